@@ -1,0 +1,43 @@
+"""SI prefixes and physical constants. Everything inside the package is in SI; readers convert at the edge."""
+
+from typing import Final
+
+PICO: Final = 1e-12
+NANO: Final = 1e-9
+MICRO: Final = 1e-6
+MILLI: Final = 1e-3
+KILO: Final = 1e3
+MEGA: Final = 1e6
+GIGA: Final = 1e9
+TERA: Final = 1e12
+FEMTO: Final = 1e-15
+
+KIBI: Final = 1 << 10
+MEBI: Final = 1 << 20
+GIBI: Final = 1 << 30
+
+_PREFIXES: Final = (
+    (1e12, "T"),
+    (1e9, "G"),
+    (1e6, "M"),
+    (1e3, "k"),
+    (1.0, ""),
+    (1e-3, "m"),
+    (1e-6, "µ"),
+    (1e-9, "n"),
+    (1e-12, "p"),
+    (1e-15, "f"),
+    (1e-18, "a"),
+)
+
+
+def engineering(value: float, unit: str, digits: int = 3) -> str:
+    """Return `value` with an SI prefix, for people: `engineering(4.81e-10, "s") == "481 ps"`."""
+    if value == 0.0 or value != value:
+        return f"{value:g} {unit}"
+    magnitude = abs(value)
+    for factor, prefix in _PREFIXES:
+        if magnitude >= factor * (1 - 0.5 * 10.0**-digits):
+            return f"{value / factor:.{digits}g} {prefix}{unit}"
+    factor, prefix = _PREFIXES[-1]
+    return f"{value / factor:.{digits}g} {prefix}{unit}"
