@@ -1,0 +1,1 @@
+"""The file edge: atomic writes, checksums, locks, caches and the readers of what is kept in files."""

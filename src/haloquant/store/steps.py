@@ -1,0 +1,35 @@
+"""Steps of a job, reused by content: a finished step is found again by the hash of all that went into it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from haloquant.store.files import atomic_folder, content_key, finished
+
+# Raised whenever the meaning of a step's output changes, so that old outputs are made anew.
+STEP_VERSION = "1"
+
+
+class Steps:
+    """The step folders of one output folder: `<root>/<name>-<hash of inputs>/`."""
+
+    def __init__(self, root: Path, versions: Mapping[str, str]) -> None:
+        self.root = root
+        self.versions = dict(versions)
+
+    def key(self, name: str, inputs: object) -> str:
+        """The hash of a step's name, inputs and the versions that could change its result."""
+        return content_key(STEP_VERSION, self.versions, name, inputs)
+
+    def run(self, name: str, inputs: object, make: Callable[[Path], None]) -> tuple[Path, bool]:
+        """Return the step's folder and whether it was reused; `make` fills a temporary folder otherwise.
+
+        Interrupted at any moment, it leaves either no folder or a whole one: the manifest is written last and the
+        folder renamed after it.
+        """
+        key = self.key(name, inputs)
+        folder = self.root / f"{name}-{key[:12]}"
+        if finished(folder, key):
+            return folder, True
+        with atomic_folder(folder, key, {"step": name, **self.versions}) as temporary:
+            make(temporary)
+        return folder, False
