@@ -1,0 +1,126 @@
+"""Which ports of a MAC hold what, and how a weight value stands on the weight pins."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import msgspec
+import numpy as np
+from jaxtyping import Bool, Int16, Int64
+
+from haloquant.errors import NetlistError
+
+Encoding = Literal["twos_complement", "sign_magnitude", "booth_digits"]
+
+_MAX_BITS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class MacPorts:
+    """Names and widths of a MAC's ports. `partial` and `clock` are None where the MAC has none.
+
+    The MAC computes `result = weight * activation + partial` (without `partial`: the product), all signed. Bit 0 is
+    the least significant. `weight_bits` counts pins: sign-magnitude holds -127..127 on 8 pins, stored Booth digits hold
+    three pins (one, two, negative) for every two bits of the weight. `latency` counts clock edges from activation to
+    result. `tied` holds static pins at a constant: (port, value) pairs.
+    """
+
+    weight: str = "weight"
+    activation: str = "activation"
+    result: str = "result"
+    partial: str | None = "partial"
+    clock: str | None = None
+    weight_bits: int = 8
+    activation_bits: int = 8
+    result_bits: int = 24
+    encoding: Encoding = "twos_complement"
+    latency: int = 0
+    tied: tuple[tuple[str, int], ...] = ()
+
+
+def parse_ports(toml_text: str) -> MacPorts:
+    """Read the small TOML file that declares the ports of a user's MAC.
+
+    Args:
+        toml_text: keys as in `MacPorts`; absent keys take its defaults; `partial = ""` means that there is none.
+
+    Raises:
+        NetlistError: the text is not TOML, has an unknown key, or a width out of range.
+    """
+    try:
+        ports = msgspec.toml.decode(toml_text, type=_PortsFile)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise NetlistError(
+            f"the ports file must be TOML with the keys of MacPorts, not what was given: {error}"
+        ) from error
+    for name in ("weight_bits", "activation_bits", "result_bits"):
+        width = getattr(ports, name)
+        if not 1 <= width <= _MAX_BITS:
+            raise NetlistError(f"{name} must be 1 to {_MAX_BITS}, not {width}")
+    if ports.encoding == "booth_digits" and ports.weight_bits % 3:
+        raise NetlistError(f"weight_bits must be a multiple of 3 for stored Booth digits, not {ports.weight_bits}")
+    fields = {name: getattr(ports, name) for name in ports.__struct_fields__}
+    fields.update(partial=ports.partial or None, clock=ports.clock or None, tied=tuple(ports.tied.items()))
+    return MacPorts(**fields)
+
+
+class _PortsFile(msgspec.Struct, forbid_unknown_fields=True):
+    weight: str = "weight"
+    activation: str = "activation"
+    result: str = "result"
+    partial: str = "partial"
+    clock: str = ""
+    weight_bits: int = 8
+    activation_bits: int = 8
+    result_bits: int = 24
+    encoding: Encoding = "twos_complement"
+    latency: int = 0
+    tied: dict[str, int] = {}
+
+
+def weight_values(ports: MacPorts) -> Int16[np.ndarray, " w"]:
+    """Return every weight value the pins can hold, ascending."""
+    if ports.encoding == "twos_complement":
+        bits = ports.weight_bits
+        return np.arange(-(1 << (bits - 1)), 1 << (bits - 1), dtype=np.int16)
+    if ports.encoding == "sign_magnitude":
+        largest = (1 << (ports.weight_bits - 1)) - 1
+        return np.arange(-largest, largest + 1, dtype=np.int16)
+    bits = ports.weight_bits // 3 * 2
+    return np.arange(-(1 << (bits - 1)), 1 << (bits - 1), dtype=np.int16)
+
+
+def weight_pins(ports: MacPorts, values: Int16[np.ndarray, " w"]) -> Bool[np.ndarray, "w pins"]:
+    """Return the level of every weight pin (least significant first) for each weight value.
+
+    Raises:
+        NetlistError: a value that the pins cannot hold.
+    """
+    allowed = weight_values(ports)
+    if values.size and (values.min() < allowed[0] or values.max() > allowed[-1]):
+        bad = values[(values < allowed[0]) | (values > allowed[-1])][0]
+        raise NetlistError(f"a weight must be {allowed[0]} to {allowed[-1]} in this MAC, not {bad}")
+    wide = values.astype(np.int64)
+    if ports.encoding == "booth_digits":
+        return _booth_pins(wide, ports.weight_bits // 3)
+    if ports.encoding == "sign_magnitude":
+        sign = 1 << (ports.weight_bits - 1)
+        wide = np.where(wide < 0, -wide | sign, wide)
+    return (wide[:, None] >> np.arange(ports.weight_bits) & 1).astype(bool)
+
+
+def booth_digits(values: Int64[np.ndarray, " w"], digits: int) -> Int64[np.ndarray, "w digits"]:
+    """Return the radix-4 Booth digits (-2..2, least significant first): value = sum of digit[k] * 4**k.
+
+    Digit k is -2 b[2k+1] + b[2k] + b[2k-1] of the two's-complement bits b (MacSorley, Proc. IRE 49(1), 1961).
+    """
+    k = 2 * np.arange(digits)
+    doubled = values[:, None] << 1  # bit -1 is 0
+    return -2 * (doubled >> (k + 2) & 1) + (doubled >> (k + 1) & 1) + (doubled >> k & 1)
+
+
+def _booth_pins(values: Int64[np.ndarray, " w"], digits: int) -> Bool[np.ndarray, "w pins"]:
+    digit = booth_digits(values, digits)
+    return np.stack([np.abs(digit) == 1, np.abs(digit) == 2, digit < 0], axis=2).reshape(len(values), 3 * digits)
+
+
+ENCODINGS: tuple[str, ...] = get_args(Encoding)
