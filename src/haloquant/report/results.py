@@ -1,0 +1,152 @@
+"""The numbers of one job as one versioned record: what `results.json` holds and what every picture is drawn from."""
+
+from pathlib import Path
+
+import msgspec
+
+from haloquant.errors import InputError
+
+RESULTS_VERSION = 1
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of the records below."""
+
+
+class ClassRow(Record, frozen=True):
+    """One class of tiles: its codebook and the operating point all its values meet."""
+
+    name: str
+    values: list[int]
+    voltage_v: float
+    frequency_hz: float
+    slack_s: float
+
+
+class ProfileRow(Record, frozen=True):
+    """The MAC by weight value, at one corner."""
+
+    name: str
+    description: str
+    corner: str
+    weights: list[int]
+    delay_s: list[float]
+    energy_j: list[float]
+    classes: list[ClassRow]
+
+
+class CostRow(Record, frozen=True):
+    """Time and energy of one method on one machine in one phase, by part."""
+
+    target: str
+    phase: str  # "prefill" or "decode"
+    time_s: dict[str, float]
+    energy_j: dict[str, float]
+    transitions: int
+    bound: dict[str, float] = {}  # share of time by the bound that held
+
+    @property
+    def total_time_s(self) -> float:
+        """Sum of the parts of time."""
+        return sum(self.time_s.values())
+
+    @property
+    def total_energy_j(self) -> float:
+        """Sum of the parts of energy."""
+        return sum(self.energy_j.values())
+
+
+class MethodRow(Record, frozen=True):
+    """One quantization method on the model: bits, accuracy, cost."""
+
+    name: str
+    family: str  # "reference", "halo" or "rival"
+    bits_per_weight: float
+    perplexity: float  # weights quantized, activations in floating point
+    perplexity_a8: float | None  # with 8-bit activations, as a MAC array needs them
+    costs: list[CostRow]
+    fast_fraction: float | None = None  # share of tiles in the fastest class
+    notes: list[str] = []
+
+
+class TileRow(Record, frozen=True):
+    """The classes of one layer's tiles in one method: `classes[down][across]`, and the sensitivity behind them."""
+
+    method: str
+    layer: str
+    classes: list[list[int]]
+    sensitivity: list[list[float]]
+
+
+class ParetoRow(Record, frozen=True):
+    """One point of the sweep from all tiles slow to all tiles fast."""
+
+    fast_fraction: float
+    predicted_loss_increase: float
+    perplexity: float | None
+    time_s: float
+    energy_j: float
+    goal: str = ""
+
+
+class SpanRow(Record, frozen=True):
+    """A stretch of the schedule at one operating point."""
+
+    start_s: float
+    end_s: float
+    group: int
+    class_name: str
+    voltage_v: float
+    frequency_hz: float
+
+
+class Results(Record, frozen=True):
+    """Everything one job found."""
+
+    version: int
+    model: str
+    parameters: int
+    linear_weights: int
+    evaluation: str  # which text, how many tokens, sample or whole
+    evaluation_tokens: int
+    profile: ProfileRow
+    methods: list[MethodRow]
+    tiles: list[TileRow]
+    pareto: list[ParetoRow]
+    timeline: list[SpanRow]
+    timeline_of: str
+    provenance: dict[str, str]
+    warnings: list[str] = []
+
+    def method(self, name: str) -> MethodRow:
+        """The row of a method by name.
+
+        Raises:
+            InputError: there is no such method.
+        """
+        for row in self.methods:
+            if row.name == name:
+                return row
+        raise InputError(f"the results hold {', '.join(r.name for r in self.methods)}, not {name}")
+
+
+def encode(results: Results) -> bytes:
+    """Results as indented JSON, the same bytes for the same numbers."""
+    return msgspec.json.format(msgspec.json.encode(results, order="deterministic"), indent=1) + b"\n"
+
+
+def decode(data: bytes, source: Path) -> Results:
+    """Results from JSON.
+
+    Raises:
+        InputError: not JSON of this shape, or of another version.
+    """
+    try:
+        results = msgspec.json.decode(data, type=Results)
+    except msgspec.MsgspecError as error:
+        raise InputError(f"{source} must be results of a haloquant run: {error}") from error
+    if results.version != RESULTS_VERSION:
+        raise InputError(
+            f"{source} must be of results version {RESULTS_VERSION}, not {results.version}; run `haloquant run` again"
+        )
+    return results

@@ -1,0 +1,124 @@
+"""The numbers as tables: for the page, for Markdown and for the terminal."""
+
+from dataclasses import dataclass
+
+from haloquant.report.results import CostRow, MethodRow, Results
+
+BASELINES = ("fp16", "w8a8", "w4a8")
+HEADLINE = "halo-bal"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table of methods."""
+
+    family: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A head and its rows."""
+
+    head: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Card:
+    """One of the three numbers that matter."""
+
+    title: str
+    value: str
+    against: tuple[tuple[str, str], ...]
+    note: str
+
+
+def cost_of(method: MethodRow, target: str, phase: str) -> CostRow | None:
+    """The cost of a method on a machine in a phase, if it was simulated."""
+    return next((c for c in method.costs if c.target == target and c.phase == phase), None)
+
+
+def settings(results: Results) -> list[tuple[str, str]]:
+    """All (target, phase) pairs in the order of the first method."""
+    return [(c.target, c.phase) for c in results.methods[0].costs]
+
+
+def method_table(results: Results) -> Table:
+    """Every method's bits and perplexity, and its speed and energy as ratios to W8A8."""
+    pairs = settings(results)
+    base = results.method("w8a8")
+    head = ["method", "bits/weight", "perplexity W", "W+A8"]
+    for target, phase in pairs:
+        head += [f"speed {target} {phase}", f"energy {target} {phase}"]
+    rows = []
+    for method in results.methods:
+        a8 = "–" if method.perplexity_a8 is None else f"{method.perplexity_a8:.3f}"
+        cells = [method.name, f"{method.bits_per_weight:.2f}", f"{method.perplexity:.3f}", a8]
+        for target, phase in pairs:
+            cost, reference = cost_of(method, target, phase), cost_of(base, target, phase)
+            if cost is None or reference is None:
+                cells += ["–", "–"]
+            else:
+                cells += [
+                    f"{reference.total_time_s / cost.total_time_s:.2f}×",
+                    f"{cost.total_energy_j / reference.total_energy_j:.2f}",
+                ]
+        rows.append(Row(method.family, tuple(cells)))
+    return Table(tuple(head), tuple(rows))
+
+
+def cards(results: Results) -> tuple[Card, ...]:
+    """Perplexity, speed and energy of the balanced model, each against FP16, W8A8 and W4A8."""
+    halo = results.method(HEADLINE)
+    target, phase = settings(results)[0]
+    mine = cost_of(halo, target, phase)
+    others = [results.method(name) for name in BASELINES]
+    accuracy = Card(
+        "Perplexity",
+        f"{_a8(halo):.3f}",
+        tuple((m.name, f"{_a8(m):.3f}") for m in others),
+        f"{HEADLINE}, {halo.bits_per_weight:.2f} bits per weight, 8-bit activations (fp16 row: none quantized)",
+    )
+    if mine is None:
+        return (accuracy,)
+    costs = [(m.name, cost_of(m, target, phase)) for m in others]
+    speed = tuple((f"against {n}", f"{c.total_time_s / mine.total_time_s:.2f}×") for n, c in costs if c is not None)
+    energy = tuple(
+        (f"against {n}", f"{mine.total_energy_j / c.total_energy_j:.2f}×") for n, c in costs if c is not None
+    )
+    where = f"{phase} on {target}, simulated"
+    return (
+        accuracy,
+        Card("Speed", dict(speed)["against w8a8"], speed, where),
+        Card("Energy", dict(energy)["against w8a8"], energy, where),
+    )
+
+
+def _a8(method: MethodRow) -> float:
+    return method.perplexity if method.perplexity_a8 is None else method.perplexity_a8
+
+
+def markdown(results: Results) -> str:
+    """The report's numbers as Markdown."""
+    table = method_table(results)
+    lines = [
+        f"# {results.model}",
+        "",
+        f"{results.parameters:,} parameters; perplexity on {results.evaluation}; MAC `{results.profile.name}`.",
+        "",
+        "| " + " | ".join(table.head) + " |",
+        "|" + "---|" * len(table.head),
+        *("| " + " | ".join(row.cells) + " |" for row in table.rows),
+        "",
+        "Speed and energy are ratios to W8A8 on the same simulated machine, through the same MAC profile.",
+        "",
+    ]
+    if results.warnings:
+        lines += ["## Where it does not pay", "", *(f"- {text}" for text in results.warnings), ""]
+    lines += ["## Codebooks", "", "| class | clock, GHz | supply, V | values |", "|---|---|---|---|"]
+    for row in results.profile.classes:
+        values = " ".join(map(str, row.values)) if len(row.values) <= 16 else f"all {len(row.values)}"
+        lines.append(f"| {row.name} | {row.frequency_hz / 1e9:.3f} | {row.voltage_v:.2f} | {values} |")
+    lines += ["", "## Provenance", "", *(f"- {key}: `{value}`" for key, value in results.provenance.items()), ""]
+    return "\n".join(lines)
