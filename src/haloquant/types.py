@@ -240,22 +240,34 @@ class LayerTiles:
 
 @dataclass(frozen=True)
 class Phase:
-    """A run of tiles of one dependency group at one operating point. Tile indices are (layer index, down, across)."""
+    """A run of tiles of one dependency group at one operating point. Tile indices are (layer index, down, across).
+
+    `whole` names layers without a tile map that run entirely in this phase: attention, whose operands are both
+    activations, and layers that were not quantized. `arrays` is the half-open range of arrays that run it; (0, 0) is
+    all of them. Neighbours of one group on disjoint ranges run at the same time.
+    """
 
     group: int
     point: OperatingPoint
     layer_class: int
     tiles: Int32[np.ndarray, "n 3"]
+    whole: tuple[int, ...] = ()
+    arrays: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Phases in order of execution. A transition happens wherever two neighbours differ in their point."""
+    """Phases in order of execution. A transition happens wherever two neighbours differ in their point.
+
+    `row_blocks` says into how many blocks of activation rows a group is cut so that its partial sums fit the
+    accumulators (1 where it is not named): the group's phases run forth, then back, then forth, once per block.
+    """
 
     layers: tuple[str, ...]
     phases: tuple[Phase, ...]
     transitions: int
     policy: str
+    row_blocks: Mapping[int, int] = field(default_factory=dict[int, int])
 
 
 @dataclass(frozen=True)
