@@ -135,7 +135,7 @@ def accuracy_by_bits(methods: list[MethodRow]) -> alt.LayerChart:
     ]
     base = alt.Chart(alt.Data(values=data)).encode(
         x=alt.X("bits:Q", title="stored bits per weight", scale=alt.Scale(type="log", nice=False, padding=20)),
-        y=alt.Y("perplexity:Q", title="perplexity (W+A8)", scale=alt.Scale(type="log", zero=False, padding=10)),
+        y=alt.Y("perplexity:Q", title="perplexity (W+A8)", scale=alt.Scale(type="log", padding=10)),
         color=alt.Color("family:N", scale=alt.Scale(domain=list(FAMILY_COLOURS), range=list(FAMILY_COLOURS.values()))),
         tooltip=["method:N", alt.Tooltip("bits:Q", format=".2f"), alt.Tooltip("perplexity:Q", format=".3f")],
     )

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import altair as alt
@@ -40,8 +41,8 @@ def figures(results: Results, progress: Callable[[int, int], None] | None = None
         (
             "weights",
             "The idea: what a weight's value does to this MAC",
-            f"Static delay and energy per operation of every weight value, corner {results.profile.corner}. Coloured bars are "
-            "the words of each class's codebook; dashed lines the clock periods all of a class's words meet.",
+            f"Static delay and energy per operation of every weight value, corner {results.profile.corner}. "
+            "Coloured bars are the words of each class's codebook; dashed lines the periods all of them meet.",
             lambda: charts.by_weight_value(results.profile),
         ),
         (
@@ -62,20 +63,20 @@ def figures(results: Results, progress: Callable[[int, int], None] | None = None
             (
                 "pareto",
                 "The trade between accuracy and time",
-                "The same model with more or fewer tiles in the fast class; perf-opt, bal and acc-opt are points of this sweep.",
+                "The same model with more or fewer fast tiles; perf-opt, bal and acc-opt are points of it.",
                 lambda: charts.pareto(results.pareto, reference),
             )
         )
-    for phase in dict.fromkeys(c.phase for c in results.methods[0].costs):
-        for quantity in ("time", "energy"):
-            plan.append(
-                (
-                    f"{quantity}-{phase}",
-                    f"{quantity.capitalize()} of {phase}, and what bounds it",
-                    "Parts of the simulated total, every method on every machine; W8A8 is 1 on each.",
-                    lambda quantity=quantity, phase=phase: charts.stacks(results, quantity, phase),
-                )
-            )
+    plan += [
+        (
+            f"{quantity}-{phase}",
+            f"{quantity.capitalize()} of {phase}, and what bounds it",
+            "Parts of the simulated total, every method on every machine; W8A8 is 1 on each.",
+            partial(charts.stacks, results, quantity, phase),
+        )
+        for phase in dict.fromkeys(c.phase for c in results.methods[0].costs)
+        for quantity in ("time", "energy")
+    ]
     if results.timeline:
         plan.append(
             (

@@ -1,0 +1,132 @@
+"""The report is looked at in a real browser: no console error, every figure drawn with its data."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("vl_convert")
+
+from haloquant.errors import InputError
+from haloquant.report import page as report_page
+from haloquant.report.results import (
+    ClassRow,
+    CostRow,
+    MethodRow,
+    ParetoRow,
+    ProfileRow,
+    Results,
+    SpanRow,
+    TileRow,
+    decode,
+    encode,
+)
+from haloquant.report.tables import markdown, method_table
+
+
+def made_results() -> Results:
+    """A small job with round numbers, so that ratios can be read off by eye."""
+    weights = list(range(-128, 128))
+    delay = [400e-12 + 100e-12 * bin(w & 255).count("1") / 8 for w in weights]
+    energy = [20e-15 + 60e-15 * bin(w & 255).count("1") / 8 for w in weights]
+    classes = [
+        ClassRow("fast", [-128, -64, -8, -4, 0, 4, 8, 32, 64], 0.7, 2.4e9, 4e-12),
+        ClassRow("slow", [-128, -96, -64, -48, -32, -16, -8, 0, 8, 16, 24, 32, 48, 64, 96, 112], 0.7, 2.2e9, 2e-12),
+        ClassRow("base", weights, 0.7, 2.0e9, 0.0),
+    ]
+
+    def costs(scale: float) -> list[CostRow]:
+        return [
+            CostRow(
+                target,
+                phase,
+                {"compute": 1e-5 * scale, "dram": 2e-5, "transition": 1e-7},
+                {"mac": 1e-6 * scale, "dram": 3e-6, "leakage": 1e-6},
+                5,
+            )
+            for target in ("paper_tpu", "edge_lpddr5x")
+            for phase in ("prefill", "decode")
+        ]
+
+    methods = [
+        MethodRow("fp16", "reference", 16.0, 30.0, None, costs(2.0)),
+        MethodRow("w8a8", "rival", 8.02, 30.05, 30.1, costs(1.0)),
+        MethodRow("w4a8", "rival", 4.13, 32.0, 32.1, costs(1.0)),
+        MethodRow("halo-bal", "halo", 3.9, 31.8, 31.9, costs(0.6), 0.5, ["</script><b>not markup</b>"]),
+    ]
+    rng = np.random.default_rng(0)
+    tiles = [
+        TileRow(
+            "halo-bal",
+            f"model.layers.{i}.mlp.up_proj",
+            rng.integers(0, 2, (9, 3)).tolist(),
+            rng.random((9, 3)).tolist(),
+        )
+        for i in range(4)
+    ]
+    pareto = [ParetoRow(f, f * 0.1, 31 + f, 2e-5 - f * 1e-5, 5e-6, "bal" if f == 0.5 else "") for f in (0.0, 0.5, 1.0)]
+    spans = [
+        SpanRow(i * 1e-6, (i + 1) * 1e-6, i // 2, classes[i % 2].name, 0.7, classes[i % 2].frequency_hz)
+        for i in range(8)
+    ]
+    profile = ProfileRow("asap7 test <b>", "made by hand", "tt 0.70 V", weights, delay, energy, classes)
+    return Results(
+        1, "demo", 10, 8, "a made text, 100 tokens", 100, profile, methods, tiles, pareto, spans, "halo-bal decode",
+        {"seed": "0"}, ["Decode is bound by memory: the clock does not help."],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    results = made_results()
+    drawn = report_page.figures(results)
+    (folder / "report.html").write_text(report_page.page(results, drawn))
+    (folder / "names.txt").write_text("\n".join(f.name for f in drawn))
+    return folder
+
+
+def test_ratios_in_the_table_are_against_w8a8() -> None:
+    table = method_table(made_results())
+    halo = next(row for row in table.rows if row.cells[0] == "halo-bal")
+    assert halo.cells[4] == f"{(1e-5 + 2e-5 + 1e-7) / (0.6e-5 + 2e-5 + 1e-7):.2f}×"
+    assert halo.cells[5] == f"{(0.6e-6 + 4e-6) / (1e-6 + 4e-6):.2f}"
+    assert "| halo-bal | 3.90 | 31.800 | 31.900 |" in markdown(made_results())
+
+
+def test_results_survive_a_round_trip_and_other_versions_are_refused() -> None:
+    results = made_results()
+    data = encode(results)
+    assert encode(decode(data, Path("r.json"))) == data
+    with pytest.raises(InputError, match="must be of results version 1, not 2; run `haloquant run` again"):
+        decode(data.replace(b'"version": 1', b'"version": 2'), Path("r.json"))
+
+
+def test_page_needs_no_network_and_escapes_names(folder: Path) -> None:
+    html = (folder / "report.html").read_text()
+    assert not re.search(r'(src|href)="(https?:)?//', html)
+    assert "asap7 test &lt;b&gt;" in html
+
+
+@pytest.mark.crosscheck
+def test_a_browser_draws_every_figure_without_an_error(folder: Path, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs Chromium (apt install chromium)")
+    run = subprocess.run(
+        [
+            browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+            "--disable-component-update", "--disable-sync", "--disable-quic", f"--user-data-dir={tmp_path}",
+            "--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom", str(folder / "report.html"),
+        ],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    names = (folder / "names.txt").read_text().split()
+    assert f'data-drawn="{len(names)}"' in run.stdout
+    assert "CONSOLE" not in run.stderr
+    for name in names:
+        figure = run.stdout.split(f'id="figure-{name}"')[1].split("</figure>")[0]
+        assert figure.count("<path") > 5, f"{name} is empty"
