@@ -1,0 +1,308 @@
+"""A Hugging Face model folder, read one tensor at a time: no torch, no model class, one layer in memory.
+
+checkpoint = open_checkpoint(folder)
+for layer in checkpoint.layers:
+    weight = read_weight(checkpoint, layer)     # float32 [out, in]
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+
+import msgspec
+import numpy as np
+from jaxtyping import Float32
+
+from haloquant.errors import CheckpointError
+from haloquant.lm.architectures import Architecture, Place, place_linear, read_architecture
+from haloquant.lm.files import model_folder, read_bounded
+from haloquant.lm.shards import CHUNK_BYTES, StoredTensor, read_float32, read_header
+
+MAX_INDEX_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class LinearLayer:
+    """One linear layer y = W x + b. `name` is the module's name in the checkpoint; W is [out_features, in_features].
+
+    `group` numbers the dependency groups in order of execution: layers of one group read the same input.
+    """
+
+    name: str
+    tensor: str
+    out_features: int
+    in_features: int
+    group: int
+    block: int | None  # None: outside the decoder blocks (a language-model head asked for by name)
+    transposed: bool = False  # stored [in, out]
+    expert: int | None = None
+    slice: int | None = None  # the index into a 3-D tensor of experts
+    bias: str | None = None
+
+    @property
+    def weights(self) -> int:
+        """Number of weights."""
+        return self.out_features * self.in_features
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model folder whose headers were checked. `layers` are the linear layers to quantize, in order of execution.
+
+    `shared` maps a tensor's name to the one whose bytes it shares; such a tensor is read and quantized once.
+    """
+
+    folder: Path
+    architecture: Architecture
+    tensors: Mapping[str, StoredTensor]
+    layers: tuple[LinearLayer, ...]
+    shared: Mapping[str, str]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The safetensors files, in order of name."""
+        return tuple(sorted({tensor.file for tensor in self.tensors.values()}))
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all tensors, a shared one counted once."""
+        return sum(tensor.size_bytes for name, tensor in self.tensors.items() if name not in self.shared)
+
+    def layer(self, name: str) -> LinearLayer:
+        """The layer of that name.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise CheckpointError(
+            f"a layer must be one of the {len(self.layers)} linear layers of {self.folder}, not {name!r}"
+        )
+
+
+def open_checkpoint(folder: Path | str, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Checkpoint:
+    """Open a model folder: read the configuration, the index and every header, and name the linear layers.
+
+    Args:
+        folder: a folder with config.json and model.safetensors, or shards with model.safetensors.index.json.
+        include: regular expressions, searched in module names. Empty: every linear layer of the decoder blocks. The
+            language-model head is left in full precision unless a pattern names it.
+        exclude: regular expressions of modules to leave in full precision.
+
+    Raises:
+        CheckpointError: something is missing, cut short, contradictory or of an unknown kind.
+    """
+    path = model_folder(folder)
+    architecture = read_architecture(path)
+    tensors = _read_tensors(path)
+    shared = _find_shared(tensors)
+    layers = _number_groups(_find_layers(path, architecture, tensors, shared))
+    head = _find_head(architecture, tensors, shared, layers)
+    chosen = _choose(path, (*layers, *head), include, exclude)
+    return Checkpoint(path, architecture, tensors, chosen, shared)
+
+
+def read_weight(checkpoint: Checkpoint, layer: LinearLayer | str) -> Float32[np.ndarray, "out in"]:
+    """The weight matrix of one layer as float32 [out_features, in_features], read from disk.
+
+    Raises:
+        CheckpointError: the tensor cannot be read, or holds NaN or infinity.
+    """
+    layer = checkpoint.layer(layer) if isinstance(layer, str) else layer
+    tensor = checkpoint.tensors[layer.tensor]
+    start = 0 if layer.slice is None else layer.slice * layer.weights
+    flat = read_float32(tensor, start, layer.weights)
+    if layer.transposed:
+        return np.ascontiguousarray(flat.reshape(layer.in_features, layer.out_features).T)
+    return flat.reshape(layer.out_features, layer.in_features)
+
+
+def read_tensor(checkpoint: Checkpoint, name: str) -> Float32[np.ndarray, "..."]:
+    """Any tensor of the checkpoint as float32 in its stored shape (a bias, a norm, the embedding).
+
+    Raises:
+        CheckpointError: there is no such tensor, or it cannot be read.
+    """
+    if name not in checkpoint.tensors:
+        raise CheckpointError(f"{checkpoint.folder} must hold a tensor {name!r}, but does not")
+    tensor = checkpoint.tensors[name]
+    return read_float32(tensor).reshape(tensor.shape)
+
+
+def iterate_weights(checkpoint: Checkpoint) -> Iterator[tuple[LinearLayer, Float32[np.ndarray, "out in"]]]:
+    """Every layer with its weight, one in memory at a time as long as the caller keeps none."""
+    for layer in checkpoint.layers:
+        yield layer, read_weight(checkpoint, layer)
+
+
+def content_hash(checkpoint: Checkpoint) -> str:
+    """SHA-256 over the configuration and every byte of the tensors: the key of cached statistics."""
+    digest = hashlib.sha256((checkpoint.folder / "config.json").read_bytes())
+    for file in checkpoint.files:
+        with file.open("rb") as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str]
+
+
+def _read_tensors(folder: Path) -> dict[str, StoredTensor]:
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        return _read_indexed(folder, index)
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) == 1:
+        return read_header(files[0])
+    if files:
+        raise CheckpointError(
+            f"{folder} holds {len(files)} safetensors files and must also hold {index.name}, which says what is where"
+        )
+    pickled = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in folder.glob(pattern))
+    if pickled:
+        raise CheckpointError(
+            f"{folder} must hold safetensors, not only {pickled[0]}: pickled weights can run code and are not read; "
+            "save the model again with safe serialization"
+        )
+    raise CheckpointError(f"{folder} must hold model.safetensors or shards with {index.name}, but holds neither")
+
+
+def _read_indexed(folder: Path, index: Path) -> dict[str, StoredTensor]:
+    try:
+        weight_map = msgspec.json.decode(read_bounded(index, MAX_INDEX_BYTES, "an index"), type=_Index).weight_map
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{index} must map tensors to shards, but is damaged: {error}") from error
+    headers: dict[str, dict[str, StoredTensor]] = {}
+    for shard in sorted(set(weight_map.values())):
+        if PurePath(shard).name != shard or not shard.endswith(".safetensors"):
+            raise CheckpointError(f"{index} must name shards beside it (*.safetensors), not {shard!r}")
+        if not (folder / shard).is_file():
+            raise CheckpointError(f"{folder} lacks the shard {shard}, which {index.name} names; download it")
+        headers[shard] = read_header(folder / shard)
+    tensors: dict[str, StoredTensor] = {}
+    for name, shard in weight_map.items():
+        if name not in headers[shard]:
+            raise CheckpointError(f"{folder / shard} must hold the tensor {name}, as {index.name} says, but does not")
+        tensors[name] = headers[shard][name]
+    return tensors
+
+
+def _find_shared(tensors: Mapping[str, StoredTensor]) -> dict[str, str]:
+    first: dict[tuple[Path, int, int], str] = {}
+    shared: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        key = (tensor.file, tensor.offset, tensor.size_bytes)
+        if tensor.size_bytes and key in first:
+            shared[name] = first[key]
+        else:
+            first[key] = name
+    return shared
+
+
+def _find_layers(
+    folder: Path, architecture: Architecture, tensors: Mapping[str, StoredTensor], shared: Mapping[str, str]
+) -> list[tuple[Place, LinearLayer]]:
+    found: list[tuple[Place, LinearLayer]] = []
+    for name, tensor in tensors.items():
+        if name in shared or len(tensor.shape) not in (2, 3) or 0 in tensor.shape:
+            continue
+        module = name.removesuffix(".weight")
+        experts = len(tensor.shape) == 3
+        place = place_linear(module, architecture.model_type)
+        if place is None or (module == name and not experts):
+            continue
+        bias = f"{module}.bias" if f"{module}.bias" in tensors and not experts else None
+        rows, cols = tensor.shape[-2:]
+        out_features, in_features = (cols, rows) if architecture.transposed else (rows, cols)
+        for index in range(tensor.shape[0]) if experts else (None,):
+            layer = LinearLayer(
+                name=module if index is None else f"{module}.{index}",
+                tensor=name,
+                out_features=out_features,
+                in_features=in_features,
+                group=0,
+                block=place.block,
+                transposed=architecture.transposed,
+                expert=place.expert if index is None else index,
+                slice=index,
+                bias=bias,
+            )
+            found.append((place, layer))
+    if not found:
+        kind = architecture.model_type or "no model_type"
+        raise CheckpointError(
+            f"{folder} ({kind}) must be a decoder with numbered blocks of linear layers "
+            "(names like model.layers.0.self_attn.q_proj.weight), but no tensor looks like one"
+        )
+    return found
+
+
+def _number_groups(found: list[tuple[Place, LinearLayer]]) -> tuple[LinearLayer, ...]:
+    def order(item: tuple[Place, LinearLayer]) -> tuple[int, int, int, int]:
+        place, layer = item
+        return place.block, place.role, -1 if layer.expert is None else layer.expert, _position(layer.name)
+
+    numbers: dict[tuple[int, int], int] = {}
+    layers: list[LinearLayer] = []
+    for place, layer in sorted(found, key=order):
+        group = numbers.setdefault((place.block, place.role), len(numbers))
+        layers.append(replace(layer, group=group))
+    return tuple(layers)
+
+
+def _position(name: str) -> int:
+    """Layers of one group in the order people write them: q before k before v, gate before up."""
+    leaf = name.rsplit(".", 1)[-1]
+    names = ("q_proj", "k_proj", "v_proj", "query", "key", "value", "gate_proj", "up_proj", "w1", "w3")
+    return names.index(leaf) if leaf in names else len(names)
+
+
+def _find_head(
+    architecture: Architecture,
+    tensors: Mapping[str, StoredTensor],
+    shared: Mapping[str, str],
+    layers: Sequence[LinearLayer],
+) -> tuple[LinearLayer, ...]:
+    """The language-model head, where it is a tensor of its own."""
+    for module in ("lm_head", "embed_out", "output"):
+        tensor = tensors.get(f"{module}.weight")
+        if tensor is None or tensor.name in shared or len(tensor.shape) != 2 or architecture.tied_embeddings:
+            continue
+        bias = f"{module}.bias" if f"{module}.bias" in tensors else None
+        group = layers[-1].group + 1
+        return (LinearLayer(module, tensor.name, tensor.shape[0], tensor.shape[1], group, None, bias=bias),)
+    return ()
+
+
+def _choose(
+    folder: Path, layers: Sequence[LinearLayer], include: Sequence[str], exclude: Sequence[str]
+) -> tuple[LinearLayer, ...]:
+    wanted, unwanted = _compile(include), _compile(exclude)
+    chosen = tuple(
+        layer
+        for layer in layers
+        if (any(p.search(layer.name) for p in wanted) if wanted else layer.block is not None)
+        and not any(p.search(layer.name) for p in unwanted)
+    )
+    if not chosen:
+        raise CheckpointError(
+            f"the layer patterns must leave at least one of the {len(layers)} linear layers of {folder}, "
+            f"but include {list(include)} and exclude {list(exclude)} leave none"
+        )
+    return chosen
+
+
+def _compile(patterns: Sequence[str]) -> list[re.Pattern[str]]:
+    compiled: list[re.Pattern[str]] = []
+    for pattern in patterns:
+        try:
+            compiled.append(re.compile(pattern))
+        except re.error as error:
+            raise CheckpointError(f"a layer pattern must be a regular expression, not {pattern!r}: {error}") from error
+    return compiled

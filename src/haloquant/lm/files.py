@@ -1,0 +1,39 @@
+"""Bounded reads of a model folder's small files, and the check that a path is a folder at all."""
+
+from pathlib import Path
+
+from haloquant.errors import CheckpointError
+
+
+def model_folder(folder: Path | str) -> Path:
+    """`folder` as a path, if it is a folder.
+
+    Raises:
+        CheckpointError: nothing is there, or a file is. Names are never looked up on a model hub.
+    """
+    path = Path(folder).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise CheckpointError(f"the model must be a folder with config.json and safetensors, not the file {path}")
+    raise CheckpointError(
+        f"the model must be a folder on this machine, but {path} does not exist; "
+        "nothing is fetched from a hub: download the model first and give its folder"
+    )
+
+
+def read_bounded(path: Path, limit_bytes: int, purpose: str) -> bytes:
+    """All bytes of a file that must be small.
+
+    Raises:
+        CheckpointError: the file is missing, unreadable or larger than `limit_bytes`.
+    """
+    try:
+        size = path.stat().st_size
+        if size > limit_bytes:
+            raise CheckpointError(f"{path} must be at most {limit_bytes} bytes, not {size}")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{purpose}, but {path} does not exist") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} must be readable, but: {error.strerror}") from error

@@ -1,0 +1,166 @@
+"""Perplexity by the standard protocol, with the count of the tokens it was taken over.
+
+The text is tokenized as one string and cut into windows of the model's length (2048 where it allows more) that do not
+overlap; within a window every token but the first is predicted from those before it; perplexity is exp of the mean
+negative log-likelihood of the predicted tokens. So do GPTQ and the papers after it. They drop the last, shorter window;
+here it is scored too and kept apart, so that both figures can be had.
+
+With `bos`, each window instead begins with that token, so that every token of the text is predicted exactly once. It is
+another number: a token early in a window has less context than it would have in the whole text, and is counted.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64
+
+from haloquant.errors import InputError
+
+STANDARD_WINDOW = 2048
+MAX_LOGITS = 1 << 25  # floats of logits at a time: 128 MiB
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """Negative log-likelihoods (nats) window by window, and what they were taken over.
+
+    `protocol` is "windows" or "windows with bos"; `sampled` says that only some windows of the text were scored.
+    """
+
+    nll: Float64[np.ndarray, " windows"]  # sum over the tokens scored in each window
+    scored: Int64[np.ndarray, " windows"]
+    window: int
+    tokens: int  # tokens of the text
+    protocol: str
+    sampled: bool = False
+
+    @property
+    def full_windows(self) -> Int64[np.ndarray, " full"]:
+        """Indices of the windows that are not cut short by the end of the text."""
+        return np.flatnonzero(self.scored == self.scored.max())
+
+    @property
+    def value(self) -> float:
+        """Perplexity over the full windows: the figure of the literature."""
+        full = self.full_windows
+        return math.exp(float(self.nll[full].sum()) / int(self.scored[full].sum()))
+
+    @property
+    def value_whole_text(self) -> float:
+        """Perplexity with the last, shorter window counted in."""
+        return math.exp(float(self.nll.sum()) / self.tokens_scored)
+
+    @property
+    def tokens_scored(self) -> int:
+        """Tokens predicted, the last window's included."""
+        return int(self.scored.sum())
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of `value` from the spread between windows (delta method); NaN with a single window."""
+        means = self.nll[self.full_windows] / self.scored.max()
+        return self.value * float(means.std(ddof=1)) / math.sqrt(len(means)) if len(means) > 1 else math.nan
+
+    def describe(self) -> str:
+        """One line: what was counted."""
+        part = "a sample of " if self.sampled else ""
+        return (
+            f"{self.tokens_scored} tokens predicted in {part}{len(self.nll)} windows of {self.window} "
+            f"({self.protocol}) of a text of {self.tokens} tokens"
+        )
+
+
+def default_window(model: Any) -> int:
+    """The model's own length, 2048 at most."""
+    config = model.config
+    length = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    return min(length or STANDARD_WINDOW, STANDARD_WINDOW)
+
+
+def perplexity(
+    model: Any,
+    tokens: Int64[np.ndarray, " t"],
+    window: int | None = None,
+    bos: int | None = None,
+    max_windows: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Perplexity:
+    """Perplexity of a causal model on a tokenized text.
+
+    Args:
+        model: a causal language model of transformers, float32, in evaluation mode.
+        tokens: the whole text.
+        window: tokens per window (with `bos`: that token included); the model's length or 2048 where None.
+        bos: a token to begin each window with; then every token of the text is predicted.
+        max_windows: score only so many windows, spread evenly over the text; the result says it is a sample.
+        progress: called with windows done and windows in all.
+
+    Raises:
+        InputError: the text is shorter than two tokens, a token is outside the vocabulary, or the window is too short.
+    """
+    window = default_window(model) if window is None else window
+    if window < 2:
+        raise InputError(f"the window must be at least 2 tokens, not {window}")
+    if len(tokens) < 2:
+        raise InputError(f"the text must have at least 2 tokens, not {len(tokens)}")
+    vocabulary = model.config.vocab_size
+    if int(tokens.min()) < 0 or int(tokens.max()) >= vocabulary:
+        raise InputError(
+            f"the tokens must be below the model's vocabulary of {vocabulary}, not {int(tokens.max())}: "
+            "the tokenizer belongs to another model"
+        )
+    pieces = _cut(tokens, window, bos)
+    chosen = _sample(len(pieces), max_windows)
+    at_once = max(1, MAX_LOGITS // (window * vocabulary))
+    nll, scored = [], []
+    for first in range(0, len(chosen), at_once):
+        batch = [pieces[i] for i in chosen[first : first + at_once]]
+        for group in _equal_lengths(batch):
+            nll.extend(_score(model, np.stack(group)))
+            scored.extend(len(piece) - 1 for piece in group)
+        if progress is not None:
+            progress(min(first + at_once, len(chosen)), len(chosen))
+    return Perplexity(
+        np.asarray(nll, np.float64),
+        np.asarray(scored, np.int64),
+        window,
+        len(tokens),
+        "windows" if bos is None else "windows with bos",
+        sampled=len(chosen) < len(pieces),
+    )
+
+
+def _cut(tokens: np.ndarray, window: int, bos: int | None) -> list[np.ndarray]:
+    step = window if bos is None else window - 1
+    pieces = [tokens[i : i + step] for i in range(0, len(tokens), step)]
+    if bos is not None:
+        return [np.concatenate([[bos], piece]) for piece in pieces]
+    return [piece for piece in pieces if len(piece) > 1]  # a single token at the end predicts nothing
+
+
+def _sample(count: int, limit: int | None) -> list[int]:
+    if limit is None or limit >= count:
+        return list(range(count))
+    if limit < 1:
+        raise InputError(f"the number of windows must be at least 1, not {limit}")
+    return np.linspace(0, count - 1, limit).round().astype(int).tolist()
+
+
+def _equal_lengths(batch: list[np.ndarray]) -> list[list[np.ndarray]]:
+    last = batch[-1]
+    if len(last) == len(batch[0]):
+        return [batch]
+    return [batch[:-1], [last]]
+
+
+def _score(model: Any, ids: np.ndarray) -> list[float]:
+    """Sum of negative log-likelihoods of all tokens but the first of each row."""
+    batch = torch.from_numpy(ids).to(next(model.parameters()).device)
+    with torch.inference_mode():
+        logits = model(input_ids=batch, use_cache=False).logits[:, :-1].float()
+        nll = torch.nn.functional.cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none")
+    return nll.double().sum(1).tolist()

@@ -1,0 +1,86 @@
+"""Put other weights into the linear layers of a loaded model for a while, and take them out again."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from haloquant.errors import CheckpointError
+
+
+def find_module(model: torch.nn.Module, layer: str) -> torch.nn.Module:
+    """The module that a checkpoint calls `layer`; prefixes such as `model.` or `transformer.` may differ.
+
+    Raises:
+        CheckpointError: no module, or more than one, has that name.
+    """
+    modules = dict(model.named_modules())
+    if layer in modules:
+        return modules[layer]
+    fits = [name for name in modules if name.endswith("." + layer)]
+    fits = fits or [name for name in modules if name and layer.endswith("." + name) and name.count(".") > 1]
+    if len(fits) != 1:
+        raise CheckpointError(f"the model must have one module named {layer}, not {len(fits)}")
+    return modules[fits[0]]
+
+
+def is_transposed(module: torch.nn.Module) -> bool:
+    """Whether the module keeps its weight as [in, out] (the Conv1D of GPT-2)."""
+    return type(module).__name__ == "Conv1D"
+
+
+def weight_parameter(model: torch.nn.Module, layer: str) -> tuple[torch.Tensor, bool]:
+    """The parameter that holds the weight of `layer` and whether it is stored transposed.
+
+    A layer `name.3` of a 3-D expert tensor `name` gives the view of that expert.
+    """
+    parent, _, last = layer.rpartition(".")
+    if last.isdigit():
+        owner, _, attribute = parent.rpartition(".")
+        try:
+            holder = find_module(model, owner)
+        except CheckpointError:
+            holder = None
+        tensor = getattr(holder, attribute, None)
+        if isinstance(tensor, torch.Tensor) and tensor.ndim == 3:
+            return tensor[int(last)], False
+    module = find_module(model, layer)
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, torch.Tensor) or weight.ndim != 2:
+        raise CheckpointError(f"the layer {layer} must be a linear layer, not {type(module).__name__}")
+    return weight, is_transposed(module)
+
+
+def get_weight(model: torch.nn.Module, layer: str) -> Float32[np.ndarray, "out in"]:
+    """A copy of the weight of `layer`, [out, in]."""
+    weight, transposed = weight_parameter(model, layer)
+    array = weight.detach().to(torch.float32).cpu().numpy()
+    return np.array(array.T if transposed else array, order="C")
+
+
+@contextmanager
+def with_weights(model: Any, weights: Mapping[str, Float32[np.ndarray, "_ _"]]) -> Iterator[Any]:
+    """Within the block the model computes with `weights` ({layer: [out, in]}); after it, with its own again.
+
+    Raises:
+        CheckpointError: a layer is not in the model, is shared with another module, or has another shape.
+    """
+    targets = {layer: weight_parameter(model, layer) for layer in weights}
+    for layer, (target, transposed) in targets.items():
+        wanted = tuple(target.shape[::-1] if transposed else target.shape)
+        if weights[layer].shape != wanted:
+            raise CheckpointError(f"the weight of {layer} must be {list(wanted)}, not {list(weights[layer].shape)}")
+    kept = {layer: target.detach().clone() for layer, (target, _) in targets.items()}
+    try:
+        with torch.no_grad():
+            for layer, (target, transposed) in targets.items():
+                array = np.ascontiguousarray(weights[layer].T if transposed else weights[layer])
+                target.copy_(torch.from_numpy(array))
+        yield model
+    finally:
+        with torch.no_grad():
+            for layer, (target, _) in targets.items():
+                target.copy_(kept[layer])
