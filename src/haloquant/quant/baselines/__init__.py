@@ -1,0 +1,56 @@
+"""Rivals of HALO by name: each takes a weight and its statistics and gives a `LayerResult`, bits counted as stored.
+
+A name says method, bits and group: `gptq-w4-g128` is GPTQ with int4 codes and one scale for 128 input features.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from haloquant.errors import InputError
+from haloquant.quant.baselines import gptq, rtn
+from haloquant.quant.baselines.gptq import GptqConfig
+from haloquant.quant.baselines.rtn import RtnConfig
+from haloquant.types import LayerResult
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One method with its settings: call `quantize(weight, statistics, layer=...)`."""
+
+    name: str
+    quantize: Callable[..., LayerResult]
+    config: object
+    needs: frozenset[str]  # fields of LayerStatistics that must be there
+
+
+def _rival(name: str, method: Callable[..., LayerResult], config: object, *needs: str) -> Rival:
+    return Rival(name, partial(method, config=config), config, frozenset(needs))
+
+
+_ALL = (
+    _rival("rtn-w8", rtn.quantize, RtnConfig(bits=8, group=None, scheme="symmetric")),
+    _rival("rtn-w4", rtn.quantize, RtnConfig(bits=4, group=None, scheme="symmetric")),
+    _rival("rtn-w3", rtn.quantize, RtnConfig(bits=3, group=None, scheme="symmetric")),
+    _rival("rtn-w4-g128", rtn.quantize, RtnConfig(bits=4)),
+    _rival("rtn-w3-g128", rtn.quantize, RtnConfig(bits=3)),
+    _rival("rtn-w4-g128-sym", rtn.quantize, RtnConfig(bits=4, scheme="symmetric")),
+    _rival("gptq-w8", gptq.quantize, GptqConfig(bits=8, group=None, scheme="symmetric"), "hessian"),
+    _rival("gptq-w4", gptq.quantize, GptqConfig(bits=4, group=None), "hessian"),
+    _rival("gptq-w3", gptq.quantize, GptqConfig(bits=3, group=None), "hessian"),
+    _rival("gptq-w4-g128", gptq.quantize, GptqConfig(bits=4), "hessian"),
+    _rival("gptq-w3-g128", gptq.quantize, GptqConfig(bits=3), "hessian"),
+    _rival("gptq-w4-g128-sym", gptq.quantize, GptqConfig(bits=4, scheme="symmetric"), "hessian"),
+)
+RIVALS: Mapping[str, Rival] = {entry.name: entry for entry in _ALL}
+
+
+def rival(name: str) -> Rival:
+    """The rival of this name.
+
+    Raises:
+        InputError: there is none; the sentence lists those there are.
+    """
+    if name not in RIVALS:
+        raise InputError(f"rival must be one of {', '.join(sorted(RIVALS))}, not '{name}'")
+    return RIVALS[name]
