@@ -1,0 +1,269 @@
+"""Codebooks out of an admissible set: the words that lose least of this model's weights, and switch least energy.
+
+Nothing is hard-coded. The admissible set (every weight value whose delay meets the period) comes from a measured
+profile; the weights come from the model as a sample of scale groups. Selection is exact for one scale range (dynamic
+programming over the histogram of normalised weights), the range is scanned, and the winner is polished by exchanging
+words on the sample itself, where every group has its own searched scale.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int16
+
+from haloquant.errors import InfeasibleError, InputError
+from haloquant.quant.scales import search
+from haloquant.quant.tiles import make_grid, uniform_map
+from haloquant.types import Codebook, OperatingPoint, TileGrid
+
+_RANGES = np.geomspace(1.6, 5.0, 16)  # reach of the largest word, in rms of the group
+_BINS = 2048
+_LIMIT = 8.0  # the histogram ends at 8 rms; what lies beyond counts at its edge
+
+
+@dataclass(frozen=True)
+class WeightSample:
+    """Scale groups of a model (one output channel of one tile), each divided by its rms; importance per weight.
+
+    Importance carries rms^2, so that errors of normalised weights sum to the model's weighted error.
+    """
+
+    groups: Float32[np.ndarray, "n length"]
+    importance: Float32[np.ndarray, "n length"]
+
+
+def sample_groups(
+    layers: Iterable[tuple[Float32[np.ndarray, "out in"], Float32[np.ndarray, "rows in"]]],
+    grid: TileGrid,
+    per_layer: int = 256,
+) -> WeightSample:
+    """Take evenly spaced scale groups of every layer; whole groups only, unless a layer is shorter than a tile.
+
+    Args:
+        layers: weights with their importance ([out, in], or [1, in] for all output channels).
+        grid: any grid with the tile length to sample at (`tile_in`); its layer sizes are not used.
+        per_layer: groups of each layer.
+
+    Raises:
+        InputError: there is no layer, or every weight is 0.
+    """
+    length = grid.tile_in
+    groups, emphasis = [], []
+    for weight, importance in layers:
+        across = max(1, weight.shape[1] // length)
+        places = np.unique(np.linspace(0, weight.shape[0] * across - 1, per_layer).astype(np.int64))
+        for row, a in zip(*np.divmod(places, across), strict=True):
+            part = weight[row, a * length : (a + 1) * length].astype(np.float32)
+            heavy = importance[min(row, importance.shape[0] - 1), a * length : (a + 1) * length]
+            rms = np.sqrt(np.mean(part.astype(np.float64) ** 2))
+            if rms == 0:
+                continue
+            pad = (0, length - part.size)
+            groups.append(np.pad(part / np.float32(rms), pad))
+            emphasis.append(np.pad(heavy.astype(np.float64) * rms**2, pad))
+    if not groups:
+        raise InputError(
+            "weights to select a codebook for must hold a value other than 0, not none: give at least one layer"
+        )
+    total = np.array(emphasis)
+    return WeightSample(np.array(groups, np.float32), (total / total.mean()).astype(np.float32))
+
+
+def gaussian_sample(groups: int = 512, length: int = 128, seed: int = 0) -> WeightSample:
+    """A stand-in where no model is at hand: standard normal weights that count alike."""
+    drawn = np.random.default_rng(seed).standard_normal((groups, length)).astype(np.float32)
+    drawn /= np.sqrt(np.mean(drawn**2, axis=1, keepdims=True))
+    return WeightSample(drawn, np.ones_like(drawn))
+
+
+def select_codebook(
+    admissible: Int16[np.ndarray, " n"],
+    sample: WeightSample,
+    *,
+    name: str,
+    point: OperatingPoint,
+    slack_s: Float64[np.ndarray, " n"],
+    size: int = 16,
+    energy_j: Float64[np.ndarray, " n"] | None = None,
+    energy_weight: float = 0.0,
+) -> Codebook:
+    """Choose at most `size` words, 0 among them, that make weighted error (plus weighted switching energy) small.
+
+    The objective is sum h (w - scale word)^2 / sum h w^2 + energy_weight x mean energy of the words used / mean
+    admissible energy.
+
+    Args:
+        admissible: weight values that meet the period, ascending, 0 among them.
+        sample: the model's weights.
+        name: of the class.
+        point: where the admissible values meet timing.
+        slack_s: period - delay - margin of every admissible value; the codebook keeps the least of its words.
+        size: greatest number of words.
+        energy_j: switching energy of every admissible value.
+        energy_weight: 0 for accuracy alone.
+
+    Returns:
+        The codebook.
+
+    Raises:
+        InputError: the admissible values are not ascending, or an argument does not fit.
+        InfeasibleError: nothing beside 0 is admissible.
+    """
+    _check(admissible, name, point, slack_s, size, energy_j, energy_weight)
+    energy = (
+        np.zeros(admissible.size)
+        if energy_j is None or energy_weight == 0
+        else energy_weight * energy_j / energy_j.mean()
+    )
+    if admissible.size <= size and not energy.any():
+        chosen = np.arange(admissible.size)
+    else:
+        chosen = _polish(admissible, energy, sample, _scan(admissible, energy, sample, size), point)
+    return Codebook(name, admissible[chosen].astype(np.int16), point, float(slack_s[chosen].min()))
+
+
+def relative_error(values: Int16[np.ndarray, " codes"], sample: WeightSample) -> float:
+    """Weighted error of a set of words on a sample with searched scales, relative to that of rounding all to 0."""
+    return _objective(values, np.zeros(values.size), sample, OperatingPoint(1.0, 1.0))
+
+
+def best_subset(
+    admissible: np.ndarray,
+    energy: np.ndarray,
+    histogram: tuple[np.ndarray, np.ndarray, np.ndarray],
+    scale: float,
+    size: int,
+) -> tuple[float, np.ndarray]:
+    """Exact best words for one scale, on a histogram: dynamic programming over neighbouring words.
+
+    Args:
+        admissible: ascending values, 0 among them.
+        energy: cost of using each word once, per unit of count.
+        histogram: bin centres (ascending), weighted mass and plain count of each bin, both normalised.
+        scale: weight of one unit of word, positive.
+        size: greatest number of words.
+
+    Returns:
+        Objective and the indices of the chosen words.
+    """
+    centres, mass, count = histogram
+    levels = admissible * scale
+    sums = [np.concatenate([[0.0], np.cumsum(part)]) for part in (mass, mass * centres, mass * centres**2, count)]
+    edge = np.searchsorted(centres, levels, side="right")
+    middle = np.searchsorted(centres, (levels[:, None] + levels[None, :]) / 2, side="right")
+
+    def cost(low: np.ndarray, high: np.ndarray, level: np.ndarray, charge: np.ndarray) -> np.ndarray:
+        p0, p1, p2, p3 = (part[high] - part[low] for part in sums)
+        return p2 - 2 * level * p1 + level**2 * p0 + charge * p3
+
+    n, zero = admissible.size, int(np.searchsorted(admissible, 0))
+    step = cost(edge[:, None], middle, levels[:, None], energy[:, None]) + cost(
+        middle, edge[None, :], levels[None, :], energy[None, :]
+    )
+    index = np.arange(n)
+    step[(index[:, None] >= index[None, :]) | ((index[:, None] < zero) & (index[None, :] > zero))] = np.inf
+    start = np.where(index <= zero, cost(np.zeros(n, np.int64), edge, levels, energy), np.inf)
+    finish = np.where(index >= zero, cost(edge, np.full(n, centres.size), levels, energy), np.inf)
+    best, previous, found = start, [], (np.inf, 0, 0)
+    for words in range(1, size + 1):
+        total = best + finish
+        last = int(np.argmin(total))
+        if total[last] < found[0]:
+            found = (float(total[last]), words, last)
+        through = best[:, None] + step
+        previous.append(np.argmin(through, axis=0))
+        best = np.min(through, axis=0)
+    chosen = [found[2]]
+    for words in range(found[1] - 1, 0, -1):
+        chosen.append(int(previous[words - 1][chosen[-1]]))
+    return found[0], np.array(chosen[::-1])
+
+
+def histogram_of(sample: WeightSample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centres, weighted mass and count of the normalised weights, both summing to 1 (mass times square sums to 1)."""
+    values, weights = sample.groups.ravel().astype(np.float64), sample.importance.ravel().astype(np.float64)
+    edges = np.linspace(-_LIMIT, _LIMIT, _BINS + 1)
+    clipped = np.clip(values, -_LIMIT, _LIMIT)
+    mass, _ = np.histogram(clipped, edges, weights=weights)
+    count, _ = np.histogram(clipped, edges)
+    centres = (edges[1:] + edges[:-1]) / 2
+    return centres, mass / (mass * centres**2).sum(), count / count.sum()
+
+
+def _scan(admissible: np.ndarray, energy: np.ndarray, sample: WeightSample, size: int) -> np.ndarray:
+    """The best subset over a scan of scales of either sign (a negative scale mirrors the histogram)."""
+    centres, mass, count = histogram_of(sample)
+    found = (np.inf, np.empty(0, np.int64))
+    for histogram in ((centres, mass, count), (centres, mass[::-1], count[::-1])):
+        for reach in _RANGES:
+            scale = reach / float(np.abs(admissible).max())
+            for widening in (1.0, 1.5, 2.25, 3.4):  # the largest admissible value need not be used
+                trial = best_subset(admissible, energy, histogram, scale * widening, size)
+                if trial[0] < found[0]:
+                    found = trial
+    return found[1]
+
+
+def _polish(
+    admissible: np.ndarray, energy: np.ndarray, sample: WeightSample, chosen: np.ndarray, point: OperatingPoint
+) -> np.ndarray:
+    """Exchange single words for their admissible neighbours while the sample's own objective falls."""
+    zero = int(np.searchsorted(admissible, 0))
+    best = _objective(admissible[chosen], energy[chosen], sample, point)
+    improved = True
+    while improved:
+        improved = False
+        for place in range(chosen.size):
+            if chosen[place] == zero:
+                continue
+            for move in (-3, -2, -1, 1, 2, 3):
+                other = chosen[place] + move
+                if not 0 <= other < admissible.size or other in chosen:
+                    continue
+                trial = np.sort(np.append(np.delete(chosen, place), other))
+                value = _objective(admissible[trial], energy[trial], sample, point)
+                if value < best * (1 - 1e-4):
+                    chosen, best, improved = trial, value, True
+                    break
+    return chosen
+
+
+def _objective(values: np.ndarray, energy: np.ndarray, sample: WeightSample, point: OperatingPoint) -> float:
+    """Weighted relative error with searched scales, plus energy of the words used."""
+    book = Codebook("trial", values.astype(np.int16), point, 0.0)
+    rows, length = sample.groups.shape
+    tiles = uniform_map("sample", make_grid(rows, length, rows, length))
+    scale, codes = search(sample.groups, sample.importance, tiles, (book,))
+    error = sample.groups - values.astype(np.float32)[codes] * scale
+    loss = np.sum(sample.importance * error**2, dtype=np.float64) / np.sum(
+        sample.importance * sample.groups**2, dtype=np.float64
+    )
+    return float(loss + energy[codes].mean())
+
+
+def _check(
+    admissible: np.ndarray,
+    name: str,
+    point: OperatingPoint,
+    slack_s: np.ndarray,
+    size: int,
+    energy_j: np.ndarray | None,
+    weight: float,
+) -> None:
+    if admissible.size == 0 or np.any(np.diff(admissible) <= 0) or 0 not in admissible:
+        raise InputError(f"admissible values of {name} must be ascending with 0 among them, not {admissible.tolist()}")
+    if admissible.size == 1:
+        raise InfeasibleError(
+            f"admissible values of {name} must hold one beside 0: at {point.frequency_hz:.4g} Hz and "
+            f"{point.voltage_v:g} V no other "
+            "weight meets timing; a lower frequency, a higher voltage or a smaller margin would do"
+        )
+    if slack_s.shape != admissible.shape or (energy_j is not None and energy_j.shape != admissible.shape):
+        raise InputError(f"slack and energy of {name} must be given for each of {admissible.size} admissible values")
+    if slack_s.min() < 0:
+        raise InputError(f"slack of {name} must be at least 0 for every admissible value, not {slack_s.min():.3g} s")
+    if not 2 <= size <= 256:
+        raise InputError(f"size of {name} must be within 2..256 words, not {size}")
+    if not weight >= 0:
+        raise InputError(f"energy_weight of {name} must be at least 0, not {weight}")

@@ -1,0 +1,149 @@
+"""The sparse part: outliers and salient weights, kept in 8 bits beside the dense codes (METHOD, stage 1)."""
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from haloquant.errors import InputError
+from haloquant.quant.checks import check_weight
+from haloquant.quant.scales import halved
+from haloquant.types import LayerStatistics, SparseKind, SparseWeights
+
+LARGEST = 127  # int8, symmetric
+
+
+def split(
+    weight: Float32[np.ndarray, "out in"],
+    statistics: LayerStatistics | None = None,
+    *,
+    layer: str = "weight",
+    budget: float = 0.005,
+    sigma: float = 3.0,
+    salient: float = 0.0005,
+) -> tuple[SparseWeights, Bool[np.ndarray, "out in"]]:
+    """Choose the weights that are kept in 8 bits: the most salient by Fisher, then outliers beyond `sigma` deviations.
+
+    Salient weights come first; the outliers farthest from the mean fill what is left of the budget. A weight that is
+    both counts as salient. Without Fisher there are outliers only.
+
+    Args:
+        weight: the layer.
+        statistics: may hold the Fisher diagonal.
+        layer: name for error sentences.
+        budget: greatest share of all weights.
+        sigma: outliers are farther from the mean than this many standard deviations of the layer.
+        salient: share of weights kept for their Fisher information.
+
+    Returns:
+        The sparse weights, and the mask of their places.
+
+    Raises:
+        InputError: a share is not within 0..1, or sigma is not positive.
+        CheckpointError: the weight is not finite.
+    """
+    check_weight(weight, layer)
+    _check_shares(budget, salient)
+    if not sigma > 0:
+        raise InputError(f"sigma must be positive, not {sigma}")
+    room = int(budget * weight.size)
+    kinds = np.full(weight.size, 255, np.uint8)
+    flat = weight.ravel()
+    deviation = np.abs(flat - flat.mean(dtype=np.float64))
+    outliers = np.nonzero(deviation > sigma * flat.std(dtype=np.float64))[0]
+    chosen = np.empty(0, np.int64)
+    if statistics is not None and statistics.fisher is not None:
+        chosen = largest(statistics.fisher.ravel(), min(room, int(salient * weight.size)))
+        chosen = chosen[flat[chosen] != 0]
+    kinds[chosen] = SparseKind.SALIENT
+    outliers = outliers[kinds[outliers] == 255]
+    kinds[outliers[largest(deviation[outliers], room - chosen.size)]] = SparseKind.OUTLIER
+    return gather(weight, kinds.reshape(weight.shape))
+
+
+def split_leave_one_out(
+    weight: Float32[np.ndarray, "out in"],
+    dense: Float32[np.ndarray, "out in"],
+    diagonal: Float32[np.ndarray, " in"],
+    *,
+    layer: str = "weight",
+    budget: float = 0.005,
+    threshold: float = 0.2,
+) -> tuple[SparseWeights, Bool[np.ndarray, "out in"]]:
+    """SpQR's test in its cheap form: keep a weight if leaving it unquantized saves much of its row's loss.
+
+    The loss that quantizing one weight costs after optimal compensation is (w - q)^2 / [H^-1]_jj (SpQR, OBS). A
+    weight is kept if that is above `threshold` times the mean of var(w) / [H^-1]_jj, most costly first, within the
+    budget.
+
+    Args:
+        weight: the layer.
+        dense: what nearest rounding makes of it.
+        diagonal: 1 / [H^-1]_jj of the damped layer Hessian (`compensate.inverse_diagonal`).
+        layer: name for error sentences.
+        budget: greatest share of all weights.
+        threshold: SpQR's tau.
+
+    Returns:
+        The sparse weights (all of kind outlier), and the mask of their places.
+
+    Raises:
+        InputError: a share is not within 0..1.
+        CheckpointError: the weight is not finite.
+    """
+    check_weight(weight, layer)
+    _check_shares(budget, 0.0)
+    cost = ((weight - dense).astype(np.float64) ** 2 * diagonal).ravel()
+    limit = threshold * float(weight.var(dtype=np.float64) * diagonal.mean(dtype=np.float64))
+    kinds = np.full(weight.size, 255, np.uint8)
+    chosen = largest(cost, int(budget * weight.size))
+    kinds[chosen[cost[chosen] > limit]] = SparseKind.OUTLIER
+    return gather(weight, kinds.reshape(weight.shape))
+
+
+def none(out_features: int) -> SparseWeights:
+    """A sparse part that holds nothing."""
+    empty = np.empty(0, np.int32)
+    return SparseWeights(empty, empty, np.empty(0, np.int8), np.zeros(out_features, np.float32), np.empty(0, np.uint8))
+
+
+def dense_of(sparse: SparseWeights, in_features: int) -> Float32[np.ndarray, "out in"]:
+    """The sparse part as a dense matrix, 0 elsewhere."""
+    matrix = np.zeros((sparse.scale.size, in_features), np.float32)
+    matrix[sparse.rows, sparse.cols] = sparse.values.astype(np.float32) * sparse.scale[sparse.rows]
+    return matrix
+
+
+def mask_of(sparse: SparseWeights, in_features: int) -> Bool[np.ndarray, "out in"]:
+    """True where the sparse part holds a weight."""
+    mask = np.zeros((sparse.scale.size, in_features), bool)
+    mask[sparse.rows, sparse.cols] = True
+    return mask
+
+
+def gather(weight: np.ndarray, kinds: np.ndarray) -> tuple[SparseWeights, np.ndarray]:
+    """Quantize the weights whose kind is not 255 to int8 with one float16 scale per output channel."""
+    mask = kinds != 255
+    rows, cols = np.nonzero(mask)  # row-major: sorted by row, then column
+    values = weight[rows, cols]
+    top = np.zeros(weight.shape[0], np.float32)
+    np.maximum.at(top, rows, np.abs(values))
+    scale = halved(top / LARGEST)
+    steps = np.divide(values, scale[rows], out=np.zeros_like(values), where=scale[rows] != 0)
+    integers = np.clip(np.rint(steps), -LARGEST, LARGEST).astype(np.int8)
+    return SparseWeights(rows.astype(np.int32), cols.astype(np.int32), integers, scale, kinds[rows, cols]), mask
+
+
+def largest(values: np.ndarray, count: int) -> np.ndarray:
+    """Indices of the `count` largest, ties to the lower index, so that every machine chooses the same."""
+    if count <= 0 or values.size == 0:
+        return np.empty(0, np.int64)
+    if count >= values.size:
+        return np.arange(values.size)
+    edge = np.partition(values, values.size - count)[values.size - count]
+    above = np.nonzero(values > edge)[0]
+    return np.concatenate([above, np.nonzero(values == edge)[0][: count - above.size]])
+
+
+def _check_shares(budget: float, salient: float) -> None:
+    for name, share in (("budget", budget), ("salient", salient)):
+        if not 0 <= share <= 1:
+            raise InputError(f"{name} must be a share of all weights within 0..1, not {share}")
