@@ -143,3 +143,19 @@ class _Parser:
             self.at += 1
             value ^= self.full
         return value
+
+
+def over_inputs(function: Function, inputs: tuple[str, ...]) -> UInt8[np.ndarray, " rows"]:
+    """The function's table over a wider or differently ordered list of inputs, e.g. all of a cell's.
+
+    Returns:
+        `2**len(inputs)` values, 0 or 1; row `r` gives `inputs[i]` the bit `(r >> i) & 1`.
+
+    Raises:
+        ValueError: where `inputs` lacks one of the function's.
+    """
+    rows = np.arange(1 << len(inputs))
+    own = np.zeros_like(rows)
+    for i, name in enumerate(function.inputs):
+        own |= (rows >> inputs.index(name) & 1) << i
+    return function.table()[own]
