@@ -1,0 +1,55 @@
+"""SmoothQuant (arXiv 2211.10438): move the difficulty of outlier activations into the weights."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+
+from haloquant.errors import InputError
+from haloquant.quant.transforms.scaling import InputScaling, check_shared
+from haloquant.types import LayerStatistics
+
+LEAST = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class SmoothQuantConfig:
+    """Migration strength: 0 leaves all difficulty to the activations, 1 moves it all into the weights."""
+
+    alpha: float = 0.5
+
+
+def scaling(
+    weights: tuple[Float32[np.ndarray, "_ in"], ...],
+    statistics: LayerStatistics,
+    config: SmoothQuantConfig,
+    *,
+    layer: str,
+) -> InputScaling:
+    """s_j = max|X_j|^alpha / max_i|W_ij|^(1 - alpha), the maximum over the rows of all weights that share the input.
+
+    Args:
+        weights: every linear layer that reads this input, each [out, in].
+        statistics: with `input_absmax` of the shared input.
+        config: alpha.
+        layer: name for errors.
+
+    Returns:
+        InputScaling: scales of at least 1e-5; 1 for features that never fire.
+
+    Raises:
+        InputError: no maxima, alpha outside 0..1, weights that do not share the input.
+    """
+    if statistics.input_absmax is None:
+        raise InputError(
+            f"layer '{layer}': smoothquant needs the largest inputs, not statistics from '{statistics.source}'; "
+            "collect calibration with layer inputs"
+        )
+    if not 0 <= config.alpha <= 1:
+        raise InputError(f"layer '{layer}': alpha must be between 0 and 1, not {config.alpha:g}")
+    check_shared(weights, statistics.input_absmax.size, layer)
+    greatest = np.max([np.abs(weight).max(axis=0) for weight in weights], axis=0)
+    inputs = statistics.input_absmax.astype(np.float64)
+    scale = inputs**config.alpha / np.maximum(greatest, LEAST) ** (1 - config.alpha)
+    scale = np.where(inputs > 0, np.maximum(scale, LEAST), 1.0)
+    return InputScaling("smoothquant", scale.astype(np.float32), (f"alpha {config.alpha:g}",))
