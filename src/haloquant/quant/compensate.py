@@ -12,6 +12,7 @@ tile codebooks, integers with scale and zero point, k-means tables.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
@@ -193,6 +194,7 @@ def hessian_loss(
 
 
 @njit(parallel=True, cache=True, fastmath={"contract"})
+@no_type_check
 def _round_block(original, target, unit, diagonal, table, places, kept, step, codes, values, errors, loss):
     """One block, row by row: round a column, push its error onto the targets of the block's later columns."""
     rows, length = original.shape

@@ -7,6 +7,7 @@ row is made by one thread in one order, so results do not depend on the number o
 """
 
 import math
+from typing import no_type_check
 
 import numpy as np
 from numba import njit, prange
@@ -16,6 +17,7 @@ FAST = {"reassoc", "contract", "nsz"}
 
 
 @njit(cache=True)
+@no_type_check
 def to_half(value):
     """Nearest float16 of a float32 (ties to even), kept as float32, clipped at +-65504; Numba lacks float16 on CPUs."""
     magnitude = abs(value)
@@ -30,6 +32,7 @@ def to_half(value):
 
 
 @njit(cache=True, fastmath=FAST)
+@no_type_check
 def _decode(weights, length, words, middles, size, scale, out):
     """Nearest word of every weight (in words, not scaled): out[j] = words[number of midpoints below w / scale]."""
     first = words[0]
@@ -43,6 +46,7 @@ def _decode(weights, length, words, middles, size, scale, out):
 
 
 @njit(cache=True, fastmath=FAST)
+@no_type_check
 def _moments(weights, weighting, length, words):
     """Weighted moments <w, c> and <c, c>: the least-squares scale is their quotient, the error it saves A * A / B."""
     cross = np.float32(0.0)
@@ -55,18 +59,21 @@ def _moments(weights, weighting, length, words):
 
 
 @njit(cache=True)
+@no_type_check
 def _mirror(words, size, mirrored):
     for k in range(size):
         mirrored[k] = -words[size - 1 - k]
 
 
 @njit(cache=True)
+@no_type_check
 def _midpoints(words, size, middles):
     for k in range(size - 1):
         middles[k] = np.float32(0.5) * (words[k] + words[k + 1])
 
 
 @njit(cache=True, fastmath=FAST)
+@no_type_check
 def _largest(weights, length):
     top = np.float32(0.0)
     for j in range(length):
@@ -75,6 +82,7 @@ def _largest(weights, length):
 
 
 @njit(parallel=True, cache=True)
+@no_type_check
 def search_and_round(weight, importance, classes, tile_out, tile_in, values, sizes, ratios, rounds, scale, codes):
     """Scale and codes of every (output feature, tile): a grid of scales, each judged with its own least-squares refit.
 
@@ -147,6 +155,7 @@ def search_and_round(weight, importance, classes, tile_out, tile_in, values, siz
 
 
 @njit(cache=True)
+@no_type_check
 def _write_codes(weights, length, middles, size, scale, side, codes):
     for j in range(length):
         codes[j] = 0
@@ -160,6 +169,7 @@ def _write_codes(weights, length, middles, size, scale, side, codes):
 
 
 @njit(parallel=True, cache=True)
+@no_type_check
 def round_nearest(weight, scale, classes, tile_out, tile_in, values, sizes, codes):
     """Codes of the nearest words under given scales."""
     out_features, in_features = weight.shape
@@ -190,6 +200,7 @@ def round_nearest(weight, scale, classes, tile_out, tile_in, values, sizes, code
 
 
 @njit(parallel=True, cache=True)
+@no_type_check
 def moments(weight, importance, scale, classes, tile_out, tile_in, values, sizes, cross, square):
     """Weighted <w, c> and <c, c> of every (output feature, tile), words assigned under given scales."""
     out_features, in_features = weight.shape
@@ -219,6 +230,7 @@ def moments(weight, importance, scale, classes, tile_out, tile_in, values, sizes
 
 
 @njit(parallel=True, cache=True)
+@no_type_check
 def lookup(codes, scale, classes, tile_out, tile_in, values, out):
     """Out = word of the code times the scale."""
     out_features, in_features = codes.shape
@@ -231,6 +243,7 @@ def lookup(codes, scale, classes, tile_out, tile_in, values, out):
 
 
 @njit(parallel=True, cache=True)
+@no_type_check
 def count_codes(codes, classes, tile_out, tile_in, counts):
     """counts[d, a, code] of every tile."""
     out_features, in_features = codes.shape

@@ -35,6 +35,24 @@ def hessian_importance(statistics: LayerStatistics) -> Float32[np.ndarray, "1 in
     return _usable(np.diagonal(statistics.hessian)[None, :], statistics.layer)
 
 
+def layer_hessian(statistics: LayerStatistics, in_features: int) -> Float32[np.ndarray, "in in"]:
+    """The layer Hessian (2/T) X X^T, checked to be there and of the right size.
+
+    Raises:
+        InputError: the statistics hold no Hessian, or one of another layer.
+    """
+    if statistics.hessian is None:
+        raise InputError(
+            f"statistics of {statistics.layer} must hold a Hessian for error compensation, not only "
+            f"{statistics.source!r}: calibrate with layer inputs, or round to nearest"
+        )
+    if statistics.hessian.shape[0] != in_features:
+        raise InputError(
+            f"Hessian of {statistics.layer} must be for {in_features} inputs, not {statistics.hessian.shape[0]}"
+        )
+    return statistics.hessian
+
+
 def uniform_importance(in_features: int) -> Float32[np.ndarray, "1 in"]:
     """Every weight matters alike: what is left without calibration."""
     return np.ones((1, in_features), np.float32)

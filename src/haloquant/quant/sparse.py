@@ -127,9 +127,18 @@ def gather(weight: np.ndarray, kinds: np.ndarray) -> tuple[SparseWeights, np.nda
     top = np.zeros(weight.shape[0], np.float32)
     np.maximum.at(top, rows, np.abs(values))
     scale = halved(top / LARGEST)
-    steps = np.divide(values, scale[rows], out=np.zeros_like(values), where=scale[rows] != 0)
+    blank = np.zeros(values.size, np.int8)
+    places = SparseWeights(rows.astype(np.int32), cols.astype(np.int32), blank, scale, kinds[rows, cols])
+    return with_values(places, weight), mask
+
+
+def with_values(sparse: SparseWeights, weight: Float32[np.ndarray, "out in"]) -> SparseWeights:
+    """The same places and scales with other values, rounded from `weight`."""
+    scale = sparse.scale[sparse.rows]
+    wanted = weight[sparse.rows, sparse.cols]
+    steps = np.divide(wanted, scale, out=np.zeros_like(wanted), where=scale != 0)
     integers = np.clip(np.rint(steps), -LARGEST, LARGEST).astype(np.int8)
-    return SparseWeights(rows.astype(np.int32), cols.astype(np.int32), integers, scale, kinds[rows, cols]), mask
+    return SparseWeights(sparse.rows, sparse.cols, integers, sparse.scale, sparse.kind)
 
 
 def largest(values: np.ndarray, count: int) -> np.ndarray:

@@ -5,10 +5,12 @@ from jaxtyping import Float32, Int16
 
 from haloquant.quant.bits import count_bits
 from haloquant.quant.checks import check_tiles, check_weight
+from haloquant.quant.compensate import Progress, compensate, factorize, free_blocks
+from haloquant.quant.levels import codes_of_levels, level_table
 from haloquant.quant.rounding import lookup
 from haloquant.quant.scales import search
-from haloquant.quant.sensitivity import importance
-from haloquant.quant.sparse import mask_of, none
+from haloquant.quant.sensitivity import importance, layer_hessian
+from haloquant.quant.sparse import mask_of, none, with_values
 from haloquant.quant.tiles import padding, word_table
 from haloquant.types import (
     Codebook,
@@ -50,6 +52,61 @@ def quantize_weight(
     sparse, dense = without_sparse(weight, sparse)
     scale, codes = search(dense, importance(statistics, weight.shape[1]), tiles, codebooks)
     return QuantizedWeight(tiles.layer, codes, scale, tiles, codebooks, sparse)
+
+
+def quantize_weight_compensated(
+    weight: Float32[np.ndarray, "out in"],
+    *,
+    tiles: TileMap,
+    codebooks: tuple[Codebook, ...],
+    statistics: LayerStatistics,
+    sparse: SparseWeights | None = None,
+    damping: float = 0.01,
+    progress: Progress | None = None,
+) -> QuantizedWeight:
+    """Searched scales, fixed first, then column-wise error compensation onto the tiles' codebooks.
+
+    Columns are rounded in activation order; codes stay in their places, so tiles stay whole. Sparse weights take part:
+    their int8 value is rounded from what compensation has made of them by then.
+
+    Args:
+        weight: [out, in], finite.
+        tiles: class of every tile; its grid must fit the weight.
+        codebooks: the classes.
+        statistics: with the layer Hessian; a Fisher part, if there is one, weights the scale search.
+        sparse: weights kept beside the dense part.
+        damping: share of the Hessian's mean diagonal added to it.
+        progress: called with (blocks done, blocks).
+
+    Returns:
+        The layer in HALO form.
+
+    Raises:
+        CheckpointError: the weight is not a finite matrix.
+        InputError: tile map, codebooks, statistics and weight do not fit.
+        InfeasibleError: a codebook holds nothing beside 0.
+    """
+    check_weight(weight, tiles.layer)
+    check_tiles(tiles, codebooks, (weight.shape[0], weight.shape[1]))
+    hessian = layer_hessian(statistics, weight.shape[1])
+    grid = tiles.grid
+    sparse, dense = without_sparse(weight, sparse)
+    scale, _ = search(dense, importance(statistics, weight.shape[1]), tiles, codebooks)
+    factor = factorize(hessian, free_blocks(np.diagonal(hessian), grid.tile_in), damping=damping, layer=tiles.layer)
+    table = level_table(scale, tiles, codebooks)
+    made = compensate(
+        np.ascontiguousarray(weight),
+        factor,
+        lambda _index, _columns, _target: table,
+        groups=np.arange(grid.in_features) // grid.tile_in,
+        keep=mask_of(sparse, grid.in_features) if sparse.values.size else None,
+        keep_step=sparse.scale,
+        progress=progress,
+    )
+    sparse = with_values(sparse, made.values)
+    return QuantizedWeight(
+        tiles.layer, codes_of_levels(made.codes, scale, tiles, codebooks, sparse), scale, tiles, codebooks, sparse
+    )
 
 
 def without_sparse(
