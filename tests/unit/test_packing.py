@@ -5,6 +5,7 @@ import pytest
 
 from halo_layers import NINE, SIXTEEN, codebook, random_layer, same
 from haloquant.errors import FormatError
+from haloquant.quant.bits import count_bits
 from haloquant.quant.encodings import decode, encode, tile_bytes, tile_offsets
 from haloquant.quant.packing import pack, packed_bits, unpack
 from haloquant.types import TileGrid
@@ -119,6 +120,13 @@ def test_bits_are_what_is_stored() -> None:
     bits = packed_bits(tensors, q.codebooks)
     assert bits.total == 8 * sum(array.nbytes for array in tensors.values()) + 8 * (16 + 9)
     assert bits.weights == 65536
+
+
+@pytest.mark.parametrize("sparse", [0, 0.01])
+@pytest.mark.parametrize(("out_features", "in_features", "tile"), SHAPES)
+def test_the_quantizer_counts_what_is_stored(out_features, in_features, tile, sparse) -> None:
+    q = random_layer(out_features, in_features, tile, sparse=sparse)
+    assert count_bits(q) == packed_bits(pack(q), q.codebooks)
 
 
 def test_a_full_tile_of_nine_words_takes_3_22_bits_and_of_sixteen_4() -> None:
