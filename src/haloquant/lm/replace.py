@@ -69,8 +69,14 @@ def with_weights(model: Any, weights: Mapping[str, Float32[np.ndarray, "_ _"]]) 
         CheckpointError: a layer is not in the model, is shared with another module, or has another shape.
     """
     targets = {layer: weight_parameter(model, layer) for layer in weights}
+    owners = _owners(model)
     for layer, (target, transposed) in targets.items():
         wanted = tuple(target.shape[::-1] if transposed else target.shape)
+        if len(owners.get(target.data_ptr(), ())) > 1:
+            raise CheckpointError(
+                f"the weight of {layer} must be its own, but it is shared: {', '.join(owners[target.data_ptr()])}; "
+                "leave this layer in full precision"
+            )
         if weights[layer].shape != wanted:
             raise CheckpointError(f"the weight of {layer} must be {list(wanted)}, not {list(weights[layer].shape)}")
     kept = {layer: target.detach().clone() for layer, (target, _) in targets.items()}
@@ -84,3 +90,11 @@ def with_weights(model: Any, weights: Mapping[str, Float32[np.ndarray, "_ _"]]) 
         with torch.no_grad():
             for layer, (target, _) in targets.items():
                 target.copy_(kept[layer])
+
+
+def _owners(model: torch.nn.Module) -> dict[int, list[str]]:
+    """Names of the parameters by where their memory begins: more than one name means shared."""
+    owners: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        owners.setdefault(parameter.data_ptr(), []).append(name)
+    return owners
