@@ -1,0 +1,158 @@
+"""Static timing of one weight value, in plain Python: the slow twin of `sta`, and what `worst_path` walks back through.
+
+Arrival of an edge at a gate's output = max over arcs of (arrival of the input edge + table(input slew, load)); its slew
+is the largest that any arc gives (graph-based analysis, as OpenSTA does by default).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from haloquant.gates.liberty_records import Library, TimingArc
+from haloquant.gates.netlist import Netlist, net_loads
+from haloquant.gates.nldm import Lookup, look_up
+from haloquant.gates.sta_case import FREE, pair_bit
+from haloquant.gates.sta_start import (
+    Capture,
+    Conditions,
+    captures,
+    delay_tables,
+    gate_analyses,
+    initial_states,
+    launches,
+)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Step:
+    """The latest arrival of one edge of one net, and the arc that set it (None at a port)."""
+
+    net: int
+    edge: int  # 0 rise, 1 fall
+    arrival_s: float
+    gate: str = ""
+    cell: str = ""
+    arc: TimingArc | None = None
+    from_net: int = -1
+    from_edge: int = -1
+    input_slew_s: float = 0.0
+    load_f: float = 0.0
+    delay: Lookup | None = None
+    transition: Lookup | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class OneValue:
+    """All arrivals and merged slews (s) under one weight value, by (net, edge)."""
+
+    steps: dict[tuple[int, int], Step]
+    slew_s: dict[tuple[int, int], float]
+    loads_f: tuple[list[float], list[float]]
+    state: list[int]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class End:
+    """Where a path ends: at a result bit, or at a register with its setup time."""
+
+    name: str
+    step: Step
+    setup_s: float
+    setup: Lookup | None
+
+    @property
+    def delay_s(self) -> float:
+        """Arrival plus setup."""
+        return self.step.arrival_s + self.setup_s
+
+
+def time_one(netlist: Netlist, library: Library, weight: int, conditions: Conditions) -> OneValue:
+    """Arrivals and slews of every net while the MAC holds one weight.
+
+    Raises:
+        NetlistError: where the weight does not fit the port, or the library lacks a cell, pin or arc.
+    """
+    state = [int(s) for s in initial_states(netlist, np.array([weight], dtype=np.int16))[:, 0]]
+    rise, fall = net_loads(netlist, library, conditions.output_load_f)
+    one = OneValue({}, {}, (rise.tolist(), fall.tolist()), state)
+    for net in (*netlist.activation_net.tolist(), *netlist.partial_net.tolist()):
+        for edge in (0, 1):
+            one.steps[net, edge] = Step(net, edge, 0.0)
+            one.slew_s[net, edge] = conditions.input_slew_s
+    for launch in launches(netlist, library):
+        clock = Step(netlist.clock_net, 0 if launch.arc.kind == "rising_edge" else 1, 0.0)
+        for edge in (0, 1):
+            cell = netlist.kinds[netlist.registers.kind[netlist.registers.names.index(launch.name)]].name
+            _through(one, clock, conditions.clock_slew_s, launch.arc, edge, launch.net, launch.name, cell)
+    analyses = gate_analyses(netlist, library)
+    gates = netlist.gates
+    for g, name in enumerate(gates.names):
+        analysis = analyses[int(gates.kind[g])]
+        inputs = gates.input_net[gates.input_start[g] : gates.input_start[g + 1]].tolist()
+        outputs = gates.output_net[gates.output_start[g] : gates.output_start[g + 1]].tolist()
+        case = analysis.case([state[net] for net in inputs])
+        to = dict(zip(analysis.kind.outputs, outputs, strict=True))
+        of = dict(zip(analysis.kind.inputs, inputs, strict=True))
+        for net, value in zip(outputs, case.outputs, strict=True):
+            if net >= 0:
+                state[net] = value
+        for arc, mask in zip(analysis.arcs, case.masks, strict=True):
+            for input_edge in (0, 1):
+                before = one.steps.get((of[arc.related], input_edge))
+                for output_edge in (0, 1):
+                    if before is not None and to[arc.pin] >= 0 and mask & pair_bit(input_edge, output_edge):
+                        slew = one.slew_s[of[arc.related], input_edge]
+                        _through(one, before, slew, arc, output_edge, to[arc.pin], name, analysis.kind.name)
+    return one
+
+
+def _through(
+    one: OneValue, before: Step, slew_s: float, arc: TimingArc, edge: int, net: int, gate: str, cell: str
+) -> None:
+    """Let one edge through one arc; keep it if it is the latest, and its slew if it is the largest."""
+    delay_table, slew_table = delay_tables(arc, edge)
+    if delay_table is None or slew_table is None:
+        return
+    load = one.loads_f[edge][net]
+    delay, transition = look_up(delay_table, slew_s, load), look_up(slew_table, slew_s, load)
+    arrival = before.arrival_s + delay.value
+    key = (net, edge)
+    if key not in one.steps or arrival > one.steps[key].arrival_s:
+        one.steps[key] = Step(
+            net, edge, arrival, gate, cell, arc, before.net, before.edge, slew_s, load, delay, transition
+        )
+    one.slew_s[key] = max(one.slew_s.get(key, 0.0), transition.value)
+
+
+def ends_of(netlist: Netlist, library: Library, one: OneValue, conditions: Conditions) -> list[End]:
+    """Every end that a transition reaches, latest first."""
+    ends: list[End] = []
+    for i, net in enumerate(netlist.result_net.tolist()):
+        for edge in (0, 1):
+            step = one.steps.get((net, edge))
+            if step is not None and one.state[net] == FREE:
+                ends.append(End(f"{netlist.ports.result}[{i}]", step, 0.0, None))
+    for capture in captures(netlist, library):
+        for edge in (0, 1):
+            step = one.steps.get((capture.net, edge))
+            if step is not None and one.state[capture.net] == FREE:
+                ends.append(_captured(one, capture, step, conditions))
+    return sorted(ends, key=lambda end: -end.delay_s)
+
+
+def _captured(one: OneValue, capture: Capture, step: Step, conditions: Conditions) -> End:
+    table = None
+    if capture.setup is not None:
+        table = capture.setup.rise if step.edge == 0 else capture.setup.fall
+    name = f"{capture.name}/{capture.pin}"
+    if table is None:
+        return End(name, step, 0.0, None)
+    setup = look_up(table, conditions.clock_slew_s, one.slew_s[capture.net, step.edge])
+    return End(name, step, setup.value, setup)
+
+
+def slow_delay(netlist: Netlist, library: Library, weight: int, conditions: Conditions | None = None) -> float:
+    """Delay (s) of the longest path under one weight value; 0 where nothing moves. The slow twin of `static_delays`."""
+    conditions = conditions or Conditions()
+    ends = ends_of(netlist, library, time_one(netlist, library, weight, conditions), conditions)
+    return max((end.delay_s for end in ends), default=0.0)
