@@ -1,0 +1,88 @@
+"""What a simulation gives: totals, layers and the segments of its timeline. Every total is the sum of its parts."""
+
+from dataclasses import dataclass, field
+
+from haloquant.types import Cost, OperatingPoint
+
+BOUNDS: tuple[str, ...] = ("compute", "dram", "sram", "spmv")
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One layer's share of a run: its cost, the bound that held for most of its time, and what it did."""
+
+    layer: str
+    cost: Cost
+    bound: str
+    macs: int
+    dram_bytes: float
+    tiles: int
+    blocks: int  # blocks of activation rows that its group was cut into
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of time at one operating point: what each resource needs alone, and `busy_s`, the longest of them.
+
+    `transition_s` goes before it. `blocks` of rows of its group are folded into one segment; `transitions` counts the
+    switches into it over all of them. Islands of one group are segments of equal start and end.
+    """
+
+    group: int
+    point: OperatingPoint
+    first_array: int
+    arrays: int
+    start_s: float
+    transition_s: float
+    fill_s: float
+    compute_s: float
+    dram_s: float
+    sram_s: float
+    spmv_s: float
+    busy_s: float
+    cycles: int
+    tiles: int
+    blocks: int
+    transitions: int
+    layers: tuple[int, ...]
+    bound: str
+
+    @property
+    def end_s(self) -> float:
+        """When it is over."""
+        return self.start_s + self.transition_s + self.fill_s + self.busy_s
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """One forward pass on one machine."""
+
+    system: str  # what was quantized how
+    workload: str
+    phase: str
+    target: str
+    policy: str
+    total: Cost
+    layers: tuple[LayerCost, ...]
+    segments: tuple[Segment, ...]
+    layer_names: tuple[str, ...]
+    tokens: int
+    macs: int
+    peak_macs_per_s: float  # of all arrays at the fastest clock used
+    dram_bytes: float
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def time_s(self) -> float:
+        """Time of the pass."""
+        return self.total.total_time_s
+
+    @property
+    def energy_per_token_j(self) -> float:
+        """Energy per new token."""
+        return self.total.total_energy_j / self.tokens
+
+    @property
+    def utilisation(self) -> float:
+        """Multiply-accumulates done over those the arrays could have done at the fastest clock used."""
+        return self.macs / (self.peak_macs_per_s * self.time_s)

@@ -1,0 +1,78 @@
+"""Tiles of a layer as index lists by class, and the check that a tile map fits its layer."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Int32
+
+from haloquant.errors import InputError
+from haloquant.types import Gemm, LayerTiles
+
+
+def check_fits(gemms: Iterable[Gemm], layer_tiles: Mapping[str, LayerTiles], classes: int) -> None:
+    """Refuse tile maps that do not fit their layer or name a class that has no operating point.
+
+    Raises:
+        InputError: naming the layer, what was given and what would do.
+    """
+    seen: set[tuple[int, int, int]] = set()  # layers share their arrays where shapes repeat; look at each once
+    names: set[str] = set()
+    for gemm in gemms:
+        names.add(gemm.layer)
+        tiles = layer_tiles.get(gemm.layer)
+        if tiles is None:
+            continue
+        key = (id(tiles.classes), gemm.k, gemm.n)
+        if key in seen:
+            continue
+        seen.add(key)
+        if (tiles.grid.in_features, tiles.grid.out_features) != (gemm.k, gemm.n):
+            raise InputError(
+                f"tile map of {gemm.layer} must be of a {gemm.n} x {gemm.k} layer (out x in), "
+                f"not {tiles.grid.out_features} x {tiles.grid.in_features}."
+            )
+        if tiles.classes.shape != (tiles.grid.down, tiles.grid.across):
+            raise InputError(
+                f"tile map of {gemm.layer} must have {tiles.grid.down} x {tiles.grid.across} tiles (down x across), "
+                f"not {' x '.join(map(str, tiles.classes.shape))}."
+            )
+        if int(tiles.classes.max(initial=0)) >= classes:
+            raise InputError(
+                f"class of a tile of {gemm.layer} must be below {classes}, the number of operating points given, "
+                f"not {int(tiles.classes.max())}."
+            )
+    missing = [name for name in layer_tiles if name not in names]
+    if missing:
+        raise InputError(f"tile maps must be of layers of the workload, not {', '.join(missing[:3])}.")
+
+
+class TileIndex:
+    """Tile indices (down, across) by class, found once per distinct class map."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, dict[int, Int32[np.ndarray, "n 2"]]] = {}
+
+    def by_class(self, tiles: LayerTiles) -> dict[int, Int32[np.ndarray, "n 2"]]:
+        """Return class -> its tiles, each list ascending by down, then across."""
+        key = id(tiles.classes)
+        if key not in self._found:
+            present = np.unique(tiles.classes)
+            self._found[key] = {
+                int(c): np.stack(np.nonzero(tiles.classes == c), axis=1).astype(np.int32) for c in present
+            }
+        return self._found[key]
+
+
+def indexed(layer: int, places: Int32[np.ndarray, "n 2"]) -> Int32[np.ndarray, "n 3"]:
+    """Return (layer index, down, across) rows from (down, across) rows."""
+    rows = np.empty((len(places), 3), np.int32)
+    rows[:, 0] = layer
+    rows[:, 1:] = places
+    return rows
+
+
+def joined(parts: Sequence[Int32[np.ndarray, "n 3"]]) -> Int32[np.ndarray, "n 3"]:
+    """Return the parts one after the other; no parts give no rows."""
+    if not parts:
+        return np.empty((0, 3), np.int32)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
