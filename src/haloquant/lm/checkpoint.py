@@ -70,6 +70,11 @@ class Checkpoint:
         """Bytes of all tensors, a shared one counted once."""
         return sum(tensor.size_bytes for name, tensor in self.tensors.items() if name not in self.shared)
 
+    @property
+    def largest_layer(self) -> int:
+        """Number of weights of the largest layer."""
+        return max(layer.weights for layer in self.layers)
+
     def layer(self, name: str) -> LinearLayer:
         """The layer of that name.
 
@@ -106,8 +111,16 @@ def open_checkpoint(folder: Path | str, include: Sequence[str] = (), exclude: Se
     return Checkpoint(path, architecture, tensors, chosen, shared)
 
 
-def read_weight(checkpoint: Checkpoint, layer: LinearLayer | str) -> Float32[np.ndarray, "out in"]:
+def read_weight(
+    checkpoint: Checkpoint, layer: LinearLayer | str, out: Float32[np.ndarray, " m"] | None = None
+) -> Float32[np.ndarray, "out in"]:
     """The weight matrix of one layer as float32 [out_features, in_features], read from disk.
+
+    Args:
+        checkpoint: an opened model folder.
+        layer: one of its layers, or its name.
+        out: flat memory to read into, as long as the largest layer (`largest_layer`); the result is then a view of it
+            that holds until the next read. Fresh memory where None.
 
     Raises:
         CheckpointError: the tensor cannot be read, or holds NaN or infinity.
@@ -115,7 +128,7 @@ def read_weight(checkpoint: Checkpoint, layer: LinearLayer | str) -> Float32[np.
     layer = checkpoint.layer(layer) if isinstance(layer, str) else layer
     tensor = checkpoint.tensors[layer.tensor]
     start = 0 if layer.slice is None else layer.slice * layer.weights
-    flat = read_float32(tensor, start, layer.weights)
+    flat = read_float32(tensor, start, layer.weights, out)
     if layer.transposed:
         return np.ascontiguousarray(flat.reshape(layer.in_features, layer.out_features).T)
     return flat.reshape(layer.out_features, layer.in_features)
@@ -137,6 +150,13 @@ def iterate_weights(checkpoint: Checkpoint) -> Iterator[tuple[LinearLayer, Float
     """Every layer with its weight, one in memory at a time as long as the caller keeps none."""
     for layer in checkpoint.layers:
         yield layer, read_weight(checkpoint, layer)
+
+
+def stream_weights(checkpoint: Checkpoint) -> Iterator[tuple[LinearLayer, Float32[np.ndarray, "out in"]]]:
+    """As `iterate_weights`, but quicker: each weight is a view of one buffer and gone when the next is asked for."""
+    buffer = np.empty(checkpoint.largest_layer, np.float32)
+    for layer in checkpoint.layers:
+        yield layer, read_weight(checkpoint, layer, buffer)
 
 
 def content_hash(checkpoint: Checkpoint) -> str:

@@ -17,7 +17,7 @@ from jaxtyping import Float32
 from haloquant.errors import CheckpointError
 
 MAX_HEADER_BYTES = 100 << 20
-CHUNK_BYTES = 8 << 20
+CHUNK_BYTES = 1 << 20  # so that a chunk is still in the cache when it is converted
 ITEM_BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2,
     "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
@@ -112,13 +112,20 @@ def _check_overlap(file: Path, tensors: dict[str, StoredTensor]) -> None:
         previous = tensor
 
 
-def read_float32(tensor: StoredTensor, start: int = 0, count: int | None = None) -> Float32[np.ndarray, " n"]:
+def read_float32(
+    tensor: StoredTensor, start: int = 0, count: int | None = None, out: Float32[np.ndarray, " m"] | None = None
+) -> Float32[np.ndarray, " n"]:
     """Elements `start` to `start + count` of a tensor in storage order, as float32.
 
     Args:
         tensor: a tensor stored as F32, F16, BF16 or F64.
         start: first element.
         count: number of elements; all from `start` on where None.
+        out: memory to fill, at least `count` long; fresh memory where None. Handing the same array in again saves the
+            page faults of fresh memory, which cost more than the reading.
+
+    Returns:
+        The elements; a view of the beginning of `out` where that was given.
 
     Raises:
         CheckpointError: the tensor is stored in another type, the file ends early, or a value is NaN or infinite.
@@ -130,8 +137,10 @@ def read_float32(tensor: StoredTensor, start: int = 0, count: int | None = None)
     count = tensor.count - start if count is None else count
     if start < 0 or count < 0 or start + count > tensor.count:
         raise ValueError(f"elements {start} to {start + count} of {tensor.name} must lie within its {tensor.count}")
+    if out is not None and out.size < count:
+        raise ValueError(f"out must have room for {count} elements of {tensor.name}, not {out.size}")
     item = ITEM_BYTES[tensor.dtype]
-    out = np.empty(count, np.float32)
+    out = np.empty(count, np.float32) if out is None else out[:count]
     step = CHUNK_BYTES // item
     with tensor.file.open("rb", buffering=0) as stream:
         stream.seek(tensor.offset + start * item)
@@ -156,7 +165,9 @@ def _read_exactly(stream: BinaryIO, view: memoryview, tensor: StoredTensor) -> N
 
 def _convert(view: memoryview, dtype: str, out: np.ndarray) -> None:
     if dtype == "BF16":  # the upper half of a float32
-        np.left_shift(np.frombuffer(view, "<u2"), 16, out=out.view(np.uint32), dtype=np.uint32)
+        bits = out.view(np.uint32)
+        bits[:] = np.frombuffer(view, "<u2")  # widened first, shifted in place: half the time of one mixed-type shift
+        bits <<= 16
     elif dtype == "F16":
         out[:] = np.frombuffer(view, "<f2")
     elif dtype == "F32":
@@ -168,7 +179,7 @@ def _convert(view: memoryview, dtype: str, out: np.ndarray) -> None:
 
 def _check_finite(piece: np.ndarray, tensor: StoredTensor, first: int) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(np.add.reduce(piece)):  # one NaN or infinity makes the sum so; quicker than looking at each
+        if np.isfinite(np.dot(piece, piece)):  # one NaN or infinity makes the sum so; quicker than looking at each
             return
     finite = np.isfinite(piece)
     if finite.all():
