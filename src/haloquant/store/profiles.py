@@ -1,0 +1,153 @@
+"""MAC profiles as files: JSON with a checksum over what it says, read with a bound, written whole or not at all."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from jaxtyping import Float64
+
+from haloquant.errors import InputError, ProfileError
+from haloquant.store.files import read_bounded, sha256_bytes, write_bytes
+from haloquant.types import Corner, MacProfile
+
+FORMAT = "haloquant-profile-1"
+SUFFIX = ".profile.json"
+_LIMIT_BYTES = 1 << 24
+_SHIPPED = Path(__file__).resolve().parents[1] / "profiles"
+
+_Row = list[float | None]  # None stands for a value that was not simulated
+
+
+class _Corner(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    voltage_v: float
+    temperature_c: float
+    process: str
+    leakage_w: float
+    delay_s: _Row
+    sensitised_delay_s: _Row
+    energy_j: _Row
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    description: str
+    area_m2: float
+    activation_bits: int
+    weights: list[int]
+    corners: list[_Corner]
+    provenance: dict[str, str]
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    format: str
+    sha256: str
+    profile: msgspec.Raw
+
+
+def write_profile(profile: MacProfile, path: Path) -> None:
+    """Write a profile as JSON; `read_profile` gives back an equal one, to the last bit."""
+    body = _Body(
+        profile.name,
+        profile.description,
+        profile.area_m2,
+        profile.activation_bits,
+        profile.weights.tolist(),
+        [
+            _Corner(
+                corner.name,
+                corner.voltage_v,
+                corner.temperature_c,
+                corner.process,
+                float(profile.leakage_w[i]),
+                _row(profile.delay_s[i]),
+                _row(profile.sensitised_delay_s[i]),
+                _row(profile.energy_j[i]),
+            )
+            for i, corner in enumerate(profile.corners)
+        ],
+        dict(profile.provenance),
+    )
+    raw = msgspec.json.encode(body, order="deterministic")
+    write_bytes(path, msgspec.json.encode(_File(FORMAT, sha256_bytes(raw), msgspec.Raw(raw))) + b"\n")
+
+
+def read_profile(path: Path) -> MacProfile:
+    """Read a profile.
+
+    Raises:
+        InputError: the file is missing or too large.
+        ProfileError: it is no profile, is damaged, or says what cannot be.
+    """
+    data = read_bounded(path, _LIMIT_BYTES)
+    try:
+        file = msgspec.json.decode(data, type=_File)
+        raw = bytes(file.profile)
+        if file.format != FORMAT:
+            raise ProfileError(f"{path} must have the format {FORMAT}, not {file.format[:60]!r}")
+        if sha256_bytes(raw) != file.sha256:
+            raise ProfileError(f"{path} must have the checksum it names, and has not: it is damaged or was edited")
+        body = msgspec.json.decode(raw, type=_Body)
+    except msgspec.MsgspecError as error:
+        raise ProfileError(f"{path} must be a MAC profile: {error}") from error
+    return _profile(body, path)
+
+
+def shipped_profiles() -> dict[str, Path]:
+    """Return the profiles that come with the package: file by name, ascending."""
+    return {path.name.removesuffix(SUFFIX): path for path in sorted(_SHIPPED.glob(f"*{SUFFIX}"))}
+
+
+def find_profile(name: str) -> MacProfile:
+    """Return a shipped profile by its name, or the profile in a file.
+
+    Raises:
+        InputError: there is no such profile, or the file is too large.
+        ProfileError: the file is no profile.
+    """
+    shipped = shipped_profiles()
+    if name in shipped:
+        return read_profile(shipped[name])
+    if not Path(name).is_file():
+        raise InputError(f"the profile must be a file or one of {', '.join(shipped) or 'none shipped'}, not {name!r}")
+    return read_profile(Path(name))
+
+
+def _row(values: Float64[np.ndarray, " w"]) -> _Row:
+    return [None if math.isnan(value) else value for value in values.tolist()]
+
+
+def _profile(body: _Body, path: Path) -> MacProfile:
+    count = len(body.weights)
+    if count < 2 or any(a >= b for a, b in zip(body.weights, body.weights[1:], strict=False)):
+        raise ProfileError(f"{path}: the weights must be two or more in ascending order")
+    if not -(1 << 15) <= body.weights[0] <= body.weights[-1] < 1 << 15:
+        raise ProfileError(f"{path}: the weights must fit in 16 bits")
+    if not body.corners:
+        raise ProfileError(f"{path}: there must be at least one corner")
+    return MacProfile(
+        body.name,
+        body.description,
+        np.array(body.weights, dtype=np.int16),
+        tuple(Corner(c.name, c.voltage_v, c.temperature_c, c.process) for c in body.corners),
+        _table([c.delay_s for c in body.corners], count, "delay_s", path, required=True),
+        _table([c.sensitised_delay_s for c in body.corners], count, "sensitised_delay_s", path, required=False),
+        _table([c.energy_j for c in body.corners], count, "energy_j", path, required=False),
+        np.array([c.leakage_w for c in body.corners], dtype=np.float64),
+        body.area_m2,
+        body.activation_bits,
+        body.provenance,
+    )
+
+
+def _table(
+    rows: Sequence[_Row], count: int, name: str, path: Path, *, required: bool
+) -> Float64[np.ndarray, "corner w"]:
+    if any(len(row) != count for row in rows):
+        raise ProfileError(f"{path}: {name} must have one value for each of the {count} weights at every corner")
+    table = np.array([[math.nan if value is None else value for value in row] for row in rows], dtype=np.float64)
+    if (required and np.isnan(table).any()) or (table < 0).any() or np.isinf(table).any():
+        raise ProfileError(f"{path}: {name} must be finite and not negative{'' if required else ', or null'}")
+    return table
