@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from haloquant.errors import InputError
-from haloquant.quant.baselines import gptq, rtn
+from haloquant.quant.baselines import gptq, rtn, squeezellm
 from haloquant.quant.baselines.gptq import GptqConfig
 from haloquant.quant.baselines.rtn import RtnConfig
+from haloquant.quant.baselines.squeezellm import SqueezeLlmConfig
 from haloquant.types import LayerResult
 
 
@@ -41,6 +42,10 @@ _ALL = (
     _rival("gptq-w4-g128", gptq.quantize, GptqConfig(bits=4), "hessian"),
     _rival("gptq-w3-g128", gptq.quantize, GptqConfig(bits=3), "hessian"),
     _rival("gptq-w4-g128-sym", gptq.quantize, GptqConfig(bits=4, scheme="symmetric"), "hessian"),
+    _rival("squeezellm-w4", squeezellm.quantize, SqueezeLlmConfig(bits=4), "fisher"),
+    _rival("squeezellm-w3", squeezellm.quantize, SqueezeLlmConfig(bits=3), "fisher"),
+    _rival("squeezellm-w4-sparse", squeezellm.quantize, SqueezeLlmConfig(4, 0.0045, 0.0005), "fisher"),
+    _rival("squeezellm-w3-sparse", squeezellm.quantize, SqueezeLlmConfig(3, 0.0045, 0.0005), "fisher"),
 )
 RIVALS: Mapping[str, Rival] = {entry.name: entry for entry in _ALL}
 

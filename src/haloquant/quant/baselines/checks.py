@@ -41,7 +41,7 @@ def need_fisher(
     return statistics.fisher
 
 
-def need_between(name: str, value: float, low: float, high: float, layer: str) -> None:
+def need_between(name: str, value: float | int, low: float | int, high: float | int, layer: str) -> None:
     """Refuse a setting outside [low, high].
 
     Raises:
