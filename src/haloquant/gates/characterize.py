@@ -1,0 +1,154 @@
+"""From a mapped MAC and a cell library at one or more corners to the table everything else stands on."""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+from jaxtyping import Float64
+
+from haloquant.errors import LibertyError, NetlistError
+from haloquant.gates.liberty_records import Cell, Library
+from haloquant.gates.logic import check_mac
+from haloquant.gates.netlist import Netlist, cells_of
+from haloquant.gates.nldm import look_up
+from haloquant.gates.ports import weight_values
+from haloquant.gates.sta import Conditions, static_delays
+from haloquant.types import MacProfile
+
+_FANOUT = 4
+_DIGITS = 6  # relative; a table look-up knows less
+
+Dynamic = Callable[[Netlist, Library], tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]]
+"""Gives the sensitised delay (s) and the energy (J) of every weight value; see `gates.simulate`."""
+
+
+def characterize(
+    netlist: Netlist,
+    libraries: Sequence[Library],
+    *,
+    description: str,
+    name: str | None = None,
+    conditions: Conditions | None = None,
+    dynamic: Dynamic | None = None,
+    provenance: Mapping[str, str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> MacProfile:
+    """Characterise a MAC for every weight value its pins can hold.
+
+    The netlist is first checked to compute w*a + p. Each library is one corner of the same cells.
+
+    Args:
+        netlist: the mapped MAC.
+        libraries: one per corner; the first is the one that area is taken from.
+        description: one line for people.
+        name: what the profile is called; the netlist's name where None.
+        conditions: what stands around the MAC; `typical_conditions` of each corner where None.
+        dynamic: gives sensitised delay and energy; both are NaN where None.
+        provenance: what is known of how the netlist was made; added to what is known here.
+        progress: called with (corners done, corners).
+
+    Raises:
+        NetlistError: the netlist does not compute w*a + p, or a library lacks one of its cells.
+        LibertyError: no library, or one without an inverter where conditions are to be derived.
+    """
+    if not libraries:
+        raise LibertyError("characterize must be given at least one cell library, not none")
+    tried = check_mac(netlist, libraries[0])
+    weights = weight_values(netlist.ports)
+    around = [conditions or typical_conditions(library) for library in libraries]
+    shape = (len(libraries), weights.size)
+    delay, sensitised, energy = np.zeros(shape), np.full(shape, np.nan), np.full(shape, np.nan)
+    for i, library in enumerate(libraries):
+        delay[i] = static_delays(netlist, library, weights, around[i])
+        if dynamic is not None:
+            sensitised[i], energy[i] = dynamic(netlist, library)
+        if progress is not None:
+            progress(i + 1, len(libraries))
+    return MacProfile(
+        name=name or netlist.name,
+        description=description,
+        weights=weights,
+        corners=tuple(library.corner for library in libraries),
+        delay_s=_rounded(delay),
+        sensitised_delay_s=_rounded(sensitised),
+        energy_j=_rounded(energy),
+        leakage_w=_rounded(np.array([_leakage_w(netlist, library) for library in libraries])),
+        area_m2=float(_rounded(np.array([_area_m2(netlist, libraries[0])]))[0]),
+        activation_bits=netlist.ports.activation_bits,
+        provenance={
+            **(provenance or {}),
+            "library": ", ".join(library.name for library in libraries),
+            "gates": str(len(netlist.gates)),
+            "registers": str(len(netlist.registers)),
+            "checked": f"{tried:,} operand triples against weight * activation + partial",
+            "input_slew_s": ", ".join(f"{c.input_slew_s:.3g}" for c in around),
+            "output_load_f": ", ".join(f"{c.output_load_f:.3g}" for c in around),
+            "wires": "none",
+            "haloquant": _version(),
+        },
+    )
+
+
+def typical_conditions(library: Library) -> Conditions:
+    """Return conditions of a unit among its like: slew and load of the smallest inverter that drives four of itself.
+
+    Raises:
+        LibertyError: the library has no inverter.
+    """
+    inverters = [cell for cell in library.cells.values() if _is_inverter(cell)]
+    if not inverters:
+        raise LibertyError(f"{library.source}: the library must have an inverter, and has none")
+    inverter = min(inverters, key=lambda cell: (cell.area_m2, cell.name))
+    load_f = _FANOUT * inverter.inputs[0].capacitance_f
+    slew_s = 0.0
+    for _ in range(4):  # an inverter in a chain of such inverters; converges to a percent in three
+        slews = [
+            look_up(table, slew_s, load_f).value
+            for arc in inverter.arcs
+            for table in (arc.rise_transition, arc.fall_transition)
+            if table is not None
+        ]
+        slew_s = max(slews, default=0.0)
+    return Conditions(input_slew_s=slew_s, clock_slew_s=slew_s, output_load_f=load_f)
+
+
+def _is_inverter(cell: Cell) -> bool:
+    if cell.dont_use or len(cell.inputs) != 1 or len(cell.outputs) != 1:
+        return False
+    function = cell.outputs[0].function
+    return function is not None and function.inputs == (cell.inputs[0].name,) and function.table().tolist() == [1, 0]
+
+
+def _cells(netlist: Netlist, library: Library) -> list[Cell]:
+    kinds = cells_of(netlist, library)
+    return [kinds[k] for instances in (netlist.gates, netlist.registers) for k in instances.kind]
+
+
+def _leakage_w(netlist: Netlist, library: Library) -> float:
+    return sum(_cell_leakage_w(cell) for cell in _cells(netlist, library))
+
+
+def _cell_leakage_w(cell: Cell) -> float:
+    """The library's own mean, or the mean over the states it names where it gives none (as ASAP7)."""
+    if cell.leakage_w > 0 or not cell.leakage:
+        return cell.leakage_w
+    return sum(state.power_w for state in cell.leakage) / len(cell.leakage)
+
+
+def _area_m2(netlist: Netlist, library: Library) -> float:
+    area = sum(cell.area_m2 for cell in _cells(netlist, library))
+    if not area > 0:
+        raise NetlistError(f"netlist {netlist.name} must have cells of a known area in library {library.name}")
+    return area
+
+
+def _rounded(values: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
+    """To six significant digits, so that a profile's text is short and its bytes are the same everywhere."""
+    return np.array([float(f"{v:.{_DIGITS}g}") for v in values.ravel()]).reshape(values.shape)
+
+
+def _version() -> str:
+    try:
+        return version("haloquant")
+    except PackageNotFoundError:
+        return "unknown"
