@@ -95,7 +95,7 @@ class _Config(msgspec.Struct):
     n_positions: int | None = None
     tie_word_embeddings: bool | None = None
     is_encoder_decoder: bool = False
-    quantization_config: msgspec.Raw | None = None
+    quantization_config: dict[str, msgspec.Raw] | None = None
 
 
 # Families whose transformers configuration ties the embeddings unless the file says otherwise.
@@ -117,7 +117,7 @@ def read_architecture(folder: Path) -> Architecture:
         raise CheckpointError(f"{path} must be the JSON configuration of a model, but: {error}") from error
     if config.is_encoder_decoder:
         raise CheckpointError(f"{path} must describe a decoder, not the encoder-decoder {config.model_type!r}")
-    if config.quantization_config is not None and config.quantization_config != b"null":
+    if config.quantization_config is not None:
         raise CheckpointError(
             f"{path} must describe a full-precision model, not one that is quantized already "
             "(it has a quantization_config); give the original checkpoint"

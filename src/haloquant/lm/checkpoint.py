@@ -279,7 +279,21 @@ def _number_groups(found: list[tuple[Place, LinearLayer]]) -> tuple[LinearLayer,
 def _position(name: str) -> int:
     """Layers of one group in the order people write them: q before k before v, gate before up."""
     leaf = name.rsplit(".", 1)[-1]
-    names = ("q_proj", "k_proj", "v_proj", "query", "key", "value", "gate_proj", "up_proj", "w1", "w3")
+    names = (
+        "q_proj",
+        "wq",
+        "query",
+        "k_proj",
+        "wk",
+        "key",
+        "v_proj",
+        "wv",
+        "value",
+        "gate_proj",
+        "w1",
+        "up_proj",
+        "w3",
+    )
     return names.index(leaf) if leaf in names else len(names)
 
 
