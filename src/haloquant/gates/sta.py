@@ -15,7 +15,7 @@ from haloquant.gates.liberty_records import Library
 from haloquant.gates.netlist import Netlist, net_loads
 from haloquant.gates.nldm import at_load, interpolate, look_up
 from haloquant.gates.ports import weight_values
-from haloquant.gates.sta_case import FREE, CaseAnalysis
+from haloquant.gates.sta_case import FREE, Case, CaseAnalysis
 from haloquant.gates.sta_kernel import sweep
 from haloquant.gates.sta_start import Conditions, captures, delay_tables, gate_analyses, initial_states, launches
 
@@ -64,27 +64,28 @@ def static_timing(
     conditions = conditions or Conditions()
     loads = net_loads(netlist, library, conditions.output_load_f)
     analyses = gate_analyses(netlist, library)
-    state, case, masks = _propagate(netlist, analyses, initial_states(netlist, weights))
+    state, case, masks, enabled = _propagate(netlist, analyses, initial_states(netlist, weights))
     arrival, slew = _start(netlist, library, conditions, loads, len(weights))
     arcs = _arcs(netlist, analyses, loads)
-    sweep(case, masks, *arcs, arrival, slew)
+    sweep(case, masks, masks if conditions.slews == "possible" else enabled, *arcs, arrival, slew)
     delay = _ends(netlist, library, conditions, state, arrival, slew)
     return Timing(weights, state, arrival, np.maximum(slew, 0.0), delay)
 
 
 def _propagate(
     netlist: Netlist, analyses: dict[int, CaseAnalysis], state: UInt8[np.ndarray, "n w"]
-) -> tuple[UInt8[np.ndarray, "n w"], Int32[np.ndarray, "g w"], UInt8[np.ndarray, "cases a"]]:
+) -> tuple[
+    UInt8[np.ndarray, "n w"], Int32[np.ndarray, "g w"], UInt8[np.ndarray, "cases a"], UInt8[np.ndarray, "cases a"]
+]:
     """Carry the constants through the gates.
 
     Returns:
-        The state of every net; the number of each gate's case; and the arc masks of each case.
+        The state of every net; the number of each gate's case; of each case `Case.masks` and `Case.enabled`.
     """
     gates = netlist.gates
     case = np.zeros((len(gates), state.shape[1]), dtype=np.int32)
     numbers: dict[int, dict[int, int]] = {kind: {} for kind in analyses}
-    masks: list[tuple[int, ...]] = []
-    outputs: list[tuple[int, ...]] = []
+    cases: list[Case] = []
     for g in range(len(gates)):
         kind = int(gates.kind[g])
         analysis, known = analyses[kind], numbers[kind]
@@ -94,19 +95,22 @@ def _propagate(
         codes, which = np.unique(power @ state[inputs], return_inverse=True)
         for code in codes.tolist():
             if code not in known:
-                found = analysis.case([code // 3**i % 3 for i in range(len(inputs))])
-                known[code] = len(masks)
-                masks.append(found.masks)
-                outputs.append(found.outputs)
+                known[code] = len(cases)
+                cases.append(analysis.case([code // 3**i % 3 for i in range(len(inputs))]))
         own = np.array([known[code] for code in codes.tolist()], dtype=np.int32)
         case[g] = own[which]
         for j, net in enumerate(nets):
             if net >= 0:
-                state[net] = np.array([outputs[c][j] for c in own], dtype=np.uint8)[which]
-    table = np.zeros((len(masks) + 1, max((len(m) for m in masks), default=1) or 1), dtype=np.uint8)
+                state[net] = np.array([cases[c].outputs[j] for c in own], dtype=np.uint8)[which]
+    return state, case, _rows([c.masks for c in cases]), _rows([c.enabled for c in cases])
+
+
+def _rows(masks: list[tuple[int, ...]]) -> UInt8[np.ndarray, "cases a"]:
+    """Tuples of different lengths as the rows of one array, never empty."""
+    table = np.zeros((len(masks) + 1, max((len(m) for m in masks), default=0) + 1), dtype=np.uint8)
     for row, mask in zip(table, masks, strict=False):
         row[: len(mask)] = mask
-    return state, case, table
+    return table
 
 
 def _start(

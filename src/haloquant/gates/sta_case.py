@@ -30,10 +30,15 @@ def pair_bit(input_edge: int, output_edge: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A gate with some inputs constant: its outputs (0, 1, FREE), and the pairs of edges each arc lets through."""
+    """A gate with some inputs constant: its outputs (0, 1, FREE), and the pairs of edges each arc lets through.
+
+    `masks` are the pairs that can happen; `enabled` are all pairs of an arc's tables, if its input can move its output
+    at all and its `when` can hold.
+    """
 
     outputs: tuple[int, ...]
     masks: tuple[int, ...]
+    enabled: tuple[int, ...]
 
 
 class CaseAnalysis:
@@ -85,11 +90,13 @@ class CaseAnalysis:
             for arc, when in zip(self.arcs, self._when, strict=True)
             if when is not None and when[possible].all()
         }
-        masks = tuple(
-            0 if when is None and (arc.related, arc.pin) in certain else self._mask(arc, when, possible)
-            for arc, when in zip(self.arcs, self._when, strict=True)
-        )
-        return Case(tuple(outputs), masks)
+        masks: list[int] = []
+        enabled: list[int] = []
+        for arc, when in zip(self.arcs, self._when, strict=True):
+            off = (arc.related, arc.pin) in certain if when is None else not when[possible].any()
+            masks.append(0 if off else self._mask(arc, when, possible) & arc_mask(arc))
+            enabled.append(0 if off or not self._mask(arc, None, possible) else arc_mask(arc))
+        return Case(tuple(outputs), tuple(masks), tuple(enabled))
 
     def _mask(self, arc: TimingArc, when: Bool[np.ndarray, " rows"] | None, possible: Bool[np.ndarray, " rows"]) -> int:
         i = self.kind.inputs.index(arc.related)
@@ -106,7 +113,7 @@ class CaseAnalysis:
             mask |= _SENSE_MASK["positive_unate"]
         if (after < before).any():
             mask |= _SENSE_MASK["negative_unate"]
-        return mask & arc_mask(arc)
+        return mask
 
     def _condition(self, when: Function) -> Bool[np.ndarray, " rows"]:
         """A `when` over the inputs alone: an output that it names is replaced by its function."""

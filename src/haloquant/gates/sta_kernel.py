@@ -8,11 +8,12 @@ import numpy as np
 
 @numba.njit(cache=True, error_model="numpy")
 @typing.no_type_check
-def sweep(case, masks, arc_start, from_net, to_net, where, pool, arrival, slew):
+def sweep(case, masks, slew_masks, arc_start, from_net, to_net, where, pool, arrival, slew):
     """Fill `arrival` and `slew` [net, edge, weight] in place (the caller's own, seen by nobody else).
 
-    `case[g, w]` numbers the row of `masks` that says which pairs of edges each arc of gate g lets through; the rest is
-    as `sta._arcs` returns it. `sta_reference.time_one` is the slow twin.
+    `case[g, w]` numbers the row of `masks` that says which pairs of edges each arc of gate g lets through, and of
+    `slew_masks`, which says whose slews count; the rest is as `sta._arcs` returns it. `sta_reference.time_one` is the
+    slow twin.
     """
     width = arrival.shape[2]
     for g in range(case.shape[0]):
@@ -29,13 +30,15 @@ def sweep(case, masks, arc_start, from_net, to_net, where, pool, arrival, slew):
                     bit = 1 << (2 * input_edge + output_edge)
                     for w in range(width):
                         before = arrival[source, input_edge, w]
-                        if masks[case[g, w], a - arc_start[g]] & bit == 0 or before == -np.inf:
+                        which = case[g, w], a - arc_start[g]
+                        if slew_masks[which] & bit == 0 or before == -np.inf:
                             continue
                         x = slew[source, input_edge, w]
-                        at = before + _read(pool, d_axis, d_at, d_n, x)
+                        if masks[which] & bit:
+                            at = before + _read(pool, d_axis, d_at, d_n, x)
+                            if at > arrival[target, output_edge, w]:
+                                arrival[target, output_edge, w] = at
                         out = _read(pool, s_axis, s_at, s_n, x)
-                        if at > arrival[target, output_edge, w]:
-                            arrival[target, output_edge, w] = at
                         if out > slew[target, output_edge, w]:
                             slew[target, output_edge, w] = out
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from haloquant.errors import NetlistError
 from haloquant.gates.liberty_records import Library, TimingArc
 from haloquant.gates.netlist import Netlist, net_loads
 from haloquant.gates.nldm import Lookup, look_up
@@ -83,7 +84,9 @@ def time_one(netlist: Netlist, library: Library, weight: int, conditions: Condit
         clock = Step(netlist.clock_net, 0 if launch.arc.kind == "rising_edge" else 1, 0.0)
         for edge in (0, 1):
             cell = netlist.kinds[netlist.registers.kind[netlist.registers.names.index(launch.name)]].name
-            _through(one, clock, conditions.clock_slew_s, launch.arc, edge, launch.net, launch.name, cell)
+            if delay_tables(launch.arc, edge) != (None, None):
+                slew = conditions.clock_slew_s
+                _keep(one, _through(one, clock, slew, launch.arc, edge, launch.net, launch.name, cell))
     analyses = gate_analyses(netlist, library)
     gates = netlist.gates
     for g, name in enumerate(gates.names):
@@ -96,32 +99,37 @@ def time_one(netlist: Netlist, library: Library, weight: int, conditions: Condit
         for net, value in zip(outputs, case.outputs, strict=True):
             if net >= 0:
                 state[net] = value
-        for arc, mask in zip(analysis.arcs, case.masks, strict=True):
-            for input_edge in (0, 1):
-                before = one.steps.get((of[arc.related], input_edge))
-                for output_edge in (0, 1):
-                    if before is not None and to[arc.pin] >= 0 and mask & pair_bit(input_edge, output_edge):
-                        slew = one.slew_s[of[arc.related], input_edge]
-                        _through(one, before, slew, arc, output_edge, to[arc.pin], name, analysis.kind.name)
+        counted = case.masks if conditions.slews == "possible" else case.enabled
+        for arc, mask, slew_mask in zip(analysis.arcs, case.masks, counted, strict=True):
+            for pair in ((0, 0), (0, 1), (1, 0), (1, 1)):
+                before = one.steps.get((of[arc.related], pair[0]))
+                if before is not None and to[arc.pin] >= 0 and slew_mask & pair_bit(*pair):
+                    slew = one.slew_s[of[arc.related], pair[0]]
+                    step = _through(one, before, slew, arc, pair[1], to[arc.pin], name, analysis.kind.name)
+                    if mask & pair_bit(*pair):
+                        _keep(one, step)
     return one
 
 
 def _through(
     one: OneValue, before: Step, slew_s: float, arc: TimingArc, edge: int, net: int, gate: str, cell: str
-) -> None:
-    """Let one edge through one arc; keep it if it is the latest, and its slew if it is the largest."""
+) -> Step:
+    """Let one edge through one arc, and keep its slew if it is the largest on the net it reaches."""
     delay_table, slew_table = delay_tables(arc, edge)
     if delay_table is None or slew_table is None:
-        return
+        raise NetlistError(f"cell {cell} must have delay and transition tables from {arc.related} to {arc.pin}")
     load = one.loads_f[edge][net]
     delay, transition = look_up(delay_table, slew_s, load), look_up(slew_table, slew_s, load)
+    one.slew_s[net, edge] = max(one.slew_s.get((net, edge), 0.0), transition.value)
     arrival = before.arrival_s + delay.value
-    key = (net, edge)
-    if key not in one.steps or arrival > one.steps[key].arrival_s:
-        one.steps[key] = Step(
-            net, edge, arrival, gate, cell, arc, before.net, before.edge, slew_s, load, delay, transition
-        )
-    one.slew_s[key] = max(one.slew_s.get(key, 0.0), transition.value)
+    return Step(net, edge, arrival, gate, cell, arc, before.net, before.edge, slew_s, load, delay, transition)
+
+
+def _keep(one: OneValue, step: Step) -> None:
+    """Keep a step if it is the latest of its net and edge."""
+    key = (step.net, step.edge)
+    if key not in one.steps or step.arrival_s > one.steps[key].arrival_s:
+        one.steps[key] = step
 
 
 def ends_of(netlist: Netlist, library: Library, one: OneValue, conditions: Conditions) -> list[End]:
