@@ -52,7 +52,10 @@ class Hardware(Section, frozen=True):
 
 
 class Quantize(Section, frozen=True):
-    """What is made: HALO's goals, the rivals beside them, the sparse budget and the sizes of the two codebooks."""
+    """What is made: HALO's goals, the rivals beside them, the sparse budget and the sizes of the two codebooks.
+
+    A class gets the fastest clock at which its best codebook loses at most `*_loss_db` against the best words of any.
+    """
 
     goals: tuple[Goal, ...] = ("perf-opt", "bal", "acc-opt")
     rivals: tuple[str, ...] = DEFAULT_RIVALS
@@ -60,6 +63,8 @@ class Quantize(Section, frozen=True):
     sparse_budget: Fraction = 0.005
     fast_words: Annotated[int, msgspec.Meta(ge=2, le=9)] = 9
     slow_words: Annotated[int, msgspec.Meta(ge=2, le=16)] = 16
+    fast_loss_db: Annotated[float, msgspec.Meta(ge=0.0)] = 1.5
+    slow_loss_db: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
     compensate: bool = True
 
 

@@ -1,0 +1,106 @@
+"""What a method costs on a machine: the machine's points for each class, the schedule, the simulation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from haloquant.accel.results import Simulation
+from haloquant.accel.shapes import ModelShape, named_shape, shape_from_config
+from haloquant.accel.simulate import simulate
+from haloquant.accel.target import Target
+from haloquant.accel.workload import Workload, decode, prefill
+from haloquant.config import Recipe
+from haloquant.dvfs.schedule import plan
+from haloquant.errors import InputError
+from haloquant.lm.checkpoint import Checkpoint
+from haloquant.pipeline.hardware import Classes
+from haloquant.store.files import read_bounded
+from haloquant.types import LayerTiles, OperatingPoint, Schedule
+
+
+@dataclass(frozen=True)
+class Run:
+    """A simulated pass and the schedule it followed."""
+
+    simulation: Simulation
+    schedule: Schedule
+
+
+def model_shape(checkpoint: Checkpoint, name: str) -> ModelShape:
+    """The shape of a checkpoint's model from its configuration."""
+    data = read_bounded(checkpoint.folder / "config.json", 1 << 20)
+    try:
+        config = msgspec.json.decode(data, type=dict[str, object])
+    except msgspec.MsgspecError as error:
+        raise InputError(f"{checkpoint.folder / 'config.json'} must be a JSON object: {error}") from error
+    return shape_from_config(config, name)
+
+
+def workloads(shape: ModelShape, recipe: Recipe) -> tuple[Workload, Workload]:
+    """The prefill and the decode step that a recipe asks for."""
+    asked = recipe.workload
+    return prefill(shape, asked.prefill_tokens), decode(shape, asked.decode_context, asked.decode_batch)
+
+
+def shape_of(recipe: Recipe, checkpoint: Checkpoint, name: str) -> ModelShape:
+    """The model's own shape, or a named one."""
+    return model_shape(checkpoint, name) if recipe.workload.shapes == "model" else named_shape(recipe.workload.shapes)
+
+
+def class_points(target: Target, classes: Classes) -> tuple[OperatingPoint, ...]:
+    """The operating point of every class on a machine.
+
+    A machine whose clocks are a claim (`paper_tpu`) lends its own points, fastest class to fastest point. Any other
+    runs its base clock times the ratio that this MAC's delays allow, at the base supply: no volt is added for speed.
+    """
+    if target.array.profile_voltage_v:
+        ranked = [target.points[min(i, len(target.points) - 1)] for i in range(len(classes.codebooks))]
+        return tuple(reversed(ranked))
+    base = target.base
+    return tuple(
+        OperatingPoint(base.voltage_v, base.frequency_hz * classes.clock_ratio(index))
+        for index in range(len(classes.codebooks))
+    )
+
+
+def single_point(target: Target, ratio: float) -> tuple[OperatingPoint, ...]:
+    """The point of a method with one class whose values run `ratio` times the base clock on this MAC."""
+    base = target.base
+    if target.array.profile_voltage_v:
+        return (base,)
+    return (OperatingPoint(base.voltage_v, base.frequency_hz * ratio),)
+
+
+def run_on(
+    workload: Workload,
+    tiles: Mapping[str, LayerTiles],
+    points: tuple[OperatingPoint, ...],
+    target: Target,
+    classes: Classes,
+    system: str,
+) -> Run:
+    """Schedule and simulate one pass."""
+    schedule = plan(
+        workload.gemms,
+        tiles,
+        points,
+        target.base,
+        accumulator_bytes=target.accumulator.size_b * target.array.count,
+        arrays=target.array.count,
+    )
+    delay = classes.profile.delay_s[classes.corner]
+    # The machine's base clock is what the MAC's slowest value meets there: delays are carried over by that ratio.
+    carried = delay * (target.base.period_s / float(delay.max()))
+    simulation = simulate(
+        workload,
+        tiles,
+        schedule,
+        target,
+        classes.profile,
+        corner=classes.corner,
+        delay_at=lambda voltage_v: carried,
+        kv_bits=16 if not tiles else 8,
+        system=system,
+    )
+    return Run(simulation, schedule)

@@ -1,0 +1,85 @@
+"""What a recipe names, found: the model folder, the texts as tokens."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from haloquant.config import Recipe
+from haloquant.errors import CheckpointError, InputError, RecipeError
+from haloquant.lm.checkpoint import Checkpoint, content_hash, open_checkpoint
+from haloquant.lm.text import load_text, tokenize
+from haloquant.store.files import sha256_bytes
+
+Progress = Callable[[str, int, int], None]
+
+
+def silent(task: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text as tokens, with what it is called and the hash of its characters."""
+
+    name: str
+    tokens: Int64[np.ndarray, " t"]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The model and the texts of a job."""
+
+    name: str
+    checkpoint: Checkpoint
+    model_sha256: str
+    calibration: Text
+    evaluation: Text
+
+
+def package_folder() -> Path:
+    """Where the demo model, its text, the profiles and the targets lie."""
+    return Path(str(resources.files("haloquant")))
+
+
+def model_folder(path: str) -> Path:
+    """The folder of the model a recipe names; `demo` is the shipped one.
+
+    Raises:
+        CheckpointError: there is no such folder.
+    """
+    folder = package_folder() / "demo" / "model" if path == "demo" else Path(path)
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"the model must be `demo` or a folder in Hugging Face format on this machine, not {path!r}; "
+            "nothing is downloaded"
+        )
+    return folder
+
+
+def read_inputs(recipe: Recipe) -> Inputs:
+    """Open everything a recipe names, so that a mistake shows before hours are spent."""
+    folder = model_folder(recipe.model.path)
+    checkpoint = open_checkpoint(folder)
+    name = "demo model" if recipe.model.path == "demo" else folder.resolve().name
+    return Inputs(
+        name,
+        checkpoint,
+        content_hash(checkpoint),
+        _read_text(folder, recipe.text.calibration, "calibration"),
+        _read_text(folder, recipe.text.evaluation, "evaluation"),
+    )
+
+
+def _read_text(folder: Path, path: str, use: str) -> Text:
+    file = package_folder() / "demo" / f"{use}.txt" if path == "demo" else Path(path)
+    try:
+        text = load_text(file)
+    except InputError as error:
+        raise RecipeError(f"text.{use}: {error}") from error
+    name = f"the demo's own {use} text" if path == "demo" else file.name
+    return Text(name, tokenize(folder, text), sha256_bytes(text.encode()))

@@ -1,0 +1,244 @@
+"""The whole job: a recipe and an output folder in, results, packed model and report out. Finished steps are reused."""
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from haloquant.config import Goal, Recipe
+from haloquant.lm.calibration import collect
+from haloquant.lm.checkpoint import read_weight
+from haloquant.lm.model import load_model
+from haloquant.lm.perplexity import default_window
+from haloquant.pipeline import halo, methods
+from haloquant.pipeline.arrays import load_statistics, save_statistics
+from haloquant.pipeline.hardware import Classes, choose_classes
+from haloquant.pipeline.inputs import Inputs, Progress, read_inputs, silent
+from haloquant.pipeline.kept import Method, load_classes, load_method, save_classes, save_method
+from haloquant.pipeline.outcome import gather, versions
+from haloquant.quant.codebook import sample_groups
+from haloquant.quant.sensitivity import importance
+from haloquant.quant.tiles import layer_tiles, make_grid
+from haloquant.quant.weight import dequantize
+from haloquant.report.results import Results, encode
+from haloquant.report.tables import markdown
+from haloquant.store.files import claim_output, sole_user, write_bytes, write_text
+from haloquant.store.profiles import find_profile
+from haloquant.store.steps import Steps
+from haloquant.types import BitCount, LayerStatistics, MacProfile
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a finished job left: the numbers, where they are, and which steps were found finished."""
+
+    results: Results
+    folder: Path
+    seconds: float
+    reused: tuple[str, ...]
+
+
+def run(recipe: Recipe, out: Path, progress: Progress = silent) -> Job:
+    """Do the whole job of a recipe in the folder `out`, and return what it found.
+
+    Raises:
+        HaloquantError: an input is wrong, or another run holds the folder. What was finished stays and is reused.
+    """
+    begin = time.monotonic()
+    bench = Workbench(recipe, read_inputs(recipe), find_profile(recipe.hardware.profile), out, progress)
+    claim_output(out)
+    with sole_user(out):
+        made = bench.all_methods()
+        results = gather(recipe, bench.inputs, bench.classes, made, bench.sensitivity)
+        write_bytes(out / "results.json", encode(results))
+        write_text(out / "results.md", markdown(results))
+        write_report(results, out, progress)
+    return Job(results, out, time.monotonic() - begin, tuple(bench.reused))
+
+
+def write_report(results: Results, out: Path, progress: Progress = silent) -> None:
+    """Draw the report and its figures into a folder."""
+    # Imported here: the drawing libraries are an extra, and a job without them still has its numbers.
+    from haloquant.report.page import figures, page, png
+
+    drawn = figures(results, lambda done, total: progress("draw", done, total))
+    write_text(out / "report.html", page(results, drawn))
+    for figure in drawn:
+        write_text(out / "figures" / f"{figure.name}.svg", figure.svg)
+        write_bytes(out / "figures" / f"{figure.name}.png", png(figure))
+
+
+class Workbench:
+    """One job's inputs, and its steps as they are needed; what is loaded stays loaded."""
+
+    def __init__(self, recipe: Recipe, inputs: Inputs, profile: MacProfile, out: Path, progress: Progress) -> None:
+        self.recipe, self.inputs, self.profile, self.progress = recipe, inputs, profile, progress
+        self.steps = Steps(out / "steps", versions())
+        self.reused: list[str] = []
+        self.corner = 0
+
+    @cached_property
+    def model(self) -> Any:
+        """The full-precision model."""
+        return load_model(self.inputs.checkpoint.folder)
+
+    @cached_property
+    def weights(self) -> dict[str, np.ndarray]:
+        """Every linear layer's weight."""
+        return {layer.name: read_weight(self.inputs.checkpoint, layer) for layer in self.inputs.checkpoint.layers}
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Every linear layer's [out, in]."""
+        return {layer.name: (layer.out_features, layer.in_features) for layer in self.inputs.checkpoint.layers}
+
+    @cached_property
+    def statistics(self) -> dict[str, LayerStatistics]:
+        """What calibration knows of every layer."""
+        text, limit = self.inputs.calibration, self.recipe.text.calibration_tokens
+        names = tuple(self.shapes)
+
+        def make(folder: Path) -> None:
+            window = default_window(self.model)
+            samples = max(1, (limit or len(text.tokens)) // window)
+            found = collect(
+                self.model, text.tokens, names, samples=samples, progress=lambda d, t: self.progress("calibrate", d, t)
+            )
+            save_statistics(folder / "statistics.safetensors", found)
+
+        folder = self._step("calibrate", [self.inputs.model_sha256, text.sha256, limit], make)
+        return load_statistics(folder / "statistics.safetensors", names, limit, f"{limit} tokens of {text.name}")
+
+    @cached_property
+    def sensitivity(self) -> dict[str, np.ndarray]:
+        """Sensitivity of every tile."""
+        return halo.scores(self.shapes, self.statistics, self.recipe.hardware.tile)
+
+    @cached_property
+    def classes(self) -> Classes:
+        """The codebooks this MAC and this model lead to."""
+        asked, tile = self.recipe.quantize, self.recipe.hardware.tile
+
+        def make(folder: Path) -> None:
+            grid = make_grid(tile, tile, tile, tile)
+            pairs = (
+                (weight, importance(self.statistics[name], weight.shape[1])) for name, weight in self.weights.items()
+            )
+            sample = sample_groups(pairs, grid, per_layer=8)
+            sizes = (("fast", asked.fast_words, asked.fast_loss_db), ("slow", asked.slow_words, asked.slow_loss_db))
+            chosen = choose_classes(
+                self.profile,
+                self.corner,
+                sample,
+                sizes,
+                self.recipe.hardware.margin,
+                lambda d, t: self.progress("choose codebooks", d, t),
+            )
+            save_classes(folder, chosen)
+
+        key = [self._calibration_key(), self._profile_key(), self.recipe.hardware, asked.fast_words, asked.slow_words]
+        return load_classes(self._step("classes", key, make), self.profile, self.corner)
+
+    def all_methods(self) -> dict[str, Method]:
+        """Full precision, the references, the rivals and HALO's goals, by name."""
+        made = {"fp16": self.reference()}
+        for name, rival_name in methods.REFERENCES.items():
+            made[name] = self.rival(name, rival_name)
+        for name in self.recipe.quantize.rivals:
+            if name not in methods.REFERENCES.values():
+                made[name] = self.rival(name, name)
+        for goal in self.recipe.quantize.goals:
+            made[f"halo-{goal}"] = self.halo(goal)
+        return made
+
+    def reference(self) -> Method:
+        """Full precision: 16 bits a weight, a floating-point multiplier."""
+
+        def make(folder: Path) -> None:
+            accuracy = self._evaluate("fp16", {})
+            count = sum(o * i for o, i in self.shapes.values())
+            save_method(folder, Method("fp16", accuracy, BitCount(weights=count, codes=16 * count), (), {}))
+
+        return load_method(self._step("fp16", self._evaluation_key(), make))
+
+    def rival(self, name: str, rival_name: str) -> Method:
+        """A rival, by its preset's name, called `name` in the tables."""
+
+        def make(folder: Path) -> None:
+            found = methods.quantize_rival(
+                rival_name, self.weights, self.statistics, lambda d, t: self.progress(f"quantize {name}", d, t)
+            )
+            tile = self.recipe.hardware.tile
+            tiles = {
+                layer: seen
+                for layer, made in found.items()
+                if (
+                    seen := methods.array_tiles(
+                        made, make_grid(*self.shapes[layer], tile, tile), self.profile, self.corner
+                    )
+                )
+                is not None
+            }
+            bits = sum((made.bits for made in found.values()), BitCount())
+            notes = tuple(dict.fromkeys(note for made in found.values() for note in made.notes))
+            accuracy = self._evaluate(name, {layer: made.weight for layer, made in found.items()})
+            save_method(folder, Method(name, accuracy, bits, notes, tiles))
+
+        return load_method(self._step(name, [rival_name, self._evaluation_key(), self._profile_key()], make))
+
+    def halo(self, goal: Goal) -> Method:
+        """HALO with the classes that a goal gives the tiles."""
+        name = f"halo-{goal}"
+
+        def make(folder: Path) -> None:
+            maps = halo.assign(self.shapes, self.sensitivity, self.recipe.hardware.tile, halo.SHARES[goal])
+            found = halo.quantize(
+                self.weights,
+                self.statistics,
+                maps,
+                self.classes,
+                self.recipe,
+                lambda d, t: self.progress(f"quantize {name}", d, t),
+            )
+            tiles = {layer: layer_tiles(q) for layer, q in found.items()}
+            bits = sum((seen.bits for seen in tiles.values()), BitCount())
+            accuracy = self._evaluate(name, {layer: dequantize(q) for layer, q in found.items()})
+            save_method(folder, Method(name, accuracy, bits, (), tiles))
+
+        key = [goal, self._evaluation_key(), self._profile_key(), self.recipe.hardware, self.recipe.quantize]
+        return load_method(self._step(name, key, make))
+
+    def _evaluate(self, name: str, weights: dict[str, np.ndarray]) -> methods.Accuracy:
+        return methods.evaluate(
+            self.model,
+            weights,
+            self.inputs.evaluation.tokens,
+            self.recipe,
+            lambda d, t: self.progress(f"evaluate {name}", d, t),
+        )
+
+    def _calibration_key(self) -> list[object]:
+        text = self.inputs.calibration
+        return [self.inputs.model_sha256, text.sha256, self.recipe.text.calibration_tokens]
+
+    def _evaluation_key(self) -> list[object]:
+        text = self.inputs.evaluation
+        return [
+            self._calibration_key(),
+            text.sha256,
+            self.recipe.text.evaluation_tokens,
+            self.recipe.quantize.activations,
+            self.recipe.hardware.tile,
+        ]
+
+    def _profile_key(self) -> list[object]:
+        return [self.profile.name, dict(self.profile.provenance), self.profile.delay_s.tolist()]
+
+    def _step(self, name: str, inputs: object, make: Any) -> Path:
+        folder, reused = self.steps.run(name, inputs, make)
+        if reused:
+            self.reused.append(name)
+        return folder

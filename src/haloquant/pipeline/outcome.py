@@ -1,0 +1,192 @@
+"""From finished methods to results: every method simulated on every machine, and what a reader must be told."""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+import msgspec
+import numpy as np
+
+from haloquant.accel.results import Simulation
+from haloquant.accel.target import Target
+from haloquant.config import Recipe
+from haloquant.pipeline import cost
+from haloquant.pipeline.hardware import Classes
+from haloquant.pipeline.inputs import Inputs
+from haloquant.pipeline.kept import Method
+from haloquant.pipeline.methods import clock_ratio
+from haloquant.report.results import (
+    RESULTS_VERSION,
+    ClassRow,
+    CostRow,
+    MethodRow,
+    ProfileRow,
+    Results,
+    SpanRow,
+    TileRow,
+)
+from haloquant.report.tables import HEADLINE
+from haloquant.report.warnings import warnings
+from haloquant.store.targets import read_systolic
+from haloquant.types import LayerTiles
+
+_PACKAGES = ("haloquant", "numpy", "scipy", "numba", "torch", "transformers", "tokenizers", "safetensors")
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything whose change could change a number."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def gather(
+    recipe: Recipe,
+    inputs: Inputs,
+    classes: Classes,
+    made: Mapping[str, Method],
+    sensitivity: Mapping[str, np.ndarray],
+) -> Results:
+    """Simulate every method and put all numbers into one record."""
+    targets = [read_systolic(name) for name in recipe.hardware.targets]
+    work = cost.workloads(cost.shape_of(recipe, inputs.checkpoint, inputs.name), recipe)
+    rows: list[MethodRow] = []
+    timeline: list[SpanRow] = []
+    timeline_of = ""
+    for name, method in made.items():
+        costs: list[CostRow] = []
+        for target in targets:
+            for workload in work:
+                run = _run(name, method, workload, target, classes)
+                if run is None:
+                    continue
+                costs.append(_cost_row(target, run.simulation))
+                if name == HEADLINE and target is targets[-1] and workload.phase == "prefill":
+                    timeline = _spans(run.simulation, classes, cost.class_points(target, classes))
+                    timeline_of = f"{name}, {run.simulation.workload} on {target.name}"
+        rows.append(_method_row(name, method, costs))
+    tiles = [
+        TileRow(name, layer, seen.classes.tolist(), sensitivity[layer].tolist())
+        for name, method in made.items()
+        if name.startswith("halo-")
+        for layer, seen in method.tiles.items()
+    ]
+    accuracy = made["fp16"].accuracy
+    results = Results(
+        version=RESULTS_VERSION,
+        model=inputs.name,
+        parameters=_parameters(inputs),
+        linear_weights=made["fp16"].bits.weights,
+        evaluation=f"{inputs.evaluation.name}: {accuracy.description}",
+        evaluation_tokens=accuracy.tokens,
+        profile=_profile_row(classes),
+        methods=rows,
+        tiles=tiles,
+        pareto=[],
+        timeline=timeline,
+        timeline_of=timeline_of,
+        provenance=_provenance(recipe, inputs, classes),
+    )
+    return msgspec.structs.replace(results, warnings=warnings(results))
+
+
+def _run(name: str, method: Method, workload: cost.Workload, target: Target, classes: Classes) -> cost.Run | None:
+    """Simulate a method; None where it has neither an integer form nor is the floating-point reference."""
+    if name.startswith("halo-"):
+        points = cost.class_points(target, classes)
+    elif method.tiles:
+        points = cost.single_point(target, clock_ratio(method.tiles, classes))
+    else:
+        points = (target.base,)
+        if name != "fp16":
+            return None
+    return cost.run_on(workload, method.tiles, points, target, classes, name)
+
+
+def _cost_row(target: Target, simulation: Simulation) -> CostRow:
+    total = simulation.total
+    return CostRow(
+        target.name, simulation.phase, dict(total.time_s), dict(total.energy_j), total.transitions, _bounds(simulation)
+    )
+
+
+def _bounds(simulation: Simulation) -> dict[str, float]:
+    """Share of the busy time by the bound that held."""
+    shares: dict[str, float] = {}
+    for segment in simulation.segments:
+        shares[segment.bound] = shares.get(segment.bound, 0.0) + segment.busy_s
+    whole = sum(shares.values())
+    return {bound: busy / whole for bound, busy in shares.items()} if whole else {}
+
+
+def _spans(simulation: Simulation, classes: Classes, points: tuple[cost.OperatingPoint, ...]) -> list[SpanRow]:
+    names = {point: book.name for point, book in zip(points, classes.codebooks, strict=True)}
+    return [
+        SpanRow(
+            segment.start_s,
+            segment.end_s,
+            segment.group,
+            names.get(segment.point, "base"),
+            segment.point.voltage_v,
+            segment.point.frequency_hz,
+        )
+        for segment in simulation.segments
+    ]
+
+
+def _method_row(name: str, method: Method, costs: list[CostRow]) -> MethodRow:
+    family = "halo" if name.startswith("halo-") else "reference" if name == "fp16" else "rival"
+    return MethodRow(
+        name,
+        family,
+        method.bits.per_weight,
+        method.accuracy.perplexity,
+        method.accuracy.perplexity_a8,
+        costs,
+        fast_fraction(method.tiles) if family == "halo" else None,
+        list(method.notes),
+    )
+
+
+def fast_fraction(tiles: Mapping[str, LayerTiles]) -> float:
+    """Share of tiles in the fastest class."""
+    classes = np.concatenate([seen.classes.ravel() for seen in tiles.values()])
+    return float(np.mean(classes == 0))
+
+
+def _profile_row(classes: Classes) -> ProfileRow:
+    profile, corner = classes.profile, classes.corner
+    where = profile.corners[corner]
+    return ProfileRow(
+        profile.name,
+        profile.description,
+        f"{where.name} ({where.process}, {where.voltage_v:g} V, {where.temperature_c:g} °C)",
+        profile.weights.tolist(),
+        profile.delay_s[corner].tolist(),
+        profile.energy_j[corner].tolist(),
+        [
+            ClassRow(b.name, b.values.tolist(), b.point.voltage_v, b.point.frequency_hz, b.slack_s)
+            for b in classes.codebooks
+        ],
+    )
+
+
+def _parameters(inputs: Inputs) -> int:
+    tensors = inputs.checkpoint.tensors
+    return sum(int(np.prod(t.shape)) for name, t in tensors.items() if name not in inputs.checkpoint.shared)
+
+
+def _provenance(recipe: Recipe, inputs: Inputs, classes: Classes) -> dict[str, str]:
+    return {
+        "model sha256": inputs.model_sha256,
+        "calibration": f"{inputs.calibration.name}, sha256 {inputs.calibration.sha256}",
+        "evaluation": f"{inputs.evaluation.name}, sha256 {inputs.evaluation.sha256}",
+        "seed": str(recipe.seed),
+        **{f"profile {key}": value for key, value in classes.profile.provenance.items()},
+        **versions(),
+        "recipe": msgspec.json.encode(recipe, order="deterministic").decode(),
+    }

@@ -1,0 +1,70 @@
+"""What a reader must be told: where HALO does not pay, and by how much. Every sentence carries its numbers."""
+
+from haloquant.report.results import MethodRow, ProfileRow, Results
+from haloquant.report.tables import HEADLINE, cost_of, settings
+
+SMALL_GAIN = 1.05
+
+
+def warnings(results: Results) -> list[str]:
+    """All sentences that this job's numbers call for."""
+    found = [*_clock(results.profile)]
+    names = {m.name for m in results.methods}
+    if HEADLINE in names:
+        halo = results.method(HEADLINE)
+        for target, phase in settings(results):
+            found += _cost(results, halo, target, phase)
+        found += _accuracy(results, halo)
+    return [*found, *_floating_point(results)]
+
+
+def _clock(profile: ProfileRow) -> list[str]:
+    base = profile.classes[-1].frequency_hz
+    fast = profile.classes[0]
+    ratio = fast.frequency_hz / base
+    if ratio >= 1.25:
+        return []
+    return [
+        f"On {profile.name} the {len(fast.values)} words of class {fast.name} run only {ratio:.2f} times as fast as "
+        "the slowest weight value (the paper's MAC: 1.95): timing-driven synthesis leaves little slack between values."
+    ]
+
+
+def _cost(results: Results, halo: MethodRow, target: str, phase: str) -> list[str]:
+    mine = cost_of(halo, target, phase)
+    rival = cost_of(results.method("w4a8"), target, phase)
+    if mine is None or rival is None:
+        return []
+    speed = rival.total_time_s / mine.total_time_s
+    energy = mine.total_energy_j / rival.total_energy_j
+    said: list[str] = []
+    if speed < SMALL_GAIN:
+        bound = max(mine.bound, key=lambda name: mine.bound[name]) if mine.bound else "compute"
+        share = mine.bound.get(bound, 1.0)
+        said.append(
+            f"{phase.capitalize()} on {target}: {speed:.2f} times the speed of plain W4A8; {bound} is the bound for "
+            f"{share:.0%} of the time."
+        )
+    if energy > 1 / SMALL_GAIN:
+        said.append(f"{phase.capitalize()} on {target}: {energy:.2f} times the energy of plain W4A8.")
+    return said
+
+
+def _accuracy(results: Results, halo: MethodRow) -> list[str]:
+    rivals = [
+        m
+        for m in results.methods
+        if m.family == "rival" and m.bits_per_weight <= halo.bits_per_weight + 0.05 and m.perplexity < halo.perplexity
+    ]
+    return [
+        f"{m.name} is more accurate at no more bits: perplexity {m.perplexity:.3f} at {m.bits_per_weight:.2f} bits "
+        f"against {halo.perplexity:.3f} at {halo.bits_per_weight:.2f}."
+        for m in rivals
+    ]
+
+
+def _floating_point(results: Results) -> list[str]:
+    names = [m.name for m in results.methods if m.family == "rival" and not m.costs]
+    if not names:
+        return []
+    return [f"{', '.join(names)}: no integer MAC can run these weights as they are, so no speed or energy is given."]
