@@ -35,7 +35,7 @@ class Factor:
     that was added.
     """
 
-    blocks: tuple[Int64[np.ndarray, " n"], ...]
+    blocks: tuple[Int64[np.ndarray, " _"], ...]
     unit: Float32[np.ndarray, "in in"]
     diagonal: Float32[np.ndarray, " in"]
     damping: float
