@@ -63,12 +63,12 @@ def test_last_weight_is_the_conditional_optimum():
     hessian = np.array([[2.0, 1.0], [1.0, 1.0]], np.float32)
     weight = np.array([[0.7, 2.0]], np.float32)
     # symmetric 3 bits, one row: scale 2/3; w1 = 1.05 steps -> 1; error 0.7 - 0.6666 = 0.0333 moves w2 to 2.0333 -> 3.
-    result = run(weight, hessian, bits=3, group=None, scheme="symmetric", damping=0.0, order="natural")
+    result = run(weight, hessian, bits=3, group=None, scheme="symmetric", damping=1e-6, order="natural")
     assert result.mac_values.tolist() == [[1, 3]]
     # A larger loss in w1 (0.9 = 1.35 steps -> 1, lost 0.2333) lifts w2 = 1.0 (1.5 steps) over the midpoint: 1.85 -> 2.
     lifted = run(np.array([[0.9, 1.0, 2.0]], np.float32), np.diag([1.0, 1.0, 9.0]).astype(np.float32)
                  + np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0]], np.float32),
-                 bits=3, group=None, scheme="symmetric", damping=0.0, order="natural")  # fmt: skip
+                 bits=3, group=None, scheme="symmetric", damping=1e-6, order="natural")  # fmt: skip
     assert lifted.mac_values.tolist() == [[1, 2, 3]]
 
 
@@ -81,7 +81,7 @@ def test_never_beats_brute_force_and_beats_rtn():
         options = [(c - fitted.zero[0, 0]) * fitted.scale[0, 0] for c in range(4)]
         table = np.array(list(itertools.product(options, repeat=5))) - weight
         least = np.einsum("ni,ij,nj->n", table, hessian.astype(np.float64), table).min()
-        mine = run(weight, hessian, bits=2, group=None, damping=0.0).weight - weight
+        mine = run(weight, hessian, bits=2, group=None, damping=1e-6).weight - weight
         nearest = grid.values(grid.levels(weight, fitted), fitted) - weight
         loss = float((mine @ hessian * mine).sum())
         assert loss >= least - 1e-5
@@ -136,5 +136,5 @@ def test_sentences():
         InputError, match="the Hessian must be 4 x 4, not 3 x 3; the statistics belong to another layer"
     ):
         run(weight, hessian[:3, :3])
-    with pytest.raises(InputError, match="damping must be between 0 and 1, not 7"):
+    with pytest.raises(InputError, match="damping must be between 1e-09 and 1, not 7"):
         run(weight, hessian, damping=7.0)

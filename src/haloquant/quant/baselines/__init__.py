@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from haloquant.errors import InputError
-from haloquant.quant.baselines import gptq, rtn, squeezellm
+from haloquant.quant.baselines import fbquant, gptq, rtn, squeezellm, zeroquant
+from haloquant.quant.baselines.fbquant import FbQuantConfig
 from haloquant.quant.baselines.gptq import GptqConfig
 from haloquant.quant.baselines.rtn import RtnConfig
 from haloquant.quant.baselines.squeezellm import SqueezeLlmConfig
+from haloquant.quant.baselines.zeroquant import ZeroQuantConfig
 from haloquant.types import LayerResult
 
 
@@ -46,6 +48,13 @@ _ALL = (
     _rival("squeezellm-w3", squeezellm.quantize, SqueezeLlmConfig(bits=3), "fisher"),
     _rival("squeezellm-w4-sparse", squeezellm.quantize, SqueezeLlmConfig(4, 0.0045, 0.0005), "fisher"),
     _rival("squeezellm-w3-sparse", squeezellm.quantize, SqueezeLlmConfig(3, 0.0045, 0.0005), "fisher"),
+    _rival("zeroquant-w8", zeroquant.quantize, ZeroQuantConfig(bits=8)),
+    _rival("zeroquant-w4-g128", zeroquant.quantize, ZeroQuantConfig(bits=4)),
+    _rival("zeroquant-local-w4-g128", zeroquant.quantize, ZeroQuantConfig(bits=4, steps=100), "hessian"),
+    _rival("zeroquant-local-w3-g128", zeroquant.quantize, ZeroQuantConfig(bits=3, steps=100), "hessian"),
+    _rival("zeroquant-lorc8-w4-g128", zeroquant.quantize, ZeroQuantConfig(bits=4, rank=8)),
+    _rival("fbquant-w4-g128-r8", fbquant.quantize, FbQuantConfig(bits=4), "hessian"),
+    _rival("fbquant-w3-g128-r8", fbquant.quantize, FbQuantConfig(bits=3), "hessian"),
 )
 RIVALS: Mapping[str, Rival] = {entry.name: entry for entry in _ALL}
 

@@ -9,9 +9,11 @@ from jaxtyping import Float32, Int64
 from haloquant.quant.baselines import grid
 from haloquant.quant.baselines.account import grid_bits, order_bits
 from haloquant.quant.baselines.checks import need_between, need_hessian
-from haloquant.quant.baselines.columns import Columns, Compensated, Progress, compensate, factorize
 from haloquant.quant.checks import check_weight
+from haloquant.quant.compensate import Compensated, Factor, Progress, compensate, factorize
 from haloquant.types import BitCount, LayerResult, LayerStatistics
+
+BLOCK = 128  # columns whose errors meet the later columns in one matrix product
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,34 +54,28 @@ def quantize(
         LayerResult: with `mac_values` the signed levels.
 
     Raises:
-        InputError: weights that are not finite, no Hessian or one of another layer, a grid that cannot exist.
-        InfeasibleError: the Hessian cannot be factored.
+        InputError: weights that are not finite, a Hessian that is absent, of another layer or not to be factored, a
+            grid that cannot exist.
     """
     spec = grid.GridSpec(config.bits, config.group, config.scheme)
     grid.check_spec(spec, layer)
-    need_between("damping", config.damping, 0.0, 1.0, layer)
+    need_between("damping", config.damping, 1e-9, 1, layer)
     check_weight(weight, layer)
     hessian = need_hessian(statistics, "gptq", weight.shape, layer)
     order = column_order(hessian, config.order)
-    factor = factorize(hessian[np.ix_(order, order)], config.damping)
-    alive = weight[:, order] * ~factor.dead
-    back = np.argsort(order)
+    dead = np.diag(hessian) <= 0
+    alive = weight * ~dead
     width = spec.width(weight.shape[1])
-    if config.groups == "static":
-        fitted = grid.fit(np.ascontiguousarray(alive[:, back]), spec)
-        done = _walk_static(alive, factor.upper, fitted, order // width, progress)
+    order = column_order(hessian, config.order)
+    if config.groups == "static" or width == weight.shape[1]:
+        done, level, factor = _static(alive, hessian, order, spec, config.damping, layer, progress)
     else:
-        done = _walk_dynamic(alive, factor.upper, spec, progress)
+        done, level, factor = _dynamic(alive, hessian, order, spec, config.damping, layer, progress)
     bits = grid_bits(weight.shape[0], weight.shape[1], spec)
     if config.groups == "dynamic" and config.order == "activation" and width < weight.shape[1]:
         bits += BitCount(scales=order_bits(weight.shape[1]))
-    return LayerResult(
-        layer=layer,
-        weight=np.ascontiguousarray(done.values[:, back]),
-        bits=bits,
-        mac_values=np.ascontiguousarray(done.levels[:, back]),
-        notes=_notes(factor.damping, config.damping, int(factor.dead.sum())),
-    )
+    notes = _notes(factor.damping, config.damping, int(dead.sum()))
+    return LayerResult(layer=layer, weight=done.values, bits=bits, mac_values=level, notes=notes)
 
 
 def column_order(
@@ -91,38 +87,52 @@ def column_order(
     return np.argsort(-np.diag(hessian), kind="stable")
 
 
-def _walk_static(
-    weight: np.ndarray, upper: np.ndarray, fitted: grid.Grid, group_of: np.ndarray, progress: Progress | None
-) -> Compensated:
-    low, high = np.float32(fitted.spec.low), np.float32(fitted.spec.high)
+def _static(
+    weight: np.ndarray,
+    hessian: np.ndarray,
+    order: np.ndarray,
+    spec: grid.GridSpec,
+    damping: float,
+    layer: str,
+    progress: Progress | None,
+) -> tuple[Compensated, np.ndarray, Factor]:
+    """Grids first, then the columns in any order."""
+    fitted = grid.fit(weight, spec)
+    table = grid.table(fitted)
+    group_of = np.arange(weight.shape[1]) // spec.width(weight.shape[1])
+    factor = factorize(hessian, _runs(order, BLOCK), damping=damping, layer=layer)
+    done = compensate(weight, factor, lambda index, columns, target: table, groups=group_of, progress=progress)
+    return done, _levels(done, fitted.zero[:, group_of], spec), factor
 
-    def columns(current: np.ndarray, start: int) -> Columns:
-        members, shape = group_of[start : start + 128], current.shape
-        return Columns(
-            scale=fitted.scale[:, members],
-            zero=fitted.zero[:, members],
-            low=np.full(shape[1], low),
-            high=np.full(shape[1], high),
-            keep=np.zeros(shape, bool),
-        )
 
-    return compensate(weight, upper, columns, 128, progress)
+def _dynamic(
+    weight: np.ndarray,
+    hessian: np.ndarray,
+    order: np.ndarray,
+    spec: grid.GridSpec,
+    damping: float,
+    layer: str,
+    progress: Progress | None,
+) -> tuple[Compensated, np.ndarray, Factor]:
+    """A group is a run of columns in the order of rounding; its grid is fitted when its turn comes."""
+    zero = np.empty(weight.shape, np.float32)
+
+    def table(index: int, columns: np.ndarray, target: np.ndarray) -> np.ndarray:
+        fitted = grid.fit(target, grid.GridSpec(spec.bits, None, spec.scheme))
+        zero[:, columns] = fitted.zero
+        return grid.table(fitted)
+
+    factor = factorize(hessian, _runs(order, spec.width(weight.shape[1])), damping=damping, layer=layer)
+    done = compensate(weight, factor, table, progress=progress)
+    return done, _levels(done, zero, spec), factor
 
 
-def _walk_dynamic(weight: np.ndarray, upper: np.ndarray, spec: grid.GridSpec, progress: Progress | None) -> Compensated:
-    width = spec.width(weight.shape[1])
+def _runs(order: np.ndarray, length: int) -> tuple[np.ndarray, ...]:
+    return tuple(order[low : low + length] for low in range(0, order.size, length))
 
-    def columns(current: np.ndarray, start: int) -> Columns:
-        fitted = grid.fit(np.ascontiguousarray(current), grid.GridSpec(spec.bits, None, spec.scheme))
-        return Columns(
-            scale=np.broadcast_to(fitted.scale, current.shape),
-            zero=np.broadcast_to(fitted.zero, current.shape),
-            low=np.full(current.shape[1], spec.low, np.float32),
-            high=np.full(current.shape[1], spec.high, np.float32),
-            keep=np.zeros(current.shape, bool),
-        )
 
-    return compensate(weight, upper, columns, width, progress)
+def _levels(done: Compensated, zero: np.ndarray, spec: grid.GridSpec) -> np.ndarray:
+    return done.codes.astype(np.int16) + np.int16(spec.low) - zero.astype(np.int16)
 
 
 def _notes(used: float, asked: float, dead: int) -> tuple[str, ...]:

@@ -133,6 +133,12 @@ def levels(weight: Float32[np.ndarray, "out in"], grid: Grid) -> Int16[np.ndarra
     return result
 
 
+def table(grid: Grid) -> Float32[np.ndarray, "out groups codes"]:
+    """Every value that each group can take, ascending: level times scale for all codes from low to high."""
+    codes = np.arange(grid.spec.low, grid.spec.high + 1, dtype=np.float32)
+    return (codes - grid.zero[:, :, None]) * grid.scale[:, :, None]
+
+
 def values(level: Int16[np.ndarray, "out in"], grid: Grid) -> Float32[np.ndarray, "out in"]:
     """What the levels mean: level times its group's scale."""
     result = level.astype(np.float32)
