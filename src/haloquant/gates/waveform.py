@@ -1,0 +1,311 @@
+"""Waveforms as a dictionary: the few different ones a net can show, and which of them it shows in each transition.
+
+A *lane* is one transition of the inputs. A net's waveform in one lane is its level before the transition and the times
+at which it toggles. Over the 65,536 transitions of eight activation bits most nets show far fewer than 65,536 different
+waveforms, so a net is kept as `Waveforms` (the different ones) plus one index per lane. A gate is then evaluated
+once for every different *combination* of its inputs' waveforms, and counted as often as the combination occurs.
+
+Times are integers (fs), so that equality is equality and nothing depends on the order of summation.
+
+The filter (what a gate makes of input changes closer together than its own delay):
+
+- `INERTIAL`: one pending output change at a time. A change of the function's value while one is pending takes the
+  pending one back, and the pulse shorter than the delay never shows. This is what IEEE 1364-2005, 14.6 says of module
+  paths whose pulse limits equal the delay (the default).
+- `SAMPLED`: what Icarus Verilog's `vvp` does for module paths: every change of the function's value schedules a look
+  at the function after the delay, and the output takes the value the function has *then*. It differs where a change
+  was taken back and came again: the earlier look shows it early.
+
+When several inputs change in the same instant they change together, and the output follows after the least of their
+delays (so does Icarus).
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, no_type_check
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+from numba import njit
+
+NEVER: Final = 2**31 - 1
+
+
+class Filter(IntEnum):
+    """What a gate does with pulses shorter than its delay."""
+
+    INERTIAL = 0
+    SAMPLED = 1
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Waveforms:
+    """Different waveforms of a net: number u starts at `level[u]` and toggles at `times_fs[start[u]:start[u+1]]`."""
+
+    level: UInt8[np.ndarray, " u"]
+    start: Int32[np.ndarray, " u1"]
+    times_fs: Int32[np.ndarray, " t"]
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def extend_keys(keys, ids, radix):
+    """Set `keys[lane] = keys[lane] * radix + ids[lane]`: one number per combination of waveforms, pin after pin."""
+    for lane in range(keys.size):
+        keys[lane] = keys[lane] * radix + ids[lane]
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def extend_keys_mapped(keys, ids, lane_map, radix):
+    """`extend_keys` where the input is kept over fewer lanes: `lane` shows what its own `lane_map[lane]` shows."""
+    for lane in range(keys.size):
+        keys[lane] = keys[lane] * radix + ids[lane_map[lane]]
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def number_direct(keys, table, number, lane_of):
+    """Number the different keys from 0 in order of appearance, with a table that has a place for every possible key.
+
+    `table` holds -1 everywhere, before and after. Fills `number[lane]` and `lane_of[number]` (the first lane that shows
+    it) and returns how many there are.
+    """
+    count = 0
+    for lane in range(keys.size):
+        key = keys[lane]
+        found = table[key]
+        if found < 0:
+            found = count
+            table[key] = found
+            lane_of[found] = lane
+            count += 1
+        number[lane] = found
+    for i in range(count):
+        table[keys[lane_of[i]]] = -1
+    return count
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def number_hashed(keys, table, number, lane_of):
+    """`number_direct` for keys too large for that: open addressing in `table`, a power of two, twice the lanes."""
+    count = 0
+    mask = table.size - 1
+    for lane in range(keys.size):
+        key = keys[lane]
+        place = (key * 0x9E3779B97F4A7C1 >> 20) & mask
+        found = table[place]
+        while found >= 0 and keys[lane_of[found]] != key:
+            place = (place + 1) & mask
+            found = table[place]
+        if found < 0:
+            found = count
+            table[place] = found
+            lane_of[found] = lane
+            count += 1
+        number[lane] = found
+    for i in range(count):
+        place = (keys[lane_of[i]] * 0x9E3779B97F4A7C1 >> 20) & mask
+        while table[place] >= 0:
+            table[place] = -1
+            place = (place + 1) & mask
+    return count
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def gather(out_id, number, ids):
+    """Set `ids[lane] = out_id[number[lane]]`."""
+    for lane in range(number.size):
+        ids[lane] = out_id[number[lane]]
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def weigh(number, chance, out_id, out_start, energy, counted, totals):
+    """Mean output edges and energy by distribution: `totals[d] = (edges, J)`; `counted` is scratch."""
+    for d in range(chance.shape[0]):
+        counted[: out_id.size] = 0.0
+        for lane in range(number.size):
+            counted[number[lane]] += chance[d, lane]
+        edges = 0.0
+        joules = 0.0
+        for c in range(out_id.size):
+            wave = out_id[c]
+            edges += counted[c] * (out_start[wave + 1] - out_start[wave])
+            joules += counted[c] * energy[c]
+        totals[d, 0] = edges
+        totals[d, 1] = joules
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def _same(times, a, b, length):
+    for i in range(length):  # noqa: SIM110 (a generator does not compile)
+        if times[a + i] != times[b + i]:
+            return False
+    return True
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def evaluate_gate(
+    shown,
+    level,
+    start,
+    times,
+    truth,
+    delay,
+    internal,
+    hidden,
+    sampled,
+    table,
+    out_id,
+    out_level,
+    out_start,
+    out_times,
+    energy,
+):
+    """Evaluate one gate for every combination of input waveforms.
+
+    Args:
+        shown: [pin, combination], which row of `level` and `start` each pin shows.
+        level: level before the transition of every waveform of every pin.
+        start: [row, 2], where in `times` a waveform begins and ends.
+        times: toggle times, ascending within a waveform, fs.
+        truth: the function, bit m its value where pin p has level `m >> p & 1`.
+        delay: [pin, m], delay (fs, at least 1) where the change of that pin leads to minterm m.
+        internal: [pin, m], energy (J) of an output edge so caused.
+        hidden: [pin, m], energy (J) of the input edge itself.
+        sampled: the filter.
+        table: for the output's waveforms; all -1 before and after, a power of two, twice the combinations.
+        out_id: [combination], filled with the index of the output's waveform.
+        out_level: filled with the levels of the different output waveforms.
+        out_start: filled with where they begin in `out_times`, one more than waveforms.
+        out_times: filled with their toggle times.
+        energy: [combination], filled with internal energy (J).
+
+    Returns:
+        How many different waveforms the output has, or -1 where `out_times` is too short (nothing is then of use).
+    """
+    pins, combinations = shown.shape
+    at = np.empty(pins, np.int64)
+    end = np.empty(pins, np.int64)
+    upcoming = np.empty(pins, np.int32)
+    looks = np.empty(1, np.int32)
+    causes = np.empty(1, np.int64)
+    mask = table.size - 1
+    waves = 0
+    used = 0
+    out_start[0] = 0
+    full = False
+    for c in range(combinations):
+        m = 0
+        now = NEVER
+        longest = 0
+        for p in range(pins):
+            row = shown[p, c]
+            m |= np.int64(level[row]) << p
+            at[p] = start[row, 0]
+            end[p] = start[row, 1]
+            longest += end[p] - at[p]
+            upcoming[p] = times[at[p]] if at[p] < end[p] else NEVER
+            now = min(now, upcoming[p])
+        if used + longest > out_times.size:
+            full = True
+            break
+        if sampled and looks.size < longest:
+            looks = np.empty(longest, np.int32)
+            causes = np.empty(longest, np.int64)
+        first = np.int64(truth >> np.uint64(m)) & 1
+        function = first
+        out = first
+        joules = 0.0
+        length = 0
+        pending = NEVER
+        cause = 0
+        waiting = 0
+        while now != NEVER:
+            if pending <= now:  # what was pending shows, also in the very instant of the next change
+                if function != out:
+                    out_times[used + length] = pending
+                    length += 1
+                    out = function
+                    joules += internal[cause // 64, cause % 64]
+                pending = NEVER
+                if sampled:  # looks of the same interval see the same value
+                    kept = 0
+                    for i in range(waiting):
+                        if looks[i] > now:
+                            looks[kept] = looks[i]
+                            causes[kept] = causes[i]
+                            kept += 1
+                            if looks[kept - 1] < pending:
+                                pending = looks[kept - 1]
+                                cause = causes[kept - 1]
+                    waiting = kept
+            new = m
+            following = NEVER
+            for p in range(pins):
+                if upcoming[p] == now:
+                    new ^= 1 << p
+            least = NEVER
+            pin = 0
+            for p in range(pins):
+                if upcoming[p] == now:
+                    joules += hidden[p, new]
+                    if delay[p, new] < least:
+                        least = delay[p, new]
+                        pin = p
+                    at[p] += 1
+                    upcoming[p] = times[at[p]] if at[p] < end[p] else NEVER
+                following = min(following, upcoming[p])
+            m = new
+            value = np.int64(truth >> np.uint64(m)) & 1
+            if value != function:
+                function = value
+                if sampled:
+                    looks[waiting] = now + least
+                    causes[waiting] = pin * 64 + m
+                    waiting += 1
+                    if now + least < pending:
+                        pending = now + least
+                        cause = pin * 64 + m
+                elif value != out:
+                    pending = now + least
+                    cause = pin * 64 + m
+                else:
+                    pending = NEVER
+            now = following
+        if pending != NEVER and function != out:
+            out_times[used + length] = pending
+            length += 1
+            joules += internal[cause // 64, cause % 64]
+        energy[c] = joules
+        code = first + 2 * length
+        for i in range(length):
+            code = (code ^ np.int64(out_times[used + i])) * 0x100000001B3
+            code ^= code >> 29
+        place = code & mask
+        found = table[place]
+        while found >= 0:
+            begin = out_start[found]
+            if (
+                out_level[found] == first
+                and out_start[found + 1] - begin == length
+                and _same(out_times, begin, used, length)
+            ):
+                break
+            place = (place + 1) & mask
+            found = table[place]
+        if found < 0:
+            found = waves
+            table[place] = found
+            out_level[found] = first
+            used += length
+            waves += 1
+            out_start[waves] = used
+        out_id[c] = found
+    table[:] = -1
+    return -1 if full else waves
