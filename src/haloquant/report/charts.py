@@ -87,7 +87,7 @@ def tile_maps(tiles: list[TileRow], class_names: list[str], method: str) -> alt.
     ).resolve_scale(x="independent", y="independent")
 
 
-def pareto(points: list[ParetoRow], reference_perplexity: float) -> alt.LayerChart:
+def pareto(points: list[ParetoRow], reference_perplexity: float) -> alt.LayerChart | alt.FacetChart:
     """Perplexity against time over the sweep of tile classes; the three goals named."""
     data = [
         {
@@ -122,7 +122,7 @@ def pareto(points: list[ParetoRow], reference_perplexity: float) -> alt.LayerCha
     return alt.layer(line, dots, text, rule).properties(width=WIDTH, height=260)
 
 
-def accuracy_by_bits(methods: list[MethodRow]) -> alt.LayerChart:
+def accuracy_by_bits(methods: list[MethodRow]) -> alt.LayerChart | alt.FacetChart:
     """Perplexity against stored bits per weight, every method."""
     data = [
         {

@@ -101,7 +101,8 @@ def page(results: Results, drawn: list[Figure]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    bundle = vl_convert.javascript_bundle().replace("</script", "<\\/script")
+    bundle = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]  # the stub forgets the default
+    bundle = bundle.replace("</script", "<\\/script")
     return environment.get_template("page.html.j2").render(
         results=results, cards=cards(results), table=method_table(results), figures=drawn, bundle=bundle
     )

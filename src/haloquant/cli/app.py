@@ -1,0 +1,59 @@
+"""The commands by name, and how every ending becomes an exit code and a sentence."""
+
+import os
+import sys
+
+import typer
+from typer.main import get_command
+
+from haloquant.cli import checkpoints, circuits, jobs, machines
+from haloquant.cli.console import stderr
+from haloquant.errors import HaloquantError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="haloquant",
+    help="Hardware-aware quantization of language models: weight values chosen for the delay and energy of the MAC "
+    "that multiplies them, packed models that run, and the truth about where it pays.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    epilog="Start with `haloquant run --out out`: the whole job on the shipped demo model, in about three minutes.",
+)
+for room in (jobs, checkpoints, circuits, machines):
+    room.register(app)
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 2 wrong input, 3 infeasible, 4 tool, 5 no extra, 6 busy, 130 Ctrl-C."""
+    sys.exit(invoke(sys.argv[1:]))
+
+
+def invoke(arguments: list[str]) -> int:
+    """Run one command and return its exit code; errors are said on stderr as a sentence, never as a traceback."""
+    command = get_command(app)
+    try:
+        code = command.main(args=arguments, prog_name="haloquant", standalone_mode=False)
+    except HaloquantError as error:
+        stderr.print(f"[red]error:[/red] {_plain(str(error))}", highlight=False, soft_wrap=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        stderr.print("stopped; finished steps are kept and the same command goes on from there")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output left; what is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        shown = getattr(error, "show", None)  # click's own errors know how to say what would be right
+        if shown is None:
+            raise
+        shown()
+        return int(getattr(error, "exit_code", 2))
+    return code if isinstance(code, int) else 0
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")

@@ -1,0 +1,117 @@
+"""`run` and `report`: the whole job, and its pictures again."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.table import Table
+
+from haloquant.cli.console import progress, stdout
+from haloquant.cli.options import Json, Out, Quiet
+from haloquant.config import Recipe, Text, example_recipe, read_recipe
+from haloquant.errors import InputError
+from haloquant.report.results import Results, decode, encode
+from haloquant.report.tables import cards, method_table
+from haloquant.store.files import read_bounded
+
+MAX_RESULTS = 1 << 28
+
+
+def register(app: typer.Typer) -> None:
+    """Add this room's commands."""
+    app.command(epilog="`haloquant run --out out` · `haloquant run recipe.toml --out out --json`")(run)
+    app.command(epilog="`haloquant report out`")(report)
+
+
+def run(
+    recipe: Annotated[Path | None, typer.Argument(help="Recipe in TOML; the demo job without one.")] = None,
+    out: Out = Path("out"),
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Model folder instead of the recipe's.")] = None,
+    profile: Annotated[str | None, typer.Option("--profile", "-p", help="MAC profile instead of the recipe's.")] = None,
+    text: Annotated[Path | None, typer.Option(help="Evaluation text (.txt, .xz) instead of the recipe's.")] = None,
+    whole_text: Annotated[bool, typer.Option("--whole-text", help="Evaluate on the whole text, not a sample.")] = False,
+    validate: Annotated[
+        bool, typer.Option("--validate", help="Check the recipe and all it names; do nothing.")
+    ] = False,
+    example: Annotated[bool, typer.Option("--example", help="Print the default recipe and do nothing.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Quantize, schedule, simulate, evaluate, pack and report: everything a recipe asks for.
+
+    Finished steps are found again by the hash of what went into them, so a stopped job goes on where it was.
+    """
+    if example:
+        stdout.print(example_recipe(), end="", highlight=False, markup=False)
+        return
+    asked = _override(read_recipe(recipe) if recipe else Recipe(), model, profile, text, whole_text)
+    # Imported here so that `--help` does not wait for torch.
+    from haloquant.pipeline import job
+    from haloquant.pipeline.inputs import read_inputs
+    from haloquant.store.profiles import find_profile
+    from haloquant.store.targets import read_systolic
+
+    if validate:
+        read_inputs(asked)
+        find_profile(asked.hardware.profile)
+        for name in asked.hardware.targets:
+            read_systolic(name)
+        stdout.print("the recipe is sound: its model, texts, profile and targets were found and opened")
+        return
+    with progress(quiet) as tell:
+        done = job.run(asked, out, tell)
+    if json:
+        stdout.print(encode(done.results).decode(), end="", highlight=False, markup=False, soft_wrap=True)
+        return
+    _show(done.results)
+    again = f" ({len(done.reused)} finished steps reused)" if done.reused else ""
+    stdout.print(f"\n{done.seconds:.0f} s{again}. Everything is in [bold]{out}[/bold]:")
+    stdout.print("  report.html  the report, with pictures", highlight=False)
+    stdout.print("  results.json, results.md  the same numbers", highlight=False)
+    stdout.print("  figures/  every picture as SVG and PNG", highlight=False)
+
+
+def _override(recipe: Recipe, model: str | None, profile: str | None, text: Path | None, whole: bool) -> Recipe:
+    replace = msgspec.structs.replace
+    if model:
+        recipe = replace(recipe, model=replace(recipe.model, path=model))
+    if profile:
+        recipe = replace(recipe, hardware=replace(recipe.hardware, profile=profile))
+    texts: Text = recipe.text
+    if text:
+        texts = replace(texts, evaluation=str(text))
+    if whole:
+        texts = replace(texts, evaluation_tokens=0)
+    return replace(recipe, text=texts)
+
+
+def _show(results: Results) -> None:
+    """The table of methods and the three numbers that matter."""
+    made = method_table(results)
+    table = Table(title=f"{results.model}: {results.evaluation}", title_justify="left")
+    for index, head in enumerate(made.head[:8]):
+        table.add_column(head, justify="left" if index == 0 else "right")
+    for row in made.rows:
+        table.add_row(*row.cells[:8], style="bold" if row.family == "halo" else None)
+    stdout.print(table)
+    for card in cards(results):
+        against = ", ".join(f"{name} {value}" for name, value in card.against)
+        stdout.print(f"[bold]{card.title}[/bold] {card.value}   ({against}; {card.note})", highlight=False)
+    for text in results.warnings:
+        stdout.print(f"[yellow]note:[/yellow] {text}", highlight=False)
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="Output folder of a finished run.")],
+    quiet: Quiet = False,
+) -> None:
+    """Draw the report of a finished job again, from its results.json."""
+    from haloquant.pipeline.job import write_report
+
+    file = folder / "results.json"
+    if not file.is_file():
+        raise InputError(f"{folder} must hold results.json of a finished `haloquant run`; there is none")
+    with progress(quiet) as tell:
+        write_report(decode(read_bounded(file, MAX_RESULTS), file), folder, tell)
+    stdout.print(str(folder / "report.html"))
