@@ -152,12 +152,13 @@ class Builder:
 
 
 def _labels(module: Module) -> dict[int, str]:
-    """A name for every net: the shortest that a person wrote."""
+    """A name for every net: its port's, or the shortest that a person wrote."""
     labels: dict[int, str] = {}
-    for name, net in sorted(module.netnames.items(), key=lambda item: (item[1].hide_name, len(item[0]), item[0])):
-        for i, bit in enumerate(net.bits):
+    named = sorted(module.netnames.items(), key=lambda item: (item[1].hide_name, len(item[0]), item[0]))
+    for name, bits in [*((n, port.bits) for n, port in module.ports.items()), *((n, net.bits) for n, net in named)]:
+        for i, bit in enumerate(bits):
             if isinstance(bit, int):
-                labels.setdefault(bit, name if len(net.bits) == 1 else f"{name}[{i}]")
+                labels.setdefault(bit, name if len(bits) == 1 else f"{name}[{i}]")
     return labels
 
 

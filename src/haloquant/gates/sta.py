@@ -17,9 +17,10 @@ from haloquant.gates.nldm import at_load, interpolate, look_up
 from haloquant.gates.ports import weight_values
 from haloquant.gates.sta_case import FREE, Case, CaseAnalysis
 from haloquant.gates.sta_kernel import sweep
+from haloquant.gates.sta_path import PathStep, WorstPath, worst_path
 from haloquant.gates.sta_start import Conditions, captures, delay_tables, gate_analyses, initial_states, launches
 
-__all__ = ["Conditions", "Timing", "static_delays", "static_timing"]
+__all__ = ["Conditions", "PathStep", "Timing", "WorstPath", "static_delays", "static_timing", "worst_path"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 from haloquant.errors import NetlistError
 from haloquant.gates.liberty_records import Library, TimingArc
 from haloquant.gates.netlist import Netlist, net_loads
-from haloquant.gates.nldm import Lookup, look_up
+from haloquant.gates.nldm import Lookup, Table, look_up
 from haloquant.gates.sta_case import FREE, pair_bit
 from haloquant.gates.sta_start import (
     Capture,
@@ -58,8 +58,9 @@ class End:
 
     name: str
     step: Step
-    setup_s: float
-    setup: Lookup | None
+    setup_s: float = 0.0
+    setup: Lookup | None = None
+    check: Table | None = None  # the table that gave `setup`
 
     @property
     def delay_s(self) -> float:
@@ -139,7 +140,7 @@ def ends_of(netlist: Netlist, library: Library, one: OneValue, conditions: Condi
         for edge in (0, 1):
             step = one.steps.get((net, edge))
             if step is not None and one.state[net] == FREE:
-                ends.append(End(f"{netlist.ports.result}[{i}]", step, 0.0, None))
+                ends.append(End(f"{netlist.ports.result}[{i}]", step))
     for capture in captures(netlist, library):
         for edge in (0, 1):
             step = one.steps.get((capture.net, edge))
@@ -154,9 +155,9 @@ def _captured(one: OneValue, capture: Capture, step: Step, conditions: Condition
         table = capture.setup.rise if step.edge == 0 else capture.setup.fall
     name = f"{capture.name}/{capture.pin}"
     if table is None:
-        return End(name, step, 0.0, None)
+        return End(name, step)
     setup = look_up(table, conditions.clock_slew_s, one.slew_s[capture.net, step.edge])
-    return End(name, step, setup.value, setup)
+    return End(name, step, setup.value, setup, table)
 
 
 def slow_delay(netlist: Netlist, library: Library, weight: int, conditions: Conditions | None = None) -> float:
