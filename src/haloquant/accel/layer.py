@@ -127,14 +127,17 @@ def _tile_energy(
             f"weight values of {tiles.layer} must be among the {len(profile.weights)} of profile {profile.name} "
             f"({profile.weights[0]} to {profile.weights[-1]}), not {int(unknown[0])}."
         )
-    used = np.flatnonzero(tiles.histogram.any(axis=(0, 1)))
-    missing = tiles.values[used][~np.isfinite(energy[place[used]])]
-    if len(missing):
-        raise ProfileError(
-            f"energy of weight value {int(missing[0])} must be known to profile {profile.name}, not NaN; "
-            "characterise it with energy."
-        )
-    return tiles.histogram[:, :, used].astype(np.float64) @ energy[place[used]]
+    known = np.where(np.isfinite(energy[place]), energy[place], 0.0)
+    for number in np.flatnonzero(~np.isfinite(energy[place])):
+        if bool(tiles.histogram[:, :, number].any()):
+            raise ProfileError(
+                f"energy of weight value {int(tiles.values[number])} must be known to profile {profile.name}, not NaN; "
+                "characterise it with energy."
+            )
+    total = np.zeros((tiles.grid.down, tiles.grid.across), np.float64)
+    for down in range(tiles.grid.down):  # row by row: no second copy of the whole histogram in another type
+        total[down] = tiles.histogram[down] @ known
+    return total
 
 
 def _check_sizes(gemm: Gemm) -> None:

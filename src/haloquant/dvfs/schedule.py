@@ -8,7 +8,7 @@ block) or by panels of columns (no weight is read twice, as many transitions).
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import groupby
 
@@ -85,22 +85,23 @@ def plan(
     names = tuple(gemm.layer for gemm in gemms)
     if policy == Policy.ISLANDS:
         return Schedule(names, plan_islands(gemms, layer_tiles, points, base, arrays), 0, policy)
-    if policy == Policy.NONE:
-        slowest = _slowest(gemms, layer_tiles, points, base)
-        points, base = [slowest] * len(points), slowest
     index = TileIndex()
+    if policy == Policy.NONE:
+        slowest = _slowest(gemms, layer_tiles, points, base, index)
+        points, base = [slowest] * len(points), slowest
     numbers: list[int] = []
     blocks: list[_Block] = []
     row_blocks: dict[int, int] = {}
     for group, item in groupby(enumerate(gemms), key=lambda pair: pair[1].group):
         members = list(item)
-        cut, rows = _cut(group, members, layer_tiles, points, base, policy, accumulator_bytes, arrays)
+        cut, rows = _cut(group, members, layer_tiles, points, index, policy, accumulator_bytes, arrays)
         if rows > 1:
             row_blocks[group] = rows
         for panel in cut:
             blocks.append(_block(members, panel, layer_tiles, points, base, index))
             numbers.append(group)
-    orders = class_orders([tuple(block) for block in blocks], [row_blocks.get(number, 1) for number in numbers])
+    repeats = [row_blocks.get(number, 1) if policy == Policy.SERPENTINE else 1 for number in numbers]
+    orders = class_orders([tuple(block) for block in blocks], repeats)
     phases = tuple(
         Phase(number, point, block[point].layer_class, joined(block[point].tiles), block[point].whole)
         for number, block, order in zip(numbers, blocks, orders, strict=True)
@@ -117,7 +118,7 @@ def _cut(
     members: Sequence[Member],
     layer_tiles: Mapping[str, LayerTiles],
     points: Sequence[OperatingPoint],
-    base: OperatingPoint,
+    index: TileIndex,
     policy: str,
     accumulator_bytes: float,
     arrays: int,
@@ -129,7 +130,7 @@ def _cut(
         return [(0, 0)], 1
     m = max(g.m for _, g in tiled)
     width = max(tiles.grid.tile_out for tiles, _ in tiled)
-    needed = {points[int(c)] for tiles, _ in tiled for c in _present(tiles)}
+    needed = {points[c] for tiles, _ in tiled for c in index.by_class(tiles)}
     column_bytes = m * width * PARTIAL_SUM_BYTES
     if len(needed) < 2:  # one clock: columns may finish one after the other
         return [(0, total)], _rows(group, min(total, arrays) * column_bytes, m, accumulator_bytes)
@@ -188,18 +189,24 @@ def _block(
     }
 
 
-def _present(tiles: LayerTiles) -> list[int]:
-    return [int(c) for c in np.flatnonzero(np.bincount(tiles.classes.ravel()))]
-
-
 def _slowest(
     gemms: Sequence[Gemm],
     layer_tiles: Mapping[str, LayerTiles],
     points: Sequence[OperatingPoint],
     base: OperatingPoint,
+    index: TileIndex,
 ) -> OperatingPoint:
     """The slowest point that any tile needs; products without tiles need the base."""
-    needed = {points[c] for tiles in layer_tiles.values() for c in _present(tiles)}
+    needed = {points[c] for tiles in layer_tiles.values() for c in index.by_class(tiles)}
     if any(gemm.layer not in layer_tiles for gemm in gemms):
         needed.add(base)
     return min(needed, key=lambda point: point.frequency_hz)
+
+
+def repoint(schedule: Schedule, points: Mapping[OperatingPoint, OperatingPoint]) -> Schedule:
+    """Return the same order of tiles at other operating points; points that are not named stay.
+
+    Transitions are counted anew: two classes that now share a point no longer switch.
+    """
+    phases = tuple(replace(phase, point=points.get(phase.point, phase.point)) for phase in schedule.phases)
+    return replace(schedule, phases=phases, transitions=count_transitions(phases, schedule.row_blocks))

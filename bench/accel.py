@@ -1,0 +1,84 @@
+"""Whole 70B passes on one core: tiles from shapes, schedule, simulation, prefill and decode. Prints JSON.
+
+The floor beside each time is what reading the schedule's tile indices once costs (they must at least be looked at): the
+simulation cannot be faster than that as long as a schedule lists its tiles.
+
+    python bench/accel.py [model ...]
+"""
+
+import json
+import resource
+import sys
+import time
+
+import numpy as np
+
+from haloquant.accel.shapes import named_shape
+from haloquant.accel.simulate import simulate
+from haloquant.accel.synthetic import ClassMix, Encoding, gaussian_frequency, synthetic_workload
+from haloquant.accel.workload import Workload, decode, prefill
+from haloquant.dvfs.schedule import plan
+from haloquant.store.targets import read_systolic
+from haloquant.types import Corner, MacProfile
+
+clock = time.process_time  # of this process alone: the machine may be shared
+WEIGHTS = np.arange(-128, 128, dtype=np.int16)
+FAST = np.array([-128, 0, 1, 2, 4, 8, 16, 32, 64], np.int16)
+SLOW = np.arange(-128, 128, 16, dtype=np.int16)
+
+
+def profile() -> MacProfile:
+    """A made-up profile: its figures do not matter to the time taken."""
+    energy = (50e-15 + 1e-15 * np.abs(WEIGHTS.astype(np.float64)))[None, :]
+    corners = (Corner("bench", 1.0, 25.0),)
+    delay = np.full((1, 256), 5e-10)
+    return MacProfile("bench", "made up", WEIGHTS, corners, delay, delay, energy, np.array([1e-6]), 1e-9)
+
+
+def mix(all_values: float, slow: float, fast: float) -> list[ClassMix]:
+    """Tiles by class: all 256 values, 16 values, 9 values."""
+    shares = zip((all_values, slow, fast), (WEIGHTS, SLOW, FAST), strict=True)
+    return [ClassMix(share, values, gaussian_frequency(values)) for share, values in shares]
+
+
+def one(workload: Workload) -> dict[str, float]:
+    """Seconds of each stage for one pass."""
+    target, unit = read_systolic("tpuv4i_like"), profile()
+    start = clock()
+    tiles = synthetic_workload(workload, 128, 128, mix(0, 0.2, 0.8), Encoding(), mix(1, 0, 0), Encoding(8.0))
+    made = clock()
+    schedule = plan(workload.gemms, tiles, target.points, target.base, accumulator_bytes=target.accumulator.size_b)
+    planned = clock()
+    result = simulate(workload, tiles, schedule, target, unit)
+    done = clock()
+    total = 0
+    for phase in schedule.phases:
+        total += int(phase.tiles.sum())
+    floor = clock() - done
+    return {
+        "tiles": sum(len(phase.tiles) for phase in schedule.phases),
+        "tiles_from_shapes_s": made - start,
+        "plan_s": planned - made,
+        "simulate_s": done - planned,
+        "total_s": done - start,
+        "floor_s": floor,
+        "pass_time_s": result.time_s,
+        "transitions": schedule.transitions,
+    }
+
+
+def main() -> None:
+    """Run every model named, a 70B by default."""
+    report: dict[str, object] = {}
+    for name in sys.argv[1:] or ["llama2-70b"]:
+        shape = named_shape(name)
+        start = clock()
+        passes = {w.phase: one(w) for w in (decode(shape, 2048), prefill(shape, 2048))}
+        report[name] = {**passes, "both_s": clock() - start, "target_s": 1.0, "clock": "CPU seconds"}
+    report["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    report["target_mb"] = 500
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Systems side by side on one machine, and one system over a sweep. Ratios are never stored without both figures.
+
+Planning belongs to another stage, so the planner is an argument: `dvfs.schedule.plan`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from haloquant.accel.baselines import System
+from haloquant.accel.results import Simulation
+from haloquant.accel.simulate import simulate
+from haloquant.accel.target import Target
+from haloquant.accel.workload import Workload
+from haloquant.types import Gemm, LayerTiles, MacProfile, OperatingPoint, Schedule
+
+Planner = Callable[
+    [Sequence[Gemm], Mapping[str, LayerTiles], Sequence[OperatingPoint], OperatingPoint, str, float, int], Schedule
+]
+
+TRANSITIONS_S: tuple[float, ...] = (20e-9, 100e-9, 1e-6, 10e-6, 50e-6)
+STATIC_W: tuple[float, ...] = (0.0, 7.0, 14.0, 28.0)
+
+
+@dataclass(frozen=True)
+class Versus:
+    """One pass of our system beside one rival's. Above 1 we are faster or spend less."""
+
+    workload: str
+    phase: str
+    target: str
+    rival: str
+    time_s: float
+    rival_time_s: float
+    energy_j: float
+    rival_energy_j: float
+    why: str
+
+    @property
+    def speedup(self) -> float:
+        """The rival's time over ours."""
+        return self.rival_time_s / self.time_s
+
+    @property
+    def energy_ratio(self) -> float:
+        """The rival's energy over ours."""
+        return self.rival_energy_j / self.energy_j
+
+
+def run_system(
+    system: System,
+    workload: Workload,
+    target: Target,
+    profile: MacProfile,
+    planner: Planner,
+    policy: str = "panel",
+    corner: int = 0,
+    cycles_per_mac: float = 1.0,
+) -> Simulation:
+    """Return the simulation of a system, scheduled with the target's own accumulators and arrays."""
+    schedule = planner(
+        workload.gemms,
+        system.layer_tiles,
+        system.points,
+        target.base,
+        policy,
+        target.accumulator.size_b,
+        target.array.count,
+    )
+    return simulate(
+        workload,
+        system.layer_tiles,
+        schedule,
+        target,
+        profile,
+        corner=corner,
+        kv_bits=system.kv_bits,
+        cycles_per_mac=cycles_per_mac,
+        system=system.name,
+    )
+
+
+def versus(ours: Simulation, rivals: Sequence[tuple[System, Simulation]]) -> list[Versus]:
+    """Return our run beside each rival's of the same pass."""
+    return [
+        Versus(
+            ours.workload,
+            ours.phase,
+            ours.target,
+            system.name,
+            ours.time_s,
+            run.time_s,
+            ours.total.total_energy_j,
+            run.total.total_energy_j,
+            system.why,
+        )
+        for system, run in rivals
+    ]
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """One value of what was swept, and what the pass then costs."""
+
+    swept: str
+    value: float
+    unit: str
+    simulation: Simulation
+
+
+def sweep_transition(
+    run: Callable[[Target], Simulation], target: Target, latencies_s: Sequence[float] = TRANSITIONS_S
+) -> list[SweepPoint]:
+    """Return the pass at each transition time, all else equal."""
+    return [
+        SweepPoint("transition", t, "s", run(replace(target, transition=replace(target.transition, latency_s=t))))
+        for t in latencies_s
+    ]
+
+
+def sweep_static(
+    run: Callable[[Target], Simulation], target: Target, powers_w: Sequence[float] = STATIC_W
+) -> list[SweepPoint]:
+    """Return the pass at each static power per array, all else equal."""
+    return [
+        SweepPoint("static power per array", w, "W", run(replace(target, static=replace(target.static, array_w=w))))
+        for w in powers_w
+    ]
+
+
+def sweep_bandwidth(
+    run: Callable[[Target], Simulation], target: Target, bandwidths_b_per_s: Sequence[float]
+) -> list[SweepPoint]:
+    """Return the pass at each peak bandwidth of the memory outside, all else equal."""
+    return [
+        SweepPoint("bandwidth", b, "B/s", run(replace(target, dram=replace(target.dram, bandwidth_b_per_s=b))))
+        for b in bandwidths_b_per_s
+    ]

@@ -1,0 +1,110 @@
+"""The run as events on tracks, for a trace viewer: what each array, the memory, the sparse engine and the supply did.
+
+Segments of a group that is cut into blocks of rows are unfolded: forth, back, forth, once per block.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from haloquant.accel.results import Segment, Simulation
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that lasts. Events of one track never overlap."""
+
+    track: str
+    name: str
+    start_s: float
+    duration_s: float
+    tiles: int
+    bound: str
+    voltage_v: float
+    frequency_hz: float
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Supply and clock from some time on; islands are told apart by their first array."""
+
+    track: str
+    start_s: float
+    voltage_v: float
+    frequency_hz: float
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """All events and levels of one pass, by time."""
+
+    name: str
+    events: tuple[Event, ...]
+    levels: tuple[Level, ...]
+    end_s: float
+
+
+def timeline(simulation: Simulation) -> Timeline:
+    """Return the events of a run. Their end is the run's time."""
+    events: list[Event] = []
+    levels: list[Level] = []
+    clock = 0.0
+    names = simulation.layer_names
+    for _, members in groupby(simulation.segments, key=lambda segment: segment.group):
+        for together, transition_s, share in _unfolded(list(members)):
+            first = together[0]
+            if transition_s > 0:
+                events += [_event(name, "transition", clock, transition_s, first, 0) for name in _tracks(first)]
+                clock += transition_s
+            for segment in together:
+                track = "V/f" if len(together) == 1 else f"V/f arrays from {segment.first_array}"
+                levels.append(Level(track, clock, segment.point.voltage_v, segment.point.frequency_hz))
+            if first.fill_s > 0 and share[1]:
+                events.append(_event("DRAM", "first fill", clock, first.fill_s, first, 0))
+                clock += first.fill_s
+            for segment in together:
+                label = _label(segment, names)
+                seconds = segment.compute_s * share[0]
+                if seconds > 0:
+                    tracks = _tracks(segment)
+                    events += [_event(track, label, clock, seconds, segment, segment.tiles) for track in tracks]
+            for track, seconds in (("DRAM", first.dram_s), ("SRAM", first.sram_s), ("SpMV", first.spmv_s)):
+                if seconds > 0:
+                    events.append(_event(track, _label(first, names), clock, seconds * share[0], first, first.tiles))
+            clock += first.busy_s * share[0]
+    return Timeline(
+        f"{simulation.system} {simulation.workload} on {simulation.target}", tuple(events), tuple(levels), clock
+    )
+
+
+def _unfolded(members: Sequence[Segment]) -> Iterator[tuple[list[Segment], float, tuple[float, bool]]]:
+    """Steps of one group in the order they really run: (segments at once, transition before, (share, first time))."""
+    steps = [list(part) for _, part in groupby(members, key=lambda segment: segment.start_s)]
+    blocks = steps[0][0].blocks
+    for block in range(blocks):
+        order = steps if block % 2 == 0 else steps[::-1]
+        for place, step in enumerate(order):
+            segment = step[0]
+            switch = 0.0
+            if block == 0 and place == 0:
+                switch = segment.transition_s
+            elif place > 0:
+                crossed = max(step, order[place - 1], key=steps.index)[0]  # the later of the two in the first direction
+                switch = crossed.transition_s / blocks
+            yield step, switch, (1.0 / blocks, block == 0)
+
+
+def _event(track: str, name: str, start_s: float, duration_s: float, segment: Segment, tiles: int) -> Event:
+    point = segment.point
+    return Event(track, name, start_s, duration_s, tiles, segment.bound, point.voltage_v, point.frequency_hz)
+
+
+def _tracks(segment: Segment) -> list[str]:
+    return [f"array {number}" for number in range(segment.first_array, segment.first_array + segment.arrays)]
+
+
+def _label(segment: Segment, names: Sequence[str]) -> str:
+    """Layer names, the common beginning said once."""
+    first = names[segment.layers[0]]
+    rest = [names[layer].rsplit(".", 1)[-1] for layer in segment.layers[1:]]
+    return ", ".join([first, *rest])
