@@ -9,7 +9,7 @@ HEADERS = ("gate", "cell", "arc", "slew in (ps)", "load (fF)", "delay (ps)", "sl
 def path_rows(path: WorstPath) -> list[tuple[str, ...]]:
     """The path as rows under `HEADERS`: the start, one row per gate, the setup where there is one.
 
-    "slew out" is what this arc makes; the next gate's "slew in" is the largest of all arcs onto the net, so may be more.
+    "slew out" is what this arc makes; the next "slew in" is the largest of all arcs onto the net, so may be more.
 
     Returns:
         As many cells in each row as there are headers; times in ps, capacitances in fF.
