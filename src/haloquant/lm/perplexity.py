@@ -158,9 +158,13 @@ def _equal_lengths(batch: list[np.ndarray]) -> list[list[np.ndarray]]:
 
 
 def _score(model: Any, ids: np.ndarray) -> list[float]:
-    """Sum of negative log-likelihoods of all tokens but the first of each row."""
     batch = torch.from_numpy(ids).to(next(model.parameters()).device)
     with torch.inference_mode():
-        logits = model(input_ids=batch, use_cache=False).logits[:, :-1].float()
-        nll = torch.nn.functional.cross_entropy(logits.transpose(1, 2), batch[:, 1:], reduction="none")
-    return nll.double().sum(1).tolist()
+        return sum_nll(model(input_ids=batch, use_cache=False).logits, batch)
+
+
+def sum_nll(logits: torch.Tensor, ids: torch.Tensor) -> list[float]:
+    """Sum of the negative log-likelihoods (nats) of all tokens but the first of each row of `ids`, [b, t]."""
+    shifted = logits[:, :-1].float().flatten(0, 1)
+    nll = torch.nn.functional.cross_entropy(shifted, ids[:, 1:].flatten(), reduction="none")
+    return nll.reshape(len(ids), -1).double().sum(1).tolist()
