@@ -1,19 +1,115 @@
-"""`profiles`: what the MACs that come with the package do with their weights' values."""
+"""`characterize`, `explain` and `profiles`: what the value of a weight does to a MAC."""
+
+from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
 import typer
 from rich.table import Table
 
-from haloquant.cli.console import stdout
-from haloquant.cli.options import Json
-from haloquant.store.profiles import read_profile, shipped_profiles
+from haloquant.cli.console import progress, stdout
+from haloquant.cli.options import Json, Profile, Quiet
+from haloquant.errors import InputError
+from haloquant.store.profiles import find_profile, read_profile, shipped_profiles, write_profile
 from haloquant.types import MacProfile
+from haloquant.units import engineering
+
+Liberty = Annotated[
+    list[Path], typer.Option("--liberty", "-l", help="Cell library (.lib, .lib.gz); repeat it for more corners.")
+]
+Mac = Annotated[str, typer.Option("--mac", help="One of our MACs: <rows><tree>_<adder>-<stage>.")]
+Period = Annotated[float, typer.Option("--period-ps", help="What timing-driven synthesis aims at.", min=1.0)]
+Adders = Annotated[bool, typer.Option("--keep-adders", help="Keep the full-adder structure of the design.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands."""
+    app.command(
+        epilog="`haloquant characterize --mac boothwdadda_bk-mul --liberty cells.lib.gz --out my.profile.json` · "
+        "`haloquant characterize --rtl mac.v --ports mac.toml --liberty cells.lib`"
+    )(characterize)
+    app.command(
+        epilog="`haloquant explain --weight -86` · "
+        "`haloquant explain --weight -86 --mac sxarray_rca-mul --liberty cells.lib`"
+    )(explain)
     app.command(epilog="`haloquant profiles` · `haloquant profiles --json`")(profiles)
+
+
+def characterize(
+    liberty: Liberty,
+    mac: Mac = "boothwdadda_bk-mul",
+    rtl: Annotated[Path | None, typer.Option(help="Your own Verilog (top module `mac`) instead of --mac.")] = None,
+    ports: Annotated[Path | None, typer.Option(help="TOML that declares the ports of --rtl.")] = None,
+    period_ps: Period = 300.0,
+    keep_adders: Adders = False,
+    static_only: Annotated[bool, typer.Option("--static-only", help="Delays only: no simulation, no energy.")] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Profile to write.")] = Path("mac.profile.json"),
+    quiet: Quiet = False,
+) -> None:
+    """Measure a MAC: synthesize it, check that it multiplies, time and simulate it for every weight value."""
+    from haloquant.pipeline import circuit
+
+    if (rtl is None) != (ports is None):
+        raise InputError("--rtl and --ports must be given together: a MAC of your own needs its ports declared")
+    source = circuit.from_rtl(rtl, ports) if rtl and ports else circuit.generated(mac)
+    with progress(quiet) as tell:
+        made = circuit.profile(
+            source, liberty, period_ps * 1e-12, keep_adders=keep_adders, dynamic=not static_only, progress=tell
+        )
+    write_profile(made, out)
+    _show({made.name: made})
+    stdout.print(f"written to {out}", highlight=False)
+
+
+def explain(
+    weight: Annotated[int, typer.Option("--weight", "-w", help="The weight value.")],
+    profile: Profile = "default",
+    liberty: Annotated[
+        list[Path] | None, typer.Option("--liberty", "-l", help="Cell library: shows the path gate by gate.")
+    ] = None,
+    mac: Mac = "boothwdadda_bk-mul",
+    period_ps: Period = 300.0,
+    keep_adders: Adders = False,
+    lookups: Annotated[bool, typer.Option("--lookups", help="Write out every table look-up, to redo by hand.")] = False,
+) -> None:
+    """Say what a weight's value does to a MAC: its rank in a profile or, with a cell library, its longest path."""
+    if not liberty:
+        _rank(find_profile(profile), weight)
+        return
+    from haloquant.gates.characterize import typical_conditions
+    from haloquant.gates.explain import HEADERS, path_rows, path_text
+    from haloquant.gates.sta_path import worst_path
+    from haloquant.pipeline import circuit
+
+    _, netlist, library = circuit.build(circuit.generated(mac), liberty[0], period_ps * 1e-12, keep_adders)
+    path = worst_path(netlist, library, weight, typical_conditions(library))
+    if lookups:
+        stdout.print(path_text(path), highlight=False, markup=False, soft_wrap=True)
+        return
+    table = Table(*HEADERS, title=f"{mac} in {library.name}, weight {weight}: {engineering(path.delay_s, 's', 4)}")
+    for row in path_rows(path):
+        table.add_row(*row)
+    stdout.print(table)
+
+
+def _rank(profile: MacProfile, weight: int) -> None:
+    """Where a value stands among all of a profile's."""
+    place = int(np.searchsorted(profile.weights, weight))
+    if place >= len(profile.weights) or profile.weights[place] != weight:
+        low, high = int(profile.weights[0]), int(profile.weights[-1])
+        raise InputError(f"the weight must be one of {profile.name}'s values, {low} to {high}, not {weight}")
+    delay, energy = profile.delay_s[0], profile.energy_j[0]
+    stdout.print(f"[bold]{profile.name}[/bold], corner {profile.corners[0].name}: {profile.description}")
+    for name, values, unit in (("delay", delay, "s"), ("energy", energy, "J")):
+        value = float(values[place])
+        rank = int((values < value).sum()) + 1
+        stdout.print(
+            f"  {name} of {weight}: {engineering(value, unit)}, rank {rank} of {len(values)}, "
+            f"{value / float(np.nanmean(values)):.2f} of the mean, {value / float(np.nanmax(values)):.2f} of the most",
+            highlight=False,
+        )
+    stdout.print("With --liberty and --mac the longest path is shown gate by gate.", style="dim")
 
 
 def profiles(json: Json = False) -> None:
@@ -23,6 +119,10 @@ def profiles(json: Json = False) -> None:
         rows = {name: _row(profile) for name, profile in found.items()}
         stdout.print(msgspec.json.encode(rows).decode(), highlight=False, markup=False, soft_wrap=True)
         return
+    _show(found)
+
+
+def _show(found: dict[str, MacProfile]) -> None:
     table = Table("profile", "slowest, ps", "16 words", "9 words", "energy, fJ", "corners", "description")
     for name, profile in found.items():
         row = _row(profile)
@@ -41,10 +141,11 @@ def profiles(json: Json = False) -> None:
 
 def _row(profile: MacProfile) -> dict[str, float]:
     delay = np.sort(profile.delay_s[0])
+    energy = profile.energy_j[0]
     return {
         "slowest_ps": float(delay[-1]) * 1e12,
         "ratio_16": float(delay[-1] / delay[min(15, len(delay) - 1)]),
         "ratio_9": float(delay[-1] / delay[min(8, len(delay) - 1)]),
-        "mean_energy_fj": float(np.nanmean(profile.energy_j[0])) * 1e15,
+        "mean_energy_fj": float("nan") if np.isnan(energy).all() else float(np.nanmean(energy)) * 1e15,
         "corners": float(len(profile.corners)),
     }

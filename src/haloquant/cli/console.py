@@ -12,7 +12,8 @@ Report = Callable[[str, int, int], None]
 
 # Progress and errors go to stderr, so that stdout stays clean for results and `--json`.
 stderr = Console(stderr=True)
-stdout = Console()
+# A pipe has no width of its own; tables would be folded into 80 columns there.
+stdout = Console(width=None if sys.stdout.isatty() else 150)
 
 PLAIN_INTERVAL_S = 5.0
 
