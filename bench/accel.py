@@ -47,7 +47,7 @@ def one(workload: Workload) -> dict[str, float]:
     start = clock()
     tiles = synthetic_workload(workload, 128, 128, mix(0, 0.2, 0.8), Encoding(), mix(1, 0, 0), Encoding(8.0))
     made = clock()
-    schedule = plan(workload.gemms, tiles, target.points, target.base, accumulator_bytes=target.accumulator.size_b)
+    schedule = plan(workload.gemms, tiles, target.points, target.base, accumulator_bytes=target.accumulator_b)
     planned = clock()
     result = simulate(workload, tiles, schedule, target, unit)
     done = clock()

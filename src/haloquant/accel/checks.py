@@ -80,16 +80,16 @@ def check_clocks(
     schedule: Schedule,
     target: Target,
     profile: MacProfile,
+    corner: int,
     delay_at: Callable[[float], Float64[np.ndarray, " w"]] | None,
 ) -> tuple[str, ...]:
     """Refuse an operating point that a tile's slowest weight value does not meet; return what could not be checked.
 
-    The delay at a point's supply comes from `delay_at`, or from the profile's corner at that supply.
-
     Raises:
         InputError: naming the layer, its tile, the value, its delay and the clock.
     """
-    delays = {point: _delays(point, target, profile, delay_at) for point in {p.point for p in schedule.phases}}
+    points = {phase.point for phase in schedule.phases}
+    delays = {point: _delays(point, target, profile, corner, delay_at) for point in points}
     slowest: dict[tuple[int, OperatingPoint], Float64[np.ndarray, "down across"]] = {}
     for phase in schedule.phases:
         delay = delays[phase.point]
@@ -109,11 +109,12 @@ def check_clocks(
                     f"{engineering(1 / float(needed[worst]), 'Hz')} at {phase.point.voltage_v:g} V, "
                     f"which its slowest weight value meets, not {engineering(phase.point.frequency_hz, 'Hz')}."
                 )
+    unchecked = sorted((p for p, delay in delays.items() if delay is None), key=lambda p: p.frequency_hz)
+    why = "its clocks are a claim" if target.array.claimed_clocks else "nobody gave the delays at that supply"
     return tuple(
-        f"clock not checked against profile {profile.name}: it has no delays at {point.voltage_v:g} V "
-        f"({engineering(point.frequency_hz, 'Hz')} is taken from the target)"
-        for point, delay in sorted(delays.items(), key=lambda item: item[0].frequency_hz)
-        if delay is None
+        f"{engineering(p.frequency_hz, 'Hz')} at {p.voltage_v:g} V on {target.name} was not checked against profile "
+        f"{profile.name}: {why}"
+        for p in unchecked
     )
 
 
@@ -121,16 +122,22 @@ def _delays(
     point: OperatingPoint,
     target: Target,
     profile: MacProfile,
+    corner: int,
     delay_at: Callable[[float], Float64[np.ndarray, " w"]] | None,
 ) -> Float64[np.ndarray, " w"] | None:
-    """Delay of each weight value at a point's supply, or None where nobody knows."""
-    if target.array.profile_voltage_v:  # the machine's volts are not the profile's: its clocks are a claim, not derived
+    """Delay of each weight value at a point's supply on this machine, or None where nobody knows."""
+    if target.array.claimed_clocks:
         return None
     if delay_at is not None:
         return delay_at(point.voltage_v)
-    for number, corner in enumerate(profile.corners):
-        if abs(corner.voltage_v - point.voltage_v) <= VOLTAGE_TOLERANCE_V:
-            return profile.delay_s[number]
+    if target.array.profile_voltage_v:  # the machine's volts are the profile's
+        for number, known in enumerate(profile.corners):
+            if abs(known.voltage_v - point.voltage_v) <= VOLTAGE_TOLERANCE_V:
+                return profile.delay_s[number]
+        return None
+    if abs(point.voltage_v - target.base.voltage_v) <= VOLTAGE_TOLERANCE_V:
+        delay = profile.delay_s[corner]
+        return delay * (target.base.period_s / float(delay.max()))
     return None
 
 

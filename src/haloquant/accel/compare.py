@@ -63,7 +63,7 @@ def run_system(
         system.points,
         target.base,
         policy,
-        target.accumulator.size_b,
+        target.accumulator_b,
         target.array.count,
     )
     return simulate(

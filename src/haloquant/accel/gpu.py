@@ -2,7 +2,8 @@
 
 The clock of a multiprocessor feeds register files, schedulers and memories as well as multipliers, and weight values
 shorten the multipliers' paths alone. So operating points beyond the board's own are a what-if, and switching them per
-tile is not possible at driver latency; what HALO's weights change on a real board is the bits read and, a little, the power.
+tile is not possible at driver latency; what HALO's weights change on a real board is the bits read and, a little, the
+power.
 """
 
 from dataclasses import dataclass
@@ -65,8 +66,8 @@ class GpuCost:
 def gpu_pass(workload: Workload, target: GpuTarget, format: GpuFormat, point: OperatingPoint | None = None) -> GpuCost:
     """Return a pass at a point: per product the longer of arithmetic and memory traffic.
 
-    Rates scale with the clock from the target's first point, bandwidth does not. Arithmetic energy is taken such that the
-    board draws its limit when its tensor cores run at the first point's peak rate, in either arithmetic (so 16-bit
+    Rates scale with the clock from the target's first point, bandwidth does not. Arithmetic energy is taken such that
+    the board draws its limit when its tensor cores run at the first point's peak rate, in either arithmetic (so 16-bit
     floating point costs as much more per operation as it is slower); it scales with the supply squared.
 
     Raises:

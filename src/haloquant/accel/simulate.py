@@ -51,9 +51,11 @@ def simulate(
         schedule: Phases of this workload (`dvfs.schedule.plan`).
         target: The machine.
         profile: Energy (and delay) of the multiplier by weight value.
-        corner: Which of the profile's corners holds the energies; they scale with the square of the supply from there.
-        delay_at: Delay of each of the profile's weight values at a supply voltage, to check every tile's clock with
-            where the profile has no corner at a point's voltage. Without it such points are reported as unchecked.
+        corner: Which of the profile's corners holds the energies. They stand for the target's `energy_voltage_v` and
+            scale with the square of the supply from there.
+        delay_at: Delay on this machine of each of the profile's weight values at a supply voltage, to check every
+            tile's clock with. By default the profile's own where its volts are the machine's, else its delays scaled
+            such that the slowest value meets the base clock. What cannot be checked is said in the result's notes.
         kv_bits: Bits of keys and values; 16 runs attention in floating point.
         cycles_per_mac: Array cycles per multiply-accumulate, above 1 for bit-serial units.
         system: A name for the result.
@@ -68,10 +70,10 @@ def simulate(
     if not cycles_per_mac > 0:
         raise InputError(f"cycles_per_mac must be above 0, not {cycles_per_mac:g}.")
     check_coverage(workload, layer_tiles, schedule)
-    notes = check_clocks(layer_tiles, schedule, target, profile, delay_at)
+    notes = check_clocks(layer_tiles, schedule, target, profile, corner, delay_at)
     works = layer_works(workload, layer_tiles, target, profile, corner, kv_bits, cycles_per_mac)
     moves = [traffic(w, workload, target, schedule.row_blocks.get(w.gemm.group, 1)) for w in works]
-    reference_v = target.array.profile_voltage_v or profile.corners[corner].voltage_v
+    reference_v = target.energy_voltage_v
     mean_j = mean_energy_j(profile, corner)
     switching = schedule.transitions > 0
     segments: list[Segment] = []

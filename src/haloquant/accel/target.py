@@ -23,7 +23,11 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """The systolic arrays: `count` of them, each `rows` x `columns` multiply-accumulate units."""
+    """The systolic arrays: `count` of them, each `rows` x `columns` multiply-accumulate units.
+
+    Where clocks are not claimed, the base clock is what the profile's slowest weight value meets on this machine, and a
+    class runs as much faster as its own slowest value is.
+    """
 
     rows: int
     columns: int
@@ -31,7 +35,8 @@ class Array:
     weight_load: WeightLoad
     float_rate: float  # multiply-accumulates in 16-bit floating point per cycle and unit, 8-bit integers being 1
     float_mac_j: float  # energy of one of them at the base point
-    profile_voltage_v: float  # the supply of this machine that stands for the profile's corner; 0: the corner's own
+    claimed_clocks: bool  # the points are somebody's claim, not bound to what a profile meets
+    profile_voltage_v: float = 0.0  # the supply at which the profile's energies hold; 0: the base point's
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,7 @@ class Target:
     array: Array
     points: tuple[OperatingPoint, ...]
     transition: Transition
-    accumulator: OnChip
+    accumulator: OnChip  # of one array
     sram: OnChip
     dram: Dram
     spmv: Spmv
@@ -104,19 +109,29 @@ class Target:
     figures: Mapping[str, Figure] = field(default_factory=dict[str, Figure])
 
     @property
+    def accumulator_b(self) -> float:
+        """Bytes of partial sums that all arrays together can hold."""
+        return self.accumulator.size_b * self.array.count
+
+    @property
+    def energy_voltage_v(self) -> float:
+        """The supply at which the profile's energies hold."""
+        return self.array.profile_voltage_v or self.base.voltage_v
+
+    @property
     def base(self) -> OperatingPoint:
         """The point at which every weight value meets timing."""
         return self.points[0]
 
 
-def at_points(target: Target, points: tuple[OperatingPoint, ...]) -> Target:
+def at_points(target: Target, points: tuple[OperatingPoint, ...], corner_v: float) -> Target:
     """Return the target clocked and supplied as a profile's own corner and delays allow, instead of by its file.
 
-    The points' volts are then the profile's, so energies scale from the corner's own supply. The sparse engine runs at
-    the base, the slowest of the points.
+    The points' volts are then the profile's, and its energies hold at `corner_v`. The sparse engine runs at the base,
+    the slowest of the points.
     """
     ordered = tuple(sorted(points, key=lambda point: point.frequency_hz))
-    array = replace(target.array, profile_voltage_v=0.0)
+    array = replace(target.array, claimed_clocks=False, profile_voltage_v=corner_v)
     return replace(target, points=ordered, array=array, spmv=replace(target.spmv, point=ordered[0]))
 
 

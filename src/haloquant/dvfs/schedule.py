@@ -55,7 +55,7 @@ def plan(
     layer_tiles: Mapping[str, LayerTiles],
     points: Sequence[OperatingPoint],
     base: OperatingPoint,
-    policy: str = Policy.SERPENTINE,
+    policy: str = Policy.PANEL,
     accumulator_bytes: float = math.inf,
     arrays: int = 1,
 ) -> Schedule:
@@ -67,7 +67,7 @@ def plan(
             left in floating point) runs whole at `base`.
         points: Operating point of each class; `LayerTiles.classes` indexes it.
         base: The point at which every weight value meets timing.
-        policy: One of `Policy`.
+        policy: One of `Policy`. `panel` is `serpentine` wherever the accumulators hold a whole group.
         accumulator_bytes: Bytes of 32-bit partial sums that all arrays together can hold.
         arrays: Number of arrays, which share the columns under `colblock` and are pinned under `islands`.
 

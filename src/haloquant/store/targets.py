@@ -209,6 +209,9 @@ def _array(reader: _Reader) -> Array:
     load = reader.text("weight_load")
     if load not in set(WeightLoad):
         raise TargetError(f"{reader.where('weight_load')} must be one of {', '.join(WeightLoad)}, not {load!r}.")
+    clocks = reader.text("clocks")
+    if clocks not in ("claimed", "profile"):
+        raise TargetError(f"{reader.where('clocks')} must be claimed or profile, not {clocks!r}.")
     made = Array(
         reader.whole("rows"),
         reader.whole("columns"),
@@ -216,7 +219,7 @@ def _array(reader: _Reader) -> Array:
         WeightLoad(load),
         reader.positive("float_rate", "1"),
         reader.number("float_mac", "J"),
-        reader.number("profile_voltage", "V") if "profile_voltage" in reader.table else 0.0,
+        clocks == "claimed",
     )
     reader.finish()
     return made
