@@ -68,13 +68,6 @@ def interpolate(
     return (1 - u) * ((1 - v) * f[i, j] + v * f[i, j1]) + u * ((1 - v) * f[i1, j] + v * f[i1, j1])
 
 
-def at_load(table: Table, loads: Float64[np.ndarray, " m"]) -> Float64[np.ndarray, "m r"]:
-    """The table as functions of the input slew alone, one per load, on the points of `table.rows`."""
-    j, v = _segments(table.columns, loads)
-    j1 = np.minimum(j + 1, len(table.columns) - 1)
-    return ((1 - v) * table.values[:, j] + v * table.values[:, j1]).T
-
-
 def _segments(
     axis: Float64[np.ndarray, " n"], x: Float64[np.ndarray, "*points"]
 ) -> tuple[Int64[np.ndarray, "*points"], Float64[np.ndarray, "*points"]]:

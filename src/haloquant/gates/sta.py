@@ -1,9 +1,9 @@
 """Static timing of a MAC for every weight value in one pass.
 
 The weight is held constant, so each value leaves other paths (`sta_case`). Delays come from NLDM tables (`nldm`), with
-rise and fall, merged slews, and the load of the driven pins; there are no wires. The load of a net does not depend on
-the weight, so every table is first reduced to a function of the input slew; then one compiled sweep over the gates in
-topological order carries arrivals and slews of all weights side by side.
+rise and fall, merged slews, and the load of the driven pins; there are no wires. One compiled pass over the gates in
+topological order carries the constants of all weights side by side, a second one their arrivals and slews. The load of
+a net does not depend on the weight, so a table is reduced to a function of the input slew once per gate.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from jaxtyping import Float64, Int16, Int32, UInt8
 
 from haloquant.gates.liberty_records import Library
 from haloquant.gates.netlist import Netlist, net_loads
-from haloquant.gates.nldm import at_load, interpolate, look_up
+from haloquant.gates.nldm import interpolate, look_up
 from haloquant.gates.ports import weight_values
-from haloquant.gates.sta_case import FREE, Case, CaseAnalysis
-from haloquant.gates.sta_kernel import sweep
+from haloquant.gates.sta_case import FREE, CaseAnalysis
+from haloquant.gates.sta_kernel import propagate, sweep
 from haloquant.gates.sta_path import PathStep, WorstPath, worst_path
 from haloquant.gates.sta_start import Conditions, captures, delay_tables, gate_analyses, initial_states, launches
 
@@ -63,59 +63,66 @@ def static_timing(
     """Like `static_delays`, with every arrival, slew and constant."""
     weights = weight_values(netlist.ports) if weights is None else weights
     conditions = conditions or Conditions()
-    loads = net_loads(netlist, library, conditions.output_load_f)
+    gates = netlist.gates
+    wiring = (gates.kind, gates.input_start, gates.input_net, gates.output_start, gates.output_net)
+    load = np.stack(net_loads(netlist, library, conditions.output_load_f))
     analyses = gate_analyses(netlist, library)
-    state, case, masks, enabled = _propagate(netlist, analyses, initial_states(netlist, weights))
-    arrival, slew = _start(netlist, library, conditions, loads, len(weights))
-    arcs = _arcs(netlist, analyses, loads)
-    sweep(case, masks, masks if conditions.slews == "possible" else enabled, *arcs, arrival, slew)
+    state = initial_states(netlist, weights)
+    code = np.empty((len(gates), len(weights)), dtype=np.int32)
+    propagate(*wiring, *_truth(netlist, analyses), state, code)
+    case, masks, enabled = _cases(netlist, analyses, code)
+    arrival, slew = _start(netlist, library, conditions, load, len(weights))
+    counted = masks if conditions.slews == "possible" else enabled
+    sweep(*wiring, *_arcs(netlist, analyses), load, case, masks, counted, arrival, slew)
     delay = _ends(netlist, library, conditions, state, arrival, slew)
-    return Timing(weights, state, arrival, np.maximum(slew, 0.0), delay)
+    return Timing(weights, state, arrival, slew, delay)
 
 
-def _propagate(
-    netlist: Netlist, analyses: dict[int, CaseAnalysis], state: UInt8[np.ndarray, "n w"]
-) -> tuple[
-    UInt8[np.ndarray, "n w"], Int32[np.ndarray, "g w"], UInt8[np.ndarray, "cases a"], UInt8[np.ndarray, "cases a"]
-]:
-    """Carry the constants through the gates.
+def _truth(
+    netlist: Netlist, analyses: dict[int, CaseAnalysis]
+) -> tuple[Int32[np.ndarray, "kinds outputs"], UInt8[np.ndarray, " pool"]]:
+    """All truth tables of all kinds in one array, and where each begins."""
+    at = np.zeros((len(netlist.kinds), max((len(k.outputs) for k in netlist.kinds), default=0)), dtype=np.int32)
+    pool = [np.zeros(1, dtype=np.uint8)]
+    size = 1
+    for k, analysis in analyses.items():
+        for j, name in enumerate(analysis.kind.outputs):
+            at[k, j] = size
+            pool.append(analysis.tables[name])
+            size += len(pool[-1])
+    return at, np.concatenate(pool)
+
+
+def _cases(
+    netlist: Netlist, analyses: dict[int, CaseAnalysis], code: Int32[np.ndarray, "g w"]
+) -> tuple[Int32[np.ndarray, "g w"], UInt8[np.ndarray, "cases arcs"], UInt8[np.ndarray, "cases arcs"]]:
+    """Number the cases that occur, kind by kind.
 
     Returns:
-        The state of every net; the number of each gate's case; of each case `Case.masks` and `Case.enabled`.
+        The number of each gate's case; of each case `Case.masks` and `Case.enabled`.
     """
-    gates = netlist.gates
-    case = np.zeros((len(gates), state.shape[1]), dtype=np.int32)
-    numbers: dict[int, dict[int, int]] = {kind: {} for kind in analyses}
-    cases: list[Case] = []
-    for g in range(len(gates)):
-        kind = int(gates.kind[g])
-        analysis, known = analyses[kind], numbers[kind]
-        inputs = gates.input_net[gates.input_start[g] : gates.input_start[g + 1]]
-        nets = gates.output_net[gates.output_start[g] : gates.output_start[g + 1]]
-        power = 3 ** np.arange(len(inputs))
-        codes, which = np.unique(power @ state[inputs], return_inverse=True)
-        for code in codes.tolist():
-            if code not in known:
-                known[code] = len(cases)
-                cases.append(analysis.case([code // 3**i % 3 for i in range(len(inputs))]))
-        own = np.array([known[code] for code in codes.tolist()], dtype=np.int32)
-        case[g] = own[which]
-        for j, net in enumerate(nets):
-            if net >= 0:
-                state[net] = np.array([cases[c].outputs[j] for c in own], dtype=np.uint8)[which]
-    return state, case, _rows([c.masks for c in cases]), _rows([c.enabled for c in cases])
-
-
-def _rows(masks: list[tuple[int, ...]]) -> UInt8[np.ndarray, "cases a"]:
-    """Tuples of different lengths as the rows of one array, never empty."""
-    table = np.zeros((len(masks) + 1, max((len(m) for m in masks), default=0) + 1), dtype=np.uint8)
-    for row, mask in zip(table, masks, strict=False):
-        row[: len(mask)] = mask
-    return table
+    widest = max((len(analysis.arcs) for analysis in analyses.values()), default=0)
+    case = np.zeros_like(code)
+    masks: list[UInt8[np.ndarray, "cases arcs"]] = [np.zeros((1, widest), dtype=np.uint8)]
+    enabled = masks.copy()
+    count = 1
+    for k, analysis in analyses.items():
+        own = code[netlist.gates.kind == k]
+        number = np.zeros(3 ** len(analysis.kind.inputs), dtype=np.int32)
+        number[own] = 1
+        codes = np.flatnonzero(number)
+        number[codes] = count + np.arange(len(codes))
+        case[netlist.gates.kind == k] = number[own]
+        found = analysis.cases(codes)
+        pad = ((0, 0), (0, widest - len(analysis.arcs)))
+        masks.append(np.pad(found.masks, pad))
+        enabled.append(np.pad(found.enabled, pad))
+        count += len(codes)
+    return case, np.concatenate(masks), np.concatenate(enabled)
 
 
 def _start(
-    netlist: Netlist, library: Library, conditions: Conditions, loads: tuple[Float64[np.ndarray, " n"], ...], width: int
+    netlist: Netlist, library: Library, conditions: Conditions, loads: Float64[np.ndarray, "2 n"], width: int
 ) -> tuple[Float64[np.ndarray, "n 2 w"], Float64[np.ndarray, "n 2 w"]]:
     """Arrivals and slews before the sweep: ports at 0, register outputs after their clock-to-output delay."""
     arrival = np.full((netlist.nets, 2, width), -np.inf)
@@ -135,45 +142,43 @@ def _start(
 
 
 def _arcs(
-    netlist: Netlist, analyses: dict[int, CaseAnalysis], loads: tuple[Float64[np.ndarray, " n"], ...]
+    netlist: Netlist, analyses: dict[int, CaseAnalysis]
 ) -> tuple[
-    Int32[np.ndarray, " g1"],
+    Int32[np.ndarray, " kinds1"],
     Int32[np.ndarray, " arcs"],
     Int32[np.ndarray, " arcs"],
-    Int32[np.ndarray, "arcs 2 2 3"],
+    Int32[np.ndarray, "arcs 2 2 5"],
     Float64[np.ndarray, " pool"],
 ]:
-    """Every arc of every gate, its tables reduced to the load of the net it drives.
-
-    Returns:
-        Where each gate's arcs start; the net each arc comes from and drives (-1: open); for each arc, output edge and
-        (delay, slew) where its axis and values stand in the pool and how many they are (0: no table); the pool.
-    """
-    gates = netlist.gates
-    count = np.array([len(analyses[k].arcs) for k in gates.kind.tolist()], dtype=np.int32)
-    start = np.concatenate([[0], np.cumsum(count)]).astype(np.int32)
-    from_net, to_net = np.full(start[-1], -1, np.int32), np.full(start[-1], -1, np.int32)
-    where = np.zeros((start[-1], 2, 2, 3), dtype=np.int32)
-    pool: list[Float64[np.ndarray, " n"]] = []
-    size = 0
+    """The arcs of every kind and their tables, as `sta_kernel.sweep` wants them."""
+    count = np.zeros(len(netlist.kinds) + 1, dtype=np.int32)
     for k, analysis in analyses.items():
-        members = np.flatnonzero(gates.kind == k)
-        for a, arc in enumerate(analysis.arcs):
-            place = start[members] + a
-            from_net[place] = gates.input_net[gates.input_start[members] + analysis.kind.inputs.index(arc.related)]
-            to = gates.output_net[gates.output_start[members] + analysis.kind.outputs.index(arc.pin)]
-            to_net[place] = to
-            for edge in (0, 1):
-                for which, table in enumerate(delay_tables(arc, edge)):
-                    if table is not None:
-                        values = at_load(table, loads[edge][to])
-                        n = len(table.rows)
-                        where[place, edge, which, 0] = size
-                        where[place, edge, which, 1] = size + n + n * np.arange(len(members))
-                        where[place, edge, which, 2] = n
-                        pool += [table.rows, values.ravel()]
-                        size += n + values.size
-    return start, from_net, to_net, where, np.concatenate([np.zeros(0), *pool])
+        count[k + 1] = len(analysis.arcs)
+    start = np.cumsum(count, dtype=np.int32)
+    ordered = [analysis for _, analysis in sorted(analyses.items())]
+    inputs = np.array([i for analysis in ordered for i in analysis.arc_input], dtype=np.int32)
+    outputs = np.array([j for analysis in ordered for j in analysis.arc_output], dtype=np.int32)
+    tables = np.zeros((len(inputs), 2, 2, 5), dtype=np.int32)
+    pool: list[Float64[np.ndarray, " n"]] = []
+    known: dict[int, int] = {}  # id of an array that `library` keeps alive -> where it stands
+    size = 0
+
+    def place(array: Float64[np.ndarray, "..."]) -> int:
+        nonlocal size
+        if id(array) not in known:
+            known[id(array)] = size
+            pool.append(array.ravel())
+            size += array.size
+        return known[id(array)]
+
+    arcs = [arc for analysis in ordered for arc in analysis.arcs]
+    for a, arc in enumerate(arcs):
+        for edge in (0, 1):
+            for which, table in enumerate(delay_tables(arc, edge)):
+                if table is not None:
+                    rows, columns, values = table.rows, table.columns, table.values
+                    tables[a, edge, which] = (place(rows), place(columns), place(values), len(rows), len(columns))
+    return start, inputs, outputs, tables, np.concatenate([np.zeros(0), *pool])
 
 
 def _ends(

@@ -2,25 +2,27 @@
 
 A gate's input is 0, 1 or free. A timing arc then lets through the pairs (input edge, output edge) for which some
 assignment of the free inputs, in agreement with the constants and with the arc's `when`, makes the output follow the
-input that way. This is exact per gate (from truth tables, as OpenSTA 2.3 and later do with decision diagrams); it
-knows nothing of correlation between the inputs, which no static timer does.
+input that way. This is exact per gate (from truth tables; OpenSTA 3 does the same with decision diagrams, its 2019
+version judged term by term); it knows nothing of correlation between the inputs, which no static timer does.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int64, UInt8
 
 from haloquant.errors import NetlistError
-from haloquant.gates.liberty_function import Function, over_inputs
+from haloquant.gates.liberty_function import MOST_INPUTS, Function, over_inputs
 from haloquant.gates.liberty_records import Cell, TimingArc
 from haloquant.gates.netlist_build import CellKind
 
 FREE = 2
-RISE, FALL = 0, 1
 EDGES = ("rise", "fall")
-_SENSE_MASK = {"positive_unate": 0b1001, "negative_unate": 0b0110, "non_unate": 0b1111}
+# Bit 2 * input_edge + output_edge, where rise is 0 and fall is 1
+_POSITIVE, _NEGATIVE = 0b1001, 0b0110
+_SENSE_MASK = {"positive_unate": _POSITIVE, "negative_unate": _NEGATIVE, "non_unate": _POSITIVE | _NEGATIVE}
 
 
 def pair_bit(input_edge: int, output_edge: int) -> int:
@@ -41,8 +43,16 @@ class Case:
     enabled: tuple[int, ...]
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Cases:
+    """Many cases of one kind: `Case` as rows."""
+
+    masks: UInt8[np.ndarray, "cases arcs"]
+    enabled: UInt8[np.ndarray, "cases arcs"]
+
+
 class CaseAnalysis:
-    """The cases of one cell kind. `arcs` are its delay arcs, in the order of every `Case.masks`."""
+    """The cases of one cell kind. `arcs` are its delay arcs, in the order of every case's masks."""
 
     def __init__(self, kind: CellKind, cell: Cell) -> None:
         """Tabulate the functions and conditions of `cell` over the inputs of `kind`.
@@ -50,90 +60,117 @@ class CaseAnalysis:
         Raises:
             NetlistError: where an output has no function, or no arc to one of the inputs it depends on.
         """
+        if len(kind.inputs) > MOST_INPUTS:
+            raise NetlistError(f"cell {kind.name} must have at most {MOST_INPUTS} inputs, not {len(kind.inputs)}")
         self.kind = kind
         self.arcs: tuple[TimingArc, ...] = tuple(
             arc for arc in cell.arcs if arc.pin in kind.outputs and arc.related in kind.inputs
         )
-        functions = {name: cell.pin(name).function for name in kind.outputs}
-        self._tables: dict[str, UInt8[np.ndarray, " rows"]] = {}
-        for name, function in functions.items():
+        self.functions: dict[str, Function] = {}
+        self.tables: dict[str, UInt8[np.ndarray, " rows"]] = {}
+        self.arc_input = [kind.inputs.index(arc.related) for arc in self.arcs]
+        self.arc_output = [kind.outputs.index(arc.pin) for arc in self.arcs]
+        for name in kind.outputs:
+            function = cell.pin(name).function
             if function is None:
                 raise NetlistError(f"pin {name} of cell {kind.name} must have a function to be timed, but has none")
-            self._tables[name] = over_inputs(function, kind.inputs)
+            self.functions[name] = function
+            self.tables[name] = over_inputs(function, kind.inputs)
             for related in function.inputs:
                 if not any(arc.pin == name and arc.related == related for arc in self.arcs):
                     raise NetlistError(
                         f"cell {kind.name} must have a timing arc from {related} to {name}, but has none"
                     )
-        self._rows = np.arange(1 << len(kind.inputs))
-        self._when = [None if arc.when is None else self._condition(arc.when) for arc in self.arcs]
-        self._cases: dict[tuple[int, ...], Case] = {}
+
+    def cases(self, codes: Int64[np.ndarray, " cases"]) -> Cases:
+        """Masks of many cases at once; `case` is the slow twin.
+
+        Args:
+            codes: the states as ternary numbers, input i having the weight 3**i.
+        """
+        states = codes[:, None] // 3 ** np.arange(len(self.kind.inputs)) % 3
+        rows = np.arange(1 << len(self.kind.inputs))
+        possible = np.ones((len(codes), len(rows)), dtype=bool)
+        for i, state in enumerate(states.T):
+            possible &= (state[:, None] == FREE) | (state[:, None] == (rows >> i & 1))
+        masks = np.zeros((len(codes), len(self.arcs)), dtype=np.uint8)
+        enabled = np.zeros_like(masks)
+        when = [None if arc.when is None else self._condition(arc.when) for arc in self.arcs]
+        for a, (arc, condition, i) in enumerate(zip(self.arcs, when, self.arc_input, strict=True)):
+            pair = possible & possible[:, rows ^ 1 << i]
+            table = self.tables[arc.pin]
+            low = rows >> i & 1 == 0
+            up, down = low & (table[rows ^ 1 << i] > table), low & (table[rows ^ 1 << i] < table)
+            if condition is None:
+                same = [w for w, b in zip(when, self.arcs, strict=True) if (b.related, b.pin) == (arc.related, arc.pin)]
+                certain = [(w | ~possible).all(axis=1) for w in same if w is not None]
+                on = ~np.any(certain, axis=0) if certain else np.ones(len(codes), dtype=bool)
+                applies = np.ones_like(low)
+            else:
+                on = (possible & condition).any(axis=1)
+                applies = condition | condition[rows ^ 1 << i]
+            masks[:, a] = on * (_hit(pair, up & applies) * _POSITIVE | _hit(pair, down & applies) * _NEGATIVE)
+            masks[:, a] &= arc_mask(arc)
+            enabled[:, a] = on * _hit(pair, up | down) * arc_mask(arc)
+        return Cases(masks, enabled)
 
     def case(self, states: Sequence[int]) -> Case:
-        """The case of the given input states (0, 1 or FREE), in the order of the kind's inputs."""
-        key = tuple(states)
-        if key not in self._cases:
-            self._cases[key] = self._analyse(key)
-        return self._cases[key]
-
-    def _analyse(self, states: tuple[int, ...]) -> Case:
-        possible = np.ones(len(self._rows), dtype=bool)
-        for i, state in enumerate(states):
-            if state != FREE:
-                possible &= (self._rows >> i & 1) == state
-        outputs = []
-        for name in self.kind.outputs:
-            values = self._tables[name][possible]
-            outputs.append(FREE if values.min() != values.max() else int(values[0]))
-        certain = {  # pins between which some conditional arc surely applies
+        """One case, by trying every assignment: states are 0, 1 or FREE, in the order of the kind's inputs."""
+        names = self.kind.inputs
+        tries: dict[tuple[int, ...], dict[str, int]] = {}
+        for bits in product(*[(0, 1) if state == FREE else (state,) for state in states]):
+            tries[bits] = dict(zip(names, bits, strict=True))
+            tries[bits].update({name: int(f.evaluate(tries[bits])) for name, f in self.functions.items()})
+        values = [{pins[name] for pins in tries.values()} for name in self.kind.outputs]
+        certain = {
             (arc.related, arc.pin)
-            for arc, when in zip(self.arcs, self._when, strict=True)
-            if when is not None and when[possible].all()
+            for arc in self.arcs
+            if arc.when is not None and all(arc.when.evaluate(pins) for pins in tries.values())
         }
         masks: list[int] = []
         enabled: list[int] = []
-        for arc, when in zip(self.arcs, self._when, strict=True):
-            off = (arc.related, arc.pin) in certain if when is None else not when[possible].any()
-            masks.append(0 if off else self._mask(arc, when, possible) & arc_mask(arc))
-            enabled.append(0 if off or not self._mask(arc, None, possible) else arc_mask(arc))
-        return Case(tuple(outputs), tuple(masks), tuple(enabled))
-
-    def _mask(self, arc: TimingArc, when: Bool[np.ndarray, " rows"] | None, possible: Bool[np.ndarray, " rows"]) -> int:
-        i = self.kind.inputs.index(arc.related)
-        low = self._rows[possible & (self._rows >> i & 1 == 0)]
-        high = low | 1 << i
-        both = possible[high]
-        low, high = low[both], high[both]
-        if when is not None:
-            applies = when[low] | when[high]
-            low, high = low[applies], high[applies]
-        before, after = self._tables[arc.pin][low], self._tables[arc.pin][high]
-        mask = 0
-        if (after > before).any():
-            mask |= _SENSE_MASK["positive_unate"]
-        if (after < before).any():
-            mask |= _SENSE_MASK["negative_unate"]
-        return mask
+        for arc in self.arcs:
+            mask = every = 0
+            off = (arc.related, arc.pin) in certain
+            if arc.when is not None:
+                off = not any(arc.when.evaluate(pins) for pins in tries.values())
+            i = names.index(arc.related)
+            for bits, before in tries.items() if not off and states[i] == FREE else ():
+                after = tries[(*bits[:i], 1, *bits[i + 1 :])]
+                if before[arc.pin] != after[arc.pin]:
+                    every = arc_mask(arc)
+                    if arc.when is None or arc.when.evaluate(before) or arc.when.evaluate(after):
+                        mask |= _POSITIVE if after[arc.pin] else _NEGATIVE
+            masks.append(mask & arc_mask(arc))
+            enabled.append(every)
+        outputs = tuple(FREE if len(found) > 1 else found.pop() for found in values)
+        return Case(outputs, tuple(masks), tuple(enabled))
 
     def _condition(self, when: Function) -> Bool[np.ndarray, " rows"]:
         """A `when` over the inputs alone: an output that it names is replaced by its function."""
-        rows = np.zeros_like(self._rows)
+        every = np.arange(1 << len(self.kind.inputs))
+        rows = np.zeros_like(every)
         for i, name in enumerate(when.inputs):
             if name in self.kind.inputs:
-                bit = self._rows >> self.kind.inputs.index(name) & 1
-            elif name in self._tables:
-                bit = self._tables[name].astype(np.int64)
+                bit = every >> self.kind.inputs.index(name) & 1
+            elif name in self.tables:
+                bit = self.tables[name].astype(np.int64)
             else:
                 raise NetlistError(f"a `when` of cell {self.kind.name} must name its pins, not {name}: {when.text}")
             rows |= bit << i
         return when.table()[rows].astype(bool)
 
 
+def _hit(possible: Bool[np.ndarray, "cases rows"], wanted: Bool[np.ndarray, " rows"]) -> UInt8[np.ndarray, " cases"]:
+    """1 for each case in which one of the wanted rows is possible."""
+    return np.any(possible[:, wanted], axis=1).astype(np.uint8)
+
+
 def arc_mask(arc: TimingArc) -> int:
     """The pairs of edges that an arc has tables for, by its sense alone."""
     mask = _SENSE_MASK[arc.sense]
     if arc.cell_rise is None or arc.rise_transition is None:
-        mask &= ~(pair_bit(RISE, RISE) | pair_bit(FALL, RISE))
+        mask &= ~(pair_bit(0, 0) | pair_bit(1, 0))
     if arc.cell_fall is None or arc.fall_transition is None:
-        mask &= ~(pair_bit(RISE, FALL) | pair_bit(FALL, FALL))
+        mask &= ~(pair_bit(0, 1) | pair_bit(1, 1))
     return mask

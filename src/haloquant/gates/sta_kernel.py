@@ -1,4 +1,7 @@
-"""The compiled sweep of `sta`: arrivals and slews through every gate, all weights side by side."""
+"""The compiled loops of `sta`: constants and arrivals through every gate in order, all weights side by side.
+
+`sta_reference.time_one` is their slow twin.
+"""
 
 import typing
 
@@ -8,50 +11,115 @@ import numpy as np
 
 @numba.njit(cache=True, error_model="numpy")
 @typing.no_type_check
-def sweep(case, masks, slew_masks, arc_start, from_net, to_net, where, pool, arrival, slew):
-    """Fill `arrival` and `slew` [net, edge, weight] in place (the caller's own, seen by nobody else).
+def propagate(kind, input_start, input_net, output_start, output_net, truth_at, truth, state, code):
+    """Fill `state` [net, weight] (0, 1, 2 free) behind every gate, and `code` [gate, weight], its inputs as base 3.
 
-    `case[g, w]` numbers the row of `masks` that says which pairs of edges each arc of gate g lets through, and of
-    `slew_masks`, which says whose slews count; the rest is as `sta._arcs` returns it. `sta_reference.time_one` is the
-    slow twin.
+    Output `j` of kind `k` has its truth table at `truth[truth_at[k, j]:]`. An output is constant if all rows that agree
+    with the constant inputs have one value.
     """
-    width = arrival.shape[2]
-    for g in range(case.shape[0]):
-        for a in range(arc_start[g], arc_start[g + 1]):
-            source, target = from_net[a], to_net[a]
-            if target < 0:
-                continue
-            for output_edge in range(2):
-                d_axis, d_at, d_n = where[a, output_edge, 0]
-                s_axis, s_at, s_n = where[a, output_edge, 1]
-                if d_n == 0 or s_n == 0:
-                    continue
-                for input_edge in range(2):
-                    bit = 1 << (2 * input_edge + output_edge)
-                    for w in range(width):
-                        before = arrival[source, input_edge, w]
-                        which = case[g, w], a - arc_start[g]
-                        if slew_masks[which] & bit == 0 or before == -np.inf:
-                            continue
-                        x = slew[source, input_edge, w]
-                        if masks[which] & bit:
-                            at = before + _read(pool, d_axis, d_at, d_n, x)
-                            if at > arrival[target, output_edge, w]:
-                                arrival[target, output_edge, w] = at
-                        out = _read(pool, s_axis, s_at, s_n, x)
-                        if out > slew[target, output_edge, w]:
-                            slew[target, output_edge, w] = out
+    for g in range(kind.shape[0]):
+        first, inputs = input_start[g], input_start[g + 1] - input_start[g]
+        for w in range(state.shape[1]):
+            ternary, known, value, power = 0, 0, 0, 1
+            for i in range(inputs):
+                s = state[input_net[first + i], w]
+                ternary += s * power
+                power *= 3
+                if s != 2:
+                    known |= 1 << i
+                    value |= s << i
+            code[g, w] = ternary
+            for j in range(output_start[g + 1] - output_start[g]):
+                net = output_net[output_start[g] + j]
+                if net >= 0:
+                    state[net, w] = _value(truth, truth_at[kind[g], j], inputs, known, value)
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
 @typing.no_type_check
-def _read(pool, axis, at, n, x):
+def _value(truth, at, inputs, known, value):
+    """The value that all rows with `row & known == value` share, or 2; steps through the free bits only."""
+    free = ((1 << inputs) - 1) & ~known
+    first = truth[at + value]
+    part = (0 - free) & free
+    while part:
+        if truth[at + (value | part)] != first:
+            return 2
+        part = (part - free) & free
+    return first
+
+
+@numba.njit(cache=True, error_model="numpy")
+@typing.no_type_check
+def sweep(
+    kind, input_start, input_net, output_start, output_net,
+    arc_start, arc_input, arc_output, tables, pool, load, case, masks, slew_masks, arrival, slew,
+):  # fmt: skip
+    """Fill `arrival` and `slew` [net, edge, weight] in place (the caller's own, seen by nobody else).
+
+    Kind `k` has the arcs `arc_start[k] .. arc_start[k + 1]`, each from one of its inputs to one of its outputs.
+    `tables[arc, output edge, (delay, slew)]` says where the row axis, the column axis and the values stand in `pool`,
+    and how many rows and columns there are (0: no table). `case[g, w]` numbers the row of `masks` that says which pairs
+    of edges each arc of gate g lets through, and of `slew_masks`, which says whose slews count.
+    """
+    longest = 1
+    for a in range(tables.shape[0]):
+        for e in range(2):
+            longest = max(longest, tables[a, e, 0, 3], tables[a, e, 1, 3])
+    delays, slews = np.empty(longest), np.empty(longest)
+    for g in range(kind.shape[0]):
+        first_arc = arc_start[kind[g]]
+        for a in range(first_arc, arc_start[kind[g] + 1]):
+            source = input_net[input_start[g] + arc_input[a]]
+            target = output_net[output_start[g] + arc_output[a]]
+            for output_edge in range(2):
+                d, s = tables[a, output_edge, 0], tables[a, output_edge, 1]
+                if target < 0 or d[3] == 0 or s[3] == 0:
+                    continue
+                _at_load(pool, d, load[output_edge, target], delays)
+                _at_load(pool, s, load[output_edge, target], slews)
+                for input_edge in range(2):
+                    bit = 1 << (2 * input_edge + output_edge)
+                    for w in range(arrival.shape[2]):
+                        before = arrival[source, input_edge, w]
+                        c = case[g, w]
+                        if slew_masks[c, a - first_arc] & bit == 0 or before == -np.inf:
+                            continue
+                        x = slew[source, input_edge, w]
+                        if masks[c, a - first_arc] & bit:
+                            at = before + _read(pool, d[0], d[3], delays, x)
+                            if at > arrival[target, output_edge, w]:
+                                arrival[target, output_edge, w] = at
+                        out = _read(pool, s[0], s[3], slews, x)
+                        if out > slew[target, output_edge, w]:
+                            slew[target, output_edge, w] = out
+
+
+@numba.njit(cache=True, error_model="numpy")
+@typing.no_type_check
+def _at_load(pool, table, y, out):
+    """Reduce a table to a function of the slew alone: interpolate along the load, outermost segments continued."""
+    columns, values, rows, count = table[1], table[2], table[3], table[4]
+    j, v, step = 0, 0.0, 0
+    if count > 1:
+        while j < count - 2 and y >= pool[columns + j + 1]:
+            j += 1
+        v = (y - pool[columns + j]) / (pool[columns + j + 1] - pool[columns + j])
+        step = 1
+    for i in range(rows):
+        at = values + i * count + j
+        out[i] = (1.0 - v) * pool[at] + v * pool[at + step]
+
+
+@numba.njit(cache=True, error_model="numpy", inline="always")
+@typing.no_type_check
+def _read(pool, axis, n, values, x):
     """Linear interpolation over the input slew, the outermost segments continued."""
     if n == 1:
-        return pool[at]
+        return values[0]
     i = 0
     while i < n - 2 and x >= pool[axis + i + 1]:
         i += 1
     left = pool[axis + i]
     u = (x - left) / (pool[axis + i + 1] - left)
-    return (1.0 - u) * pool[at + i] + u * pool[at + i + 1]
+    return (1.0 - u) * values[i] + u * values[i + 1]

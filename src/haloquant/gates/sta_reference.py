@@ -12,7 +12,7 @@ from haloquant.errors import NetlistError
 from haloquant.gates.liberty_records import Library, TimingArc
 from haloquant.gates.netlist import Netlist, net_loads
 from haloquant.gates.nldm import Lookup, Table, look_up
-from haloquant.gates.sta_case import FREE, pair_bit
+from haloquant.gates.sta_case import FREE, Case, pair_bit
 from haloquant.gates.sta_start import (
     Capture,
     Conditions,
@@ -89,12 +89,14 @@ def time_one(netlist: Netlist, library: Library, weight: int, conditions: Condit
                 slew = conditions.clock_slew_s
                 _keep(one, _through(one, clock, slew, launch.arc, edge, launch.net, launch.name, cell))
     analyses = gate_analyses(netlist, library)
+    seen: dict[tuple[int, ...], Case] = {}
     gates = netlist.gates
     for g, name in enumerate(gates.names):
         analysis = analyses[int(gates.kind[g])]
         inputs = gates.input_net[gates.input_start[g] : gates.input_start[g + 1]].tolist()
         outputs = gates.output_net[gates.output_start[g] : gates.output_start[g + 1]].tolist()
-        case = analysis.case([state[net] for net in inputs])
+        key = (int(gates.kind[g]), *[state[net] for net in inputs])
+        case = seen[key] if key in seen else seen.setdefault(key, analysis.case(key[1:]))
         to = dict(zip(analysis.kind.outputs, outputs, strict=True))
         of = dict(zip(analysis.kind.inputs, inputs, strict=True))
         for net, value in zip(outputs, case.outputs, strict=True):
