@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from haloquant.errors import InputError
-from haloquant.quant.baselines import fbquant, gptq, rtn, squeezellm, zeroquant
+from haloquant.quant.baselines import boa, fbquant, gptq, rtn, spqr, squeezellm, zeroquant
+from haloquant.quant.baselines.boa import BoaConfig
 from haloquant.quant.baselines.fbquant import FbQuantConfig
 from haloquant.quant.baselines.gptq import GptqConfig
 from haloquant.quant.baselines.rtn import RtnConfig
+from haloquant.quant.baselines.spqr import SpqrConfig
 from haloquant.quant.baselines.squeezellm import SqueezeLlmConfig
 from haloquant.quant.baselines.zeroquant import ZeroQuantConfig
 from haloquant.types import LayerResult
@@ -55,6 +57,10 @@ _ALL = (
     _rival("zeroquant-lorc8-w4-g128", zeroquant.quantize, ZeroQuantConfig(bits=4, rank=8)),
     _rival("fbquant-w4-g128-r8", fbquant.quantize, FbQuantConfig(bits=4), "hessian"),
     _rival("fbquant-w3-g128-r8", fbquant.quantize, FbQuantConfig(bits=3), "hessian"),
+    _rival("spqr-w4", spqr.quantize, SpqrConfig(bits=4), "hessian"),
+    _rival("spqr-w3", spqr.quantize, SpqrConfig(bits=3), "hessian"),
+    _rival("boa-w4-g128", boa.quantize, BoaConfig(bits=4), "hessian"),
+    _rival("boa-w3-g128", boa.quantize, BoaConfig(bits=3), "hessian"),
 )
 RIVALS: Mapping[str, Rival] = {entry.name: entry for entry in _ALL}
 
