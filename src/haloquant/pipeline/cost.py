@@ -11,12 +11,15 @@ from haloquant.accel.simulate import simulate
 from haloquant.accel.target import Target
 from haloquant.accel.workload import Workload, decode, prefill
 from haloquant.config import Recipe
-from haloquant.dvfs.schedule import plan
+from haloquant.dvfs.schedule import Policy, plan
 from haloquant.errors import InputError
 from haloquant.lm.checkpoint import Checkpoint
 from haloquant.pipeline.hardware import Classes
 from haloquant.store.files import read_bounded
 from haloquant.types import LayerTiles, OperatingPoint, Schedule
+
+# Islands need several arrays and an even load; they are left to `haloquant schedule --policy`.
+POLICIES = (Policy.PANEL, Policy.SERPENTINE, Policy.NONE)
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,21 @@ def run_on(
     classes: Classes,
     system: str,
 ) -> Run:
-    """Schedule and simulate one pass."""
-    schedule = plan(
-        workload.gemms,
-        tiles,
-        points,
-        target.base,
-        accumulator_bytes=target.accumulator.size_b * target.array.count,
-        arrays=target.array.count,
-    )
+    """Schedule and simulate one pass by every policy, and keep the fastest: a compiler would know the machine too."""
+    runs = [_run(workload, tiles, points, target, classes, system, policy) for policy in POLICIES]
+    return min(runs, key=lambda run: run.simulation.time_s)
+
+
+def _run(
+    workload: Workload,
+    tiles: Mapping[str, LayerTiles],
+    points: tuple[OperatingPoint, ...],
+    target: Target,
+    classes: Classes,
+    system: str,
+    policy: Policy,
+) -> Run:
+    schedule = plan(workload.gemms, tiles, points, target.base, policy, target.accumulator_b, target.array.count)
     delay = classes.profile.delay_s[classes.corner]
     # The machine's base clock is what the MAC's slowest value meets there: delays are carried over by that ratio.
     carried = delay * (target.base.period_s / float(delay.max()))

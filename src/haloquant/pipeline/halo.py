@@ -9,7 +9,7 @@ from haloquant.pipeline.hardware import Classes
 from haloquant.quant.sensitivity import importance, tile_scores
 from haloquant.quant.sparse import split
 from haloquant.quant.tiles import make_grid
-from haloquant.quant.weight import quantize_weight
+from haloquant.quant.weight import quantize_weight, quantize_weight_compensated
 from haloquant.types import LayerStatistics, QuantizedWeight, TileMap
 
 FAST, SLOW = 0, 1
@@ -59,7 +59,8 @@ def quantize(
     made: dict[str, QuantizedWeight] = {}
     for done, (layer, weight) in enumerate(weights.items()):
         sparse, _ = split(weight, statistics[layer], layer=layer, budget=recipe.quantize.sparse_budget)
-        made[layer] = quantize_weight(
+        round_layer = quantize_weight_compensated if recipe.quantize.compensate else quantize_weight
+        made[layer] = round_layer(
             weight, tiles=maps[layer], codebooks=classes.codebooks[:-1], statistics=statistics[layer], sparse=sparse
         )
         progress(done + 1, len(weights))

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from haloquant.accel.baselines import value_tiles
 from haloquant.config import Recipe
 from haloquant.lm.linear import activations_per_token
 from haloquant.lm.perplexity import default_window, perplexity
 from haloquant.lm.replace import with_weights
 from haloquant.pipeline.hardware import Classes
 from haloquant.quant.baselines import rival
-from haloquant.quant.tiles import make_grid
-from haloquant.types import BitCount, LayerResult, LayerStatistics, LayerTiles, MacProfile, TileGrid, TileMap
+from haloquant.types import LayerResult, LayerStatistics, LayerTiles, MacProfile, TileGrid
 
 # HALO's references: 8-bit and 4-bit integers, by name of the rival that makes them.
 REFERENCES: Mapping[str, str] = {"w8a8": "rtn-w8", "w4a8": "rtn-w4-g128-sym"}
@@ -72,9 +72,10 @@ def array_tiles(result: LayerResult, grid: TileGrid, profile: MacProfile, corner
     """
     if result.mac_values is None:
         return None
-    values, places = np.unique(result.mac_values, return_inverse=True)
-    values = best_place(values.astype(np.int16), profile, corner)
-    return histogram_tiles(result.layer, values, places.reshape(result.mac_values.shape), grid, result.bits)
+    values = np.unique(result.mac_values)
+    moved = best_place(values, profile, corner)
+    placed = moved[np.searchsorted(values, result.mac_values)]
+    return value_tiles(result.layer, placed, grid, result.bits)
 
 
 def best_place(values: np.ndarray, profile: MacProfile, corner: int) -> np.ndarray:
@@ -91,34 +92,6 @@ def best_place(values: np.ndarray, profile: MacProfile, corner: int) -> np.ndarr
         if candidate < key:
             best, key = moved.astype(np.int16), candidate
     return best
-
-
-def histogram_tiles(layer: str, values: np.ndarray, codes: np.ndarray, grid: TileGrid, bits: BitCount) -> LayerTiles:
-    """Count in every tile how often each value stands there; padding counts as 0."""
-    if 0 not in values:
-        values = np.append(values, np.int16(0))
-    order = np.argsort(values, kind="stable")
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    zero = int(rank[int(np.flatnonzero(values == 0)[0])])
-    padded = np.full((grid.down * grid.tile_out, grid.across * grid.tile_in), zero, np.int64)
-    padded[: grid.out_features, : grid.in_features] = rank[codes]
-    blocks = padded.reshape(grid.down, grid.tile_out, grid.across, grid.tile_in)
-    tile = np.arange(grid.down * grid.across).reshape(grid.down, 1, grid.across, 1)
-    flat = (tile * len(values) + blocks).reshape(-1)
-    counts = np.bincount(flat, minlength=grid.down * grid.across * len(values))
-    histogram = counts.reshape(grid.down, grid.across, len(values)).astype(np.int64)
-    classes = np.zeros((grid.down, grid.across), np.uint8)
-    return LayerTiles(layer, grid, classes, values[order].astype(np.int16), histogram, 0, bits)
-
-
-def tile_maps(shapes: Mapping[str, tuple[int, int]], tile: int, index: int) -> dict[str, TileMap]:
-    """Every tile of every layer in one class."""
-    maps: dict[str, TileMap] = {}
-    for layer, (out_features, in_features) in shapes.items():
-        grid = make_grid(out_features, in_features, tile, tile)
-        maps[layer] = TileMap(layer, grid, np.full((grid.down, grid.across), index, np.uint8))
-    return maps
 
 
 def clock_ratio(tiles: Mapping[str, LayerTiles], classes: Classes) -> float:
