@@ -1,0 +1,166 @@
+"""Perplexity against a plain loop, against the loss of transformers, and against figures measured independently."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from haloquant.errors import InputError  # noqa: E402
+from haloquant.lm.checkpoint import iterate_weights, open_checkpoint  # noqa: E402
+from haloquant.lm.linear import activations_per_tensor, activations_per_token  # noqa: E402
+from haloquant.lm.model import load_model  # noqa: E402
+from haloquant.lm.perplexity import default_window, perplexity  # noqa: E402
+from haloquant.lm.replace import with_weights  # noqa: E402
+from haloquant.lm.text import load_text, tokenize  # noqa: E402
+from haloquant.types import LayerStatistics  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def folder(shared: Path) -> Path:
+    return shared / "data/models/stories260K"
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Any:
+    return load_model(folder)
+
+
+@pytest.fixture(scope="module")
+def tokens(shared: Path, folder: Path) -> np.ndarray:
+    return tokenize(folder, load_text(shared / "data/text/tinystories_valid.txt.xz"))
+
+
+def loop(model: Any, tokens: np.ndarray, window: int) -> tuple[float, int]:
+    """The slow twin: one window, one token at a time."""
+    total, count = 0.0, 0
+    for start in range(0, len(tokens) - window + 1, window):
+        ids = tokens[start : start + window]
+        with torch.no_grad():
+            logits = model(input_ids=torch.from_numpy(ids[None])).logits[0].double()
+        for position in range(1, window):
+            row = logits[position - 1]
+            total += float(torch.logsumexp(row, 0) - row[ids[position]])
+            count += 1
+    return math.exp(total / count), count
+
+
+def test_it_equals_a_plain_loop_and_the_loss_of_transformers(model: Any, tokens: np.ndarray) -> None:
+    text = tokens[:300]
+    found = perplexity(model, text, 64)
+    value, count = loop(model, text, 64)
+    assert found.value == pytest.approx(value, rel=1e-6)
+    assert int(found.scored[found.full_windows].sum()) == count == 4 * 63
+    assert (found.tokens_scored, found.tokens, found.window) == (4 * 63 + 43, 300, 64)
+    ids = torch.from_numpy(text[256:][None])
+    with torch.no_grad():
+        last = float(model(input_ids=ids, labels=ids).loss)
+    assert float(found.nll[-1]) == pytest.approx(last * 43, rel=1e-6)
+    assert found.value_whole_text == pytest.approx(math.exp((math.log(value) * count + last * 43) / (count + 43)))
+    assert found.describe() == "295 tokens predicted in 5 windows of 64 (windows) of a text of 300 tokens"
+
+
+def test_with_bos_every_token_is_predicted_once(model: Any, tokens: np.ndarray) -> None:
+    found = perplexity(model, tokens[1:301], 64, bos=1)
+    assert found.tokens_scored == 300
+    rows = [np.insert(tokens[1 + i : 1 + min(i + 63, 300)], 0, 1) for i in range(0, 300, 63)]
+    total = 0.0
+    for row in rows:
+        ids = torch.from_numpy(row[None])
+        with torch.no_grad():
+            total += float(model(input_ids=ids, labels=ids).loss) * (len(row) - 1)
+    assert found.value_whole_text == pytest.approx(math.exp(total / 300), rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("bits", "published"), [(None, 4.230), (8, 4.233), (4, 5.012), (3, 25.0)])
+def test_figures_measured_by_others(
+    model: Any, folder: Path, tokens: np.ndarray, bits: int | None, published: float
+) -> None:
+    """data/README.md: first 60,000 tokens, context 256, weights rounded to nearest per output channel."""
+    weights = {}
+    for layer, weight in iterate_weights(open_checkpoint(folder)) if bits else ():
+        top = 2 ** (bits - 1) - 1
+        scale = np.abs(weight).max(1, keepdims=True) / top
+        weights[layer.name] = np.rint(weight / scale) * scale
+    with with_weights(model, weights):
+        found = perplexity(model, tokens[1:60001], 256, bos=1)
+    assert found.tokens_scored == 60000
+    assert found.value == pytest.approx(published, abs=0.0006 if published < 10 else 0.06)
+
+
+def test_a_sample_says_so(model: Any, tokens: np.ndarray) -> None:
+    calls = []
+    found = perplexity(
+        model, tokens[:2000], 100, max_windows=4, progress=lambda done, total: calls.append((done, total))
+    )
+    assert found.sampled and len(found.nll) == 4 and "a sample of 4 windows" in found.describe()
+    assert calls[-1] == (4, 4)
+    assert not perplexity(model, tokens[:200], 100, max_windows=4).sampled
+    assert found.standard_error > 0
+
+
+def test_the_window_is_the_models_length_at_most_2048(model: Any) -> None:
+    assert default_window(model) == 512
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "sentence"),
+    [
+        ([], {}, "the text must have at least 2 tokens, not 0"),
+        ([5], {}, "the text must have at least 2 tokens, not 1"),
+        ([5, 512], {}, "must be below the model's vocabulary of 512, not 512: the tokenizer belongs to another model"),
+        ([5, 6], {"window": 1}, "the window must be at least 2 tokens, not 1"),
+        ([5, 6, 7], {"window": 2, "max_windows": 0}, "the number of windows must be at least 1, not 0"),
+    ],
+)
+def test_texts_that_cannot_be_scored(model: Any, text: list[int], options: dict, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        perplexity(model, np.array(text, np.int64), **options)
+
+
+def test_rounded_activations_act_and_go_again(model: Any, folder: Path, tokens: np.ndarray) -> None:
+    names = [layer.name for layer in open_checkpoint(folder).layers]
+    text = tokens[:4000]
+    before = perplexity(model, text, 256).value
+    with activations_per_token(model, names):
+        eight = perplexity(model, text, 256).value
+    with activations_per_token(model, names, bits=4):
+        four = perplexity(model, text, 256).value
+    with activations_per_token(model, names, bits=16):
+        sixteen = perplexity(model, text, 256).value
+    assert abs(sixteen - before) < 1e-3 < abs(eight - before) < 0.05 < four - before
+    assert perplexity(model, text, 256).value == before
+
+
+def test_rounding_is_what_the_formula_says(model: Any, folder: Path) -> None:
+    layer = open_checkpoint(folder).layers[0].name
+    module = model.get_submodule(layer)
+    x = torch.tensor([[1.0, -0.5, 0.26, 0.0] * 16, [0.0] * 64])
+    with torch.no_grad():
+        plain = module(torch.tensor([1.0, -64 / 127, 33 / 127, 0.0] * 16))
+        with activations_per_token(model, [layer]):
+            torch.testing.assert_close(module(x)[0], plain)
+            assert not module(x)[1].any()
+        statistics = {layer: LayerStatistics(layer, 1, input_absmax=np.full(64, 0.5, np.float32))}
+        with activations_per_tensor(model, statistics):
+            clipped = torch.tensor([0.5, -0.5, 66 / 254, 0.0] * 16)
+            torch.testing.assert_close(module(x)[0], module.weight @ clipped)
+        scale = {layer: np.array([2.0, 1, 1, 1] * 16, np.float32)}
+        with activations_per_token(model, [layer], input_scale=scale):
+            halved = torch.tensor([2 * 0.5, -0.5, 66 / 254, 0.0] * 16)
+            torch.testing.assert_close(module(x)[0], module.weight @ halved)
+    with (
+        pytest.raises(InputError, match="static activation scales need the calibrated maxima of"),
+        activations_per_tensor(model, {layer: LayerStatistics(layer, 0)}),
+    ):
+        pass
+    with (
+        pytest.raises(InputError, match="activations must have 2 to 16 bits, not 1"),
+        activations_per_token(model, [], 1),
+    ):
+        pass

@@ -1,0 +1,60 @@
+"""Texts and tokenizers: bounded, checked, and every mistake a sentence."""
+
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+
+from haloquant.errors import CheckpointError, InputError
+from haloquant.lm.text import bos_token, load_text, load_tokenizer, tokenize
+
+
+def test_plain_and_compressed_texts_read_alike(tmp_path: Path) -> None:
+    text = "Grüße\nthere\n"
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "a.txt.xz").write_bytes(lzma.compress(text.encode()))
+    assert load_text(tmp_path / "a.txt") == load_text(str(tmp_path / "a.txt.xz")) == text
+
+
+def test_texts_that_will_not_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a text must be a \.txt or \.xz file, but .*none\.txt is none"):
+        load_text(tmp_path / "none.txt")
+    with pytest.raises(InputError, match="is none"):
+        load_text(tmp_path)
+    (tmp_path / "blank.txt").write_text(" \n\t")
+    with pytest.raises(InputError, match="must hold text, but is empty"):
+        load_text(tmp_path / "blank.txt")
+    (tmp_path / "latin.txt").write_bytes(b"abc\xff")
+    with pytest.raises(InputError, match="must be UTF-8 text, but byte 3 is not"):
+        load_text(tmp_path / "latin.txt")
+    (tmp_path / "bad.xz").write_bytes(b"no xz")
+    with pytest.raises(InputError, match=r"must be a whole \.xz file, but is damaged"):
+        load_text(tmp_path / "bad.xz")
+    (tmp_path / "cut.xz").write_bytes(lzma.compress(b"abc" * 1000)[:-8])
+    with pytest.raises(InputError, match=r"must be a whole \.xz file, but is damaged"):
+        load_text(tmp_path / "cut.xz")
+
+
+def test_a_small_file_that_unpacks_to_much_is_stopped(tmp_path: Path) -> None:
+    (tmp_path / "bomb.xz").write_bytes(lzma.compress(b"a" * 1_000_000))
+    with pytest.raises(InputError, match="must hold at most 1000 bytes of text, but holds more"):
+        load_text(tmp_path / "bomb.xz", limit_bytes=1000)
+
+
+def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"must hold a tokenizer \(tokenizer\.json\), but holds none"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    with pytest.raises(CheckpointError, match="must load in transformers, but"):
+        load_tokenizer(tmp_path)
+    with pytest.raises(InputError, match="a text to be tokenized must not be empty"):
+        tokenize(tmp_path, " ")
+
+
+def test_the_tokenizer_of_the_model_is_used(shared: Path) -> None:
+    folder = shared / "data/models/stories260K"
+    tokens = tokenize(folder, "Once upon a time")
+    assert tokens[0] == bos_token(folder) == 1
+    assert load_tokenizer(folder).decode(tokens[1:]) == "Once upon a time"
