@@ -6,7 +6,7 @@ import pytest
 from halo_layers import NINE, SIXTEEN, codebook, random_layer, same
 from haloquant.errors import FormatError
 from haloquant.quant.bits import count_bits
-from haloquant.quant.encodings import decode, encode, tile_bytes, tile_offsets
+from haloquant.quant.encodings import count_wrong, decode, encode, tile_bytes, tile_offsets
 from haloquant.quant.packing import pack, packed_bits, unpack
 from haloquant.types import TileGrid
 
@@ -198,6 +198,21 @@ def test_damage_is_refused(name) -> None:
     damage(tensors)
     with pytest.raises(FormatError, match=sentence):
         back(q, tensors)
+
+
+@pytest.mark.parametrize("books", BOOKS)
+def test_count_without_decoding_finds_what_decoding_finds(books) -> None:
+    q = random_layer(61, 47, (17, 13), BOOKS[books], seed=5, sparse=0)
+    sizes, packed = tuple(book.values.size for book in q.codebooks), pack(q)["weight_packed"]
+    assert count_wrong(packed, q.tiles.codebook, sizes, q.tiles.grid) == 0
+    found = 0
+    for at in np.random.default_rng(0).integers(0, packed.size, 200):
+        damaged = packed.copy()
+        damaged[at] ^= 255
+        slow = decode(damaged, q.tiles.codebook, sizes, q.tiles.grid)[1]
+        assert (slow > 0) == (count_wrong(damaged, q.tiles.codebook, sizes, q.tiles.grid) > 0)
+        found += slow > 0
+    assert found > 10
 
 
 @pytest.mark.parametrize("size", [3, 9, 11, 201])

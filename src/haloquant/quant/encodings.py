@@ -70,6 +70,23 @@ def decode(
     return codes, int(wrong.sum())
 
 
+def count_wrong(packed: UInt8[np.ndarray, " n"], classes: np.ndarray, sizes: tuple[int, ...], grid: TileGrid) -> int:
+    """The number of stored words, nibbles and bytes that `encode` could not have written, without decoding anything."""
+    offsets = tile_offsets(grid, classes, sizes)
+    words = np.arange(9**DIGITS, dtype=np.int64)
+    digits = np.zeros(words.size, np.int64)
+    rest = words.copy()
+    for _ in range(DIGITS):
+        np.maximum(digits, rest % NINE, out=digits)
+        rest //= NINE
+    highest = np.full(65536, 255, np.uint8)  # of each stored word, its largest digit
+    highest[(words * 65536 + 9**DIGITS - 1) // 9**DIGITS] = digits
+    wrong = np.zeros(grid.down * grid.across, np.int64)
+    shape = (grid.out_features, grid.in_features, grid.tile_out, grid.tile_in)
+    _count(packed, classes, offsets, np.array(sizes, np.int64), shape, highest, wrong)
+    return int(wrong.sum())
+
+
 @njit(cache=True)
 @no_type_check
 def _put_nibbles(codes, row, first, cols, packed, at):
@@ -167,6 +184,44 @@ def _decode(packed, classes, offsets, sizes, tile_out, tile_in, codes, wrong):
             for r in range(5 * fives, rows):
                 bad += _get_nibbles(packed, at, codes, low + r, first, cols, size)
                 at += (cols + 1) // 2
+        for byte in range(at, offsets[tile + 1]):
+            bad += packed[byte] != 0
+        wrong[tile] = bad
+
+
+@njit(parallel=True, cache=True)
+@no_type_check
+def _count(packed, classes, offsets, sizes, shape, highest, wrong):
+    out_features, in_features, tile_out, tile_in = shape
+    down, across = classes.shape
+    for tile in prange(down * across):
+        d = np.int64(tile) // across
+        a = np.int64(tile) % across
+        rows = min(tile_out, out_features - d * tile_out)
+        cols = min(tile_in, in_features - a * tile_in)
+        at = offsets[tile]
+        size = sizes[classes[d, a]]
+        bad = 0
+        if size > 16:
+            for byte in range(at, at + rows * cols):
+                bad += packed[byte] >= size
+            at += rows * cols
+        else:
+            fives = rows // 5 if size <= 9 else 0
+            for index in range(fives * cols):
+                word = np.int64(packed[at + 2 * index]) | (np.int64(packed[at + 2 * index + 1]) << 8)
+                bad += highest[word] >= size
+            at += fives * cols * 2
+            left = rows - 5 * fives
+            width = (cols + 1) // 2
+            if size < 16:
+                for byte in range(at, at + left * width):
+                    bad += (packed[byte] & 15) >= size
+                    bad += (packed[byte] >> 4) >= size
+            if cols % 2:
+                for r in range(left):
+                    bad += packed[at + r * width + width - 1] > 15
+            at += left * width
         for byte in range(at, offsets[tile + 1]):
             bad += packed[byte] != 0
         wrong[tile] = bad

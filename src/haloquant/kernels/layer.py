@@ -1,0 +1,79 @@
+"""One packed layer as the kernels see it: the stored tensors, and what follows from them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from haloquant.quant.encodings import tile_offsets
+from haloquant.types import TileGrid
+
+
+@dataclass(frozen=True)
+class PackedSparse:
+    """The sparse part in CSR, as stored."""
+
+    row_ptr: torch.Tensor  # i32 [out + 1]
+    col: torch.Tensor  # u16 or i32 [nnz]
+    value: torch.Tensor  # i8 [nnz]
+    scale: torch.Tensor  # f16 [out]
+
+
+@dataclass(frozen=True)
+class PackedLayer:
+    """A packed linear layer on one device. `quant.packing` says what the tensors hold."""
+
+    grid: TileGrid
+    packed: torch.Tensor  # u8 [bytes]
+    scale: torch.Tensor  # f16 [out, across]
+    classes: torch.Tensor  # u8 [down, across]
+    offsets: torch.Tensor  # i64 [tiles + 1], where each tile starts
+    table: torch.Tensor  # f32 [classes, words], padded with zeros to 16 or 256 words
+    sizes: tuple[int, ...]  # words of each codebook
+    sparse: PackedSparse | None
+
+    @property
+    def bytes(self) -> int:
+        """Stored bytes that a product with this layer must read."""
+        tensors = [self.packed, self.scale, self.classes]
+        if self.sparse is not None:
+            tensors += [self.sparse.row_ptr, self.sparse.col, self.sparse.value, self.sparse.scale]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def word_table(values: tuple[tuple[int, ...], ...]) -> np.ndarray:
+    """Codebooks as one float32 table [classes, 16 or 256], padded with zeros, so that any code is a safe index."""
+    width = 16 if max(map(len, values)) <= 16 else 256
+    table = np.zeros((len(values), width), np.float32)
+    for row, words in zip(table, values, strict=True):
+        row[: len(words)] = words
+    return table
+
+
+def packed_layer(
+    tensors: dict[str, torch.Tensor], values: tuple[tuple[int, ...], ...], tile_out: int, tile_in: int
+) -> PackedLayer:
+    """The kernels' view of the stored tensors of one layer (names as in `quant.packing`), on their device.
+
+    Nothing is checked here: `quant.packing.check_layer` is for that.
+    """
+    out_features, in_features = tensors["weight_shape"].tolist()
+    grid = TileGrid(out_features, in_features, tile_out, tile_in)
+    sizes = tuple(map(len, values))
+    classes = tensors["weight_tile_class"]
+    device = classes.device
+    offsets = tile_offsets(grid, classes.cpu().numpy(), sizes)
+    sparse = None
+    if "sparse_value" in tensors:
+        names = ("sparse_row_ptr", "sparse_col", "sparse_value", "sparse_scale")
+        sparse = PackedSparse(*(tensors[name] for name in names))
+    return PackedLayer(
+        grid,
+        tensors["weight_packed"],
+        tensors["weight_scale"],
+        classes,
+        torch.from_numpy(offsets).to(device),
+        torch.from_numpy(word_table(values)).to(device),
+        sizes,
+        sparse,
+    )
