@@ -1,0 +1,294 @@
+"""Calibration against autograd and against plain sums; block by block against the model held whole."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from haloquant.errors import CheckpointError, InputError  # noqa: E402
+from haloquant.lm.calibration import collect, cut_windows  # noqa: E402
+from haloquant.lm.calibration_cache import (  # noqa: E402
+    cached_statistics,
+    load_statistics,
+    save_statistics,
+    statistics_key,
+)
+from haloquant.lm.calibration_stream import collect_by_block, perplexity_by_block, round_by_block  # noqa: E402
+from haloquant.lm.checkpoint import open_checkpoint, read_weight  # noqa: E402
+from haloquant.lm.model import load_model  # noqa: E402
+from haloquant.lm.perplexity import perplexity  # noqa: E402
+from haloquant.lm.replace import find_module, is_transposed, with_weights  # noqa: E402
+
+COMMON = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
+LLAMA = {**COMMON, "intermediate_size": 24, "num_key_value_heads": 2}
+CONFIGS: dict[str, Any] = {
+    "llama": lambda: transformers.LlamaConfig(**LLAMA, tie_word_embeddings=True),
+    "qwen2": lambda: transformers.Qwen2Config(**LLAMA),
+    "gemma2": lambda: transformers.Gemma2Config(**LLAMA, head_dim=4, sliding_window=8),
+    "opt": lambda: transformers.OPTConfig(**COMMON, ffn_dim=24, word_embed_proj_dim=16),
+    "gpt_neox": lambda: transformers.GPTNeoXConfig(**COMMON, intermediate_size=24),
+    "gpt2": lambda: transformers.GPT2Config(vocab_size=64, n_embd=16, n_layer=2, n_head=4),
+    "falcon": lambda: transformers.FalconConfig(**COMMON),
+}
+TOKENS = np.random.default_rng(0).integers(3, 64, 400)
+WINDOWS = cut_windows(TOKENS, 16, 12)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Random tiny models by family: a checkpoint and the model."""
+    made: dict[str, Any] = {}
+
+    def get(family: str) -> Any:
+        if family not in made:
+            torch.manual_seed(0)
+            folder = tmp_path_factory.mktemp(family)
+            model = transformers.AutoModelForCausalLM.from_config(CONFIGS[family]())
+            with torch.no_grad():  # large enough that positions matter
+                for parameter in model.parameters():
+                    if parameter.ndim == 2:
+                        parameter.mul_(8)
+            model.save_pretrained(folder)
+            made[family] = (open_checkpoint(folder), load_model(folder))
+        return made[family]
+
+    return get
+
+
+def names(checkpoint: Any) -> list[str]:
+    return [layer.name for layer in checkpoint.layers]
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_the_fisher_is_the_mean_squared_gradient_of_autograd(family: str, saved: Any) -> None:
+    checkpoint, model = saved(family)
+    found = collect(model, TOKENS, names(checkpoint), window=16, samples=12)
+    model.requires_grad_(True)
+    wanted = {name: np.zeros(found[name].fisher.shape) for name in found}
+    for row in WINDOWS:
+        model.zero_grad()
+        ids = torch.from_numpy(row[None])
+        model(input_ids=ids, labels=ids).loss.backward()
+        for name in wanted:
+            module = find_module(model, name)
+            gradient = module.weight.grad.double().numpy()
+            wanted[name] += (gradient.T if is_transposed(module) else gradient) ** 2 / len(WINDOWS)
+    model.zero_grad()
+    model.requires_grad_(False)
+    for name, statistics in found.items():
+        np.testing.assert_allclose(statistics.fisher, wanted[name], rtol=2e-3, atol=1e-5 * wanted[name].max())
+        assert statistics.source == (
+            "fisher: gradients of the mean loss through the whole model, squared by sample; "
+            "hessian: x x^T of the full-precision model; 12 windows of 16 tokens"
+        )
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gpt2"])
+def test_input_sums_are_those_of_the_inputs(family: str, saved: Any) -> None:
+    checkpoint, model = saved(family)
+    found = collect(model, TOKENS, names(checkpoint), window=16, samples=12, fisher="none")
+    inputs: dict[str, Any] = {}
+    handles = [
+        find_module(model, name).register_forward_pre_hook(lambda _m, a, name=name: inputs.update({name: a[0]}))
+        for name in found
+    ]
+    with torch.no_grad():
+        model(input_ids=torch.from_numpy(WINDOWS))
+    for handle in handles:
+        handle.remove()
+    for name, statistics in found.items():
+        x = inputs[name].double().reshape(-1, inputs[name].shape[-1]).numpy()
+        assert statistics.tokens == len(x) == WINDOWS.size
+        assert statistics.fisher is None
+        wanted = 2 / len(x) * x.T @ x
+        np.testing.assert_allclose(statistics.hessian, wanted, rtol=1e-4, atol=1e-5 * wanted.max())
+        np.testing.assert_allclose(statistics.input_absmean, np.abs(x).mean(0), rtol=1e-5)
+        np.testing.assert_allclose(statistics.input_absmax, np.abs(x).max(0), rtol=1e-6)
+
+
+def test_layers_that_read_one_input_share_its_hessian(saved: Any) -> None:
+    checkpoint, model = saved("llama")
+    found = list(collect(model, TOKENS, names(checkpoint), window=16, samples=2).values())
+    assert found[0].hessian is found[1].hessian is found[2].hessian
+    assert found[3].hessian is not found[0].hessian
+
+
+def test_the_fisher_by_token_is_the_sum_over_positions(saved: Any) -> None:
+    checkpoint, model = saved("llama")
+    layer = checkpoint.layers[
+        -1
+    ].name  # a down projection: a position acts on later positions through nothing but itself
+    found = collect(model, TOKENS, [layer], window=16, samples=3, fisher="token")[layer]
+    kept: dict[str, Any] = {}
+    module = find_module(model, layer)
+
+    def keep(_m: Any, args: Any, output: Any) -> None:
+        kept["x"] = args[0].detach()
+        output.register_hook(lambda g: kept.update(delta=g))
+
+    wanted = 0.0
+    for row in cut_windows(TOKENS, 16, 3):
+        handle = module.register_forward_hook(keep)
+        ids = torch.from_numpy(row[None])
+        embedded = model.get_input_embeddings()(ids).requires_grad_(True)
+        model(inputs_embeds=embedded, labels=ids).loss.backward()
+        handle.remove()
+        for t in range(16):
+            wanted = wanted + torch.outer(kept["delta"][0, t], kept["x"][0, t]).double().numpy() ** 2 / 3
+    np.testing.assert_allclose(found.fisher, wanted, rtol=1e-3, atol=1e-6 * np.max(wanted))
+    assert "squared by token" in found.source
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_block_by_block_sees_what_the_whole_model_sees(family: str, saved: Any, tmp_path: Path) -> None:
+    checkpoint, model = saved(family)
+    whole = collect(model, TOKENS, names(checkpoint), window=16, samples=12, fisher="none")
+    found = dict(collect_by_block(checkpoint, WINDOWS, fisher="none", scratch=tmp_path))
+    assert list(found) == list(checkpoint.layers)
+    for layer, statistics in found.items():
+        wanted = whole[layer.name]
+        np.testing.assert_allclose(statistics.hessian, wanted.hessian, rtol=1e-3, atol=1e-5 * wanted.hessian.max())
+        np.testing.assert_allclose(statistics.input_absmax, wanted.input_absmax, rtol=1e-4)
+        assert statistics.fisher is None and "no fisher" in statistics.source
+    everything = cut_windows(TOKENS, 16, 1000)
+    assert perplexity_by_block(checkpoint, everything).value == pytest.approx(
+        perplexity(model, TOKENS, 16).value, rel=1e-5
+    )
+
+
+def test_the_fallback_fisher_is_the_gauss_newton_diagonal_and_is_declared(saved: Any) -> None:
+    """Judge: the Jacobian of the first block by autograd, for one window."""
+    checkpoint, model = saved("llama")
+    windows = np.repeat(WINDOWS[:1], 150, axis=0)  # the same window with 150 draws of the signs
+    layer = checkpoint.layers[3]
+    found = dict(collect_by_block(replace(checkpoint, layers=(layer,)), windows))[layer]
+    module, block = find_module(model, layer.name), model.model.layers[0]
+    kept: dict[str, Any] = {}
+    handle = block.register_forward_pre_hook(lambda _m, a, k: kept.update(args=a, kwargs=k), with_kwargs=True)
+    with torch.no_grad():
+        model(input_ids=torch.from_numpy(windows[:1]), use_cache=False)
+    handle.remove()
+
+    def run(weight: Any) -> Any:
+        name = layer.name.removeprefix("model.layers.0.") + ".weight"
+        return torch.func.functional_call(block, {name: weight}, kept["args"], kept["kwargs"])
+
+    jacobian = torch.func.jacrev(run)(module.weight.detach()).flatten(0, -3)
+    wanted = (jacobian.square().sum(0) / run(module.weight).square().sum()).numpy()
+    assert "layer-wise fallback, Gauss-Newton diagonal" in found.source and "not the gradient" in found.source
+    np.testing.assert_allclose(found.fisher.mean(), wanted.mean(), rtol=0.1)
+    assert np.corrcoef(found.fisher.ravel(), wanted.ravel())[0, 1] > 0.95
+
+
+def test_the_hessian_as_fisher_is_declared(saved: Any) -> None:
+    checkpoint, _ = saved("llama")
+    layer, found = next(iter(collect_by_block(checkpoint, WINDOWS, fisher="hessian")))
+    assert found.fisher.shape == (layer.out_features, layer.in_features)
+    np.testing.assert_array_equal(found.fisher[-1], np.diagonal(found.hessian))
+    assert "layer-wise fallback, diagonal of the Hessian" in found.source
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "gpt_neox"])
+def test_true_sequential_rounding_sees_the_rounded_prefix(family: str, saved: Any) -> None:
+    checkpoint, model = saved(family)
+    seen: dict[str, Any] = {}
+
+    def rounder(layer: Any, weight: np.ndarray, statistics: Any) -> np.ndarray:
+        np.testing.assert_array_equal(weight, read_weight(checkpoint, layer))
+        seen[layer.name] = statistics
+        return np.round(weight * 2) / 2
+
+    made = {layer.name: weight for layer, weight in round_by_block(checkpoint, WINDOWS, rounder)}
+    assert list(made) == names(checkpoint)
+    for layer in checkpoint.layers:
+        before = {other.name: made[other.name] for other in checkpoint.layers if other.group < layer.group}
+        with with_weights(model, before):
+            wanted = collect(model, TOKENS, [layer.name], window=16, samples=12, fisher="none")[layer.name]
+        found = seen[layer.name]
+        np.testing.assert_allclose(found.hessian, wanted.hessian, rtol=1e-3, atol=1e-5 * wanted.hessian.max())
+        assert "rounded prefix" in found.source
+    everything = cut_windows(TOKENS, 16, 1000)
+    with with_weights(model, made):
+        whole = perplexity(model, TOKENS, 16).value
+    by_block = perplexity_by_block(checkpoint, everything, lambda layer: made[layer.name])
+    assert by_block.value == pytest.approx(whole, rel=1e-5)
+
+
+def test_only_some_layers_may_be_asked_for(saved: Any) -> None:
+    checkpoint, model = saved("llama")
+    chosen = open_checkpoint(checkpoint.folder, include=[r"layers\.1\.mlp\.down"])
+    (name,) = names(chosen)
+    wanted = collect(model, TOKENS, [name], window=16, samples=12, fisher="none")[name]
+    ((_, found),) = collect_by_block(chosen, WINDOWS, fisher="none")
+    np.testing.assert_allclose(found.hessian, wanted.hessian, rtol=1e-3)
+
+
+def test_windows_are_spread_and_begin_with_bos() -> None:
+    tokens = np.arange(100)
+    windows = cut_windows(tokens, 10, 3)
+    assert windows[:, 0].tolist() == [0, 40, 90]
+    assert cut_windows(tokens, 10, 500).shape == (10, 10)
+    assert cut_windows(tokens, 11, 2, bos=7)[:, :2].tolist() == [[7, 0], [7, 90]]
+    with pytest.raises(
+        InputError, match="the calibration text must have at least 10 tokens, one window, but has 3; give"
+    ):
+        cut_windows(tokens[:3], 10, 3)
+    with pytest.raises(InputError, match="the calibration text must have at least 10 tokens, one window, but has 0"):
+        cut_windows(tokens[:0], 10, 3)
+    with pytest.raises(InputError, match="windows of at least 2 tokens and 1 sample, not 10 and 0"):
+        cut_windows(tokens, 10, 0)
+
+
+def test_statistics_survive_the_disk(saved: Any, tmp_path: Path) -> None:
+    checkpoint, model = saved("llama")
+    found = collect(model, TOKENS, names(checkpoint), window=16, samples=2)
+    path = tmp_path / "kept" / "statistics.safetensors"
+    save_statistics(path, found)
+    again = load_statistics(path)
+    assert list(again) == list(found)
+    for name, statistics in found.items():
+        assert (again[name].tokens, again[name].source) == (statistics.tokens, statistics.source)
+        for part in ("fisher", "hessian", "input_absmean", "input_absmax"):
+            np.testing.assert_array_equal(getattr(again[name], part), getattr(statistics, part))
+    first = list(again.values())
+    assert first[0].hessian is first[1].hessian
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="is cut short"):
+        load_statistics(path)
+    with pytest.raises(CheckpointError, match="must hold calibration statistics, but"):
+        load_statistics(checkpoint.files[0])
+
+
+def test_the_cache_is_asked_first_and_mends_itself(saved: Any, tmp_path: Path) -> None:
+    checkpoint, model = saved("llama")
+    calls = []
+
+    def compute() -> Any:
+        calls.append(1)
+        return collect(model, TOKENS, names(checkpoint)[:2], window=16, samples=2)
+
+    key = statistics_key(checkpoint, WINDOWS, "fisher=sample")
+    first = cached_statistics(tmp_path, key, compute)
+    second = cached_statistics(tmp_path, key, compute)
+    assert len(calls) == 1 and list(first) == list(second)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(b"nonsense")
+    cached_statistics(tmp_path, key, compute)
+    assert len(calls) == 2
+    assert key != statistics_key(checkpoint, WINDOWS[:-1], "fisher=sample")
+    assert key != statistics_key(checkpoint, WINDOWS, "fisher=token")
+
+
+def test_an_expert_that_no_token_reached_says_so(saved: Any) -> None:
+    from haloquant.lm.calibration_sums import Recorder, to_statistics
+
+    recorder = Recorder(("a.experts.0.w1",), with_gram=True)
+    (found,) = to_statistics(recorder, "source", 1).values()
+    assert found.tokens == 0 and found.hessian is None
+    assert found.source == "no calibration token reached this layer"
