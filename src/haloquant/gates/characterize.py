@@ -12,14 +12,20 @@ from haloquant.gates.logic import check_mac
 from haloquant.gates.netlist import Netlist, cells_of
 from haloquant.gates.nldm import look_up
 from haloquant.gates.ports import weight_values
+from haloquant.gates.simulate import simulate_values
 from haloquant.gates.sta import Conditions, static_delays
+from haloquant.gates.stimuli import Stimuli, activation_stimuli, gaussian_partial_sums, with_partial_sums
 from haloquant.types import MacProfile
 
 _FANOUT = 4
+_SAMPLES = 4096
+_ROWS = 128  # of the systolic array whose partial sums are drawn
+_WEIGHT_DEVIATION = 32.0
+_CREST = 4.0  # largest activation over its standard deviation
 _DIGITS = 6  # relative; a table look-up knows less
 
-Dynamic = Callable[[Netlist, Library], tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]]
-"""Gives the sensitised delay (s) and the energy (J) of every weight value; see `gates.simulate`."""
+Dynamic = Callable[[Netlist, Library, Conditions], tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]]
+"""Gives the sensitised delay (s; NaN where it was not searched for) and the energy (J) of every weight value."""
 
 
 def characterize(
@@ -43,7 +49,7 @@ def characterize(
         description: one line for people.
         name: what the profile is called; the netlist's name where None.
         conditions: what stands around the MAC; `typical_conditions` of each corner where None.
-        dynamic: gives sensitised delay and energy; both are NaN where None.
+        dynamic: gives sensitised delay and energy, as `exhaustive` and `sampled`; both are NaN where None.
         provenance: what is known of how the netlist was made; added to what is known here.
         progress: called with (corners done, corners).
 
@@ -61,7 +67,7 @@ def characterize(
     for i, library in enumerate(libraries):
         delay[i] = static_delays(netlist, library, weights, around[i])
         if dynamic is not None:
-            sensitised[i], energy[i] = dynamic(netlist, library)
+            sensitised[i], energy[i] = dynamic(netlist, library, around[i])
         if progress is not None:
             progress(i + 1, len(libraries))
     return MacProfile(
@@ -87,6 +93,44 @@ def characterize(
             "haloquant": _version(),
         },
     )
+
+
+def exhaustive(
+    netlist: Netlist, library: Library, conditions: Conditions
+) -> tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]:
+    """Simulate all activation transitions, equally probable: worst sensitised delay (s) and mean energy (J).
+
+    Raises:
+        NetlistError: what `simulate_values` refuses.
+    """
+    found = simulate_values(netlist, library, None, _stimuli(netlist, None), conditions)
+    return found.delay_s, found.energy_j[0]
+
+
+def sampled(
+    netlist: Netlist, library: Library, conditions: Conditions
+) -> tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]:
+    """Simulate 4,096 activation transitions drawn once: mean energy (J); the sensitised delay is NaN.
+
+    Raises:
+        NetlistError: what `simulate_values` refuses.
+    """
+    found = simulate_values(netlist, library, None, _stimuli(netlist, _SAMPLES), conditions)
+    return np.full(found.delay_s.shape, np.nan), found.energy_j[0]
+
+
+def _stimuli(netlist: Netlist, samples: int | None) -> Stimuli:
+    """Activation transitions; a partial sum is drawn as in a column of 128 rows of Gaussian weights and activations."""
+    ports = netlist.ports
+    stimuli = activation_stimuli(ports.activation_bits)
+    if samples is not None and samples < stimuli.pair.size:
+        drawn = np.sort(np.random.default_rng(0).choice(stimuli.pair, samples, replace=False))
+        stimuli = Stimuli(ports.activation_bits, drawn, np.full((1, samples), 1 / samples), ("uniform",))
+    if ports.partial is None:
+        return stimuli
+    deviation = (1 << (ports.activation_bits - 1)) / _CREST
+    values, histogram = gaussian_partial_sums(_ROWS, _WEIGHT_DEVIATION, deviation, ports.result_bits)
+    return with_partial_sums(stimuli, values, histogram, seed=0)
 
 
 def typical_conditions(library: Library) -> Conditions:

@@ -1,6 +1,7 @@
 """Which ports of a MAC hold what, and how a weight value stands on the weight pins."""
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal, get_args
 
 import msgspec
@@ -101,25 +102,28 @@ def weight_pins(ports: MacPorts, values: Int16[np.ndarray, " w"]) -> Bool[np.nda
         raise NetlistError(f"a weight must be {allowed[0]} to {allowed[-1]} in this MAC, not {bad}")
     wide = values.astype(np.int64)
     if ports.encoding == "booth_digits":
-        return _booth_pins(wide, ports.weight_bits // 3)
+        return _digit_pins(wide, ports.weight_bits // 3)
     if ports.encoding == "sign_magnitude":
         sign = 1 << (ports.weight_bits - 1)
         wide = np.where(wide < 0, -wide | sign, wide)
     return (wide[:, None] >> np.arange(ports.weight_bits) & 1).astype(bool)
 
 
-def booth_digits(values: Int64[np.ndarray, " w"], digits: int) -> Int64[np.ndarray, "w digits"]:
-    """Return the radix-4 Booth digits (-2..2, least significant first): value = sum of digit[k] * 4**k.
+def stored_digits(values: Int64[np.ndarray, " w"], digits: int) -> Int64[np.ndarray, "w digits"]:
+    """Return the radix-4 digits (-2..2) that are stored for a weight: of all that mean it, those with fewest non-zeros.
 
-    Digit k is -2 b[2k+1] + b[2k] + b[2k-1] of the two's-complement bits b (MacSorley, Proc. IRE 49(1), 1961).
+    A recoder in the MAC must take Booth's digits (32 = 64 - 2 * 16); one that runs before storing may take the
+    shortest (32 = 2 * 16). Of equally many non-zeros the smallest magnitudes are taken, then the fewest negatives.
     """
-    k = 2 * np.arange(digits)
-    doubled = values[:, None] << 1  # bit -1 is 0
-    return -2 * (doubled >> (k + 2) & 1) + (doubled >> (k + 1) & 1) + (doubled >> k & 1)
+    choices = np.array(list(product((0, 1, -1, 2, -2), repeat=digits)), dtype=np.int64)
+    means = choices @ 4 ** np.arange(digits)
+    cost = np.lexsort(((choices < 0).sum(1), np.abs(choices).sum(1), (choices != 0).sum(1)))
+    found, first = np.unique(means[cost], return_index=True)
+    return choices[cost][first[np.searchsorted(found, values)]]
 
 
-def _booth_pins(values: Int64[np.ndarray, " w"], digits: int) -> Bool[np.ndarray, "w pins"]:
-    digit = booth_digits(values, digits)
+def _digit_pins(values: Int64[np.ndarray, " w"], digits: int) -> Bool[np.ndarray, "w pins"]:
+    digit = stored_digits(values, digits)
     return np.stack([np.abs(digit) == 1, np.abs(digit) == 2, digit < 0], axis=2).reshape(len(values), 3 * digits)
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from haloquant.errors import NetlistError
 from haloquant.gates.ports import Encoding, MacPorts
+from haloquant.gates.rtl_bypass import Bypass, bypass_modules, choose_lines
 from haloquant.gates.rtl_heap import ADDER_CELLS, Adder, Net, Row, Sheet, Tree, add, compress
 from haloquant.gates.rtl_rows import (
     baugh_wooley,
@@ -47,6 +48,7 @@ class MacSpec:
     adder: Adder = "bk"
     stage: Stage = "mul"
     accumulator: Adder = "bk"  # the adder of `mac` and `pipe`
+    bypass: Bypass = "none"  # ways around the tree for some words, see `rtl_bypass`; of stored digits only
     weight_bits: int = 8
     activation_bits: int = 8
     accumulator_bits: int = 24
@@ -59,7 +61,8 @@ class MacSpec:
         )
         structure = "native" if self.rows == "native" else f"{self.rows}{self.tree}_{self.adder}"
         stage = self.stage + (self.accumulator if self.stage in ("mac", "pipe") else "")
-        return f"{structure}{size}-{stage}"
+        around = "" if self.bypass == "none" else f"+{self.bypass}"
+        return f"{structure}{around}{size}-{stage}"
 
     @property
     def description(self) -> str:
@@ -73,6 +76,12 @@ class MacSpec:
             "fused": f"{self.accumulator_bits}-bit partial sum in the tree",
         }[self.stage]
         body = ROWS[self.rows] + ("" if self.rows == "native" else f", {tree}, {adder[self.adder]} adder")
+        body += {
+            "none": "",
+            "lone": ", bypass for words of one digit",
+            "upper": ", bypass for multiples of 16",
+            "both": ", bypasses for words of one digit and for multiples of 16",
+        }[self.bypass]
         return f"{self.weight_bits}x{self.activation_bits} signed: {body}; {stage}"
 
 
@@ -97,6 +106,8 @@ def generate(spec: MacSpec) -> str:
     Raises:
         NetlistError: the combination of rows and stage does not exist.
     """
+    if spec.bypass != "none" and (spec.rows != "digits" or spec.stage == "fused" or spec.weight_bits != 8):
+        raise NetlistError("a bypass must go around the tree of 8-bit stored digits, in the stages mul, mac and pipe")
     if spec.rows == "native" and spec.stage == "fused":
         raise NetlistError("a fused MAC must have rows of its own, not the synthesizer's *; use the stage mac or pipe")
     ports = ports_of(spec)
@@ -137,6 +148,9 @@ def _product(sheet: Sheet, spec: MacSpec, ports: MacPorts, width: int) -> list[N
     if spec.rows == "native":
         sheet.lines.append(f"wire signed [{width - 1}:0] whole = $signed(weight) * $signed(activation);")
         return bits("whole", width)
+    if spec.bypass != "none":
+        sheet.lines += choose_lines(spec.bypass, ports.weight_bits, width)
+        return bits("chosen", width)
     return _sum(sheet, spec, _rows(sheet, spec, ports, width), width)
 
 
@@ -157,5 +171,8 @@ def _module(spec: MacSpec, ports: MacPorts, lines: Sequence[str]) -> str:
     if ports.clock:
         declared.append(f"input {ports.clock}")
     declared.append(f"output [{ports.result_bits - 1}:0] {ports.result}")
-    head = f"// {spec.name}: {spec.description}\n{ADDER_CELLS}\nmodule mac ({', '.join(declared)});\n"
+    head = f"// {spec.name}: {spec.description}\n{ADDER_CELLS}\n"
+    if spec.bypass != "none":
+        head += bypass_modules(spec.bypass, spec.tree, spec.adder, ports.weight_bits, spec.activation_bits)
+    head += f"module mac ({', '.join(declared)});\n"
     return head + "".join(f"  {line}\n" for line in lines) + "endmodule\n"
