@@ -160,9 +160,10 @@ class Engine:
         table = self._hashed[: 1 << max(2 * count - 1, 1).bit_length()]
         while True:
             waves = evaluate_gate(
-                shown, level, start, times, np.uint64(node.truth), node.delay_fs, node.internal_j, node.hidden_j,
-                self.filtering == Filter.SAMPLED, table, out_id, self._out_level, self._out_start, self._out_times, energy,
-            )  # fmt: skip
+                *(shown, level, start, times, np.uint64(node.truth), node.delay_fs, node.internal_j, node.hidden_j),
+                *(self.filtering == Filter.SAMPLED, table),
+                *(out_id, self._out_level, self._out_start, self._out_times, energy),
+            )
             if waves >= 0:
                 break
             self._out_times = np.empty(2 * self._out_times.size, np.int32)

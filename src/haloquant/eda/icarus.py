@@ -1,0 +1,84 @@
+"""Icarus Verilog: runs a Verilog text and gives back what it printed."""
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from haloquant.errors import ToolError
+
+
+@dataclass(frozen=True, slots=True)
+class Icarus:
+    """The two programs of an installed Icarus Verilog."""
+
+    compiler: Path
+    runtime: Path
+
+
+def find_icarus() -> Icarus:
+    """Find Icarus Verilog on the search path.
+
+    Raises:
+        ToolError: where `iverilog` or `vvp` is missing.
+    """
+    found = {name: shutil.which(name) for name in ("iverilog", "vvp")}
+    compiler, runtime = found["iverilog"], found["vvp"]
+    if compiler is None or runtime is None:
+        missing = " and ".join(name for name, path in found.items() if path is None)
+        raise ToolError(
+            f"Icarus Verilog must be installed to be compared with, but {missing} is not on the search path"
+        )
+    return Icarus(Path(compiler), Path(runtime))
+
+
+def icarus_version(icarus: Icarus, limit_s: float = 10.0) -> str:
+    """The version that the compiler reports, e.g. "11.0"."""
+    text = _run([str(icarus.compiler), "-V"], Path.cwd(), limit_s, "iverilog -V")
+    match = re.search(r"Icarus Verilog version (\S+)", text)
+    if match is None:
+        raise ToolError(f"iverilog -V must name its version, and printed: {text[:80]!r}")
+    return match.group(1)
+
+
+def run_verilog(icarus: Icarus, files: dict[str, str], limit_s: float) -> dict[str, str]:
+    """Compile and run a simulation in a temporary folder, with the delays of `specify` blocks.
+
+    Args:
+        icarus: the programs.
+        files: text by file name: every `.v` is compiled, all others lie beside (for `$readmemh`).
+        limit_s: how long compiling and running may each take.
+
+    Returns:
+        Text by file name of what the simulation wrote; what it printed is under `stdout`.
+
+    Raises:
+        ToolError: where a program fails or takes longer, with the first lines of what it said.
+    """
+    with TemporaryDirectory(prefix="haloquant-icarus-") as name:
+        folder = Path(name)
+        for file, text in files.items():
+            if Path(file).name != file:
+                raise ToolError(f"a file of a simulation must have a plain name, not {file!r}")
+            (folder / file).write_text(text, encoding="ascii")
+        sources = sorted(file for file in files if file.endswith(".v"))
+        compile_command = [str(icarus.compiler), "-g2012", "-gspecify", "-o", "simulation.vvp", *sources]
+        _run(compile_command, folder, limit_s, "iverilog")
+        printed = _run([str(icarus.runtime), "-n", "simulation.vvp"], folder, limit_s, "vvp")
+        written = {path.name for path in folder.iterdir()} - {*files, "simulation.vvp"}
+        return {"stdout": printed, **{file: (folder / file).read_text(encoding="ascii") for file in sorted(written)}}
+
+
+def _run(command: list[str], folder: Path, limit_s: float, name: str) -> str:
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=limit_s, check=False, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(f"{name} must finish within {limit_s:g} s, and did not; give it fewer transitions") from error
+    if done.returncode:
+        said = " | ".join((done.stderr or done.stdout).strip().splitlines()[:3])
+        raise ToolError(f"{name} failed with exit code {done.returncode}: {said}")
+    return done.stdout
