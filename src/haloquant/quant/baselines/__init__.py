@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from haloquant.errors import InputError
-from haloquant.quant.baselines import boa, fbquant, gptq, rtn, spqr, squeezellm, zeroquant
+from haloquant.quant.baselines import boa, fbquant, gptq, rtn, slim, spqr, squeezellm, zeroquant
 from haloquant.quant.baselines.boa import BoaConfig
 from haloquant.quant.baselines.fbquant import FbQuantConfig
 from haloquant.quant.baselines.gptq import GptqConfig
 from haloquant.quant.baselines.rtn import RtnConfig
+from haloquant.quant.baselines.slim import SlimConfig
 from haloquant.quant.baselines.spqr import SpqrConfig
 from haloquant.quant.baselines.squeezellm import SqueezeLlmConfig
 from haloquant.quant.baselines.zeroquant import ZeroQuantConfig
@@ -61,6 +62,8 @@ _ALL = (
     _rival("spqr-w3", spqr.quantize, SpqrConfig(bits=3), "hessian"),
     _rival("boa-w4-g128", boa.quantize, BoaConfig(bits=4), "hessian"),
     _rival("boa-w3-g128", boa.quantize, BoaConfig(bits=3), "hessian"),
+    _rival("slim-w3-g128", slim.quantize, SlimConfig(bits=3), "hessian"),
+    _rival("slim-w4-g128", slim.quantize, SlimConfig(bits=4), "hessian"),
 )
 RIVALS: Mapping[str, Rival] = {entry.name: entry for entry in _ALL}
 

@@ -160,10 +160,10 @@ def _within(mass, first, second, i, j):
     return max(second[j] - second[i] - moment * moment / weight, 0.0)
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True)
 @no_type_check
 def _nearest(values, table, result):
-    for r in prange(values.shape[0]):
+    for r in range(values.shape[0]):
         for i in range(values.shape[1]):
             best = table[r, 0]
             for k in range(1, table.shape[1]):
