@@ -66,6 +66,7 @@ class Quantize(Section, frozen=True):
     fast_loss_db: Annotated[float, msgspec.Meta(ge=0.0)] = 1.5
     slow_loss_db: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
     compensate: bool = True
+    sweep: tuple[float, ...] = (0.33, 0.67)  # further points of the Pareto front, as shares of its length
 
 
 class Workload(Section, frozen=True):

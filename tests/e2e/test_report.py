@@ -67,7 +67,7 @@ def made_results() -> Results:
         )
         for i in range(4)
     ]
-    pareto = [ParetoRow(f, f * 0.1, 31 + f, 2e-5 - f * 1e-5, 5e-6, "bal" if f == 0.5 else "") for f in (0.0, 0.5, 1.0)]
+    pareto = [ParetoRow(f, 31 + f, 2e-5 - f * 1e-5, 5e-6, "bal" if f == 0.5 else "") for f in (0.0, 0.5, 1.0)]
     spans = [
         SpanRow(i * 1e-6, (i + 1) * 1e-6, i // 2, classes[i % 2].name, 0.7, classes[i % 2].frequency_hz)
         for i in range(8)

@@ -11,13 +11,14 @@ from jaxtyping import Float64
 from haloquant.eda.yosys import Synthesis, synthesize
 from haloquant.errors import InputError
 from haloquant.gates.adder_cells import adder_verilog
-from haloquant.gates.characterize import characterize, typical_conditions
+from haloquant.gates.characterize import characterize
 from haloquant.gates.liberty_records import Library
 from haloquant.gates.netlist import Netlist, parse_netlist
 from haloquant.gates.ports import MacPorts, parse_ports
 from haloquant.gates.rtl import MacSpec, Rows, Stage, generate, ports_of
 from haloquant.gates.rtl_heap import Adder, Tree
 from haloquant.gates.simulate import simulate_values
+from haloquant.gates.sta_start import Conditions
 from haloquant.gates.stimuli import activation_stimuli, gaussian_partial_sums, with_partial_sums
 from haloquant.store.files import read_bounded
 from haloquant.store.library import read_library
@@ -108,7 +109,9 @@ def profile(
     tell("synthesize", 1, 1)
     libraries = [first, *(read_library(path) for path in liberties[1:])]
 
-    def simulated(net: Netlist, library: Library) -> tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]:
+    def simulated(
+        net: Netlist, library: Library, conditions: Conditions
+    ) -> tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]:
         stimuli = activation_stimuli(net.ports.activation_bits)
         if net.ports.partial is not None:
             values, histogram = gaussian_partial_sums(
@@ -119,7 +122,7 @@ def profile(
             net,
             library,
             stimuli=stimuli,
-            conditions=typical_conditions(library),
+            conditions=conditions,
             workers=workers,
             progress=lambda done, total: tell(f"simulate {library.corner.name}", done, total),
         )

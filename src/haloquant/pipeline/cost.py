@@ -57,7 +57,7 @@ def class_points(target: Target, classes: Classes) -> tuple[OperatingPoint, ...]
     A machine whose clocks are a claim (`paper_tpu`) lends its own points, fastest class to fastest point. Any other
     runs its base clock times the ratio that this MAC's delays allow, at the base supply: no volt is added for speed.
     """
-    if target.array.profile_voltage_v:
+    if target.array.claimed_clocks:
         ranked = [target.points[min(i, len(target.points) - 1)] for i in range(len(classes.codebooks))]
         return tuple(reversed(ranked))
     base = target.base
@@ -70,7 +70,7 @@ def class_points(target: Target, classes: Classes) -> tuple[OperatingPoint, ...]
 def single_point(target: Target, ratio: float) -> tuple[OperatingPoint, ...]:
     """The point of a method with one class whose values run `ratio` times the base clock on this MAC."""
     base = target.base
-    if target.array.profile_voltage_v:
+    if target.array.claimed_clocks:
         return (base,)
     return (OperatingPoint(base.voltage_v, base.frequency_hz * ratio),)
 

@@ -1,21 +1,44 @@
-"""HALO on one model: classes for tiles, then every layer onto its tiles' codebooks."""
+"""HALO on one model: what each class would cost every tile in loss, the sweep over allocations, and the layers made."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from haloquant.config import Goal, Recipe
 from haloquant.pipeline.hardware import Classes
+from haloquant.quant.allocate import Sweep, flatten, knee, sweep, unflatten
+from haloquant.quant.loss import kronecker_losses
 from haloquant.quant.sensitivity import importance, tile_scores
 from haloquant.quant.sparse import split
-from haloquant.quant.tiles import make_grid
-from haloquant.quant.weight import quantize_weight, quantize_weight_compensated
-from haloquant.types import LayerStatistics, QuantizedWeight, TileMap
+from haloquant.quant.tiles import make_grid, uniform_map
+from haloquant.quant.weight import dequantize, quantize_weight, quantize_weight_compensated
+from haloquant.types import LayerStatistics, QuantizedWeight, TileGrid, TileMap
 
-FAST, SLOW = 0, 1
+Tell = Callable[[int, int], None]
 
-# Share of the model's tiles that run fast, by goal, until the sweep has found its knee.
-SHARES: Mapping[Goal, float] = {"perf-opt": 1.0, "bal": 0.5, "acc-opt": 0.0}
+
+@dataclass(frozen=True)
+class Allocator:
+    """The model's tiles, what each class loses on each (predicted), and the path from all fast to all slow."""
+
+    grids: Mapping[str, TileGrid]
+    loss: np.ndarray  # [tiles, classes], nats
+    path: Sweep
+
+    def stop(self, goal: Goal) -> int:
+        """Where a goal stands on the path: its ends, and its knee."""
+        return {"perf-opt": 0, "bal": knee(self.path), "acc-opt": len(self.path.cost) - 1}[goal]
+
+    def maps(self, stop: int) -> dict[str, TileMap]:
+        """The class of every tile at a stop of the path."""
+        parts = unflatten(self.path.at(stop), list(self.grids.items()))
+        return {part.layer: part for part in parts}
+
+
+def grids_of(shapes: Mapping[str, tuple[int, int]], tile: int) -> dict[str, TileGrid]:
+    """How every layer is cut into tiles."""
+    return {layer: make_grid(*shape, tile, tile) for layer, shape in shapes.items()}
 
 
 def scores(
@@ -23,28 +46,42 @@ def scores(
 ) -> dict[str, np.ndarray]:
     """Sensitivity of every tile of every layer, from the best importance the statistics allow."""
     found: dict[str, np.ndarray] = {}
-    for layer, (out_features, in_features) in shapes.items():
-        weights = np.broadcast_to(importance(statistics[layer], in_features), (out_features, in_features))
-        found[layer] = tile_scores(np.ascontiguousarray(weights), make_grid(out_features, in_features, tile, tile))
+    for layer, grid in grids_of(shapes, tile).items():
+        shape = (grid.out_features, grid.in_features)
+        weights = np.broadcast_to(importance(statistics[layer], grid.in_features), shape)
+        found[layer] = tile_scores(np.ascontiguousarray(weights), grid)
     return found
 
 
-def assign(
-    shapes: Mapping[str, tuple[int, int]], sensitivity: Mapping[str, np.ndarray], tile: int, share: float
-) -> dict[str, TileMap]:
-    """The `share` least sensitive tiles of the model run fast, the rest slow."""
-    flat = np.concatenate([sensitivity[layer].ravel() for layer in shapes])
-    count = round(share * flat.size)
-    fast = np.zeros(flat.size, bool)
-    fast[np.argsort(flat, kind="stable")[:count]] = True
-    maps: dict[str, TileMap] = {}
-    start = 0
-    for layer, (out_features, in_features) in shapes.items():
-        grid = make_grid(out_features, in_features, tile, tile)
-        part = fast[start : start + grid.down * grid.across].reshape(grid.down, grid.across)
-        maps[layer] = TileMap(layer, grid, np.where(part, FAST, SLOW).astype(np.uint8))
-        start += part.size
-    return maps
+def tile_losses(
+    weights: Mapping[str, np.ndarray],
+    statistics: Mapping[str, LayerStatistics],
+    grids: Mapping[str, TileGrid],
+    classes: Classes,
+    recipe: Recipe,
+    tell: Tell,
+) -> np.ndarray:
+    """Predicted rise of the model's loss for every tile in every class but base, [tiles, classes], in nats.
+
+    Each layer is really quantized with all its tiles in one class; the loss is that of the Kronecker-factored Hessian
+    (`quant.loss.kronecker_losses`). A share may come out negative where errors of neighbouring tiles cancel; it is
+    held at 0, as a tile alone cannot lower the loss.
+    """
+    count = len(classes.codebooks) - 1
+    parts: list[list[np.ndarray]] = [[] for _ in range(count)]
+    for done, (layer, weight) in enumerate(weights.items()):
+        for index in range(count):
+            tile_map = {layer: uniform_map(layer, grids[layer], index)}
+            made = quantize({layer: weight}, statistics, tile_map, classes, recipe, lambda d, t: None)[layer]
+            parts[index].append(kronecker_losses(weight, dequantize(made), statistics[layer], grids[layer]))
+        tell(done + 1, len(weights))
+    return np.maximum(np.stack([flatten(part) for part in parts], axis=1), 0.0)
+
+
+def allocator(grids: Mapping[str, TileGrid], loss: np.ndarray, classes: Classes) -> Allocator:
+    """Sweep the allocations of least loss over the time that tiles take: a tile costs its class's period."""
+    period = np.array([book.point.period_s for book in classes.codebooks[:-1]])
+    return Allocator(grids, loss, sweep(loss, np.broadcast_to(period, loss.shape).copy()))
 
 
 def quantize(
@@ -53,15 +90,15 @@ def quantize(
     maps: Mapping[str, TileMap],
     classes: Classes,
     recipe: Recipe,
-    progress: Callable[[int, int], None],
+    tell: Tell,
 ) -> dict[str, QuantizedWeight]:
     """Every layer: sparse part out, scales searched, the rest onto the words of its tiles."""
     made: dict[str, QuantizedWeight] = {}
+    round_layer = quantize_weight_compensated if recipe.quantize.compensate else quantize_weight
     for done, (layer, weight) in enumerate(weights.items()):
         sparse, _ = split(weight, statistics[layer], layer=layer, budget=recipe.quantize.sparse_budget)
-        round_layer = quantize_weight_compensated if recipe.quantize.compensate else quantize_weight
         made[layer] = round_layer(
             weight, tiles=maps[layer], codebooks=classes.codebooks[:-1], statistics=statistics[layer], sparse=sparse
         )
-        progress(done + 1, len(weights))
+        tell(done + 1, len(weights))
     return made

@@ -8,27 +8,36 @@ from typing import Any
 
 import numpy as np
 
-from haloquant.config import Goal, Recipe
+from haloquant.config import Recipe
 from haloquant.lm.calibration import collect
 from haloquant.lm.checkpoint import read_weight
+from haloquant.lm.export import export_packed
 from haloquant.lm.model import load_model
 from haloquant.lm.perplexity import default_window
 from haloquant.pipeline import halo, methods
-from haloquant.pipeline.arrays import load_statistics, save_statistics
+from haloquant.pipeline.arrays import load_arrays, load_statistics, save_arrays, save_statistics
 from haloquant.pipeline.hardware import Classes, choose_classes
 from haloquant.pipeline.inputs import Inputs, Progress, read_inputs, silent
-from haloquant.pipeline.kept import Method, load_classes, load_method, save_classes, save_method
+from haloquant.pipeline.kept import (
+    Method,
+    load_classes,
+    load_method,
+    load_packed,
+    save_classes,
+    save_method,
+    save_packed,
+)
 from haloquant.pipeline.outcome import gather, versions
 from haloquant.quant.codebook import sample_groups
 from haloquant.quant.sensitivity import importance
 from haloquant.quant.tiles import layer_tiles, make_grid
 from haloquant.quant.weight import dequantize
 from haloquant.report.results import Results, encode
-from haloquant.report.tables import markdown
-from haloquant.store.files import claim_output, sole_user, write_bytes, write_text
+from haloquant.report.tables import HEADLINE, markdown
+from haloquant.store.files import claim_output, content_key, sole_user, write_bytes, write_text
 from haloquant.store.profiles import find_profile
 from haloquant.store.steps import Steps
-from haloquant.types import BitCount, LayerStatistics, MacProfile
+from haloquant.types import BitCount, LayerStatistics, MacProfile, QuantizedWeight
 
 
 @dataclass(frozen=True)
@@ -52,11 +61,37 @@ def run(recipe: Recipe, out: Path, progress: Progress = silent) -> Job:
     claim_output(out)
     with sole_user(out):
         made = bench.all_methods()
-        results = gather(recipe, bench.inputs, bench.classes, made, bench.sensitivity)
+        results = gather(recipe, bench.inputs, bench.classes, made, bench.between(), bench.sensitivity)
+        _export(bench, out)
         write_bytes(out / "results.json", encode(results))
         write_text(out / "results.md", markdown(results))
         write_report(results, out, progress)
     return Job(results, out, time.monotonic() - begin, tuple(bench.reused))
+
+
+def _export(bench: "Workbench", out: Path) -> None:
+    """Write the headline model packed, unless this very one stands there already."""
+    if HEADLINE not in bench.folders:
+        return
+    layers = bench.packed(HEADLINE)
+    profile = bench.profile
+
+    def make(folder: Path) -> None:
+        export_packed(
+            bench.inputs.checkpoint,
+            layers,
+            folder / "model",
+            profile_name=profile.name,
+            profile_sha256=content_key(profile.name, profile.delay_s.tolist(), profile.energy_j.tolist()),
+            made_by=versions(),
+            progress=lambda done, total: bench.progress("pack", done, total),
+        )
+
+    step, _ = bench.steps.run("packed", bench.folders[HEADLINE].name, make)
+    link = out / "model"
+    if not link.is_symlink() or link.resolve() != (step / "model").resolve():
+        link.unlink(missing_ok=True)
+        link.symlink_to((step / "model").relative_to(out))
 
 
 def write_report(results: Results, out: Path, progress: Progress = silent) -> None:
@@ -78,6 +113,7 @@ class Workbench:
         self.recipe, self.inputs, self.profile, self.progress = recipe, inputs, profile, progress
         self.steps = Steps(out / "steps", versions())
         self.reused: list[str] = []
+        self.folders: dict[str, Path] = {}
         self.corner = 0
 
     @cached_property
@@ -142,6 +178,25 @@ class Workbench:
         key = [self._calibration_key(), self._profile_key(), self.recipe.hardware, asked.fast_words, asked.slow_words]
         return load_classes(self._step("classes", key, make), self.profile, self.corner)
 
+    @cached_property
+    def allocator(self) -> halo.Allocator:
+        """What each class costs every tile, and the sweep over allocations."""
+        grids = halo.grids_of(self.shapes, self.recipe.hardware.tile)
+
+        def make(folder: Path) -> None:
+            losses = halo.tile_losses(
+                self.weights,
+                self.statistics,
+                grids,
+                self.classes,
+                self.recipe,
+                lambda d, t: self.progress("measure tiles", d, t),
+            )
+            save_arrays(folder / "losses.safetensors", {"loss": losses})
+
+        folder = self._step("tile-losses", self._halo_key(), make)
+        return halo.allocator(grids, load_arrays(folder / "losses.safetensors")["loss"], self.classes)
+
     def all_methods(self) -> dict[str, Method]:
         """Full precision, the references, the rivals and HALO's goals, by name."""
         made = {"fp16": self.reference()}
@@ -151,8 +206,15 @@ class Workbench:
             if name not in methods.REFERENCES.values():
                 made[name] = self.rival(name, name)
         for goal in self.recipe.quantize.goals:
-            made[f"halo-{goal}"] = self.halo(goal)
+            made[f"halo-{goal}"] = self.halo(f"halo-{goal}", self.allocator.stop(goal))
         return made
+
+    def between(self) -> dict[str, Method]:
+        """Points of the sweep between the goals, for the Pareto front."""
+        last = len(self.allocator.path.cost) - 1
+        goals = {self.allocator.stop(goal) for goal in self.recipe.quantize.goals}
+        stops = [round(last * share) for share in self.recipe.quantize.sweep]
+        return {f"halo-{s}": self.halo(f"halo-{s}", s) for s in dict.fromkeys(stops) if s not in goals}
 
     def reference(self) -> Method:
         """Full precision: 16 bits a weight, a floating-point multiplier."""
@@ -189,12 +251,11 @@ class Workbench:
 
         return load_method(self._step(name, [rival_name, self._evaluation_key(), self._profile_key()], make))
 
-    def halo(self, goal: Goal) -> Method:
-        """HALO with the classes that a goal gives the tiles."""
-        name = f"halo-{goal}"
+    def halo(self, name: str, stop: int) -> Method:
+        """HALO with the classes that a stop of the sweep gives the tiles; the packed layers are kept."""
+        maps = self.allocator.maps(stop)
 
         def make(folder: Path) -> None:
-            maps = halo.assign(self.shapes, self.sensitivity, self.recipe.hardware.tile, halo.SHARES[goal])
             found = halo.quantize(
                 self.weights,
                 self.statistics,
@@ -203,13 +264,24 @@ class Workbench:
                 self.recipe,
                 lambda d, t: self.progress(f"quantize {name}", d, t),
             )
+            save_packed(folder, found)
             tiles = {layer: layer_tiles(q) for layer, q in found.items()}
             bits = sum((seen.bits for seen in tiles.values()), BitCount())
             accuracy = self._evaluate(name, {layer: dequantize(q) for layer, q in found.items()})
             save_method(folder, Method(name, accuracy, bits, (), tiles))
 
-        key = [goal, self._evaluation_key(), self._profile_key(), self.recipe.hardware, self.recipe.quantize]
-        return load_method(self._step(name, key, make))
+        classes = [maps[layer].codebook.tolist() for layer in self.shapes]
+        return load_method(self._step(name, [classes, self._evaluation_key(), self._halo_key()], make))
+
+    def packed(self, name: str) -> list[QuantizedWeight]:
+        """The layers of a HALO method that was made."""
+        tile = self.recipe.hardware.tile
+        return load_packed(self.folders[name], tuple(self.shapes), self.classes.codebooks[:-1], tile)
+
+    def _halo_key(self) -> list[object]:
+        asked = self.recipe.quantize
+        books = [[b.name, b.values.tolist(), b.point.frequency_hz] for b in self.classes.codebooks]
+        return [self._calibration_key(), books, self.recipe.hardware.tile, asked.sparse_budget, asked.compensate]
 
     def _evaluate(self, name: str, weights: dict[str, np.ndarray]) -> methods.Accuracy:
         return methods.evaluate(
@@ -239,6 +311,7 @@ class Workbench:
 
     def _step(self, name: str, inputs: object, make: Any) -> Path:
         folder, reused = self.steps.run(name, inputs, make)
+        self.folders[name] = folder
         if reused:
             self.reused.append(name)
         return folder

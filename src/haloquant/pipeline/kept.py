@@ -10,8 +10,9 @@ import numpy as np
 from haloquant.pipeline.arrays import load_arrays, save_arrays
 from haloquant.pipeline.hardware import Classes
 from haloquant.pipeline.methods import Accuracy
+from haloquant.quant.packing import pack, unpack
 from haloquant.store.files import read_bounded, write_bytes
-from haloquant.types import BitCount, Codebook, LayerTiles, MacProfile, OperatingPoint, TileGrid
+from haloquant.types import BitCount, Codebook, LayerTiles, MacProfile, OperatingPoint, QuantizedWeight, TileGrid
 
 MAX_JSON = 1 << 26
 
@@ -111,3 +112,22 @@ def load_method(folder: Path) -> Method:
         for k in kept.layers
     }
     return Method(kept.name, kept.accuracy, kept.bits, tuple(kept.notes), tiles)
+
+
+def save_packed(folder: Path, quantized: Mapping[str, QuantizedWeight]) -> None:
+    """Keep layers in packed form."""
+    arrays = {f"{layer}.{name}": array for layer, q in quantized.items() for name, array in pack(q).items()}
+    save_arrays(folder / "packed.safetensors", arrays)
+
+
+def load_packed(
+    folder: Path, layers: tuple[str, ...], codebooks: tuple[Codebook, ...], tile: int
+) -> list[QuantizedWeight]:
+    """The layers again."""
+    arrays = load_arrays(folder / "packed.safetensors")
+    found: list[QuantizedWeight] = []
+    for layer in layers:
+        prefix = f"{layer}."
+        own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        found.append(unpack(own, layer, codebooks, tile, tile))
+    return found

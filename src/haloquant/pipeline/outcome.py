@@ -20,6 +20,7 @@ from haloquant.report.results import (
     ClassRow,
     CostRow,
     MethodRow,
+    ParetoRow,
     ProfileRow,
     Results,
     SpanRow,
@@ -49,9 +50,10 @@ def gather(
     inputs: Inputs,
     classes: Classes,
     made: Mapping[str, Method],
+    between: Mapping[str, Method],
     sensitivity: Mapping[str, np.ndarray],
 ) -> Results:
-    """Simulate every method and put all numbers into one record."""
+    """Simulate every method and put all numbers into one record; `between` are further points of HALO's sweep."""
     targets = [read_systolic(name) for name in recipe.hardware.targets]
     work = cost.workloads(cost.shape_of(recipe, inputs.checkpoint, inputs.name), recipe)
     rows: list[MethodRow] = []
@@ -86,12 +88,37 @@ def gather(
         profile=_profile_row(classes),
         methods=rows,
         tiles=tiles,
-        pareto=[],
+        pareto=_pareto({**made, **between}, work[0], targets[-1], classes),
         timeline=timeline,
         timeline_of=timeline_of,
         provenance=_provenance(recipe, inputs, classes),
     )
     return msgspec.structs.replace(results, warnings=warnings(results))
+
+
+def _pareto(
+    methods: Mapping[str, Method], workload: cost.Workload, target: Target, classes: Classes
+) -> list[ParetoRow]:
+    """HALO's points: perplexity, and time and energy of one pass."""
+    rows: list[ParetoRow] = []
+    for name, method in methods.items():
+        if not name.startswith("halo-"):
+            continue
+        run = _run(name, method, workload, target, classes)
+        if run is None:
+            continue
+        total, accuracy = run.simulation.total, method.accuracy
+        goal = name.removeprefix("halo-")
+        rows.append(
+            ParetoRow(
+                fast_fraction(method.tiles),
+                accuracy.perplexity if accuracy.perplexity_a8 is None else accuracy.perplexity_a8,
+                total.total_time_s,
+                total.total_energy_j,
+                "" if goal.isdigit() else goal,
+            )
+        )
+    return rows
 
 
 def _run(name: str, method: Method, workload: cost.Workload, target: Target, classes: Classes) -> cost.Run | None:

@@ -98,7 +98,6 @@ def pareto(points: list[ParetoRow], reference_perplexity: float) -> alt.LayerCha
             "goal": p.goal,
         }
         for p in sorted(points, key=lambda p: p.time_s)
-        if p.perplexity is not None
     ]
     base = alt.Chart(alt.Data(values=data)).encode(
         x=alt.X("time_us:Q", title="time of a prefill, µs", scale=alt.Scale(zero=False)),

@@ -58,7 +58,7 @@ def figures(results: Results, progress: Callable[[int, int], None] | None = None
             lambda: charts.tile_maps(results.tiles, classes, HEADLINE),
         ),
     ]
-    if any(p.perplexity is not None for p in results.pareto):
+    if results.pareto:
         plan.append(
             (
                 "pareto",

@@ -82,8 +82,7 @@ class ParetoRow(Record, frozen=True):
     """One point of the sweep from all tiles slow to all tiles fast."""
 
     fast_fraction: float
-    predicted_loss_increase: float
-    perplexity: float | None
+    perplexity: float
     time_s: float
     energy_j: float
     goal: str = ""
