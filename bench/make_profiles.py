@@ -1,0 +1,126 @@
+"""Make the profiles that the package ships. Usage: python bench/make_profiles.py LIBERTY_FOLDER [NAME ...]
+
+LIBERTY_FOLDER holds nangate45/, asap7/ and sky130hd/ with their .lib.gz files. Prints one JSON line a profile.
+"""
+
+import gzip
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from haloquant.eda.yosys import synthesize
+from haloquant.gates.adder_cells import adder_verilog
+from haloquant.gates.characterize import characterize, exhaustive, sampled, typical_conditions
+from haloquant.gates.liberty import Library, parse_liberty
+from haloquant.gates.netlist import parse_netlist
+from haloquant.gates.rtl import MacSpec, generate, ports_of
+from haloquant.gates.rtl_bypass import bypass_partitions
+from haloquant.store.profiles import SUFFIX, write_profile
+
+OUT = Path(__file__).resolve().parents[1] / "src" / "haloquant" / "profiles"
+SS_COLD = [f"sky130hd/sky130hd_ss_n40C_{v}" for v in ("1v28", "1v35", "1v40", "1v44", "1v60", "1v76")]
+CORNERS = {
+    "nangate45": ["nangate45/nangate45_typ"],
+    "asap7": ["asap7/trim_asap7_rvt_tt"],
+    "sky130hd": ["sky130hd/sky130hd_tt_025C_1v80", *SS_COLD],
+}
+PERIOD_S = {"nangate45": 300e-12, "asap7": 250e-12, "sky130hd": 1200e-12}  # below what any of them meets
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One profile: the unit, how it is mapped, and the periods of its parts relative to the library's."""
+
+    library: str
+    spec: MacSpec
+    script: str = "balance"
+    keep: bool = False
+    period: float = 1.0
+    parts: tuple[float, ...] = ()
+    corners: tuple[str, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """File and profile name."""
+        return f"{self.library}-{self.spec.name}-{'fa' if self.keep else 'abc'}"
+
+
+STORED = MacSpec(rows="digits", adder="ks")
+RIPPLE = MacSpec(rows="sx", tree="array", adder="rca")
+RECIPES = [
+    recipe
+    for library in CORNERS
+    for recipe in (
+        Recipe(library, MacSpec(rows="digits", adder="ks", bypass="lone"), period=1 / 6, parts=(1.0, 1 / 3)),
+        Recipe(library, MacSpec(rows="digits", adder="ks", bypass="both"), period=1 / 6, parts=(1.0, 1 / 2, 1 / 3)),
+        Recipe(library, STORED),
+        Recipe(library, MacSpec(rows="boothw", adder="bk"), script="sharing", period=1.5),
+        Recipe(library, RIPPLE, script="keep", keep=True),
+    )
+]
+
+
+def read(folder: Path, name: str) -> Library:
+    """One corner."""
+    return parse_liberty(gzip.open(folder / f"{name}.lib.gz", "rt").read(), name)
+
+
+def make(recipe: Recipe, folder: Path) -> dict[str, object]:
+    """Synthesize, check, characterise, write."""
+    started = time.perf_counter()
+    corners = CORNERS[recipe.library]
+    libraries = [read(folder, name) for name in corners]
+    period_s = PERIOD_S[recipe.library]
+    mapped = synthesize(
+        generate(recipe.spec),
+        folder / f"{corners[0]}.lib.gz",
+        period_s * recipe.period,
+        abc_script=recipe.script,
+        adders=adder_verilog(libraries[0]) if recipe.keep else None,
+        partitions={
+            part: period_s * factor
+            for part, factor in zip(bypass_partitions(recipe.spec.bypass), recipe.parts, strict=True)
+        },
+        output_load_f=typical_conditions(libraries[0]).output_load_f,
+    )
+    netlist = parse_netlist(mapped.json_text, libraries[0], ports_of(recipe.spec))
+    profile = characterize(
+        netlist,
+        libraries,
+        name=recipe.name,
+        description=f"{recipe.library}: {recipe.spec.description}",
+        dynamic=lambda n, library, around: (exhaustive if library is libraries[0] else sampled)(n, library, around),
+        provenance={**mapped.provenance, "corners_from": ", ".join(corners), "energy": ENERGY},
+    )
+    write_profile(profile, OUT / f"{recipe.name}{SUFFIX}")
+    delay = sorted(profile.delay_s[0])
+    return {
+        "profile": recipe.name,
+        "gates": len(netlist.gates),
+        "slowest_ps": round(delay[-1] * 1e12, 1),
+        "sixteen_ps": round(delay[15] * 1e12, 1),
+        "nine_ps": round(delay[8] * 1e12, 1),
+        "mean_energy_fj": round(float(profile.energy_j[0].mean()) * 1e15, 1),
+        "area_um2": round(profile.area_m2 * 1e12, 1),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+ENERGY = (
+    "mean over activation transitions, all equally probable: 65,536 at the first corner, 4,096 drawn at the others; "
+    "switching of gate outputs plus internal; activation pins and leakage excluded"
+)
+
+
+def main() -> None:
+    """Make all of them, or those whose name contains one of the arguments."""
+    folder, *wanted = sys.argv[1:]
+    for recipe in RECIPES:
+        if not wanted or any(word in recipe.name for word in wanted):
+            print(json.dumps(make(recipe, Path(folder))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
