@@ -5,7 +5,7 @@ order of `import haloquant` and `import transformers` does not matter.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -32,7 +32,7 @@ class _Finder(MetaPathFinder):
     """Finds nothing itself; lets the loader of transformers' registry call us when it is done."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self, fullname: str, path: Iterable[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The usual finding of the registry's module, with our loader around its own."""
         if fullname != TARGET:
