@@ -19,8 +19,8 @@ class SpqrConfig:
     """`bits` codes in groups of `group` inputs; scale and zero point of a group in `statistic_bits` each.
 
     Statistics are themselves quantized together for `statistic_group` output features of the same inputs, with a
-    float16 offset and step each. A weight is kept in float16 if leaving it out would lower the loss of its group by more
-    than `threshold` times the mean over its inputs of (variance over outputs) * R_jj^2.
+    float16 offset and step each. A weight is kept in float16 if leaving it out lowers the loss of its group by more than
+    `threshold` times the mean over its inputs of (variance over outputs) * R_jj^2.
     """
 
     bits: int = 3
