@@ -20,10 +20,10 @@ from haloquant.gates.ports import weight_pins, weight_values
 from haloquant.gates.power import leakage_w
 from haloquant.gates.simulate_engine import Domains, NetLanes, run_program
 from haloquant.gates.simulate_program import Program, TimedGates, build_program
-from haloquant.gates.simulate_timing import time_gates
+from haloquant.gates.simulate_timing import Surroundings, time_gates
 from haloquant.gates.sta import Conditions, static_timing
-from haloquant.gates.stimuli import Stimuli, activation_stimuli
-from haloquant.gates.waveform import Filter
+from haloquant.gates.stimuli import Stimuli, default_stimuli
+from haloquant.gates.waveform import Filter, Waveforms, show_latest
 from haloquant.units import FEMTO
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
@@ -45,13 +45,14 @@ class DynamicTable:
     toggles: Float64[np.ndarray, "d w"]  # edges of all gate outputs
     switching_j: Float64[np.ndarray, "d w"]  # charging what gate outputs drive, 1/2 C V^2 an edge
     internal_j: Float64[np.ndarray, "d w"]  # inside the cells, from the library's tables
+    clock_j: float  # inside the registers at their clock pins, in one cycle
     input_j: Float64[np.ndarray, " d"]  # charging what the activation and partial-sum pins drive; not in `energy_j`
     leakage_w: Float64[np.ndarray, " w"]  # mean over activation values, state by state
 
     @property
     def energy_j(self) -> Float64[np.ndarray, "d w"]:
-        """Switching and internal energy."""
-        return self.switching_j + self.internal_j
+        """Switching, internal and clock energy."""
+        return self.switching_j + self.internal_j + self.clock_j
 
 
 def simulate_values(
@@ -71,8 +72,8 @@ def simulate_values(
         netlist: the mapped MAC.
         library: cells at the corner to simulate at.
         weights: the values to hold; all that the port can hold, ascending, where None.
-        stimuli: the transitions; every pair of activations once where None (a MAC with a partial sum needs stimuli
-            that have one, see `stimuli.with_partial_sums`).
+        stimuli: the transitions; `stimuli.default_stimuli` where None (every pair of activations once; with partial
+            sums drawn from a Gaussian model where the MAC has them).
         conditions: input slew and output load, as in `sta.static_delays`.
         filtering: what a gate does with pulses shorter than its delay.
         workers: threads; the weights are shared out among them.
@@ -83,7 +84,7 @@ def simulate_values(
             sum and stimuli without.
     """
     weights = weight_values(netlist.ports) if weights is None else weights
-    stimuli = activation_stimuli(netlist.ports.activation_bits) if stimuli is None else stimuli
+    stimuli = stimuli or default_stimuli(netlist.ports.activation_bits, netlist.partial_net.size)
     gates = timed_gates(netlist, library, weights, conditions)
     _check(netlist, stimuli)
     program = build_program(gates)
@@ -101,15 +102,9 @@ def timed_gates(
     conditions = conditions or Conditions()
     timing = static_timing(netlist, library, weights, conditions)
     rise, fall = net_loads(netlist, library, conditions.output_load_f)
-    return time_gates(
-        netlist,
-        library,
-        weight_pins(netlist.ports, weights),
-        slew_fall_s=timing.slew_s[:, 1].T,
-        slew_rise_s=timing.slew_s[:, 0].T,
-        load_fall_f=fall,
-        load_rise_f=rise,
-    )
+    slews = (timing.slew_s[:, 1].T, timing.slew_s[:, 0].T)
+    around = Surroundings(weight_pins(netlist.ports, weights), slews, (fall, rise), conditions)
+    return time_gates(netlist, library, around)
 
 
 def _check(netlist: Netlist, stimuli: Stimuli) -> None:
@@ -154,15 +149,15 @@ class _Found:
         wide = domains.widest(self.gates.partial.size > 0)
         chance = domains.chance(wide)[0]
 
-        def visit(w: int, lanes: list[NetLanes]) -> None:
-            last = last_edges(domains, wide, lanes)
+        def visit(w: int, lanes: dict[int, NetLanes]) -> None:
+            last = self._last_edges(domains, wide, w, lanes)
             self.delay_fs[w] = last.max(initial=0)
             self.percentile_fs[:, w] = weighted_percentiles(last, chance)
             self.done += 1
             if self.progress is not None:
                 self.progress(self.done, self.delay_fs.size)
 
-        totals = run_program(self.program, domains, part, self.gates.result, filtering, visit)
+        totals = run_program(self.program, domains, part, self.gates.end, filtering, visit)
         for w in part:
             nodes = self.program.of_gate[w]
             held = nodes >= self.program.first
@@ -171,6 +166,23 @@ class _Found:
             self.toggles[:, w] = totals.toggles[own].sum(axis=0)
             self.switching[:, w] = driven @ totals.toggles[own]
             self.internal[:, w] = totals.internal_j[own].sum(axis=0)
+
+    def _last_edges(
+        self, domains: Domains, wide: int, w: int, lanes: dict[int, NetLanes]
+    ) -> Int32[np.ndarray, " lane"]:
+        """Last edge at any path's end, setup included (fs), in every lane of `wide`; 0 where nothing moves."""
+        latest = np.zeros(domains.lanes(wide), np.int32)
+        ends = {(int(self.program.of_net[w, net]), *setup) for net, setup in self._ends(w)}
+        for node, fall, rise in ends:
+            if node in lanes:
+                net = lanes[node]
+                last = last_edge(net.waveforms, (fall, rise))
+                show_latest(latest, last, net.ids, domains.lane_map(wide, net.domain))
+        return latest
+
+    def _ends(self, w: int) -> list[tuple[int, tuple[int, int]]]:
+        setups = self.gates.setup_fs[w].tolist()
+        return [(net, (fall, rise)) for net, (fall, rise) in zip(self.gates.end.tolist(), setups, strict=True)]
 
     def table(self, weights: Int16[np.ndarray, " w"], leakage: Float64[np.ndarray, " w"]) -> DynamicTable:
         return DynamicTable(
@@ -182,6 +194,7 @@ class _Found:
             toggles=self.toggles,
             switching_j=self.switching,
             internal_j=self.internal,
+            clock_j=self.gates.clock_j,
             input_j=self._inputs(),
             leakage_w=leakage,
         )
@@ -199,19 +212,14 @@ class _Found:
         return energy
 
 
-def last_edges(domains: Domains, wide: int, nets: list[NetLanes]) -> Int32[np.ndarray, " lane"]:
-    """Time (fs) of the last edge on any of the nets, in every lane of the domain `wide`; 0 where nothing moves."""
-    latest = np.zeros(domains.lanes(wide), np.int32)
-    for net in nets:
-        waves = net.waveforms
-        last = np.zeros(waves.level.size, np.int32)
-        moves = np.diff(waves.start) > 0
-        last[moves] = waves.times_fs[waves.start[1:][moves] - 1]
-        shown = last[net.ids]
-        if net.domain != wide:
-            shown = shown[domains.lane_map(wide, net.domain)]
-        np.maximum(latest, shown, out=latest)
-    return latest
+def last_edge(waves: Waveforms, setup_fs: tuple[int, int] = (0, 0)) -> Int32[np.ndarray, " u"]:
+    """Time (fs) of the last edge of each waveform, plus what the level after it needs; 0 where there is none."""
+    last = np.zeros(waves.level.size, np.int32)
+    edges = np.diff(waves.start)
+    moves = edges > 0
+    after = waves.level ^ (edges & 1)
+    last[moves] = waves.times_fs[waves.start[1:][moves] - 1] + np.array(setup_fs, np.int32)[after[moves]]
+    return last
 
 
 def weighted_percentiles(

@@ -15,6 +15,7 @@ from haloquant.gates.waveform import (
     extend_keys,
     extend_keys_mapped,
     gather,
+    launch_register,
     number_direct,
     number_hashed,
     weigh,
@@ -137,7 +138,6 @@ class Engine:
         lanes = self.domains.lanes(domain)
         count = self._combine(inputs, domain, lanes)
         lane_of = self._lane_of[:count]
-        number = self._number[:lanes]
         shown = np.empty((len(inputs), count), np.int32)
         row = 0
         for pin, net in enumerate(inputs):
@@ -158,6 +158,12 @@ class Engine:
         out_id = np.empty(count, np.int32)
         energy = np.empty(count)
         table = self._hashed[: 1 << max(2 * count - 1, 1).bit_length()]
+        if self.program.register[node.gate]:
+            waves = launch_register(
+                *(shown, level, start, times, np.uint64(node.truth), node.delay_fs, node.internal_j, node.hidden_j),
+                *(out_id, self._out_level, self._out_start, self._out_times, energy),
+            )
+            return self._finish(domain, lanes, out_id, waves, energy)
         while True:
             waves = evaluate_gate(
                 *(shown, level, start, times, np.uint64(node.truth), node.delay_fs, node.internal_j, node.hidden_j),
@@ -167,6 +173,13 @@ class Engine:
             if waves >= 0:
                 break
             self._out_times = np.empty(2 * self._out_times.size, np.int32)
+        return self._finish(domain, lanes, out_id, waves, energy)
+
+    def _finish(
+        self, domain: int, lanes: int, out_id: np.ndarray, waves: int, energy: np.ndarray
+    ) -> tuple[NetLanes, Float64[np.ndarray, "d 2"]]:
+        """Copy the output out of the scratch memory, and weigh edges and energy."""
+        number = self._number[:lanes]
         out_start = self._out_start[: waves + 1].copy()
         waveforms = Waveforms(self._out_level[:waves].copy(), out_start, self._out_times[: out_start[-1]].copy())
         chance = self.domains.chance(domain)
@@ -213,7 +226,7 @@ def run_program(
     order: Iterable[int],
     results: Int32[np.ndarray, " r"],
     filtering: Filter,
-    visit: Callable[[int, list[NetLanes]], None],
+    visit: Callable[[int, dict[int, NetLanes]], None],
 ) -> NodeTotals:
     """Simulate every node that the given weights need, once.
 
@@ -221,9 +234,9 @@ def run_program(
         program: the nodes.
         domains: the lanes.
         order: indices of weights, those that share much next to each other (less is then kept at a time).
-        results: the nets handed to `visit`.
+        results: the nets whose nodes are handed to `visit`.
         filtering: what a gate does with short pulses.
-        visit: called as `visit(w, lanes of every result net that is not constant)` when a weight's nodes are done.
+        visit: called as `visit(w, lanes by node)` when a weight's nodes are done; constant nodes are not among them.
     """
     engine = Engine(program, domains, filtering)
     live = engine.inputs()
@@ -253,7 +266,7 @@ def run_program(
                 live[int(number)] = lanes
             for source in set(node.inputs):
                 _release(live, uses, source)
-        visit(w, [live[node] for node in shown[position]])
+        visit(w, {node: live[node] for node in shown[position]})
         for node in shown[position]:
             _release(live, uses, node)
     return NodeTotals(totals[:, :, 0], totals[:, :, 1])

@@ -24,6 +24,10 @@ class TimedGates:
     Nets are numbered; gates stand in topological order. Pin p of gate g in minterm m (pin p at level `m >> p & 1`) has
     the slot `slot[g] + p * 2**pins[g] + m`: `delay_fs` and `internal_j` there belong to the output edge that follows
     where pin p's change leads to minterm m, `hidden_j` to the edge of the pin itself.
+
+    A register stands as a gate of its data pins that goes from their settled state before the transition to the one
+    after it, `delay_fs` (of the minterm after) behind the clock edge at time 0: one stage sees this operation's
+    transition while the next sees the last operation's, and both are drawn alike.
     """
 
     names: tuple[str, ...]  # of the gates
@@ -41,6 +45,10 @@ class TimedGates:
     constant: Int32[np.ndarray, " c"]  # nets at a constant level: weight pins, ties
     level: Bool[np.ndarray, "w c"]
     result: Int32[np.ndarray, " r"]
+    register: Bool[np.ndarray, " g"]
+    end: Int32[np.ndarray, " e"]  # nets at which paths end: results and data pins of registers
+    setup_fs: Int32[np.ndarray, "w e 2"]  # time the end needs after an edge to level 0 or 1
+    clock_j: float  # that the registers' clock pins cost in one cycle
 
     @property
     def nets(self) -> int:
@@ -72,6 +80,7 @@ class Program:
 
     first: int
     nodes: tuple[Node, ...]
+    register: Bool[np.ndarray, " g"]
     of_net: Int32[np.ndarray, "w net"]  # node that drives each net
     of_gate: Int32[np.ndarray, "w g"]  # node that holds each gate's energy, 0 where it has none
 
@@ -111,7 +120,7 @@ def build_program(gates: TimedGates) -> Program:
                         seen[key] = (node.truth & 1, 0)
                 rows[row] = seen[key]
             of_net[w, gates.output[gate]], of_gate[w, gate] = rows[row]
-    return Program(first, tuple(nodes), of_net, of_gate)
+    return Program(first, tuple(nodes), gates.register, of_net, of_gate)
 
 
 def fold(

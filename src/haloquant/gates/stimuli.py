@@ -95,34 +95,51 @@ def with_partial_sums(
     stimuli: Stimuli,
     values: Int64[np.ndarray, " v"],
     histogram: Float64[np.ndarray, " v"],
+    lanes: int,
     seed: int,
-    repeats: int = 1,
 ) -> Stimuli:
-    """Give every lane a partial sum before and after, drawn from a histogram, independently.
+    """Draw lanes that have a partial sum before and after, independently, from a histogram.
+
+    The activation transitions are drawn evenly, without replacement while they last; the chance of a lane is in
+    proportion to that of its transition, so every distribution keeps its means (up to the error of the draw).
 
     Args:
         stimuli: the activation transitions.
         values: the partial sums that the histogram counts.
         histogram: how often each occurs.
+        lanes: how many to draw.
         seed: of the draw.
-        repeats: how many draws every activation transition gets.
 
     Raises:
         InputError: a histogram with negative entries or of sum 0.
     """
     chance = _normalised("the partial-sum histogram", histogram, values.size)
     generator = np.random.default_rng(seed)
-    lanes = stimuli.pair.size * repeats
-    before = generator.choice(values, size=lanes, p=chance)
-    after = generator.choice(values, size=lanes, p=chance)
+    count = stimuli.pair.size
+    drawn = np.concatenate([generator.permutation(count) for _ in range(-(-lanes // count))])[:lanes]
+    rows = stimuli.chance[:, drawn]
     return Stimuli(
         stimuli.activation_bits,
-        np.tile(stimuli.pair, repeats),
-        np.tile(stimuli.chance, repeats) / repeats,
+        stimuli.pair[drawn],
+        rows / rows.sum(axis=1, keepdims=True),
         stimuli.names,
-        before,
-        after,
+        generator.choice(values, size=lanes, p=chance),
+        generator.choice(values, size=lanes, p=chance),
     )
+
+
+def default_stimuli(activation_bits: int, partial_bits: int) -> Stimuli:
+    """What is simulated where nothing is known of the model: every activation transition, or a draw with partial sums.
+
+    The partial sums are those of `gaussian_partial_sums` in an array of 128 rows, for weights and activations that are
+    Gaussian with their largest value at four deviations (2**bits / 8 steps, both); 8,192 lanes.
+    """
+    stimuli = activation_stimuli(activation_bits)
+    if not partial_bits:
+        return stimuli
+    deviation = 2.0**activation_bits / 8
+    values, histogram = gaussian_partial_sums(128, deviation, deviation, partial_bits)
+    return with_partial_sums(stimuli, values, histogram, lanes=min(8192, 4**activation_bits), seed=0)
 
 
 def gaussian_partial_sums(

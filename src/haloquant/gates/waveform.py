@@ -309,3 +309,55 @@ def evaluate_gate(
         out_id[c] = found
     table[:] = -1
     return -1 if full else waves
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def launch_register(
+    shown, level, start, times, truth, delay, internal, hidden, out_id, out_level, out_start, out_times, energy
+):
+    """Evaluate one register for every combination of its data pins' waveforms; arguments as in `evaluate_gate`.
+
+    Its output goes from the function of the settled levels before to that of the settled levels after, in one edge. It
+    has four different waveforms: low, falling, rising, high.
+    """
+    pins, combinations = shown.shape
+    for wave in range(4):
+        out_level[wave] = wave & 1
+        out_start[wave + 1] = (wave + 1) // 2
+    out_start[0] = 0
+    for c in range(combinations):
+        m = 0
+        after = 0
+        joules = 0.0
+        for p in range(pins):
+            row = shown[p, c]
+            now = np.int64(level[row])
+            m |= now << p
+            after |= (now ^ (start[row, 1] - start[row, 0] & 1)) << p
+        for p in range(pins):
+            row = shown[p, c]
+            now = np.int64(level[row])
+            for _ in range(start[row, 1] - start[row, 0]):
+                now ^= 1
+                joules += hidden[p, after & ~(1 << p) | now << p]
+        old = np.int64(truth >> np.uint64(m)) & 1
+        new = np.int64(truth >> np.uint64(after)) & 1
+        out_id[c] = old + 2 * new
+        if old != new:
+            pin = 0
+            for p in range(pins):
+                if delay[p, after] < delay[pin, after]:
+                    pin = p
+            out_times[new] = delay[pin, after]
+            joules += internal[pin, after]
+        energy[c] = joules
+    return 4
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def show_latest(latest, last, ids, lane_map):
+    """Raise `latest[lane]` to `last[ids[lane_map[lane]]]` wherever that is later."""
+    for lane in range(latest.size):
+        latest[lane] = max(latest[lane], last[ids[lane_map[lane]]])
