@@ -1,0 +1,125 @@
+"""lm-eval against a plain loop over its rolling windows, offline."""
+
+import math
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytest.importorskip("lm_eval")
+
+from haloquant.errors import InputError  # noqa: E402
+from haloquant.lm.model import load_model  # noqa: E402
+from haloquant.lm.tasks import evaluate_tasks, evaluate_text, evaluate_wikitext, split_pages  # noqa: E402
+from haloquant.lm.text import load_text, load_tokenizer  # noqa: E402
+
+WINDOW = 64
+TASK = """task: tiny
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}, cache_dir: {cache}}}
+test_split: test
+output_type: loglikelihood_rolling
+doc_to_text: ""
+doc_to_target: "{{{{page}}}}"
+metric_list: [{{metric: byte_perplexity}}]
+"""
+
+
+@pytest.fixture(scope="module")
+def parts(shared: Path) -> tuple[Any, Any, str]:
+    folder = shared / "data/models/stories260K"
+    text = load_text(shared / "data/text/tinystories_valid.txt.xz")[:900]
+    return load_model(folder), load_tokenizer(folder), text
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any attempt to leave this machine is a failure."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def rolling(model: Any, tokenizer: Any, text: str) -> float:
+    """Sum of log-likelihoods in windows of WINDOW: the last one reaches back for context, and only what is new counts."""
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    whole = [tokenizer.bos_token_id, *ids]
+    total, done = 0.0, 0
+    while done < len(ids):
+        end = min(done + WINDOW, len(ids))
+        start = max(0, end - WINDOW) if done else 0
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([whole[start:end]])).logits[0].double()
+        scores = torch.log_softmax(logits, -1)
+        total += sum(float(scores[i - start, ids[i]]) for i in range(done, end))
+        done = end
+    return total
+
+
+def test_it_equals_a_plain_loop(parts: tuple[Any, Any, str]) -> None:
+    model, tokenizer, text = parts
+    pages = [text[:700], text[700:]]
+    found = evaluate_text(model, tokenizer, pages, window=WINDOW)
+    total = sum(rolling(model, tokenizer, page) for page in pages)
+    words = sum(len(re.split(r"\s+", page)) for page in pages)
+    size = sum(len(page.encode()) for page in pages)
+    assert found.word_perplexity == pytest.approx(math.exp(-total / words), rel=1e-4)
+    assert found.byte_perplexity == pytest.approx(math.exp(-total / size), rel=1e-4)
+    assert found.bits_per_byte == pytest.approx(-total / size / math.log(2), rel=1e-4)
+    assert (found.documents, found.task) == (2, "text")
+
+
+def test_nothing_is_printed(parts: tuple[Any, Any, str], capfd: pytest.CaptureFixture[str]) -> None:
+    model, tokenizer, text = parts
+    evaluate_text(model, tokenizer, [text[:100]], window=WINDOW)
+    captured = capfd.readouterr()
+    assert captured.out == "" and "it/s" not in captured.err
+
+
+def test_wikitext_follows_the_rules_of_lm_evals_own_task(parts: tuple[Any, Any, str]) -> None:
+    model, tokenizer, _ = parts
+    text = "\n = A page = \n\n It cost 1 @,@ 000 . \n = = Part = = \n\n More . \n = Another = \n\n Text . \n"
+    pages = split_pages(text)
+    assert [page[:12] for page in pages] == [" = A page = ", " = Another ="]
+    found = evaluate_wikitext(model, tokenizer, text, window=WINDOW)
+    detokenized = [" = A page = \n\nIt cost 1,000.\n == Part == \n\nMore.\n", " = Another = \n\nText.\n"]
+    plain = evaluate_text(model, tokenizer, detokenized, window=WINDOW)
+    size, own = (sum(len(p.encode()) for p in ps) for ps in (pages, detokenized))
+    assert found.documents == 2
+    # the same likelihood of the detokenized text, over the bytes of the raw one
+    assert found.bits_per_byte * size == pytest.approx(plain.bits_per_byte * own, rel=0.1)
+    with pytest.raises(InputError, match="must have ' = Title = ' lines that begin its pages, but has none"):
+        split_pages("no page")
+
+
+def test_the_wikitext_test_split_has_its_62_pages(shared: Path) -> None:
+    assert len(split_pages(load_text(shared / "data/text/wikitext2_raw_test.txt.xz"))) == 62
+
+
+def test_a_users_task_file(parts: tuple[Any, Any, str], tmp_path: Path) -> None:
+    model, tokenizer, text = parts
+    import json
+
+    data = tmp_path / "data.json"
+    data.write_text(json.dumps({"page": text[:300]}))
+    (tmp_path / "tiny.yaml").write_text(TASK.format(data=data, cache=tmp_path / "cache"))
+    found = evaluate_tasks(model, tokenizer, tmp_path, ["tiny"], window=WINDOW)
+    same = evaluate_text(model, tokenizer, [text[:300]], window=WINDOW)
+    assert found["tiny"]["byte_perplexity"] == pytest.approx(same.byte_perplexity)
+    with pytest.raises(InputError, match=r"a task must be one of those in .* \(tiny\), not 'hellaswag'"):
+        evaluate_tasks(model, tokenizer, tmp_path, ["hellaswag"])
+
+
+def test_an_evaluation_needs_text(parts: tuple[Any, Any, str]) -> None:
+    model, tokenizer, _ = parts
+    with pytest.raises(InputError, match="an evaluation must have text, not none"):
+        evaluate_text(model, tokenizer, [" "])
+    assert np.isfinite(evaluate_text(model, tokenizer, ["a"], window=WINDOW).byte_perplexity)
