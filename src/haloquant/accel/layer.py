@@ -77,8 +77,8 @@ def layer_works(
                     None,
                     mean * gemm.k * gemm.n * gemm.count / folds,
                     gemm.k * gemm.n * gemm.count * bits / 8,
-                    gemm.m * gemm.k * gemm.count * (2 if floating else profile.activation_bits / 8),
-                    gemm.m * gemm.n * gemm.count * (2 if floating else profile.activation_bits / 8),
+                    gemm.m * gemm.k * gemm.count * (2.0 if floating else profile.activation_bits / 8),
+                    gemm.m * gemm.n * gemm.count * (2.0 if floating else profile.activation_bits / 8),
                     0,
                 )
             )

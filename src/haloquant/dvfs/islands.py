@@ -32,9 +32,9 @@ def plan_islands(
         InfeasibleError: if there are fewer arrays than operating points to pin them to.
     """
     index = TileIndex()
-    work: list[tuple[int, dict[OperatingPoint, list[Int32[np.ndarray, "n 3"]]], list[int]]] = []
+    work: list[tuple[int, dict[OperatingPoint, list[Int32[np.ndarray, "_ 3"]]], list[int]]] = []
     for group, item in groupby(enumerate(gemms), key=lambda pair: pair[1].group):
-        tiles: dict[OperatingPoint, list[Int32[np.ndarray, "n 3"]]] = {}
+        tiles: dict[OperatingPoint, list[Int32[np.ndarray, "_ 3"]]] = {}
         whole: list[int] = []
         for layer, gemm in item:
             if gemm.layer not in layer_tiles:
@@ -75,7 +75,7 @@ def _time(loads: np.ndarray, sizes: Sequence[int], levels: Sequence[OperatingPoi
 
 def _share(
     group: int,
-    tiles: Mapping[OperatingPoint, Sequence[Int32[np.ndarray, "n 3"]]],
+    tiles: Mapping[OperatingPoint, Sequence[Int32[np.ndarray, "_ 3"]]],
     whole: Sequence[int],
     levels: Sequence[OperatingPoint],
     sizes: Sequence[int],
@@ -90,7 +90,7 @@ def _share(
     first = 0
     for level, point in enumerate(levels):
         room = round(float(finish * rates[level]))
-        taken: list[Int32[np.ndarray, "n 3"]] = [queue[level]]  # own class has no faster island to go to
+        taken: list[Int32[np.ndarray, "_ 3"]] = [queue[level]]  # own class has no faster island to go to
         room -= len(queue[level])
         for faster in range(level + 1, len(levels)):
             take = max(0, min(room, len(queue[faster])))

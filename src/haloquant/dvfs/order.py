@@ -12,7 +12,9 @@ Order = tuple[OperatingPoint, ...]
 @lru_cache(maxsize=256)
 def _orders(points: Order) -> tuple[tuple[Order, float], ...]:
     """Every order of some points with the sum of its frequency steps, the tie-breaker: small steps first."""
-    found = [(p, sum(abs(a.frequency_hz - b.frequency_hz) for a, b in pairwise(p))) for p in permutations(points)]
+    found = [
+        (p, sum((abs(a.frequency_hz - b.frequency_hz) for a, b in pairwise(p)), 0.0)) for p in permutations(points)
+    ]
     return tuple(sorted(found, key=lambda item: item[1]))
 
 
@@ -27,16 +29,16 @@ def class_orders(blocks: Sequence[Order], repeats: Sequence[int]) -> list[Order]
         blocks: The distinct points that each block uses, at least one.
         repeats: How often each block is gone through, at least once.
     """
-    best: dict[OperatingPoint, tuple[int, float, int]] = {}  # end point -> transitions, steps, index of the choice
+    best: dict[OperatingPoint, tuple[int, float]] = {}  # end point -> transitions, sum of steps
     trail: list[dict[OperatingPoint, tuple[Order, OperatingPoint | None]]] = []
     for points, count in zip(blocks, repeats, strict=True):
-        ends: dict[OperatingPoint, tuple[int, float, int]] = {}
+        ends: dict[OperatingPoint, tuple[int, float]] = {}
         came: dict[OperatingPoint, tuple[Order, OperatingPoint | None]] = {}
         for order, step in _orders(tuple(sorted(set(points), key=_key))):
             start, end = order[0], order[0] if count % 2 == 0 else order[-1]
             inside = count * (len(order) - 1)
             before, origin = _arrive(best, start)
-            cost = (before[0] + inside, before[1] + count * step, 0)
+            cost = (before[0] + inside, before[1] + count * step)
             if end not in ends or cost < ends[end]:
                 ends[end], came[end] = cost, (order, origin)
         best = ends
@@ -52,7 +54,7 @@ def class_orders(blocks: Sequence[Order], repeats: Sequence[int]) -> list[Order]
 
 
 def _arrive(
-    best: Mapping[OperatingPoint, tuple[int, float, int]], start: OperatingPoint
+    best: Mapping[OperatingPoint, tuple[int, float]], start: OperatingPoint
 ) -> tuple[tuple[int, float], OperatingPoint | None]:
     """The cheapest way to be at `start`, and the end point of the block before it."""
     if not best:

@@ -43,7 +43,7 @@ class _Work:
     """What runs at one point in one block."""
 
     layer_class: int
-    tiles: tuple[Int32[np.ndarray, "n 3"], ...]
+    tiles: tuple[Int32[np.ndarray, "_ 3"], ...]
     whole: tuple[int, ...]
 
 
@@ -131,13 +131,13 @@ def _cut(
     m = max(g.m for _, g in tiled)
     width = max(tiles.grid.tile_out for tiles, _ in tiled)
     needed = {points[c] for tiles, _ in tiled for c in index.by_class(tiles)}
-    column_bytes = m * width * PARTIAL_SUM_BYTES
+    column_bytes = float(m * width * PARTIAL_SUM_BYTES)
     if len(needed) < 2:  # one clock: columns may finish one after the other
         return [(0, total)], _rows(group, min(total, arrays) * column_bytes, m, accumulator_bytes)
     if policy == Policy.SERPENTINE:
-        live = m * sum(g.n for _, g in tiled) * PARTIAL_SUM_BYTES
+        live = float(m * sum(g.n for _, g in tiled) * PARTIAL_SUM_BYTES)
         return [(0, total)], _rows(group, live, m, accumulator_bytes)
-    fit = int(min(total, accumulator_bytes // column_bytes))
+    fit = total if math.isinf(accumulator_bytes) else int(min(total, accumulator_bytes // column_bytes))
     step = min(arrays, total) if policy == Policy.COLBLOCK else max(1, fit)
     panels = [(start, min(start + step, total)) for start in range(0, total, step)]
     return panels, _rows(group, step * column_bytes, m, accumulator_bytes)
@@ -145,7 +145,7 @@ def _cut(
 
 def _rows(group: int, live_bytes: float, m: int, accumulator_bytes: float) -> int:
     """Blocks of rows such that one block's partial sums fit."""
-    most = int(min(m, accumulator_bytes * m // live_bytes))
+    most = m if math.isinf(accumulator_bytes) else int(min(m, accumulator_bytes * m // live_bytes))
     if most < 1:
         raise InfeasibleError(
             f"accumulators must hold one row of partial sums of group {group}, {engineering(live_bytes / m, 'B')}, "
@@ -164,7 +164,7 @@ def _block(
 ) -> _Block:
     """Collect the tiles of one panel by operating point; layers without tiles run whole with the first panel."""
     classes: dict[OperatingPoint, int] = {}
-    tiles: dict[OperatingPoint, list[Int32[np.ndarray, "n 3"]]] = {}
+    tiles: dict[OperatingPoint, list[Int32[np.ndarray, "_ 3"]]] = {}
     whole: dict[OperatingPoint, list[int]] = {}
     first = 0
     for layer, gemm in members:

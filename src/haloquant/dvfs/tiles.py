@@ -50,9 +50,9 @@ class TileIndex:
     """Tile indices (down, across) by class, found once per distinct class map."""
 
     def __init__(self) -> None:
-        self._found: dict[int, dict[int, Int32[np.ndarray, "n 2"]]] = {}
+        self._found: dict[int, dict[int, Int32[np.ndarray, "_ 2"]]] = {}
 
-    def by_class(self, tiles: LayerTiles) -> dict[int, Int32[np.ndarray, "n 2"]]:
+    def by_class(self, tiles: LayerTiles) -> dict[int, Int32[np.ndarray, "_ 2"]]:
         """Return class -> its tiles, each list ascending by down, then across."""
         key = id(tiles.classes)
         if key not in self._found:
@@ -63,7 +63,7 @@ class TileIndex:
         return self._found[key]
 
 
-def indexed(layer: int, places: Int32[np.ndarray, "n 2"]) -> Int32[np.ndarray, "n 3"]:
+def indexed(layer: int, places: Int32[np.ndarray, "_ 2"]) -> Int32[np.ndarray, "_ 3"]:
     """Return (layer index, down, across) rows from (down, across) rows."""
     rows = np.empty((len(places), 3), np.int32)
     rows[:, 0] = layer
@@ -71,7 +71,7 @@ def indexed(layer: int, places: Int32[np.ndarray, "n 2"]) -> Int32[np.ndarray, "
     return rows
 
 
-def joined(parts: Sequence[Int32[np.ndarray, "n 3"]]) -> Int32[np.ndarray, "n 3"]:
+def joined(parts: Sequence[Int32[np.ndarray, "_ 3"]]) -> Int32[np.ndarray, "_ 3"]:
     """Return the parts one after the other; no parts give no rows."""
     if not parts:
         return np.empty((0, 3), np.int32)
