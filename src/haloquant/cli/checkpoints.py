@@ -1,7 +1,204 @@
-"""PLACEHOLDER."""
+"""`quantize`, `evaluate`, `compare`, `export`, `verify`: model folders in, model folders and perplexities out."""
 
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
 import typer
+from rich.table import Table
+
+from haloquant.cli.console import progress, stdout
+from haloquant.cli.options import Json, Profile, Quiet
+from haloquant.config import Goal, Hardware, Recipe
+from haloquant.config import Quantize as QuantizeSection
+from haloquant.errors import InputError
+from haloquant.units import engineering
+
+Model = Annotated[str, typer.Argument(help="Model folder in Hugging Face format, or `demo`.")]
+Text = Annotated[str, typer.Option(help="Text to judge by (.txt, .xz), or `demo`.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands."""
+    app.command(
+        epilog="`haloquant quantize demo --out demo-halo` · "
+        "`haloquant quantize llama-7b --out llama-7b-halo --calibration none`"
+    )(quantize)
+    app.command(epilog="`haloquant evaluate demo-halo` · `haloquant evaluate demo --text wikitext2_raw_test.txt.xz`")(
+        evaluate
+    )
+    app.command(epilog="`haloquant compare demo demo-halo`")(compare)
+    app.command(epilog="`haloquant export demo-halo --from demo --to dequantized --out demo-plain`")(export)
+    app.command(epilog="`haloquant verify demo-halo`")(verify)
+
+
+def quantize(
+    model: Model,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the packed model; empty or not there yet.")
+    ] = None,
+    profile: Profile = "default",
+    goal: Annotated[Goal, typer.Option(help="Which point between speed and accuracy.")] = "bal",
+    calibration: Annotated[str, typer.Option(help="Calibration text (.txt, .xz), `demo`, or `none`.")] = "demo",
+    samples: Annotated[int, typer.Option(help="Calibration windows.", min=1)] = 32,
+    tile: Annotated[int, typer.Option(help="Tile size: the array's.", min=8)] = 128,
+    sparse_budget: Annotated[float, typer.Option(help="Share of weights kept in 8 bits.", min=0.0, max=0.5)] = 0.005,
+    nearest: Annotated[bool, typer.Option("--nearest", help="Nearest rounding, no error compensation.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take; do nothing.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Quantize a model to HALO's packed form, a layer at a time; stopped, it goes on from finished layers."""
+    from haloquant.lm.checkpoint import open_checkpoint
+    from haloquant.pipeline import stream
+    from haloquant.pipeline.inputs import model_folder
+    from haloquant.store.profiles import find_profile
+
+    folder = model_folder(model)
+    checkpoint = open_checkpoint(folder)
+    if dry_run:
+        _plan(checkpoint)
+        return
+    if out is None:
+        raise InputError("--out must name the folder of the packed model (or --dry-run be given)")
+    windows, source = _windows(folder, calibration, samples)
+    recipe = Recipe(
+        hardware=Hardware(profile=profile, tile=tile),
+        quantize=QuantizeSection(sparse_budget=sparse_budget, compensate=not nearest),
+    )
+    asked = stream.Asked(find_profile(profile), goal, recipe, windows, source)
+    with progress(quiet) as tell:
+        done = stream.quantize_checkpoint(checkpoint, asked, out, tell)
+    again = f", {done.reused} of them finished before" if done.reused else ""
+    stdout.print(
+        f"{done.layers} layers{again}: {done.bits.per_weight:.3f} bits per weight stored, "
+        f"sensitivity from {done.source}\n"
+        f"packed model in {done.folder}; load it with transformers after `import haloquant`",
+        highlight=False,
+    )
+
+
+def _windows(folder: Path, text: str, samples: int) -> tuple[np.ndarray | None, str]:
+    """Calibration windows and what they are called."""
+    if text == "none":
+        return None, "nothing: data-free, every weight of a layer counts alike"
+    from haloquant.lm.calibration import cut_windows
+    from haloquant.pipeline.inputs import model_window, read_text
+
+    found = read_text(folder, text, "calibration")
+    return cut_windows(found.tokens, model_window(folder), samples), f"{samples} windows of {found.name}"
+
+
+def _plan(checkpoint: Any) -> None:
+    """Predict memory, disk and work of a quantization from the headers alone."""
+    from haloquant.pipeline.plan import predict
+
+    said = predict(checkpoint)
+    table = Table("what", "predicted", title=f"{len(checkpoint.layers)} linear layers", title_justify="left")
+    table.add_row("weights to quantize", f"{said.weights:,}")
+    table.add_row("read from disk", engineering(said.read_b, "B"))
+    table.add_row("written (packed model, and the same while it works)", engineering(said.written_b, "B"))
+    table.add_row("peak memory, data-free", engineering(said.peak_free_b, "B"))
+    table.add_row("peak memory, calibrated block by block", engineering(said.peak_calibrated_b, "B"))
+    table.add_row("rounding, data-free, on this machine", f"{said.free_s:.0f} s")
+    stdout.print(table)
+
+
+def evaluate(
+    model: Model,
+    text: Text = "demo",
+    tokens: Annotated[int, typer.Option(help="Tokens of the text to use; 0 is the whole text.", min=0)] = 0,
+    activations: Annotated[Literal["none", "token"], typer.Option(help="8-bit activations per token.")] = "none",
+    tasks: Annotated[
+        list[str] | None, typer.Option("--task", help="lm-eval task of --task-folder; repeatable.")
+    ] = None,
+    task_folder: Annotated[Path | None, typer.Option(help="Folder with lm-eval task files you trust.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Perplexity by the standard protocol, or lm-eval tasks, of a plain or packed model."""
+    from haloquant.pipeline import judge
+
+    with progress(quiet) as tell:
+        if tasks:
+            if task_folder is None:
+                raise InputError("--task must come with --task-folder, the folder of the task files")
+            scores = judge.run_tasks(model, task_folder, tasks)
+            stdout.print_json(msgspec.json.encode(scores).decode())
+            return
+        found = judge.judge(model, text, tokens, activations == "token", tell)
+    if json:
+        stdout.print_json(msgspec.json.encode(found).decode())
+        return
+    stdout.print(
+        f"perplexity {found.perplexity:.4f} ± {found.standard_error:.4f} ({found.description})", highlight=False
+    )
+
+
+def compare(
+    models: Annotated[list[str], typer.Argument(help="Two or more model folders, plain or packed; or `demo`.")],
+    text: Text = "demo",
+    tokens: Annotated[int, typer.Option(help="Tokens of the text to use; 0 is the whole text.", min=0)] = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Models side by side on one text: stored bits and perplexity, with and without 8-bit activations."""
+    from haloquant.pipeline import judge
+
+    rows: list[judge.Judged] = []
+    with progress(quiet) as tell:
+        for model in models:
+            plain = judge.judge(model, text, tokens, False, tell)
+            rounded = judge.judge(model, text, tokens, True, tell)
+            rows.append(msgspec.structs.replace(plain, perplexity_a8=rounded.perplexity))
+    if json:
+        stdout.print_json(msgspec.json.encode(rows).decode())
+        return
+    table = Table("model", "bits/weight", "perplexity W", "W+A8", "against the first", title=rows[0].description)
+    for row in rows:
+        ratio = f"{row.perplexity - rows[0].perplexity:+.4f}"
+        table.add_row(
+            row.model, f"{row.bits_per_weight:.3f}", f"{row.perplexity:.4f}", f"{row.perplexity_a8:.4f}", ratio
+        )
+    stdout.print(table)
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="Packed HALO model folder.")],
+    source: Annotated[str, typer.Option("--from", help="The model it was made of: folder or `demo`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output folder; empty or not there yet.")],
+    to: Annotated[
+        Literal["dequantized", "compressed-tensors"], typer.Option(help="A format that needs none of our code.")
+    ] = "dequantized",
+    quiet: Quiet = False,
+) -> None:
+    """Write a packed model in a form that loads without haloquant."""
+    from haloquant.lm.checkpoint import open_checkpoint
+    from haloquant.lm.compressed import export_compressed
+    from haloquant.lm.packed_model import iterate_layers, open_packed
+    from haloquant.lm.plain import export_dequantized
+    from haloquant.pipeline.inputs import model_folder
+
+    write = export_dequantized if to == "dequantized" else export_compressed
+    packed, checkpoint = open_packed(model), open_checkpoint(model_folder(source))
+    with progress(quiet) as tell:
+        done = write(checkpoint, iterate_layers(packed), out, progress=lambda d, t: tell("export", d, t))
+    stdout.print(f"{engineering(done.total_bytes, 'B')} in {done.folder}", highlight=False)
+
+
+def verify(
+    model: Annotated[Path, typer.Argument(help="Packed HALO model folder.")],
+    json: Json = False,
+) -> None:
+    """Check every byte of a packed model: manifest, digest, every code."""
+    from haloquant.lm.packed_model import verify as check
+
+    found = check(model)
+    if json:
+        stdout.print_json(msgspec.json.encode(found).decode())
+        return
+    stdout.print(
+        f"sound: {found.layers} layers, {found.weights:,} weights at {found.bits_per_weight:.3f} bits, "
+        f"{found.tensors} tensors, {found.files} files",
+        highlight=False,
+    )

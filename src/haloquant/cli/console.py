@@ -59,7 +59,8 @@ def _plain() -> Report:
         begun.setdefault(task, now)
         if done >= total:
             if said.get(task) != float("inf"):
-                print(f"{task}: done in {now - begun[task]:.1f} s", file=sys.stderr, flush=True)
+                took = f" in {now - begun[task]:.1f} s" if now > begun[task] else ""
+                print(f"{task}: done{took}", file=sys.stderr, flush=True)
             said[task] = float("inf")
         elif now - said.get(task, begun[task]) >= PLAIN_INTERVAL_S:
             said[task] = now

@@ -11,22 +11,20 @@ from jaxtyping import Float64
 from haloquant.eda.yosys import Synthesis, synthesize
 from haloquant.errors import InputError
 from haloquant.gates.adder_cells import adder_verilog
-from haloquant.gates.characterize import characterize
+from haloquant.gates.characterize import characterize, exhaustive, sampled
 from haloquant.gates.liberty_records import Library
 from haloquant.gates.netlist import Netlist, parse_netlist
 from haloquant.gates.ports import MacPorts, parse_ports
 from haloquant.gates.rtl import MacSpec, Rows, Stage, generate, ports_of
 from haloquant.gates.rtl_heap import Adder, Tree
-from haloquant.gates.simulate import simulate_values
 from haloquant.gates.sta_start import Conditions
-from haloquant.gates.stimuli import activation_stimuli, gaussian_partial_sums, with_partial_sums
 from haloquant.store.files import read_bounded
 from haloquant.store.library import read_library
 from haloquant.types import MacProfile
 
 MAX_RTL = 1 << 24
-# Partial sums of a column of 128 rows, weights and activations of the spread that quantized layers show.
-ARRAY_ROWS, WEIGHT_DEVIATION, ACTIVATION_DEVIATION, SEED = 128, 32.0, 25.0, 0
+Delays = Float64[np.ndarray, " w"]
+Energies = Float64[np.ndarray, " w"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,6 @@ def profile(
     *,
     keep_adders: bool = False,
     dynamic: bool = True,
-    workers: int = 2,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> MacProfile:
     """Characterise a MAC: delay at every corner, energy and sensitised delay by event-accurate simulation.
@@ -100,7 +97,6 @@ def profile(
         period_s: what synthesis aims at.
         keep_adders: keep the design's own full-adder structure instead of restructuring it.
         dynamic: simulate; without it energies are NaN, and nothing that needs energy accepts the profile.
-        workers: threads of the simulation.
         progress: called with (task, done, total).
     """
     tell = progress or (lambda task, done, total: None)
@@ -109,24 +105,9 @@ def profile(
     tell("synthesize", 1, 1)
     libraries = [first, *(read_library(path) for path in liberties[1:])]
 
-    def simulated(
-        net: Netlist, library: Library, conditions: Conditions
-    ) -> tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]:
-        stimuli = activation_stimuli(net.ports.activation_bits)
-        if net.ports.partial is not None:
-            values, histogram = gaussian_partial_sums(
-                ARRAY_ROWS, WEIGHT_DEVIATION, ACTIVATION_DEVIATION, net.ports.result_bits
-            )
-            stimuli = with_partial_sums(stimuli, values, histogram, SEED)
-        table = simulate_values(
-            net,
-            library,
-            stimuli=stimuli,
-            conditions=conditions,
-            workers=workers,
-            progress=lambda done, total: tell(f"simulate {library.corner.name}", done, total),
-        )
-        return table.delay_s, table.energy_j[0]
+    def simulated(net: Netlist, library: Library, conditions: Conditions) -> tuple[Delays, Energies]:
+        # Every activation transition at the first corner; at the others a sample is enough for the mean.
+        return (exhaustive if library is first else sampled)(net, library, conditions)
 
     return characterize(
         netlist,

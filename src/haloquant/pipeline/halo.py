@@ -17,6 +17,8 @@ from haloquant.types import LayerStatistics, QuantizedWeight, TileGrid, TileMap
 
 Tell = Callable[[int, int], None]
 
+FAST, SLOW = 0, 1  # indices of the classes, fastest first
+
 
 @dataclass(frozen=True)
 class Allocator:

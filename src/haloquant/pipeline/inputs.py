@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from jaxtyping import Int64
 
@@ -12,7 +13,7 @@ from haloquant.config import Recipe
 from haloquant.errors import CheckpointError, InputError, RecipeError
 from haloquant.lm.checkpoint import Checkpoint, content_hash, open_checkpoint
 from haloquant.lm.text import load_text, tokenize
-from haloquant.store.files import sha256_bytes
+from haloquant.store.files import read_bounded, sha256_bytes
 
 Progress = Callable[[str, int, int], None]
 
@@ -70,12 +71,33 @@ def read_inputs(recipe: Recipe) -> Inputs:
         name,
         checkpoint,
         content_hash(checkpoint),
-        _read_text(folder, recipe.text.calibration, "calibration"),
-        _read_text(folder, recipe.text.evaluation, "evaluation"),
+        read_text(folder, recipe.text.calibration, "calibration"),
+        read_text(folder, recipe.text.evaluation, "evaluation"),
     )
 
 
-def _read_text(folder: Path, path: str, use: str) -> Text:
+def is_packed(folder: Path) -> bool:
+    """Whether a model folder is in HALO's packed form, by its configuration."""
+    return b'"quant_method"' in read_bounded(folder / "config.json", 1 << 24)
+
+
+def model_window(folder: Path) -> int:
+    """The model's length by its configuration, 2048 at most."""
+    config = msgspec.json.decode(read_bounded(folder / "config.json", 1 << 24), type=_Length)
+    return min(config.max_position_embeddings or config.n_positions or 2048, 2048)
+
+
+class _Length(msgspec.Struct):
+    max_position_embeddings: int | None = None
+    n_positions: int | None = None
+
+
+def read_text(folder: Path, path: str, use: str) -> Text:
+    """A text as the model's own tokens; `demo` is the shipped one for this use.
+
+    Raises:
+        RecipeError: there is no such text; it names the use.
+    """
     file = package_folder() / "demo" / f"{use}.txt" if path == "demo" else Path(path)
     try:
         text = load_text(file)
