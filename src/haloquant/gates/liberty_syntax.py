@@ -123,4 +123,8 @@ def _malformed(source: Source, position: int) -> NoReturn:
     if text.startswith("/*", position):
         source.fail(position, "a comment must be closed by '*/', but the file ends first")
     shown = text[position : position + 40].split("\n", 1)[0].strip()
+    if not re.search(r"[;{}]", text[position:]):
+        source.fail(
+            position, f"the file must not end inside a statement, but it does, after {shown!r}; it is truncated"
+        )
     source.fail(position, f"a statement must be 'name : value;', 'name (values);' or 'name (args) {{', not {shown!r}")
