@@ -7,7 +7,7 @@ import gzip
 import json
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from haloquant.eda.yosys import synthesize
@@ -16,7 +16,7 @@ from haloquant.gates.characterize import characterize, exhaustive, sampled, typi
 from haloquant.gates.liberty import Library, parse_liberty
 from haloquant.gates.netlist import parse_netlist
 from haloquant.gates.rtl import MacSpec, generate, ports_of
-from haloquant.gates.rtl_bypass import bypass_partitions
+from haloquant.gates.rtl_bypass import Bypass, bypass_partitions
 from haloquant.store.profiles import SUFFIX, write_profile
 
 OUT = Path(__file__).resolve().parents[1] / "src" / "haloquant" / "profiles"
@@ -39,7 +39,7 @@ class Recipe:
     keep: bool = False
     period: float = 1.0
     parts: tuple[float, ...] = ()
-    corners: tuple[str, ...] = field(default=())
+    corners: tuple[str, ...] = ()  # all of the library's where empty
 
     @property
     def name(self) -> str:
@@ -47,19 +47,22 @@ class Recipe:
         return f"{self.library}-{self.spec.name}-{'fa' if self.keep else 'abc'}"
 
 
-STORED = MacSpec(rows="digits", adder="ks")
-RIPPLE = MacSpec(rows="sx", tree="array", adder="rca")
-RECIPES = [
-    recipe
-    for library in CORNERS
-    for recipe in (
-        Recipe(library, MacSpec(rows="digits", adder="ks", bypass="lone"), period=1 / 6, parts=(1.0, 1 / 3)),
-        Recipe(library, MacSpec(rows="digits", adder="ks", bypass="both"), period=1 / 6, parts=(1.0, 1 / 2, 1 / 3)),
-        Recipe(library, STORED),
-        Recipe(library, MacSpec(rows="boothw", adder="bk"), script="sharing", period=1.5),
-        Recipe(library, RIPPLE, script="keep", keep=True),
-    )
-]
+def _stored(bypass: Bypass) -> MacSpec:
+    return MacSpec(rows="digits", adder="ks", bypass=bypass)
+
+
+def _of(library: str) -> list[Recipe]:
+    typical = CORNERS[library][:1]
+    return [
+        Recipe(library, _stored("lone"), period=1 / 6, parts=(1.0, 1 / 3)),
+        Recipe(library, _stored("both"), period=1 / 6, parts=(1.0, 1 / 2, 1 / 3), corners=tuple(typical)),
+        Recipe(library, _stored("none"), corners=tuple(typical)),
+        Recipe(library, MacSpec(), script="sharing", period=1.5, corners=tuple(typical)),
+        Recipe(library, MacSpec(rows="sx", tree="array", adder="rca"), "keep", keep=True, corners=tuple(typical)),
+    ]
+
+
+RECIPES = [recipe for library in CORNERS for recipe in _of(library)]
 
 
 def read(folder: Path, name: str) -> Library:
@@ -70,7 +73,7 @@ def read(folder: Path, name: str) -> Library:
 def make(recipe: Recipe, folder: Path) -> dict[str, object]:
     """Synthesize, check, characterise, write."""
     started = time.perf_counter()
-    corners = CORNERS[recipe.library]
+    corners = recipe.corners or CORNERS[recipe.library]
     libraries = [read(folder, name) for name in corners]
     period_s = PERIOD_S[recipe.library]
     mapped = synthesize(

@@ -3,7 +3,8 @@
 The weight is stored as four radix-4 digits. `whole` multiplies with all of them. A word with one digit that is not zero
 (0 and the powers of two) needs no addition: `lone` negates the activation where the digit is negative and shifts it. A
 word whose two lower digits are zero (the multiples of 16, an INT4 grid) needs one addition: `upper`. The last gates
-choose one of them by the weight, which stands still, so that timing of a word sees its own way only. Each module is
+choose one of them by the weight, which stands still, so that timing of a word sees its own way only. The ways that are
+not taken get a weight of zero and are quiet; that gate stands before the static pins and costs no time. Each module is
 to be synthesized alone to its own period (`partitions` of `eda.yosys.synthesize`).
 """
 
@@ -46,28 +47,23 @@ def bypass_modules(bypass: Bypass, tree: Tree, adder: Adder, pins: int, activati
 
 
 def choose_lines(bypass: Bypass, pins: int, width: int) -> list[str]:
-    """Return the lines that make the wire `chosen`: one gate level of and-or behind the modules."""
-    digits = pins // 3
-    half = pins // 2
+    """Return the lines that make the wire `chosen`: one level of and-or behind the modules."""
+    digits, half, shift = pins // 3, pins // 2, pins // 6 * 2
     lines = [f"wire idle{k} = ~(weight[{3 * k}] | weight[{3 * k + 1}]);" for k in range(digits)]
-    lines.append(f"wire [{width - 1}:0] p; whole u_whole (.weight(weight), .activation(activation), .product(p));")
-    terms: list[str] = []
-    alone = "1'b0"
-    if bypass in ("lone", "both"):
-        alone = " | ".join("(" + " & ".join(f"idle{j}" for j in range(digits) if j != k) + ")" for k in range(digits))
-        lines.append(f"wire [{width - 1}:0] l; lone u_lone (.weight(weight), .activation(activation), .product(l));")
-        terms.append(f"({{{width}{{is_lone}}}} & l)")
-    lines.append(f"wire is_lone = {alone};")
-    upper = "1'b0"
-    if bypass in ("upper", "both"):
-        upper = " & ".join(f"idle{k}" for k in range(digits // 2)) + " & ~is_lone"
-        shift = digits // 2 * 2
-        lines.append(f"wire [{width - shift - 1}:0] u;")
-        lines.append(f"upper u_upper (.weight(weight[{pins - 1}:{half}]), .activation(activation), .product(u));")
-        terms.append(f"({{{width}{{is_upper}}}} & {{u, {shift}'b0}})")
-    lines.append(f"wire is_upper = {upper};")
+    others = [" & ".join(f"idle{j}" for j in range(digits) if j != k) for k in range(digits)]
+    lone = " | ".join(f"({term})" for term in others) if bypass in ("lone", "both") else "1'b0"
+    upper = " & ".join(f"idle{k}" for k in range(digits // 2)) if bypass in ("upper", "both") else "1'b0"
+    lines.append(f"wire is_lone = {lone};")
+    lines.append(f"wire is_upper = {upper} & ~is_lone;")
     lines.append("wire is_whole = ~is_lone & ~is_upper;")
-    terms.append(f"({{{width}{{is_whole}}}} & p)")
+    terms: list[str] = []
+    for module in bypass_partitions(bypass):
+        part, low = (f"weight[{pins - 1}:{half}]", shift) if module == "upper" else ("weight", 0)
+        gated = f"{part} & {{{_own_pins(module, pins)}{{is_{module}}}}}"
+        lines.append(f"wire [{width - low - 1}:0] of_{module};")
+        lines.append(f"{module} u_{module} (.weight({gated}), .activation(activation), .product(of_{module}));")
+        product = f"{{of_{module}, {low}'b0}}" if low else f"of_{module}"
+        terms.append(f"({{{width}{{is_{module}}}}} & {product})")
     lines.append(f"wire [{width - 1}:0] chosen = {' | '.join(terms)};")
     return lines
 
@@ -79,20 +75,14 @@ def _own_pins(module: str, pins: int) -> int:
 def _lone(sheet: Sheet, pins: int, activation: Sequence[Net], width: int) -> list[Net]:
     """(-1)**negative * activation, then shifted to the one digit's place: no carry but that of the negation.
 
-    -a has the bits a[i] xor (a[i-1] or ... or a[0]); the ors are a Kogge-Stone prefix.
+    -a has the bits a[i] xor (a[i-1] or ... or a[0]).
     """
     weight = bits("weight", pins)
     negative = ZERO
     for k in range(0, pins, 3):
         negative = sheet.either(negative, weight[k + 2])
     count = len(activation)
-    any_below = list(activation)
-    step = 1
-    while step < count:
-        any_below = [
-            sheet.either(any_below[i], any_below[i - step]) if i >= step else any_below[i] for i in range(count)
-        ]
-        step *= 2
+    any_below = [sheet.assign("|{" + ", ".join(activation[: i + 1]) + "}") for i in range(count)]
     signed = [activation[0]]
     signed += [sheet.differ(activation[i], sheet.both(negative, any_below[i - 1])) for i in range(1, count)]
     top = sheet.choose(negative, sheet.inv(activation[-1]), activation[-1])
