@@ -17,7 +17,8 @@ from haloquant.quant.scales import search
 from haloquant.quant.tiles import make_grid, uniform_map
 from haloquant.types import Codebook, OperatingPoint, TileGrid
 
-_RANGES = np.geomspace(1.6, 5.0, 16)  # reach of the largest word, in rms of the group
+# Reach of the largest admissible value, in rms of the group; far ones leave the largest values unused.
+_RANGES = np.geomspace(1.6, 16.0, 28)
 _BINS = 2048
 _LIMIT = 8.0  # the histogram ends at 8 rms; what lies beyond counts at its edge
 
@@ -83,9 +84,9 @@ def select_codebook(
     *,
     name: str,
     point: OperatingPoint,
-    slack_s: Float64[np.ndarray, " n"],
+    slack_s: Float64[np.ndarray, " _"],
     size: int = 16,
-    energy_j: Float64[np.ndarray, " n"] | None = None,
+    energy_j: Float64[np.ndarray, " _"] | None = None,
     energy_weight: float = 0.0,
 ) -> Codebook:
     """Choose at most `size` words, 0 among them, that make weighted error (plus weighted switching energy) small.
@@ -197,11 +198,9 @@ def _scan(admissible: np.ndarray, energy: np.ndarray, sample: WeightSample, size
     found = (np.inf, np.empty(0, np.int64))
     for histogram in ((centres, mass, count), (centres, mass[::-1], count[::-1])):
         for reach in _RANGES:
-            scale = reach / float(np.abs(admissible).max())
-            for widening in (1.0, 1.5, 2.25, 3.4):  # the largest admissible value need not be used
-                trial = best_subset(admissible, energy, histogram, scale * widening, size)
-                if trial[0] < found[0]:
-                    found = trial
+            trial = best_subset(admissible, energy, histogram, reach / float(np.abs(admissible).max()), size)
+            if trial[0] < found[0]:
+                found = trial
     return found[1]
 
 

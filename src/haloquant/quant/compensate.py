@@ -17,9 +17,10 @@ from typing import no_type_check
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from numba import njit, prange
-from scipy.linalg import LinAlgError, cholesky
+from scipy.linalg import LinAlgError
 
 from haloquant.errors import InputError
+from haloquant.quant.linear import product, upper_factor
 
 # (index of the block, its columns, its targets [out, columns]) -> ascending levels [out, groups, most], padded by +inf.
 Levels = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
@@ -102,19 +103,17 @@ def factorize(
     if not damping > 0:
         raise InputError(f"damping of {layer} must be positive, not {damping}")
     mean = trace / order.size or 1.0
-    # R upper with H = R R^T is the lower Cholesky factor of H reversed, reversed again.
-    backward = order[::-1]
+    damped = np.array(hessian[np.ix_(order, order)], np.float32)
+    undamped = np.diagonal(damped).copy()
     share = damping
     while share <= 10:
-        reversed_hessian = hessian[np.ix_(backward, backward)].astype(np.float32)
-        reversed_hessian[np.diag_indices(order.size)] += np.float32(share * mean)
+        np.fill_diagonal(damped, undamped + np.float32(share * mean))
         try:
-            lower = cholesky(reversed_hessian, lower=True, overwrite_a=True, check_finite=False)
+            upper = upper_factor(damped)
         except LinAlgError:
             share *= 10
             continue
-        upper = np.ascontiguousarray(lower[::-1, ::-1])
-        diagonal = np.ascontiguousarray(np.diagonal(upper))
+        diagonal = np.diagonal(upper).copy()
         upper /= diagonal[None, :]
         return Factor(tuple(np.asarray(block, np.int64) for block in blocks), upper, diagonal, share)
     raise InputError(
@@ -140,7 +139,8 @@ def compensate(
         levels: called once per block with the block's targets before any of its columns is rounded; returns what each
             output channel may use there, in one or more tables.
         groups: which of the tables each input column uses. Default: the first.
-        keep: weights that are not put on the levels (sparse part).
+        keep: weights that are not put on the levels (sparse part). Each block is read after its `levels` call,
+            so that a method may decide there.
         keep_step: they are rounded to -127..127 steps of this size per output channel instead; a step of 0 keeps the
             target exactly. Default: exactly.
         progress: called with (blocks done, blocks) after each.
@@ -159,7 +159,7 @@ def compensate(
     for index, columns in enumerate(factor.blocks):
         high = low + columns.size
         original = np.ascontiguousarray(weight[:, columns])
-        target = original + errors[:, :low] @ factor.unit[:low, low:high] if low else original.copy()
+        target = original + product(errors[:, :low], factor.unit[:low, low:high]) if low else original.copy()
         table = np.ascontiguousarray(levels(index, columns, target), dtype=np.float32)
         kept = np.zeros((1, 1), bool) if keep is None else np.ascontiguousarray(keep[:, columns])
         found, made = np.zeros(original.shape, np.uint8), np.empty_like(original)
@@ -190,7 +190,7 @@ def hessian_loss(
 ) -> Float64[np.ndarray, " out"]:
     """(w - q) H (w - q)^T of every output channel, undamped: the judge of any rounding."""
     error = weight - values
-    return np.einsum("oi,oi->o", error @ hessian, error, dtype=np.float64)
+    return np.einsum("oi,oi->o", product(error, hessian), error, dtype=np.float64)
 
 
 @njit(parallel=True, cache=True, fastmath={"contract"})

@@ -83,10 +83,13 @@ def _largest(weights, length):
 
 @njit(parallel=True, cache=True)
 @no_type_check
-def search_and_round(weight, importance, classes, tile_out, tile_in, values, sizes, ratios, rounds, scale, codes):
+def search_and_round(
+    weight, importance, classes, tile_out, tile_in, values, sizes, ratios, trials, rounds, scale, codes
+):
     """Scale and codes of every (output feature, tile): a grid of scales, each judged with its own least-squares refit.
 
-    For each candidate the words are assigned, then A * A / B tells how good those words are with their best scale.
+    `ratios[k, :trials[k]]` are the scales to try for class k, in units of largest weight over largest word. For each
+    candidate the words are assigned, then A * A / B tells how good those words are with their best scale.
     The best start is refined by `rounds` of assign-and-refit, rounded to float16, and the codes are taken with that
     scale.
     """
@@ -132,8 +135,8 @@ def search_and_round(weight, importance, classes, tile_out, tile_in, values, siz
             side = 0
             for sign in range(signs[k]):
                 table = values[k] if sign == 0 else mirrored[k]
-                for r in range(ratios.size):
-                    _decode(segment, length, table, middles[sign, k], size, top / reach[k] * ratios[r], words)
+                for r in range(trials[k]):
+                    _decode(segment, length, table, middles[sign, k], size, top / reach[k] * ratios[k, r], words)
                     cross, square = _moments(segment, emphasis, length, words)
                     if square > 0 and cross > 0 and cross * (cross / square) > best_gain:
                         best_gain = cross * (cross / square)

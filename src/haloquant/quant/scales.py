@@ -1,14 +1,16 @@
 """Scales searched against the weighted error, their sign free: fast sets are often lopsided (-128, but no 128)."""
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int16, UInt8
 
 from haloquant.quant.rounding import moments, round_nearest, search_and_round
 from haloquant.quant.tiles import word_table
 from haloquant.types import Codebook, TileMap
 
 # Range of the largest word over the largest weight: 1 clips nothing, small ratios clip outliers for finer steps.
-_RATIOS = np.geomspace(0.4, 1.1, 14).astype(np.float32)
+# A lopsided set may do best with its short side spanning the weights, so its range goes on until that does.
+_LOWEST, _HIGHEST, _STEP = 0.36, 1.1, 1.085
+_FARTHEST = 8.0
 _ROUNDS = 2
 
 
@@ -20,9 +22,9 @@ def search(
 ) -> tuple[Float32[np.ndarray, "out across"], UInt8[np.ndarray, "out in"]]:
     """One scale per (output channel, tile) that makes sum importance (w - scale word)^2 small, and the nearest codes.
 
-    Fourteen ranges of either sign are tried; each is judged by the error left after its own least-squares refit,
-    <w,w> - <w,c>^2 / <c,c>, and the best is refined by two rounds of assign and refit. `search_slowly` is the exact
-    twin.
+    Fourteen or more ranges of either sign are tried; each is judged by the error left after its own least-squares
+    refit, <w,w> - <w,c>^2 / <c,c>, and the best is refined by two rounds of assign and refit. `search_slowly` is the
+    exact twin.
 
     Args:
         weight: what to represent; 0 at places that the sparse part holds.
@@ -37,10 +39,32 @@ def search(
     table, sizes = word_table(codebooks)
     scale = np.zeros((grid.out_features, grid.across), np.float32)
     codes = np.zeros(weight.shape, np.uint8)
+    ranges = [trial_ratios(codebook.values) for codebook in codebooks]
+    trials = np.array([part.size for part in ranges])
+    ratios = np.stack([np.pad(part, (0, int(trials.max()) - part.size)) for part in ranges])
     search_and_round(
-        weight, importance, tiles.codebook, grid.tile_out, grid.tile_in, table, sizes, _RATIOS, _ROUNDS, scale, codes
+        weight,
+        importance,
+        tiles.codebook,
+        grid.tile_out,
+        grid.tile_in,
+        table,
+        sizes,
+        ratios,
+        trials,
+        _ROUNDS,
+        scale,
+        codes,
     )
     return scale, codes
+
+
+def trial_ratios(values: Int16[np.ndarray, " codes"]) -> Float32[np.ndarray, " trials"]:
+    """Scales to try for a codebook, in units of largest weight over largest word."""
+    sides = [float(side) for side in (values[-1], -values[0]) if side > 0]
+    highest = _HIGHEST * min(_FARTHEST, max(sides) / min(sides))
+    count = int(np.ceil(np.log(highest / _LOWEST) / np.log(_STEP))) + 1
+    return np.geomspace(_LOWEST, highest, count).astype(np.float32)
 
 
 def search_per_tile(
@@ -117,9 +141,10 @@ def _search_groups(
         fitted = np.divide(a, b, out=scale.astype(np.float64), where=b > 0)
         return fitted, a * fitted
 
+    trials = np.unique(np.concatenate([trial_ratios(codebook.values) for codebook in codebooks]))
     best, gain = span.astype(np.float64), np.full(count, -1.0)
     for sign in (1.0, -1.0):
-        for ratio in _RATIOS:
+        for ratio in trials:
             fitted, found = refit((sign * ratio * span).astype(np.float32))
             better = found > gain
             best, gain = np.where(better, fitted, best), np.where(better, found, gain)

@@ -9,7 +9,7 @@ from haloquant.quant.compensate import Progress, compensate, factorize, free_blo
 from haloquant.quant.levels import codes_of_levels, level_table
 from haloquant.quant.rounding import lookup
 from haloquant.quant.scales import search
-from haloquant.quant.sensitivity import importance, layer_hessian
+from haloquant.quant.sensitivity import hessian_importance, importance, layer_hessian
 from haloquant.quant.sparse import mask_of, none, with_values
 from haloquant.quant.tiles import padding, word_table
 from haloquant.types import (
@@ -73,7 +73,7 @@ def quantize_weight_compensated(
         weight: [out, in], finite.
         tiles: class of every tile; its grid must fit the weight.
         codebooks: the classes.
-        statistics: with the layer Hessian; a Fisher part, if there is one, weights the scale search.
+        statistics: with the layer Hessian, whose diagonal weights the scale search.
         sparse: weights kept beside the dense part.
         damping: share of the Hessian's mean diagonal added to it.
         progress: called with (blocks done, blocks).
@@ -91,8 +91,9 @@ def quantize_weight_compensated(
     hessian = layer_hessian(statistics, weight.shape[1])
     grid = tiles.grid
     sparse, dense = without_sparse(weight, sparse)
-    scale, _ = search(dense, importance(statistics, weight.shape[1]), tiles, codebooks)
-    factor = factorize(hessian, free_blocks(np.diagonal(hessian), grid.tile_in), damping=damping, layer=tiles.layer)
+    scale, _ = search(dense, hessian_importance(statistics), tiles, codebooks)
+    blocks = free_blocks(np.diagonal(hessian).copy(), grid.tile_in)
+    factor = factorize(hessian, blocks, damping=damping, layer=tiles.layer)
     table = level_table(scale, tiles, codebooks)
     made = compensate(
         np.ascontiguousarray(weight),

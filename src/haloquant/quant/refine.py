@@ -1,0 +1,167 @@
+"""After compensation: coordinate descent on the layer's own loss, scales and codes in turn, tile by tile.
+
+Compensation rounds each column once and never looks back. Here every tile of an output channel is visited again with
+all others held: its scale gets its least-squares value against the Hessian, delta = <c, g> / (c H c), and each of its
+codes moves to the word nearest to where the loss is least, q_j + g_j / H_jj, with g = (w - q) H. No step can raise
+the loss (w - q) H (w - q)^T of the damped Hessian, but for the rounding of a scale to float16, which is undone where
+it would.
+"""
+
+from typing import no_type_check
+
+import numpy as np
+from jaxtyping import Float32
+from numba import njit, prange
+
+from haloquant.quant.compensate import Progress
+from haloquant.quant.linear import product
+from haloquant.quant.rounding import to_half
+from haloquant.quant.sparse import mask_of, with_values
+from haloquant.quant.tiles import word_table
+from haloquant.quant.weight import dequantize
+from haloquant.types import QuantizedWeight
+
+
+def refine(
+    weight: Float32[np.ndarray, "out in"],
+    q: QuantizedWeight,
+    hessian: Float32[np.ndarray, "in in"],
+    *,
+    damping: float = 0.01,
+    sweeps: int = 2,
+    rounds: int = 3,
+    progress: Progress | None = None,
+) -> QuantizedWeight:
+    """The same layer with scales, codes and sparse values of less loss.
+
+    Args:
+        weight: the layer before quantization.
+        q: the layer in HALO form, from any rounding.
+        hessian: (2/T) X X^T.
+        damping: share of the mean diagonal added to the diagonal, so that unseen inputs keep some weight.
+        sweeps: passes over all tiles.
+        rounds: scale-and-codes rounds within a tile at each visit.
+        progress: called with (tiles done, tiles).
+    """
+    grid = q.tiles.grid
+    table, sizes = word_table(q.codebooks)
+    share = np.float32(damping * float(np.trace(hessian, dtype=np.float64)) / hessian.shape[0] or 1.0)
+    codes, scale, values = q.codes.copy(), q.scale.copy(), dequantize(q)
+    errors = weight - values
+    kept = mask_of(q.sparse, grid.in_features)
+    classes = np.repeat(q.tiles.codebook, grid.tile_out, axis=0)[: grid.out_features]
+    for visit in range(sweeps * grid.across):
+        a = visit % grid.across
+        part = slice(a * grid.tile_in, min((a + 1) * grid.tile_in, grid.in_features))
+        curvature = np.ascontiguousarray(hessian[:, part])
+        slope = product(errors, curvature) + share * errors[:, part]
+        local = curvature[part].copy()
+        local[np.diag_indices(local.shape[0])] += share
+        block, chosen, column = (
+            np.ascontiguousarray(values[:, part]),
+            np.ascontiguousarray(codes[:, part]),
+            scale[:, a].copy(),
+        )
+        _visit(
+            slope,
+            local,
+            np.ascontiguousarray(kept[:, part]),
+            q.sparse.scale,
+            classes[:, a].copy(),
+            table,
+            sizes,
+            rounds,
+            block,
+            chosen,
+            column,
+        )
+        values[:, part], codes[:, part], scale[:, a] = block, chosen, column
+        errors[:, part] = weight[:, part] - block
+        if progress is not None:
+            progress(visit + 1, sweeps * grid.across)
+    return QuantizedWeight(q.layer, codes, scale, q.tiles, q.codebooks, with_values(q.sparse, values))
+
+
+@njit(parallel=True, cache=True)
+@no_type_check
+def _visit(slope, hessian, kept, step, classes, table, sizes, rounds, values, codes, scale):
+    """All output channels of one column of tiles; slope = (w - q) H restricted to the tile, kept up to date here."""
+    rows = values.shape[0]
+    for r in prange(rows):
+        row = np.int64(r)
+        words = table[classes[row]]
+        size = sizes[classes[row]]
+        g = slope[row]
+        for _ in range(rounds):
+            _refit_scale(g, hessian, kept[row], words, values[row], codes[row], scale, row)
+            if not _move_codes(g, hessian, kept[row], step[row], words, size, values[row], codes[row], scale[row]):
+                break
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+@no_type_check
+def _refit_scale(g, hessian, kept, words, values, codes, scale, row):
+    length = g.size
+    if scale[row] == 0:
+        return
+    c = np.empty(length, np.float32)
+    for j in range(length):
+        c[j] = np.float32(0.0) if kept[j] else words[codes[j]]
+    pull = np.float32(0.0)
+    stiffness = np.float32(0.0)
+    change = np.zeros(length, np.float32)
+    for j in range(length):
+        if c[j] != 0:
+            pull += c[j] * g[j]
+            for i in range(length):
+                change[i] += c[j] * hessian[j, i]
+    for j in range(length):
+        stiffness += c[j] * change[j]
+    if stiffness <= 0:
+        return
+    wanted = to_half(scale[row] + pull / stiffness)
+    delta = wanted - scale[row]
+    # The loss changes by delta (delta c H c - 2 <c, g>): keep the old scale where float16 spoils the gain.
+    if delta == 0 or wanted == 0 or delta * (delta * stiffness - np.float32(2.0) * pull) >= 0:
+        return
+    scale[row] = wanted
+    for j in range(length):
+        g[j] -= delta * change[j]
+        if not kept[j]:
+            values[j] = words[codes[j]] * wanted
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+@no_type_check
+def _move_codes(g, hessian, kept, step, words, size, values, codes, scale):
+    """One cyclic pass; returns whether anything moved."""
+    length = g.size
+    moved = False
+    for j in range(length):
+        stiffness = hessian[j, j]
+        wanted = values[j] + g[j] / stiffness
+        code = 0
+        if kept[j]:
+            if step == 0:
+                continue
+            value = np.float32(min(127.0, max(-127.0, np.rint(wanted / step)))) * step
+        elif scale == 0:
+            continue
+        else:
+            place = wanted / scale
+            for k in range(size - 1):
+                code += 1 if place > np.float32(0.5) * (words[k] + words[k + 1]) else 0
+            if code == codes[j]:
+                continue
+            value = words[code] * scale
+        delta = value - values[j]
+        # A move must gain more than rounding noise, or ties would make it wander.
+        if delta * (delta * stiffness - np.float32(2.0) * g[j]) >= -np.float32(1e-6) * stiffness * delta * delta:
+            continue
+        moved = True
+        values[j] = value
+        if not kept[j]:
+            codes[j] = code
+        for i in range(length):
+            g[i] -= delta * hessian[j, i]
+    return moved
