@@ -49,7 +49,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rolling(model: Any, tokenizer: Any, text: str) -> float:
-    """Sum of log-likelihoods in windows of WINDOW: the last one reaches back for context, and only what is new counts."""
+    """Sum of log-likelihoods in windows of WINDOW; the last one reaches back for context, only what is new counts."""
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     whole = [tokenizer.bos_token_id, *ids]
     total, done = 0.0, 0
