@@ -13,8 +13,11 @@ import numpy as np
 from jaxtyping import Float64, Int16
 
 from haloquant.errors import InfeasibleError
-from haloquant.quant.codebook import WeightSample, relative_error, select_codebook
+from haloquant.quant.codebook import WeightSample, best_subset, histogram_of, select_codebook
 from haloquant.types import Codebook, MacProfile, OperatingPoint
+
+# Standard deviations that the largest word may stand for, while the period is sought.
+REACHES = (2.0, 2.7, 3.4)
 
 
 @dataclass(frozen=True)
@@ -83,29 +86,41 @@ def _fastest(
     loss_db: float,
     margin: float,
 ) -> Codebook:
-    """Bisect over the profile's delays: the error of the best words falls as the period grows."""
+    """Bisect over the profile's delays: the error of the best words falls as the period grows.
 
-    def at(period_s: float) -> Codebook:
-        values = admissible(profile, delay, period_s)
-        return _book(profile, delay, voltage, sample, name, words, values, margin)
-
-    order = np.unique(delay)
-    free = relative_error(at(float(order[-1])).values, sample)
-    allowed = free * 10.0 ** (loss_db / 10.0)
-    low, high = 0, len(order) - 1
+    The bisection asks the exact best words on the weights' histogram at a few scales, which is quick; the class's own
+    codebook is then chosen with all care.
+    """
+    histogram = histogram_of(sample)
+    periods = np.unique(delay)
+    allowed = _least_error(profile.weights, histogram, words) * 10.0 ** (loss_db / 10.0)
+    low, high = 0, len(periods) - 1
     while low < high:
         middle = (low + high) // 2
-        values = admissible(profile, delay, float(order[middle]))
-        if len(values) > 1 and relative_error(at(float(order[middle])).values, sample) <= allowed:
+        values = admissible(profile, delay, float(periods[middle]))
+        if np.any(values != 0) and _least_error(values, histogram, words) <= allowed:
             high = middle
         else:
             low = middle + 1
-    return at(float(order[high]))
+    values = admissible(profile, delay, float(periods[high]))
+    return _book(profile, delay, voltage, sample, name, words, values, margin)
+
+
+def _least_error(
+    values: Int16[np.ndarray, " n"], histogram: tuple[np.ndarray, np.ndarray, np.ndarray], words: int
+) -> float:
+    """Error of the best words out of `values`, relative to the weights' energy, over a few scales of either sign."""
+    held = np.union1d(values, np.int16(0)).astype(np.int16)
+    centres, mass, count = histogram
+    free = np.zeros(held.size)
+    sides = ((centres, mass, count), (centres, mass[::-1], count[::-1]))
+    top = float(np.abs(held).max())
+    return min(best_subset(held, free, side, reach / top, words)[0] for side in sides for reach in REACHES)
 
 
 def admissible(profile: MacProfile, delay: Float64[np.ndarray, " w"], period_s: float) -> Int16[np.ndarray, " n"]:
-    """The weight values whose delay is at most `period_s`."""
-    return profile.weights[delay <= period_s]
+    """The weight values whose delay is at most `period_s`; 0 always, as a weight of 0 need not be multiplied."""
+    return profile.weights[(delay <= period_s) | (profile.weights == 0)]
 
 
 def _book(
