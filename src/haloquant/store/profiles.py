@@ -14,6 +14,7 @@ from haloquant.types import Corner, MacProfile
 
 FORMAT = "haloquant-profile-1"
 SUFFIX = ".profile.json"
+DEFAULT = "nangate45-digitsdadda_ks+both-mul-abc"  # why: docs/decisions/0003-default-profile.md
 _LIMIT_BYTES = 1 << 24
 _SHIPPED = Path(__file__).resolve().parents[1] / "profiles"
 
@@ -101,13 +102,14 @@ def shipped_profiles() -> dict[str, Path]:
 
 
 def find_profile(name: str) -> MacProfile:
-    """Return a shipped profile by its name, or the profile in a file.
+    """Return a shipped profile by its name (`default`: the one `DEFAULT` names), or the profile in a file.
 
     Raises:
         InputError: there is no such profile, or the file is too large.
         ProfileError: the file is no profile.
     """
     shipped = shipped_profiles()
+    name = DEFAULT if name == "default" else name
     if name in shipped:
         return read_profile(shipped[name])
     if not Path(name).is_file():
