@@ -7,7 +7,8 @@ import numpy as np
 from haloquant.accel.cycles import WeightLoad
 from haloquant.accel.synthetic import ClassMix, Encoding, gaussian_frequency
 from haloquant.accel.target import Array, Dram, OnChip, Spmv, Static, Target, Transition
-from haloquant.types import Codebook, Corner, MacProfile, OperatingPoint
+from haloquant.accel.workload import Workload
+from haloquant.types import BitCount, Codebook, Corner, Gemm, LayerTiles, MacProfile, OperatingPoint, TileGrid
 
 WEIGHTS = np.arange(-128, 128, dtype=np.int16)
 FAST = np.array([-128, 0, 1, 2, 4, 8, 16, 32, 64], np.int16)
@@ -59,3 +60,40 @@ def mix(everything: float, slow: float, fast: float) -> list[ClassMix]:
 
 HEAD = mix(1, 0, 0)
 EIGHT = Encoding(8.0, 0.0)
+
+
+def tiny_workload(m: int = 5, layers: int = 2, attention: bool = False, phase: str = "prefill") -> Workload:
+    """A few small layers: q and k of one group, then o; with attention between if asked."""
+    gemms: list[Gemm] = []
+    group = 0
+    for i in range(layers):
+        gemms += [Gemm(f"{i}.q", m, 20, 24, group), Gemm(f"{i}.k", m, 20, 13, group)]
+        group += 1
+        if attention:
+            gemms.append(Gemm(f"{i}.scores", m, 8, 9, group, 3, False))
+            group += 1
+        gemms.append(Gemm(f"{i}.o", m, 24, 20, group))
+        group += 1
+    return Workload(f"tiny {phase}", "prefill" if phase == "prefill" else "decode", tuple(gemms), m, 1, 9)
+
+
+def random_tiles(
+    workload: Workload, seed: int, classes: int = 3, tile: int = 8, sparse: int = 3
+) -> dict[str, LayerTiles]:
+    """Tiles of random classes with random values of their class's codebook; every layer has its own."""
+    rng = np.random.default_rng(seed)
+    values = (WEIGHTS, SLOW, FAST)
+    made: dict[str, LayerTiles] = {}
+    for gemm in workload.gemms:
+        if not gemm.weight_stationary:
+            continue
+        grid = TileGrid(gemm.n, gemm.k, tile, tile)
+        chosen = rng.integers(0, classes, (grid.down, grid.across)).astype(np.uint8)
+        counts = np.zeros((grid.down, grid.across, 256), np.int64)
+        for d in range(grid.down):
+            for a in range(grid.across):
+                picked = rng.choice(values[chosen[d, a]], tile * tile).astype(np.int64)
+                counts[d, a] = np.bincount(picked + 128, minlength=256)
+        bits = BitCount(weights=gemm.k * gemm.n, codes=4 * gemm.k * gemm.n, scales=16 * gemm.n)
+        made[gemm.layer] = LayerTiles(gemm.layer, grid, chosen, WEIGHTS, counts, sparse, bits)
+    return made
