@@ -134,6 +134,7 @@ def test_gradients_flow_to_the_input(tiny) -> None:
     assert torch.allclose(x.grad[0], module.dequantize(torch.float32).sum(0), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_never_a_full_precision_copy(tiny, tmp_path) -> None:
     """The peak of memory while a model of 29 M weights is loaded stays below a bf16 copy of its weights (58 MB)."""
     checkpoint = open_checkpoint(save_llama(tmp_path / "plain", hidden_size=1024, intermediate_size=4096))
@@ -158,8 +159,8 @@ def test_never_a_full_precision_copy(tiny, tmp_path) -> None:
     [
         "import haloquant, transformers",
         "import transformers, haloquant",
-        "import transformers.quantizers.auto, haloquant",
-        "import haloquant.lm.hf",
+        pytest.param("import transformers.quantizers.auto, haloquant", marks=pytest.mark.slow),
+        pytest.param("import haloquant.lm.hf", marks=pytest.mark.slow),
     ],
 )
 def test_either_order_of_imports(tiny, imports) -> None:

@@ -1,11 +1,95 @@
 """Which kernel runs a packed layer: one door for all devices."""
 
+from typing import Any
+
+import numpy as np
 import torch
 
-from haloquant.kernels import reference
+from haloquant.errors import InfeasibleError
+from haloquant.kernels import cpu, reference
 from haloquant.kernels.layer import PackedLayer
+
+MOST_GEMV_TOKENS = 12  # above, decoding a block of weights once and multiplying it with all tokens is cheaper
+BLOCK_WEIGHTS = 1 << 22  # weights decoded at a time: 16 MiB of float32
 
 
 def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """Y = x W^T in the type of x, [..., in] -> [..., out]."""
-    return reference.linear(x, layer)
+    """Y = x W^T in the type of x, [..., in] -> [..., out], accumulated in float32."""
+    if x.device.type != "cpu":
+        return reference.linear(x, layer)
+    tokens = x.reshape(-1, layer.grid.in_features).to(torch.float32)
+    y = _decode(tokens, layer) if tokens.shape[0] <= MOST_GEMV_TOKENS else _prefill(tokens, layer)
+    return y.view(*x.shape[:-1], layer.grid.out_features).to(x.dtype)
+
+
+def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    """`reference.integer_linear`, bit for bit: int8 [tokens, in] and a scale per token -> f32 [tokens, out].
+
+    Raises:
+        InfeasibleError: a tile is so long that the kernel's float32 could not hold its sum exactly.
+    """
+    if tokens.device.type != "cpu":
+        return reference.integer_linear(tokens, token_scale, layer)
+    most = (1 << 24) // (128 * 128)
+    if layer.grid.tile_in > most:
+        raise InfeasibleError(f"tiles must be at most {most} inputs long for exact sums, not {layer.grid.tile_in}")
+    y = torch.empty(tokens.shape[0], layer.grid.out_features)
+    arrays = _arrays(layer)
+    for token, out in zip(tokens.to(torch.float32).contiguous().numpy(), y.numpy(), strict=True):
+        cpu.gemv_integer(token, *arrays, cpu.FAST, out)
+    return y * token_scale[:, None]
+
+
+def dequantize(layer: PackedLayer) -> torch.Tensor:
+    """Weights f32 [out, in]."""
+    if layer.packed.device.type != "cpu":
+        return reference.dequantize(layer)
+    weight = torch.empty(layer.grid.out_features, layer.grid.in_features)
+    cpu.dequantize(*_arrays(layer), 0, weight.numpy())
+    return weight
+
+
+def _decode(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    y = torch.empty(tokens.shape[0], layer.grid.out_features)
+    arrays = _arrays(layer)
+    for token, out in zip(tokens.contiguous().numpy(), y.numpy(), strict=True):
+        cpu.gemv(token, *arrays, cpu.FAST, out)
+    return y
+
+
+def _prefill(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    grid = layer.grid
+    y = torch.empty(tokens.shape[0], grid.out_features)
+    arrays = _arrays(layer)
+    step = max(1, BLOCK_WEIGHTS // (grid.in_features * grid.tile_out)) * grid.tile_out
+    buffer = torch.empty(min(step, grid.out_features), grid.in_features)
+    for first in range(0, grid.out_features, step):
+        block = buffer[: min(step, grid.out_features - first)]
+        cpu.dequantize(*arrays, first, block.numpy())
+        y[:, first : first + step] = tokens @ block.T
+    return y
+
+
+def _arrays(layer: PackedLayer) -> Any:
+    """The stored tensors as numpy sees them, without a copy, in the kernels' order of arguments."""
+    sparse = layer.sparse
+    if sparse is None:
+        empty = np.empty(0, np.uint16)
+        parts = (np.empty(0, np.int32), empty, np.empty(0, np.int8), empty)
+    else:
+        parts = (sparse.row_ptr.numpy(), sparse.col.numpy(), sparse.value.numpy(), _bits(sparse.scale))
+    grid = layer.grid
+    return (
+        layer.packed.numpy(),
+        _bits(layer.scale),
+        layer.classes.numpy(),
+        layer.offsets.numpy(),
+        layer.table.numpy(),
+        np.array(layer.sizes, np.int64),
+        (grid.tile_out, grid.tile_in),
+        parts,
+    )
+
+
+def _bits(half: torch.Tensor) -> np.ndarray:
+    return half.view(torch.uint16).numpy()

@@ -7,9 +7,8 @@ import torch
 from torch import nn
 
 from haloquant.errors import FormatError
-from haloquant.kernels.dispatch import linear
+from haloquant.kernels.dispatch import dequantize, linear
 from haloquant.kernels.layer import PackedLayer, packed_layer
-from haloquant.kernels.reference import dequantize
 from haloquant.lm.packed_config import PackedConfig
 from haloquant.quant.encodings import count_wrong
 from haloquant.quant.packing import DENSE, SPARSE, check_layer, sizes_of
