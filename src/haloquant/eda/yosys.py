@@ -224,7 +224,11 @@ def _run(yosys: Yosys, folder: Path, time_limit_s: float) -> str:
 
 def _explain(yosys: Yosys, log: str) -> None:
     said = [line.strip() for line in log.splitlines() if "ERROR:" in line]
-    abc = [line.strip() for line in log.splitlines() if line.startswith("ABC: Error") or "cmd error" in line]
+    abc = [
+        line.strip()
+        for line in log.splitlines()
+        if line.startswith("ABC: Error") or "cmd error" in line or "Assertion" in line
+    ]
     reason = said[-1].partition("ERROR:")[2].strip() if said else (log.strip().splitlines() or ["it said nothing"])[-1]
     if abc:
         raise ToolError(f"synthesis failed in ABC ({yosys.source} {yosys.version}): {abc[0]}")
