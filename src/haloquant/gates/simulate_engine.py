@@ -72,6 +72,8 @@ class Domains:
             bits = [i for i in range(self.stimuli.activation_bits) if wide == self.everything() or wide >> i & 1]
             index = self.stimuli.pair if wide == self.everything() else np.arange(self.lanes(wide), dtype=np.int32)
             found = np.zeros(index.size, np.int32)
+            if narrow == self.everything():
+                found = np.arange(index.size, dtype=np.int32)
             place = 0
             for position, bit in enumerate(bits):
                 if narrow >> bit & 1:

@@ -17,6 +17,7 @@ class _Gate:
     truth: int
     slot: int
     causes: list[bool]  # pins that can change the output, given the constants
+    register: bool = False
     minterm: int = 0
     value: int = 0  # of the function now
     level: int = 0  # of the output now
@@ -57,6 +58,10 @@ def simulate_transition(
         for bit, net in enumerate(nets):
             level[net] = old >> bit & 1
             after[int(net)] = new >> bit & 1
+    settled = list(level)
+    for net, value in after.items():
+        settled[net] = value
+    later = _settled(gates, weight, settled)
     circuit = _settled(gates, weight, level)
     readers: list[list[tuple[int, int]]] = [[] for _ in level]
     for index, gate in enumerate(circuit):
@@ -66,6 +71,16 @@ def simulate_transition(
     events: list[tuple[int, int, int, int]] = []  # time, order, gate, cause
     changing = [net for net, value in after.items() if value != level[net]]
     now, order = 0, 0
+    for index, (gate, final) in enumerate(zip(circuit, later, strict=True)):
+        if gate.register and gate.value != final.value:
+            slots = [gate.slot + (pin << len(gate.pins)) + final.minterm for pin in range(len(gate.pins))]
+            cause = min(
+                (slots[pin] for pin in range(len(slots)) if gate.causes[pin]), key=lambda slot: int(delay[slot])
+            )
+            gate.value = final.value
+            gate.due = (order, cause)
+            heapq.heappush(events, (int(delay[cause]), order, index, cause))
+            order += 1
     while changing or events:
         if not changing:
             now = events[0][0]
@@ -95,7 +110,7 @@ def simulate_transition(
             slots = {pin: gate.slot + (pin << len(gate.pins)) + gate.minterm for pin in sorted(pins)}
             trace.internal_j += sum(float(hidden[slot]) for slot in slots.values())
             value = gate.truth >> gate.minterm & 1
-            if value == gate.value:
+            if gate.register or value == gate.value:
                 continue
             gate.value = value
             if filtering is Filter.INERTIAL and value == gate.level:
@@ -119,5 +134,6 @@ def _settled(gates: TimedGates, weight: int, level: list[int]) -> list[_Gate]:
         value = truth >> minterm & 1
         level[output] = value
         causes = influential_pins(gates, g, known)
-        circuit.append(_Gate(nets, output, truth, int(gates.slot[g]), causes, minterm, value, value))
+        register = bool(gates.register[g])
+        circuit.append(_Gate(nets, output, truth, int(gates.slot[g]), causes, register, minterm, value, value))
     return circuit

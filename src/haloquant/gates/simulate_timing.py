@@ -89,7 +89,7 @@ def time_gates(netlist: Netlist, library: Library, around: Surroundings) -> Time
         register=np.array([gate.register for gate in gates], bool),
         end=end,
         setup_fs=setup,
-        clock_j=sum(clock_energy_j(cells[k], around.conditions.clock_slew_s) for k in netlist.registers.kind),
+        clock_j=float(sum(clock_energy_j(cells[k], around.conditions.clock_slew_s) for k in netlist.registers.kind)),
     )
 
 

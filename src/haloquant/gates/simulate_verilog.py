@@ -115,8 +115,8 @@ def _gate(name: str, pins: int, truth: int, delays: dict[int, tuple[int, int]], 
 def bench_verilog(gates: TimedGates, count: int, settle_fs: int, *, dump: bool = False) -> str:
     """Write a test bench for `timed_verilog` that runs `count` transitions.
 
-    It reads `vectors.txt` (see `vectors`), settles each transition's first state, switches, and writes to `arrivals.txt`
-    a line with the time of the last edge of `r` after the switch (fs) and the final `r` (hexadecimal).
+    It reads `vectors.txt` (see `vectors`), settles the first state of each transition, switches, and writes a line to
+    `arrivals.txt`: the time of the last edge of `r` after the switch (fs) and the final `r` (hexadecimal).
 
     Args:
         gates: the netlist.

@@ -318,13 +318,13 @@ def launch_register(
 ):
     """Evaluate one register for every combination of its data pins' waveforms; arguments as in `evaluate_gate`.
 
-    Its output goes from the function of the settled levels before to that of the settled levels after, in one edge. It
-    has four different waveforms: low, falling, rising, high.
+    Its output goes from the function of the settled levels before to that of the settled levels after, in one edge,
+    whose delay depends on its direction only. So there are four different waveforms: low, falling, rising, high.
     """
     pins, combinations = shown.shape
     for wave in range(4):
         out_level[wave] = wave & 1
-        out_start[wave + 1] = (wave + 1) // 2
+        out_start[wave + 1] = (0, 1, 2, 2)[wave]
     out_start[0] = 0
     for c in range(combinations):
         m = 0
