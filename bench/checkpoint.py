@@ -1,10 +1,11 @@
-"""How fast, and with how much memory, a checkpoint is read layer by layer; prints one JSON object.
+"""How fast, and with how much memory, a checkpoint is read and quantized layer by layer; prints one JSON object.
 
-    python bench/checkpoint.py FOLDER [--cold] [--quantize]
+    python bench/checkpoint.py FOLDER [--cold] [--quantize] [--export NEW_FOLDER]
 
 Beside each figure stands its floor on this machine: reading the same files into one buffer and dropping the bytes.
-`--cold` asks the kernel to forget the files first. `--quantize` also rounds every layer data-free (int4, one scale per
-output channel and 128 inputs, numpy), as a stand-in for a method that holds one layer. make_checkpoint.py makes FOLDER.
+`--cold` asks the kernel to forget the files first. `--quantize` makes HALO layers of them data-free (3-sigma outliers
+sparse, scale search, nearest rounding; half of the tiles in a 9-word class, half in a 16-word class, words as a Booth
+MAC has them); `--export` also writes the packed model. make_checkpoint.py makes FOLDER.
 """
 
 import argparse
@@ -12,12 +13,17 @@ import json
 import os
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from haloquant.lm.checkpoint import Checkpoint, open_checkpoint, stream_weights
+from haloquant.lm.checkpoint import Checkpoint, LinearLayer, open_checkpoint, read_weight, stream_weights
+from haloquant.lm.export import export_packed
+from haloquant.quant.sparse import split
+from haloquant.quant.tiles import make_grid
+from haloquant.quant.weight import quantize_weight
+from haloquant.types import Codebook, OperatingPoint, QuantizedWeight, TileMap
 
 
 def forget(files: Sequence[Path]) -> None:
@@ -39,32 +45,45 @@ def floor_seconds(files: Sequence[Path]) -> tuple[float, float]:
     return time.perf_counter() - began, time.process_time() - cpu
 
 
-def round_int4(weight: np.ndarray, group: int = 128) -> float:
-    """Round to nearest in 4 bits, in row chunks; returns the squared error, so that nothing is optimised away."""
-    error = 0.0
-    for rows in np.array_split(weight, max(1, weight.size >> 21)):
-        padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % group))).reshape(len(rows), -1, group)
-        scale = np.maximum(np.abs(padded).max(-1, keepdims=True), 1e-30) / 7
-        error += float(np.square(np.rint(padded / scale) * scale - padded).sum())
-    return error
+def codebooks() -> tuple[Codebook, ...]:
+    """Two classes of words, for the time they take; their timing is not looked at."""
+    fast = np.array([-128, -64, -32, -16, 0, 16, 32, 64, 96], np.int16)
+    slow = np.arange(-128, 128, 16, np.int16)
+    return tuple(Codebook(n, v, OperatingPoint(1.0, f), 0.0) for n, v, f in (("fast", fast, 3e9), ("slow", slow, 2e9)))
 
 
-def measure(checkpoint: Checkpoint, quantize: bool) -> dict[str, float]:
+def quantize(layer: LinearLayer, weight: np.ndarray) -> QuantizedWeight:
+    """One layer data-free, tiles of 128 x 128, classes in turn."""
+    grid = make_grid(layer.out_features, layer.in_features, 128, 128)
+    classes = (np.add.outer(np.arange(grid.down), np.arange(grid.across)) % 2).astype(np.uint8)
+    kept, _ = split(weight, layer=layer.name)
+    return quantize_weight(weight, tiles=TileMap(layer.name, grid, classes), codebooks=codebooks(), sparse=kept)
+
+
+def stream(checkpoint: Checkpoint, quantized: bool) -> Iterator[QuantizedWeight | None]:
+    """One layer after the other."""
+    for layer, weight in stream_weights(checkpoint):
+        yield quantize(layer, weight) if quantized else None
+
+
+def measure(checkpoint: Checkpoint, quantized: bool, target: Path | None) -> dict[str, float]:
     """One pass over all layers."""
     began, cpu = time.perf_counter(), time.process_time()
-    weights, error = 0, 0.0
-    for layer, weight in stream_weights(checkpoint):
-        weights += layer.weights
-        if quantize:
-            error += round_int4(weight)
+    weights = sum(layer.weights for layer in checkpoint.layers)
+    report: dict[str, float] = {"weights": weights}
+    if target is None:
+        for _ in stream(checkpoint, quantized):
+            pass
+    else:
+        made = (q for q in stream(checkpoint, True) if q is not None)
+        done = export_packed(checkpoint, made, target, profile_name="bench", profile_sha256="0" * 64)
+        report |= {"bits_per_weight": done.bits.per_weight, "written_bytes": done.total_bytes}
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    return {
-        "weights": weights,
+    return report | {
         "seconds": seconds,
         "cpu_seconds": cpu,
         "weights_per_s": weights / seconds,
         "cpu_seconds_per_million_weights": cpu / weights * 1e6,
-        "squared_error": error,
     }
 
 
@@ -73,13 +92,17 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cold", action="store_true")
     parser.add_argument("--quantize", action="store_true")
+    parser.add_argument("--export", type=Path, help="a new folder for the packed model")
     given = parser.parse_args()
     began = time.perf_counter()
     checkpoint = open_checkpoint(given.folder)
     opened = time.perf_counter() - began
     if given.cold:
         forget(checkpoint.files)
-    streamed = measure(checkpoint, given.quantize)
+    if given.quantize or given.export:  # compile the kernels outside the clock
+        layer = checkpoint.layers[0]
+        quantize(layer, read_weight(checkpoint, layer))
+    streamed = measure(checkpoint, given.quantize, given.export)
     if given.cold:
         forget(checkpoint.files)
     floor, floor_cpu = floor_seconds(checkpoint.files)
