@@ -96,6 +96,10 @@ CELLS: dict[str, str] = {
     + input_pin("B")
     + output_pin("CO", "A & B", arc("A", "positive_unate", 0.8), arc("B", "positive_unate", 0.8))
     + output_pin("S", "A ^ B", arc("A", "non_unate", 1.5), arc("B", "non_unate", 1.6)),
+    "SUM": input_pin("A")
+    + input_pin("B")
+    + output_pin("SN", "A B | A' B'", *(arc(p, "non_unate", s) for p, s in (("A", 3), ("B", 3), ("CON", 4))))
+    + output_pin("CON", "!(A B)", arc("A", "negative_unate", 1.0), arc("B", "negative_unate", 1.0)),
     "TIE1": output_pin("Y", "1"),
     "DFF": 'ff (IQ, IQN) { clocked_on : "CK"; next_state : "D"; }\n'
     + 'pin (D) { direction : input; capacitance : 0.01;\n' + SETUP + "}\n"

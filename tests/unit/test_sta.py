@@ -20,8 +20,9 @@ from gate_cases import (
 from haloquant.errors import NetlistError
 from haloquant.gates.liberty import parse_liberty
 from haloquant.gates.netlist import Netlist, parse_netlist
+from haloquant.gates.netlist_build import CellKind
 from haloquant.gates.ports import MacPorts, weight_values
-from haloquant.gates.sta import Conditions, static_delays, static_timing
+from haloquant.gates.sta import Conditions, static_delays, static_timing, worst_path
 from haloquant.gates.sta_case import FREE, CaseAnalysis
 from haloquant.gates.sta_reference import slow_delay, time_one
 
@@ -89,15 +90,15 @@ def test_constants_are_what_every_activation_gives():
                     assert known[net] in (FREE, values[net])
 
 
-@pytest.mark.parametrize("name", sorted(PINS))
+@pytest.mark.parametrize("name", [*sorted(PINS), "SUM"])
 def test_cases_at_once_are_each_case_tried_out(name: str):
-    gates = {"u": (name, {**dict.fromkeys(PINS[name][0], 2), **{p: 50 + i for i, p in enumerate(PINS[name][1])}})}
-    netlist = read(gates, TINY, {**PORTS, "result": ("output", [50])})  # type: ignore[arg-type]
-    analysis = CaseAnalysis(netlist.kinds[0], LIBRARY.cells[name])
-    codes = np.arange(3 ** len(PINS[name][0]))
+    cell = LIBRARY.cells[name]
+    inputs = tuple(pin.name for pin in cell.inputs)
+    analysis = CaseAnalysis(CellKind(name, inputs, tuple(pin.name for pin in cell.outputs)), cell)
+    codes = np.arange(3 ** len(inputs))
     found = analysis.cases(codes)
     for code in codes.tolist():
-        case = analysis.case([code // 3**i % 3 for i in range(len(PINS[name][0]))])
+        case = analysis.case([code // 3**i % 3 for i in range(len(inputs))])
         assert found.masks[code].tolist() == list(case.masks)
         assert found.enabled[code].tolist() == list(case.enabled)
 
@@ -118,6 +119,22 @@ def test_an_arc_without_condition_gives_way_to_one_that_surely_applies():
     assert analysis.case((0, 0, FREE)).masks == (0, 0, 0b1001, 0, 0)
     assert analysis.case((0, 1, FREE)).masks == (0, 0, 0, 0, 0b1001)
     assert analysis.case((0, FREE, FREE)).masks == (0, 0, 0b1001, 0, 0b1001)  # and A2 cannot move the output
+
+
+def test_a_sum_that_is_timed_from_the_carry_waits_for_it():
+    """ASAP7's adders: an arc from the output CON to the output SN, here unloaded CON = A nand B, SN = A xnor B."""
+    netlist = read({"u": ("SUM", {"A": 3, "B": 2, "SN": 4})})
+    timing = static_timing(netlist, LIBRARY)
+    con = int(netlist.gates.output_net[1])
+    assert netlist.net_names[con] == "u/CON"
+    # With B = 0 CON is constant and SN follows from A alone; with B = 1 it also follows from CON
+    assert timing.state[con].tolist() == [FREE, 1]
+    # Slew 0 and load 0 lie half a cell outside, u = v = -1/2: 3 (2.25 * 0.10 - 0.75 * (0.14 + 0.20) + 0.25 * 0.28)
+    assert timing.delay_s[1] == pytest.approx(0.12e-9)
+    assert timing.delay_s[0] > 1.5 * timing.delay_s[1]
+    assert slow_delay(netlist, LIBRARY, -1) == pytest.approx(timing.delay_s[0])
+    path = worst_path(netlist, LIBRARY, -1)
+    assert [(step.from_pin, step.to_pin) for step in path.steps] == [("A", "CON"), ("CON", "SN")]
 
 
 def test_a_weight_that_stops_everything_takes_no_time():
@@ -187,6 +204,10 @@ def test_other_corners_time_the_same_netlist():
     [
         (input_pin("A") + input_pin("B") + output_pin("Y", "A & B", arc("A", "positive_unate", 1.0)),
          "cell X must have a timing arc from B to Y, but has none"),
+        (input_pin("A") + input_pin("B")
+         + output_pin("Y", "A B", *(arc(p, "positive_unate", 1) for p in "ABZ"))
+         + output_pin("Z", "A B", *(arc(p, "positive_unate", 1) for p in "ABY")),
+         "the outputs of cell X must not be timed from each other, but are: Y to Z, Z to Y"),
         (input_pin("A") + input_pin("B")
          + output_pin("Y", "A & B", arc("A", "positive_unate", 1, "C"), arc("B", "positive_unate", 1)),
          "a `when` of cell X must name its pins, not C: C"),

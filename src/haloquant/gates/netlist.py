@@ -23,8 +23,8 @@ from haloquant.gates.ports import MacPorts
 class Instances:
     """Gates or registers. Instance `i` has the input nets `input_net[input_start[i]:input_start[i + 1]]`.
 
-    They stand in the order of `inputs` of its cell kind (`CellKind.inputs`), likewise the outputs; a pin that is left
-    open has net -1 (outputs only).
+    They stand in the order of `inputs` of its cell kind (`CellKind.inputs`), likewise the outputs. An output that is
+    left open has a net of its own.
     """
 
     names: tuple[str, ...]

@@ -20,7 +20,7 @@ class CellKind:
 
 
 class Gate(NamedTuple):
-    """One instance: its kind (index into the builder's kinds) and the nets at its pins, -1 for an open output."""
+    """One instance: its kind (index into the builder's kinds) and the nets at its pins."""
 
     name: str
     kind: int
@@ -138,8 +138,10 @@ class Builder:
                 net = self.net(bits[0], "")
                 self.drive(net, f"gate {name}")
                 outputs.append(net)
-            elif not bits:
-                outputs.append(-1)
+            elif not bits:  # an open output gets a net of its own: another output may be timed from it
+                self.names.append(f"{name}/{pin}")
+                self.drive(len(self.names) - 1, f"gate {name}")
+                outputs.append(len(self.names) - 1)
             else:
                 raise NetlistError(f"pin {pin} of gate {name} ({cell.name}) must drive one net, not {bits}")
         return Gate(name, list(self.kinds).index(cell.name), inputs, outputs)
@@ -171,7 +173,7 @@ def levelise(gates: Sequence[Gate]) -> tuple[list[Gate], list[int]]:
     Raises:
         NetlistError: where gates form a loop; it is named.
     """
-    driver = {net: g for g, gate in enumerate(gates) for net in gate.outputs if net >= 0}
+    driver = {net: g for g, gate in enumerate(gates) for net in gate.outputs}
     waiting = [len({net for net in gate.inputs if net in driver}) for gate in gates]
     readers: dict[int, list[int]] = {}
     for g, gate in enumerate(gates):

@@ -2,8 +2,11 @@
 
 A gate's input is 0, 1 or free. A timing arc then lets through the pairs (input edge, output edge) for which some
 assignment of the free inputs, in agreement with the constants and with the arc's `when`, makes the output follow the
-input that way. This is exact per gate (from truth tables; OpenSTA 3 does the same with decision diagrams, its 2019
-version judged term by term); it knows nothing of correlation between the inputs, which no static timer does.
+input that way. An arc from another output of the cell (ASAP7's adders have them) has no function to ask; it lets
+through what its tables have, while both outputs can move.
+
+This is exact per gate (from truth tables; OpenSTA 3 does the same with decision diagrams, its 2019 version judged term
+by term); it knows nothing of correlation between the inputs, which no static timer does.
 """
 
 from collections.abc import Sequence
@@ -63,12 +66,10 @@ class CaseAnalysis:
         if len(kind.inputs) > MOST_INPUTS:
             raise NetlistError(f"cell {kind.name} must have at most {MOST_INPUTS} inputs, not {len(kind.inputs)}")
         self.kind = kind
-        self.arcs: tuple[TimingArc, ...] = tuple(
-            arc for arc in cell.arcs if arc.pin in kind.outputs and arc.related in kind.inputs
-        )
+        self.arcs = _in_order(kind, cell)
         self.functions: dict[str, Function] = {}
         self.tables: dict[str, UInt8[np.ndarray, " rows"]] = {}
-        self.arc_input = [kind.inputs.index(arc.related) for arc in self.arcs]
+        self.arc_input = [[*kind.inputs, *kind.outputs].index(arc.related) for arc in self.arcs]
         self.arc_output = [kind.outputs.index(arc.pin) for arc in self.arcs]
         for name in kind.outputs:
             function = cell.pin(name).function
@@ -93,22 +94,24 @@ class CaseAnalysis:
         possible = np.ones((len(codes), len(rows)), dtype=bool)
         for i, state in enumerate(states.T):
             possible &= (state[:, None] == FREE) | (state[:, None] == (rows >> i & 1))
+        free = {name: _hit(possible, table == 0) & _hit(possible, table == 1) for name, table in self.tables.items()}
         masks = np.zeros((len(codes), len(self.arcs)), dtype=np.uint8)
         enabled = np.zeros_like(masks)
         when = [None if arc.when is None else self._condition(arc.when) for arc in self.arcs]
         for a, (arc, condition, i) in enumerate(zip(self.arcs, when, self.arc_input, strict=True)):
-            pair = possible & possible[:, rows ^ 1 << i]
-            table = self.tables[arc.pin]
-            low = rows >> i & 1 == 0
-            up, down = low & (table[rows ^ 1 << i] > table), low & (table[rows ^ 1 << i] < table)
             if condition is None:
                 same = [w for w, b in zip(when, self.arcs, strict=True) if (b.related, b.pin) == (arc.related, arc.pin)]
                 certain = [(w | ~possible).all(axis=1) for w in same if w is not None]
                 on = ~np.any(certain, axis=0) if certain else np.ones(len(codes), dtype=bool)
-                applies = np.ones_like(low)
             else:
                 on = (possible & condition).any(axis=1)
-                applies = condition | condition[rows ^ 1 << i]
+            if arc.related in self.tables:
+                masks[:, a] = enabled[:, a] = on * free[arc.related] * free[arc.pin] * arc_mask(arc)
+                continue
+            pair, other = possible & possible[:, rows ^ 1 << i], self.tables[arc.pin][rows ^ 1 << i]
+            low = rows >> i & 1 == 0
+            up, down = low & (other > self.tables[arc.pin]), low & (other < self.tables[arc.pin])
+            applies = low if condition is None else condition | condition[rows ^ 1 << i]
             masks[:, a] = on * (_hit(pair, up & applies) * _POSITIVE | _hit(pair, down & applies) * _NEGATIVE)
             masks[:, a] &= arc_mask(arc)
             enabled[:, a] = on * _hit(pair, up | down) * arc_mask(arc)
@@ -121,7 +124,7 @@ class CaseAnalysis:
         for bits in product(*[(0, 1) if state == FREE else (state,) for state in states]):
             tries[bits] = dict(zip(names, bits, strict=True))
             tries[bits].update({name: int(f.evaluate(tries[bits])) for name, f in self.functions.items()})
-        values = [{pins[name] for pins in tries.values()} for name in self.kind.outputs]
+        values = {name: {pins[name] for pins in tries.values()} for name in self.kind.outputs}
         certain = {
             (arc.related, arc.pin)
             for arc in self.arcs
@@ -134,6 +137,12 @@ class CaseAnalysis:
             off = (arc.related, arc.pin) in certain
             if arc.when is not None:
                 off = not any(arc.when.evaluate(pins) for pins in tries.values())
+            if arc.related in values:
+                if not off and len(values[arc.related]) == len(values[arc.pin]) == 2:
+                    mask = every = arc_mask(arc)
+                masks.append(mask)
+                enabled.append(every)
+                continue
             i = names.index(arc.related)
             for bits, before in tries.items() if not off and states[i] == FREE else ():
                 after = tries[(*bits[:i], 1, *bits[i + 1 :])]
@@ -143,7 +152,7 @@ class CaseAnalysis:
                         mask |= _POSITIVE if after[arc.pin] else _NEGATIVE
             masks.append(mask & arc_mask(arc))
             enabled.append(every)
-        outputs = tuple(FREE if len(found) > 1 else found.pop() for found in values)
+        outputs = tuple(FREE if len(found) > 1 else min(found) for found in values.values())
         return Case(outputs, tuple(masks), tuple(enabled))
 
     def _condition(self, when: Function) -> Bool[np.ndarray, " rows"]:
@@ -159,6 +168,21 @@ class CaseAnalysis:
                 raise NetlistError(f"a `when` of cell {self.kind.name} must name its pins, not {name}: {when.text}")
             rows |= bit << i
         return when.table()[rows].astype(bool)
+
+
+def _in_order(kind: CellKind, cell: Cell) -> tuple[TimingArc, ...]:
+    """The delay arcs between the kind's pins, those of an output before those that start at it."""
+    arcs = [arc for arc in cell.arcs if arc.pin in kind.outputs and arc.related in (*kind.inputs, *kind.outputs)]
+    ordered: list[TimingArc] = []
+    while arcs:
+        waiting = {arc.pin for arc in arcs}
+        ready = [arc for arc in arcs if arc.related not in waiting]
+        if not ready:
+            loop = ", ".join(sorted(f"{arc.related} to {arc.pin}" for arc in arcs))
+            raise NetlistError(f"the outputs of cell {kind.name} must not be timed from each other, but are: {loop}")
+        ordered += ready
+        arcs = [arc for arc in arcs if arc.related in waiting]
+    return tuple(ordered)
 
 
 def _hit(possible: Bool[np.ndarray, "cases rows"], wanted: Bool[np.ndarray, " rows"]) -> UInt8[np.ndarray, " cases"]:

@@ -30,9 +30,7 @@ def propagate(kind, input_start, input_net, output_start, output_net, truth_at, 
                     value |= s << i
             code[g, w] = ternary
             for j in range(output_start[g + 1] - output_start[g]):
-                net = output_net[output_start[g] + j]
-                if net >= 0:
-                    state[net, w] = _value(truth, truth_at[kind[g], j], inputs, known, value)
+                state[output_net[output_start[g] + j], w] = _value(truth, truth_at[kind[g], j], inputs, known, value)
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
@@ -57,7 +55,8 @@ def sweep(
 ):  # fmt: skip
     """Fill `arrival` and `slew` [net, edge, weight] in place (the caller's own, seen by nobody else).
 
-    Kind `k` has the arcs `arc_start[k] .. arc_start[k + 1]`, each from one of its inputs to one of its outputs.
+    Kind `k` has the arcs `arc_start[k] .. arc_start[k + 1]`, each from one of its pins (inputs, then outputs) to one of
+    its outputs; an output's own arcs come before those that start at it.
     `tables[arc, output edge, (delay, slew)]` says where the row axis, the column axis and the values stand in `pool`,
     and how many rows and columns there are (0: no table). `case[g, w]` numbers the row of `masks` that says which pairs
     of edges each arc of gate g lets through, and of `slew_masks`, which says whose slews count.
@@ -70,11 +69,15 @@ def sweep(
     for g in range(kind.shape[0]):
         first_arc = arc_start[kind[g]]
         for a in range(first_arc, arc_start[kind[g] + 1]):
-            source = input_net[input_start[g] + arc_input[a]]
+            inputs = input_start[g + 1] - input_start[g]
+            if arc_input[a] < inputs:
+                source = input_net[input_start[g] + arc_input[a]]
+            else:
+                source = output_net[output_start[g] + arc_input[a] - inputs]
             target = output_net[output_start[g] + arc_output[a]]
             for output_edge in range(2):
                 d, s = tables[a, output_edge, 0], tables[a, output_edge, 1]
-                if target < 0 or d[3] == 0 or s[3] == 0:
+                if d[3] == 0 or s[3] == 0:
                     continue
                 _at_load(pool, d, load[output_edge, target], delays)
                 _at_load(pool, s, load[output_edge, target], slews)

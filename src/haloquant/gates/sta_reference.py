@@ -97,18 +97,16 @@ def time_one(netlist: Netlist, library: Library, weight: int, conditions: Condit
         outputs = gates.output_net[gates.output_start[g] : gates.output_start[g + 1]].tolist()
         key = (int(gates.kind[g]), *[state[net] for net in inputs])
         case = seen[key] if key in seen else seen.setdefault(key, analysis.case(key[1:]))
-        to = dict(zip(analysis.kind.outputs, outputs, strict=True))
-        of = dict(zip(analysis.kind.inputs, inputs, strict=True))
+        of = dict(zip([*analysis.kind.inputs, *analysis.kind.outputs], [*inputs, *outputs], strict=True))
         for net, value in zip(outputs, case.outputs, strict=True):
-            if net >= 0:
-                state[net] = value
+            state[net] = value
         counted = case.masks if conditions.slews == "possible" else case.enabled
         for arc, mask, slew_mask in zip(analysis.arcs, case.masks, counted, strict=True):
             for pair in ((0, 0), (0, 1), (1, 0), (1, 1)):
                 before = one.steps.get((of[arc.related], pair[0]))
-                if before is not None and to[arc.pin] >= 0 and slew_mask & pair_bit(*pair):
+                if before is not None and slew_mask & pair_bit(*pair):
                     slew = one.slew_s[of[arc.related], pair[0]]
-                    step = _through(one, before, slew, arc, pair[1], to[arc.pin], name, analysis.kind.name)
+                    step = _through(one, before, slew, arc, pair[1], of[arc.pin], name, analysis.kind.name)
                     if mask & pair_bit(*pair):
                         _keep(one, step)
     return one

@@ -84,9 +84,9 @@ def launches(netlist: Netlist, library: Library) -> list[Launch]:
         outputs = registers.output_net[registers.output_start[i] : registers.output_start[i + 1]]
         for pin, net in zip(kind.outputs, outputs, strict=True):
             arcs = [arc for arc in cell.arcs if arc.pin == pin and arc.kind in ("rising_edge", "falling_edge")]
-            if net >= 0 and not arcs:
+            if not arcs:
                 raise NetlistError(f"cell {cell.name} (register {name}) must have a clock-to-{pin} arc, but has none")
-            found += [Launch(name, int(net), arc) for arc in arcs if net >= 0]
+            found += [Launch(name, int(net), arc) for arc in arcs]
     return found
 
 
