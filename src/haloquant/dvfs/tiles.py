@@ -36,6 +36,11 @@ def check_fits(gemms: Iterable[Gemm], layer_tiles: Mapping[str, LayerTiles], cla
                 f"tile map of {gemm.layer} must have {tiles.grid.down} x {tiles.grid.across} tiles (down x across), "
                 f"not {' x '.join(map(str, tiles.classes.shape))}."
             )
+        if tiles.histogram.shape != (*tiles.classes.shape, len(tiles.values)):
+            raise InputError(
+                f"histogram of {gemm.layer} must be of its tiles by its {len(tiles.values)} values, "
+                f"not {' x '.join(map(str, tiles.histogram.shape))}."
+            )
         if int(tiles.classes.max(initial=0)) >= classes:
             raise InputError(
                 f"class of a tile of {gemm.layer} must be below {classes}, the number of operating points given, "
