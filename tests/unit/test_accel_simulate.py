@@ -19,6 +19,7 @@ from accel_cases import (
     toy_target,
 )
 from haloquant.accel.baselines import (
+    System,
     allowed_point,
     float_system,
     measured_system,
@@ -26,7 +27,7 @@ from haloquant.accel.baselines import (
     uniform_values,
     value_tiles,
 )
-from haloquant.accel.compare import run_system, sweep_bandwidth, sweep_static, sweep_transition, versus
+from haloquant.accel.compare import run_system, slowed_runs, sweep_bandwidth, sweep_static, sweep_transition, versus
 from haloquant.accel.modes import meet_deadline, race_to_idle
 from haloquant.accel.plots import stacked, swept
 from haloquant.accel.roofline import dots, roofs
@@ -34,6 +35,7 @@ from haloquant.accel.simulate import simulate
 from haloquant.accel.synthetic import ClassMix, gaussian_frequency, synthetic_tiles
 from haloquant.accel.target import at_points
 from haloquant.accel.workload import Workload
+from haloquant.dvfs.modes import alpha_power, slowed_points
 from haloquant.dvfs.schedule import plan, repoint
 from haloquant.errors import InfeasibleError, InputError, ProfileError
 from haloquant.types import BitCount, Codebook, Gemm, OperatingPoint, TileGrid
@@ -262,6 +264,22 @@ def test_a_deadline_is_met_with_the_least_energy() -> None:
         meet_deadline(runs, 1.0, -1.0)
     with pytest.raises(InputError, match=r"^candidates of a deadline must be at least one simulation, not none.$"):
         meet_deadline([], 1.0, 0.0)
+
+
+def test_lower_supplies_are_candidates_for_a_deadline() -> None:
+    workload, tiles = _case()
+    curve = alpha_power(0.35, 1.3, 1.0)
+    system = System("HALO", tiles, POINTS, 8, "")
+    runs = slowed_runs(
+        system, workload, toy_target(), toy_profile(), plan, lambda p, f: slowed_points(p, curve, f), [1.0, 0.9, 0.7]
+    )
+    times = [run.time_s for run in runs]
+    assert times == sorted(times) and times[2] > times[0]
+    macs = [run.total.energy_j["mac"] for run in runs]
+    assert macs[1] / macs[0] == pytest.approx(0.81) and macs[2] / macs[0] == pytest.approx(0.49)
+    # with time to spare and free idling the lowest supply wins; in a hurry only the highest is left
+    assert meet_deadline(runs, 2 * times[2], 0.0).simulation.total.energy_j["mac"] == macs[2]
+    assert meet_deadline(runs, 1.0001 * times[0], 0.0).simulation is runs[0]
 
 
 def test_synthetic_tiles_meet_their_shares() -> None:

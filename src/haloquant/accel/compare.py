@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from haloquant.accel.baselines import System
 from haloquant.accel.results import Simulation
-from haloquant.accel.simulate import simulate
+from haloquant.accel.simulate import DelayAt, simulate
 from haloquant.accel.target import Target
 from haloquant.accel.workload import Workload
 from haloquant.types import Gemm, LayerTiles, MacProfile, OperatingPoint, Schedule
@@ -55,13 +55,18 @@ def run_system(
     policy: str = "panel",
     corner: int = 0,
     cycles_per_mac: float = 1.0,
+    base: OperatingPoint | None = None,
+    delay_at: DelayAt | None = None,
 ) -> Simulation:
-    """Return the simulation of a system, scheduled with the target's own accumulators and arrays."""
+    """Return the simulation of a system, scheduled with the target's own accumulators and arrays.
+
+    `base` replaces the target's base point for what runs whole (attention, floating point), where a deadline slows all.
+    """
     schedule = planner(
         workload.gemms,
         system.layer_tiles,
         system.points,
-        target.base,
+        base or target.base,
         policy,
         target.accumulator_b,
         target.array.count,
@@ -73,10 +78,45 @@ def run_system(
         target,
         profile,
         corner=corner,
+        delay_at=delay_at,
         kv_bits=system.kv_bits,
         cycles_per_mac=cycles_per_mac,
         system=system.name,
     )
+
+
+def slowed_runs(
+    system: System,
+    workload: Workload,
+    target: Target,
+    profile: MacProfile,
+    planner: Planner,
+    slower: Callable[[Sequence[OperatingPoint], float], Sequence[OperatingPoint]],
+    voltage_factors: Sequence[float],
+    policy: str = "panel",
+    corner: int = 0,
+) -> list[Simulation]:
+    """Return the pass at lower and lower supplies: what `modes.meet_deadline` chooses from.
+
+    Args:
+        system: The system at its fastest points.
+        workload: The pass.
+        target: The machine.
+        profile: The multiplier.
+        planner: `dvfs.schedule.plan`.
+        slower: Points and a factor of their supply to the points that are left there (`dvfs.modes.slowed_points` with
+            a curve).
+        voltage_factors: Factors of the supply, 1 being the system's own.
+        policy: How tiles are ordered.
+        corner: The profile's corner.
+    """
+    runs: list[Simulation] = []
+    for factor in voltage_factors:
+        points = tuple(slower(system.points, factor))
+        (base,) = slower((target.base,), factor)
+        run = replace(system, points=points)
+        runs.append(run_system(run, workload, target, profile, planner, policy, corner, base=base))
+    return runs
 
 
 def versus(ours: Simulation, rivals: Sequence[tuple[System, Simulation]]) -> list[Versus]:
