@@ -1,7 +1,231 @@
-"""PLACEHOLDER."""
+"""`simulate`, `schedule`, `explore`, `targets`: what a model takes on a machine, and where the Pareto front runs."""
 
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
 import typer
+from rich.table import Table
+
+from haloquant.cli.console import progress, stdout
+from haloquant.cli.options import Json, Out, Profile, Quiet
+from haloquant.config import Hardware, Recipe, Workload, read_recipe
+from haloquant.errors import InputError
+from haloquant.units import engineering
+
+What = Annotated[str, typer.Argument(help="Packed model folder, or a named shape such as llama2-7b or opt-6.7b.")]
+Target = Annotated[
+    str, typer.Option("--target", "-t", help="Machine: a shipped target (`haloquant targets`) or a file.")
+]
+Prefill = Annotated[int, typer.Option("--prefill", help="Tokens of the prefill.", min=1)]
+Context = Annotated[int, typer.Option("--context", help="Context of the decode step.", min=1)]
+Batch = Annotated[int, typer.Option("--batch", help="Sequences decoded together.", min=1)]
+Fast = Annotated[float, typer.Option("--fast", help="Share of fast tiles, for a named shape.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands."""
+    app.command(
+        epilog="`haloquant simulate llama2-7b --target tpuv4i_like` · `haloquant simulate demo-halo --trace trace.json`"
+    )(simulate)
+    app.command(epilog="`haloquant schedule demo-halo --target edge_lpddr5x --policy serpentine`")(schedule)
+    app.command(epilog="`haloquant explore --tile 128 --tile 64 --profile default --out explored --workers 2`")(explore)
+    app.command(epilog="`haloquant targets`")(targets)
+
+
+def simulate(
+    what: What,
+    target: Target = "edge_lpddr5x",
+    profile: Profile = "default",
+    prefill: Prefill = 2048,
+    context: Context = 2048,
+    batch: Batch = 1,
+    fast: Fast = 0.8,
+    mode: Annotated[
+        Literal["boost", "eco"], typer.Option(help="Spend slack on the clock, or on the supply at the same clock.")
+    ] = "boost",
+    trace: Annotated[
+        Path | None, typer.Option(help="Write HALO's decode as a trace that ui.perfetto.dev opens.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write every layer's cost of every system.")] = None,
+    json: Json = False,
+) -> None:
+    """How long a model takes on a machine and what it draws, beside FP16, W8A8, W4A8 and W3A8 on the same machine."""
+    from haloquant.pipeline import machines
+    from haloquant.store.files import write_bytes, write_text
+    from haloquant.store.simulations import document, layers_csv, trace_json
+
+    machine, loaded = _open(what, target, profile, fast)
+    runs = []
+    for workload in _workloads(loaded, prefill, context, batch):
+        systems = [*machines.rivals(loaded, workload, machine), machines.halo_system(loaded, workload, machine, mode)]
+        runs += [(system, machines.run_system(system, workload, machine, loaded)) for system in systems]
+    found = [run for _, run in runs]
+    if trace:
+        write_bytes(trace, trace_json(found[-1]))
+    if csv:
+        write_text(csv, layers_csv(found))
+    if json:
+        documents = [document(run, machine) for run in found]
+        stdout.print(msgspec.json.encode(documents).decode(), highlight=False, markup=False, soft_wrap=True)
+        return
+    table = Table(
+        "pass", "system", "clock, GHz", "time", "speed", "energy", "energy ratio", "bound", "transitions",
+        title=f"{loaded.name} on {machine.name} (speed and energy ratio: W8A8 = 1)", title_justify="left",
+    )  # fmt: skip
+    for system, run in runs:
+        base = next(r for s, r in runs if s.name.startswith("W8A8") and r.phase == run.phase)
+        clocks = (
+            "/".join(f"{p.frequency_hz / 1e9:.2f}" for p in system.points) or f"{machine.base.frequency_hz / 1e9:.2f}"
+        )
+        bounds = [layer.bound for layer in run.layers]
+        table.add_row(
+            run.phase,
+            system.name,
+            clocks,
+            engineering(run.time_s, "s"),
+            f"{base.time_s / run.time_s:.2f}×",
+            engineering(run.total.total_energy_j, "J"),
+            f"{run.total.total_energy_j / base.total.total_energy_j:.2f}",
+            max(set(bounds), key=bounds.count),
+            str(run.total.transitions),
+        )
+    stdout.print(table)
+    for note in dict.fromkeys(note for run in found for note in run.notes):
+        stdout.print(f"note: {note}", style="dim", highlight=False)
+
+
+def schedule(
+    what: What,
+    target: Target = "edge_lpddr5x",
+    profile: Profile = "default",
+    policy: Annotated[
+        Literal["best", "serpentine", "panel", "colblock", "islands", "none"], typer.Option(help="Order of the tiles.")
+    ] = "best",
+    prefill: Prefill = 2048,
+    context: Context = 2048,
+    batch: Batch = 1,
+    fast: Fast = 0.8,
+    json: Json = False,
+) -> None:
+    """The order of tiles and clocks: how many transitions each policy makes, and what they cost."""
+    from haloquant.dvfs.schedule import Policy
+    from haloquant.errors import InfeasibleError
+    from haloquant.pipeline import machines
+
+    machine, loaded = _open(what, target, profile, fast)
+    wanted = list(Policy) if policy == "best" else [Policy(policy)]
+    rows: list[dict[str, object]] = []
+    for workload in _workloads(loaded, prefill, context, batch):
+        system = machines.halo_system(loaded, workload, machine, "boost")
+        for one in wanted:
+            try:
+                run = machines.run_system(system, workload, machine, loaded, (one,))
+            except InfeasibleError as error:
+                if policy != "best":
+                    raise
+                rows.append({"pass": run_name(workload.phase), "policy": str(one), "cannot": str(error)})
+                continue
+            share = run.total.time_s.get("transition", 0.0) / run.time_s
+            rows.append(
+                {
+                    "pass": run_name(workload.phase),
+                    "policy": str(one),
+                    "transitions": run.total.transitions,
+                    "time_s": run.time_s,
+                    "in_transition": share,
+                }
+            )
+    if json:
+        stdout.print_json(msgspec.json.encode(rows).decode())
+        return
+    table = Table(
+        "pass", "policy", "transitions", "time", "of it in transition", title=f"{loaded.name} on {machine.name}"
+    )
+    for row in rows:
+        if "cannot" in row:
+            table.add_row(str(row["pass"]), str(row["policy"]), "–", str(row["cannot"]), "–")
+        else:
+            time_s, share = float(str(row["time_s"])), float(str(row["in_transition"]))
+            table.add_row(
+                str(row["pass"]),
+                str(row["policy"]),
+                str(row["transitions"]),
+                engineering(time_s, "s", 4),
+                f"{share:.2%}",
+            )
+    stdout.print(table)
+
+
+def run_name(phase: str) -> str:
+    """The name of a pass in tables."""
+    return phase
+
+
+def explore(
+    recipe: Annotated[Path | None, typer.Argument(help="Recipe in TOML; the demo job without one.")] = None,
+    out: Out = Path("explored"),
+    profile: Annotated[list[str] | None, typer.Option("--profile", "-p", help="MACs to try; repeatable.")] = None,
+    tile: Annotated[list[int] | None, typer.Option("--tile", help="Tile sizes to try; repeatable.")] = None,
+    engine: Annotated[str, typer.Option(help="local, ray, or ray=ADDRESS of a running cluster.")] = "local",
+    workers: Annotated[int, typer.Option(help="Processes (local) or CPUs (ray).", min=1)] = 1,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the Pareto front of accuracy, time and energy over MACs, tile sizes and goals."""
+    from haloquant.pipeline.engine import parse_engine
+    from haloquant.pipeline.explore import explore as search
+    from haloquant.report.explored import draw
+
+    asked = read_recipe(recipe) if recipe else Recipe()
+    with progress(quiet) as tell:
+        points = search(asked, profile or ["default"], tile or [128, 64, 32], out, parse_engine(engine, workers), tell)
+    draw(points, out)
+    if json:
+        stdout.print_json(msgspec.json.encode(points).decode())
+        return
+    table = Table("best", "MAC", "tile", "goal", "target", "pass", "bits", "perplexity", "time", "energy")
+    for p in points:
+        table.add_row(
+            "*" if p.best else "", p.profile, str(p.tile), p.goal, p.target, p.phase, f"{p.bits_per_weight:.2f}",
+            f"{p.perplexity:.3f}", engineering(p.time_s, "s"), engineering(p.energy_j, "J"),
+        )  # fmt: skip
+    stdout.print(table)
+    stdout.print(f"explore.json, explore.html and explore.png are in {out}", highlight=False)
+
+
+def targets(json: Json = False) -> None:
+    """List the machines that come with the package."""
+    from haloquant.store.targets import read_target, shipped_targets
+
+    found = {name: read_target(name) for name in shipped_targets()}
+    if json:
+        stdout.print_json(msgspec.json.encode({name: target.description for name, target in found.items()}).decode())
+        return
+    table = Table("target", "description")
+    for name, target in found.items():
+        table.add_row(name, target.description)
+    stdout.print(table)
+
+
+def _open(what: str, target: str, profile: str, fast: float):
+    from haloquant.pipeline import machines
+    from haloquant.store.profiles import find_profile
+    from haloquant.store.targets import read_systolic
+
+    machine, mac = read_systolic(target), find_profile(profile)
+    if Path(what).is_dir():
+        return machine, machines.load_packed(Path(what), mac)
+    try:
+        return machine, machines.load_shape(what, mac, fast)
+    except InputError as error:
+        raise InputError(f"{error} Or give the folder of a packed model.") from error
+
+
+def _workloads(loaded, prefill: int, context: int, batch: int):
+    from haloquant.pipeline.cost import workloads
+
+    asked = Recipe(
+        hardware=Hardware(), workload=Workload(prefill_tokens=prefill, decode_batch=batch, decode_context=context)
+    )
+    return workloads(loaded.shape, asked)

@@ -1,9 +1,7 @@
 """What a method costs on a machine: the machine's points for each class, the schedule, the simulation."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-import msgspec
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from haloquant.accel.results import Simulation
 from haloquant.accel.shapes import ModelShape, named_shape, shape_from_config
@@ -12,14 +10,21 @@ from haloquant.accel.target import Target
 from haloquant.accel.workload import Workload, decode, prefill
 from haloquant.config import Recipe
 from haloquant.dvfs.schedule import Policy, plan
-from haloquant.errors import InputError
 from haloquant.lm.checkpoint import Checkpoint
 from haloquant.pipeline.hardware import Classes
-from haloquant.store.files import read_bounded
+from haloquant.pipeline.inputs import read_config
 from haloquant.types import LayerTiles, OperatingPoint, Schedule
 
 # Islands need several arrays and an even load; they are left to `haloquant schedule --policy`.
 POLICIES = (Policy.PANEL, Policy.SERPENTINE, Policy.NONE)
+
+
+Law = Callable[[float], float]
+
+
+def unchanged(voltage_v: float) -> float:
+    """The law of a machine that stays at its base supply."""
+    return 1.0
 
 
 @dataclass(frozen=True)
@@ -30,16 +35,6 @@ class Run:
     schedule: Schedule
 
 
-def model_shape(checkpoint: Checkpoint, name: str) -> ModelShape:
-    """The shape of a checkpoint's model from its configuration."""
-    data = read_bounded(checkpoint.folder / "config.json", 1 << 20)
-    try:
-        config = msgspec.json.decode(data, type=dict[str, object])
-    except msgspec.MsgspecError as error:
-        raise InputError(f"{checkpoint.folder / 'config.json'} must be a JSON object: {error}") from error
-    return shape_from_config(config, name)
-
-
 def workloads(shape: ModelShape, recipe: Recipe) -> tuple[Workload, Workload]:
     """The prefill and the decode step that a recipe asks for."""
     asked = recipe.workload
@@ -48,7 +43,21 @@ def workloads(shape: ModelShape, recipe: Recipe) -> tuple[Workload, Workload]:
 
 def shape_of(recipe: Recipe, checkpoint: Checkpoint, name: str) -> ModelShape:
     """The model's own shape, or a named one."""
-    return model_shape(checkpoint, name) if recipe.workload.shapes == "model" else named_shape(recipe.workload.shapes)
+    if recipe.workload.shapes == "model":
+        return shape_from_config(read_config(checkpoint.folder), name)
+    return named_shape(recipe.workload.shapes)
+
+
+def with_array(target: Target, tile: int) -> Target:
+    """The machine with arrays of tile x tile and as many multipliers as before: the ablation of tile sizes."""
+    array = target.array
+    if array.rows == array.columns == tile:
+        return target
+    count = max(1, round(array.rows * array.columns * array.count / tile**2))
+    # Accumulators are given per array: what was there is shared out.
+    share = replace(target.accumulator, size_b=target.accumulator.size_b * array.count / count)
+    static = replace(target.static, array_w=target.static.array_w * array.count / count)
+    return replace(target, array=replace(array, rows=tile, columns=tile, count=count), accumulator=share, static=static)
 
 
 def class_points(target: Target, classes: Classes) -> tuple[OperatingPoint, ...]:
@@ -82,9 +91,22 @@ def run_on(
     target: Target,
     classes: Classes,
     system: str,
+    law: Law = unchanged,
+    policies: Sequence[Policy] = POLICIES,
 ) -> Run:
-    """Schedule and simulate one pass by every policy, and keep the fastest: a compiler would know the machine too."""
-    runs = [_run(workload, tiles, points, target, classes, system, policy) for policy in POLICIES]
+    """Schedule and simulate one pass by every policy, and keep the fastest: a compiler would know the machine too.
+
+    Args:
+        workload: the pass.
+        tiles: what stands in the tiles of every quantized layer; none for floating point.
+        points: of each class.
+        target: the machine.
+        classes: of the MAC, whose delays every tile's clock is held to.
+        system: a name.
+        law: delay at a supply relative to the delay at the base supply.
+        policies: orders to try.
+    """
+    runs = [_run(workload, tiles, points, target, classes, system, policy, law) for policy in policies]
     return min(runs, key=lambda run: run.simulation.time_s)
 
 
@@ -96,6 +118,7 @@ def _run(
     classes: Classes,
     system: str,
     policy: Policy,
+    law: Law,
 ) -> Run:
     schedule = plan(workload.gemms, tiles, points, target.base, policy, target.accumulator_b, target.array.count)
     delay = classes.profile.delay_s[classes.corner]
@@ -108,7 +131,7 @@ def _run(
         target,
         classes.profile,
         corner=classes.corner,
-        delay_at=lambda voltage_v: carried,
+        delay_at=lambda voltage_v: carried * law(voltage_v),
         kv_bits=16 if not tiles else 8,
         system=system,
     )

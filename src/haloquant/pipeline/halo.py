@@ -9,6 +9,7 @@ from haloquant.config import Goal, Recipe
 from haloquant.pipeline.hardware import Classes
 from haloquant.quant.allocate import Sweep, flatten, knee, sweep, unflatten
 from haloquant.quant.loss import kronecker_losses
+from haloquant.quant.refine import refine
 from haloquant.quant.sensitivity import importance, tile_scores
 from haloquant.quant.sparse import split
 from haloquant.quant.tiles import make_grid, uniform_map
@@ -96,11 +97,25 @@ def quantize(
 ) -> dict[str, QuantizedWeight]:
     """Every layer: sparse part out, scales searched, the rest onto the words of its tiles."""
     made: dict[str, QuantizedWeight] = {}
-    round_layer = quantize_weight_compensated if recipe.quantize.compensate else quantize_weight
+    asked = recipe.quantize
     for done, (layer, weight) in enumerate(weights.items()):
-        sparse, _ = split(weight, statistics[layer], layer=layer, budget=recipe.quantize.sparse_budget)
-        made[layer] = round_layer(
-            weight, tiles=maps[layer], codebooks=classes.codebooks[:-1], statistics=statistics[layer], sparse=sparse
-        )
+        made[layer] = one_layer(weight, statistics[layer], maps[layer], classes, asked.sparse_budget, asked.compensate)
         tell(done + 1, len(weights))
     return made
+
+
+def one_layer(
+    weight: np.ndarray,
+    known: LayerStatistics | None,
+    tile_map: TileMap,
+    classes: Classes,
+    sparse_budget: float,
+    compensate: bool,
+) -> QuantizedWeight:
+    """One layer: sparse part, scales; compensation and coordinate descent where a Hessian is known and asked for."""
+    sparse, _ = split(weight, known, layer=tile_map.layer, budget=sparse_budget)
+    books = classes.codebooks[:-1]
+    if known is None or known.hessian is None or not compensate:
+        return quantize_weight(weight, tiles=tile_map, codebooks=books, statistics=known, sparse=sparse)
+    made = quantize_weight_compensated(weight, tiles=tile_map, codebooks=books, statistics=known, sparse=sparse)
+    return refine(weight, made, known.hessian)

@@ -76,9 +76,21 @@ def read_inputs(recipe: Recipe) -> Inputs:
     )
 
 
+def read_config(folder: Path) -> dict[str, object]:
+    """A model folder's configuration.
+
+    Raises:
+        CheckpointError: it is no JSON object.
+    """
+    try:
+        return msgspec.json.decode(read_bounded(folder / "config.json", 1 << 24), type=dict[str, object])
+    except msgspec.MsgspecError as error:
+        raise CheckpointError(f"{folder / 'config.json'} must be a JSON object: {error}") from error
+
+
 def is_packed(folder: Path) -> bool:
     """Whether a model folder is in HALO's packed form, by its configuration."""
-    return b'"quant_method"' in read_bounded(folder / "config.json", 1 << 24)
+    return "quantization_config" in read_config(folder)
 
 
 def model_window(folder: Path) -> int:

@@ -27,14 +27,14 @@ from haloquant.pipeline.kept import (
     save_method,
     save_packed,
 )
-from haloquant.pipeline.outcome import gather, versions
+from haloquant.pipeline.outcome import gather, profile_sha256, versions
 from haloquant.quant.codebook import sample_groups
 from haloquant.quant.sensitivity import importance
 from haloquant.quant.tiles import layer_tiles, make_grid
 from haloquant.quant.weight import dequantize
 from haloquant.report.results import Results, encode
 from haloquant.report.tables import HEADLINE, markdown
-from haloquant.store.files import claim_output, content_key, sole_user, write_bytes, write_text
+from haloquant.store.files import claim_output, sole_user, write_bytes, write_text
 from haloquant.store.profiles import find_profile
 from haloquant.store.steps import Steps
 from haloquant.types import BitCount, LayerStatistics, MacProfile, QuantizedWeight
@@ -82,7 +82,7 @@ def _export(bench: "Workbench", out: Path) -> None:
             layers,
             folder / "model",
             profile_name=profile.name,
-            profile_sha256=content_key(profile.name, profile.delay_s.tolist(), profile.energy_j.tolist()),
+            profile_sha256=profile_sha256(profile),
             made_by=versions(),
             progress=lambda done, total: bench.progress("pack", done, total),
         )

@@ -28,8 +28,9 @@ from haloquant.report.results import (
 )
 from haloquant.report.tables import HEADLINE
 from haloquant.report.warnings import warnings
+from haloquant.store.files import content_key
 from haloquant.store.targets import read_systolic
-from haloquant.types import LayerTiles
+from haloquant.types import LayerTiles, MacProfile
 
 _PACKAGES = ("haloquant", "numpy", "scipy", "numba", "torch", "transformers", "tokenizers", "safetensors")
 
@@ -45,6 +46,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def profile_sha256(profile: MacProfile) -> str:
+    """The hash by which a packed model names the profile it was made for."""
+    return content_key(profile.name, profile.delay_s.tolist(), [repr(x) for x in profile.energy_j.ravel().tolist()])
+
+
 def gather(
     recipe: Recipe,
     inputs: Inputs,
@@ -54,7 +60,7 @@ def gather(
     sensitivity: Mapping[str, np.ndarray],
 ) -> Results:
     """Simulate every method and put all numbers into one record; `between` are further points of HALO's sweep."""
-    targets = [read_systolic(name) for name in recipe.hardware.targets]
+    targets = [cost.with_array(read_systolic(name), recipe.hardware.tile) for name in recipe.hardware.targets]
     work = cost.workloads(cost.shape_of(recipe, inputs.checkpoint, inputs.name), recipe)
     rows: list[MethodRow] = []
     timeline: list[SpanRow] = []

@@ -20,13 +20,12 @@ from haloquant.pipeline.arrays import load_arrays, save_arrays
 from haloquant.pipeline.hardware import Classes, choose_classes
 from haloquant.pipeline.inputs import Progress, silent
 from haloquant.pipeline.kept import load_classes, load_packed, save_classes, save_packed
-from haloquant.pipeline.outcome import versions
+from haloquant.pipeline.outcome import profile_sha256, versions
 from haloquant.quant.codebook import sample_groups
 from haloquant.quant.loss import kronecker_losses
 from haloquant.quant.sensitivity import tile_sums, uniform_importance
-from haloquant.quant.sparse import split
 from haloquant.quant.tiles import check_accumulation, make_grid, uniform_map
-from haloquant.quant.weight import dequantize, quantize_weight, quantize_weight_compensated
+from haloquant.quant.weight import dequantize
 from haloquant.store.files import claim_output, content_key, finished, sole_user
 from haloquant.store.steps import Steps
 from haloquant.types import BitCount, LayerStatistics, MacProfile, QuantizedWeight, TileMap
@@ -83,11 +82,6 @@ def quantize_checkpoint(checkpoint: Checkpoint, asked: Asked, out: Path, progres
         )
         bench.clear(work)
     return Stream(out, exported.bits, len(checkpoint.layers), bench.reused, asked.source)
-
-
-def profile_sha256(profile: MacProfile) -> str:
-    """The hash by which a packed model names the profile it was made for."""
-    return content_key(profile.name, profile.delay_s.tolist(), [repr(x) for x in profile.energy_j.ravel().tolist()])
 
 
 def _settings(asked: Asked) -> list[object]:
@@ -156,7 +150,7 @@ class _Bench:
             weight = read_weight(self.checkpoint, layer)
             columns: list[np.ndarray] = []
             for index in range(len(classes.codebooks) - 1):
-                made = self._round(layer, weight, uniform_map(layer.name, grid, index), known, classes)
+                made = self._round(weight, uniform_map(layer.name, grid, index), known, classes)
                 error = weight - dequantize(made)
                 if known is None:
                     # Data-free: squared error relative to the layer's own energy, so that layers compare.
@@ -177,7 +171,7 @@ class _Bench:
         def make(folder: Path) -> None:
             check_accumulation(layer.name, layer.in_features, books)
             weight = read_weight(self.checkpoint, layer)
-            save_packed(folder, {layer.name: self._round(layer, weight, tile_map, known, classes)})
+            save_packed(folder, {layer.name: self._round(weight, tile_map, known, classes)})
 
         folder, reused = self.steps.run(f"layer-{layer.name}", [self.key, tile_map.codebook.tolist()], make)
         self.reused += reused
@@ -185,17 +179,13 @@ class _Bench:
 
     def _round(
         self,
-        layer: LinearLayer,
         weight: np.ndarray,
         tile_map: TileMap,
         known: LayerStatistics | None,
         classes: Classes,
     ) -> QuantizedWeight:
-        sparse, _ = split(weight, known, layer=layer.name, budget=self.asked.recipe.quantize.sparse_budget)
-        books = classes.codebooks[:-1]
-        if known is None or not self.asked.recipe.quantize.compensate:
-            return quantize_weight(weight, tiles=tile_map, codebooks=books, statistics=known, sparse=sparse)
-        return quantize_weight_compensated(weight, tiles=tile_map, codebooks=books, statistics=known, sparse=sparse)
+        asked = self.asked.recipe.quantize
+        return halo.one_layer(weight, known, tile_map, classes, asked.sparse_budget, asked.compensate)
 
     def _statistics(self, use: tuple[str, object]) -> Iterator[tuple[LinearLayer, LayerStatistics | None]]:
         """Layers in order with what calibration knows of them; data-free, or where all steps stand, without a pass."""

@@ -1,0 +1,149 @@
+"""A quantized model, or a named shape without weights, and its rivals on a machine."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from haloquant.accel.baselines import System, float_system, uniform_system
+from haloquant.accel.results import Simulation
+from haloquant.accel.shapes import ModelShape, named_shape, shape_from_config
+from haloquant.accel.synthetic import ClassMix, Encoding, gaussian_frequency, synthetic_workload
+from haloquant.accel.target import Target
+from haloquant.accel.workload import Workload
+from haloquant.dvfs.modes import alpha_power, eco_points, voltage_steps
+from haloquant.dvfs.points import period_for, vf_curve
+from haloquant.dvfs.schedule import Policy
+from haloquant.errors import InputError
+from haloquant.lm.packed_model import iterate_layers, open_packed
+from haloquant.pipeline import cost
+from haloquant.pipeline.hardware import Classes, choose_classes
+from haloquant.pipeline.inputs import read_config
+from haloquant.pipeline.outcome import profile_sha256
+from haloquant.quant.codebook import gaussian_sample
+from haloquant.quant.tiles import layer_tiles
+from haloquant.types import Codebook, LayerTiles, MacProfile, OperatingPoint
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What will run: its shape, its classes, and its tiles for a workload (from weights, or drawn from the shape)."""
+
+    name: str
+    shape: ModelShape
+    classes: Classes
+    tiles: Mapping[str, LayerTiles] | None  # None: drawn for each workload
+    fast_share: float
+
+
+def load_packed(folder: Path, profile: MacProfile) -> Loaded:
+    """A packed model with its own codebooks.
+
+    Raises:
+        InputError: the model was made for another MAC than `profile`.
+    """
+    packed = open_packed(folder)
+    config = packed.config
+    if config.profile_sha256 != profile_sha256(profile):
+        raise InputError(
+            f"{folder} must be simulated with the profile it was made for, {config.profile_name}, not {profile.name}; "
+            "name it with --profile"
+        )
+    books = tuple(_timed(book, profile) for book in config.books())
+    period = float(profile.delay_s[0].max())
+    voltage = profile.corners[0].voltage_v
+    base = Codebook("base", profile.weights, OperatingPoint(voltage, 1.0 / period), 0.0)
+    tiles = {q.layer: layer_tiles(q) for q in iterate_layers(packed)}
+    shape = shape_from_config(read_config(folder), folder.name)
+    fast = float(np.mean(np.concatenate([t.classes.ravel() for t in tiles.values()]) == 0))
+    return Loaded(folder.name, shape, Classes(profile, 0, (*books, base)), tiles, fast)
+
+
+def load_shape(name: str, profile: MacProfile, fast_share: float) -> Loaded:
+    """A named shape, with codebooks chosen for Gaussian weights and that share of fast tiles."""
+    if not 0 <= fast_share <= 1:
+        raise InputError(f"the share of fast tiles must be 0 to 1, not {fast_share:g}")
+    classes = choose_classes(profile, 0, gaussian_sample(48), (("fast", 9, 1.5), ("slow", 16, 1.0)))
+    return Loaded(name, named_shape(name), classes, None, fast_share)
+
+
+def halo_system(loaded: Loaded, workload: Workload, target: Target, mode: str) -> System:
+    """HALO on a machine: `boost` raises the clock at the base supply, `eco` lowers the supply at the base clock.
+
+    Raises:
+        InfeasibleError: `eco` with a profile of fewer than three voltages.
+    """
+    points = _eco(loaded.classes, target) if mode == "eco" else cost.class_points(target, loaded.classes)
+    tiles = loaded.tiles if loaded.tiles is not None else _draw(loaded, workload, target)
+    return System(f"HALO ({mode})", tiles, points, 8, "its own classes")
+
+
+def rivals(loaded: Loaded, workload: Workload, target: Target) -> list[System]:
+    """FP16, W8A8, W4A8 and W3A8 through the same tables; each may use any clock its values meet."""
+    points = cost.class_points(target, loaded.classes)
+    books = [replace(b, point=p) for b, p in zip(loaded.classes.codebooks, points, strict=True)]
+    grid = (target.array.columns, target.array.rows)
+    # On a machine whose clocks are a claim only the paper's own classes may use the faster ones.
+    allowed = [] if target.array.claimed_clocks else books
+    made = [
+        uniform_system(workload, grid, bits, loaded.classes.profile, loaded.classes.corner, allowed, target.base)
+        for bits in (8, 4, 3)
+    ]
+    return [float_system(), *made]
+
+
+def run_system(
+    system: System,
+    workload: Workload,
+    target: Target,
+    loaded: Loaded,
+    policies: Sequence[Policy] = cost.POLICIES,
+) -> Simulation:
+    """One system on the machine, by the fastest of the policies."""
+    eco = any(point.voltage_v < target.base.voltage_v for point in system.points)
+    law = _law(loaded.classes, target) if eco else cost.unchanged
+    run = cost.run_on(workload, system.layer_tiles, system.points, target, loaded.classes, system.name, law, policies)
+    return run.simulation
+
+
+def _timed(book: Codebook, profile: MacProfile) -> Codebook:
+    """A stored codebook at the clock that the profile gives its values."""
+    period = period_for(profile, 0, book.values)
+    return replace(book, point=OperatingPoint(profile.corners[0].voltage_v, 1.0 / period), slack_s=0.0)
+
+
+def _draw(loaded: Loaded, workload: Workload, target: Target) -> dict[str, LayerTiles]:
+    """Tiles of a shape: Gaussian weights on each class's words, the head in 8 bits."""
+    fast, slow, base = loaded.classes.codebooks
+    frequency = [gaussian_frequency(book.values) for book in (fast, slow, base)]
+    shares = (loaded.fast_share, 1.0 - loaded.fast_share, 0.0)
+    mix = [ClassMix(s, b.values, f) for s, b, f in zip(shares, (fast, slow, base), frequency, strict=True)]
+    head = [replace(m, share=float(i == 2)) for i, m in enumerate(mix)]
+    bits = 3.2 * shares[0] + 4.0 * shares[1]
+    return synthetic_workload(
+        workload,
+        target.array.columns,
+        target.array.rows,
+        mix,
+        Encoding(code_bits=bits, sparse_share=0.005),
+        head,
+        Encoding(code_bits=8.0, scale_bits=0.0),
+    )
+
+
+def _eco(classes: Classes, target: Target) -> tuple[OperatingPoint, ...]:
+    """Each class at the base clock and the least supply that its slowest value allows, by the profile's V-f curve."""
+    curve = vf_curve(classes.profile)
+    base = target.base
+    carried = [base.period_s / classes.clock_ratio(i) for i in range(len(classes.codebooks))]
+    lowest = curve.voltage_v[0] / curve.voltage_v[-1] * base.voltage_v
+    return eco_points(carried, base.frequency_hz, _law(classes, target), voltage_steps(lowest, base.voltage_v))
+
+
+def _law(classes: Classes, target: Target) -> cost.Law:
+    """The profile's fitted law, its highest measured supply standing for the machine's base supply."""
+    curve = vf_curve(classes.profile)
+    scale = curve.voltage_v[-1] / target.base.voltage_v
+    law = alpha_power(curve.threshold_v, curve.alpha, curve.voltage_v[-1])
+    return lambda voltage_v: law(voltage_v * scale)

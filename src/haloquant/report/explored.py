@@ -1,0 +1,61 @@
+"""The Pareto front of an exploration as a page and a picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import altair as alt
+import msgspec
+import vl_convert
+
+from haloquant.store.files import write_bytes, write_text
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One point: what was chosen, and accuracy, time and energy of it on one machine in one phase."""
+
+    profile: str
+    tile: int
+    goal: str
+    target: str
+    phase: str
+    fast_fraction: float
+    bits_per_weight: float
+    perplexity: float
+    time_s: float
+    energy_j: float
+    clock_ratio: float  # of the fast class to the MAC's own slowest value
+    absolute_period_s: float  # of the fast class, in the MAC's own technology
+    best: bool = False  # no other point of this target and phase is better in perplexity, time and energy at once
+
+
+def draw(points: Sequence[Point], out: Path) -> None:
+    """Write explore.html (interactive, no network) and explore.png."""
+    data = [
+        {
+            "mac": p.profile, "tile": str(p.tile), "goal": p.goal, "where": f"{p.phase} on {p.target}",
+            "perplexity": p.perplexity, "time_us": p.time_s * 1e6, "energy_uj": p.energy_j * 1e6,
+            "front": "on the front" if p.best else "beaten",
+        }
+        for p in points
+    ]  # fmt: skip
+    chart = (
+        alt.Chart(alt.Data(values=data))
+        .mark_point(filled=True, size=90)
+        .encode(
+            x=alt.X("time_us:Q", title="time, µs", scale=alt.Scale(zero=False)),
+            y=alt.Y("perplexity:Q", title="perplexity (W+A8)", scale=alt.Scale(zero=False)),
+            color=alt.Color("mac:N", title="MAC"),
+            shape=alt.Shape("tile:N", title="tile"),
+            opacity=alt.Opacity(
+                "front:N", scale=alt.Scale(domain=["on the front", "beaten"], range=[1.0, 0.25]), title=None
+            ),
+            tooltip=["mac:N", "tile:N", "goal:N", "where:N", alt.Tooltip("perplexity:Q", format=".3f"),
+                     alt.Tooltip("time_us:Q", format=".3f"), alt.Tooltip("energy_uj:Q", format=".4g"), "front:N"],
+        )
+        .properties(width=380, height=280)
+        .facet(facet=alt.Facet("where:N", title=None), columns=2)
+        .resolve_scale(x="independent")
+    )  # fmt: skip
+    spec = chart.to_dict()
+    write_text(out / "explore.html", vl_convert.vegalite_to_html(spec, bundle=True))
+    write_bytes(out / "explore.png", vl_convert.vegalite_to_png(spec, scale=2.0))
