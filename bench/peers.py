@@ -1,7 +1,8 @@
 """One layer, every quantizer: seconds, weights/s and peak memory of ours next to torchao, HQQ and llm-compressor.
 
-Each runs in a process of its own, so that peak memory is its own, and is timed by CPU seconds on one thread after a small
-warm-up (which compiles what is compiled), so that a shared machine matters little. Peers run where they are installed:
+Each runs in a process of its own, so that peak memory is its own, and is timed by CPU seconds on one thread after a
+small warm-up (which compiles what is compiled), so that a shared machine matters little. Peers run where they are
+installed:
 
     python bench/peers.py --out 4096 --in 11008 --torchao PYTHON --hqq PYTHON --llmcompressor PYTHON [--only NAME ...]
 

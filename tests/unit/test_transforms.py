@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from haloquant.errors import InputError
-from haloquant.quant.baselines import grid
+from haloquant.quant.baselines import awq as awq_rival
+from haloquant.quant.baselines import grid, rtn
 from haloquant.quant.transforms import awq, scaling, smoothquant
 from haloquant.types import LayerStatistics
 
@@ -132,6 +133,18 @@ def test_awq_hands_the_rounding_statistics_of_the_scaled_input():
     s = awq.power_scale(statistics.input_absmean, 0.5)
     np.testing.assert_array_equal(seen[1][0], weight * s)
     np.testing.assert_allclose(seen[1][1].hessian, scaling.scale_statistics(statistics, s).hessian)
+
+
+def test_awq_as_a_rival_beats_rounding_and_pays_for_its_scale():
+    weight, x, statistics = situation()
+    plain = rtn.quantize(weight, statistics, rtn.RtnConfig(3, 16), layer="l")
+    result = awq_rival.quantize(weight, statistics, awq_rival.AwqLayerConfig(3, 16), layer="l")
+    losses = [float((((r.weight - weight) @ x.T) ** 2).sum()) for r in (result, plain)]
+    assert losses[0] < 0.8 * losses[1]
+    assert result.bits.total - plain.bits.total == 16 * 32
+    # One candidate each: no scaling, no clipping, plain rounding.
+    none = awq_rival.quantize(weight, statistics, awq_rival.AwqLayerConfig(3, 16, 1, 1), layer="l")
+    assert none.weight.tobytes() == plain.weight.tobytes()
 
 
 def test_clip_never_loses_and_equals_a_slow_search():

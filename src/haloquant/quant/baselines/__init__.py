@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from haloquant.errors import InputError
-from haloquant.quant.baselines import boa, fbquant, gptq, rtn, slim, spqr, squeezellm, zeroquant
+from haloquant.quant.baselines import awq, boa, fbquant, gptq, rtn, slim, spqr, squeezellm, zeroquant
+from haloquant.quant.baselines.awq import AwqLayerConfig
 from haloquant.quant.baselines.boa import BoaConfig
 from haloquant.quant.baselines.fbquant import FbQuantConfig
 from haloquant.quant.baselines.gptq import GptqConfig
@@ -51,6 +52,8 @@ _ALL = (
     _rival("squeezellm-w3", squeezellm.quantize, SqueezeLlmConfig(bits=3), "fisher"),
     _rival("squeezellm-w4-sparse", squeezellm.quantize, SqueezeLlmConfig(4, 0.0045, 0.0005), "fisher"),
     _rival("squeezellm-w3-sparse", squeezellm.quantize, SqueezeLlmConfig(3, 0.0045, 0.0005), "fisher"),
+    _rival("awq-w4-g128", awq.quantize, AwqLayerConfig(bits=4), "hessian", "input_absmean"),
+    _rival("awq-w3-g128", awq.quantize, AwqLayerConfig(bits=3), "hessian", "input_absmean"),
     _rival("zeroquant-w8", zeroquant.quantize, ZeroQuantConfig(bits=8)),
     _rival("zeroquant-w4-g128", zeroquant.quantize, ZeroQuantConfig(bits=4)),
     _rival("zeroquant-local-w4-g128", zeroquant.quantize, ZeroQuantConfig(bits=4, steps=100), "hessian"),

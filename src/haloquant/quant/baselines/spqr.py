@@ -19,7 +19,7 @@ class SpqrConfig:
     """`bits` codes in groups of `group` inputs; scale and zero point of a group in `statistic_bits` each.
 
     Statistics are themselves quantized together for `statistic_group` output features of the same inputs, with a
-    float16 offset and step each. A weight is kept in float16 if leaving it out lowers the loss of its group by more than
+    float16 offset and step each. A weight is kept in float16 if leaving it out lowers its group's loss by more than
     `threshold` times the mean over its inputs of (variance over outputs) * R_jj^2.
     """
 
