@@ -11,6 +11,7 @@ from haloquant.gates.logic import check_mac
 from haloquant.gates.netlist import parse_netlist
 from haloquant.gates.rtl import ROWS, MacSpec, generate, ports_of
 from haloquant.gates.rtl_bypass import bypass_partitions
+from haloquant.gates.rtl_serial import generate_serial, serial_ports
 from mapping_library import mapping_library_text
 
 LIBRARY = parse_liberty(mapping_library_text(), "mapping.lib")
@@ -107,3 +108,16 @@ def test_a_time_limit_holds(liberty: Path):
 def test_a_missing_library(tmp_path: Path):
     with pytest.raises(InputError, match=r"must be a readable Liberty file, plain or gzip"):
         synthesize("", tmp_path / "none.lib", 1e-9)
+
+
+def test_the_bit_serial_unit(liberty: Path):
+    netlist = parse_netlist(
+        synthesize(generate_serial(4, 4, 10), liberty, 1e-9, abc_script="sharing").json_text,
+        LIBRARY,
+        serial_ports(4, 4, 10),
+    )
+    assert check_mac(netlist, LIBRARY) == 3 * 256
+    with pytest.raises(NetlistError, match=r"a bit-serial MAC must have 2, 4, 8 or 16 activation bits, not 6"):
+        generate_serial(activation_bits=6)
+    with pytest.raises(NetlistError, match=r"the accumulator must have at least 16 bits, not 12"):
+        generate_serial(accumulator_bits=12)

@@ -1,0 +1,165 @@
+"""The absolute frontier: the fastest words of any MAC against the best MAC of the library at all values.
+
+Usage: python bench/frontier.py LIBERTY_FOLDER [LIBRARY ...]. Prints one JSON line a MAC, then one a library.
+
+Two baselines stand beside every speed: the MAC's own slowest value (`own`, the ratio that papers quote) and the fastest
+MAC of the library that does all values in one clock (`absolute`, the ratio that an architect gets). Accuracy of the
+words is their signal-to-noise ratio on Gaussian and Student t (5 degrees) weights with the best scale; the floor beside
+it is round to nearest onto the plain INT4 grid.
+"""
+
+import gzip
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from haloquant.eda.yosys import synthesize
+from haloquant.gates.adder_cells import adder_verilog
+from haloquant.gates.characterize import typical_conditions
+from haloquant.gates.liberty import parse_liberty
+from haloquant.gates.logic import check_mac
+from haloquant.gates.netlist import cells_of, parse_netlist
+from haloquant.gates.ports import weight_values
+from haloquant.gates.rtl import MacSpec, generate, ports_of
+from haloquant.gates.rtl_bypass import bypass_partitions
+from haloquant.gates.sta import static_delays
+from haloquant.store.profiles import find_profile, shipped_profiles
+
+LIBRARIES = {
+    "nangate45": ("nangate45/nangate45_typ", 300e-12),
+    "asap7": ("asap7/trim_asap7_rvt_tt", 250e-12),
+    "sky130hd": ("sky130hd/sky130hd_tt_025C_1v80", 1200e-12),
+}
+POINTS = (np.arange(4000) + 0.5) / 4000
+WEIGHTS = {"gaussian": norm.ppf(POINTS), "t5": student.ppf(POINTS, 5)}
+PARTS = {"whole": 1.0, "upper": 1 / 2, "lone": 1 / 3}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One MAC and how it is mapped."""
+
+    spec: MacSpec
+    script: str = "balance"
+    keep: bool = False
+    period: float = 1.0
+
+
+def candidates() -> list[Candidate]:
+    """What has been tried, single-mode first."""
+    plain = [Candidate(MacSpec(rows=rows, adder="ks")) for rows in ("digits", "boothw", "bw", "sx", "sm")]
+    plain += [Candidate(MacSpec(rows="digits", adder="bk")), Candidate(MacSpec(rows="native"))]
+    plain += [Candidate(MacSpec(), "sharing", period=1.5)]
+    paper = [Candidate(MacSpec(rows="sx", tree="array", adder="rca"), "keep", keep=True)]
+    paper += [Candidate(MacSpec(rows="sx", tree="array", adder="rca"))]
+    bypass = [
+        Candidate(MacSpec(rows="digits", adder="ks", bypass=way), period=1 / 6) for way in ("lone", "upper", "both")
+    ]
+    fused = [Candidate(MacSpec(rows=rows, adder="ks", stage="fused"), period=1.2) for rows in ("digits", "boothw")]
+    added = [
+        Candidate(MacSpec(rows="digits", adder="ks", stage="mac", accumulator="ks", bypass=way), period=1.2)
+        for way in ("none", "lone")
+    ]
+    return plain + paper + bypass + fused + added
+
+
+def snr_db(words: np.ndarray, weights: np.ndarray) -> float:
+    """Signal over squared error in dB, nearest word, at the best of 400 scales (either sign)."""
+    best = -np.inf
+    for turned in (words, -words[::-1]):
+        for largest in np.geomspace(0.5, 30.0, 400):
+            grid = turned * (largest / np.abs(words).max())
+            at = np.searchsorted((grid[1:] + grid[:-1]) / 2, weights)
+            best = max(best, (weights**2).mean() / ((weights - grid[at]) ** 2).mean())
+    return float(10 * np.log10(best))
+
+
+def measure(candidate: Candidate, name: str, folder: Path) -> dict[str, object]:
+    """Delay, words, area and accuracy of one MAC in one library."""
+    file, period_s = LIBRARIES[name]
+    library = parse_liberty(gzip.decompress((folder / f"{file}.lib.gz").read_bytes()).decode(), file)
+    around = typical_conditions(library)
+    spec = candidate.spec
+    mapped = synthesize(
+        generate(spec),
+        folder / f"{file}.lib.gz",
+        period_s * candidate.period,
+        abc_script=candidate.script,
+        adders=adder_verilog(library) if candidate.keep else None,
+        partitions={part: period_s * PARTS[part] for part in bypass_partitions(spec.bypass)},
+        output_load_f=around.output_load_f,
+    )
+    netlist = parse_netlist(mapped.json_text, library, ports_of(spec))
+    check_mac(netlist, library)
+    weights = weight_values(netlist.ports)
+    delay_s = static_delays(netlist, library, weights, around)
+    order = np.lexsort((np.abs(weights.astype(int)), delay_s))
+    label = f"{name}-{spec.name}-{'fa' if candidate.keep else 'abc'}"
+    int4 = np.isin(weights, 16 * np.arange(-8, 8))
+    row: dict[str, object] = {
+        "library": name,
+        "mac": label,
+        "stage": spec.stage,
+        "gates": len(netlist.gates),
+        "area_um2": round(sum(cells_of(netlist, library)[k].area_m2 for k in netlist.gates.kind) * 1e12, 1),
+        "slowest_ps": ps(delay_s.max()),
+        "int4_grid_ps": ps(delay_s[int4].max()),
+    }
+    for count in (16, 9):
+        words = np.sort(weights[order[:count]]).astype(float)
+        row[f"delay_{count}_ps"] = ps(delay_s[order[count - 1]])
+        row[f"own_{count}"] = round(float(delay_s.max() / delay_s[order[count - 1]]), 3)
+        row[f"words_{count}"] = words.astype(int).tolist()
+        row |= {f"snr_{count}_{kind}_db": round(snr_db(words, values), 2) for kind, values in WEIGHTS.items()}
+    if label in shipped_profiles():
+        energy = find_profile(label).energy_j[0] * 1e15
+        row["energy_mean_fj"] = round(float(energy.mean()), 1)
+        row |= {f"energy_{count}_fj": round(float(energy[order[:count]].mean()), 1) for count in (16, 9)}
+    return row
+
+
+def ps(seconds: float) -> float:
+    """Picoseconds, for people."""
+    return round(float(seconds) * 1e12, 1)
+
+
+def summary(name: str, stage: str, rows: list[dict[str, object]]) -> dict[str, object]:
+    """The frontier of one library and stage."""
+    best = min(rows, key=lambda row: row["slowest_ps"])
+    line: dict[str, object] = {
+        "frontier": name,
+        "stage": stage,
+        "all_256": best["mac"],
+        "all_256_ps": best["slowest_ps"],
+    }
+    for key in ("delay_16_ps", "delay_9_ps", "int4_grid_ps"):
+        first = min(rows, key=lambda row: row[key])
+        line |= {key: first[key], f"{key[:-3]}_mac": first["mac"]}
+        line[f"{key[:-3]}_absolute"] = round(best["slowest_ps"] / first[key], 3)  # pyright: ignore
+        line[f"{key[:-3]}_area"] = round(first["area_um2"] / best["area_um2"], 2)  # pyright: ignore
+    return line
+
+
+def main() -> None:
+    """All MACs in all, or the named, libraries."""
+    folder, *wanted = sys.argv[1:]
+    grid = 16.0 * np.arange(-8, 8)
+    floor = {f"int4_snr_{kind}_db": round(snr_db(grid, values), 2) for kind, values in WEIGHTS.items()}
+    print(json.dumps(floor), flush=True)
+    for name in wanted or LIBRARIES:
+        rows = []
+        for candidate in candidates():
+            rows.append(measure(candidate, name, Path(folder)))
+            print(json.dumps(rows[-1]), flush=True)
+        for stages in (("mul",), ("fused", "mac")):
+            chosen = [row for row in rows if row["stage"] in stages]
+            print(json.dumps(summary(name, "/".join(stages), chosen)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
