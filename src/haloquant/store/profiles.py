@@ -14,7 +14,7 @@ from haloquant.types import Corner, MacProfile
 
 FORMAT = "haloquant-profile-1"
 SUFFIX = ".profile.json"
-DEFAULT = "nangate45-digitsdadda_ks+both-mul-abc"  # why: docs/decisions/0003-default-profile.md
+DEFAULT = "asap7-digitsdadda_ks+both-mul-abc"  # why: docs/decisions/0003-default-profile.md
 _LIMIT_BYTES = 1 << 24
 _SHIPPED = Path(__file__).resolve().parents[1] / "profiles"
 
