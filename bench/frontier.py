@@ -25,8 +25,7 @@ from haloquant.gates.liberty import parse_liberty
 from haloquant.gates.logic import check_mac
 from haloquant.gates.netlist import cells_of, parse_netlist
 from haloquant.gates.ports import weight_values
-from haloquant.gates.rtl import MacSpec, generate, ports_of
-from haloquant.gates.rtl_bypass import bypass_partitions
+from haloquant.gates.rtl import MacSpec, generate, partitions_of, ports_of
 from haloquant.gates.sta import static_delays
 from haloquant.store.profiles import find_profile, shipped_profiles
 
@@ -37,7 +36,7 @@ LIBRARIES = {
 }
 POINTS = (np.arange(4000) + 0.5) / 4000
 WEIGHTS = {"gaussian": norm.ppf(POINTS), "t5": student.ppf(POINTS, 5)}
-PARTS = {"whole": 1.0, "upper": 1 / 2, "lone": 1 / 3}
+PARTS = {"whole": 1.0, "upper": 1 / 2, "lone": 1 / 3, "accumulate": 1 / 3}
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def measure(candidate: Candidate, name: str, folder: Path) -> dict[str, object]:
         period_s * candidate.period,
         abc_script=candidate.script,
         adders=adder_verilog(library) if candidate.keep else None,
-        partitions={part: period_s * PARTS[part] for part in bypass_partitions(spec.bypass)},
+        partitions={part: period_s * PARTS[part] for part in partitions_of(spec)},
         output_load_f=around.output_load_f,
     )
     netlist = parse_netlist(mapped.json_text, library, ports_of(spec))

@@ -15,8 +15,8 @@ from haloquant.gates.adder_cells import adder_verilog
 from haloquant.gates.characterize import characterize, exhaustive, sampled, typical_conditions
 from haloquant.gates.liberty import Library, parse_liberty
 from haloquant.gates.netlist import parse_netlist
-from haloquant.gates.rtl import MacSpec, generate, ports_of
-from haloquant.gates.rtl_bypass import Bypass, bypass_partitions
+from haloquant.gates.rtl import MacSpec, generate, partitions_of, ports_of
+from haloquant.gates.rtl_bypass import Bypass
 from haloquant.store.profiles import SUFFIX, write_profile
 
 OUT = Path(__file__).resolve().parents[1] / "src" / "haloquant" / "profiles"
@@ -83,8 +83,7 @@ def make(recipe: Recipe, folder: Path) -> dict[str, object]:
         abc_script=recipe.script,
         adders=adder_verilog(libraries[0]) if recipe.keep else None,
         partitions={
-            part: period_s * factor
-            for part, factor in zip(bypass_partitions(recipe.spec.bypass), recipe.parts, strict=True)
+            part: period_s * factor for part, factor in zip(partitions_of(recipe.spec), recipe.parts, strict=True)
         },
         output_load_f=typical_conditions(libraries[0]).output_load_f,
     )

@@ -9,8 +9,7 @@ from haloquant.errors import InputError, NetlistError, ToolError
 from haloquant.gates.liberty import parse_liberty
 from haloquant.gates.logic import check_mac
 from haloquant.gates.netlist import parse_netlist
-from haloquant.gates.rtl import ROWS, MacSpec, generate, ports_of
-from haloquant.gates.rtl_bypass import bypass_partitions
+from haloquant.gates.rtl import ROWS, MacSpec, generate, partitions_of, ports_of
 from haloquant.gates.rtl_serial import generate_serial, serial_ports
 from mapping_library import mapping_library_text
 
@@ -39,7 +38,7 @@ SMALL += [
 
 @pytest.mark.parametrize("spec", SMALL, ids=lambda spec: spec.name)
 def test_every_kind_computes_what_it_should(spec: MacSpec, liberty: Path):
-    parts = dict.fromkeys(bypass_partitions(spec.bypass), 1e-9)
+    parts = dict.fromkeys(partitions_of(spec), 1e-9)
     mapped = synthesize(generate(spec), liberty, 1e-9, abc_script="sharing", partitions=parts)
     netlist = parse_netlist(mapped.json_text, LIBRARY, ports_of(spec))
     assert check_mac(netlist, LIBRARY) > 0

@@ -9,7 +9,7 @@ from typing import Literal
 
 from haloquant.errors import NetlistError
 from haloquant.gates.ports import Encoding, MacPorts
-from haloquant.gates.rtl_bypass import Bypass, bypass_modules, choose_lines
+from haloquant.gates.rtl_bypass import Bypass, bypass_modules, bypass_partitions, choose_lines
 from haloquant.gates.rtl_heap import ADDER_CELLS, Adder, Net, Row, Sheet, Tree, add, compress
 from haloquant.gates.rtl_rows import (
     baugh_wooley,
@@ -125,8 +125,26 @@ def generate(spec: MacSpec) -> str:
         result = bits("product", product_bits)
     if spec.stage in ("mac", "pipe"):
         extended = [*result, *[result[-1]] * (width - product_bits)]
-        result = add(sheet, spec.accumulator, extended, partial)
+        sheet.lines.append(f"wire [{width - 1}:0] total;")
+        sheet.lines.append(f"accumulate u_add (.x({_vector(extended)}), .y(partial), .total(total));")
+        result = bits("total", width)
     return _module(spec, ports, [*sheet.lines, f"assign result = {_vector(result)};"])
+
+
+def partitions_of(spec: MacSpec) -> tuple[str, ...]:
+    """Return the modules that a two-mode unit is to be synthesized in, slowest first; none for the others."""
+    if spec.bypass == "none":
+        return ()
+    return (*bypass_partitions(spec.bypass), *(("accumulate",) if spec.stage in ("mac", "pipe") else ()))
+
+
+def _accumulator(spec: MacSpec) -> str:
+    sheet = Sheet()
+    width = spec.accumulator_bits
+    total = add(sheet, spec.accumulator, bits("x", width), bits("y", width))
+    body = "".join(f"  {line}\n" for line in sheet.lines)
+    ends = f"input [{width - 1}:0] x, input [{width - 1}:0] y, output [{width - 1}:0] total"
+    return f"module accumulate ({ends});\n{body}  assign total = {_vector(total)};\nendmodule\n\n"
 
 
 def _rows(sheet: Sheet, spec: MacSpec, ports: MacPorts, width: int) -> list[Row]:
@@ -174,5 +192,7 @@ def _module(spec: MacSpec, ports: MacPorts, lines: Sequence[str]) -> str:
     head = f"// {spec.name}: {spec.description}\n{ADDER_CELLS}\n"
     if spec.bypass != "none":
         head += bypass_modules(spec.bypass, spec.tree, spec.adder, ports.weight_bits, spec.activation_bits)
+    if spec.stage in ("mac", "pipe"):
+        head += _accumulator(spec)
     head += f"module mac ({', '.join(declared)});\n"
     return head + "".join(f"  {line}\n" for line in lines) + "endmodule\n"
