@@ -10,7 +10,7 @@ from haloquant.errors import NetlistError
 from haloquant.gates.liberty_records import Cell, Library
 from haloquant.gates.netlist import Netlist, cells_of
 from haloquant.gates.nldm import interpolate
-from haloquant.gates.simulate_arcs import Slews, delay_slots, hidden_slots, internal_slots, truth_table
+from haloquant.gates.simulate_arcs import CellReadings, Slews, cell_readings, read_all
 from haloquant.gates.simulate_program import MAX_PINS, TimedGates
 from haloquant.gates.simulate_registers import clock_energy_j, data_pins, data_slots, register_slots, register_truth
 from haloquant.gates.sta_start import Conditions, captures
@@ -67,9 +67,6 @@ def time_gates(netlist: Netlist, library: Library, around: Surroundings) -> Time
     sizes = [gate.delay_fs[0].size for gate in gates]
     end, setup = _ends(netlist, library, around)
 
-    def side_by_side(tables: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate([table.reshape(around.weights, -1) for table in tables], axis=1)
-
     return TimedGates(
         names=tuple(gate.name for gate in gates),
         pins=_array([len(gate.inputs) for gate in gates]),
@@ -77,9 +74,9 @@ def time_gates(netlist: Netlist, library: Library, around: Surroundings) -> Time
         output=_array([gate.output for gate in gates]),
         truth=np.array([sum(int(bit) << m for m, bit in enumerate(gate.truth)) for gate in gates], np.uint64),
         slot=_array(np.cumsum([0, *sizes[:-1]]).tolist()),
-        delay_fs=side_by_side([gate.delay_fs for gate in gates]),
-        internal_j=side_by_side([gate.internal_j for gate in gates]),
-        hidden_j=side_by_side([gate.hidden_j for gate in gates]),
+        delay_fs=_side_by_side([gate.delay_fs for gate in gates]),
+        internal_j=_side_by_side([gate.internal_j for gate in gates]),
+        hidden_j=_side_by_side([gate.hidden_j for gate in gates]),
         switching_j=switching,
         activation=netlist.activation_net,
         partial=netlist.partial_net,
@@ -93,8 +90,13 @@ def time_gates(netlist: Netlist, library: Library, around: Surroundings) -> Time
     )
 
 
+def _side_by_side(tables: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([table.reshape(table.shape[0], -1) for table in tables], axis=1)
+
+
 def _combinational(netlist: Netlist, cells: Sequence[Cell], around: Surroundings) -> list[_Gate]:
     found: list[_Gate] = []
+    known: dict[tuple[str, str], CellReadings] = {}
     instances, spare = netlist.gates, netlist.nets
     for g, name in enumerate(instances.names):
         cell = cells[instances.kind[g]]
@@ -103,17 +105,19 @@ def _combinational(netlist: Netlist, cells: Sequence[Cell], around: Surroundings
         if len(inputs) > MAX_PINS:
             raise NetlistError(f"gate {name} must have at most {MAX_PINS} inputs, not {len(inputs)} ({cell.name})")
         slews = _slews(around, inputs)
-        hidden = hidden_slots(cell, slews, around.weights)
-        for net, pin in zip(outputs, cell.outputs, strict=True):
-            load = _load(around, net)
-            delay = delay_slots(cell, pin.name, slews, load, around.weights)
-            internal = internal_slots(cell, pin.name, slews, load, around.weights)
-            truth = truth_table(cell, pin.name).astype(int).tolist()
-            found.append(
-                _Gate(f"{name}/{pin.name}", inputs, net if net >= 0 else spare, truth, delay, internal, hidden)
-            )
+        for position, (net, pin) in enumerate(zip(outputs, cell.outputs, strict=True)):
+            key = (cell.name, pin.name)
+            if key not in known:
+                known[key] = cell_readings(cell, pin.name)
+            readings, load, size = known[key], _load(around, net), len(inputs)
+            delay = read_all(readings.delay, size, slews, load, around.weights, np.max)
+            internal = read_all(readings.internal, size, slews, load, around.weights, np.mean)
+            own = readings.hidden if position == 0 else ()
+            hidden = read_all(own, size, slews, (0.0, 0.0), around.weights, np.mean)
+            whole = np.maximum(np.rint(delay / FEMTO), 1).astype(np.int32)
+            output = net if net >= 0 else spare
+            found.append(_Gate(f"{name}/{pin.name}", inputs, output, readings.truth, whole, internal, hidden))
             spare += net < 0
-            hidden = np.zeros_like(hidden)
     return found
 
 
