@@ -31,7 +31,7 @@ def toy_target(rows: int = 8, columns: int = 8, count: int = 1) -> Target:
     return Target(
         "toy",
         "made up",
-        Array(rows, columns, count, WeightLoad.DOUBLE, 0.5, 0.4e-12, True),
+        Array(rows, columns, count, WeightLoad.DOUBLE, 0.5, 5.0, True),
         (BASE, MIDDLE, TOP),
         Transition(100e-9, 1e-9, 0.9),
         OnChip(16384.0, float("inf"), 0.2e-12, 0.3e-12),

@@ -2,8 +2,8 @@
 
 The same activations meet weights of the same shape and other values: W8 and W4 grids, HALO's 16 and 9 words, zeros, and
 the nine words permuted (same histogram). Windows are interleaved and their order drawn anew for every round, so that
-drift of temperature and clock hits all alike. Energy is NVML's own counter (Volta and newer); clocks and temperature are
-logged, and no setting of the board is touched. Where there is no such GPU it says so and ends with 0.
+drift of temperature and clock hits all alike. Energy is NVML's own counter (Volta and newer); clocks and temperature
+are logged, and no setting of the board is touched. Where there is no such GPU it says so and ends with 0.
 
     python bench/gpu/power.py [--size 8192] [--seconds 5] [--rounds 10] [--seed 0]
 

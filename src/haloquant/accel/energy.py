@@ -35,10 +35,9 @@ def piece_energy(
     """
     work, move = works[piece.layer], moves[piece.layer]
     v, base_v = lane.point.voltage_v, target.base.voltage_v
-    reference = base_v if work.floating else corner_v
     accumulator = target.accumulator
     return {
-        "mac": work.gemm.m * piece.tile_j * (v / reference) ** 2,
+        "mac": work.gemm.m * piece.tile_j * (v / corner_v) ** 2,
         "spmv": piece.share * work.nnz * work.gemm.m * mean_mac_j * (target.spmv.point.voltage_v / corner_v) ** 2,
         "sram": 8
         * piece.share

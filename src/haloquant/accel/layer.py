@@ -23,7 +23,7 @@ class LayerWork:
     stretch: float  # array cycles per streamed row and loaded row, 1 for an 8-bit integer multiplier
     floating: bool
     tile_j: Float64[np.ndarray, "down across"] | None
-    mean_j: float  # energy of a tile per activation row where there is no tile map, at the profile's corner or base
+    mean_j: float  # energy of a tile per activation row where there is no tile map, at the profile's corner
     weight_bytes: float  # of the stationary operand as stored
     input_bytes: float
     output_bytes: float
@@ -66,7 +66,7 @@ def layer_works(
             floating = kv_bits > 8 if not gemm.weight_stationary else True
             bits = kv_bits if not gemm.weight_stationary else 16
             stretch = 1.0 / target.array.float_rate if floating else cycles_per_mac
-            mean = target.array.float_mac_j if floating else mean_energy_j(profile, corner)
+            mean = mean_energy_j(profile, corner) * (target.array.float_energy if floating else 1.0)
             works.append(
                 LayerWork(
                     gemm,

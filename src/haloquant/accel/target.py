@@ -34,7 +34,7 @@ class Array:
     count: int
     weight_load: WeightLoad
     float_rate: float  # multiply-accumulates in 16-bit floating point per cycle and unit, 8-bit integers being 1
-    float_mac_j: float  # energy of one of them at the base point
+    float_energy: float  # energy of one of them over the profile's mean 8-bit operation
     claimed_clocks: bool  # the points are somebody's claim, not bound to what a profile meets
     profile_voltage_v: float = 0.0  # the supply at which the profile's energies hold; 0: the base point's
 

@@ -218,7 +218,7 @@ def _array(reader: _Reader) -> Array:
         reader.whole("count"),
         WeightLoad(load),
         reader.positive("float_rate", "1"),
-        reader.number("float_mac", "J"),
+        reader.positive("float_energy", "1"),
         clocks == "claimed",
     )
     reader.finish()
