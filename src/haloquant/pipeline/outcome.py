@@ -29,8 +29,9 @@ from haloquant.report.results import (
 from haloquant.report.tables import HEADLINE
 from haloquant.report.warnings import warnings
 from haloquant.store.files import content_key
+from haloquant.store.profiles import read_profile, shipped_profiles
 from haloquant.store.targets import read_systolic
-from haloquant.types import LayerTiles, MacProfile
+from haloquant.types import Corner, LayerTiles, MacProfile
 
 _PACKAGES = ("haloquant", "numpy", "scipy", "numba", "torch", "transformers", "tokenizers", "safetensors")
 
@@ -205,7 +206,19 @@ def _profile_row(classes: Classes) -> ProfileRow:
             ClassRow(b.name, b.values.tolist(), b.point.voltage_v, b.point.frequency_hz, b.slack_s)
             for b in classes.codebooks
         ],
+        *_best_mac(profile, where),
     )
+
+
+def _best_mac(profile: MacProfile, corner: Corner) -> tuple[str, float]:
+    """The fastest MAC for all weight values that an architect could have had in the same library: name and period."""
+    found = {profile.name: float(profile.delay_s[0].max())}
+    for path in shipped_profiles().values():
+        other = read_profile(path)
+        if other.corners[0] == corner and len(other.weights) == len(profile.weights):
+            found[other.name] = float(other.delay_s[0].max())
+    name = min(found, key=lambda known: found[known])
+    return name, found[name]
 
 
 def _parameters(inputs: Inputs) -> int:

@@ -33,6 +33,8 @@ class ProfileRow(Record, frozen=True):
     delay_s: list[float]
     energy_j: list[float]
     classes: list[ClassRow]
+    best_mac: str = ""  # of the shipped MACs at the same corner, the fastest that takes any weight value
+    best_mac_period_s: float = 0.0
 
 
 class CostRow(Record, frozen=True):
