@@ -1,5 +1,7 @@
 """Which kernel runs a packed layer: one door for all devices."""
 
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ BLOCK_WEIGHTS = 1 << 22  # weights decoded at a time: 16 MiB of float32
 def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     """Y = x W^T in the type of x, [..., in] -> [..., out], accumulated in float32."""
     if x.device.type != "cpu":
-        return reference.linear(x, layer)
+        return _gpu().linear(x, layer) if _has_triton() else reference.linear(x, layer)
     tokens = x.reshape(-1, layer.grid.in_features).to(torch.float32)
     y = _decode(tokens, layer) if tokens.shape[0] <= MOST_GEMV_TOKENS else _prefill(tokens, layer)
     return y.view(*x.shape[:-1], layer.grid.out_features).to(x.dtype)
@@ -29,14 +31,14 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
         InfeasibleError: a tile is so long that the kernel's float32 could not hold its sum exactly.
     """
     if tokens.device.type != "cpu":
-        return reference.integer_linear(tokens, token_scale, layer)
+        return (_gpu() if _has_triton() else reference).integer_linear(tokens, token_scale, layer)
     most = (1 << 24) // (128 * 128)
     if layer.grid.tile_in > most:
         raise InfeasibleError(f"tiles must be at most {most} inputs long for exact sums, not {layer.grid.tile_in}")
     y = torch.empty(tokens.shape[0], layer.grid.out_features)
     arrays = _arrays(layer)
     for token, out in zip(tokens.to(torch.float32).contiguous().numpy(), y.numpy(), strict=True):
-        cpu.gemv_integer(token, *arrays, cpu.FAST, out)
+        cpu.gemv_integer(token, *arrays, fast=cpu.FAST, y=out)
     return y * token_scale[:, None]
 
 
@@ -45,15 +47,26 @@ def dequantize(layer: PackedLayer) -> torch.Tensor:
     if layer.packed.device.type != "cpu":
         return reference.dequantize(layer)
     weight = torch.empty(layer.grid.out_features, layer.grid.in_features)
-    cpu.dequantize(*_arrays(layer), 0, weight.numpy())
+    cpu.dequantize(*_arrays(layer), first=0, out=weight.numpy())
     return weight
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
+
+
+def _gpu() -> Any:
+    from haloquant.kernels import gpu  # imports Triton, which an install for CPUs lacks
+
+    return gpu
 
 
 def _decode(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     y = torch.empty(tokens.shape[0], layer.grid.out_features)
     arrays = _arrays(layer)
     for token, out in zip(tokens.contiguous().numpy(), y.numpy(), strict=True):
-        cpu.gemv(token, *arrays, cpu.FAST, out)
+        cpu.gemv(token, *arrays, fast=cpu.FAST, y=out)
     return y
 
 
@@ -65,7 +78,7 @@ def _prefill(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     buffer = torch.empty(min(step, grid.out_features), grid.in_features)
     for first in range(0, grid.out_features, step):
         block = buffer[: min(step, grid.out_features - first)]
-        cpu.dequantize(*arrays, first, block.numpy())
+        cpu.dequantize(*arrays, first=first, out=block.numpy())
         y[:, first : first + step] = tokens @ block.T
     return y
 

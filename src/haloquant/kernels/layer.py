@@ -30,6 +30,7 @@ class PackedLayer:
     offsets: torch.Tensor  # i64 [tiles + 1], where each tile starts
     table: torch.Tensor  # f32 [classes, words], padded with zeros to 16 or 256 words
     sizes: tuple[int, ...]  # words of each codebook
+    counts: torch.Tensor  # i32 [classes], the same on the device
     sparse: PackedSparse | None
 
     @property
@@ -75,5 +76,6 @@ def packed_layer(
         torch.from_numpy(offsets).to(device),
         torch.from_numpy(word_table(values)).to(device),
         sizes,
+        torch.tensor(sizes, dtype=torch.int32, device=device),
         sparse,
     )

@@ -106,14 +106,24 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
     y = (((0 + t_0 s_0) + t_1 s_1) + ... + u s_u) * token_scale, every step rounded to float32, with t the int32 sums of
     the tiles, s their float16 scales, u and s_u those of the sparse engine.
     """
-    sums = integer_tile_sums(tokens, layer).float()
+    dense = add_tiles(integer_tile_sums(tokens, layer), layer)
+    return add_sparse(dense, tokens, layer) * token_scale[:, None]
+
+
+def add_tiles(sums: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    """Tile sums i32 [tokens, out, across] scaled and added in the order of the tiles, each step rounded to float32."""
     scale = layer.scale.float()
-    y = torch.zeros(sums.shape[:2], device=tokens.device)
+    y = torch.zeros(sums.shape[:2], device=sums.device)
     for a in range(layer.grid.across):
-        y = y + sums[:, :, a] * scale[:, a]
-    if layer.sparse is not None:
-        y = y + integer_sparse_sums(tokens, layer).float() * layer.sparse.scale.float()
-    return y * token_scale[:, None]
+        y = y + sums[:, :, a].float() * scale[:, a]
+    return y
+
+
+def add_sparse(dense: torch.Tensor, tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    """The dense part [tokens, out] plus what the sparse engine makes of the int8 tokens."""
+    if layer.sparse is None:
+        return dense
+    return dense + integer_sparse_sums(tokens, layer).float() * layer.sparse.scale.float()
 
 
 def _spread(layer: PackedLayer) -> torch.Tensor:
