@@ -1,0 +1,166 @@
+"""Feed the readers of outside files with damaged ones, for as long as wanted; print JSON with what came out.
+
+    python bench/fuzz_readers.py [--seconds 3600] [--seed 0] [reader ...]
+
+A reader may only return, or raise its own error with a sentence; anything else, a second too slow per megabyte, or
+memory out of proportion is a finding, and the input is written to the folder named by --keep. To add a reader, add a
+`Reader` to `READERS`: a name, sound inputs to start from, what to call, and the one error it may raise.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from gate_cases import library_text, netlist_json, random_gates
+from haloquant.errors import HaloquantError, LibertyError, NetlistError
+from haloquant.gates.liberty import parse_function, parse_liberty
+from haloquant.gates.netlist import parse_netlist
+from haloquant.gates.ports import MacPorts, parse_ports
+from haloquant.gates.sta import static_delays
+from haloquant.store.library_codec import decode_library, encode_library
+
+SLOWEST_S = 2.0  # for inputs of at most a few tens of kilobytes
+MOST_BYTES = 512 << 20
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One reader of outside bytes."""
+
+    name: str
+    seeds: Sequence[bytes]
+    read: Callable[[bytes], object]
+    error: type[Exception] | tuple[type[Exception], ...]
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _netlists() -> list[bytes]:
+    seeds: list[bytes] = []
+    for seed in range(3):
+        gates, driven = random_gates(seed, [2, 3], 12)
+        pins = {"weight": ("input", [2]), "activation": ("input", [3]), "result": ("output", driven[-1:])}
+        seeds.append(netlist_json(pins, gates).encode())
+    return seeds
+
+
+LIBRARY = parse_liberty(library_text())
+TINY = MacPorts(partial=None, weight_bits=1, activation_bits=1, result_bits=1)
+_FUNCTIONS = [b"(A1 & A2) | B", b"!(A ^ B') + C D", b"((A))"]
+_PORTS = [b'weight = "w"\nweight_bits = 8\npartial = ""\nlatency = 1\n[tied]\nmode = 3\n']
+
+
+def _time(data: bytes) -> object:
+    return static_delays(parse_netlist(_text(data), LIBRARY, TINY), LIBRARY)
+
+
+def _time_library(data: bytes) -> object:
+    """A damaged library is read, and what can be read is timed with."""
+    return static_delays(parse_netlist(_text(_netlists()[0]), LIBRARY, TINY), parse_liberty(_text(data)))
+
+
+READERS: tuple[Reader, ...] = (
+    Reader("liberty", [library_text().encode()], lambda data: parse_liberty(_text(data)), LibertyError),
+    Reader("liberty function", _FUNCTIONS, lambda data: parse_function(_text(data)), LibertyError),
+    Reader("liberty, timed", [library_text().encode()], _time_library, (LibertyError, NetlistError)),
+    Reader("netlist, timed", _netlists(), _time, NetlistError),
+    Reader("ports", _PORTS, lambda data: parse_ports(_text(data)), NetlistError),
+    Reader(
+        "library cache",
+        [encode_library(LIBRARY)],
+        decode_library,
+        (ValueError, TypeError, IndexError, KeyError, RecursionError),
+    ),
+)
+
+_TOKENS = (
+    *(b"{", b"}", b"(", b")", b'"', b";", b":", b",", b"[", b"]", b"/*", b"*/", b"\\\n", b"'", b"!", b"\x00", b"\xff"),
+    *(b"0", b"-1", b"1e999", b"nan", b"null", b"true", b"99999999999999999999"),
+)
+
+
+def damage(data: bytes, rng: np.random.Generator) -> bytes:
+    """Mostly one, up to eight cuts, copies, changed bytes, or tokens put in."""
+    for _ in range(int(rng.choice([1, 1, 1, 2, 4, 8]))):
+        a, b = sorted(rng.integers(0, len(data) + 1, 2).tolist())
+        match int(rng.integers(6)):
+            case 0:
+                data = data[:a]
+            case 1:
+                data = data[:a] + data[min(b, a + 40) :]
+            case 2:
+                data = data[:a] + data[a : min(b, a + 200)] * int(rng.integers(2, 5)) + data[a:]
+            case 3:
+                data = data[:a] + bytes([int(rng.integers(256))]) + data[a + 1 :]
+            case _:
+                data = data[:a] + _TOKENS[int(rng.integers(len(_TOKENS)))] + data[a:]
+        data = data[: 1 << 16]
+    return data
+
+
+def fuzz(reader: Reader, seconds: float, seed: int, keep: Path | None) -> dict[str, object]:
+    """Damage and read until the time is over."""
+    rng = np.random.default_rng(seed)
+    counts = {"inputs": 0, "returned": 0, "refused": 0, "findings": 0}
+    slowest, first = 0.0, ""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        data = damage(reader.seeds[int(rng.integers(len(reader.seeds)))], rng)
+        began = time.process_time()
+        finding = ""
+        try:
+            reader.read(data)
+            counts["returned"] += 1
+        except reader.error as error:
+            counts["refused"] += 1
+            if isinstance(error, HaloquantError) and not str(error).strip():
+                finding = "an error without a sentence"
+        except Exception:
+            finding = traceback.format_exc()
+        took = time.process_time() - began
+        slowest = max(slowest, took)
+        if took > SLOWEST_S:
+            finding = finding or f"{took:.1f} s for {len(data)} bytes"
+        counts["inputs"] += 1
+        if finding:
+            counts["findings"] += 1
+            first = first or finding
+            if keep:
+                keep.mkdir(parents=True, exist_ok=True)
+                (keep / f"{reader.name.replace(' ', '_')}-{seed}-{counts['inputs']}").write_bytes(data)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if peak > MOST_BYTES:
+        counts["findings"] += 1
+        first = first or f"{peak:,} bytes of memory"
+    return {**counts, "slowest_s": round(slowest, 3), "peak_bytes": peak, "first_finding": first}
+
+
+def main() -> None:
+    """Run all readers or those named."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=3600.0, help="in all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="folder for inputs that showed something")
+    parser.add_argument("readers", nargs="*", help=", ".join(reader.name for reader in READERS))
+    asked = parser.parse_args()
+    chosen = [reader for reader in READERS if not asked.readers or reader.name in asked.readers]
+    each = asked.seconds / max(1, len(chosen))
+    results = {reader.name: fuzz(reader, each, asked.seed, asked.keep) for reader in chosen}
+    print(json.dumps(results, indent=1))
+    sys.exit(any(result["findings"] for result in results.values()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Our static timing against OpenSTA: the same netlist, the same library, one case analysis per weight value.
+
+Whatever differs from OpenSTA's value by more than a hundred-thousandth must be explained by one of two things, and is
+then shown to vanish: the slews that OpenSTA takes from edges that cannot happen (`Conditions.slews = "enabled"`), and
+the arcs that an exact look at a gate's function excludes (`idle_arcs`, which OpenSTA is told to disable).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gate_cases import array_multiplier, netlist_json, random_gates
+from haloquant.eda.opensta import OpenSta, case_delays, case_path, find_opensta, idle_arcs, netlist_verilog
+from haloquant.errors import NetlistError, ToolError
+from haloquant.gates.liberty import Library, parse_liberty
+from haloquant.gates.netlist import Netlist, parse_netlist
+from haloquant.gates.ports import MacPorts, weight_values
+from haloquant.gates.rtl import MacSpec, generate, ports_of
+from haloquant.gates.sta import Conditions, static_delays, worst_path
+from haloquant.store.library import liberty_text
+
+pytestmark = [pytest.mark.crosscheck, pytest.mark.data]
+
+ARRAYS = {
+    "nangate45/nangate45_typ": {
+        "and": ("AND2_X1", ("A1", "A2", "ZN")),
+        "ha": ("HA_X1", ("A", "B", "S", "CO")),
+        "fa": ("FA_X1", ("A", "B", "CI", "S", "CO")),
+    },
+    "sky130hd/sky130hd_ss_100C_1v60": {
+        "and": ("sky130_fd_sc_hd__and2_0", ("A", "B", "X")),
+        "ha": ("sky130_fd_sc_hd__ha_1", ("A", "B", "SUM", "COUT")),
+        "fa": ("sky130_fd_sc_hd__fa_1", ("A", "B", "CIN", "SUM", "COUT")),
+    },
+}
+EIGHT = MacPorts(partial=None, weight_bits=8, activation_bits=8, result_bits=16)
+CONDITIONS = Conditions(input_slew_s=30e-12, clock_slew_s=20e-12, output_load_f=4e-15)
+
+
+def _installed() -> tuple[OpenSta, ...]:
+    try:
+        return find_opensta()
+    except ToolError:
+        return ()
+
+
+@pytest.fixture(scope="module", params=_installed() or [None], ids=lambda tool: tool.version if tool else "none")
+def tool(request: pytest.FixtureRequest) -> OpenSta:
+    if request.param is None:
+        pytest.skip("needs OpenSTA (`sta`), which is absent here; Debian's package is `opensta`")
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def read(shared: Path):
+    known: dict[str, tuple[Library, str]] = {}
+
+    def library(name: str) -> tuple[Library, str]:
+        if name not in known:
+            text = liberty_text(shared / "data" / "liberty" / f"{name}.lib.gz")
+            known[name] = parse_liberty(text, name), text
+        return known[name]
+
+    return library
+
+
+def agree(tool: OpenSta, netlist: Netlist, library: Library, text: str, conditions: Conditions) -> tuple[float, int]:
+    """Compare every value; explain what differs. Returns the share within 1 % and how many had to be explained."""
+    weights = weight_values(netlist.ports)
+    judge = case_delays(tool, netlist, text, weights, conditions).delay_s
+    ours = static_delays(netlist, library, weights, conditions)
+    convention = Conditions(conditions.input_slew_s, conditions.clock_slew_s, conditions.output_load_f, "enabled")
+    theirs = static_delays(netlist, library, weights, convention)
+    assert (ours <= theirs * (1 + 1e-12)).all()
+    assert ((judge == 0) == (ours == 0)).all()
+    moving = judge > 0
+    assert (theirs[moving] <= judge[moving] * (1 + 2e-5)).all()  # never slower than OpenSTA
+    left = np.flatnonzero(moving & (np.abs(theirs - judge) > 2e-5 * judge))
+    for i in left.tolist():
+        idle = idle_arcs(netlist, library, int(weights[i]))
+        told = case_delays(tool, netlist, text, weights[i : i + 1], conditions, idle).delay_s[0]
+        assert theirs[i] == pytest.approx(told, rel=2e-5)
+    return float((np.abs(ours[moving] / judge[moving] - 1) < 0.01).mean()), len(left)
+
+
+@pytest.mark.parametrize("name", sorted(ARRAYS))
+def test_an_array_of_full_adders_value_by_value(name: str, tool: OpenSta, read):
+    library, text = read(name)
+    netlist = parse_netlist(array_multiplier(8, ARRAYS[name]), library, EIGHT)
+    within, explained = agree(tool, netlist, library, text, Conditions())
+    assert within == 1.0
+    assert explained == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["nangate45/nangate45_slow", "asap7/trim_asap7_rvt_tt", "sky130hd/sky130hd_tt_025C_1v80"]
+)
+@pytest.mark.parametrize("seed", [1])
+def test_random_logic_of_every_kind_of_cell(name: str, seed: int, tool: OpenSta, read):
+    library, text = read(name)
+    netlist = random_mac(library, seed)
+    assert len({netlist.kinds[k].name for k in netlist.gates.kind}) > 60
+    within, _ = agree(tool, netlist, library, text, CONDITIONS)
+    assert within >= 0.5  # deep random logic of constants: everything beyond 1 % is explained above
+
+
+def random_mac(library: Library, seed: int) -> Netlist:
+    """400 gates of all the library's combinational cells, half behind registers."""
+    pins = {
+        name: ([p.name for p in cell.inputs], [p.name for p in cell.outputs])
+        for name, cell in library.cells.items()
+        if cell.inputs and cell.outputs and not cell.latch and cell.register is None and not cell.dont_use
+        and all(p.function and not p.three_state and set(p.function.inputs) == {q.name for q in cell.inputs}
+                for p in cell.outputs)
+        and all(any(a.related == i.name and a.pin == o.name and a.cell_rise and a.cell_fall for a in cell.arcs)
+                for i in cell.inputs for o in cell.outputs)
+    }  # fmt: skip
+    weight, activation, partial = list(range(2, 7)), list(range(20, 28)), list(range(40, 56))
+    gates, driven = random_gates(seed, [*weight, *activation, *partial], 400, pins)
+    flop = next(
+        c for c in library.cells.values()
+        if c.register and c.register.next_state.text == "D" and c.register.clear is c.register.preset is None
+        and c.register.clocked_on.text[0] != "!" and len(c.inputs) == 2
+    )  # fmt: skip
+    clock = next(p.name for p in flop.inputs if p.name != "D")
+    for i, net in enumerate(driven[100:108]):  # registers at eight places amid the logic
+        outputs = {pin.name: 5000 + 10 * i + j for j, pin in enumerate(flop.outputs)}
+        gates[f"r{i}"] = (flop.name, {"D": net, clock: 99, **outputs})
+        gates[f"s{i}"] = (next(n for n, p in pins.items() if len(p[0]) == 1), {})
+        name, (inputs, outs) = next((n, p) for n, p in pins.items() if len(p[0]) == 1)
+        gates[f"s{i}"] = (name, {inputs[0]: 5000 + 10 * i, outs[0]: 6000 + i})
+    ports = {
+        "weight": ("input", weight),
+        "activation": ("input", activation),
+        "partial": ("input", partial),
+        "clk": ("input", [99]),
+        "result": ("output", [*driven[-8:], *[6000 + i for i in range(8)]]),
+    }
+    declared = MacPorts(weight_bits=5, activation_bits=8, result_bits=16, clock="clk")
+    return parse_netlist(netlist_json(ports, gates), library, declared)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["mul", "pipe"])
+@pytest.mark.parametrize(
+    "name", ["nangate45/nangate45_typ", "asap7/trim_asap7_rvt_tt", "sky130hd/sky130hd_tt_025C_1v80"]
+)
+def test_a_synthesized_booth_mac_value_by_value(name: str, stage: str, tool: OpenSta, read, shared: Path):
+    yosys = pytest.importorskip("haloquant.eda.yosys")
+    spec = MacSpec(stage=stage)  # pyright: ignore[reportArgumentType]
+    try:
+        made = yosys.synthesize(generate(spec), shared / "data" / "liberty" / f"{name}.lib.gz", 1e-10)
+    except ToolError as error:
+        pytest.skip(str(error))
+    library, text = read(name)
+    netlist = parse_netlist(made.json_text, library, ports_of(spec))
+    within, _ = agree(tool, netlist, library, text, Conditions())
+    assert within > 0.98
+
+
+def test_the_worst_path_is_the_same_pins(tool: OpenSta, read):
+    name = "nangate45/nangate45_typ"
+    library, text = read(name)
+    netlist = parse_netlist(array_multiplier(8, ARRAYS[name]), library, EIGHT)
+    ours = worst_path(netlist, library, -86)
+    gate = {g: i for i, g in enumerate(netlist.gates.names)}
+    expected = [(gate[step.gate], pin) for step in ours.steps for pin in (step.from_pin, step.to_pin)]
+    assert case_path(tool, netlist, text, -86) == expected
+
+
+def test_an_arc_that_a_look_term_by_term_takes_for_live_is_idle(read):
+    """`!(A1 A2 + B)` written as terms, with A1 = 0: A2 has no influence."""
+    library, _ = read("sky130hd/sky130hd_tt_025C_1v80")
+    gates = {"u": ("sky130_fd_sc_hd__a21oi_1", {"A1": 2, "A2": 3, "B1": 4, "Y": 5})}
+    pins = {"weight": ("input", [2]), "activation": ("input", [3, 4]), "result": ("output", [5])}
+    ports = MacPorts(partial=None, weight_bits=1, activation_bits=2, result_bits=1)
+    netlist = parse_netlist(netlist_json(pins, gates), library, ports)
+    assert [(d.related, d.pin) for d in idle_arcs(netlist, library, 0)] == [("A2", "Y")]
+    assert idle_arcs(netlist, library, -1) == []
+
+
+def test_what_opensta_says_of_a_bad_library_is_passed_on(tool: OpenSta, read):
+    name = "nangate45/nangate45_typ"
+    library, _ = read(name)
+    netlist = parse_netlist(array_multiplier(8, ARRAYS[name]), library, EIGHT)
+    with pytest.raises(ToolError, match=r"^OpenSTA \S+ must "):
+        case_delays(tool, netlist, "library (x) { }", weight_values(EIGHT)[:2])
+
+
+def test_names_that_verilog_cannot_say(read):
+    library, _ = read("nangate45/nangate45_typ")
+    netlist = parse_netlist(array_multiplier(8, ARRAYS["nangate45/nangate45_typ"]), library, EIGHT)
+    kinds = tuple(type(k)("AND2; exit", k.inputs, k.outputs) if k.name == "AND2_X1" else k for k in netlist.kinds)
+    bad = Netlist(**{f: getattr(netlist, f) for f in Netlist.__slots__} | {"kinds": kinds})
+    with pytest.raises(NetlistError) as error:
+        netlist_verilog(bad)
+    assert str(error.value) == "a cell or pin must have a plain Verilog name to be cross-checked, not 'AND2; exit'"
