@@ -55,6 +55,7 @@ def _of(library: str) -> list[Recipe]:
     typical = CORNERS[library][:1]
     return [
         Recipe(library, _stored("lone"), period=1 / 6, parts=(1.0, 1 / 3)),
+        Recipe(library, _stored("upper"), period=1 / 6, parts=(1.0, 1 / 2), corners=tuple(typical)),
         Recipe(library, _stored("both"), period=1 / 6, parts=(1.0, 1 / 2, 1 / 3), corners=tuple(typical)),
         Recipe(library, _stored("none"), corners=tuple(typical)),
         Recipe(library, MacSpec(), script="sharing", period=1.5, corners=tuple(typical)),

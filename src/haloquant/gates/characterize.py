@@ -14,14 +14,11 @@ from haloquant.gates.nldm import look_up
 from haloquant.gates.ports import weight_values
 from haloquant.gates.simulate import simulate_values
 from haloquant.gates.sta import Conditions, static_delays
-from haloquant.gates.stimuli import Stimuli, activation_stimuli, gaussian_partial_sums, with_partial_sums
+from haloquant.gates.stimuli import Stimuli, default_stimuli
 from haloquant.types import MacProfile
 
 _FANOUT = 4
 _SAMPLES = 4096
-_ROWS = 128  # of the systolic array whose partial sums are drawn
-_WEIGHT_DEVIATION = 32.0
-_CREST = 4.0  # largest activation over its standard deviation
 _DIGITS = 6  # relative; a table look-up knows less
 
 Dynamic = Callable[[Netlist, Library, Conditions], tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]]
@@ -98,12 +95,17 @@ def characterize(
 def exhaustive(
     netlist: Netlist, library: Library, conditions: Conditions
 ) -> tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]:
-    """Simulate all activation transitions, equally probable: worst sensitised delay (s) and mean energy (J).
+    """Simulate every activation transition, all equally probable: worst sensitised delay (s) and mean energy (J).
+
+    A MAC with a partial sum has too many transitions: 8,192 are drawn (`stimuli.default_stimuli`), and the delay is the
+    longest seen among them.
 
     Raises:
         NetlistError: what `simulate_values` refuses.
     """
-    found = simulate_values(netlist, library, None, _stimuli(netlist, None), conditions)
+    ports = netlist.ports
+    stimuli = default_stimuli(ports.activation_bits, ports.result_bits if ports.partial else 0)
+    found = simulate_values(netlist, library, None, stimuli, conditions)
     return found.delay_s, found.energy_j[0]
 
 
@@ -115,22 +117,21 @@ def sampled(
     Raises:
         NetlistError: what `simulate_values` refuses.
     """
-    found = simulate_values(netlist, library, None, _stimuli(netlist, _SAMPLES), conditions)
-    return np.full(found.delay_s.shape, np.nan), found.energy_j[0]
-
-
-def _stimuli(netlist: Netlist, samples: int | None) -> Stimuli:
-    """Activation transitions; a partial sum is drawn as in a column of 128 rows of Gaussian weights and activations."""
     ports = netlist.ports
-    stimuli = activation_stimuli(ports.activation_bits)
-    if samples is not None and samples < stimuli.pair.size:
-        drawn = np.sort(np.random.default_rng(0).choice(stimuli.pair, samples, replace=False))
-        stimuli = Stimuli(ports.activation_bits, drawn, np.full((1, samples), 1 / samples), ("uniform",))
-    if ports.partial is None:
-        return stimuli
-    deviation = (1 << (ports.activation_bits - 1)) / _CREST
-    values, histogram = gaussian_partial_sums(_ROWS, _WEIGHT_DEVIATION, deviation, ports.result_bits)
-    return with_partial_sums(stimuli, values, histogram, seed=0)
+    stimuli = default_stimuli(ports.activation_bits, ports.result_bits if ports.partial else 0)
+    if stimuli.pair.size > _SAMPLES:
+        at = np.sort(np.random.default_rng(0).choice(stimuli.pair.size, _SAMPLES, replace=False))
+        before, after = stimuli.partial_before, stimuli.partial_after
+        stimuli = Stimuli(
+            stimuli.activation_bits,
+            stimuli.pair[at],
+            stimuli.chance[:, at] / stimuli.chance[:, at].sum(axis=1, keepdims=True),
+            stimuli.names,
+            None if before is None else before[at],
+            None if after is None else after[at],
+        )
+    found = simulate_values(netlist, library, None, stimuli, conditions)
+    return np.full(found.delay_s.shape, np.nan), found.energy_j[0]
 
 
 def typical_conditions(library: Library) -> Conditions:
