@@ -19,7 +19,7 @@ from haloquant.quant.compensate import (
 )
 from haloquant.quant.levels import codes_of_levels, level_table
 from haloquant.quant.linear import product, upper_factor
-from haloquant.quant.refine import refine
+from haloquant.quant.refine import quantize_weight_refined, refine
 from haloquant.quant.sparse import mask_of, none, split
 from haloquant.quant.weight import dequantize, quantize_weight, quantize_weight_compensated
 from quant_twins import NINE, SIXTEEN, gptq_by_the_paper, random_statistics, random_weight, tile_map
@@ -64,6 +64,8 @@ def test_each_step_lowers_the_loss() -> None:
     refined = refine(weight, moved, statistics.hessian)
     losses = [hessian_loss(weight, dequantize(q), statistics.hessian).sum() for q in (nearest, moved, refined)]
     assert losses[0] > 1.1 * losses[1] > 1.1 * 1.02 * losses[2]
+    at_once = quantize_weight_refined(weight, tiles=tiles, codebooks=BOOKS, statistics=statistics)
+    assert np.array_equal(at_once.codes, refine(weight, moved, statistics.hessian, sweeps=1).codes)
     # The words of a float16 scale, still.
     assert np.array_equal(refined.scale, refined.scale.astype(np.float16).astype(np.float32))
 

@@ -16,10 +16,11 @@ from numba import njit, prange
 from haloquant.quant.compensate import Progress
 from haloquant.quant.linear import product
 from haloquant.quant.rounding import to_half
+from haloquant.quant.sensitivity import layer_hessian
 from haloquant.quant.sparse import mask_of, with_values
 from haloquant.quant.tiles import word_table
-from haloquant.quant.weight import dequantize
-from haloquant.types import QuantizedWeight
+from haloquant.quant.weight import dequantize, quantize_weight_compensated
+from haloquant.types import Codebook, LayerStatistics, QuantizedWeight, SparseWeights, TileMap
 
 
 def refine(
@@ -80,6 +81,34 @@ def refine(
         if progress is not None:
             progress(visit + 1, sweeps * grid.across)
     return QuantizedWeight(q.layer, codes, scale, q.tiles, q.codebooks, with_values(q.sparse, values))
+
+
+def quantize_weight_refined(
+    weight: Float32[np.ndarray, "out in"],
+    *,
+    tiles: TileMap,
+    codebooks: tuple[Codebook, ...],
+    statistics: LayerStatistics,
+    sparse: SparseWeights | None = None,
+    damping: float = 0.01,
+    progress: Progress | None = None,
+) -> QuantizedWeight:
+    """Error compensation, then one sweep of refinement: the most accurate rounding there is here.
+
+    Arguments and errors are those of `weight.quantize_weight_compensated`; `progress` counts the blocks of
+    compensation, then the tiles of refinement.
+    """
+    q = quantize_weight_compensated(
+        weight,
+        tiles=tiles,
+        codebooks=codebooks,
+        statistics=statistics,
+        sparse=sparse,
+        damping=damping,
+        progress=progress,
+    )
+    hessian = layer_hessian(statistics, weight.shape[1])
+    return refine(weight, q, hessian, damping=damping, sweeps=1, progress=progress)
 
 
 @njit(parallel=True, cache=True)

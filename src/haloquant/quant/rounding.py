@@ -81,6 +81,35 @@ def _largest(weights, length):
     return top
 
 
+@njit(cache=True)
+@no_type_check
+def _search_segment(weights, emphasis, plain, mirrored, middles, size, signs, trials, rounds, words):
+    """Best scale of one scale group, positive and a float16, and whether it is for the mirrored words (side 1)."""
+    length = weights.size
+    best_gain = np.float32(-1.0)
+    best = trials[trials.size - 1]  # every weight that matters is 0: a range that clips nothing serves the rest
+    side = 0
+    for sign in range(signs):
+        table = plain if sign == 0 else mirrored
+        for trial in trials:
+            _decode(weights, length, table, middles[sign], size, trial, words)
+            cross, square = _moments(weights, emphasis, length, words)
+            if square > 0 and cross > 0 and cross * (cross / square) > best_gain:
+                best_gain = cross * (cross / square)
+                best = cross / square
+                side = sign
+    table = plain if side == 0 else mirrored
+    for _ in range(rounds):
+        _decode(weights, length, table, middles[side], size, best, words)
+        cross, square = _moments(weights, emphasis, length, words)
+        if square > 0 and cross > 0:
+            best = cross / square
+    best = to_half(best)
+    if best == 0:  # smaller than float16 can say: its smallest step
+        best = np.float32(5.960464477539063e-08)
+    return best, side
+
+
 @njit(parallel=True, cache=True)
 @no_type_check
 def search_and_round(
@@ -130,29 +159,18 @@ def search_and_round(
                 for j in range(length):
                     codes[row, low + j] = zero
                 continue
-            best_gain = np.float32(-1.0)
-            best = np.float32(0.0)
-            side = 0
-            for sign in range(signs[k]):
-                table = values[k] if sign == 0 else mirrored[k]
-                for r in range(trials[k]):
-                    _decode(segment, length, table, middles[sign, k], size, top / reach[k] * ratios[k, r], words)
-                    cross, square = _moments(segment, emphasis, length, words)
-                    if square > 0 and cross > 0 and cross * (cross / square) > best_gain:
-                        best_gain = cross * (cross / square)
-                        best = cross / square
-                        side = sign
-            if best_gain < 0:  # every weight that matters is 0: the plain range serves the rest
-                best = top / reach[k]
-            table = values[k] if side == 0 else mirrored[k]
-            for _ in range(rounds):
-                _decode(segment, length, table, middles[side, k], size, best, words)
-                cross, square = _moments(segment, emphasis, length, words)
-                if square > 0 and cross > 0:
-                    best = cross / square
-            best = to_half(best)
-            if best == 0:  # smaller than float16 can say: its smallest step, if a word of it comes nearer than nothing
-                best = np.float32(5.960464477539063e-08)
+            best, side = _search_segment(
+                segment,
+                emphasis,
+                values[k],
+                mirrored[k],
+                middles[:, k],
+                size,
+                signs[k],
+                top / reach[k] * ratios[k, : trials[k]],
+                rounds,
+                words,
+            )
             scale[row, a] = best if side == 0 else -best
             _write_codes(segment, length, middles[side, k], size, best, side, codes[row, low : low + length])
 

@@ -47,15 +47,19 @@ def split(
     room = int(budget * weight.size)
     kinds = np.full(weight.size, 255, np.uint8)
     flat = weight.ravel()
-    deviation = np.abs(flat - flat.mean(dtype=np.float64))
-    outliers = np.nonzero(deviation > sigma * flat.std(dtype=np.float64))[0]
+    mean = float(flat.mean(dtype=np.float64))
+    # Summed in float64 without a float64 copy of the layer.
+    variance = float(np.einsum("i,i->", flat, flat, dtype=np.float64)) / flat.size - mean**2
+    reach = sigma * float(np.sqrt(max(variance, 0.0)))
+    outliers = np.nonzero((flat > mean + reach) | (flat < mean - reach))[0]
     chosen = np.empty(0, np.int64)
     if statistics is not None and statistics.fisher is not None:
         chosen = largest(statistics.fisher.ravel(), min(room, int(salient * weight.size)))
         chosen = chosen[flat[chosen] != 0]
     kinds[chosen] = SparseKind.SALIENT
     outliers = outliers[kinds[outliers] == 255]
-    kinds[outliers[largest(deviation[outliers], room - chosen.size)]] = SparseKind.OUTLIER
+    distance = np.abs(flat[outliers] - np.float32(mean))
+    kinds[outliers[largest(distance, room - chosen.size)]] = SparseKind.OUTLIER
     return gather(weight, kinds.reshape(weight.shape))
 
 
