@@ -145,11 +145,12 @@ class _Parser:
         return value
 
 
+@lru_cache(maxsize=4096)
 def over_inputs(function: Function, inputs: tuple[str, ...]) -> UInt8[np.ndarray, " rows"]:
     """The function's table over a wider or differently ordered list of inputs, e.g. all of a cell's.
 
     Returns:
-        `2**len(inputs)` values, 0 or 1; row `r` gives `inputs[i]` the bit `(r >> i) & 1`.
+        `2**len(inputs)` values, 0 or 1, read-only; row `r` gives `inputs[i]` the bit `(r >> i) & 1`.
 
     Raises:
         ValueError: where `inputs` lacks one of the function's.
@@ -158,4 +159,6 @@ def over_inputs(function: Function, inputs: tuple[str, ...]) -> UInt8[np.ndarray
     own = np.zeros_like(rows)
     for i, name in enumerate(function.inputs):
         own |= (rows >> inputs.index(name) & 1) << i
-    return function.table()[own]
+    table = function.table()[own]
+    table.flags.writeable = False
+    return table

@@ -89,33 +89,50 @@ class CaseAnalysis:
         Args:
             codes: the states as ternary numbers, input i having the weight 3**i.
         """
-        states = codes[:, None] // 3 ** np.arange(len(self.kind.inputs)) % 3
-        rows = np.arange(1 << len(self.kind.inputs))
+        inputs, rows = len(self.kind.inputs), np.arange(1 << len(self.kind.inputs))
+        states = codes[:, None] // 3 ** np.arange(inputs) % 3
         possible = np.ones((len(codes), len(rows)), dtype=bool)
         for i, state in enumerate(states.T):
             possible &= (state[:, None] == FREE) | (state[:, None] == (rows >> i & 1))
-        free = {name: _hit(possible, table == 0) & _hit(possible, table == 1) for name, table in self.tables.items()}
-        masks = np.zeros((len(codes), len(self.arcs)), dtype=np.uint8)
-        enabled = np.zeros_like(masks)
-        when = [None if arc.when is None else self._condition(arc.when) for arc in self.arcs]
-        for a, (arc, condition, i) in enumerate(zip(self.arcs, when, self.arc_input, strict=True)):
-            if condition is None:
-                same = [w for w, b in zip(when, self.arcs, strict=True) if (b.related, b.pin) == (arc.related, arc.pin)]
-                certain = [(w | ~possible).all(axis=1) for w in same if w is not None]
-                on = ~np.any(certain, axis=0) if certain else np.ones(len(codes), dtype=bool)
-            else:
-                on = (possible & condition).any(axis=1)
-            if arc.related in self.tables:
-                masks[:, a] = enabled[:, a] = on * free[arc.related] * free[arc.pin] * arc_mask(arc)
+        free = {n: _hit(possible, t[None] == 0) & _hit(possible, t[None] == 1) for n, t in self.tables.items()}
+        when = np.array([self._condition(arc.when) for arc in self.arcs]).reshape(-1, len(rows))
+        on = self._applies(possible, when)
+        by_sense = np.array([arc_mask(arc) for arc in self.arcs], dtype=np.uint8)
+        masks, enabled = np.zeros_like(on), np.zeros_like(on)
+        for pin in dict.fromkeys(self.arc_input):
+            own = np.flatnonzero(np.array(self.arc_input) == pin)
+            outputs = [self.kind.outputs[self.arc_output[a]] for a in own]
+            if pin >= inputs:
+                source = free[self.kind.outputs[pin - inputs]]
+                masks[:, own] = enabled[:, own] = source * np.concatenate([free[name] for name in outputs], axis=1)
+                masks[:, own] *= by_sense[own]
                 continue
-            pair, other = possible & possible[:, rows ^ 1 << i], self.tables[arc.pin][rows ^ 1 << i]
-            low = rows >> i & 1 == 0
-            up, down = low & (other > self.tables[arc.pin]), low & (other < self.tables[arc.pin])
-            applies = low if condition is None else condition | condition[rows ^ 1 << i]
-            masks[:, a] = on * (_hit(pair, up & applies) * _POSITIVE | _hit(pair, down & applies) * _NEGATIVE)
-            masks[:, a] &= arc_mask(arc)
-            enabled[:, a] = on * _hit(pair, up | down) * arc_mask(arc)
-        return Cases(masks, enabled)
+            other = rows ^ 1 << pin  # the row with this input flipped
+            pair = possible & possible[:, other] & (rows >> pin & 1 == 0)
+            before = np.array([self.tables[name] for name in outputs])
+            up, down = before[:, other] > before, before[:, other] < before
+            holds = when[own] | when[own][:, other]
+            masks[:, own] = _hit(pair, up & holds) * _POSITIVE | _hit(pair, down & holds) * _NEGATIVE
+            masks[:, own] &= by_sense[own]
+            enabled[:, own] = _hit(pair, up | down)
+        return Cases(masks * on, enabled * by_sense * on)
+
+    def _applies(
+        self, possible: Bool[np.ndarray, "cases rows"], when: Bool[np.ndarray, "arcs rows"]
+    ) -> UInt8[np.ndarray, "cases arcs"]:
+        """1 where an arc's condition can hold; without one, where no conditional arc of its pins surely applies."""
+        on = _hit(possible, when)
+        certain = 1 - _hit(possible, ~when)
+        for a, arc in enumerate(self.arcs):
+            if arc.when is None:
+                same = [
+                    b
+                    for b, o in enumerate(self.arcs)
+                    if o.when is not None and (o.related, o.pin) == (arc.related, arc.pin)
+                ]
+                if same:
+                    on[:, a] = 1 - certain[:, same].max(axis=1)
+        return on
 
     def case(self, states: Sequence[int]) -> Case:
         """One case, by trying every assignment: states are 0, 1 or FREE, in the order of the kind's inputs."""
@@ -155,9 +172,13 @@ class CaseAnalysis:
         outputs = tuple(FREE if len(found) > 1 else min(found) for found in values.values())
         return Case(outputs, tuple(masks), tuple(enabled))
 
-    def _condition(self, when: Function) -> Bool[np.ndarray, " rows"]:
-        """A `when` over the inputs alone: an output that it names is replaced by its function."""
+    def _condition(self, when: Function | None) -> Bool[np.ndarray, " rows"]:
+        """A `when` over the inputs alone (true without one): an output that it names is replaced by its function."""
         every = np.arange(1 << len(self.kind.inputs))
+        if when is None:
+            return np.ones(len(every), dtype=bool)
+        if set(when.inputs) <= set(self.kind.inputs):
+            return over_inputs(when, self.kind.inputs).view(bool)
         rows = np.zeros_like(every)
         for i, name in enumerate(when.inputs):
             if name in self.kind.inputs:
@@ -185,9 +206,11 @@ def _in_order(kind: CellKind, cell: Cell) -> tuple[TimingArc, ...]:
     return tuple(ordered)
 
 
-def _hit(possible: Bool[np.ndarray, "cases rows"], wanted: Bool[np.ndarray, " rows"]) -> UInt8[np.ndarray, " cases"]:
-    """1 for each case in which one of the wanted rows is possible."""
-    return np.any(possible[:, wanted], axis=1).astype(np.uint8)
+def _hit(
+    possible: Bool[np.ndarray, "cases rows"], wanted: Bool[np.ndarray, "arcs rows"]
+) -> UInt8[np.ndarray, "cases arcs"]:
+    """1 for each case and arc in which one of the rows that the arc wants is possible."""
+    return (possible.astype(np.float32) @ wanted.T.astype(np.float32) > 0).astype(np.uint8)
 
 
 def arc_mask(arc: TimingArc) -> int:
