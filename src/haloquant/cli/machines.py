@@ -55,9 +55,9 @@ def simulate(
     from haloquant.store.files import write_bytes, write_text
     from haloquant.store.simulations import document, layers_csv, trace_json
 
-    machine, loaded = _open(what, target, profile, fast)
+    machine, loaded = open_model(what, target, profile, fast)
     runs = []
-    for workload in _workloads(loaded, prefill, context, batch):
+    for workload in passes(loaded, prefill, context, batch):
         systems = [*machines.rivals(loaded, workload, machine), machines.halo_system(loaded, workload, machine, mode)]
         runs += [(system, machines.run_system(system, workload, machine, loaded)) for system in systems]
     found = [run for _, run in runs]
@@ -113,10 +113,10 @@ def schedule(
     from haloquant.errors import InfeasibleError
     from haloquant.pipeline import machines
 
-    machine, loaded = _open(what, target, profile, fast)
+    machine, loaded = open_model(what, target, profile, fast)
     wanted = list(Policy) if policy == "best" else [Policy(policy)]
     rows: list[dict[str, object]] = []
-    for workload in _workloads(loaded, prefill, context, batch):
+    for workload in passes(loaded, prefill, context, batch):
         system = machines.halo_system(loaded, workload, machine, "boost")
         for one in wanted:
             try:
@@ -208,7 +208,8 @@ def targets(json: Json = False) -> None:
     stdout.print(table)
 
 
-def _open(what: str, target: str, profile: str, fast: float):
+def open_model(what: str, target: str, profile: str, fast: float):
+    """The machine, and a packed folder or a named shape ready to run on it."""
     from haloquant.pipeline import machines
     from haloquant.store.profiles import find_profile
     from haloquant.store.targets import read_systolic
@@ -222,7 +223,8 @@ def _open(what: str, target: str, profile: str, fast: float):
         raise InputError(f"{error} Or give the folder of a packed model.") from error
 
 
-def _workloads(loaded, prefill: int, context: int, batch: int):
+def passes(loaded, prefill: int, context: int, batch: int):
+    """The prefill and the decode step that were asked for."""
     from haloquant.pipeline.cost import workloads
 
     asked = Recipe(

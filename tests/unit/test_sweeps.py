@@ -1,0 +1,81 @@
+"""Claims, sweeps, deadlines and a graphics processor for a tiny shape and a made-up multiplier."""
+
+from dataclasses import replace
+
+import pytest
+
+from accel_cases import BASE, toy_codebooks, toy_profile
+from haloquant.accel.shapes import ModelShape
+from haloquant.accel.workload import decode, prefill
+from haloquant.errors import InfeasibleError, InputError
+from haloquant.pipeline.hardware import Classes
+from haloquant.pipeline.machines import Loaded
+from haloquant.pipeline.sweeps import claims, deadline, on_gpu, sweep
+from haloquant.store.targets import read_gpu, read_systolic
+
+SHAPE = ModelShape("tiny", "llama", 256, 640, 2, 4, 2, 1000)
+BOOKS = tuple(replace(book, point=replace(book.point, voltage_v=1.0)) for book in toy_codebooks()[::-1])
+LOADED = Loaded("tiny", SHAPE, Classes(toy_profile(), 0, BOOKS), None, 0.81)
+
+
+def test_claims_stand_side_by_side() -> None:
+    found = claims(LOADED, read_systolic("paper_tpu"), read_systolic("edge_lpddr5x"), 256, 256, 1)
+    assert [(c.honest.phase, c.honest.rival.split()[0]) for c in found] == [
+        (phase, rival) for phase in ("prefill", "decode") for rival in ("FP16", "W8A8", "W4A8", "W3A8")
+    ]
+    by = {(c.honest.phase, c.honest.rival.split()[0]): c for c in found}
+    # the paper's premises: the same gain in both passes, none of it from bits
+    assert by["prefill", "W8A8"].paper.speedup == pytest.approx(by["decode", "W8A8"].paper.speedup, rel=0.1)
+    assert by["decode", "W8A8"].paper.speedup == pytest.approx(by["decode", "W4A8"].paper.speedup)
+    # a machine with memory: decode gains what bits give, so hardly anything against four bits
+    assert by["decode", "W4A8"].honest.speedup < 1.2 < by["decode", "W8A8"].honest.speedup
+
+
+@pytest.mark.parametrize("over", ["transition", "static", "bandwidth"])
+def test_sweeps_move_what_they_should(over: str) -> None:
+    machine = read_systolic("edge_lpddr5x")
+    found = sweep(LOADED, decode(SHAPE, 64), machine, over)
+    ours = [item.point for item in found if item.system.startswith("HALO")]
+    rivals = [item.point for item in found if item.system == "W8A8"]
+    values = [point.value for point in ours]
+    assert values == sorted(values) and len(ours) == len(rivals) >= 4
+    times = [point.simulation.time_s for point in ours]
+    energies = [point.simulation.total.total_energy_j for point in ours]
+    if over == "transition":
+        assert times == sorted(times)
+        assert len({point.simulation.time_s for point in rivals}) == 1  # one class switches nothing
+    elif over == "static":
+        assert len(set(times)) == 1 and energies == sorted(energies)
+    else:
+        assert times == sorted(times, reverse=True)
+
+
+def test_a_sweep_over_something_else_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^a sweep must be over transition, static or bandwidth, not 'colour'.$"):
+        sweep(LOADED, decode(SHAPE, 64), read_systolic("edge_lpddr5x"), "colour")
+
+
+def test_a_deadline_spares_energy_or_says_the_least_possible() -> None:
+    machine, step = read_systolic("edge_lpddr5x"), decode(SHAPE, 64)
+    found = deadline(LOADED, step, machine, 1.0, 0.0)
+    assert found.paced.energy_j < found.race.energy_j and found.supply_factor < 1
+    assert found.law.startswith("assumed")
+    assert found.race.simulation.time_s <= found.paced.simulation.time_s <= 1.0
+    least = found.race.simulation.time_s
+    hurried = deadline(LOADED, step, machine, least * 1.000001, 0.0)
+    assert hurried.paced.simulation.time_s <= least * 1.000001
+    with pytest.raises(
+        InfeasibleError, match=r"^deadline must be at least .*s, the fastest this machine can do, not 1 ns"
+    ):
+        deadline(LOADED, step, machine, 1e-9, 0.0)
+
+
+def test_a_graphics_processor_gains_from_bits_in_decode_and_from_rate_in_prefill() -> None:
+    board = read_gpu("gpu_2080ti")
+    step = {w.cost.format: w.cost.time_s for w in on_gpu(LOADED, decode(SHAPE, 1), board) if w.speedup == 1.0}
+    assert step["FP16"] > step["W8A8"] > step["W4A8"] > step["HALO"]
+    read = {
+        w.cost.format: w.cost for w in on_gpu(LOADED, prefill(SHAPE, 4096), board) if w.cost.point == board.points[0]
+    }
+    assert read["W8A8"].time_s == pytest.approx(read["HALO"].time_s, rel=0.05)
+    assert BASE.frequency_hz > board.points[0].frequency_hz
