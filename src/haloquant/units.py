@@ -31,7 +31,7 @@ _PREFIXES: Final = (
 )
 
 
-def engineering(value: float, unit: str, digits: int = 3) -> str:
+def engineering(value: float | int, unit: str, digits: int = 3) -> str:
     """Return `value` with an SI prefix, for people: `engineering(4.81e-10, "s") == "481 ps"`."""
     if value == 0.0 or value != value:
         return f"{value:g} {unit}"

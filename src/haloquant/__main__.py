@@ -1,0 +1,5 @@
+"""`python -m haloquant` is `haloquant`."""
+
+from haloquant.cli import main
+
+main()

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import pytest
+
+from tiny_model import save_llama
+
+WORDS = "the ship went out upon the water and the keeper saw her light , but she was gone before the morning . "
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of two blocks with a byte-level tokenizer: small enough to quantize many times over."""
+    pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    folder = save_llama(tmp_path_factory.mktemp("model") / "tiny", vocab_size=257, max_position_embeddings=64)
+    vocabulary = {symbol: i for i, symbol in enumerate(["<end>", *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("text") / "text.txt"
+    file.write_text(WORDS * 12)
+    return file
