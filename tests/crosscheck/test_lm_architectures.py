@@ -124,6 +124,23 @@ def test_replacements_that_do_not_fit(saved: Any) -> None:
         pass
 
 
+def test_stacked_experts_are_read_but_not_replaced(tmp_path: Path) -> None:
+    config = transformers.MixtralConfig(**LLAMA, num_local_experts=2, num_experts_per_tok=1)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    checkpoint = open_checkpoint(tmp_path)
+    experts = [layer for layer in checkpoint.layers if layer.expert is not None]
+    assert {layer.expert for layer in experts} == {0, 1} and len(experts) == 2 * 2 * 3
+    assert not any("gate" in layer.name.rsplit(".", 1)[-1] and layer.expert is None for layer in checkpoint.layers)
+    model = load_model(tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"transformers stacks the experts of this model .* \(exclude 'experts'\)"
+    ):
+        find_module(model, experts[0].name)
+    dense = open_checkpoint(tmp_path, exclude=["experts"])
+    for layer, weight in iterate_weights(dense):
+        np.testing.assert_array_equal(weight, get_weight(model, layer.name))
+
+
 def test_bf16_shards_are_read_as_torch_reads_them(tmp_path: Path, saved: Any) -> None:
     model = load_model(saved("llama"), torch.bfloat16)
     model.save_pretrained(tmp_path, max_shard_size="8KB")

@@ -20,6 +20,7 @@ from haloquant.lm.calibration_cache import (  # noqa: E402
 )
 from haloquant.lm.calibration_stream import collect_by_block, perplexity_by_block, round_by_block  # noqa: E402
 from haloquant.lm.checkpoint import open_checkpoint, read_weight  # noqa: E402
+from haloquant.lm.linear import activations_per_token  # noqa: E402
 from haloquant.lm.model import load_model  # noqa: E402
 from haloquant.lm.perplexity import perplexity  # noqa: E402
 from haloquant.lm.replace import find_module, is_transposed, with_weights  # noqa: E402
@@ -216,6 +217,10 @@ def test_true_sequential_rounding_sees_the_rounded_prefix(family: str, saved: An
     with with_weights(model, made):
         whole = perplexity(model, TOKENS, 16).value
     by_block = perplexity_by_block(checkpoint, everything, lambda layer: made[layer.name])
+    assert by_block.value == pytest.approx(whole, rel=1e-5)
+    with with_weights(model, made), activations_per_token(model, names(checkpoint)):
+        whole = perplexity(model, TOKENS, 16).value
+    by_block = perplexity_by_block(checkpoint, everything, lambda layer: made[layer.name], activation_bits=8)
     assert by_block.value == pytest.approx(whole, rel=1e-5)
 
 

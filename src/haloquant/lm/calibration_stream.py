@@ -21,6 +21,7 @@ from haloquant.errors import InputError
 from haloquant.lm.calibration_blocks import BlockRunner
 from haloquant.lm.calibration_sums import Recorder, to_statistics, watch
 from haloquant.lm.checkpoint import Checkpoint, LinearLayer
+from haloquant.lm.linear import activations_per_token
 from haloquant.lm.perplexity import Perplexity, sum_nll
 from haloquant.lm.replace import find_module, get_weight, weight_parameter
 from haloquant.types import LayerStatistics
@@ -112,6 +113,7 @@ def perplexity_by_block(
     checkpoint: Checkpoint,
     windows: Int64[np.ndarray, "s t"],
     weight_of: Callable[[LinearLayer], Float32[np.ndarray, "out in"] | None] | None = None,
+    activation_bits: int | None = None,
     scratch: Path | None = None,
     progress: Progress | None = None,
 ) -> Perplexity:
@@ -121,12 +123,14 @@ def perplexity_by_block(
         checkpoint: an opened model folder.
         windows: consecutive windows of the text (`calibration.cut_windows` with as many samples as there are).
         weight_of: gives the weight a layer is to compute with, or None for the checkpoint's own.
+        activation_bits: round the inputs of the checkpoint's layers, one scale per token; not at all where None.
         scratch: a folder for the hidden states; in memory where None.
         progress: called with blocks done and blocks in all.
     """
     runner = BlockRunner(checkpoint, windows, scratch)
     for block, layers in _by_block(checkpoint, len(runner.blocks)):
-        with runner.loaded(block):
+        names = [layer.name for layer in layers] if activation_bits is not None else []
+        with runner.loaded(block), activations_per_token(runner.skeleton.model, names, activation_bits or 8):
             for layer in layers:
                 weight = None if weight_of is None else weight_of(layer)
                 if weight is not None:

@@ -22,6 +22,11 @@ def find_module(model: torch.nn.Module, layer: str) -> torch.nn.Module:
         return modules[layer]
     fits = [name for name in modules if name.endswith("." + layer)]
     fits = fits or [name for name in modules if name and layer.endswith("." + name) and name.count(".") > 1]
+    if not fits and ".experts." in layer:
+        raise CheckpointError(
+            f"the model must have a module named {layer}, but transformers stacks the experts of this model into one "
+            "tensor; leave them out when it is calibrated or evaluated (exclude 'experts')"
+        )
     if len(fits) != 1:
         raise CheckpointError(f"the model must have one module named {layer}, not {len(fits)}")
     return modules[fits[0]]
