@@ -11,6 +11,7 @@ Three encodings, chosen by the size of the tile's codebook (rows and columns are
 Every tile is padded with zeros to 16 bytes. Tiles follow one another along the inputs, then along the outputs.
 """
 
+from functools import cache
 from typing import no_type_check
 
 import numpy as np
@@ -73,18 +74,20 @@ def decode(
 def count_wrong(packed: UInt8[np.ndarray, " n"], classes: np.ndarray, sizes: tuple[int, ...], grid: TileGrid) -> int:
     """The number of stored words, nibbles and bytes that `encode` could not have written, without decoding anything."""
     offsets = tile_offsets(grid, classes, sizes)
-    words = np.arange(9**DIGITS, dtype=np.int64)
-    digits = np.zeros(words.size, np.int64)
-    rest = words.copy()
-    for _ in range(DIGITS):
-        np.maximum(digits, rest % NINE, out=digits)
-        rest //= NINE
-    highest = np.full(65536, 255, np.uint8)  # of each stored word, its largest digit
-    highest[(words * 65536 + 9**DIGITS - 1) // 9**DIGITS] = digits
     wrong = np.zeros(grid.down * grid.across, np.int64)
     shape = (grid.out_features, grid.in_features, grid.tile_out, grid.tile_in)
-    _count(packed, classes, offsets, np.array(sizes, np.int64), shape, highest, wrong)
+    _count(packed, classes, offsets, np.array(sizes, np.int64), shape, _largest_digits(), wrong)
     return int(wrong.sum())
+
+
+@cache
+def _largest_digits() -> np.ndarray:
+    """The largest digit of every 16-bit word; 255 where no five digits are stored as that word."""
+    words = np.arange(NINE**DIGITS)
+    digits = np.max([words // NINE**k % NINE for k in range(DIGITS)], axis=0)
+    largest = np.full(65536, 255, np.uint8)
+    largest[-(-words * 65536 // NINE**DIGITS)] = digits
+    return largest
 
 
 @njit(cache=True)
