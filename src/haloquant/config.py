@@ -63,7 +63,7 @@ class Quantize(Section, frozen=True):
     sparse_budget: Fraction = 0.005
     fast_words: Annotated[int, msgspec.Meta(ge=2, le=9)] = 9
     slow_words: Annotated[int, msgspec.Meta(ge=2, le=16)] = 16
-    fast_loss_db: Annotated[float, msgspec.Meta(ge=0.0)] = 1.5
+    fast_loss_db: Annotated[float, msgspec.Meta(ge=0.0)] = 2.5
     slow_loss_db: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
     compensate: bool = True
     sweep: tuple[float, ...] = (0.33, 0.67)  # further points of the Pareto front, as shares of its length

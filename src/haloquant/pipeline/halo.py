@@ -9,11 +9,11 @@ from haloquant.config import Goal, Recipe
 from haloquant.pipeline.hardware import Classes
 from haloquant.quant.allocate import Sweep, flatten, knee, sweep, unflatten
 from haloquant.quant.loss import kronecker_losses
-from haloquant.quant.refine import refine
+from haloquant.quant.refine import quantize_weight_refined
 from haloquant.quant.sensitivity import importance, tile_scores
 from haloquant.quant.sparse import split
 from haloquant.quant.tiles import make_grid, uniform_map
-from haloquant.quant.weight import dequantize, quantize_weight, quantize_weight_compensated
+from haloquant.quant.weight import dequantize, quantize_weight
 from haloquant.types import LayerStatistics, QuantizedWeight, TileGrid, TileMap
 
 Tell = Callable[[int, int], None]
@@ -117,5 +117,4 @@ def one_layer(
     books = classes.codebooks[:-1]
     if known is None or known.hessian is None or not compensate:
         return quantize_weight(weight, tiles=tile_map, codebooks=books, statistics=known, sparse=sparse)
-    made = quantize_weight_compensated(weight, tiles=tile_map, codebooks=books, statistics=known, sparse=sparse)
-    return refine(weight, made, known.hessian)
+    return quantize_weight_refined(weight, tiles=tile_map, codebooks=books, statistics=known, sparse=sparse)
