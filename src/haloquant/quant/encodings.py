@@ -192,14 +192,14 @@ def _decode(packed, classes, offsets, sizes, tile_out, tile_in, codes, wrong):
         wrong[tile] = bad
 
 
-@njit(parallel=True, cache=True)
+@njit(cache=True)
 @no_type_check
 def _count(packed, classes, offsets, sizes, shape, highest, wrong):
     out_features, in_features, tile_out, tile_in = shape
     down, across = classes.shape
-    for tile in prange(down * across):
-        d = np.int64(tile) // across
-        a = np.int64(tile) % across
+    for tile in range(down * across):
+        d = tile // across
+        a = tile % across
         rows = min(tile_out, out_features - d * tile_out)
         cols = min(tile_in, in_features - a * tile_in)
         at = offsets[tile]
