@@ -13,7 +13,7 @@ from haloquant.pipeline.machines import Loaded
 from haloquant.pipeline.sweeps import claims, deadline, on_gpu, sweep
 from haloquant.store.targets import read_gpu, read_systolic
 
-SHAPE = ModelShape("tiny", "llama", 256, 640, 2, 4, 2, 1000)
+SHAPE = ModelShape("tiny", "llama", 256, 640, 1, 4, 2, 1000)
 BOOKS = tuple(replace(book, point=replace(book.point, voltage_v=1.0)) for book in toy_codebooks()[::-1])
 LOADED = Loaded("tiny", SHAPE, Classes(toy_profile(), 0, BOOKS), None, 0.81)
 

@@ -68,7 +68,7 @@ def lane_cycles(lane: Lane, works: Sequence[LayerWork], blocks: int, target: Tar
     rows = -(-m // blocks)
     last = m - (blocks - 1) * rows
 
-    def run(streamed: int) -> int:
-        return run_cycles(array.weight_load, array.rows, array.columns, streamed, per_array)
-
-    return (blocks - 1) * run(rows) + run(last)
+    end = run_cycles(array.weight_load, array.rows, array.columns, last, per_array)
+    if blocks == 1:
+        return end
+    return (blocks - 1) * run_cycles(array.weight_load, array.rows, array.columns, rows, per_array) + end
