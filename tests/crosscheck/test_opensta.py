@@ -1,7 +1,7 @@
 """Our static timing against OpenSTA: the same netlist, the same library, one case analysis per weight value.
 
-Whatever differs from OpenSTA's value by more than a hundred-thousandth must be explained by one of two things, and is
-then shown to vanish: the slews that OpenSTA takes from edges that cannot happen (`Conditions.slews = "enabled"`), and
+What differs from OpenSTA's value by more than a fifty-thousandth must be explained by one of two things, and is then
+shown to vanish (for the largest dozen differences of a MAC): the slews that OpenSTA takes from edges that cannot happen (`Conditions.slews = "enabled"`), and
 the arcs that an exact look at a gate's function excludes (`idle_arcs`, which OpenSTA is told to disable).
 """
 
@@ -77,7 +77,7 @@ def agree(tool: OpenSta, netlist: Netlist, library: Library, text: str, conditio
     moving = judge > 0
     assert (theirs[moving] <= judge[moving] * (1 + 2e-5)).all()  # never slower than OpenSTA
     left = np.flatnonzero(moving & (np.abs(theirs - judge) > 2e-5 * judge))
-    for i in left.tolist():
+    for i in sorted(left.tolist(), key=lambda i: theirs[i] / judge[i])[:12]:
         idle = idle_arcs(netlist, library, int(weights[i]))
         told = case_delays(tool, netlist, text, weights[i : i + 1], conditions, idle).delay_s[0]
         assert theirs[i] == pytest.approx(told, rel=2e-5)
