@@ -1,8 +1,9 @@
 """Our static timing against OpenSTA: the same netlist, the same library, one case analysis per weight value.
 
 What differs from OpenSTA's value by more than a fifty-thousandth must be explained by one of two things, and is then
-shown to vanish (for the largest dozen differences of a MAC): the slews that OpenSTA takes from edges that cannot happen (`Conditions.slews = "enabled"`), and
-the arcs that an exact look at a gate's function excludes (`idle_arcs`, which OpenSTA is told to disable).
+shown to vanish (for the largest dozen differences of a MAC): the slews that OpenSTA takes from edges that cannot happen
+(`Conditions.slews = "enabled"`), and the arcs that an exact look at a gate's function excludes (`idle_arcs`, which
+OpenSTA is told to disable).
 """
 
 from pathlib import Path
