@@ -64,7 +64,11 @@ def candidates() -> list[Candidate]:
         Candidate(MacSpec(rows="digits", adder="ks", stage="mac", accumulator="ks", bypass=way), period=1.2)
         for way in ("none", "lone")
     ]
-    return plain + paper + bypass + fused + added
+    saved = [
+        Candidate(MacSpec(rows="digits", adder="ks", stage="save", bypass=way), period=1.0 if way == "none" else 1 / 6)
+        for way in ("none", "lone", "upper", "both")
+    ]
+    return plain + paper + bypass + fused + added + saved
 
 
 def snr_db(words: np.ndarray, weights: np.ndarray) -> float:
@@ -155,7 +159,7 @@ def main() -> None:
         for candidate in candidates():
             rows.append(measure(candidate, name, Path(folder)))
             print(json.dumps(rows[-1]), flush=True)
-        for stages in (("mul",), ("fused", "mac")):
+        for stages in (("mul",), ("fused", "mac", "save")):
             chosen = [row for row in rows if row["stage"] in stages]
             print(json.dumps(summary(name, "/".join(stages), chosen)), flush=True)
 

@@ -57,3 +57,9 @@ def test_ports_file():
 def test_bad_ports_files(text: str, sentence: str):
     with pytest.raises(NetlistError, match=sentence):
         parse_ports(text)
+
+
+def test_carry_save_words_are_halves():
+    assert parse_ports("carry_save = true\nresult_bits = 48").sum_bits == 24
+    with pytest.raises(NetlistError, match=r"result_bits must be even for two words in carry-save form, not 47"):
+        parse_ports("carry_save = true\nresult_bits = 47")

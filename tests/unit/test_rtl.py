@@ -33,6 +33,7 @@ SMALL += [
     MacSpec(rows="bw", adder="bk", stage="mac", weight_bits=5, activation_bits=4, accumulator_bits=12),
     MacSpec(rows="sm", adder="ks", stage="pipe", weight_bits=4, activation_bits=4, accumulator_bits=10),
     MacSpec(rows="digits", adder="ks", bypass="both"),
+    MacSpec(rows="bw", adder="ks", stage="save", weight_bits=4, activation_bits=4, accumulator_bits=10),
 ]
 
 
@@ -42,7 +43,7 @@ def test_every_kind_computes_what_it_should(spec: MacSpec, liberty: Path):
     mapped = synthesize(generate(spec), liberty, 1e-9, abc_script="sharing", partitions=parts)
     netlist = parse_netlist(mapped.json_text, LIBRARY, ports_of(spec))
     assert check_mac(netlist, LIBRARY) > 0
-    assert len(netlist.registers) == (spec.weight_bits + spec.activation_bits if spec.stage == "pipe" else 0)
+    assert len(netlist.registers) == (spec.weight_bits + spec.activation_bits if spec.stage in ("pipe", "save") else 0)
     assert mapped.provenance["synthesis"].startswith("Yosys ")
     assert len(mapped.provenance["liberty_sha256"]) == 64
 

@@ -8,7 +8,7 @@ from jaxtyping import Int16, Int64, UInt64
 from haloquant.errors import NetlistError
 from haloquant.gates.liberty_records import Cell, Library, Register
 from haloquant.gates.netlist import Instances, Netlist, cells_of
-from haloquant.gates.ports import weight_pins, weight_values
+from haloquant.gates.ports import MacPorts, weight_pins, weight_values
 
 _MOST_OPERANDS = 1 << 20  # above this the operands are drawn, not enumerated
 _DRAWS = 2
@@ -38,7 +38,7 @@ def check_mac(netlist: Netlist, library: Library, seed: int = 0) -> int:
     else:
         weight = random.choice(values, _MOST_OPERANDS)
         activation = random.choice(activations, _MOST_OPERANDS)
-    low, high = -(1 << (ports.result_bits - 1)), (1 << (ports.result_bits - 1)) - 1
+    low, high = -(1 << (ports.sum_bits - 1)), (1 << (ports.sum_bits - 1)) - 1
     edges = np.array([{"max": high, "min": low}.get(str(e), e) for e in _EDGES], dtype=np.int64)
     rounds = [np.resize(edges, (weight.size + 1, edges.size)).T.ravel()[: weight.size]]
     rounds += [random.integers(low, high, weight.size, endpoint=True) for _ in range(_DRAWS)]
@@ -46,7 +46,7 @@ def check_mac(netlist: Netlist, library: Library, seed: int = 0) -> int:
         rounds = [np.zeros(weight.size, dtype=np.int64)]
     for partial in rounds:
         result = evaluate(netlist, library, weight, activation, partial)
-        wanted = _wrap(weight.astype(np.int64) * activation + partial, ports.result_bits)
+        wanted = _wrap(weight.astype(np.int64) * activation + partial, ports.sum_bits)
         wrong = np.flatnonzero(result != wanted)
         if wrong.size:
             i = wrong[0]
@@ -78,7 +78,7 @@ def evaluate(
     levels[netlist.weight_net] = _pack(weight_pins(ports, weight).T)
     levels[netlist.activation_net] = _pack(_bits(activation, ports.activation_bits))
     if ports.partial is not None:
-        levels[netlist.partial_net] = _pack(_bits(partial, ports.result_bits))
+        levels[netlist.partial_net] = _pack(_bits(_two_words(partial, ports), ports.result_bits))
     cells = cells_of(netlist, library)
     states = np.zeros((len(netlist.registers), levels.shape[1]), dtype=np.uint64)
     for edge in range(ports.latency + 1):
@@ -88,7 +88,8 @@ def evaluate(
         _settle(netlist, cells, levels)
     result = levels[netlist.result_net]
     unpacked = np.unpackbits(result.view(np.uint8), axis=1, bitorder="little")[:, : weight.size].astype(np.int64)
-    return _wrap((unpacked << np.arange(len(result))[:, None]).sum(axis=0), ports.result_bits)
+    places = np.arange(len(result)) % ports.sum_bits  # both words of a carry-save result have the same places
+    return _wrap((unpacked << places[:, None]).sum(axis=0), ports.sum_bits)
 
 
 def apply_function(
@@ -168,6 +169,15 @@ def _register(cell: Cell) -> Register:
     if cell.register is None:
         raise NetlistError(f"cell {cell.name} must be an edge-triggered register here, but is not")
     return cell.register
+
+
+def _two_words(partial: Int64[np.ndarray, " n"], ports: MacPorts) -> Int64[np.ndarray, " n"]:
+    """The port's bits: the number itself, or two words of that sum, the upper one scattered by a multiplier."""
+    if not ports.carry_save:
+        return partial
+    mask = (1 << ports.sum_bits) - 1
+    upper = (partial * 0x9E3779B1) & mask
+    return (upper << ports.sum_bits) | ((partial - upper) & mask)
 
 
 def _bits(values: Int64[np.ndarray, " n"], width: int) -> UInt64[np.ndarray, "bits n"]:

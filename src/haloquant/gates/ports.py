@@ -22,7 +22,8 @@ class MacPorts:
     The MAC computes `result = weight * activation + partial` (without `partial`: the product), all signed. Bit 0 is
     the least significant. `weight_bits` counts pins: sign-magnitude holds -127..127 on 8 pins, stored Booth digits hold
     three pins (one, two, negative) for every two bits of the weight. `latency` counts clock edges from activation to
-    result. `tied` holds static pins at a constant: (port, value) pairs.
+    result. `tied` holds static pins at a constant: (port, value) pairs. With `carry_save` partial sum and result are two
+    words each, the lower and the upper half of the port, whose sum counts.
     """
 
     weight: str = "weight"
@@ -36,6 +37,12 @@ class MacPorts:
     encoding: Encoding = "twos_complement"
     latency: int = 0
     tied: tuple[tuple[str, int], ...] = ()
+    carry_save: bool = False
+
+    @property
+    def sum_bits(self) -> int:
+        """Width of the number that the result stands for."""
+        return self.result_bits // 2 if self.carry_save else self.result_bits
 
 
 def parse_ports(toml_text: str) -> MacPorts:
@@ -59,6 +66,8 @@ def parse_ports(toml_text: str) -> MacPorts:
             raise NetlistError(f"{name} must be 1 to {_MAX_BITS}, not {width}")
     if ports.encoding == "booth_digits" and ports.weight_bits % 3:
         raise NetlistError(f"weight_bits must be a multiple of 3 for stored Booth digits, not {ports.weight_bits}")
+    if ports.carry_save and ports.result_bits % 2:
+        raise NetlistError(f"result_bits must be even for two words in carry-save form, not {ports.result_bits}")
     fields = {name: getattr(ports, name) for name in ports.__struct_fields__}
     fields.update(partial=ports.partial or None, clock=ports.clock or None, tied=tuple(ports.tied.items()))
     return MacPorts(**fields)
@@ -76,6 +85,7 @@ class _PortsFile(msgspec.Struct, forbid_unknown_fields=True):
     encoding: Encoding = "twos_complement"
     latency: int = 0
     tied: dict[str, int] = {}
+    carry_save: bool = False
 
 
 def weight_values(ports: MacPorts) -> Int16[np.ndarray, " w"]:

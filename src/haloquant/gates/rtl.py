@@ -22,7 +22,7 @@ from haloquant.gates.rtl_rows import (
 )
 
 Rows = Literal["boothw", "bootha", "digits", "bw", "sx", "sm", "native"]
-Stage = Literal["mul", "mac", "pipe", "fused"]
+Stage = Literal["mul", "mac", "pipe", "fused", "save"]
 
 ROWS: dict[Rows, str] = {
     "boothw": "radix-4 Booth recoding of the weight",
@@ -40,7 +40,8 @@ class MacSpec:
     """What to generate. Four weight bits with `sx` rows are the shift-and-add unit of mixed-precision designs.
 
     `mul` is the multiplier alone; `mac` adds the partial sum in the same cycle; `pipe` has a register between the
-    product and that adder; `fused` compresses the partial sum with the rows.
+    product and that adder; `fused` compresses the partial sum with the rows; `save` has the register too, and then adds
+    in carry-save form: partial sum and result are two words each, and one adder at the array's edge joins them.
     """
 
     rows: Rows = "boothw"
@@ -74,6 +75,7 @@ class MacSpec:
             "mac": f"same-cycle {self.accumulator_bits}-bit {adder[self.accumulator]} accumulator",
             "pipe": f"register, then a {self.accumulator_bits}-bit {adder[self.accumulator]} accumulator",
             "fused": f"{self.accumulator_bits}-bit partial sum in the tree",
+            "save": f"register, then a {self.accumulator_bits}-bit carry-save accumulator",
         }[self.stage]
         body = ROWS[self.rows] + ("" if self.rows == "native" else f", {tree}, {adder[self.adder]} adder")
         body += {
@@ -91,12 +93,13 @@ def ports_of(spec: MacSpec) -> MacPorts:
     product = spec.weight_bits + spec.activation_bits
     return MacPorts(
         partial=None if spec.stage == "mul" else "partial",
-        clock="clk" if spec.stage == "pipe" else None,
+        clock="clk" if spec.stage in ("pipe", "save") else None,
         weight_bits=-(-spec.weight_bits // 2) * 3 if spec.rows == "digits" else spec.weight_bits,
         activation_bits=spec.activation_bits,
-        result_bits=product if spec.stage == "mul" else spec.accumulator_bits,
+        result_bits={"mul": product, "save": 2 * spec.accumulator_bits}.get(spec.stage, spec.accumulator_bits),
         encoding=encoding,
-        latency=1 if spec.stage == "pipe" else 0,
+        latency=1 if spec.stage in ("pipe", "save") else 0,
+        carry_save=spec.stage == "save",
     )
 
 
@@ -119,10 +122,16 @@ def generate(spec: MacSpec) -> str:
         result = _sum(sheet, spec, [*_rows(sheet, spec, ports, width), dict(enumerate(partial))], width)
     else:
         result = _product(sheet, spec, ports, product_bits)
-    if spec.stage == "pipe":
+    if spec.stage in ("pipe", "save"):
         sheet.lines.append(f"reg [{product_bits - 1}:0] product;")
         sheet.lines.append(f"always @(posedge clk) product <= {_vector(result)};")
         result = bits("product", product_bits)
+    if spec.stage == "save":
+        width = spec.accumulator_bits
+        extended = [*result, *[result[-1]] * (width - product_bits)]
+        rows = [dict(enumerate(word)) for word in (extended, partial[:width], partial[width:])]
+        lower, upper = compress(sheet, rows, width, "dadda")
+        result = [*lower, *upper]
     if spec.stage in ("mac", "pipe"):
         extended = [*result, *[result[-1]] * (width - product_bits)]
         sheet.lines.append(f"wire [{width - 1}:0] total;")
