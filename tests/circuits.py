@@ -15,7 +15,8 @@ _LOADS = (0.0, 0.1)  # pF
 def _table(kind: str, at_zero: float, per_slew: float, per_load: float) -> str:
     rows = [", ".join(f"{at_zero + per_slew * s + per_load * c:.9g}" for c in _LOADS) for s in _SLEWS]
     values = ", ".join(f'"{row}"' for row in rows)
-    return f"{kind} (t) {{ values ({values}); }}"
+    template = "p2" if "power" in kind else "t"
+    return f"{kind} ({template}) {{ values ({values}); }}"
 
 
 def _cell(name: str, function: str, pins: str, delays: dict[str, tuple[float, float]], energy: float) -> str:
@@ -44,8 +45,8 @@ def _cell(name: str, function: str, pins: str, delays: dict[str, tuple[float, fl
 def _register() -> str:
     tables = _table("cell_rise", 0.05, 0.1, 2.0) + _table("cell_fall", 0.06, 0.1, 2.0)
     tables += _table("rise_transition", 0.01, 0.1, 3.0) + _table("fall_transition", 0.01, 0.1, 3.0)
-    setup = 'rise_constraint (t) { values ("0.02, 0.02", "0.02, 0.02"); }'
-    setup += 'fall_constraint (t) { values ("0.03, 0.03", "0.03, 0.03"); }'
+    setup = 'rise_constraint (c) { values ("0.02, 0.02", "0.02, 0.02"); }'
+    setup += 'fall_constraint (c) { values ("0.03, 0.03", "0.03, 0.03"); }'
     return (
         'cell (DFF) { area : 4; cell_leakage_power : 8; ff (IQ, IQN) { clocked_on : "CK"; next_state : "D"; }\n'
         "pin (D) { direction : input; capacitance : 0.001;"
@@ -57,14 +58,23 @@ def _register() -> str:
     )
 
 
-@lru_cache
-def small_library() -> Library:
+def small_liberty() -> str:
     """Six gates and a register, with delays of tens of ps and different for every pin and edge, at 1 V."""
     text = (
         'library (small) { delay_model : table_lookup; time_unit : "1ns"; voltage_unit : "1V"; current_unit : "1mA";\n'
         'leakage_power_unit : "1nW"; capacitive_load_unit (1, pf);\n'
+        "input_threshold_pct_rise : 50; input_threshold_pct_fall : 50;\n"
+        "output_threshold_pct_rise : 50; output_threshold_pct_fall : 50;\n"
+        "slew_lower_threshold_pct_rise : 20; slew_lower_threshold_pct_fall : 20;\n"
+        "slew_upper_threshold_pct_rise : 80; slew_upper_threshold_pct_fall : 80;\n"
         "nom_voltage : 1; nom_temperature : 25; nom_process : 1;\n"
+        "operating_conditions (typical) { process : 1; temperature : 25; voltage : 1; }\n"
+        "default_operating_conditions : typical;\n"
         f"lu_table_template (t) {{ variable_1 : input_net_transition; variable_2 : total_output_net_capacitance;"
+        f' index_1 ("{_SLEWS[0]}, {_SLEWS[1]}"); index_2 ("{_LOADS[0]}, {_LOADS[1]}"); }}\n'
+        f"lu_table_template (c) {{ variable_1 : related_pin_transition; variable_2 : constrained_pin_transition;"
+        f' index_1 ("{_SLEWS[0]}, {_SLEWS[1]}"); index_2 ("{_SLEWS[0]}, {_SLEWS[1]}"); }}\n'
+        f"power_lut_template (p2) {{ variable_1 : input_transition_time; variable_2 : total_output_net_capacitance;"
         f' index_1 ("{_SLEWS[0]}, {_SLEWS[1]}"); index_2 ("{_LOADS[0]}, {_LOADS[1]}"); }}\n'
         f'power_lut_template (p1) {{ variable_1 : input_transition_time; index_1 ("{_SLEWS[0]}, {_SLEWS[1]}"); }}\n'
     )
@@ -75,7 +85,13 @@ def small_library() -> Library:
     text += _cell("XOR2", "A ^ B", "AB", {"A": (0.052, 0.047), "B": (0.039, 0.044)}, 0.005)
     maj = "(A & B) | (B & C) | (A & C)"
     text += _cell("MAJ3", maj, "ABC", {"A": (0.061, 0.071), "B": (0.065, 0.058), "C": (0.044, 0.049)}, 0.006)
-    return parse_liberty(text + _register() + "}\n", "small.lib")
+    return text + _register() + "}\n"
+
+
+@lru_cache
+def small_library() -> Library:
+    """`small_liberty`, read."""
+    return parse_liberty(small_liberty(), "small.lib")
 
 
 class Wiring:
