@@ -1,6 +1,7 @@
 """From a mapped MAC and a cell library at one or more corners to the table everything else stands on."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -8,10 +9,10 @@ from jaxtyping import Float64
 
 from haloquant.errors import LibertyError, NetlistError
 from haloquant.gates.liberty_records import Cell, Library
-from haloquant.gates.logic import check_mac
+from haloquant.gates.logic import check_mac, port_words
 from haloquant.gates.netlist import Netlist, cells_of
 from haloquant.gates.nldm import look_up
-from haloquant.gates.ports import weight_values
+from haloquant.gates.ports import MacPorts, weight_values
 from haloquant.gates.simulate import simulate_values
 from haloquant.gates.sta import Conditions, static_delays
 from haloquant.gates.stimuli import Stimuli, default_stimuli
@@ -103,9 +104,7 @@ def exhaustive(
     Raises:
         NetlistError: what `simulate_values` refuses.
     """
-    ports = netlist.ports
-    stimuli = default_stimuli(ports.activation_bits, ports.result_bits if ports.partial else 0)
-    found = simulate_values(netlist, library, None, stimuli, conditions)
+    found = simulate_values(netlist, library, None, _stimuli(netlist.ports), conditions)
     return found.delay_s, found.energy_j[0]
 
 
@@ -117,8 +116,7 @@ def sampled(
     Raises:
         NetlistError: what `simulate_values` refuses.
     """
-    ports = netlist.ports
-    stimuli = default_stimuli(ports.activation_bits, ports.result_bits if ports.partial else 0)
+    stimuli = _stimuli(netlist.ports)
     if stimuli.pair.size > _SAMPLES:
         at = np.sort(np.random.default_rng(0).choice(stimuli.pair.size, _SAMPLES, replace=False))
         before, after = stimuli.partial_before, stimuli.partial_after
@@ -132,6 +130,15 @@ def sampled(
         )
     found = simulate_values(netlist, library, None, stimuli, conditions)
     return np.full(found.delay_s.shape, np.nan), found.energy_j[0]
+
+
+def _stimuli(ports: MacPorts) -> Stimuli:
+    """The default ones; partial sums in carry-save form are the same numbers as two scattered words."""
+    stimuli = default_stimuli(ports.activation_bits, ports.sum_bits if ports.partial else 0)
+    if stimuli.partial_before is None or stimuli.partial_after is None:
+        return stimuli
+    before, after = port_words(stimuli.partial_before, ports), port_words(stimuli.partial_after, ports)
+    return replace(stimuli, partial_before=before, partial_after=after)
 
 
 def typical_conditions(library: Library) -> Conditions:

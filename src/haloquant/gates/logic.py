@@ -78,7 +78,7 @@ def evaluate(
     levels[netlist.weight_net] = _pack(weight_pins(ports, weight).T)
     levels[netlist.activation_net] = _pack(_bits(activation, ports.activation_bits))
     if ports.partial is not None:
-        levels[netlist.partial_net] = _pack(_bits(_two_words(partial, ports), ports.result_bits))
+        levels[netlist.partial_net] = _pack(_bits(port_words(partial, ports), ports.result_bits))
     cells = cells_of(netlist, library)
     states = np.zeros((len(netlist.registers), levels.shape[1]), dtype=np.uint64)
     for edge in range(ports.latency + 1):
@@ -171,8 +171,8 @@ def _register(cell: Cell) -> Register:
     return cell.register
 
 
-def _two_words(partial: Int64[np.ndarray, " n"], ports: MacPorts) -> Int64[np.ndarray, " n"]:
-    """The port's bits: the number itself, or two words of that sum, the upper one scattered by a multiplier."""
+def port_words(partial: Int64[np.ndarray, " n"], ports: MacPorts) -> Int64[np.ndarray, " n"]:
+    """Return the partial-sum port's bits: the number itself, or two words of that sum, the upper one scattered."""
     if not ports.carry_save:
         return partial
     mask = (1 << ports.sum_bits) - 1
