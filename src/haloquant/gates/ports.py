@@ -20,8 +20,8 @@ class MacPorts:
     """Names and widths of a MAC's ports. `partial` and `clock` are None where the MAC has none.
 
     The MAC computes `result = weight * activation + partial` (without `partial`: the product), all signed. Bit 0 is the
-    least significant. `weight_bits` counts pins: sign-magnitude holds -127..127 on 8 pins, stored Booth digits hold three
-    pins (one, two, negative) for every two bits of the weight. `latency` counts clock edges from activation to result.
+    least significant. `weight_bits` counts pins: sign-magnitude holds -127..127 on 8 pins, stored Booth digits hold
+    three pins (one, two, negative) for every two weight bits. `latency` counts clock edges from activation to result.
     `tied` holds static pins at a constant: (port, value) pairs. With `carry_save` partial sum and result are two words
     each, the lower and the upper half of the port, whose sum counts.
     """
