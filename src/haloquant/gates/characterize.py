@@ -20,6 +20,7 @@ from haloquant.types import MacProfile
 
 _FANOUT = 4
 _SAMPLES = 4096
+_ROUNDING_S = 5e-14  # simulation counts whole femtoseconds a gate, so a long path may seem some of them later
 _DIGITS = 6  # relative; a table look-up knows less
 
 Dynamic = Callable[[Netlist, Library, Conditions], tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]]
@@ -68,6 +69,9 @@ def characterize(
             sensitised[i], energy[i] = dynamic(netlist, library, around[i])
         if progress is not None:
             progress(i + 1, len(libraries))
+    if (sensitised > delay + _ROUNDING_S).any():
+        raise NetlistError(f"{netlist.name} must not move later than its static delay; this is a defect of haloquant")
+    sensitised = np.minimum(sensitised, delay)
     return MacProfile(
         name=name or netlist.name,
         description=description,
