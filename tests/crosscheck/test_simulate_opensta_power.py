@@ -1,8 +1,8 @@
 """OpenSTA's `report_power` on a chain of gates, each with its other pin held by the weight.
 
-Debian's 2019 OpenSTA reads no VCD or SAIF, and its pin activities have no effect on gate outputs, so glitches cannot be
-given to it. On a chain nothing reconverges and nothing glitches: the activity it propagates from the input is the truth,
-and what both make of it (loads, slews, table readings, 1/2 C V^2) can be compared.
+Debian's 2019 OpenSTA reads no VCD or SAIF, and its pin activities have no effect on gate outputs, so glitches cannot
+be given to it. On a chain nothing reconverges and nothing glitches: the activity it propagates from the input is the
+truth, and what both make of it (loads, slews, table readings, 1/2 C V^2) can be compared.
 """
 
 import re

@@ -84,7 +84,7 @@ def edges(net: NetLanes, domains: Domains, lane: int) -> tuple[int, list[int]]:
 
 @pytest.mark.parametrize("filtering", list(Filter), ids=lambda f: f.name)
 @pytest.mark.parametrize("registers", [0.0, 0.2], ids=["gates", "registers"])
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), longest=st.sampled_from([1, 3, 20, 1000]))
 def test_every_edge_and_energy_of_the_fast_simulation_is_its_slow_twins(seed, longest, filtering, registers):
     gates = random_gates(seed, 14, longest, registers)
@@ -111,7 +111,7 @@ def test_every_edge_and_energy_of_the_fast_simulation_is_its_slow_twins(seed, lo
         assert totals.internal_j[own, 0].sum() == pytest.approx(joules / stimuli.pair.size, rel=1e-9, abs=1e-12)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(slew_s=st.floats(0, 80e-12), load_f=st.floats(0, 20e-15), filtering=st.sampled_from(list(Filter)))
 @pytest.mark.parametrize("shape", ["product", "fused", "pipelined"])
 def test_a_sensitised_delay_never_exceeds_the_static_delay(shape, slew_s, load_f, filtering):

@@ -14,6 +14,7 @@ from haloquant.gates.simulate import PERCENTILES, simulate_values, timed_gates, 
 from haloquant.gates.simulate_verilog import timed_verilog
 from haloquant.gates.sta import Conditions
 from haloquant.gates.stimuli import (
+    Stimuli,
     activation_stimuli,
     all_pairs,
     default_stimuli,
@@ -90,6 +91,19 @@ def test_distributions_reweigh_the_same_transitions():
     assert found.distributions == ("uniform", "up")
     assert found.toggles[1, 0] == pytest.approx(2)
     assert found.energy_j[1, 0] == pytest.approx((3.2 + 0.2 + 2.0 + 0.1 + 2.5) * 1e-15)
+
+
+def test_a_draw_of_transitions_is_that_part_of_the_exhaustive_table():
+    netlist = multiplier(3)
+    drawn = np.array([3, 17, 40, 41, 60], np.int32)
+    only = np.zeros(64)
+    only[drawn] = 1
+    few = Stimuli(3, drawn, np.full((1, 5), 0.2), ("drawn",))
+    part = simulate_values(netlist, small_library(), stimuli=few)
+    whole = simulate_values(netlist, small_library(), stimuli=activation_stimuli(3, drawn=only))
+    np.testing.assert_allclose(part.energy_j[0], whole.energy_j[1], rtol=1e-12)
+    np.testing.assert_allclose(part.toggles[0], whole.toggles[1], rtol=1e-12)
+    assert np.all(part.delay_s <= whole.delay_s)
 
 
 def test_a_register_launches_after_the_clock_and_captures_with_setup():

@@ -54,12 +54,13 @@ class Domains:
         return 1 << self.stimuli.activation_bits
 
     def widest(self, partial: bool) -> int:
-        """The domain of a MAC's results: all lanes where it has a partial sum, else all activation transitions."""
-        return self.everything() if partial else self.everything() - 1
+        """The domain of a MAC's results: all lanes where it has a partial sum, else all activation bits."""
+        return self.of_support(2 * self.everything() - 1 if partial else self.everything() - 1)
 
     def of_support(self, support: int) -> int:
         """The smallest domain for a node of this support."""
-        return self.everything() if support & self.everything() else support
+        drawn = 4 ** support.bit_count() > self.stimuli.pair.size  # fewer lanes than the bits have transitions
+        return self.everything() if drawn or support & self.everything() else support
 
     def lanes(self, domain: int) -> int:
         """How many lanes a domain has."""
