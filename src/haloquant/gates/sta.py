@@ -15,7 +15,7 @@ from haloquant.gates.liberty_records import Library
 from haloquant.gates.netlist import Netlist, net_loads
 from haloquant.gates.nldm import interpolate, look_up
 from haloquant.gates.ports import weight_values
-from haloquant.gates.sta_case import FREE, CaseAnalysis
+from haloquant.gates.sta_case import FREE, CaseAnalysis, Cases
 from haloquant.gates.sta_kernel import propagate, sweep
 from haloquant.gates.sta_path import PathStep, WorstPath, worst_path
 from haloquant.gates.sta_start import Conditions, captures, delay_tables, gate_analyses, initial_states, launches
@@ -103,22 +103,27 @@ def _cases(
     """
     widest = max((len(analysis.arcs) for analysis in analyses.values()), default=0)
     case = np.zeros_like(code)
-    masks: list[UInt8[np.ndarray, "cases arcs"]] = [np.zeros((1, widest), dtype=np.uint8)]
-    enabled = masks.copy()
-    count = 1
+    blocks: list[Cases] = []
+    count = 1  # case 0 is nobody's
     for k, analysis in analyses.items():
-        own = code[netlist.gates.kind == k]
+        members = np.flatnonzero(netlist.gates.kind == k)
+        own = code[members]
         number = np.zeros(3 ** len(analysis.kind.inputs), dtype=np.int32)
         number[own] = 1
         codes = np.flatnonzero(number)
         number[codes] = count + np.arange(len(codes))
-        case[netlist.gates.kind == k] = number[own]
-        found = analysis.cases(codes)
-        pad = ((0, 0), (0, widest - len(analysis.arcs)))
-        masks.append(np.pad(found.masks, pad))
-        enabled.append(np.pad(found.enabled, pad))
+        case[members] = number[own]
+        blocks.append(analysis.cases(codes))
         count += len(codes)
-    return case, np.concatenate(masks), np.concatenate(enabled)
+    masks = np.zeros((count, widest), dtype=np.uint8)
+    enabled = np.zeros_like(masks)
+    at = 1
+    for block in blocks:
+        rows, arcs = block.masks.shape
+        masks[at : at + rows, :arcs] = block.masks
+        enabled[at : at + rows, :arcs] = block.enabled
+        at += rows
+    return case, masks, enabled
 
 
 def _start(
