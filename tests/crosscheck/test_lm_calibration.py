@@ -162,6 +162,7 @@ def test_block_by_block_sees_what_the_whole_model_sees(family: str, saved: Any, 
     )
 
 
+@pytest.mark.slow
 def test_the_fallback_fisher_is_the_gauss_newton_diagonal_and_is_declared(saved: Any) -> None:
     """Judge: the Jacobian of the first block by autograd, for one window."""
     checkpoint, model = saved("llama")
@@ -194,7 +195,7 @@ def test_the_hessian_as_fisher_is_declared(saved: Any) -> None:
     assert "layer-wise fallback, diagonal of the Hessian" in found.source
 
 
-@pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "gpt_neox"])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_true_sequential_rounding_sees_the_rounded_prefix(family: str, saved: Any) -> None:
     checkpoint, model = saved(family)
     seen: dict[str, Any] = {}
