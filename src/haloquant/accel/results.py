@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from haloquant.types import Cost, OperatingPoint
 
 BOUNDS: tuple[str, ...] = ("compute", "dram", "sram", "spmv")
+TIME_PARTS: tuple[str, ...] = (*BOUNDS, "fill", "transition")
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ from jaxtyping import Float64
 from haloquant.errors import InputError
 from haloquant.types import Cost, LayerTiles, MacProfile, Schedule
 
-from .checks import check_clocks, check_coverage
+from .checks import check_clocks
 from .cycles import first_load_cycles
 from .energy import leakage_w, piece_energy
 from .layer import LayerWork, layer_works, mean_energy_j
 from .memory import traffic
-from .results import BOUNDS, LayerCost, Segment, Simulation
+from .results import BOUNDS, TIME_PARTS, LayerCost, Segment, Simulation
+from .runs import phase_runs
 from .steps import Lane, Piece, Step, steps
 from .target import Target
 from .timing import StepTime, step_time
@@ -69,18 +70,18 @@ def simulate(
         raise InputError(f"corner must be 0 to {len(profile.corners) - 1} for profile {profile.name}, not {corner}.")
     if not cycles_per_mac > 0:
         raise InputError(f"cycles_per_mac must be above 0, not {cycles_per_mac:g}.")
-    check_coverage(workload, layer_tiles, schedule)
-    notes = check_clocks(layer_tiles, schedule, target, profile, corner, delay_at)
+    phases = phase_runs(workload, layer_tiles, schedule)
+    notes = check_clocks(layer_tiles, schedule.layers, phases, target, profile, corner, delay_at)
     works = layer_works(workload, layer_tiles, target, profile, corner, kv_bits, cycles_per_mac)
     moves = [traffic(w, workload, target, schedule.row_blocks.get(w.gemm.group, 1)) for w in works]
     reference_v = target.energy_voltage_v
     mean_j = mean_energy_j(profile, corner)
     switching = schedule.transitions > 0
     segments: list[Segment] = []
-    costs: list[list[Cost]] = [[] for _ in works]
+    costs: list[tuple[dict[str, float], dict[str, float]]] = [({}, {}) for _ in works]
     bound_s: list[dict[str, float]] = [dict.fromkeys(BOUNDS, 0.0) for _ in works]
     clock_s = 0.0
-    for step in steps(schedule, works, target.array.count):
+    for step in steps(phases, schedule.row_blocks, works, target.array.count):
         times = step_time(step, works, moves, target)
         fill_cycles, fill_s = _fill(step, works, target) if not segments else (0, 0.0)
         made = _segments(step, times, clock_s, fill_cycles, fill_s, target)
@@ -89,12 +90,12 @@ def simulate(
         weights = _weights(step, works)
         for piece, lane, weight in weights:
             energy = piece_energy(piece, lane, works, moves, target, reference_v, mean_j)
-            costs[piece.layer].append(_cost(energy, step, made[0], times, weight, target, switching))
+            _charge(costs[piece.layer], energy, step, made[0], times, weight, target, switching)
             bound_s[piece.layer][times.bound] += weight * times.busy_s
     layers = tuple(
         LayerCost(
             work.gemm.layer,
-            _sum(parts),
+            Cost(dict.fromkeys(TIME_PARTS, 0.0) | parts[0], parts[1], 0, 0),
             max(bounds, key=lambda name: bounds[name]),
             work.gemm.m * work.gemm.k * work.gemm.n * work.gemm.count,
             move.dram,
@@ -167,41 +168,43 @@ def _weights(step: Step, works: Sequence[LayerWork]) -> list[tuple[Piece, Lane, 
     return [(piece, lane, weight / total) for piece, lane, weight in pieces]
 
 
-def _cost(
-    energy: dict[str, float],
+def _charge(
+    account: tuple[dict[str, float], dict[str, float]],
+    energy: Mapping[str, float],
     step: Step,
     segment: Segment,
     times: StepTime,
     weight: float,
     target: Target,
     switching: bool,
-) -> Cost:
-    """A piece's share of a step: its own switching, and of everything else by its share of the array work."""
-    time: dict[str, float] = dict.fromkeys(BOUNDS, 0.0)
-    time[times.bound] = weight * times.busy_s
-    time["fill"] = weight * segment.fill_s
-    time["transition"] = weight * segment.transition_s
+) -> None:
+    """Add a piece's share of a step to its layer: its own switching, all else by its share of the array work."""
+    time_s, energy_j = account
     running_w = leakage_w(step, target)
-    ramp_w = target.static.array_w * target.array.count * step.transition_v / target.base.voltage_v
-    ramp_w += target.static.rest_w
-    leakage = weight * (running_w * (times.busy_s + segment.fill_s) + ramp_w * segment.transition_s)
+    leakage = weight * running_w * (times.busy_s + segment.fill_s)
     loss = 0.0
+    if step.transitions:
+        arrays_w = target.static.array_w * target.array.count * step.transition_v / target.base.voltage_v
+        leakage += weight * (arrays_w + target.static.rest_w) * segment.transition_s
     if switching:  # what the arrays draw comes through the on-chip regulator that makes switching possible
         array_leakage = weight * (running_w - target.static.rest_w) * times.busy_s
         drawn = energy["mac"] + energy["accumulator"] + array_leakage
         loss = drawn * (1.0 / target.transition.regulator_efficiency - 1.0)
+    parts = (
+        (times.bound, weight * times.busy_s),
+        ("fill", weight * segment.fill_s),
+        ("transition", weight * segment.transition_s),
+    )
+    for name, value in parts:
+        time_s[name] = time_s.get(name, 0.0) + value
     dvfs = weight * step.transitions * target.transition.energy_j + loss
-    return Cost(time, {**energy, "leakage": leakage, "dvfs": dvfs}, 0, 0)
-
-
-def _sum(costs: Sequence[Cost]) -> Cost:
-    """The sum of a layer's parts."""
-    return reduce(add, costs)
+    for name, value in (*energy.items(), ("leakage", leakage), ("dvfs", dvfs)):
+        energy_j[name] = energy_j.get(name, 0.0) + value
 
 
 def _total(layers: Sequence[LayerCost], segments: Sequence[Segment]) -> Cost:
     """The sum over layers; cycles and transitions are counted on the timeline, islands once."""
-    total = _sum([layer.cost for layer in layers])
+    total = reduce(add, (layer.cost for layer in layers))
     at_once: dict[float, int] = {}
     for segment in segments:
         at_once[segment.start_s] = max(at_once.get(segment.start_s, 0), segment.cycles)

@@ -1,14 +1,13 @@
 """The schedule cut into steps: what runs together at one clock, or at once on islands, and where transitions fall."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 
-import numpy as np
-
-from haloquant.types import OperatingPoint, Phase, Schedule
+from haloquant.types import OperatingPoint, Phase
 
 from .layer import LayerWork
+from .runs import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,12 @@ class Step:
         return tuple(piece for lane in self.lanes for piece in lane.pieces)
 
 
-def steps(schedule: Schedule, works: Sequence[LayerWork], arrays: int) -> list[Step]:
+def steps(
+    phases: Sequence[tuple[Phase, tuple[Run, ...]]],
+    row_blocks: Mapping[int, int],
+    works: Sequence[LayerWork],
+    arrays: int,
+) -> list[Step]:
     """Return the steps of a schedule in order.
 
     Neighbours of one group at one point are one step: the array runs on without draining. A group cut into blocks of
@@ -56,21 +60,22 @@ def steps(schedule: Schedule, works: Sequence[LayerWork], arrays: int) -> list[S
     """
     made: list[Step] = []
     last: OperatingPoint | None = None
-    for group, members in groupby(schedule.phases, key=lambda phase: phase.group):
-        blocks = schedule.row_blocks.get(group, 1)
+    for group, members in groupby(phases, key=lambda item: item[0].group):
+        blocks = row_blocks.get(group, 1)
         first: OperatingPoint | None = None
-        for pinned, part in groupby(members, key=lambda phase: None if phase.arrays != (0, 0) else phase.point):
-            phases = list(part)
+        for pinned, part in groupby(members, key=lambda item: None if item[0].arrays != (0, 0) else item[0].point):
+            items = list(part)
             if pinned is None:
                 lanes = tuple(
-                    Lane(p.point, p.arrays[0], p.arrays[1] - p.arrays[0], tuple(_pieces(p, works))) for p in phases
+                    Lane(p.point, p.arrays[0], p.arrays[1] - p.arrays[0], tuple(_pieces(p, runs, works)))
+                    for p, runs in items
                 )
                 made.append(Step(group, blocks, 0, 0.0, lanes))
                 continue
             switch = last is not None and last != pinned
             count = (blocks if first is not None else 1) if switch else 0
             highest = max(pinned.voltage_v, last.voltage_v) if last is not None else pinned.voltage_v
-            pieces = tuple(piece for phase in phases for piece in _pieces(phase, works))
+            pieces = tuple(piece for phase, runs in items for piece in _pieces(phase, runs, works))
             made.append(Step(group, blocks, count, highest, (Lane(pinned, 0, arrays, pieces),)))
             first = first or pinned
             last = pinned
@@ -79,19 +84,14 @@ def steps(schedule: Schedule, works: Sequence[LayerWork], arrays: int) -> list[S
     return made
 
 
-def _pieces(phase: Phase, works: Sequence[LayerWork]) -> list[Piece]:
-    """Split a phase by layer."""
+def _pieces(phase: Phase, runs: Sequence[Run], works: Sequence[LayerWork]) -> list[Piece]:
+    """The parts of layers that run in one phase."""
     pieces: list[Piece] = []
-    if len(phase.tiles):
-        layers = phase.tiles[:, 0]
-        cuts = np.flatnonzero(np.diff(layers)) + 1
-        starts = [0, *cuts.tolist(), len(layers)]
-        for low, high in pairwise(starts):
-            work = works[int(layers[low])]
-            energy = 0.0  # a layer with tiles in the schedule has a tile map: coverage was checked
-            if work.tile_j is not None:
-                energy = float(work.tile_j[phase.tiles[low:high, 1], phase.tiles[low:high, 2]].sum())
-            pieces.append(Piece(int(layers[low]), high - low, (high - low) / work.folds, energy))
+    for run in runs:
+        work = works[run.layer]
+        folds = len(run.flat)
+        energy = 0.0 if work.tile_j is None else float(work.tile_j.ravel().take(run.flat).sum())
+        pieces.append(Piece(run.layer, folds, folds / work.folds, energy))
     for layer in phase.whole:
         work = works[layer]
         energy = work.mean_j * work.folds if work.tile_j is None else float(work.tile_j.sum())

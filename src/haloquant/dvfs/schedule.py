@@ -177,9 +177,7 @@ def _block(
         first += known.grid.down
         if low >= high:
             continue
-        for number, places in index.by_class(known).items():
-            if (low, high) != (0, known.grid.down):
-                places = places[np.searchsorted(places[:, 0], low) : np.searchsorted(places[:, 0], high)]
+        for number, places in index.in_rows(known, low, high).items():
             if len(places):
                 classes.setdefault(points[number], number)
                 tiles.setdefault(points[number], []).append(indexed(layer, places))

@@ -56,6 +56,7 @@ class TileIndex:
 
     def __init__(self) -> None:
         self._found: dict[int, dict[int, Int32[np.ndarray, "_ 2"]]] = {}
+        self._starts: dict[int, dict[int, list[int]]] = {}
 
     def by_class(self, tiles: LayerTiles) -> dict[int, Int32[np.ndarray, "_ 2"]]:
         """Return class -> its tiles, each list ascending by down, then across."""
@@ -66,6 +67,17 @@ class TileIndex:
                 int(c): np.stack(np.nonzero(tiles.classes == c), axis=1).astype(np.int32) for c in present
             }
         return self._found[key]
+
+    def in_rows(self, tiles: LayerTiles, low: int, high: int) -> dict[int, Int32[np.ndarray, "_ 2"]]:
+        """Return `by_class` for the rows of tiles from `low` up to, not including, `high`."""
+        found = self.by_class(tiles)
+        if (low, high) == (0, tiles.grid.down):
+            return found
+        key = id(tiles.classes)
+        if key not in self._starts:
+            rows = np.arange(tiles.grid.down + 1, dtype=np.int32)
+            self._starts[key] = {c: np.searchsorted(places[:, 0], rows).tolist() for c, places in found.items()}
+        return {c: places[self._starts[key][c][low] : self._starts[key][c][high]] for c, places in found.items()}
 
 
 def indexed(layer: int, places: Int32[np.ndarray, "_ 2"]) -> Int32[np.ndarray, "_ 3"]:
