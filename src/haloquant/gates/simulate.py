@@ -23,7 +23,8 @@ from haloquant.gates.simulate_program import Program, TimedGates, build_program
 from haloquant.gates.simulate_timing import Surroundings, time_gates
 from haloquant.gates.sta import Conditions, static_timing
 from haloquant.gates.stimuli import Stimuli, default_stimuli
-from haloquant.gates.waveform import Filter, Waveforms, show_latest
+from haloquant.gates.waveform import Filter, Waveforms
+from haloquant.gates.waveform_lanes import show_latest
 from haloquant.units import FEMTO
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)

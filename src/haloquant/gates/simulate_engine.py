@@ -8,14 +8,11 @@ from jaxtyping import Float64, Int32
 
 from haloquant.gates.simulate_program import ONE, Node, Program
 from haloquant.gates.stimuli import Stimuli
-from haloquant.gates.waveform import (
-    Filter,
-    Waveforms,
-    evaluate_gate,
+from haloquant.gates.waveform import Filter, Waveforms, evaluate_gate, launch_register
+from haloquant.gates.waveform_lanes import (
     extend_keys,
     extend_keys_mapped,
     gather,
-    launch_register,
     number_direct,
     number_hashed,
     weigh,

@@ -1,0 +1,105 @@
+"""Loops over lanes: which combination of input waveforms each lane shows, and what it counts for."""
+
+from typing import no_type_check
+
+from numba import njit
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def extend_keys(keys, ids, radix):
+    """Set `keys[lane] = keys[lane] * radix + ids[lane]`: one number per combination of waveforms, pin after pin."""
+    for lane in range(keys.size):
+        keys[lane] = keys[lane] * radix + ids[lane]
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def extend_keys_mapped(keys, ids, lane_map, radix):
+    """`extend_keys` where the input is kept over fewer lanes: `lane` shows what its own `lane_map[lane]` shows."""
+    for lane in range(keys.size):
+        keys[lane] = keys[lane] * radix + ids[lane_map[lane]]
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def number_direct(keys, table, number, lane_of):
+    """Number the different keys from 0 in order of appearance, with a table that has a place for every possible key.
+
+    `table` holds -1 everywhere, before and after. Fills `number[lane]` and `lane_of[number]` (the first lane that shows
+    it) and returns how many there are.
+    """
+    count = 0
+    for lane in range(keys.size):
+        key = keys[lane]
+        found = table[key]
+        if found < 0:
+            found = count
+            table[key] = found
+            lane_of[found] = lane
+            count += 1
+        number[lane] = found
+    for i in range(count):
+        table[keys[lane_of[i]]] = -1
+    return count
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def number_hashed(keys, table, number, lane_of):
+    """`number_direct` for keys too large for that: open addressing in `table`, a power of two, twice the lanes."""
+    count = 0
+    mask = table.size - 1
+    for lane in range(keys.size):
+        key = keys[lane]
+        place = (key * 0x9E3779B97F4A7C1 >> 20) & mask
+        found = table[place]
+        while found >= 0 and keys[lane_of[found]] != key:
+            place = (place + 1) & mask
+            found = table[place]
+        if found < 0:
+            found = count
+            table[place] = found
+            lane_of[found] = lane
+            count += 1
+        number[lane] = found
+    for i in range(count):
+        place = (keys[lane_of[i]] * 0x9E3779B97F4A7C1 >> 20) & mask
+        while table[place] >= 0:
+            table[place] = -1
+            place = (place + 1) & mask
+    return count
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def gather(out_id, number, ids):
+    """Set `ids[lane] = out_id[number[lane]]`."""
+    for lane in range(number.size):
+        ids[lane] = out_id[number[lane]]
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def weigh(number, chance, out_id, out_start, energy, counted, totals):
+    """Mean output edges and energy by distribution: `totals[d] = (edges, J)`; `counted` is scratch."""
+    for d in range(chance.shape[0]):
+        counted[: out_id.size] = 0.0
+        for lane in range(number.size):
+            counted[number[lane]] += chance[d, lane]
+        edges = 0.0
+        joules = 0.0
+        for c in range(out_id.size):
+            wave = out_id[c]
+            edges += counted[c] * (out_start[wave + 1] - out_start[wave])
+            joules += counted[c] * energy[c]
+        totals[d, 0] = edges
+        totals[d, 1] = joules
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def show_latest(latest, last, ids, lane_map):
+    """Raise `latest[lane]` to `last[ids[lane_map[lane]]]` wherever that is later."""
+    for lane in range(latest.size):
+        latest[lane] = max(latest[lane], last[ids[lane_map[lane]]])
