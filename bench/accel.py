@@ -74,9 +74,16 @@ def main() -> None:
     report: dict[str, object] = {}
     for name in sys.argv[1:] or ["llama2-70b"]:
         shape = named_shape(name)
-        start = clock()
-        passes = {w.phase: one(w) for w in (decode(shape, 2048), prefill(shape, 2048))}
-        report[name] = {**passes, "both_s": clock() - start, "target_s": 1.0, "clock": "CPU seconds"}
+        rounds = [{w.phase: one(w) for w in (decode(shape, 2048), prefill(shape, 2048))} for _ in range(5)]
+        sums = sorted(sum(made["total_s"] for made in passes.values()) for passes in rounds)
+        best = min(rounds, key=lambda passes: sum(made["total_s"] for made in passes.values()))
+        report[name] = {
+            **best,
+            "both_best_s": sums[0],
+            "both_median_s": sums[2],
+            "target_s": 1.0,
+            "clock": "CPU seconds",
+        }
     report["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     report["target_mb"] = 500
     print(json.dumps(report, indent=2))
