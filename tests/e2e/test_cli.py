@@ -184,5 +184,5 @@ def test_ctrl_c_keeps_what_is_finished(recipe: Path, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
-    assert "finished steps are kept" in said
+    assert "Finished steps are kept" in said
     assert not list(out.glob("steps/.*.tmp"))

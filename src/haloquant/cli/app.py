@@ -11,6 +11,8 @@ from haloquant.cli.console import stderr
 from haloquant.errors import HaloquantError
 
 INTERRUPTED = 130
+NO_ROOM = 7
+KEPT = "Finished steps are kept, and the same command goes on from there."
 
 app = typer.Typer(
     name="haloquant",
@@ -27,7 +29,7 @@ for room in (jobs, checkpoints, circuits, machines, sweeps):
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 2 wrong input, 3 infeasible, 4 tool, 5 no extra, 6 busy, 130 Ctrl-C."""
+    """Run the command line. Exit codes: 0 done, 2 wrong input, 3 infeasible, 4 tool, 6 busy, 7 disk, 130 Ctrl-C."""
     sys.exit(invoke(sys.argv[1:]))
 
 
@@ -37,15 +39,22 @@ def invoke(arguments: list[str]) -> int:
     try:
         code = command.main(args=arguments, prog_name="haloquant", standalone_mode=False)
     except HaloquantError as error:
-        stderr.print(f"[red]error:[/red] {_plain(str(error))}", highlight=False, soft_wrap=True)
+        _say(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        stderr.print("stopped; finished steps are kept and the same command goes on from there")
+        stderr.print("stopped. " + KEPT)
         return INTERRUPTED
+    except MemoryError:
+        _say("there is not enough memory; `haloquant quantize --dry-run` predicts what a model takes. " + KEPT)
+        return NO_ROOM
     except BrokenPipeError:
         # The reader of our output left; what is still buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _say(f"the system refused to read or write: {error.strerror or error}{where}. " + KEPT)
+        return NO_ROOM
     except Exception as error:
         shown = getattr(error, "show", None)  # click's own errors know how to say what would be right
         if shown is None:
@@ -55,5 +64,6 @@ def invoke(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
+def _say(text: str) -> None:
+    plain = text.replace("[", "\\[")
+    stderr.print(f"[red]error:[/red] {plain}", highlight=False, soft_wrap=True)

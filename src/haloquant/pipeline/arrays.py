@@ -1,9 +1,11 @@
 """Arrays of a step in one safetensors file: no pickle, sizes checked by the reader before anything is allocated."""
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from haloquant.types import LayerStatistics
@@ -12,8 +14,15 @@ _PARTS = ("fisher", "hessian", "input_absmean", "input_absmax")
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
-    """Write named arrays."""
-    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, path, dict(metadata or {}))
+    """Write named arrays.
+
+    Raises:
+        OSError: the file cannot be written (safetensors has an error of its own for that).
+    """
+    try:
+        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, path, dict(metadata or {}))
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(path)) from error
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -26,7 +26,7 @@ from haloquant.quant.loss import kronecker_losses
 from haloquant.quant.sensitivity import tile_sums, uniform_importance
 from haloquant.quant.tiles import check_accumulation, make_grid, uniform_map
 from haloquant.quant.weight import dequantize
-from haloquant.store.files import claim_output, content_key, finished, sole_user
+from haloquant.store.files import claim_output, content_key, finished, sole_user, sweep_leftovers
 from haloquant.store.steps import Steps
 from haloquant.types import BitCount, LayerStatistics, MacProfile, QuantizedWeight, TileMap
 
@@ -71,6 +71,7 @@ def quantize_checkpoint(checkpoint: Checkpoint, asked: Asked, out: Path, progres
         raise InputError(f"the output folder {out} must be empty or not exist yet, and it holds files; name another")
     claim_output(work)
     with sole_user(work):
+        sweep_leftovers(out)
         bench = _Bench(checkpoint, asked, Steps(work / "steps", versions()), key, progress)
         exported = export_packed(
             checkpoint,

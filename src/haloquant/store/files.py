@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -64,6 +65,31 @@ def _fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def sweep_leftovers(path: Path) -> None:
+    """Remove what killed processes left beside `path`: temporary names that carry the number of a dead process."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.tmp")
+    if not path.parent.is_dir():
+        return
+    for entry in path.parent.iterdir():
+        found = pattern.fullmatch(entry.name)
+        if found is None or _alive(int(found[1])):
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is fsynced and renamed, on failure it is removed."""
@@ -94,6 +120,7 @@ def write_text(path: Path, text: str) -> None:
 def atomic_folder(path: Path, key: str, made_by: dict[str, str] | None = None) -> Iterator[Path]:
     """Yield a temporary folder; on success every file in it is fsynced, a manifest written last, and it is renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()

@@ -1,0 +1,72 @@
+"""Engines give the same results in the same order, and a lost worker loses no work."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from haloquant.errors import InputError, ToolError
+from haloquant.pipeline.engine import Engine, parse_engine, run_tasks
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+def die_once(task: tuple[str, int]) -> int:
+    """Kill this worker the first time one of the tasks is seen."""
+    folder, x = task
+    flag = Path(folder) / "died"
+    if x == 3 and not flag.exists():
+        flag.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x * x
+
+
+def refuse(x: int) -> int:
+    raise InputError(f"{x} must be something else")
+
+
+def always_die(x: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+@pytest.mark.parametrize("engine", [Engine(), Engine(workers=2)], ids=["here", "pool"])
+def test_results_come_in_order(engine: Engine) -> None:
+    seen: list[tuple[int, int]] = []
+    assert run_tasks(square, range(5), engine, lambda d, t: seen.append((d, t))) == [0, 1, 4, 9, 16]
+    assert seen == [(i + 1, 5) for i in range(5)]
+
+
+def test_a_killed_worker_of_the_pool_is_replaced(tmp_path: Path) -> None:
+    tasks = [(str(tmp_path), x) for x in range(5)]
+    assert run_tasks(die_once, tasks, Engine(workers=2)) == [0, 1, 4, 9, 16]
+    assert (tmp_path / "died").exists()
+
+
+def test_our_errors_pass_through_the_pool() -> None:
+    with pytest.raises(InputError, match="0 must be something else"):
+        run_tasks(refuse, range(2), Engine(workers=2))
+
+
+def test_a_task_that_always_kills_its_worker_is_given_up() -> None:
+    with pytest.raises(ToolError, match="worker processes were killed 3 times"):
+        run_tasks(always_die, range(2), Engine(workers=2))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_ray_cluster_replaces_a_killed_worker(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    tasks = [(str(tmp_path), x) for x in range(5)]
+    assert run_tasks(die_once, tasks, Engine("ray", workers=2)) == [0, 1, 4, 9, 16]
+    assert (tmp_path / "died").exists()
+
+
+def test_engines_by_name() -> None:
+    assert parse_engine("local", 2) == Engine("local", 2)
+    assert parse_engine("ray=host:6379", 1) == Engine("ray", 1, "host:6379")
+    with pytest.raises(InputError, match="must be local, ray or ray=ADDRESS, not 'dask'"):
+        parse_engine("dask", 1)
