@@ -1,0 +1,348 @@
+"""What each step of HALO is worth on a real model, beside its rivals at their bits. Prints JSON, keeps finished rows.
+
+    python bench/ablation.py --text books=BOOKS_TEST --text wikitext2=WIKITEXT2_TEST --calibration BOOKS_VALID \
+        [--model FOLDER] [--profile NAME] [--tokens 8192] [--samples 32] [--rows PATTERN ...] [--out FILE]
+
+Perplexity is over windows of the model's length spread evenly over each text, with 8-bit activations (per token) beside
+it. `rise` is perplexity less that of full precision on the same windows (the floor), and `rise_se` its standard error
+from the differences window by window. Texts must not have been used to calibrate or to tune.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from haloquant.config import Recipe
+from haloquant.lm.calibration import collect
+from haloquant.lm.checkpoint import open_checkpoint, read_weight
+from haloquant.lm.linear import activations_per_token
+from haloquant.lm.model import load_model
+from haloquant.lm.perplexity import Perplexity, default_window, perplexity
+from haloquant.lm.replace import with_weights
+from haloquant.pipeline import halo
+from haloquant.pipeline.hardware import Classes, admissible, choose_classes
+from haloquant.pipeline.inputs import model_folder, read_text
+from haloquant.quant.allocate import cumulative, flatten, unflatten
+from haloquant.quant.baselines import rival
+from haloquant.quant.codebook import WeightSample, sample_groups, select_codebook
+from haloquant.quant.scales import halved, nearest_codes, search_per_channel, search_per_tile
+from haloquant.quant.sensitivity import importance
+from haloquant.quant.sparse import none, split
+from haloquant.quant.tiles import make_grid, uniform_map
+from haloquant.quant.transforms import awq, smoothquant
+from haloquant.quant.transforms.compose import through
+from haloquant.quant.transforms.scaling import InputScaling, tie_repeated
+from haloquant.quant.weight import dequantize, quantize_weight, quantize_weight_compensated, result
+from haloquant.store.profiles import find_profile
+from haloquant.types import BitCount, Codebook, LayerResult, LayerStatistics, QuantizedWeight, TileMap
+
+Made = dict[str, LayerResult]
+RIVALS = (
+    *("rtn-w8", "rtn-w4-g128", "awq-w4-g128", "gptq-w4-g128", "squeezellm-w4", "spqr-w4"),
+    *("rtn-w3-g128", "awq-w3-g128", "gptq-w3-g128", "squeezellm-w3", "squeezellm-w3-sparse", "slim-w3-g128", "spqr-w3"),
+)
+SHARED = (("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), ("mlp.gate_proj", "mlp.up_proj"))
+BUDGET = 0.005
+
+
+def silent(done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass
+class Lab:
+    """A model, what calibration knows of it, and the texts that judge it."""
+
+    folder: Path
+    profile_name: str
+    calibration: str
+    samples: int
+    texts: Mapping[str, str]
+    tokens: int
+    tile: int
+
+    @cached_property
+    def model(self) -> Any:
+        return load_model(self.folder)
+
+    @cached_property
+    def weights(self) -> dict[str, np.ndarray]:
+        checkpoint = open_checkpoint(self.folder)
+        return {layer.name: read_weight(checkpoint, layer) for layer in checkpoint.layers}
+
+    @cached_property
+    def known(self) -> dict[str, LayerStatistics]:
+        tokens = read_text(self.folder, self.calibration, "calibration").tokens
+        return collect(self.model, tokens, tuple(self.weights), samples=self.samples)
+
+    @cached_property
+    def evaluation(self) -> dict[str, np.ndarray]:
+        return {name: read_text(self.folder, path, "evaluation").tokens for name, path in self.texts.items()}
+
+    @cached_property
+    def sample(self) -> WeightSample:
+        pairs = ((w, importance(self.known[name], w.shape[1])) for name, w in self.weights.items())
+        return sample_groups(pairs, make_grid(self.tile, self.tile, self.tile, self.tile), per_layer=8)
+
+    @cached_property
+    def classes(self) -> Classes:
+        asked = Recipe().quantize
+        sizes = (("fast", asked.fast_words, asked.fast_loss_db), ("slow", asked.slow_words, asked.slow_loss_db))
+        return choose_classes(find_profile(self.profile_name), 0, self.sample, sizes)
+
+    @cached_property
+    def grids(self) -> dict[str, Any]:
+        return halo.grids_of({name: w.shape for name, w in self.weights.items()}, self.tile)
+
+    @cached_property
+    def allocator(self) -> halo.Allocator:
+        losses = halo.tile_losses(self.weights, self.known, self.grids, self.classes, Recipe(), silent)
+        return halo.allocator(self.grids, losses, self.classes)
+
+    @cached_property
+    def bal(self) -> np.ndarray:
+        """Class of every tile at the knee."""
+        return self.allocator.path.at(self.allocator.stop("bal"))
+
+    def free(self, words: int) -> Codebook:
+        """The best words of all that the MAC has, at its base clock: what the admissible set costs."""
+        base = self.classes.base
+        slack = np.zeros(base.values.size)
+        return select_codebook(base.values, self.sample, name="free", point=base.point, slack_s=slack, size=words)
+
+    def score(self, weights: Mapping[str, np.ndarray], text: str, rounded: bool) -> Perplexity:
+        """Perplexity with these weights; `rounded` gives the layers 8-bit activations."""
+        windows = max(1, self.tokens // default_window(self.model))
+        with with_weights(self.model, weights):
+            hold = activations_per_token(self.model, list(self.weights)) if rounded else nullcontext()
+            with hold:
+                return perplexity(self.model, self.evaluation[text], max_windows=windows)
+
+
+Method = Callable[[Lab], Made]
+
+
+def layerwise(make: Callable[[Lab, str], QuantizedWeight]) -> Method:
+    """A method that does every layer by itself."""
+    return lambda lab: {name: result(make(lab, name)) for name in lab.weights}
+
+
+def step(words: int, kind: str) -> Method:
+    """One step of the ablation with all tiles in one class."""
+
+    def make(lab: Lab, name: str) -> QuantizedWeight:
+        books = lab.classes.codebooks[:-1]
+        index = halo.SLOW if words == 16 else halo.FAST
+        return one_step(lab, name, (books[index],), kind)
+
+    return layerwise(make)
+
+
+def one_step(lab: Lab, name: str, books: tuple[Codebook, ...], kind: str) -> QuantizedWeight:
+    """A layer up to a step: every step adds to the one before it."""
+    weight, known = lab.weights[name], lab.known[name]
+    tiles = uniform_map(name, lab.grids[name], 0)
+    matters = importance(known, weight.shape[1])
+    if kind in ("max-abs", "per tile", "per channel"):
+        if kind == "max-abs":
+            reach = np.abs(weight).max(axis=1, keepdims=True) / np.abs(books[0].values.astype(np.float32)).max()
+            scale = halved(np.repeat(reach, lab.grids[name].across, axis=1))
+        else:
+            found = search_per_tile if kind == "per tile" else search_per_channel
+            scale = found(weight, matters, tiles, books)
+        codes = nearest_codes(weight, scale, tiles, books)
+        return QuantizedWeight(name, codes, scale, tiles, books, none(weight.shape[0]))
+    budget = 0.0 if "no sparse" in kind or kind == "per channel and tile" else BUDGET
+    sparse, _ = split(weight, known, layer=name, budget=budget)
+    if kind in ("per channel and tile", "sparse"):
+        return quantize_weight(weight, tiles=tiles, codebooks=books, statistics=known, sparse=sparse)
+    if kind == "compensated":
+        return quantize_weight_compensated(weight, tiles=tiles, codebooks=books, statistics=known, sparse=sparse)
+    return halo.quantize_weight_refined(weight, tiles=tiles, codebooks=books, statistics=known, sparse=sparse)
+
+
+def free(words: int) -> Method:
+    """All words of the MAC allowed, refined, no sparse part."""
+
+    def all_layers(lab: Lab) -> Made:
+        book = lab.free(words)
+        return {name: result(one_step(lab, name, (book,), "refined, no sparse")) for name in lab.weights}
+
+    return all_layers
+
+
+def allocated(rule: str, goal: str = "bal") -> Method:
+    """Both classes: by least loss at the knee, or with as many fast tiles by another rule."""
+
+    def all_layers(lab: Lab) -> Made:
+        classes = lab.allocator.path.at(lab.allocator.stop(goal))  # pyright: ignore[reportArgumentType]
+        count = int((classes == halo.FAST).sum())
+        if rule == "cumulative":
+            classes = paper_rule(lab, count)
+        elif rule == "random":
+            classes = np.random.default_rng(0).permutation(classes)
+        maps = {part.layer: part for part in unflatten(classes, list(lab.grids.items()))}
+        return {name: result(refined(lab, name, maps[name])) for name in lab.weights}
+
+    return all_layers
+
+
+def paper_rule(lab: Lab, count: int) -> np.ndarray:
+    """HALO's cumulative rule, at the share of sensitivity that gives `count` fast tiles."""
+    shapes = {name: w.shape for name, w in lab.weights.items()}
+    scores = flatten(list(halo.scores(shapes, lab.known, lab.tile).values()))
+    running = np.cumsum(np.sort(scores))
+    share = min(1.0, float(running[count - 1] / running[-1]) * (1 + 1e-12)) if count else 0.0
+    return cumulative(scores, share, fast=halo.FAST, slow=halo.SLOW)
+
+
+def refined(lab: Lab, name: str, tiles: TileMap) -> QuantizedWeight:
+    """HALO as the pipeline does it."""
+    return halo.one_layer(lab.weights[name], lab.known[name], tiles, lab.classes, BUDGET, True)
+
+
+def scaled(kind: str) -> Method:
+    """HALO at the knee behind a scaling of the inputs, undone in the weights so that all else is equal."""
+
+    def all_layers(lab: Lab) -> Made:
+        maps = {part.layer: part for part in unflatten(lab.bal, list(lab.grids.items()))}
+        made: Made = {}
+        for names in groups(list(lab.weights)):
+            scale = scaling_of(lab, names, kind, maps)
+            for name in names:
+
+                def method(weight: np.ndarray, known: LayerStatistics, name: str = name) -> LayerResult:
+                    return result(halo.one_layer(weight, known, maps[name], lab.classes, BUDGET, True))
+
+                made[name] = through(scale, lab.weights[name], lab.known[name], method)
+        return {name: made[name] for name in lab.weights}
+
+    return all_layers
+
+
+def groups(names: list[str]) -> list[list[str]]:
+    """Layers that read one input, together."""
+    found: dict[tuple[str, int], list[str]] = {}
+    for name in names:
+        which = next((i for i, ends in enumerate(SHARED) if name.endswith(ends)), None)
+        key = (name, -1) if which is None else (name.rsplit(".", 2)[0], which)
+        found.setdefault(key, []).append(name)
+    return list(found.values())
+
+
+def scaling_of(lab: Lab, names: list[str], kind: str, maps: Mapping[str, TileMap]) -> InputScaling:
+    """SmoothQuant's or AWQ's scale for the input of some layers, tied where value heads are shared."""
+    weights, known = tuple(lab.weights[n] for n in names), tuple(lab.known[n] for n in names)
+    if kind == "smoothquant":
+        found = smoothquant.scaling(weights, known[0], smoothquant.SmoothQuantConfig(), layer=names[0])
+    else:
+        books, place = lab.classes.codebooks[:-1], {w.shape[0]: n for w, n in zip(weights, names, strict=True)}
+
+        def rounding(weight: np.ndarray, statistics: LayerStatistics) -> np.ndarray:
+            tiles = maps[statistics.layer if statistics.layer in maps else place[weight.shape[0]]]
+            return dequantize(quantize_weight(weight, tiles=tiles, codebooks=books, statistics=statistics))
+
+        found = awq.scaling(weights, known, rounding, awq.AwqConfig(points=10), layer=names[0])
+    config = lab.model.config
+    if names[0].endswith("o_proj"):
+        found = replace(found, scale=tie_repeated(found.scale, config.num_attention_heads, config.num_key_value_heads))
+    return found
+
+
+def by_rival(name: str) -> Method:
+    """A rival by name."""
+    return lambda lab: {k: rival(name).quantize(w, lab.known[k], layer=k) for k, w in lab.weights.items()}
+
+
+def methods() -> dict[str, Method]:
+    """Every row of the table."""
+    steps = ["max-abs", "per tile", "per channel", "per channel and tile", "sparse", "compensated", "refined"]
+    rows = {f"halo-{n} {kind}": step(n, kind) for n in (16, 9) for kind in [*steps, "refined, no sparse"]}
+    rows |= {f"halo-{n} any words": free(n) for n in (16, 9)}
+    rows |= {f"halo-bal {rule}": allocated(rule) for rule in ("least loss", "cumulative", "random")}
+    rows |= {f"halo-bal + {kind}": scaled(kind) for kind in ("smoothquant", "awq")}
+    return rows | {name: by_rival(name) for name in RIVALS}
+
+
+def row(lab: Lab, made: Made, floor: dict[str, Perplexity]) -> dict[str, object]:
+    """Bits, and on each text perplexity, its rise over full precision and the standard error of that."""
+    weights = {name: part.weight for name, part in made.items()}
+    figures: dict[str, object] = {}
+    if made:
+        bits = sum((part.bits for part in made.values()), BitCount())
+        figures["bits"] = round(bits.per_weight, 3)
+    for text in lab.texts:
+        plain = lab.score(weights, text, False)
+        base = floor.setdefault(text, plain)
+        full = plain.full_windows
+        means = plain.nll[full] / plain.scored[full]
+        gap = means - base.nll[full] / base.scored[full]
+        figures[text] = {
+            "perplexity": round(plain.value, 3),
+            "rise": round(plain.value - base.value, 3),
+            "rise_se": round(base.value * float(gap.std(ddof=1)) / len(gap) ** 0.5, 3) if len(gap) > 1 else None,
+            "perplexity_a8": round(lab.score(weights, text, True).value, 3),
+            "tokens": int(plain.scored[full].sum()),
+            "nll_by_window": [round(x, 5) for x in means.tolist()],  # for differences between any two rows
+        }
+    return figures
+
+
+def hardware(lab: Lab) -> dict[str, object]:
+    """The codebooks, their clocks and how many values each clock admits."""
+    delay = lab.classes.profile.delay_s[0]
+    found: dict[str, object] = {}
+    for index, book in enumerate(lab.classes.codebooks[:-1]):
+        allowed = admissible(lab.classes.profile, delay, book.point.period_s * (1 + 1e-12))
+        clock = round(lab.classes.clock_ratio(index), 3)
+        found[book.name] = {"words": book.values.tolist(), "clock_ratio": clock, "admissible": int(allowed.size)}
+    return found
+
+
+def main() -> None:
+    """Make the rows that are asked for and not yet in the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--profile", default="default")
+    parser.add_argument("--calibration", default="demo")
+    parser.add_argument("--samples", type=int, default=32, help="windows of the model's length")
+    parser.add_argument("--text", action="append", required=True, metavar="NAME=FILE")
+    parser.add_argument("--tokens", type=int, default=8192)
+    parser.add_argument("--tile", type=int, default=128)
+    parser.add_argument("--rows", nargs="*", default=["*"], help="patterns; `halo-9*`")
+    parser.add_argument("--out", type=Path, help="finished rows are read from here and written here")
+    asked = parser.parse_args()
+    texts = dict(pair.split("=", 1) for pair in asked.text)
+    folder = model_folder(asked.model)
+    lab = Lab(folder, asked.profile, asked.calibration, asked.samples, texts, asked.tokens, asked.tile)
+    settings = {k: getattr(asked, k) for k in ("model", "profile", "samples", "tokens", "tile")}
+    settings |= {"calibration": Path(asked.calibration).name, "texts": {k: Path(v).name for k, v in texts.items()}}
+    kept = json.loads(asked.out.read_text()) if asked.out and asked.out.exists() else {"settings": settings, "rows": {}}
+    if kept["settings"] != settings:
+        parser.error(f"{asked.out} holds rows of other settings: {kept['settings']}")
+    floor: dict[str, Perplexity] = {}
+    kept["rows"]["full precision"] = row(lab, {}, floor)
+    print(json.dumps({"full precision": kept["rows"]["full precision"]}), flush=True)
+    for name, method in methods().items():
+        if name in kept["rows"] or not any(fnmatch(name, pattern) for pattern in asked.rows):
+            continue
+        kept.setdefault("hardware", hardware(lab))
+        kept["rows"][name] = row(lab, method(lab), floor)
+        if "bal" in name:
+            kept["fast_tiles"] = round(float((lab.bal == halo.FAST).mean()), 3)
+        print(json.dumps({name: kept["rows"][name]}), flush=True)
+        if asked.out:
+            asked.out.write_text(json.dumps(kept))
+    print(json.dumps({key: part for key, part in kept.items() if key != "rows"}))
+
+
+if __name__ == "__main__":
+    main()
