@@ -5,10 +5,14 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from haloquant.errors import InputError, RecipeError
+from haloquant.errors import MALFORMED, InputError, RecipeError
 from haloquant.store.files import read_bounded
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
+MOST = (1 << 31) - 1  # of tokens, rows, seeds: below what any array index may overflow at
+Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
+Natural = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+Decibel = Annotated[float, msgspec.Meta(ge=0.0, le=200.0)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
 Goal = Literal["perf-opt", "bal", "acc-opt"]
 ActivationMode = Literal["token", "tensor", "none"]
@@ -37,9 +41,9 @@ class Text(Section, frozen=True):
     """Which text calibrates and which judges; `demo` is the shipped one. Tokens 0 means the whole text."""
 
     calibration: str = "demo"
-    calibration_tokens: Annotated[int, msgspec.Meta(ge=0)] = 8192
+    calibration_tokens: Natural = 8192
     evaluation: str = "demo"
-    evaluation_tokens: Annotated[int, msgspec.Meta(ge=0)] = 8192
+    evaluation_tokens: Natural = 8192
 
 
 class Hardware(Section, frozen=True):
@@ -47,7 +51,7 @@ class Hardware(Section, frozen=True):
 
     profile: str = "default"
     targets: tuple[str, ...] = ("paper_tpu", "edge_lpddr5x")
-    tile: Positive = 128
+    tile: Annotated[int, msgspec.Meta(ge=1, le=1 << 16)] = 128
     margin: Fraction = 0.0
 
 
@@ -63,10 +67,10 @@ class Quantize(Section, frozen=True):
     sparse_budget: Fraction = 0.005
     fast_words: Annotated[int, msgspec.Meta(ge=2, le=9)] = 9
     slow_words: Annotated[int, msgspec.Meta(ge=2, le=16)] = 16
-    fast_loss_db: Annotated[float, msgspec.Meta(ge=0.0)] = 2.5
-    slow_loss_db: Annotated[float, msgspec.Meta(ge=0.0)] = 1.0
+    fast_loss_db: Decibel = 2.5
+    slow_loss_db: Decibel = 1.0
     compensate: bool = True
-    sweep: tuple[float, ...] = (0.33, 0.67)  # further points of the Pareto front, as shares of its length
+    sweep: tuple[Share, ...] = (0.33, 0.67)  # further points of the Pareto front, as shares of its length
 
 
 class Workload(Section, frozen=True):
@@ -81,7 +85,7 @@ class Workload(Section, frozen=True):
 class Recipe(Section, frozen=True):
     """A whole job."""
 
-    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    seed: Natural = 0
     model: Model = Model()
     text: Text = Text()
     hardware: Hardware = Hardware()
@@ -106,7 +110,7 @@ def parse_recipe(data: bytes, source: str) -> Recipe:
     """Return the recipe in TOML text; `source` names it in errors."""
     try:
         return msgspec.toml.decode(data, type=Recipe)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise RecipeError(f"{source} must be a haloquant recipe in TOML: {error}") from error
 
 

@@ -15,6 +15,14 @@ HaloquantError
 └─ BusyError           another run holds the output folder
 """
 
+from typing import Final
+
+import msgspec
+
+# What a parser of JSON or TOML raises on damaged text: beside its own errors, ValueError (text that is not UTF-8,
+# integers of more than 4300 digits) and RecursionError (thousands of brackets).
+MALFORMED: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+
 
 class HaloquantError(Exception):
     """Base of every error that a person may see; its text is a sentence and an interface (tests pin it)."""

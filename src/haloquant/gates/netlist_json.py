@@ -2,7 +2,7 @@
 
 import msgspec
 
-from haloquant.errors import NetlistError
+from haloquant.errors import MALFORMED, NetlistError
 
 Bit = int | str  # a net's number, or a constant: "0", "1", "x", "z"
 
@@ -49,7 +49,7 @@ def read_module(json_text: str) -> tuple[str, Module]:
     """
     try:
         modules = msgspec.json.decode(json_text, type=_File).modules
-    except (msgspec.DecodeError, RecursionError) as error:
+    except MALFORMED as error:
         raise NetlistError(f"a netlist must be JSON as Yosys' write_json writes it: {error}") from error
     real = {name: module for name, module in modules.items() if not {"blackbox", "whitebox"} & module.attributes.keys()}
     top = {name: module for name, module in real.items() if "top" in module.attributes} or real

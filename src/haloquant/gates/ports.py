@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from jaxtyping import Bool, Int16, Int64
 
-from haloquant.errors import NetlistError
+from haloquant.errors import MALFORMED, NetlistError
 
 Encoding = Literal["twos_complement", "sign_magnitude", "booth_digits"]
 
@@ -56,7 +56,7 @@ def parse_ports(toml_text: str) -> MacPorts:
     """
     try:
         ports = msgspec.toml.decode(toml_text, type=_PortsFile)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except MALFORMED as error:
         raise NetlistError(
             f"the ports file must be TOML with the keys of MacPorts, not what was given: {error}"
         ) from error

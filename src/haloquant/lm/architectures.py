@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from haloquant.errors import CheckpointError
+from haloquant.errors import MALFORMED, CheckpointError
 from haloquant.lm.files import read_bounded
 
 MAX_CONFIG_BYTES = 4 << 20
@@ -113,7 +113,7 @@ def read_architecture(folder: Path) -> Architecture:
     text = read_bounded(path, MAX_CONFIG_BYTES, "a model folder must hold config.json")
     try:
         config = msgspec.json.decode(text, type=_Config)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise CheckpointError(f"{path} must be the JSON configuration of a model, but: {error}") from error
     if config.is_encoder_decoder:
         raise CheckpointError(f"{path} must describe a decoder, not the encoder-decoder {config.model_type!r}")

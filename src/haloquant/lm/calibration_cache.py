@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from haloquant.errors import CheckpointError
+from haloquant.errors import MALFORMED, CheckpointError
 from haloquant.lm.checkpoint import Checkpoint, content_hash
 from haloquant.lm.shards import StoredTensor, read_float32, read_header
 from haloquant.types import LayerStatistics
@@ -77,7 +77,7 @@ def load_statistics(path: Path) -> dict[str, LayerStatistics]:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get("statistics", "")
         entries = msgspec.json.decode(text, type=dict[str, _Entry])
-    except (SafetensorError, msgspec.DecodeError) as error:
+    except (SafetensorError, *MALFORMED) as error:
         raise CheckpointError(f"{path} must hold calibration statistics, but: {error}") from error
     arrays: dict[str, np.ndarray] = {}
     return {layer: _restore(path, layer, entry, stored, arrays) for layer, entry in entries.items()}

@@ -8,16 +8,16 @@ for layer in checkpoint.layers:
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import msgspec
 import numpy as np
 from jaxtyping import Float32
 
-from haloquant.errors import CheckpointError
+from haloquant.errors import MALFORMED, CheckpointError
 from haloquant.lm.architectures import Architecture, read_architecture
 from haloquant.lm.checkpoint_layers import LinearLayer, find_layers
-from haloquant.lm.files import model_folder, read_bounded
+from haloquant.lm.files import is_shard_name, model_folder, read_bounded
 from haloquant.lm.shards import CHUNK_BYTES, StoredTensor, read_float32, read_header
 
 MAX_INDEX_BYTES = 64 << 20
@@ -170,12 +170,12 @@ def _read_tensors(folder: Path) -> dict[str, StoredTensor]:
 def _read_indexed(folder: Path, index: Path) -> dict[str, StoredTensor]:
     try:
         weight_map = msgspec.json.decode(read_bounded(index, MAX_INDEX_BYTES, "an index"), type=_Index).weight_map
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise CheckpointError(f"{index} must map tensors to shards, but is damaged: {error}") from error
     headers: dict[str, dict[str, StoredTensor]] = {}
     for shard in sorted(set(weight_map.values())):
-        if PurePath(shard).name != shard or not shard.endswith(".safetensors"):
-            raise CheckpointError(f"{index} must name shards beside it (*.safetensors), not {shard!r}")
+        if not is_shard_name(shard):
+            raise CheckpointError(f"{index} must name shards beside it (*.safetensors), not {shard!r:.80}")
         if not (folder / shard).is_file():
             raise CheckpointError(f"{folder} lacks the shard {shard}, which {index.name} names; download it")
         headers[shard] = read_header(folder / shard)

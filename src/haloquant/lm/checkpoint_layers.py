@@ -9,6 +9,8 @@ from haloquant.errors import CheckpointError
 from haloquant.lm.architectures import Architecture, Place, place_linear
 from haloquant.lm.shards import StoredTensor
 
+_MODULE = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
+
 
 @dataclass(frozen=True, slots=True)
 class LinearLayer:
@@ -64,6 +66,11 @@ def _find_in_blocks(
         place = place_linear(module, architecture.model_type)
         if place is None or (module == name and not experts):
             continue
+        if not _MODULE.fullmatch(module):
+            raise CheckpointError(
+                f"{folder}: a layer's name must be up to 200 letters, digits, '_', '-' and '.', as files are named "
+                f"after it, not {module!r:.80}"
+            )
         bias = f"{module}.bias" if f"{module}.bias" in tensors and not experts else None
         rows, cols = tensor.shape[-2:]
         out_features, in_features = (cols, rows) if architecture.transposed else (rows, cols)
@@ -135,6 +142,11 @@ def _find_head(
         tensor = tensors.get(f"{module}.weight")
         if tensor is None or tensor.name in shared or len(tensor.shape) != 2 or architecture.tied_embeddings:
             continue
+        if not _MODULE.fullmatch(module):
+            raise CheckpointError(
+                f"{folder}: a layer's name must be up to 200 letters, digits, '_', '-' and '.', as files are named "
+                f"after it, not {module!r:.80}"
+            )
         bias = f"{module}.bias" if f"{module}.bias" in tensors else None
         group = layers[-1].group + 1
         return (LinearLayer(module, tensor.name, tensor.shape[0], tensor.shape[1], group, None, bias=bias),)

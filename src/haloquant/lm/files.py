@@ -1,6 +1,7 @@
 """Bounded reads of a model folder's small files, and the check that a path is a folder at all."""
 
-from pathlib import Path
+import stat
+from pathlib import Path, PurePath
 
 from haloquant.errors import CheckpointError
 
@@ -29,11 +30,26 @@ def read_bounded(path: Path, limit_bytes: int, purpose: str) -> bytes:
         CheckpointError: the file is missing, unreadable or larger than `limit_bytes`.
     """
     try:
-        size = path.stat().st_size
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # a named pipe would be waited for without end
+            raise CheckpointError(f"{path} must be a regular file, and is not")
+        size = about.st_size
         if size > limit_bytes:
             raise CheckpointError(f"{path} must be at most {limit_bytes} bytes, not {size}")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(limit_bytes)
     except FileNotFoundError as error:
         raise CheckpointError(f"{purpose}, but {path} does not exist") from error
     except OSError as error:
         raise CheckpointError(f"{path} must be readable, but: {error.strerror}") from error
+
+
+def is_shard_name(name: object) -> bool:
+    """Whether an index may name this shard: a file beside the index, never a path out of the folder."""
+    return (
+        isinstance(name, str)
+        and PurePath(name).name == name
+        and name.isprintable()
+        and name.endswith(".safetensors")
+        and len(name.encode("utf-8", "surrogatepass")) <= 255  # what a file system takes
+    )

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from haloquant.errors import CheckpointError, FormatError
+from haloquant.errors import MALFORMED, CheckpointError, FormatError
 from haloquant.lm.architectures import MAX_CONFIG_BYTES
 from haloquant.lm.checkpoint import MAX_INDEX_BYTES
-from haloquant.lm.files import model_folder, read_bounded
+from haloquant.lm.files import is_shard_name, model_folder, read_bounded
 from haloquant.lm.packed_config import PackedConfig, digest, parse_config, tensor_line
 from haloquant.lm.shards import StoredTensor, read_header
 from haloquant.lm.writing import INDEX, MANIFEST, NAMES, Manifest
@@ -55,7 +55,7 @@ def open_packed(folder: Path | str) -> PackedModel:
     data = read_bounded(path / "config.json", MAX_CONFIG_BYTES, "a packed model has a configuration")
     try:
         raw = msgspec.json.decode(data, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise FormatError(f"{path / 'config.json'} must be JSON, but is damaged: {error}") from error
     config = parse_config(raw.get("quantization_config"))
     tensors: dict[str, StoredTensor] = {}
@@ -80,11 +80,11 @@ def shard_files(folder: Path) -> list[Path]:
     try:
         where = msgspec.json.decode(read_bounded(index, MAX_INDEX_BYTES, "an index"))["weight_map"]
         names = sorted(set(where.values()))
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (*MALFORMED, KeyError, TypeError, AttributeError) as error:
         raise FormatError(f"{index} must map tensors to shards, but is damaged: {error}") from error
     for name in names:
-        if not isinstance(name, str) or PurePath(name).name != name or not name.endswith(".safetensors"):
-            raise FormatError(f"{index} must name shards beside it (*.safetensors), not {name!r}")
+        if not is_shard_name(name):
+            raise FormatError(f"{index} must name shards beside it (*.safetensors), not {name!r:.80}")
         if not (folder / name).is_file():
             raise FormatError(f"{folder} must hold the shard {name}, which {INDEX} names, and it is missing")
     return [folder / name for name in names]
@@ -181,7 +181,7 @@ def _check_manifest(folder: Path) -> int:
         return 0
     try:
         manifest = msgspec.json.decode(read_bounded(path, MAX_MANIFEST_BYTES, "a manifest"), type=Manifest)
-    except msgspec.DecodeError as error:
+    except MALFORMED as error:
         raise FormatError(f"{path} must be a manifest, but is damaged: {error}") from error
     for name, wanted in manifest.files.items():
         file = folder / name

@@ -5,6 +5,8 @@ A file is 8 bytes of header length (little endian), a JSON header {name: {dtype,
 that the peak of resident memory is what the caller holds, and a file cut short is an error instead of a SIGBUS.
 """
 
+import json
+import stat
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -14,7 +16,7 @@ import msgspec
 import numpy as np
 from jaxtyping import Float32
 
-from haloquant.errors import CheckpointError
+from haloquant.errors import MALFORMED, CheckpointError
 
 MAX_HEADER_BYTES = 100 << 20
 CHUNK_BYTES = 1 << 20  # so that a chunk is still in the cache when it is converted
@@ -55,7 +57,10 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
         CheckpointError: the file is cut short, is no safetensors file, or its header contradicts itself or the size.
     """
     try:
-        size = file.stat().st_size
+        about = file.stat()
+        if not stat.S_ISREG(about.st_mode):  # a named pipe would be waited for without end
+            raise CheckpointError(f"{file} must be a regular file, and is not")
+        size = about.st_size
         with file.open("rb") as stream:
             return _parse_header(stream, file, size)
     except FileNotFoundError as error:
@@ -71,15 +76,26 @@ def _parse_header(stream: BinaryIO, file: Path, size: int) -> dict[str, StoredTe
             f"{file} must be a whole safetensors file, but its header claims {length} bytes in a file of {size}"
         )
     try:
-        raw = msgspec.json.decode(stream.read(length), type=dict[str, msgspec.Raw])
+        header = stream.read(length)
+        raw = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
+        json.loads(header, object_pairs_hook=_once)
         raw.pop("__metadata__", None)
         entries = {name: msgspec.json.decode(value, type=_Entry) for name, value in raw.items()}
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise CheckpointError(f"{file} must be a safetensors file, but its header is damaged: {error}") from error
     start = 8 + length
     tensors = {name: _check_entry(file, name, entry, start, size) for name, entry in entries.items()}
     _check_overlap(file, tensors)
     return tensors
+
+
+def _once(pairs: list[tuple[str, object]]) -> None:
+    """Refuse a name that stands twice: which of the two is meant differs between readers."""
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise ValueError(f"the name {name!r:.80} stands twice")
+        seen.add(name)
 
 
 def _check_entry(file: Path, name: str, entry: _Entry, start: int, size: int) -> StoredTensor:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from haloquant.errors import InputError
+from haloquant.errors import MALFORMED, CheckpointError, InputError
 from haloquant.lm.architectures import MAX_CONFIG_BYTES
 from haloquant.lm.checkpoint import Checkpoint, LinearLayer
 from haloquant.lm.files import read_bounded
@@ -108,10 +108,14 @@ def read_config(checkpoint: Checkpoint) -> dict[str, Any]:
 
     Raises:
         InputError: the model is quantized already.
+        CheckpointError: the configuration is no JSON object.
     """
     path = checkpoint.folder / "config.json"
     data = read_bounded(path, MAX_CONFIG_BYTES, "a model has a configuration")
-    config = msgspec.json.decode(data, type=dict[str, Any])
+    try:
+        config = msgspec.json.decode(data, type=dict[str, Any])
+    except MALFORMED as error:
+        raise CheckpointError(f"{path} must be the JSON configuration of a model, but: {error}") from error
     if "quantization_config" in config:
         raise InputError(f"{path} must be of a model in full precision, not one that is quantized already")
     return config

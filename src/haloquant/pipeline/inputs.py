@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from haloquant.config import Recipe
-from haloquant.errors import CheckpointError, InputError, RecipeError
+from haloquant.errors import MALFORMED, CheckpointError, InputError, RecipeError
 from haloquant.lm.checkpoint import Checkpoint, content_hash, open_checkpoint
 from haloquant.lm.text import load_text, tokenize
 from haloquant.store.files import read_bounded, sha256_bytes
@@ -84,7 +84,7 @@ def read_config(folder: Path) -> dict[str, object]:
     """
     try:
         return msgspec.json.decode(read_bounded(folder / "config.json", 1 << 24), type=dict[str, object])
-    except msgspec.MsgspecError as error:
+    except MALFORMED as error:
         raise CheckpointError(f"{folder / 'config.json'} must be a JSON object: {error}") from error
 
 
@@ -94,14 +94,16 @@ def is_packed(folder: Path) -> bool:
 
 
 def model_window(folder: Path) -> int:
-    """The model's length by its configuration, 2048 at most."""
-    config = msgspec.json.decode(read_bounded(folder / "config.json", 1 << 24), type=_Length)
-    return min(config.max_position_embeddings or config.n_positions or 2048, 2048)
+    """The model's length by its configuration, 2048 at most.
 
-
-class _Length(msgspec.Struct):
-    max_position_embeddings: int | None = None
-    n_positions: int | None = None
+    Raises:
+        CheckpointError: the configuration says no positive number.
+    """
+    config = read_config(folder)
+    length = config.get("max_position_embeddings") or config.get("n_positions") or 2048
+    if not isinstance(length, int) or length < 1:
+        raise CheckpointError(f"{folder / 'config.json'} must give a positive number of positions, not {length!r:.40}")
+    return min(length, 2048)
 
 
 def read_text(folder: Path, path: str, use: str) -> Text:

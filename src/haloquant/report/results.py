@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from haloquant.errors import InputError
+from haloquant.errors import MALFORMED, InputError
 
 RESULTS_VERSION = 1
 
@@ -144,7 +144,7 @@ def decode(data: bytes, source: Path) -> Results:
     """
     try:
         results = msgspec.json.decode(data, type=Results)
-    except msgspec.MsgspecError as error:
+    except MALFORMED as error:
         raise InputError(f"{source} must be results of a haloquant run: {error}") from error
     if results.version != RESULTS_VERSION:
         raise InputError(

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from filelock import FileLock, Timeout
 
-from haloquant.errors import BusyError, InputError
+from haloquant.errors import MALFORMED, BusyError, InputError
 
 MANIFEST = "manifest.json"
 LOCK = ".haloquant.lock"
@@ -145,7 +145,7 @@ def finished(path: Path, key: str) -> bool:
     """True if the folder holds a manifest with this key and every file has the checksum it names."""
     try:
         manifest = msgspec.json.decode(read_bounded(path / MANIFEST, 1 << 24), type=Manifest)
-    except (InputError, msgspec.MsgspecError):
+    except (InputError, *MALFORMED):
         return False
     if manifest.key != key:
         return False

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from jaxtyping import Float64
 
-from haloquant.errors import InputError, ProfileError
+from haloquant.errors import MALFORMED, InputError, ProfileError
 from haloquant.store.files import read_bounded, sha256_bytes, write_bytes
 from haloquant.types import Corner, MacProfile
 
@@ -91,7 +91,7 @@ def read_profile(path: Path) -> MacProfile:
         if sha256_bytes(raw) != file.sha256:
             raise ProfileError(f"{path} must have the checksum it names, and has not: it is damaged or was edited")
         body = msgspec.json.decode(raw, type=_Body)
-    except msgspec.MsgspecError as error:
+    except MALFORMED as error:
         raise ProfileError(f"{path} must be a MAC profile: {error}") from error
     return _profile(body, path)
 

@@ -1,5 +1,6 @@
 """Numbers with a unit, a status and a source in TOML files, converted to SI here and nowhere else."""
 
+import math
 from collections.abc import Mapping
 from typing import Final, get_args
 
@@ -38,6 +39,7 @@ def _units() -> dict[str, Mapping[str, float]]:
 
 
 UNITS: Final = _units()
+UNBOUNDED: Final = ("B", "B/s")  # what an idealised machine may have without end
 
 
 def figure(raw: object, unit: str, path: str, lowest: float = 0.0, open_below: bool = False) -> Figure:
@@ -71,7 +73,12 @@ def figure(raw: object, unit: str, path: str, lowest: float = 0.0, open_below: b
         raise TargetError(f"{path}.status must be measured, cited or assumed, not {status!r}.")
     if not isinstance(source, str) or not source.strip():
         raise TargetError(f"{path}.source must say where the number comes from, not {source!r}.")
-    si = float(value) * UNITS[unit][given]
+    try:
+        si = float(value) * UNITS[unit][given]
+    except OverflowError:  # an integer of more than 308 digits
+        si = math.inf
+    if math.isinf(si) and unit not in UNBOUNDED:
+        raise TargetError(f"{path}.value must be finite; only sizes and bandwidths may be without bound.")
     if si < lowest or (open_below and si == lowest):
         word = "above" if open_below else "at least"
         raise TargetError(f"{path}.value must be {word} {lowest:g} {unit}, not {value} {given}.")

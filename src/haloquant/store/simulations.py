@@ -9,7 +9,7 @@ import msgspec
 from haloquant.accel.results import LayerCost, Simulation
 from haloquant.accel.target import Figure, Target
 from haloquant.accel.timeline import Event, Timeline, timeline
-from haloquant.errors import FormatError
+from haloquant.errors import MALFORMED, FormatError
 from haloquant.store.files import content_key
 
 SIMULATION_VERSION = 1
@@ -105,7 +105,7 @@ def read_simulation(raw: bytes) -> SimulationDocument:
                 f"not {head.get('format')!r}, version {head.get('version')!r}."
             )
         return msgspec.json.decode(raw, type=SimulationDocument)
-    except msgspec.MsgspecError as error:
+    except MALFORMED as error:
         raise FormatError(f"simulation must be a JSON document of haloquant, and it is not: {error}.") from error
 
 

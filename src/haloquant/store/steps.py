@@ -1,8 +1,9 @@
 """Steps of a job, reused by content: a finished step is found again by the hash of all that went into it."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from haloquant.errors import InputError
 from haloquant.store.files import atomic_folder, content_key, finished
 
 # Raised whenever the meaning of a step's output changes, so that old outputs are made anew.
@@ -25,7 +26,12 @@ class Steps:
 
         Interrupted at any moment, it leaves either no folder or a whole one: the manifest is written last and the
         folder renamed after it.
+
+        Raises:
+            InputError: the name would lead out of the output folder.
         """
+        if PurePath(name).name != name:
+            raise InputError(f"a step's name must be that of a folder in {self.root}, not {name!r:.80}")
         key = self.key(name, inputs)
         folder = self.root / f"{name}-{key[:12]}"
         if finished(folder, key):

@@ -19,12 +19,13 @@ from haloquant.accel.target import (
     Target,
     Transition,
 )
-from haloquant.errors import TargetError
+from haloquant.errors import MALFORMED, TargetError
 from haloquant.store.quantities import figure
 from haloquant.types import OperatingPoint
 
 FORMAT = 1
 MAX_BYTES = 1 << 20
+MOST_COUNT = 1 << 20  # rows, columns, arrays, lanes: beyond any machine, and far below an overflow
 
 
 def shipped_targets() -> tuple[str, ...]:
@@ -86,7 +87,7 @@ def parse_target(raw: bytes) -> Target | GpuTarget:
     """
     try:
         document: object = msgspec.toml.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise TargetError(f"target file must be TOML, and it is not: {error}.") from error
     reader = _Reader(_table(document, "target file"), "")
     version = reader.take("format")
@@ -133,6 +134,8 @@ class _Reader:
         value = self.number(key, "1", 1.0)
         if value != int(value):
             raise TargetError(f"{self.where(key)}.value must be a whole number, not {value:g}.")
+        if value > MOST_COUNT:
+            raise TargetError(f"{self.where(key)}.value must be at most {MOST_COUNT}, not {value:g}.")
         return int(value)
 
     def share(self, key: str) -> float:

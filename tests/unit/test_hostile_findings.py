@@ -1,0 +1,197 @@
+"""What fuzzing and reading found in the readers of outside files, one test per finding, by its sentence."""
+
+import json
+import os
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tomli_w
+from safetensors.numpy import save_file
+
+from haloquant.config import parse_recipe, read_recipe
+from haloquant.errors import (
+    CheckpointError,
+    FormatError,
+    InputError,
+    NetlistError,
+    ProfileError,
+    RecipeError,
+    TargetError,
+)
+from haloquant.gates.netlist_json import read_module
+from haloquant.gates.ports import parse_ports
+from haloquant.lm.checkpoint import open_checkpoint
+from haloquant.lm.packed_model import open_packed, shard_files
+from haloquant.lm.shards import read_header
+from haloquant.pipeline.inputs import model_window, read_config
+from haloquant.report.results import decode
+from haloquant.store.files import MANIFEST, finished
+from haloquant.store.profiles import read_profile
+from haloquant.store.simulations import read_simulation
+from haloquant.store.steps import Steps
+from haloquant.store.targets import parse_target
+from hostile_files import CONFIG, INDEX, framed, model_folder
+
+DEEP = b"[" * 100_000
+DEEP_UNKNOWN = b'{"unknown":' + DEEP
+DIGITS = b"9" * 5000
+BAD_UTF8 = b'{"name\xff": 1}'
+
+
+def _file(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("data", [DEEP, DEEP_UNKNOWN, BAD_UTF8], ids=["deep", "deep and unknown", "not UTF-8"])
+def test_json_that_no_parser_can_hold_is_refused_by_every_reader(data: bytes, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^results\.json must be results of a haloquant run: "):
+        decode(data, Path("results.json"))
+    with pytest.raises(FormatError, match=r"^simulation must be "):
+        read_simulation(data)
+    with pytest.raises(ProfileError, match=r"x must be a MAC profile: "):
+        read_profile(_file(tmp_path / "x", data))
+    with pytest.raises(CheckpointError, match=r"must be a safetensors file, but its header is damaged: "):
+        read_header(_file(tmp_path / "x.safetensors", framed(data, b"")))
+    with pytest.raises(CheckpointError, match=r"config\.json must "):
+        _file(tmp_path / "config.json", data)
+        open_checkpoint(tmp_path)
+    with pytest.raises((FormatError, CheckpointError), match=r"config\.json must be |quant_method of a packed"):
+        open_packed(tmp_path)
+    if data is not BAD_UTF8:
+        with pytest.raises(CheckpointError, match=r"config\.json must be a JSON object"):
+            read_config(tmp_path)
+    with pytest.raises(NetlistError, match=r"^a netlist must be JSON as Yosys' write_json writes it"):
+        read_module(data.decode("utf-8", "replace"))
+    _file(tmp_path / MANIFEST, data)
+    assert not finished(tmp_path, "key")
+
+
+@pytest.mark.parametrize(
+    "value", [b"[" * 5000, b"{a=" * 5000, DIGITS, b'"\xff"'], ids=["lists", "tables", "digits", "not UTF-8"]
+)
+def test_toml_that_no_parser_can_hold_is_refused_by_every_reader(value: bytes) -> None:
+    with pytest.raises(RecipeError, match=r"^r\.toml must be a haloquant recipe in TOML: "):
+        parse_recipe(b"x = " + value, "r.toml")
+    with pytest.raises(TargetError, match=r"^target file must be TOML, and it is not: "):
+        parse_target(b"x = " + value)
+    with pytest.raises(NetlistError, match=r"^the ports file must be TOML with the keys of MacPorts"):
+        parse_ports("x = " + value.decode("utf-8", "replace"))
+
+
+def _target(**changes: object) -> bytes:
+    text = (resources.files("haloquant") / "targets" / "paper_tpu.toml").read_text()
+    document = tomllib.loads(text)
+    document["array"]["rows"] |= changes
+    return tomli_w.dumps(document).encode()
+
+
+def test_an_accelerator_has_a_finite_number_of_rows() -> None:
+    for value in (float("inf"), 10**400):
+        with pytest.raises(TargetError, match=r"^array\.rows\.value must be finite; only sizes and bandwidths may"):
+            parse_target(_target(value=value))
+    with pytest.raises(TargetError, match=r"^array\.rows\.value must be at most 1048576, not 1e\+30\.$"):
+        parse_target(_target(value=1e30))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed = 99999999999999999999",
+        "[hardware]\ntile = 9223372036854775807",
+        "[hardware]\nmargin = nan",
+        "[quantize]\nfast_loss_db = inf",
+        "[quantize]\nsweep = [nan]",
+        "[quantize]\nsweep = [-1e400]",
+        "[workload]\ndecode_batch = 4611686018427387904",
+    ],
+)
+def test_a_recipe_holds_no_number_beyond_use(text: str) -> None:
+    with pytest.raises(RecipeError, match=r"^r must be a haloquant recipe in TOML: Expected "):
+        parse_recipe(text.encode(), "r")
+
+
+def test_a_named_pipe_is_refused_not_waited_for(tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors", "recipe.toml"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"config\.json must be a regular file, and is not$"):
+        open_checkpoint(tmp_path)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors must be a regular file, and is not$"):
+        read_header(tmp_path / "model.safetensors")
+    with pytest.raises(RecipeError, match=r"recipe\.toml must be a file; there is none"):
+        read_recipe(tmp_path / "recipe.toml")
+
+
+@pytest.mark.parametrize(
+    "shard",
+    ["../../etc/passwd", "/etc/passwd", "../x.safetensors", "/x.safetensors", "..", "a" * 300 + ".safetensors",
+     "x\0.safetensors", "\x1b[2J.safetensors"],
+)  # fmt: skip
+def test_an_index_names_no_shard_outside_its_folder(shard: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"w": shard}}))
+    with pytest.raises(CheckpointError, match=r"must name shards beside it \(\*\.safetensors\), not '"):
+        open_checkpoint(tmp_path)
+    with pytest.raises(FormatError, match=r"must name shards beside it \(\*\.safetensors\), not '"):
+        shard_files(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["../../../../tmp/out", "a/b", "x\0y", "x\x1b[2Jy", "a" * 300])
+def test_a_layer_name_leads_nowhere(part: str, tmp_path: Path) -> None:
+    """Steps are folders named after layers, so a tensor's name could have led out of the output folder."""
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    save_file({f"model.layers.0.{part}.q_proj.weight": np.ones((8, 8), np.float32)}, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"a layer's name must be up to 200 letters, digits, '_', '-' and '\.'"):
+        open_checkpoint(tmp_path)
+
+
+def test_a_step_stays_in_its_folder(tmp_path: Path) -> None:
+    def never(folder: Path) -> None:
+        raise AssertionError(folder)
+
+    for name in ("../x", "/tmp/x", "layer-a/../../../x"):
+        with pytest.raises(InputError, match=r"^a step's name must be that of a folder in "):
+            Steps(tmp_path / "steps", {}).run(name, 1, never)
+
+
+def test_a_tensor_named_twice_is_refused(tmp_path: Path) -> None:
+    """The format forbids it, and readers that take the first and those that take the last would see two models."""
+    entry = '{"dtype":"U8","shape":[1],"data_offsets":[%d,%d]}'
+    header = f'{{"w":{entry % (0, 1)},"w":{entry % (1, 2)}}}'.encode()
+    with pytest.raises(CheckpointError, match=r"its header is damaged: the name 'w' stands twice$"):
+        read_header(_file(tmp_path / "x.safetensors", framed(header, b"ab")))
+
+
+@pytest.mark.parametrize("shape", [[1 << 60], [1 << 31, 1 << 31], [1 << 40, 1 << 40]])
+def test_a_claimed_size_is_checked_before_memory_is_asked_for(shape: list[int], tmp_path: Path) -> None:
+    size = 4
+    for n in shape:
+        size *= n
+    header = json.dumps({"w": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}).encode()
+    with pytest.raises(CheckpointError, match=r"is cut short: tensor w must end at byte \d+, but the file has \d+"):
+        read_header(_file(tmp_path / "x.safetensors", framed(header, b"ab")))
+
+
+@pytest.mark.parametrize("value", [-5, "long", 0.5, [1]])
+def test_a_window_is_a_positive_number(value: object, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": value}))
+    with pytest.raises(CheckpointError, match=r"must give a positive number of positions, not "):
+        model_window(tmp_path)
+
+
+def test_a_shard_may_be_a_link_but_only_to_a_file(tmp_path: Path) -> None:
+    """Downloaded models lie behind links (a snapshot points at blobs); they are read, and never written through."""
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "model.safetensors").symlink_to(model_folder() / "model.safetensors")
+    assert len(open_checkpoint(tmp_path).layers) == 7
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors").symlink_to("/dev/zero")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors must be a regular file, and is not$"):
+        open_checkpoint(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors").symlink_to("model.safetensors")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors must be readable, but: "):
+        open_checkpoint(tmp_path)
