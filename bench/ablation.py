@@ -31,7 +31,7 @@ from haloquant.pipeline import halo
 from haloquant.pipeline.hardware import Classes, admissible, choose_classes
 from haloquant.pipeline.inputs import model_folder, read_text
 from haloquant.quant.allocate import cumulative, flatten, unflatten
-from haloquant.quant.baselines import rival
+from haloquant.quant.baselines import gptq, rival
 from haloquant.quant.codebook import WeightSample, sample_groups, select_codebook
 from haloquant.quant.scales import halved, nearest_codes, search_per_channel, search_per_tile
 from haloquant.quant.sensitivity import importance
@@ -262,6 +262,12 @@ def by_rival(name: str) -> Method:
     return lambda lab: {k: rival(name).quantize(w, lab.known[k], layer=k) for k, w in lab.weights.items()}
 
 
+def equal_bits(width: int, group: int) -> Method:
+    """GPTQ with smaller groups, so that it stores as many bits as HALO does."""
+    config = gptq.GptqConfig(bits=width, group=group)
+    return lambda lab: {k: gptq.quantize(w, lab.known[k], config, layer=k) for k, w in lab.weights.items()}
+
+
 def methods() -> dict[str, Method]:
     """Every row of the table."""
     steps = ["max-abs", "per tile", "per channel", "per channel and tile", "sparse", "compensated", "refined"]
@@ -269,7 +275,8 @@ def methods() -> dict[str, Method]:
     rows |= {f"halo-{n} any words": free(n) for n in (16, 9)}
     rows |= {f"halo-bal {rule}": allocated(rule) for rule in ("least loss", "cumulative", "random")}
     rows |= {f"halo-bal + {kind}": scaled(kind) for kind in ("smoothquant", "awq")}
-    return rows | {name: by_rival(name) for name in RIVALS}
+    rows |= {name: by_rival(name) for name in RIVALS}
+    return rows | {f"gptq-w{bits}-g64": equal_bits(bits, 64) for bits in (4, 3)}
 
 
 def row(lab: Lab, made: Made, floor: dict[str, Perplexity]) -> dict[str, object]:

@@ -1,0 +1,145 @@
+"""The paper's accuracy claim on the demo model: its own text calibrates, a text that nobody trained on judges.
+
+Samples are small so that this runs anywhere; `docs/results.md` has the larger ones. Differences are taken window by
+window on the same windows, since perplexity itself spreads far more between windows than between methods.
+"""
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from haloquant.config import Recipe, Text
+from haloquant.lm.linear import activations_per_token
+from haloquant.lm.perplexity import Perplexity, perplexity
+from haloquant.lm.replace import with_weights
+from haloquant.pipeline import halo
+from haloquant.pipeline.inputs import read_inputs
+from haloquant.pipeline.job import Workbench
+from haloquant.quant.baselines import rival
+from haloquant.quant.tiles import uniform_map
+from haloquant.quant.weight import result
+from haloquant.store.profiles import find_profile
+from haloquant.types import BitCount, LayerResult
+
+pytestmark = pytest.mark.slow
+RECIPE = Recipe(text=Text(calibration_tokens=4096, evaluation_tokens=4096))
+
+
+class Table:
+    """The demo model's rows, made when they are first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bench = Workbench(RECIPE, read_inputs(RECIPE), find_profile("default"), folder, lambda task, d, t: None)
+
+    @cached_property
+    def full(self) -> Perplexity:
+        """Full precision."""
+        return self.score({})
+
+    def score(self, made: Mapping[str, LayerResult]) -> Perplexity:
+        """Perplexity with 8-bit activations, for a MAC is claimed; full precision without."""
+        model, tokens = self.bench.model, self.bench.inputs.evaluation.tokens
+        with with_weights(model, {name: part.weight for name, part in made.items()}):
+            if not made:
+                return perplexity(model, tokens, max_windows=16)
+            with activations_per_token(model, list(made)):
+                return perplexity(model, tokens, max_windows=16)
+
+    def halo(self, words: int) -> dict[str, LayerResult]:
+        """All tiles in the class of 16 or of 9 words, compensated and refined, nothing sparse."""
+        book = self.bench.classes.codebooks[halo.SLOW if words == 16 else halo.FAST]
+        grids = halo.grids_of(self.bench.shapes, 128)
+        return {
+            name: result(
+                halo.quantize_weight_refined(
+                    weight,
+                    tiles=uniform_map(name, grids[name], 0),
+                    codebooks=(book,),
+                    statistics=self.bench.statistics[name],
+                )
+            )
+            for name, weight in self.bench.weights.items()
+        }
+
+    def bal(self) -> dict[str, LayerResult]:
+        """The knee of the sweep over classes, with the sparse part."""
+        maps = self.bench.allocator.maps(self.bench.allocator.stop("bal"))
+        made = halo.quantize(
+            self.bench.weights, self.bench.statistics, maps, self.bench.classes, RECIPE, lambda d, t: None
+        )
+        return {name: result(q) for name, q in made.items()}
+
+    def rival(self, name: str) -> dict[str, LayerResult]:
+        """A rival's layers."""
+        known = self.bench.statistics
+        return {k: rival(name).quantize(w, known[k], layer=k) for k, w in self.bench.weights.items()}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    return Table(tmp_path_factory.mktemp("accuracy"))
+
+
+def bits(made: Mapping[str, LayerResult]) -> float:
+    """Stored bits per weight."""
+    return sum((part.bits for part in made.values()), BitCount()).per_weight
+
+
+def above(ours: Perplexity, other: Perplexity) -> tuple[float, float]:
+    """How far our mean loss lies above another's in nats, and the standard error of that."""
+    gap = (ours.nll - other.nll)[ours.full_windows] / ours.scored.max()
+    return float(gap.mean()), float(np.std(gap, ddof=1)) / math.sqrt(len(gap))
+
+
+def test_bal_stays_within_half_a_perplexity(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    """Claim: perplexity rises mostly by less than 0.5 for bal. Ours: +0.31 (49.79 to 50.10) at 3.69 bits. Reproduced.
+
+    With 8-bit activations, 85 % of the tiles in 9 words. Reproduced on this model only: it is small and briefly
+    trained, and such a model loses less to rounding than the paper's models, whose weights are not here.
+    """
+    made = table.bal()
+    scored = table.score(made)
+    rise = scored.value - table.full.value
+    with capsys.disabled():
+        print(f"\nbal: {bits(made):.2f} bits, perplexity {table.full.value:.2f} -> {scored.value:.2f} ({rise:+.2f})")
+    assert 3.5 < bits(made) < 4.4
+    assert 0.0 < rise < 0.5
+
+
+def test_sixteen_words_no_worse_than_gptq_int4(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    """The paper sets HALO beside GPTQ's 4 bits. Ours: 49.90 at 4.13 bits, GPTQ int4 g128 50.05 at 4.16. Reproduced.
+
+    Not for nearest rounding: it is error compensation, GPTQ's own, that lets 16 lopsided words keep up with 16 even ones.
+    The lead, 0.003 nats, is not beyond doubt (1.6 standard errors); "no worse" is what is asserted.
+    """
+    ours, theirs = table.halo(16), table.rival("gptq-w4-g128")
+    a, b = table.score(ours), table.score(theirs)
+    gap, error = above(a, b)
+    with capsys.disabled():
+        print(f"\n16 words {bits(ours):.2f} bits {a.value:.2f}; GPTQ int4 g128 {bits(theirs):.2f} bits {b.value:.2f}")
+        print(f"loss above GPTQ's: {gap:+.5f} +- {error:.5f} nats")
+    assert bits(ours) <= bits(theirs)
+    assert gap < 2 * error
+
+
+def test_nine_words_no_worse_than_gptq_int3(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
+    """The paper's fast class beside 3-bit rivals. Ours: 50.03 at 3.34 bits. Reproduced, with the bits in mind.
+
+    GPTQ int3 g128 has 50.32, but at 3.15 bits, SqueezeLLM 51.08 at 3.28: HALO's words are 3.2 bits, not 3, and its lead
+    over GPTQ, 0.006 nats, is 1.6 standard errors. Against SqueezeLLM it is five.
+    """
+    ours = table.halo(9)
+    a = table.score(ours)
+    assert bits(ours) <= 3.35
+    for name in ("gptq-w3-g128", "squeezellm-w3"):
+        theirs = table.rival(name)
+        b = table.score(theirs)
+        gap, error = above(a, b)
+        with capsys.disabled():
+            print(f"\n9 words {bits(ours):.2f} bits {a.value:.2f}; {name} {bits(theirs):.2f} bits {b.value:.2f}")
+            print(f"loss above its: {gap:+.5f} +- {error:.5f} nats")
+        assert gap < (2 * error if name.startswith("gptq") else 0.0)
