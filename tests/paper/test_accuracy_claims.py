@@ -113,7 +113,7 @@ def test_bal_stays_within_half_a_perplexity(table: Table, capsys: pytest.Capture
 def test_sixteen_words_no_worse_than_gptq_int4(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
     """The paper sets HALO beside GPTQ's 4 bits. Ours: 49.90 at 4.13 bits, GPTQ int4 g128 50.05 at 4.16. Reproduced.
 
-    Not for nearest rounding: it is error compensation, GPTQ's own, that lets 16 lopsided words keep up with 16 even ones.
+    Not for nearest rounding: it is error compensation, GPTQ's own, that lets 16 lopsided words keep up with even ones.
     The lead, 0.003 nats, is not beyond doubt (1.6 standard errors); "no worse" is what is asserted.
     """
     ours, theirs = table.halo(16), table.rival("gptq-w4-g128")
