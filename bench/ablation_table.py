@@ -1,0 +1,57 @@
+"""Results of `ablation.py` as a Markdown table, and two of its rows against each other.
+
+python bench/ablation_table.py ROWS.json [--rows PATTERN ...] [--versus "OURS" "THEIRS"] ...
+"""
+
+import argparse
+import json
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def table(rows: dict[str, Any], patterns: list[str]) -> str:
+    """Bits, and for every text perplexity, its rise with standard error, and perplexity with 8-bit activations."""
+    texts = [name for name in next(iter(rows.values())) if name != "bits"]
+    head = ["row", "bits"] + [part for text in texts for part in (text, "rise", "with A8")]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name, figures in rows.items():
+        if not any(fnmatch(name, pattern) for pattern in patterns):
+            continue
+        cells = [name, f"{figures['bits']:.2f}" if "bits" in figures else "16"]
+        for text in texts:
+            found = figures[text]
+            rise = f"{found['rise']:+.2f} ± {found['rise_se']:.2f}" if "bits" in figures else ""
+            cells += [f"{found['perplexity']:.2f}", rise, f"{found['perplexity_a8']:.2f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def versus(rows: dict[str, Any], ours: str, theirs: str) -> str:
+    """Difference of two rows in perplexity, window by window."""
+    lines = []
+    for text in (name for name in rows[ours] if name != "bits"):
+        gap = np.subtract(rows[ours][text]["nll_by_window"], rows[theirs][text]["nll_by_window"])
+        level = rows[theirs][text]["perplexity"]
+        error = level * gap.std(ddof=1) / len(gap) ** 0.5
+        lines.append(f"{ours} less {theirs} on {text}: {level * np.expm1(gap.mean()):+.3f} ± {error:.3f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--rows", nargs="*", default=["*"])
+    parser.add_argument("--versus", nargs=2, action="append", default=[])
+    asked = parser.parse_args()
+    kept = json.loads(asked.file.read_text())
+    print(table(kept["rows"], asked.rows))
+    for pair in asked.versus:
+        print(versus(kept["rows"], *pair))
+
+
+if __name__ == "__main__":
+    main()
