@@ -47,10 +47,14 @@ class Text(Section, frozen=True):
 
 
 class Hardware(Section, frozen=True):
-    """The MAC (`default`, a shipped profile's name or a file), the machines, the tile and the timing margin."""
+    """The MAC (`default`, a shipped profile's name or a file), the machines, the tile and the timing margin.
+
+    `targets` are simulated systolic arrays; `gpus` are graphics processors as rooflines, modelled beside them.
+    """
 
     profile: str = "default"
     targets: tuple[str, ...] = ("paper_tpu", "edge_lpddr5x")
+    gpus: tuple[str, ...] = ("gpu_2080ti", "h200")
     tile: Annotated[int, msgspec.Meta(ge=1, le=1 << 16)] = 128
     margin: Fraction = 0.0
 

@@ -50,13 +50,15 @@ def run(
     from haloquant.pipeline import job
     from haloquant.pipeline.inputs import read_inputs
     from haloquant.store.profiles import find_profile
-    from haloquant.store.targets import read_systolic
+    from haloquant.store.targets import read_gpu, read_systolic
 
     if validate:
         read_inputs(asked)
         find_profile(asked.hardware.profile)
         for name in asked.hardware.targets:
             read_systolic(name)
+        for name in asked.hardware.gpus:
+            read_gpu(name)
         stdout.print("the recipe is sound: its model, texts, profile and targets were found and opened")
         return
     with progress(quiet) as tell:

@@ -11,6 +11,7 @@ from haloquant.accel.results import Simulation
 from haloquant.accel.target import Target
 from haloquant.config import Recipe
 from haloquant.pipeline import cost
+from haloquant.pipeline.beside import gpu_rows, sweep_rows
 from haloquant.pipeline.hardware import Classes
 from haloquant.pipeline.inputs import Inputs
 from haloquant.pipeline.kept import Method
@@ -30,7 +31,7 @@ from haloquant.report.tables import HEADLINE
 from haloquant.report.warnings import warnings
 from haloquant.store.files import content_key
 from haloquant.store.profiles import read_profile, shipped_profiles
-from haloquant.store.targets import read_systolic
+from haloquant.store.targets import read_gpu, read_systolic
 from haloquant.types import Corner, LayerTiles, MacProfile
 
 _PACKAGES = ("haloquant", "numpy", "scipy", "numba", "torch", "transformers", "tokenizers", "safetensors")
@@ -74,9 +75,12 @@ def gather(
                 if run is None:
                     continue
                 costs.append(_cost_row(target, run.simulation))
-                if name == HEADLINE and target is targets[-1] and workload.phase == "prefill":
-                    timeline = _spans(run.simulation, classes, cost.class_points(target, classes))
-                    timeline_of = f"{name}, {run.simulation.workload} on {target.name}"
+                # The machine whose schedule moves most is the one to look at; where one clock wins the line is flat.
+                if name == HEADLINE and workload.phase == "prefill":
+                    spans = _spans(run.simulation, classes, cost.class_points(target, classes))
+                    if _points(spans) > _points(timeline):
+                        timeline = spans
+                        timeline_of = f"{name}, {run.simulation.workload} on {target.name}"
         rows.append(_method_row(name, method, costs))
     tiles = [
         TileRow(name, layer, seen.classes.tolist(), sensitivity[layer].tolist())
@@ -85,6 +89,11 @@ def gather(
         for layer, seen in method.tiles.items()
     ]
     accuracy = made["fp16"].accuracy
+
+    def simulation(name: str, workload: cost.Workload, target: Target) -> Simulation:
+        tiles = made[name].tiles
+        return cost.run_on(workload, tiles, _at(name, made[name], target, classes), target, classes, name).simulation
+
     results = Results(
         version=RESULTS_VERSION,
         model=inputs.name,
@@ -95,10 +104,15 @@ def gather(
         profile=_profile_row(classes),
         methods=rows,
         tiles=tiles,
-        pareto=_pareto({**made, **between}, work[0], targets[-1], classes),
+        pareto=_pareto({**made, **between}, work[0], targets[0], classes),
+        pareto_of=f"prefill on {targets[0].name}",
         timeline=timeline,
         timeline_of=timeline_of,
         provenance=_provenance(recipe, inputs, classes),
+        gpus=gpu_rows([read_gpu(name) for name in recipe.hardware.gpus], made, work),
+        sweeps=sweep_rows(
+            [n for n in ("w4a8", HEADLINE) if n in made and made[n].tiles], work, targets[-1], simulation
+        ),
     )
     return msgspec.structs.replace(results, warnings=warnings(results))
 
@@ -130,15 +144,18 @@ def _pareto(
 
 def _run(name: str, method: Method, workload: cost.Workload, target: Target, classes: Classes) -> cost.Run | None:
     """Simulate a method; None where it has neither an integer form nor is the floating-point reference."""
+    if not method.tiles and name != "fp16":
+        return None
+    return cost.run_on(workload, method.tiles, _at(name, method, target, classes), target, classes, name)
+
+
+def _at(name: str, method: Method, target: Target, classes: Classes) -> tuple[cost.OperatingPoint, ...]:
+    """The operating point of each of a method's classes on a machine."""
     if name.startswith("halo-"):
-        points = cost.class_points(target, classes)
-    elif method.tiles:
-        points = cost.single_point(target, clock_ratio(method.tiles, classes))
-    else:
-        points = (target.base,)
-        if name != "fp16":
-            return None
-    return cost.run_on(workload, method.tiles, points, target, classes, name)
+        return cost.class_points(target, classes)
+    if method.tiles:
+        return cost.single_point(target, clock_ratio(method.tiles, classes))
+    return (target.base,)
 
 
 def _cost_row(target: Target, simulation: Simulation) -> CostRow:
@@ -170,6 +187,11 @@ def _spans(simulation: Simulation, classes: Classes, points: tuple[cost.Operatin
         )
         for segment in simulation.segments
     ]
+
+
+def _points(spans: list[SpanRow]) -> int:
+    """How many operating points a timeline visits."""
+    return len({(span.voltage_v, span.frequency_hz) for span in spans})
 
 
 def _method_row(name: str, method: Method, costs: list[CostRow]) -> MethodRow:

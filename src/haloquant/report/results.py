@@ -101,6 +101,37 @@ class SpanRow(Record, frozen=True):
     frequency_hz: float
 
 
+class GpuRow(Record, frozen=True):
+    """One method on a graphics processor at one clock: a roofline by stored bits, not a measurement."""
+
+    target: str
+    method: str
+    phase: str
+    weight_bits: float
+    voltage_v: float
+    frequency_hz: float
+    time_s: float
+    energy_per_token_j: float
+    bound: str
+    what_if: bool  # the clock is above the board's own
+    must_follow: list[str] = []  # blocks that weight values do not shorten and that such a clock would need faster
+    switching_s: float = 0.0  # what the transitions of one pass would cost if clocks were switched per group
+
+
+class SweepRow(Record, frozen=True):
+    """One method on one machine at one value of an uncertain figure, all else equal."""
+
+    method: str
+    target: str
+    phase: str
+    swept: str
+    unit: str
+    value: float
+    own: bool  # the target's own value
+    time_s: float
+    energy_j: float
+
+
 class Results(Record, frozen=True):
     """Everything one job found."""
 
@@ -118,6 +149,9 @@ class Results(Record, frozen=True):
     timeline_of: str
     provenance: dict[str, str]
     warnings: list[str] = []
+    gpus: list[GpuRow] = []
+    sweeps: list[SweepRow] = []
+    pareto_of: str = ""
 
     def method(self, name: str) -> MethodRow:
         """The row of a method by name.
