@@ -19,6 +19,7 @@ from safetensors import TensorSpec, serialize_file
 from haloquant.errors import CheckpointError, InputError
 from haloquant.lm.packed_config import tensor_line
 from haloquant.lm.shards import StoredTensor
+from haloquant.store.files import plain_errors
 
 MANIFEST = "halo_manifest.json"
 INDEX = "model.safetensors.index.json"
@@ -119,7 +120,9 @@ class ShardWriter:
             )
             for name, t in self._pending.items()
         }
-        serialize_file(specs, self._path(len(self._shards)), metadata={"format": "pt"})
+        path = self._path(len(self._shards))
+        with plain_errors(path):
+            serialize_file(specs, path, metadata={"format": "pt"})
         self._shards.append(list(self._pending))
         self._pending, self._pending_bytes = {}, 0
 

@@ -1,5 +1,6 @@
 """Files that are whole or absent: atomic writes, bounded reads, checksums, one lock per output folder."""
 
+import errno
 import hashlib
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from haloquant.errors import MALFORMED, BusyError, InputError
 
@@ -114,6 +116,15 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text so that a reader sees the old file or the whole new one."""
     write_bytes(path, text.encode())
+
+
+@contextmanager
+def plain_errors(path: Path) -> Iterator[None]:
+    """Turn the error that safetensors has of its own for a failed write into the OSError it is."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(path)) from error
 
 
 @contextmanager
