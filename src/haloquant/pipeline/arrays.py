@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from haloquant.store.files import plain_errors
+
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
     """Write named arrays.
@@ -20,4 +22,3 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read named arrays."""
     return load_file(path)
-
