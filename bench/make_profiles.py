@@ -3,20 +3,18 @@
 LIBERTY_FOLDER holds nangate45/, asap7/ and sky130hd/ with their .lib.gz files. Prints one JSON line a profile.
 """
 
-import gzip
 import json
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from haloquant.eda.yosys import synthesize
-from haloquant.gates.adder_cells import adder_verilog
-from haloquant.gates.characterize import characterize, exhaustive, sampled, typical_conditions
-from haloquant.gates.liberty import Library, parse_liberty
-from haloquant.gates.netlist import parse_netlist
-from haloquant.gates.rtl import MacSpec, generate, partitions_of, ports_of
+from haloquant.gates.characterize import characterize, exhaustive, sampled
+from haloquant.gates.rtl import MacSpec
 from haloquant.gates.rtl_bypass import Bypass
+from haloquant.pipeline.circuit import build
+from haloquant.pipeline.units import of_spec
+from haloquant.store.library import read_library
 from haloquant.store.profiles import SUFFIX, write_profile
 
 OUT = Path(__file__).resolve().parents[1] / "src" / "haloquant" / "profiles"
@@ -31,14 +29,13 @@ PERIOD_S = {"nangate45": 300e-12, "asap7": 250e-12, "sky130hd": 1200e-12}  # bel
 
 @dataclass(frozen=True)
 class Recipe:
-    """One profile: the unit, how it is mapped, and the periods of its parts relative to the library's."""
+    """One profile: the unit, how it is mapped, and its period relative to the library's."""
 
     library: str
     spec: MacSpec
     script: str = "balance"
     keep: bool = False
-    period: float = 1.0
-    parts: tuple[float, ...] = ()
+    period: float = 1.0  # of the whole unit; its parts' periods are relative to it
     corners: tuple[str, ...] = ()  # all of the library's where empty
 
     @property
@@ -55,10 +52,10 @@ def _of(library: str) -> list[Recipe]:
     typical = CORNERS[library][:1]
     whole = MacSpec(rows="digits", adder="ks", bypass="both", stage="save")
     return [
-        Recipe(library, whole, period=1 / 6, parts=(1.0, 1 / 2, 1 / 3), corners=tuple(typical)),
-        Recipe(library, _stored("lone"), period=1 / 6, parts=(1.0, 1 / 3)),
-        Recipe(library, _stored("upper"), period=1 / 6, parts=(1.0, 1 / 2), corners=tuple(typical)),
-        Recipe(library, _stored("both"), period=1 / 6, parts=(1.0, 1 / 2, 1 / 3), corners=tuple(typical)),
+        Recipe(library, whole, corners=tuple(typical)),
+        Recipe(library, _stored("lone")),
+        Recipe(library, _stored("upper"), corners=tuple(typical)),
+        Recipe(library, _stored("both"), corners=tuple(typical)),
         Recipe(library, _stored("none"), corners=tuple(typical)),
         Recipe(library, MacSpec(), script="sharing", period=1.5, corners=tuple(typical)),
         Recipe(library, MacSpec(rows="sx", tree="array", adder="rca"), "keep", keep=True, corners=tuple(typical)),
@@ -68,29 +65,18 @@ def _of(library: str) -> list[Recipe]:
 RECIPES = [recipe for library in CORNERS for recipe in _of(library)]
 
 
-def read(folder: Path, name: str) -> Library:
-    """One corner."""
-    return parse_liberty(gzip.open(folder / f"{name}.lib.gz", "rt").read(), name)
-
-
 def make(recipe: Recipe, folder: Path) -> dict[str, object]:
     """Synthesize, check, characterise, write."""
     started = time.perf_counter()
     corners = recipe.corners or CORNERS[recipe.library]
-    libraries = [read(folder, name) for name in corners]
-    period_s = PERIOD_S[recipe.library]
-    mapped = synthesize(
-        generate(recipe.spec),
+    mapped, netlist, first = build(
+        of_spec(recipe.spec),
         folder / f"{corners[0]}.lib.gz",
-        period_s * recipe.period,
-        abc_script=recipe.script,
-        adders=adder_verilog(libraries[0]) if recipe.keep else None,
-        partitions={
-            part: period_s * factor for part, factor in zip(partitions_of(recipe.spec), recipe.parts, strict=True)
-        },
-        output_load_f=typical_conditions(libraries[0]).output_load_f,
+        PERIOD_S[recipe.library] * recipe.period,
+        keep_adders=recipe.keep,
+        script=recipe.script,
     )
-    netlist = parse_netlist(mapped.json_text, libraries[0], ports_of(recipe.spec))
+    libraries = [first, *(read_library(folder / f"{name}.lib.gz") for name in corners[1:])]
     profile = characterize(
         netlist,
         libraries,

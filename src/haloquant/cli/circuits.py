@@ -10,15 +10,22 @@ from rich.table import Table
 
 from haloquant.cli.console import progress, stdout
 from haloquant.cli.options import Json, Profile, Quiet
+from haloquant.eda.yosys import ABC_SCRIPTS
 from haloquant.errors import InputError
 from haloquant.store.profiles import find_profile, read_profile, shipped_profiles, write_profile
 from haloquant.types import MacProfile
 from haloquant.units import engineering
 
 Liberty = Annotated[
-    list[Path], typer.Option("--liberty", "-l", help="Cell library (.lib, .lib.gz); repeat it for more corners.")
+    list[Path] | None, typer.Option("--liberty", "-l", help="Cell library (.lib, .lib.gz); repeat it for more corners.")
 ]
-Mac = Annotated[str, typer.Option("--mac", help="One of our MACs: <rows><tree>_<adder>-<stage>.")]
+Mac = Annotated[
+    str, typer.Option("--mac", help="One of our MACs: <rows><tree>_<adder>-<stage>; `characterize --list` shows all.")
+]
+Script = Annotated[
+    str | None,
+    typer.Option(help=f"How ABC restructures: {', '.join(ABC_SCRIPTS)}. Default balance; keep with --keep-adders."),
+]
 Period = Annotated[float, typer.Option("--period-ps", help="What timing-driven synthesis aims at.", min=1.0)]
 Adders = Annotated[bool, typer.Option("--keep-adders", help="Keep the full-adder structure of the design.")]
 
@@ -37,25 +44,38 @@ def register(app: typer.Typer) -> None:
 
 
 def characterize(
-    liberty: Liberty,
+    liberty: Liberty = None,
     mac: Mac = "boothwdadda_bk-mul",
     rtl: Annotated[Path | None, typer.Option(help="Your own Verilog (top module `mac`) instead of --mac.")] = None,
     ports: Annotated[Path | None, typer.Option(help="TOML that declares the ports of --rtl.")] = None,
     period_ps: Period = 300.0,
     keep_adders: Adders = False,
+    script: Script = None,
     static_only: Annotated[bool, typer.Option("--static-only", help="Delays only: no simulation, no energy.")] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Profile to write.")] = Path("mac.profile.json"),
+    show_list: Annotated[bool, typer.Option("--list", help="Show every MAC we can generate and do nothing.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure a MAC: synthesize it, check that it multiplies, time and simulate it for every weight value."""
-    from haloquant.pipeline import circuit
+    from haloquant.pipeline import circuit, units
 
+    if show_list:
+        stdout.print("\n".join(units.names()), highlight=False, markup=False)
+        return
+    if not liberty:
+        raise InputError("characterize needs a cell library: --liberty FILE (.lib or .lib.gz), once for every corner")
     if (rtl is None) != (ports is None):
         raise InputError("--rtl and --ports must be given together: a MAC of your own needs its ports declared")
-    source = circuit.from_rtl(rtl, ports) if rtl and ports else circuit.generated(mac)
+    source = units.from_rtl(rtl, ports) if rtl and ports else units.generated(mac)
     with progress(quiet) as tell:
         made = circuit.profile(
-            source, liberty, period_ps * 1e-12, keep_adders=keep_adders, dynamic=not static_only, progress=tell
+            source,
+            liberty,
+            period_ps * 1e-12,
+            keep_adders=keep_adders,
+            script=script,
+            dynamic=not static_only,
+            progress=tell,
         )
     write_profile(made, out)
     _show({made.name: made})
@@ -71,6 +91,7 @@ def explain(
     mac: Mac = "boothwdadda_bk-mul",
     period_ps: Period = 300.0,
     keep_adders: Adders = False,
+    script: Script = None,
     lookups: Annotated[bool, typer.Option("--lookups", help="Write out every table look-up, to redo by hand.")] = False,
 ) -> None:
     """Say what a weight's value does to a MAC: its rank in a profile or, with a cell library, its longest path."""
@@ -80,9 +101,11 @@ def explain(
     from haloquant.gates.characterize import typical_conditions
     from haloquant.gates.explain import HEADERS, path_rows, path_text
     from haloquant.gates.sta_path import worst_path
-    from haloquant.pipeline import circuit
+    from haloquant.pipeline import circuit, units
 
-    _, netlist, library = circuit.build(circuit.generated(mac), liberty[0], period_ps * 1e-12, keep_adders)
+    _, netlist, library = circuit.build(
+        units.generated(mac), liberty[0], period_ps * 1e-12, keep_adders=keep_adders, script=script
+    )
     path = worst_path(netlist, library, weight, typical_conditions(library))
     if lookups:
         stdout.print(path_text(path), highlight=False, markup=False, soft_wrap=True)

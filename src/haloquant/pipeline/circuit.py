@@ -1,82 +1,60 @@
-"""From a MAC and a cell library to its profile: generate or read the RTL, synthesize, time, simulate."""
+"""From a MAC (`pipeline.units`) and a cell library to its profile: synthesize, time, simulate."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 from jaxtyping import Float64
 
-from haloquant.eda.yosys import Synthesis, synthesize
+from haloquant.eda.yosys import ABC_SCRIPTS, Synthesis, synthesize
 from haloquant.errors import InputError
 from haloquant.gates.adder_cells import adder_verilog
-from haloquant.gates.characterize import characterize, exhaustive, sampled
+from haloquant.gates.characterize import characterize, exhaustive, sampled, typical_conditions
 from haloquant.gates.liberty_records import Library
 from haloquant.gates.netlist import Netlist, parse_netlist
-from haloquant.gates.ports import MacPorts, parse_ports
-from haloquant.gates.rtl import MacSpec, Rows, Stage, generate, ports_of
-from haloquant.gates.rtl_heap import Adder, Tree
 from haloquant.gates.sta_start import Conditions
-from haloquant.store.files import read_bounded
+from haloquant.pipeline.units import Source
 from haloquant.store.library import read_library
 from haloquant.types import MacProfile
 
-MAX_RTL = 1 << 24
 Delays = Float64[np.ndarray, " w"]
 Energies = Float64[np.ndarray, " w"]
 
 
-@dataclass(frozen=True)
-class Source:
-    """A MAC as Verilog with its ports declared."""
-
-    name: str
-    description: str
-    verilog: str
-    ports: MacPorts
-
-
-def all_specs() -> dict[str, MacSpec]:
-    """Every MAC the generator knows by a name, at 8 x 8 bits; `w4` ones have four weight bits."""
-    specs: list[MacSpec] = []
-    for rows in get_args(Rows):
-        for tree in get_args(Tree):
-            for adder in get_args(Adder):
-                for stage in get_args(Stage):
-                    accumulators = get_args(Adder) if stage in ("mac", "pipe") else ("bk",)
-                    specs += [MacSpec(rows, tree, adder, stage, accumulator) for accumulator in accumulators]
-                    if rows == "sx":
-                        specs += [MacSpec(rows, tree, adder, stage, a, weight_bits=4) for a in accumulators]
-    return {spec.name: spec for spec in specs}
-
-
-def generated(name: str) -> Source:
-    """A MAC of ours by its name.
+def script_for(script: str | None, keep_adders: bool) -> str:
+    """The ABC script asked for, or the one that suits: all adders kept, or restructured.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is no such script.
     """
-    specs = all_specs()
-    if name not in specs:
-        near = ", ".join(sorted(specs, key=lambda known: _distance(known, name))[:4])
-        raise InputError(f"the MAC must be named <rows><tree>_<adder>-<stage>, such as {near}; not {name!r}")
-    spec = specs[name]
-    return Source(spec.name, spec.description, generate(spec), ports_of(spec))
+    if script is not None and script not in ABC_SCRIPTS:
+        raise InputError(f"the ABC script must be one of {', '.join(ABC_SCRIPTS)}, not {script!r}")
+    return script or ("keep" if keep_adders else "balance")
 
 
-def from_rtl(verilog: Path, ports: Path) -> Source:
-    """A person's own MAC: Verilog whose top module is `mac`, and a TOML file that declares its ports."""
-    text = read_bounded(verilog, MAX_RTL).decode("utf-8", "replace")
-    declared = parse_ports(read_bounded(ports, MAX_RTL).decode("utf-8", "replace"))
-    return Source(verilog.stem, f"{verilog.name}, ports by {ports.name}", text, declared)
+def build(
+    source: Source, liberty: Path, period_s: float, *, keep_adders: bool = False, script: str | None = None
+) -> tuple[Synthesis, Netlist, Library]:
+    """Synthesize a MAC onto a library, and read both back.
 
-
-def build(source: Source, liberty: Path, period_s: float, keep_adders: bool) -> tuple[Synthesis, Netlist, Library]:
-    """Synthesize a MAC onto a library, and read both back."""
+    Args:
+        source: the MAC; parts that it names are mapped alone.
+        liberty: the cell library.
+        period_s: what synthesis aims at; `source` scales it for its parts.
+        keep_adders: keep the design's own full-adder structure.
+        script: a key of `ABC_SCRIPTS`; `script_for` chooses where None.
+    """
+    chosen = script_for(script, keep_adders)
     library = read_library(liberty)
-    adders = adder_verilog(library) if keep_adders else None
-    made = synthesize(source.verilog, liberty, period_s, adders=adders, abc_script="keep" if keep_adders else "depth")
+    made = synthesize(
+        source.verilog,
+        liberty,
+        period_s * source.period,
+        adders=adder_verilog(library) if keep_adders else None,
+        abc_script=chosen,
+        partitions={part: period_s * factor for part, factor in source.parts},
+        output_load_f=typical_conditions(library).output_load_f,
+    )
     return made, parse_netlist(made.json_text, library, source.ports), library
 
 
@@ -86,6 +64,7 @@ def profile(
     period_s: float,
     *,
     keep_adders: bool = False,
+    script: str | None = None,
     dynamic: bool = True,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> MacProfile:
@@ -96,12 +75,13 @@ def profile(
         liberties: one file per corner of the same cells; the first is the one it is synthesized for.
         period_s: what synthesis aims at.
         keep_adders: keep the design's own full-adder structure instead of restructuring it.
+        script: a key of `ABC_SCRIPTS`; `script_for` chooses where None.
         dynamic: simulate; without it energies are NaN, and nothing that needs energy accepts the profile.
         progress: called with (task, done, total).
     """
     tell = progress or (lambda task, done, total: None)
     tell("synthesize", 0, 1)
-    made, netlist, first = build(source, liberties[0], period_s, keep_adders)
+    made, netlist, first = build(source, liberties[0], period_s, keep_adders=keep_adders, script=script)
     tell("synthesize", 1, 1)
     libraries = [first, *(read_library(path) for path in liberties[1:])]
 
@@ -118,13 +98,3 @@ def profile(
         provenance=dict(made.provenance),
         progress=lambda done, total: tell("characterize corners", done, total),
     )
-
-
-def _distance(a: str, b: str) -> int:
-    """Edits between two short names."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        row, before = [i], row
-        for j, y in enumerate(b, 1):
-            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (x != y)))
-    return row[-1]
