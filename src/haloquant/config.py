@@ -16,6 +16,7 @@ Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
 Goal = Literal["perf-opt", "bal", "acc-opt"]
 ActivationMode = Literal["token", "tensor", "none"]
+Transform = Literal["none", "smoothquant", "awq"]
 
 DEFAULT_RIVALS = (
     "rtn-w8",
@@ -74,6 +75,7 @@ class Quantize(Section, frozen=True):
     fast_loss_db: Decibel = 2.5
     slow_loss_db: Decibel = 1.0
     compensate: bool = True
+    transform: Transform = "none"  # of the layers' inputs, before HALO's rounding; it cannot be packed
     sweep: tuple[Share, ...] = (0.33, 0.67)  # further points of the Pareto front, as shares of its length
 
 

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from haloquant.errors import MALFORMED, CheckpointError
 from haloquant.lm.checkpoint import Checkpoint, content_hash
 from haloquant.lm.shards import StoredTensor, read_float32, read_header
+from haloquant.store.files import plain_errors
 from haloquant.types import LayerStatistics
 
 VERSION = 1  # of what `collect` computes: a change of meaning must not find old files
@@ -41,7 +42,11 @@ def statistics_key(checkpoint: Checkpoint, windows: Int64[np.ndarray, "s t"], se
 
 
 def save_statistics(path: Path, statistics: Mapping[str, LayerStatistics]) -> None:
-    """Write statistics to `path`, which appears only when it is whole."""
+    """Write statistics to `path`, which appears only when it is whole.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     tensors: dict[str, np.ndarray] = {}
     written: dict[int, str] = {}
     entries: dict[str, _Entry] = {}
@@ -58,7 +63,8 @@ def save_statistics(path: Path, statistics: Mapping[str, LayerStatistics]) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(tensors, temporary, metadata={"statistics": msgspec.json.encode(entries).decode()})
+        with plain_errors(path):
+            save_file(tensors, temporary, metadata={"statistics": msgspec.json.encode(entries).decode()})
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

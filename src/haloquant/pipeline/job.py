@@ -1,6 +1,7 @@
 """The whole job: a recipe and an output folder in, results, packed model and report out. Finished steps are reused."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,12 +11,13 @@ import numpy as np
 
 from haloquant.config import Recipe
 from haloquant.lm.calibration import collect
+from haloquant.lm.calibration_cache import VERSION, load_statistics, save_statistics
 from haloquant.lm.checkpoint import read_weight
 from haloquant.lm.export import export_packed
 from haloquant.lm.model import load_model
 from haloquant.lm.perplexity import default_window
 from haloquant.pipeline import halo, methods
-from haloquant.pipeline.arrays import load_arrays, load_statistics, save_arrays, save_statistics
+from haloquant.pipeline.arrays import load_arrays, save_arrays
 from haloquant.pipeline.hardware import Classes, choose_classes
 from haloquant.pipeline.inputs import Inputs, Progress, read_inputs, silent
 from haloquant.pipeline.kept import (
@@ -28,12 +30,14 @@ from haloquant.pipeline.kept import (
     save_packed,
 )
 from haloquant.pipeline.outcome import gather, profile_sha256, versions
+from haloquant.pipeline.transformed import NOTE, Transformed, apply, find_scales
 from haloquant.quant.codebook import sample_groups
 from haloquant.quant.sensitivity import importance
 from haloquant.quant.tiles import layer_tiles, make_grid
 from haloquant.quant.weight import dequantize
+from haloquant.report.markdown import markdown
 from haloquant.report.results import Results, encode
-from haloquant.report.tables import HEADLINE, markdown
+from haloquant.report.tables import HEADLINE
 from haloquant.store.files import claim_output, sole_user, write_bytes, write_text
 from haloquant.store.profiles import find_profile
 from haloquant.store.steps import Steps
@@ -71,7 +75,11 @@ def run(recipe: Recipe, out: Path, progress: Progress = silent) -> Job:
 
 def _export(bench: "Workbench", out: Path) -> None:
     """Write the headline model packed, unless this very one stands there already."""
+    link = out / "model"
     if HEADLINE not in bench.folders:
+        return
+    if bench.recipe.quantize.transform != "none":
+        link.unlink(missing_ok=True)  # of an earlier run without the transform; its step stays
         return
     layers = bench.packed(HEADLINE)
     profile = bench.profile
@@ -88,7 +96,6 @@ def _export(bench: "Workbench", out: Path) -> None:
         )
 
     step, _ = bench.steps.run("packed", bench.folders[HEADLINE].name, make)
-    link = out / "model"
     if not link.is_symlink() or link.resolve() != (step / "model").resolve():
         link.unlink(missing_ok=True)
         link.symlink_to((step / "model").relative_to(out))
@@ -145,13 +152,29 @@ class Workbench:
             )
             save_statistics(folder / "statistics.safetensors", found)
 
-        folder = self._step("calibrate", [self.inputs.model_sha256, text.sha256, limit], make)
-        return load_statistics(folder / "statistics.safetensors", names, limit, f"{limit} tokens of {text.name}")
+        folder = self._step("calibrate", [VERSION, self._calibration_key()], make)
+        return load_statistics(folder / "statistics.safetensors")
+
+    @cached_property
+    def transformed(self) -> Transformed:
+        """The layers as HALO sees them: behind the recipe's transform, or as they are."""
+        transform = self.recipe.quantize.transform
+        if transform == "none":
+            return Transformed(self.weights, self.statistics, {})
+
+        def make(folder: Path) -> None:
+            scales = find_scales(
+                transform, self.weights, self.statistics, lambda d, t: self.progress(f"{transform} scales", d, t)
+            )
+            save_arrays(folder / "scales.safetensors", scales)
+
+        folder = self._step("transform", [transform, self._calibration_key()], make)
+        return apply(load_arrays(folder / "scales.safetensors"), self.weights, self.statistics)
 
     @cached_property
     def sensitivity(self) -> dict[str, np.ndarray]:
         """Sensitivity of every tile."""
-        return halo.scores(self.shapes, self.statistics, self.recipe.hardware.tile)
+        return halo.scores(self.shapes, self.transformed.statistics, self.recipe.hardware.tile)
 
     @cached_property
     def classes(self) -> Classes:
@@ -160,8 +183,9 @@ class Workbench:
 
         def make(folder: Path) -> None:
             grid = make_grid(tile, tile, tile, tile)
+            seen = self.transformed
             pairs = (
-                (weight, importance(self.statistics[name], weight.shape[1])) for name, weight in self.weights.items()
+                (weight, importance(seen.statistics[name], weight.shape[1])) for name, weight in seen.weights.items()
             )
             sample = sample_groups(pairs, grid, per_layer=8)
             sizes = (("fast", asked.fast_words, asked.fast_loss_db), ("slow", asked.slow_words, asked.slow_loss_db))
@@ -175,7 +199,16 @@ class Workbench:
             )
             save_classes(folder, chosen)
 
-        key = [self._calibration_key(), self._profile_key(), self.recipe.hardware, asked.fast_words, asked.slow_words]
+        key = [
+            self._calibration_key(),
+            self._profile_key(),
+            self.recipe.hardware,
+            asked.fast_words,
+            asked.slow_words,
+            asked.fast_loss_db,
+            asked.slow_loss_db,
+            asked.transform,
+        ]
         return load_classes(self._step("classes", key, make), self.profile, self.corner)
 
     @cached_property
@@ -185,8 +218,8 @@ class Workbench:
 
         def make(folder: Path) -> None:
             losses = halo.tile_losses(
-                self.weights,
-                self.statistics,
+                self.transformed.weights,
+                self.transformed.statistics,
                 grids,
                 self.classes,
                 self.recipe,
@@ -256,9 +289,10 @@ class Workbench:
         maps = self.allocator.maps(stop)
 
         def make(folder: Path) -> None:
+            seen = self.transformed
             found = halo.quantize(
-                self.weights,
-                self.statistics,
+                seen.weights,
+                seen.statistics,
                 maps,
                 self.classes,
                 self.recipe,
@@ -267,8 +301,9 @@ class Workbench:
             save_packed(folder, found)
             tiles = {layer: layer_tiles(q) for layer, q in found.items()}
             bits = sum((seen.bits for seen in tiles.values()), BitCount())
-            accuracy = self._evaluate(name, {layer: dequantize(q) for layer, q in found.items()})
-            save_method(folder, Method(name, accuracy, bits, (), tiles))
+            rounded = {layer: seen.undo(layer, dequantize(q)) for layer, q in found.items()}
+            notes = (NOTE.format(self.recipe.quantize.transform),) if seen.scales else ()
+            save_method(folder, Method(name, self._evaluate(name, rounded, seen.scales), bits, notes, tiles))
 
         classes = [maps[layer].codebook.tolist() for layer in self.shapes]
         return load_method(self._step(name, [classes, self._evaluation_key(), self._halo_key()], make))
@@ -281,15 +316,25 @@ class Workbench:
     def _halo_key(self) -> list[object]:
         asked = self.recipe.quantize
         books = [[b.name, b.values.tolist(), b.point.frequency_hz] for b in self.classes.codebooks]
-        return [self._calibration_key(), books, self.recipe.hardware.tile, asked.sparse_budget, asked.compensate]
+        return [
+            self._calibration_key(),
+            books,
+            self.recipe.hardware.tile,
+            asked.sparse_budget,
+            asked.compensate,
+            asked.transform,
+        ]
 
-    def _evaluate(self, name: str, weights: dict[str, np.ndarray]) -> methods.Accuracy:
+    def _evaluate(
+        self, name: str, weights: dict[str, np.ndarray], input_scale: Mapping[str, np.ndarray] | None = None
+    ) -> methods.Accuracy:
         return methods.evaluate(
             self.model,
             weights,
             self.inputs.evaluation.tokens,
             self.recipe,
             lambda d, t: self.progress(f"evaluate {name}", d, t),
+            input_scale,
         )
 
     def _calibration_key(self) -> list[object]:

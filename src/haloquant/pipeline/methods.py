@@ -50,8 +50,12 @@ def evaluate(
     tokens: np.ndarray,
     recipe: Recipe,
     progress: Callable[[int, int], None],
+    input_scale: Mapping[str, np.ndarray] | None = None,
 ) -> Accuracy:
-    """Perplexity of the model computing with these weights (none: its own), and with 8-bit activations beside it."""
+    """Perplexity of the model computing with these weights (none: its own), and with 8-bit activations beside it.
+
+    `input_scale` is that of an equivalent transform: 8 bits then hold x / s. The weights are for x itself.
+    """
     window = default_window(model)
     limit = recipe.text.evaluation_tokens
     windows = max(1, limit // window) if limit else None
@@ -59,7 +63,7 @@ def evaluate(
         plain = perplexity(model, tokens, max_windows=windows, progress=progress)
         if recipe.quantize.activations == "none" or not weights:
             return Accuracy(plain.value, None, plain.tokens_scored, plain.describe())
-        with activations_per_token(model, list(weights)):
+        with activations_per_token(model, list(weights), input_scale=input_scale):
             rounded = perplexity(model, tokens, max_windows=windows, progress=progress)
     return Accuracy(plain.value, rounded.value, plain.tokens_scored, plain.describe())
 

@@ -21,6 +21,7 @@ from haloquant.pipeline.hardware import Classes, choose_classes
 from haloquant.pipeline.inputs import Progress, silent
 from haloquant.pipeline.kept import load_classes, load_packed, save_classes, save_packed
 from haloquant.pipeline.outcome import profile_sha256, versions
+from haloquant.pipeline.transformed import refuse
 from haloquant.quant.codebook import sample_groups
 from haloquant.quant.loss import kronecker_losses
 from haloquant.quant.sensitivity import tile_sums, uniform_importance
@@ -64,6 +65,7 @@ def quantize_checkpoint(checkpoint: Checkpoint, asked: Asked, out: Path, progres
         InputError: `out` exists and is not a model that this very call would write.
         BusyError: another run works on the same output.
     """
+    refuse(asked.recipe.quantize.transform)
     model = content_hash(checkpoint)
     key = content_key(model, _settings(asked))
     work = out.with_name(f"{out.name}.work")
