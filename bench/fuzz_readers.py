@@ -1,14 +1,16 @@
 """Feed the readers of outside files with damaged ones, for as long as wanted; print JSON with what came out.
 
-    python bench/fuzz_readers.py [--seconds 3600] [--seed 0] [reader ...]
+    python bench/fuzz_readers.py [--seconds 3600 | --inputs 100000] [--seed 0] [reader ...]
 
 A reader may only return, or raise its own error with a sentence; anything else, a second too slow per megabyte, or
 memory out of proportion is a finding, and the input is written to the folder named by --keep. To add a reader, add a
-`Reader` to `READERS`: a name, sound inputs to start from, what to call, and the one error it may raise.
+`Reader` to `READERS`, or a `Door` to `tests/hostile_files.py` where a short test should know it too: a name, sound
+inputs to start from, what to call, and the errors it may raise. `--inputs` counts inputs per reader.
 """
 
 import argparse
 import json
+import math
 import resource
 import sys
 import time
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numba import set_num_threads
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -28,6 +31,7 @@ from haloquant.gates.netlist import parse_netlist
 from haloquant.gates.ports import MacPorts, parse_ports
 from haloquant.gates.sta import static_delays
 from haloquant.store.library_codec import decode_library, encode_library
+from hostile_files import DOORS, damage
 
 SLOWEST_S = 2.0  # for inputs of at most a few tens of kilobytes
 MOST_BYTES = 512 << 20
@@ -41,6 +45,7 @@ class Reader:
     seeds: Sequence[bytes]
     read: Callable[[bytes], object]
     error: type[Exception] | tuple[type[Exception], ...]
+    kind: str = "bytes"  # "json" and "toml" are also damaged value by value
 
 
 def _text(data: bytes) -> str:
@@ -83,41 +88,18 @@ READERS: tuple[Reader, ...] = (
         decode_library,
         (ValueError, TypeError, IndexError, KeyError, RecursionError),
     ),
-)
-
-_TOKENS = (
-    *(b"{", b"}", b"(", b")", b'"', b";", b":", b",", b"[", b"]", b"/*", b"*/", b"\\\n", b"'", b"!", b"\x00", b"\xff"),
-    *(b"0", b"-1", b"1e999", b"nan", b"null", b"true", b"99999999999999999999"),
+    *(Reader(door.name, tuple(door.seeds()), door.read, door.error, door.kind) for door in DOORS),
 )
 
 
-def damage(data: bytes, rng: np.random.Generator) -> bytes:
-    """Mostly one, up to eight cuts, copies, changed bytes, or tokens put in."""
-    for _ in range(int(rng.choice([1, 1, 1, 2, 4, 8]))):
-        a, b = sorted(rng.integers(0, len(data) + 1, 2).tolist())
-        match int(rng.integers(6)):
-            case 0:
-                data = data[:a]
-            case 1:
-                data = data[:a] + data[min(b, a + 40) :]
-            case 2:
-                data = data[:a] + data[a : min(b, a + 200)] * int(rng.integers(2, 5)) + data[a:]
-            case 3:
-                data = data[:a] + bytes([int(rng.integers(256))]) + data[a + 1 :]
-            case _:
-                data = data[:a] + _TOKENS[int(rng.integers(len(_TOKENS)))] + data[a:]
-        data = data[: 1 << 16]
-    return data
-
-
-def fuzz(reader: Reader, seconds: float, seed: int, keep: Path | None) -> dict[str, object]:
-    """Damage and read until the time is over."""
+def fuzz(reader: Reader, seconds: float, inputs: int, seed: int, keep: Path | None) -> dict[str, object]:
+    """Damage and read until the time is over or the inputs are done."""
     rng = np.random.default_rng(seed)
     counts = {"inputs": 0, "returned": 0, "refused": 0, "findings": 0}
     slowest, first = 0.0, ""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        data = damage(reader.seeds[int(rng.integers(len(reader.seeds)))], rng)
+    while time.monotonic() < end and counts["inputs"] < inputs:
+        data = damage(reader.seeds[int(rng.integers(len(reader.seeds)))], reader.kind, rng)
         began = time.process_time()
         finding = ""
         try:
@@ -150,14 +132,23 @@ def fuzz(reader: Reader, seconds: float, seed: int, keep: Path | None) -> dict[s
 def main() -> None:
     """Run all readers or those named."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=3600.0, help="in all")
+    parser.add_argument("--seconds", type=float, help="in all; 3600 where no --inputs are given")
+    parser.add_argument("--inputs", type=int, help="for each reader, such as 100000")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="folder for inputs that showed something")
     parser.add_argument("readers", nargs="*", help=", ".join(reader.name for reader in READERS))
     asked = parser.parse_args()
     chosen = [reader for reader in READERS if not asked.readers or reader.name in asked.readers]
-    each = asked.seconds / max(1, len(chosen))
-    results = {reader.name: fuzz(reader, each, asked.seed, asked.keep) for reader in chosen}
+    seconds = asked.seconds or (3600.0 if asked.inputs is None else math.inf)
+    inputs = asked.inputs or sys.maxsize
+    set_num_threads(1)
+    for reader in chosen:
+        for data in reader.seeds:
+            reader.read(data)  # compiled before memory is counted
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2 * MOST_BYTES, resource.RLIM_INFINITY))
+    each = seconds / max(1, len(chosen))
+    results = {reader.name: fuzz(reader, each, inputs, asked.seed, asked.keep) for reader in chosen}
     print(json.dumps(results, indent=1))
     sys.exit(any(result["findings"] for result in results.values()))
 

@@ -142,11 +142,6 @@ def _find_head(
         tensor = tensors.get(f"{module}.weight")
         if tensor is None or tensor.name in shared or len(tensor.shape) != 2 or architecture.tied_embeddings:
             continue
-        if not _MODULE.fullmatch(module):
-            raise CheckpointError(
-                f"{folder}: a layer's name must be up to 200 letters, digits, '_', '-' and '.', as files are named "
-                f"after it, not {module!r:.80}"
-            )
         bias = f"{module}.bias" if f"{module}.bias" in tensors else None
         group = layers[-1].group + 1
         return (LinearLayer(module, tensor.name, tensor.shape[0], tensor.shape[1], group, None, bias=bias),)

@@ -37,7 +37,7 @@ def read_bounded(path: Path, limit_bytes: int, purpose: str) -> bytes:
         if size > limit_bytes:
             raise CheckpointError(f"{path} must be at most {limit_bytes} bytes, not {size}")
         with path.open("rb") as file:
-            return file.read(limit_bytes)
+            return file.read(size)  # the limit itself would be taken from memory at once
     except FileNotFoundError as error:
         raise CheckpointError(f"{purpose}, but {path} does not exist") from error
     except OSError as error:

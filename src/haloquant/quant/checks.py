@@ -5,6 +5,7 @@ import numpy as np
 from haloquant.errors import CheckpointError, InfeasibleError, InputError
 from haloquant.types import Codebook, TileMap
 
+LARGEST_WEIGHT = 65504.0  # of float16; scales beyond it would be clipped without a word
 MOST_CODES = 256  # codes are stored as bytes in memory
 
 
@@ -12,7 +13,7 @@ def check_weight(weight: np.ndarray, layer: str) -> None:
     """Refuse a weight matrix that is not a finite, non-empty matrix.
 
     Raises:
-        CheckpointError: the weight is not [out, in], is empty, or holds NaN or infinity.
+        CheckpointError: the weight is not [out, in], is empty, or holds NaN, infinity or more than a scale can reach.
     """
     if weight.ndim != 2 or weight.size == 0:
         raise CheckpointError(
@@ -27,6 +28,12 @@ def check_weight(weight: np.ndarray, layer: str) -> None:
                 f"weight of {layer} must be finite, not NaN or infinite in {bad} of {weight.size} places: the "
                 "checkpoint is damaged or overflowed when it was saved"
             )
+    largest = max(float(weight.max()), -float(weight.min()))
+    if largest > LARGEST_WEIGHT:
+        raise CheckpointError(
+            f"weight of {layer} must be at most {LARGEST_WEIGHT:g} in magnitude, as scales are stored in float16, not "
+            f"{largest:.4g}: the checkpoint is damaged or of a diverged run"
+        )
 
 
 def check_tiles(tiles: TileMap, codebooks: tuple[Codebook, ...], shape: tuple[int, int]) -> None:
