@@ -12,19 +12,46 @@ pytest.importorskip("vl_convert")
 
 from haloquant.errors import InputError
 from haloquant.report import page as report_page
+from haloquant.report.gpu_table import gpu_sentences
+from haloquant.report.labels import place
+from haloquant.report.markdown import markdown
 from haloquant.report.results import (
     ClassRow,
     CostRow,
+    GpuRow,
     MethodRow,
     ParetoRow,
     ProfileRow,
     Results,
     SpanRow,
+    SweepRow,
     TileRow,
     decode,
     encode,
 )
-from haloquant.report.tables import markdown, method_table
+from haloquant.report.tables import method_table
+
+
+def made_gpus() -> list[GpuRow]:
+    """One board with its own clock and a faster one that it does not have."""
+    return [
+        GpuRow("board", method, phase, bits, volt, clock, bits * 2e-6 / speed, bits * 1e-6 * speed, "dram", speed > 1,
+               ["register <file>"] if speed > 1 else [], 0.2 if speed > 1 else 0.0)
+        for method, bits in (("fp16", 16.0), ("w8a8", 8.02), ("w4a8", 4.13), ("halo-bal", 3.9))
+        for phase in ("prefill", "decode")
+        for volt, clock, speed in ((0.9, 1.5e9, 1.0), (1.1, 3e9, 2.0))
+    ]  # fmt: skip
+
+
+def made_sweeps() -> list[SweepRow]:
+    """Two methods over two figures."""
+    return [
+        SweepRow(method, "edge_lpddr5x", phase, swept, unit, value * scale, value == 2, time, time * value)
+        for method, time in (("w4a8", 2e-5), ("halo-bal", 1e-5))
+        for phase in ("prefill", "decode")
+        for swept, unit, scale in (("transition", "s", 1e-6), ("static power per array", "W", 1.0))
+        for value in (1, 2, 4)
+    ]
 
 
 def made_results() -> Results:
@@ -76,6 +103,7 @@ def made_results() -> Results:
     return Results(
         1, "demo", 10, 8, "a made text, 100 tokens", 100, profile, methods, tiles, pareto, spans, "halo-bal decode",
         {"seed": "0"}, ["Decode is bound by memory: the clock does not help."],
+        made_gpus(), made_sweeps(), "prefill on paper_tpu",
     )  # fmt: skip
 
 
@@ -109,6 +137,27 @@ def test_page_needs_no_network_and_escapes_names(folder: Path) -> None:
     html = (folder / "report.html").read_text()
     assert not re.search(r'(src|href)="(https?:)?//', html)
     assert "asap7 test &lt;b&gt;" in html
+
+
+def test_boards_are_said_to_be_modelled_and_what_a_clock_would_ask_is_named() -> None:
+    said = gpu_sentences(made_results())
+    assert said[0].startswith("Model, not measured: a roofline of products and memory traffic at stored bits.")
+    assert f"halo-bal takes {3.9 / 4.13:.2f} of W4A8's time, which is what 3.90 instead of 4.13 stored bits" in said[1]
+    assert "prefill at the paper's 3.0 GHz if the whole board followed: 2.00 times as fast at 2.00 times" in said[2]
+    assert said[-1].endswith("whose paths no weight shortens: register <file>.")
+    assert "| board halo-bal | 3.90 | 3.00 what-if | 3.9 | 7.8 | 3.9 | 7.8 | dram / dram |" in markdown(made_results())
+
+
+def test_names_hide_neither_each_other_nor_a_dot() -> None:
+    dots = [(100.0, 50.0), (104.0, 52.0), (101.0, 58.0), (390.0, 50.0)]
+    names = ["halo-bal", "halo-perf-opt", "gptq-w4-g128", "at the edge"]
+    spots = place(names, dots, 400.0, 100.0)
+    boxes = [(x, y - 6, x + 5.8 * len(n), y + 6) for n, (x, y) in zip(names, spots, strict=True)]
+    for number, (a, b, c, d) in enumerate(boxes):
+        assert a >= 0 and c <= 400
+        assert not any(a < x < c and b < y < d for x, y in dots)
+        for e, f, g, h in boxes[:number]:
+            assert min(c, g) <= max(a, e) or min(d, h) <= max(b, f)
 
 
 @pytest.mark.crosscheck

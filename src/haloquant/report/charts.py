@@ -142,10 +142,10 @@ def pareto(points: list[ParetoRow], reference_perplexity: float) -> alt.LayerCha
 
 def accuracy_by_bits(methods: list[MethodRow]) -> alt.LayerChart | alt.FacetChart:
     """Perplexity against stored bits per weight, every method, named where its name hides no other."""
-    height = 340
+    height = 340.0
     seen = [m.perplexity if m.perplexity_a8 is None else m.perplexity_a8 for m in methods]
     bits = [m.bits_per_weight for m in methods]
-    across = Span(min(bits) * 0.95, max(bits) * 1.12, WIDTH, log=True)
+    across = Span(min(bits) * 0.95, max(bits) * 1.12, float(WIDTH), log=True)
     # A model that falls apart at few bits needs the logarithm; two that differ by a hundredth do not.
     steep = max(seen) > 3 * min(seen)
     margin = 0.1 * (max(seen) - min(seen)) or 0.01 * max(seen)
@@ -153,7 +153,7 @@ def accuracy_by_bits(methods: list[MethodRow]) -> alt.LayerChart | alt.FacetChar
     high = max(seen) * 1.1 if steep else max(seen) + margin
     up = Span(low, high, height, log=steep)
     at = [(across.pixel(b), height - up.pixel(p)) for b, p in zip(bits, seen, strict=True)]
-    spots = place([m.name for m in methods], at, WIDTH, height)
+    spots = place([m.name for m in methods], at, float(WIDTH), height)
     data = [
         {
             "bits": m.bits_per_weight,

@@ -8,11 +8,33 @@ from pathlib import Path
 
 import altair as alt
 import jinja2
+import msgspec
 import vl_convert
 
 from haloquant.report import charts
+from haloquant.report.gpu_table import gpu_sentences, gpu_table
 from haloquant.report.results import Results
-from haloquant.report.tables import HEADLINE, cards, method_table
+from haloquant.report.sweep_charts import sweep
+from haloquant.report.tables import HEADLINE, cards, method_table, settings
+
+_SEE = {
+    "time": "Behind each bar: its length, and the bound that held longest with its share of the busy time. Where that "
+    "is memory, a faster clock gains nothing.",
+    "energy": "What to see: which part is large. Codebooks lower the multipliers' part; fewer stored bits lower the "
+    "memories'; leakage follows time.",
+}
+_SWEPT = {
+    "transition": (
+        "How much hangs on the time of a transition",
+        "Schedules are made anew at each value. Where a line goes flat the schedule has stopped switching and keeps "
+        "one clock: that is where the gain of classes ends.",
+    ),
+    "static power per array": (
+        "How much hangs on static power",
+        "What to see: how far energy moves along a line beside the distance between two lines. Where it moves more, a "
+        "ratio of energies is worth no more than the assumed static power.",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -42,19 +64,23 @@ def figures(results: Results, progress: Callable[[int, int], None] | None = None
             "weights",
             "The idea: what a weight's value does to this MAC",
             f"Static delay and energy per operation of every weight value, corner {results.profile.corner}. "
-            "Coloured bars are the words of each class's codebook; dashed lines the periods all of them meet.",
+            "Coloured bars are the words of each class's codebook; a dashed line is the period that all words of its "
+            "class meet. What to see: how far the lines of the coloured words lie below that of all values.",
             lambda: charts.by_weight_value(results.profile),
         ),
         (
             "accuracy",
             "Accuracy at stored bits",
-            "Both axes logarithmic. Left and low is better.",
+            "Left and low is better: fewer stored bits, less perplexity. Bits on a logarithmic axis; the perplexity "
+            "axis begins near the best, so look at its numbers before reading a distance as large.",
             lambda: charts.accuracy_by_bits(results.methods),
         ),
         (
             "tiles",
             "Which tiles got which class",
-            "One map a layer: rows are output features, columns input features. Hover for the sensitivity.",
+            f"{HEADLINE}, one map a layer (block.projection), every map stretched to a square: rows are output "
+            "features, columns input features. Layers that are hurt most by coarse words keep the finer, slower ones. "
+            "Hover for the sensitivity.",
             lambda: charts.tile_maps(results.tiles, classes, HEADLINE),
         ),
     ]
@@ -63,7 +89,8 @@ def figures(results: Results, progress: Callable[[int, int], None] | None = None
             (
                 "pareto",
                 "The trade between accuracy and time",
-                "The same model with more or fewer fast tiles; perf-opt, bal and acc-opt are points of it.",
+                f"{results.pareto_of or 'One pass'}: the same model with more or fewer fast tiles; perf-opt, bal and "
+                "acc-opt are points of it. The line joins the points that no other beats; dots off it bought nothing.",
                 lambda: charts.pareto(results.pareto, reference),
             )
         )
@@ -71,7 +98,7 @@ def figures(results: Results, progress: Callable[[int, int], None] | None = None
         (
             f"{quantity}-{phase}",
             f"{quantity.capitalize()} of {phase}, and what bounds it",
-            "Parts of the simulated total, every method on every machine; W8A8 is 1 on each.",
+            "Parts of the simulated total, every method on every machine; W8A8 is 1 on each. " + _SEE[quantity],
             partial(charts.stacks, results, quantity, phase),
         )
         for phase in dict.fromkeys(c.phase for c in results.methods[0].costs)
@@ -82,8 +109,19 @@ def figures(results: Results, progress: Callable[[int, int], None] | None = None
             (
                 "timeline",
                 "Clock and supply over one pass",
-                f"{results.timeline_of}: each step is a transition that is counted and charged.",
+                f"{results.timeline_of}: each change of level is a transition that is counted and charged. "
+                "Grey stretches at the base point are products that have no codebook (attention).",
                 lambda: charts.timeline(results.timeline, classes),
+            )
+        )
+    for swept in dict.fromkeys(row.swept for row in results.sweeps):
+        where = next(row.target for row in results.sweeps if row.swept == swept)
+        plan.append(
+            (
+                f"sweep-{swept.replace(' ', '-')}",
+                _SWEPT.get(swept, (f"How much hangs on {swept}", ""))[0],
+                f"Simulated on {where}; solid dots are the target's own value. " + _SWEPT.get(swept, ("", ""))[1],
+                partial(sweep, results.sweeps, swept),
             )
         )
     drawn = []
@@ -104,8 +142,26 @@ def page(results: Results, drawn: list[Figure]) -> str:
     bundle = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]  # the stub forgets the default
     bundle = bundle.replace("</script", "<\\/script")
     return environment.get_template("page.html.j2").render(
-        results=results, cards=cards(results), table=method_table(results), figures=drawn, bundle=bundle
+        results=results,
+        cards=cards(results),
+        table=method_table(results),
+        pairs=settings(results),
+        board=gpu_table(results),
+        board_says=gpu_sentences(results),
+        recipe=_pretty(results.provenance.get("recipe")),
+        figures=drawn,
+        bundle=bundle,
     )
+
+
+def _pretty(recipe: str | None) -> str:
+    """A recipe as lines that a person can read."""
+    if recipe is None:
+        return ""
+    try:
+        return msgspec.json.format(recipe, indent=2)
+    except msgspec.DecodeError:
+        return recipe
 
 
 def png(figure: Figure, scale: float = 2.0) -> bytes:

@@ -32,6 +32,7 @@ class Card:
     value: str
     against: tuple[tuple[str, str], ...]
     note: str
+    unit: str = ""  # what the value is a ratio to
 
 
 def cost_of(method: MethodRow, target: str, phase: str) -> CostRow | None:
@@ -78,7 +79,7 @@ def cards(results: Results) -> tuple[Card, ...]:
         "Perplexity",
         f"{_a8(halo):.3f}",
         tuple((m.name, f"{_a8(m):.3f}") for m in others),
-        f"{HEADLINE}, {halo.bits_per_weight:.2f} bits per weight, 8-bit activations (fp16 row: none quantized)",
+        f"{HEADLINE}, {halo.bits_per_weight:.2f} bits per weight, 8-bit activations (fp16: neither quantized)",
     )
     if mine is None:
         return (accuracy,)
@@ -90,35 +91,10 @@ def cards(results: Results) -> tuple[Card, ...]:
     where = f"{phase} on {target}, simulated"
     return (
         accuracy,
-        Card("Speed", dict(speed)["against w8a8"], speed, where),
-        Card("Energy", dict(energy)["against w8a8"], energy, where),
+        Card("Speed", dict(speed)["against w8a8"], speed, where, "as fast as w8a8"),
+        Card("Energy", dict(energy)["against w8a8"], energy, where, "of w8a8's"),
     )
 
 
 def _a8(method: MethodRow) -> float:
     return method.perplexity if method.perplexity_a8 is None else method.perplexity_a8
-
-
-def markdown(results: Results) -> str:
-    """The report's numbers as Markdown."""
-    table = method_table(results)
-    lines = [
-        f"# {results.model}",
-        "",
-        f"{results.parameters:,} parameters; perplexity on {results.evaluation}; MAC `{results.profile.name}`.",
-        "",
-        "| " + " | ".join(table.head) + " |",
-        "|" + "---|" * len(table.head),
-        *("| " + " | ".join(row.cells) + " |" for row in table.rows),
-        "",
-        "Speed and energy are ratios to W8A8 on the same simulated machine, through the same MAC profile.",
-        "",
-    ]
-    if results.warnings:
-        lines += ["## Where it does not pay", "", *(f"- {text}" for text in results.warnings), ""]
-    lines += ["## Codebooks", "", "| class | clock, GHz | supply, V | values |", "|---|---|---|---|"]
-    for row in results.profile.classes:
-        values = " ".join(map(str, row.values)) if len(row.values) <= 16 else f"all {len(row.values)}"
-        lines.append(f"| {row.name} | {row.frequency_hz / 1e9:.3f} | {row.voltage_v:.2f} | {values} |")
-    lines += ["", "## Provenance", "", *(f"- {key}: `{value}`" for key, value in results.provenance.items()), ""]
-    return "\n".join(lines)

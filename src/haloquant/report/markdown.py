@@ -1,0 +1,42 @@
+"""The report's numbers as Markdown."""
+
+from haloquant.report.gpu_table import gpu_sentences, gpu_table
+from haloquant.report.results import Results
+from haloquant.report.tables import method_table
+
+
+def markdown(results: Results) -> str:
+    """The report's numbers as Markdown."""
+    table = method_table(results)
+    lines = [
+        f"# {results.model}",
+        "",
+        f"{results.parameters:,} parameters; perplexity on {results.evaluation}; MAC `{results.profile.name}`.",
+        "",
+        "| " + " | ".join(table.head) + " |",
+        "|" + "---|" * len(table.head),
+        *("| " + " | ".join(row.cells) + " |" for row in table.rows),
+        "",
+        "Speed and energy are ratios to W8A8 on the same simulated machine, through the same MAC profile.",
+        "",
+    ]
+    if results.warnings:
+        lines += ["## Where it does not pay", "", *(f"- {text}" for text in results.warnings), ""]
+    lines += ["## Codebooks", "", "| class | clock, GHz | supply, V | values |", "|---|---|---|---|"]
+    for row in results.profile.classes:
+        values = " ".join(map(str, row.values)) if len(row.values) <= 16 else f"all {len(row.values)}"
+        lines.append(f"| {row.name} | {row.frequency_hz / 1e9:.3f} | {row.voltage_v:.2f} | {values} |")
+    if results.gpus:
+        board = gpu_table(results)
+        lines += [
+            "",
+            "## Graphics processors (model, not measured)",
+            "",
+            *(f"- {text}" for text in gpu_sentences(results)),
+            "",
+            "| " + " | ".join(board.head) + " |",
+            "|" + "---|" * len(board.head),
+            *("| " + " | ".join(row.cells) + " |" for row in board.rows),
+        ]
+    lines += ["", "## Provenance", "", *(f"- {key}: `{value}`" for key, value in results.provenance.items()), ""]
+    return "\n".join(lines)
