@@ -5,7 +5,8 @@ from pathlib import Path
 
 from jaxtyping import install_import_hook
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Two test processes share two cores: threads inside them would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 _hook = install_import_hook("haloquant", "beartype.beartype")
 
 import pytest  # noqa: E402
