@@ -38,9 +38,10 @@ def register(app: typer.Typer) -> None:
     )(characterize)
     app.command(
         epilog="`haloquant explain --weight -86` · "
-        "`haloquant explain --weight -86 --mac sxarray_rca-mul --liberty cells.lib`"
+        "`haloquant explain --weight -86 --mac sxarray_rca-mul --liberty cells.lib` · "
+        "`haloquant explain --layer model.layers.0.mlp.down_proj out`"
     )(explain)
-    app.command(epilog="`haloquant profiles` · `haloquant profiles --json`")(profiles)
+    app.command(epilog="`haloquant profiles` · `haloquant profiles --json` · `haloquant profiles --plot macs.html`")(profiles)
 
 
 def characterize(
@@ -83,7 +84,11 @@ def characterize(
 
 
 def explain(
-    weight: Annotated[int, typer.Option("--weight", "-w", help="The weight value.")],
+    out: Annotated[Path | None, typer.Argument(help="Output folder of a finished run, for --layer.")] = None,
+    weight: Annotated[int | None, typer.Option("--weight", "-w", help="A weight value.")] = None,
+    layer: Annotated[str | None, typer.Option(help="A linear layer of the run in OUT.")] = None,
+    method: Annotated[str, typer.Option(help="With --layer: which of the run's HALO models.")] = "halo-bal",
+    rows: Annotated[int, typer.Option(help="With --layer: so many tiles in the table.", min=1)] = 24,
     profile: Profile = "default",
     liberty: Annotated[
         list[Path] | None, typer.Option("--liberty", "-l", help="Cell library: shows the path gate by gate.")
@@ -94,7 +99,19 @@ def explain(
     script: Script = None,
     lookups: Annotated[bool, typer.Option("--lookups", help="Write out every table look-up, to redo by hand.")] = False,
 ) -> None:
-    """Say what a weight's value does to a MAC: its rank in a profile or, with a cell library, its longest path."""
+    """Say what a weight's value does to a MAC, or why the tiles of a layer have their classes.
+
+    A weight: its rank in a profile or, with a cell library, its longest path. A layer: what decided in a finished run.
+    """
+    if layer is not None:
+        if out is None or weight is not None:
+            raise InputError("--layer must come with the output folder of a finished run, and without --weight")
+        from haloquant.cli.reasons import show
+
+        show(out, layer, method, rows)
+        return
+    if weight is None:
+        raise InputError("explain must be given --weight VALUE, or --layer NAME and the output folder of a run")
     if not liberty:
         _rank(find_profile(profile), weight)
         return
@@ -135,9 +152,21 @@ def _rank(profile: MacProfile, weight: int) -> None:
     stdout.print("With --liberty and --mac the longest path is shown gate by gate.", style="dim")
 
 
-def profiles(json: Json = False) -> None:
-    """List the MAC profiles that come with the package."""
+def profiles(
+    json: Json = False,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw --profile and the frontier over all into this .html or .png.")
+    ] = None,
+    profile: Profile = "default",
+) -> None:
+    """List the MAC profiles that come with the package, or draw one beside them all."""
     found = {name: read_profile(path) for name, path in shipped_profiles().items()}
+    if plot:
+        from haloquant.report.circuit_charts import draw
+
+        draw(find_profile(profile), found, plot)
+        stdout.print(f"written to {plot}", highlight=False)
+        return
     if json:
         rows = {name: _row(profile) for name, profile in found.items()}
         stdout.print(msgspec.json.encode(rows).decode(), highlight=False, markup=False, soft_wrap=True)

@@ -10,12 +10,8 @@ from rich.table import Table
 from haloquant.cli.console import progress, stdout
 from haloquant.cli.options import Json, Out, Quiet
 from haloquant.config import Recipe, Text, example_recipe, read_recipe
-from haloquant.errors import InputError
-from haloquant.report.results import Results, decode, encode
+from haloquant.report.results import Results, encode
 from haloquant.report.tables import cards, method_table
-from haloquant.store.files import read_bounded
-
-MAX_RESULTS = 1 << 28
 
 
 def register(app: typer.Typer) -> None:
@@ -110,10 +106,9 @@ def report(
 ) -> None:
     """Draw the report of a finished job again, from its results.json."""
     from haloquant.pipeline.job import write_report
+    from haloquant.pipeline.why import read_results
 
-    file = folder / "results.json"
-    if not file.is_file():
-        raise InputError(f"{folder} must hold results.json of a finished `haloquant run`; there is none")
+    results = read_results(folder)
     with progress(quiet) as tell:
-        write_report(decode(read_bounded(file, MAX_RESULTS), file), folder, tell)
+        write_report(results, folder, tell)
     stdout.print(str(folder / "report.html"))

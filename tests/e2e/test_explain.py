@@ -1,0 +1,123 @@
+"""Why a tile has its class, and one MAC from its name to its profile, as a person meets them."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from haloquant.cli.app import invoke
+from haloquant.config import Goal, Hardware, Model, Quantize, Recipe, Text, Workload
+from haloquant.errors import InputError
+from haloquant.pipeline import job
+from haloquant.pipeline.why import marks_of, why
+from haloquant.store.profiles import read_profile
+
+LAYER = "model.layers.1.mlp.down_proj"
+
+
+@pytest.fixture(scope="module")
+def out(tiny_folder: Path, small_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("explain") / "out"
+    recipe = Recipe(
+        model=Model(str(tiny_folder)),
+        text=Text(str(small_text), 256, str(small_text), 128),
+        hardware=Hardware(tile=16),
+        quantize=Quantize(rivals=(), sweep=(), compensate=False),
+        workload=Workload(16, 1, 16),
+    )
+    job.run(recipe, folder)
+    return folder
+
+
+def test_the_classes_follow_from_what_is_shown(out: Path) -> None:
+    results = json.loads((out / "results.json").read_text())
+    row = next(r for r in results["tiles"] if (r["method"], r["layer"]) == ("halo-bal", LAYER))
+    found = why(out, LAYER, "halo-bal")
+    assert found.letters() == ["".join("FS"[c] for c in line) for line in row["classes"]]
+    assert 0 < found.stop < found.stops - 1
+    assert found.last_taken is not None and found.first_left is not None
+    assert found.last_taken >= found.first_left > 0
+    fast, slow = (1 / clock for _, clock, _ in found.classes)
+    for tile in found.tiles:
+        # By hand, with two classes: slow where what it saves per added time is at least what the last step saved.
+        rate = (tile.loss[0] - tile.loss[1]) / (slow - fast)
+        assert tile.chosen == int(rate >= found.last_taken * (1 - 1e-6))
+        assert tile.sensitivity == row["sensitivity"][tile.down][tile.across]
+    every = np.concatenate([np.ravel(r["sensitivity"]) for r in results["tiles"] if r["method"] == "halo-bal"])
+    assert found.model_tiles == every.size
+    assert all(tile.rank > int((every > tile.sensitivity).sum()) for tile in found.tiles)
+
+
+@pytest.mark.parametrize(("goal", "letter"), [("perf-opt", "F"), ("acc-opt", "S")])
+def test_the_ends_are_one_class(out: Path, goal: Goal, letter: str) -> None:
+    found = why(out, LAYER, f"halo-{goal}")
+    assert (found.last_taken is None, found.first_left is None) == (goal == "perf-opt", goal == "acc-opt")
+    helped = [mark for tile, mark in zip(found.tiles, "".join(found.letters()), strict=True) if tile.saving]
+    assert set(helped) == {letter}
+
+
+def test_the_command(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["explain", str(out), "--layer", LAYER, "--rows", "3"]) == 0
+    said = " ".join(capfd.readouterr().out.split())
+    assert f"{LAYER} in halo-bal: " in said
+    assert "This method stops after" in said and "nats/ns" in said
+    assert "less sensitive tiles are left out" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["{out}", "--layer", "model.layers.1.mlp.down"], f"such as {LAYER}, "),
+        (
+            ["{out}", "--layer", LAYER, "--method", "halo-x"],
+            "must be one of this run's (halo-perf-opt, halo-bal, halo-",
+        ),
+        (["/nope", "--layer", LAYER], "/nope must hold results.json of a finished `haloquant run`"),
+        (["--layer", LAYER], "--layer must come with the output folder of a finished run, and without --weight"),
+        ([], "explain must be given --weight VALUE, or --layer NAME and the output folder of a run"),
+    ],
+    ids=["layer", "method", "folder", "no folder", "nothing"],
+)
+def test_mistakes(out: Path, arguments: list[str], sentence: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["explain", *(argument.format(out=out) for argument in arguments)]) == 2
+    assert sentence in " ".join(capfd.readouterr().err.split())
+
+
+def test_losses_of_another_run_are_not_taken_for_the_reason(out: Path, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_bytes((out / "results.json").read_bytes())
+    with pytest.raises(InputError, match="steps must hold the tile-losses step that led to its results, and holds 0"):
+        why(tmp_path, LAYER, "halo-bal")
+    data = msgspec.json.decode((out / "results.json").read_bytes())
+    row = next(r for r in data["tiles"] if (r["method"], r["layer"]) == ("halo-bal", LAYER))
+    row["classes"][0][0] = 1 - row["classes"][0][0]
+    (tmp_path / "results.json").write_bytes(msgspec.json.encode(data))
+    (tmp_path / "steps").symlink_to(out / "steps")
+    with pytest.raises(InputError, match="holds 1 of which none does; `haloquant run` into the same folder"):
+        why(tmp_path, LAYER, "halo-bal")
+
+
+def test_marks() -> None:
+    assert marks_of(["fast", "slow", "steady"]) == ["F", "S", "2"]
+
+
+@pytest.mark.slow
+def test_a_mac_from_its_name_to_its_profile(shared: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyosys", reason="needs Yosys")
+    liberty = shared / "data" / "liberty" / "nangate45" / "nangate45_typ.lib.gz"
+    if not liberty.is_file():
+        pytest.skip(f"needs {liberty}, which is absent here")
+    file = tmp_path / "mac.json"
+    mac = ["--mac", "sxarray_rcaw4a8-mul", "--liberty", str(liberty)]
+    assert invoke(["characterize", *mac, "--static-only", "--out", str(file), "--quiet"]) == 0
+    profile = read_profile(file)
+    assert profile.weights.tolist() == list(range(-8, 8))
+    assert profile.delay_s[0].argmin() == 8  # a weight of 0 moves nothing
+    assert profile.provenance["synthesis_script"] == "balance"
+    capfd.readouterr()
+    assert invoke(["explain", "--weight", "-7", *mac]) == 0
+    said = capfd.readouterr().out
+    assert "sxarray_rcaw4a8-mul in " in said and ", weight -7: " in said
+    assert invoke(["explain", "--weight", "-7", "--profile", str(file)]) == 0
+    assert "rank" in capfd.readouterr().out
