@@ -11,8 +11,8 @@ from haloquant.errors import InputError, RecipeError
 from haloquant.lm.linear import activations_per_token
 from haloquant.lm.replace import with_weights
 from haloquant.pipeline.inputs import read_inputs, silent
-from haloquant.pipeline.job import Workbench
 from haloquant.pipeline.transformed import refuse, sharing
+from haloquant.pipeline.workbench import Workbench
 from haloquant.store.profiles import find_profile
 
 

@@ -18,7 +18,7 @@ from haloquant.lm.perplexity import Perplexity, perplexity
 from haloquant.lm.replace import with_weights
 from haloquant.pipeline import halo
 from haloquant.pipeline.inputs import read_inputs
-from haloquant.pipeline.job import Workbench
+from haloquant.pipeline.workbench import Workbench
 from haloquant.quant.baselines import rival
 from haloquant.quant.tiles import uniform_map
 from haloquant.quant.weight import result

@@ -10,8 +10,8 @@ from haloquant.config import Recipe
 from haloquant.pipeline import cost
 from haloquant.pipeline.engine import Engine, run_tasks
 from haloquant.pipeline.inputs import Progress, read_inputs, silent
-from haloquant.pipeline.job import Workbench
 from haloquant.pipeline.outcome import fast_fraction
+from haloquant.pipeline.workbench import Workbench
 from haloquant.report.explored import Point
 from haloquant.store.files import claim_output, sole_user, write_bytes
 from haloquant.store.profiles import find_profile
