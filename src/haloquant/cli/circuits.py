@@ -41,7 +41,9 @@ def register(app: typer.Typer) -> None:
         "`haloquant explain --weight -86 --mac sxarray_rca-mul --liberty cells.lib` · "
         "`haloquant explain --layer model.layers.0.mlp.down_proj out`"
     )(explain)
-    app.command(epilog="`haloquant profiles` · `haloquant profiles --json` · `haloquant profiles --plot macs.html`")(profiles)
+    app.command(epilog="`haloquant profiles` · `haloquant profiles --json` · `haloquant profiles --plot macs.html`")(
+        profiles
+    )
 
 
 def characterize(
@@ -142,6 +144,9 @@ def _rank(profile: MacProfile, weight: int) -> None:
     delay, energy = profile.delay_s[0], profile.energy_j[0]
     stdout.print(f"[bold]{profile.name}[/bold], corner {profile.corners[0].name}: {profile.description}")
     for name, values, unit in (("delay", delay, "s"), ("energy", energy, "J")):
+        if np.isnan(values).all():
+            stdout.print(f"  {name}: not measured, for the profile was made with --static-only", highlight=False)
+            continue
         value = float(values[place])
         rank = int((values < value).sum()) + 1
         stdout.print(

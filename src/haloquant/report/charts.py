@@ -1,5 +1,7 @@
 """Pictures as Vega-Lite charts: interactive in the report, static SVG or PNG from the same specification."""
 
+import math
+
 import altair as alt
 
 from haloquant.report.labels import FONT, Span, place
@@ -14,7 +16,7 @@ FAMILY_COLOURS = {"reference": "#000000", "halo": "#D55E00", "rival": "#0072B2"}
 WIDTH = 760  # leaves room for labels at the right within the page
 
 
-def by_weight_value(profile: ProfileRow) -> alt.Chart | alt.VConcatChart:
+def by_weight_value(profile: ProfileRow, legend: str = "fastest class that holds it") -> alt.Chart | alt.VConcatChart:
     """Delay and energy over the weight values, with the words of each class marked."""
     word_class = {}
     for row in reversed(profile.classes):
@@ -27,7 +29,7 @@ def by_weight_value(profile: ProfileRow) -> alt.Chart | alt.VConcatChart:
         {
             "weight": w,
             "delay_ps": d * 1e12,
-            "energy_fj": e * 1e15,
+            "energy_fj": None if math.isnan(e) else e * 1e15,  # not simulated
             "class": word_class.get(w, "unused"),
         }
         for w, d, e in zip(profile.weights, profile.delay_s, profile.energy_j, strict=True)
@@ -35,7 +37,7 @@ def by_weight_value(profile: ProfileRow) -> alt.Chart | alt.VConcatChart:
     colour = alt.Color(
         "class:N",
         scale=alt.Scale(domain=names, range=colours),
-        legend=alt.Legend(title="fastest class that holds it", orient="top"),
+        legend=alt.Legend(title=legend, orient="top"),
     )
     base = alt.Chart(alt.Data(values=data)).mark_bar(width=2.6).properties(width=WIDTH, height=170)
     edges = [min(profile.weights) - 1, max(profile.weights) + 1]

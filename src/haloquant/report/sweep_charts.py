@@ -34,7 +34,7 @@ def sweep(rows: list[SweepRow], swept: str) -> alt.HConcatChart:
     )
     colours = alt.Scale(domain=methods, range=COLOURS[: len(methods)])
 
-    def panel(quantity: str) -> alt.LayerChart:
+    def panel(quantity: str) -> alt.LayerChart | alt.FacetChart:
         base = alt.Chart(alt.Data(values=data)).encode(
             x=x,
             y=alt.Y(f"{quantity}:Q", title=f"{quantity}, {methods[0]} = 1", scale=alt.Scale(zero=False, padding=10)),
