@@ -177,7 +177,12 @@ def test_output_that_holds_something_else_is_left_alone(recipe: Path, tmp_path: 
 def test_ctrl_c_keeps_what_is_finished(recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "haloquant", "run", str(recipe), "--out", str(out)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}) as process:
+    # A test run in the background ignores the signal, and so would its children.
+    settings = {
+        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        "env": {**os.environ, "COLUMNS": "200"},
+    }
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **settings) as process:
         while not list(out.glob("steps/fp16-*")):
             time.sleep(0.05)
             assert process.poll() is None

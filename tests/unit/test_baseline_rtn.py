@@ -70,5 +70,5 @@ def test_sentences():
         quantize([[1.0]], group=0)
     with pytest.raises(InputError, match="must be finite, not NaN or infinite in 1 of 2 places"):
         quantize([[1.0, np.nan]])
-    with pytest.raises(InputError, match="scales must be at most 65504, the largest float16, not 1e"):
+    with pytest.raises(InputError, match="must be at most 65504 in magnitude, as scales are stored in float16, not 7e"):
         quantize([[7e6, 0]], scheme="symmetric")
