@@ -47,7 +47,7 @@ def test_a_killed_worker_of_the_pool_is_replaced(tmp_path: Path) -> None:
 
 
 def test_our_errors_pass_through_the_pool() -> None:
-    with pytest.raises(InputError, match="[01] must be something else"):
+    with pytest.raises(InputError, match=r"[01] must be something else"):
         run_tasks(refuse, range(2), Engine(workers=2))
 
 

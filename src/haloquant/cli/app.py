@@ -41,9 +41,6 @@ def invoke(arguments: list[str]) -> int:
     except HaloquantError as error:
         _say(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
-        stderr.print("stopped. " + KEPT)
-        return INTERRUPTED
     except MemoryError:
         _say("there is not enough memory; `haloquant quantize --dry-run` predicts what a model takes. " + KEPT)
         return NO_ROOM
@@ -61,6 +58,8 @@ def invoke(arguments: list[str]) -> int:
             raise
         shown()
         return int(getattr(error, "exit_code", 2))
+    if code == INTERRUPTED:  # typer turns Ctrl-C into this exit code without a word
+        stderr.print("stopped. " + KEPT)
     return code if isinstance(code, int) else 0
 
 
