@@ -124,12 +124,12 @@ def schedule(
             except InfeasibleError as error:
                 if policy != "best":
                     raise
-                rows.append({"pass": run_name(workload.phase), "policy": str(one), "cannot": str(error)})
+                rows.append({"pass": workload.phase, "policy": str(one), "cannot": str(error)})
                 continue
             share = run.total.time_s.get("transition", 0.0) / run.time_s
             rows.append(
                 {
-                    "pass": run_name(workload.phase),
+                    "pass": workload.phase,
                     "policy": str(one),
                     "transitions": run.total.transitions,
                     "time_s": run.time_s,
@@ -155,11 +155,6 @@ def schedule(
                 f"{share:.2%}",
             )
     stdout.print(table)
-
-
-def run_name(phase: str) -> str:
-    """The name of a pass in tables."""
-    return phase
 
 
 def explore(
