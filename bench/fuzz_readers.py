@@ -1,4 +1,4 @@
-"""Feed the readers of outside files with damaged ones, for as long as wanted; print JSON with what came out.
+"""Feed the readers of outside files with damaged ones, for as long as wanted; print a line of JSON for each reader.
 
     python bench/fuzz_readers.py [--seconds 3600 | --inputs 100000] [--seed 0] [reader ...]
 
@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numba import set_num_threads
@@ -92,7 +93,7 @@ READERS: tuple[Reader, ...] = (
 )
 
 
-def fuzz(reader: Reader, seconds: float, inputs: int, seed: int, keep: Path | None) -> dict[str, object]:
+def fuzz(reader: Reader, seconds: float, inputs: int, seed: int, keep: Path | None) -> dict[str, Any]:
     """Damage and read until the time is over or the inputs are done."""
     rng = np.random.default_rng(seed)
     counts = {"inputs": 0, "returned": 0, "refused": 0, "findings": 0}
@@ -148,9 +149,12 @@ def main() -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 2 * MOST_BYTES, resource.RLIM_INFINITY))
     each = seconds / max(1, len(chosen))
-    results = {reader.name: fuzz(reader, each, inputs, asked.seed, asked.keep) for reader in chosen}
-    print(json.dumps(results, indent=1))
-    sys.exit(any(result["findings"] for result in results.values()))
+    findings = 0
+    for reader in chosen:  # one line of JSON each, so that a run that is stopped has said what it did
+        result = fuzz(reader, each, inputs, asked.seed, asked.keep)
+        findings += result["findings"]
+        print(json.dumps({"reader": reader.name, **result}), flush=True)
+    sys.exit(findings > 0)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ folder, the rest of the folder stays sound and lies in a temporary folder of thi
 
 import atexit
 import json
+import os
 import shutil
 import tempfile
 import tomllib
@@ -91,9 +92,13 @@ def unframed(file: bytes) -> tuple[bytes, bytes]:
     return file[8:end], file[end:]
 
 
+MEMORY = Path("/dev/shm")  # a disk would be most of an input's time
+
+
 @cache
 def scratch() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="haloquant-hostile-"))
+    room = MEMORY if os.access(MEMORY, os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="haloquant-hostile-", dir=room))
     atexit.register(shutil.rmtree, folder, True)
     return folder
 
