@@ -19,7 +19,7 @@ from haloquant.quant.compensate import (
 )
 from haloquant.quant.levels import codes_of_levels, level_table
 from haloquant.quant.linear import product, upper_factor
-from haloquant.quant.refine import quantize_weight_refined, refine
+from haloquant.quant.refine import SHARE, quantize_weight_refined, refine
 from haloquant.quant.sparse import mask_of, none, split
 from haloquant.quant.weight import dequantize, quantize_weight, quantize_weight_compensated
 from quant_twins import NINE, SIXTEEN, gptq_by_the_paper, random_statistics, random_weight, tile_map
@@ -65,7 +65,10 @@ def test_each_step_lowers_the_loss() -> None:
     losses = [hessian_loss(weight, dequantize(q), statistics.hessian).sum() for q in (nearest, moved, refined)]
     assert losses[0] > 1.1 * losses[1] > 1.1 * 1.02 * losses[2]
     at_once = quantize_weight_refined(weight, tiles=tiles, codebooks=BOOKS, statistics=statistics)
-    assert np.array_equal(at_once.codes, refine(weight, moved, statistics.hessian, sweeps=1).codes)
+    again = refine(weight, moved, statistics.hessian, sweeps=1, share=SHARE)
+    assert np.array_equal(at_once.codes, again.codes)
+    args = {"tiles": tiles, "codebooks": BOOKS, "statistics": statistics}
+    assert np.array_equal(quantize_weight_refined(weight, share=0.0, **args).codes, moved.codes)
     # The words of a float16 scale, still.
     assert np.array_equal(refined.scale, refined.scale.astype(np.float16).astype(np.float32))
 
@@ -80,6 +83,35 @@ def test_refinement_never_raises_the_damped_loss_of_a_row() -> None:
     after = hessian_loss(weight, dequantize(refine(weight, q, hessian)), damped)
     assert np.all(after <= before * (1 + 1e-5))
     assert after.sum() < 0.8 * before.sum()
+
+
+def test_refinement_of_a_share_visits_the_tiles_that_lose_most() -> None:
+    weight, statistics = random_weight(9, 40, 96), random_statistics(9, 40, 96)
+    loud = np.ones(96, np.float32)
+    loud[32:64] = 30  # the middle tiles hear more, and so lose more
+    hessian = statistics.hessian * np.outer(loud, loud)
+    q = quantize_weight(weight, tiles=tile_map(weight.shape, 32, 32), codebooks=BOOKS)
+    some = refine(weight, q, hessian, sweeps=1, share=0.34)
+    same = (some.codes == q.codes).all(axis=0)
+    assert same[:32].all() and same[64:].all() and not same[32:64].all()
+    damped = hessian + 0.01 * np.trace(hessian) / 96 * np.eye(96, dtype=np.float32)
+    before, after, best = (
+        hessian_loss(weight, dequantize(x), damped).sum() for x in (q, some, refine(weight, q, hessian, sweeps=1))
+    )
+    assert best < after < before
+
+
+def test_tiles_refined_together_are_as_if_one_by_one(monkeypatch) -> None:
+    weight, statistics = random_weight(10, 24, 150), random_statistics(10, 24, 150)
+    sparse, _ = split(weight, statistics, budget=0.02)
+    q = quantize_weight(weight, tiles=tile_map(weight.shape, 32, 32), codebooks=BOOKS, sparse=sparse)
+    together = refine(weight, q, statistics.hessian)
+    monkeypatch.setattr("haloquant.quant.refine._WIDTH", 32)
+    single = refine(weight, q, statistics.hessian)
+    # Float32 sums in another order: a code at a tie may fall to the other side.
+    assert np.mean(together.codes != single.codes) < 0.01
+    losses = [hessian_loss(weight, dequantize(x), statistics.hessian).sum() for x in (together, single)]
+    assert losses[0] == pytest.approx(losses[1], rel=2e-3)
 
 
 def test_sparse_weights_take_part() -> None:

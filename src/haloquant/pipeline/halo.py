@@ -9,7 +9,7 @@ from haloquant.config import Goal, Recipe
 from haloquant.pipeline.hardware import Classes
 from haloquant.quant.allocate import Sweep, flatten, knee, sweep, unflatten
 from haloquant.quant.loss import kronecker_losses
-from haloquant.quant.refine import quantize_weight_refined
+from haloquant.quant.refine import SHARE, quantize_weight_refined
 from haloquant.quant.sensitivity import importance, tile_scores
 from haloquant.quant.sparse import split
 from haloquant.quant.tiles import make_grid, uniform_map
@@ -99,7 +99,9 @@ def quantize(
     made: dict[str, QuantizedWeight] = {}
     asked = recipe.quantize
     for done, (layer, weight) in enumerate(weights.items()):
-        made[layer] = one_layer(weight, statistics[layer], maps[layer], classes, asked.sparse_budget, asked.compensate)
+        made[layer] = one_layer(
+            weight, statistics[layer], maps[layer], classes, asked.sparse_budget, asked.compensate, asked.refine
+        )
         tell(done + 1, len(weights))
     return made
 
@@ -111,10 +113,13 @@ def one_layer(
     classes: Classes,
     sparse_budget: float,
     compensate: bool,
+    share: float = SHARE,
 ) -> QuantizedWeight:
-    """One layer: sparse part, scales; compensation and coordinate descent where a Hessian is known and asked for."""
+    """One layer: sparse part, scales; compensation and refinement of a share where a Hessian is known and asked for."""
     sparse, _ = split(weight, known, layer=tile_map.layer, budget=sparse_budget)
     books = classes.codebooks[:-1]
     if known is None or known.hessian is None or not compensate:
         return quantize_weight(weight, tiles=tile_map, codebooks=books, statistics=known, sparse=sparse)
-    return quantize_weight_refined(weight, tiles=tile_map, codebooks=books, statistics=known, sparse=sparse)
+    return quantize_weight_refined(
+        weight, tiles=tile_map, codebooks=books, statistics=known, sparse=sparse, share=share
+    )

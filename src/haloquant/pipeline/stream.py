@@ -188,7 +188,7 @@ class _Bench:
         classes: Classes,
     ) -> QuantizedWeight:
         asked = self.asked.recipe.quantize
-        return halo.one_layer(weight, known, tile_map, classes, asked.sparse_budget, asked.compensate)
+        return halo.one_layer(weight, known, tile_map, classes, asked.sparse_budget, asked.compensate, asked.refine)
 
     def _statistics(self, use: tuple[str, object]) -> Iterator[tuple[LinearLayer, LayerStatistics | None]]:
         """Layers in order with what calibration knows of them; data-free, or where all steps stand, without a pass."""

@@ -245,6 +245,7 @@ class Workbench:
             self.recipe.hardware.tile,
             asked.sparse_budget,
             asked.compensate,
+            asked.refine,
             asked.transform,
         ]
 

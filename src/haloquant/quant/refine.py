@@ -20,7 +20,10 @@ from haloquant.quant.sensitivity import layer_hessian
 from haloquant.quant.sparse import mask_of, with_values
 from haloquant.quant.tiles import word_table
 from haloquant.quant.weight import dequantize, quantize_weight_compensated
-from haloquant.types import Codebook, LayerStatistics, QuantizedWeight, SparseWeights, TileMap
+from haloquant.types import Codebook, LayerStatistics, QuantizedWeight, SparseWeights, TileGrid, TileMap
+
+SHARE = 0.5  # of the columns of tiles, in the default: the whole costs more than 1.3 times GPTQ (bench/quantize.py)
+_WIDTH = 512  # columns of the Hessian met in one product: a wider one runs faster, tiles within it are kept up to date
 
 
 def refine(
@@ -31,56 +34,79 @@ def refine(
     damping: float = 0.01,
     sweeps: int = 2,
     rounds: int = 3,
+    share: float = 1.0,
     progress: Progress | None = None,
 ) -> QuantizedWeight:
     """The same layer with scales, codes and sparse values of less loss.
+
+    A sweep costs one product of the error with the Hessian's columns of every tile visited, out x in x in
+    multiply-adds for all of them; nearly all of its time. `share` is how that is bounded.
 
     Args:
         weight: the layer before quantization.
         q: the layer in HALO form, from any rounding.
         hessian: (2/T) X X^T.
         damping: share of the mean diagonal added to the diagonal, so that unseen inputs keep some weight.
-        sweeps: passes over all tiles.
+        sweeps: passes over the tiles.
         rounds: scale-and-codes rounds within a tile at each visit.
-        progress: called with (tiles done, tiles).
+        share: of the columns of tiles, how many are visited: those that lose most by the Hessian's diagonal.
+        progress: called with (columns of tiles done, columns of tiles).
     """
     grid = q.tiles.grid
     table, sizes = word_table(q.codebooks)
-    share = np.float32(damping * float(np.trace(hessian, dtype=np.float64)) / hessian.shape[0] or 1.0)
+    extra = np.float32(damping * float(np.trace(hessian, dtype=np.float64)) / hessian.shape[0] or 1.0)
     codes, scale, values = q.codes.copy(), q.scale.copy(), dequantize(q)
     errors = weight - values
     kept = mask_of(q.sparse, grid.in_features)
     classes = np.repeat(q.tiles.codebook, grid.tile_out, axis=0)[: grid.out_features]
-    for visit in range(sweeps * grid.across):
-        a = visit % grid.across
-        part = slice(a * grid.tile_in, min((a + 1) * grid.tile_in, grid.in_features))
-        curvature = np.ascontiguousarray(hessian[:, part])
-        slope = product(errors, curvature) + share * errors[:, part]
-        local = curvature[part].copy()
-        local[np.diag_indices(local.shape[0])] += share
-        block, chosen, column = (
-            np.ascontiguousarray(values[:, part]),
-            np.ascontiguousarray(codes[:, part]),
-            scale[:, a].copy(),
-        )
-        _visit(
-            slope,
-            local,
-            np.ascontiguousarray(kept[:, part]),
-            q.sparse.scale,
-            classes[:, a].copy(),
-            table,
-            sizes,
-            rounds,
-            block,
-            chosen,
-            column,
-        )
-        values[:, part], codes[:, part], scale[:, a] = block, chosen, column
-        errors[:, part] = weight[:, part] - block
-        if progress is not None:
-            progress(visit + 1, sweeps * grid.across)
+    chosen = _worst(errors, hessian, grid, share)
+    together = max(1, _WIDTH // grid.tile_in)
+    groups = [chosen[low : low + together] for low in range(0, len(chosen), together)]
+    done = 0
+    for group in groups * sweeps:
+        columns = np.concatenate([np.arange(part.start, part.stop) for part in group])
+        curvature = np.ascontiguousarray(hessian[:, columns])
+        slope = product(errors, curvature) + extra * errors[:, columns]
+        low = 0
+        for part in group:
+            high, a = low + part.stop - part.start, part.start // grid.tile_in
+            local = curvature[part, low:high].copy()
+            local[np.diag_indices(local.shape[0])] += extra
+            block, found, column = (
+                np.ascontiguousarray(values[:, part]),
+                np.ascontiguousarray(codes[:, part]),
+                scale[:, a].copy(),
+            )
+            _visit(
+                np.ascontiguousarray(slope[:, low:high]),
+                local,
+                np.ascontiguousarray(kept[:, part]),
+                q.sparse.scale,
+                classes[:, a].copy(),
+                table,
+                sizes,
+                rounds,
+                block,
+                found,
+                column,
+            )
+            if high < columns.size:  # the tiles of the group still to come see what this one became
+                slope[:, high:] += product(values[:, part] - block, np.ascontiguousarray(curvature[part, high:]))
+            values[:, part], codes[:, part], scale[:, a] = block, found, column
+            errors[:, part] = weight[:, part] - block
+            low, done = high, done + 1
+            if progress is not None:
+                progress(done, sweeps * len(chosen))
     return QuantizedWeight(q.layer, codes, scale, q.tiles, q.codebooks, with_values(q.sparse, values))
+
+
+def _worst(errors: np.ndarray, hessian: np.ndarray, grid: TileGrid, share: float) -> list[slice]:
+    """The columns of tiles that are visited, in their order."""
+    starts = np.arange(0, grid.in_features, grid.tile_in)
+    loss = np.einsum("oi,oi->i", errors, errors, dtype=np.float64) * np.diagonal(hessian)
+    count = max(1, round(share * grid.across))
+    worst = np.sort(np.argsort(-np.add.reduceat(loss, starts), kind="stable")[:count])
+    return [slice(int(starts[a]), min(int(starts[a]) + grid.tile_in, grid.in_features)) for a in worst]
 
 
 def quantize_weight_refined(
@@ -91,9 +117,10 @@ def quantize_weight_refined(
     statistics: LayerStatistics,
     sparse: SparseWeights | None = None,
     damping: float = 0.01,
+    share: float = SHARE,
     progress: Progress | None = None,
 ) -> QuantizedWeight:
-    """Error compensation, then one sweep of refinement: the most accurate rounding there is here.
+    """Error compensation, then one sweep of refinement over the `share` of the tiles that lose most.
 
     Arguments and errors are those of `weight.quantize_weight_compensated`; `progress` counts the blocks of
     compensation, then the tiles of refinement.
@@ -107,8 +134,10 @@ def quantize_weight_refined(
         damping=damping,
         progress=progress,
     )
+    if share == 0:
+        return q
     hessian = layer_hessian(statistics, weight.shape[1])
-    return refine(weight, q, hessian, damping=damping, sweeps=1, progress=progress)
+    return refine(weight, q, hessian, damping=damping, sweeps=1, share=share, progress=progress)
 
 
 @njit(parallel=True, cache=True)
