@@ -238,9 +238,17 @@ class LayerTiles:
     bits: BitCount
 
 
+@dataclass(frozen=True, slots=True)
+class TileRun:
+    """Tiles of one layer, one after the other, as (down, across). Layers with equal tile maps share `places`."""
+
+    layer: int
+    places: Int32[np.ndarray, "n 2"]
+
+
 @dataclass(frozen=True)
 class Phase:
-    """A run of tiles of one dependency group at one operating point. Tile indices are (layer index, down, across).
+    """A stretch of tiles of one dependency group at one operating point.
 
     `whole` names layers without a tile map that run entirely in this phase: attention, whose operands are both
     activations, and layers that were not quantized. `arrays` is the half-open range of arrays that run it; (0, 0) is
@@ -250,9 +258,15 @@ class Phase:
     group: int
     point: OperatingPoint
     layer_class: int
-    tiles: Int32[np.ndarray, "n 3"]
+    runs: tuple[TileRun, ...]
     whole: tuple[int, ...] = ()
     arrays: tuple[int, int] = (0, 0)
+
+    @property
+    def tiles(self) -> Int32[np.ndarray, "n 3"]:
+        """Every tile as (layer index, down, across), in order."""
+        rows = [np.insert(run.places, 0, run.layer, axis=1) for run in self.runs]
+        return np.concatenate([np.empty((0, 3), np.int32), *rows])
 
 
 @dataclass(frozen=True)

@@ -197,3 +197,36 @@ def test_array_time_and_energy_equal_a_tile_by_tile_sum(seed: int, m: int, load:
 
 
 WEIGHT_LIST = list(range(-128, 128))
+
+
+@quick
+@given(cases)
+def test_equal_layers_are_worked_out_once_and_alike(case: tuple[int, int, Policy, int, WeightLoad, bool]) -> None:
+    """The fast path shares what layers share in memory; its slow twin is the same pass with nothing shared."""
+    seed, m, policy, arrays, load, attention = case
+    workload = tiny_workload(m, 4, attention=attention, phase="decode" if m == 1 else "prefill")
+    first = random_tiles(workload, seed)
+    shared = {name: replace(first["0" + name[1:]], layer=name) for name in first}
+    apart = {
+        name: replace(t, classes=t.classes.copy(), histogram=t.histogram.copy(), values=t.values.copy())
+        for name, t in shared.items()
+    }
+    target = toy_target(count=arrays)
+    target = replace(target, array=replace(target.array, weight_load=load))
+    runs: list[Simulation] = []
+    for tiles in (shared, apart):
+        schedule = plan(workload.gemms, tiles, POINTS, BASE, policy, 900.0 * arrays, arrays)
+        runs.append(_run(workload, tiles, schedule, target))
+    assert runs[0] == runs[1]
+
+
+def test_more_rows_do_not_make_more_work_than_columns_of_tiles() -> None:
+    workload = {m: tiny_workload(m) for m in (1, 64, 4096, 262_144)}
+    tiles = random_tiles(workload[1], 0)
+    columns = sum(t.grid.down for t in tiles.values())
+    for m, work in workload.items():
+        for policy in Policy:
+            room = 1e12 if policy == Policy.SERPENTINE else 900.0 * m
+            schedule = plan(work.gemms, tiles, POINTS, BASE, policy, room, 3)
+            assert len(schedule.phases) <= columns * len(POINTS)
+            assert len(_run(work, tiles, schedule, toy_target(count=3)).segments) <= columns * len(POINTS)

@@ -105,7 +105,8 @@ def test_schedules_that_do_not_cover_the_workload_are_refused() -> None:
         InputError, match=r"^1.o must run whole, for it has no tile map; the schedule lists tiles of it.$"
     ):
         simulate(workload, less, schedule, target, profile)
-    outside = replace(first, tiles=first.tiles + np.array([0, 90, 0], np.int32))
+    run = first.runs[0]
+    outside = replace(first, runs=(replace(run, places=run.places + np.array([90, 0], np.int32)), *first.runs[1:]))
     with pytest.raises(InputError, match=r"^tiles of 0.\w must lie within \d x 3 \(down x across\).$"):
         simulate(workload, tiles, replace(schedule, phases=(outside, *schedule.phases[1:])), target, profile)
     late = replace(first, group=5)

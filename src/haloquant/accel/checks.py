@@ -33,12 +33,15 @@ def check_clocks(
     points = {phase.point for phase, _ in phases}
     delays = {point: _delays(point, target, profile, corner, delay_at) for point in points}
     slowest: dict[tuple[int, OperatingPoint], Float64[np.ndarray, "down across"]] = {}
+    met: set[tuple[int, int, OperatingPoint]] = set()  # layers share histograms and tiles: look at each pair once
     for phase, runs in phases:
         delay = delays[phase.point]
         if delay is None:
             continue
         for run in runs:
             tiles = layer_tiles[layers[run.layer]]
+            if (id(tiles.histogram), id(run.flat), phase.point) in met:
+                continue
             key = (id(tiles.histogram), phase.point)
             if key not in slowest:
                 slowest[key] = _slowest(tiles, profile, delay)
@@ -51,6 +54,7 @@ def check_clocks(
                     f"{engineering(1 / float(needed[worst]), 'Hz')} at {phase.point.voltage_v:g} V, "
                     f"which its slowest weight value meets, not {engineering(phase.point.frequency_hz, 'Hz')}."
                 )
+            met.add((id(tiles.histogram), id(run.flat), phase.point))
     unchecked = sorted((p for p, delay in delays.items() if delay is None), key=lambda p: p.frequency_hz)
     why = "its clocks are a claim" if target.array.claimed_clocks else "nobody gave the delays at that supply"
     return tuple(

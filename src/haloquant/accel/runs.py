@@ -1,29 +1,36 @@
 """A schedule's tiles by phase and layer, and the check that every one of them runs exactly once."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int32, Int64
 
 from haloquant.accel.workload import Workload
 from haloquant.errors import InputError
-from haloquant.types import LayerTiles, Phase, Schedule
+from haloquant.types import LayerTiles, Phase, Schedule, TileGrid
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Tiles of one layer that stand together in one phase, as down * across of the grid + across."""
+    """Tiles of one layer that stand together in one phase, as down * across of the grid + across.
+
+    Runs of layers with equal tile maps share `flat`.
+    """
 
     layer: int
     flat: Int64[np.ndarray, " n"]
+
+
+_Flats = dict[tuple[int, int, int], Int64[np.ndarray, " n"]]
 
 
 def phase_runs(
     workload: Workload, layer_tiles: Mapping[str, LayerTiles], schedule: Schedule
 ) -> list[tuple[Phase, tuple[Run, ...]]]:
     """Return every phase with its tiles, after checking that the schedule covers the workload.
+
+    Lists of tiles that several layers share in memory are looked at once.
 
     Raises:
         InputError: if the schedule is of another workload, or leaves out or repeats a tile or a layer.
@@ -34,7 +41,8 @@ def phase_runs(
             f"schedule must be of workload {workload.name} with its {len(names)} products in order, "
             f"not of {len(schedule.layers)} other ones."
         )
-    found = [(phase, _runs(phase, workload, layer_tiles)) for phase in schedule.phases]
+    flats: _Flats = {}
+    found = [(phase, _runs(phase, workload, layer_tiles, flats)) for phase in schedule.phases]
     parts: list[list[Int64[np.ndarray, " _"]]] = [[] for _ in names]
     whole = [0] * len(names)
     for phase, runs in found:
@@ -44,42 +52,48 @@ def phase_runs(
             whole[layer] += 1
         for run in runs:
             parts[run.layer].append(run.flat)
+    covered: set[tuple[int, ...]] = set()
     for number, gemm in enumerate(workload.gemms):
-        _check_layer(gemm.layer, layer_tiles.get(gemm.layer), parts[number], whole[number])
+        tiles = layer_tiles.get(gemm.layer)
+        count = 0 if tiles is None else tiles.grid.down * tiles.grid.across
+        key = (count, whole[number], *map(id, parts[number]))
+        if key not in covered:
+            _check_layer(gemm.layer, tiles, parts[number], whole[number])
+            covered.add(key)
     return found
 
 
-def _runs(phase: Phase, workload: Workload, layer_tiles: Mapping[str, LayerTiles]) -> tuple[Run, ...]:
-    """Split a phase where the layer changes."""
-    if not len(phase.tiles):
-        return ()
-    layers = np.ascontiguousarray(phase.tiles[:, 0])
-    cuts = [0, *(np.flatnonzero(layers[1:] != layers[:-1]) + 1).tolist(), len(layers)]
+def _runs(phase: Phase, workload: Workload, layer_tiles: Mapping[str, LayerTiles], flats: _Flats) -> tuple[Run, ...]:
+    """The runs of a phase as flat indices, each list of places turned into them once."""
     runs: list[Run] = []
-    for low, high in itertools.pairwise(cuts):
-        gemm = workload.gemms[int(layers[low])]
+    for run in phase.runs:
+        if not len(run.places):
+            continue
+        gemm = workload.gemms[run.layer]
         tiles = layer_tiles.get(gemm.layer)
         if tiles is None:
             raise InputError(f"{gemm.layer} must run whole, for it has no tile map; the schedule lists tiles of it.")
         if phase.group != gemm.group:
             raise InputError(f"tiles of {gemm.layer} must run in its dependency group, {gemm.group}.")
-        grid, down, across = tiles.grid, phase.tiles[low:high, 1], phase.tiles[low:high, 2]
+        grid = tiles.grid
         if (grid.in_features, grid.out_features) != (gemm.k, gemm.n):
             raise InputError(
                 f"tile map of {gemm.layer} must be of a {gemm.n} x {gemm.k} layer (out x in), "
                 f"not {grid.out_features} x {grid.in_features}."
             )
-        flat = np.multiply(down, grid.across, dtype=np.int64) + across
-        # the column first: a tile too far to the right would else be taken for one of the next row
-        if (
-            int(across.min()) < 0
-            or int(across.max()) >= grid.across
-            or int(flat.min()) < 0
-            or int(down.max()) >= grid.down
-        ):
-            raise InputError(f"tiles of {gemm.layer} must lie within {grid.down} x {grid.across} (down x across).")
-        runs.append(Run(int(layers[low]), flat))
+        key = (id(run.places), grid.down, grid.across)
+        if key not in flats:
+            flats[key] = _flat(gemm.layer, grid, run.places)
+        runs.append(Run(run.layer, flats[key]))
     return tuple(runs)
+
+
+def _flat(layer: str, grid: TileGrid, places: Int32[np.ndarray, "n 2"]) -> Int64[np.ndarray, " n"]:
+    """Places of tiles in a grid, counted row by row."""
+    down, across = places[:, 0], places[:, 1]
+    if not bool(((down >= 0) & (down < grid.down) & (across >= 0) & (across < grid.across)).all()):
+        raise InputError(f"tiles of {layer} must lie within {grid.down} x {grid.across} (down x across).")
+    return np.multiply(down, grid.across, dtype=np.int64) + across
 
 
 def _check_layer(layer: str, tiles: LayerTiles | None, parts: Sequence[Int64[np.ndarray, " _"]], whole: int) -> None:

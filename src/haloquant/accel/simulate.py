@@ -6,8 +6,6 @@ drain, which is part of the array's cycles, and the transition. Formulas: docs/s
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
-from operator import add
 
 import numpy as np
 from jaxtyping import Float64
@@ -15,16 +13,16 @@ from jaxtyping import Float64
 from haloquant.errors import InputError
 from haloquant.types import Cost, LayerTiles, MacProfile, Schedule
 
+from .bill import PARTS, Bill, as_parts, bill
 from .checks import check_clocks
 from .cycles import first_load_cycles
-from .energy import leakage_w, piece_energy
 from .layer import LayerWork, layer_works, mean_energy_j
-from .memory import traffic
-from .results import BOUNDS, TIME_PARTS, LayerCost, Segment, Simulation
+from .memory import Traffic, traffic
+from .results import BOUNDS, LayerCost, Segment, Simulation
 from .runs import phase_runs
-from .steps import Lane, Piece, Step, steps
+from .steps import Step, steps
 from .target import Target
-from .timing import StepTime, step_time
+from .timing import StepTime
 from .workload import Workload
 
 DelayAt = Callable[[float], Float64[np.ndarray, " w"]]
@@ -77,32 +75,35 @@ def simulate(
     reference_v = target.energy_voltage_v
     mean_j = mean_energy_j(profile, corner)
     switching = schedule.transitions > 0
+    kinds = _kinds(works, moves)
+    bills: dict[_Likeness, Bill] = {}  # equal layers make equal steps: each is worked out once
     segments: list[Segment] = []
-    costs: list[tuple[dict[str, float], dict[str, float]]] = [({}, {}) for _ in works]
-    bound_s: list[dict[str, float]] = [dict.fromkeys(BOUNDS, 0.0) for _ in works]
+    charged: list[int] = []
+    rows: list[Float64[np.ndarray, "piece part"]] = []
     clock_s = 0.0
     for step in steps(phases, schedule.row_blocks, works, target.array.count):
-        times = step_time(step, works, moves, target)
         fill_cycles, fill_s = _fill(step, works, target) if not segments else (0, 0.0)
-        made = _segments(step, times, clock_s, fill_cycles, fill_s, target)
-        segments += made
-        clock_s = made[0].end_s
-        weights = _weights(step, works)
-        for piece, lane, weight in weights:
-            energy = piece_energy(piece, lane, works, moves, target, reference_v, mean_j)
-            _charge(costs[piece.layer], energy, step, made[0], times, weight, target, switching)
-            bound_s[piece.layer][times.bound] += weight * times.busy_s
+        alike = _likeness(step, kinds, fill_s)
+        if alike not in bills:
+            bills[alike] = bill(step, works, moves, target, reference_v, mean_j, fill_s, switching)
+        made = bills[alike]
+        segments += _segments(step, made.times, clock_s, fill_cycles, fill_s, target)
+        clock_s = segments[-1].end_s
+        charged += [piece.layer for piece in step.pieces]
+        rows.append(made.parts)
+    parts = np.zeros((len(works), len(PARTS)))
+    np.add.at(parts, charged, np.concatenate(rows))
     layers = tuple(
         LayerCost(
             work.gemm.layer,
-            Cost(dict.fromkeys(TIME_PARTS, 0.0) | parts[0], parts[1], 0, 0),
-            max(bounds, key=lambda name: bounds[name]),
+            Cost(*as_parts(row), 0, 0),
+            BOUNDS[max(range(len(BOUNDS)), key=lambda i: row[i])],
             work.gemm.m * work.gemm.k * work.gemm.n * work.gemm.count,
             move.dram,
             work.folds,
             schedule.row_blocks.get(work.gemm.group, 1),
         )
-        for work, move, parts, bounds in zip(works, moves, costs, bound_s, strict=True)
+        for work, move, row in zip(works, moves, parts.tolist(), strict=True)
     )
     fastest = max(phase.point.frequency_hz for phase in schedule.phases)
     return Simulation(
@@ -111,7 +112,7 @@ def simulate(
         phase=workload.phase,
         target=target.name,
         policy=schedule.policy,
-        total=_total(layers, segments),
+        total=_total(parts.sum(axis=0).tolist(), segments),
         layers=layers,
         segments=tuple(segments),
         layer_names=schedule.layers,
@@ -161,52 +162,32 @@ def _segments(
     ]
 
 
-def _weights(step: Step, works: Sequence[LayerWork]) -> list[tuple[Piece, Lane, float]]:
-    """Every piece of a step with its share of the step's array work."""
-    pieces = [(piece, lane, piece.folds * works[piece.layer].stretch) for lane in step.lanes for piece in lane.pieces]
-    total = sum(weight for _, _, weight in pieces)
-    return [(piece, lane, weight / total) for piece, lane, weight in pieces]
+_Likeness = tuple[object, ...]
 
 
-def _charge(
-    account: tuple[dict[str, float], dict[str, float]],
-    energy: Mapping[str, float],
-    step: Step,
-    segment: Segment,
-    times: StepTime,
-    weight: float,
-    target: Target,
-    switching: bool,
-) -> None:
-    """Add a piece's share of a step to its layer: its own switching, all else by its share of the array work."""
-    time_s, energy_j = account
-    running_w = leakage_w(step, target)
-    leakage = weight * running_w * (times.busy_s + segment.fill_s)
-    loss = 0.0
-    if step.transitions:
-        arrays_w = target.static.array_w * target.array.count * step.transition_v / target.base.voltage_v
-        leakage += weight * (arrays_w + target.static.rest_w) * segment.transition_s
-    if switching:  # what the arrays draw comes through the on-chip regulator that makes switching possible
-        array_leakage = weight * (running_w - target.static.rest_w) * times.busy_s
-        drawn = energy["mac"] + energy["accumulator"] + array_leakage
-        loss = drawn * (1.0 / target.transition.regulator_efficiency - 1.0)
-    parts = (
-        (times.bound, weight * times.busy_s),
-        ("fill", weight * segment.fill_s),
-        ("transition", weight * segment.transition_s),
+def _kinds(works: Sequence[LayerWork], moves: Sequence[Traffic]) -> list[int]:
+    """A number for each layer that layers of equal work and traffic share."""
+    numbers: dict[_Likeness, int] = {}
+    kinds: list[int] = []
+    for w, move in zip(works, moves, strict=True):
+        sizes = (w.gemm.m, w.gemm.k, w.gemm.n, w.gemm.count)
+        kinds.append(numbers.setdefault((sizes, w.folds, w.stretch, w.nnz, move), len(numbers)))
+    return kinds
+
+
+def _likeness(step: Step, kinds: Sequence[int], fill_s: float) -> _Likeness:
+    """All that the bill of a step follows from: steps that share it differ in nothing but the names of their layers."""
+    lanes = tuple(
+        (lane.point, lane.arrays, tuple((kinds[piece.layer], piece.folds, piece.tile_j) for piece in lane.pieces))
+        for lane in step.lanes
     )
-    for name, value in parts:
-        time_s[name] = time_s.get(name, 0.0) + value
-    dvfs = weight * step.transitions * target.transition.energy_j + loss
-    for name, value in (*energy.items(), ("leakage", leakage), ("dvfs", dvfs)):
-        energy_j[name] = energy_j.get(name, 0.0) + value
+    return step.blocks, step.transitions, step.transition_v, fill_s, lanes
 
 
-def _total(layers: Sequence[LayerCost], segments: Sequence[Segment]) -> Cost:
+def _total(parts: Sequence[float], segments: Sequence[Segment]) -> Cost:
     """The sum over layers; cycles and transitions are counted on the timeline, islands once."""
-    total = reduce(add, (layer.cost for layer in layers))
     at_once: dict[float, int] = {}
     for segment in segments:
         at_once[segment.start_s] = max(at_once.get(segment.start_s, 0), segment.cycles)
     switches = sum(segment.transitions for segment in segments)
-    return Cost(total.time_s, total.energy_j, sum(at_once.values()), switches)
+    return Cost(*as_parts(parts), sum(at_once.values()), switches)

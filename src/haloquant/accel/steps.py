@@ -9,6 +9,8 @@ from haloquant.types import OperatingPoint, Phase
 from .layer import LayerWork
 from .runs import Run
 
+_Energies = dict[tuple[int, int], float]  # of tiles, by (energies of the layer's tiles, tiles) in memory
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -59,6 +61,7 @@ def steps(
     where it began if their number is even.
     """
     made: list[Step] = []
+    known: _Energies = {}
     last: OperatingPoint | None = None
     for group, members in groupby(phases, key=lambda item: item[0].group):
         blocks = row_blocks.get(group, 1)
@@ -67,7 +70,7 @@ def steps(
             items = list(part)
             if pinned is None:
                 lanes = tuple(
-                    Lane(p.point, p.arrays[0], p.arrays[1] - p.arrays[0], tuple(_pieces(p, runs, works)))
+                    Lane(p.point, p.arrays[0], p.arrays[1] - p.arrays[0], tuple(_pieces(p, runs, works, known)))
                     for p, runs in items
                 )
                 made.append(Step(group, blocks, 0, 0.0, lanes))
@@ -75,7 +78,7 @@ def steps(
             switch = last is not None and last != pinned
             count = (blocks if first is not None else 1) if switch else 0
             highest = max(pinned.voltage_v, last.voltage_v) if last is not None else pinned.voltage_v
-            pieces = tuple(piece for phase, runs in items for piece in _pieces(phase, runs, works))
+            pieces = tuple(piece for phase, runs in items for piece in _pieces(phase, runs, works, known))
             made.append(Step(group, blocks, count, highest, (Lane(pinned, 0, arrays, pieces),)))
             first = first or pinned
             last = pinned
@@ -84,13 +87,18 @@ def steps(
     return made
 
 
-def _pieces(phase: Phase, runs: Sequence[Run], works: Sequence[LayerWork]) -> list[Piece]:
-    """The parts of layers that run in one phase."""
+def _pieces(phase: Phase, runs: Sequence[Run], works: Sequence[LayerWork], known: _Energies) -> list[Piece]:
+    """The parts of layers that run in one phase; equal tiles of equal energies are summed once."""
     pieces: list[Piece] = []
     for run in runs:
         work = works[run.layer]
         folds = len(run.flat)
-        energy = 0.0 if work.tile_j is None else float(work.tile_j.ravel().take(run.flat).sum())
+        energy = 0.0
+        if work.tile_j is not None:
+            key = (id(work.tile_j), id(run.flat))
+            if key not in known:
+                known[key] = float(work.tile_j.ravel().take(run.flat).sum())
+            energy = known[key]
         pieces.append(Piece(run.layer, folds, folds / work.folds, energy))
     for layer in phase.whole:
         work = works[layer]

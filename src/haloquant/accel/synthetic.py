@@ -80,13 +80,18 @@ def synthetic_tiles(
     tiles = grid.down * grid.across
     order = np.repeat(np.arange(len(mix), dtype=np.uint8), _apportion(shares, tiles))
     classes = np.random.default_rng(seed).permutation(order).reshape(grid.down, grid.across)
-    values = np.unique(np.concatenate([np.zeros(1, np.int16), *(part.values for part in mix)])).astype(np.int16)
+    # values of classes that are not used would only make the histogram wider
+    values = np.unique(
+        np.concatenate([np.zeros(1, np.int16), *(part.values for part in mix if part.share > 0)])
+    ).astype(np.int16)
     zero = int(np.searchsorted(values, 0))
     histogram = np.zeros((grid.down, grid.across, len(values)), np.int64)
     heights = _cells(grid.out_features, grid.tile_out)
     widths = _cells(grid.in_features, grid.tile_in)
     area = grid.tile_out * grid.tile_in
     for number, part in enumerate(mix):
+        if part.share <= 0:
+            continue
         columns = np.searchsorted(values, part.values)
         for cells in np.unique(np.multiply.outer(heights, widths)):
             row = np.zeros(len(values), np.int64)

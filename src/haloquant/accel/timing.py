@@ -13,45 +13,32 @@ from .target import Target
 
 @dataclass(frozen=True, slots=True)
 class StepTime:
-    """What each resource needs alone; arrays by lane. `bound` names the longest."""
+    """What each resource needs alone; arrays by lane. `bound` names the longest, `busy_s` is how long that is."""
 
     lane_cycles: tuple[int, ...]
     lane_s: tuple[float, ...]
     dram_s: float
     sram_s: float
     spmv_s: float
-
-    @property
-    def compute_s(self) -> float:
-        """The slowest lane."""
-        return max(self.lane_s)
-
-    @property
-    def busy_s(self) -> float:
-        """The longest of the resources' times."""
-        return max(self.compute_s, self.dram_s, self.sram_s, self.spmv_s)
-
-    @property
-    def bound(self) -> str:
-        """The resource that takes longest; the arrays where there is a tie."""
-        times = {"compute": self.compute_s, "dram": self.dram_s, "sram": self.sram_s, "spmv": self.spmv_s}
-        return max(times, key=lambda name: times[name])
+    bound: str
+    busy_s: float
 
 
 def step_time(step: Step, works: Sequence[LayerWork], moves: Sequence[Traffic], target: Target) -> StepTime:
-    """Return the time of one step (formulas: docs/stages/accelerators.md)."""
+    """Return the time of one step (formulas: docs/stages/accelerators.md). The arrays bound it where there is a tie."""
     cycles = tuple(lane_cycles(lane, works, step.blocks, target) for lane in step.lanes)
     seconds = tuple(count / lane.point.frequency_hz for count, lane in zip(cycles, step.lanes, strict=True))
     dram = sum(piece.share * moves[piece.layer].dram for piece in step.pieces)
     sram = sum(piece.share * moves[piece.layer].sram for piece in step.pieces)
     sparse = sum(piece.share * works[piece.layer].nnz * works[piece.layer].gemm.m for piece in step.pieces)
-    return StepTime(
-        cycles,
-        seconds,
-        dram / target.dram.stream_b_per_s,
-        sram / target.sram.bandwidth_b_per_s,
-        sparse / (target.spmv.lanes * target.spmv.point.frequency_hz) if sparse else 0.0,
-    )
+    needs = {
+        "compute": max(seconds),
+        "dram": dram / target.dram.stream_b_per_s,
+        "sram": sram / target.sram.bandwidth_b_per_s,
+        "spmv": sparse / (target.spmv.lanes * target.spmv.point.frequency_hz) if sparse else 0.0,
+    }
+    bound = max(needs, key=lambda name: needs[name])
+    return StepTime(cycles, seconds, needs["dram"], needs["sram"], needs["spmv"], bound, needs[bound])
 
 
 def lane_cycles(lane: Lane, works: Sequence[LayerWork], blocks: int, target: Target) -> int:

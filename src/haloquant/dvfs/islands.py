@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
-from jaxtyping import Int32
 
 from haloquant.errors import InfeasibleError
-from haloquant.types import Gemm, LayerTiles, OperatingPoint, Phase
+from haloquant.types import Gemm, LayerTiles, OperatingPoint, Phase, TileRun
 
-from .tiles import TileIndex, indexed, joined
+from .tiles import TileIndex
 
 
 def plan_islands(
@@ -32,16 +31,16 @@ def plan_islands(
         InfeasibleError: if there are fewer arrays than operating points to pin them to.
     """
     index = TileIndex()
-    work: list[tuple[int, dict[OperatingPoint, list[Int32[np.ndarray, "_ 3"]]], list[int]]] = []
+    work: list[tuple[int, dict[OperatingPoint, list[TileRun]], list[int]]] = []
     for group, item in groupby(enumerate(gemms), key=lambda pair: pair[1].group):
-        tiles: dict[OperatingPoint, list[Int32[np.ndarray, "_ 3"]]] = {}
+        tiles: dict[OperatingPoint, list[TileRun]] = {}
         whole: list[int] = []
         for layer, gemm in item:
             if gemm.layer not in layer_tiles:
                 whole.append(layer)
                 continue
             for number, places in index.by_class(layer_tiles[gemm.layer]).items():
-                tiles.setdefault(points[number], []).append(indexed(layer, places))
+                tiles.setdefault(points[number], []).append(TileRun(layer, places))
         work.append((group, tiles, whole))
     needed = {point for _, tiles, _ in work for point in tiles}
     if any(whole for _, _, whole in work):
@@ -52,7 +51,7 @@ def plan_islands(
             f"islands need at least one array per operating point in use, {len(levels)}, not {arrays}; "
             "policy serpentine or none would do."
         )
-    loads = np.array([[sum(map(len, tiles.get(p, []))) for p in levels] for _, tiles, _ in work], np.float64)
+    loads = np.array([[_count(tiles.get(p, ())) for p in levels] for _, tiles, _ in work], np.float64)
     sizes = min(_compositions(arrays, len(levels)), key=lambda parts: _time(loads, parts, levels))
     return tuple(phase for group, tiles, whole in work for phase in _share(group, tiles, whole, levels, sizes))
 
@@ -75,32 +74,46 @@ def _time(loads: np.ndarray, sizes: Sequence[int], levels: Sequence[OperatingPoi
 
 def _share(
     group: int,
-    tiles: Mapping[OperatingPoint, Sequence[Int32[np.ndarray, "_ 3"]]],
+    tiles: Mapping[OperatingPoint, Sequence[TileRun]],
     whole: Sequence[int],
     levels: Sequence[OperatingPoint],
     sizes: Sequence[int],
 ) -> list[Phase]:
     """Spread a group's tiles: each island takes its own class, slower islands with time left take faster tiles too."""
-    own = [joined(list(tiles.get(point, ()))) for point in levels]
-    counts = np.array([len(part) for part in own], np.float64)
+    queue = [list(tiles.get(point, ())) for point in levels]
+    counts = np.array([_count(part) for part in queue], np.float64)
     rates = np.array([n * p.frequency_hz for n, p in zip(sizes, levels, strict=True)])
     finish = float((np.cumsum(counts) / np.cumsum(rates)).max())
-    queue = [part for part in own]
     phases: list[Phase] = []
     first = 0
     for level, point in enumerate(levels):
-        room = round(float(finish * rates[level]))
-        taken: list[Int32[np.ndarray, "_ 3"]] = [queue[level]]  # own class has no faster island to go to
-        room -= len(queue[level])
+        taken = queue[level]  # own class has no faster island to go to
+        room = round(float(finish * rates[level])) - _count(taken)
         for faster in range(level + 1, len(levels)):
-            take = max(0, min(room, len(queue[faster])))
-            if take:
-                taken.append(queue[faster][:take])
-                queue[faster] = queue[faster][take:]
-                room -= take
+            some, queue[faster] = _split(queue[faster], max(0, room))
+            taken = taken + some
+            room -= _count(some)
         run_whole = tuple(whole) if level == 0 else ()
-        merged = joined([part for part in taken if len(part)])
-        if len(merged) or run_whole:
-            phases.append(Phase(group, point, level, merged, run_whole, (first, first + sizes[level])))
+        if taken or run_whole:
+            phases.append(Phase(group, point, level, tuple(taken), run_whole, (first, first + sizes[level])))
         first += sizes[level]
     return phases
+
+
+def _count(runs: Sequence[TileRun]) -> int:
+    """Tiles in some runs."""
+    return sum(len(run.places) for run in runs)
+
+
+def _split(runs: Sequence[TileRun], tiles: int) -> tuple[list[TileRun], list[TileRun]]:
+    """The first so many tiles of some runs, and the rest."""
+    head: list[TileRun] = []
+    tail: list[TileRun] = []
+    for run in runs:
+        take = min(tiles, len(run.places))
+        tiles -= take
+        if take:
+            head.append(TileRun(run.layer, run.places[:take]))
+        if take < len(run.places):
+            tail.append(TileRun(run.layer, run.places[take:]))
+    return head, tail

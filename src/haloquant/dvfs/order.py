@@ -1,21 +1,13 @@
 """Which operating point comes first: the least number of transitions over a whole pass, by dynamic programming."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from itertools import pairwise, permutations
 
 from haloquant.types import OperatingPoint, Phase
 
 Order = tuple[OperatingPoint, ...]
-
-
-@lru_cache(maxsize=256)
-def _orders(points: Order) -> tuple[tuple[Order, float], ...]:
-    """Every order of some points with the sum of its frequency steps, the tie-breaker: small steps first."""
-    found = [
-        (p, sum((abs(a.frequency_hz - b.frequency_hz) for a, b in pairwise(p)), 0.0)) for p in permutations(points)
-    ]
-    return tuple(sorted(found, key=lambda item: item[1]))
+_Numbers = tuple[int, ...]  # points by their place in ascending order of frequency
+_NOWHERE = -1
 
 
 def class_orders(blocks: Sequence[Order], repeats: Sequence[int]) -> list[Order]:
@@ -29,41 +21,49 @@ def class_orders(blocks: Sequence[Order], repeats: Sequence[int]) -> list[Order]
         blocks: The distinct points that each block uses, at least one.
         repeats: How often each block is gone through, at least once.
     """
-    best: dict[OperatingPoint, tuple[int, float]] = {}  # end point -> transitions, sum of steps
-    trail: list[dict[OperatingPoint, tuple[Order, OperatingPoint | None]]] = []
-    for points, count in zip(blocks, repeats, strict=True):
-        ends: dict[OperatingPoint, tuple[int, float]] = {}
-        came: dict[OperatingPoint, tuple[Order, OperatingPoint | None]] = {}
-        for order, step in _orders(tuple(sorted(set(points), key=_key))):
+    points = sorted({point for block in set(blocks) for point in block}, key=_key)
+    number = {point: i for i, point in enumerate(points)}
+    frequency_hz = [point.frequency_hz for point in points]
+    tried = {block: _orders(sorted({number[point] for point in block}), frequency_hz) for block in set(blocks)}
+    best: dict[int, tuple[int, float]] = {}  # end point -> transitions, sum of steps
+    trail: list[dict[int, tuple[_Numbers, int]]] = []
+    for block, count in zip(blocks, repeats, strict=True):
+        ends: dict[int, tuple[int, float]] = {}
+        came: dict[int, tuple[_Numbers, int]] = {}
+        for order, step in tried[block]:
             start, end = order[0], order[0] if count % 2 == 0 else order[-1]
-            inside = count * (len(order) - 1)
-            before, origin = _arrive(best, start)
-            cost = (before[0] + inside, before[1] + count * step)
+            changes, steps, origin = _arrive(best, start, frequency_hz)
+            cost = (changes + count * (len(order) - 1), steps + count * step)
             if end not in ends or cost < ends[end]:
                 ends[end], came[end] = cost, (order, origin)
         best = ends
         trail.append(came)
-    chosen: list[Order] = []
-    end = min(best, key=lambda point: best[point]) if best else None
+    chosen: list[_Numbers] = []
+    end = min(best, key=lambda point: best[point]) if best else _NOWHERE
     for came in reversed(trail):
-        if end is None:
-            break
         order, end = came[end]
         chosen.append(order)
-    return chosen[::-1]
+    named = {order: tuple(points[i] for i in order) for order in set(chosen)}
+    return [named[order] for order in reversed(chosen)]
 
 
-def _arrive(
-    best: Mapping[OperatingPoint, tuple[int, float]], start: OperatingPoint
-) -> tuple[tuple[int, float], OperatingPoint | None]:
-    """The cheapest way to be at `start`, and the end point of the block before it."""
-    if not best:
-        return (0, 0.0), None
-    ways = [
-        ((cost[0] + (end != start), cost[1] + abs(end.frequency_hz - start.frequency_hz)), end)
-        for end, cost in best.items()
+def _orders(points: Sequence[int], frequency_hz: Sequence[float]) -> list[tuple[_Numbers, float]]:
+    """Every order of some points with the sum of its frequency steps, the tie-breaker: small steps first."""
+    found = [
+        (p, sum((abs(frequency_hz[a] - frequency_hz[b]) for a, b in pairwise(p)), 0.0)) for p in permutations(points)
     ]
-    return min(ways, key=lambda way: way[0])
+    return sorted(found, key=lambda item: item[1])
+
+
+def _arrive(best: Mapping[int, tuple[int, float]], start: int, frequency_hz: Sequence[float]) -> tuple[int, float, int]:
+    """The cheapest way to be at `start`: transitions, sum of steps, and the end point of the block before it."""
+    if not best:
+        return 0, 0.0, _NOWHERE
+    ways = [
+        (changes + (end != start), steps + abs(frequency_hz[end] - frequency_hz[start]), end)
+        for end, (changes, steps) in best.items()
+    ]
+    return min(ways, key=lambda way: way[:2])
 
 
 def count_transitions(phases: Sequence[Phase], row_blocks: Mapping[int, int]) -> int:

@@ -12,20 +12,15 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import groupby
 
-import numpy as np
-from jaxtyping import Int32
-
 from haloquant.errors import InfeasibleError, InputError
-from haloquant.types import Gemm, LayerTiles, OperatingPoint, Phase, Schedule
+from haloquant.types import Gemm, LayerTiles, OperatingPoint, Phase, Schedule, TileRun
 from haloquant.units import engineering
 
 from .islands import plan_islands
 from .order import class_orders, count_transitions
-from .tiles import TileIndex, check_fits, indexed, joined
+from .tiles import TileIndex, check_fits
 
 PARTIAL_SUM_BYTES = 4
-
-Member = tuple[int, Gemm]
 
 
 class Policy(StrEnum):
@@ -40,14 +35,15 @@ class Policy(StrEnum):
 
 @dataclass(frozen=True)
 class _Work:
-    """What runs at one point in one block."""
+    """What runs at one point in one block; layers are numbered from the first of their group."""
 
     layer_class: int
-    tiles: tuple[Int32[np.ndarray, "_ 3"], ...]
+    runs: tuple[TileRun, ...]
     whole: tuple[int, ...]
 
 
 _Block = dict[OperatingPoint, _Work]
+_Cut = tuple[list[_Block], int]  # blocks of one group, and into how many blocks of rows it is cut
 
 
 def plan(
@@ -90,24 +86,42 @@ def plan(
         slowest = _slowest(gemms, layer_tiles, points, base, index)
         points, base = [slowest] * len(points), slowest
     numbers: list[int] = []
+    firsts: list[int] = []
     blocks: list[_Block] = []
     row_blocks: dict[int, int] = {}
+    known: dict[tuple[tuple[int, ...], ...], _Cut] = {}  # groups of equal sizes and tile maps are cut alike
     for group, item in groupby(enumerate(gemms), key=lambda pair: pair[1].group):
-        members = list(item)
-        cut, rows = _cut(group, members, layer_tiles, points, index, policy, accumulator_bytes, arrays)
+        numbered = list(item)
+        members = [gemm for _, gemm in numbered]
+        alike = tuple(_likeness(gemm, layer_tiles.get(gemm.layer)) for gemm in members)
+        if alike not in known:
+            panels, rows = _cut(group, members, layer_tiles, points, index, policy, accumulator_bytes, arrays)
+            known[alike] = [_block(members, panel, layer_tiles, points, base, index) for panel in panels], rows
+        made, rows = known[alike]
         if rows > 1:
             row_blocks[group] = rows
-        for panel in cut:
-            blocks.append(_block(members, panel, layer_tiles, points, base, index))
-            numbers.append(group)
+        blocks += made
+        numbers += [group] * len(made)
+        firsts += [numbered[0][0]] * len(made)
     repeats = [row_blocks.get(number, 1) if policy == Policy.SERPENTINE else 1 for number in numbers]
     orders = class_orders([tuple(block) for block in blocks], repeats)
     phases = tuple(
-        Phase(number, point, block[point].layer_class, joined(block[point].tiles), block[point].whole)
-        for number, block, order in zip(numbers, blocks, orders, strict=True)
+        _phase(number, first, point, block[point])
+        for number, first, block, order in zip(numbers, firsts, blocks, orders, strict=True)
         for point in order
     )
     return Schedule(names, phases, count_transitions(phases, row_blocks), policy, row_blocks)
+
+
+def _likeness(gemm: Gemm, tiles: LayerTiles | None) -> tuple[int, ...]:
+    """What layers share that are cut alike: their rows, and one and the same tile map in memory."""
+    return (gemm.m, gemm.n) if tiles is None else (gemm.m, gemm.n, tiles.grid.tile_out, id(tiles.classes))
+
+
+def _phase(group: int, first: int, point: OperatingPoint, work: _Work) -> Phase:
+    """A block's work at one point, as a phase of the group whose layers begin at `first`."""
+    runs = tuple(TileRun(first + run.layer, run.places) for run in work.runs)
+    return Phase(group, point, work.layer_class, runs, tuple(first + layer for layer in work.whole))
 
 
 _Panel = tuple[int, int]  # half-open range of blocks of columns, counted over the group's layers one after the other
@@ -115,7 +129,7 @@ _Panel = tuple[int, int]  # half-open range of blocks of columns, counted over t
 
 def _cut(
     group: int,
-    members: Sequence[Member],
+    members: Sequence[Gemm],
     layer_tiles: Mapping[str, LayerTiles],
     points: Sequence[OperatingPoint],
     index: TileIndex,
@@ -124,7 +138,7 @@ def _cut(
     arrays: int,
 ) -> tuple[list[_Panel], int]:
     """How a group is cut: panels of columns, and blocks of rows."""
-    tiled = [(layer_tiles[g.layer], g) for _, g in members if g.layer in layer_tiles]
+    tiled = [(layer_tiles[g.layer], g) for g in members if g.layer in layer_tiles]
     total = sum(tiles.grid.down for tiles, _ in tiled)
     if not tiled:
         return [(0, 0)], 1
@@ -155,7 +169,7 @@ def _rows(group: int, live_bytes: float, m: int, accumulator_bytes: float) -> in
 
 
 def _block(
-    members: Sequence[Member],
+    members: Sequence[Gemm],
     panel: _Panel,
     layer_tiles: Mapping[str, LayerTiles],
     points: Sequence[OperatingPoint],
@@ -164,10 +178,10 @@ def _block(
 ) -> _Block:
     """Collect the tiles of one panel by operating point; layers without tiles run whole with the first panel."""
     classes: dict[OperatingPoint, int] = {}
-    tiles: dict[OperatingPoint, list[Int32[np.ndarray, "_ 3"]]] = {}
+    runs: dict[OperatingPoint, list[TileRun]] = {}
     whole: dict[OperatingPoint, list[int]] = {}
     first = 0
-    for layer, gemm in members:
+    for layer, gemm in enumerate(members):
         known = layer_tiles.get(gemm.layer)
         if known is None:
             if panel[0] == 0:
@@ -180,10 +194,10 @@ def _block(
         for number, places in index.in_rows(known, low, high).items():
             if len(places):
                 classes.setdefault(points[number], number)
-                tiles.setdefault(points[number], []).append(indexed(layer, places))
+                runs.setdefault(points[number], []).append(TileRun(layer, places))
     return {
-        point: _Work(classes.get(point, 0), tuple(tiles.get(point, ())), tuple(whole.get(point, ())))
-        for point in {**tiles, **whole}
+        point: _Work(classes.get(point, 0), tuple(runs.get(point, ())), tuple(whole.get(point, ())))
+        for point in {**runs, **whole}
     }
 
 

@@ -1,6 +1,6 @@
 """Tiles of a layer as index lists by class, and the check that a tile map fits its layer."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from jaxtyping import Int32
@@ -52,7 +52,7 @@ def check_fits(gemms: Iterable[Gemm], layer_tiles: Mapping[str, LayerTiles], cla
 
 
 class TileIndex:
-    """Tile indices (down, across) by class, found once per distinct class map."""
+    """Tile indices (down, across) by class, found once per distinct class map; layers that share it share them."""
 
     def __init__(self) -> None:
         self._found: dict[int, dict[int, Int32[np.ndarray, "_ 2"]]] = {}
@@ -78,18 +78,3 @@ class TileIndex:
             rows = np.arange(tiles.grid.down + 1, dtype=np.int32)
             self._starts[key] = {c: np.searchsorted(places[:, 0], rows).tolist() for c, places in found.items()}
         return {c: places[self._starts[key][c][low] : self._starts[key][c][high]] for c, places in found.items()}
-
-
-def indexed(layer: int, places: Int32[np.ndarray, "_ 2"]) -> Int32[np.ndarray, "_ 3"]:
-    """Return (layer index, down, across) rows from (down, across) rows."""
-    rows = np.empty((len(places), 3), np.int32)
-    rows[:, 0] = layer
-    rows[:, 1:] = places
-    return rows
-
-
-def joined(parts: Sequence[Int32[np.ndarray, "_ 3"]]) -> Int32[np.ndarray, "_ 3"]:
-    """Return the parts one after the other; no parts give no rows."""
-    if not parts:
-        return np.empty((0, 3), np.int32)
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
