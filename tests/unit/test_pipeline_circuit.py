@@ -46,7 +46,7 @@ def test_every_kind_of_unit_is_generated(spec) -> None:
 
 def test_parts_of_two_mode_units_get_their_own_periods() -> None:
     both = generated("digitsdadda_ks+both-pipebk")
-    assert both.parts == (("whole", 1.0), ("upper", 1 / 2), ("lone", 1 / 3), ("accumulate", 1 / 3))
+    assert both.parts == (("whole", 1.0), ("upper", 1 / 2), ("lone", 1 / 3), ("accumulate", 1 / 3), ("hold", 1.0))
     assert both.period == 1 / 6
     assert (generated("boothwdadda_bk-mul").parts, generated("boothwdadda_bk-mul").period) == ((), 1.0)
 

@@ -55,6 +55,13 @@ def characterize(
     keep_adders: Adders = False,
     script: Script = None,
     static_only: Annotated[bool, typer.Option("--static-only", help="Delays only: no simulation, no energy.")] = False,
+    partial_sums: Annotated[
+        str,
+        typer.Option(
+            help="What partial sums are drawn from: demo (measured on the demo model's layers), gaussian, or a FILE "
+            "that bench/measure_partial_sums.py wrote of your model."
+        ),
+    ] = "demo",
     out: Annotated[Path, typer.Option("--out", "-o", help="Profile to write.")] = Path("mac.profile.json"),
     show_list: Annotated[bool, typer.Option("--list", help="Show every MAC we can generate and do nothing.")] = False,
     quiet: Quiet = False,
@@ -78,6 +85,7 @@ def characterize(
             keep_adders=keep_adders,
             script=script,
             dynamic=not static_only,
+            partial_sums=partial_sums,
             progress=tell,
         )
     write_profile(made, out)

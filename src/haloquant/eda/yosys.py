@@ -91,6 +91,7 @@ def synthesize(
     abc_script: str = "depth",
     adders: str | None = None,
     partitions: Mapping[str, float] | None = None,
+    driven: Mapping[str, str] | None = None,
     output_load_f: float = 2 * FEMTO,
     time_limit_s: float = 300.0,
 ) -> Synthesis:
@@ -108,6 +109,8 @@ def synthesize(
             the design's own and are left as they are (see `gates.adder_cells`).
         partitions: modules that are mapped alone, each to its own period, before all is flattened: so one part can
             be fast and another only small. Modules without FA cells keep their structure in this way too.
+        driven: of some of these parts, the cell that stands for what drives their inputs (a register is about as strong
+            as the smallest inverter). The others are mapped as if any load could be put on an input.
         output_load_f: load on every output, while sizing.
         time_limit_s: wall-clock limit.
 
@@ -116,20 +119,23 @@ def synthesize(
         NetlistError: Yosys refused the Verilog; its own sentence is given.
         InputError: the library cannot be read.
     """
-    for name in (top, *(partitions or {})):
+    drivers = dict(driven or {})
+    named = [("module", top), *(("module", part) for part in partitions or {})]
+    for what, name in [*named, *(("cell", cell) for cell in drivers.values())]:
         if not _IDENTIFIER.fullmatch(name):
-            raise NetlistError(f"a module's name must be a plain Verilog identifier, not {name!r}")
+            raise NetlistError(f"a {what}'s name must be a plain Verilog identifier, not {name!r}")
     if abc_script not in ABC_SCRIPTS:
         raise InputError(f"abc_script must be one of {', '.join(ABC_SCRIPTS)}, not {abc_script!r}")
     yosys = find_yosys()
     library = _read_library(liberty)
     parts = dict(partitions or {})
     files = {"mac.v": verilog, "constraints": f"set_load {output_load_f / FEMTO:g}\n"}
+    files |= {f"driven_{part}": f"set_driving_cell {cell}\n{files['constraints']}" for part, cell in drivers.items()}
     for index, part_period_s in enumerate([*parts.values(), period_s]):
         files[f"map{index}.abc"] = ABC_SCRIPTS[abc_script].replace("{D}", f"{part_period_s / PICO:.1f}")
     if adders is not None:
         files["adders.v"] = adders
-    files["synth.ys"] = _script(top, list(parts), adders is not None)
+    files["synth.ys"] = _script(top, list(parts), list(drivers), adders is not None)
     digest = hashlib.sha256("\0".join(f"{name}\0{text}" for name, text in sorted(files.items())).encode())
     with tempfile.TemporaryDirectory(prefix="haloquant-yosys-") as name:
         folder = Path(name)
@@ -160,7 +166,7 @@ def synthesize(
         )
 
 
-def _script(top: str, parts: list[str], keep_adders: bool) -> str:
+def _script(top: str, parts: list[str], driven: list[str], keep_adders: bool) -> str:
     lines = ["read_liberty -lib -ignore_miss_func cells.lib", "read_verilog -sv mac.v"]
     if keep_adders:
         lines.append("read_verilog -overwrite adders.v")
@@ -170,7 +176,8 @@ def _script(top: str, parts: list[str], keep_adders: bool) -> str:
         lines += [f"setattr -mod -set keep_hierarchy 1 {part}" for part in parts]
     lines += ["flatten", "opt", "techmap", "opt", "dfflibmap -liberty cells.lib"]
     for index, part in enumerate(parts):
-        lines.append(f"abc -liberty cells.lib -constr constraints -script map{index}.abc {part}")
+        constraints = f"driven_{part}" if part in driven else "constraints"
+        lines.append(f"abc -liberty cells.lib -constr {constraints} -script map{index}.abc {part}")
     lines.append(f"abc -liberty cells.lib -constr constraints -script map{len(parts)}.abc {top}")
     if parts:
         lines += [f"setattr -mod -unset keep_hierarchy {part}" for part in parts]

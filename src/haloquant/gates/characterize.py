@@ -7,15 +7,16 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 from jaxtyping import Float64
 
-from haloquant.errors import LibertyError, NetlistError
+from haloquant.errors import InputError, LibertyError, NetlistError
 from haloquant.gates.liberty_records import Cell, Library
 from haloquant.gates.logic import check_mac, port_words
 from haloquant.gates.netlist import Netlist, cells_of
 from haloquant.gates.nldm import look_up
+from haloquant.gates.partial_sums import PartialSums
 from haloquant.gates.ports import MacPorts, weight_values
 from haloquant.gates.simulate import simulate_values
 from haloquant.gates.sta import Conditions, static_delays
-from haloquant.gates.stimuli import Stimuli, default_stimuli
+from haloquant.gates.stimuli import Stimuli, default_stimuli, measured_stimuli
 from haloquant.types import MacProfile
 
 _FANOUT = 4
@@ -98,29 +99,34 @@ def characterize(
 
 
 def exhaustive(
-    netlist: Netlist, library: Library, conditions: Conditions
+    netlist: Netlist, library: Library, conditions: Conditions, partial_sums: PartialSums | None = None
 ) -> tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]:
     """Simulate every activation transition, all equally probable: worst sensitised delay (s) and mean energy (J).
 
-    A MAC with a partial sum has too many transitions: 8,192 are drawn (`stimuli.default_stimuli`), and the delay is the
-    longest seen among them.
+    A MAC with a partial sum has too many transitions: 8,192 are drawn, and the delay is the longest seen among them.
+
+    Args:
+        netlist: the mapped MAC.
+        library: the corner.
+        conditions: what stands around it.
+        partial_sums: what its partial sums are drawn from; the Gaussian model of `stimuli.default_stimuli` where None.
 
     Raises:
         NetlistError: what `simulate_values` refuses.
+        InputError: partial sums of other activation bits.
     """
-    found = simulate_values(netlist, library, None, _stimuli(netlist.ports), conditions)
+    found = simulate_values(netlist, library, None, stimuli_of(netlist.ports, partial_sums), conditions)
     return found.delay_s, found.energy_j[0]
 
 
 def sampled(
-    netlist: Netlist, library: Library, conditions: Conditions
+    netlist: Netlist, library: Library, conditions: Conditions, partial_sums: PartialSums | None = None
 ) -> tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]:
     """Simulate 4,096 activation transitions drawn once: mean energy (J); the sensitised delay is NaN.
 
-    Raises:
-        NetlistError: what `simulate_values` refuses.
+    Arguments and errors are those of `exhaustive`.
     """
-    stimuli = _stimuli(netlist.ports)
+    stimuli = stimuli_of(netlist.ports, partial_sums)
     if stimuli.pair.size > _SAMPLES:
         at = np.sort(np.random.default_rng(0).choice(stimuli.pair.size, _SAMPLES, replace=False))
         before, after = stimuli.partial_before, stimuli.partial_after
@@ -136,9 +142,21 @@ def sampled(
     return np.full(found.delay_s.shape, np.nan), found.energy_j[0]
 
 
-def _stimuli(ports: MacPorts) -> Stimuli:
-    """The default ones; partial sums in carry-save form are the same numbers as two scattered words."""
-    stimuli = default_stimuli(ports.activation_bits, ports.sum_bits if ports.partial else 0)
+def stimuli_of(ports: MacPorts, partial_sums: PartialSums | None) -> Stimuli:
+    """Every activation transition, or a draw with partial sums; in carry-save form as two scattered words.
+
+    Raises:
+        InputError: partial sums of other activation bits.
+    """
+    if ports.partial is None or partial_sums is None:
+        stimuli = default_stimuli(ports.activation_bits, ports.sum_bits if ports.partial else 0)
+    elif partial_sums.activation_bits != ports.activation_bits:
+        raise InputError(
+            f"partial sums for this MAC must be of {ports.activation_bits} activation bits, "
+            f"not {partial_sums.activation_bits}"
+        )
+    else:
+        stimuli = measured_stimuli(partial_sums, ports.sum_bits)
     if stimuli.partial_before is None or stimuli.partial_after is None:
         return stimuli
     before, after = port_words(stimuli.partial_before, ports), port_words(stimuli.partial_after, ports)
@@ -151,10 +169,7 @@ def typical_conditions(library: Library) -> Conditions:
     Raises:
         LibertyError: the library has no inverter.
     """
-    inverters = [cell for cell in library.cells.values() if _is_inverter(cell)]
-    if not inverters:
-        raise LibertyError(f"{library.source}: the library must have an inverter, and has none")
-    inverter = min(inverters, key=lambda cell: (cell.area_m2, cell.name))
+    inverter = smallest_inverter(library)
     load_f = _FANOUT * inverter.inputs[0].capacitance_f
     slew_s = 0.0
     for _ in range(4):  # an inverter in a chain of such inverters; converges to a percent in three
@@ -166,6 +181,18 @@ def typical_conditions(library: Library) -> Conditions:
         ]
         slew_s = max(slews, default=0.0)
     return Conditions(input_slew_s=slew_s, clock_slew_s=slew_s, output_load_f=load_f)
+
+
+def smallest_inverter(library: Library) -> Cell:
+    """Return the inverter of the least area.
+
+    Raises:
+        LibertyError: the library has none.
+    """
+    inverters = [cell for cell in library.cells.values() if _is_inverter(cell)]
+    if not inverters:
+        raise LibertyError(f"{library.source}: the library must have an inverter, and has none")
+    return min(inverters, key=lambda cell: (cell.area_m2, cell.name))
 
 
 def _is_inverter(cell: Cell) -> bool:

@@ -1,6 +1,7 @@
 """Verilog of a bit-serial MAC: one adder, one activation bit a cycle, weight * activation + partial after all of them.
 
-Its period does not depend on the weight: from the second cycle on the weight stands in a shift register, which toggles.
+Its period hardly depends on the weight (below a percent): from the second cycle on the weight stands in a shift
+register, which toggles.
 It is here as the rival that spends cycles instead of gates.
 """
 

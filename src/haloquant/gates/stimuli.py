@@ -6,12 +6,13 @@ follow one another (a systolic array streams another token every cycle), so the 
 probable.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64, Int16, Int32, Int64
 
 from haloquant.errors import InputError
+from haloquant.gates.partial_sums import PartialSums, draw_partial_sums
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -115,17 +116,32 @@ def with_partial_sums(
     """
     chance = _normalised("the partial-sum histogram", histogram, values.size)
     generator = np.random.default_rng(seed)
+    drawn = _draw(stimuli, lanes, generator)
+    before, after = (generator.choice(values, size=lanes, p=chance) for _ in range(2))
+    return replace(drawn, partial_before=before, partial_after=after)
+
+
+def measured_stimuli(sums: PartialSums, sum_bits: int, lanes: int = 8192, seed: int = 0) -> Stimuli:
+    """Draw lanes whose partial sums follow one another as the measured ones do; activation transitions evenly.
+
+    Args:
+        sums: the measured ones; their activation bits are the unit's.
+        sum_bits: width of the partial sum.
+        lanes: how many to draw, at most one for every activation transition.
+        seed: of the draw.
+    """
+    lanes = min(lanes, 4**sums.activation_bits)
+    drawn = _draw(activation_stimuli(sums.activation_bits), lanes, np.random.default_rng(seed))
+    before, after = draw_partial_sums(sums, lanes, sum_bits, seed + 1)
+    return replace(drawn, partial_before=before, partial_after=after)
+
+
+def _draw(stimuli: Stimuli, lanes: int, generator: np.random.Generator) -> Stimuli:
+    """Activation transitions drawn evenly, without replacement while they last."""
     count = stimuli.pair.size
     drawn = np.concatenate([generator.permutation(count) for _ in range(-(-lanes // count))])[:lanes]
     rows = stimuli.chance[:, drawn]
-    return Stimuli(
-        stimuli.activation_bits,
-        stimuli.pair[drawn],
-        rows / rows.sum(axis=1, keepdims=True),
-        stimuli.names,
-        generator.choice(values, size=lanes, p=chance),
-        generator.choice(values, size=lanes, p=chance),
-    )
+    return Stimuli(stimuli.activation_bits, stimuli.pair[drawn], rows / rows.sum(axis=1, keepdims=True), stimuli.names)
 
 
 def default_stimuli(activation_bits: int, partial_bits: int) -> Stimuli:

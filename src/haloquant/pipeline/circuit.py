@@ -9,12 +9,15 @@ from jaxtyping import Float64
 from haloquant.eda.yosys import ABC_SCRIPTS, Synthesis, synthesize
 from haloquant.errors import InputError
 from haloquant.gates.adder_cells import adder_verilog
-from haloquant.gates.characterize import characterize, exhaustive, sampled, typical_conditions
+from haloquant.gates.characterize import characterize, exhaustive, sampled, smallest_inverter, typical_conditions
 from haloquant.gates.liberty_records import Library
 from haloquant.gates.netlist import Netlist, parse_netlist
+from haloquant.gates.partial_sums import PartialSums
+from haloquant.gates.ports import MacPorts, weight_values
 from haloquant.gates.sta_start import Conditions
 from haloquant.pipeline.units import Source
 from haloquant.store.library import read_library
+from haloquant.store.partial_sums import DEMO, read_partial_sums
 from haloquant.types import MacProfile
 
 Delays = Float64[np.ndarray, " w"]
@@ -53,9 +56,42 @@ def build(
         adders=adder_verilog(library) if keep_adders else None,
         abc_script=chosen,
         partitions={part: period_s * factor for part, factor in source.parts},
+        driven=dict.fromkeys(source.driven, smallest_inverter(library).name),
         output_load_f=typical_conditions(library).output_load_f,
     )
     return made, parse_netlist(made.json_text, library, source.ports), library
+
+
+def partial_sums_for(ports: MacPorts, named: str) -> tuple[PartialSums | None, str]:
+    """What a MAC's partial sums are drawn from, and how its profile is to say so.
+
+    Args:
+        ports: of the MAC.
+        named: `demo` for those measured on the demo model's layers (the Gaussian model where none are of the MAC's
+            widths), `gaussian` for the model, or a file of `store.partial_sums`.
+
+    Returns:
+        The statistics, or None for the Gaussian model or a MAC that adds nothing; a line for the provenance.
+
+    Raises:
+        InputError: the file is none, or has no partial sums of the MAC's widths.
+    """
+    if ports.partial is None:
+        return None, "none: the multiplier alone"
+    bits = (weight_values(ports).size - 1).bit_length(), ports.activation_bits
+    if named != "gaussian":
+        path = DEMO if named == "demo" else Path(named)
+        known = read_partial_sums(path)
+        for each in known:
+            if (each.weight_bits, each.activation_bits) == bits:
+                return each, each.source
+        if named != "demo":
+            there = ", ".join(f"{each.weight_bits}x{each.activation_bits}" for each in known) or "none"
+            raise InputError(
+                f"{path} must hold partial sums of {bits[0]}x{bits[1]} bits (weight x activation), as this MAC adds; "
+                f"it holds {there}"
+            )
+    return None, f"Gaussian model of 128 rows of {bits[0]}x{bits[1]} bits, one independent of the other"
 
 
 def profile(
@@ -66,6 +102,7 @@ def profile(
     keep_adders: bool = False,
     script: str | None = None,
     dynamic: bool = True,
+    partial_sums: str = "demo",
     progress: Callable[[str, int, int], None] | None = None,
 ) -> MacProfile:
     """Characterise a MAC: delay at every corner, energy and sensitised delay by event-accurate simulation.
@@ -77,9 +114,11 @@ def profile(
         keep_adders: keep the design's own full-adder structure instead of restructuring it.
         script: a key of `ABC_SCRIPTS`; `script_for` chooses where None.
         dynamic: simulate; without it energies are NaN, and nothing that needs energy accepts the profile.
+        partial_sums: see `partial_sums_for`.
         progress: called with (task, done, total).
     """
     tell = progress or (lambda task, done, total: None)
+    sums, said = partial_sums_for(source.ports, partial_sums)
     tell("synthesize", 0, 1)
     made, netlist, first = build(source, liberties[0], period_s, keep_adders=keep_adders, script=script)
     tell("synthesize", 1, 1)
@@ -87,7 +126,7 @@ def profile(
 
     def simulated(net: Netlist, library: Library, conditions: Conditions) -> tuple[Delays, Energies]:
         # Every activation transition at the first corner; at the others a sample is enough for the mean.
-        return (exhaustive if library is first else sampled)(net, library, conditions)
+        return (exhaustive if library is first else sampled)(net, library, conditions, sums)
 
     return characterize(
         netlist,
@@ -95,6 +134,6 @@ def profile(
         description=source.description,
         name=f"{first.name}_{source.name}",
         dynamic=simulated if dynamic else None,
-        provenance=dict(made.provenance),
+        provenance={**made.provenance, **({"partial_sums": said} if dynamic else {})},
         progress=lambda done, total: tell("characterize corners", done, total),
     )

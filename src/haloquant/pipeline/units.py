@@ -16,7 +16,7 @@ from haloquant.store.files import read_bounded
 
 MAX_RTL = 1 << 24
 SERIAL = {"serial": 8, "serialw4a8": 4}  # weight bits by name
-PART_PERIODS = {"whole": 1.0, "upper": 1 / 2, "lone": 1 / 3, "accumulate": 1 / 3}
+PART_PERIODS = {"whole": 1.0, "upper": 1 / 2, "lone": 1 / 3, "accumulate": 1 / 3, "hold": 1.0}
 """Period of a part mapped alone, relative to the unit's: a way around the tree is to be faster than the tree."""
 AROUND_PERIOD = 1 / 6  # of the gates that join such parts: they stand in every way
 
@@ -26,7 +26,7 @@ class Source:
     """A MAC as Verilog with its ports declared.
 
     `parts` are modules to be mapped alone, with their periods relative to the unit's, slowest first; `period` is that
-    of everything else.
+    of everything else. The inputs of the parts in `driven` come from registers.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Source:
     ports: MacPorts
     parts: tuple[tuple[str, float], ...] = ()
     period: float = 1.0
+    driven: tuple[str, ...] = ()
 
 
 def all_specs() -> dict[str, MacSpec]:
@@ -77,8 +78,9 @@ def generated(name: str) -> Source:
 def of_spec(spec: MacSpec) -> Source:
     """A MAC of ours by its specification, with the periods that units of its kind are mapped to."""
     parts = tuple((part, PART_PERIODS[part]) for part in partitions_of(spec))
-    period = AROUND_PERIOD if parts else 1.0
-    return Source(spec.name, spec.description, generate(spec), ports_of(spec), parts, period)
+    period = AROUND_PERIOD if spec.bypass != "none" else 1.0
+    driven = ("accumulate",) if spec.stage == "pipe" else ()
+    return Source(spec.name, spec.description, generate(spec), ports_of(spec), parts, period, driven)
 
 
 def from_rtl(verilog: Path, ports: Path) -> Source:
