@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from jaxtyping import Float32, Int64
 
 from haloquant.errors import InputError
 from haloquant.lm.calibration_blocks import BlockRunner
+from haloquant.lm.calibration_shards import BlockFisher, Shards, ShardTask, model_at, one_by_one, see_block
 from haloquant.lm.calibration_sums import Recorder, to_statistics, watch
 from haloquant.lm.checkpoint import Checkpoint, LinearLayer
 from haloquant.lm.linear import activations_per_token
@@ -28,7 +28,6 @@ from haloquant.types import LayerStatistics
 
 Progress = Callable[[int, int], None]
 Rounder = Callable[[LinearLayer, Float32[np.ndarray, "out in"], LayerStatistics], Float32[np.ndarray, "out in"]]
-BlockFisher = Literal["block", "hessian", "none"]
 SOURCES = {
     "block": "fisher: layer-wise fallback, Gauss-Newton diagonal of each block's relative output error (random signs), "
     "not the gradient of the loss",
@@ -44,8 +43,13 @@ def collect_by_block(
     seed: int = 0,
     scratch: Path | None = None,
     progress: Progress | None = None,
+    shards: Shards = one_by_one,
+    begin: tuple[int, Float32[np.ndarray, "s t h"]] | None = None,
+    passed: Callable[[int, Float32[np.ndarray, "s t h"]], None] | None = None,
 ) -> Iterator[tuple[LinearLayer, LayerStatistics]]:
     """Statistics of every layer of the checkpoint in order of execution, with one decoder block in memory.
+
+    Each block's windows are summed in shards of a fixed size, which are added in order: where they run changes nothing.
 
     Args:
         checkpoint: an opened model folder.
@@ -54,22 +58,27 @@ def collect_by_block(
         seed: of the random signs.
         scratch: a folder for the hidden states (samples x tokens x hidden x 4 bytes); in memory where None.
         progress: called with blocks done and blocks in all.
+        shards: runs the tasks; in this process one after another unless given.
+        begin: the block to begin with and the hidden states before it, as `passed` was given them.
+        passed: called with a number of blocks passed and the hidden states behind them, once their statistics are out.
 
     Raises:
         CheckpointError: the model cannot be run block by block, or a tensor cannot be read.
     """
     runner = BlockRunner(checkpoint, windows, scratch)
-    signs = torch.Generator().manual_seed(seed)
+    start = 0
+    if begin is not None:
+        start, runner.hidden[:] = begin
+    place = model_at(checkpoint, windows)
     source = f"hessian: x x^T of the full-precision model; {SOURCES[fisher]}; {_describe(windows)}"
-    for block, layers in _by_block(checkpoint, len(runner.blocks)):
-        with runner.loaded(block):
-            recorder = Recorder(tuple(layer.name for layer in layers), with_gram=True)
-            with watch(runner.skeleton.model, recorder, "sample" if fisher == "block" else None):
-                for index in range(len(windows)):
-                    _see(runner, block, index, signs if fisher == "block" else None)
-                    recorder.forget_last()
+    for block, layers in _by_block(checkpoint, len(runner.blocks))[start:]:
+        task = ShardTask(place, block, tuple(layer.name for layer in layers), 0, fisher, seed)
+        recorder = see_block(runner, task, shards, len(windows))
         for layer, known in zip(layers, to_statistics(recorder, source, len(windows)).values(), strict=True):
             yield layer, _hessian_as_fisher(known, layer) if fisher == "hessian" else known
+        del recorder
+        if passed is not None:
+            passed(block + 1, runner.hidden)
         if progress is not None:
             progress(block + 1, len(runner.blocks))
 
@@ -150,19 +159,6 @@ def _by_block(checkpoint: Checkpoint, blocks: int) -> list[tuple[int, list[Linea
     if outside:
         raise InputError(f"block by block, only layers of decoder blocks can be calibrated, not {outside[0]}")
     return [(block, [layer for layer in checkpoint.layers if layer.block == block]) for block in range(blocks)]
-
-
-def _see(runner: BlockRunner, block: int, index: int, signs: torch.Generator | None) -> None:
-    """Run one window through a loaded block, with hooks on; the window's hidden states become the block's output."""
-    states = runner.states(index)
-    if signs is None:
-        with torch.no_grad():
-            output = runner.run(block, states)
-    else:
-        output = runner.run(block, states.requires_grad_(True))
-        probe = torch.randint(0, 2, output.shape, generator=signs).to(output.dtype).mul_(2).sub_(1)
-        output.backward(probe / output.detach().norm(), inputs=[states])
-    runner.hidden[index] = output.detach()[0].float().numpy()
 
 
 class _Seen(Exception):

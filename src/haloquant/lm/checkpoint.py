@@ -100,7 +100,13 @@ def read_weight(
         CheckpointError: the tensor cannot be read, or holds NaN or infinity.
     """
     layer = checkpoint.layer(layer) if isinstance(layer, str) else layer
-    tensor = checkpoint.tensors[layer.tensor]
+    return read_layer(checkpoint.tensors[layer.tensor], layer, out)
+
+
+def read_layer(
+    tensor: StoredTensor, layer: LinearLayer, out: Float32[np.ndarray, " m"] | None = None
+) -> Float32[np.ndarray, "out in"]:
+    """As `read_weight`, from the layer's tensor alone: what a worker is sent instead of the whole checkpoint."""
     start = 0 if layer.slice is None else layer.slice * layer.weights
     flat = read_float32(tensor, start, layer.weights, out)
     if layer.transposed:

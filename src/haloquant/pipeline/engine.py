@@ -1,20 +1,25 @@
 """Where independent tasks run: in this process, in a pool of local processes, or on a Ray cluster.
 
-The results do not depend on the engine: tasks are pure functions of their arguments, and results come back in the order
-of the arguments.
+A task is a function that can be imported by its name, a small argument, and named arrays of any size; it returns a
+small result and named arrays. The results do not depend on the engine: a task computes with one thread wherever it
+runs (`limits.one_thread`), and whoever adds results up does it in the order of the tasks, not of their ends.
 """
 
-import multiprocessing
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
-from haloquant.errors import InputError, MissingExtraError, ToolError
+import numpy as np
+
+from haloquant.errors import InputError
+from haloquant.pipeline.limits import one_thread
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
+Arrays = Mapping[str, np.ndarray]
+Function = Callable[[Any, Arrays], tuple[Any, Arrays]]
 
 RETRIES = 3
 
@@ -28,21 +33,75 @@ class Engine:
     address: str | None = None
 
 
+@dataclass(frozen=True)
+class Work:
+    """What one task is given: a small argument, and arrays that travel in files or pieces."""
+
+    argument: Any
+    arrays: Arrays = field(default_factory=dict)
+
+
+@runtime_checkable
+class Session(Protocol):
+    """Workers that stand ready. `run` may be called while another `run` is not yet read to its end."""
+
+    workers: int
+
+    def run(self, function: Function, works: Iterable[Work]) -> Iterator[tuple[int, Any, Arrays]]:
+        """Yield (number of the task, small result, arrays) as tasks end; `works` is read a few tasks ahead."""
+        ...
+
+
+class Here:
+    """Tasks in this process, one after another."""
+
+    workers = 1
+
+    def run(self, function: Function, works: Iterable[Work]) -> Iterator[tuple[int, Any, Arrays]]:
+        """See `Session`."""
+        for index, work in enumerate(works):
+            with one_thread():
+                plain, arrays = function(work.argument, work.arrays)
+            yield index, plain, arrays
+
+
 def parse_engine(text: str, workers: int) -> Engine:
-    """`local`, `ray` (a cluster of this machine's own) or `ray://host:port` / `host:port` behind `ray=`.
+    """`local` or `pool` (processes of this machine), `ray` (a cluster of this machine's own) or `ray=host:port`.
 
     Raises:
         InputError: none of these.
     """
     if workers < 1:
         raise InputError(f"workers must be at least 1, not {workers}")
-    if text == "local":
+    if text in ("local", "pool"):
         return Engine("local", workers)
     if text == "ray":
         return Engine("ray", workers)
     if text.startswith("ray="):
         return Engine("ray", workers, text.removeprefix("ray="))
     raise InputError(f"the engine must be local, ray or ray=ADDRESS, not {text!r}")
+
+
+@contextmanager
+def open_session(engine: Engine, scratch: Path | None = None) -> Iterator[Session]:
+    """Start the workers for the time of the block of code; `scratch` is where a pool's arrays travel.
+
+    Raises:
+        ToolError: a worker died and the retries did not help, or the cluster does not answer.
+        MissingExtraError: Ray is asked for and not installed.
+    """
+    if engine.kind == "ray":
+        from haloquant.pipeline.engine_ray import on_ray
+
+        with on_ray(engine.workers, engine.address) as session:
+            yield session
+    elif engine.workers == 1:
+        yield Here()
+    else:
+        from haloquant.pipeline.engine_pool import in_pool
+
+        with in_pool(engine.workers, scratch) as session:
+            yield session
 
 
 def run_tasks(
@@ -57,76 +116,16 @@ def run_tasks(
         ToolError: a worker died and the retries did not help.
         MissingExtraError: Ray is asked for and not installed.
     """
-    if engine.kind == "ray":
-        return _on_ray(function, arguments, engine, progress)
-    if engine.workers == 1 or len(arguments) < 2:
-        results: list[Result] = []
-        for done, argument in enumerate(arguments):
-            results.append(function(argument))
-            progress(done + 1, len(arguments))
-        return results
-    return _in_pool(function, arguments, engine.workers, progress)
-
-
-def _in_pool(
-    function: Callable[[Argument], Result],
-    arguments: Sequence[Argument],
-    workers: int,
-    progress: Callable[[int, int], None],
-) -> list[Result]:
-    """Local processes, started fresh: a forked torch or OpenMP may hang."""
+    if engine.kind == "local" and len(arguments) < 2:
+        engine = Engine()
     found: dict[int, Result] = {}
-    for attempt in range(RETRIES):
-        left = [i for i in range(len(arguments)) if i not in found]
-        try:
-            with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-                futures = {pool.submit(function, arguments[i]): i for i in left}
-                for future in as_completed(futures):
-                    found[futures[future]] = future.result()
-                    progress(len(found), len(arguments))
-            break
-        except BrokenProcessPool as error:  # a worker was killed, for memory most likely; what is done is kept
-            if attempt == RETRIES - 1:
-                raise ToolError(
-                    f"worker processes were killed {RETRIES} times (out of memory?); use fewer with --workers"
-                ) from error
-    return [found[i] for i in range(len(arguments))]
-
-
-def _on_ray(
-    function: Callable[[Argument], Result],
-    arguments: Sequence[Argument],
-    engine: Engine,
-    progress: Callable[[int, int], None],
-) -> list[Result]:
-    """Ray tasks: a worker or node that is lost has its tasks run again elsewhere."""
-    try:
-        import ray
-        from ray.exceptions import RayTaskError, WorkerCrashedError
-    except ImportError as error:
-        raise MissingExtraError("the Ray engine needs Ray: pip install 'haloquant[ray]'") from error
-    started = not ray.is_initialized()
-    if started:
-        settings: dict[str, Any] = {"address": engine.address} if engine.address else {"num_cpus": engine.workers}
-        try:
-            ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False, **settings)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ToolError(f"the Ray cluster at {engine.address or 'this machine'} must answer: {error}") from error
-    try:
-        task = ray.remote(max_retries=RETRIES, num_cpus=1)(function)
-        places = {task.remote(argument): i for i, argument in enumerate(arguments)}
-        found: dict[int, Result] = {}
-        waiting = list(places)
-        while waiting:
-            ready, waiting = ray.wait(waiting, num_returns=1)
-            for reference in ready:
-                found[places[reference]] = ray.get(reference)
+    with open_session(engine) as session:
+        for index, plain, _ in session.run(_plain, [Work((function, argument)) for argument in arguments]):
+            found[index] = plain
             progress(len(found), len(arguments))
-    except WorkerCrashedError as error:
-        raise ToolError(f"a Ray worker died {RETRIES + 1} times on the same task: {error}") from error
-    except RayTaskError as error:
-        raise error.as_instanceof_cause() from None
-    finally:
-        if started:
-            ray.shutdown()
-    return [found[i] for i in range(len(arguments))]
+    return [found[index] for index in range(len(arguments))]
+
+
+def _plain(call: tuple[Callable[[Argument], Result], Argument], _: Arrays) -> tuple[Result, Arrays]:
+    function, argument = call
+    return function(argument), {}

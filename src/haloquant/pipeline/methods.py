@@ -8,9 +8,6 @@ import numpy as np
 
 from haloquant.accel.baselines import value_tiles
 from haloquant.config import Recipe
-from haloquant.lm.linear import activations_per_token
-from haloquant.lm.perplexity import default_window, perplexity
-from haloquant.lm.replace import with_weights
 from haloquant.pipeline.hardware import Classes
 from haloquant.quant.baselines import rival
 from haloquant.types import LayerResult, LayerStatistics, LayerTiles, MacProfile, TileGrid
@@ -56,6 +53,11 @@ def evaluate(
 
     `input_scale` is that of an equivalent transform: 8 bits then hold x / s. The weights are for x itself.
     """
+    # Imported here: what quantizes data-free reads this file's records, and does without torch.
+    from haloquant.lm.linear import activations_per_token
+    from haloquant.lm.perplexity import default_window, perplexity
+    from haloquant.lm.replace import with_weights
+
     window = default_window(model)
     limit = recipe.text.evaluation_tokens
     windows = max(1, limit // window) if limit else None

@@ -1,5 +1,6 @@
 """Steps of a job, reused by content: a finished step is found again by the hash of all that went into it."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 
@@ -30,12 +31,30 @@ class Steps:
         Raises:
             InputError: the name would lead out of the output folder.
         """
-        if PurePath(name).name != name:
-            raise InputError(f"a step's name must be that of a folder in {self.root}, not {name!r:.80}")
-        key = self.key(name, inputs)
-        folder = self.root / f"{name}-{key[:12]}"
+        folder, key = self._place(name, inputs)
         if finished(folder, key):
             return folder, True
         with atomic_folder(folder, key, {"step": name, **self.versions}) as temporary:
             make(temporary)
         return folder, False
+
+    def find(self, name: str, inputs: object) -> Path | None:
+        """The step's folder if it is finished, else None.
+
+        Raises:
+            InputError: the name would lead out of the output folder.
+        """
+        folder, key = self._place(name, inputs)
+        return folder if finished(folder, key) else None
+
+    def forget(self, name: str, inputs: object) -> None:
+        """Remove the step's folder, if there is one."""
+        folder, _ = self._place(name, inputs)
+        if folder.exists():
+            shutil.rmtree(folder)
+
+    def _place(self, name: str, inputs: object) -> tuple[Path, str]:
+        if PurePath(name).name != name:
+            raise InputError(f"a step's name must be that of a folder in {self.root}, not {name!r:.80}")
+        key = self.key(name, inputs)
+        return self.root / f"{name}-{key[:12]}", key

@@ -1,0 +1,89 @@
+"""One layer as a task that may run anywhere: a worker reads its own tensor, and gives back packed codes or losses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from haloquant.lm.checkpoint import LinearLayer, read_layer
+from haloquant.lm.shards import StoredTensor
+from haloquant.pipeline import halo
+from haloquant.pipeline.hardware import Classes
+from haloquant.quant.loss import kronecker_losses
+from haloquant.quant.packing import pack
+from haloquant.quant.sensitivity import tile_sums
+from haloquant.quant.tiles import check_accumulation, make_grid, uniform_map
+from haloquant.quant.weight import dequantize
+from haloquant.types import LayerStatistics, QuantizedWeight, TileGrid, TileMap
+
+Arrays = Mapping[str, np.ndarray]
+PARTS = ("fisher", "hessian", "input_absmean", "input_absmax")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all layers of a model share."""
+
+    classes: Classes
+    tile: int
+    sparse_budget: float
+    compensate: bool
+
+
+@dataclass(frozen=True)
+class LayerTask:
+    """One layer. Its arrays are the parts of its statistics, none where `source` is empty: data-free."""
+
+    layer: LinearLayer
+    tensor: StoredTensor
+    settings: Settings
+    codebook: np.ndarray | None = None  # class of every tile [down, across]; none where all classes are measured
+    tokens: int = 0
+    source: str = ""
+
+
+def known_arrays(known: LayerStatistics | None) -> dict[str, np.ndarray]:
+    """The parts of a layer's statistics that there are, by name."""
+    if known is None:
+        return {}
+    return {part: array for part in PARTS if (array := getattr(known, part)) is not None}
+
+
+def make_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
+    """The layer's packed tensors."""
+    layer, settings = task.layer, task.settings
+    if task.codebook is None:
+        raise ValueError(f"a task that makes {layer.name} must have the class of every tile")
+    check_accumulation(layer.name, layer.in_features, settings.classes.codebooks[:-1])
+    tile_map = TileMap(layer.name, _grid(task), task.codebook)
+    return None, pack(_round(task, read_layer(task.tensor, layer), tile_map, _known(task, arrays)))
+
+
+def measure_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
+    """Loss of every tile of the layer in each class but base, [tiles, classes], as `loss`."""
+    known, grid = _known(task, arrays), _grid(task)
+    weight = read_layer(task.tensor, task.layer)
+    columns: list[np.ndarray] = []
+    for index in range(len(task.settings.classes.codebooks) - 1):
+        made = _round(task, weight, uniform_map(task.layer.name, grid, index), known)
+        error = weight - dequantize(made)
+        if known is None:
+            # Data-free: squared error relative to the layer's own energy, so that layers compare.
+            part = tile_sums(error**2, grid) / float(np.mean(weight.astype(np.float64) ** 2) or 1.0)
+        else:
+            part = kronecker_losses(weight, weight - error, known, grid)
+        columns.append(part.reshape(-1))
+    return None, {"loss": np.maximum(np.stack(columns, axis=1), 0.0)}
+
+
+def _grid(task: LayerTask) -> TileGrid:
+    return make_grid(task.layer.out_features, task.layer.in_features, task.settings.tile, task.settings.tile)
+
+
+def _known(task: LayerTask, arrays: Arrays) -> LayerStatistics | None:
+    return LayerStatistics(task.layer.name, task.tokens, source=task.source, **arrays) if task.source else None
+
+
+def _round(task: LayerTask, weight: np.ndarray, tile_map: TileMap, known: LayerStatistics | None) -> QuantizedWeight:
+    asked = task.settings
+    return halo.one_layer(weight, known, tile_map, asked.classes, asked.sparse_budget, asked.compensate)

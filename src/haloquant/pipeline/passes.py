@@ -1,0 +1,211 @@
+"""The passes over a checkpoint: codebooks, the loss of every tile, the layers. Every finished task is a step on disk.
+
+Workers give their results back and this process alone writes them, so a lost worker costs the task it had in hand, and
+a lost driver the few that were on their way.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from haloquant.config import Goal, Recipe
+from haloquant.lm.checkpoint import Checkpoint, LinearLayer, read_weight
+from haloquant.pipeline import halo
+from haloquant.pipeline.arrays import load_arrays, save_arrays
+from haloquant.pipeline.engine import Arrays, Function, Session, Work
+from haloquant.pipeline.hardware import Classes, choose_classes
+from haloquant.pipeline.inputs import Progress
+from haloquant.pipeline.kept import load_classes, load_packed, save_classes
+from haloquant.pipeline.layers import LayerTask, Settings, known_arrays, make_layer, measure_layer
+from haloquant.pipeline.limits import one_thread
+from haloquant.quant.codebook import sample_groups
+from haloquant.quant.sensitivity import uniform_importance
+from haloquant.quant.tiles import make_grid, uniform_map
+from haloquant.store.steps import Steps
+from haloquant.types import LayerStatistics, MacProfile, QuantizedWeight, TileMap
+
+SAMPLED_LAYERS = 12
+Pass = Callable[[LinearLayer], tuple[str, object]]  # the name and the inputs of a layer's step
+
+
+@dataclass(frozen=True)
+class Use:
+    """What is asked of the passes."""
+
+    profile: MacProfile
+    goal: Goal
+    recipe: Recipe
+    calibration: np.ndarray | None  # windows of tokens [samples, window]; None: data-free
+
+
+class Passes:
+    """The passes over one checkpoint, with workers to do them."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, use: Use, steps: Steps, key: str, session: Session, progress: Progress
+    ) -> None:
+        self.checkpoint, self.use, self.steps, self.key = checkpoint, use, steps, key
+        self.session, self.progress = session, progress
+        self.reused = 0
+        self.tile = use.recipe.hardware.tile
+        self.grids = {x.name: make_grid(x.out_features, x.in_features, self.tile, self.tile) for x in checkpoint.layers}
+        self._folders: dict[str, Path] = {}
+        self._classes: Classes | None = None
+
+    def make_all(self) -> None:
+        """Have every layer as a finished step."""
+        self._classes = classes = self.classes()
+        maps = self._maps(classes)
+
+        def step(layer: LinearLayer) -> tuple[str, object]:
+            return f"layer-{layer.name}", [self.key, maps[layer.name].codebook.tolist()]
+
+        def save(folder: Path, layer: LinearLayer, arrays: Arrays) -> None:
+            save_arrays(folder / "packed.safetensors", {f"{layer.name}.{name}": a for name, a in arrays.items()})
+
+        reused = self._run("quantize", step, make_layer, save, {n: m.codebook for n, m in maps.items()}, classes)
+        self.reused += reused
+
+    def layers(self) -> Iterator[QuantizedWeight]:
+        """Every layer in HALO form, in order, after `make_all`."""
+        if self._classes is None:
+            raise ValueError("make_all must come before layers")
+        for layer in self.checkpoint.layers:
+            folder = self._folders[f"layer-{layer.name}"]
+            yield load_packed(folder, (layer.name,), self._classes.codebooks[:-1], self.tile)[0]
+
+    def classes(self) -> Classes:
+        """Codebooks from a sample of the layers."""
+        asked, hardware = self.use.recipe.quantize, self.use.recipe.hardware
+
+        def make(folder: Path) -> None:
+            every = max(1, len(self.checkpoint.layers) // SAMPLED_LAYERS)
+            pairs = (
+                (read_weight(self.checkpoint, layer), uniform_importance(layer.in_features))
+                for layer in self.checkpoint.layers[::every]
+            )
+            sample = sample_groups(pairs, make_grid(self.tile, self.tile, self.tile, self.tile), per_layer=24)
+            sizes = (("fast", asked.fast_words, asked.fast_loss_db), ("slow", asked.slow_words, asked.slow_loss_db))
+            with one_thread():
+                chosen = choose_classes(
+                    self.use.profile, 0, sample, sizes, hardware.margin, self._tell("choose codebooks")
+                )
+            save_classes(folder, chosen)
+
+        folder, _ = self.steps.run("classes", self.key, make)
+        return load_classes(folder, self.use.profile, 0)
+
+    def _maps(self, classes: Classes) -> Mapping[str, TileMap]:
+        """The class of every tile: one class for all at the ends of the sweep, the knee's in between."""
+        ends = {"perf-opt": halo.FAST, "acc-opt": halo.SLOW}
+        if self.use.goal in ends:
+            return {name: uniform_map(name, grid, ends[self.use.goal]) for name, grid in self.grids.items()}
+
+        def step(layer: LinearLayer) -> tuple[str, object]:
+            return f"losses-{layer.name}", self.key
+
+        def save(folder: Path, _: LinearLayer, arrays: Arrays) -> None:
+            save_arrays(folder / "losses.safetensors", arrays)
+
+        self._run("measure tiles", step, measure_layer, save, {}, classes)
+        folders = (self._folders[f"losses-{layer.name}"] for layer in self.checkpoint.layers)
+        losses = [load_arrays(folder / "losses.safetensors")["loss"] for folder in folders]
+        with one_thread():
+            path = halo.allocator(self.grids, np.concatenate(losses), classes)
+        return path.maps(path.stop(self.use.goal))
+
+    def _run(
+        self,
+        name: str,
+        step: Pass,
+        function: Function,
+        save: Callable[[Path, LinearLayer, Arrays], None],
+        maps: Mapping[str, np.ndarray],
+        classes: Classes,
+    ) -> int:
+        """Do the layers that are not finished, and return how many were."""
+        asked = self.use.recipe.quantize
+        settings = Settings(classes, self.tile, asked.sparse_budget, asked.compensate)
+        tell, total = self._tell(name), len(self.checkpoint.layers)
+        for layer in self.checkpoint.layers:
+            if (folder := self.steps.find(*step(layer))) is not None:
+                self._folders[step(layer)[0]] = folder
+        missing = [layer for layer in self.checkpoint.layers if step(layer)[0] not in self._folders]
+        done = total - len(missing)
+        wanted = {layer.name for layer in missing}
+        sent: list[LinearLayer] = []
+        if done:
+            tell(done, total)
+
+        def works() -> Iterator[Work]:
+            for layer, known in self._statistics(name, step, missing):
+                if layer.name not in wanted:
+                    continue
+                sent.append(layer)
+                tensor, codebook = self.checkpoint.tensors[layer.tensor], maps.get(layer.name)
+                about = (0, "") if known is None else (known.tokens, known.source)
+                yield Work(LayerTask(layer, tensor, settings, codebook, *about), known_arrays(known))
+
+        for index, _, arrays in self.session.run(function, works()):
+            layer = sent[index]
+            folder, _ = self.steps.run(*step(layer), lambda at, x=layer, made=arrays: save(at, x, made))
+            self._folders[step(layer)[0]] = folder
+            done += 1
+            tell(done, total)
+        self._forget_states(name)
+        return total - len(missing)
+
+    def _statistics(
+        self, name: str, step: Pass, missing: Sequence[LinearLayer]
+    ) -> Iterator[tuple[LinearLayer, LayerStatistics | None]]:
+        """Layers with what calibration knows of them; where all are finished, nothing is run."""
+        if self.use.calibration is None or not missing:
+            return ((layer, None) for layer in missing)
+        from haloquant.lm.calibration_stream import collect_by_block
+
+        return collect_by_block(
+            self.checkpoint,
+            self.use.calibration,
+            seed=self.use.recipe.seed,
+            progress=self._tell(f"calibrate to {name}"),
+            shards=lambda function, works: self.session.run(function, (Work(*work) for work in works)),
+            begin=self._begin(name, missing),
+            passed=lambda blocks, states: self._pass(name, step, blocks, states),
+        )
+
+    def _states(self, name: str) -> str:
+        return f"states-{name.replace(' ', '-')}"
+
+    def _begin(self, name: str, missing: Sequence[LinearLayer]) -> tuple[int, np.ndarray] | None:
+        """The last kept hidden states before the first block that lacks a layer."""
+        first = min(layer.block or 0 for layer in missing)
+        for blocks in range(first, 0, -1):
+            folder = self.steps.find(f"{self._states(name)}-{blocks}", self.key)
+            if folder is not None:
+                return blocks, load_arrays(folder / "states.safetensors")["states"]
+        return None
+
+    def _pass(self, name: str, step: Pass, blocks: int, states: np.ndarray) -> None:
+        """Keep the hidden states behind a block; those that only finished layers came after go."""
+        prefix = self._states(name)
+        self.steps.run(
+            f"{prefix}-{blocks}",
+            self.key,
+            lambda at: save_arrays(at / "states.safetensors", {"states": np.asarray(states)}),
+        )
+        open_blocks = [x.block or 0 for x in self.checkpoint.layers if step(x)[0] not in self._folders]
+        oldest = min(open_blocks, default=blocks)
+        for older in range(blocks - 1, 0, -1):
+            if older < oldest:
+                self.steps.forget(f"{prefix}-{older}", self.key)
+
+    def _forget_states(self, name: str) -> None:
+        """A pass that is whole needs no place to go on from."""
+        for folder in self.steps.root.glob(f"{self._states(name)}-*"):
+            shutil.rmtree(folder)
+
+    def _tell(self, task: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.progress(task, done, total)

@@ -1,0 +1,90 @@
+"""Layers and calibration shards as tasks: the same bytes on every engine, and a lost worker loses no work."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from haloquant.config import Hardware, Recipe
+from haloquant.lm.checkpoint import open_checkpoint
+from haloquant.pipeline import stream
+from haloquant.pipeline.engine import Engine
+from haloquant.store.profiles import find_profile
+
+
+def asked(model: Path, text: Path) -> stream.Asked:
+    from haloquant.lm.calibration import cut_windows
+    from haloquant.pipeline.inputs import read_text
+
+    windows = cut_windows(read_text(model, str(text), "calibration").tokens, 32, 10)  # three shards, the last not full
+    return stream.Asked(find_profile("default"), "bal", Recipe(hardware=Hardware(tile=32)), windows, "test")
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_folder: Path, small_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process makes."""
+    out = tmp_path_factory.mktemp("alone") / "out"
+    stream.quantize_checkpoint(open_checkpoint(tiny_folder), asked(tiny_folder, small_text), out)
+    return out
+
+
+def children() -> list[int]:
+    return [child.pid for child in multiprocessing.active_children() if child.pid is not None]
+
+
+def ray_workers() -> list[int]:
+    """Processes that are at a task of the cluster which this process started."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        try:
+            working = entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(b"ray::_work")
+            if working and os.getpid() in ancestors(int(entry.name)):
+                found.append(int(entry.name))
+        except OSError:  # ended meanwhile
+            continue
+    return found
+
+
+def ancestors(process: int) -> list[int]:
+    line: list[int] = []
+    while process > 1:
+        status = Path(f"/proc/{process}/stat").read_text()
+        process = int(status.rpartition(")")[2].split()[1])
+        line.append(process)
+    return line
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize(("kind", "workers"), [("local", children), ("ray", ray_workers)])
+def test_the_bytes_are_those_of_one_process_though_a_worker_is_killed(
+    kind: str, workers: Callable[[], list[int]], alone: Path, tiny_folder: Path, small_text: Path, tmp_path: Path
+) -> None:
+    if kind == "ray":
+        pytest.importorskip("ray")
+    killed: list[int] = []
+    seen: list[tuple[str, int, int]] = []
+
+    def tell(task: str, done: int, total: int) -> None:
+        seen.append((task, done, total))
+        if task in ("measure tiles", "quantize") and done >= 2 and not killed:
+            for process in workers()[:1]:
+                os.kill(process, signal.SIGKILL)
+                killed.append(process)
+
+    out = tmp_path / "out"
+    engine = Engine("ray" if kind == "ray" else "local", 2)
+    done = stream.quantize_checkpoint(open_checkpoint(tiny_folder), asked(tiny_folder, small_text), out, tell, engine)
+    assert killed
+    assert done.reused == 0
+    assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in alone.iterdir())
+    for file in alone.iterdir():
+        assert (out / file.name).read_bytes() == file.read_bytes(), file.name
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    layers = done.layers
+    for task in ("measure tiles", "quantize"):  # each layer was counted once, in one bar
+        assert [d for t, d, _ in seen if t == task] == list(range(1, layers + 1))
+    assert [(d, n) for t, d, n in seen if t == "calibrate to quantize"] == [(1, 2), (2, 2)]
