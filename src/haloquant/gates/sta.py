@@ -195,11 +195,11 @@ def _ends(
     slew: Float64[np.ndarray, "n 2 w"],
 ) -> Float64[np.ndarray, " w"]:
     """The latest arrival at a result, or at a register input plus its setup time."""
-    moving = np.where((state == FREE)[:, None, :], arrival, -np.inf)
-    worst = moving[netlist.result_net].max(axis=(0, 1), initial=-np.inf)
+    at_result = np.where((state[netlist.result_net] == FREE)[:, None, :], arrival[netlist.result_net], -np.inf)
+    worst = at_result.max(axis=(0, 1), initial=-np.inf)
     for capture in captures(netlist, library):
         for edge in (0, 1):
-            at = moving[capture.net, edge]
+            at = np.where(state[capture.net] == FREE, arrival[capture.net, edge], -np.inf)
             table = None if capture.setup is None else (capture.setup.rise, capture.setup.fall)[edge]
             if table is not None:
                 clock = np.full_like(at, conditions.clock_slew_s)

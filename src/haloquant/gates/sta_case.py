@@ -20,6 +20,7 @@ from haloquant.errors import NetlistError
 from haloquant.gates.liberty_function import MOST_INPUTS, Function, over_inputs
 from haloquant.gates.liberty_records import Cell, TimingArc
 from haloquant.gates.netlist_build import CellKind
+from haloquant.gates.sta_kernel import let_through
 
 FREE = 2
 EDGES = ("rise", "fall")
@@ -89,50 +90,22 @@ class CaseAnalysis:
         Args:
             codes: the states as ternary numbers, input i having the weight 3**i.
         """
-        inputs, rows = len(self.kind.inputs), np.arange(1 << len(self.kind.inputs))
-        states = codes[:, None] // 3 ** np.arange(inputs) % 3
-        possible = np.ones((len(codes), len(rows)), dtype=bool)
-        for i, state in enumerate(states.T):
-            possible &= (state[:, None] == FREE) | (state[:, None] == (rows >> i & 1))
-        free = {n: _hit(possible, t[None] == 0) & _hit(possible, t[None] == 1) for n, t in self.tables.items()}
-        when = np.array([self._condition(arc.when) for arc in self.arcs]).reshape(-1, len(rows))
-        on = self._applies(possible, when)
-        by_sense = np.array([arc_mask(arc) for arc in self.arcs], dtype=np.uint8)
-        masks, enabled = np.zeros_like(on), np.zeros_like(on)
-        for pin in dict.fromkeys(self.arc_input):
-            own = np.flatnonzero(np.array(self.arc_input) == pin)
-            outputs = [self.kind.outputs[self.arc_output[a]] for a in own]
-            if pin >= inputs:
-                source = free[self.kind.outputs[pin - inputs]]
-                masks[:, own] = enabled[:, own] = source * np.concatenate([free[name] for name in outputs], axis=1)
-                masks[:, own] *= by_sense[own]
-                continue
-            other = rows ^ 1 << pin  # the row with this input flipped
-            pair = possible & possible[:, other] & (rows >> pin & 1 == 0)
-            before = np.array([self.tables[name] for name in outputs])
-            up, down = before[:, other] > before, before[:, other] < before
-            holds = when[own] | when[own][:, other]
-            masks[:, own] = _hit(pair, up & holds) * _POSITIVE | _hit(pair, down & holds) * _NEGATIVE
-            masks[:, own] &= by_sense[own]
-            enabled[:, own] = _hit(pair, up | down)
-        return Cases(masks * on, enabled * by_sense * on)
-
-    def _applies(
-        self, possible: Bool[np.ndarray, "cases rows"], when: Bool[np.ndarray, "arcs rows"]
-    ) -> UInt8[np.ndarray, "cases arcs"]:
-        """1 where an arc's condition can hold; without one, where no conditional arc of its pins surely applies."""
-        on = _hit(possible, when)
-        certain = 1 - _hit(possible, ~when)
-        for a, arc in enumerate(self.arcs):
-            if arc.when is None:
-                same = [
-                    b
-                    for b, o in enumerate(self.arcs)
-                    if o.when is not None and (o.related, o.pin) == (arc.related, arc.pin)
-                ]
-                if same:
-                    on[:, a] = 1 - certain[:, same].max(axis=1)
-        return on
+        shape = (len(codes), len(self.arcs))
+        masks, enabled = np.zeros(shape, dtype=np.uint8), np.zeros(shape, dtype=np.uint8)
+        if self.arcs:
+            let_through(
+                codes,
+                len(self.kind.inputs),
+                np.array(list(self.tables.values()), dtype=np.uint8),
+                np.array([self._condition(arc.when) for arc in self.arcs]),
+                np.array([arc.when is not None for arc in self.arcs]),
+                np.array(self.arc_input),
+                np.array(self.arc_output),
+                np.array([arc_mask(arc) for arc in self.arcs], dtype=np.uint8),
+                masks,
+                enabled,
+            )
+        return Cases(masks, enabled)
 
     def case(self, states: Sequence[int]) -> Case:
         """One case, by trying every assignment: states are 0, 1 or FREE, in the order of the kind's inputs."""
@@ -204,13 +177,6 @@ def _in_order(kind: CellKind, cell: Cell) -> tuple[TimingArc, ...]:
         ordered += ready
         arcs = [arc for arc in arcs if arc.related in waiting]
     return tuple(ordered)
-
-
-def _hit(
-    possible: Bool[np.ndarray, "cases rows"], wanted: Bool[np.ndarray, "arcs rows"]
-) -> UInt8[np.ndarray, "cases arcs"]:
-    """1 for each case and arc in which one of the rows that the arc wants is possible."""
-    return (possible.astype(np.float32) @ wanted.T.astype(np.float32) > 0).astype(np.uint8)
 
 
 def arc_mask(arc: TimingArc) -> int:

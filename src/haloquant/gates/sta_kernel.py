@@ -49,6 +49,81 @@ def _value(truth, at, inputs, known, value):
 
 @numba.njit(cache=True, error_model="numpy")
 @typing.no_type_check
+def let_through(codes, inputs, tables, when, conditional, arc_input, arc_output, by_sense, masks, enabled):
+    """Fill `masks` and `enabled` [case, arc] of one kind of cell, see `sta_case.Case`; both come as zeros.
+
+    `codes` are the states as base 3. `tables` [output, row] and `when` [arc, row] are over the rows of the inputs,
+    `by_sense` the pairs of edges that an arc has tables for.
+    """
+    arcs = arc_input.shape[0]
+    can, certain = np.empty(arcs, np.bool_), np.empty(arcs, np.bool_)
+    for c in range(codes.shape[0]):
+        code, free, value = codes[c], 0, 0
+        for i in range(inputs):
+            if code % 3 == 2:
+                free |= 1 << i
+            else:
+                value |= (code % 3) << i
+            code //= 3
+        for a in range(arcs):
+            can[a], certain[a] = _seen(when[a], free, value)
+        for a in range(arcs):
+            on = can[a]
+            if not conditional[a]:  # off where a conditional arc of its pins surely applies
+                for b in range(arcs):
+                    same = arc_input[a] == arc_input[b] and arc_output[a] == arc_output[b]
+                    if same and conditional[b] and certain[b]:
+                        on = False
+            if not on:
+                continue
+            out = tables[arc_output[a]]
+            if arc_input[a] >= inputs:
+                zero, one = _both(tables[arc_input[a] - inputs], free, value)
+                low, high = _both(out, free, value)
+                if zero and one and low and high:
+                    masks[c, a] = enabled[c, a] = by_sense[a]
+                continue
+            pin = 1 << arc_input[a]
+            if free & pin == 0:
+                continue
+            rest, part, found = free & ~pin, 0, 0
+            while True:
+                row = value | part
+                if out[row] != out[row | pin]:
+                    enabled[c, a] = by_sense[a]
+                    if when[a, row] or when[a, row | pin]:
+                        found |= 0b1001 if out[row | pin] else 0b0110  # positive and negative pairs
+                part = (part - rest) & rest
+                if part == 0:
+                    break
+            masks[c, a] = found & by_sense[a]
+
+
+@numba.njit(cache=True, error_model="numpy", inline="always")
+@typing.no_type_check
+def _seen(holds, free, value):
+    """Whether a condition can hold, and whether it surely does, over the rows in agreement with the constants."""
+    low, high = _both(holds, free, value)
+    return high, not low
+
+
+@numba.njit(cache=True, error_model="numpy")
+@typing.no_type_check
+def _both(table, free, value):
+    """Whether a 0, and whether a 1, stands in the rows in agreement with the constants."""
+    low, high, part = False, False, 0
+    while True:
+        if table[value | part]:
+            high = True
+        else:
+            low = True
+        part = (part - free) & free
+        if part == 0:
+            return low, high
+
+
+@numba.njit(cache=True, error_model="numpy")
+@typing.no_type_check
 def sweep(
     kind, input_start, input_net, output_start, output_net,
     arc_start, arc_input, arc_output, tables, pool, load, case, masks, slew_masks, arrival, slew,
