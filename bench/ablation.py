@@ -10,7 +10,7 @@ from the differences window by window. Texts must not have been used to calibrat
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from haloquant.config import Recipe
-from haloquant.lm.calibration import collect
+from haloquant.lm.calibration import collect, cut_windows
+from haloquant.lm.calibration_attention import collect_row_hessians
 from haloquant.lm.checkpoint import open_checkpoint, read_weight
 from haloquant.lm.linear import activations_per_token
 from haloquant.lm.model import load_model
@@ -30,6 +31,7 @@ from haloquant.lm.replace import with_weights
 from haloquant.pipeline import halo
 from haloquant.pipeline.hardware import Classes, admissible, choose_classes
 from haloquant.pipeline.inputs import model_folder, read_text
+from haloquant.pipeline.methods import quantize_rival
 from haloquant.quant.allocate import cumulative, flatten, unflatten
 from haloquant.quant.baselines import gptq, rival
 from haloquant.quant.codebook import WeightSample, sample_groups, select_codebook
@@ -46,8 +48,17 @@ from haloquant.types import BitCount, Codebook, LayerResult, LayerStatistics, Qu
 
 Made = dict[str, LayerResult]
 RIVALS = (
-    *("rtn-w8", "rtn-w4-g128", "awq-w4-g128", "gptq-w4-g128", "squeezellm-w4", "spqr-w4"),
-    *("rtn-w3-g128", "awq-w3-g128", "gptq-w3-g128", "squeezellm-w3", "squeezellm-w3-sparse", "slim-w3-g128", "spqr-w3"),
+    *("rtn-w8", "rtn-w4-g128", "awq-w4-g128", "gptq-w4-g128", "squeezellm-w4", "spqr-w4", "boa-w4-g128"),
+    *(
+        "rtn-w3-g128",
+        "awq-w3-g128",
+        "gptq-w3-g128",
+        "squeezellm-w3",
+        "squeezellm-w3-sparse",
+        "slim-w3-g128",
+        "spqr-w3",
+        "boa-w3-g128",
+    ),
 )
 SHARED = (("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), ("mlp.gate_proj", "mlp.up_proj"))
 BUDGET = 0.005
@@ -82,6 +93,19 @@ class Lab:
     def known(self) -> dict[str, LayerStatistics]:
         tokens = read_text(self.folder, self.calibration, "calibration").tokens
         return collect(self.model, tokens, tuple(self.weights), samples=self.samples)
+
+    @cached_property
+    def by_token(self) -> dict[str, LayerStatistics]:
+        """With the Fisher of every position by itself: the less noisy one, for k-means by Fisher."""
+        tokens = read_text(self.folder, self.calibration, "calibration").tokens
+        return collect(self.model, tokens, tuple(self.weights), samples=self.samples, fisher="token", hessian=False)
+
+    @cached_property
+    def rows(self) -> dict[str, np.ndarray]:
+        """What attention makes of errors by head, for BoA."""
+        tokens = read_text(self.folder, self.calibration, "calibration").tokens
+        windows = cut_windows(tokens, default_window(self.model), self.samples)
+        return collect_row_hessians(self.model, open_checkpoint(self.folder), windows)
 
     @cached_property
     def evaluation(self) -> dict[str, np.ndarray]:
@@ -259,7 +283,13 @@ def scaling_of(lab: Lab, names: list[str], kind: str, maps: Mapping[str, TileMap
 
 def by_rival(name: str) -> Method:
     """A rival by name."""
-    return lambda lab: {k: rival(name).quantize(w, lab.known[k], layer=k) for k, w in lab.weights.items()}
+    by_fisher = rival(name).needs == {"fisher"}  # SqueezeLLM: the Fisher that serves it best (docs/stages/rivals.md)
+
+    def all_layers(lab: Lab) -> Made:
+        known = lab.by_token if by_fisher else lab.known
+        return quantize_rival(name, lab.weights, known, silent, lab.rows if rival(name).by_head else None)
+
+    return all_layers
 
 
 def equal_bits(width: int, group: int) -> Method:
@@ -279,8 +309,11 @@ def methods() -> dict[str, Method]:
     return rows | {f"gptq-w{bits}-g64": equal_bits(bits, 64) for bits in (4, 3)}
 
 
-def row(lab: Lab, made: Made, floor: dict[str, Perplexity]) -> dict[str, object]:
-    """Bits, and on each text perplexity, its rise over full precision and the standard error of that."""
+def row(lab: Lab, made: Made, floor: dict[str, Perplexity], plain_only: Container[str] = ()) -> dict[str, object]:
+    """Bits, and on each text perplexity, its rise over full precision and the standard error of that.
+
+    Texts in `plain_only` are not evaluated with 8-bit activations as well.
+    """
     weights = {name: part.weight for name, part in made.items()}
     figures: dict[str, object] = {}
     if made:
@@ -296,7 +329,7 @@ def row(lab: Lab, made: Made, floor: dict[str, Perplexity]) -> dict[str, object]
             "perplexity": round(plain.value, 3),
             "rise": round(plain.value - base.value, 3),
             "rise_se": round(base.value * float(gap.std(ddof=1)) / len(gap) ** 0.5, 3) if len(gap) > 1 else None,
-            "perplexity_a8": round(lab.score(weights, text, True).value, 3),
+            "perplexity_a8": None if text in plain_only else round(lab.score(weights, text, True).value, 3),
             "tokens": int(plain.scored[full].sum()),
             "nll_by_window": [round(x, 5) for x in means.tolist()],  # for differences between any two rows
         }
@@ -335,20 +368,29 @@ def main() -> None:
     kept = json.loads(asked.out.read_text()) if asked.out and asked.out.exists() else {"settings": settings, "rows": {}}
     if kept["settings"] != settings:
         parser.error(f"{asked.out} holds rows of other settings: {kept['settings']}")
+    complete(lab, kept, asked.rows, asked.out)
+    print(json.dumps({key: part for key, part in kept.items() if key != "rows"}))
+
+
+def complete(
+    lab: Lab, kept: dict[str, Any], patterns: Sequence[str], out: Path | None, plain_only: Container[str] = ()
+) -> None:
+    """Make the rows that are asked for and not yet among `kept["rows"]`; each is printed, and kept in `out`."""
+    wanted = [(n, m) for n, m in methods().items() if any(fnmatch(n, pattern) for pattern in patterns)]
+    missing = [(n, m) for n, m in wanted if n not in kept["rows"]]
+    if not missing and "full precision" in kept["rows"]:
+        return
     floor: dict[str, Perplexity] = {}
-    kept["rows"]["full precision"] = row(lab, {}, floor)
+    kept["rows"]["full precision"] = row(lab, {}, floor, plain_only)
     print(json.dumps({"full precision": kept["rows"]["full precision"]}), flush=True)
-    for name, method in methods().items():
-        if name in kept["rows"] or not any(fnmatch(name, pattern) for pattern in asked.rows):
-            continue
+    for name, method in missing:
         kept.setdefault("hardware", hardware(lab))
-        kept["rows"][name] = row(lab, method(lab), floor)
+        kept["rows"][name] = row(lab, method(lab), floor, plain_only)
         if "bal" in name:
             kept["fast_tiles"] = round(float((lab.bal == halo.FAST).mean()), 3)
         print(json.dumps({name: kept["rows"][name]}), flush=True)
-        if asked.out:
-            asked.out.write_text(json.dumps(kept))
-    print(json.dumps({key: part for key, part in kept.items() if key != "rows"}))
+        if out:
+            out.write_text(json.dumps(kept))
 
 
 if __name__ == "__main__":

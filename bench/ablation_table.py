@@ -24,19 +24,28 @@ def table(rows: dict[str, Any], patterns: list[str]) -> str:
         for text in texts:
             found = figures[text]
             rise = f"{found['rise']:+.2f} ± {found['rise_se']:.2f}" if "bits" in figures else ""
-            cells += [f"{found['perplexity']:.2f}", rise, f"{found['perplexity_a8']:.2f}"]
+            cells += [
+                f"{found['perplexity']:.2f}",
+                rise,
+                "" if found["perplexity_a8"] is None else f"{found['perplexity_a8']:.2f}",
+            ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def difference(rows: dict[str, Any], ours: str, theirs: str, text: str) -> tuple[float, float]:
+    """Perplexity of one row less that of another, and its standard error from the differences window by window."""
+    gap = np.subtract(rows[ours][text]["nll_by_window"], rows[theirs][text]["nll_by_window"])
+    level = rows[theirs][text]["perplexity"]
+    return float(level * np.expm1(gap.mean())), float(level * gap.std(ddof=1) / len(gap) ** 0.5)
 
 
 def versus(rows: dict[str, Any], ours: str, theirs: str) -> str:
     """Difference of two rows in perplexity, window by window."""
     lines = []
     for text in (name for name in rows[ours] if name != "bits"):
-        gap = np.subtract(rows[ours][text]["nll_by_window"], rows[theirs][text]["nll_by_window"])
-        level = rows[theirs][text]["perplexity"]
-        error = level * gap.std(ddof=1) / len(gap) ** 0.5
-        lines.append(f"{ours} less {theirs} on {text}: {level * np.expm1(gap.mean()):+.3f} ± {error:.3f}")
+        gap, error = difference(rows, ours, theirs, text)
+        lines.append(f"{ours} less {theirs} on {text}: {gap:+.3f} ± {error:.3f}")
     return "\n".join(lines)
 
 

@@ -76,7 +76,7 @@ class Quantize(Section, frozen=True):
     slow_loss_db: Decibel = 1.0
     compensate: bool = True
     refine: Share = 0.5  # of the tiles, those that lose most, are visited again after compensation
-    transform: Transform = "none"  # of the layers' inputs, before HALO's rounding; it cannot be packed
+    transform: Transform = "none"  # of the layers' inputs, before HALO's rounding; folded into what makes them
     sweep: tuple[Share, ...] = (0.33, 0.67)  # further points of the Pareto front, as shares of its length
 
 

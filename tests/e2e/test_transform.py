@@ -1,4 +1,4 @@
-"""SmoothQuant and AWQ before HALO, in the whole job: the model stays itself, and nothing is packed."""
+"""SmoothQuant and AWQ before HALO, in the whole job: the model stays itself, and so does the packed one."""
 
 from pathlib import Path
 
@@ -8,11 +8,14 @@ import pytest
 
 from haloquant.config import Model, Quantize, Recipe, Text, Workload, parse_recipe
 from haloquant.errors import InputError, RecipeError
+from haloquant.lm.export import export_packed
+from haloquant.lm.folding import folded_tensors, with_others_of
 from haloquant.lm.linear import activations_per_token
 from haloquant.lm.replace import with_weights
 from haloquant.pipeline.inputs import read_inputs, silent
-from haloquant.pipeline.transformed import refuse, sharing
+from haloquant.pipeline.transformed import refuse
 from haloquant.pipeline.workbench import Workbench
+from haloquant.quant.weight import dequantize
 from haloquant.store.profiles import find_profile
 
 
@@ -38,9 +41,11 @@ def test_the_forward_stays_what_it_was(recipe: Recipe, tmp_path: Path, transform
     assert any(np.ptp(scale) > 0.01 for scale in seen.scales.values())
     for layer, weight in made.weights.items():
         np.testing.assert_allclose(seen.undo(layer, seen.weights[layer]), weight, rtol=1e-6)
-        # x' = x / s and W' = W diag(s): the product is the same.
+        # x' = x / s and W' = W diag(s): the product is the same, but for the rows of what makes another's input.
         x = np.random.default_rng(0).normal(size=weight.shape[1]).astype(np.float32)
-        np.testing.assert_allclose(seen.weights[layer] @ (x / seen.scales[layer]), weight @ x, rtol=1e-3, atol=1e-4)
+        product = seen.weights[layer] @ (x / seen.scales[layer]) * seen.rows.get(layer, np.float32(1))
+        np.testing.assert_allclose(product, weight @ x, rtol=1e-3, atol=1e-4)
+        assert np.array_equal(seen.scales[layer], np.exp2(np.round(np.log2(seen.scales[layer]))))
     tokens = torch.arange(20)[None]
     back = {layer: seen.undo(layer, weight) for layer, weight in seen.weights.items()}
     with torch.no_grad():
@@ -52,8 +57,7 @@ def test_the_forward_stays_what_it_was(recipe: Recipe, tmp_path: Path, transform
 
 def test_the_statistics_of_one_input_are_one_and_keep_their_source(recipe: Recipe, tmp_path: Path) -> None:
     made = bench(recipe, tmp_path, "none")
-    groups = sharing(made.statistics)
-    assert [len(group) for group in groups] == [3, 1, 2, 1] * 2  # q k v, o, gate up, down
+    assert [len(place.layers) for place in made.places] == [3, 1, 2, 1] * 2  # q k v, o, gate up, down
     sources = {known.source for known in made.statistics.values()}
     assert all(source for source in sources)
     assert {known.tokens for known in made.statistics.values()} == {256}
@@ -61,7 +65,7 @@ def test_the_statistics_of_one_input_are_one_and_keep_their_source(recipe: Recip
 
 
 @pytest.mark.parametrize("transform", ["smoothquant", "awq"])
-def test_the_job_evaluates_it_and_says_that_it_is_not_packed(recipe: Recipe, tmp_path: Path, transform: str) -> None:
+def test_the_job_evaluates_it_and_says_where_it_is(recipe: Recipe, tmp_path: Path, transform: str) -> None:
     plain, other = bench(recipe, tmp_path, "none"), bench(recipe, tmp_path, transform)
     before = plain.halo("halo-bal", plain.allocator.stop("bal"))
     after = other.halo("halo-bal", other.allocator.stop("bal"))
@@ -69,8 +73,7 @@ def test_the_job_evaluates_it_and_says_that_it_is_not_packed(recipe: Recipe, tmp
     assert plain.folders["calibrate"] == other.folders["calibrate"]
     assert before.notes == ()
     assert after.notes == (
-        f"{transform}: the inputs are divided by a scale as the model runs; not folded into the layers before, "
-        "so not packed",
+        f"{transform}: inputs of 14 of 14 layers are divided by powers of two, folded into what makes them",
     )
     assert after.accuracy.perplexity != before.accuracy.perplexity
     # A random model knows nothing, so rounding hardly moves it: a scale left in would.
@@ -78,12 +81,51 @@ def test_the_job_evaluates_it_and_says_that_it_is_not_packed(recipe: Recipe, tmp
     assert after.accuracy.perplexity_a8 == pytest.approx(after.accuracy.perplexity, rel=0.05)
 
 
-def test_packing_behind_a_transform_is_refused() -> None:
+@pytest.mark.parametrize("transform", ["smoothquant", "awq"])
+def test_the_packed_model_has_the_logits_of_the_one_that_was_evaluated(
+    recipe: Recipe, tmp_path: Path, transform: str
+) -> None:
+    import torch
+
+    from haloquant.lm.load import load
+    from haloquant.lm.model import load_model
+    from haloquant.lm.packed_model import iterate_layers, open_packed
+    from haloquant.lm.plain import export_dequantized
+
+    made = bench(recipe, tmp_path, transform)
+    made.halo("halo-bal", made.allocator.stop("bal"))
+    layers, seen, checkpoint = made.packed("halo-bal"), made.transformed, made.inputs.checkpoint
+    changed = folded_tensors(checkpoint, made.places, seen.scales)
+    assert {name.rsplit(".", 2)[1] for name in changed} == {
+        "input_layernorm", "post_attention_layernorm", "v_proj",
+    }  # fmt: skip
+    export_packed(checkpoint, layers, tmp_path / "packed", profile_name="p", profile_sha256="0" * 64, changed=changed)
+    tokens = torch.arange(40)[None]
+    rounded = {q.layer: seen.undo(q.layer, dequantize(q)) for q in layers}
+    with torch.no_grad(), with_weights(made.model, rounded):
+        evaluated = made.model(tokens).logits
+        with activations_per_token(made.model, list(rounded), input_scale=seen.scales):
+            evaluated_a8 = made.model(tokens).logits
+    packed = load(tmp_path / "packed")
+    with torch.no_grad():
+        torch.testing.assert_close(packed(tokens).logits, evaluated, rtol=1e-5, atol=1e-5)
+        with activations_per_token(packed, list(rounded)):
+            torch.testing.assert_close(packed(tokens).logits, evaluated_a8, rtol=1e-4, atol=1e-4)
+    # So has its dequantized export, which takes norms and biases from the packed model, not from the original.
+    opened = open_packed(tmp_path / "packed")
+    export_dequantized(
+        with_others_of(checkpoint, opened.tensors), iterate_layers(opened), tmp_path / "plain", dtype="F32"
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(load_model(tmp_path / "plain")(tokens).logits, evaluated, rtol=1e-4, atol=1e-4)
+
+
+def test_a_checkpoint_layer_by_layer_refuses_it() -> None:
     refuse("none")
     with pytest.raises(
         InputError,
-        match=r'^a packed model must have quantize\.transform = "none", not "awq": the packed form has no place for '
-        r"the scales of the inputs; `haloquant run` evaluates and simulates it without packing$",
+        match=r'^a checkpoint quantized layer by layer must have quantize\.transform = "none", not "awq": a scale is '
+        r"folded into layers that are written before it is known; `haloquant run` holds the model whole$",
     ):
         refuse("awq")
 

@@ -124,7 +124,8 @@ def test_a_row_hessian_of_one_is_gptq():
     np.testing.assert_allclose(result.weight, plain.weight, atol=1e-6)
     np.testing.assert_array_equal(result.mac_values, plain.mac_values)
     assert result.bits == plain.bits
-    assert boa.quantize(weight, statistics, boa.BoaConfig(4, 16), layer="l").notes == ("no row Hessian: plain GPTQ",)
+    assert result.notes == (boa.NOTE_AWARE,)
+    assert boa.quantize(weight, statistics, boa.BoaConfig(4, 16), layer="l").notes == (boa.NOTE_PLAIN,)
 
 
 def test_boa_lowers_the_loss_that_it_is_for():

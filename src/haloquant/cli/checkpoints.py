@@ -175,12 +175,14 @@ def export(
     """Write a packed model in a form that loads without haloquant."""
     from haloquant.lm.checkpoint import open_checkpoint
     from haloquant.lm.compressed import export_compressed
+    from haloquant.lm.folding import with_others_of
     from haloquant.lm.packed_model import iterate_layers, open_packed
     from haloquant.lm.plain import export_dequantized
     from haloquant.pipeline.inputs import model_folder
 
     write = export_dequantized if to == "dequantized" else export_compressed
-    packed, checkpoint = open_packed(model), open_checkpoint(model_folder(source))
+    packed = open_packed(model)
+    checkpoint = with_others_of(open_checkpoint(model_folder(source)), packed.tensors)
     with progress(quiet) as tell:
         done = write(checkpoint, iterate_layers(packed), out, progress=lambda d, t: tell("export", d, t))
     stdout.print(f"{engineering(done.total_bytes, 'B')} in {done.folder}", highlight=False)

@@ -33,6 +33,7 @@ def export_packed(
     profile_sha256: str,
     made_by: Mapping[str, str] | None = None,
     shard_bytes: int = SHARD_BYTES,
+    changed: Mapping[str, RawTensor] | None = None,
     progress: Progress | None = None,
 ) -> Exported:
     """Write the packed HALO model that `haloquant.load` and, after `import haloquant`, transformers read.
@@ -45,6 +46,7 @@ def export_packed(
         profile_sha256: its hash.
         made_by: versions and settings, kept in the manifest.
         shard_bytes: greatest size of a shard.
+        changed: tensors beside the layers that are not copied: norms and biases that a transform was folded into.
         progress: called with (layers done, layers of the checkpoint).
 
     Raises:
@@ -75,7 +77,7 @@ def export_packed(
                 progress(len(names), len(checkpoint.layers))
         if first is None:
             raise InputError("a packed model must have at least one quantized layer, not none")
-        copy_others(checkpoint, writer, replaced)
+        copy_others(checkpoint, writer, replaced, changed)
         writer.finish()
         grid = first.tiles.grid
         packed = make_config(

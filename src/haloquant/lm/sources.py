@@ -83,12 +83,14 @@ def check_same(first: QuantizedWeight, q: QuantizedWeight) -> None:
         raise InputError(f"all layers of a packed model must have the same codebooks, not others as {q.layer}")
 
 
-def copy_others(checkpoint: Checkpoint, writer: ShardWriter, replaced: set[str]) -> None:
-    """Copy every tensor that was not replaced, byte for byte; a tied head is left out, as its embedding is there."""
+def copy_others(
+    checkpoint: Checkpoint, writer: ShardWriter, replaced: set[str], changed: Mapping[str, RawTensor] | None = None
+) -> None:
+    """Copy every tensor that was not replaced, byte for byte or as `changed` has it; a tied head is left out."""
     for name, tensor in checkpoint.tensors.items():
         if name in replaced or (name in checkpoint.shared and checkpoint.architecture.tied_embeddings):
             continue
-        writer.add(name, RawTensor.read(tensor))
+        writer.add(name, (changed or {}).get(name) or RawTensor.read(tensor))
 
 
 def float_type(checkpoint: Checkpoint, config: Mapping[str, Any]) -> str:

@@ -22,3 +22,18 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read named arrays."""
     return load_file(path)
+
+
+def keep_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays, of which there may be none: then no file, as safetensors itself refuses one without arrays.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if arrays:
+        save_arrays(path, arrays)
+
+
+def kept_arrays(path: Path) -> dict[str, np.ndarray]:
+    """What `keep_arrays` was given."""
+    return load_arrays(path) if path.exists() else {}

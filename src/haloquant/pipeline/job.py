@@ -6,6 +6,7 @@ from pathlib import Path
 
 from haloquant.config import Recipe
 from haloquant.lm.export import export_packed
+from haloquant.lm.folding import folded_tensors
 from haloquant.pipeline.inputs import Progress, read_inputs, silent
 from haloquant.pipeline.outcome import gather, profile_sha256, versions
 from haloquant.pipeline.workbench import Workbench
@@ -50,9 +51,6 @@ def _export(bench: Workbench, out: Path) -> None:
     link = out / "model"
     if HEADLINE not in bench.folders:
         return
-    if bench.recipe.quantize.transform != "none":
-        link.unlink(missing_ok=True)  # of an earlier run without the transform; its step stays
-        return
     layers = bench.packed(HEADLINE)
     profile = bench.profile
 
@@ -64,6 +62,7 @@ def _export(bench: Workbench, out: Path) -> None:
             profile_name=profile.name,
             profile_sha256=profile_sha256(profile),
             made_by=versions(),
+            changed=folded_tensors(bench.inputs.checkpoint, bench.places, bench.transformed.scales),
             progress=lambda done, total: bench.progress("pack", done, total),
         )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from haloquant.pipeline.arrays import load_arrays, save_arrays
+from haloquant.pipeline.arrays import keep_arrays, kept_arrays, load_arrays, save_arrays
 from haloquant.pipeline.hardware import Classes
 from haloquant.pipeline.methods import Accuracy
 from haloquant.quant.packing import pack, unpack
@@ -91,14 +91,13 @@ def save_method(folder: Path, method: Method) -> None:
         }
     kept = KeptMethod(method.name, method.accuracy, method.bits, list(method.notes), layers)
     write_bytes(folder / "method.json", msgspec.json.format(msgspec.json.encode(kept), indent=1))
-    if arrays:  # a file without arrays is one that safetensors itself refuses to read
-        save_arrays(folder / "tiles.safetensors", arrays)
+    keep_arrays(folder / "tiles.safetensors", arrays)
 
 
 def load_method(folder: Path) -> Method:
     """A method again."""
     kept = msgspec.json.decode(read_bounded(folder / "method.json", MAX_JSON), type=KeptMethod)
-    arrays = load_arrays(folder / "tiles.safetensors") if kept.layers else {}
+    arrays = kept_arrays(folder / "tiles.safetensors")
     tiles = {
         k.layer: LayerTiles(
             k.layer,

@@ -8,6 +8,8 @@ import numpy as np
 
 from haloquant.accel.baselines import value_tiles
 from haloquant.config import Recipe
+from haloquant.errors import InputError
+from haloquant.lm.checkpoint import Checkpoint
 from haloquant.pipeline.hardware import Classes
 from haloquant.quant.baselines import rival
 from haloquant.types import LayerResult, LayerStatistics, LayerTiles, MacProfile, TileGrid
@@ -31,14 +33,35 @@ def quantize_rival(
     weights: Mapping[str, np.ndarray],
     statistics: Mapping[str, LayerStatistics],
     progress: Callable[[int, int], None],
+    row_hessians: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, LayerResult]:
-    """Every layer by a rival of that name."""
+    """Every layer by a rival of that name; `row_hessians` are what attention makes of errors, for one that asks."""
     method = rival(name)
     results: dict[str, LayerResult] = {}
     for done, (layer, weight) in enumerate(weights.items()):
-        results[layer] = method.quantize(weight, statistics[layer], layer=layer)
+        more = {"row_hessian": (row_hessians or {}).get(layer)} if method.by_head else {}
+        results[layer] = method.quantize(weight, statistics[layer], layer=layer, **more)
         progress(done + 1, len(weights))
     return results
+
+
+def row_hessians(
+    model: Any, checkpoint: Checkpoint, tokens: np.ndarray, limit: int, progress: Callable[[int, int], None]
+) -> dict[str, np.ndarray]:
+    """What attention makes of errors in queries, keys and values, by head; `limit` 0 takes the whole text.
+
+    Empty where one matrix holds all three: such layers are rounded by plain GPTQ, which BoA notes.
+    """
+    from haloquant.lm.calibration import cut_windows
+    from haloquant.lm.calibration_attention import collect_row_hessians
+    from haloquant.lm.perplexity import default_window
+
+    window = default_window(model)
+    windows = cut_windows(tokens, window, max(1, (limit or len(tokens)) // window))
+    try:
+        return collect_row_hessians(model, checkpoint, windows, progress)
+    except InputError:
+        return {}
 
 
 def evaluate(

@@ -1,7 +1,7 @@
 """One job's inputs and its steps, each made when it is needed and found again by the hash of what went into it."""
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from haloquant.config import Recipe
 from haloquant.lm.calibration import collect
 from haloquant.lm.calibration_cache import VERSION, load_statistics, save_statistics
 from haloquant.lm.checkpoint import read_weight
+from haloquant.lm.folding import Fold, folds
 from haloquant.lm.model import load_model
 from haloquant.lm.perplexity import default_window
 from haloquant.pipeline import halo, methods
-from haloquant.pipeline.arrays import load_arrays, save_arrays
+from haloquant.pipeline.arrays import keep_arrays, kept_arrays, load_arrays, save_arrays
 from haloquant.pipeline.hardware import Classes, choose_classes
 from haloquant.pipeline.inputs import Inputs, Progress
 from haloquant.pipeline.kept import (
@@ -28,6 +29,7 @@ from haloquant.pipeline.kept import (
 )
 from haloquant.pipeline.outcome import versions
 from haloquant.pipeline.transformed import NOTE, Transformed, apply, find_scales
+from haloquant.quant.baselines import rival
 from haloquant.quant.codebook import sample_groups
 from haloquant.quant.sensitivity import importance
 from haloquant.quant.tiles import layer_tiles, make_grid
@@ -79,20 +81,37 @@ class Workbench:
         return load_statistics(folder / "statistics.safetensors")
 
     @cached_property
+    def row_hessians(self) -> dict[str, np.ndarray]:
+        """What attention makes of errors in queries, keys and values, by head; empty where these are not separate."""
+        text, limit = self.inputs.calibration, self.recipe.text.calibration_tokens
+
+        def make(folder: Path) -> None:
+            tell = partial(self.progress, "row Hessians")
+            found = methods.row_hessians(self.model, self.inputs.checkpoint, text.tokens, limit, tell)
+            keep_arrays(folder / "rows.safetensors", found)
+
+        return kept_arrays(self._step("row-hessians", self._calibration_key(), make) / "rows.safetensors")
+
+    @cached_property
     def transformed(self) -> Transformed:
         """The layers as HALO sees them: behind the recipe's transform, or as they are."""
         transform = self.recipe.quantize.transform
         if transform == "none":
-            return Transformed(self.weights, self.statistics, {})
+            return Transformed(self.weights, self.statistics, {}, {})
 
         def make(folder: Path) -> None:
-            scales = find_scales(
-                transform, self.weights, self.statistics, lambda d, t: self.progress(f"{transform} scales", d, t)
-            )
-            save_arrays(folder / "scales.safetensors", scales)
+            tell = partial(self.progress, f"{transform} scales")
+            scales = find_scales(transform, self.weights, self.statistics, self.places, tell)
+            keep_arrays(folder / "scales.safetensors", scales)
 
-        folder = self._step("transform", [transform, self._calibration_key()], make)
-        return apply(load_arrays(folder / "scales.safetensors"), self.weights, self.statistics)
+        key = [transform, "powers of two, folded", self._calibration_key()]
+        scales = kept_arrays(self._step("transform", key, make) / "scales.safetensors")
+        return apply(scales, self.places, self.weights, self.statistics)
+
+    @cached_property
+    def places(self) -> tuple[Fold, ...]:
+        """Where the scales of a transform can go."""
+        return folds(self.inputs.checkpoint)
 
     @cached_property
     def sensitivity(self) -> dict[str, np.ndarray]:
@@ -140,14 +159,8 @@ class Workbench:
         grids = halo.grids_of(self.shapes, self.recipe.hardware.tile)
 
         def make(folder: Path) -> None:
-            losses = halo.tile_losses(
-                self.transformed.weights,
-                self.transformed.statistics,
-                grids,
-                self.classes,
-                self.recipe,
-                lambda d, t: self.progress("measure tiles", d, t),
-            )
+            seen, tell = self.transformed, partial(self.progress, "measure tiles")
+            losses = halo.tile_losses(seen.weights, seen.statistics, grids, self.classes, self.recipe, tell)
             save_arrays(folder / "losses.safetensors", {"loss": losses})
 
         folder = self._step("tile-losses", self._halo_key(), make)
@@ -186,9 +199,9 @@ class Workbench:
         """A rival, by its preset's name, called `name` in the tables."""
 
         def make(folder: Path) -> None:
-            found = methods.quantize_rival(
-                rival_name, self.weights, self.statistics, lambda d, t: self.progress(f"quantize {name}", d, t)
-            )
+            rows = self.row_hessians if rival(rival_name).by_head else None
+            tell = partial(self.progress, f"quantize {name}")
+            found = methods.quantize_rival(rival_name, self.weights, self.statistics, tell, rows)
             tile = self.recipe.hardware.tile
             tiles = {
                 layer: seen
@@ -205,7 +218,8 @@ class Workbench:
             accuracy = self._evaluate(name, {layer: made.weight for layer, made in found.items()})
             save_method(folder, Method(name, accuracy, bits, notes, tiles))
 
-        return load_method(self._step(name, [rival_name, self._evaluation_key(), self._profile_key()], make))
+        key = [rival_name, rival(rival_name).by_head, self._evaluation_key(), self._profile_key()]
+        return load_method(self._step(name, key, make))
 
     def halo(self, name: str, stop: int) -> Method:
         """HALO with the classes that a stop of the sweep gives the tiles; the packed layers are kept."""
@@ -213,19 +227,14 @@ class Workbench:
 
         def make(folder: Path) -> None:
             seen = self.transformed
-            found = halo.quantize(
-                seen.weights,
-                seen.statistics,
-                maps,
-                self.classes,
-                self.recipe,
-                lambda d, t: self.progress(f"quantize {name}", d, t),
-            )
+            tell = partial(self.progress, f"quantize {name}")
+            found = halo.quantize(seen.weights, seen.statistics, maps, self.classes, self.recipe, tell)
             save_packed(folder, found)
             tiles = {layer: layer_tiles(q) for layer, q in found.items()}
             bits = sum((seen.bits for seen in tiles.values()), BitCount())
             rounded = {layer: seen.undo(layer, dequantize(q)) for layer, q in found.items()}
-            notes = (NOTE.format(self.recipe.quantize.transform),) if seen.scales else ()
+            transform = self.recipe.quantize.transform
+            notes = () if transform == "none" else (NOTE.format(transform, len(seen.scales), len(found)),)
             save_method(folder, Method(name, self._evaluate(name, rounded, seen.scales), bits, notes, tiles))
 
         classes = [maps[layer].codebook.tolist() for layer in self.shapes]

@@ -4,7 +4,7 @@ A name says method, bits and group: `gptq-w4-g128` is GPTQ with int4 codes and o
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from haloquant.errors import InputError
@@ -29,6 +29,7 @@ class Rival:
     quantize: Callable[..., LayerResult]
     config: object
     needs: frozenset[str]  # fields of LayerStatistics that must be there
+    by_head: bool = False  # takes `row_hessian` [heads, size, size] too, where a layer has one
 
 
 def _rival(name: str, method: Callable[..., LayerResult], config: object, *needs: str) -> Rival:
@@ -63,8 +64,8 @@ _ALL = (
     _rival("fbquant-w3-g128-r8", fbquant.quantize, FbQuantConfig(bits=3), "hessian"),
     _rival("spqr-w4", spqr.quantize, SpqrConfig(bits=4), "hessian"),
     _rival("spqr-w3", spqr.quantize, SpqrConfig(bits=3), "hessian"),
-    _rival("boa-w4-g128", boa.quantize, BoaConfig(bits=4), "hessian"),
-    _rival("boa-w3-g128", boa.quantize, BoaConfig(bits=3), "hessian"),
+    replace(_rival("boa-w4-g128", boa.quantize, BoaConfig(bits=4), "hessian"), by_head=True),
+    replace(_rival("boa-w3-g128", boa.quantize, BoaConfig(bits=3), "hessian"), by_head=True),
     _rival("slim-w3-g128", slim.quantize, SlimConfig(bits=3), "hessian"),
     _rival("slim-w4-g128", slim.quantize, SlimConfig(bits=4), "hessian"),
 )

@@ -22,6 +22,10 @@ from haloquant.quant.checks import check_weight
 from haloquant.quant.compensate import Progress, compensate, factorize
 from haloquant.types import LayerResult, LayerStatistics
 
+# Of single layers; a method's notes are those of all its layers.
+NOTE_AWARE = "queries, keys and values: rows of a head coupled by attention"
+NOTE_PLAIN = "layers without a row Hessian: plain GPTQ"
+
 
 @dataclass(frozen=True, slots=True)
 class BoaConfig:
@@ -63,9 +67,7 @@ def quantize(
     if row_hessian is None:
         same = gptq.GptqConfig(config.bits, config.group, config.scheme, config.damping, config.order)
         result = gptq.quantize(weight, statistics, same, layer=layer, progress=progress)
-        return LayerResult(
-            layer, result.weight, result.bits, result.mac_values, notes=(*result.notes, "no row Hessian: plain GPTQ")
-        )
+        return LayerResult(layer, result.weight, result.bits, result.mac_values, notes=(*result.notes, NOTE_PLAIN))
     spec = grid.GridSpec(config.bits, config.group, config.scheme)
     grid.check_spec(spec, layer)
     need_between("damping", config.damping, 1e-9, 1, layer)
@@ -100,6 +102,7 @@ def quantize(
         weight=np.take_along_axis(work, back, axis=1).reshape(weight.shape),
         bits=grid_bits(weight.shape[0], weight.shape[1], spec),
         mac_values=np.take_along_axis(level, back, axis=1).reshape(weight.shape),
+        notes=(NOTE_AWARE,),
     )
 
 

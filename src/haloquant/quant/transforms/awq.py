@@ -38,6 +38,7 @@ def scaling(
     config: AwqConfig,
     *,
     layer: str,
+    shape: Callable[[Float32[np.ndarray, " in"]], Float32[np.ndarray, " in"]] = lambda scale: scale,
 ) -> InputScaling:
     """The exponent alpha whose scale loses least: s = mean|X|^alpha, divided by sqrt(max s min s).
 
@@ -51,6 +52,7 @@ def scaling(
         rounding: gives the rounded form of a scaled weight from it and its (scaled) statistics; any method will do.
         config: the search.
         layer: name for errors.
+        shape: what every candidate is turned into before it is judged, such as powers of two.
 
     Returns:
         InputScaling: with the exponent and the loss relative to alpha = 0 in its notes.
@@ -73,7 +75,7 @@ def scaling(
         )
     hessian = need_hessian(statistics[0], "awq", weights[0].shape, layer)
     losses: list[float] = []
-    scales = [power_scale(absmean, i / config.points) for i in range(config.points)]
+    scales = [shape(power_scale(absmean, i / config.points)) for i in range(config.points)]
     for scale in scales:
         loss = 0.0
         for weight, known in zip(weights, statistics, strict=True):

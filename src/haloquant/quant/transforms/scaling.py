@@ -68,6 +68,22 @@ def scale_statistics(statistics: LayerStatistics, scale: Float32[np.ndarray, " i
     )
 
 
+def scale_rows(statistics: LayerStatistics, divisor: Float32[np.ndarray, " out"]) -> LayerStatistics:
+    """What calibration would have found with diag(1/divisor) W as weight: a gradient by it is the one by W times it."""
+    if statistics.fisher is None:
+        return statistics
+    return replace(statistics, fisher=statistics.fisher * (divisor**2)[:, None])
+
+
+def powers_of_two(scale: Float32[np.ndarray, " in"]) -> Float32[np.ndarray, " in"]:
+    """The nearest powers of two, 2^-6 to 2^6, after the geometric mean has been taken out.
+
+    Multiplying by them is exact in any floating-point type, so that a fold changes nothing but where the point stands.
+    """
+    logarithm = np.log2(scale.astype(np.float64))
+    return np.exp2(np.clip(np.round(logarithm - logarithm.mean()), -6, 6)).astype(np.float32)
+
+
 def tie_repeated(scale: Float32[np.ndarray, " in"], heads: int, kv_heads: int) -> Float32[np.ndarray, " in"]:
     """One scale for the query heads that share a value head, so that it can be folded into v (grouped-query attention).
 

@@ -1,0 +1,223 @@
+"""All tables of docs/results.md anew, by one command, from a model, a calibration text and two held-out texts.
+
+    python bench/tables.py --data FOLDER [--model demo] [--work FOLDER] [--results docs/results.md] [--only SET ...]
+        [--tokens 24576] [--short 8192] [--samples 32] [--hold-back]
+
+`--data` holds books_test, books_valid and wikitext2_raw_test (.txt.xz). Rows are kept in `--work` as JSON and are not
+made twice, so an interrupted run goes on; remove the folder when the model has changed (it is refused otherwise, by
+the model's hash). Each table is written between `<!-- table: NAME -->` and `<!-- end -->`; text outside stays. With
+`--hold-back` tables are only printed. About 25 CPU minutes for all sets with one thread on the demo model.
+"""
+
+import argparse
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ablation import Lab, complete
+from ablation_table import difference, table
+
+from haloquant.lm.checkpoint import content_hash, open_checkpoint
+from haloquant.pipeline.inputs import model_folder
+
+BOOKS, FOREIGN = "books", "wikitext2"
+SIXTEEN, NINE, BAL = "halo-16 refined, no sparse", "halo-9 refined, no sparse", "halo-bal least loss"
+LONG = (
+    SIXTEEN,
+    NINE,
+    BAL,
+    "gptq-w4-g128",
+    "gptq-w3-g128",
+    "gptq-w3-g64",
+    "squeezellm-w3",
+    "slim-w3-g128",
+    "boa-w3-g128",
+)
+SHIPPED = ("halo-16 refined", "halo-9 refined*", BAL, "gptq-w?-g128", "squeezellm-w3")
+MACS = (
+    "asap7-digitsdadda_ks-mul-abc",
+    "asap7-boothwdadda_bk-mul-abc",
+    "asap7-sxarray_rca-mul-fa",
+    "asap7-smdadda_ks-mul-abc",
+    "nangate45-digitsdadda_ks+both-mul-abc",
+    "sky130hd-boothwdadda_bk-mul-abc",
+)
+SHARED = ("model", "weights", "known", "evaluation", "sample")  # what does not depend on the MAC
+STEPS = ("max-abs", "per channel", "per channel and tile", "sparse", "compensated", "refined")
+Rows = dict[str, Any]
+
+
+def verdict(gap: float, error: float) -> str:
+    """What a difference says, at two standard errors."""
+    return "better" if gap + 2 * error < 0 else "worse" if gap - 2 * error > 0 else "no difference to be seen"
+
+
+def signed(gap: float, error: float) -> str:
+    return f"{gap:+.2f} ± {error:.2f}"
+
+
+def aims(sets: dict[str, Any]) -> str:
+    """The issue's aims with their figures, each decided by two standard errors."""
+    rows = sets["long"]["rows"]
+    lines = ["| aim | difference | verdict | figures |", "|---|---|---|---|"]
+    for aim, ours, theirs in (
+        ("16 words, compensated, against GPTQ int4 g128", SIXTEEN, "gptq-w4-g128"),
+        ("9 words against GPTQ int3 g128", NINE, "gptq-w3-g128"),
+        ("9 words against GPTQ int3 g64, at nearly equal bits", NINE, "gptq-w3-g64"),
+        ("9 words against SqueezeLLM 3-bit", NINE, "squeezellm-w3"),
+        ("9 words against SliM-LLM 3-bit g128", NINE, "slim-w3-g128"),
+        ("9 words against BoA int3 g128", NINE, "boa-w3-g128"),
+    ):
+        gap = difference(rows, ours, theirs, BOOKS)
+        figures = " against ".join(
+            f"{rows[n][BOOKS]['perplexity']:.2f} at {rows[n]['bits']:.2f} bits" for n in (ours, theirs)
+        )
+        lines.append(f"| {aim} | {signed(*gap)} | {verdict(*gap)} | {figures} |")
+    found, full = rows[BAL], rows["full precision"]
+    rise, error = found[BOOKS]["rise"], found[BOOKS]["rise_se"]
+    a8 = found[BOOKS]["perplexity_a8"] - full[BOOKS]["perplexity_a8"]
+    met = "met" if rise + 2 * error < 0.5 else "missed" if rise - 2 * error > 0.5 else "at the limit"
+    lines.append(
+        f"| *bal* within 0.5 of full precision | {signed(rise, error)} | {met} | {found[BOOKS]['perplexity']:.2f} at "
+        f"{found['bits']:.2f} bits against {full[BOOKS]['perplexity']:.2f}; {a8:+.2f} with "
+        "8-bit activations on both sides |"
+    )
+    return "\n".join(lines)
+
+
+def gains(sets: dict[str, Any]) -> str:
+    """What every step changes against the one before it, on books."""
+    rows = sets["full"]["rows"]
+    lines = ["| step | 16 words | 9 words |", "|---|---|---|"]
+    pairs = [
+        *zip(STEPS[1:], STEPS[:-1], strict=True),
+        ("refined, no sparse", "refined"),
+        ("any words", "refined, no sparse"),
+    ]
+    for after, before in pairs:
+        cells = [signed(*difference(rows, f"halo-{n} {after}", f"halo-{n} {before}", BOOKS)) for n in (16, 9)]
+        lines.append(f"| {after} instead of {before} | {' | '.join(cells)} |")
+    lines += ["", "| choice at *bal* | change |", "|---|---|"]
+    for after, before in (
+        (BAL, "halo-bal cumulative"),
+        (BAL, "halo-bal random"),
+        ("halo-bal + awq", BAL),
+        ("halo-bal + smoothquant", BAL),
+    ):
+        lines.append(f"| {after} instead of {before} | {signed(*difference(rows, after, before, BOOKS))} |")
+    return "\n".join(lines)
+
+
+def macs(sets: dict[str, Any]) -> str:
+    """Accuracy and clock of both classes by MAC, and 9 words against the 3-bit rivals."""
+    rivals = sets["long"]["rows"]
+    lines = [
+        "| MAC | clock of 16, of 9 words | 16 words | less GPTQ int4 g128 | 9 words | less GPTQ int3 g128 "
+        "| less SqueezeLLM 3-bit |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in ("default", *MACS):
+        part = sets["long" if name == "default" else f"mac-{name}"]
+        ratio = {k: part["hardware"][k]["clock_ratio"] for k in ("slow", "fast")}
+        merged = rivals | part["rows"]
+        cells = [f"`{name}`", f"{ratio['slow']:.2f}×, {ratio['fast']:.2f}×"]
+        for ours, others in ((SIXTEEN, ("gptq-w4-g128",)), (NINE, ("gptq-w3-g128", "squeezellm-w3"))):
+            cells.append(f"{merged[ours][BOOKS]['perplexity']:.2f} at {merged[ours]['bits']:.2f} bits")
+            for theirs in others:
+                gap = difference(merged, ours, theirs, BOOKS)
+                cells.append(f"{signed(*gap)}, {verdict(*gap)}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def tables(sets: dict[str, Any]) -> dict[str, Callable[[], str]]:
+    """Every table by its name in the document; each needs one or two of the sets."""
+
+    def part(name: str, patterns: list[str]) -> Callable[[], str]:
+        return lambda: table(sets[name]["rows"], ["full precision", *patterns])
+
+    return {
+        "aims": lambda: aims(sets),
+        "long": part("long", ["*"]),
+        "steps-16": part("full", ["halo-16 *"]),
+        "steps-9": part("full", ["halo-9 *"]),
+        "gains": lambda: gains(sets),
+        "allocation": part("full", ["halo-bal *"]),
+        "rivals": part("full", ["rtn-*", "awq-*", "gptq-*", "squeezellm-*", "spqr-*", "slim-*", "boa-*"]),
+        "shipped-calibration": part("shipped", ["*"]),
+        "macs": lambda: macs(sets),
+    }
+
+
+def fill(text: str, made: dict[str, str]) -> str:
+    """The document with the tables between their markers; a table without its markers is an error."""
+    for name, lines in made.items():
+        pattern = re.compile(rf"(<!-- table: {re.escape(name)} -->\n).*?(\n<!-- end -->)", re.S)
+        if not pattern.search(text):
+            raise SystemExit(f"the document must have the markers <!-- table: {name} --> and <!-- end -->")
+        text = pattern.sub(lambda found, lines=lines: found[1] + lines + found[2], text, count=1)
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--work", type=Path, default=Path("tables.work"))
+    parser.add_argument("--results", type=Path, default=Path("docs/results.md"))
+    parser.add_argument("--only", nargs="*", default=["long", "full", "shipped", "macs"], help="sets of rows")
+    parser.add_argument("--tokens", type=int, default=24576, help="of the long sample of books")
+    parser.add_argument("--short", type=int, default=8192, help="of the tables of steps and rivals")
+    parser.add_argument("--samples", type=int, default=32)
+    parser.add_argument("--hold-back", action="store_true", help="print tables, write none")
+    asked = parser.parse_args()
+    folder = model_folder(asked.model)
+    asked.work.mkdir(parents=True, exist_ok=True)
+    texts = {BOOKS: str(asked.data / "books_test.txt.xz"), FOREIGN: str(asked.data / "wikitext2_raw_test.txt.xz")}
+    own = str(asked.data / "books_valid.txt.xz")
+
+    def lab(calibration: str, names: tuple[str, ...], tokens: int, profile: str = "default") -> Lab:
+        return Lab(folder, profile, calibration, asked.samples, {n: texts[n] for n in names}, tokens, 128)
+
+    settings = {"model": content_hash(open_checkpoint(folder)), "tokens": [asked.tokens, asked.short, asked.samples]}
+    sets: dict[str, Any] = {}
+
+    def run(name: str, bench: Lab, patterns: tuple[str, ...], plain_only: tuple[str, ...] = ()) -> None:
+        file = asked.work / f"{name}.json"
+        kept = json.loads(file.read_text()) if file.exists() else {"settings": settings, "rows": {}}
+        if kept["settings"] != settings:
+            raise SystemExit(f"{file} must hold rows of this model and these settings, not others: remove {asked.work}")
+        if any(name.startswith(part.removesuffix("s")) for part in asked.only):
+            began = time.process_time()
+            complete(bench, kept, patterns, file, plain_only)
+            print(json.dumps({"set": name, "cpu_s": round(time.process_time() - began, 1)}), flush=True)
+        sets[name] = kept
+
+    first = lab("demo", (BOOKS,), asked.tokens)
+    run("long", first, LONG)
+    for name in MACS:
+        other = lab("demo", (BOOKS,), asked.tokens, name)
+        if "macs" in asked.only:
+            vars(other).update({part: getattr(first, part) for part in SHARED})
+        run(f"mac-{name}", other, (SIXTEEN, NINE), (BOOKS,))
+    short = lab(own, (BOOKS, FOREIGN), asked.short)
+    run("full", short, ("*",), (FOREIGN,))
+    run("shipped", lab("demo", (BOOKS, FOREIGN), asked.short), SHIPPED, (FOREIGN,))
+    made: dict[str, str] = {}
+    for name, draw in tables(sets).items():
+        try:
+            made[name] = draw()
+        except KeyError as missing:
+            print(json.dumps({"table": name, "waits for": str(missing)}), flush=True)
+    if asked.hold_back:
+        print("\n\n".join(f"{name}\n\n{lines}" for name, lines in made.items()))
+        return
+    asked.results.write_text(fill(asked.results.read_text(), made))
+    print(json.dumps({"written": sorted(made), "into": str(asked.results)}))
+
+
+if __name__ == "__main__":
+    main()
