@@ -7,6 +7,7 @@ folder, the rest of the folder stays sound and lies in a temporary folder of thi
 import atexit
 import json
 import os
+import pickle
 import shutil
 import tempfile
 import tomllib
@@ -120,13 +121,13 @@ def model_folder() -> Path:
 
 @cache
 def packed_folder() -> Path:
-    """The same model, packed."""
+    """The same model, two of its layers packed."""
     folder = scratch() / "packed"
     books = (
         Codebook("fast", np.array([-8, -2, 0, 2, 8], np.int16), OperatingPoint(1.0, 2e9), 1e-11),
         Codebook("slow", np.arange(-8, 8).astype(np.int16), OperatingPoint(0.9, 1e9), 1e-11),
     )
-    checkpoint = open_checkpoint(model_folder())
+    checkpoint = open_checkpoint(model_folder(), include=["q_proj", "down_proj"])
     layers = []
     for layer, weight in iterate_weights(checkpoint):
         grid = make_grid(layer.out_features, layer.in_features, 4, 4)
@@ -310,9 +311,15 @@ def damage(data: bytes, kind: str, rng: np.random.Generator) -> bytes:
     return damage_bytes(data, rng)
 
 
+@cache
+def _parsed(data: bytes, kind: str) -> bytes:
+    """A seed's document, kept in a form that is quick to copy: our own bytes, so pickle may read them."""
+    return pickle.dumps(json.loads(data) if kind == "json" else tomllib.loads(data.decode()))
+
+
 def damage_values(data: bytes, kind: str, rng: np.random.Generator) -> bytes:
     """The document with one to four values or keys exchanged, removed or added."""
-    document = json.loads(data) if kind == "json" else tomllib.loads(data.decode())
+    document = pickle.loads(_parsed(data, kind))
     for _ in range(int(rng.choice([1, 1, 1, 2, 4]))):
         _change(document, rng)
     if kind == "json":

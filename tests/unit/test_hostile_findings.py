@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from haloquant.gates.ports import parse_ports
 from haloquant.lm.checkpoint import open_checkpoint
 from haloquant.lm.packed_model import open_packed, shard_files
 from haloquant.lm.shards import read_header
+from haloquant.lm.writing import copy_small_files
 from haloquant.pipeline.inputs import model_window, read_config
 from haloquant.report.results import decode
 from haloquant.store.files import MANIFEST, finished
@@ -195,3 +198,55 @@ def test_a_shard_may_be_a_link_but_only_to_a_file(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").symlink_to("model.safetensors")
     with pytest.raises(CheckpointError, match=r"model\.safetensors must be readable, but: "):
         open_checkpoint(tmp_path)
+
+
+def sound_results() -> dict[str, object]:
+    row = {"name": "fast", "values": [0, 1], "voltage_v": 1.0, "frequency_hz": 1e9, "slack_s": 0.0}
+    weights = {"weights": [-1, 0, 1], "delay_s": [1e-9] * 3, "energy_j": [1e-12] * 3}
+    profile = {"name": "p", "description": "d", "corner": "tt", **weights, "classes": [row]}
+    tile = {"method": "halo", "layer": "l", "classes": [[0, 0]], "sensitivity": [[0.5, 0.5]]}
+    return {
+        "version": 1, "model": "m", "parameters": 1, "linear_weights": 1, "evaluation": "t", "evaluation_tokens": 1,
+        "profile": profile, "methods": [], "tiles": [tile], "pareto": [], "timeline": [], "timeline_of": "",
+        "provenance": {},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("where", "wrong", "said"),
+    [
+        (("profile", "delay_s"), [1e-9], "profile.delay_s must have 3 values, one for each weight, not 1"),
+        (("profile", "energy_j"), [], "profile.energy_j must have 3 values, one for each weight, not 0"),
+        (("profile", "classes", 0, "values"), [0, 5], "class fast must have words of profile.weights, not 5"),
+        (("tiles", 0, "classes"), [[0], [0, 0]], "tiles of l must have rows of one length"),
+        (("tiles", 0, "sensitivity"), [[0.5]], "sensitivity of l must have one value for each of 1 x 2 tiles"),
+        (("tiles", 0, "classes"), [[0, 1]], "tiles of l must have classes from 0 to 0"),
+    ],
+)
+def test_results_have_lists_that_fit_together(where: tuple[str | int, ...], wrong: object, said: str) -> None:
+    document: Any = sound_results()
+    decode(json.dumps(document).encode(), Path("results.json"))
+    holder = document
+    for key in where[:-1]:
+        holder = holder[key]
+    holder[where[-1]] = wrong
+    with pytest.raises(InputError, match=rf"^results\.json: {re.escape(said)}$"):
+        decode(json.dumps(document).encode(), Path("results.json"))
+
+
+def test_a_link_out_of_a_model_folder_is_not_copied_into_a_model_that_may_be_given_away(tmp_path: Path) -> None:
+    secret = _file(tmp_path / "key.txt", b"secret")
+    model, out = tmp_path / "cache" / "snapshots" / "1", tmp_path / "out"
+    model.mkdir(parents=True)
+    out.mkdir()
+    blobs = tmp_path / "cache" / "blobs"
+    blobs.mkdir()
+    (model / "tokenizer.json").symlink_to(_file(blobs / "a1", b"{}"))  # as the hub's own cache does
+    copy_small_files(model, out)
+    assert (out / "tokenizer.json").read_bytes() == b"{}"
+    (model / "notes.txt").symlink_to(secret)
+    with pytest.raises(
+        CheckpointError, match=r"notes\.txt must lie in the model folder, not be a link to .*key\.txt: "
+    ):
+        copy_small_files(model, out)
+    assert not (out / "notes.txt").exists()

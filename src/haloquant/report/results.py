@@ -174,7 +174,7 @@ def decode(data: bytes, source: Path) -> Results:
     """Results from JSON.
 
     Raises:
-        InputError: not JSON of this shape, or of another version.
+        InputError: not JSON of this shape, of another version, or lists that belong together differ in length.
     """
     try:
         results = msgspec.json.decode(data, type=Results)
@@ -184,4 +184,36 @@ def decode(data: bytes, source: Path) -> Results:
         raise InputError(
             f"{source} must be of results version {RESULTS_VERSION}, not {results.version}; run `haloquant run` again"
         )
+    _check_profile(results.profile, source)
+    for tile in results.tiles:
+        _check_tiles(tile, len(results.profile.classes), source)
     return results
+
+
+def _check_profile(profile: ProfileRow, source: Path) -> None:
+    """Refuse figures that are not one for each weight, and classes of words that the MAC has no figures for."""
+    for name, values in (("delay_s", profile.delay_s), ("energy_j", profile.energy_j)):
+        if len(values) != len(profile.weights):
+            raise InputError(
+                f"{source}: profile.{name} must have {len(profile.weights)} values, one for each weight, "
+                f"not {len(values)}"
+            )
+    known = set(profile.weights)
+    for row in profile.classes:
+        if not known.issuperset(row.values):
+            strange = next(value for value in row.values if value not in known)
+            raise InputError(f"{source}: class {row.name:.80} must have words of profile.weights, not {strange}")
+
+
+def _check_tiles(tile: TileRow, classes: int, source: Path) -> None:
+    """Refuse tiles that are no rectangle, or whose classes and sensitivities are not one for one."""
+    across = len(tile.classes[0]) if tile.classes else 0
+    if [len(row) for row in tile.classes] != [across] * len(tile.classes):
+        raise InputError(f"{source}: tiles of {tile.layer:.80} must have rows of one length")
+    if [len(row) for row in tile.sensitivity] != [across] * len(tile.classes):
+        raise InputError(
+            f"{source}: sensitivity of {tile.layer:.80} must have one value for each of {len(tile.classes)} x {across} "
+            "tiles"
+        )
+    if any(not 0 <= number < classes for row in tile.classes for number in row):
+        raise InputError(f"{source}: tiles of {tile.layer:.80} must have classes from 0 to {classes - 1}")
