@@ -1,6 +1,8 @@
 """The absolute frontier: the fastest words of any MAC against the best MAC of the library at all values.
 
-Usage: python bench/frontier.py LIBERTY_FOLDER [LIBRARY ...]. Prints one JSON line a MAC, then one a library.
+Usage: python bench/frontier.py LIBERTY_FOLDER [LIBRARY ...] [mul | accumulating]
+
+Prints one JSON line a MAC, then one a library.
 
 Two baselines stand beside every speed: the MAC's own slowest value (`own`, the ratio that papers quote) and the fastest
 MAC of the library that does all values in one clock (`absolute`, the ratio that an architect gets). Accuracy of the
@@ -8,7 +10,6 @@ words is their signal-to-noise ratio on Gaussian and Student t (5 degrees) weigh
 it is round to nearest onto the plain INT4 grid.
 """
 
-import gzip
 import json
 import sys
 from dataclasses import dataclass
@@ -18,15 +19,14 @@ import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from haloquant.eda.yosys import synthesize
-from haloquant.gates.adder_cells import adder_verilog
 from haloquant.gates.characterize import typical_conditions
-from haloquant.gates.liberty import parse_liberty
 from haloquant.gates.logic import check_mac
-from haloquant.gates.netlist import cells_of, parse_netlist
+from haloquant.gates.netlist import cells_of
 from haloquant.gates.ports import weight_values
-from haloquant.gates.rtl import MacSpec, generate, partitions_of, ports_of
+from haloquant.gates.rtl import MacSpec
 from haloquant.gates.sta import static_delays
+from haloquant.pipeline.circuit import build
+from haloquant.pipeline.units import of_spec
 from haloquant.store.profiles import find_profile, shipped_profiles
 
 LIBRARIES = {
@@ -36,7 +36,7 @@ LIBRARIES = {
 }
 POINTS = (np.arange(4000) + 0.5) / 4000
 WEIGHTS = {"gaussian": norm.ppf(POINTS), "t5": student.ppf(POINTS, 5)}
-PARTS = {"whole": 1.0, "upper": 1 / 2, "lone": 1 / 3, "accumulate": 1 / 3}
+STAGES = {"mul": ("mul",), "accumulating": ("fused", "mac", "pipe", "save")}
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,21 @@ def candidates() -> list[Candidate]:
     plain += [Candidate(MacSpec(), "sharing", period=1.5)]
     paper = [Candidate(MacSpec(rows="sx", tree="array", adder="rca"), "keep", keep=True)]
     paper += [Candidate(MacSpec(rows="sx", tree="array", adder="rca"))]
-    bypass = [
-        Candidate(MacSpec(rows="digits", adder="ks", bypass=way), period=1 / 6) for way in ("lone", "upper", "both")
-    ]
+    bypass = [Candidate(MacSpec(rows="digits", adder="ks", bypass=way)) for way in ("lone", "upper", "both")]
     fused = [Candidate(MacSpec(rows=rows, adder="ks", stage="fused"), period=1.2) for rows in ("digits", "boothw")]
     added = [
         Candidate(MacSpec(rows="digits", adder="ks", stage="mac", accumulator="ks", bypass=way), period=1.2)
         for way in ("none", "lone")
     ]
     saved = [
-        Candidate(MacSpec(rows="digits", adder="ks", stage="save", bypass=way), period=1.0 if way == "none" else 1 / 6)
+        Candidate(MacSpec(rows="digits", adder="ks", stage="save", bypass=way))
         for way in ("none", "lone", "upper", "both")
     ]
-    return plain + paper + bypass + fused + added + saved
+    piped = [
+        Candidate(MacSpec(rows="digits", adder="ks", stage="pipe", accumulator="ks", bypass=way))
+        for way in ("none", "lone")
+    ]
+    return plain + paper + bypass + fused + added + piped + saved
 
 
 def snr_db(words: np.ndarray, weights: np.ndarray) -> float:
@@ -85,19 +87,15 @@ def snr_db(words: np.ndarray, weights: np.ndarray) -> float:
 def measure(candidate: Candidate, name: str, folder: Path) -> dict[str, object]:
     """Delay, words, area and accuracy of one MAC in one library."""
     file, period_s = LIBRARIES[name]
-    library = parse_liberty(gzip.decompress((folder / f"{file}.lib.gz").read_bytes()).decode(), file)
-    around = typical_conditions(library)
     spec = candidate.spec
-    mapped = synthesize(
-        generate(spec),
+    _, netlist, library = build(
+        of_spec(spec),
         folder / f"{file}.lib.gz",
         period_s * candidate.period,
-        abc_script=candidate.script,
-        adders=adder_verilog(library) if candidate.keep else None,
-        partitions={part: period_s * PARTS[part] for part in partitions_of(spec)},
-        output_load_f=around.output_load_f,
+        keep_adders=candidate.keep,
+        script=candidate.script,
     )
-    netlist = parse_netlist(mapped.json_text, library, ports_of(spec))
+    around = typical_conditions(library)
     check_mac(netlist, library)
     weights = weight_values(netlist.ports)
     delay_s = static_delays(netlist, library, weights, around)
@@ -154,14 +152,15 @@ def main() -> None:
     grid = 16.0 * np.arange(-8, 8)
     floor = {f"int4_snr_{kind}_db": round(snr_db(grid, values), 2) for kind, values in WEIGHTS.items()}
     print(json.dumps(floor), flush=True)
-    for name in wanted or LIBRARIES:
-        rows = []
-        for candidate in candidates():
-            rows.append(measure(candidate, name, Path(folder)))
-            print(json.dumps(rows[-1]), flush=True)
-        for stages in (("mul",), ("fused", "mac", "save")):
-            chosen = [row for row in rows if row["stage"] in stages]
-            print(json.dumps(summary(name, "/".join(stages), chosen)), flush=True)
+    kinds = [kind for kind in STAGES if kind in wanted] or list(STAGES)
+    for name in [name for name in LIBRARIES if name in wanted] or LIBRARIES:
+        for kind in kinds:
+            rows: list[dict[str, object]] = []
+            for candidate in candidates():
+                if candidate.spec.stage in STAGES[kind]:
+                    rows.append(measure(candidate, name, Path(folder)))
+                    print(json.dumps(rows[-1]), flush=True)
+            print(json.dumps(summary(name, kind, rows)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Make the profiles that the package ships. Usage: python bench/make_profiles.py LIBERTY_FOLDER [NAME ...]
+"""Make the profiles that the package ships. Usage: python bench/make_profiles.py LIBERTY_FOLDER [--check] [NAME ...]
+
+With --check nothing is written: the MAC is synthesized again, timed for all weights and simulated for eight of them,
+and what the shipped profile says is compared with that (relative; profiles have six digits, so 5e-7 is nothing).
 
 LIBERTY_FOLDER holds nangate45/, asap7/ and sky130hd/ with their .lib.gz files. Prints one JSON line a profile.
 """
@@ -6,19 +9,24 @@ LIBERTY_FOLDER holds nangate45/, asap7/ and sky130hd/ with their .lib.gz files. 
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from haloquant.gates.characterize import characterize, exhaustive, sampled
+import numpy as np
+
+from haloquant.eda.yosys import Synthesis
+from haloquant.gates.characterize import characterize, exhaustive, sampled, stimuli_of, typical_conditions
 from haloquant.gates.liberty_records import Library
 from haloquant.gates.netlist import Netlist
 from haloquant.gates.rtl import MacSpec
 from haloquant.gates.rtl_bypass import Bypass
-from haloquant.gates.sta_start import Conditions
+from haloquant.gates.simulate import simulate_values
+from haloquant.gates.sta import Conditions, static_delays
 from haloquant.pipeline.circuit import build, partial_sums_for
 from haloquant.pipeline.units import generated, of_spec
 from haloquant.store.library import read_library
-from haloquant.store.profiles import SUFFIX, write_profile
+from haloquant.store.profiles import SUFFIX, read_profile, write_profile
 
 OUT = Path(__file__).resolve().parents[1] / "src" / "haloquant" / "profiles"
 SS_COLD = [f"sky130hd/sky130hd_ss_n40C_{v}" for v in ("1v28", "1v35", "1v40", "1v44", "1v60", "1v76")]
@@ -74,17 +82,21 @@ RECIPES += [
 SERIAL = ("asap7", "nangate45")
 
 
-def make(recipe: Recipe, folder: Path) -> dict[str, object]:
-    """Synthesize, check, characterise, write."""
-    started = time.perf_counter()
-    corners = recipe.corners or CORNERS[recipe.library]
-    mapped, netlist, first = build(
+def _mapped(recipe: Recipe, folder: Path, corners: Sequence[str]) -> tuple[Synthesis, Netlist, Library]:
+    return build(
         of_spec(recipe.spec),
         folder / f"{corners[0]}.lib.gz",
         PERIOD_S[recipe.library] * recipe.period,
         keep_adders=recipe.keep,
         script=recipe.script,
     )
+
+
+def make(recipe: Recipe, folder: Path) -> dict[str, object]:
+    """Synthesize, check, characterise, write."""
+    started = time.perf_counter()
+    corners = recipe.corners or CORNERS[recipe.library]
+    mapped, netlist, first = _mapped(recipe, folder, corners)
     libraries = [first, *(read_library(folder / f"{name}.lib.gz") for name in corners[1:])]
     sums, said = partial_sums_for(netlist.ports, "demo")
 
@@ -110,6 +122,25 @@ def make(recipe: Recipe, folder: Path) -> dict[str, object]:
         "mean_energy_fj": round(float(profile.energy_j[0].mean()) * 1e15, 1),
         "area_um2": round(profile.area_m2 * 1e12, 1),
         "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def check(recipe: Recipe, folder: Path) -> dict[str, object]:
+    """How far a shipped profile is from what the present code says, at its first corner."""
+    corners = recipe.corners or CORNERS[recipe.library]
+    _, netlist, library = _mapped(recipe, folder, corners)
+    shipped = read_profile(OUT / f"{recipe.name}{SUFFIX}")
+    around = typical_conditions(library)
+    delay_s = static_delays(netlist, library, shipped.weights, around)
+    at = np.linspace(0, shipped.weights.size - 1, 8).astype(int)
+    stimuli = stimuli_of(netlist.ports, partial_sums_for(netlist.ports, "demo")[0])
+    found = simulate_values(netlist, library, shipped.weights[at], stimuli, around)
+    moving = delay_s > 0
+    return {
+        "profile": recipe.name,
+        "same_gates": str(len(netlist.gates)) == shipped.provenance["gates"],
+        "delay_off": float(np.abs(shipped.delay_s[0][moving] / delay_s[moving] - 1).max()),
+        "energy_off": float(np.abs(shipped.energy_j[0, at] / found.energy_j[0] - 1).max()),
     }
 
 
@@ -149,13 +180,15 @@ ENERGY = (
 def main() -> None:
     """Make all of them, or those whose name contains one of the arguments, in the order of the arguments."""
     folder, *wanted = sys.argv[1:]
+    work = check if "--check" in wanted else make
+    wanted = [word for word in wanted if word != "--check"]
     serial = [f"{library}-serial-abc" for library in SERIAL]
     for word in wanted or [""]:
         for recipe in RECIPES:
             if word in recipe.name:
-                print(json.dumps(make(recipe, Path(folder))), flush=True)
+                print(json.dumps(work(recipe, Path(folder))), flush=True)
         for name in serial:
-            if word in name:
+            if word in name and work is make:
                 print(json.dumps(make_serial(name.partition("-")[0], Path(folder))), flush=True)
 
 

@@ -131,7 +131,7 @@ def generate(spec: MacSpec) -> str:
     else:
         result = _product(sheet, spec, ports, product_bits)
     if spec.stage in ("pipe", "save"):
-        result = _registered(sheet, result, spec.accumulator_bits)
+        result = _registered(sheet, result, spec.accumulator_bits, _SIGN_COLUMNS if _holds_signs(spec) else None)
     if spec.stage == "save":
         width = spec.accumulator_bits
         rows = [dict(enumerate(word)) for word in (result, partial[:width], partial[width:])]
@@ -150,23 +150,33 @@ def partitions_of(spec: MacSpec) -> tuple[str, ...]:
     parts = () if spec.bypass == "none" else bypass_partitions(spec.bypass)
     if spec.stage == "pipe" or (parts and spec.stage == "mac"):
         parts = (*parts, "accumulate")
-    return (*parts, "hold") if spec.stage in ("pipe", "save") else parts
+    return (*parts, "hold") if _holds_signs(spec) else parts
 
 
-def _registered(sheet: Sheet, product: Sequence[Net], width: int) -> list[Net]:
-    """The product behind its registers, sign-extended; the sign is held once for every few columns that it extends to.
+def _holds_signs(spec: MacSpec) -> bool:
+    """Whether the second stage may be the slower one: behind a bypass, or before an adder that carries."""
+    return spec.stage == "pipe" or (spec.stage == "save" and spec.bypass != "none")
 
-    One flip-flop for all of them is the slowest of the second stage: in Nangate45 155 ps from clock to output, where
-    one that drives three columns needs about 110. They are modules of their own, so that no tool merges them.
+
+def _registered(sheet: Sheet, product: Sequence[Net], width: int, columns: int | None) -> list[Net]:
+    """The product behind its registers, sign-extended to `width`; the sign is held once for so many `columns` each.
+
+    One flip-flop for all of them takes 155 ps from clock to output in Nangate45, and one that drives three columns
+    about 110. They are modules of their own, so that no tool merges them. With None there is one, as for other bits.
     """
+    if columns is None:
+        sheet.lines.append(f"reg [{len(product) - 1}:0] product;")
+        sheet.lines.append(f"always @(posedge clk) product <= {_vector(product)};")
+        held = bits("product", len(product))
+        return [*held, *[held[-1]] * (width - len(product))]
     low, sign = len(product) - 1, product[-1]
     sheet.lines.append(f"reg [{low - 1}:0] product;")
     sheet.lines.append(f"always @(posedge clk) product <= {_vector(product[:-1])};")
-    copies = -(-(width - low) // _SIGN_COLUMNS)
+    copies = -(-(width - low) // columns)
     for copy in range(copies):
         sheet.lines.append(f"wire sign{copy};")
         sheet.lines.append(f"hold u_sign{copy} (.clk(clk), .d({sign}), .q(sign{copy}));")
-    return [*bits("product", low), *[f"sign{column // _SIGN_COLUMNS}" for column in range(width - low)]]
+    return [*bits("product", low), *[f"sign{column // columns}" for column in range(width - low)]]
 
 
 def _accumulator(spec: MacSpec) -> str:
@@ -225,7 +235,7 @@ def _module(spec: MacSpec, ports: MacPorts, lines: Sequence[str]) -> str:
         head += bypass_modules(spec.bypass, spec.tree, spec.adder, ports.weight_bits, spec.activation_bits)
     if spec.stage in ("mac", "pipe"):
         head += _accumulator(spec)
-    if spec.stage in ("pipe", "save"):
+    if _holds_signs(spec):
         head += _HOLD
     head += f"module mac ({', '.join(declared)});\n"
     return head + "".join(f"  {line}\n" for line in lines) + "endmodule\n"
