@@ -41,7 +41,7 @@ def random_layer(out_features: int, in_features: int, fast_share: float, sparse:
     counts = np.full(out_features, round(sparse * in_features))
     if counts[0]:
         cols = np.concatenate([np.sort(generator.choice(in_features, n, replace=False)) for n in counts])
-        tensors["sparse_row_ptr"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        tensors["sparse_row_count"] = counts.astype(np.uint8)
         tensors["sparse_col"] = cols.astype(np.uint16)
         tensors["sparse_value"] = generator.integers(-127, 128, cols.size).astype(np.int8)
         tensors["sparse_scale"] = generator.uniform(1e-4, 1e-3, out_features).astype(np.float16)

@@ -158,9 +158,10 @@ def edit(folder, change) -> None:
 def reseal(folder) -> None:
     """Give the folder a right digest, so that what stands behind it is tested too."""
     model = open_packed(folder)
-    from haloquant.lm.packed_model import _line
+    from haloquant.lm.packed_model import tensor_digest
 
-    sha = digest(model.config, {name: _line(tensor) for name, tensor in model.tensors.items()})
+    version = model.config.version
+    sha = digest(model.config, {name: tensor_digest(tensor, version) for name, tensor in model.tensors.items()})
     edit_again = json.loads((folder / "config.json").read_text())
     edit_again["quantization_config"]["sha256"] = sha
     (folder / "config.json").write_text(json.dumps(edit_again))
@@ -202,11 +203,11 @@ def set_book(key, value):
 
 
 EDITS = {
-    "newer": (set_item("version", 2), "must be of format version 1, not 2: install a newer haloquant"),
-    "older": (set_item("version", 0), "must be of format version 1, not 0: quantize the model again"),
-    "no_version": (lambda c: c.pop("version"), "must be of format version 1, not None: it is damaged"),
+    "newer": (set_item("version", 3), "must be of format version 1 to 2, not 3: install a newer haloquant"),
+    "older": (set_item("version", 0), "must be of format version 1 to 2, not 0: quantize the model again"),
+    "no_version": (lambda c: c.pop("version"), "must be of format version 1 to 2, not None: it is damaged"),
     "method": (set_item("quant_method", "gptq"), "quant_method of a packed HALO model must be 'halo', not 'gptq'"),
-    "unknown": (set_item("surprise", 1), "must be what version 1 says, but: .*surprise"),
+    "unknown": (set_item("surprise", 1), "must be what version 2 says, but: .*surprise"),
     "descending": (set_book("values", [3, 0, -3]), r"must be ascending values with 0 among them, not \[3, 0, -3\]"),
     "wide": (set_book("values", [-300, 0, 1]), "must hold values of int8"),
     "zero_tile": (set_item("tile_in", 0), "tile sizes must be between 1 and 65536"),

@@ -259,11 +259,12 @@ def test_a_missing_norm_is_refused_behind_a_right_digest(copy) -> None:
 
 def reseal(folder) -> None:
     from haloquant.lm.packed_config import digest
-    from haloquant.lm.packed_model import _line, open_packed
+    from haloquant.lm.packed_model import open_packed, tensor_digest
 
     model = open_packed(folder)
     config = json.loads((folder / "config.json").read_text())
-    sha = digest(model.config, {name: _line(tensor) for name, tensor in model.tensors.items()})
+    version = model.config.version
+    sha = digest(model.config, {name: tensor_digest(tensor, version) for name, tensor in model.tensors.items()})
     config["quantization_config"]["sha256"] = sha
     (folder / "config.json").write_text(json.dumps(config))
 
@@ -308,12 +309,36 @@ def test_tensors_that_do_not_fit_are_refused_behind_a_right_digest(copy, name) -
         AutoModelForCausalLM.from_pretrained(copy)
 
 
+def test_a_model_of_version_1_loads_and_is_saved_byte_for_byte(tiny, copy, tmp_path) -> None:
+    """Version 1 kept running sums of the sparse weights per row, and its digest took the SHA-256 of every tensor."""
+    config = json.loads((copy / "config.json").read_text())
+    config["quantization_config"]["version"] = 1
+    (copy / "config.json").write_text(json.dumps(config))
+
+    def older(tensors):
+        for name in [name for name in tensors if name.endswith("sparse_row_count")]:
+            counts = tensors.pop(name).to(torch.int32)
+            sums = torch.nn.functional.pad(counts.cumsum(0, dtype=torch.int32), (1, 0))
+            tensors[name.replace("row_count", "row_ptr")] = sums
+
+    rewrite(copy, older)
+    with pytest.raises(FormatError, match="their SHA-256 is not"):
+        haloquant.load(copy)
+    reseal(copy)
+    (copy / "halo_manifest.json").unlink()
+    model = haloquant.load(copy)
+    assert close(model, tiny[1])
+    model.save_pretrained(tmp_path / "again")
+    assert (tmp_path / "again/model.safetensors").read_bytes() == (copy / "model.safetensors").read_bytes()
+    assert haloquant.verify(tmp_path / "again") == haloquant.verify(copy)
+
+
 def test_another_version_is_refused(copy) -> None:
     config = json.loads((copy / "config.json").read_text())
     config["quantization_config"]["version"] = 9
     (copy / "config.json").write_text(json.dumps(config))
     for door in (haloquant.load, AutoModelForCausalLM.from_pretrained):
-        with pytest.raises(FormatError, match="must be of format version 1, not 9: install a newer haloquant"):
+        with pytest.raises(FormatError, match="must be of format version 1 to 2, not 9: install a newer haloquant"):
             door(copy)
 
 

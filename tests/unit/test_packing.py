@@ -1,14 +1,24 @@
 """The packed format: inverse on random and adversarial layers, a slow twin, honest bits, and refusals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from halo_layers import NINE, SIXTEEN, codebook, random_layer, same
 from haloquant.errors import FormatError
 from haloquant.quant.bits import count_bits
-from haloquant.quant.encodings import count_wrong, decode, encode, tile_bytes, tile_offsets
+from haloquant.quant.encodings import (
+    _five_sound,
+    _largest_digits,
+    count_wrong,
+    decode,
+    encode,
+    tile_bytes,
+    tile_offsets,
+)
 from haloquant.quant.packing import pack, packed_bits, unpack
-from haloquant.types import TileGrid
+from haloquant.types import SparseWeights, TileGrid
 
 BOOKS = {
     "two": (codebook(SIXTEEN, "slow"), codebook(NINE, "fast")),
@@ -62,6 +72,8 @@ def test_every_word_that_encode_does_not_write_is_found() -> None:
     grid = TileGrid(5, 65536, 5, 65536)
     _, wrong = decode(words.view(np.uint8), np.zeros((1, 1), np.uint8), (9,), grid)
     assert wrong == 65536 - 9**5
+    largest = _largest_digits()
+    assert all(_five_sound(words[i : i + 1]) == (largest[i] < 9) for i in range(65536))
 
 
 def test_bytes_by_hand() -> None:
@@ -183,7 +195,13 @@ DAMAGE = {
     "map_size": (flipped("weight_tile_class", lambda x: x[:1]), r"weight_tile_class of .* \(3, 2\), not uint8 of"),
     "map_value": (flipped("weight_tile_class", first(2)), "must name classes below 2, not 2"),
     "shape": (flipped("weight_shape", first(-3)), "weight_shape of .* must be two positive numbers"),
-    "pointers": (flipped("sparse_row_ptr", first(1)), "sparse_row_ptr of .* must ascend from 0"),
+    "counts": (flipped("sparse_row_count", first(255)), r"sparse_col of .* must be uint16 of shape"),
+    "full_row": (
+        flipped("sparse_row_count", lambda x: first(300)(x.astype(np.uint16))),
+        "sparse weights per row of .* must be between 0 and 256, not 0 to 300",
+    ),
+    "counts_type": (flipped("sparse_row_count", lambda x: x.astype(np.int64)), "sparse_row_count of .* must be uint8"),
+    "no_counts": (lambda t: t.pop("sparse_row_count"), "must have a tensor sparse_row_count, and it is missing"),
     "count": (flipped("sparse_value", lambda x: x[:-1]), "sparse_value of .* must be int8 of shape"),
     "column": (flipped("sparse_col", lambda x: x * 0 + 65535), "sparse_col of .* stay below 256"),
     "repeat": (flipped("sparse_col", lambda x: x * 0), "sparse_col of .* must ascend within each row"),
@@ -198,6 +216,40 @@ def test_damage_is_refused(name) -> None:
     damage(tensors)
     with pytest.raises(FormatError, match=sentence):
         back(q, tensors)
+
+
+def as_version_1(tensors) -> None:
+    """Running sums of the sparse weights per row, as version 1 of the format kept them."""
+    counts = tensors.pop("sparse_row_count").astype(np.int64)
+    tensors["sparse_row_ptr"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+
+
+def test_version_1_is_still_read() -> None:
+    q = random_layer(384, 256)
+    tensors = pack(q)
+    as_version_1(tensors)
+    assert same(back(q, tensors), q)
+    tensors["sparse_row_ptr"][0] = 1
+    with pytest.raises(FormatError, match=r"sparse_row_ptr of .* must ascend from 0"):
+        back(q, tensors)
+    with pytest.raises(FormatError, match="must have one of sparse_row_count and sparse_row_ptr, not both"):
+        back(q, tensors | pack(q))
+
+
+@pytest.mark.parametrize(
+    ("fullest", "kind"), [(255, np.uint8), (256, np.uint16), (65535, np.uint16), (65536, np.int32)]
+)
+def test_counts_take_the_smallest_type_that_holds_the_fullest_row(fullest, kind) -> None:
+    q = random_layer(3, 65536, sparse=0)
+    cols = np.arange(fullest, dtype=np.int32)
+    q.codes[1, :fullest] = 8
+    ones = np.ones(fullest, np.int8)
+    sparse = SparseWeights(np.ones_like(cols), cols, ones, np.ones(3, np.float32), ones.astype(np.uint8))
+    q = replace(q, sparse=sparse)
+    tensors = pack(q)
+    assert tensors["sparse_row_count"].dtype == kind
+    assert same(back(q, tensors), q)
+    assert count_bits(q) == packed_bits(tensors, q.codebooks)
 
 
 @pytest.mark.parametrize("books", BOOKS)

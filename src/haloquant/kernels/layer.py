@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from haloquant.quant.encodings import tile_offsets
+from haloquant.quant.packing import ROWS, ROWS_V1
 from haloquant.types import TileGrid
 
 
@@ -51,6 +52,14 @@ def word_table(values: tuple[tuple[int, ...], ...]) -> np.ndarray:
     return table
 
 
+def _row_pointers(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Where each row starts, i32 [out + 1]: the running sums of the stored counts (version 1 stored the sums)."""
+    if ROWS_V1 in tensors:
+        return tensors[ROWS_V1]
+    counts = tensors[ROWS].to(torch.int32)
+    return torch.nn.functional.pad(counts.cumsum(0, dtype=torch.int32), (1, 0))
+
+
 def packed_layer(
     tensors: dict[str, torch.Tensor], values: tuple[tuple[int, ...], ...], tile_out: int, tile_in: int
 ) -> PackedLayer:
@@ -66,8 +75,8 @@ def packed_layer(
     offsets = tile_offsets(grid, classes.cpu().numpy(), sizes)
     sparse = None
     if "sparse_value" in tensors:
-        names = ("sparse_row_ptr", "sparse_col", "sparse_value", "sparse_scale")
-        sparse = PackedSparse(*(tensors[name] for name in names))
+        names = ("sparse_col", "sparse_value", "sparse_scale")
+        sparse = PackedSparse(_row_pointers(tensors), *(tensors[name] for name in names))
     return PackedLayer(
         grid,
         tensors["weight_packed"],

@@ -5,6 +5,8 @@ is imported inside the functions that need it.
 """
 
 import re
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from haloquant.errors import FormatError
 from haloquant.lm.packed import HaloLinear
-from haloquant.lm.packed_config import METHOD, PackedConfig, digest, parse_config, tensor_line
+from haloquant.lm.packed_config import METHOD, PackedConfig, digest, line_of, parse_config
 from haloquant.lm.packed_model import check_digest, check_names
 from haloquant.lm.replace import find_module, is_transposed
 from haloquant.lm.shards import StoredTensor, read_header
@@ -71,9 +73,11 @@ class HaloQuantizer(HfQuantizer):
         _check_complete(model, tensors)
 
     def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:
-        for module in model.modules():
-            if isinstance(module, HaloLinear) and module.weight_packed.device.type != "meta":
-                module.check()
+        packed = (module for module in model.modules() if isinstance(module, HaloLinear))
+        here = [module for module in packed if module.weight_packed.device.type != "meta"]
+        with ThreadPoolExecutor(min(cpu_count() or 1, 16)) as pool:  # the pass over codes releases the lock
+            for _done in pool.map(HaloLinear.check, here):
+                pass
         return model
 
     def get_state_dict_and_metadata(self, model: Any) -> tuple[None, dict[str, str]]:
@@ -82,8 +86,10 @@ class HaloQuantizer(HfQuantizer):
         from transformers.modeling_utils import remove_tied_weights_from_state_dict
 
         kept = remove_tied_weights_from_state_dict(model.state_dict(), model)
-        lines = {name: _line(tensor) for name, tensor in revert_weight_conversion(model, kept).items()}
-        self.quantization_config.sha256 = digest(self.quantization_config.packed, lines)
+        config = self.quantization_config.packed
+        written = revert_weight_conversion(model, kept)
+        lines = {name: _line(tensor, config.version) for name, tensor in written.items()}
+        self.quantization_config.sha256 = digest(config, lines)
         return None, {}
 
     def is_serializable(self) -> bool:  # type: ignore[override]
@@ -142,13 +148,13 @@ def _check_complete(model: Any, tensors: dict[str, StoredTensor]) -> None:
         )
 
 
-def _line(tensor: torch.Tensor) -> str:
+def _line(tensor: torch.Tensor, version: int) -> str:
     if tensor.device.type == "meta":
         raise FormatError("a packed model must be in memory to be saved, not offloaded to the disk")
     data = tensor.detach().cpu().contiguous()
     name = str(data.dtype).removeprefix("torch.")
     raw = data.reshape(-1).view(torch.uint8).numpy() if data.numel() else b""
-    return tensor_line(SHORT[name], tuple(data.shape), raw)
+    return line_of(SHORT[name], tuple(data.shape), raw, version)
 
 
 # On import, which happens once, whether transformers' registry or this module comes first.

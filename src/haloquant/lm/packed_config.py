@@ -6,13 +6,15 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import xxhash
 
 from haloquant.errors import FormatError, HaloquantError
 from haloquant.quant.checks import check_codebook
 from haloquant.types import Codebook, OperatingPoint
 
 METHOD = "halo"
-VERSION = 1
+VERSION = 2
+OLDEST = 1  # version 1 keeps running sums of the sparse weights per row, and its digest takes the SHA-256 of tensors
 LARGEST_TILE = 1 << 16
 
 
@@ -85,15 +87,15 @@ def parse_config(raw: object) -> PackedConfig:
         given = raw.get("quant_method") if isinstance(raw, Mapping) else raw
         raise FormatError(f"quant_method of a packed HALO model must be '{METHOD}', not {given!r}")
     version = raw.get("version")
-    if not isinstance(version, int) or version != VERSION:
+    if type(version) is not int or not OLDEST <= version <= VERSION:
         advice = "it is damaged"
-        if isinstance(version, int):
+        if type(version) is int:
             advice = "install a newer haloquant" if version > VERSION else "quantize the model again"
-        raise FormatError(f"a packed model must be of format version {VERSION}, not {version!r}: {advice}")
+        raise FormatError(f"a packed model must be of format version {OLDEST} to {VERSION}, not {version!r}: {advice}")
     try:
         config = msgspec.convert(dict(raw), PackedConfig)
     except msgspec.ValidationError as error:
-        raise FormatError(f"quantization_config must be what version {VERSION} says, but: {error}") from error
+        raise FormatError(f"quantization_config must be what version {version} says, but: {error}") from error
     if not (1 <= config.tile_out <= LARGEST_TILE and 1 <= config.tile_in <= LARGEST_TILE):
         raise FormatError(f"tile sizes must be between 1 and {LARGEST_TILE}, not {config.tile_out} x {config.tile_in}")
     if not config.codebooks:
@@ -117,7 +119,7 @@ def _codebook(book: Book) -> Codebook:
 
 
 def digest(config: PackedConfig, tensors: Mapping[str, str]) -> str:
-    """SHA-256 over the configuration (without its own digest) and the digest line of every tensor.
+    """SHA-256 over the configuration (without its own digest) and the line of every tensor.
 
     Args:
         config: the configuration.
@@ -128,6 +130,23 @@ def digest(config: PackedConfig, tensors: Mapping[str, str]) -> str:
     return hashlib.sha256(text + b"\n" + lines.encode()).hexdigest()
 
 
-def tensor_line(dtype: str, shape: tuple[int, ...], data: Any) -> str:
-    """What the model's digest says of one tensor: its type, its shape and the SHA-256 of its bytes."""
-    return f"{dtype} {list(shape)} {hashlib.sha256(data).hexdigest()}"
+def new_checksum(version: int) -> Any:
+    """An empty checksum of a tensor's bytes, with `update` and `hexdigest`, as a format version takes it.
+
+    XXH3 of 128 bits runs at the speed of memory, so that reading and not hashing bounds a load; SHA-256, ten times and
+    more slower, is kept for the files of the manifest. Both find damage. Neither is a signature: who can write the
+    folder can write its digest too.
+    """
+    return hashlib.sha256() if version == 1 else xxhash.xxh3_128()
+
+
+def tensor_line(dtype: str, shape: tuple[int, ...], checksum: str) -> str:
+    """What the model's digest says of one tensor: its type, its shape and the checksum of its bytes."""
+    return f"{dtype} {list(shape)} {checksum}"
+
+
+def line_of(dtype: str, shape: tuple[int, ...], data: Any, version: int = VERSION) -> str:
+    """`tensor_line` of bytes that are in memory."""
+    checksum = new_checksum(version)
+    checksum.update(data)
+    return tensor_line(dtype, shape, checksum.hexdigest())

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from os import cpu_count
 from pathlib import Path, PurePath
 from typing import Any
@@ -15,13 +16,15 @@ from haloquant.errors import MALFORMED, CheckpointError, FormatError
 from haloquant.lm.architectures import MAX_CONFIG_BYTES
 from haloquant.lm.checkpoint import MAX_INDEX_BYTES
 from haloquant.lm.files import is_shard_name, model_folder, read_bounded
-from haloquant.lm.packed_config import PackedConfig, digest, parse_config, tensor_line
+from haloquant.lm.packed_config import PackedConfig, digest, new_checksum, parse_config, tensor_line
 from haloquant.lm.shards import StoredTensor, read_header
 from haloquant.lm.writing import INDEX, MANIFEST, NAMES, Manifest
 from haloquant.quant.packing import DENSE, SPARSE, unpack
 from haloquant.types import QuantizedWeight
 
 MAX_MANIFEST_BYTES = 16 << 20
+PIECE_BYTES = 1 << 20
+MOST_READERS = 32  # enough to keep a fast disk's queue full
 
 
 @dataclass(frozen=True)
@@ -133,15 +136,39 @@ def check_digest(config: PackedConfig, tensors: Mapping[str, StoredTensor], thre
     Raises:
         FormatError: they are not.
     """
-    workers = min(threads or cpu_count() or 1, 16)
-    with ThreadPoolExecutor(workers) as pool:  # hashing releases the interpreter's lock
-        lines = dict(zip(tensors, pool.map(_line, tensors.values()), strict=True))
+    workers = min(threads or 2 * (cpu_count() or 1), MOST_READERS)
+    with ThreadPoolExecutor(workers) as pool:  # reading and hashing release the interpreter's lock
+        found = pool.map(partial(tensor_digest, version=config.version), tensors.values())
+        lines = dict(zip(tensors, found, strict=True))
     if digest(config, lines) != config.sha256:
         raise FormatError(
             "the model's tensors and quantization_config must be those it was written with, and their SHA-256 is not "
             f"{config.sha256 or 'given'}: a file is damaged, or the configuration (codebooks, profile, layers) was "
             "changed; copy the model again, or quantize again"
         )
+
+
+def tensor_digest(tensor: StoredTensor, version: int) -> str:
+    """The line of one stored tensor, read in pieces that stay in the cache between reading and hashing.
+
+    Raises:
+        CheckpointError: the file ends early or cannot be read.
+    """
+    checksum = new_checksum(version)
+    buffer = memoryview(bytearray(min(PIECE_BYTES, tensor.size_bytes)))
+    try:
+        with tensor.file.open("rb", buffering=0) as stream:
+            stream.seek(tensor.offset)
+            left = tensor.size_bytes
+            while left:
+                got = stream.readinto(buffer[:left])
+                if not got:
+                    raise CheckpointError(f"{tensor.file} was cut short while it was read; copy the model again")
+                checksum.update(buffer[:got])
+                left -= got
+    except OSError as error:
+        raise CheckpointError(f"{tensor.file} must be readable, but: {error.strerror}") from error
+    return tensor_line(tensor.dtype, tensor.shape, checksum.hexdigest())
 
 
 def verify(folder: Path | str, profile_sha256: str | None = None) -> Verified:
@@ -200,10 +227,6 @@ def _map(tensor: StoredTensor) -> np.ndarray:
     if tensor.file.stat().st_size < tensor.offset + tensor.size_bytes:
         raise CheckpointError(f"{tensor.file} was cut short while it was read")
     return np.memmap(tensor.file, np.uint8, "r", tensor.offset, (tensor.size_bytes,))
-
-
-def _line(tensor: StoredTensor) -> str:
-    return tensor_line(tensor.dtype, tensor.shape, _map(tensor))
 
 
 def _array(tensor: StoredTensor) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import TensorSpec, serialize_file
 
 from haloquant.errors import CheckpointError, InputError
-from haloquant.lm.packed_config import tensor_line
+from haloquant.lm.packed_config import line_of
 from haloquant.lm.shards import StoredTensor
 from haloquant.store.files import plain_errors
 
@@ -87,7 +87,7 @@ class ShardWriter:
         size = tensor.data.nbytes
         if self._pending and self._pending_bytes + size > self.shard_bytes:
             self._flush()
-        self.lines[name] = tensor_line(tensor.dtype, tensor.shape, tensor.data)
+        self.lines[name] = line_of(tensor.dtype, tensor.shape, tensor.data)
         self._pending[name] = tensor
         self._pending_bytes += size
         self.total_bytes += size
@@ -133,11 +133,22 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def copy_small_files(source: Path, target: Path) -> None:
-    """Copy tokenizer, generation settings and the like; weights, indices, code and config.json stay behind."""
+    """Copy tokenizer, generation settings and the like; weights, indices, code and config.json stay behind.
+
+    Raises:
+        CheckpointError: a file is a link out of the folder: a stranger's model would have a file of this machine copied
+            into one that may be given away. Links into the blobs of a hub's cache are as the hub makes them.
+    """
+    homes = (source.resolve(), source.resolve().parent.parent / "blobs")
     for file in sorted(source.iterdir()):
         skip = file.name in ("config.json", MANIFEST) or file.name.endswith(".index.json")
         if file.suffix not in COPIED_SUFFIXES or skip or not file.is_file():
             continue
+        if file.resolve().parent not in homes:
+            raise CheckpointError(
+                f"{file} must lie in the model folder, not be a link to {file.resolve()}: what it holds would be "
+                "copied into the new model; put the file itself there, or remove it"
+            )
         if file.stat().st_size <= MOST_COPIED_BYTES:
             shutil.copyfile(file, target / file.name)
 

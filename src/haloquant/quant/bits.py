@@ -1,6 +1,9 @@
 """Stored bits of a HALO layer, by the rules of the packed format (`quant.packing`, `quant.encodings`)."""
 
+import numpy as np
+
 from haloquant.quant.encodings import tile_offsets
+from haloquant.quant.packing import count_type
 from haloquant.types import BitCount, QuantizedWeight, SparseWeights
 
 
@@ -17,9 +20,10 @@ def count_bits(q: QuantizedWeight) -> BitCount:
 
 
 def sparse_bits(sparse: SparseWeights, out_features: int, in_features: int) -> int:
-    """Bits of values, columns, kinds (whole bytes), 32-bit row pointers and a float16 scale per output channel."""
+    """Bits of values, columns, kinds (whole bytes), the count of every row and a float16 scale per output channel."""
     count = sparse.values.size
     if count == 0:
         return 0
     column = 16 if in_features <= 65536 else 32
-    return count * (8 + column) + 8 * -(-count // 8) + (32 * (out_features + 1)) + 16 * out_features
+    row = 8 * np.dtype(count_type(int(np.bincount(sparse.rows).max()))).itemsize
+    return count * (8 + column) + 8 * -(-count // 8) + (row + 16) * out_features

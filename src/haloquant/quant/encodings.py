@@ -194,6 +194,20 @@ def _decode(packed, classes, offsets, sizes, tile_out, tile_in, codes, wrong):
 
 @njit(cache=True)
 @no_type_check
+def _five_sound(words):
+    """Whether `encode` could have written every word, in 16 bits throughout, so that vectors of them are looked at.
+
+    With v the number of its digits, word = ceil(65536 v / 59049): so 59049 word lies less than 59049 above 65536 v.
+    """
+    worst = np.uint16(0)
+    for index in range(words.size):
+        above = np.uint16(words[index] * np.uint16(59049))
+        worst = above if above > worst else worst
+    return worst < 59049
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
 def _count(packed, classes, offsets, sizes, shape, highest, wrong):
     out_features, in_features, tile_out, tile_in = shape
     down, across = classes.shape
@@ -211,9 +225,10 @@ def _count(packed, classes, offsets, sizes, shape, highest, wrong):
             at += rows * cols
         else:
             fives = rows // 5 if size <= 9 else 0
-            for index in range(fives * cols):
-                word = np.int64(packed[at + 2 * index]) | (np.int64(packed[at + 2 * index + 1]) << 8)
-                bad += highest[word] >= size
+            words = packed[at : at + 2 * fives * cols].view(np.uint16)
+            if size != 9 or not _five_sound(words):
+                for index in range(words.size):
+                    bad += highest[words[index]] >= size
             at += fives * cols * 2
             left = rows - 5 * fives
             width = (cols + 1) // 2

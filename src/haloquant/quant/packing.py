@@ -6,13 +6,14 @@
 | weight_scale | f16 [out, across] | scale of every (output channel, tile) |
 | weight_tile_class | u8 [down, across] | index of each tile's codebook |
 | weight_shape | i32 [2] | out, in |
-| sparse_row_ptr | i32 [out + 1] | CSR row pointers |
+| sparse_row_count | u8, u16 or i32 [out] | weights in each row: the smallest of the three that holds the largest |
 | sparse_col | u16 or i32 [nnz] | columns (i32 where in > 65536) |
 | sparse_value | i8 [nnz] | values, to be multiplied with their row's scale |
 | sparse_scale | f16 [out] | |
 | sparse_kind | u8 [ceil(nnz / 8)] | bit i (lowest first): weight i is salient, not an outlier |
 
 A layer without sparse weights has no `sparse_*` tensors. Codebooks and tile sizes belong to the model, not the layer.
+Version 1 of the format kept `sparse_row_ptr` i32 [out + 1], the running sums of the counts; it is still read.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,9 @@ from haloquant.quant.encodings import decode, encode, tile_offsets
 from haloquant.types import BitCount, Codebook, QuantizedWeight, SparseWeights, TileGrid, TileMap
 
 DENSE = ("weight_packed", "weight_scale", "weight_tile_class", "weight_shape")
-SPARSE = ("sparse_row_ptr", "sparse_col", "sparse_value", "sparse_scale", "sparse_kind")
+ROWS, ROWS_V1 = "sparse_row_count", "sparse_row_ptr"
+COUNTS = (np.uint8, np.uint16, np.int32)
+SPARSE = (ROWS, ROWS_V1, "sparse_col", "sparse_value", "sparse_scale", "sparse_kind")
 
 
 def pack(q: QuantizedWeight) -> dict[str, np.ndarray]:
@@ -137,12 +140,17 @@ def _pack_sparse(sparse: SparseWeights, layer: str, grid: TileGrid) -> dict[str,
         raise FormatError(f"sparse weights of {layer} must lie within the layer, sorted by row, then column")
     counts = np.bincount(sparse.rows, minlength=grid.out_features)
     return {
-        "sparse_row_ptr": np.concatenate([[0], np.cumsum(counts)]).astype(np.int32),
+        ROWS: counts.astype(count_type(int(counts.max()))),
         "sparse_col": sparse.cols.astype(_column_type(grid)),
         "sparse_value": np.ascontiguousarray(sparse.values),
         "sparse_scale": _half(sparse.scale, f"sparse scales of {layer}"),
         "sparse_kind": np.packbits(sparse.kind.astype(bool), bitorder="little"),
     }
+
+
+def count_type(largest: int) -> type[np.generic]:
+    """The type in which weights per row are kept, by the fullest row."""
+    return next(kind for kind in COUNTS if largest <= np.iinfo(kind).max)
 
 
 def _column_type(grid: TileGrid) -> type[np.generic]:
@@ -164,15 +172,13 @@ def _tensor(
 
 
 def _check_sparse(tensors: Mapping[str, np.ndarray], layer: str, grid: TileGrid) -> None:
-    pointers = _tensor(tensors, layer, "sparse_row_ptr", np.int32, (grid.out_features + 1,)).astype(np.int64)
-    count = int(pointers[-1])
-    if pointers[0] != 0 or np.any(np.diff(pointers) < 0) or count > grid.out_features * grid.in_features:
-        raise FormatError(f"sparse_row_ptr of {layer} must ascend from 0, and does not: the file is damaged")
+    counts = _check_counts(tensors, layer, grid)
+    count = int(counts.sum())
     cols = _tensor(tensors, layer, "sparse_col", _column_type(grid), (count,)).astype(np.int64)
     _tensor(tensors, layer, "sparse_value", np.int8, (count,))
     scale = _tensor(tensors, layer, "sparse_scale", np.float16, (grid.out_features,))
     kind = _tensor(tensors, layer, "sparse_kind", np.uint8, (-(-count // 8),))
-    rows = np.repeat(np.arange(grid.out_features), np.diff(pointers))
+    rows = np.repeat(np.arange(grid.out_features), counts)
     outside = count and (cols.min() < 0 or cols.max() >= grid.in_features)
     if outside or np.any(np.diff(rows * grid.in_features + cols) <= 0):
         raise FormatError(
@@ -183,13 +189,34 @@ def _check_sparse(tensors: Mapping[str, np.ndarray], layer: str, grid: TileGrid)
         raise FormatError(f"sparse_scale and sparse_kind of {layer} must be finite and unpadded: the file is damaged")
 
 
+def _check_counts(tensors: Mapping[str, np.ndarray], layer: str, grid: TileGrid) -> np.ndarray:
+    """Weights per row i64 [out], from either version's tensor."""
+    if ROWS_V1 in tensors:
+        if ROWS in tensors:
+            raise FormatError(f"{layer} must have one of {ROWS} and {ROWS_V1}, not both: the file is damaged")
+        pointers = _tensor(tensors, layer, ROWS_V1, np.int32, (grid.out_features + 1,)).astype(np.int64)
+        if pointers[0] != 0 or np.any(np.diff(pointers) < 0):
+            raise FormatError(f"{ROWS_V1} of {layer} must ascend from 0, and does not: the file is damaged")
+        counts = np.diff(pointers)
+    else:
+        kind = next((kind for kind in COUNTS if ROWS in tensors and tensors[ROWS].dtype == kind), np.uint8)
+        counts = _tensor(tensors, layer, ROWS, kind, (grid.out_features,)).astype(np.int64)
+    if counts.min() < 0 or counts.max() > grid.in_features:
+        raise FormatError(
+            f"sparse weights per row of {layer} must be between 0 and {grid.in_features}, not {counts.min()} to "
+            f"{counts.max()}: the file is damaged"
+        )
+    return counts
+
+
 def _unpack_sparse(tensors: Mapping[str, np.ndarray], grid: TileGrid) -> SparseWeights:
     if "sparse_value" not in tensors:
         empty = np.empty(0, np.int32)
         scale = np.zeros(grid.out_features, np.float32)
         return SparseWeights(empty, empty, np.empty(0, np.int8), scale, np.empty(0, np.uint8))
     values = tensors["sparse_value"]
-    rows = np.repeat(np.arange(grid.out_features, dtype=np.int32), np.diff(tensors["sparse_row_ptr"]))
+    counts = tensors[ROWS] if ROWS in tensors else np.diff(tensors[ROWS_V1])
+    rows = np.repeat(np.arange(grid.out_features, dtype=np.int32), counts.astype(np.int64))
     return SparseWeights(
         rows,
         tensors["sparse_col"].astype(np.int32),
