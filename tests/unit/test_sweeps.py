@@ -1,7 +1,9 @@
 """Claims, sweeps, deadlines and a graphics processor for a tiny shape and a made-up multiplier."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from accel_cases import BASE, toy_codebooks, toy_profile
@@ -9,9 +11,11 @@ from haloquant.accel.shapes import ModelShape
 from haloquant.accel.workload import decode, prefill
 from haloquant.errors import InfeasibleError, InputError
 from haloquant.pipeline.hardware import Classes
+from haloquant.pipeline.laws import supply_law
 from haloquant.pipeline.machines import Loaded
-from haloquant.pipeline.sweeps import claims, deadline, on_gpu, sweep
+from haloquant.pipeline.sweeps import bandwidth_clock_map, claims, deadline, on_gpu, sweep
 from haloquant.store.targets import read_gpu, read_systolic
+from haloquant.types import Corner
 
 SHAPE = ModelShape("tiny", "llama", 256, 640, 1, 4, 2, 1000)
 BOOKS = tuple(replace(book, point=replace(book.point, voltage_v=1.0)) for book in toy_codebooks()[::-1])
@@ -59,7 +63,11 @@ def test_a_deadline_spares_energy_or_says_the_least_possible() -> None:
     machine, step = read_systolic("edge_lpddr5x"), decode(SHAPE, 64)
     found = deadline(LOADED, step, machine, 1.0, 0.0)
     assert found.paced.energy_j < found.race.energy_j and found.supply_factor < 1
-    assert found.law.startswith("assumed")
+    assert found.law == (
+        "ASSUMED, not measured: alpha-power law with a threshold of 0.35 V and an exponent of 1.3, down to 60% of the "
+        "base supply; a V-f curve needs at least 3 voltages of one process and temperature, and toy has 1"
+    )
+    assert [factor for factor, _ in found.candidates][::16] == [1.0, 0.6]
     assert found.race.simulation.time_s <= found.paced.simulation.time_s <= 1.0
     least = found.race.simulation.time_s
     hurried = deadline(LOADED, step, machine, least * 1.000001, 0.0)
@@ -68,6 +76,57 @@ def test_a_deadline_spares_energy_or_says_the_least_possible() -> None:
         InfeasibleError, match=r"^deadline must be at least .*s, the fastest this machine can do, not 1 ns"
     ):
         deadline(LOADED, step, machine, 1e-9, 0.0)
+
+
+def test_a_deadline_uses_the_measured_curve_where_there_is_one() -> None:
+    """Delays that follow a law by construction: the fit gives them back, scaled to the machine's own volts."""
+    volts, threshold, alpha = (1.2, 1.4, 1.6, 1.8), 0.7, 1.5
+    toy = toy_profile()
+    slower = np.array([v / (v - threshold) ** alpha for v in volts]) / (1.8 / 1.1**alpha)
+    corners = tuple(Corner(f"tt{v}", v, 25.0) for v in volts)
+    delay = slower[:, None] * toy.delay_s
+    profile = replace(
+        toy, corners=corners, delay_s=delay, sensitised_delay_s=delay, energy_j=np.repeat(toy.energy_j, 4, axis=0),
+        leakage_w=np.zeros(4),
+    )  # fmt: skip
+    machine, step = read_systolic("edge_lpddr5x"), decode(SHAPE, 64)
+    law = supply_law(profile, machine)
+    assert law.said.startswith(
+        "measured: fitted to 4 voltages of profile toy (1.2 to 1.8 V, tt, 25 °C, worst error 0.0%)"
+    )
+    assert law.lowest_v == pytest.approx(1.2 / 1.8 * machine.base.voltage_v)
+    for factor, wanted in zip((v / 1.8 for v in volts), slower, strict=True):
+        assert law.delay(factor * machine.base.voltage_v) == pytest.approx(wanted, rel=1e-3)
+    loaded = replace(LOADED, classes=Classes(profile, 3, BOOKS))
+    found = deadline(loaded, step, machine, 1.0, 0.0)
+    assert found.law == law.said and found.candidates[-1][0] == pytest.approx(1.2 / 1.8)
+    # nothing at the lowest supply runs faster than the curve allows
+    fastest = max(segment.point.frequency_hz for segment in found.candidates[-1][1].segments)
+    own = max(segment.point.frequency_hz for segment in found.candidates[0][1].segments)
+    assert fastest == pytest.approx(own / slower[0], rel=1e-3)
+
+
+def test_the_map_has_the_machine_in_its_middle() -> None:
+    machine, step = read_systolic("edge_lpddr5x"), decode(SHAPE, 64)
+    cells = bandwidth_clock_map(LOADED, step, machine)
+    assert len(cells) == 25 and [i for i, cell in enumerate(cells) if cell.own] == [12]
+    assert cells[12].base_frequency_hz == machine.base.frequency_hz
+    time_s = {(c.bandwidth_b_per_s, c.base_frequency_hz): c.time_s for c in cells}
+    for (bandwidth, clock), seconds in time_s.items():
+        assert time_s.get((2 * bandwidth, clock), 0.0) <= seconds * (1 + 1e-9)
+        assert time_s.get((bandwidth, 2 * clock), 0.0) <= seconds * (1 + 1e-9)
+    slow = min(cells, key=lambda c: (-c.bandwidth_b_per_s, c.base_frequency_hz))
+    starved = min(cells, key=lambda c: (c.bandwidth_b_per_s, -c.base_frequency_hz))
+    assert (slow.bound, starved.bound) == ("compute", "dram")
+
+
+@pytest.mark.parametrize("over", [sweep, bandwidth_clock_map])
+def test_a_bandwidth_without_a_limit_cannot_be_varied(over: Callable[..., object]) -> None:
+    rest = ("bandwidth",) if over is sweep else ()
+    with pytest.raises(
+        InputError, match=r"^a sweep over bandwidth must be of a machine with a limited one, not paper_"
+    ):
+        over(LOADED, decode(SHAPE, 64), read_systolic("paper_tpu"), *rest)
 
 
 def test_a_graphics_processor_gains_from_bits_in_decode_and_from_rate_in_prefill() -> None:

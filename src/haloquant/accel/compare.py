@@ -95,6 +95,7 @@ def slowed_runs(
     voltage_factors: Sequence[float],
     policy: str = "panel",
     corner: int = 0,
+    delay_at: DelayAt | None = None,
 ) -> list[Simulation]:
     """Return the pass at lower and lower supplies: what `modes.meet_deadline` chooses from.
 
@@ -109,13 +110,14 @@ def slowed_runs(
         voltage_factors: Factors of the supply, 1 being the system's own.
         policy: How tiles are ordered.
         corner: The profile's corner.
+        delay_at: Delay of each weight value on this machine at a supply, to check every clock with.
     """
     runs: list[Simulation] = []
     for factor in voltage_factors:
         points = tuple(slower(system.points, factor))
         (base,) = slower((target.base,), factor)
         run = replace(system, points=points)
-        runs.append(run_system(run, workload, target, profile, planner, policy, corner, base=base))
+        runs.append(run_system(run, workload, target, profile, planner, policy, corner, base=base, delay_at=delay_at))
     return runs
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from haloquant.accel.compare import SweepPoint
-from haloquant.accel.results import Simulation
+from haloquant.accel.compare import SweepPoint, Versus
+from haloquant.accel.gpu import WhatIf
+from haloquant.accel.results import BOUNDS, Simulation
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +62,87 @@ def swept(points: Sequence[SweepPoint]) -> list[Mark]:
         )
         for p in points
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One rival beside our system under one premise; above 1 we are faster or spend less."""
+
+    premise: str  # the machine, or "paper"
+    target: str
+    phase: str
+    rival: str
+    time_s: float
+    rival_time_s: float
+    speedup: float
+    energy_j: float
+    rival_energy_j: float
+    energy_ratio: float
+    why: str  # how the rival came to its clock
+
+
+def compared(premise: str, item: Versus) -> Compared:
+    """Return a comparison as one row."""
+    return Compared(
+        premise, item.target, item.phase, item.rival, item.time_s, item.rival_time_s, item.speedup, item.energy_j,
+        item.rival_energy_j, item.energy_ratio, item.why,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """One supply that a deadline might be met with; energy includes idling until the deadline."""
+
+    supply_factor: float  # of the machine's own
+    time_s: float
+    energy_j: float
+    idle_j: float
+    in_time: bool
+    chosen: str  # "race-to-idle", "deadline", both or nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One place on the map of bandwidth and clock."""
+
+    phase: str
+    target: str
+    bandwidth_b_per_s: float
+    base_frequency_hz: float
+    own: bool  # the machine as it is
+    time_s: float
+    bound: str  # the resource that held longest
+    rival: str
+    rival_time_s: float
+    speedup: float
+
+
+def longest_bound(simulation: Simulation) -> str:
+    """Return the resource that held for most of a pass."""
+    return max(BOUNDS, key=lambda name: simulation.total.time_s.get(name, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class OnBoard:
+    """One format at one clock of a graphics processor."""
+
+    target: str
+    phase: str
+    format: str
+    voltage_v: float
+    frequency_hz: float
+    time_s: float
+    speedup: float  # over the first clock
+    energy_per_token_j: float
+    bound: str
+    must_follow: str  # blocks that weight values do not shorten and such a clock would need as fast
+    switching_s: float  # of one pass, if clocks were switched per dependency group
+
+
+def on_board(item: WhatIf) -> OnBoard:
+    """Return a pass on a graphics processor as one row."""
+    cost = item.cost
+    return OnBoard(
+        cost.target, cost.phase, cost.format, cost.point.voltage_v, cost.point.frequency_hz, cost.time_s, item.speedup,
+        cost.energy_per_token_j, cost.bound, ", ".join(block.name for block in item.must_follow), item.switching_s,
+    )  # fmt: skip

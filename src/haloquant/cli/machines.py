@@ -7,20 +7,11 @@ import msgspec
 import typer
 from rich.table import Table
 
+from haloquant.cli.asked import Asked, Files, asks, open_model, passes
 from haloquant.cli.console import progress, stdout
-from haloquant.cli.options import Json, Out, Profile, Quiet
-from haloquant.config import Hardware, Recipe, Workload, read_recipe
-from haloquant.errors import InputError
+from haloquant.cli.options import Json, Out, Quiet
+from haloquant.config import Recipe, read_recipe
 from haloquant.units import engineering
-
-What = Annotated[str, typer.Argument(help="Packed model folder, or a named shape such as llama2-7b or opt-6.7b.")]
-Target = Annotated[
-    str, typer.Option("--target", "-t", help="Machine: a shipped target (`haloquant targets`) or a file.")
-]
-Prefill = Annotated[int, typer.Option("--prefill", help="Tokens of the prefill.", min=1)]
-Context = Annotated[int, typer.Option("--context", help="Context of the decode step.", min=1)]
-Batch = Annotated[int, typer.Option("--batch", help="Sequences decoded together.", min=1)]
-Fast = Annotated[float, typer.Option("--fast", help="Share of fast tiles, for a named shape.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -33,14 +24,9 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="`haloquant targets`")(targets)
 
 
+@asks()
 def simulate(
-    what: What,
-    target: Target = "edge_lpddr5x",
-    profile: Profile = "default",
-    prefill: Prefill = 2048,
-    context: Context = 2048,
-    batch: Batch = 1,
-    fast: Fast = 0.8,
+    asked: Asked,
     mode: Annotated[
         Literal["boost", "eco"], typer.Option(help="Spend slack on the clock, or on the supply at the same clock.")
     ] = "boost",
@@ -48,16 +34,21 @@ def simulate(
         Path | None, typer.Option(help="Write HALO's decode as a trace that ui.perfetto.dev opens.")
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write every layer's cost of every system.")] = None,
+    out: Files = None,
     json: Json = False,
 ) -> None:
     """How long a model takes on a machine and what it draws, beside FP16, W8A8, W4A8 and W3A8 on the same machine."""
+    from haloquant.accel.plots import longest_bound
+    from haloquant.cli.written import write_runs
     from haloquant.pipeline import machines
-    from haloquant.store.files import write_bytes, write_text
+    from haloquant.store.files import claim_output, write_bytes, write_text
     from haloquant.store.simulations import document, layers_csv, trace_json
 
-    machine, loaded = open_model(what, target, profile, fast)
+    if out:
+        claim_output(out)
+    machine, loaded = open_model(asked)
     runs = []
-    for workload in passes(loaded, prefill, context, batch):
+    for workload in passes(asked, loaded):
         systems = [*machines.rivals(loaded, workload, machine), machines.halo_system(loaded, workload, machine, mode)]
         runs += [(system, machines.run_system(system, workload, machine, loaded)) for system in systems]
     found = [run for _, run in runs]
@@ -65,20 +56,23 @@ def simulate(
         write_bytes(trace, trace_json(found[-1]))
     if csv:
         write_text(csv, layers_csv(found))
+    if out:
+        write_runs(out, loaded.name, found, machine)
     if json:
         documents = [document(run, machine) for run in found]
         stdout.print(msgspec.json.encode(documents).decode(), highlight=False, markup=False, soft_wrap=True)
         return
     table = Table(
-        "pass", "system", "clock, GHz", "time", "speed", "energy", "energy ratio", "bound", "transitions",
-        title=f"{loaded.name} on {machine.name} (speed and energy ratio: W8A8 = 1)", title_justify="left",
+        "pass", "system", "clock, GHz", "time", "speed", "energy", "energy ratio", "bound, share", "transitions",
+        title=f"{loaded.name} on {machine.name} (speed and energy ratio: W8A8 = 1; above 1 is faster, and draws more)",
+        title_justify="left",
     )  # fmt: skip
     for system, run in runs:
         base = next(r for s, r in runs if s.name.startswith("W8A8") and r.phase == run.phase)
         clocks = (
             "/".join(f"{p.frequency_hz / 1e9:.2f}" for p in system.points) or f"{machine.base.frequency_hz / 1e9:.2f}"
         )
-        bounds = [layer.bound for layer in run.layers]
+        held = longest_bound(run)
         table.add_row(
             run.phase,
             system.name,
@@ -87,7 +81,7 @@ def simulate(
             f"{base.time_s / run.time_s:.2f}×",
             engineering(run.total.total_energy_j, "J"),
             f"{run.total.total_energy_j / base.total.total_energy_j:.2f}",
-            max(set(bounds), key=bounds.count),
+            f"{held} {run.total.time_s[held] / run.time_s:.0%}",
             str(run.total.transitions),
         )
     stdout.print(table)
@@ -95,17 +89,12 @@ def simulate(
         stdout.print(f"note: {note}", style="dim", highlight=False)
 
 
+@asks()
 def schedule(
-    what: What,
-    target: Target = "edge_lpddr5x",
-    profile: Profile = "default",
+    asked: Asked,
     policy: Annotated[
         Literal["best", "serpentine", "panel", "colblock", "islands", "none"], typer.Option(help="Order of the tiles.")
     ] = "best",
-    prefill: Prefill = 2048,
-    context: Context = 2048,
-    batch: Batch = 1,
-    fast: Fast = 0.8,
     json: Json = False,
 ) -> None:
     """The order of tiles and clocks: how many transitions each policy makes, and what they cost."""
@@ -113,10 +102,10 @@ def schedule(
     from haloquant.errors import InfeasibleError
     from haloquant.pipeline import machines
 
-    machine, loaded = open_model(what, target, profile, fast)
+    machine, loaded = open_model(asked)
     wanted = list(Policy) if policy == "best" else [Policy(policy)]
     rows: list[dict[str, object]] = []
-    for workload in passes(loaded, prefill, context, batch):
+    for workload in passes(asked, loaded):
         system = machines.halo_system(loaded, workload, machine, "boost")
         for one in wanted:
             try:
@@ -201,28 +190,3 @@ def targets(json: Json = False) -> None:
     for name, target in found.items():
         table.add_row(name, target.description)
     stdout.print(table)
-
-
-def open_model(what: str, target: str, profile: str, fast: float):
-    """The machine, and a packed folder or a named shape ready to run on it."""
-    from haloquant.pipeline import machines
-    from haloquant.store.profiles import find_profile
-    from haloquant.store.targets import read_systolic
-
-    machine, mac = read_systolic(target), find_profile(profile)
-    if Path(what).is_dir():
-        return machine, machines.load_packed(Path(what), mac)
-    try:
-        return machine, machines.load_shape(what, mac, fast)
-    except InputError as error:
-        raise InputError(f"{error} Or give the folder of a packed model.") from error
-
-
-def passes(loaded, prefill: int, context: int, batch: int):
-    """The prefill and the decode step that were asked for."""
-    from haloquant.pipeline.cost import workloads
-
-    asked = Recipe(
-        hardware=Hardware(), workload=Workload(prefill_tokens=prefill, decode_batch=batch, decode_context=context)
-    )
-    return workloads(loaded.shape, asked)

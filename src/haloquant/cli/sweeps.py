@@ -1,48 +1,54 @@
 """`claims`, `sweep`, `deadline`, `gpu`: the questions that a single simulation leaves open."""
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import msgspec
 import typer
 from rich.table import Table
 
+from haloquant.cli.asked import Asked, Files, asks, open_model, passes
 from haloquant.cli.console import stdout
-from haloquant.cli.machines import Batch, Context, Fast, Prefill, Target, What, open_model, passes
-from haloquant.cli.options import Json, Profile
+from haloquant.cli.options import Json
 from haloquant.units import engineering
+
+if TYPE_CHECKING:
+    from haloquant.store.answers import Answer
 
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands."""
-    app.command(epilog="`haloquant claims llama2-7b --target tpuv4i_like`")(claims)
+    app.command(epilog="`haloquant claims llama2-7b --target tpuv4i_like --out claims`")(claims)
     app.command(epilog="`haloquant sweep llama2-7b --target tpuv4i_like --over transition`")(sweep)
     app.command(epilog="`haloquant deadline llama2-7b --target edge_lpddr5x --ms 100`")(deadline)
     app.command(epilog="`haloquant gpu llama2-7b --target gpu_2080ti`")(gpu)
 
 
-def claims(
-    what: What,
-    target: Target = "tpuv4i_like",
-    profile: Profile = "default",
-    prefill: Prefill = 2048,
-    context: Context = 2048,
-    batch: Batch = 1,
-    fast: Fast = 0.81,
-    json: Json = False,
-) -> None:
+@asks(target="tpuv4i_like", fast=0.81)
+def claims(asked: Asked, out: Files = None, json: Json = False) -> None:
     """HALO against every rival under the paper's premises, beside the same on a described machine."""
+    from haloquant.accel.plots import compared
+    from haloquant.cli.written import write_answer
     from haloquant.pipeline.sweeps import claims as compare
+    from haloquant.report import machine_charts
+    from haloquant.store.answers import answer, as_rows
+    from haloquant.store.files import claim_output
     from haloquant.store.targets import read_systolic
 
-    machine, loaded = open_model(what, target, profile, fast)
-    found = compare(loaded, read_systolic("paper_tpu"), machine, prefill, context, batch)
+    if out:
+        claim_output(out)
+    machine, loaded = open_model(asked)
+    found = compare(loaded, read_systolic("paper_tpu"), machine, asked.prefill, asked.context, asked.batch)
+    note = "paper: its clocks as it states them, no memory system, free transitions, no attention; not a measurement"
+    rows = [row for c in found for row in (compared("paper", c.paper), compared(machine.name, c.honest))]
+    made = answer("claims", loaded.name, loaded.classes.profile.name, machine, as_rows(rows), [note])
+    title = f"{loaded.name}, {loaded.fast_share:.0%} fast tiles"
+    if out:
+        write_answer(out, "claims", made, machine_charts.claims(rows, title))
     if json:
-        stdout.print_json(msgspec.json.encode(found).decode())
-        return
+        return _print(made)
     table = Table(
         "pass", "HALO against", "paper: speed", "paper: energy", f"{machine.name}: speed", f"{machine.name}: energy",
-        "the rival's clock there", title=f"{loaded.name}, {fast:.0%} fast tiles (above 1: HALO is better)",
-        title_justify="left",
+        "the rival's clock there", title=f"{title} (above 1×: HALO is better)", title_justify="left",
     )  # fmt: skip
     for claim in found:
         a, b = claim.paper, claim.honest
@@ -51,118 +57,150 @@ def claims(
             f"{b.energy_ratio:.2f}×", b.why,
         )  # fmt: skip
     stdout.print(table)
-    stdout.print(
-        "paper: its clocks as it states them, no memory system, free transitions, no attention; not a measurement",
-        style="dim", highlight=False,
-    )  # fmt: skip
+    stdout.print(note, style="dim", highlight=False)
 
 
+@asks(target="tpuv4i_like")
 def sweep(
-    what: What,
-    target: Target = "tpuv4i_like",
-    profile: Profile = "default",
+    asked: Asked,
     over: Annotated[
-        Literal["transition", "static", "bandwidth"], typer.Option(help="What to vary, all else equal.")
+        Literal["transition", "static", "bandwidth", "bandwidth-clock"],
+        typer.Option(help="What to vary, all else equal; bandwidth-clock is a map of both."),
     ] = "transition",
-    prefill: Prefill = 2048,
-    context: Context = 2048,
-    batch: Batch = 1,
-    fast: Fast = 0.8,
+    out: Files = None,
     json: Json = False,
 ) -> None:
-    """HALO, W8A8 and W4A8 over transition times, static powers per array, or bandwidths."""
+    """HALO, W8A8 and W4A8 over transition times, static powers per array, bandwidths, or bandwidths and clocks."""
     from haloquant.accel.plots import swept
+    from haloquant.cli.written import write_answer
+    from haloquant.pipeline.sweeps import bandwidth_clock_map
     from haloquant.pipeline.sweeps import sweep as vary
+    from haloquant.report import machine_charts
+    from haloquant.store.answers import answer, as_rows
+    from haloquant.store.files import claim_output
 
-    machine, loaded = open_model(what, target, profile, fast)
-    found = [
-        item for workload in passes(loaded, prefill, context, batch) for item in vary(loaded, workload, machine, over)
-    ]
-    marks = swept([item.point for item in found])
+    if out:
+        claim_output(out)
+    machine, loaded = open_model(asked)
+    title = f"{loaded.name} on {machine.name}"
+    table = Table(title=title, title_justify="left")
+    if over == "bandwidth-clock":
+        cells = [cell for w in passes(asked, loaded) for cell in bandwidth_clock_map(loaded, w, machine)]
+        rows, chart = as_rows(cells), machine_charts.bandwidth_clock(cells, title)
+        for name in ("pass", "bandwidth", "base clock", "time", "bound", f"speed over {cells[0].rival}", ""):
+            table.add_column(name)
+        for cell in cells:
+            table.add_row(
+                cell.phase, engineering(cell.bandwidth_b_per_s, "B/s"), engineering(cell.base_frequency_hz, "Hz"),
+                engineering(cell.time_s, "s"), cell.bound, f"{cell.speedup:.2f}×", "the machine" if cell.own else "",
+            )  # fmt: skip
+    else:
+        found = [item for workload in passes(asked, loaded) for item in vary(loaded, workload, machine, over)]
+        marks = sorted(swept([item.point for item in found]), key=lambda m: (m.phase != "prefill", m.value))
+        rows, chart = as_rows(marks), machine_charts.swept(marks, title)
+        for name in ("pass", over, "system", "time", "energy", "transitions"):
+            table.add_column(name)
+        for mark in marks:
+            table.add_row(
+                mark.phase, engineering(mark.value, mark.unit), mark.system, engineering(mark.time_s, "s", 4),
+                engineering(mark.energy_j, "J"), str(mark.transitions),
+            )  # fmt: skip
+    made = answer("sweep", loaded.name, loaded.classes.profile.name, machine, rows)
+    if out:
+        write_answer(out, f"sweep-{over}", made, chart)
     if json:
-        stdout.print_json(msgspec.json.encode(marks).decode())
-        return
-    table = Table(
-        "pass", over, "system", "time", "energy", "transitions", title=f"{loaded.name} on {machine.name}",
-        title_justify="left",
-    )  # fmt: skip
-    for mark in sorted(marks, key=lambda m: (m.phase != "prefill", m.value)):
-        table.add_row(
-            mark.phase, engineering(mark.value, mark.unit), mark.system, engineering(mark.time_s, "s", 4),
-            engineering(mark.energy_j, "J"), str(mark.transitions),
-        )  # fmt: skip
+        return _print(made)
     stdout.print(table)
 
 
+@asks(without=("prefill",))
 def deadline(
-    what: What,
-    target: Target = "edge_lpddr5x",
-    profile: Profile = "default",
+    asked: Asked,
     ms: Annotated[float, typer.Option(help="Time for one decode step, in milliseconds.")] = 100.0,
     idle: Annotated[float, typer.Option(help="Power after the step until the deadline, in watts.")] = 0.2,
-    context: Context = 2048,
-    batch: Batch = 1,
-    fast: Fast = 0.8,
+    out: Files = None,
     json: Json = False,
 ) -> None:
     """The least energy that meets a deadline, beside racing and then idling."""
+    from haloquant.accel.plots import Paced
     from haloquant.accel.workload import decode
+    from haloquant.cli.written import write_answer
     from haloquant.pipeline.sweeps import deadline as meet
+    from haloquant.report import machine_charts
+    from haloquant.store.answers import answer, as_rows
+    from haloquant.store.files import claim_output
 
-    machine, loaded = open_model(what, target, profile, fast)
-    found = meet(loaded, decode(loaded.shape, context, batch), machine, ms / 1e3, idle)
+    if out:
+        claim_output(out)
+    machine, loaded = open_model(asked)
+    found = meet(loaded, decode(loaded.shape, asked.context, asked.batch), machine, ms / 1e3, idle)
+    names = ((found.race.simulation, found.race.mode), (found.paced.simulation, found.paced.mode))
     rows = [
-        {"mode": t.mode, "supply": f, "time_s": t.simulation.time_s, "energy_j": t.energy_j, "idle_j": t.idle_j}
-        for t, f in ((found.race, 1.0), (found.paced, found.supply_factor))
-    ]
+        Paced(
+            factor, run.time_s, run.total.total_energy_j + (wait := idle * max(0.0, ms / 1e3 - run.time_s)), wait,
+            run.time_s <= ms / 1e3, ", ".join(mode for chosen, mode in names if chosen is run),
+        )
+        for factor, run in found.candidates
+    ]  # fmt: skip
+    law = f"delay at a lower supply, {found.law}"
+    made = answer("deadline", loaded.name, loaded.classes.profile.name, machine, as_rows(rows), [law])
+    title = f"{loaded.name} on {machine.name}, {ms:g} ms"
+    if out:
+        write_answer(out, "deadline", made, machine_charts.deadline(rows, ms / 1e3, title))
     if json:
-        stdout.print_json(msgspec.json.encode({"law": found.law, "modes": rows}).decode())
-        return
+        return _print(made)
+    table = Table("mode", "supply", "busy", "energy", "of it idle", title=title, title_justify="left")
+    for timed, factor in ((found.race, 1.0), (found.paced, found.supply_factor)):
+        table.add_row(
+            timed.mode, f"{factor:.0%} ({factor * machine.base.voltage_v:.3g} V)",
+            engineering(timed.simulation.time_s, "s", 4), engineering(timed.energy_j, "J"),
+            engineering(timed.idle_j, "J"),
+        )  # fmt: skip
+    stdout.print(table)
+    stdout.print(law, style="dim", highlight=False)
+
+
+@asks(target="gpu_2080ti")
+def gpu(asked: Asked, out: Files = None, json: Json = False) -> None:
+    """A graphics processor's roofline, and what the paper's clocks would ask of it."""
+    from haloquant.accel.plots import on_board
+    from haloquant.cli.written import write_answer
+    from haloquant.pipeline.sweeps import on_gpu
+    from haloquant.store.answers import answer, as_rows
+    from haloquant.store.files import claim_output
+    from haloquant.store.targets import read_gpu
+
+    if out:
+        claim_output(out)
+    board = read_gpu(asked.target)
+    _, loaded = open_model(replace(asked, target="paper_tpu"))
+    rows = [on_board(item) for workload in passes(asked, loaded) for item in on_gpu(loaded, workload, board)]
+    blocks = [f"{block.name}: {block.why}" for block in board.blocks if not block.follows]
+    made = answer("gpu", loaded.name, loaded.classes.profile.name, board, as_rows(rows), blocks)
+    if out:
+        write_answer(out, "gpu", made)
+    if json:
+        return _print(made)
     table = Table(
-        "mode", "supply", "busy", "energy", "of it idle", title=f"{loaded.name} on {machine.name}, {ms:g} ms",
+        "pass", "format", "clock", "time", "speed", "energy/token", "bound", "switching per group would take",
+        title=f"{loaded.name} on {board.name}: a roofline, not a measurement (speed: same format, first clock = 1)",
         title_justify="left",
     )  # fmt: skip
     for row in rows:
         table.add_row(
-            str(row["mode"]), f"{float(row['supply']):.0%}", engineering(float(row["time_s"]), "s", 4),
-            engineering(float(row["energy_j"]), "J"), engineering(float(row["idle_j"]), "J"),
+            row.phase, row.format, engineering(row.frequency_hz, "Hz"), engineering(row.time_s, "s"),
+            f"{row.speedup:.2f}×", engineering(row.energy_per_token_j, "J"), row.bound,
+            engineering(row.switching_s, "s") if row.switching_s else "–",
         )  # fmt: skip
     stdout.print(table)
-    stdout.print(f"delay at a lower supply, {found.law}", style="dim", highlight=False)
+    if len(board.points) > 1:
+        stdout.print("Above the first clock these would have to follow, and weight values do not shorten them:")
+        for block in blocks:
+            stdout.print(f"  {block}", style="dim", highlight=False)
 
 
-def gpu(
-    what: What,
-    target: Target = "gpu_2080ti",
-    profile: Profile = "default",
-    prefill: Prefill = 2048,
-    context: Context = 2048,
-    batch: Batch = 1,
-    fast: Fast = 0.8,
-    json: Json = False,
-) -> None:
-    """A graphics processor's roofline, and what the paper's clocks would ask of it."""
-    from haloquant.pipeline.sweeps import on_gpu
-    from haloquant.store.targets import read_gpu
+def _print(made: "Answer") -> None:
+    """The document on stdout, for machines."""
+    from haloquant.store.answers import answer_json
 
-    board = read_gpu(target)
-    _, loaded = open_model(what, "paper_tpu", profile, fast)
-    found = [item for workload in passes(loaded, prefill, context, batch) for item in on_gpu(loaded, workload, board)]
-    if json:
-        stdout.print_json(msgspec.json.encode(found).decode())
-        return
-    table = Table(
-        "pass", "format", "clock", "time", "speed", "energy/token", "bound", "switching per group would take",
-        title=f"{loaded.name} on {board.name}", title_justify="left",
-    )  # fmt: skip
-    for item in found:
-        table.add_row(
-            item.cost.phase, item.cost.format, engineering(item.cost.point.frequency_hz, "Hz"),
-            engineering(item.cost.time_s, "s"), f"{item.speedup:.2f}×", engineering(item.cost.energy_per_token_j, "J"),
-            item.cost.bound, engineering(item.switching_s, "s") if item.switching_s else "–",
-        )  # fmt: skip
-    stdout.print(table)
-    blocks = [block for block in board.blocks if not block.follows]
-    stdout.print("Above the first clock these would have to follow, and weight values do not shorten them:")
-    for block in blocks:
-        stdout.print(f"  {block.name}: {block.why}", style="dim", highlight=False)
+    stdout.print(answer_json(made).decode(), end="", highlight=False, markup=False, soft_wrap=True)

@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from jaxtyping import Float64
+
 from haloquant.accel.results import Simulation
 from haloquant.accel.shapes import ModelShape, named_shape, shape_from_config
 from haloquant.accel.simulate import simulate
@@ -84,6 +87,12 @@ def single_point(target: Target, ratio: float) -> tuple[OperatingPoint, ...]:
     return (OperatingPoint(base.voltage_v, base.frequency_hz * ratio),)
 
 
+def carried_delays(classes: Classes, target: Target) -> Float64[np.ndarray, " w"]:
+    """Delay of every weight value on a machine whose base clock is what the MAC's slowest value meets there."""
+    delay = classes.profile.delay_s[classes.corner]
+    return delay * (target.base.period_s / float(delay.max()))
+
+
 def run_on(
     workload: Workload,
     tiles: Mapping[str, LayerTiles],
@@ -121,9 +130,7 @@ def _run(
     law: Law,
 ) -> Run:
     schedule = plan(workload.gemms, tiles, points, target.base, policy, target.accumulator_b, target.array.count)
-    delay = classes.profile.delay_s[classes.corner]
-    # The machine's base clock is what the MAC's slowest value meets there: delays are carried over by that ratio.
-    carried = delay * (target.base.period_s / float(delay.max()))
+    carried = carried_delays(classes, target)
     simulation = simulate(
         workload,
         tiles,

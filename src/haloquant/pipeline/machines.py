@@ -12,14 +12,15 @@ from haloquant.accel.shapes import ModelShape, named_shape, shape_from_config
 from haloquant.accel.synthetic import ClassMix, Encoding, gaussian_frequency, synthetic_workload
 from haloquant.accel.target import Target
 from haloquant.accel.workload import Workload
-from haloquant.dvfs.modes import alpha_power, eco_points, voltage_steps
-from haloquant.dvfs.points import period_for, vf_curve
+from haloquant.dvfs.modes import eco_points, voltage_steps
+from haloquant.dvfs.points import period_for
 from haloquant.dvfs.schedule import Policy
 from haloquant.errors import InputError
 from haloquant.lm.packed_model import iterate_layers, open_packed
 from haloquant.pipeline import cost
 from haloquant.pipeline.hardware import Classes, choose_classes
 from haloquant.pipeline.inputs import read_config
+from haloquant.pipeline.laws import measured_law
 from haloquant.pipeline.outcome import profile_sha256
 from haloquant.quant.codebook import gaussian_sample
 from haloquant.quant.tiles import layer_tiles
@@ -102,7 +103,7 @@ def run_system(
 ) -> Simulation:
     """One system on the machine, by the fastest of the policies."""
     eco = any(point.voltage_v < target.base.voltage_v for point in system.points)
-    law = _law(loaded.classes, target) if eco else cost.unchanged
+    law = measured_law(loaded.classes.profile, target).delay if eco else cost.unchanged
     run = cost.run_on(workload, system.layer_tiles, system.points, target, loaded.classes, system.name, law, policies)
     return run.simulation
 
@@ -134,16 +135,7 @@ def _draw(loaded: Loaded, workload: Workload, target: Target) -> dict[str, Layer
 
 def _eco(classes: Classes, target: Target) -> tuple[OperatingPoint, ...]:
     """Each class at the base clock and the least supply that its slowest value allows, by the profile's V-f curve."""
-    curve = vf_curve(classes.profile)
+    law = measured_law(classes.profile, target)
     base = target.base
     carried = [base.period_s / classes.clock_ratio(i) for i in range(len(classes.codebooks))]
-    lowest = curve.voltage_v[0] / curve.voltage_v[-1] * base.voltage_v
-    return eco_points(carried, base.frequency_hz, _law(classes, target), voltage_steps(lowest, base.voltage_v))
-
-
-def _law(classes: Classes, target: Target) -> cost.Law:
-    """The profile's fitted law, its highest measured supply standing for the machine's base supply."""
-    curve = vf_curve(classes.profile)
-    scale = curve.voltage_v[-1] / target.base.voltage_v
-    law = alpha_power(curve.threshold_v, curve.alpha, curve.voltage_v[-1])
-    return lambda voltage_v: law(voltage_v * scale)
+    return eco_points(carried, base.frequency_hz, law.delay, voltage_steps(law.lowest_v, base.voltage_v))

@@ -1,7 +1,8 @@
 """One model on one machine: other transition times and static powers, a deadline, the paper's premises."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from haloquant.accel.baselines import System
 from haloquant.accel.compare import (
@@ -15,18 +16,20 @@ from haloquant.accel.compare import (
 )
 from haloquant.accel.gpu import FLOAT16, W4A8, W8A8, GpuFormat, WhatIf, what_if
 from haloquant.accel.modes import Timed, meet_deadline, race_to_idle
+from haloquant.accel.plots import Cell, longest_bound
+from haloquant.accel.results import Simulation
 from haloquant.accel.target import GpuTarget, Target
 from haloquant.accel.workload import Workload, decode, prefill
-from haloquant.dvfs.modes import alpha_power, slowed_points, voltage_steps
-from haloquant.dvfs.points import vf_curve
-from haloquant.dvfs.schedule import plan
-from haloquant.errors import InfeasibleError, InputError
-from haloquant.pipeline import machines
+from haloquant.dvfs.modes import slowed_points, voltage_steps
+from haloquant.dvfs.schedule import Policy, plan
+from haloquant.errors import InputError
+from haloquant.pipeline import cost, machines
+from haloquant.pipeline.laws import supply_law
 from haloquant.pipeline.machines import Loaded
-from haloquant.types import MacProfile, OperatingPoint
+from haloquant.types import OperatingPoint
 
-BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
-ASSUMED_THRESHOLD_V, ASSUMED_ALPHA = 0.35, 1.3  # for profiles of fewer than three voltages; said where it is used
+BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the machine's own
+CLOCKS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,10 @@ def sweep(loaded: Loaded, workload: Workload, target: Target, over: str) -> list
     """Return HALO, W8A8 and W4A8 at every value of `transition`, `static` or `bandwidth`, each by its best schedule.
 
     Raises:
-        InputError: if `over` is none of these.
+        InputError: if `over` is none of these, or a bandwidth is to be varied that the machine does not limit.
     """
+    if over == "bandwidth":
+        _check_limited(target)
     systems = [machines.halo_system(loaded, workload, target, "boost")]
     systems += [s for s in machines.rivals(loaded, workload, target) if s.name[:2] in ("W8", "W4")]
     found: list[Swept] = []
@@ -61,6 +66,49 @@ def sweep(loaded: Loaded, workload: Workload, target: Target, over: str) -> list
             raise InputError(f"a sweep must be over transition, static or bandwidth, not {over!r}.")
         found += [Swept(system.name, point) for point in points]
     return found
+
+
+def bandwidth_clock_map(loaded: Loaded, workload: Workload, target: Target) -> list[Cell]:
+    """Return HALO beside W4A8 at every bandwidth and base clock around the machine's own, and the bound that held.
+
+    A faster base clock is that of a faster multiplier at the same supply: every class keeps its ratio to it, and the
+    sparse engine follows; memories do not.
+
+    Raises:
+        InputError: if the machine's bandwidth is without a limit.
+    """
+    _check_limited(target)
+    cells: list[Cell] = []
+    halo = machines.halo_system(loaded, workload, target, "boost")  # its tiles do not depend on the clock
+    rival = next(s for s in machines.rivals(loaded, workload, target) if s.name.startswith("W4"))
+    for clock in CLOCKS:
+        (sparse,) = _faster([target.spmv.point], clock)
+        quick = replace(target, points=_faster(target.points, clock), spmv=replace(target.spmv, point=sparse))
+        ours, theirs = (replace(system, points=_faster(system.points, clock)) for system in (halo, rival))
+        for factor in BANDWIDTHS:
+            machine = replace(quick, dram=replace(quick.dram, bandwidth_b_per_s=factor * quick.dram.bandwidth_b_per_s))
+            run, other = (machines.run_system(s, workload, machine, loaded, (Policy.PANEL,)) for s in (ours, theirs))
+            cells.append(
+                Cell(
+                    workload.phase, target.name, machine.dram.bandwidth_b_per_s, machine.base.frequency_hz,
+                    clock == factor == 1.0, run.time_s, longest_bound(run), rival.name, other.time_s,
+                    other.time_s / run.time_s,
+                )
+            )  # fmt: skip
+    return cells
+
+
+def _check_limited(target: Target) -> None:
+    if math.isinf(target.dram.bandwidth_b_per_s):
+        raise InputError(
+            f"a sweep over bandwidth must be of a machine with a limited one, not {target.name}; "
+            "tpuv4i_like or edge_lpddr5x would do."
+        )
+
+
+def _faster(points: Sequence[OperatingPoint], factor: float) -> tuple[OperatingPoint, ...]:
+    """The same supplies at clocks that are `factor` times as fast."""
+    return tuple(replace(point, frequency_hz=factor * point.frequency_hz) for point in points)
 
 
 @dataclass(frozen=True)
@@ -97,12 +145,16 @@ def _against(loaded: Loaded, workload: Workload, target: Target) -> list[Versus]
 
 @dataclass(frozen=True)
 class Deadlines:
-    """Two ways to be in time. `law` says where the delay at a lower supply came from."""
+    """Two ways to be in time, out of `candidates`: every supply tried, as a share of the machine's own, and its run.
+
+    `law` says where the delay at a lower supply came from.
+    """
 
     race: Timed
     paced: Timed
     supply_factor: float
     law: str
+    candidates: tuple[tuple[float, Simulation], ...]
 
 
 def deadline(loaded: Loaded, workload: Workload, target: Target, period_s: float, idle_w: float) -> Deadlines:
@@ -111,31 +163,28 @@ def deadline(loaded: Loaded, workload: Workload, target: Target, period_s: float
     Raises:
         InfeasibleError: if no supply is in time; it says the least possible.
     """
+    classes = loaded.classes
+    profile, base_v = classes.profile, target.base.voltage_v
     system = machines.halo_system(loaded, workload, target, "boost")
-    threshold, alpha, law = _law(loaded.classes.profile)
-    curve = alpha_power(threshold, alpha, target.base.voltage_v)
-    steps = voltage_steps(1.05 * threshold, target.base.voltage_v)
-    factors = [step / target.base.voltage_v for step in reversed(steps)]
+    law = supply_law(profile, target)
+    factors = [step / base_v for step in reversed(voltage_steps(law.lowest_v, base_v))]
+    carried = cost.carried_delays(classes, target)
+
+    def runs_by(policy: Policy, tried: Sequence[float]) -> list[Simulation]:
+        return slowed_runs(
+            system, workload, target, profile, plan, slower, tried, policy, classes.corner,
+            lambda voltage_v: carried * law.delay(voltage_v),
+        )  # fmt: skip
 
     def slower(points: Sequence[OperatingPoint], factor: float) -> tuple[OperatingPoint, ...]:
-        return slowed_points(points, curve, factor)
+        return slowed_points(points, law.delay, factor)
 
-    profile = loaded.classes.profile
-    runs = slowed_runs(system, workload, target, profile, plan, slower, factors, corner=loaded.classes.corner)
+    fastest = min(cost.POLICIES, key=lambda policy: runs_by(policy, factors[:1])[0].time_s)
+    runs = runs_by(fastest, factors)
     paced = meet_deadline(runs, period_s, idle_w)
-    return Deadlines(race_to_idle(runs[0], period_s, idle_w), paced, factors[runs.index(paced.simulation)], law)
-
-
-def _law(profile: MacProfile) -> tuple[float, float, str]:
-    """Threshold, exponent and their origin: the profile's own voltages where it has three."""
-    try:
-        curve = vf_curve(profile)
-    except InfeasibleError:
-        said = (
-            f"assumed: alpha-power law, {ASSUMED_THRESHOLD_V} V and {ASSUMED_ALPHA}; the profile has too few voltages"
-        )
-        return ASSUMED_THRESHOLD_V, ASSUMED_ALPHA, said
-    return curve.threshold_v, curve.alpha, f"measured: fitted to {len(curve.voltage_v)} voltages of the profile"
+    factor = factors[runs.index(paced.simulation)]
+    race = race_to_idle(runs[0], period_s, idle_w)
+    return Deadlines(race, paced, factor, law.said, tuple(zip(factors, runs, strict=True)))
 
 
 def on_gpu(loaded: Loaded, workload: Workload, target: GpuTarget) -> list[WhatIf]:

@@ -1,0 +1,94 @@
+"""What the questions about machines write with `--out`: documents, tables, pictures, traces."""
+
+import csv
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from haloquant.cli.app import invoke
+from haloquant.store.answers import ANSWER_VERSION
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shape of one layer in place of a named model: the files are the same, and quick."""
+    from haloquant.accel import shapes
+    from haloquant.pipeline import machines
+
+    tiny = shapes.ModelShape("opt-1.3b", "opt", 256, 640, 1, 4, 4, 1000)
+    monkeypatch.setattr(machines, "named_shape", lambda name: tiny)
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "rows", "chart"),
+    [
+        (["claims", "--prefill", "64"], "claims", 16, True),
+        (["sweep", "--over", "transition", "--prefill", "64"], "sweep-transition", 30, True),
+        (["sweep", "--over", "static", "--prefill", "64"], "sweep-static", 24, True),
+        (["sweep", "--over", "bandwidth-clock", "--prefill", "64"], "sweep-bandwidth-clock", 50, True),
+        (["deadline", "--ms", "10"], "deadline", 17, True),
+        (["gpu", "--prefill", "64"], "gpu", 24, False),
+    ],
+)
+def test_an_answer_is_written_thrice(
+    command: list[str], name: str, rows: int, chart: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert invoke([command[0], "opt-1.3b", *command[1:], "--out", str(out), "--json"]) == 0
+    said = capsys.readouterr()
+    made = json.loads((out / f"{name}.json").read_text())
+    assert made == json.loads(said.out) and f"{name}.csv" in said.err
+    assert made["format"] == f"haloquant.{command[0]}" and made["version"] == ANSWER_VERSION
+    assert made["model"] == "opt-1.3b" and len(made["machine_hash"]) == 64
+    table = list(csv.DictReader((out / f"{name}.csv").read_text().splitlines()))
+    assert len(table) == len(made["rows"]) == rows
+    for line, row in zip(table, made["rows"], strict=True):
+        assert line == {key: str(value) for key, value in row.items()}
+        assert all(math.isfinite(value) for value in row.values() if isinstance(value, float))
+    assert (out / f"{name}.png").exists() == chart
+    if chart:
+        assert (out / f"{name}.png").read_bytes().startswith(PNG)
+    # the same question goes into the same folder again, and another's folder is left alone
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "letter.txt").write_text("mine")
+    assert invoke([command[0], "opt-1.3b", "--out", str(other)]) == 2
+    assert "must be empty or one that haloquant made" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_deadline_says_what_it_assumed_and_the_least_possible(capsys: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["deadline", "opt-1.3b", "--ms", "10"]) == 0
+    assert "ASSUMED, not measured" in capsys.readouterr().out
+    assert invoke(["deadline", "opt-1.3b", "--ms", "0.000001"]) == 3
+    assert "deadline must be at least" in (said := capsys.readouterr().err) and "not 1 ns" in said
+    several = "sky130hd-digitsdadda_ks+lone-mul-abc"
+    assert invoke(["deadline", "opt-1.3b", "--ms", "10", "--profile", several]) == 0
+    assert "measured: fitted to 6 voltages of profile" in capsys.readouterr().out
+
+
+def test_a_simulation_is_written_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert invoke(["simulate", "opt-1.3b", "--prefill", "64", "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    documents = json.loads((out / "simulate.json").read_text())
+    assert [(d["phase"], d["system"].split()[0]) for d in documents] == [
+        (phase, system) for phase in ("prefill", "decode") for system in ("FP16", "W8A8", "W4A8", "W3A8", "HALO")
+    ]
+    assert "%" in shown and "nan" not in shown
+    totals = [row for row in csv.DictReader((out / "layers.csv").read_text().splitlines()) if row["layer"] == "total"]
+    assert [float(row["total_s"]) for row in totals] == pytest.approx([d["total_time_s"] for d in documents])
+    for name in ("stacked", "roofline-prefill", "roofline-decode"):
+        assert (out / f"{name}.png").read_bytes().startswith(PNG)
+    for phase in ("prefill", "decode"):
+        events = json.loads((out / f"trace-{phase}.json").read_text())["traceEvents"]
+        tracks = {e["tid"]: e["args"]["name"] for e in events if e["ph"] == "M" and e["name"] == "thread_name"}
+        assert "array 0" in tracks.values() and "DRAM" in tracks.values()
+        assert {e["name"].split()[0] for e in events if e["ph"] == "C"} == {"supply", "clock"}
+        for track in tracks:
+            spans = sorted((e["ts"], e["ts"] + e["dur"]) for e in events if e["ph"] == "X" and e["tid"] == track)
+            assert spans and all(a[1] <= b[0] + 1e-9 for a, b in pairwise(spans))
