@@ -70,6 +70,7 @@ def _of(library: str) -> list[Recipe]:
         Recipe(library, MacSpec(rows="sx", tree="array", adder="rca"), "keep", keep=True, corners=tuple(typical)),
         Recipe(library, whole, corners=tuple(typical)),
         Recipe(library, replace(whole, bypass="lone"), corners=tuple(typical)),
+        Recipe(library, replace(whole, bypass="none"), corners=tuple(typical)),
     ]
 
 
@@ -77,7 +78,6 @@ RECIPES = [recipe for library in CORNERS for recipe in _of(library)]
 RECIPES += [
     Recipe("asap7", _stored("upper")),
     Recipe("asap7", MacSpec(rows="sm", adder="ks")),
-    Recipe("nangate45", MacSpec(rows="sm", adder="ks")),
 ]
 SERIAL = ("asap7", "nangate45")
 

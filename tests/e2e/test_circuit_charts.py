@@ -32,11 +32,13 @@ def test_an_operating_point_admits_all_values_that_meet_it_and_no_other() -> Non
 def test_the_best_mac_for_all_values_is_at_one_and_every_other_behind_it(profiles: dict[str, MacProfile]) -> None:
     rows = frontier_rows(profiles)
     assert len(rows) == 3 * len(profiles)
-    for library in {row["library"] for row in rows}:
-        whole = [row for row in rows if row["library"] == library and row["words"] == "all values"]
+    panels = {str(row["panel"]) for row in rows}
+    assert {panel.partition(", ")[2] for panel in panels} == {"multiplier alone", "multiplier and accumulator"}
+    for panel in panels:
+        whole = [row for row in rows if row["panel"] == panel and row["words"] == "all values"]
         assert max(float(row["speed"]) for row in whole) == 1.0
         (best,) = {row["best"] for row in whole}
-        assert next(row for row in whole if f"{library}-{row['mac']}" == best)["area"] == 1.0
+        assert next(row for row in whole if f"{row['library']}-{row['mac']}" == best)["area"] == 1.0
     default = find_profile("default")
     nine = next(r for r in rows if f"{r['library']}-{r['mac']}" == default.name and str(r["words"]).startswith("9 "))
     assert nine["period_ps"] == pytest.approx(np.sort(default.delay_s[0])[8] * 1e12)

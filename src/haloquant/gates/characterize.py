@@ -89,6 +89,7 @@ def characterize(
             "library": ", ".join(library.name for library in libraries),
             "gates": str(len(netlist.gates)),
             "registers": str(len(netlist.registers)),
+            "adds": "a partial sum" if netlist.ports.partial else "nothing",
             "checked": f"{tried:,} operand triples against weight * activation + partial",
             "input_slew_s": ", ".join(f"{c.input_slew_s:.3g}" for c in around),
             "output_load_f": ", ".join(f"{c.output_load_f:.3g}" for c in around),

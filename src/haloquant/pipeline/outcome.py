@@ -30,7 +30,7 @@ from haloquant.report.results import (
 from haloquant.report.tables import HEADLINE
 from haloquant.report.warnings import warnings
 from haloquant.store.files import content_key
-from haloquant.store.profiles import read_profile, shipped_profiles
+from haloquant.store.profiles import accumulates, read_profile, shipped_profiles
 from haloquant.store.targets import read_gpu, read_systolic
 from haloquant.types import Corner, LayerTiles, MacProfile
 
@@ -233,11 +233,12 @@ def _profile_row(classes: Classes) -> ProfileRow:
 
 
 def _best_mac(profile: MacProfile, corner: Corner) -> tuple[str, float]:
-    """The fastest MAC for all weight values that an architect could have had in the same library: name and period."""
+    """The fastest MAC of its kind for all weight values that this library could have given: name and period."""
     found = {profile.name: float(profile.delay_s[0].max())}
     for path in shipped_profiles().values():
         other = read_profile(path)
-        if other.corners[0] == corner and len(other.weights) == len(profile.weights):
+        alike = accumulates(other) == accumulates(profile) and len(other.weights) == len(profile.weights)
+        if other.corners[0] == corner and alike:
             found[other.name] = float(other.delay_s[0].max())
     name = min(found, key=lambda known: found[known])
     return name, found[name]

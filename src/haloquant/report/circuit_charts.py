@@ -11,6 +11,7 @@ from haloquant.errors import InputError
 from haloquant.report import charts
 from haloquant.report.results import ClassRow, ProfileRow
 from haloquant.store.files import write_bytes, write_text
+from haloquant.store.profiles import accumulates
 from haloquant.types import MacProfile
 
 WORDS = (9, 16)  # of the fast and the slow class
@@ -94,12 +95,16 @@ def histogram(profile: MacProfile, corner: int = 0) -> alt.LayerChart | alt.Face
 def frontier_rows(profiles: Mapping[str, MacProfile]) -> list[dict[str, str | float]]:
     """For every MAC and number of words its speed and area, beside the fastest MAC for all values at the same corner.
 
-    Libraries are told apart by the first corner. The fastest words count as they are, whatever they are worth to a
-    model.
+    Libraries are told apart by the first corner, and a MAC that accumulates is compared with its like. The fastest
+    words count as they are, whatever they are worth to a model.
     """
     rows: list[dict[str, str | float]] = []
     for mac in profiles.values():
-        alike = [other for other in profiles.values() if other.corners[0] == mac.corners[0]]
+        alike = [
+            other
+            for other in profiles.values()
+            if other.corners[0] == mac.corners[0] and accumulates(other) == accumulates(mac)
+        ]
         best = min(alike, key=lambda other: float(other.delay_s[0].max()))
         library, _, short = mac.name.partition("-")
         delay = np.sort(mac.delay_s[0])
@@ -108,6 +113,7 @@ def frontier_rows(profiles: Mapping[str, MacProfile]) -> list[dict[str, str | fl
             rows.append(
                 {
                     "library": library,
+                    "panel": f"{library}, {'multiplier and accumulator' if accumulates(mac) else 'multiplier alone'}",
                     "mac": short or mac.name,
                     "words": f"{words} best words" if words < len(delay) else "all values",
                     "period_ps": period * 1e12,
@@ -126,8 +132,8 @@ def frontier(profiles: Mapping[str, MacProfile]) -> alt.VConcatChart:
     panels: list[alt.HConcatChart] = []
     names = [f"{WORDS[0]} best words", f"{WORDS[1]} best words", "all values"]
     fastest = max(float(row["speed"]) for row in rows) * 1.05
-    for library in dict.fromkeys(row["library"] for row in rows):
-        data = [row for row in rows if row["library"] == library]
+    for panel in dict.fromkeys(row["panel"] for row in rows):
+        data = [row for row in rows if row["panel"] == panel]
         base = alt.Chart(alt.Data(values=data)).encode(y=alt.Y("mac:N", title=None, axis=alt.Axis(labelLimit=260)))
         tips = ["mac:N", "words:N", alt.Tooltip("period_ps:Q", format=".1f"), alt.Tooltip("speed:Q", format=".2f"),
                 alt.Tooltip("area_um2:Q", format=".1f")]  # fmt: skip
@@ -154,7 +160,9 @@ def frontier(profiles: Mapping[str, MacProfile]) -> alt.VConcatChart:
         panels.append(
             alt.hconcat(
                 alt.layer(one, dots).properties(
-                    width=360, height=alt.Step(24), title=f"{library}: best is {data[0]['best']}"
+                    width=360,
+                    height=alt.Step(24),
+                    title=alt.TitleParams(f"{panel}: best is {data[0]['best']}", anchor="start"),
                 ),
                 area.properties(width=160, height=alt.Step(24)),
             )

@@ -117,6 +117,15 @@ def find_profile(name: str) -> MacProfile:
     return read_profile(Path(name))
 
 
+def accumulates(profile: MacProfile) -> bool:
+    """Return whether the MAC adds a partial sum: only with its like is its speed to be compared.
+
+    Profiles made before this was in the provenance say it in their description.
+    """
+    adds = profile.provenance.get("adds")
+    return "multiplier alone" not in profile.description if adds is None else adds != "nothing"
+
+
 def _row(values: Float64[np.ndarray, " w"]) -> _Row:
     return [None if math.isnan(value) else value for value in values.tolist()]
 
