@@ -67,6 +67,7 @@ MODELS: Final[Mapping[str, ModelShape]] = {
         _llama("llama2-7b", 4096, 11008, 32, 32, 32),
         _llama("llama2-13b", 5120, 13824, 40, 40, 40),
         _llama("llama2-70b", 8192, 28672, 80, 64, 8),
+        ModelShape("llama3.1-405b", "llama", 16384, 53248, 126, 128, 8, 128256),
         _opt("opt-1.3b", 2048, 24, 32),
         _opt("opt-2.7b", 2560, 32, 32),
         _opt("opt-6.7b", 4096, 32, 32),

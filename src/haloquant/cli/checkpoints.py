@@ -1,7 +1,7 @@
 """`quantize`, `evaluate`, `compare`, `export`, `verify`: model folders in, model folders and perplexities out."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -21,10 +21,9 @@ Text = Annotated[str, typer.Option(help="Text to judge by (.txt, .xz), or `demo`
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands."""
-    app.command(
-        epilog="`haloquant quantize demo --out demo-halo` · "
-        "`haloquant quantize llama-7b --out llama-7b-halo --calibration none`"
-    )(quantize)
+    app.command(epilog="`haloquant quantize demo --out demo-halo` · `haloquant quantize llama2-70b --dry-run`")(
+        quantize
+    )
     app.command(epilog="`haloquant evaluate demo-halo` · `haloquant evaluate demo --text wikitext2_raw_test.txt.xz`")(
         evaluate
     )
@@ -45,22 +44,33 @@ def quantize(
     tile: Annotated[int, typer.Option(help="Tile size: the array's.", min=8)] = 128,
     sparse_budget: Annotated[float, typer.Option(help="Share of weights kept in 8 bits.", min=0.0, max=0.5)] = 0.005,
     nearest: Annotated[bool, typer.Option("--nearest", help="Nearest rounding, no error compensation.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take; do nothing.")] = False,
+    engine: Annotated[str, typer.Option(help="local, ray, or ray=ADDRESS of a cluster.")] = "local",
+    workers: Annotated[int, typer.Option(help="Processes (local) or CPUs (ray); the same bytes for any.", min=1)] = 1,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what it would take; do nothing. MODEL may be a shape or a config.json."),
+    ] = False,
+    json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Quantize a model to HALO's packed form, a layer at a time; stopped, it goes on from finished layers."""
+    """Quantize a model to HALO's packed form, a layer at a time; stopped, it goes on from finished layers.
+
+    Layers and shards of calibration windows are tasks for the workers.
+    """
     from haloquant.lm.checkpoint import open_checkpoint
     from haloquant.pipeline import stream
+    from haloquant.pipeline.engine import parse_engine
     from haloquant.pipeline.inputs import model_folder
     from haloquant.store.profiles import find_profile
 
+    if dry_run:
+        _plan(model, calibration != "none", samples, workers, goal == "bal", json)
+        return
     folder = model_folder(model)
     checkpoint = open_checkpoint(folder)
-    if dry_run:
-        _plan(checkpoint)
-        return
     if out is None:
         raise InputError("--out must name the folder of the packed model (or --dry-run be given)")
+    where = parse_engine(engine, workers)
     windows, source = _windows(folder, calibration, samples)
     recipe = Recipe(
         hardware=Hardware(profile=profile, tile=tile),
@@ -68,11 +78,15 @@ def quantize(
     )
     asked = stream.Asked(find_profile(profile), goal, recipe, windows, source)
     with progress(quiet) as tell:
-        done = stream.quantize_checkpoint(checkpoint, asked, out, tell)
+        done = stream.quantize_checkpoint(checkpoint, asked, out, tell, where)
+    if json:
+        stdout.print_json(data=stream.told(done))
+        return
     again = f", {done.reused} of them finished before" if done.reused else ""
     stdout.print(
         f"{done.layers} layers{again}: {done.bits.per_weight:.3f} bits per weight stored, "
         f"sensitivity from {done.source}\n"
+        f"{done.seconds:.0f} s, at most {engineering(done.peak_b, 'B')} in memory\n"
         f"packed model in {done.folder}; load it with transformers after `import haloquant`",
         highlight=False,
     )
@@ -89,19 +103,38 @@ def _windows(folder: Path, text: str, samples: int) -> tuple[np.ndarray | None, 
     return cut_windows(found.tokens, model_window(folder), samples), f"{samples} windows of {found.name}"
 
 
-def _plan(checkpoint: Any) -> None:
-    """Predict memory, disk and work of a quantization from the headers alone."""
-    from haloquant.pipeline.plan import predict
+def _plan(model: str, calibrated: bool, windows: int, workers: int, balanced: bool, json: bool) -> None:
+    """Predict memory, disk and time of every stage; of a named shape or a bare config.json too."""
+    from haloquant.pipeline import plan
+    from haloquant.pipeline.inputs import planned_model
 
-    said = predict(checkpoint)
-    table = Table("what", "predicted", title=f"{len(checkpoint.layers)} linear layers", title_justify="left")
-    table.add_row("weights to quantize", f"{said.weights:,}")
-    table.add_row("read from disk", engineering(said.read_b, "B"))
-    table.add_row("written (packed model, and the same while it works)", engineering(said.written_b, "B"))
-    table.add_row("peak memory, data-free", engineering(said.peak_free_b, "B"))
-    table.add_row("peak memory, calibrated block by block", engineering(said.peak_calibrated_b, "B"))
-    table.add_row("rounding, data-free, on this machine", f"{said.free_s:.0f} s")
+    sizes, length = planned_model(model)
+    said = plan.predict(sizes, plan.probe(), windows, length, balanced)
+    if json:
+        stdout.print_json(msgspec.json.encode(said).decode())
+        return
+    stages = said.calibrated if calibrated else said.free
+    how = f"{windows} windows of {length} tokens" if calibrated else "data-free"
+    title = f"{said.model}: {len(sizes.layers)} linear layers, {said.weights:,} weights, {how}"
+    table = Table(
+        "stage", f"time, {workers} worker{'s' * (workers > 1)}", "memory", "for each further worker", title=title
+    )
+    for stage in stages:
+        seconds = stage.seconds / (workers if stage.worker_b else 1)
+        more = engineering(stage.worker_b, "B") if stage.worker_b else "–"
+        table.add_row(stage.name, _duration(seconds), engineering(stage.driver_b, "B"), more)
     stdout.print(table)
+    stdout.print(
+        f"{engineering(said.read_b, 'B')} to read; {engineering(said.written_b, 'B')} to write, and the same while it "
+        "works. Rates measured on this machine, with one thread.",
+        highlight=False,
+    )
+
+
+def _duration(seconds: float) -> str:
+    """A length of time for people."""
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours} h {rest // 60:02} min" if hours else f"{rest // 60} min {rest % 60:02} s"
 
 
 def evaluate(

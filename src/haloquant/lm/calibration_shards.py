@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from haloquant.lm.calibration_blocks import BlockRunner
+from haloquant.lm.calibration_sizes import SHARD_WINDOWS
 from haloquant.lm.calibration_sums import InputSums, Recorder, watch
 from haloquant.lm.checkpoint import Checkpoint
 
-SHARD_WINDOWS = 4
 BlockFisher = Literal["block", "hessian", "none"]
 Arrays = Mapping[str, np.ndarray]
 

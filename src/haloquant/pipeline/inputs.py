@@ -9,10 +9,12 @@ import msgspec
 import numpy as np
 from jaxtyping import Int64
 
+from haloquant.accel.shapes import MODELS, named_shape, shape_from_config
 from haloquant.config import Recipe
 from haloquant.errors import MALFORMED, CheckpointError, InputError, RecipeError
 from haloquant.lm.checkpoint import Checkpoint, content_hash, open_checkpoint
 from haloquant.lm.text import load_text, tokenize
+from haloquant.pipeline.plan import Model, of_checkpoint, of_shape
 from haloquant.store.files import read_bounded, sha256_bytes
 
 Progress = Callable[[str, int, int], None]
@@ -104,6 +106,26 @@ def model_window(folder: Path) -> int:
     if not isinstance(length, int) or length < 1:
         raise CheckpointError(f"{folder / 'config.json'} must give a positive number of positions, not {length!r:.40}")
     return min(length, 2048)
+
+
+def planned_model(name: str) -> tuple[Model, int]:
+    """The sizes of a model to plan for and its window: a folder, a bare config.json, or a named shape.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    path = Path(name)
+    if name == "demo" or path.is_dir():
+        folder = model_folder(name)
+        return of_checkpoint(open_checkpoint(folder)), model_window(folder)
+    if path.is_file():
+        config = read_config(path.parent) if path.name == "config.json" else {}
+        return of_shape(shape_from_config(config, str(path))), model_window(path.parent)
+    if name.lower() not in MODELS:
+        raise InputError(
+            f"the model to plan for must be a folder, a config.json, or one of {', '.join(MODELS)}, not {name!r:.80}"
+        )
+    return of_shape(named_shape(name)), 2048
 
 
 def read_text(folder: Path, path: str, use: str) -> Text:

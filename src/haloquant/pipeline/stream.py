@@ -4,7 +4,9 @@ Without calibration nothing of torch is needed and every weight of a layer count
 in memory at a time. The balanced goal needs every tile's losses before any class is given, so it passes twice.
 """
 
+import resource
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +38,8 @@ class Stream:
     layers: int
     reused: int
     source: str  # how sensitivity was had
+    seconds: float
+    peak_b: float  # most memory of this process since it began
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ def quantize_checkpoint(
         BusyError: another run works on the same output.
         ToolError: workers died and the retries did not help.
     """
+    began = time.monotonic()
     refuse(asked.recipe.quantize.transform)
     model = content_hash(checkpoint)
     key = content_key(model, _settings(asked))
@@ -88,7 +93,28 @@ def quantize_checkpoint(
             progress=lambda done, total: progress("pack", done, total),
         )
         shutil.rmtree(work)
-    return Stream(out, exported.bits, len(checkpoint.layers), bench.reused, asked.source)
+    return Stream(
+        out, exported.bits, len(checkpoint.layers), bench.reused, asked.source, time.monotonic() - began, peak_memory()
+    )
+
+
+def told(done: Stream) -> dict[str, object]:
+    """The result as plain values, for `--json`."""
+    return {
+        "folder": str(done.folder),
+        "layers": done.layers,
+        "reused": done.reused,
+        "bits_per_weight": done.bits.per_weight,
+        "weights": done.bits.weights,
+        "source": done.source,
+        "seconds": done.seconds,
+        "peak_bytes": done.peak_b,
+    }
+
+
+def peak_memory() -> float:
+    """Most memory of this process since it began, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
 def _settings(asked: Asked) -> list[object]:
