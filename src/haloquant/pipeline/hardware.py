@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int16
 
-from haloquant.errors import InfeasibleError
+from haloquant.errors import InfeasibleError, ProfileError
 from haloquant.quant.codebook import WeightSample, best_subset, histogram_of, select_codebook
 from haloquant.types import Codebook, MacProfile, OperatingPoint
 
@@ -63,7 +63,16 @@ def choose_classes(
 
     Raises:
         InfeasibleError: no value beside 0 meets any period (a profile of one value).
+        ProfileError: the value 0 is not in the profile.
     """
+    if 0 not in profile.weights:
+        raise ProfileError(
+            f"profile {profile.name} must hold the weight value 0, which pads tiles and stands where weights are sparse"
+        )
+    if profile.weights.size == 1:
+        raise InfeasibleError(
+            f"profile {profile.name} must admit a weight value beside 0 for class {sizes[0][0]}, and no period does"
+        )
     delay = profile.delay_s[corner]
     voltage = profile.corners[corner].voltage_v
     books: list[Codebook] = []
@@ -133,10 +142,6 @@ def _book(
     values: Int16[np.ndarray, " n"],
     margin: float,
 ) -> Codebook:
-    if not np.any(values != 0):
-        raise InfeasibleError(
-            f"profile {profile.name} must admit a weight value beside 0 for class {name}, and no period does"
-        )
     rows = np.searchsorted(profile.weights, values)
     period = float(delay[rows].max()) / (1.0 - margin)
     point = OperatingPoint(voltage, 1.0 / period)

@@ -1,0 +1,138 @@
+"""The bad inputs that a quantizer meets, through its door: each ends with its sentence, and no folder that looks whole.
+
+What is bad but can be done (shared tensors, layers smaller than a tile, an unknown family) is done and reported.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from haloquant.cli.app import invoke
+from haloquant.errors import InfeasibleError
+from haloquant.lm.packed_model import iterate_layers, open_packed
+from haloquant.pipeline.hardware import choose_classes
+from haloquant.quant.codebook import gaussian_sample
+from haloquant.quant.weight import result
+from haloquant.store.profiles import find_profile, write_profile
+
+DOWN = "model.layers.1.mlp.down_proj.weight"
+
+
+@pytest.fixture
+def model(tiny_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model, to be damaged."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for file in tiny_folder.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def quantize(model: Path, out: Path, *more: str) -> int:
+    return invoke(["quantize", str(model), "--out", str(out), "--quiet", "--goal", "acc-opt", *more])
+
+
+def refused(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], *more: str) -> str:
+    """What is said; there is no output that looks whole, and nothing of a half-written one."""
+    out = tmp_path / "out"
+    assert quantize(model, out, *more) == 2
+    assert not out.exists()
+    assert not list(tmp_path.glob(".out*"))
+    return " ".join(capfd.readouterr().err.split())
+
+
+def change(model: Path, edit) -> None:
+    tensors = load_file(model / "model.safetensors")
+    save_file(edit(tensors), model / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_missing_shard(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    names = load_file(model / "model.safetensors")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(names, "model-00001-of-00002.safetensors")}
+    index["weight_map"][DOWN] = "model-00002-of-00002.safetensors"
+    (model / "model.safetensors").rename(model / "model-00001-of-00002.safetensors")
+    (model / "model.safetensors.index.json").write_text(json.dumps(index))
+    said = refused(model, tmp_path, capfd, "--calibration", "none")
+    assert "lacks the shard model-00002-of-00002.safetensors, which model.safetensors.index.json" in said
+
+
+def test_a_truncated_shard(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = model / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1000])
+    assert "is cut short: tensor " in refused(model, tmp_path, capfd, "--calibration", "none")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_weight_that_is_no_number(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], bad: float) -> None:
+    def edit(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        tensors[DOWN][3, 5] = bad
+        return tensors
+
+    change(model, edit)
+    said = refused(model, tmp_path, capfd, "--calibration", "none")
+    assert f"{DOWN} must be finite, but holds {bad} at (3, 5)" in said
+
+
+def test_an_architecture_without_blocks(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    change(model, lambda tensors: {name.replace("layers", "steps"): array for name, array in tensors.items()})
+    config = json.loads((model / "config.json").read_text()) | {"model_type": "mystery"}
+    (model / "config.json").write_text(json.dumps(config))
+    said = refused(model, tmp_path, capfd, "--calibration", "none")
+    assert "(mystery) must be a decoder with numbered blocks of linear layers" in said
+    assert "but no tensor looks like one" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "must hold text, but is empty"),
+        ("too short", "the calibration text must have at least 64 tokens, one window, but has 9; give a longer text"),
+    ],
+)
+def test_a_calibration_text_without_a_window(
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], text: str, sentence: str
+) -> None:
+    (tmp_path / "text.txt").write_text(text)
+    assert sentence in refused(model, tmp_path, capfd, "--calibration", str(tmp_path / "text.txt"))
+
+
+def test_a_profile_without_a_value_beside_0(model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    whole = find_profile("default")
+
+    def only(keep: np.ndarray):
+        parts = {name: getattr(whole, name)[:, keep] for name in ("delay_s", "sensitised_delay_s", "energy_j")}
+        return replace(whole, name="poor", weights=whole.weights[keep], **parts)
+
+    write_profile(only(whole.weights == 0), tmp_path / "poor.profile.json")
+    more = ("--calibration", "none", "--profile", str(tmp_path / "poor.profile.json"))
+    assert "the weights must be two or more in ascending order" in refused(model, tmp_path, capfd, *more)
+    write_profile(only(whole.weights > 0), tmp_path / "poor.profile.json")
+    assert "profile poor must hold the weight value 0, which pads tiles" in refused(model, tmp_path, capfd, *more)
+    sizes = (("fast", 9, 2.5),)
+    sentence = "profile poor must admit a weight value beside 0 for class fast, and no period does"
+    with pytest.raises(InfeasibleError, match=f"^{sentence}$"):
+        choose_classes(only(whole.weights == 0), 0, gaussian_sample(), sizes)
+
+
+def test_tensors_that_share_bytes_and_layers_smaller_than_a_tile_are_done_and_reported(
+    model: Path, tmp_path: Path
+) -> None:
+    # The tiny model's embedding and head are tied, and all its layers are smaller than 128 x 128 in one direction.
+    assert json.loads((model / "config.json").read_text())["tie_word_embeddings"]
+    assert quantize(model, tmp_path / "out", "--calibration", "none") == 0
+    packed = open_packed(tmp_path / "out")
+    assert sum("embed" in name or "lm_head" in name for name in packed.tensors) == 1
+    notes = [note for q in iterate_layers(packed) for note in result(q).notes]
+    assert len(notes) == 14 and all("tiles are padding" in note for note in notes)
+    assert invoke(["verify", str(tmp_path / "out")]) == 0
+
+
+def test_an_unknown_family_with_blocks_is_done(model: Path, tmp_path: Path) -> None:
+    config = json.loads((model / "config.json").read_text()) | {"model_type": "mystery"}
+    (model / "config.json").write_text(json.dumps(config))
+    assert quantize(model, tmp_path / "out", "--calibration", "none") == 0
+    assert len(open_packed(tmp_path / "out").config.layers) == 14
