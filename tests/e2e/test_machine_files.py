@@ -33,6 +33,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         (["sweep", "--over", "bandwidth-clock", "--prefill", "64"], "sweep-bandwidth-clock", 50, True),
         (["deadline", "--ms", "10"], "deadline", 17, True),
         (["gpu", "--prefill", "64"], "gpu", 24, False),
+        (["elements", "--prefill", "64"], "elements", 10, False),
     ],
 )
 def test_an_answer_is_written_thrice(

@@ -65,6 +65,14 @@ def test_a_clock_that_a_value_does_not_meet_is_refused() -> None:
         )
 
 
+def test_a_layer_that_runs_whole_is_held_to_its_values_too() -> None:
+    workload, tiles = _case()
+    schedule = plan(workload.gemms, tiles, [OperatingPoint(1.0, 3.7e9)] * 3, BASE, "none")
+    whole = tuple(replace(phase, runs=(), whole=tuple({run.layer for run in phase.runs})) for phase in schedule.phases)
+    with pytest.raises(InputError, match=r"which its slowest weight value meets, not 3.7 GHz.$"):
+        simulate(workload, tiles, replace(schedule, phases=whole), honest(toy_target()), toy_profile())
+
+
 def test_what_cannot_be_checked_is_said() -> None:
     workload, tiles = _case()
     schedule = plan(workload.gemms, tiles, POINTS, BASE)

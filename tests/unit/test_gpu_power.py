@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -74,3 +75,41 @@ def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 def test_bad_sizes_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert power.main(["--size", "100"]) == 2
     assert capsys.readouterr().err.startswith("size must be a multiple of 16 from 32 on")
+
+
+def test_the_interval_is_that_of_rounds_and_vanishes_without_noise() -> None:
+    def window(kind: str, number: int, joules: float) -> object:
+        return power.Window(kind, number, 4, 2.0, joules, 1500.0, 60.0)
+
+    quiet = [window(kind, r, j) for r in range(1, 6) for kind, j in (("W8", 8.0), ("zeros", 4.0))]
+    found = power.summary(quiet, 1e12, "W8", 0)
+    assert found["zeros"]["ratio"] == 0.5 and found["zeros"]["ratio_95"] == [0.5, 0.5]
+    assert found["W8"]["pj_per_mac"] == pytest.approx(2.0)  # 8 J over 4 products of 1e12
+    assert found["W8"]["power_w"] == 4.0 and found["W8"]["tera_macs_per_s"] == 2.0
+    # what a whole round has in common moves both kinds and cancels in the ratio, not in the energy
+    warm = [window(kind, r, j * (1 + r)) for r in range(1, 6) for kind, j in (("W8", 8.0), ("zeros", 4.0))]
+    found = power.summary(warm, 1e12, "W8", 0)
+    assert found["zeros"]["ratio_95"] == pytest.approx([0.5, 0.5])
+    low, high = found["W8"]["pj_per_mac_95"]
+    assert low < found["W8"]["pj_per_mac"] < high
+
+
+def test_the_order_is_drawn_anew_and_repeats_with_its_seed() -> None:
+    def orders(seed: int) -> list[str]:
+        board = Board({kind: 1.0 for kind in power.KINDS})
+        run = {kind: board.product(kind) for kind in power.KINDS}
+        made = power.measure(run, lambda: board.energy, lambda: (0.0, 0.0), 0.002, 6, seed, lambda: board.time)
+        return [window.kind for window in made]
+
+    assert orders(1) == orders(1) != orders(2)
+    first = [orders(3)[7 * i : 7 * i + 7] for i in range(6)]
+    assert all(sorted(order) == sorted(power.KINDS) for order in first)
+    assert len({tuple(order) for order in first}) > 1
+
+
+def test_every_name_of_the_energy_counter_is_in_the_library() -> None:
+    nvml = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
+    used = set(re.findall(r"pynvml\.(\w+)", _PATH.read_text()))
+    assert "nvmlDeviceGetTotalEnergyConsumption" in used
+    assert [name for name in used if not hasattr(nvml, name)] == []
+    assert issubclass(nvml.NVMLError_LibraryNotFound, nvml.NVMLError)  # a machine without a driver is a Skip, too

@@ -10,6 +10,7 @@ from accel_cases import BASE, toy_codebooks, toy_profile
 from haloquant.accel.shapes import ModelShape
 from haloquant.accel.workload import decode, prefill
 from haloquant.errors import InfeasibleError, InputError
+from haloquant.pipeline.elements import compare_elements
 from haloquant.pipeline.hardware import Classes
 from haloquant.pipeline.laws import supply_law
 from haloquant.pipeline.machines import Loaded
@@ -127,6 +128,18 @@ def test_a_bandwidth_without_a_limit_cannot_be_varied(over: Callable[..., object
         InputError, match=r"^a sweep over bandwidth must be of a machine with a limited one, not paper_"
     ):
         over(LOADED, decode(SHAPE, 64), read_systolic("paper_tpu"), *rest)
+
+
+def test_other_elements_run_on_the_same_machine() -> None:
+    rows = {row.element: row for row in compare_elements(LOADED, prefill(SHAPE, 64), read_systolic("tpuv4i_like"))}
+    plain, halo, four = rows["W8A8 array"], rows["HALO on W8A8 array"], rows["W4A4 array"]
+    assert rows["W4A8 shift-and-add"].bops < plain.bops and four.ebops < rows["W4A8 shift-and-add"].ebops
+    # powers of two are one effective bit each: far below eight-bit integers
+    assert halo.ebops < plain.ebops / 2
+    assert plain.frequency_hz == read_systolic("tpuv4i_like").base.frequency_hz
+    assert four.frequency_hz > plain.frequency_hz and four.energy_j < plain.energy_j
+    serial = rows["W8A8 bit-serial"]
+    assert (serial.cycles_per_mac, serial.bops) == (8, plain.bops) and serial.frequency_hz > four.frequency_hz
 
 
 def test_a_graphics_processor_gains_from_bits_in_decode_and_from_rate_in_prefill() -> None:

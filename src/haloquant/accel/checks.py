@@ -33,12 +33,19 @@ def check_clocks(
     points = {phase.point for phase, _ in phases}
     delays = {point: _delays(point, target, profile, corner, delay_at) for point in points}
     slowest: dict[tuple[int, OperatingPoint], Float64[np.ndarray, "down across"]] = {}
+    kept: list[Run] = []  # alive, so that no two are taken for one another
     met: set[tuple[int, int, OperatingPoint]] = set()  # layers share histograms and tiles: look at each pair once
-    for phase, runs in phases:
+    for phase, cut in phases:
         delay = delays[phase.point]
         if delay is None:
             continue
-        for run in runs:
+        whole = [
+            Run(layer, np.arange(layer_tiles[layers[layer]].classes.size))
+            for layer in phase.whole
+            if layers[layer] in layer_tiles
+        ]
+        kept += whole
+        for run in (*cut, *whole):
             tiles = layer_tiles[layers[run.layer]]
             if (id(tiles.histogram), id(run.flat), phase.point) in met:
                 continue

@@ -1,4 +1,4 @@
-"""`claims`, `sweep`, `deadline`, `gpu`: the questions that a single simulation leaves open."""
+"""`claims`, `sweep`, `deadline`, `gpu`, `elements`: the questions that a single simulation leaves open."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="`haloquant sweep llama2-7b --target tpuv4i_like --over transition`")(sweep)
     app.command(epilog="`haloquant deadline llama2-7b --target edge_lpddr5x --ms 100`")(deadline)
     app.command(epilog="`haloquant gpu llama2-7b --target gpu_2080ti`")(gpu)
+    app.command(epilog="`haloquant elements opt-1.3b --target tpuv4i_like`")(elements)
 
 
 @asks(target="tpuv4i_like", fast=0.81)
@@ -197,6 +198,40 @@ def gpu(asked: Asked, out: Files = None, json: Json = False) -> None:
         stdout.print("Above the first clock these would have to follow, and weight values do not shorten them:")
         for block in blocks:
             stdout.print(f"  {block}", style="dim", highlight=False)
+
+
+@asks(target="tpuv4i_like")
+def elements(asked: Asked, out: Files = None, json: Json = False) -> None:
+    """Other multipliers on the same machine (MixPE, QuartDepth's W4A4, bit-serial), with BOPs and EBOPs per token."""
+    from haloquant.cli.written import write_answer
+    from haloquant.pipeline.elements import compare_elements
+    from haloquant.store.answers import answer, as_rows
+    from haloquant.store.files import claim_output
+
+    if out:
+        claim_output(out)
+    machine, loaded = open_model(asked)
+    rows = [row for workload in passes(asked, loaded) for row in compare_elements(loaded, workload, machine)]
+    note = "counted in full adders (40 nm figures), not characterised: ratios between structures, not silicon"
+    made = answer("elements", loaded.name, "full-adder count", machine, as_rows(rows), [note])
+    if out:
+        write_answer(out, "elements", made)
+    if json:
+        return _print(made)
+    table = Table(
+        "pass", "element", "clock", "cycles/MAC", "energy/MAC", "time", "energy", "bound", "BOPs/token", "EBOPs/token",
+        title=f"{loaded.name} on {machine.name}", title_justify="left",
+    )  # fmt: skip
+    for row in rows:
+        table.add_row(
+            row.phase, row.element, engineering(row.frequency_hz, "Hz"), str(row.cycles_per_mac),
+            engineering(row.mac_j, "J"), engineering(row.time_s, "s"), engineering(row.energy_j, "J"), row.bound,
+            engineering(row.bops, ""), engineering(row.ebops, ""),
+        )  # fmt: skip
+    stdout.print(table)
+    stdout.print(note, style="dim", highlight=False)
+    for row in rows[: len(rows) // 2]:
+        stdout.print(f"  {row.element}: {row.after}", style="dim", highlight=False)
 
 
 def _print(made: "Answer") -> None:

@@ -1,0 +1,99 @@
+"""Other processing elements on the same machine, counted in full adders: what a structure does, not silicon.
+
+Each element is clocked as much faster or slower than a plain 8-bit array multiplier as its own slowest value is; its
+weights are uniform at its own bits, attention and head included. Beside times stand BOPs and EBOPs of one token.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from haloquant.accel.baselines import System, slowest_s, uniform_values
+from haloquant.accel.compare import run_system
+from haloquant.accel.elements import array_element, serial_element
+from haloquant.accel.layer import mean_energy_j
+from haloquant.accel.metrics import bops, ebops
+from haloquant.accel.plots import longest_bound
+from haloquant.accel.synthetic import ClassMix, Encoding, gaussian_frequency, synthetic_workload
+from haloquant.accel.target import Target
+from haloquant.accel.workload import Workload
+from haloquant.dvfs.schedule import plan
+from haloquant.pipeline.machines import Loaded, halo_system
+from haloquant.types import LayerTiles, MacProfile, OperatingPoint
+
+SERIAL_DIGITS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ElementRow:
+    """One element on one pass. BOPs and EBOPs are of one token through all quantized layers."""
+
+    element: str
+    after: str
+    phase: str
+    target: str
+    frequency_hz: float  # of its fastest tiles
+    cycles_per_mac: int
+    mac_j: float  # mean over its weight values
+    time_s: float
+    energy_j: float
+    bound: str
+    bops: float
+    ebops: int
+
+
+def compare_elements(loaded: Loaded, workload: Workload, target: Target) -> list[ElementRow]:
+    """Return a plain array multiplier, HALO's words on it, and the elements of MixPE, QuartDepth and USEFUSE."""
+    plain = array_element(8, 8)
+    reference_s = float(plain.delay_s.max())
+    halo = halo_system(loaded, workload, target, "boost")
+    books = loaded.classes.codebooks
+    clocks = [reference_s / slowest_s(plain, 0, book.values.tolist()) for book in books]
+    return [
+        _row("W8A8 array", "AND rows and ripple adders", plain, [1.0], 8, 1, None, workload, target),
+        _row("HALO on W8A8 array", "this project", plain, clocks, 8, 1, halo.layer_tiles, workload, target),
+        _element("W4A8 shift-and-add", "MixPE, arXiv 2411.16158", array_element(4, 8), 4, 1, workload, target),
+        _element("W4A4 array", "QuartDepth, arXiv 2503.16709", array_element(4, 4), 4, 1, workload, target),
+        _element(
+            "W8A8 bit-serial", "USEFUSE, arXiv 2412.13724", serial_element(SERIAL_DIGITS), 8, SERIAL_DIGITS, workload,
+            target,
+        ),
+    ]  # fmt: skip
+
+
+def _element(
+    name: str, after: str, profile: MacProfile, bits: int, cycles: int, workload: Workload, target: Target
+) -> ElementRow:
+    ratio = float(array_element(8, 8).delay_s.max()) / float(profile.delay_s.max())
+    return _row(name, after, profile, [ratio], bits, cycles, None, workload, target)
+
+
+def _row(
+    name: str,
+    after: str,
+    profile: MacProfile,
+    ratios: list[float],
+    bits: int,
+    cycles: int,
+    tiles: Mapping[str, LayerTiles] | None,
+    workload: Workload,
+    target: Target,
+) -> ElementRow:
+    """Simulate one element: `ratios` are the clocks of its classes over the machine's base clock."""
+    base = target.base
+    points = tuple(OperatingPoint(base.voltage_v, base.frequency_hz * ratio) for ratio in ratios)
+    own = min(points, key=lambda point: point.frequency_hz)  # what all values meet: attention and the check's measure
+    machine = replace(target, points=(own,), array=replace(target.array, claimed_clocks=False))
+    if tiles is None:
+        values = uniform_values(bits)
+        tiles = synthetic_workload(
+            workload, target.array.columns, target.array.rows, [ClassMix(1.0, values, gaussian_frequency(values))],
+            Encoding(code_bits=float(bits), scale_bits=16.0 if bits < 8 else 0.0),
+        )  # fmt: skip
+    system = System(name, tiles, points, profile.activation_bits, after)
+    run = run_system(system, workload, machine, profile, plan, cycles_per_mac=float(cycles))
+    return ElementRow(
+        name, after, workload.phase, target.name, max(point.frequency_hz for point in points), cycles,
+        mean_energy_j(profile, 0), run.time_s, run.total.total_energy_j, longest_bound(run),
+        sum(bops(layer, profile.activation_bits) for layer in tiles.values()),
+        sum(ebops(layer, profile.activation_bits) for layer in tiles.values()),
+    )  # fmt: skip
