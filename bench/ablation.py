@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from haloquant.config import Recipe
+from haloquant.config import Recipe, Transform
 from haloquant.lm.calibration import collect, cut_windows
 from haloquant.lm.calibration_attention import collect_row_hessians
 from haloquant.lm.checkpoint import open_checkpoint, read_weight
+from haloquant.lm.folding import folds
 from haloquant.lm.linear import activations_per_token
 from haloquant.lm.model import load_model
 from haloquant.lm.perplexity import Perplexity, default_window, perplexity
@@ -32,6 +33,8 @@ from haloquant.pipeline import halo
 from haloquant.pipeline.hardware import Classes, admissible, choose_classes
 from haloquant.pipeline.inputs import model_folder, read_text
 from haloquant.pipeline.methods import quantize_rival
+from haloquant.pipeline.transformed import apply as transformed
+from haloquant.pipeline.transformed import find_scales
 from haloquant.quant.allocate import cumulative, flatten, unflatten
 from haloquant.quant.baselines import gptq, rival
 from haloquant.quant.codebook import WeightSample, sample_groups, select_codebook
@@ -39,10 +42,7 @@ from haloquant.quant.scales import halved, nearest_codes, search_per_channel, se
 from haloquant.quant.sensitivity import importance
 from haloquant.quant.sparse import none, split
 from haloquant.quant.tiles import make_grid, uniform_map
-from haloquant.quant.transforms import awq, smoothquant
-from haloquant.quant.transforms.compose import through
-from haloquant.quant.transforms.scaling import InputScaling, tie_repeated
-from haloquant.quant.weight import dequantize, quantize_weight, quantize_weight_compensated, result
+from haloquant.quant.weight import quantize_weight, quantize_weight_compensated, result
 from haloquant.store.profiles import find_profile
 from haloquant.types import BitCount, Codebook, LayerResult, LayerStatistics, QuantizedWeight, TileMap
 
@@ -60,7 +60,6 @@ RIVALS = (
         "boa-w3-g128",
     ),
 )
-SHARED = (("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), ("mlp.gate_proj", "mlp.up_proj"))
 BUDGET = 0.005
 
 
@@ -233,52 +232,21 @@ def refined(lab: Lab, name: str, tiles: TileMap) -> QuantizedWeight:
     return halo.one_layer(lab.weights[name], lab.known[name], tiles, lab.classes, BUDGET, True)
 
 
-def scaled(kind: str) -> Method:
-    """HALO at the knee behind a scaling of the inputs, undone in the weights so that all else is equal."""
+def scaled(kind: Transform) -> Method:
+    """HALO at the knee behind the scaling that a packed model would have, undone in the weights."""
 
     def all_layers(lab: Lab) -> Made:
         maps = {part.layer: part for part in unflatten(lab.bal, list(lab.grids.items()))}
+        places = folds(open_checkpoint(lab.folder))
+        scales = find_scales(kind, lab.weights, lab.known, places, silent)
+        seen = transformed(scales, places, lab.weights, lab.known)
         made: Made = {}
-        for names in groups(list(lab.weights)):
-            scale = scaling_of(lab, names, kind, maps)
-            for name in names:
-
-                def method(weight: np.ndarray, known: LayerStatistics, name: str = name) -> LayerResult:
-                    return result(halo.one_layer(weight, known, maps[name], lab.classes, BUDGET, True))
-
-                made[name] = through(scale, lab.weights[name], lab.known[name], method)
-        return {name: made[name] for name in lab.weights}
+        for name, weight in seen.weights.items():
+            found = result(halo.one_layer(weight, seen.statistics[name], maps[name], lab.classes, BUDGET, True))
+            made[name] = replace(found, weight=seen.undo(name, found.weight), quantized=None)
+        return made
 
     return all_layers
-
-
-def groups(names: list[str]) -> list[list[str]]:
-    """Layers that read one input, together."""
-    found: dict[tuple[str, int], list[str]] = {}
-    for name in names:
-        which = next((i for i, ends in enumerate(SHARED) if name.endswith(ends)), None)
-        key = (name, -1) if which is None else (name.rsplit(".", 2)[0], which)
-        found.setdefault(key, []).append(name)
-    return list(found.values())
-
-
-def scaling_of(lab: Lab, names: list[str], kind: str, maps: Mapping[str, TileMap]) -> InputScaling:
-    """SmoothQuant's or AWQ's scale for the input of some layers, tied where value heads are shared."""
-    weights, known = tuple(lab.weights[n] for n in names), tuple(lab.known[n] for n in names)
-    if kind == "smoothquant":
-        found = smoothquant.scaling(weights, known[0], smoothquant.SmoothQuantConfig(), layer=names[0])
-    else:
-        books, place = lab.classes.codebooks[:-1], {w.shape[0]: n for w, n in zip(weights, names, strict=True)}
-
-        def rounding(weight: np.ndarray, statistics: LayerStatistics) -> np.ndarray:
-            tiles = maps[statistics.layer if statistics.layer in maps else place[weight.shape[0]]]
-            return dequantize(quantize_weight(weight, tiles=tiles, codebooks=books, statistics=statistics))
-
-        found = awq.scaling(weights, known, rounding, awq.AwqConfig(points=10), layer=names[0])
-    config = lab.model.config
-    if names[0].endswith("o_proj"):
-        found = replace(found, scale=tie_repeated(found.scale, config.num_attention_heads, config.num_key_value_heads))
-    return found
 
 
 def by_rival(name: str) -> Method:

@@ -33,9 +33,13 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Model(Section, frozen=True):
-    """Which model: `demo` (shipped) or a Hugging Face folder on this machine."""
+    """Which model: `demo` (shipped) or a Hugging Face folder on this machine.
+
+    Layers whose name matches a regular expression of `exclude` stay in full precision.
+    """
 
     path: str = "demo"
+    exclude: tuple[str, ...] = ()
 
 
 class Text(Section, frozen=True):

@@ -136,3 +136,23 @@ def test_an_unknown_family_with_blocks_is_done(model: Path, tmp_path: Path) -> N
     (model / "config.json").write_text(json.dumps(config))
     assert quantize(model, tmp_path / "out", "--calibration", "none") == 0
     assert len(open_packed(tmp_path / "out").config.layers) == 14
+
+
+def test_stacked_experts_are_refused_before_any_work_and_may_stay_as_they_are(
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def edit(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        for block in range(2):
+            weight = tensors.pop(f"model.layers.{block}.mlp.down_proj.weight")
+            tensors[f"model.layers.{block}.mlp.experts.down_proj"] = np.stack([weight, weight])
+        return tensors
+
+    change(model, edit)
+    said = refused(model, tmp_path, capfd, "--calibration", "none")
+    assert (
+        "a packed model must have linear layers of their own, not the 4 experts that model stacks into tensors such as "
+        "model.layers.0.mlp.experts.down_proj; leave them in full precision (exclude 'experts')"
+    ) in said
+    assert not (tmp_path / "out.work").exists()
+    assert quantize(model, tmp_path / "out", "--calibration", "none", "--exclude", "experts") == 0
+    assert len(open_packed(tmp_path / "out").config.layers) == 12

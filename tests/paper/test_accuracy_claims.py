@@ -96,10 +96,10 @@ def above(ours: Perplexity, other: Perplexity) -> tuple[float, float]:
 
 
 def test_bal_stays_within_half_a_perplexity(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
-    """Claim: perplexity rises mostly by less than 0.5 for bal. Ours: +0.31 (49.79 to 50.10) at 3.69 bits. Reproduced.
+    """Claim: perplexity rises mostly by less than 0.5 for bal. Reproduced; the figures are printed.
 
-    With 8-bit activations, 85 % of the tiles in 9 words. Reproduced on this model only: it is small and briefly
-    trained, and such a model loses less to rounding than the paper's models, whose weights are not here.
+    With 8-bit activations, most tiles in 9 words. Reproduced on this model only: it is small and briefly trained, and
+    such a model loses less to rounding than the paper's models, whose weights are not here.
     """
     made = table.bal()
     scored = table.score(made)
@@ -107,14 +107,14 @@ def test_bal_stays_within_half_a_perplexity(table: Table, capsys: pytest.Capture
     with capsys.disabled():
         print(f"\nbal: {bits(made):.2f} bits, perplexity {table.full.value:.2f} -> {scored.value:.2f} ({rise:+.2f})")
     assert 3.5 < bits(made) < 4.4
-    assert 0.0 < rise < 0.5
+    assert -0.1 < rise < 0.5
 
 
 def test_sixteen_words_no_worse_than_gptq_int4(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
-    """The paper sets HALO beside GPTQ's 4 bits. Ours: 49.90 at 4.13 bits, GPTQ int4 g128 50.05 at 4.16. Reproduced.
+    """The paper sets HALO beside GPTQ's 4 bits. Reproduced; the figures are printed.
 
     Not for nearest rounding: it is error compensation, GPTQ's own, that lets 16 lopsided words keep up with even ones.
-    The lead, 0.003 nats, is not beyond doubt (1.6 standard errors); "no worse" is what is asserted.
+    "No worse", within two standard errors, is what is asserted.
     """
     ours, theirs = table.halo(16), table.rival("gptq-w4-g128")
     a, b = table.score(ours), table.score(theirs)
@@ -127,10 +127,10 @@ def test_sixteen_words_no_worse_than_gptq_int4(table: Table, capsys: pytest.Capt
 
 
 def test_nine_words_no_worse_than_gptq_int3(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
-    """The paper's fast class beside 3-bit rivals. Ours: 50.03 at 3.34 bits. Reproduced, with the bits in mind.
+    """The paper's fast class beside 3-bit rivals. Reproduced, with the bits in mind; the figures are printed.
 
-    GPTQ int3 g128 has 50.32, but at 3.15 bits, SqueezeLLM 51.08 at 3.28: HALO's words are 3.2 bits, not 3, and its lead
-    over GPTQ, 0.006 nats, is 1.6 standard errors. Against SqueezeLLM it is five.
+    GPTQ int3 g128 has 3.15 bits and SqueezeLLM 3.28: HALO's 9 words are 3.35, not 3. Against GPTQ "no worse" is asserted,
+    against SqueezeLLM better.
     """
     ours = table.halo(9)
     a = table.score(ours)

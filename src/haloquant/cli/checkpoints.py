@@ -44,6 +44,9 @@ def quantize(
     tile: Annotated[int, typer.Option(help="Tile size: the array's.", min=8)] = 128,
     sparse_budget: Annotated[float, typer.Option(help="Share of weights kept in 8 bits.", min=0.0, max=0.5)] = 0.005,
     nearest: Annotated[bool, typer.Option("--nearest", help="Nearest rounding, no error compensation.")] = False,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Leave layers whose name matches in full precision, such as `experts`.")
+    ] = None,
     engine: Annotated[str, typer.Option(help="local, ray, or ray=ADDRESS of a cluster.")] = "local",
     workers: Annotated[int, typer.Option(help="Processes (local) or CPUs (ray); the same bytes for any.", min=1)] = 1,
     dry_run: Annotated[
@@ -67,7 +70,7 @@ def quantize(
         _plan(model, calibration != "none", samples, workers, goal == "bal", json)
         return
     folder = model_folder(model)
-    checkpoint = open_checkpoint(folder)
+    checkpoint = open_checkpoint(folder, exclude=exclude or ())
     if out is None:
         raise InputError("--out must name the folder of the packed model (or --dry-run be given)")
     where = parse_engine(engine, workers)

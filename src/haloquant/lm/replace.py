@@ -25,7 +25,7 @@ def find_module(model: torch.nn.Module, layer: str) -> torch.nn.Module:
     if not fits and ".experts." in layer:
         raise CheckpointError(
             f"the model must have a module named {layer}, but transformers stacks the experts of this model into one "
-            "tensor; leave them out when it is calibrated or evaluated (exclude 'experts')"
+            "tensor; leave them in full precision when it is calibrated or evaluated (exclude 'experts')"
         )
     if len(fits) != 1:
         raise CheckpointError(f"the model must have one module named {layer}, not {len(fits)}")

@@ -69,6 +69,21 @@ def known_layer(known: Mapping[str, LinearLayer], q: QuantizedWeight, experts: b
     return layer
 
 
+def refuse_stacked(checkpoint: Checkpoint) -> None:
+    """Refuse, before any work is done, what could not be packed at its end.
+
+    Raises:
+        InputError: a layer is a part of a 3-D tensor of experts.
+    """
+    stacked = [layer for layer in checkpoint.layers if layer.slice is not None]
+    if stacked:
+        raise InputError(
+            f"a packed model must have linear layers of their own, not the {len(stacked)} experts that "
+            f"{checkpoint.folder.name} stacks into tensors such as {stacked[0].tensor}; leave them in full precision "
+            "(exclude 'experts')"
+        )
+
+
 def check_same(first: QuantizedWeight, q: QuantizedWeight) -> None:
     """Refuse a layer whose codebooks or tile sizes are not those of the first.
 

@@ -67,7 +67,7 @@ def model_folder(path: str) -> Path:
 def read_inputs(recipe: Recipe) -> Inputs:
     """Open everything a recipe names, so that a mistake shows before hours are spent."""
     folder = model_folder(recipe.model.path)
-    checkpoint = open_checkpoint(folder)
+    checkpoint = open_checkpoint(folder, exclude=recipe.model.exclude)
     name = "demo model" if recipe.model.path == "demo" else folder.resolve().name
     return Inputs(
         name,

@@ -16,6 +16,7 @@ from haloquant.config import Goal, Recipe
 from haloquant.errors import InputError
 from haloquant.lm.checkpoint import Checkpoint, content_hash
 from haloquant.lm.export import export_packed
+from haloquant.lm.sources import refuse_stacked
 from haloquant.pipeline.engine import Engine, open_session
 from haloquant.pipeline.inputs import Progress, silent
 from haloquant.pipeline.outcome import profile_sha256, versions
@@ -68,8 +69,9 @@ def quantize_checkpoint(
     """
     began = time.monotonic()
     refuse(asked.recipe.quantize.transform)
+    refuse_stacked(checkpoint)
     model = content_hash(checkpoint)
-    key = content_key(model, _settings(asked))
+    key = content_key(model, _settings(asked), [layer.name for layer in checkpoint.layers])
     work = out.with_name(f"{out.name}.work")
     if out.exists() and any(out.iterdir()):
         raise InputError(f"the output folder {out} must be empty or not exist yet, and it holds files; name another")

@@ -272,7 +272,7 @@ class Workbench:
 
     def _calibration_key(self) -> list[object]:
         text = self.inputs.calibration
-        return [self.inputs.model_sha256, text.sha256, self.recipe.text.calibration_tokens]
+        return [self.inputs.model_sha256, self.recipe.model.exclude, text.sha256, self.recipe.text.calibration_tokens]
 
     def _evaluation_key(self) -> list[object]:
         text = self.inputs.evaluation
