@@ -129,8 +129,8 @@ def test_sixteen_words_no_worse_than_gptq_int4(table: Table, capsys: pytest.Capt
 def test_nine_words_no_worse_than_gptq_int3(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
     """The paper's fast class beside 3-bit rivals. Reproduced, with the bits in mind; the figures are printed.
 
-    GPTQ int3 g128 has 3.15 bits and SqueezeLLM 3.28: HALO's 9 words are 3.35, not 3. Against GPTQ "no worse" is asserted,
-    against SqueezeLLM better.
+    GPTQ int3 g128 has 3.15 bits and SqueezeLLM 3.28: HALO's 9 words are 3.35, not 3. Against GPTQ "no worse" is
+    asserted, against SqueezeLLM better.
     """
     ours = table.halo(9)
     a = table.score(ours)
