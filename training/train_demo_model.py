@@ -105,6 +105,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr-matrix", type=float, default=0.02)
     parser.add_argument("--lr-embed", type=float, default=0.003)
+    parser.add_argument("--start-from", type=Path, help="model folder of an earlier run, trained further on unseen windows")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
@@ -120,6 +121,11 @@ def main() -> None:
     print(f"train {len(train):,} tokens, valid {len(valid):,} tokens", flush=True)
 
     model = LlamaForCausalLM(LlamaConfig(**CONFIG, attn_implementation="sdpa")).to(args.device)
+    before = 0
+    if args.start_from:
+        start = LlamaForCausalLM.from_pretrained(args.start_from, dtype=torch.float32)
+        model.load_state_dict(start.state_dict())
+        before = json.loads((args.start_from / "training.json").read_text())["tokens"]
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
@@ -142,7 +148,8 @@ def main() -> None:
         for optimizer, lr in zip(optimizers, base, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = lr * factor
-        rows = order[np.arange(step * args.batch, (step + 1) * args.batch) % len(order)]
+        first = before // CONTEXT + step * args.batch
+        rows = order[np.arange(first, first + args.batch) % len(order)]
         batch = torch.from_numpy(windows[rows].astype(np.int64)).to(args.device)
         with torch.autocast(args.device, torch.bfloat16):
             loss = model(input_ids=batch, labels=batch).loss
@@ -170,7 +177,8 @@ def main() -> None:
     ).save_pretrained(args.out / "model")
     record = {
         "steps": step,
-        "tokens": step * args.batch * CONTEXT,
+        "tokens": before + step * args.batch * CONTEXT,
+        "tokens_before": before,
         "minutes": (time.monotonic() - begin) / 60,
         "valid_loss_nats": final,
         "valid_perplexity": math.exp(final),
