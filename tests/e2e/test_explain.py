@@ -121,4 +121,4 @@ def test_a_mac_from_its_name_to_its_profile(shared: Path, tmp_path: Path, capfd:
     assert "sxarray_rcaw4a8-mul in " in said and ", weight -7: " in said
     assert invoke(["explain", "--weight", "-7", "--profile", str(file)]) == 0
     said = capfd.readouterr().out
-    assert "delay of -7: " in said and "energy: not measured, for the profile was made with --static-only" in said
+    assert "delay of -7: " in said and "energy: not simulated, the profile holds delays only" in said

@@ -122,3 +122,8 @@ def test_lanes_of_a_mac_hold_measured_sums_also_as_two_words() -> None:
     assert stimuli_of(ports_of(MacSpec()), sums).partial_before is None
     with pytest.raises(InputError, match=r"^partial sums for this MAC must be of 4 activation bits, not 8$"):
         stimuli_of(MacPorts(activation_bits=4), sums)
+
+
+def test_partial_sums_from_nowhere() -> None:
+    with pytest.raises(InputError, match=r"^partial sums must be demo, gaussian or a file of them, not 'gausian'$"):
+        partial_sums_for(ADDS, "gausian")

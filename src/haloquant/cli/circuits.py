@@ -12,7 +12,7 @@ from haloquant.cli.console import progress, stdout
 from haloquant.cli.options import Json, Profile, Quiet
 from haloquant.eda.yosys import ABC_SCRIPTS
 from haloquant.errors import InputError
-from haloquant.store.profiles import find_profile, read_profile, shipped_profiles, write_profile
+from haloquant.store.profiles import DEFAULT, find_profile, read_profile, shipped_profiles, write_profile
 from haloquant.types import MacProfile
 from haloquant.units import engineering
 
@@ -153,7 +153,7 @@ def _rank(profile: MacProfile, weight: int) -> None:
     stdout.print(f"[bold]{profile.name}[/bold], corner {profile.corners[0].name}: {profile.description}")
     for name, values, unit in (("delay", delay, "s"), ("energy", energy, "J")):
         if np.isnan(values).all():
-            stdout.print(f"  {name}: not measured, for the profile was made with --static-only", highlight=False)
+            stdout.print(f"  {name}: not simulated, the profile holds delays only", highlight=False)
             continue
         value = float(values[place])
         rank = int((values < value).sum()) + 1
@@ -192,11 +192,11 @@ def _show(found: dict[str, MacProfile]) -> None:
     for name, profile in found.items():
         row = _row(profile)
         table.add_row(
-            name,
+            f"{name} (default)" if name == DEFAULT else name,
             f"{row['slowest_ps']:.0f}",
             f"{row['ratio_16']:.2f}×",
             f"{row['ratio_9']:.2f}×",
-            f"{row['mean_energy_fj']:.1f}",
+            "-" if np.isnan(row["mean_energy_fj"]) else f"{row['mean_energy_fj']:.1f}",
             f"{row['corners']:.0f}",
             profile.description,
         )

@@ -81,6 +81,8 @@ def partial_sums_for(ports: MacPorts, named: str) -> tuple[PartialSums | None, s
     bits = (weight_values(ports).size - 1).bit_length(), ports.activation_bits
     if named != "gaussian":
         path = DEMO if named == "demo" else Path(named)
+        if not path.is_file():
+            raise InputError(f"partial sums must be demo, gaussian or a file of them, not {named!r}")
         known = read_partial_sums(path)
         for each in known:
             if (each.weight_bits, each.activation_bits) == bits:
