@@ -13,7 +13,7 @@ from haloquant.errors import InfeasibleError, InputError
 from haloquant.pipeline.elements import compare_elements
 from haloquant.pipeline.hardware import Classes
 from haloquant.pipeline.laws import supply_law
-from haloquant.pipeline.machines import Loaded
+from haloquant.pipeline.machines import Loaded, halo_system, rivals
 from haloquant.pipeline.sweeps import bandwidth_clock_map, claims, deadline, on_gpu, sweep
 from haloquant.store.targets import read_gpu, read_systolic
 from haloquant.types import Corner
@@ -140,6 +140,19 @@ def test_other_elements_run_on_the_same_machine() -> None:
     assert four.frequency_hz > plain.frequency_hz and four.energy_j < plain.energy_j
     serial = rows["W8A8 bit-serial"]
     assert (serial.cycles_per_mac, serial.bops) == (8, plain.bops) and serial.frequency_hz > four.frequency_hz
+
+
+def test_what_a_packed_model_leaves_in_floating_point_is_left_so_in_its_rivals() -> None:
+    """A head in 16 bits for us and in 8 bits for them would be no comparison."""
+    step, machine = decode(SHAPE, 64), read_systolic("edge_lpddr5x")
+    drawn = halo_system(LOADED, step, machine, "boost").layer_tiles
+    packed = replace(LOADED, tiles={name: tiles for name, tiles in drawn.items() if name != "lm_head"})
+    assert packed.left_floating(step) == ("lm_head",) and LOADED.left_floating(step) == ()
+    for rival, whole in zip(rivals(packed, step, machine), rivals(LOADED, step, machine), strict=True):
+        assert "lm_head" not in rival.layer_tiles and rival.name == whole.name
+        assert set(whole.layer_tiles) - set(rival.layer_tiles) == ({"lm_head"} if whole.layer_tiles else set())
+    plain, halo = compare_elements(packed, step, machine)[:2]
+    assert plain.bops < compare_elements(LOADED, step, machine)[0].bops and halo.bops < plain.bops
 
 
 def test_a_graphics_processor_gains_from_bits_in_decode_and_from_rate_in_prefill() -> None:

@@ -102,3 +102,12 @@ def passes(asked: Asked, loaded):
     from haloquant.accel.workload import decode, prefill
 
     return prefill(loaded.shape, asked.prefill), decode(loaded.shape, asked.context, asked.batch)
+
+
+def left_notes(loaded, workload) -> list[str]:
+    """A sentence on layers that a packed model leaves in floating point, if it does."""
+    left = loaded.left_floating(workload)
+    if not left:
+        return []
+    named = left[0] if len(left) == 1 else f"{left[0]} and {len(left) - 1} other layers"
+    return [f"{named} in 16-bit floating point, as {loaded.name} leaves it: so in every system beside it"]

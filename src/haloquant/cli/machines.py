@@ -7,7 +7,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from haloquant.cli.asked import Asked, Files, asks, open_model, passes
+from haloquant.cli.asked import Asked, Files, asks, left_notes, open_model, passes
 from haloquant.cli.console import progress, stdout
 from haloquant.cli.options import Json, Out, Quiet
 from haloquant.config import Recipe, read_recipe
@@ -85,7 +85,8 @@ def simulate(
             str(run.total.transitions),
         )
     stdout.print(table)
-    for note in dict.fromkeys(note for run in found for note in run.notes):
+    left = left_notes(loaded, passes(asked, loaded)[0])
+    for note in dict.fromkeys([*left, *(note for run in found for note in run.notes)]):
         stdout.print(f"note: {note}", style="dim", highlight=False)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from haloquant.cli.asked import Asked, Files, asks, open_model, passes
+from haloquant.cli.asked import Asked, Files, asks, left_notes, open_model, passes
 from haloquant.cli.console import stdout
 from haloquant.cli.options import Json
 from haloquant.units import engineering
@@ -39,10 +39,11 @@ def claims(asked: Asked, out: Files = None, json: Json = False) -> None:
         claim_output(out)
     machine, loaded = open_model(asked)
     found = compare(loaded, read_systolic("paper_tpu"), machine, asked.prefill, asked.context, asked.batch)
+    left = left_notes(loaded, passes(asked, loaded)[0])
     note = "paper: its clocks as it states them, no memory system, free transitions, no attention; not a measurement"
     rows = [row for c in found for row in (compared("paper", c.paper), compared(machine.name, c.honest))]
-    made = answer("claims", loaded.name, loaded.classes.profile.name, machine, as_rows(rows), [note])
-    title = f"{loaded.name}, {loaded.fast_share:.0%} fast tiles"
+    made = answer("claims", loaded.name, loaded.classes.profile.name, machine, as_rows(rows), [note, *left])
+    title = f"{loaded.fast_share:.0%} fast tiles"
     if out:
         write_answer(out, "claims", made, machine_charts.claims(rows, title))
     if json:
@@ -58,7 +59,8 @@ def claims(asked: Asked, out: Files = None, json: Json = False) -> None:
             f"{b.energy_ratio:.2f}×", b.why,
         )  # fmt: skip
     stdout.print(table)
-    stdout.print(note, style="dim", highlight=False)
+    for said in (note, *left):
+        stdout.print(said, style="dim", highlight=False)
 
 
 @asks(target="tpuv4i_like")
@@ -106,7 +108,8 @@ def sweep(
                 mark.phase, engineering(mark.value, mark.unit), mark.system, engineering(mark.time_s, "s", 4),
                 engineering(mark.energy_j, "J"), str(mark.transitions),
             )  # fmt: skip
-    made = answer("sweep", loaded.name, loaded.classes.profile.name, machine, rows)
+    left = left_notes(loaded, passes(asked, loaded)[0])
+    made = answer("sweep", loaded.name, loaded.classes.profile.name, machine, rows, left)
     if out:
         write_answer(out, f"sweep-{over}", made, chart)
     if json:
@@ -213,7 +216,8 @@ def elements(asked: Asked, out: Files = None, json: Json = False) -> None:
     machine, loaded = open_model(asked)
     rows = [row for workload in passes(asked, loaded) for row in compare_elements(loaded, workload, machine)]
     note = "counted in full adders (40 nm figures), not characterised: ratios between structures, not silicon"
-    made = answer("elements", loaded.name, "full-adder count", machine, as_rows(rows), [note])
+    left = left_notes(loaded, passes(asked, loaded)[0])
+    made = answer("elements", loaded.name, "full-adder count", machine, as_rows(rows), [note, *left])
     if out:
         write_answer(out, "elements", made)
     if json:
@@ -229,7 +233,8 @@ def elements(asked: Asked, out: Files = None, json: Json = False) -> None:
             engineering(row.bops, ""), engineering(row.ebops, ""),
         )  # fmt: skip
     stdout.print(table)
-    stdout.print(note, style="dim", highlight=False)
+    for said in (note, *left):
+        stdout.print(said, style="dim", highlight=False)
     for row in rows[: len(rows) // 2]:
         stdout.print(f"  {row.element}: {row.after}", style="dim", highlight=False)
 

@@ -37,6 +37,15 @@ class Loaded:
     tiles: Mapping[str, LayerTiles] | None  # None: drawn for each workload
     fast_share: float
 
+    def only_quantized(self, tiles: Mapping[str, LayerTiles]) -> dict[str, LayerTiles]:
+        """The tiles of those layers that this model quantizes: all of a named shape's, the stored ones of a packed."""
+        return {name: made for name, made in tiles.items() if self.tiles is None or name in self.tiles}
+
+    def left_floating(self, workload: Workload) -> tuple[str, ...]:
+        """Layers with weights that run in 16-bit floating point because this model does not quantize them."""
+        stationary = [gemm.layer for gemm in workload.gemms if gemm.weight_stationary]
+        return tuple(name for name in stationary if self.tiles is not None and name not in self.tiles)
+
 
 def load_packed(folder: Path, profile: MacProfile) -> Loaded:
     """A packed model with its own codebooks.
@@ -81,7 +90,10 @@ def halo_system(loaded: Loaded, workload: Workload, target: Target, mode: str) -
 
 
 def rivals(loaded: Loaded, workload: Workload, target: Target) -> list[System]:
-    """FP16, W8A8, W4A8 and W3A8 through the same tables; each may use any clock its values meet."""
+    """FP16, W8A8, W4A8 and W3A8 through the same tables; each may use any clock its values meet.
+
+    What a packed model leaves in floating point (its head, as a rule) is left so in the rivals, too.
+    """
     points = cost.class_points(target, loaded.classes)
     books = [replace(b, point=p) for b, p in zip(loaded.classes.codebooks, points, strict=True)]
     grid = (target.array.columns, target.array.rows)
@@ -91,7 +103,7 @@ def rivals(loaded: Loaded, workload: Workload, target: Target) -> list[System]:
         uniform_system(workload, grid, bits, loaded.classes.profile, loaded.classes.corner, allowed, target.base)
         for bits in (8, 4, 3)
     ]
-    return [float_system(), *made]
+    return [float_system(), *(replace(s, layer_tiles=loaded.only_quantized(s.layer_tiles)) for s in made)]
 
 
 def run_system(
