@@ -112,7 +112,8 @@ def layer_works(
 def mean_energy_j(profile: MacProfile, corner: int) -> float:
     """Return the profile's energy averaged over the weight values that have one: what arbitrary operands cost."""
     energy = profile.energy_j[corner]
-    return float(energy[np.isfinite(energy)].mean())
+    known = energy[np.isfinite(energy)]
+    return float(known.mean()) if known.size else float("nan")  # what needs an energy refuses it by name
 
 
 def _tile_energy(

@@ -165,7 +165,7 @@ def _sorted(gates: list[_Gate], netlist: Netlist) -> list[_Gate]:
         if len(later) == len(waiting):
             raise NetlistError(
                 f"a MAC to be simulated must have no register that feeds itself, but {later[0].name} waits for its own "
-                "result; give the partial sum a port"
+                "result; give the partial sum a port, or take delays alone (--static-only)"
             )
         waiting = later
     return done
