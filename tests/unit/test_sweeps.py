@@ -151,6 +151,11 @@ def test_what_a_packed_model_leaves_in_floating_point_is_left_so_in_its_rivals()
     for rival, whole in zip(rivals(packed, step, machine), rivals(LOADED, step, machine), strict=True):
         assert "lm_head" not in rival.layer_tiles and rival.name == whole.name
         assert set(whole.layer_tiles) - set(rival.layer_tiles) == ({"lm_head"} if whole.layer_tiles else set())
+    # a graphics processor reads the bits that are stored: twice as many take longer in decode
+    fat = {name: replace(t, bits=replace(t.bits, codes=2 * t.bits.codes)) for name, t in packed.tiles.items()}
+    board = read_gpu("gpu_2080ti")
+    light, heavy = (on_gpu(replace(packed, tiles=tiles), step, board)[-1].cost for tiles in (packed.tiles, fat))
+    assert heavy.time_s > 1.5 * light.time_s
     plain, halo = compare_elements(packed, step, machine)[:2]
     assert plain.bops < compare_elements(LOADED, step, machine)[0].bops and halo.bops < plain.bops
 

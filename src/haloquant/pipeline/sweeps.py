@@ -26,7 +26,7 @@ from haloquant.errors import InputError
 from haloquant.pipeline import cost, machines
 from haloquant.pipeline.laws import supply_law
 from haloquant.pipeline.machines import Loaded
-from haloquant.types import OperatingPoint
+from haloquant.types import BitCount, OperatingPoint
 
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the machine's own
 CLOCKS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -189,6 +189,12 @@ def deadline(loaded: Loaded, workload: Workload, target: Target, period_s: float
 
 def on_gpu(loaded: Loaded, workload: Workload, target: GpuTarget) -> list[WhatIf]:
     """Return FP16, W8A8, W4A8 and HALO's bits on a graphics processor, at each of its points."""
-    fast = loaded.fast_share
-    halo = GpuFormat("HALO", 3.2 * fast + 4.0 * (1 - fast) + 0.285, 8, 8, "int8")  # words, 16-bit scales, 0.5 % sparse
+    halo = GpuFormat("HALO", _stored_bits(loaded), 8, 8, "int8")
     return [found for kind in (FLOAT16, W8A8, W4A8, halo) for found in what_if(workload, target, kind)]
+
+
+def _stored_bits(loaded: Loaded) -> float:
+    """Bits per weight: as a packed model stores them, or for a shape its words, 16-bit scales and 0.5 % sparse."""
+    if loaded.tiles:
+        return sum((tiles.bits for tiles in loaded.tiles.values()), BitCount()).per_weight
+    return 3.2 * loaded.fast_share + 4.0 * (1 - loaded.fast_share) + 0.285
