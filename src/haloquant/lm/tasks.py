@@ -166,6 +166,7 @@ def _run(
             max_length=length,
             batch_size=1,
             device=str(next(model.parameters()).device),
+            prefix_token_id=_prefix(model, tokenizer),
             add_bos_token=False,  # the rolling protocol puts the prefix token there itself; it must not be predicted
         )
         return evaluate(
@@ -177,6 +178,24 @@ def _run(
             log_samples=False,
             verbosity="ERROR",
         )
+
+
+def _prefix(model: Any, tokenizer: Any) -> int | None:
+    """The token before a text: None where lm-eval finds one in the tokenizer, else the one config.json names.
+
+    Raises:
+        InputError: neither names one; lm-eval would end in the middle of its work.
+    """
+    if tokenizer.bos_token_id is not None or tokenizer.eos_token_id is not None:
+        return None
+    for token in (model.config.bos_token_id, model.config.eos_token_id):
+        token = token[0] if isinstance(token, list) and token else token
+        if isinstance(token, int):
+            return token
+    raise InputError(
+        "a model for lm-eval must name a token to begin a text with, and neither tokenizer nor config.json has one: "
+        "give tokenizer_config.json a bos_token or an eos_token"
+    )
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:

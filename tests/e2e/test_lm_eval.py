@@ -1,0 +1,99 @@
+"""`haloquant evaluate --task` on a packed model, offline, with task files and data beside them, judged by our loss."""
+
+import json
+import math
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lm_eval")
+
+import haloquant  # noqa: E402
+from halo_layers import codebooks  # noqa: E402
+from haloquant.cli.app import invoke  # noqa: E402
+from haloquant.lm.checkpoint import open_checkpoint  # noqa: E402
+from haloquant.lm.export import export_packed  # noqa: E402
+from haloquant.lm.perplexity import perplexity  # noqa: E402
+from haloquant.lm.plain import export_dequantized  # noqa: E402
+from haloquant.lm.text import load_tokenizer  # noqa: E402
+from tiny_model import quantized  # noqa: E402
+
+PAGES = ["the ship went out upon the water and the keeper saw it", "her light was gone before the morning"]
+SHARED = "dataset_path: json\ndataset_kwargs: {{data_files: {{test: {data}}}, cache_dir: {cache}}}\ntest_split: test\n"
+ROLLING = """task: pages
+output_type: loglikelihood_rolling
+doc_to_text: ""
+doc_to_target: "{{page}}"
+metric_list: [{metric: byte_perplexity}, {metric: bits_per_byte}, {metric: word_perplexity}]
+"""
+CHOICE = """task: next_word
+output_type: multiple_choice
+doc_to_text: "{{page[:20]}}"
+doc_to_choice: ["{{page[20:26]}}", " zqxjkw"]
+doc_to_target: 0
+metric_list: [{metric: acc}]
+"""
+
+
+@pytest.fixture(scope="module")
+def models(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    checkpoint = open_checkpoint(tiny_folder)
+    layers = quantized(checkpoint, codebooks())
+    export_packed(checkpoint, layers, folder / "packed", profile_name="booth8", profile_sha256="ab" * 32)
+    export_dequantized(checkpoint, layers, folder / "plain", dtype="F32")
+    return {name: folder / name for name in ("packed", "plain")}
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> Path:
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    data = folder / "pages.jsonl"
+    data.write_text("\n".join(json.dumps({"page": page}) for page in PAGES))
+    for name, rules in (("pages", ROLLING), ("next_word", CHOICE)):
+        (folder / f"{name}.yaml").write_text(SHARED.format(data=data, cache=tmp_path / "cache") + rules)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def scores(model: Path, tasks: Path, capfd: pytest.CaptureFixture[str]) -> Any:
+    arguments = ["evaluate", str(model), "--task", "pages", "--task", "next_word", "--task-folder", str(tasks)]
+    assert invoke([*arguments, "--quiet"]) == 0
+    return json.loads(capfd.readouterr().out)
+
+
+@pytest.mark.slow
+def test_tasks_on_a_packed_model(models: dict[str, Path], tasks: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its figures are those of our own protocol, each page in one window behind the prefix token; and those of the same
+    weights in an ordinary model."""
+    found = scores(models["packed"], tasks, capfd)
+    model, tokenizer = haloquant.load(models["packed"]).eval(), load_tokenizer(models["packed"])
+    nll, size, words = 0.0, 0, 0
+    for page in PAGES:
+        ids = torch.tensor(tokenizer(page, add_special_tokens=False)["input_ids"]).numpy()
+        ours = perplexity(model, ids, window=64, bos=model.config.bos_token_id)  # the tokenizer names none
+        assert ours.tokens_scored == len(ids)
+        nll, size, words = nll + float(ours.nll.sum()), size + len(page.encode()), words + len(page.split())
+    assert found["pages"]["byte_perplexity"] == pytest.approx(math.exp(nll / size), rel=1e-4)
+    assert found["pages"]["bits_per_byte"] == pytest.approx(nll / size / math.log(2), rel=1e-4)
+    assert found["pages"]["word_perplexity"] == pytest.approx(math.exp(nll / words), rel=1e-3)
+    same = scores(models["plain"], tasks, capfd)
+    assert same["pages"]["byte_perplexity"] == pytest.approx(found["pages"]["byte_perplexity"], rel=1e-4)
+    assert same["next_word"]["acc"] == found["next_word"]["acc"]
+
+
+def test_a_task_needs_its_folder(models: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["evaluate", str(models["packed"]), "--task", "pages", "--quiet"]) == 2
+    assert "--task must come with --task-folder" in capfd.readouterr().err
