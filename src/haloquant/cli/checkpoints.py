@@ -1,5 +1,6 @@
 """`quantize`, `evaluate`, `compare`, `export`, `verify`: model folders in, model folders and perplexities out."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,8 +36,10 @@ def register(app: typer.Typer) -> None:
 def quantize(
     model: Model,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the packed model; empty or not there yet.")
+        str | None,
+        typer.Option("--out", "-o", help="Folder or URL (s3://...) of the packed model; empty or not there yet."),
     ] = None,
+    work: Annotated[Path | None, typer.Option(help="Folder to go on from, for an output at a URL.")] = None,
     profile: Profile = "default",
     goal: Annotated[Goal, typer.Option(help="Which point between speed and accuracy.")] = "bal",
     calibration: Annotated[str, typer.Option(help="Calibration text (.txt, .xz), `demo`, or `none`.")] = "demo",
@@ -61,18 +64,20 @@ def quantize(
     Layers and shards of calibration windows are tasks for the workers.
     """
     from haloquant.lm.checkpoint import open_checkpoint
+    from haloquant.lm.remote import is_url, local_path
     from haloquant.pipeline import stream
     from haloquant.pipeline.engine import parse_engine
     from haloquant.pipeline.inputs import model_folder
+    from haloquant.pipeline.shared import to_shared, work_folder
     from haloquant.store.profiles import find_profile
 
     if dry_run:
         _plan(model, calibration != "none", samples, workers, goal == "bal", json)
         return
-    folder = model_folder(model)
-    checkpoint = open_checkpoint(folder, exclude=exclude or ())
     if out is None:
         raise InputError("--out must name the folder of the packed model (or --dry-run be given)")
+    checkpoint = open_checkpoint(model if is_url(model) else model_folder(model), exclude=exclude or ())
+    folder = checkpoint.folder
     where = parse_engine(engine, workers)
     windows, source = _windows(folder, calibration, samples)
     recipe = Recipe(
@@ -81,7 +86,11 @@ def quantize(
     )
     asked = stream.Asked(find_profile(profile), goal, recipe, windows, source)
     with progress(quiet) as tell:
-        done = stream.quantize_checkpoint(checkpoint, asked, out, tell, where)
+        make = partial(stream.quantize_checkpoint, checkpoint, asked, progress=tell, engine=where)
+        if is_url(out) and local_path(out) is None:
+            done = to_shared(out, work or work_folder(out), make, tell)
+        else:
+            done = make(local_path(out) or Path(out))
     if json:
         stdout.print_json(data=stream.told(done))
         return
@@ -90,7 +99,7 @@ def quantize(
         f"{done.layers} layers{again}: {done.bits.per_weight:.3f} bits per weight stored, "
         f"sensitivity from {done.source}\n"
         f"{done.seconds:.0f} s, at most {engineering(done.peak_b, 'B')} in memory\n"
-        f"packed model in {done.folder}; load it with transformers after `import haloquant`",
+        f"packed model in {out}; load it with transformers after `import haloquant`",
         highlight=False,
     )
 

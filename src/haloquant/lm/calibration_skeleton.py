@@ -111,7 +111,7 @@ class Skeleton:
 
 def _build(checkpoint: Checkpoint) -> Any:
     try:
-        config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(checkpoint.here(), local_files_only=True, trust_remote_code=False)
         with init_empty_weights(include_buffers=False):
             model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     except (ValueError, KeyError, OSError) as error:

@@ -18,6 +18,7 @@ from haloquant.errors import MALFORMED, CheckpointError
 from haloquant.lm.architectures import Architecture, read_architecture
 from haloquant.lm.checkpoint_layers import LinearLayer, find_layers
 from haloquant.lm.files import is_shard_name, model_folder, read_bounded
+from haloquant.lm.remote import RemoteFile, check_url, fetch_small, is_url, list_files, local_path
 from haloquant.lm.shards import CHUNK_BYTES, StoredTensor, read_float32, read_header
 
 MAX_INDEX_BYTES = 64 << 20
@@ -35,11 +36,16 @@ class Checkpoint:
     tensors: Mapping[str, StoredTensor]
     layers: tuple[LinearLayer, ...]
     shared: Mapping[str, str]
+    url: str = ""  # where the shards lie, if not in the folder
 
     @property
-    def files(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[Path | RemoteFile, ...]:
         """The safetensors files, in order of name."""
-        return tuple(sorted({tensor.file for tensor in self.tensors.values()}))
+        return tuple(sorted({tensor.file for tensor in self.tensors.values()}, key=str))
+
+    def here(self) -> Path:
+        """A folder with the model's small files: `folder`, or copies where that is on another machine."""
+        return fetch_small(self.url) if self.url and not self.folder.is_dir() else self.folder
 
     @property
     def size_bytes(self) -> int:
@@ -69,7 +75,8 @@ def open_checkpoint(folder: Path | str, include: Sequence[str] = (), exclude: Se
     """Open a model folder: read the configuration, the index and every header, and name the linear layers.
 
     Args:
-        folder: a folder with config.json and model.safetensors, or shards with model.safetensors.index.json.
+        folder: a folder with config.json and model.safetensors, or shards with model.safetensors.index.json; or the
+            URL of one (`lm.remote`), whose tensors are read from there.
         include: regular expressions, searched in module names. Empty: every linear layer of the decoder blocks. The
             language-model head is left in full precision unless a pattern names it.
         exclude: regular expressions of modules to leave in full precision.
@@ -77,12 +84,16 @@ def open_checkpoint(folder: Path | str, include: Sequence[str] = (), exclude: Se
     Raises:
         CheckpointError: something is missing, cut short, contradictory or of an unknown kind.
     """
-    path = model_folder(folder)
+    url = str(folder) if is_url(str(folder)) else ""
+    if url and (local := local_path(url)) is not None:
+        folder, url = local, ""
+    url = check_url(url) if url else ""
+    path = fetch_small(url) if url else model_folder(folder)
     architecture = read_architecture(path)
-    tensors = _read_tensors(path)
+    tensors = _read_tensors(path, _Remote(url) if url else None)
     shared = _find_shared(tensors)
     layers = find_layers(path, architecture, tensors, shared, include, exclude)
-    return Checkpoint(path, architecture, tensors, layers, shared)
+    return Checkpoint(path, architecture, tensors, layers, shared, url)
 
 
 def read_weight(
@@ -153,11 +164,25 @@ class _Index(msgspec.Struct):
     weight_map: dict[str, str]
 
 
-def _read_tensors(folder: Path) -> dict[str, StoredTensor]:
+class _Remote:
+    """A remote folder's files by name, listed once."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.names = url, frozenset(list_files(url))
+
+    def file(self, name: str) -> RemoteFile | None:
+        """The file of that name, if there is one."""
+        return RemoteFile(f"{self.url}/{name}") if name in self.names else None
+
+
+def _read_tensors(folder: Path, remote: _Remote | None) -> dict[str, StoredTensor]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        return _read_indexed(folder, index)
-    files = sorted(folder.glob("*.safetensors"))
+        return _read_indexed(folder, index, remote)
+    files: Sequence[Path | RemoteFile] = sorted(folder.glob("*.safetensors"))
+    if remote is not None:
+        shards = sorted(name for name in remote.names if is_shard_name(name))
+        files = [file for name in shards if (file := remote.file(name)) is not None]
     if len(files) == 1:
         return read_header(files[0])
     if files:
@@ -173,7 +198,7 @@ def _read_tensors(folder: Path) -> dict[str, StoredTensor]:
     raise CheckpointError(f"{folder} must hold model.safetensors or shards with {index.name}, but holds neither")
 
 
-def _read_indexed(folder: Path, index: Path) -> dict[str, StoredTensor]:
+def _read_indexed(folder: Path, index: Path, remote: _Remote | None) -> dict[str, StoredTensor]:
     try:
         weight_map = msgspec.json.decode(read_bounded(index, MAX_INDEX_BYTES, "an index"), type=_Index).weight_map
     except MALFORMED as error:
@@ -182,9 +207,11 @@ def _read_indexed(folder: Path, index: Path) -> dict[str, StoredTensor]:
     for shard in sorted(set(weight_map.values())):
         if not is_shard_name(shard):
             raise CheckpointError(f"{index} must name shards beside it (*.safetensors), not {shard!r:.80}")
-        if not (folder / shard).is_file():
+        local = folder / shard if (folder / shard).is_file() else None
+        file = local if remote is None else remote.file(shard)
+        if file is None:
             raise CheckpointError(f"{folder} lacks the shard {shard}, which {index.name} names; download it")
-        headers[shard] = read_header(folder / shard)
+        headers[shard] = read_header(file)
     tensors: dict[str, StoredTensor] = {}
     for name, shard in weight_map.items():
         if name not in headers[shard]:
@@ -194,7 +221,7 @@ def _read_indexed(folder: Path, index: Path) -> dict[str, StoredTensor]:
 
 
 def _find_shared(tensors: Mapping[str, StoredTensor]) -> dict[str, str]:
-    first: dict[tuple[Path, int, int], str] = {}
+    first: dict[tuple[Path | RemoteFile, int, int], str] = {}
     shared: dict[str, str] = {}
     for name, tensor in tensors.items():
         key = (tensor.file, tensor.offset, tensor.size_bytes)

@@ -10,13 +10,14 @@ import stat
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import msgspec
 import numpy as np
 from jaxtyping import Float32
 
 from haloquant.errors import MALFORMED, CheckpointError
+from haloquant.lm.remote import RemoteFile
 
 MAX_HEADER_BYTES = 100 << 20
 CHUNK_BYTES = 1 << 20  # so that a chunk is still in the cache when it is converted
@@ -32,7 +33,7 @@ class StoredTensor:
     """Where one tensor lies: file, byte offset from the file's start, element type and shape."""
 
     name: str
-    file: Path
+    file: Path | RemoteFile
     dtype: str
     shape: tuple[int, ...]
     offset: int
@@ -50,7 +51,7 @@ class _Entry(msgspec.Struct):
     data_offsets: tuple[int, int]
 
 
-def read_header(file: Path) -> dict[str, StoredTensor]:
+def read_header(file: Path | RemoteFile) -> dict[str, StoredTensor]:
     """The tensors of a safetensors file, without reading any of them.
 
     Raises:
@@ -69,7 +70,7 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
         raise CheckpointError(f"{file} must be readable, but: {error.strerror}") from error
 
 
-def _parse_header(stream: BinaryIO, file: Path, size: int) -> dict[str, StoredTensor]:
+def _parse_header(stream: Any, file: Path | RemoteFile, size: int) -> dict[str, StoredTensor]:
     length = int.from_bytes(stream.read(8), "little")
     if size < 10 or not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
         raise CheckpointError(
@@ -98,7 +99,7 @@ def _once(pairs: list[tuple[str, object]]) -> None:
         seen.add(name)
 
 
-def _check_entry(file: Path, name: str, entry: _Entry, start: int, size: int) -> StoredTensor:
+def _check_entry(file: Path | RemoteFile, name: str, entry: _Entry, start: int, size: int) -> StoredTensor:
     begin, end = entry.data_offsets
     if entry.dtype not in ITEM_BYTES:
         raise CheckpointError(f"{file}: tensor {name} must have a known element type, not {entry.dtype!r}")
@@ -117,7 +118,7 @@ def _check_entry(file: Path, name: str, entry: _Entry, start: int, size: int) ->
     return StoredTensor(name, file, entry.dtype, tuple(entry.shape), start + begin, wanted)
 
 
-def _check_overlap(file: Path, tensors: dict[str, StoredTensor]) -> None:
+def _check_overlap(file: Path | RemoteFile, tensors: dict[str, StoredTensor]) -> None:
     """Two tensors may share exactly the same bytes (tied), but not a part of them."""
     previous: StoredTensor | None = None
     for tensor in sorted((t for t in tensors.values() if t.size_bytes), key=lambda t: (t.offset, t.size_bytes)):
@@ -164,16 +165,21 @@ def read_float32(
         for first in range(0, count, step):
             piece = out[first : first + step]
             view = memoryview(buffer)[: piece.size * item]
-            _read_exactly(stream, view, tensor)
+            read_exactly(stream, view, tensor)
             _convert(view, tensor.dtype, piece)
             _check_finite(piece, tensor, start + first)
     return out
 
 
-def _read_exactly(stream: BinaryIO, view: memoryview, tensor: StoredTensor) -> None:
+def read_exactly(stream: Any, view: memoryview, tensor: StoredTensor) -> None:
+    """Fill `view` from an open file.
+
+    Raises:
+        CheckpointError: the file ends early.
+    """
     done = 0
     while done < len(view):
-        got = stream.readinto(view[done:])  # type: ignore[attr-defined]
+        got = stream.readinto(view[done:])
         if not got:
             raise CheckpointError(f"{tensor.file} ended while tensor {tensor.name} was read; download this file again")
         done += got

@@ -18,7 +18,7 @@ from safetensors import TensorSpec, serialize_file
 
 from haloquant.errors import CheckpointError, InputError
 from haloquant.lm.packed_config import line_of
-from haloquant.lm.shards import StoredTensor
+from haloquant.lm.shards import StoredTensor, read_exactly
 from haloquant.store.files import plain_errors
 
 MANIFEST = "halo_manifest.json"
@@ -62,9 +62,10 @@ class RawTensor:
         Raises:
             CheckpointError: the file ends early.
         """
-        data = np.fromfile(tensor.file, np.uint8, tensor.size_bytes, offset=tensor.offset)
-        if data.nbytes != tensor.size_bytes:
-            raise CheckpointError(f"{tensor.file} ended while tensor {tensor.name} was read; download this file again")
+        data = np.empty(tensor.size_bytes, np.uint8)
+        with tensor.file.open("rb") as stream:
+            stream.seek(tensor.offset)
+            read_exactly(stream, data.data, tensor)
         return cls(tensor.dtype, tensor.shape, data)
 
 
