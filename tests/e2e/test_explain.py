@@ -122,3 +122,15 @@ def test_a_mac_from_its_name_to_its_profile(shared: Path, tmp_path: Path, capfd:
     assert invoke(["explain", "--weight", "-7", "--profile", str(file)]) == 0
     said = capfd.readouterr().out
     assert "delay of -7: " in said and "energy: not simulated, the profile holds delays only" in said
+    (tmp_path / "own.v").write_text(
+        "module mac (input signed [1:0] weight, input signed [1:0] activation, input signed [4:0] partial, "
+        "output signed [4:0] result); assign result = weight * activation + partial; endmodule"
+    )
+    (tmp_path / "own.toml").write_text("weight_bits = 2\nactivation_bits = 2\nresult_bits = 5\n")
+    own = ["--rtl", str(tmp_path / "own.v"), "--ports", str(tmp_path / "own.toml"), "--liberty", str(liberty)]
+    assert invoke(["explain", "--weight", "-2", *own]) == 0
+    assert "own in " in capfd.readouterr().out
+    assert invoke(["characterize", *own, "--partial-sums", "gaussian", "--out", str(file), "--quiet"]) == 0
+    profile = read_profile(file)
+    assert profile.provenance["partial_sums"].startswith("Gaussian model of 128 rows of 2x2 bits")
+    assert profile.provenance["adds"] == "a partial sum" and (profile.energy_j > 0).all()

@@ -1,7 +1,7 @@
 """`characterize`, `explain` and `profiles`: what the value of a weight does to a MAC."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
@@ -16,6 +16,9 @@ from haloquant.store.profiles import DEFAULT, find_profile, read_profile, shippe
 from haloquant.types import MacProfile
 from haloquant.units import engineering
 
+if TYPE_CHECKING:
+    from haloquant.pipeline.units import Source
+
 Liberty = Annotated[
     list[Path] | None, typer.Option("--liberty", "-l", help="Cell library (.lib, .lib.gz); repeat it for more corners.")
 ]
@@ -26,6 +29,8 @@ Script = Annotated[
     str | None,
     typer.Option(help=f"How ABC restructures: {', '.join(ABC_SCRIPTS)}. Default balance; keep with --keep-adders."),
 ]
+Rtl = Annotated[Path | None, typer.Option(help="Your own Verilog (top module `mac`) instead of --mac.")]
+Ports = Annotated[Path | None, typer.Option(help="TOML that declares the ports of --rtl.")]
 Period = Annotated[float, typer.Option("--period-ps", help="What timing-driven synthesis aims at.", min=1.0)]
 Adders = Annotated[bool, typer.Option("--keep-adders", help="Keep the full-adder structure of the design.")]
 
@@ -49,8 +54,8 @@ def register(app: typer.Typer) -> None:
 def characterize(
     liberty: Liberty = None,
     mac: Mac = "boothwdadda_bk-mul",
-    rtl: Annotated[Path | None, typer.Option(help="Your own Verilog (top module `mac`) instead of --mac.")] = None,
-    ports: Annotated[Path | None, typer.Option(help="TOML that declares the ports of --rtl.")] = None,
+    rtl: Rtl = None,
+    ports: Ports = None,
     period_ps: Period = 300.0,
     keep_adders: Adders = False,
     script: Script = None,
@@ -67,16 +72,16 @@ def characterize(
     quiet: Quiet = False,
 ) -> None:
     """Measure a MAC: synthesize it, check that it multiplies, time and simulate it for every weight value."""
-    from haloquant.pipeline import circuit, units
+    from haloquant.pipeline import circuit
 
     if show_list:
+        from haloquant.pipeline import units
+
         stdout.print("\n".join(units.names()), highlight=False, markup=False)
         return
     if not liberty:
         raise InputError("characterize needs a cell library: --liberty FILE (.lib or .lib.gz), once for every corner")
-    if (rtl is None) != (ports is None):
-        raise InputError("--rtl and --ports must be given together: a MAC of your own needs its ports declared")
-    source = units.from_rtl(rtl, ports) if rtl and ports else units.generated(mac)
+    source = _source(mac, rtl, ports)
     with progress(quiet) as tell:
         made = circuit.profile(
             source,
@@ -104,6 +109,8 @@ def explain(
         list[Path] | None, typer.Option("--liberty", "-l", help="Cell library: shows the path gate by gate.")
     ] = None,
     mac: Mac = "boothwdadda_bk-mul",
+    rtl: Rtl = None,
+    ports: Ports = None,
     period_ps: Period = 300.0,
     keep_adders: Adders = False,
     script: Script = None,
@@ -128,19 +135,29 @@ def explain(
     from haloquant.gates.characterize import typical_conditions
     from haloquant.gates.explain import HEADERS, path_rows, path_text
     from haloquant.gates.sta_path import worst_path
-    from haloquant.pipeline import circuit, units
+    from haloquant.pipeline import circuit
 
-    _, netlist, library = circuit.build(
-        units.generated(mac), liberty[0], period_ps * 1e-12, keep_adders=keep_adders, script=script
-    )
+    source = _source(mac, rtl, ports)
+    _, netlist, library = circuit.build(source, liberty[0], period_ps * 1e-12, keep_adders=keep_adders, script=script)
     path = worst_path(netlist, library, weight, typical_conditions(library))
     if lookups:
         stdout.print(path_text(path), highlight=False, markup=False, soft_wrap=True)
         return
-    table = Table(*HEADERS, title=f"{mac} in {library.name}, weight {weight}: {engineering(path.delay_s, 's', 4)}")
+    table = Table(
+        *HEADERS, title=f"{source.name} in {library.name}, weight {weight}: {engineering(path.delay_s, 's', 4)}"
+    )
     for row in path_rows(path):
         table.add_row(*row)
     stdout.print(table)
+
+
+def _source(mac: str, rtl: Path | None, ports: Path | None) -> "Source":
+    """A MAC of ours by name, or a person's own."""
+    from haloquant.pipeline import units
+
+    if (rtl is None) != (ports is None):
+        raise InputError("--rtl and --ports must be given together: a MAC of your own needs its ports declared")
+    return units.from_rtl(rtl, ports) if rtl and ports else units.generated(mac)
 
 
 def _rank(profile: MacProfile, weight: int) -> None:
