@@ -136,4 +136,5 @@ def _work(function: Function, argument: Any, layout: Sequence[Layout], *pieces: 
         plain, made = function(argument, join(layout, pieces))
     made_layout, parts = cut(made)
     yield plain, made_layout
-    yield from parts
+    for part in parts:  # noqa: UP028  Ray sends into the generator, which a list's iterator does not take
+        yield part
