@@ -15,8 +15,9 @@ import numpy as np
 def table(rows: dict[str, Any], patterns: list[str]) -> str:
     """Bits, and for every text perplexity, its rise with standard error, and perplexity with 8-bit activations."""
     texts = [name for name in next(iter(rows.values())) if name != "bits"]
-    head = ["row", "bits"] + [part for text in texts for part in (text, "rise", "with A8")]
-    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    rounded = {text: any(row[text]["perplexity_a8"] is not None for row in rows.values()) for text in texts}
+    parts = [part for text in texts for part in (text, "rise", *(["with A8"] if rounded[text] else []))]
+    lines = ["| " + " | ".join(["row", "bits", *parts]) + " |", "|---" * (2 + len(parts)) + "|"]
     for name, figures in rows.items():
         if not any(fnmatch(name, pattern) for pattern in patterns):
             continue
@@ -24,11 +25,9 @@ def table(rows: dict[str, Any], patterns: list[str]) -> str:
         for text in texts:
             found = figures[text]
             rise = f"{found['rise']:+.2f} ± {found['rise_se']:.2f}" if "bits" in figures else ""
-            cells += [
-                f"{found['perplexity']:.2f}",
-                rise,
-                "" if found["perplexity_a8"] is None else f"{found['perplexity_a8']:.2f}",
-            ]
+            cells += [f"{found['perplexity']:.2f}", rise]
+            if rounded[text]:
+                cells.append("" if found["perplexity_a8"] is None else f"{found['perplexity_a8']:.2f}")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
