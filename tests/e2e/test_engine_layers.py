@@ -88,3 +88,34 @@ def test_the_bytes_are_those_of_one_process_though_a_worker_is_killed(
     for task in ("measure tiles", "quantize"):  # each layer was counted once, in one bar
         assert [d for t, d, _ in seen if t == task] == list(range(1, layers + 1))
     assert [(d, n) for t, d, n in seen if t == "calibrate to quantize"] == [(1, 2), (2, 2)]
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_a_stopped_calibrated_run_goes_on_from_the_block_it_was_in(
+    alone: Path, tiny_folder: Path, small_text: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    seen: list[tuple[str, int]] = []
+
+    def stop(task: str, done: int, total: int) -> None:
+        if (task, done) == ("quantize", total - 2):
+            raise Stopped
+
+    def tell(task: str, done: int, total: int) -> None:
+        seen.append((task, done))
+
+    checkpoint, wanted = open_checkpoint(tiny_folder), asked(tiny_folder, small_text)
+    with pytest.raises(Stopped):
+        stream.quantize_checkpoint(checkpoint, wanted, out, stop)
+    assert not out.exists()
+    layers = len(checkpoint.layers)
+    done = stream.quantize_checkpoint(checkpoint, wanted, out, tell)
+    assert done.reused == layers - 2
+    assert [d for t, d in seen if t == "calibrate to quantize"] == [2]  # the first block is not run again
+    assert not [t for t, _ in seen if t == "calibrate to measure tiles"]
+    for file in alone.iterdir():
+        assert (out / file.name).read_bytes() == file.read_bytes(), file.name
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
