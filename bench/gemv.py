@@ -1,13 +1,15 @@
 """Decode on the CPU: y = W x from packed codes against torch's own matrix-vector products, in one run.
 
 The floor is the time to read the stored bytes at the bandwidth that a copy reaches here. CPU seconds are given beside
-wall seconds, since a shared machine stretches the latter.
+wall seconds, since a shared machine stretches the latter. Larger batches show where decoding whole blocks of weights
+takes over from products straight from codes.
 
-    python bench/gemv.py --threads 2
+    python bench/gemv.py --threads 1 2 --tokens 1 8 64 512
 """
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -48,62 +50,75 @@ def random_layer(out_features: int, in_features: int, fast_share: float, sparse:
     return packed_layer({name: torch.from_numpy(a) for name, a in tensors.items()}, (SIXTEEN, NINE), tile, tile)
 
 
-def measure(run: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Best and median of wall and CPU seconds."""
-    wall, used = [], []
-    run()
-    for _ in range(repeats):
-        start, start_cpu = time.perf_counter(), time.process_time()
+def measure(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, dict[str, float]]:
+    """Best and median of wall and CPU seconds; the candidates take turns, so that all meet the same disturbance."""
+    clocks: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    for run in runs.values():
         run()
-        wall.append(time.perf_counter() - start)
-        used.append(time.process_time() - start_cpu)
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start, start_cpu = time.perf_counter(), time.process_time()
+            run()
+            clocks[name].append((time.perf_counter() - start, time.process_time() - start_cpu))
+    kinds = ("wall", "cpu")
     return {
-        "wall_s": min(wall),
-        "wall_median_s": float(np.median(wall)),
-        "cpu_s": min(used),
-        "cpu_median_s": float(np.median(used)),
+        name: {f"{kind}_s": min(clock[i] for clock in found) for i, kind in enumerate(kinds)}
+        | {f"{kind}_median_s": float(np.median([clock[i] for clock in found])) for i, kind in enumerate(kinds)}
+        for name, found in clocks.items()
     }
+
+
+def compare(
+    layers: dict[str, PackedLayer], dense: dict[str, torch.Tensor], tokens: int, repeats: int
+) -> dict[str, dict[str, float]]:
+    """All layers and torch's own products on so many tokens, with ratios to torch's bf16."""
+    grid = next(iter(layers.values())).grid
+    x = torch.randn(tokens, grid.in_features)
+    source = np.ones(1 << 25, np.float32)
+    target = np.empty_like(source)
+    runs: dict[str, Callable[[], object]] = {"copy": lambda: np.copyto(target, source)}
+    for name, layer in layers.items():
+        runs[name] = lambda layer=layer: dispatch.linear(x, layer)
+    for name, weight in dense.items():
+        vector = x.to(weight.dtype)
+        runs[name] = lambda weight=weight, vector=vector: torch.nn.functional.linear(vector, weight)
+    rows = measure(runs, repeats)
+    bandwidth = 2 * source.nbytes / rows.pop("copy")["wall_s"]
+    stored = {name: layer.bytes for name, layer in layers.items()} | {n: w.nbytes for n, w in dense.items()}
+    for name, row in rows.items():
+        row["bits_per_weight"] = 8 * stored[name] / (grid.out_features * grid.in_features)
+        row["floor_s"] = stored[name] / bandwidth
+        for clock in ("wall", "cpu", "wall_median", "cpu_median"):
+            row[f"times_faster_than_bf16_{clock}"] = rows["torch bfloat16"][f"{clock}_s"] / row[f"{clock}_s"]
+    return rows | {"copy": {"bytes_per_s": bandwidth}}
 
 
 def main() -> None:
     """Print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--tokens", type=int, nargs="*", default=[1, 8, 64, 512])
     parser.add_argument("--repeats", type=int, default=21)
     parser.add_argument("--shape", type=int, nargs=2, default=(4096, 11008), metavar=("OUT", "IN"))
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    numba.set_num_threads(arguments.threads)
-    out_features, in_features = arguments.shape
-    x = torch.randn(1, in_features)
-    weights = out_features * in_features
-    rows: dict[str, dict[str, float]] = {}
-    source = np.ones(1 << 25, np.float32)
-    target = np.empty_like(source)
-    copied = measure(lambda: np.copyto(target, source), arguments.repeats)
-    bandwidth = 2 * source.nbytes / copied["wall_s"]
-    for name, fast_share, sparse in (
-        ("sixteen words", 0, 0),
-        ("nine words", 1, 0),
-        ("half and half", 0.5, 0),
-        ("half and half, 0.5 % sparse", 0.5, 0.005),
-    ):
-        layer = random_layer(out_features, in_features, fast_share, sparse)
-        row = measure(lambda layer=layer: dispatch.linear(x, layer), arguments.repeats)
-        floor = {"bits_per_weight": 8 * layer.bytes / weights, "floor_s": layer.bytes / bandwidth}
-        rows[name] = row | floor
-    for name, dtype in (("torch bfloat16", torch.bfloat16), ("torch float32", torch.float32)):
-        dense, vector = torch.randn(out_features, in_features, dtype=dtype), x.to(dtype)
-        row = measure(lambda dense=dense, vector=vector: torch.nn.functional.linear(vector, dense), arguments.repeats)
-        floor = {"bits_per_weight": 8.0 * dense.itemsize, "floor_s": dense.nbytes / bandwidth}
-        rows[name] = row | floor
-    for row in rows.values():
-        for clock in ("wall", "cpu"):
-            row[f"times_faster_than_bf16_{clock}"] = rows["torch bfloat16"][f"{clock}_s"] / row[f"{clock}_s"]
-    head = {"shape": [out_features, in_features], "threads": arguments.threads, "vector_kernels": cpu.FAST}
+    shape = tuple(arguments.shape)
+    layers = {
+        "sixteen words": random_layer(*shape, 0, 0),
+        "nine words": random_layer(*shape, 1, 0),
+        "half and half, 0.5 % sparse": random_layer(*shape, 0.5, 0.005),
+    }
+    dense = {f"torch {str(d)[6:]}": torch.randn(*shape, dtype=d) for d in (torch.bfloat16, torch.float32)}
+    results = {}
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        numba.set_num_threads(threads)
+        for tokens in arguments.tokens:
+            repeats = max(3, arguments.repeats // max(1, tokens // 8))
+            results[f"{threads} threads, {tokens} tokens"] = compare(layers, dense, tokens, repeats)
+    head = {"shape": shape, "vector_kernels": cpu.FAST, "load_average": os.getloadavg()[0]}
     model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
-    head |= {"cpu": model.split(":")[-1].strip(), "copy_bandwidth_bytes_per_s": bandwidth}
-    print(json.dumps(head | {"rows": rows}, indent=1))
+    head |= {"cpu": model.split(":")[-1].strip(), "cores_as_seen": os.cpu_count()}
+    print(json.dumps(head | {"results": results}, indent=1))
 
 
 if __name__ == "__main__":

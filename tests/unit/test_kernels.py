@@ -13,6 +13,7 @@ from halo_layers import NINE, SIXTEEN, codebook, random_layer
 from haloquant.errors import InfeasibleError
 from haloquant.kernels import cpu, dispatch, reference
 from haloquant.kernels.layer import PackedLayer, packed_layer
+from haloquant.kernels.operator import compiled_linear
 from haloquant.quant import weight
 from haloquant.quant.packing import pack
 from haloquant.types import QuantizedWeight
@@ -132,6 +133,14 @@ def test_types_and_shapes_are_those_of_a_linear_layer(dtype) -> None:
     y = dispatch.linear(x, packed)
     assert (y.shape, y.dtype) == ((2, 3, 130), dtype)
     assert torch.equal(y[1, 2], dispatch.linear(x[1, 2].float(), packed).to(dtype))
+
+
+@pytest.mark.parametrize("sparse", [0, 0.05])
+def test_a_compiled_model_computes_the_same_without_a_break_in_its_graph(sparse) -> None:
+    packed = layer((130, 172, 128), "two", sparse)[1]
+    x = tokens(3, 172)
+    compiled = torch.compile(lambda x: compiled_linear(x, packed) * 2, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(x), dispatch.linear(x, packed) * 2)
 
 
 # --- whole numbers ----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from torch import nn
 from haloquant.errors import FormatError
 from haloquant.kernels.dispatch import dequantize, linear
 from haloquant.kernels.layer import PackedLayer, packed_layer
+from haloquant.kernels.operator import compiled_linear
 from haloquant.lm.packed_config import PackedConfig
 from haloquant.quant.encodings import count_wrong
 from haloquant.quant.packing import DENSE, SPARSE, check_layer, sizes_of
@@ -96,7 +97,8 @@ class HaloLinear(nn.Module):
         if torch.is_grad_enabled() and x.requires_grad:  # the kernels have no backward; the weights are constant
             y = nn.functional.linear(x, self.dequantize(x.dtype))
         else:
-            y = linear(x, self.layer())
+            product = compiled_linear if torch.compiler.is_compiling() else linear
+            y = product(x, self.layer())
         return y if self.bias is None else y + self.bias
 
     def dequantize(self, dtype: torch.dtype) -> torch.Tensor:

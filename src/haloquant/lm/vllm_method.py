@@ -2,14 +2,17 @@
 
 vLLM fuses layers (q, k and v into one) and asks for parameters before it reads a file, while packed tensors have
 lengths of their own. So each parameter starts empty and its loader keeps what the file holds, part by part; when all is
-loaded, the parts become packed layers, checked as everywhere, and a fused layer joins their outputs.
+loaded, the parts become packed layers, checked as everywhere, and a fused layer joins their outputs. The digest over
+all tensors is compared before that, when vLLM tells the configuration which folder it is about to load.
 """
 
 # vLLM may be absent, and transformers' and torch's stubs know nothing of its hooks:
 # pyright: reportMissingImports=false
 
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from vllm.model_executor.layers.linear import LinearBase, LinearMethodBase, UnquantizedLinearMethod
 from vllm.model_executor.layers.quantization import register_quantization_config
@@ -18,7 +21,14 @@ from vllm.model_executor.layers.quantization.base_config import QuantizationConf
 from haloquant.errors import FormatError, InfeasibleError
 from haloquant.lm.packed import HaloLinear
 from haloquant.lm.packed_config import METHOD, PackedConfig, parse_config
+from haloquant.lm.packed_model import check_digest, open_packed
 from haloquant.quant.packing import DENSE, SPARSE
+
+KINDS = {
+    "weight_packed": torch.uint8, "weight_scale": torch.float16, "weight_tile_class": torch.uint8,
+    "weight_shape": torch.int32, "sparse_row_count": torch.uint8, "sparse_row_ptr": torch.int32,
+    "sparse_col": torch.uint16, "sparse_value": torch.int8, "sparse_scale": torch.float16, "sparse_kind": torch.uint8,
+}  # fmt: skip
 
 
 @register_quantization_config(METHOD)
@@ -61,8 +71,15 @@ class HaloVllmConfig(QuantizationConfig):
 
         Raises:
             FormatError: a fused layer is packed in part.
+            InfeasibleError: a layer that is packed is not a linear one in vLLM (an output head, a block of experts).
         """
         if not isinstance(layer, LinearBase):
+            for name in self.packed.layers:
+                if name == prefix or name.startswith(f"{prefix}."):
+                    raise InfeasibleError(
+                        f"{name} must be a linear layer in vLLM to run packed, not part of {type(layer).__name__}: "
+                        "leave it in full precision, or run the model in transformers"
+                    )
             return None
         names = part_names(prefix, self.packed_modules_mapping)
         packed = [name in self.packed.layers for name in names]
@@ -71,6 +88,26 @@ class HaloVllmConfig(QuantizationConfig):
         if not all(packed):
             raise FormatError(f"{prefix} must be packed as a whole or not at all, since vLLM fuses {', '.join(names)}")
         return HaloVllmMethod(self.packed, names)
+
+    def maybe_update_config(self, model_name: str, hf_config: Any = None, revision: str | None = None) -> None:
+        """VLLM's hook between reading the configuration and loading: compare the digest over all tensors.
+
+        Raises:
+            FormatError: a byte of the folder is not what was written.
+            InfeasibleError: the model is not a local folder.
+        """
+        if not Path(model_name).is_dir():
+            raise InfeasibleError(
+                f"a packed HALO model must be served from a local folder, not {model_name!r}: its checksums are "
+                "compared before it is loaded; download it first"
+            )
+        model = open_packed(model_name)
+        check_digest(model.config, model.tensors)
+
+    def apply_vllm_mapper(self, hf_to_vllm_mapper: Any) -> None:
+        """Names of the packed layers as the model's class in vLLM calls them."""
+        names = hf_to_vllm_mapper.apply_list(list(self.packed.layers))
+        self.packed = msgspec.structs.replace(self.packed, layers=tuple(names))
 
 
 class HaloVllmMethod(LinearMethodBase):
@@ -100,7 +137,8 @@ class HaloVllmMethod(LinearMethodBase):
         layer.halo_parts = {}
         layer.halo_sizes = (output_partition_sizes, input_size, params_dtype)
         for name in (*DENSE, *SPARSE, "weight"):
-            parameter: Any = torch.nn.Parameter(torch.empty(0, dtype=params_dtype), requires_grad=False)
+            kind = KINDS.get(name, params_dtype)  # vLLM warns where a file's type is another
+            parameter: Any = torch.nn.Parameter(torch.empty(0, dtype=kind), requires_grad=False)
             parameter.weight_loader = _Keep(layer.halo_parts, name)
             layer.register_parameter(name, parameter)
 
@@ -111,6 +149,8 @@ class HaloVllmMethod(LinearMethodBase):
             FormatError: a tensor is missing or damaged.
         """
         sizes, width, dtype = layer.halo_sizes
+        if len(self.names) == 1:  # the checkpoint itself holds q, k and v in one
+            sizes = [sum(sizes)]
         modules = []
         for index, (name, size) in enumerate(zip(self.names, sizes, strict=True)):
             tensors = _part(layer.halo_parts, index, len(self.names))
@@ -123,7 +163,8 @@ class HaloVllmMethod(LinearMethodBase):
                 setattr(module, part, tensors[part])
             module.weight = torch.empty(0, dtype=dtype)
             module.check()
-            modules.append(module.to(layer.weight.device))
+            module.to(layer.weight.device).layer()  # the kernels' view is made now, not while a graph is captured
+            modules.append(module)
         layer.halo_parts = None
         layer.halo_modules = torch.nn.ModuleList(modules)
 
