@@ -17,6 +17,7 @@ from scipy.linalg import cho_factor
 from haloquant.accel.shapes import ModelShape
 from haloquant.lm.calibration_sizes import SHARD_WINDOWS
 from haloquant.lm.checkpoint import Checkpoint
+from haloquant.lm.writing import SHARD_BYTES
 from haloquant.pipeline.limits import one_thread
 from haloquant.quant.refine import quantize_weight_refined
 from haloquant.quant.tiles import make_grid, uniform_map
@@ -134,7 +135,12 @@ def predict(model: Model, rates: Rates, windows: int, length: int, balanced: boo
     written = model.kept_b + weights * BITS / 8
     read = Stage("read and hash", model.stored_b / rates.hash_b_per_s, BASE_B, 0.0)
     books = Stage("choose codebooks", 10.0, BASE_B + 4.0 * largest, 0.0)
-    pack = Stage("pack and write", (written + model.stored_b) / rates.hash_b_per_s, BASE_B + (1 << 30), 0.0)
+    pack = Stage(
+        "pack and write",
+        (written + model.stored_b) / rates.hash_b_per_s,
+        BASE_B + min(written, float(SHARD_BYTES)),
+        0.0,
+    )
     # One layer: weight, dense part, error and scratch in float32, codes and classes in bytes.
     layer_b = 14.0 * largest
     once = weights / rates.free_weights_per_s
