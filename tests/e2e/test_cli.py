@@ -90,7 +90,7 @@ def test_packed_model_is_simulated_compared_and_exported(
     assert "HALO (boost)" in capfd.readouterr().out
     assert json.loads((tmp_path / "t.json").read_text())["traceEvents"]
     assert invoke(["schedule", model, "--prefill", "8", "--context", "8", "--json"]) == 0
-    assert {row["policy"] for row in json.loads(capfd.readouterr().out)} >= {"serpentine", "panel", "none"}
+    assert {row["policy"] for row in json.loads(capfd.readouterr().out)["rows"]} >= {"serpentine", "panel", "none"}
     assert invoke(["export", model, "--from", str(tiny_folder), "--out", str(tmp_path / "plain"), "--quiet"]) == 0
     assert invoke(
         ["compare", model, str(tmp_path / "plain"), "--text", str(small_text), "--tokens", "128", "--json", "--quiet"]

@@ -34,6 +34,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         (["deadline", "--ms", "10"], "deadline", 17, True),
         (["gpu", "--prefill", "64"], "gpu", 24, False),
         (["elements", "--prefill", "64"], "elements", 10, False),
+        (["schedule", "--prefill", "64"], "schedule", 10, True),
     ],
 )
 def test_an_answer_is_written_thrice(
@@ -93,3 +94,35 @@ def test_a_simulation_is_written_whole(tmp_path: Path, capsys: pytest.CaptureFix
         for track in tracks:
             spans = sorted((e["ts"], e["ts"] + e["dur"]) for e in events if e["ph"] == "X" and e["tid"] == track)
             assert spans and all(a[1] <= b[0] + 1e-9 for a, b in pairwise(spans))
+
+
+def test_a_schedule_is_written_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The fastest policy's order stands in a table, segment after segment, and in a trace of the same length."""
+    out = tmp_path / "out"
+    asked = ["schedule", "opt-1.3b", "--prefill", "64", "--target", "tpuv4i_like"]
+    assert invoke([*asked, "--out", str(out), "--trace", str(tmp_path / "t.json")]) == 0
+    assert "* the fastest" in capsys.readouterr().out
+    rows = json.loads((out / "schedule.json").read_text())["rows"]
+    assert [row["policy"] for row in rows[:5]] == ["serpentine", "panel", "colblock", "islands", "none"]
+    for phase in ("prefill", "decode"):
+        best = min((row for row in rows if row["phase"] == phase and not row["cannot"]), key=lambda row: row["time_s"])
+        order = list(csv.DictReader((out / f"order-{phase}.csv").read_text().splitlines()))
+        assert sum(int(row["transitions"]) for row in order) == best["transitions"]
+        last = order[-1]
+        end = sum(float(last[part]) for part in ("start_s", "transition_s", "fill_s", "busy_s"))
+        assert end == pytest.approx(best["time_s"])
+        assert all(float(a["start_s"]) <= float(b["start_s"]) for a, b in pairwise(order))
+        events = json.loads((out / f"trace-{phase}.json").read_text())["traceEvents"]
+        assert max(e["ts"] + e["dur"] for e in events if e["ph"] == "X") <= best["time_s"] * 1e6 * (1 + 1e-9)
+        assert sum(int(row["tiles"]) for row in order) >= 3
+    assert (tmp_path / "t.json").read_bytes() == (out / "trace-decode.json").read_bytes()
+
+
+def test_a_policy_that_a_machine_cannot_run_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """Side by side it is a note; alone it is an error."""
+    asked = ["schedule", "opt-1.3b", "--prefill", "64", "--target", "edge_lpddr5x"]
+    assert invoke(asked) == 0
+    said = "islands need at least one array per operating point in use"
+    assert said in " ".join(capsys.readouterr().out.split())
+    assert invoke([*asked, "--policy", "islands"]) == 3
+    assert said in " ".join(capsys.readouterr().err.split())

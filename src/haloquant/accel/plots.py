@@ -117,6 +117,28 @@ class Cell:
     speedup: float
 
 
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """One policy of ordering tiles, and what the pass then takes; of zeros where `cannot` says why it does not run."""
+
+    phase: str
+    policy: str
+    transitions: int
+    time_s: float
+    transition_s: float
+    energy_j: float
+    cannot: str = ""
+
+
+def ordered(simulation: Simulation) -> Ordered:
+    """Return a pass under its policy as one row."""
+    total = simulation.total
+    return Ordered(
+        simulation.phase, simulation.policy, total.transitions, simulation.time_s, total.time_s.get("transition", 0.0),
+        total.total_energy_j,
+    )  # fmt: skip
+
+
 def longest_bound(simulation: Simulation) -> str:
     """Return the resource that held for most of a pass."""
     return max(BOUNDS, key=lambda name: simulation.total.time_s.get(name, 0.0))

@@ -94,57 +94,74 @@ def simulate(
 def schedule(
     asked: Asked,
     policy: Annotated[
-        Literal["best", "serpentine", "panel", "colblock", "islands", "none"], typer.Option(help="Order of the tiles.")
-    ] = "best",
+        Literal["all", "serpentine", "panel", "colblock", "islands", "none"],
+        typer.Option(help="Order of the tiles; all of them side by side, or one."),
+    ] = "all",
+    trace: Annotated[
+        Path | None, typer.Option(help="Write the fastest decode as a trace that ui.perfetto.dev opens.")
+    ] = None,
+    out: Files = None,
     json: Json = False,
 ) -> None:
     """The order of tiles and clocks: how many transitions each policy makes, and what they cost."""
+    from haloquant.accel.plots import Ordered, ordered
+    from haloquant.cli.written import write_answer, write_orders
     from haloquant.dvfs.schedule import Policy
     from haloquant.errors import InfeasibleError
     from haloquant.pipeline import machines
+    from haloquant.report.policy_chart import policies
+    from haloquant.store.answers import answer, answer_json, as_rows
+    from haloquant.store.files import claim_output, write_bytes
+    from haloquant.store.simulations import trace_json
 
+    if out:
+        claim_output(out)
     machine, loaded = open_model(asked)
-    wanted = list(Policy) if policy == "best" else [Policy(policy)]
-    rows: list[dict[str, object]] = []
+    wanted = list(Policy) if policy == "all" else [Policy(policy)]
+    rows: list[Ordered] = []
+    runs = []
     for workload in passes(asked, loaded):
         system = machines.halo_system(loaded, workload, machine, "boost")
         for one in wanted:
             try:
                 run = machines.run_system(system, workload, machine, loaded, (one,))
             except InfeasibleError as error:
-                if policy != "best":
+                if policy != "all" or (one == wanted[-1] and not any(run.phase == workload.phase for run in runs)):
                     raise
-                rows.append({"pass": workload.phase, "policy": str(one), "cannot": str(error)})
+                rows.append(Ordered(workload.phase, one, 0, 0.0, 0.0, 0.0, str(error)))
                 continue
-            share = run.total.time_s.get("transition", 0.0) / run.time_s
-            rows.append(
-                {
-                    "pass": workload.phase,
-                    "policy": str(one),
-                    "transitions": run.total.transitions,
-                    "time_s": run.time_s,
-                    "in_transition": share,
-                }
-            )
+            runs.append(run)
+            rows.append(ordered(run))
+    left = left_notes(loaded, passes(asked, loaded)[0])
+    made = answer("schedule", loaded.name, loaded.classes.profile.name, machine, as_rows(rows), left)
+    title = f"{loaded.name} on {machine.name}"
+    if trace:
+        write_bytes(trace, trace_json(min((r for r in runs if r.phase == "decode"), key=lambda run: run.time_s)))
+    if out:
+        write_answer(out, "schedule", made, policies(rows, title))
+        write_orders(out, runs)
     if json:
-        stdout.print_json(msgspec.json.encode(rows).decode())
+        stdout.print(answer_json(made).decode(), end="", highlight=False, markup=False, soft_wrap=True)
         return
     table = Table(
-        "pass", "policy", "transitions", "time", "of it in transition", title=f"{loaded.name} on {machine.name}"
+        "pass", "policy", "transitions", "time", "of it in transition", "energy", title=title, title_justify="left"
     )
-    for row in rows:
-        if "cannot" in row:
-            table.add_row(str(row["pass"]), str(row["policy"]), "–", str(row["cannot"]), "–")
-        else:
-            time_s, share = float(str(row["time_s"])), float(str(row["in_transition"]))
-            table.add_row(
-                str(row["pass"]),
-                str(row["policy"]),
-                str(row["transitions"]),
-                engineering(time_s, "s", 4),
-                f"{share:.2%}",
-            )
+    fastest = {run.phase: min(r.time_s for r in rows if r.phase == run.phase and not r.cannot) for run in runs}
+    for row in (row for row in rows if not row.cannot):
+        table.add_row(
+            row.phase,
+            row.policy + (" *" if len(wanted) > 1 and row.time_s == fastest[row.phase] else ""),
+            str(row.transitions),
+            engineering(row.time_s, "s", 4),
+            f"{row.transition_s / row.time_s:.2%}",
+            engineering(row.energy_j, "J"),
+        )
     stdout.print(table)
+    if len(wanted) > 1:
+        stdout.print("* the fastest", style="dim", highlight=False)
+    cannot = {f"{row.policy}, {row.phase}: {row.cannot}": None for row in rows if row.cannot}
+    for said in (*cannot, *left):
+        stdout.print(f"note: {said}", style="dim", highlight=False, markup=False)
 
 
 def explore(

@@ -13,7 +13,7 @@ from haloquant.cli.console import stderr
 from haloquant.report import machine_charts
 from haloquant.store.answers import Answer, answer_json, rows_csv
 from haloquant.store.files import write_bytes, write_text
-from haloquant.store.simulations import document, layers_csv, trace_json
+from haloquant.store.simulations import document, layers_csv, order_csv, trace_json
 
 
 def write_answer(out: Path, name: str, made: Answer, chart: machine_charts.Chart | None = None) -> None:
@@ -42,6 +42,17 @@ def write_runs(out: Path, model: str, runs: Sequence[Simulation], machine: Targe
         machine_charts.save(chart, out / f"roofline-{phase}.png")
         write_bytes(out / f"trace-{phase}.json", trace_json(ours))
         written += [f"roofline-{phase}.png", f"trace-{phase}.json"]
+    say(out, written)
+
+
+def write_orders(out: Path, runs: Sequence[Simulation]) -> None:
+    """Write of each pass the fastest run's order, segment by segment, as a table and as a trace."""
+    written: list[str] = []
+    for phase in dict.fromkeys(run.phase for run in runs):
+        best = min((run for run in runs if run.phase == phase), key=lambda run: run.time_s)
+        write_text(out / f"order-{phase}.csv", order_csv(best))
+        write_bytes(out / f"trace-{phase}.json", trace_json(best))
+        written += [f"order-{phase}.csv", f"trace-{phase}.json"]
     say(out, written)
 
 

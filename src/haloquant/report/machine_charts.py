@@ -41,7 +41,7 @@ def stacked(bars: Sequence[Bar], title: str) -> alt.VConcatChart:
             for system in systems
             if (total := sum(bar.value for bar in chosen if bar.system == system))
         ]
-        scale, prefix = _prefix(max(row["total"] for row in totals))  # pyright: ignore[reportArgumentType]
+        scale, prefix = si_scale(max(row["total"] for row in totals))  # pyright: ignore[reportArgumentType]
         for row in totals:
             row["total"] = float(row["total"]) * scale
         parts = [part for part in PART_COLOURS if any(bar.part == part for bar in chosen)]
@@ -137,7 +137,7 @@ def swept(marks: Sequence[Mark], title: str) -> alt.VConcatChart:
         unit_of, values = (
             ("s", [m.time_s for m in chosen]) if quantity == "time" else ("J", [m.energy_j for m in chosen])
         )
-        by, letter = _prefix(max(values))
+        by, letter = si_scale(max(values))
         data = [{"x": m.value * scale, "y": v * by, "system": m.system} for m, v in zip(chosen, values, strict=True)]
         return (
             alt.Chart(alt.Data(values=data))
@@ -192,8 +192,8 @@ def claims(rows: Sequence[Compared], title: str) -> alt.VConcatChart:
 
 def deadline(rows: Sequence[Paced], period_s: float, title: str) -> alt.HConcatChart:
     """Energy until the deadline and busy time over the supply, the choices named."""
-    by, letter = _prefix(max(row.energy_j for row in rows))
-    slow, sign = _prefix(period_s)
+    by, letter = si_scale(max(row.energy_j for row in rows))
+    slow, sign = si_scale(period_s)
     data = [
         {
             "supply": row.supply_factor, "energy": row.energy_j * by, "time": row.time_s * slow,
@@ -278,8 +278,8 @@ def _middle(cells: Sequence[Cell], phase: str) -> float:
     return (min(gains) + max(gains)) / 2
 
 
-def _prefix(most: float) -> tuple[float, str]:
-    """The factor and prefix that make the largest value a number between 1 and 1000."""
+def si_scale(most: float) -> tuple[float, str]:
+    """Return the factor and prefix that make the largest value a number between 1 and 1000."""
     for factor, letter in ((1.0, ""), (1e3, "m"), (1e6, "µ"), (1e9, "n")):
         if most * factor >= 1:
             return factor, letter

@@ -15,6 +15,10 @@ from haloquant.store.files import content_key
 SIMULATION_VERSION = 1
 TIME_PARTS = ("compute", "dram", "sram", "spmv", "fill", "transition")
 ENERGY_PARTS = ("mac", "spmv", "sram", "accumulator", "dram", "leakage", "dvfs")
+ORDER_COLUMNS = (
+    "number", "start_s", "group", "layers", "frequency_hz", "voltage_v", "first_array", "arrays", "tiles", "row_blocks",
+    "cycles", "transitions", "transition_s", "fill_s", "busy_s", "bound",
+)  # fmt: skip
 
 
 class LayerRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,6 +132,27 @@ def layers_csv(simulations: Sequence[Simulation]) -> str:
         tiles = sum(layer.tiles for layer in run.layers)
         row = ["total", "", run.macs, run.dram_bytes, tiles]
         writer.writerow([*head, *row, *_parts(run.total.time_s, run.total.energy_j)])
+    return out.getvalue()
+
+
+def order_csv(simulation: Simulation) -> str:
+    """Return one row per segment: what ran when, at which clock and supply, and what bound it.
+
+    Segments of a group in several blocks of rows are folded into one row each, gone through forth and back.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(ORDER_COLUMNS)
+    for number, part in enumerate(simulation.segments):
+        layers = " ".join(simulation.layer_names[layer] for layer in part.layers)
+        point = part.point
+        writer.writerow(
+            [
+                number, part.start_s, part.group, layers, point.frequency_hz, point.voltage_v, part.first_array,
+                part.arrays, part.tiles, part.blocks, part.cycles, part.transitions, part.transition_s, part.fill_s,
+                part.busy_s, part.bound,
+            ]
+        )  # fmt: skip
     return out.getvalue()
 
 
