@@ -145,6 +145,23 @@ def test_what_if_names_the_blocks_and_the_price_of_switching() -> None:
         gpu_pass(read, board, GpuFormat("x", 0.0, 8, 8, "int8"))
 
 
+def test_attention_and_layers_left_in_floating_point_cost_what_floating_point_costs() -> None:
+    """Per operation twice the energy of 8-bit integers, which are twice as fast at the same power."""
+    board, shape = read_gpu("gpu_2080ti"), named_shape("llama2-7b")
+    read, bare = prefill(shape, 2048), prefill(shape, 2048, attention=False)
+    attention = read.macs - bare.macs
+    per_mac = (board.limit_w - board.idle_w) / board.float16_mac_per_s
+    for kind in (FLOAT16, W8A8):
+        with_it, without = gpu_pass(read, board, kind), gpu_pass(bare, board, kind)
+        assert with_it.dynamic_j - without.dynamic_j == pytest.approx(attention * per_mac)
+    head = next(g for g in bare.gemms if g.layer == "lm_head")
+    left, all_eight = gpu_pass(bare, board, W8A8, None, ["lm_head"]), gpu_pass(bare, board, W8A8)
+    assert left.dynamic_j - all_eight.dynamic_j == pytest.approx(head.m * head.k * head.n * per_mac / 2)
+    step = decode(shape, 1, attention=False)
+    more = gpu_pass(step, board, W8A8, None, ["lm_head"]).time_s - gpu_pass(step, board, W8A8).time_s
+    assert more == pytest.approx(head.k * head.n / board.dram.stream_b_per_s, rel=0.01)
+
+
 # --- other elements --------------------------------------------------------------------------------------------------
 
 

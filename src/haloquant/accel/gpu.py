@@ -6,6 +6,7 @@ tile is not possible at driver latency; what HALO's weights change on a real boa
 power.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,36 +64,48 @@ class GpuCost:
         return self.energy_j / self.tokens
 
 
-def gpu_pass(workload: Workload, target: GpuTarget, format: GpuFormat, point: OperatingPoint | None = None) -> GpuCost:
+def gpu_pass(
+    workload: Workload,
+    target: GpuTarget,
+    format: GpuFormat,
+    point: OperatingPoint | None = None,
+    floating: Collection[str] = (),
+) -> GpuCost:
     """Return a pass at a point: per product the longer of arithmetic and memory traffic.
 
     Rates scale with the clock from the target's first point, bandwidth does not. Arithmetic energy is taken such that
     the board draws its limit when its tensor cores run at the first point's peak rate, in either arithmetic (so 16-bit
-    floating point costs as much more per operation as it is slower); it scales with the supply squared.
+    floating point costs as much more per operation as it is slower); it scales with the supply squared. Attention is
+    multiplied in floating point whatever the format, as today's kernels do.
+
+    Args:
+        workload: The pass.
+        target: The board.
+        format: How the model is stored and multiplied.
+        point: Clock and supply, the board's first by default.
+        floating: Layers that are left in 16-bit floating point.
 
     Raises:
         InputError: if the bits are not positive.
     """
     if not format.weight_bits > 0 or format.activation_bits < 1 or format.kv_bits < 1:
         raise InputError(f"bits of format {format.name} must be above 0.")
-    at = point or target.points[0]
-    clock = at.frequency_hz / target.points[0].frequency_hz
+    at, own = point or target.points[0], target.points[0]
+    speed = target.compute_efficiency * at.frequency_hz / own.frequency_hz
+    switching_w = (target.limit_w - target.idle_w) * (at.voltage_v / own.voltage_v) ** 2
     rates = {"float16": target.float16_mac_per_s, "int8": target.int8_mac_per_s, "int4": target.int4_mac_per_s}
-    rate = rates[format.arithmetic] * target.compute_efficiency * clock
-    attention = target.float16_mac_per_s * target.compute_efficiency * clock  # kernels keep attention in floating point
-    mac_j = (
-        (target.limit_w - target.idle_w) / rates[format.arithmetic] * (at.voltage_v / target.points[0].voltage_v) ** 2
-    )
     time = compute = dram = dynamic = moved = 0.0
     for gemm in workload.gemms:
+        stored = FLOAT16 if gemm.layer in floating else format
+        rate = rates[stored.arithmetic if gemm.weight_stationary else "float16"]
         macs = gemm.m * gemm.k * gemm.n * gemm.count
-        size = _bytes(gemm, format)
-        arithmetic = macs / (rate if gemm.weight_stationary else attention)
+        size = _bytes(gemm, stored)
+        arithmetic = macs / (rate * speed)
         traffic = size / target.dram.stream_b_per_s
         time += max(arithmetic, traffic)
         compute += arithmetic
         dram += traffic
-        dynamic += macs * mac_j
+        dynamic += macs / rate * switching_w
         moved += size
     return GpuCost(
         workload.name,
@@ -129,14 +142,14 @@ class WhatIf:
     switching_s: float  # time of the transitions of one pass if clocks were switched per dependency group
 
 
-def what_if(workload: Workload, target: GpuTarget, format: GpuFormat) -> list[WhatIf]:
+def what_if(workload: Workload, target: GpuTarget, format: GpuFormat, floating: Collection[str] = ()) -> list[WhatIf]:
     """Return the pass at each of the target's points as if the whole board followed."""
-    base = gpu_pass(workload, target, format)
+    base = gpu_pass(workload, target, format, None, floating)
     groups = len({gemm.group for gemm in workload.gemms if gemm.weight_stationary})
     blocks = tuple(block for block in target.blocks if not block.follows)
     found: list[WhatIf] = []
     for point in target.points:
-        cost = gpu_pass(workload, target, format, point)
+        cost = gpu_pass(workload, target, format, point, floating)
         above = point.frequency_hz > target.points[0].frequency_hz
         found.append(
             WhatIf(

@@ -180,7 +180,8 @@ def gpu(asked: Asked, out: Files = None, json: Json = False) -> None:
     _, loaded = open_model(replace(asked, target="paper_tpu"))
     rows = [on_board(item) for workload in passes(asked, loaded) for item in on_gpu(loaded, workload, board)]
     blocks = [f"{block.name}: {block.why}" for block in board.blocks if not block.follows]
-    made = answer("gpu", loaded.name, loaded.classes.profile.name, board, as_rows(rows), blocks)
+    left = left_notes(loaded, passes(asked, loaded)[0])
+    made = answer("gpu", loaded.name, loaded.classes.profile.name, board, as_rows(rows), [*blocks, *left])
     if out:
         write_answer(out, "gpu", made)
     if json:
@@ -201,6 +202,8 @@ def gpu(asked: Asked, out: Files = None, json: Json = False) -> None:
         stdout.print("Above the first clock these would have to follow, and weight values do not shorten them:")
         for block in blocks:
             stdout.print(f"  {block}", style="dim", highlight=False)
+    for said in left:
+        stdout.print(said, style="dim", highlight=False)
 
 
 @asks(target="tpuv4i_like")

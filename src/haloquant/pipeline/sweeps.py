@@ -188,9 +188,12 @@ def deadline(loaded: Loaded, workload: Workload, target: Target, period_s: float
 
 
 def on_gpu(loaded: Loaded, workload: Workload, target: GpuTarget) -> list[WhatIf]:
-    """Return FP16, W8A8, W4A8 and HALO's bits on a graphics processor, at each of its points."""
-    halo = GpuFormat("HALO", _stored_bits(loaded), 8, 8, "int8")
-    return [found for kind in (FLOAT16, W8A8, W4A8, halo) for found in what_if(workload, target, kind)]
+    """Return FP16, W8A8, W4A8 and HALO's bits on a graphics processor, at each of its points.
+
+    What a packed model leaves in floating point is left so in every format.
+    """
+    halo, left = GpuFormat("HALO", _stored_bits(loaded), 8, 8, "int8"), loaded.left_floating(workload)
+    return [found for kind in (FLOAT16, W8A8, W4A8, halo) for found in what_if(workload, target, kind, left)]
 
 
 def _stored_bits(loaded: Loaded) -> float:
