@@ -1,18 +1,18 @@
-"""`characterize`, `explain` and `profiles`: what the value of a weight does to a MAC."""
+"""`characterize` and `explain`: what the value of a weight does to a MAC."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import numpy as np
 import typer
 from rich.table import Table
 
 from haloquant.cli.console import progress, stdout
-from haloquant.cli.options import Json, Profile, Quiet
+from haloquant.cli.options import Profile, Quiet
+from haloquant.cli.profiles import show as show_profiles
 from haloquant.eda.yosys import ABC_SCRIPTS
 from haloquant.errors import InputError
-from haloquant.store.profiles import DEFAULT, find_profile, read_profile, shipped_profiles, write_profile
+from haloquant.store.profiles import find_profile, read_profile, shipped_profiles, write_profile
 from haloquant.types import MacProfile
 from haloquant.units import engineering
 
@@ -23,7 +23,10 @@ Liberty = Annotated[
     list[Path] | None, typer.Option("--liberty", "-l", help="Cell library (.lib, .lib.gz); repeat it for more corners.")
 ]
 Mac = Annotated[
-    str, typer.Option("--mac", help="One of our MACs: <rows><tree>_<adder>-<stage>; `characterize --list` shows all.")
+    str,
+    typer.Option(
+        "--mac", help="One of our MACs: ROWS TREE _ ADDER - STAGE in one word; `characterize --list` shows all."
+    ),
 ]
 Script = Annotated[
     str | None,
@@ -46,9 +49,6 @@ def register(app: typer.Typer) -> None:
         "`haloquant explain --weight -86 --mac sxarray_rca-mul --liberty cells.lib` · "
         "`haloquant explain --layer model.layers.0.mlp.down_proj out`"
     )(explain)
-    app.command(epilog="`haloquant profiles` · `haloquant profiles --json` · `haloquant profiles --plot macs.html`")(
-        profiles
-    )
 
 
 def characterize(
@@ -94,7 +94,15 @@ def characterize(
             progress=tell,
         )
     write_profile(made, out)
-    _show({made.name: made})
+    show_profiles({made.name: made}, {name: read_profile(path) for name, path in shipped_profiles().items()})
+    slowest_ps = float(made.delay_s[0].max()) * 1e12
+    if slowest_ps > period_ps:
+        stdout.print(
+            f"note: the period of {period_ps:g} ps was what synthesis aimed at and is not met: the slowest value takes "
+            f"{slowest_ps:.0f} ps.",
+            style="dim",
+            highlight=False,
+        )
     stdout.print(f"written to {out}", highlight=False)
 
 
@@ -180,54 +188,3 @@ def _rank(profile: MacProfile, weight: int) -> None:
             highlight=False,
         )
     stdout.print("With --liberty and --mac the longest path is shown gate by gate.", style="dim")
-
-
-def profiles(
-    json: Json = False,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw --profile and the frontier over all into this .html or .png.")
-    ] = None,
-    profile: Profile = "default",
-) -> None:
-    """List the MAC profiles that come with the package, or draw one beside them all."""
-    found = {name: read_profile(path) for name, path in shipped_profiles().items()}
-    if plot:
-        from haloquant.report.circuit_charts import draw
-
-        draw(find_profile(profile), found, plot)
-        stdout.print(f"written to {plot}", highlight=False)
-        return
-    if json:
-        rows = {name: _row(profile) for name, profile in found.items()}
-        stdout.print(msgspec.json.encode(rows).decode(), highlight=False, markup=False, soft_wrap=True)
-        return
-    _show(found)
-
-
-def _show(found: dict[str, MacProfile]) -> None:
-    table = Table("profile", "slowest, ps", "16 words", "9 words", "energy, fJ", "corners", "description")
-    for name, profile in found.items():
-        row = _row(profile)
-        table.add_row(
-            f"{name} (default)" if name == DEFAULT else name,
-            f"{row['slowest_ps']:.0f}",
-            f"{row['ratio_16']:.2f}×",
-            f"{row['ratio_9']:.2f}×",
-            "-" if np.isnan(row["mean_energy_fj"]) else f"{row['mean_energy_fj']:.1f}",
-            f"{row['corners']:.0f}",
-            profile.description,
-        )
-    stdout.print(table)
-    stdout.print("16 and 9 words: how much faster than the slowest value its fastest words are (static delay).")
-
-
-def _row(profile: MacProfile) -> dict[str, float]:
-    delay = np.sort(profile.delay_s[0])
-    energy = profile.energy_j[0]
-    return {
-        "slowest_ps": float(delay[-1]) * 1e12,
-        "ratio_16": float(delay[-1] / delay[min(15, len(delay) - 1)]),
-        "ratio_9": float(delay[-1] / delay[min(8, len(delay) - 1)]),
-        "mean_energy_fj": float("nan") if np.isnan(energy).all() else float(np.nanmean(energy)) * 1e15,
-        "corners": float(len(profile.corners)),
-    }

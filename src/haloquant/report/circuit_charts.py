@@ -11,7 +11,7 @@ from haloquant.errors import InputError
 from haloquant.report import charts
 from haloquant.report.results import ClassRow, ProfileRow
 from haloquant.store.files import write_bytes, write_text
-from haloquant.store.profiles import accumulates
+from haloquant.store.profiles import accumulates, best_for_all
 from haloquant.types import MacProfile
 
 WORDS = (9, 16)  # of the fast and the slow class
@@ -95,17 +95,12 @@ def histogram(profile: MacProfile, corner: int = 0) -> alt.LayerChart | alt.Face
 def frontier_rows(profiles: Mapping[str, MacProfile]) -> list[dict[str, str | float]]:
     """For every MAC and number of words its speed and area, beside the fastest MAC for all values at the same corner.
 
-    Libraries are told apart by the first corner, and a MAC that accumulates is compared with its like. The fastest
-    words count as they are, whatever they are worth to a model.
+    A MAC that accumulates is compared with its like (`store.profiles.best_for_all`). The fastest words count as they
+    are, whatever they are worth to a model.
     """
     rows: list[dict[str, str | float]] = []
     for mac in profiles.values():
-        alike = [
-            other
-            for other in profiles.values()
-            if other.corners[0] == mac.corners[0] and accumulates(other) == accumulates(mac)
-        ]
-        best = min(alike, key=lambda other: float(other.delay_s[0].max()))
+        best = best_for_all(mac, profiles.values())
         library, _, short = mac.name.partition("-")
         delay = np.sort(mac.delay_s[0])
         for words in (*WORDS, len(delay)):

@@ -1,7 +1,7 @@
 """MAC profiles as files: JSON with a checksum over what it says, read with a bound, written whole or not at all."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -124,6 +124,26 @@ def accumulates(profile: MacProfile) -> bool:
     """
     adds = profile.provenance.get("adds")
     return "multiplier alone" not in profile.description if adds is None else adds != "nothing"
+
+
+def best_for_all(profile: MacProfile, others: Iterable[MacProfile]) -> MacProfile:
+    """Return the fastest MAC for all values of the same library: what a MAC's few fast words must beat to be worth it.
+
+    Of `others` and the MAC itself, those count whose first corner and library are the MAC's, and that accumulate if it
+    does.
+    """
+    alike = [
+        other
+        for other in others
+        if other.corners[0] == profile.corners[0]
+        and _first_library(other) == _first_library(profile)
+        and accumulates(other) == accumulates(profile)
+    ]
+    return min([*alike, profile], key=lambda other: float(other.delay_s[0].max()))
+
+
+def _first_library(profile: MacProfile) -> str:
+    return profile.provenance.get("library", "").partition(", ")[0]  # one a corner
 
 
 def _row(values: Float64[np.ndarray, " w"]) -> _Row:
