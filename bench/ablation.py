@@ -251,10 +251,9 @@ def scaled(kind: Transform) -> Method:
 
 def by_rival(name: str) -> Method:
     """A rival by name."""
-    by_fisher = rival(name).needs == {"fisher"}  # SqueezeLLM: the Fisher that serves it best (docs/stages/rivals.md)
 
     def all_layers(lab: Lab) -> Made:
-        known = lab.by_token if by_fisher else lab.known
+        known = lab.by_token if rival(name).by_token else lab.known
         return quantize_rival(name, lab.weights, known, silent, lab.rows if rival(name).by_head else None)
 
     return all_layers

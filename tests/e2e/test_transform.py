@@ -125,7 +125,8 @@ def test_a_checkpoint_layer_by_layer_refuses_it() -> None:
     with pytest.raises(
         InputError,
         match=r'^a checkpoint quantized layer by layer must have quantize\.transform = "none", not "awq": a scale is '
-        r"folded into layers that are written before it is known; `haloquant run` holds the model whole$",
+        r"folded into layers that are written before it is known; `haloquant run` with the same recipe "
+        r"holds the model whole, folds the scales and packs the result$",
     ):
         refuse("awq")
 

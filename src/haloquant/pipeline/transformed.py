@@ -105,7 +105,8 @@ def refuse(transform: Transform) -> None:
     if transform != "none":
         raise InputError(
             f'a checkpoint quantized layer by layer must have quantize.transform = "none", not "{transform}": a scale '
-            "is folded into layers that are written before it is known; `haloquant run` holds the model whole"
+            "is folded into layers that are written before it is known; `haloquant run` with the same recipe holds the "
+            "model whole, folds the scales and packs the result"
         )
 
 

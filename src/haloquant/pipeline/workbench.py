@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from haloquant.config import Recipe
-from haloquant.lm.calibration import collect
+from haloquant.lm.calibration import Fisher, collect
 from haloquant.lm.calibration_cache import VERSION, load_statistics, save_statistics
 from haloquant.lm.checkpoint import read_weight
 from haloquant.lm.folding import Fold, folds
@@ -66,19 +66,23 @@ class Workbench:
     @cached_property
     def statistics(self) -> dict[str, LayerStatistics]:
         """What calibration knows of every layer."""
-        text, limit = self.inputs.calibration, self.recipe.text.calibration_tokens
-        names = tuple(self.shapes)
+        return self._calibrated("calibrate", "sample")
+
+    @cached_property
+    def token_statistics(self) -> dict[str, LayerStatistics]:
+        """With the Fisher of single tokens and no Hessian, for rivals that ask for it."""
+        return self._calibrated("calibrate-by-token", "token")
+
+    def _calibrated(self, name: str, fisher: Fisher) -> dict[str, LayerStatistics]:
+        tokens, limit = self.inputs.calibration.tokens, self.recipe.text.calibration_tokens
+        tell = partial(self.progress, name.replace("-", " "))
 
         def make(folder: Path) -> None:
-            window = default_window(self.model)
-            samples = max(1, (limit or len(text.tokens)) // window)
-            found = collect(
-                self.model, text.tokens, names, samples=samples, progress=lambda d, t: self.progress("calibrate", d, t)
-            )
+            count = max(1, (limit or len(tokens)) // default_window(self.model))
+            found = collect(self.model, tokens, tuple(self.shapes), None, count, None, fisher, fisher == "sample", tell)
             save_statistics(folder / "statistics.safetensors", found)
 
-        folder = self._step("calibrate", [VERSION, self._calibration_key()], make)
-        return load_statistics(folder / "statistics.safetensors")
+        return load_statistics(self._step(name, [VERSION, self._calibration_key()], make) / "statistics.safetensors")
 
     @cached_property
     def row_hessians(self) -> dict[str, np.ndarray]:
@@ -197,11 +201,13 @@ class Workbench:
 
     def rival(self, name: str, rival_name: str) -> Method:
         """A rival, by its preset's name, called `name` in the tables."""
+        chosen = rival(rival_name)
 
         def make(folder: Path) -> None:
-            rows = self.row_hessians if rival(rival_name).by_head else None
+            known = self.token_statistics if chosen.by_token else self.statistics
+            rows = self.row_hessians if chosen.by_head else None
             tell = partial(self.progress, f"quantize {name}")
-            found = methods.quantize_rival(rival_name, self.weights, self.statistics, tell, rows)
+            found = methods.quantize_rival(rival_name, self.weights, known, tell, rows)
             tile = self.recipe.hardware.tile
             tiles = {
                 layer: seen
@@ -214,11 +220,11 @@ class Workbench:
                 is not None
             }
             bits = sum((made.bits for made in found.values()), BitCount())
-            notes = tuple(dict.fromkeys(note for made in found.values() for note in made.notes))
+            notes = dict.fromkeys(note for made in found.values() for note in made.notes)
             accuracy = self._evaluate(name, {layer: made.weight for layer, made in found.items()})
-            save_method(folder, Method(name, accuracy, bits, notes, tiles))
+            save_method(folder, Method(name, accuracy, bits, tuple(notes), tiles))
 
-        key = [rival_name, rival(rival_name).by_head, self._evaluation_key(), self._profile_key()]
+        key = [rival_name, chosen.by_head, chosen.by_token, self._evaluation_key(), self._profile_key()]
         return load_method(self._step(name, key, make))
 
     def halo(self, name: str, stop: int) -> Method:

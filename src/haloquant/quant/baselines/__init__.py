@@ -4,7 +4,7 @@ A name says method, bits and group: `gptq-w4-g128` is GPTQ with int4 codes and o
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from haloquant.errors import InputError
@@ -30,10 +30,11 @@ class Rival:
     config: object
     needs: frozenset[str]  # fields of LayerStatistics that must be there
     by_head: bool = False  # takes `row_hessian` [heads, size, size] too, where a layer has one
+    by_token: bool = False  # takes the Fisher of single tokens, less noisy than that of windows (docs/stages/rivals.md)
 
 
-def _rival(name: str, method: Callable[..., LayerResult], config: object, *needs: str) -> Rival:
-    return Rival(name, partial(method, config=config), config, frozenset(needs))
+def _rival(name: str, method: Callable[..., LayerResult], config: object, *needs: str, **more: bool) -> Rival:
+    return Rival(name, partial(method, config=config), config, frozenset(needs), **more)
 
 
 _ALL = (
@@ -49,10 +50,10 @@ _ALL = (
     _rival("gptq-w4-g128", gptq.quantize, GptqConfig(bits=4), "hessian"),
     _rival("gptq-w3-g128", gptq.quantize, GptqConfig(bits=3), "hessian"),
     _rival("gptq-w4-g128-sym", gptq.quantize, GptqConfig(bits=4, scheme="symmetric"), "hessian"),
-    _rival("squeezellm-w4", squeezellm.quantize, SqueezeLlmConfig(bits=4), "fisher"),
-    _rival("squeezellm-w3", squeezellm.quantize, SqueezeLlmConfig(bits=3), "fisher"),
-    _rival("squeezellm-w4-sparse", squeezellm.quantize, SqueezeLlmConfig(4, 0.0045, 0.0005), "fisher"),
-    _rival("squeezellm-w3-sparse", squeezellm.quantize, SqueezeLlmConfig(3, 0.0045, 0.0005), "fisher"),
+    _rival("squeezellm-w4", squeezellm.quantize, SqueezeLlmConfig(bits=4), "fisher", by_token=True),
+    _rival("squeezellm-w3", squeezellm.quantize, SqueezeLlmConfig(bits=3), "fisher", by_token=True),
+    _rival("squeezellm-w4-sparse", squeezellm.quantize, SqueezeLlmConfig(4, 0.0045, 0.0005), "fisher", by_token=True),
+    _rival("squeezellm-w3-sparse", squeezellm.quantize, SqueezeLlmConfig(3, 0.0045, 0.0005), "fisher", by_token=True),
     _rival("awq-w4-g128", awq.quantize, AwqLayerConfig(bits=4), "hessian", "input_absmean"),
     _rival("awq-w3-g128", awq.quantize, AwqLayerConfig(bits=3), "hessian", "input_absmean"),
     _rival("zeroquant-w8", zeroquant.quantize, ZeroQuantConfig(bits=8)),
@@ -64,8 +65,8 @@ _ALL = (
     _rival("fbquant-w3-g128-r8", fbquant.quantize, FbQuantConfig(bits=3), "hessian"),
     _rival("spqr-w4", spqr.quantize, SpqrConfig(bits=4), "hessian"),
     _rival("spqr-w3", spqr.quantize, SpqrConfig(bits=3), "hessian"),
-    replace(_rival("boa-w4-g128", boa.quantize, BoaConfig(bits=4), "hessian"), by_head=True),
-    replace(_rival("boa-w3-g128", boa.quantize, BoaConfig(bits=3), "hessian"), by_head=True),
+    _rival("boa-w4-g128", boa.quantize, BoaConfig(bits=4), "hessian", by_head=True),
+    _rival("boa-w3-g128", boa.quantize, BoaConfig(bits=3), "hessian", by_head=True),
     _rival("slim-w3-g128", slim.quantize, SlimConfig(bits=3), "hessian"),
     _rival("slim-w4-g128", slim.quantize, SlimConfig(bits=4), "hessian"),
 )

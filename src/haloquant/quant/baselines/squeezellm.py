@@ -65,7 +65,7 @@ def quantize(
             sparse=csr_bits(int(kept.sum()), out, features, 16),
             codebooks=out * 16 * 2**config.bits,
         ),
-        notes=("float16 centroids from a table: no integer MAC",),
+        notes=("float16 centroids from a table: no integer MAC", f"k-means weighed by {statistics.source}"),
     )
 
 

@@ -1,0 +1,53 @@
+"""SqueezeLLM in the whole job is weighed by the Fisher of single tokens, as in the tables of results."""
+
+from pathlib import Path
+
+import numpy as np
+
+from haloquant.config import Model, Quantize, Recipe, Text, Workload
+from haloquant.pipeline import methods
+from haloquant.pipeline.inputs import read_inputs, silent
+from haloquant.pipeline.workbench import Workbench
+from haloquant.quant.baselines import RIVALS
+from haloquant.store.profiles import find_profile
+
+
+def bench(folder: Path, text: Path, out: Path, rivals: tuple[str, ...]) -> Workbench:
+    recipe = Recipe(
+        model=Model(str(folder)),
+        text=Text(str(text), 256, str(text), 128),
+        quantize=Quantize(goals=("bal",), rivals=rivals, sweep=(), compensate=False),
+        workload=Workload(16, 1, 16),
+    )
+    return Workbench(recipe, read_inputs(recipe), find_profile(recipe.hardware.profile), out, silent)
+
+
+def test_the_squeezellm_row_is_weighed_by_tokens(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
+    made = bench(tiny_folder, small_text, tmp_path, ("squeezellm-w3",))
+    row = made.rival("squeezellm-w3", "squeezellm-w3")
+    assert any("squared by token" in note for note in row.notes)
+    by_token, by_window = (
+        methods.quantize_rival("squeezellm-w3", made.weights, known, lambda done, total: None)
+        for known in (made.token_statistics, made.statistics)
+    )
+    assert any(not np.array_equal(by_token[layer].weight, by_window[layer].weight) for layer in made.weights)
+    found = methods.evaluate(
+        made.model,
+        {layer: part.weight for layer, part in by_token.items()},
+        made.inputs.evaluation.tokens,
+        made.recipe,
+        lambda done, total: None,
+    )
+    assert row.accuracy == found
+    again = bench(tiny_folder, small_text, tmp_path, ("squeezellm-w3",))
+    assert again.token_statistics.keys() == made.token_statistics.keys()
+    assert "calibrate-by-token" in again.reused
+
+
+def test_only_a_rival_that_asks_costs_the_second_pass(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
+    made = bench(tiny_folder, small_text, tmp_path, ("gptq-w3-g128",))
+    made.rival("gptq-w3-g128", "gptq-w3-g128")
+    assert "calibrate-by-token" not in made.folders
+    assert {name for name, method in RIVALS.items() if method.by_token} == {
+        f"squeezellm-w{bits}{kind}" for bits in (4, 3) for kind in ("", "-sparse")
+    }
