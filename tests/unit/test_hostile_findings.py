@@ -18,11 +18,14 @@ from haloquant.errors import (
     CheckpointError,
     FormatError,
     InputError,
+    LibertyError,
     NetlistError,
     ProfileError,
     RecipeError,
     TargetError,
 )
+from haloquant.gates.liberty import parse_function
+from haloquant.gates.liberty_function import over_inputs
 from haloquant.gates.netlist_json import read_module
 from haloquant.gates.ports import parse_ports
 from haloquant.lm.checkpoint import open_checkpoint
@@ -250,3 +253,12 @@ def test_a_link_out_of_a_model_folder_is_not_copied_into_a_model_that_may_be_giv
     ):
         copy_small_files(model, out)
     assert not (out / "notes.txt").exists()
+
+
+def test_a_function_of_pins_that_its_cell_lacks_is_refused() -> None:
+    """Found by 50,000 damaged libraries: timing with a library whose cell has other pins ended in a traceback."""
+    function = parse_function("A & B")
+    assert over_inputs(function, ("B", "A")).tolist() == [0, 0, 0, 1]
+    said = r"^a function of pins A, B must be of a cell with them, but this cell's inputs are A, C, without B$"
+    with pytest.raises(LibertyError, match=said):
+        over_inputs(function, ("A", "C"))

@@ -153,8 +153,14 @@ def over_inputs(function: Function, inputs: tuple[str, ...]) -> UInt8[np.ndarray
         `2**len(inputs)` values, 0 or 1, read-only; row `r` gives `inputs[i]` the bit `(r >> i) & 1`.
 
     Raises:
-        ValueError: where `inputs` lacks one of the function's.
+        LibertyError: where `inputs` lacks one of the function's: the cell has no such pin, or is another library's.
     """
+    for name in function.inputs:
+        if name not in inputs:
+            raise LibertyError(
+                f"a function of pins {', '.join(function.inputs)} must be of a cell with them, but this cell's inputs "
+                f"are {', '.join(inputs) or 'none'}, without {name}"
+            )
     rows = np.arange(1 << len(inputs))
     own = np.zeros_like(rows)
     for i, name in enumerate(function.inputs):
