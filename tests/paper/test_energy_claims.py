@@ -47,7 +47,7 @@ def shares(machine: str, phase: str) -> dict[str, Share]:
 
 
 def test_against_w8a8_in_prefill_partly(capsys: pytest.CaptureFixture[str]) -> None:
-    """Claim: -51 %. Ours: -7 % (paper_tpu), -17 % (edge). Partly reproduced: in the multipliers alone.
+    """Claim: -51 %. Ours: -7 % (paper_tpu), -21 % (edge). Partly reproduced: in the multipliers alone.
 
     The multipliers themselves spend 60 % and 67 % less: the words of both classes switch few gates. But they are 42 %
     of the energy of W8A8 without a memory system and 25 % with one; partial sums, whose width does not change, are the

@@ -28,16 +28,20 @@ from haloquant.accel.baselines import (
     value_tiles,
 )
 from haloquant.accel.compare import run_system, slowed_runs, sweep_bandwidth, sweep_static, sweep_transition, versus
+from haloquant.accel.layer import layer_works
+from haloquant.accel.memory import traffic
 from haloquant.accel.modes import meet_deadline, race_to_idle
 from haloquant.accel.plots import stacked, swept
 from haloquant.accel.roofline import dots, roofs
+from haloquant.accel.shapes import named_shape
 from haloquant.accel.simulate import simulate
 from haloquant.accel.synthetic import ClassMix, gaussian_frequency, synthetic_tiles
 from haloquant.accel.target import at_points
-from haloquant.accel.workload import Workload
+from haloquant.accel.workload import Workload, prefill
 from haloquant.dvfs.modes import alpha_power, slowed_points
 from haloquant.dvfs.schedule import plan, repoint
 from haloquant.errors import InfeasibleError, InputError, ProfileError
+from haloquant.store.targets import read_systolic
 from haloquant.types import BitCount, Codebook, Gemm, OperatingPoint, TileGrid
 
 POINTS = (BASE, MIDDLE, TOP)
@@ -318,3 +322,21 @@ def test_synthetic_tiles_meet_their_shares() -> None:
 def test_a_codebook_of_the_profile_is_its_own_limit() -> None:
     book = Codebook("fast", FAST, TOP, 0.0)
     assert allowed_point(toy_profile(), 0, book.values.tolist(), [book], BASE)[1].endswith("class fast")
+
+
+def test_scores_of_a_head_stay_on_the_chip_if_they_fit() -> None:
+    """Half of edge_lpddr5x's 8 MiB: 2048 x 2048 scores of a head just fit, of 4096 tokens they do not.
+
+    By hand for LLaMA-2-7B, 32 heads of 128: keys, values, queries and results are 4096 x tokens bytes each. Keys and
+    values are written to the cache and read back, once, for a head's own fit; queries or results pass once.
+    """
+    machine, shape = read_systolic("edge_lpddr5x"), named_shape("llama2-7b")
+    for tokens, spilled in ((2048, 0), (4096, 32 * 4096**2)):
+        work = prefill(shape, tokens)
+        found = {
+            made.gemm.layer: traffic(made, work, machine, 1)
+            for made in layer_works(work, {}, machine, toy_profile(), 0, 8, 1.0)
+        }
+        for side in ("scores", "values"):
+            dram = found[f"model.layers.0.self_attn.{side}"].dram
+            assert dram == 3 * 4096 * tokens + spilled

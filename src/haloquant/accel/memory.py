@@ -3,6 +3,9 @@
 Half of the on-chip memory holds what is in use, half what is being fetched (double buffering). The stationary operand
 is fetched once if it fits a half; else once per block of activation rows, of which there are as many as the
 accumulators or the activations' own half ask for. Activations stay on the chip between layers if they fit a half.
+
+Attention goes head by head: a head's keys, or values, are all of the stationary operand that must fit at once, and its
+scores are all of them that must wait for the values. Queries and results are of all heads, as the layers beside need.
 """
 
 import math
@@ -32,15 +35,18 @@ class Traffic:
 def traffic(work: LayerWork, workload: Workload, target: Target, row_blocks: int) -> Traffic:
     """Return the bytes that a layer moves, given into how many blocks of rows the schedule cuts it."""
     gemm, half = work.gemm, target.sram.size_b / 2
+    attention = not gemm.weight_stationary
     fetches = 1
-    if work.weight_bytes > half:
-        fetches = max(row_blocks, math.ceil(work.input_bytes / half) if math.isfinite(half) else 1)
-    operand_on_chip = not gemm.weight_stationary and workload.phase == "prefill" and work.weight_bytes <= half
+    if work.weight_bytes / gemm.count > half:
+        blocks = math.ceil(work.input_bytes / gemm.count / half) if math.isfinite(half) else 1
+        fetches = max(row_blocks, blocks)
+    operand_on_chip = attention and workload.phase == "prefill" and work.weight_bytes <= half
     dram = 0.0 if operand_on_chip else work.weight_bytes * fetches
-    if not gemm.weight_stationary and workload.phase == "prefill":
+    if attention and workload.phase == "prefill":
         dram += work.weight_bytes  # the new keys and values are written to the cache
-    dram += work.input_bytes if work.input_bytes > half else 0.0
-    dram += work.output_bytes if work.output_bytes > half else 0.0
+    for size_b, features in ((work.input_bytes, gemm.k), (work.output_bytes, gemm.n)):
+        scores = attention and features == workload.context
+        dram += size_b if size_b / (gemm.count if scores else 1) > half else 0.0
     width = 2.0 if work.floating else work.input_bytes / (gemm.m * gemm.k * gemm.count)
     rows_in = work.folds * gemm.m * min(target.array.rows, gemm.k) * width
     partial = work.folds * gemm.m * min(target.array.columns, gemm.n) * 4.0
