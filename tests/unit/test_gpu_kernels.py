@@ -52,7 +52,7 @@ from haloquant.kernels import gpu_code
 
 target = GPUTarget("cuda", 90, 32)
 stored = {"packed": "*u8", "scale": "*fp16", "classes": "*u8", "offsets": "*i64", "table": "*fp32", "counts": "*i32"}
-sizes = {"TILE_OUT": 128, "TILE_IN": 128, "ROWS": 128, "COLS": 128, "WORDS": 16}
+sizes = {"TILE_OUT": 128, "TILE_IN": 128, "COLS": 128, "WORDS": 16, "FULL": True, "ROWS": 32}
 n = "i32"
 features = {"out_features": n, "in_features": n, "across": n}
 jobs = [
@@ -69,6 +69,7 @@ jobs = [
      sizes | {"BLOCK": 64, "WHOLE": True}),
 ]
 for kernel, signature, constants in jobs:
+    kernel = kernel.fn if isinstance(kernel, triton.runtime.Autotuner) else kernel
     signature = signature | {name: "constexpr" for name in constants}
     done = triton.compile(ASTSource(kernel, signature, constants), target=target)
     print(kernel.fn.__name__, len(done.asm["ptx"]) > 0)

@@ -1,8 +1,9 @@
 """Packed products on an accelerator, in Triton: a matrix-vector product for decode, a matrix product for prefill.
 
 For a single token the tiles of a row are shared among several programs, whose sums are added in a fixed order, so that
-results repeat bit for bit. With TRITON_INTERPRET=1 the same code runs on the CPU, which is how it is tested where there
-is no accelerator.
+results repeat bit for bit as long as Triton's tuner picks the same rows and warps for a shape: within a process it
+does, and whole numbers do not depend on it. With TRITON_INTERPRET=1 the same code runs on the CPU, which is how it is
+tested where there is no accelerator.
 """
 
 # A Triton kernel is launched with options that its signature does not name:
@@ -17,7 +18,7 @@ from haloquant.kernels.reference import add_sparse, add_tiles
 
 MOST_GEMV_TOKENS = 4
 PROGRAMS = 1024  # about this many for one token: several for each of the 132 multiprocessors of an H200
-BLOCK_TOKENS = 64
+MOST_BLOCK_TOKENS = 64
 
 
 def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
@@ -69,6 +70,7 @@ def _gemv(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
         SPARSE=sparse is not None,
         WIDE=col.dtype == torch.int32,
         BLOCK=64,
+        enable_fp_fusion=True,
     )
     return y
 
@@ -76,7 +78,7 @@ def _gemv(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
 def _launch_gemv(tokens: torch.Tensor, layer: PackedLayer, parts: torch.Tensor, each: int, whole: bool) -> None:
     grid = layer.grid
     splits = parts.shape[1]
-    gemv_kernel[(grid.down, splits, tokens.shape[0])](
+    gemv_kernel[lambda way: (grid.down * _blocks(layer, way), splits, tokens.shape[0])](
         tokens,
         *_stored(layer),
         parts,
@@ -87,6 +89,7 @@ def _launch_gemv(tokens: torch.Tensor, layer: PackedLayer, parts: torch.Tensor, 
         splits,
         **_sizes(layer),
         WHOLE=whole,
+        enable_fp_fusion=True,  # for the sums that are scaled; whole numbers have none
     )
 
 
@@ -100,7 +103,9 @@ def _gemm(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
 
 def _launch_gemm(tokens: torch.Tensor, layer: PackedLayer, y: torch.Tensor, whole: bool) -> None:
     grid = layer.grid
-    gemm_kernel[(-(-tokens.shape[0] // BLOCK_TOKENS), grid.down)](
+    # As few sizes as possible, since each is compiled and tuned by itself; a product of Triton takes 16 at least.
+    size = min(MOST_BLOCK_TOKENS, max(16, triton.next_power_of_2(tokens.shape[0])))
+    gemm_kernel[lambda way: (-(-tokens.shape[0] // size), grid.down * _blocks(layer, way))](
         tokens,
         *_stored(layer),
         y,
@@ -109,7 +114,7 @@ def _launch_gemm(tokens: torch.Tensor, layer: PackedLayer, y: torch.Tensor, whol
         grid.in_features,
         grid.across,
         **_sizes(layer),
-        BLOCK=BLOCK_TOKENS,
+        BLOCK=size,
         WHOLE=whole,
         enable_fp_fusion=not whole,  # a fused multiply-add would round once where the accelerator rounds twice
     )
@@ -134,12 +139,17 @@ def _stored(layer: PackedLayer) -> tuple[torch.Tensor, ...]:
     return layer.packed, layer.scale, layer.classes, layer.offsets, layer.table, layer.counts
 
 
+def _blocks(layer: PackedLayer, way: dict[str, int]) -> int:
+    """Programs for one row of tiles, by the rows that the tuner gives to each."""
+    return -(-layer.grid.tile_out // way["ROWS"])
+
+
 def _sizes(layer: PackedLayer) -> dict[str, int]:
     grid = layer.grid
     return {
         "TILE_OUT": grid.tile_out,
         "TILE_IN": grid.tile_in,
-        "ROWS": max(16, triton.next_power_of_2(min(grid.tile_out, grid.out_features))),
         "COLS": max(16, triton.next_power_of_2(min(grid.tile_in, grid.in_features))),
         "WORDS": layer.table.shape[1],
+        "FULL": grid.in_features % grid.tile_in == 0,
     }
