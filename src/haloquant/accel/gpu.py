@@ -96,7 +96,7 @@ def gpu_pass(
     rates = {"float16": target.float16_mac_per_s, "int8": target.int8_mac_per_s, "int4": target.int4_mac_per_s}
     time = compute = dram = dynamic = moved = 0.0
     for gemm in workload.gemms:
-        stored = FLOAT16 if gemm.layer in floating else format
+        stored = FLOAT16 if gemm.weight_stationary and gemm.layer in floating else format
         rate = rates[stored.arithmetic if gemm.weight_stationary else "float16"]
         macs = gemm.m * gemm.k * gemm.n * gemm.count
         size = _bytes(gemm, stored)

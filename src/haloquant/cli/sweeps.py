@@ -166,7 +166,10 @@ def deadline(
 
 @asks(target="gpu_2080ti")
 def gpu(asked: Asked, out: Files = None, json: Json = False) -> None:
-    """A graphics processor's roofline, and what the paper's clocks would ask of it."""
+    """A graphics processor's roofline, and what the paper's clocks would ask of it.
+
+    It measures nothing: `python bench/gpu/power.py` in the source tree does, on a real NVIDIA board.
+    """
     from haloquant.accel.plots import on_board
     from haloquant.cli.written import write_answer
     from haloquant.pipeline.sweeps import on_gpu

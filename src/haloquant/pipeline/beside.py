@@ -19,7 +19,10 @@ Simulate = Callable[[str, Workload, Target], Simulation]
 
 
 def gpu_rows(targets: Sequence[GpuTarget], made: Mapping[str, Method], workloads: Sequence[Workload]) -> list[GpuRow]:
-    """Every method of the comparison at its stored bits, on every board, at the board's clock and as a what-if."""
+    """Every method of the comparison at its stored bits, on every board, at the board's clock and as a what-if.
+
+    Layers that a method leaves in floating point (the head, as a rule) are read and multiplied so.
+    """
     rows: list[GpuRow] = []
     for target in targets:
         for workload in workloads:
@@ -28,7 +31,8 @@ def gpu_rows(targets: Sequence[GpuTarget], made: Mapping[str, Method], workloads
                     continue
                 bits = made[name].bits.per_weight
                 narrow = 16 if name == "fp16" else 8
-                for at in what_if(workload, target, GpuFormat(name, bits, narrow, narrow, rate)):
+                left = [gemm.layer for gemm in workload.gemms if gemm.layer not in made[name].tiles]
+                for at in what_if(workload, target, GpuFormat(name, bits, narrow, narrow, rate), left):
                     cost = at.cost
                     rows.append(
                         GpuRow(
