@@ -324,19 +324,17 @@ def test_a_codebook_of_the_profile_is_its_own_limit() -> None:
     assert allowed_point(toy_profile(), 0, book.values.tolist(), [book], BASE)[1].endswith("class fast")
 
 
-def test_scores_of_a_head_stay_on_the_chip_if_they_fit() -> None:
-    """Half of edge_lpddr5x's 8 MiB: 2048 x 2048 scores of a head just fit, of 4096 tokens they do not.
+@pytest.mark.parametrize("kv_bits", [8, 16])
+def test_scores_stay_on_the_chip_where_a_head_s_keys_fit(kv_bits: int) -> None:
+    """Half of edge_lpddr5x's 8 MiB holds the keys of a head of 128 for 8192 tokens in 8 and in 16 bits.
 
-    By hand for LLaMA-2-7B, 32 heads of 128: keys, values, queries and results are 4096 x tokens bytes each. Keys and
-    values are written to the cache and read back, once, for a head's own fit; queries or results pass once.
+    By hand for LLaMA-2-7B, 32 heads: keys, values, queries and results are 4096 x tokens numbers each. Keys and values
+    are written to the cache and read back once; queries or results pass once; scores are not among them.
     """
     machine, shape = read_systolic("edge_lpddr5x"), named_shape("llama2-7b")
-    for tokens, spilled in ((2048, 0), (4096, 32 * 4096**2)):
+    for tokens in (2048, 8192, 65_536):
         work = prefill(shape, tokens)
-        found = {
-            made.gemm.layer: traffic(made, work, machine, 1)
-            for made in layer_works(work, {}, machine, toy_profile(), 0, 8, 1.0)
-        }
-        for side in ("scores", "values"):
-            dram = found[f"model.layers.0.self_attn.{side}"].dram
-            assert dram == 3 * 4096 * tokens + spilled
+        for made in layer_works(work, {}, machine, toy_profile(), 0, kv_bits, 1.0)[3:5]:
+            dram = traffic(made, work, machine, 1).dram
+            bare = 3 * 4096 * tokens * kv_bits // 8
+            assert dram == bare if tokens <= 8192 else dram > bare + 32 * tokens**2

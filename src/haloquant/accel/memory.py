@@ -4,8 +4,9 @@ Half of the on-chip memory holds what is in use, half what is being fetched (dou
 is fetched once if it fits a half; else once per block of activation rows, of which there are as many as the
 accumulators or the activations' own half ask for. Activations stay on the chip between layers if they fit a half.
 
-Attention goes head by head: a head's keys, or values, are all of the stationary operand that must fit at once, and its
-scores are all of them that must wait for the values. Queries and results are of all heads, as the layers beside need.
+Attention goes head by head and, within a head, by blocks of queries, whose softmax needs no other rows: where a head's
+keys (or values) fit a half, its scores never leave the chip. Queries and results are of all heads, as the layers beside
+them need.
 """
 
 import math
@@ -37,7 +38,8 @@ def traffic(work: LayerWork, workload: Workload, target: Target, row_blocks: int
     gemm, half = work.gemm, target.sram.size_b / 2
     attention = not gemm.weight_stationary
     fetches = 1
-    if work.weight_bytes / gemm.count > half:
+    head_fits = work.weight_bytes / gemm.count <= half
+    if not head_fits:
         blocks = math.ceil(work.input_bytes / gemm.count / half) if math.isfinite(half) else 1
         fetches = max(row_blocks, blocks)
     operand_on_chip = attention and workload.phase == "prefill" and work.weight_bytes <= half
@@ -46,7 +48,7 @@ def traffic(work: LayerWork, workload: Workload, target: Target, row_blocks: int
         dram += work.weight_bytes  # the new keys and values are written to the cache
     for size_b, features in ((work.input_bytes, gemm.k), (work.output_bytes, gemm.n)):
         scores = attention and features == workload.context
-        dram += size_b if size_b / (gemm.count if scores else 1) > half else 0.0
+        dram += 0.0 if size_b <= half or (scores and head_fits) else size_b
     width = 2.0 if work.floating else work.input_bytes / (gemm.m * gemm.k * gemm.count)
     rows_in = work.folds * gemm.m * min(target.array.rows, gemm.k) * width
     partial = work.folds * gemm.m * min(target.array.columns, gemm.n) * 4.0

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from haloquant.accel.baselines import System, slowest_s, uniform_values
 from haloquant.accel.compare import run_system
 from haloquant.accel.elements import array_element, serial_element
-from haloquant.accel.layer import mean_energy_j
 from haloquant.accel.metrics import bops, ebops
 from haloquant.accel.plots import longest_bound
 from haloquant.accel.synthetic import ClassMix, Encoding, gaussian_frequency, synthetic_workload
@@ -35,7 +34,7 @@ class ElementRow:
     target: str
     frequency_hz: float  # of its fastest tiles
     cycles_per_mac: int
-    mac_j: float  # mean over its weight values
+    mac_j: float  # mean over the multiply-accumulates of this pass, attention included
     time_s: float
     energy_j: float
     bound: str
@@ -94,7 +93,7 @@ def _row(
     run = min(runs, key=lambda made: made.time_s)
     return ElementRow(
         name, after, workload.phase, target.name, max(point.frequency_hz for point in points), cycles,
-        mean_energy_j(profile, 0), run.time_s, run.total.total_energy_j, longest_bound(run),
+        run.total.energy_j["mac"] / workload.macs, run.time_s, run.total.total_energy_j, longest_bound(run),
         sum(bops(layer, profile.activation_bits) for layer in tiles.values()),
         sum(ebops(layer, profile.activation_bits) for layer in tiles.values()),
     )  # fmt: skip
