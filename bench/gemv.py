@@ -1,8 +1,9 @@
 """Decode on the CPU: y = W x from packed codes against torch's own matrix-vector products, in one run.
 
 The floor is the time to read the stored bytes at the bandwidth that a copy reaches here. CPU seconds are given beside
-wall seconds, since a shared machine stretches the latter. Larger batches show where decoding whole blocks of weights
-takes over from products straight from codes.
+wall seconds, since a shared machine stretches the latter. Threads that wait sleep: by OpenMP's default they spin, and
+where other programs keep one thread waiting, the other's spinning is counted as its CPU time. Larger batches show where
+decoding whole blocks of weights takes over from products straight from codes.
 
     python bench/gemv.py --threads 1 2 --tokens 1 8 64 512
 """
@@ -13,6 +14,8 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when numba and torch load OpenMP
 
 import numba
 import numpy as np
