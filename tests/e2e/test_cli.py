@@ -53,6 +53,11 @@ def test_run_leaves_report_numbers_and_a_packed_model(job: Path, capfd: pytest.C
     assert {p.suffix for p in (job / "figures").iterdir()} == {".svg", ".png"}
     assert invoke(["verify", str(job / "model")]) == 0
     assert capfd.readouterr().out.startswith("sound: 14 layers")
+    made_for = json.loads((job / "model" / "config.json").read_text())["quantization_config"]["profile_name"]
+    assert invoke(["verify", str(job / "model"), "--profile", made_for]) == 0
+    assert f"for the MAC {made_for}" in capfd.readouterr().out.replace("\n", " ")
+    assert invoke(["verify", str(job / "model"), "--profile", "asap7-boothwdadda_bk-mul-abc"]) == 2
+    assert "the model must be made for the profile" in capfd.readouterr().err
 
 
 def test_the_same_job_again_reuses_every_step_and_gives_the_same_bytes(

@@ -235,17 +235,22 @@ def export(
 
 def verify(
     model: Annotated[Path, typer.Argument(help="Packed HALO model folder.")],
+    profile: Annotated[
+        str | None, typer.Option("--profile", "-p", help="MAC profile it must be made for: a name or a file.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Check every byte of a packed model: manifest, digest, every code."""
+    """Check every byte of a packed model: manifest, digest, every code, and the MAC it is for, if one is named."""
     from haloquant.lm.packed_model import verify as check
+    from haloquant.pipeline.outcome import profile_sha256
+    from haloquant.store.profiles import find_profile
 
-    found = check(model)
+    found = check(model, None if profile is None else profile_sha256(find_profile(profile)))
     if json:
         stdout.print_json(msgspec.json.encode(found).decode())
         return
     stdout.print(
         f"sound: {found.layers} layers, {found.weights:,} weights at {found.bits_per_weight:.3f} bits, "
-        f"{found.tensors} tensors, {found.files} files",
+        f"{found.tensors} tensors, {found.files} files, made for the MAC {found.profile}",
         highlight=False,
     )

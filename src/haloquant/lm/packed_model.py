@@ -45,6 +45,7 @@ class Verified:
     bits_per_weight: float
     tensors: int
     files: int  # checksums of the manifest that were compared; 0 where there is no manifest
+    profile: str  # name of the MAC profile the codebooks come from
 
 
 def open_packed(folder: Path | str) -> PackedModel:
@@ -186,7 +187,8 @@ def verify(folder: Path | str, profile_sha256: str | None = None) -> Verified:
     files = _check_manifest(model.folder)
     check_digest(model.config, model.tensors)
     weights = sum(q.codes.size for q in iterate_layers(model))
-    return Verified(len(model.config.layers), weights, model.config.bits_per_weight, len(model.tensors), files)
+    config = model.config
+    return Verified(len(config.layers), weights, config.bits_per_weight, len(model.tensors), files, config.profile_name)
 
 
 def check_profile(config: PackedConfig, profile_sha256: str | None) -> None:
