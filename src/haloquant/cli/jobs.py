@@ -67,6 +67,8 @@ def run(
     stdout.print(f"\n{done.seconds:.0f} s{again}. Everything is in [bold]{out}[/bold]:")
     stdout.print("  report.html  the report, with pictures", highlight=False)
     stdout.print("  results.json, results.md  the same numbers", highlight=False)
+    if (out / "model").is_dir():
+        stdout.print("  model/  the packed model; loads in transformers after `import haloquant`", highlight=False)
     stdout.print("  figures/  every picture as SVG and PNG", highlight=False)
 
 

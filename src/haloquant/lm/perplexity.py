@@ -50,6 +50,12 @@ class Perplexity:
         return math.exp(float(self.nll[full].sum()) / int(self.scored[full].sum()))
 
     @property
+    def window_nats(self) -> tuple[float, ...]:
+        """Mean negative log-likelihood of each full window, nats per token."""
+        full = self.full_windows
+        return tuple((self.nll[full] / self.scored[full]).tolist())
+
+    @property
     def value_whole_text(self) -> float:
         """Perplexity with the last, shorter window counted in."""
         return math.exp(float(self.nll.sum()) / self.tokens_scored)

@@ -26,6 +26,7 @@ class Accuracy:
     perplexity_a8: float | None
     tokens: int
     description: str
+    window_nats: tuple[float, ...] = ()  # mean of each full window, weights quantized: what two methods are compared by
 
 
 def quantize_rival(
@@ -87,10 +88,23 @@ def evaluate(
     with with_weights(model, weights):
         plain = perplexity(model, tokens, max_windows=windows, progress=progress)
         if recipe.quantize.activations == "none" or not weights:
-            return Accuracy(plain.value, None, plain.tokens_scored, plain.describe())
+            return Accuracy(plain.value, None, plain.tokens_scored, plain.describe(), plain.window_nats)
         with activations_per_token(model, list(weights), input_scale=input_scale):
             rounded = perplexity(model, tokens, max_windows=windows, progress=progress)
-    return Accuracy(plain.value, rounded.value, plain.tokens_scored, plain.describe())
+    return Accuracy(plain.value, rounded.value, plain.tokens_scored, plain.describe(), plain.window_nats)
+
+
+def rise_error(mine: Accuracy, reference: Accuracy) -> float | None:
+    """Standard error of `mine`'s perplexity less the reference's, from the differences window by window (delta method).
+
+    Windows are hard or easy for every method alike, so the difference is known far better than either figure. None
+    with fewer than two windows, or where the windows are not the same.
+    """
+    count = len(reference.window_nats)
+    if count < 2 or len(mine.window_nats) != count:
+        return None
+    gaps = np.subtract(mine.window_nats, reference.window_nats)
+    return reference.perplexity * float(gaps.std(ddof=1)) / float(np.sqrt(count))
 
 
 def array_tiles(result: LayerResult, grid: TileGrid, profile: MacProfile, corner: int) -> LayerTiles | None:

@@ -15,7 +15,7 @@ from haloquant.pipeline.beside import gpu_rows, sweep_rows
 from haloquant.pipeline.hardware import Classes
 from haloquant.pipeline.inputs import Inputs
 from haloquant.pipeline.kept import Method
-from haloquant.pipeline.methods import clock_ratio
+from haloquant.pipeline.methods import Accuracy, clock_ratio, rise_error
 from haloquant.report.results import (
     RESULTS_VERSION,
     ClassRow,
@@ -81,7 +81,7 @@ def gather(
                     if _points(spans) > _points(timeline):
                         timeline = spans
                         timeline_of = f"{name}, {run.simulation.workload} on {target.name}"
-        rows.append(_method_row(name, method, costs))
+        rows.append(_method_row(name, method, costs, made["fp16"].accuracy))
     tiles = [
         TileRow(name, layer, seen.classes.tolist(), sensitivity[layer].tolist())
         for name, method in made.items()
@@ -194,7 +194,7 @@ def _points(spans: list[SpanRow]) -> int:
     return len({(span.voltage_v, span.frequency_hz) for span in spans})
 
 
-def _method_row(name: str, method: Method, costs: list[CostRow]) -> MethodRow:
+def _method_row(name: str, method: Method, costs: list[CostRow], reference: Accuracy) -> MethodRow:
     family = "halo" if name.startswith("halo-") else "reference" if name == "fp16" else "rival"
     return MethodRow(
         name,
@@ -205,6 +205,7 @@ def _method_row(name: str, method: Method, costs: list[CostRow]) -> MethodRow:
         costs,
         fast_fraction(method.tiles) if family == "halo" else None,
         list(method.notes),
+        rise_error(method.accuracy, reference) if family != "reference" else None,
     )
 
 

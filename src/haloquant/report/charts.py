@@ -11,7 +11,12 @@ alt.data_transformers.disable_max_rows()
 
 # Colour-blind safe (Okabe-Ito); classes from fast to slow, then the rest.
 CLASS_COLOURS = ["#D55E00", "#0072B2", "#BBBBBB"]
-PART_COLOURS = ["#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#F0E442"]
+BOUND_COLOURS = {"compute": "#0072B2", "dram": "#D55E00", "sram": "#009E73", "spmv": "#CC79A7"}
+# One colour a part, in time as in energy; the arrays' own energy takes the colour of their time.
+PART_COLOURS = BOUND_COLOURS | {
+    "mac": "#0072B2", "accumulator": "#56B4E9", "leakage": "#999999", "dvfs": "#E69F00",
+    "transition": "#E69F00", "fill": "#F0E442",
+}  # fmt: skip
 FAMILY_COLOURS = {"reference": "#000000", "halo": "#D55E00", "rival": "#0072B2"}
 WIDTH = 760  # leaves room for labels at the right within the page
 
@@ -211,8 +216,9 @@ def stacks(results: Results, quantity: str, phase: str) -> alt.Chart | alt.Facet
                 if value > 0
             ]
     order = [m.name for m in results.methods]
-    names = sorted({str(row["part"]) for row in data} - {""})
-    colours = alt.Scale(domain=names, range=PART_COLOURS[: len(names)])
+    shown = {str(row["part"]) for row in data}
+    known = {part: colour for part, colour in PART_COLOURS.items() if part in shown}
+    colours = alt.Scale(domain=list(known), range=list(known.values()))
     base = alt.Chart().encode(y=alt.Y("method:N", sort=order, title=None))
     bars = base.mark_bar().encode(
         x=alt.X(

@@ -8,16 +8,11 @@ import vl_convert
 
 from haloquant.accel.plots import Bar, Cell, Compared, Mark, Paced
 from haloquant.accel.roofline import Dot, Roof
+from haloquant.report.charts import BOUND_COLOURS, PART_COLOURS
 from haloquant.store.files import write_bytes
 from haloquant.units import engineering
 
 COLOURS = ["#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#F0E442"]
-BOUND_COLOURS = {"compute": "#0072B2", "dram": "#D55E00", "sram": "#009E73", "spmv": "#CC79A7"}
-# One colour a part, in time as in energy; the arrays' own energy takes the colour of their time.
-PART_COLOURS = BOUND_COLOURS | {
-    "mac": "#0072B2", "accumulator": "#56B4E9", "leakage": "#999999", "dvfs": "#E69F00",
-    "transition": "#E69F00", "fill": "#F0E442",
-}  # fmt: skip
 PHASES = ["prefill", "decode"]
 
 Chart = alt.TopLevelMixin

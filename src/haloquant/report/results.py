@@ -69,6 +69,7 @@ class MethodRow(Record, frozen=True):
     costs: list[CostRow]
     fast_fraction: float | None = None  # share of tiles in the fastest class
     notes: list[str] = []
+    rise_error: float | None = None  # standard error of `perplexity` less full precision's, window by window
 
 
 class TileRow(Record, frozen=True):

@@ -55,7 +55,7 @@ def method_table(results: Results) -> Table:
     rows = []
     for method in results.methods:
         a8 = "–" if method.perplexity_a8 is None else f"{method.perplexity_a8:.3f}"
-        cells = [method.name, f"{method.bits_per_weight:.2f}", f"{method.perplexity:.3f}", a8]
+        cells = [method.name, f"{method.bits_per_weight:.2f}", _with_error(method), a8]
         for target, phase in pairs:
             cost, reference = cost_of(method, target, phase), cost_of(base, target, phase)
             if cost is None or reference is None:
@@ -67,6 +67,11 @@ def method_table(results: Results) -> Table:
                 ]
         rows.append(Row(method.family, tuple(cells)))
     return Table(tuple(head), tuple(rows))
+
+
+def _with_error(method: MethodRow) -> str:
+    error = "" if method.rise_error is None else f" ±{method.rise_error:.2f}"
+    return f"{method.perplexity:.3f}{error}"
 
 
 def cards(results: Results) -> tuple[Card, ...]:
