@@ -273,7 +273,8 @@ def methods() -> dict[str, Method]:
     rows |= {f"halo-bal {rule}": allocated(rule) for rule in ("least loss", "cumulative", "random")}
     rows |= {f"halo-bal + {kind}": scaled(kind) for kind in ("smoothquant", "awq")}
     rows |= {name: by_rival(name) for name in RIVALS}
-    return rows | {f"gptq-w{bits}-g64": equal_bits(bits, 64) for bits in (4, 3)}
+    others = ((4, 64), (3, 64), (4, 32), (3, 32), (3, 24))
+    return rows | {f"gptq-w{bits}-g{group}": equal_bits(bits, group) for bits, group in others}
 
 
 def row(lab: Lab, made: Made, floor: dict[str, Perplexity], plain_only: Container[str] = ()) -> dict[str, object]:

@@ -3,10 +3,10 @@
     python bench/tables.py --data FOLDER [--model demo] [--work FOLDER] [--results docs/results.md] [--only SET ...]
         [--tokens 24576] [--short 8192] [--samples 32] [--hold-back]
 
-`--data` holds books_test, books_valid and wikitext2_raw_test (.txt.xz). Rows are kept in `--work` as JSON and are not
-made twice, so an interrupted run goes on; remove the folder when the model has changed (it is refused otherwise, by
-the model's hash). Each table is written between `<!-- table: NAME -->` and `<!-- end -->`; text outside stays. With
-`--hold-back` tables are only printed. About 25 CPU minutes for all sets with one thread on the demo model.
+`--data` holds books_test, books_valid, wikitext2_raw_test and tinystories_valid (.txt.xz). Rows are kept in `--work` as
+JSON and are not made twice, so an interrupted run goes on; remove the folder when the model has changed (it is refused
+otherwise, by the model's hash). Each table is written between `<!-- table: NAME -->` and `<!-- end -->`; text outside
+stays. With `--hold-back` tables are only printed. About 25 CPU minutes for all sets with one thread.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from ablation import Lab, complete
 from ablation_table import difference, table
 
 from haloquant.lm.checkpoint import content_hash, open_checkpoint
+from haloquant.lm.text import load_text
 from haloquant.pipeline.inputs import model_folder
 
 BOOKS, FOREIGN = "books", "wikitext2"
@@ -35,6 +36,22 @@ LONG = (
     "squeezellm-w3",
     "slim-w3-g128",
     "boa-w3-g128",
+    "halo-bal cumulative",
+    "halo-bal random",
+    "halo-bal + awq",
+    "halo-bal + smoothquant",
+)
+FULL = ("halo-*", "rtn-*", "awq-*", "gptq-*-g128", "gptq-*-g64", "squeezellm-*", "spqr-*", "slim-*", "boa-*")
+STORIES = (
+    SIXTEEN,
+    "halo-16 any words",
+    "gptq-w4-g32",
+    NINE,
+    "halo-9 any words",
+    "gptq-w3-g32",
+    "gptq-w3-g24",
+    "squeezellm-w3",
+    BAL,
 )
 SHIPPED = ("halo-16 refined", "halo-9 refined*", BAL, "gptq-w?-g128", "squeezellm-w3")
 MACS = (
@@ -109,14 +126,20 @@ def gains(sets: dict[str, Any]) -> str:
     for after, before in pairs:
         cells = [signed(*difference(rows, f"halo-{n} {after}", f"halo-{n} {before}", BOOKS)) for n in (16, 9)]
         lines.append(f"| {after} instead of {before} | {' | '.join(cells)} |")
-    lines += ["", "| choice at *bal* | change |", "|---|---|"]
+    cells = [signed(*difference(rows, BAL, f"halo-{n} refined", BOOKS)) for n in (16, 9)]
+    lines.append(f"| allocation: *bal* instead of refined in one class | {' | '.join(cells)} |")
+    for kind in ("awq", "smoothquant"):
+        cell = signed(*difference(rows, f"halo-bal + {kind}", BAL, BOOKS))
+        lines.append(f"| pre-transform: *bal* + {kind} instead of *bal* | {cell} | (the same) |")
+    lines += ["", "| choice at *bal* | books | books, longer, shipped calibration |", "|---|---|---|"]
     for after, before in (
         (BAL, "halo-bal cumulative"),
         (BAL, "halo-bal random"),
         ("halo-bal + awq", BAL),
         ("halo-bal + smoothquant", BAL),
     ):
-        lines.append(f"| {after} instead of {before} | {signed(*difference(rows, after, before, BOOKS))} |")
+        cells = [signed(*difference(part, after, before, BOOKS)) for part in (rows, sets["long"]["rows"])]
+        lines.append(f"| {after} instead of {before} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -159,6 +182,7 @@ def tables(sets: dict[str, Any]) -> dict[str, Callable[[], str]]:
         "rivals": part("full", ["rtn-*", "awq-*", "gptq-*", "squeezellm-*", "spqr-*", "slim-*", "boa-*"]),
         "shipped-calibration": part("shipped", ["*"]),
         "macs": lambda: macs(sets),
+        "stories": part("stories", ["*"]),
     }
 
 
@@ -172,13 +196,27 @@ def fill(text: str, made: dict[str, str]) -> str:
     return text
 
 
+def stories(asked: argparse.Namespace) -> Lab:
+    """stories260K, calibrated by the first half of its own kind of text and judged by the second, in tiles of 32."""
+    text = load_text(asked.data / "tinystories_valid.txt.xz")
+    files = []
+    for name, part in (("calibration", text[: len(text) // 2]), ("test", text[len(text) // 2 :])):
+        files.append(asked.work / f"stories-{name}.txt")
+        files[-1].write_text(part)
+    folder = asked.stories or asked.data.parent / "models" / "stories260K"
+    return Lab(folder, "default", str(files[0]), asked.samples, {"stories": str(files[1])}, asked.tokens, 32)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="demo")
+    parser.add_argument("--stories", type=Path, help="stories260K; models/stories260K beside --data where not given")
     parser.add_argument("--work", type=Path, default=Path("tables.work"))
     parser.add_argument("--results", type=Path, default=Path("docs/results.md"))
-    parser.add_argument("--only", nargs="*", default=["long", "full", "shipped", "macs"], help="sets of rows")
+    parser.add_argument(
+        "--only", nargs="*", default=["long", "full", "shipped", "macs", "stories"], help="sets of rows"
+    )
     parser.add_argument("--tokens", type=int, default=24576, help="of the long sample of books")
     parser.add_argument("--short", type=int, default=8192, help="of the tables of steps and rivals")
     parser.add_argument("--samples", type=int, default=32)
@@ -214,8 +252,9 @@ def main() -> None:
             vars(other).update({part: getattr(first, part) for part in SHARED})
         run(f"mac-{name}", other, (SIXTEEN, NINE), (BOOKS,))
     short = lab(own, (BOOKS, FOREIGN), asked.short)
-    run("full", short, ("*",), (FOREIGN,))
+    run("full", short, FULL, (FOREIGN,))
     run("shipped", lab("demo", (BOOKS, FOREIGN), asked.short), SHIPPED, (FOREIGN,))
+    run("stories", stories(asked), STORIES)
     made: dict[str, str] = {}
     for name, draw in tables(sets).items():
         try:
