@@ -94,6 +94,8 @@ def open_model(asked: Asked):
     try:
         return machine, machines.load_shape(asked.what, mac, asked.fast)
     except InputError as error:
+        if "model shape" not in str(error):
+            raise
         raise InputError(f"{error} Or give the folder of a packed model.") from error
 
 

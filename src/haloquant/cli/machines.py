@@ -28,7 +28,11 @@ def register(app: typer.Typer) -> None:
 def simulate(
     asked: Asked,
     mode: Annotated[
-        Literal["boost", "eco"], typer.Option(help="Spend slack on the clock, or on the supply at the same clock.")
+        Literal["boost", "eco"],
+        typer.Option(
+            help="Spend slack on the clock, or on the supply at the same clock; eco needs a profile of three voltages "
+            "(sky130hd-digitsdadda_ks+lone-mul-abc)."
+        ),
     ] = "boost",
     trace: Annotated[
         Path | None, typer.Option(help="Write HALO's decode as a trace that ui.perfetto.dev opens.")

@@ -73,7 +73,7 @@ def load_packed(folder: Path, profile: MacProfile) -> Loaded:
 def load_shape(name: str, profile: MacProfile, fast_share: float) -> Loaded:
     """A named shape, with codebooks chosen for Gaussian weights and that share of fast tiles."""
     if not 0 <= fast_share <= 1:
-        raise InputError(f"the share of fast tiles must be 0 to 1, not {fast_share:g}")
+        raise InputError(f"the share of fast tiles must be 0 to 1, not {fast_share:g}.")
     classes = choose_classes(profile, 0, gaussian_sample(48), (("fast", 9, 2.5), ("slow", 16, 1.0)))
     return Loaded(name, named_shape(name), classes, None, fast_share)
 
