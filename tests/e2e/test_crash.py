@@ -1,4 +1,4 @@
-"""Killed at any moment, a quantization ends byte-identical to one that was left alone."""
+"""Killed at any moment, a quantization or a whole job ends byte-identical to one that was left alone."""
 
 import json
 import os
@@ -8,21 +8,60 @@ import sys
 from pathlib import Path
 
 RUNNER = Path(__file__).with_name("crash_runner.py")
-KILLS = int(os.environ.get("HALOQUANT_TEST_KILLS", "50"))
+ASKED = os.environ.get("HALOQUANT_TEST_KILLS")
+RECIPE = """
+[model]
+path = "{model}"
+[text]
+calibration = "{text}"
+evaluation = "{text}"
+calibration_tokens = 128
+evaluation_tokens = 128
+[hardware]
+tile = 32
+targets = ["edge_lpddr5x"]
+gpus = []
+[quantize]
+rivals = ["gptq-w4-g128"]
+sweep = []
+[workload]
+prefill_tokens = 16
+decode_context = 16
+"""
+
+
+def kill(command: str, source: Path, folder: Path, kills: int, limit_s: float) -> None:
+    """Let the runner do it, and hold it to the number of kills."""
+    asked = [sys.executable, str(RUNNER), command, str(source), str(folder), "--kills", str(kills)]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=limit_s)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["hit"] == kills
 
 
 def test_killed_fifty_times_it_ends_with_the_same_bytes(tiny_folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(RUNNER), str(tiny_folder), str(tmp_path), str(KILLS), "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
-    assert said["hit"] == KILLS
+    kill("quantize", tiny_folder, tmp_path, int(ASKED or "50"), 280)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert sorted(p.name for p in killed.iterdir()) == sorted(p.name for p in whole.iterdir())
     for file in whole.iterdir():
         assert (killed / file.name).read_bytes() == file.read_bytes(), file.name
     # Nothing of the work is left beside a whole model, and no temporary name of any kind.
     assert sorted(p.name for p in tmp_path.iterdir()) == ["killed", "whole"]
+
+
+def test_a_killed_job_ends_with_the_same_bytes(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
+    """Every file of the output folder: results, report, figures, packed model, steps. None holds a time or a date."""
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE.format(model=tiny_folder, text=small_text))
+    kills = int(ASKED or "10")
+    kill("run", recipe, tmp_path, kills, 280 + 10 * kills)
+    whole, killed = (
+        {str(p.relative_to(tmp_path / name)): p for p in (tmp_path / name).rglob("*") if p.is_file()}
+        for name in ("whole", "killed")
+    )
+    assert {"results.json", "results.md", "report.html"} <= whole.keys()
+    assert sorted(killed) == sorted(whole)  # and so no temporary name is left
+    assert [name for name, file in whole.items() if killed[name].read_bytes() != file.read_bytes()] == []
+    assert (tmp_path / "killed" / "model").readlink() == (tmp_path / "whole" / "model").readlink()
 
 
 def run_limited(code: str, limit_b: int) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from haloquant.errors import BusyError, InputError
-from haloquant.store.files import atomic_folder, claim_output, finished, read_bounded, sole_user, write_text
+from haloquant.store.files import (
+    atomic_folder,
+    claim_output,
+    finished,
+    read_bounded,
+    sole_user,
+    sweep_folder,
+    write_text,
+)
 from haloquant.store.steps import Steps
 
 
@@ -43,6 +51,19 @@ def test_folder_that_failed_is_absent(tmp_path: Path) -> None:
         (temporary / "a").write_text("one")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_dead_processes_are_swept_and_nothing_else(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".report.html.{dead.pid}.tmp").touch()
+    (tmp_path / f".step-1.{dead.pid}.tmp").mkdir()
+    kept = [f".results.json.{os.getpid()}.tmp", f"notes.{dead.pid}.tmp", ".haloquant.lock"]
+    for name in kept:
+        (tmp_path / name).touch()
+    sweep_folder(tmp_path)
+    sweep_folder(tmp_path / "not there")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
 
 
 def test_steps_are_reused_by_content(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from haloquant.pipeline.workbench import Workbench
 from haloquant.report.markdown import markdown
 from haloquant.report.results import Results, encode
 from haloquant.report.tables import HEADLINE
-from haloquant.store.files import claim_output, sole_user, write_bytes, write_text
+from haloquant.store.files import claim_output, sole_user, sweep_folder, write_bytes, write_text
 from haloquant.store.profiles import find_profile
 
 
@@ -37,6 +37,8 @@ def run(recipe: Recipe, out: Path, progress: Progress = silent) -> Job:
     bench = Workbench(recipe, read_inputs(recipe), find_profile(recipe.hardware.profile), out, progress)
     claim_output(out)
     with sole_user(out):
+        for folder in (out, out / "steps", out / "figures"):
+            sweep_folder(folder)
         made = bench.all_methods()
         results = gather(recipe, bench.inputs, bench.classes, made, bench.between(), bench.sensitivity)
         _export(bench, out)

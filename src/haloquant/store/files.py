@@ -69,10 +69,19 @@ def _fsync_folder(folder: Path) -> None:
 
 def sweep_leftovers(path: Path) -> None:
     """Remove what killed processes left beside `path`: temporary names that carry the number of a dead process."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.tmp")
-    if not path.parent.is_dir():
+    _sweep(path.parent, re.escape(path.name))
+
+
+def sweep_folder(folder: Path) -> None:
+    """Remove what killed processes left in a folder that this process alone uses, whatever it was to become."""
+    _sweep(folder, ".+")
+
+
+def _sweep(folder: Path, name: str) -> None:
+    pattern = re.compile(rf"\.{name}\.(\d+)\.tmp")
+    if not folder.is_dir():
         return
-    for entry in path.parent.iterdir():
+    for entry in folder.iterdir():
         found = pattern.fullmatch(entry.name)
         if found is None or _alive(int(found[1])):
             continue
