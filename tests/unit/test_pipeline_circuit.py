@@ -31,6 +31,15 @@ def test_every_part_of_the_generator_has_a_name() -> None:
     assert len(known) == 6 * 6 * 9 * 2 + 6 * 8 * 3 + 8 * 2 + 2
 
 
+def test_a_bit_serial_product_takes_a_cycle_for_every_activation_bit() -> None:
+    assert [generated(name).cycles for name in ("serial", "serialw4a8", "native-mul", "bwdadda_ks-pipebk")] == [
+        8,
+        8,
+        1,
+        1,
+    ]
+
+
 def test_every_shipped_profile_is_of_a_unit_with_a_name() -> None:
     units = {name.split("-", 1)[1].rsplit("-", 1)[0] for name in shipped_profiles()}
     assert units <= set(names())

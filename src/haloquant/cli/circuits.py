@@ -95,11 +95,11 @@ def characterize(
         )
     write_profile(made, out)
     show_profiles({made.name: made}, {name: read_profile(path) for name, path in shipped_profiles().items()})
-    slowest_ps = float(made.delay_s[0].max()) * 1e12
+    slowest_ps = float(made.delay_s[0].max()) / source.cycles * 1e12
     if slowest_ps > period_ps:
         stdout.print(
             f"note: the period of {period_ps:g} ps was what synthesis aimed at and is not met: the slowest value takes "
-            f"{slowest_ps:.0f} ps.",
+            f"{slowest_ps:.0f} ps{' a cycle' if source.cycles > 1 else ''}.",
             style="dim",
             highlight=False,
         )

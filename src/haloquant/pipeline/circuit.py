@@ -1,6 +1,7 @@
 """From a MAC (`pipeline.units`) and a cell library to its profile: synthesize, time, simulate."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,12 +131,14 @@ def profile(
         # Every activation transition at the first corner; at the others a sample is enough for the mean.
         return (exhaustive if library is first else sampled)(net, library, conditions, sums)
 
-    return characterize(
+    spent = f"; delay is that of all {source.cycles} cycles" if source.cycles > 1 else ""
+    made_of = characterize(
         netlist,
         libraries,
-        description=source.description,
+        description=source.description + spent,
         name=f"{first.name}_{source.name}",
         dynamic=simulated if dynamic else None,
         provenance={**made.provenance, **({"partial_sums": said} if dynamic else {})},
         progress=lambda done, total: tell("characterize corners", done, total),
     )
+    return replace(made_of, delay_s=made_of.delay_s * source.cycles) if source.cycles > 1 else made_of

@@ -26,7 +26,7 @@ class Source:
     """A MAC as Verilog with its ports declared.
 
     `parts` are modules to be mapped alone, with their periods relative to the unit's, slowest first; `period` is that
-    of everything else. The inputs of the parts in `driven` come from registers.
+    of everything else. The inputs of the parts in `driven` come from registers. A product takes `cycles` of them.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Source:
     parts: tuple[tuple[str, float], ...] = ()
     period: float = 1.0
     driven: tuple[str, ...] = ()
+    cycles: int = 1
 
 
 def all_specs() -> dict[str, MacSpec]:
@@ -65,7 +66,8 @@ def generated(name: str) -> Source:
     if name in SERIAL:
         bits = SERIAL[name]
         text = f"{bits}x8 signed: bit-serial, one adder, one activation bit a cycle"
-        return Source(name, text, generate_serial(bits), serial_ports(bits))
+        ports = serial_ports(bits)
+        return Source(name, text, generate_serial(bits), ports, cycles=ports.latency)
     specs = all_specs()
     if name not in specs:
         raise InputError(
