@@ -1,5 +1,7 @@
 """Load a model into memory, in float32, from a local folder of safetensors and nothing else."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,21 @@ except ImportError as error:  # pragma: no cover - depends on the installation
 _COMPUTED = ("rotary_emb.inv_freq", "attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias")
 
 
+@contextmanager
+def in_silence() -> Iterator[None]:
+    """Without transformers' bars and remarks, which would stand among a command's own."""
+    verbosity = hf_logging.get_verbosity()
+    bars = hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(verbosity)
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
 def load_model(folder: Path | str, dtype: "torch.dtype | None" = None) -> Any:
     """The causal language model in `folder`, in evaluation mode and float32 unless `dtype` says otherwise.
 
@@ -27,28 +44,21 @@ def load_model(folder: Path | str, dtype: "torch.dtype | None" = None) -> Any:
         CheckpointError: as `open_checkpoint`; or the model class is unknown to transformers; or weights are missing.
     """
     checkpoint = open_checkpoint(folder)
-    verbosity = hf_logging.get_verbosity()
-    bars = hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            checkpoint.folder,
-            dtype=torch.float32 if dtype is None else dtype,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        with in_silence():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                checkpoint.folder,
+                dtype=torch.float32 if dtype is None else dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
     except (ValueError, KeyError, OSError, RuntimeError, ImportError) as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise CheckpointError(
             f"{checkpoint.folder} must load as a causal model in transformers, but: {line}"
         ) from error
-    finally:
-        hf_logging.set_verbosity(verbosity)
-        if bars:
-            hf_logging.enable_progress_bar()
     model, info = loaded
     missing = sorted(key for key in info["missing_keys"] if not key.endswith(_COMPUTED))
     if missing:

@@ -10,7 +10,7 @@ from haloquant.errors import MissingExtraError
 from haloquant.lm.checkpoint import open_checkpoint
 from haloquant.lm.linear import activations_per_token
 from haloquant.lm.load import load
-from haloquant.lm.model import load_model
+from haloquant.lm.model import in_silence, load_model
 from haloquant.lm.packed_model import open_packed
 from haloquant.lm.perplexity import default_window, perplexity
 from haloquant.lm.text import load_tokenizer
@@ -32,7 +32,8 @@ def open_model(folder: Path) -> tuple[Any, tuple[str, ...], float]:
     """The model, the names of its linear layers, and their stored bits per weight."""
     if is_packed(folder):
         config = open_packed(folder).config
-        return load(folder), config.layers, config.bits_per_weight
+        with in_silence():
+            return load(folder), config.layers, config.bits_per_weight
     checkpoint = open_checkpoint(folder)
     bits = {checkpoint.tensors[layer.tensor].dtype for layer in checkpoint.layers}
     width = max({"F32": 32.0, "F16": 16.0, "BF16": 16.0}.get(kind, 16.0) for kind in bits)
