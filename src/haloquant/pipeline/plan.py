@@ -19,10 +19,12 @@ from haloquant.lm.calibration_sizes import SHARD_WINDOWS
 from haloquant.lm.checkpoint import Checkpoint
 from haloquant.lm.writing import SHARD_BYTES
 from haloquant.pipeline.limits import one_thread
+from haloquant.quant.packing import pack, unpack
 from haloquant.quant.refine import quantize_weight_refined
+from haloquant.quant.sparse import split
 from haloquant.quant.tiles import make_grid, uniform_map
 from haloquant.quant.weight import quantize_weight
-from haloquant.types import Codebook, LayerStatistics, OperatingPoint
+from haloquant.types import Codebook, LayerStatistics, OperatingPoint, QuantizedWeight
 
 # Interpreter, numpy, scipy and numba; torch and transformers on top. Resident sizes seen after their imports.
 BASE_B, TORCH_B = 250e6, 450e6
@@ -61,7 +63,8 @@ class Model:
 class Rates:
     """This machine, with one thread."""
 
-    free_weights_per_s: float  # searched scales and nearest rounding
+    free_weights_per_s: float  # sparse part, searched scales and nearest rounding
+    packed_weights_per_s: float  # read packed, checked, and packed again for the model
     calibrated_s: float  # of a calibrated weight, whatever its layer's width
     calibrated_by_width_s: float  # of a calibrated weight, for each input feature of its layer
     factor_s: float  # of a Cholesky factor, for each cubed input feature
@@ -137,8 +140,10 @@ def predict(model: Model, rates: Rates, windows: int, length: int, balanced: boo
     books = Stage("choose codebooks", 10.0, BASE_B + 4.0 * largest, 0.0)
     pack = Stage(
         "pack and write",
-        (written + model.stored_b) / rates.hash_b_per_s,
-        BASE_B + min(written, float(SHARD_BYTES)),
+        weights / rates.packed_weights_per_s + (written + model.stored_b) / rates.hash_b_per_s,
+        # A shard waits while the next tensor is read; the largest are the embedding and the head, about half of what
+        # is kept each, and in the widest models larger than a shard.
+        BASE_B + max(min(written, float(SHARD_BYTES)), model.kept_b / 2) + model.kept_b / 2,
         0.0,
     )
     # One layer: weight, dense part, error and scratch in float32, codes and classes in bytes.
@@ -188,13 +193,21 @@ def probe() -> Rates:
     with one_thread():
         weight = rng.standard_normal(PROBE, np.float32)
         tiles = uniform_map("probe", make_grid(*PROBE))
-        free = weight.size / _fastest(lambda: quantize_weight(weight, tiles=tiles, codebooks=_BOOKS))
+
+        def rounded() -> QuantizedWeight:
+            sparse, _ = split(weight, layer="probe")
+            return quantize_weight(weight, tiles=tiles, codebooks=_BOOKS, sparse=sparse)
+
+        made, grid = pack(rounded()), tiles.grid
+        free = weight.size / _fastest(rounded)
+        packed = weight.size / _fastest(lambda: pack(unpack(made, "probe", _BOOKS, grid.tile_out, grid.tile_in)))
         narrow, wide = _calibrated_s(rng, NARROW), _calibrated_s(rng, WIDE)
         by_width = max((wide - narrow) / (WIDE - NARROW), 0.0)
         square = rng.standard_normal((WIDE, WIDE)).astype(np.float32)
         positive = square @ square.T + WIDE * np.eye(WIDE, dtype=np.float32)
         return Rates(
             free,
+            packed,
             max(narrow - by_width * NARROW, 0.0),
             by_width,
             _fastest(lambda: cho_factor(positive)) / WIDE**3,
