@@ -24,7 +24,7 @@ from haloquant.quant.refine import quantize_weight_refined
 from haloquant.quant.sparse import split
 from haloquant.quant.tiles import make_grid, uniform_map
 from haloquant.quant.weight import quantize_weight
-from haloquant.types import Codebook, LayerStatistics, OperatingPoint, QuantizedWeight
+from haloquant.types import Codebook, LayerStatistics, OperatingPoint
 
 # Interpreter, numpy, scipy and numba; torch and transformers on top. Resident sizes seen after their imports.
 BASE_B, TORCH_B = 250e6, 450e6
@@ -63,7 +63,7 @@ class Model:
 class Rates:
     """This machine, with one thread."""
 
-    free_weights_per_s: float  # sparse part, searched scales and nearest rounding
+    free_weights_per_s: float  # read as bf16, sparse part, searched scales and nearest rounding, packed
     packed_weights_per_s: float  # read packed, checked, and packed again for the model
     calibrated_s: float  # of a calibrated weight, whatever its layer's width
     calibrated_by_width_s: float  # of a calibrated weight, for each input feature of its layer
@@ -194,11 +194,15 @@ def probe() -> Rates:
         weight = rng.standard_normal(PROBE, np.float32)
         tiles = uniform_map("probe", make_grid(*PROBE))
 
-        def rounded() -> QuantizedWeight:
-            sparse, _ = split(weight, layer="probe")
-            return quantize_weight(weight, tiles=tiles, codebooks=_BOOKS, sparse=sparse)
+        halves = (weight.view(np.uint32) >> 16).astype(np.uint16)
 
-        made, grid = pack(rounded()), tiles.grid
+        def rounded() -> dict[str, np.ndarray]:
+            seen = (halves.astype(np.uint32) << 16).view(np.float32)
+            np.dot(seen.ravel(), seen.ravel())  # as a reader looks for what is not finite
+            sparse, _ = split(seen, layer="probe")
+            return pack(quantize_weight(seen, tiles=tiles, codebooks=_BOOKS, sparse=sparse))
+
+        made, grid = rounded(), tiles.grid
         free = weight.size / _fastest(rounded)
         packed = weight.size / _fastest(lambda: pack(unpack(made, "probe", _BOOKS, grid.tile_out, grid.tile_in)))
         narrow, wide = _calibrated_s(rng, NARROW), _calibrated_s(rng, WIDE)
