@@ -12,7 +12,8 @@ from haloquant.config import Hardware, Recipe
 from haloquant.errors import CheckpointError, InfeasibleError
 from haloquant.lm.checkpoint import open_checkpoint
 from haloquant.lm.packed_model import iterate_layers, open_packed
-from haloquant.pipeline import stream
+from haloquant.pipeline import halo, stream
+from haloquant.pipeline.hardware import Classes
 from haloquant.quant.packing import pack
 from haloquant.quant.sparse import split
 from haloquant.quant.tiles import check_accumulation, longest_accumulation, make_grid, uniform_map
@@ -110,6 +111,13 @@ def test_the_bound_of_an_int32_sum_is_exact_and_held() -> None:
     with pytest.raises(InfeasibleError, match=rf"^accumulation of l must be at most {bound} products of weights up to"):
         check_accumulation("l", bound + 1, books)
     check_accumulation("405B's widest layer", 53248, books)
+
+
+def test_a_job_checks_the_sums_of_every_layer_too() -> None:
+    books = (Codebook("all", np.arange(-128, 128).astype(np.int16), OperatingPoint(1.0, 1e9), 0.0),)
+    wide = np.ones((1, longest_accumulation(128) + 1), np.float32)
+    with pytest.raises(InfeasibleError, match=r"^accumulation of l must be at most 131071 products"):
+        halo.one_layer(wide, None, uniform_map("l", make_grid(*wide.shape)), Classes(PROFILE, 0, books * 2), 0.0, True)
 
 
 @pytest.mark.parametrize("case", ["data-free", "calibrated"])

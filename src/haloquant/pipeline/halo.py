@@ -12,7 +12,7 @@ from haloquant.quant.loss import kronecker_losses
 from haloquant.quant.refine import SHARE, quantize_weight_refined
 from haloquant.quant.sensitivity import importance, tile_scores
 from haloquant.quant.sparse import split
-from haloquant.quant.tiles import make_grid, uniform_map
+from haloquant.quant.tiles import check_accumulation, make_grid, uniform_map
 from haloquant.quant.weight import dequantize, quantize_weight
 from haloquant.types import LayerStatistics, QuantizedWeight, TileGrid, TileMap
 
@@ -115,7 +115,12 @@ def one_layer(
     compensate: bool,
     share: float = SHARE,
 ) -> QuantizedWeight:
-    """One layer: sparse part, scales; compensation and refinement of a share where a Hessian is known and asked for."""
+    """One layer: sparse part, scales; compensation and refinement of a share where a Hessian is known and asked for.
+
+    Raises:
+        InfeasibleError: the layer's sums could overflow 32 bits.
+    """
+    check_accumulation(tile_map.layer, weight.shape[1], classes.codebooks[:-1])
     sparse, _ = split(weight, known, layer=tile_map.layer, budget=sparse_budget)
     books = classes.codebooks[:-1]
     if known is None or known.hessian is None or not compensate:

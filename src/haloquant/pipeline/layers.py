@@ -12,7 +12,7 @@ from haloquant.pipeline.hardware import Classes
 from haloquant.quant.loss import kronecker_losses
 from haloquant.quant.packing import pack
 from haloquant.quant.sensitivity import tile_sums
-from haloquant.quant.tiles import check_accumulation, make_grid, uniform_map
+from haloquant.quant.tiles import make_grid, uniform_map
 from haloquant.quant.weight import dequantize
 from haloquant.types import LayerStatistics, QuantizedWeight, TileGrid, TileMap
 
@@ -51,10 +51,9 @@ def known_arrays(known: LayerStatistics | None) -> dict[str, np.ndarray]:
 
 def make_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
     """The layer's packed tensors."""
-    layer, settings = task.layer, task.settings
+    layer = task.layer
     if task.codebook is None:
         raise ValueError(f"a task that makes {layer.name} must have the class of every tile")
-    check_accumulation(layer.name, layer.in_features, settings.classes.codebooks[:-1])
     tile_map = TileMap(layer.name, _grid(task), task.codebook)
     return None, pack(_round(task, read_layer(task.tensor, layer), tile_map, _known(task, arrays)))
 
