@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr-matrix", type=float, default=0.02)
     parser.add_argument("--lr-embed", type=float, default=0.003)
-    parser.add_argument("--start-from", type=Path, help="model folder of an earlier run, trained further on unseen windows")
+    parser.add_argument("--start-from", type=Path, help="model of an earlier run, trained on with unseen windows")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
