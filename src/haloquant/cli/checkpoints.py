@@ -1,6 +1,7 @@
 """`quantize`, `evaluate`, `compare`, `export`, `verify`: model folders in, model folders and perplexities out."""
 
 from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -175,9 +176,9 @@ def evaluate(
     if json:
         stdout.print_json(msgspec.json.encode(found).decode())
         return
-    stdout.print(
-        f"perplexity {found.perplexity:.4f} ± {found.standard_error:.4f} ({found.description})", highlight=False
-    )
+    # One full window has no spread to take an error from.
+    error = "" if isnan(found.standard_error) else f" ± {found.standard_error:.4f}"
+    stdout.print(f"perplexity {found.perplexity:.4f}{error} ({found.description})", highlight=False)
 
 
 def compare(
