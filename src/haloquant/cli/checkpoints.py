@@ -190,7 +190,10 @@ def compare(
 ) -> None:
     """Models side by side on one text: stored bits and perplexity, with and without 8-bit activations."""
     from haloquant.pipeline import judge
+    from haloquant.pipeline.inputs import model_folder
 
+    for model in models:  # a wrong name is said before the first model is judged
+        model_folder(model)
     rows: list[judge.Judged] = []
     with progress(quiet) as tell:
         for model in models:
