@@ -32,25 +32,26 @@ Pass = Callable[[LinearLayer], tuple[str, object]]  # the name and the inputs of
 
 
 @dataclass(frozen=True)
-class Use:
-    """What is asked of the passes."""
+class Asked:
+    """One quantization asked for: everything its result depends on beside the checkpoint."""
 
     profile: MacProfile
     goal: Goal
     recipe: Recipe
     calibration: np.ndarray | None  # windows of tokens [samples, window]; None: data-free
+    source: str  # how sensitivity was had, in words
 
 
 class Passes:
     """The passes over one checkpoint, with workers to do them."""
 
     def __init__(
-        self, checkpoint: Checkpoint, use: Use, steps: Steps, key: str, session: Session, progress: Progress
+        self, checkpoint: Checkpoint, asked: Asked, steps: Steps, key: str, session: Session, progress: Progress
     ) -> None:
-        self.checkpoint, self.use, self.steps, self.key = checkpoint, use, steps, key
+        self.checkpoint, self.asked, self.steps, self.key = checkpoint, asked, steps, key
         self.session, self.progress = session, progress
         self.reused = 0
-        self.tile = use.recipe.hardware.tile
+        self.tile = asked.recipe.hardware.tile
         self.grids = {x.name: make_grid(x.out_features, x.in_features, self.tile, self.tile) for x in checkpoint.layers}
         self._folders: dict[str, Path] = {}
         self._classes: Classes | None = None
@@ -79,7 +80,7 @@ class Passes:
 
     def classes(self) -> Classes:
         """Codebooks from a sample of the layers."""
-        asked, hardware = self.use.recipe.quantize, self.use.recipe.hardware
+        asked, hardware = self.asked.recipe.quantize, self.asked.recipe.hardware
 
         def make(folder: Path) -> None:
             every = max(1, len(self.checkpoint.layers) // SAMPLED_LAYERS)
@@ -91,18 +92,18 @@ class Passes:
             sizes = (("fast", asked.fast_words, asked.fast_loss_db), ("slow", asked.slow_words, asked.slow_loss_db))
             with one_thread():
                 chosen = choose_classes(
-                    self.use.profile, 0, sample, sizes, hardware.margin, self._tell("choose codebooks")
+                    self.asked.profile, 0, sample, sizes, hardware.margin, self._tell("choose codebooks")
                 )
             save_classes(folder, chosen)
 
         folder, _ = self.steps.run("classes", self.key, make)
-        return load_classes(folder, self.use.profile, 0)
+        return load_classes(folder, self.asked.profile, 0)
 
     def _maps(self, classes: Classes) -> Mapping[str, TileMap]:
         """The class of every tile: one class for all at the ends of the sweep, the knee's in between."""
         ends = {"perf-opt": halo.FAST, "acc-opt": halo.SLOW}
-        if self.use.goal in ends:
-            return {name: uniform_map(name, grid, ends[self.use.goal]) for name, grid in self.grids.items()}
+        if self.asked.goal in ends:
+            return {name: uniform_map(name, grid, ends[self.asked.goal]) for name, grid in self.grids.items()}
 
         def step(layer: LinearLayer) -> tuple[str, object]:
             return f"losses-{layer.name}", self.key
@@ -115,7 +116,7 @@ class Passes:
         losses = [load_arrays(folder / "losses.safetensors")["loss"] for folder in folders]
         with one_thread():
             path = halo.allocator(self.grids, np.concatenate(losses), classes)
-        return path.maps(path.stop(self.use.goal))
+        return path.maps(path.stop(self.asked.goal))
 
     def _run(
         self,
@@ -127,7 +128,7 @@ class Passes:
         classes: Classes,
     ) -> int:
         """Do the layers that are not finished, and return how many were."""
-        asked = self.use.recipe.quantize
+        asked = self.asked.recipe.quantize
         settings = Settings(classes, self.tile, asked.sparse_budget, asked.compensate)
         tell, total = self._tell(name), len(self.checkpoint.layers)
         for layer in self.checkpoint.layers:
@@ -162,14 +163,14 @@ class Passes:
         self, name: str, step: Pass, missing: Sequence[LinearLayer]
     ) -> Iterator[tuple[LinearLayer, LayerStatistics | None]]:
         """Layers with what calibration knows of them; where all are finished, nothing is run."""
-        if self.use.calibration is None or not missing:
+        if self.asked.calibration is None or not missing:
             return ((layer, None) for layer in missing)
         from haloquant.lm.calibration_stream import collect_by_block
 
         return collect_by_block(
             self.checkpoint,
-            self.use.calibration,
-            seed=self.use.recipe.seed,
+            self.asked.calibration,
+            seed=self.asked.recipe.seed,
             progress=self._tell(f"calibrate to {name}"),
             shards=lambda function, works: self.session.run(function, (Work(*work) for work in works)),
             begin=self._begin(name, missing),

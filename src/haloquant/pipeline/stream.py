@@ -10,9 +10,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from haloquant.config import Goal, Recipe
 from haloquant.errors import InputError
 from haloquant.lm.checkpoint import Checkpoint, content_hash
 from haloquant.lm.export import export_packed
@@ -20,11 +17,11 @@ from haloquant.lm.sources import refuse_stacked
 from haloquant.pipeline.engine import Engine, open_session
 from haloquant.pipeline.inputs import Progress, silent
 from haloquant.pipeline.outcome import profile_sha256, versions
-from haloquant.pipeline.passes import Passes, Use
+from haloquant.pipeline.passes import Asked, Passes
 from haloquant.pipeline.transformed import refuse
 from haloquant.store.files import claim_output, content_key, sole_user, sweep_leftovers
 from haloquant.store.steps import Steps
-from haloquant.types import BitCount, MacProfile
+from haloquant.types import BitCount
 
 HERE = Engine()
 MEANING = 2  # of what is computed from these settings: raised so that steps of an older meaning are not found
@@ -41,17 +38,6 @@ class Stream:
     source: str  # how sensitivity was had
     seconds: float
     peak_b: float  # most memory of this process since it began
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One quantization asked for: everything its result depends on beside the checkpoint."""
-
-    profile: MacProfile
-    goal: Goal
-    recipe: Recipe
-    calibration: np.ndarray | None  # windows of tokens [samples, window]; None: data-free
-    source: str
 
 
 def quantize_checkpoint(
@@ -81,9 +67,8 @@ def quantize_checkpoint(
         scratch = work / "scratch"  # nothing in it outlives a run
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        use = Use(asked.profile, asked.goal, asked.recipe, asked.calibration)
         with open_session(engine, scratch) as session:
-            bench = Passes(checkpoint, use, Steps(work / "steps", versions()), key, session, progress)
+            bench = Passes(checkpoint, asked, Steps(work / "steps", versions()), key, session, progress)
             bench.make_all()
         exported = export_packed(
             checkpoint,
