@@ -2,7 +2,6 @@
 
 import json
 import math
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ from haloquant.lm.perplexity import perplexity  # noqa: E402
 from haloquant.lm.plain import export_dequantized  # noqa: E402
 from haloquant.lm.text import load_tokenizer  # noqa: E402
 from tiny_model import quantized  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("offline")
 
 PAGES = ["the ship went out upon the water and the keeper saw it", "her light was gone before the morning"]
 SHARED = "dataset_path: json\ndataset_kwargs: {{data_files: {{test: {data}}}, cache_dir: {cache}}}\ntest_split: test\n"
@@ -57,15 +58,6 @@ def tasks(tmp_path: Path) -> Path:
     for name, rules in (("pages", ROLLING), ("next_word", CHOICE)):
         (folder / f"{name}.yaml").write_text(SHARED.format(data=data, cache=tmp_path / "cache") + rules)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("the network was asked")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 def scores(model: Path, tasks: Path, capfd: pytest.CaptureFixture[str]) -> Any:
