@@ -33,6 +33,9 @@ class Engine:
     address: str | None = None
 
 
+HERE = Engine()
+
+
 @dataclass(frozen=True)
 class Work:
     """What one task is given: a small argument, and arrays that travel in files or pieces."""
