@@ -4,7 +4,7 @@ Axis names: `w` weight values, `corner` process-voltage-temperature corners, `ou
 layer (y = W x, W is [out, in]), `down`/`across` tiles along out and along in, `codes` words of a codebook.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -257,7 +257,6 @@ class Phase:
 
     group: int
     point: OperatingPoint
-    layer_class: int
     runs: tuple[TileRun, ...]
     whole: tuple[int, ...] = ()
     arrays: tuple[int, int] = (0, 0)
@@ -275,10 +274,11 @@ class Schedule:
 
     `row_blocks` says into how many blocks of activation rows a group is cut so that its partial sums fit the
     accumulators (1 where it is not named): the group's phases run forth, then back, then forth, once per block.
+    `phases` is what the planner makes, a `phases.PhaseTable`, or any phases listed one by one.
     """
 
     layers: tuple[str, ...]
-    phases: tuple[Phase, ...]
+    phases: Sequence[Phase]
     transitions: int
     policy: str
     row_blocks: Mapping[int, int] = field(default_factory=dict[int, int])

@@ -95,7 +95,7 @@ def _share(
             room -= _count(some)
         run_whole = tuple(whole) if level == 0 else ()
         if taken or run_whole:
-            phases.append(Phase(group, point, level, tuple(taken), run_whole, (first, first + sizes[level])))
+            phases.append(Phase(group, point, tuple(taken), run_whole, (first, first + sizes[level])))
         first += sizes[level]
     return phases
 

@@ -7,17 +7,21 @@ block) or by panels of columns (no weight is read twice, as many transitions).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import groupby
 
+import numpy as np
+from jaxtyping import Int32, Int64
+
 from haloquant.errors import InfeasibleError, InputError
-from haloquant.types import Gemm, LayerTiles, OperatingPoint, Phase, Schedule, TileRun
+from haloquant.phases import GroupOrder, OrderedGroup, PhaseTable
+from haloquant.types import Gemm, LayerTiles, OperatingPoint, Schedule
 from haloquant.units import engineering
 
 from .islands import plan_islands
-from .order import class_orders, count_transitions
+from .order import Numbers, by_frequency, count_transitions, group_orders
 from .tiles import TileIndex, check_fits
 
 PARTIAL_SUM_BYTES = 4
@@ -34,16 +38,28 @@ class Policy(StrEnum):
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What runs at one point in one block; layers are numbered from the first of their group."""
+class Levels:
+    """The distinct operating points of a pass, ascending by frequency, and the number of each class's among them."""
 
-    layer_class: int
-    runs: tuple[TileRun, ...]
-    whole: tuple[int, ...]
+    points: tuple[OperatingPoint, ...]
+    of_class: Int64[np.ndarray, " classes"]
+    base: int
+
+    @classmethod
+    def of(cls, points: Sequence[OperatingPoint], base: OperatingPoint) -> "Levels":
+        """Return the levels of some classes' points and the base."""
+        distinct = sorted({*points, base}, key=by_frequency)
+        number = {point: i for i, point in enumerate(distinct)}
+        return cls(tuple(distinct), np.array([number[point] for point in points], np.int64), number[base])
 
 
-_Block = dict[OperatingPoint, _Work]
-_Cut = tuple[list[_Block], int]  # blocks of one group, and into how many blocks of rows it is cut
+@dataclass(frozen=True)
+class _Cut:
+    """How a group is cut: into panels of so many columns of tiles, counted over its layers, and blocks of rows."""
+
+    columns: int
+    rows: int
+    uses: tuple[Numbers, ...]  # the levels of each panel
 
 
 def plan(
@@ -85,31 +101,30 @@ def plan(
     if policy == Policy.NONE:
         slowest = _slowest(gemms, layer_tiles, points, base, index)
         points, base = [slowest] * len(points), slowest
-    numbers: list[int] = []
-    firsts: list[int] = []
-    blocks: list[_Block] = []
+    levels = Levels.of(points, base)
+    groups: list[tuple[int, int, list[Gemm], tuple[tuple[int, ...], ...]]] = []
     row_blocks: dict[int, int] = {}
-    known: dict[tuple[tuple[int, ...], ...], _Cut] = {}  # groups of equal sizes and tile maps are cut alike
+    cuts: dict[tuple[tuple[int, ...], ...], _Cut] = {}  # groups of equal sizes and tile maps are cut alike
     for group, item in groupby(enumerate(gemms), key=lambda pair: pair[1].group):
         numbered = list(item)
         members = [gemm for _, gemm in numbered]
         alike = tuple(_likeness(gemm, layer_tiles.get(gemm.layer)) for gemm in members)
-        if alike not in known:
-            panels, rows = _cut(group, members, layer_tiles, points, index, policy, accumulator_bytes, arrays)
-            known[alike] = [_block(members, panel, layer_tiles, points, base, index) for panel in panels], rows
-        made, rows = known[alike]
-        if rows > 1:
-            row_blocks[group] = rows
-        blocks += made
-        numbers += [group] * len(made)
-        firsts += [numbered[0][0]] * len(made)
-    repeats = [row_blocks.get(number, 1) if policy == Policy.SERPENTINE else 1 for number in numbers]
-    orders = class_orders([tuple(block) for block in blocks], repeats)
-    phases = tuple(
-        _phase(number, first, point, block[point])
-        for number, first, block, order in zip(numbers, firsts, blocks, orders, strict=True)
-        for point in order
+        if alike not in cuts:
+            cuts[alike] = _cut(group, members, layer_tiles, levels, index, policy, accumulator_bytes, arrays)
+        if cuts[alike].rows > 1:
+            row_blocks[group] = cuts[alike].rows
+        groups.append((group, numbered[0][0], members, alike))
+    repeats = [cuts[alike].rows if policy == Policy.SERPENTINE else 1 for *_, alike in groups]
+    chosen = group_orders(
+        [cuts[alike].uses for *_, alike in groups], repeats, [point.frequency_hz for point in levels.points]
     )
+    known: dict[tuple[tuple[tuple[int, ...], ...], int], GroupOrder] = {}
+    placed: list[OrderedGroup] = []
+    for (group, first, members, alike), orders in zip(groups, chosen, strict=True):
+        if (alike, id(orders)) not in known:
+            known[alike, id(orders)] = _order(members, layer_tiles, cuts[alike].columns, orders, levels)
+        placed.append(OrderedGroup(group, first, known[alike, id(orders)]))
+    phases = PhaseTable(levels.points, tuple(placed))
     return Schedule(names, phases, count_transitions(phases, row_blocks), policy, row_blocks)
 
 
@@ -118,43 +133,52 @@ def _likeness(gemm: Gemm, tiles: LayerTiles | None) -> tuple[int, ...]:
     return (gemm.m, gemm.n) if tiles is None else (gemm.m, gemm.n, tiles.grid.tile_out, id(tiles.classes))
 
 
-def _phase(group: int, first: int, point: OperatingPoint, work: _Work) -> Phase:
-    """A block's work at one point, as a phase of the group whose layers begin at `first`."""
-    runs = tuple(TileRun(first + run.layer, run.places) for run in work.runs)
-    return Phase(group, point, work.layer_class, runs, tuple(first + layer for layer in work.whole))
-
-
-_Panel = tuple[int, int]  # half-open range of blocks of columns, counted over the group's layers one after the other
-
-
 def _cut(
     group: int,
     members: Sequence[Gemm],
     layer_tiles: Mapping[str, LayerTiles],
-    points: Sequence[OperatingPoint],
+    levels: Levels,
     index: TileIndex,
     policy: str,
     accumulator_bytes: float,
     arrays: int,
-) -> tuple[list[_Panel], int]:
-    """How a group is cut: panels of columns, and blocks of rows."""
+) -> _Cut:
+    """How a group is cut, and which levels every panel uses; layers without tiles run whole with the first."""
     tiled = [(layer_tiles[g.layer], g) for g in members if g.layer in layer_tiles]
     total = sum(tiles.grid.down for tiles, _ in tiled)
     if not tiled:
-        return [(0, 0)], 1
+        return _Cut(1, 1, ((levels.base,),))
     m = max(g.m for _, g in tiled)
     width = max(tiles.grid.tile_out for tiles, _ in tiled)
-    needed = {points[c] for tiles, _ in tiled for c in index.by_class(tiles)}
+    needed = {int(levels.of_class[c]) for tiles, _ in tiled for c in index.present(tiles)}
     column_bytes = float(m * width * PARTIAL_SUM_BYTES)
     if len(needed) < 2:  # one clock: columns may finish one after the other
-        return [(0, total)], _rows(group, min(total, arrays) * column_bytes, m, accumulator_bytes)
-    if policy == Policy.SERPENTINE:
-        live = float(m * sum(g.n for _, g in tiled) * PARTIAL_SUM_BYTES)
-        return [(0, total)], _rows(group, live, m, accumulator_bytes)
-    fit = total if math.isinf(accumulator_bytes) else int(min(total, accumulator_bytes // column_bytes))
-    step = min(arrays, total) if policy == Policy.COLBLOCK else max(1, fit)
-    panels = [(start, min(start + step, total)) for start in range(0, total, step)]
-    return panels, _rows(group, step * column_bytes, m, accumulator_bytes)
+        columns, live = total, min(total, arrays) * column_bytes
+    elif policy == Policy.SERPENTINE:
+        columns, live = total, float(m * sum(g.n for _, g in tiled) * PARTIAL_SUM_BYTES)
+    else:
+        fit = total if math.isinf(accumulator_bytes) else int(min(total, accumulator_bytes // column_bytes))
+        columns = min(arrays, total) if policy == Policy.COLBLOCK else max(1, fit)
+        live = columns * column_bytes
+    used = np.zeros((-(-total // columns), len(levels.points)), np.bool_)
+    used[0, levels.base] = len(tiled) < len(members)
+    for tiles, panel in zip((tiles for tiles, _ in tiled), _panels(members, layer_tiles, columns), strict=True):
+        used[panel[:, None], levels.of_class[tiles.classes]] = True
+    named = {row.tobytes(): tuple(np.flatnonzero(row).tolist()) for row in np.unique(used, axis=0)}
+    uses = tuple(named[row.tobytes()] for row in used)
+    return _Cut(columns, _rows(group, live, m, accumulator_bytes), uses)
+
+
+def _panels(
+    members: Sequence[Gemm], layer_tiles: Mapping[str, LayerTiles], columns: int
+) -> Iterator[Int64[np.ndarray, " _"]]:
+    """Of each layer with tiles, the panel that each of its columns of tiles belongs to."""
+    first = 0
+    for gemm in members:
+        if gemm.layer in layer_tiles:
+            down = layer_tiles[gemm.layer].grid.down
+            yield np.arange(first, first + down) // columns
+            first += down
 
 
 def _rows(group: int, live_bytes: float, m: int, accumulator_bytes: float) -> int:
@@ -168,37 +192,24 @@ def _rows(group: int, live_bytes: float, m: int, accumulator_bytes: float) -> in
     return -(-m // most)
 
 
-def _block(
+def _order(
     members: Sequence[Gemm],
-    panel: _Panel,
     layer_tiles: Mapping[str, LayerTiles],
-    points: Sequence[OperatingPoint],
-    base: OperatingPoint,
-    index: TileIndex,
-) -> _Block:
-    """Collect the tiles of one panel by operating point; layers without tiles run whole with the first panel."""
-    classes: dict[OperatingPoint, int] = {}
-    runs: dict[OperatingPoint, list[TileRun]] = {}
-    whole: dict[OperatingPoint, list[int]] = {}
-    first = 0
-    for layer, gemm in enumerate(members):
-        known = layer_tiles.get(gemm.layer)
-        if known is None:
-            if panel[0] == 0:
-                whole.setdefault(base, []).append(layer)
-            continue
-        low, high = max(panel[0] - first, 0), min(panel[1] - first, known.grid.down)
-        first += known.grid.down
-        if low >= high:
-            continue
-        for number, places in index.in_rows(known, low, high).items():
-            if len(places):
-                classes.setdefault(points[number], number)
-                runs.setdefault(points[number], []).append(TileRun(layer, places))
-    return {
-        point: _Work(classes.get(point, 0), tuple(runs.get(point, ())), tuple(whole.get(point, ())))
-        for point in {**runs, **whole}
-    }
+    columns: int,
+    orders: Sequence[Numbers],
+    levels: Levels,
+) -> GroupOrder:
+    """The phases of a group whose panels run in these orders of levels."""
+    level = np.concatenate([np.array(order, np.int64) for order in orders])
+    number = np.full((len(orders), len(levels.points)), -1, np.int32)  # of the phase of each panel and level
+    number[np.repeat(np.arange(len(orders)), [len(order) for order in orders]), level] = np.arange(len(level))
+    panels = _panels(members, layer_tiles, columns)
+    phase_of: list[Int32[np.ndarray, "_ _"] | None] = []
+    for gemm in members:
+        tiles = layer_tiles.get(gemm.layer)
+        phase_of.append(None if tiles is None else number[next(panels)[:, None], levels.of_class[tiles.classes]])
+    whole = [int(number[0, levels.base]) if places is None else -1 for places in phase_of]
+    return GroupOrder(level, tuple(phase_of), tuple(whole))
 
 
 def _slowest(
@@ -209,7 +220,7 @@ def _slowest(
     index: TileIndex,
 ) -> OperatingPoint:
     """The slowest point that any tile needs; products without tiles need the base."""
-    needed = {points[c] for tiles in layer_tiles.values() for c in index.by_class(tiles)}
+    needed = {points[c] for tiles in layer_tiles.values() for c in index.present(tiles)}
     if any(gemm.layer not in layer_tiles for gemm in gemms):
         needed.add(base)
     return min(needed, key=lambda point: point.frequency_hz)
@@ -220,5 +231,19 @@ def repoint(schedule: Schedule, points: Mapping[OperatingPoint, OperatingPoint])
 
     Transitions are counted anew: two classes that now share a point no longer switch.
     """
-    phases = tuple(replace(phase, point=points.get(phase.point, phase.point)) for phase in schedule.phases)
-    return replace(schedule, phases=phases, transitions=count_transitions(phases, schedule.row_blocks))
+    phases = schedule.phases
+    if isinstance(phases, PhaseTable):
+        moved = _repoint(phases, points)
+    else:
+        moved = tuple(replace(phase, point=points.get(phase.point, phase.point)) for phase in phases)
+    return replace(schedule, phases=moved, transitions=count_transitions(moved, schedule.row_blocks))
+
+
+def _repoint(table: PhaseTable, points: Mapping[OperatingPoint, OperatingPoint]) -> PhaseTable:
+    """The same table at other points, equal ones made one."""
+    moved = [points.get(point, point) for point in table.points]
+    distinct = tuple(dict.fromkeys(moved))
+    number = np.array([distinct.index(point) for point in moved], np.int64)
+    orders = {id(item.order): item.order for item in table.groups}
+    made = {key: replace(order, level=number[order.level]) for key, order in orders.items()}
+    return PhaseTable(distinct, tuple(replace(item, order=made[id(item.order)]) for item in table.groups))

@@ -52,29 +52,24 @@ def check_fits(gemms: Iterable[Gemm], layer_tiles: Mapping[str, LayerTiles], cla
 
 
 class TileIndex:
-    """Tile indices (down, across) by class, found once per distinct class map; layers that share it share them."""
+    """Tiles by class, found once per distinct class map; layers that share it share them."""
 
     def __init__(self) -> None:
-        self._found: dict[int, dict[int, Int32[np.ndarray, "_ 2"]]] = {}
-        self._starts: dict[int, dict[int, list[int]]] = {}
+        self._places: dict[int, dict[int, Int32[np.ndarray, "_ 2"]]] = {}
+        self._present: dict[int, tuple[int, ...]] = {}
 
     def by_class(self, tiles: LayerTiles) -> dict[int, Int32[np.ndarray, "_ 2"]]:
-        """Return class -> its tiles, each list ascending by down, then across."""
+        """Return class -> its tiles as (down, across), each list ascending by down, then across."""
         key = id(tiles.classes)
-        if key not in self._found:
-            present = np.unique(tiles.classes)
-            self._found[key] = {
-                int(c): np.stack(np.nonzero(tiles.classes == c), axis=1).astype(np.int32) for c in present
+        if key not in self._places:
+            self._places[key] = {
+                c: np.stack(np.nonzero(tiles.classes == c), axis=1).astype(np.int32) for c in self.present(tiles)
             }
-        return self._found[key]
+        return self._places[key]
 
-    def in_rows(self, tiles: LayerTiles, low: int, high: int) -> dict[int, Int32[np.ndarray, "_ 2"]]:
-        """Return `by_class` for the rows of tiles from `low` up to, not including, `high`."""
-        found = self.by_class(tiles)
-        if (low, high) == (0, tiles.grid.down):
-            return found
+    def present(self, tiles: LayerTiles) -> tuple[int, ...]:
+        """Return the classes that occur, ascending."""
         key = id(tiles.classes)
-        if key not in self._starts:
-            rows = np.arange(tiles.grid.down + 1, dtype=np.int32)
-            self._starts[key] = {c: np.searchsorted(places[:, 0], rows).tolist() for c, places in found.items()}
-        return {c: places[self._starts[key][c][low] : self._starts[key][c][high]] for c, places in found.items()}
+        if key not in self._present:
+            self._present[key] = tuple(np.flatnonzero(np.bincount(tiles.classes.ravel())).tolist())
+        return self._present[key]
