@@ -29,33 +29,41 @@ class Point(msgspec.Struct, frozen=True):
 
 
 def draw(points: Sequence[Point], out: Path) -> None:
-    """Write explore.html (interactive, no network) and explore.png."""
+    """Write explore.html (interactive, no network) and explore.png: perplexity over time and energy, a row a place."""
     data = [
         {
             "mac": p.profile, "tile": str(p.tile), "goal": p.goal, "where": f"{p.phase} on {p.target}",
             "perplexity": p.perplexity, "time_us": p.time_s * 1e6, "energy_uj": p.energy_j * 1e6,
-            "front": "on the front" if p.best else "beaten",
+            "front": "on the front" if p.best else "beaten", "axis": axis,
+            "cost": {"time, µs": p.time_s, "energy, µJ": p.energy_j}[axis] * 1e6,
         }
-        for p in points
+        for p in points for axis in ("time, µs", "energy, µJ")
     ]  # fmt: skip
-    chart = (
-        alt.Chart(alt.Data(values=data))
-        .mark_point(filled=True, size=90)
-        .encode(
-            x=alt.X("time_us:Q", title="time, µs", scale=alt.Scale(zero=False)),
-            y=alt.Y("perplexity:Q", title="perplexity (W+A8)", scale=alt.Scale(zero=False)),
-            color=alt.Color("mac:N", title="MAC"),
-            shape=alt.Shape("tile:N", title="tile"),
-            opacity=alt.Opacity(
-                "front:N", scale=alt.Scale(domain=["on the front", "beaten"], range=[1.0, 0.25]), title=None
-            ),
-            tooltip=["mac:N", "tile:N", "goal:N", "where:N", alt.Tooltip("perplexity:Q", format=".3f"),
-                     alt.Tooltip("time_us:Q", format=".3f"), alt.Tooltip("energy_uj:Q", format=".4g"), "front:N"],
-        )
-        .properties(width=380, height=280)
-        .facet(facet=alt.Facet("where:N", title=None), columns=2)
-        .resolve_scale(x="independent")
+    place = alt.Chart().encode(
+        x=alt.X("cost:Q", title=None, scale=alt.Scale(zero=False, padding=25)),
+        y=alt.Y("perplexity:Q", title="perplexity (W+A8)", scale=alt.Scale(zero=False)),
+        opacity=alt.Opacity(
+            "front:N", scale=alt.Scale(domain=["on the front", "beaten"], range=[1.0, 0.25]), title=None
+        ),
+    )
+    marks = place.mark_point(filled=True, size=90).encode(
+        color=alt.Color("mac:N", title="MAC", legend=alt.Legend(labelLimit=400)),
+        shape=alt.Shape("tile:N", title="tile"),
+        tooltip=["mac:N", "tile:N", "goal:N", "where:N", alt.Tooltip("perplexity:Q", format=".3f"),
+                 alt.Tooltip("time_us:Q", format=".3f"), alt.Tooltip("energy_uj:Q", format=".4g"), "front:N"],
     )  # fmt: skip
+    names = place.mark_text(dy=-11, fontSize=9).encode(text="goal:N")
+    chart = (
+        alt.layer(marks, names, data=alt.Data(values=data))
+        .properties(width=340, height=220)
+        .facet(
+            row=alt.Row("where:N", title=None),
+            column=alt.Column(
+                "axis:N", title=None, sort=["time, µs", "energy, µJ"], header=alt.Header(labelFontSize=13)
+            ),
+        )
+        .resolve_scale(x="independent", y="independent")
+    )
     spec = chart.to_dict()
     write_text(out / "explore.html", vl_convert.vegalite_to_html(spec, bundle=True))
     write_bytes(out / "explore.png", vl_convert.vegalite_to_png(spec, scale=2.0))
