@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from haloquant.config import Model, Quantize, Recipe, Text, Workload, parse_recipe
-from haloquant.errors import InputError, RecipeError
+from haloquant.errors import RecipeError
 from haloquant.lm.export import export_packed
 from haloquant.lm.folding import folded_tensors, with_others_of
 from haloquant.lm.linear import activations_per_token
 from haloquant.lm.replace import with_weights
 from haloquant.pipeline.inputs import read_inputs, silent
-from haloquant.pipeline.transformed import refuse
 from haloquant.pipeline.workbench import Workbench
 from haloquant.quant.weight import dequantize
 from haloquant.store.profiles import find_profile
@@ -118,17 +117,6 @@ def test_the_packed_model_has_the_logits_of_the_one_that_was_evaluated(
     )
     with torch.no_grad():
         torch.testing.assert_close(load_model(tmp_path / "plain")(tokens).logits, evaluated, rtol=1e-4, atol=1e-4)
-
-
-def test_a_checkpoint_layer_by_layer_refuses_it() -> None:
-    refuse("none")
-    with pytest.raises(
-        InputError,
-        match=r'^a checkpoint quantized layer by layer must have quantize\.transform = "none", not "awq": a scale is '
-        r"folded into layers that are written before it is known; `haloquant run` with the same recipe "
-        r"holds the model whole, folds the scales and packs the result$",
-    ):
-        refuse("awq")
 
 
 def test_an_unknown_transform_is_refused_with_its_path() -> None:

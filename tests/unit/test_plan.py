@@ -65,6 +65,17 @@ def test_one_layer_by_hand() -> None:
     }  # fmt: skip
 
 
+def test_a_transform_passes_over_the_inputs_once_more() -> None:
+    model = Model("m", (Shape(0, 0, 1000, 500),), 500, 2e6, 1e6)
+    plain = predict(model, RATES, 4, 100).calibrated
+    for kind, search in (("smoothquant", 0.0), ("awq", 10 * 5e5 * 500 / 1e10)):
+        plan = predict(model, RATES, 4, 100, transform=kind)
+        added = [stage for stage in plan.calibrated if stage not in plain]
+        assert [stage.name for stage in added] == [f"{kind} scales"]
+        assert added[0].seconds == pytest.approx(400 * (5e5 + 500**2) / 1e10 + search)
+        assert plan.free == predict(model, RATES, 4, 100).free
+
+
 def test_a_7b_model_takes_what_one_took() -> None:
     """LLaMA-2-7B's shapes, data-free and unmixed, went from end to end: 1.81 GB at the peak, a folder of 3.92 GB."""
     plan = predict(of_shape(named_shape("llama2-7b")), RATES, 32, 2048, balanced=False)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from haloquant.cli.console import progress, stdout
 from haloquant.cli.options import Json, Profile, Quiet
-from haloquant.config import Goal, Hardware, Recipe
+from haloquant.config import Goal, Hardware, Recipe, Transform
 from haloquant.config import Quantize as QuantizeSection
 from haloquant.errors import InputError
 from haloquant.units import engineering
@@ -48,6 +48,9 @@ def quantize(
     tile: Annotated[int, typer.Option(help="Tile size: the array's.", min=8)] = 128,
     sparse_budget: Annotated[float, typer.Option(help="Share of weights kept in 8 bits.", min=0.0, max=0.5)] = 0.005,
     nearest: Annotated[bool, typer.Option("--nearest", help="Nearest rounding, no error compensation.")] = False,
+    transform: Annotated[
+        Transform, typer.Option(help="Scale inputs before rounding, folded into the norms and layers that make them.")
+    ] = "none",
     exclude: Annotated[
         list[str] | None, typer.Option(help="Leave layers whose name matches in full precision, such as `experts`.")
     ] = None,
@@ -70,10 +73,12 @@ def quantize(
     from haloquant.pipeline.engine import parse_engine
     from haloquant.pipeline.inputs import model_folder
     from haloquant.pipeline.shared import to_shared, work_folder
+    from haloquant.pipeline.transformed import need_calibration
     from haloquant.store.profiles import find_profile
 
+    need_calibration(transform, calibration != "none")
     if dry_run:
-        _plan(model, calibration != "none", samples, workers, goal == "bal", json)
+        _plan(model, calibration != "none", samples, workers, goal == "bal", transform, json)
         return
     if out is None:
         raise InputError("--out must name the folder of the packed model (or --dry-run be given)")
@@ -83,7 +88,7 @@ def quantize(
     windows, source = _windows(folder, calibration, samples)
     recipe = Recipe(
         hardware=Hardware(profile=profile, tile=tile),
-        quantize=QuantizeSection(sparse_budget=sparse_budget, compensate=not nearest),
+        quantize=QuantizeSection(sparse_budget=sparse_budget, compensate=not nearest, transform=transform),
     )
     asked = stream.Asked(find_profile(profile), goal, recipe, windows, source)
     with progress(quiet) as tell:
@@ -96,9 +101,10 @@ def quantize(
         stdout.print_json(data=stream.told(done))
         return
     again = f", {done.reused} of them finished before" if done.reused else ""
+    notes = "".join(f"{note}\n" for note in done.notes)
     stdout.print(
         f"{done.layers} layers{again}: {done.bits.per_weight:.3f} bits per weight stored, "
-        f"sensitivity from {done.source}\n"
+        f"sensitivity from {done.source}\n{notes}"
         f"{done.seconds:.0f} s, at most {engineering(done.peak_b, 'B')} in memory\n"
         f"packed model in {out}; load it with transformers after `import haloquant`",
         highlight=False,
@@ -116,13 +122,15 @@ def _windows(folder: Path, text: str, samples: int) -> tuple[np.ndarray | None, 
     return cut_windows(found.tokens, model_window(folder), samples), f"{samples} windows of {found.name}"
 
 
-def _plan(model: str, calibrated: bool, windows: int, workers: int, balanced: bool, json: bool) -> None:
+def _plan(
+    model: str, calibrated: bool, windows: int, workers: int, balanced: bool, transform: Transform, json: bool
+) -> None:
     """Predict memory, disk and time of every stage; of a named shape or a bare config.json too."""
     from haloquant.pipeline import plan
     from haloquant.pipeline.inputs import planned_model
 
     sizes, length = planned_model(model)
-    said = plan.predict(sizes, plan.probe(), windows, length, balanced)
+    said = plan.predict(sizes, plan.probe(), windows, length, balanced, transform)
     if json:
         stdout.print_json(msgspec.json.encode(said).decode())
         return

@@ -1,14 +1,20 @@
-"""One layer as a task that may run anywhere: a worker reads its own tensor, and gives back packed codes or losses."""
+"""One layer as a task that may run anywhere: a worker reads its own tensor, and gives back packed codes or losses.
+
+Before a transform, the layers that read one input are a task too: a worker gives back the scale of that input.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from haloquant.config import Transform
 from haloquant.lm.checkpoint import LinearLayer, read_layer
+from haloquant.lm.folding import Fold
 from haloquant.lm.shards import StoredTensor
 from haloquant.pipeline import halo
 from haloquant.pipeline.hardware import Classes
+from haloquant.pipeline.transformed import scale_known, scale_layer, scale_of
 from haloquant.quant.loss import kronecker_losses
 from haloquant.quant.packing import pack
 from haloquant.quant.sensitivity import tile_sums
@@ -18,6 +24,7 @@ from haloquant.types import LayerStatistics, QuantizedWeight, TileGrid, TileMap
 
 Arrays = Mapping[str, np.ndarray]
 PARTS = ("fisher", "hessian", "input_absmean", "input_absmax")
+SCALE, ROWS = "transform.scale", "transform.rows"  # of a layer behind a transform, beside the parts of its statistics
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class LayerTask:
-    """One layer. Its arrays are the parts of its statistics, none where `source` is empty: data-free."""
+    """One layer. Its arrays are the parts of its statistics, none where `source` is empty: data-free.
+
+    Behind a transform they hold the scale of its input, or what its rows are divided by, or both.
+    """
 
     layer: LinearLayer
     tensor: StoredTensor
@@ -40,6 +50,26 @@ class LayerTask:
     codebook: np.ndarray | None = None  # class of every tile [down, across]; none where all classes are measured
     tokens: int = 0
     source: str = ""
+
+
+@dataclass(frozen=True)
+class ScaleTask:
+    """The layers that read one input. Its arrays are the parts of the statistics of the first: of that input."""
+
+    transform: Transform
+    place: Fold
+    layers: tuple[LinearLayer, ...]
+    tensors: tuple[StoredTensor, ...]
+    tokens: int
+    source: str
+
+
+def find_scale(task: ScaleTask, arrays: Arrays) -> tuple[None, Arrays]:
+    """The scale of the input, as `scale`; no array where no token reached the layers."""
+    weights = tuple(read_layer(tensor, layer) for tensor, layer in zip(task.tensors, task.layers, strict=True))
+    known = tuple(LayerStatistics(layer.name, task.tokens, source=task.source, **arrays) for layer in task.layers)
+    scale = scale_of(task.transform, task.place, weights, known)
+    return None, {} if scale is None else {"scale": scale}
 
 
 def known_arrays(known: LayerStatistics | None) -> dict[str, np.ndarray]:
@@ -55,13 +85,13 @@ def make_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
     if task.codebook is None:
         raise ValueError(f"a task that makes {layer.name} must have the class of every tile")
     tile_map = TileMap(layer.name, _grid(task), task.codebook)
-    return None, pack(_round(task, read_layer(task.tensor, layer), tile_map, _known(task, arrays)))
+    return None, pack(_round(task, _weight(task, arrays), tile_map, _known(task, arrays)))
 
 
 def measure_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
     """Loss of every tile of the layer in each class but base, [tiles, classes], as `loss`."""
     known, grid = _known(task, arrays), _grid(task)
-    weight = read_layer(task.tensor, task.layer)
+    weight = _weight(task, arrays)
     columns: list[np.ndarray] = []
     for index in range(len(task.settings.classes.codebooks) - 1):
         made = _round(task, weight, uniform_map(task.layer.name, grid, index), known)
@@ -79,8 +109,16 @@ def _grid(task: LayerTask) -> TileGrid:
     return make_grid(task.layer.out_features, task.layer.in_features, task.settings.tile, task.settings.tile)
 
 
+def _weight(task: LayerTask, arrays: Arrays) -> np.ndarray:
+    return scale_layer(read_layer(task.tensor, task.layer), arrays.get(SCALE), arrays.get(ROWS))
+
+
 def _known(task: LayerTask, arrays: Arrays) -> LayerStatistics | None:
-    return LayerStatistics(task.layer.name, task.tokens, source=task.source, **arrays) if task.source else None
+    if not task.source:
+        return None
+    parts = {part: arrays[part] for part in PARTS if part in arrays}
+    known = LayerStatistics(task.layer.name, task.tokens, source=task.source, **parts)
+    return scale_known(known, arrays.get(SCALE), arrays.get(ROWS))
 
 
 def _round(task: LayerTask, weight: np.ndarray, tile_map: TileMap, known: LayerStatistics | None) -> QuantizedWeight:

@@ -1,4 +1,6 @@
-"""The passes over a checkpoint: codebooks, the loss of every tile, the layers. Every finished task is a step on disk.
+"""The passes over a checkpoint: scales of a transform, codebooks, the loss of every tile, the layers.
+
+Every finished task is a step on disk.
 
 Workers give their results back and this process alone writes them, so a lost worker costs the task it had in hand, and
 a lost driver the few that were on their way.
@@ -8,19 +10,33 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from haloquant.config import Goal, Recipe
 from haloquant.lm.checkpoint import Checkpoint, LinearLayer, read_weight
+from haloquant.lm.folding import Fold, folded_tensors, folds
+from haloquant.lm.writing import RawTensor
 from haloquant.pipeline import halo
-from haloquant.pipeline.arrays import load_arrays, save_arrays
+from haloquant.pipeline.arrays import keep_arrays, kept_arrays, load_arrays, save_arrays
 from haloquant.pipeline.engine import Arrays, Function, Session, Work
 from haloquant.pipeline.hardware import Classes, choose_classes
 from haloquant.pipeline.inputs import Progress
 from haloquant.pipeline.kept import load_classes, load_packed, save_classes
-from haloquant.pipeline.layers import LayerTask, Settings, known_arrays, make_layer, measure_layer
+from haloquant.pipeline.layers import (
+    ROWS,
+    SCALE,
+    LayerTask,
+    ScaleTask,
+    Settings,
+    find_scale,
+    known_arrays,
+    make_layer,
+    measure_layer,
+)
 from haloquant.pipeline.limits import one_thread
+from haloquant.pipeline.transformed import divided_rows, scale_layer
 from haloquant.quant.codebook import sample_groups
 from haloquant.quant.sensitivity import uniform_importance
 from haloquant.quant.tiles import make_grid, uniform_map
@@ -28,7 +44,9 @@ from haloquant.store.steps import Steps
 from haloquant.types import LayerStatistics, MacProfile, QuantizedWeight, TileMap
 
 SAMPLED_LAYERS = 12
-Pass = Callable[[LinearLayer], tuple[str, object]]  # the name and the inputs of a layer's step
+Step = Callable[[LinearLayer], tuple[str, object]]  # the name and the inputs of a layer's step
+Save = Callable[[Path, LinearLayer, Arrays], None]
+Fisher = Literal["block", "none"]  # what `lm.calibration_stream` is asked for; that room needs torch
 
 
 @dataclass(frozen=True)
@@ -53,11 +71,18 @@ class Passes:
         self.reused = 0
         self.tile = asked.recipe.hardware.tile
         self.grids = {x.name: make_grid(x.out_features, x.in_features, self.tile, self.tile) for x in checkpoint.layers}
+        self.places: tuple[Fold, ...] = ()
+        self.scales: dict[str, np.ndarray] = {}  # of the inputs of layers behind a transform
+        self._rows: dict[str, np.ndarray] = {}
         self._folders: dict[str, Path] = {}
         self._classes: Classes | None = None
 
     def make_all(self) -> None:
         """Have every layer as a finished step."""
+        if self.asked.recipe.quantize.transform != "none":
+            self.places = folds(self.checkpoint)
+            self.scales = self._find_scales()
+            self._rows = divided_rows(self.scales, self.places)
         self._classes = classes = self.classes()
         maps = self._maps(classes)
 
@@ -67,8 +92,8 @@ class Passes:
         def save(folder: Path, layer: LinearLayer, arrays: Arrays) -> None:
             save_arrays(folder / "packed.safetensors", {f"{layer.name}.{name}": a for name, a in arrays.items()})
 
-        reused = self._run("quantize", step, make_layer, save, {n: m.codebook for n, m in maps.items()}, classes)
-        self.reused += reused
+        work = self._of_layer(classes, {name: part.codebook for name, part in maps.items()})
+        self.reused += self._run("quantize", self.checkpoint.layers, step, make_layer, save, work)
 
     def layers(self) -> Iterator[QuantizedWeight]:
         """Every layer in HALO form, in order, after `make_all`."""
@@ -78,6 +103,10 @@ class Passes:
             folder = self._folders[f"layer-{layer.name}"]
             yield load_packed(folder, (layer.name,), self._classes.codebooks[:-1], self.tile)[0]
 
+    def folded(self) -> dict[str, RawTensor]:
+        """Norms and biases that the scales of a transform are folded into, after `make_all`."""
+        return folded_tensors(self.checkpoint, self.places, self.scales)
+
     def classes(self) -> Classes:
         """Codebooks from a sample of the layers."""
         asked, hardware = self.asked.recipe.quantize, self.asked.recipe.hardware
@@ -85,7 +114,7 @@ class Passes:
         def make(folder: Path) -> None:
             every = max(1, len(self.checkpoint.layers) // SAMPLED_LAYERS)
             pairs = (
-                (read_weight(self.checkpoint, layer), uniform_importance(layer.in_features))
+                (self._weight(layer), uniform_importance(layer.in_features))
                 for layer in self.checkpoint.layers[::every]
             )
             sample = sample_groups(pairs, make_grid(self.tile, self.tile, self.tile, self.tile), per_layer=24)
@@ -99,6 +128,57 @@ class Passes:
         folder, _ = self.steps.run("classes", self.key, make)
         return load_classes(folder, self.asked.profile, 0)
 
+    def _weight(self, layer: LinearLayer) -> np.ndarray:
+        """A layer's weight as HALO sees it."""
+        return scale_layer(read_weight(self.checkpoint, layer), self.scales.get(layer.name), self._rows.get(layer.name))
+
+    def _find_scales(self) -> dict[str, np.ndarray]:
+        """The scale of every input that has a place, by the layers that read it. One more pass of calibration."""
+        asked, tensors = self.asked.recipe.quantize, self.checkpoint.tensors
+        layers = {layer.name: layer for layer in self.checkpoint.layers}
+        first = {place.layers[0]: place for place in self.places}
+
+        def step(layer: LinearLayer) -> tuple[str, object]:
+            return f"scale-{layer.name}", self.key
+
+        def save(folder: Path, _: LinearLayer, arrays: Arrays) -> None:
+            keep_arrays(folder / "scale.safetensors", arrays)
+
+        def work(layer: LinearLayer, known: LayerStatistics | None) -> Work:
+            place = first[layer.name]
+            readers = tuple(layers[name] for name in place.layers)
+            read = tuple(tensors[reader.tensor] for reader in readers)
+            tokens, source = (0, "") if known is None else (known.tokens, known.source)
+            return Work(ScaleTask(asked.transform, place, readers, read, tokens, source), known_arrays(known))
+
+        chosen = [layers[name] for name in first]
+        self._run(f"{asked.transform} scales", chosen, step, find_scale, save, work, "none")
+        found: dict[str, np.ndarray] = {}
+        for name, place in first.items():
+            kept = kept_arrays(self._folders[f"scale-{name}"] / "scale.safetensors")
+            if "scale" in kept:
+                found |= dict.fromkeys(place.layers, kept["scale"])
+        return found
+
+    def _of_layer(
+        self, classes: Classes, maps: Mapping[str, np.ndarray]
+    ) -> Callable[[LinearLayer, LayerStatistics | None], Work]:
+        """What makes a layer's task: with the class of each of its tiles, where they have one yet."""
+        asked = self.asked.recipe.quantize
+        settings = Settings(classes, self.tile, asked.sparse_budget, asked.compensate)
+
+        def work(layer: LinearLayer, known: LayerStatistics | None) -> Work:
+            about = (0, "") if known is None else (known.tokens, known.source)
+            scaled = {
+                kind: found[layer.name]
+                for kind, found in ((SCALE, self.scales), (ROWS, self._rows))
+                if layer.name in found
+            }
+            task = LayerTask(layer, self.checkpoint.tensors[layer.tensor], settings, maps.get(layer.name), *about)
+            return Work(task, known_arrays(known) | scaled)
+
+        return work
+
     def _maps(self, classes: Classes) -> Mapping[str, TileMap]:
         """The class of every tile: one class for all at the ends of the sweep, the knee's in between."""
         ends = {"perf-opt": halo.FAST, "acc-opt": halo.SLOW}
@@ -111,7 +191,7 @@ class Passes:
         def save(folder: Path, _: LinearLayer, arrays: Arrays) -> None:
             save_arrays(folder / "losses.safetensors", arrays)
 
-        self._run("measure tiles", step, measure_layer, save, {}, classes)
+        self._run("measure tiles", self.checkpoint.layers, step, measure_layer, save, self._of_layer(classes, {}))
         folders = (self._folders[f"losses-{layer.name}"] for layer in self.checkpoint.layers)
         losses = [load_arrays(folder / "losses.safetensors")["loss"] for folder in folders]
         with one_thread():
@@ -121,20 +201,19 @@ class Passes:
     def _run(
         self,
         name: str,
-        step: Pass,
+        chosen: Sequence[LinearLayer],
+        step: Step,
         function: Function,
-        save: Callable[[Path, LinearLayer, Arrays], None],
-        maps: Mapping[str, np.ndarray],
-        classes: Classes,
+        save: Save,
+        work: Callable[[LinearLayer, LayerStatistics | None], Work],
+        fisher: Fisher = "block",
     ) -> int:
-        """Do the layers that are not finished, and return how many were."""
-        asked = self.asked.recipe.quantize
-        settings = Settings(classes, self.tile, asked.sparse_budget, asked.compensate)
-        tell, total = self._tell(name), len(self.checkpoint.layers)
-        for layer in self.checkpoint.layers:
+        """Do the chosen layers that are not finished, and return how many were."""
+        tell, total = self._tell(name), len(chosen)
+        for layer in chosen:
             if (folder := self.steps.find(*step(layer))) is not None:
                 self._folders[step(layer)[0]] = folder
-        missing = [layer for layer in self.checkpoint.layers if step(layer)[0] not in self._folders]
+        missing = [layer for layer in chosen if step(layer)[0] not in self._folders]
         done = total - len(missing)
         wanted = {layer.name for layer in missing}
         sent: list[LinearLayer] = []
@@ -142,13 +221,11 @@ class Passes:
             tell(done, total)
 
         def works() -> Iterator[Work]:
-            for layer, known in self._statistics(name, step, missing):
+            for layer, known in self._statistics(name, chosen, step, missing, fisher):
                 if layer.name not in wanted:
                     continue
                 sent.append(layer)
-                tensor, codebook = self.checkpoint.tensors[layer.tensor], maps.get(layer.name)
-                about = (0, "") if known is None else (known.tokens, known.source)
-                yield Work(LayerTask(layer, tensor, settings, codebook, *about), known_arrays(known))
+                yield work(layer, known)
 
         for index, _, arrays in self.session.run(function, works()):
             layer = sent[index]
@@ -160,7 +237,12 @@ class Passes:
         return total - len(missing)
 
     def _statistics(
-        self, name: str, step: Pass, missing: Sequence[LinearLayer]
+        self,
+        name: str,
+        chosen: Sequence[LinearLayer],
+        step: Step,
+        missing: Sequence[LinearLayer],
+        fisher: Fisher,
     ) -> Iterator[tuple[LinearLayer, LayerStatistics | None]]:
         """Layers with what calibration knows of them; where all are finished, nothing is run."""
         if self.asked.calibration is None or not missing:
@@ -170,11 +252,12 @@ class Passes:
         return collect_by_block(
             self.checkpoint,
             self.asked.calibration,
+            fisher,
             seed=self.asked.recipe.seed,
             progress=self._tell(f"calibrate to {name}"),
             shards=lambda function, works: self.session.run(function, (Work(*work) for work in works)),
             begin=self._begin(name, missing),
-            passed=lambda blocks, states: self._pass(name, step, blocks, states),
+            passed=lambda blocks, states: self._pass(name, chosen, step, blocks, states),
         )
 
     def _states(self, name: str) -> str:
@@ -189,7 +272,7 @@ class Passes:
                 return blocks, load_arrays(folder / "states.safetensors")["states"]
         return None
 
-    def _pass(self, name: str, step: Pass, blocks: int, states: np.ndarray) -> None:
+    def _pass(self, name: str, chosen: Sequence[LinearLayer], step: Step, blocks: int, states: np.ndarray) -> None:
         """Keep the hidden states behind a block; those that only finished layers came after go."""
         prefix = self._states(name)
         self.steps.run(
@@ -197,7 +280,7 @@ class Passes:
             self.key,
             lambda at: save_arrays(at / "states.safetensors", {"states": np.asarray(states)}),
         )
-        open_blocks = [x.block or 0 for x in self.checkpoint.layers if step(x)[0] not in self._folders]
+        open_blocks = [x.block or 0 for x in chosen if step(x)[0] not in self._folders]
         oldest = min(open_blocks, default=blocks)
         for older in range(blocks - 1, 0, -1):
             if older < oldest:

@@ -15,10 +15,12 @@ import numpy as np
 from scipy.linalg import cho_factor
 
 from haloquant.accel.shapes import ModelShape
+from haloquant.config import Transform
 from haloquant.lm.calibration_sizes import SHARD_WINDOWS
 from haloquant.lm.checkpoint import Checkpoint
 from haloquant.lm.writing import SHARD_BYTES
 from haloquant.pipeline.limits import one_thread
+from haloquant.pipeline.transformed import AWQ_POINTS
 from haloquant.quant.packing import pack, unpack
 from haloquant.quant.refine import quantize_weight_refined
 from haloquant.quant.sparse import split
@@ -122,7 +124,9 @@ def of_shape(shape: ModelShape) -> Model:
     return Model(shape.name, layers, hidden, kept + 2.0 * sum(x.weights for x in layers), kept)
 
 
-def predict(model: Model, rates: Rates, windows: int, length: int, balanced: bool = True) -> Plan:
+def predict(
+    model: Model, rates: Rates, windows: int, length: int, balanced: bool = True, transform: Transform = "none"
+) -> Plan:
     """Every stage of a quantization, data-free and calibrated.
 
     Args:
@@ -131,6 +135,7 @@ def predict(model: Model, rates: Rates, windows: int, length: int, balanced: boo
         windows: calibration windows.
         length: tokens of each.
         balanced: whether tiles are measured first, which takes every layer through both classes and calibrates twice.
+        transform: whose scales are found first, which passes over the inputs once more, without gradients.
     """
     weights = sum(x.weights for x in model.layers)
     largest = max(x.weights for x in model.layers)
@@ -174,6 +179,11 @@ def predict(model: Model, rates: Rates, windows: int, length: int, balanced: boo
             Stage("calibrate again", passing.seconds, passing.driver_b, passing.worker_b),
             calibrated[1],
         ]
+    if transform != "none":
+        seconds = _inputs_madds(model.layers, windows * length) / rates.madds_per_s
+        if transform == "awq":  # the output error of every candidate, by the Hessian
+            seconds += AWQ_POINTS * sum(x.weights * x.in_features for x in model.layers) / rates.madds_per_s
+        calibrated.insert(0, Stage(f"{transform} scales", seconds, passing.driver_b, max(passing.worker_b, worker_b)))
     return Plan(
         model.name, weights, model.stored_b, written, (read, books, *free, pack), (read, books, *calibrated, pack)
     )
@@ -239,7 +249,12 @@ def _sums_b(block: Sequence[Shape]) -> float:
 
 def _calibration_madds(layers: Sequence[Shape], tokens: int) -> float:
     """Forward, gradient of the input, gradient of the weight: one multiply-add a weight and token each; and x x^T."""
-    return float(tokens) * (3 * sum(x.weights for x in layers) + sum(w**2 for w in _inputs(layers).values()))
+    return _inputs_madds(layers, tokens) + float(tokens) * 2 * sum(x.weights for x in layers)
+
+
+def _inputs_madds(layers: Sequence[Shape], tokens: int) -> float:
+    """Forward, and x x^T."""
+    return float(tokens) * (sum(x.weights for x in layers) + sum(w**2 for w in _inputs(layers).values()))
 
 
 def _rounding_s(layer: Shape, rates: Rates) -> float:

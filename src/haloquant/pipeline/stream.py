@@ -1,7 +1,8 @@
 """Quantize a checkpoint of any size: a layer at a time, resumable from finished layers, written packed at the end.
 
 Without calibration nothing of torch is needed and every weight of a layer counts alike. With it, one decoder block is
-in memory at a time. The balanced goal needs every tile's losses before any class is given, so it passes twice.
+in memory at a time. The balanced goal needs every tile's losses before any class is given, so it passes twice. The
+codebooks are chosen for weights behind the transform, so its scales have a pass of their own before all others.
 """
 
 import resource
@@ -13,17 +14,17 @@ from pathlib import Path
 from haloquant.errors import InputError
 from haloquant.lm.checkpoint import Checkpoint, content_hash
 from haloquant.lm.export import export_packed
+from haloquant.lm.folding import folds
 from haloquant.lm.sources import refuse_stacked
-from haloquant.pipeline.engine import Engine, open_session
+from haloquant.pipeline.engine import HERE, Engine, open_session
 from haloquant.pipeline.inputs import Progress, silent
 from haloquant.pipeline.outcome import profile_sha256, versions
 from haloquant.pipeline.passes import Asked, Passes
-from haloquant.pipeline.transformed import refuse
+from haloquant.pipeline.transformed import NOTE, need_calibration
 from haloquant.store.files import claim_output, content_key, sole_user, sweep_leftovers
 from haloquant.store.steps import Steps
 from haloquant.types import BitCount
 
-HERE = Engine()
 MEANING = 2  # of what is computed from these settings: raised so that steps of an older meaning are not found
 
 
@@ -38,6 +39,7 @@ class Stream:
     source: str  # how sensitivity was had
     seconds: float
     peak_b: float  # most memory of this process since it began
+    notes: tuple[str, ...] = ()
 
 
 def quantize_checkpoint(
@@ -49,13 +51,14 @@ def quantize_checkpoint(
     calibration are tasks of the engine; the bytes written do not depend on it.
 
     Raises:
-        InputError: `out` exists and is not a model that this very call would write.
+        InputError: `out` exists and is not a model that this very call would write; or a transform is asked for without
+            calibration, or of a model that has no place for its scales.
         BusyError: another run works on the same output.
         ToolError: workers died and the retries did not help.
     """
     began = time.monotonic()
-    refuse(asked.recipe.quantize.transform)
     refuse_stacked(checkpoint)
+    _check_transform(checkpoint, asked)
     model = content_hash(checkpoint)
     key = content_key(model, _settings(asked), [layer.name for layer in checkpoint.layers])
     work = out.with_name(f"{out.name}.work")
@@ -76,13 +79,14 @@ def quantize_checkpoint(
             out,
             profile_name=asked.profile.name,
             profile_sha256=profile_sha256(asked.profile),
-            made_by={**versions(), "goal": asked.goal, "source": asked.source},
+            made_by={**versions(), "goal": asked.goal, "source": asked.source, **_named(asked)},
+            changed=bench.folded(),
             progress=lambda done, total: progress("pack", done, total),
         )
         shutil.rmtree(work)
-    return Stream(
-        out, exported.bits, len(checkpoint.layers), bench.reused, asked.source, time.monotonic() - began, peak_memory()
-    )
+    layers, seconds, transform = len(checkpoint.layers), time.monotonic() - began, asked.recipe.quantize.transform
+    notes = () if transform == "none" else (NOTE.format(transform, len(bench.scales), layers),)
+    return Stream(out, exported.bits, layers, bench.reused, asked.source, seconds, peak_memory(), notes)
 
 
 def told(done: Stream) -> dict[str, object]:
@@ -94,6 +98,7 @@ def told(done: Stream) -> dict[str, object]:
         "bits_per_weight": done.bits.per_weight,
         "weights": done.bits.weights,
         "source": done.source,
+        "notes": list(done.notes),
         "seconds": done.seconds,
         "peak_bytes": done.peak_b,
     }
@@ -102,6 +107,23 @@ def told(done: Stream) -> dict[str, object]:
 def peak_memory() -> float:
     """Most memory of this process since it began, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def _check_transform(checkpoint: Checkpoint, asked: Asked) -> None:
+    transform = asked.recipe.quantize.transform
+    if transform == "none":
+        return
+    need_calibration(transform, asked.calibration is not None)
+    if not folds(checkpoint):
+        raise InputError(
+            f"the transform {transform} must have a norm or a linear layer to fold its scales into, and the chosen "
+            f"layers of this {checkpoint.architecture.model_type} model leave none; quantize it without a transform"
+        )
+
+
+def _named(asked: Asked) -> dict[str, str]:
+    transform = asked.recipe.quantize.transform
+    return {} if transform == "none" else {"transform": transform}
 
 
 def _settings(asked: Asked) -> list[object]:

@@ -27,6 +27,7 @@ from haloquant.quant.transforms.scaling import (
 )
 from haloquant.types import LayerStatistics
 
+AWQ_POINTS = 10  # exponents tried
 AWQ_ROUNDING = "rtn-w4-g128-sym"  # what AWQ's search rounds by: HALO's codebooks are chosen only after the scaling
 NOTE = "{}: inputs of {} of {} layers are divided by powers of two, folded into what makes them"
 
@@ -46,6 +47,19 @@ class Transformed:
         return unscale_weight(whole, self.scales[layer]) if layer in self.scales else whole
 
 
+def need_calibration(transform: Transform, calibrated: bool) -> None:
+    """Refuse a transform of a model whose layers' inputs nobody has seen.
+
+    Raises:
+        InputError: there is no calibration text.
+    """
+    if transform != "none" and not calibrated:
+        raise InputError(
+            f"the transform {transform} must have a calibration text, as its scales come from the layers' inputs; name "
+            "one, or leave the transform out"
+        )
+
+
 def find_scales(
     transform: Transform,
     weights: Mapping[str, np.ndarray],
@@ -53,28 +67,34 @@ def find_scales(
     places: tuple[Fold, ...],
     tell: Callable[[int, int], None],
 ) -> dict[str, np.ndarray]:
-    """The scale of every layer's input that has a place, one for layers that read one input; none without a transform.
-
-    AWQ's exponent is the one whose rounded weights err least in the layers' own outputs, by the calibrated Hessian.
-    """
-    if transform == "none":
-        return {}
+    """The scale of every input that has a place, by the layers that read it; none without a transform."""
     scales: dict[str, np.ndarray] = {}
     for done, place in enumerate(places):
-        together = tuple(weights[layer] for layer in place.layers)
-        known = tuple(statistics[layer] for layer in place.layers)
-        name = ", ".join(place.layers)
-        shape = partial(_shape, place)
-        if all(part.input_absmax is not None for part in known):
-            if transform == "smoothquant":
-                found = smoothquant.scaling(together, known[0], smoothquant.SmoothQuantConfig(), layer=name)
-                scale = shape(found.scale)
-            else:
-                config = awq.AwqConfig(points=10)
-                scale = awq.scaling(together, known, _rounded(name), config, layer=name, shape=shape).scale
+        scale = scale_of(
+            transform,
+            place,
+            tuple(weights[layer] for layer in place.layers),
+            tuple(statistics[layer] for layer in place.layers),
+        )
+        if scale is not None:
             scales |= dict.fromkeys(place.layers, scale)
         tell(done + 1, len(places))
     return scales
+
+
+def scale_of(
+    transform: Transform, place: Fold, weights: tuple[np.ndarray, ...], known: tuple[LayerStatistics, ...]
+) -> np.ndarray | None:
+    """The scale of one input, from the weights of the layers that read it; None without a transform or a token seen.
+
+    AWQ's exponent is the one whose rounded weights err least in the layers' own outputs, by the calibrated Hessian.
+    """
+    if transform == "none" or any(part.input_absmax is None for part in known):
+        return None
+    name, shape = ", ".join(place.layers), partial(_shape, place)
+    if transform == "smoothquant":
+        return shape(smoothquant.scaling(weights, known[0], smoothquant.SmoothQuantConfig(), layer=name).scale)
+    return awq.scaling(weights, known, _rounded(name), awq.AwqConfig(AWQ_POINTS), layer=name, shape=shape).scale
 
 
 def apply(
@@ -84,30 +104,30 @@ def apply(
     statistics: Mapping[str, LayerStatistics],
 ) -> Transformed:
     """Scale the layers that have a scale, and divide the rows of those that make their inputs."""
-    rows = {p.maker: p.rows(scales[p.layers[0]]) for p in places if p.maker is not None and p.layers[0] in scales}
-    made, known = dict(weights), dict(statistics)
-    for layer in weights:
-        if layer in scales:
-            made[layer] = scale_weight(made[layer], scales[layer])
-            known[layer] = scale_statistics(known[layer], scales[layer])
-        if layer in rows:
-            made[layer] = made[layer] / rows[layer][:, None]
-            known[layer] = scale_rows(known[layer], rows[layer])
+    rows = divided_rows(scales, places)
+    made: dict[str, np.ndarray] = {}
+    known: dict[str, LayerStatistics] = {}
+    for layer, weight in weights.items():
+        made[layer] = scale_layer(weight, scales.get(layer), rows.get(layer))
+        known[layer] = scale_known(statistics[layer], scales.get(layer), rows.get(layer))
     return Transformed(made, known, scales, rows)
 
 
-def refuse(transform: Transform) -> None:
-    """Refuse a transform where layers come one by one.
+def divided_rows(scales: Mapping[str, np.ndarray], places: tuple[Fold, ...]) -> dict[str, np.ndarray]:
+    """What the rows of layers are divided by that make the input of another whose scale is among `scales`."""
+    return {p.maker: p.rows(scales[p.layers[0]]) for p in places if p.maker is not None and p.layers[0] in scales}
 
-    Raises:
-        InputError: there is one.
-    """
-    if transform != "none":
-        raise InputError(
-            f'a checkpoint quantized layer by layer must have quantize.transform = "none", not "{transform}": a scale '
-            "is folded into layers that are written before it is known; `haloquant run` with the same recipe holds the "
-            "model whole, folds the scales and packs the result"
-        )
+
+def scale_layer(weight: np.ndarray, scale: np.ndarray | None, rows: np.ndarray | None) -> np.ndarray:
+    """A weight as HALO sees it: its columns times the scale of its input, its rows divided; None changes nothing."""
+    wide = weight if scale is None else scale_weight(weight, scale)
+    return wide if rows is None else wide / rows[:, None]
+
+
+def scale_known(known: LayerStatistics, scale: np.ndarray | None, rows: np.ndarray | None) -> LayerStatistics:
+    """What calibration would have found of that weight."""
+    wide = known if scale is None else scale_statistics(known, scale)
+    return wide if rows is None else scale_rows(wide, rows)
 
 
 def _shape(place: Fold, scale: np.ndarray) -> np.ndarray:
