@@ -59,6 +59,8 @@ RIVALS = (
         "spqr-w3",
         "boa-w3-g128",
     ),
+    *("zeroquant-w8", "zeroquant-w4-g128", "zeroquant-local-w4-g128", "zeroquant-lorc8-w4-g128"),
+    *("fbquant-w4-g128-r8", "zeroquant-local-w3-g128", "fbquant-w3-g128-r8"),
 )
 BUDGET = 0.005
 

@@ -32,10 +32,13 @@ def table(rows: dict[str, Any], patterns: list[str]) -> str:
     return "\n".join(lines)
 
 
-def difference(rows: dict[str, Any], ours: str, theirs: str, text: str) -> tuple[float, float]:
-    """Perplexity of one row less that of another, and its standard error from the differences window by window."""
-    gap = np.subtract(rows[ours][text]["nll_by_window"], rows[theirs][text]["nll_by_window"])
-    level = rows[theirs][text]["perplexity"]
+def difference(rows: dict[str, Any], ours: str, theirs: str, text: str, suffix: str = "") -> tuple[float, float]:
+    """Perplexity of one row less that of another, and its standard error from the differences window by window.
+
+    The suffix `_a8` takes the figures with 8-bit activations, where the rows have them window by window.
+    """
+    gap = np.subtract(*(rows[name][text]["nll_by_window" + suffix] for name in (ours, theirs)))
+    level = rows[theirs][text]["perplexity" + suffix]
     return float(level * np.expm1(gap.mean())), float(level * gap.std(ddof=1) / len(gap) ** 0.5)
 
 

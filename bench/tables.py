@@ -2,6 +2,7 @@
 
     python bench/tables.py --data FOLDER [--model demo] [--work FOLDER] [--results docs/results.md] [--only SET ...]
         [--tokens 24576] [--short 8192] [--samples 32] [--hold-back]
+    python bench/tables.py --data FOLDER --only whole          # whole texts, over an hour
 
 `--data` holds books_test, books_valid, wikitext2_raw_test and tinystories_valid (.txt.xz). Rows are kept in `--work` as
 JSON and are not made twice, so an interrupted run goes on; remove the folder when the model has changed (it is refused
@@ -17,15 +18,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ablation import Lab, complete
+import activations
+from ablation import Lab, complete, methods
 from ablation_table import difference, table
+from aims import BAL, BOOKS, NINE, SIXTEEN, Rows, aims, signed, verdict
+from whole import WHOLE
+from whole import complete as complete_whole
 
 from haloquant.lm.checkpoint import content_hash, open_checkpoint
 from haloquant.lm.text import load_text
 from haloquant.pipeline.inputs import model_folder
 
-BOOKS, FOREIGN = "books", "wikitext2"
-SIXTEEN, NINE, BAL = "halo-16 refined, no sparse", "halo-9 refined, no sparse", "halo-bal least loss"
+FOREIGN = "wikitext2"
 LONG = (
     SIXTEEN,
     NINE,
@@ -41,7 +45,12 @@ LONG = (
     "halo-bal + awq",
     "halo-bal + smoothquant",
 )
-FULL = ("halo-*", "rtn-*", "awq-*", "gptq-*-g128", "gptq-*-g64", "squeezellm-*", "spqr-*", "slim-*", "boa-*")
+RIVALS_BY_NAME = ("squeezellm", "spqr", "slim", "boa", "zeroquant", "fbquant")
+WHOLE_ROWS = LONG[:7]
+ROUNDED = LONG[:4]  # with 8-bit activations too, on whole texts
+ACTIVATIONS = (SIXTEEN, NINE, BAL, "gptq-w4-g128", "rtn-w8")
+OTHERS = ("rtn-*", "awq-*", "gptq-*-g128", "gptq-*-g64", *(f"{x}-*" for x in RIVALS_BY_NAME))
+FULL = ("halo-*", *OTHERS)
 STORIES = (
     SIXTEEN,
     "halo-16 any words",
@@ -64,53 +73,21 @@ MACS = (
 )
 SHARED = ("model", "weights", "known", "evaluation", "sample")  # what does not depend on the MAC
 STEPS = ("max-abs", "per channel", "per channel and tile", "sparse", "compensated", "refined")
-Rows = dict[str, Any]
-
-
-def verdict(gap: float, error: float) -> str:
-    """What a difference says, at two standard errors."""
-    return "better" if gap + 2 * error < 0 else "worse" if gap - 2 * error > 0 else "no difference to be seen"
-
-
-def signed(gap: float, error: float) -> str:
-    return f"{gap:+.2f} ± {error:.2f}"
+SETS = ("long", "full", "shipped", "macs", "stories", "activations")
 
 
 def samples(sets: dict[str, Any]) -> str:
     """What was predicted, and how well the model does it in full precision."""
     lines = ["| sample | predicted tokens | full precision |", "|---|---|---|"]
-    for name, text, label in (("long", BOOKS, "books, longer"), ("full", BOOKS, "books"), ("full", FOREIGN, FOREIGN)):
+    for name, text, label in (
+        ("whole", BOOKS, "books, whole"),
+        ("whole", FOREIGN, "wikitext2, whole"),
+        ("long", BOOKS, "books, longer"),
+        ("full", BOOKS, "books"),
+        ("full", FOREIGN, FOREIGN),
+    ):
         found = sets[name]["rows"]["full precision"][text]
         lines.append(f"| {label} | {found['tokens']:,} | {found['perplexity']:.2f} |")
-    return "\n".join(lines)
-
-
-def aims(sets: dict[str, Any]) -> str:
-    """The issue's aims with their figures, each decided by two standard errors."""
-    rows = sets["long"]["rows"]
-    lines = ["| aim | difference | verdict | figures |", "|---|---|---|---|"]
-    for aim, ours, theirs in (
-        ("16 words, compensated, against GPTQ int4 g128", SIXTEEN, "gptq-w4-g128"),
-        ("9 words against GPTQ int3 g128", NINE, "gptq-w3-g128"),
-        ("9 words against GPTQ int3 g64, at nearly equal bits", NINE, "gptq-w3-g64"),
-        ("9 words against SqueezeLLM 3-bit", NINE, "squeezellm-w3"),
-        ("9 words against SliM-LLM 3-bit g128", NINE, "slim-w3-g128"),
-        ("9 words against BoA int3 g128", NINE, "boa-w3-g128"),
-    ):
-        gap = difference(rows, ours, theirs, BOOKS)
-        figures = " against ".join(
-            f"{rows[n][BOOKS]['perplexity']:.2f} at {rows[n]['bits']:.2f} bits" for n in (ours, theirs)
-        )
-        lines.append(f"| {aim} | {signed(*gap)} | {verdict(*gap)} | {figures} |")
-    found, full = rows[BAL], rows["full precision"]
-    rise, error = found[BOOKS]["rise"], found[BOOKS]["rise_se"]
-    a8 = found[BOOKS]["perplexity_a8"] - full[BOOKS]["perplexity_a8"]
-    met = "met" if rise + 2 * error < 0.5 else "missed" if rise - 2 * error > 0.5 else "at the limit"
-    lines.append(
-        f"| *bal* within 0.5 of full precision | {signed(rise, error)} | {met} | {found[BOOKS]['perplexity']:.2f} at "
-        f"{found['bits']:.2f} bits against {full[BOOKS]['perplexity']:.2f}; {a8:+.2f} with "
-        "8-bit activations on both sides |"
-    )
     return "\n".join(lines)
 
 
@@ -165,11 +142,17 @@ def macs(sets: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def ordered(rows: Rows) -> Rows:
+    """Rows in the order in which `ablation.py` names them, whenever they were made."""
+    places = {name: place for place, name in enumerate(["full precision", *methods()])}
+    return dict(sorted(rows.items(), key=lambda item: places[item[0]]))
+
+
 def tables(sets: dict[str, Any]) -> dict[str, Callable[[], str]]:
     """Every table by its name in the document; each needs one or two of the sets."""
 
     def part(name: str, patterns: list[str]) -> Callable[[], str]:
-        return lambda: table(sets[name]["rows"], ["full precision", *patterns])
+        return lambda: table(ordered(sets[name]["rows"]), ["full precision", *patterns])
 
     return {
         "samples": lambda: samples(sets),
@@ -179,7 +162,9 @@ def tables(sets: dict[str, Any]) -> dict[str, Callable[[], str]]:
         "steps-9": part("full", ["halo-9 *"]),
         "gains": lambda: gains(sets),
         "allocation": part("full", ["halo-bal *"]),
-        "rivals": part("full", ["rtn-*", "awq-*", "gptq-*", "squeezellm-*", "spqr-*", "slim-*", "boa-*"]),
+        "whole": part("whole", ["*"]),
+        "rivals": part("full", list(OTHERS)),
+        "activations": lambda: activations.table(sets["activations"]["rows"]),
         "shipped-calibration": part("shipped", ["*"]),
         "macs": lambda: macs(sets),
         "stories": part("stories", ["*"]),
@@ -207,6 +192,14 @@ def stories(asked: argparse.Namespace) -> Lab:
     return Lab(folder, "default", str(files[0]), asked.samples, {"stories": str(files[1])}, asked.tokens, 32)
 
 
+def keep(file: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The rows that are kept in a file, or none yet."""
+    kept = json.loads(file.read_text()) if file.exists() else {"settings": settings, "rows": {}}
+    if kept["settings"] != settings:
+        raise SystemExit(f"{file} must hold rows of this model and these settings, not others: remove it")
+    return kept
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -214,9 +207,7 @@ def main() -> None:
     parser.add_argument("--stories", type=Path, help="stories260K; models/stories260K beside --data where not given")
     parser.add_argument("--work", type=Path, default=Path("tables.work"))
     parser.add_argument("--results", type=Path, default=Path("docs/results.md"))
-    parser.add_argument(
-        "--only", nargs="*", default=["long", "full", "shipped", "macs", "stories"], help="sets of rows"
-    )
+    parser.add_argument("--only", nargs="*", default=list(SETS), help=f"sets of rows: {', '.join(SETS)}, whole")
     parser.add_argument("--tokens", type=int, default=24576, help="of the long sample of books")
     parser.add_argument("--short", type=int, default=8192, help="of the tables of steps and rivals")
     parser.add_argument("--samples", type=int, default=32)
@@ -234,16 +225,20 @@ def main() -> None:
     sets: dict[str, Any] = {}
 
     def run(name: str, bench: Lab, patterns: tuple[str, ...], plain_only: tuple[str, ...] = ()) -> None:
-        file = asked.work / f"{name}.json"
-        kept = json.loads(file.read_text()) if file.exists() else {"settings": settings, "rows": {}}
-        if kept["settings"] != settings:
-            raise SystemExit(f"{file} must hold rows of this model and these settings, not others: remove {asked.work}")
+        kept = keep(file := asked.work / f"{name}.json", settings)
         if any(name.startswith(part.removesuffix("s")) for part in asked.only):
             began = time.process_time()
             complete(bench, kept, patterns, file, plain_only)
             print(json.dumps({"set": name, "cpu_s": round(time.process_time() - began, 1)}), flush=True)
         sets[name] = kept
 
+    of_model = {"model": settings["model"], "samples": asked.samples}
+    sets["whole"] = kept = keep(file := asked.work / "whole.json", of_model)
+    if "whole" in asked.only:
+        complete_whole(lab("demo", (BOOKS, FOREIGN), WHOLE), kept, WHOLE_ROWS, ROUNDED, file)
+    sets["activations"] = kept = keep(file := asked.work / "activations.json", settings)
+    if "activations" in asked.only:
+        activations.complete(lab(own, (BOOKS,), asked.short), kept, ACTIVATIONS, file)
     first = lab("demo", (BOOKS,), asked.tokens)
     run("long", first, LONG)
     for name in MACS:
