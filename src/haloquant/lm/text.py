@@ -24,8 +24,10 @@ def load_text(path: Path | str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
     try:
         with lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb") as stream:
             raw = stream.read(limit_bytes + 1)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise InputError(f"a text must be a .txt or .xz file, but {path} is none") from error
+    except FileNotFoundError as error:
+        raise InputError(f"a text must be a .txt or .xz file, but {path} does not exist") from error
+    except IsADirectoryError as error:
+        raise InputError(f"a text must be a .txt or .xz file, but {path} is a folder") from error
     except (lzma.LZMAError, EOFError) as error:
         raise InputError(f"{path} must be a whole .xz file, but is damaged: {error}") from error
     except OSError as error:
