@@ -7,27 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from small_job import files_of, save_recipe
+
 RUNNER = Path(__file__).with_name("crash_runner.py")
 ASKED = os.environ.get("HALOQUANT_TEST_KILLS")
-RECIPE = """
-[model]
-path = "{model}"
-[text]
-calibration = "{text}"
-evaluation = "{text}"
-calibration_tokens = 128
-evaluation_tokens = 128
-[hardware]
-tile = 32
-targets = ["edge_lpddr5x"]
-gpus = []
-[quantize]
-rivals = ["gptq-w4-g128"]
-sweep = []
-[workload]
-prefill_tokens = 16
-decode_context = 16
-"""
 
 
 def kill(command: str, source: Path, folder: Path, kills: int, limit_s: float) -> None:
@@ -51,17 +34,13 @@ def test_killed_fifty_times_it_ends_with_the_same_bytes(tiny_folder: Path, tmp_p
 
 def test_a_killed_job_ends_with_the_same_bytes(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
     """Every file of the output folder: results, report, figures, packed model, steps. None holds a time or a date."""
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text(RECIPE.format(model=tiny_folder, text=small_text))
+    recipe = save_recipe(tmp_path / "recipe.toml", tiny_folder, small_text)
     kills = int(ASKED or "10")
     kill("run", recipe, tmp_path, kills, 280 + 10 * kills)
-    whole, killed = (
-        {str(p.relative_to(tmp_path / name)): p for p in (tmp_path / name).rglob("*") if p.is_file()}
-        for name in ("whole", "killed")
-    )
+    whole, killed = files_of(tmp_path / "whole"), files_of(tmp_path / "killed")
     assert {"results.json", "results.md", "report.html"} <= whole.keys()
     assert sorted(killed) == sorted(whole)  # and so no temporary name is left
-    assert [name for name, file in whole.items() if killed[name].read_bytes() != file.read_bytes()] == []
+    assert [name for name, data in whole.items() if killed[name] != data] == []
     assert (tmp_path / "killed" / "model").readlink() == (tmp_path / "whole" / "model").readlink()
 
 

@@ -1,6 +1,5 @@
 """Layers and calibration shards as tasks: the same bytes on every engine, and a lost worker loses no work."""
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from haloquant.lm.checkpoint import open_checkpoint
 from haloquant.pipeline import stream
 from haloquant.pipeline.engine import Engine
 from haloquant.store.profiles import find_profile
+from workers import children, ray_workers
 
 
 def asked(model: Path, text: Path) -> stream.Asked:
@@ -29,32 +29,6 @@ def alone(tiny_folder: Path, small_text: Path, tmp_path_factory: pytest.TempPath
     out = tmp_path_factory.mktemp("alone") / "out"
     stream.quantize_checkpoint(open_checkpoint(tiny_folder), asked(tiny_folder, small_text), out)
     return out
-
-
-def children() -> list[int]:
-    return [child.pid for child in multiprocessing.active_children() if child.pid is not None]
-
-
-def ray_workers() -> list[int]:
-    """Processes that are at a task of the cluster which this process started."""
-    found: list[int] = []
-    for entry in Path("/proc").iterdir():
-        try:
-            working = entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(b"ray::_work")
-            if working and os.getpid() in ancestors(int(entry.name)):
-                found.append(int(entry.name))
-        except OSError:  # ended meanwhile
-            continue
-    return found
-
-
-def ancestors(process: int) -> list[int]:
-    line: list[int] = []
-    while process > 1:
-        status = Path(f"/proc/{process}/stat").read_text()
-        process = int(status.rpartition(")")[2].split()[1])
-        line.append(process)
-    return line
 
 
 @pytest.mark.slow

@@ -27,6 +27,8 @@ def run(
     profile: Annotated[str | None, typer.Option("--profile", "-p", help="MAC profile instead of the recipe's.")] = None,
     text: Annotated[Path | None, typer.Option(help="Evaluation text (.txt, .xz) instead of the recipe's.")] = None,
     whole_text: Annotated[bool, typer.Option("--whole-text", help="Evaluate on the whole text, not a sample.")] = False,
+    engine: Annotated[str, typer.Option(help="local, ray, or ray=ADDRESS of a cluster.")] = "local",
+    workers: Annotated[int, typer.Option(help="Processes (local) or CPUs (ray); the same bytes for any.", min=1)] = 1,
     validate: Annotated[
         bool, typer.Option("--validate", help="Check the recipe and all it names; do nothing.")
     ] = False,
@@ -36,7 +38,8 @@ def run(
 ) -> None:
     """Quantize, schedule, simulate, evaluate, pack and report: everything a recipe asks for.
 
-    Finished steps are found again by the hash of what went into them, so a stopped job goes on where it was.
+    Finished steps are found again by the hash of what went into them, so a stopped job goes on where it was. Methods
+    are tasks for the workers.
     """
     if example:
         stdout.print(example_recipe(), end="", highlight=False, markup=False)
@@ -44,10 +47,12 @@ def run(
     asked = _override(read_recipe(recipe) if recipe else Recipe(), model, profile, text, whole_text)
     # Imported here so that `--help` does not wait for torch.
     from haloquant.pipeline import job
+    from haloquant.pipeline.engine import parse_engine
     from haloquant.pipeline.inputs import read_inputs
     from haloquant.store.profiles import find_profile
     from haloquant.store.targets import read_gpu, read_systolic
 
+    where = parse_engine(engine, workers)
     if validate:
         read_inputs(asked)
         find_profile(asked.hardware.profile)
@@ -58,7 +63,7 @@ def run(
         stdout.print("the recipe is sound: its model, texts, profile and targets were found and opened")
         return
     with progress(quiet) as tell:
-        done = job.run(asked, out, tell)
+        done = job.run(asked, out, tell, where)
     if json:
         stdout.print(encode(done.results).decode(), end="", highlight=False, markup=False, soft_wrap=True)
         return

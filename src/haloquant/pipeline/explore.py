@@ -11,6 +11,8 @@ from haloquant.pipeline import cost
 from haloquant.pipeline.engine import Engine, run_tasks
 from haloquant.pipeline.inputs import Progress, read_inputs, silent
 from haloquant.pipeline.outcome import fast_fraction
+from haloquant.pipeline.planned import halo_method
+from haloquant.pipeline.planned import method as make
 from haloquant.pipeline.workbench import Workbench
 from haloquant.report.explored import Point
 from haloquant.store.files import claim_output, sole_user, write_bytes
@@ -64,7 +66,7 @@ def one(task: Task) -> list[Point]:
     work = cost.workloads(cost.shape_of(recipe, inputs.checkpoint, inputs.name), recipe)
     points: list[Point] = []
     for goal in recipe.quantize.goals:
-        method = bench.halo(f"halo-{goal}", bench.allocator.stop(goal))
+        method = make(bench, halo_method(bench, f"halo-{goal}", bench.allocator.stop(goal)))
         for name in recipe.hardware.targets:
             target = cost.with_array(read_systolic(name), recipe.hardware.tile)
             for workload in work:

@@ -7,8 +7,11 @@ from pathlib import Path
 from haloquant.config import Recipe
 from haloquant.lm.export import export_packed
 from haloquant.lm.folding import folded_tensors
+from haloquant.pipeline.engine import HERE, Engine
 from haloquant.pipeline.inputs import Progress, read_inputs, silent
 from haloquant.pipeline.outcome import gather, profile_sha256, versions
+from haloquant.pipeline.planned import all_methods, between, method
+from haloquant.pipeline.spread import spread
 from haloquant.pipeline.workbench import Workbench
 from haloquant.report.markdown import markdown
 from haloquant.report.results import Results, encode
@@ -27,8 +30,10 @@ class Job:
     reused: tuple[str, ...]
 
 
-def run(recipe: Recipe, out: Path, progress: Progress = silent) -> Job:
+def run(recipe: Recipe, out: Path, progress: Progress = silent, engine: Engine = HERE) -> Job:
     """Do the whole job of a recipe in the folder `out`, and return what it found.
+
+    With more than one worker, or on a cluster, methods are tasks; the bytes written do not depend on it.
 
     Raises:
         HaloquantError: an input is wrong, or another run holds the folder. What was finished stays and is reused.
@@ -39,8 +44,11 @@ def run(recipe: Recipe, out: Path, progress: Progress = silent) -> Job:
     with sole_user(out):
         for folder in (out, out / "steps", out / "figures"):
             sweep_folder(folder)
-        made = bench.all_methods()
-        results = gather(recipe, bench.inputs, bench.classes, made, bench.between(), bench.sensitivity)
+        if engine != HERE:
+            spread(bench, out, engine)
+        made = {name: method(bench, x) for name, x in all_methods(bench).items()}
+        further = {name: method(bench, x) for name, x in between(bench).items()}
+        results = gather(recipe, bench.inputs, bench.classes, made, further, bench.sensitivity)
         _export(bench, out)
         write_bytes(out / "results.json", encode(results))
         write_text(out / "results.md", markdown(results))

@@ -1,0 +1,95 @@
+"""A whole job's methods as tasks: every file of its folder is that of one process."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from haloquant.cli.app import invoke
+from haloquant.config import read_recipe
+from haloquant.errors import InputError
+from haloquant.pipeline import job
+from haloquant.pipeline.engine import Engine
+from haloquant.pipeline.inputs import silent
+from haloquant.pipeline.spread import MethodTask, make_method
+from small_job import files_of, save_recipe
+from workers import ray_workers
+
+METHODS = 7  # full precision, two references, one rival, three goals
+
+
+@pytest.fixture(autouse=True, scope="module")
+def undrawn() -> Iterator[None]:
+    """The report is drawn by the process that was started, whatever the engine; it takes most of a small job's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "write_report", lambda *_: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_folder: Path, small_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_recipe(tmp_path_factory.mktemp("recipe") / "recipe.toml", tiny_folder, small_text)
+
+
+@pytest.fixture(scope="module")
+def alone(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What one process makes."""
+    out = tmp_path_factory.mktemp("alone") / "out"
+    job.run(read_recipe(recipe), out)
+    return files_of(out)
+
+
+def same(made: dict[str, bytes], alone: dict[str, bytes]) -> None:
+    assert sorted(made) == sorted(alone)
+    assert [name for name, data in alone.items() if made[name] != data] == []
+
+
+@pytest.mark.slow
+def test_a_pool_makes_the_same_files_and_a_rerun_finds_them(
+    alone: dict[str, bytes], recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert invoke(["run", str(recipe), "--out", str(out), "--workers", "2", "--quiet"]) == 0
+    assert "reused" not in capfd.readouterr().out  # what workers made for this very run is no step of an older one
+    same(files_of(out), alone)
+    assert len(job.run(read_recipe(recipe), out, silent, Engine(workers=2)).reused) > METHODS
+    same(files_of(out), alone)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_cluster_makes_the_same_files_though_a_worker_is_killed(
+    alone: dict[str, bytes], recipe: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    killed: list[int] = []
+    seen: list[int] = []
+
+    def tell(task: str, done: int, total: int) -> None:
+        if task != "methods":
+            return
+        seen.append(done)
+        if not killed:
+            for process in ray_workers()[:1]:
+                os.kill(process, signal.SIGKILL)
+                killed.append(process)
+
+    job.run(read_recipe(recipe), tmp_path / "out", tell, Engine("ray", 2))
+    assert killed
+    assert seen == list(range(1, METHODS + 1))
+    same(files_of(tmp_path / "out"), alone)
+
+
+def test_a_worker_that_sees_another_folder_is_refused(recipe: Path, tmp_path: Path) -> None:
+    task = MethodTask(read_recipe(recipe), tmp_path, tmp_path / "out", ("classes-0123",), "fp16")
+    with pytest.raises(
+        InputError, match=r"out must be seen by every worker, and one finds no steps/classes-0123 in it"
+    ):
+        make_method(task, {})
+
+
+def test_a_wrong_engine_is_refused_before_any_work(recipe: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["run", str(recipe), "--engine", "dask", "--validate"]) == 2
+    assert "the engine must be local, ray or ray=ADDRESS, not 'dask'" in " ".join(capfd.readouterr().err.split())
