@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from haloquant.errors import InputError
+from haloquant.phases import PhaseTable
 from haloquant.types import LayerTiles, MacProfile, OperatingPoint, Phase
 from haloquant.units import engineering
 
@@ -16,22 +17,65 @@ VOLTAGE_TOLERANCE_V = 1e-3
 PERIOD_TOLERANCE = 1e-9
 
 
-def check_clocks(
-    layer_tiles: Mapping[str, LayerTiles],
-    layers: Sequence[str],
-    phases: Sequence[tuple[Phase, tuple[Run, ...]]],
+Delays = Mapping[OperatingPoint, Float64[np.ndarray, " w"] | None]
+
+
+def point_delays(
+    points: Iterable[OperatingPoint],
     target: Target,
     profile: MacProfile,
     corner: int,
     delay_at: Callable[[float], Float64[np.ndarray, " w"]] | None,
-) -> tuple[str, ...]:
-    """Refuse an operating point that a tile's slowest weight value does not meet; return what could not be checked.
+) -> Delays:
+    """Return the delay of each weight value at each point's supply on this machine, None where nobody knows.
+
+    Points of one supply share their array.
+    """
+    by_supply: dict[float, Float64[np.ndarray, " w"] | None] = {}
+    for point in points:
+        if point.voltage_v not in by_supply:
+            by_supply[point.voltage_v] = _delays(point, target, profile, corner, delay_at)
+    return {point: by_supply[point.voltage_v] for point in points}
+
+
+def clocks_hold(
+    table: PhaseTable,
+    layers: Sequence[str],
+    layer_tiles: Mapping[str, LayerTiles],
+    delays: Delays,
+    profile: MacProfile,
+) -> bool:
+    """Return whether every tile's slowest weight value meets its clock: the quick check, which names nothing."""
+    for delay in {id(delay): delay for delay in delays.values() if delay is not None}.values():
+        met = [p.period_s * (1 + PERIOD_TOLERANCE) if delays.get(p) is delay else np.inf for p in table.points]
+        period_s = np.array(met)
+        slowest: dict[int, Float64[np.ndarray, "_ _"]] = {}
+        seen: set[tuple[int, int]] = set()  # layers share histograms and orders: look at each pair once
+        for item in table.groups:
+            for layer, phase_of in enumerate(item.order.phase_of, item.first):
+                tiles = layer_tiles.get(layers[layer])
+                if tiles is None or phase_of is None or (id(tiles.histogram), id(phase_of)) in seen:
+                    continue
+                seen.add((id(tiles.histogram), id(phase_of)))
+                if id(tiles.histogram) not in slowest:
+                    slowest[id(tiles.histogram)] = _slowest(tiles, profile, delay)
+                if bool((slowest[id(tiles.histogram)] > period_s[item.order.level][phase_of]).any()):
+                    return False
+    return True
+
+
+def check_clocks(
+    phases: Sequence[tuple[Phase, tuple[Run, ...]]],
+    layers: Sequence[str],
+    layer_tiles: Mapping[str, LayerTiles],
+    delays: Delays,
+    profile: MacProfile,
+) -> None:
+    """Refuse an operating point that a tile's slowest weight value does not meet.
 
     Raises:
         InputError: naming the layer, its tile, the value, its delay and the clock.
     """
-    points = {phase.point for phase, _ in phases}
-    delays = {point: _delays(point, target, profile, corner, delay_at) for point in points}
     slowest: dict[tuple[int, OperatingPoint], Float64[np.ndarray, "down across"]] = {}
     kept: list[Run] = []  # alive, so that no two are taken for one another
     met: set[tuple[int, int, OperatingPoint]] = set()  # layers share histograms and tiles: look at each pair once
@@ -62,12 +106,16 @@ def check_clocks(
                     f"which its slowest weight value meets, not {engineering(phase.point.frequency_hz, 'Hz')}."
                 )
             met.add((id(tiles.histogram), id(run.flat), phase.point))
-    unchecked = sorted((p for p, delay in delays.items() if delay is None), key=lambda p: p.frequency_hz)
+
+
+def unchecked(delays: Delays, target: Target, profile: MacProfile) -> tuple[str, ...]:
+    """Return a sentence for each point whose delays nobody knows."""
+    points = sorted((p for p, delay in delays.items() if delay is None), key=lambda p: p.frequency_hz)
     why = "its clocks are a claim" if target.array.claimed_clocks else "nobody gave the delays at that supply"
     return tuple(
         f"{engineering(p.frequency_hz, 'Hz')} at {p.voltage_v:g} V on {target.name} was not checked against profile "
         f"{profile.name}: {why}"
-        for p in unchecked
+        for p in points
     )
 
 

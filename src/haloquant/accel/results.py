@@ -1,5 +1,6 @@
 """What a simulation gives: totals, layers and the segments of its timeline. Every total is the sum of its parts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from haloquant.types import Cost, OperatingPoint
@@ -65,7 +66,7 @@ class Simulation:
     policy: str
     total: Cost
     layers: tuple[LayerCost, ...]
-    segments: tuple[Segment, ...]
+    segments: Sequence[Segment]  # made when asked for: there may be as many as columns of tiles
     layer_names: tuple[str, ...]
     tokens: int
     macs: int

@@ -1,4 +1,4 @@
-"""A schedule's tiles by phase and layer, and the check that every one of them runs exactly once."""
+"""A schedule's tiles by phase and layer, and the checks that every one of them runs exactly once."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from jaxtyping import Int32, Int64
 
 from haloquant.accel.workload import Workload
 from haloquant.errors import InputError
+from haloquant.phases import GroupOrder, PhaseTable
 from haloquant.types import LayerTiles, Phase, Schedule, TileGrid
 
 
@@ -25,6 +26,64 @@ class Run:
 _Flats = dict[tuple[int, int, int], Int64[np.ndarray, " n"]]
 
 
+def check_names(workload: Workload, schedule: Schedule) -> None:
+    """Refuse a schedule of another workload.
+
+    Raises:
+        InputError: if its layers are not the workload's.
+    """
+    names = tuple(gemm.layer for gemm in workload.gemms)
+    if schedule.layers != names:
+        raise InputError(
+            f"schedule must be of workload {workload.name} with its {len(names)} products in order, "
+            f"not of {len(schedule.layers)} other ones."
+        )
+
+
+def covers(table: PhaseTable, workload: Workload, layer_tiles: Mapping[str, LayerTiles]) -> bool:
+    """Return whether a table runs every tile of every layer once: the quick check, which names nothing.
+
+    Tables that several groups share in memory are looked at once. `phase_runs` says what is wrong.
+    """
+    counted: dict[tuple[object, ...], bool] = {}
+    layer, last = 0, None
+    for item in table.groups:
+        members = workload.gemms[layer : layer + len(item.order.whole)]
+        if item.first != layer or item.group == last or len(members) != len(item.order.whole):
+            return False
+        if any(gemm.group != item.group for gemm in members):
+            return False
+        known = [layer_tiles.get(gemm.layer) for gemm in members]
+        for gemm, tiles in zip(members, known, strict=True):
+            if tiles is not None and (tiles.grid.in_features, tiles.grid.out_features) != (gemm.k, gemm.n):
+                return False
+        sizes = [(0, 0) if tiles is None else (tiles.grid.down, tiles.grid.across) for tiles in known]
+        key = (id(item.order), *sizes)
+        if key not in counted:
+            counted[key] = _fits(item.order, known)
+        if not counted[key]:
+            return False
+        layer, last = layer + len(members), item.group
+    return layer == len(workload.gemms)
+
+
+def _fits(order: GroupOrder, known: Sequence[LayerTiles | None]) -> bool:
+    """Whether an order has a phase for every tile of a group's layers, and something to do in every phase."""
+    phases = len(order.level)
+    busy = np.zeros(phases, np.bool_)
+    for tiles, phase_of, whole in zip(known, order.phase_of, order.whole, strict=True):
+        if tiles is None or phase_of is None:
+            if tiles is not None or phase_of is not None or not 0 <= whole < phases:
+                return False
+            busy[whole] = True
+            continue
+        inside = phase_of.shape == (tiles.grid.down, tiles.grid.across) and int(phase_of.min()) >= 0
+        if not inside or int(phase_of.max()) >= phases or whole != -1:
+            return False
+        busy[phase_of.ravel()] = True
+    return bool(busy.all())
+
+
 def phase_runs(
     workload: Workload, layer_tiles: Mapping[str, LayerTiles], schedule: Schedule
 ) -> list[tuple[Phase, tuple[Run, ...]]]:
@@ -35,12 +94,8 @@ def phase_runs(
     Raises:
         InputError: if the schedule is of another workload, or leaves out or repeats a tile or a layer.
     """
-    names = tuple(gemm.layer for gemm in workload.gemms)
-    if schedule.layers != names:
-        raise InputError(
-            f"schedule must be of workload {workload.name} with its {len(names)} products in order, "
-            f"not of {len(schedule.layers)} other ones."
-        )
+    check_names(workload, schedule)
+    names = schedule.layers
     flats: _Flats = {}
     found = [(phase, _runs(phase, workload, layer_tiles, flats)) for phase in schedule.phases]
     parts: list[list[Int64[np.ndarray, " _"]]] = [[] for _ in names]

@@ -1,6 +1,6 @@
 """The schedule cut into steps: what runs together at one clock, or at once on islands, and where transitions fall."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -14,7 +14,7 @@ _Energies = dict[tuple[int, int], float]  # of tiles, by (energies of the layer'
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The part of one layer that runs in one phase."""
+    """The part of one layer that runs in one phase, or in one step."""
 
     layer: int
     folds: int
@@ -70,7 +70,12 @@ def steps(
             items = list(part)
             if pinned is None:
                 lanes = tuple(
-                    Lane(p.point, p.arrays[0], p.arrays[1] - p.arrays[0], tuple(_pieces(p, runs, works, known)))
+                    Lane(
+                        p.point,
+                        p.arrays[0],
+                        p.arrays[1] - p.arrays[0],
+                        _by_layer(_pieces(p, runs, works, known), works),
+                    )
                     for p, runs in items
                 )
                 made.append(Step(group, blocks, 0, 0.0, lanes))
@@ -78,13 +83,22 @@ def steps(
             switch = last is not None and last != pinned
             count = (blocks if first is not None else 1) if switch else 0
             highest = max(pinned.voltage_v, last.voltage_v) if last is not None else pinned.voltage_v
-            pieces = tuple(piece for phase, runs in items for piece in _pieces(phase, runs, works, known))
+            pieces = _by_layer((piece for phase, runs in items for piece in _pieces(phase, runs, works, known)), works)
             made.append(Step(group, blocks, count, highest, (Lane(pinned, 0, arrays, pieces),)))
             first = first or pinned
             last = pinned
         if first is not None and blocks % 2 == 0:
             last = first
     return made
+
+
+def _by_layer(pieces: Iterable[Piece], works: Sequence[LayerWork]) -> tuple[Piece, ...]:
+    """One piece per layer, the one that begins first: what neighbouring phases run of a layer is added up."""
+    found: dict[int, tuple[int, float]] = {}
+    for piece in pieces:
+        folds, tile_j = found.get(piece.layer, (0, 0.0))
+        found[piece.layer] = folds + piece.folds, tile_j + piece.tile_j
+    return tuple(Piece(layer, folds, folds / works[layer].folds, tile_j) for layer, (folds, tile_j) in found.items())
 
 
 def _pieces(phase: Phase, runs: Sequence[Run], works: Sequence[LayerWork], known: _Energies) -> list[Piece]:

@@ -28,9 +28,10 @@ def step_time(step: Step, works: Sequence[LayerWork], moves: Sequence[Traffic], 
     """Return the time of one step (formulas: docs/stages/accelerators.md). The arrays bound it where there is a tie."""
     cycles = tuple(lane_cycles(lane, works, step.blocks, target) for lane in step.lanes)
     seconds = tuple(count / lane.point.frequency_hz for count, lane in zip(cycles, step.lanes, strict=True))
-    dram = sum(piece.share * moves[piece.layer].dram for piece in step.pieces)
-    sram = sum(piece.share * moves[piece.layer].sram for piece in step.pieces)
-    sparse = sum(piece.share * works[piece.layer].nnz * works[piece.layer].gemm.m for piece in step.pieces)
+    pieces = sorted(step.pieces, key=lambda piece: piece.layer)
+    dram = sum(piece.share * moves[piece.layer].dram for piece in pieces)
+    sram = sum(piece.share * moves[piece.layer].sram for piece in pieces)
+    sparse = sum(piece.share * (works[piece.layer].nnz * works[piece.layer].gemm.m) for piece in pieces)
     needs = {
         "compute": max(seconds),
         "dram": dram / target.dram.stream_b_per_s,
@@ -50,7 +51,8 @@ def lane_cycles(lane: Lane, works: Sequence[LayerWork], blocks: int, target: Tar
     if not lane.pieces:
         return 0
     m = works[lane.pieces[0].layer].gemm.m  # equal over a group
-    folds = sum(piece.folds * works[piece.layer].stretch for piece in lane.pieces)
+    pieces = sorted(lane.pieces, key=lambda piece: piece.layer)
+    folds = sum(piece.folds * works[piece.layer].stretch for piece in pieces)
     per_array = math.ceil(folds / lane.arrays - 1e-9)
     rows = -(-m // blocks)
     last = m - (blocks - 1) * rows
