@@ -148,15 +148,21 @@ def _first(path: Path, name: str, *values: int | None) -> int:
     raise CheckpointError(f"{path} must give a positive {name}, not {values[0]}")
 
 
+def split_block(name: str) -> tuple[int, str] | None:
+    """The number of the decoder block that a tensor's name puts it in, and its name within; None outside of blocks."""
+    match = _BLOCK.match(name)
+    return None if match is None else (int(match[1]), match[2])
+
+
 def place_linear(module: str, model_type: str) -> Place | None:
     """Where the module `module` (a tensor's name without `.weight`) runs; None where it is no linear layer of a block.
 
     Roles of an unknown family come from common names; a 2-D weight in a block with an unheard-of name runs last in it.
     """
-    match = _BLOCK.match(module)
-    if match is None or _NEVER.search(module):
+    placed = split_block(module)
+    if placed is None or _NEVER.search(module):
         return None
-    block, inner = int(match[1]), match[2]
+    block, inner = placed
     expert = _EXPERT.search(inner)
     number = int(expert[1]) if expert else None
     patterns: Sequence[str] = FAMILIES.get(model_type, ())

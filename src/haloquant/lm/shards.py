@@ -171,6 +171,18 @@ def read_float32(
     return out
 
 
+def check_finite(tensor: StoredTensor) -> None:
+    """Read a tensor through, a piece at a time, and keep nothing.
+
+    Raises:
+        CheckpointError: as `read_float32`.
+    """
+    step = 1 << 22
+    buffer = np.empty(min(step, tensor.count), np.float32)
+    for first in range(0, tensor.count, step):
+        read_float32(tensor, first, min(step, tensor.count - first), buffer)
+
+
 def read_exactly(stream: Any, view: memoryview, tensor: StoredTensor) -> None:
     """Fill `view` from an open file.
 

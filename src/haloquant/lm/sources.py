@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from haloquant.errors import MALFORMED, CheckpointError, InputError
-from haloquant.lm.architectures import MAX_CONFIG_BYTES
+from haloquant.lm.architectures import MAX_CONFIG_BYTES, split_block
 from haloquant.lm.checkpoint import Checkpoint, LinearLayer
 from haloquant.lm.files import read_bounded
 from haloquant.lm.writing import RawTensor, ShardWriter
@@ -102,8 +102,9 @@ def copy_others(
     checkpoint: Checkpoint, writer: ShardWriter, replaced: set[str], changed: Mapping[str, RawTensor] | None = None
 ) -> None:
     """Copy every tensor that was not replaced, byte for byte or as `changed` has it; a tied head is left out."""
+    tied = checkpoint.shared if checkpoint.architecture.tied_embeddings else {}
     for name, tensor in checkpoint.tensors.items():
-        if name in replaced or (name in checkpoint.shared and checkpoint.architecture.tied_embeddings):
+        if name in replaced or (name in tied and split_block(name) is None):
             continue
         writer.add(name, (changed or {}).get(name) or RawTensor.read(tensor))
 

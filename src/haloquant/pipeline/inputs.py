@@ -14,6 +14,7 @@ from haloquant.config import Recipe
 from haloquant.errors import MALFORMED, CheckpointError, InputError, RecipeError
 from haloquant.lm.checkpoint import Checkpoint, content_hash, open_checkpoint
 from haloquant.lm.text import load_text, tokenize
+from haloquant.lm.whole import check_whole
 from haloquant.pipeline.plan import Model, of_checkpoint, of_shape
 from haloquant.store.files import read_bounded, sha256_bytes
 
@@ -68,6 +69,7 @@ def read_inputs(recipe: Recipe) -> Inputs:
     """Open everything a recipe names, so that a mistake shows before hours are spent."""
     folder = model_folder(recipe.model.path)
     checkpoint = open_checkpoint(folder, exclude=recipe.model.exclude)
+    check_whole(checkpoint)
     name = "demo model" if recipe.model.path == "demo" else folder.resolve().name
     return Inputs(
         name,
