@@ -24,12 +24,18 @@ def table(rows: dict[str, Any], patterns: list[str]) -> str:
         cells = [name, f"{figures['bits']:.2f}" if "bits" in figures else "16"]
         for text in texts:
             found = figures[text]
-            rise = f"{found['rise']:+.2f} ± {found['rise_se']:.2f}" if "bits" in figures else ""
+            rise = signed(found["rise"], found["rise_se"]) if "bits" in figures else ""
             cells += [f"{found['perplexity']:.2f}", rise]
             if rounded[text]:
                 cells.append("" if found["perplexity_a8"] is None else f"{found['perplexity_a8']:.2f}")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def signed(gap: float, error: float) -> str:
+    """A difference with its standard error, and a third decimal where the error leaves it one."""
+    digits = 3 if error < 0.03 else 2
+    return f"{gap:+.{digits}f} ± {error:.{digits}f}"
 
 
 def difference(rows: dict[str, Any], ours: str, theirs: str, text: str, suffix: str = "") -> tuple[float, float]:

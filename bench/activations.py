@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ablation import Lab, methods
-from ablation_table import difference
+from ablation_table import difference, signed
 from whole import FLOOR, Figures, figures
 
 from haloquant.lm.linear import activations_per_tensor
@@ -45,6 +45,6 @@ def table(rows: Figures) -> str:
         cells = [name, f"{row['bits']:.2f}" if "bits" in row else "16", f"{row[KINDS[0]]['perplexity']:.2f}"]
         for kind in KINDS[1:]:
             gap, error = difference({"a8": {"": row[kind]}, "w": {"": row[KINDS[0]]}}, "a8", "w", "")
-            cells += [f"{row[kind]['perplexity']:.2f}", f"{gap:+.3f} ± {error:.3f}"]
+            cells += [f"{row[kind]['perplexity']:.2f}", signed(gap, error)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

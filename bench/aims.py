@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ablation_table import difference
+from ablation_table import difference, signed
 
 BOOKS = "books"
 SIXTEEN, NINE, BAL = "halo-16 refined, no sparse", "halo-9 refined, no sparse", "halo-bal least loss"
@@ -14,12 +14,8 @@ def verdict(gap: float, error: float) -> str:
     return "better" if gap + 2 * error < 0 else "worse" if gap - 2 * error > 0 else "no difference to be seen"
 
 
-def signed(gap: float, error: float) -> str:
-    return f"{gap:+.2f} ± {error:.2f}"
-
-
-def aims(sets: dict[str, Any]) -> str:
-    """Every aim: on the whole text where its rows are there, else on the longer sample."""
+def aims(*sources: tuple[str, Rows]) -> str:
+    """Every aim that some rows decide: of the named sources, the first that has all of its rows on books."""
     lines = ["| aim | difference | verdict | figures | text |", "|---|---|---|---|---|"]
     for aim, ours, theirs in (
         ("16 words, compensated, against GPTQ int4 g128", SIXTEEN, "gptq-w4-g128"),
@@ -29,30 +25,34 @@ def aims(sets: dict[str, Any]) -> str:
         ("9 words against SliM-LLM 3-bit g128", NINE, "slim-w3-g128"),
         ("9 words against BoA int3 g128", NINE, "boa-w3-g128"),
     ):
-        rows, text = judge(sets, ours, theirs)
+        if (found := judge(sources, ours, theirs)) is None:
+            continue
+        text, rows = found
         gap = difference(rows, ours, theirs, BOOKS)
         figures = " against ".join(
             f"{rows[n][BOOKS]['perplexity']:.2f} at {rows[n]['bits']:.2f} bits" for n in (ours, theirs)
         )
         lines.append(f"| {aim} | {signed(*gap)} | {verdict(*gap)} | {figures} | {text} |")
-    rows, text = judge(sets, BAL)
-    found, full = rows[BAL][BOOKS], rows["full precision"][BOOKS]
+    if (found := judge(sources, BAL)) is None:
+        raise KeyError(BAL)
+    text, rows = found
+    mine, full = rows[BAL][BOOKS], rows["full precision"][BOOKS]
     for kind, suffix in (("", ""), (", with 8-bit activations on both sides", "_a8")):
-        if f"nll_by_window{suffix}" not in found:
+        if f"nll_by_window{suffix}" not in mine:
             continue
         rise, error = difference(rows, BAL, "full precision", BOOKS, suffix)
         met = "met" if rise + 2 * error < 0.5 else "missed" if rise - 2 * error > 0.5 else "at the limit"
         lines.append(
-            f"| *bal* within 0.5 of full precision{kind} | {rise:+.3f} ± {error:.3f} | {met} | "
-            f"{found['perplexity' + suffix]:.2f} at {rows[BAL]['bits']:.2f} bits against "
+            f"| *bal* within 0.5 of full precision{kind} | {signed(rise, error)} | {met} | "
+            f"{mine['perplexity' + suffix]:.2f} at {rows[BAL]['bits']:.2f} bits against "
             f"{full['perplexity' + suffix]:.2f} | {text} |"
         )
     return "\n".join(lines)
 
 
-def judge(sets: dict[str, Any], *names: str) -> tuple[Rows, str]:
-    """The rows that decide between these: of the whole text where it has them, else of the longer sample."""
-    whole = sets["whole"]["rows"]
-    if all(BOOKS in whole.get(name, {}) for name in ("full precision", *names)):
-        return whole, "whole"
-    return sets["long"]["rows"], "longer sample"
+def judge(sources: tuple[tuple[str, Rows], ...], *names: str) -> tuple[str, Rows] | None:
+    """The first source that has these rows and that of full precision, with its name."""
+    for text, rows in sources:
+        if all(BOOKS in rows.get(name, {}) for name in ("full precision", *names)):
+            return text, rows
+    return None

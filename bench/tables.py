@@ -2,7 +2,7 @@
 
     python bench/tables.py --data FOLDER [--model demo] [--work FOLDER] [--results docs/results.md] [--only SET ...]
         [--tokens 24576] [--short 8192] [--samples 32] [--hold-back]
-    python bench/tables.py --data FOLDER --only whole          # whole texts, over an hour
+    python bench/tables.py --data FOLDER --only whole own      # whole texts, an hour and a half of one core
 
 `--data` holds books_test, books_valid, wikitext2_raw_test and tinystories_valid (.txt.xz). Rows are kept in `--work` as
 JSON and are not made twice, so an interrupted run goes on; remove the folder when the model has changed (it is refused
@@ -20,9 +20,9 @@ from typing import Any
 
 import activations
 from ablation import Lab, complete, methods
-from ablation_table import difference, table
-from aims import BAL, BOOKS, NINE, SIXTEEN, Rows, aims, signed, verdict
-from whole import WHOLE
+from ablation_table import difference, signed, table
+from aims import BAL, BOOKS, NINE, SIXTEEN, Rows, aims, verdict
+from whole import FLOOR, WHOLE
 from whole import complete as complete_whole
 
 from haloquant.lm.checkpoint import content_hash, open_checkpoint
@@ -156,13 +156,15 @@ def tables(sets: dict[str, Any]) -> dict[str, Callable[[], str]]:
 
     return {
         "samples": lambda: samples(sets),
-        "aims": lambda: aims(sets),
+        "aims": lambda: aims(("whole", sets["whole"]["rows"]), ("longer sample", sets["long"]["rows"])),
+        "aims-own": lambda: aims(("whole", sets["own"]["rows"])),
         "long": part("long", ["*"]),
         "steps-16": part("full", ["halo-16 *"]),
         "steps-9": part("full", ["halo-9 *"]),
         "gains": lambda: gains(sets),
         "allocation": part("full", ["halo-bal *"]),
         "whole": part("whole", ["*"]),
+        "whole-own": part("own", ["*"]),
         "rivals": part("full", list(OTHERS)),
         "activations": lambda: activations.table(sets["activations"]["rows"]),
         "shipped-calibration": part("shipped", ["*"]),
@@ -207,7 +209,7 @@ def main() -> None:
     parser.add_argument("--stories", type=Path, help="stories260K; models/stories260K beside --data where not given")
     parser.add_argument("--work", type=Path, default=Path("tables.work"))
     parser.add_argument("--results", type=Path, default=Path("docs/results.md"))
-    parser.add_argument("--only", nargs="*", default=list(SETS), help=f"sets of rows: {', '.join(SETS)}, whole")
+    parser.add_argument("--only", nargs="*", default=list(SETS), help=f"sets of rows: {', '.join(SETS)}, whole, own")
     parser.add_argument("--tokens", type=int, default=24576, help="of the long sample of books")
     parser.add_argument("--short", type=int, default=8192, help="of the tables of steps and rivals")
     parser.add_argument("--samples", type=int, default=32)
@@ -236,6 +238,11 @@ def main() -> None:
     sets["whole"] = kept = keep(file := asked.work / "whole.json", of_model)
     if "whole" in asked.only:
         complete_whole(lab("demo", (BOOKS, FOREIGN), WHOLE), kept, WHOLE_ROWS, ROUNDED, file)
+    sets["own"] = kept = keep(file := asked.work / "own.json", of_model)
+    if "own" in asked.only:
+        floor = sets["whole"]["rows"].get(FLOOR, {})
+        kept["rows"].setdefault(FLOOR, {BOOKS: floor[BOOKS]} if BOOKS in floor else {})  # calibration is nothing to it
+        complete_whole(lab(own, (BOOKS,), WHOLE), kept, WHOLE_ROWS, (), file)
     sets["activations"] = kept = keep(file := asked.work / "activations.json", settings)
     if "activations" in asked.only:
         activations.complete(lab(own, (BOOKS,), asked.short), kept, ACTIVATIONS, file)
