@@ -119,16 +119,54 @@ def test_a_profile_without_a_value_beside_0(model: Path, tmp_path: Path, capfd: 
 
 
 def test_tensors_that_share_bytes_and_layers_smaller_than_a_tile_are_done_and_reported(
-    model: Path, tmp_path: Path
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # The tiny model's embedding and head are tied, and all its layers are smaller than 128 x 128 in one direction.
     assert json.loads((model / "config.json").read_text())["tie_word_embeddings"]
     assert quantize(model, tmp_path / "out", "--calibration", "none") == 0
+    # By hand: q and o 64 x 64, k and v 32 x 64 in a tile each; gate and up 172 x 64, down 64 x 172 in two.
+    share = 1 - (2 * 64 * 64 + 2 * 32 * 64 + 3 * 172 * 64) / ((4 + 3 * 2) * 128**2)
+    said = f"14 of 14 layers do not fill their tiles of 128 x 128: {share:.1%} of the places are padding"
+    assert said in " ".join(capfd.readouterr().out.split())
     packed = open_packed(tmp_path / "out")
     assert sum("embed" in name or "lm_head" in name for name in packed.tensors) == 1
     notes = [note for q in iterate_layers(packed) for note in result(q).notes]
     assert len(notes) == 14 and all("tiles are padding" in note for note in notes)
     assert invoke(["verify", str(tmp_path / "out")]) == 0
+
+
+def test_two_layers_with_the_same_bytes_give_a_model_with_both(
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One is quantized, the other copied and named: the packed model lacks none and loads."""
+    import torch
+
+    from haloquant.lm.load import load
+
+    file = model / "model.safetensors"
+    weight = load_file(file)["model.layers.0.mlp.down_proj.weight"]
+    raw = file.read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + size])
+    first, second = (f"model.layers.{block}.mlp.down_proj.weight" for block in (0, 1))
+    header[second] = dict(header[first])
+    written = json.dumps(header).encode().ljust(size)
+    file.write_bytes(len(written).to_bytes(8, "little") + written + raw[8 + size :])
+    assert quantize(model, tmp_path / "out", "--calibration", "none") == 0
+    said = f"{second} stays in full precision, as it shares the bytes of {first}"
+    assert said in " ".join(capfd.readouterr().out.split())
+    packed = open_packed(tmp_path / "out")
+    assert len(packed.config.layers) == 13
+    held = dict(load(tmp_path / "out").named_parameters())[second]
+    assert torch.equal(held, torch.from_numpy(weight))
+
+
+def test_a_missing_layer_is_refused_without_calibration_too(
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    change(model, lambda tensors: {name: array for name, array in tensors.items() if name != DOWN})
+    said = refused(model, tmp_path, capfd, "--calibration", "none")
+    assert "must hold mlp.down_proj.weight in block 1, as in others" in said
 
 
 def test_an_unknown_family_with_blocks_is_done(model: Path, tmp_path: Path) -> None:

@@ -16,11 +16,13 @@ from haloquant.lm.checkpoint import Checkpoint, content_hash
 from haloquant.lm.export import export_packed
 from haloquant.lm.folding import folds
 from haloquant.lm.sources import refuse_stacked
+from haloquant.lm.whole import check_whole, shared_layers
 from haloquant.pipeline.engine import HERE, Engine, open_session
 from haloquant.pipeline.inputs import Progress, silent
 from haloquant.pipeline.outcome import profile_sha256, versions
 from haloquant.pipeline.passes import Asked, Passes
 from haloquant.pipeline.transformed import NOTE, need_calibration
+from haloquant.quant.tiles import padding_note
 from haloquant.store.files import claim_output, content_key, sole_user, sweep_leftovers
 from haloquant.store.steps import Steps
 from haloquant.types import BitCount
@@ -51,6 +53,7 @@ def quantize_checkpoint(
     calibration are tasks of the engine; the bytes written do not depend on it.
 
     Raises:
+        CheckpointError: the checkpoint lacks a part of its model (`lm.whole`), or holds what is no number.
         InputError: `out` exists and is not a model that this very call would write; or a transform is asked for without
             calibration, or of a model that has no place for its scales.
         BusyError: another run works on the same output.
@@ -58,6 +61,7 @@ def quantize_checkpoint(
     """
     began = time.monotonic()
     refuse_stacked(checkpoint)
+    check_whole(checkpoint)
     _check_transform(checkpoint, asked)
     model = content_hash(checkpoint)
     key = content_key(model, _settings(asked), [layer.name for layer in checkpoint.layers])
@@ -86,6 +90,7 @@ def quantize_checkpoint(
         shutil.rmtree(work)
     layers, seconds, transform = len(checkpoint.layers), time.monotonic() - began, asked.recipe.quantize.transform
     notes = () if transform == "none" else (NOTE.format(transform, len(bench.scales), layers),)
+    notes += (*_shared_note(checkpoint), *padding_note(tuple(bench.grids.values())))
     return Stream(out, exported.bits, layers, bench.reused, asked.source, seconds, peak_memory(), notes)
 
 
@@ -107,6 +112,12 @@ def told(done: Stream) -> dict[str, object]:
 def peak_memory() -> float:
     """Most memory of this process since it began, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def _shared_note(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """What shares the bytes of a layer, and so is not quantized by itself."""
+    found = [(name, checkpoint.shared[name]) for name in shared_layers(checkpoint)]
+    return tuple(f"{name} stays in full precision, as it shares the bytes of {other}" for name, other in found)
 
 
 def _check_transform(checkpoint: Checkpoint, asked: Asked) -> None:

@@ -1,5 +1,7 @@
 """Tiles: class maps, word tables for the kernels, what the accelerator wants to know, and the accumulator's bound."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float32, Int64
 
@@ -45,13 +47,27 @@ def padding(grid: TileGrid) -> int:
     return grid.down * grid.tile_out * grid.across * grid.tile_in - grid.out_features * grid.in_features
 
 
+def padding_note(grids: Sequence[TileGrid]) -> tuple[str, ...]:
+    """A sentence on how much of a model's tiles is padding, if any is: the array steps through it, no bit stores it."""
+    empty = [padding(grid) for grid in grids]
+    if not any(empty):
+        return ()
+    places = sum(grid.down * grid.tile_out * grid.across * grid.tile_in for grid in grids)
+    short, one = sum(map(bool, empty)), grids[0]
+    return (
+        f"{short} of {len(grids)} layers do not fill their tiles of {one.tile_out} x {one.tile_in}: "
+        f"{sum(empty) / places:.1%} of the places are padding",
+    )
+
+
 def layer_tiles(q: QuantizedWeight) -> LayerTiles:
     """How often each weight value stands in each tile; padding and the places of sparse weights count as value 0."""
     grid = q.tiles.grid
     values = np.unique(np.concatenate([codebook.values for codebook in q.codebooks]))
     counts = np.zeros((grid.down, grid.across, max(codebook.values.size for codebook in q.codebooks)), np.int64)
     count_codes(q.codes, q.tiles.codebook, grid.tile_out, grid.tile_in, counts)
-    histogram = np.zeros((grid.down, grid.across, values.size), np.int64)
+    narrow = np.min_scalar_type(-grid.tile_out * grid.tile_in)  # a 70B has four million tiles
+    histogram = np.zeros((grid.down, grid.across, values.size), narrow)
     for index, codebook in enumerate(q.codebooks):
         down, across = np.nonzero(q.tiles.codebook == index)
         places = np.searchsorted(values, codebook.values)
