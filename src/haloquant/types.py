@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int8, Int16, Int32, Int64, UInt8
+from jaxtyping import Float32, Float64, Int, Int8, Int16, Int32, UInt8
 
 # --- the MAC ---------------------------------------------------------------------------------------------------------
 
@@ -233,7 +233,7 @@ class LayerTiles:
     grid: TileGrid
     classes: UInt8[np.ndarray, "down across"]
     values: Int16[np.ndarray, " v"]
-    histogram: Int64[np.ndarray, "down across v"]
+    histogram: Int[np.ndarray, "down across v"]
     sparse_nnz: int
     bits: BitCount
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64, Int64
 
 from haloquant.errors import InputError
 from haloquant.phases import PhaseTable
@@ -46,22 +46,45 @@ def clocks_hold(
     profile: MacProfile,
 ) -> bool:
     """Return whether every tile's slowest weight value meets its clock: the quick check, which names nothing."""
-    for delay in {id(delay): delay for delay in delays.values() if delay is not None}.values():
-        met = [p.period_s * (1 + PERIOD_TOLERANCE) if delays.get(p) is delay else np.inf for p in table.points]
-        period_s = np.array(met)
-        slowest: dict[int, Float64[np.ndarray, "_ _"]] = {}
-        seen: set[tuple[int, int]] = set()  # layers share histograms and orders: look at each pair once
-        for item in table.groups:
-            for layer, phase_of in enumerate(item.order.phase_of, item.first):
-                tiles = layer_tiles.get(layers[layer])
-                if tiles is None or phase_of is None or (id(tiles.histogram), id(phase_of)) in seen:
-                    continue
-                seen.add((id(tiles.histogram), id(phase_of)))
-                if id(tiles.histogram) not in slowest:
-                    slowest[id(tiles.histogram)] = _slowest(tiles, profile, delay)
-                if bool((slowest[id(tiles.histogram)] > period_s[item.order.level][phase_of]).any()):
-                    return False
-    return True
+    slowest: dict[tuple[int, int], Float64[np.ndarray, " level"]] = {}  # layers share histograms and orders
+    for item in table.groups:
+        for layer, phase_of in enumerate(item.order.phase_of, item.first):
+            tiles = layer_tiles.get(layers[layer])
+            if tiles is None or phase_of is None:
+                continue
+            key = (id(tiles.histogram), id(phase_of))
+            if key not in slowest:
+                present = _values_at(tiles, item.order.level[phase_of], len(table.points))
+                slowest[key] = np.array(
+                    [
+                        _slowest_of(tiles, row, profile, delays.get(p))
+                        for row, p in zip(present, table.points, strict=True)
+                    ]
+                )
+    period_s = np.array([point.period_s for point in table.points]) * (1 + PERIOD_TOLERANCE)
+    return all(bool((needed <= period_s).all()) for needed in slowest.values())
+
+
+def _values_at(tiles: LayerTiles, level: Int64[np.ndarray, "down across"], levels: int) -> Bool[np.ndarray, "level v"]:
+    """Which weight values stand in tiles that run at each level."""
+    present = np.zeros((levels, len(tiles.values)), np.bool_)
+    for first in range(0, tiles.grid.down, 16):  # not all at once: no second copy of the histogram in another type
+        rows = slice(first, first + 16)
+        here = (level[rows].ravel() == np.arange(levels)[:, None]).astype(np.float32)
+        present |= here @ tiles.histogram[rows].reshape(-1, len(tiles.values)).astype(np.float32) > 0
+    return present
+
+
+def _slowest_of(
+    tiles: LayerTiles,
+    present: Bool[np.ndarray, " v"],
+    profile: MacProfile,
+    delay: Float64[np.ndarray, " w"] | None,
+) -> float:
+    """The longest delay of some values; 0 where nobody knows. Values the profile does not know: see energy."""
+    place = np.minimum(np.searchsorted(profile.weights, tiles.values), len(profile.weights) - 1)
+    known = present & (profile.weights[place] == tiles.values)
+    return 0.0 if delay is None else float(delay[place[known]].max(initial=0.0))
 
 
 def check_clocks(

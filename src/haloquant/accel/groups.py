@@ -79,10 +79,9 @@ def _group(
     # Neighbours at one point are one step: the array runs on without draining.
     starts = np.concatenate([[0], np.flatnonzero(np.diff(phases)) + 1])
     level = phases[starts]
-    step_of_phase = np.repeat(np.arange(len(level)), np.diff([*starts.tolist(), len(phases)]))
     hertz = np.array([point.frequency_hz for point in table.points])[level]
     volts = np.array([point.voltage_v for point in table.points])[level]
-    folds, tile_j = _work_of_steps(item.order, step_of_phase, len(level), works)
+    folds, tile_j = (np.add.reduceat(part, starts, axis=1) for part in _work_of_phases(item.order, works))
 
     # A group in blocks of rows runs forth and back: a change inside it is crossed once per block.
     switches = np.full(len(level), blocks)
@@ -155,20 +154,19 @@ def _first_layer(order: GroupOrder) -> int:
     return tiled[0] if tiled else order.whole.index(0)
 
 
-def _work_of_steps(
-    order: GroupOrder, step_of_phase: Int64[np.ndarray, " phase"], steps: int, works: Sequence[LayerWork]
-) -> tuple[Int64[np.ndarray, "layer step"], Float64[np.ndarray, "layer step"]]:
-    """Tiles of each layer in each step, and their energy per activation row at the profile's corner."""
-    folds = np.zeros((len(works), steps), np.int64)
-    tile_j = np.zeros((len(works), steps))
+def _work_of_phases(
+    order: GroupOrder, works: Sequence[LayerWork]
+) -> tuple[Int64[np.ndarray, "layer phase"], Float64[np.ndarray, "layer phase"]]:
+    """Tiles of each layer in each phase, and their energy per activation row at the profile's corner."""
+    phases = len(order.level)
+    folds = np.zeros((len(works), phases), np.int64)
+    tile_j = np.zeros((len(works), phases))
     for layer, (work, phase_of, whole) in enumerate(zip(works, order.phase_of, order.whole, strict=True)):
         if phase_of is None or work.tile_j is None:
-            step = int(step_of_phase[whole])
-            folds[layer, step], tile_j[layer, step] = work.folds, work.mean_j * work.folds
+            folds[layer, whole], tile_j[layer, whole] = work.folds, work.mean_j * work.folds
         else:
-            step_of_tile = step_of_phase[phase_of.ravel()]
-            folds[layer] = np.bincount(step_of_tile, minlength=steps)
-            tile_j[layer] = np.bincount(step_of_tile, work.tile_j.ravel(), steps)
+            folds[layer] = np.bincount(phase_of.ravel(), minlength=phases)
+            tile_j[layer] = np.bincount(phase_of.ravel(), work.tile_j.ravel(), phases)
     return folds, tile_j
 
 

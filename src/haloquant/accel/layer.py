@@ -136,8 +136,9 @@ def _tile_energy(
                 "characterise it with energy."
             )
     total = np.zeros((tiles.grid.down, tiles.grid.across), np.float64)
-    for down in range(tiles.grid.down):  # row by row: no second copy of the whole histogram in another type
-        total[down] = tiles.histogram[down] @ known
+    for first in range(0, tiles.grid.down, 16):  # not all at once: no second copy of the histogram in another type
+        rows = slice(first, first + 16)
+        total[rows] = tiles.histogram[rows].astype(np.float64) @ known
     return total
 
 

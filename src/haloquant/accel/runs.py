@@ -80,7 +80,7 @@ def _fits(order: GroupOrder, known: Sequence[LayerTiles | None]) -> bool:
         inside = phase_of.shape == (tiles.grid.down, tiles.grid.across) and int(phase_of.min()) >= 0
         if not inside or int(phase_of.max()) >= phases or whole != -1:
             return False
-        busy[phase_of.ravel()] = True
+        busy |= np.bincount(phase_of.ravel(), minlength=phases) > 0
     return bool(busy.all())
 
 

@@ -160,13 +160,25 @@ def _cut(
         fit = total if math.isinf(accumulator_bytes) else int(min(total, accumulator_bytes // column_bytes))
         columns = min(arrays, total) if policy == Policy.COLBLOCK else max(1, fit)
         live = columns * column_bytes
-    used = np.zeros((-(-total // columns), len(levels.points)), np.bool_)
-    used[0, levels.base] = len(tiled) < len(members)
-    for tiles, panel in zip((tiles for tiles, _ in tiled), _panels(members, layer_tiles, columns), strict=True):
-        used[panel[:, None], levels.of_class[tiles.classes]] = True
-    named = {row.tobytes(): tuple(np.flatnonzero(row).tolist()) for row in np.unique(used, axis=0)}
-    uses = tuple(named[row.tobytes()] for row in used)
-    return _Cut(columns, _rows(group, live, m, accumulator_bytes), uses)
+    classes = len(levels.of_class)
+    present = np.zeros((-(-total // columns), classes), np.bool_)
+    for (tiles, _), panel in zip(tiled, _panels(members, layer_tiles, columns), strict=True):
+        counts = np.bincount(_by_panel(panel, tiles, classes).ravel(), minlength=present.size)
+        present |= counts.reshape(present.shape) > 0
+    named: dict[bytes, Numbers] = {}
+    uses: list[Numbers] = []
+    for number, row in enumerate(present):
+        whole = number == 0 and len(tiled) < len(members)
+        key = row.tobytes() + bytes([whole])
+        if key not in named:
+            named[key] = tuple(sorted({*levels.of_class[row].tolist(), *([levels.base] if whole else [])}))
+        uses.append(named[key])
+    return _Cut(columns, _rows(group, live, m, accumulator_bytes), tuple(uses))
+
+
+def _by_panel(panel: Int64[np.ndarray, " down"], tiles: LayerTiles, classes: int) -> Int64[np.ndarray, "down across"]:
+    """Panel and class of every tile as one number, to count or look up with."""
+    return panel[:, None] * classes + tiles.classes
 
 
 def _panels(
@@ -203,11 +215,12 @@ def _order(
     level = np.concatenate([np.array(order, np.int64) for order in orders])
     number = np.full((len(orders), len(levels.points)), -1, np.int32)  # of the phase of each panel and level
     number[np.repeat(np.arange(len(orders)), [len(order) for order in orders]), level] = np.arange(len(level))
+    of_class = number[:, levels.of_class].ravel()
     panels = _panels(members, layer_tiles, columns)
     phase_of: list[Int32[np.ndarray, "_ _"] | None] = []
     for gemm in members:
         tiles = layer_tiles.get(gemm.layer)
-        phase_of.append(None if tiles is None else number[next(panels)[:, None], levels.of_class[tiles.classes]])
+        phase_of.append(None if tiles is None else of_class.take(_by_panel(next(panels), tiles, len(levels.of_class))))
     whole = [int(number[0, levels.base]) if places is None else -1 for places in phase_of]
     return GroupOrder(level, tuple(phase_of), tuple(whole))
 
