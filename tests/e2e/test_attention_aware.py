@@ -8,6 +8,7 @@ import pytest
 from haloquant.config import Model, Quantize, Recipe, Text, Workload
 from haloquant.pipeline import methods
 from haloquant.pipeline.inputs import read_inputs, silent
+from haloquant.pipeline.planned import method, rival_method
 from haloquant.pipeline.workbench import Workbench
 from haloquant.quant.baselines import boa
 from haloquant.store.profiles import find_profile
@@ -37,7 +38,7 @@ def test_the_boa_row_is_attention_aware(tiny_folder: Path, small_text: Path, tmp
     made = bench(tiny_folder, small_text, tmp_path)
     rows = made.row_hessians
     assert {layer.rsplit(".", 1)[1] for layer in rows} == {"q_proj", "k_proj", "v_proj"}
-    row = made.rival("boa-w3-g128", "boa-w3-g128")
+    row = method(made, rival_method(made, "boa-w3-g128", "boa-w3-g128"))
     assert row.notes == (boa.NOTE_AWARE, boa.NOTE_PLAIN)
     args = (made.weights, made.statistics, lambda done, total: None)
     aware = methods.quantize_rival("boa-w3-g128", *args, rows)
@@ -68,4 +69,4 @@ def test_a_model_with_fused_projections_gets_plain_gptq_and_says_so(
         (folder / name).write_bytes((tiny_folder / name).read_bytes())
     made = bench(folder, small_text, tmp_path / "out")
     assert made.row_hessians == {}
-    assert made.rival("boa-w3-g128", "boa-w3-g128").notes == (boa.NOTE_PLAIN,)
+    assert method(made, rival_method(made, "boa-w3-g128", "boa-w3-g128")).notes == (boa.NOTE_PLAIN,)

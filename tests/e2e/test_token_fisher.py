@@ -7,6 +7,7 @@ import numpy as np
 from haloquant.config import Model, Quantize, Recipe, Text, Workload
 from haloquant.pipeline import methods
 from haloquant.pipeline.inputs import read_inputs, silent
+from haloquant.pipeline.planned import method, rival_method
 from haloquant.pipeline.workbench import Workbench
 from haloquant.quant.baselines import RIVALS
 from haloquant.store.profiles import find_profile
@@ -24,7 +25,7 @@ def bench(folder: Path, text: Path, out: Path, rivals: tuple[str, ...]) -> Workb
 
 def test_the_squeezellm_row_is_weighed_by_tokens(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
     made = bench(tiny_folder, small_text, tmp_path, ("squeezellm-w3",))
-    row = made.rival("squeezellm-w3", "squeezellm-w3")
+    row = method(made, rival_method(made, "squeezellm-w3", "squeezellm-w3"))
     assert any("squared by token" in note for note in row.notes)
     by_token, by_window = (
         methods.quantize_rival("squeezellm-w3", made.weights, known, lambda done, total: None)
@@ -46,7 +47,7 @@ def test_the_squeezellm_row_is_weighed_by_tokens(tiny_folder: Path, small_text: 
 
 def test_only_a_rival_that_asks_costs_the_second_pass(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
     made = bench(tiny_folder, small_text, tmp_path, ("gptq-w3-g128",))
-    made.rival("gptq-w3-g128", "gptq-w3-g128")
+    method(made, rival_method(made, "gptq-w3-g128", "gptq-w3-g128"))
     assert "calibrate-by-token" not in made.folders
     assert {name for name, method in RIVALS.items() if method.by_token} == {
         f"squeezellm-w{bits}{kind}" for bits in (4, 3) for kind in ("", "-sparse")

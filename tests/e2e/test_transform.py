@@ -13,6 +13,8 @@ from haloquant.lm.folding import folded_tensors, with_others_of
 from haloquant.lm.linear import activations_per_token
 from haloquant.lm.replace import with_weights
 from haloquant.pipeline.inputs import read_inputs, silent
+from haloquant.pipeline.kept import Method
+from haloquant.pipeline.planned import halo_method, method
 from haloquant.pipeline.workbench import Workbench
 from haloquant.quant.weight import dequantize
 from haloquant.store.profiles import find_profile
@@ -28,6 +30,10 @@ def recipe(tiny_folder: Path, small_text: Path) -> Recipe:
 def bench(recipe: Recipe, out: Path, transform: str) -> Workbench:
     asked = msgspec.structs.replace(recipe, quantize=msgspec.structs.replace(recipe.quantize, transform=transform))
     return Workbench(asked, read_inputs(asked), find_profile(asked.hardware.profile), out, silent)
+
+
+def made_bal(bench: Workbench) -> Method:
+    return method(bench, halo_method(bench, "halo-bal", bench.allocator.stop("bal")))
 
 
 @pytest.mark.parametrize("transform", ["smoothquant", "awq"])
@@ -66,8 +72,8 @@ def test_the_statistics_of_one_input_are_one_and_keep_their_source(recipe: Recip
 @pytest.mark.parametrize("transform", ["smoothquant", "awq"])
 def test_the_job_evaluates_it_and_says_where_it_is(recipe: Recipe, tmp_path: Path, transform: str) -> None:
     plain, other = bench(recipe, tmp_path, "none"), bench(recipe, tmp_path, transform)
-    before = plain.halo("halo-bal", plain.allocator.stop("bal"))
-    after = other.halo("halo-bal", other.allocator.stop("bal"))
+    before = made_bal(plain)
+    after = made_bal(other)
     assert plain.folders["halo-bal"] != other.folders["halo-bal"]  # the transform is part of what the step depends on
     assert plain.folders["calibrate"] == other.folders["calibrate"]
     assert before.notes == ()
@@ -92,7 +98,7 @@ def test_the_packed_model_has_the_logits_of_the_one_that_was_evaluated(
     from haloquant.lm.plain import export_dequantized
 
     made = bench(recipe, tmp_path, transform)
-    made.halo("halo-bal", made.allocator.stop("bal"))
+    made_bal(made)
     layers, seen, checkpoint = made.packed("halo-bal"), made.transformed, made.inputs.checkpoint
     changed = folded_tensors(checkpoint, made.places, seen.scales)
     assert {name.rsplit(".", 2)[1] for name in changed} == {
