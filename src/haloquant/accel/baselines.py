@@ -168,7 +168,7 @@ def value_tiles(
     low, high = int(values[0]), int(values[-1])
     lookup = np.zeros(high - low + 1, np.int64)
     lookup[values.astype(np.int64) - low] = np.arange(len(values))
-    counts = np.zeros((grid.down, grid.across, len(values)), np.int64)
+    counts = np.zeros((grid.down, grid.across, len(values)), np.min_scalar_type(-grid.tile_out * grid.tile_in))
     across = np.arange(grid.in_features) // grid.tile_in * len(values)
     for down in range(grid.down):
         strip = mac_values[down * grid.tile_out : (down + 1) * grid.tile_out].astype(np.int64)

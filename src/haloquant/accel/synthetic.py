@@ -85,10 +85,10 @@ def synthetic_tiles(
         np.concatenate([np.zeros(1, np.int16), *(part.values for part in mix if part.share > 0)])
     ).astype(np.int16)
     zero = int(np.searchsorted(values, 0))
-    histogram = np.zeros((grid.down, grid.across, len(values)), np.int64)
+    area = grid.tile_out * grid.tile_in
+    histogram = np.zeros((grid.down, grid.across, len(values)), np.min_scalar_type(-area))
     heights = _cells(grid.out_features, grid.tile_out)
     widths = _cells(grid.in_features, grid.tile_in)
-    area = grid.tile_out * grid.tile_in
     for number, part in enumerate(mix):
         if part.share <= 0:
             continue

@@ -43,7 +43,6 @@ def simulate(
 ) -> None:
     """How long a model takes on a machine and what it draws, beside FP16, W8A8, W4A8 and W3A8 on the same machine."""
     from haloquant.accel.plots import longest_bound
-    from haloquant.cli.written import write_runs
     from haloquant.pipeline import machines
     from haloquant.store.files import claim_output, write_bytes, write_text
     from haloquant.store.simulations import document, layers_csv, trace_json
@@ -61,6 +60,8 @@ def simulate(
     if csv:
         write_text(csv, layers_csv(found))
     if out:
+        from haloquant.cli.written import write_runs  # drawing is slow to load
+
         write_runs(out, loaded.name, found, machine)
     if json:
         documents = [document(run, machine) for run in found]
