@@ -176,10 +176,10 @@ def tables(sets: dict[str, Any]) -> dict[str, Callable[[], str]]:
 def fill(text: str, made: dict[str, str]) -> str:
     """The document with the tables between their markers; a table without its markers is an error."""
     for name, lines in made.items():
-        pattern = re.compile(rf"(<!-- table: {re.escape(name)} -->\n).*?(\n<!-- end -->)", re.S)
+        pattern = re.compile(rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end -->)", re.S)
         if not pattern.search(text):
             raise SystemExit(f"the document must have the markers <!-- table: {name} --> and <!-- end -->")
-        text = pattern.sub(lambda found, lines=lines: found[1] + lines + found[2], text, count=1)
+        text = pattern.sub(lambda found, lines=lines: found[1] + lines + "\n" + found[2], text, count=1)
     return text
 
 

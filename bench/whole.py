@@ -1,8 +1,8 @@
 """The rows of docs/results.md on whole texts: every token but a window's first predicted once, none left out.
 
-`tables.py --only whole` runs it. A forward pass over half a million tokens is nearly all matrix products at the peak of
-one core (the demo model: 4 CPU minutes a row, a text and a kind of activation on half of a shared core, 2 alone), so
-each figure is kept as soon as it is there, the ones that matter most come first, and a second call goes on.
+`tables.py --only whole own` runs it. A forward pass over half a million tokens is four fifths matrix products at the
+peak of one core (the demo model: two and a half CPU minutes for a row, a text and a kind of activation), so each figure
+is kept as soon as it is there, the ones that matter most come first, and a second call goes on.
 """
 
 import json
