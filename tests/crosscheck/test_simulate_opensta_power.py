@@ -38,6 +38,7 @@ from haloquant.gates.sta import Conditions, static_timing
 from haloquant.gates.stimuli import activation_stimuli, pair_index
 from haloquant.gates.waveform import Filter
 from haloquant.store.library import liberty_text
+from near import near
 from power_judge import RULES, Cells, Question, ask, read_cells, whole_power
 from seen_edges import Seen
 
@@ -214,7 +215,7 @@ def same_energies(
     switching_j = toggles * gates.switching_j[gates.output]
     assert (np.abs(internal_j - judged_internal) <= NEAR * terms + NOTHING_J).all()  # edges of both signs cancel
     np.testing.assert_allclose(switching_j, judged_switching, rtol=NEAR, atol=NOTHING_J)
-    assert leakage_w(netlist, library, held)[0] == pytest.approx(judged_leakage.sum(), rel=1e-6, abs=0)
+    assert leakage_w(netlist, library, held)[0] == near(judged_leakage.sum(), rel=1e-6, abs=0)
     print(
         f"{netlist.name}: internal {internal_j.sum():.6e} J, OpenSTA {judged_internal.sum():.6e}; switching "
         f"{switching_j.sum():.6e}, {judged_switching.sum():.6e}; {len(questions)} questions, {edges.sum()} edges, "

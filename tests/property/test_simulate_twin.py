@@ -19,6 +19,7 @@ from haloquant.gates.waveform import Filter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from circuits import multiplier, small_library
+from near import near
 
 BITS, CONSTANTS, PARTIAL, WEIGHTS = 2, 2, 1, 3
 
@@ -108,7 +109,7 @@ def test_every_edge_and_energy_of_the_fast_simulation_is_its_slow_twins(seed, lo
                 expected = (trace.before[net], trace.edges_fs[net])
                 assert (edges(found[w][node], domains, lane) if node > 1 else (node, [])) == expected
         own = program.of_gate[w][program.of_gate[w] >= program.first] - program.first
-        assert totals.internal_j[own, 0].sum() == pytest.approx(joules / stimuli.pair.size, rel=1e-9, abs=1e-12)
+        assert totals.internal_j[own, 0].sum() == near(joules / stimuli.pair.size, rel=1e-9)
 
 
 @settings(max_examples=3, deadline=None)
@@ -135,7 +136,7 @@ def test_threads_and_shares_do_not_change_anything():
     np.testing.assert_array_equal(one.energy_j, two.energy_j)
     place = int(np.flatnonzero(one.weights == -3)[0])
     assert alone.delay_s[0] == one.delay_s[place]
-    assert alone.energy_j[0, 0] == pytest.approx(one.energy_j[0, place], rel=1e-12)
+    assert alone.energy_j[0, 0] == near(one.energy_j[0, place], rel=1e-12)
 
 
 def test_typical_conditions_can_be_simulated():

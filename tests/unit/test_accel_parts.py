@@ -20,6 +20,7 @@ from haloquant.errors import FormatError, InputError
 from haloquant.store.simulations import layers_csv, read_simulation, simulation_json, trace_json
 from haloquant.store.targets import read_gpu
 from haloquant.types import BitCount, TileGrid
+from near import near
 
 # --- shapes and workloads --------------------------------------------------------------------------------------------
 
@@ -35,7 +36,7 @@ from haloquant.types import BitCount, TileGrid
     ],
 )
 def test_linear_weights_of_published_models(name: str, billions: float) -> None:
-    assert named_shape(name).linear_weights / 1e9 == pytest.approx(billions, abs=1e-3)
+    assert named_shape(name).linear_weights / 1e9 == near(billions, abs=1e-3)
 
 
 def test_all_named_models_are_there() -> None:
@@ -120,10 +121,10 @@ def test_2080ti_decode_is_bits_over_bandwidth() -> None:
     board, step = read_gpu("gpu_2080ti"), decode(named_shape("llama2-7b"), 1, attention=False)
     four = GpuFormat("HALO", 4.25, 8, 8, "int8")
     times = [1e3 * gpu_pass(step, board, f).time_s for f in (FLOAT16, W8A8, four)]
-    assert times == pytest.approx([26.8, 13.4, 7.1], abs=0.06)
+    assert times == near([26.8, 13.4, 7.1], abs=0.06)
     assert gpu_pass(step, board, W8A8).bound == "dram"
     # HALO is any 4-bit format there, whatever the clock
-    assert gpu_pass(step, board, four, board.points[-1]).time_s == pytest.approx(gpu_pass(step, board, four).time_s)
+    assert gpu_pass(step, board, four, board.points[-1]).time_s == near(gpu_pass(step, board, four).time_s)
 
 
 def test_what_if_names_the_blocks_and_the_price_of_switching() -> None:
@@ -136,10 +137,10 @@ def test_what_if_names_the_blocks_and_the_price_of_switching() -> None:
         "shared memory and L1",
     }
     # a switch per dependency group at 10 ms each: longer than the pass itself
-    assert found[2].switching_s == pytest.approx(129 * 10e-3) and found[2].switching_s > found[2].cost.time_s
+    assert found[2].switching_s == near(129 * 10e-3) and found[2].switching_s > found[2].cost.time_s
     # (1.1 / 0.9)^2 more per operation, less idling
     assert 1.0 < found[2].energy_ratio < (1.1 / 0.9) ** 2
-    assert found[0].cost.energy_per_token_j == pytest.approx(found[0].cost.energy_j / 2048)
+    assert found[0].cost.energy_per_token_j == near(found[0].cost.energy_j / 2048)
     assert len(what_if(read, read_gpu("h200"), W4A8)) == 1
     with pytest.raises(InputError, match=r"^bits of format x must be above 0.$"):
         gpu_pass(read, board, GpuFormat("x", 0.0, 8, 8, "int8"))
@@ -153,17 +154,17 @@ def test_attention_and_layers_left_in_floating_point_cost_what_floating_point_co
     per_mac = (board.limit_w - board.idle_w) / board.float16_mac_per_s
     for kind in (FLOAT16, W8A8):
         with_it, without = gpu_pass(read, board, kind), gpu_pass(bare, board, kind)
-        assert with_it.dynamic_j - without.dynamic_j == pytest.approx(attention * per_mac)
+        assert with_it.dynamic_j - without.dynamic_j == near(attention * per_mac)
     head = next(g for g in bare.gemms if g.layer == "lm_head")
     left, all_eight = gpu_pass(bare, board, W8A8, None, ["lm_head"]), gpu_pass(bare, board, W8A8)
-    assert left.dynamic_j - all_eight.dynamic_j == pytest.approx(head.m * head.k * head.n * per_mac / 2)
+    assert left.dynamic_j - all_eight.dynamic_j == near(head.m * head.k * head.n * per_mac / 2)
     everything = [gemm.layer for gemm in read.gemms]  # names of attention's products change nothing
     assert gpu_pass(read, board, W8A8, None, everything) == gpu_pass(
         read, board, W8A8, None, [gemm.layer for gemm in read.gemms if gemm.weight_stationary]
     )
     step = decode(shape, 1, attention=False)
     more = gpu_pass(step, board, W8A8, None, ["lm_head"]).time_s - gpu_pass(step, board, W8A8).time_s
-    assert more == pytest.approx(head.k * head.n / board.dram.stream_b_per_s, rel=0.01)
+    assert more == near(head.k * head.n / board.dram.stream_b_per_s, rel=0.01)
 
 
 # --- other elements --------------------------------------------------------------------------------------------------
@@ -188,7 +189,7 @@ def test_shift_and_add_delays_follow_the_bits_of_the_weight() -> None:
 def test_bit_serial_cycles() -> None:
     # 3 x 3 x 64 sum: 2 + 2 x (ceil log2 9 + ceil log2 64) + 8 digits
     assert elements.serial_dot_cycles(3, 64, 8) == 2 + 2 * (4 + 6) + 8
-    assert elements.early_negative_cycles(30.0, 0.5, 0.4) == pytest.approx(24)
+    assert elements.early_negative_cycles(30.0, 0.5, 0.4) == near(24)
     assert elements.weight_serial_cycles(np.array([0, 64, -128], np.int16)) == 1
     assert elements.weight_serial_cycles(np.array([0, 7, 85], np.int16)) == 4
     assert elements.signed_digits(np.array([0, 1, 3, 7, -7, 85, 127], np.int16)).tolist() == [0, 1, 2, 2, 2, 4, 2]
@@ -220,7 +221,7 @@ def test_bit_operations_by_hand() -> None:
     assert metrics.enclosed_bits(np.array([0, 1, 64, -128, 7, 10, 127], np.int16)).tolist() == [0, 1, 1, 1, 3, 3, 7]
     assert metrics.ebops(tiles) == (0 + 1 + 1 + 3 + 8) * 8
     # 3 dense and 1 sparse of 4 weights not zero, 8 bits each: 4 x (1 x 64 + 8 + 8 + log2 2)
-    assert metrics.bops(tiles) == pytest.approx(4 * (64 + 8 + 8 + 1))
+    assert metrics.bops(tiles) == near(4 * (64 + 8 + 8 + 1))
     assert metrics.signed_bits(np.array([-112, 0, 112])) == 4 and metrics.signed_bits(np.array([0])) == 0
     with pytest.raises(InputError, match=r"^activation_bits must be at least 1, not 0.$"):
         metrics.ebops(tiles, 0)
@@ -243,9 +244,9 @@ def test_json_is_versioned_and_adds_up() -> None:
     raw = simulation_json(run, target)
     read = read_simulation(raw)
     assert (read.format, read.version, read.system) == ("haloquant.simulation", 1, "HALO")
-    assert read.total_time_s == pytest.approx(sum(read.time_s.values()))
+    assert read.total_time_s == near(sum(read.time_s.values()))
     for part, value in read.energy_j.items():
-        assert value == pytest.approx(sum(layer.energy_j[part] for layer in read.layers))
+        assert value == near(sum(layer.energy_j[part] for layer in read.layers))
     assert read.transitions == run.total.transitions and len(read.machine_hash) == 64
     other = simulation_json(run, toy_target())
     assert read_simulation(other).machine_hash != read.machine_hash
@@ -262,7 +263,7 @@ def test_csv_rows_add_up() -> None:
     first, total = rows[: len(run.layers)], rows[len(run.layers)]
     assert total["layer"] == "total"
     for column in ("total_s", "total_j", "mac_j", "macs", "tiles"):
-        assert float(total[column]) == pytest.approx(sum(float(row[column]) for row in first))
+        assert float(total[column]) == near(sum(float(row[column]) for row in first))
 
 
 def test_trace_has_the_tracks_and_never_overlaps() -> None:
@@ -280,4 +281,4 @@ def test_trace_has_the_tracks_and_never_overlaps() -> None:
     assert {e["ph"] for e in events} == {"M", "X", "C"}
     assert all(e["ts"] >= 0 and e.get("dur", 0) >= 0 for e in events if e["ph"] != "M")
     end = max(e["ts"] + e["dur"] for e in events if e["ph"] == "X")
-    assert end == pytest.approx(run.time_s * 1e6)
+    assert end == near(run.time_s * 1e6)

@@ -43,6 +43,7 @@ from haloquant.dvfs.schedule import plan, repoint
 from haloquant.errors import InfeasibleError, InputError, ProfileError
 from haloquant.store.targets import read_systolic
 from haloquant.types import BitCount, Codebook, Gemm, OperatingPoint, TileGrid
+from near import near
 
 POINTS = (BASE, MIDDLE, TOP)
 
@@ -169,18 +170,18 @@ def test_one_layer_by_hand() -> None:
     run = simulate(workload, tiles, plan(workload.gemms, tiles, (TOP,), BASE), machine, toy_profile())
     assert run.total.cycles == 8 + 3 + 14
     # 32 bytes of weights at 18 GB/s take 1.78 ns, the array 17 cycles of 3.7 GHz: 4.59 ns
-    assert run.total.time_s["compute"] == pytest.approx(17 / 3.7e9)
-    assert run.total.time_s["fill"] == pytest.approx(8 / 3.7e9 + 50e-9 + 32 / 18e9)
+    assert run.total.time_s["compute"] == near(17 / 3.7e9)
+    assert run.total.time_s["fill"] == near(8 / 3.7e9 + 50e-9 + 32 / 18e9)
     assert run.layers[0].bound == "compute" and run.dram_bytes == 32
     energy = 35e-15  # 64 has one set bit: 20 + 15 fJ
-    assert run.total.energy_j["mac"] == pytest.approx(64 * 3 * energy * 1.44)
-    assert run.total.energy_j["spmv"] == pytest.approx(2 * 3 * (20e-15 + 4 * 15e-15))  # mean of all values: 4 bits
-    assert run.total.energy_j["dram"] == pytest.approx(32 * 8 * 4e-12)
+    assert run.total.energy_j["mac"] == near(64 * 3 * energy * 1.44)
+    assert run.total.energy_j["spmv"] == near(2 * 3 * (20e-15 + 4 * 15e-15))  # mean of all values: 4 bits
+    assert run.total.energy_j["dram"] == near(32 * 8 * 4e-12)
     # 24 bytes in, 6 gathered, 32 of weights read; 24 out and 32 in written
-    assert run.total.energy_j["sram"] == pytest.approx(8 * (62 * 0.25e-12 + 56 * 0.3e-12))
-    assert run.total.energy_j["accumulator"] == pytest.approx(3 * 8 * 32 * 0.5e-12 * 1.44)
+    assert run.total.energy_j["sram"] == near(8 * (62 * 0.25e-12 + 56 * 0.3e-12))
+    assert run.total.energy_j["accumulator"] == near(3 * 8 * 32 * 0.5e-12 * 1.44)
     busy = 17 / 3.7e9 + run.total.time_s["fill"]
-    assert run.total.energy_j["leakage"] == pytest.approx(busy * (0.01 * 1.2 + 0.005))
+    assert run.total.energy_j["leakage"] == near(busy * (0.01 * 1.2 + 0.005))
     assert run.total.energy_j["dvfs"] == 0
 
 
@@ -235,7 +236,7 @@ def test_comparison_and_sweeps_are_plain_records() -> None:
     runs = {s.name: run_system(s, workload, target, profile, plan) for s in (eight, four, float_system())}
     rows = versus(runs["W4A8 (x16)"], [(eight, runs["W8A8"]), (float_system(), runs["FP16"])])
     assert [row.rival for row in rows] == ["W8A8", "FP16"]
-    assert rows[1].speedup == pytest.approx(runs["FP16"].time_s / runs["W4A8 (x16)"].time_s)
+    assert rows[1].speedup == near(runs["FP16"].time_s / runs["W4A8 (x16)"].time_s)
     assert rows[1].speedup > rows[0].speedup > 1 and rows[1].energy_ratio > 1
 
     def again(machine):
@@ -247,12 +248,12 @@ def test_comparison_and_sweeps_are_plain_records() -> None:
     assert [mark.swept for mark in lines] == ["transition"] * 5 + ["static power per array"] * 4 + ["bandwidth"]
     bars = stacked(list(runs.values()))
     total = sum(bar.value for bar in bars if bar.system == "FP16" and bar.quantity == "energy_j")
-    assert total == pytest.approx(runs["FP16"].total.total_energy_j)
+    assert total == near(runs["FP16"].total.total_energy_j)
     made = dots(runs["W8A8"])
     assert made[-1].name == "whole pass" and len(made) == 7
     roof = max(roofs(target), key=lambda r: r.macs_per_s)
     assert all(dot.macs_per_s <= roof.attainable_macs_per_s(dot.macs_per_b) * (1 + 1e-9) for dot in made)
-    assert roof.ridge_macs_per_b == pytest.approx(64 * 3.7e9 / 18e9)
+    assert roof.ridge_macs_per_b == near(64 * 3.7e9 / 18e9)
 
 
 def test_a_deadline_is_met_with_the_least_energy() -> None:
@@ -265,7 +266,7 @@ def test_a_deadline_is_met_with_the_least_energy() -> None:
     times = [run.time_s for run in runs]
     assert times == sorted(times)
     race = race_to_idle(runs[0], 2 * times[0], 0.001)
-    assert race.idle_j == pytest.approx(0.001 * times[0])
+    assert race.idle_j == near(0.001 * times[0])
     assert meet_deadline(runs, times[0], 0.001).simulation is runs[0]
     best = meet_deadline(runs, 10 * times[-1], 0.0)
     assert best.energy_j == min(run.total.total_energy_j for run in runs)
@@ -291,7 +292,7 @@ def test_lower_supplies_are_candidates_for_a_deadline() -> None:
     times = [run.time_s for run in runs]
     assert times == sorted(times) and times[2] > times[0]
     macs = [run.total.energy_j["mac"] for run in runs]
-    assert macs[1] / macs[0] == pytest.approx(0.81) and macs[2] / macs[0] == pytest.approx(0.49)
+    assert macs[1] / macs[0] == near(0.81) and macs[2] / macs[0] == near(0.49)
     # with time to spare and free idling the lowest supply wins; in a hurry only the highest is left
     assert meet_deadline(runs, 2 * times[2], 0.0).simulation.total.energy_j["mac"] == macs[2]
     assert meet_deadline(runs, 1.0001 * times[0], 0.0).simulation is runs[0]
@@ -308,7 +309,7 @@ def test_synthetic_tiles_meet_their_shares() -> None:
     assert full is None or counts[-4] == counts[4] == 16
     # the last row of tiles holds 6 of 8 outputs: 16 cells of padding count as 0
     assert tiles.histogram[3, 0][tiles.values == 0] >= 16
-    assert gaussian_frequency(values, 1e9).tolist() == pytest.approx([0.5, 0.0, 0.5], abs=1e-6)
+    assert gaussian_frequency(values, 1e9).tolist() == near([0.5, 0.0, 0.5], abs=1e-6)
     with pytest.raises(InputError, match=r"^shares of tile classes must be at least 0 and sum to 1, not \[0.25\].$"):
         synthetic_tiles("x", TileGrid(8, 8, 8, 8), mix[:1])
     with pytest.raises(InputError, match=r"^out_features of x must be at least 1, not 0.$"):

@@ -28,6 +28,7 @@ from haloquant.gates.waveform import Filter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from circuits import Wiring, multiplier, small_library
+from near import near
 
 ONE_BIT = np.array([-1, 0], np.int16)  # weight pin at 1, at 0
 
@@ -59,13 +60,13 @@ def test_a_two_gate_chain_is_what_the_tables_say():
     """
     conditions = Conditions(input_slew_s=20e-12, output_load_f=4e-15)
     found = simulate_values(chain(), small_library(), ONE_BIT, conditions=conditions)
-    assert found.delay_s[0] == pytest.approx(60.75e-12, abs=2e-15)
+    assert found.delay_s[0] == near(60.75e-12, abs=2e-15)
     np.testing.assert_allclose(found.percentile_s[:, 0], [0, 60.75e-12, 60.75e-12, 60.75e-12], atol=2e-15)
     internal_fj = (3.2 + 0.2 + 2.0 + 0.1) + (6.0 + 0.4 + 1.125 + 0.2)
-    assert found.internal_j[0, 0] == pytest.approx(internal_fj / 4 * 1e-15, rel=1e-9)
-    assert found.switching_j[0, 0] == pytest.approx(2 * 2.5 / 4 * 1e-15, rel=1e-9)
-    assert found.toggles[0, 0] == pytest.approx(1.0)  # four edges in four transitions
-    assert found.input_j[0] == pytest.approx(0.5 * 2e-15 / 2)  # pin B has 2 fF, it moves every other time
+    assert found.internal_j[0, 0] == near(internal_fj / 4 * 1e-15, rel=1e-9)
+    assert found.switching_j[0, 0] == near(2 * 2.5 / 4 * 1e-15, rel=1e-9)
+    assert found.toggles[0, 0] == near(1.0)  # four edges in four transitions
+    assert found.input_j[0] == near(0.5 * 2e-15 / 2)  # pin B has 2 fF, it moves every other time
 
 
 def test_a_weight_that_blocks_leaves_only_the_pins_own_energy():
@@ -73,7 +74,7 @@ def test_a_weight_that_blocks_leaves_only_the_pins_own_energy():
     assert found.delay_s[1] == 0
     assert found.toggles[0, 1] == 0
     assert found.switching_j[0, 1] == 0
-    assert found.internal_j[0, 1] == pytest.approx((0.2 + 0.4) / 4 * 1e-15)
+    assert found.internal_j[0, 1] == near((0.2 + 0.4) / 4 * 1e-15)
 
 
 def test_leakage_goes_by_state():
@@ -89,8 +90,8 @@ def test_distributions_reweigh_the_same_transitions():
     conditions = Conditions(input_slew_s=20e-12, output_load_f=4e-15)
     found = simulate_values(netlist, small_library(), ONE_BIT, stimuli, conditions)
     assert found.distributions == ("uniform", "up")
-    assert found.toggles[1, 0] == pytest.approx(2)
-    assert found.energy_j[1, 0] == pytest.approx((3.2 + 0.2 + 2.0 + 0.1 + 2.5) * 1e-15)
+    assert found.toggles[1, 0] == near(2)
+    assert found.energy_j[1, 0] == near((3.2 + 0.2 + 2.0 + 0.1 + 2.5) * 1e-15)
 
 
 def test_a_draw_of_transitions_is_that_part_of_the_exhaustive_table():
@@ -110,7 +111,7 @@ def test_a_register_launches_after_the_clock_and_captures_with_setup():
     netlist = multiplier(2, partial=True, pipelined=True)
     conditions = Conditions(clock_slew_s=10e-12)
     found = simulate_values(netlist, small_library(), conditions=conditions)
-    assert found.clock_j == pytest.approx(4 * 4e-15)  # four registers, 3 fJ up and 1 fJ down
+    assert found.clock_j == near(4 * 4e-15)  # four registers, 3 fJ up and 1 fJ down
     np.testing.assert_array_equal(found.energy_j, found.switching_j + found.internal_j + found.clock_j)
     product = simulate_values(multiplier(2), small_library())
     assert np.all(found.delay_s[found.weights != 0] >= product.delay_s[found.weights != 0])
@@ -148,17 +149,17 @@ def test_observed_pairs_follow_a_feature_from_token_to_token():
 def test_gaussian_activations_are_symmetric_and_sum_to_one():
     before, after = all_pairs(4)
     chance = gaussian_activations(4, 2.0)
-    assert chance.sum() == pytest.approx(1)
+    assert chance.sum() == near(1)
     assert chance[(before == 0) & (after == 0)][0] == chance.max()
-    assert chance[(before == 2) & (after == -1)][0] == pytest.approx(chance[(before == -2) & (after == 1)][0])
+    assert chance[(before == 2) & (after == -1)][0] == near(chance[(before == -2) & (after == 1)][0])
 
 
 def test_gaussian_partial_sums_have_the_variance_of_the_model():
     values, chance = gaussian_partial_sums(128, 32.0, 32.0, 24)
-    assert chance.sum() == pytest.approx(1)
-    assert (chance * values).sum() == pytest.approx(0, abs=1)
+    assert chance.sum() == near(1)
+    assert (chance * values).sum() == near(0, abs=1)
     expected = (32.0 * 32.0) ** 2 * np.mean(np.arange(128))
-    assert (chance * values.astype(float) ** 2).sum() == pytest.approx(expected, rel=0.01)
+    assert (chance * values.astype(float) ** 2).sum() == near(expected, rel=0.01)
 
 
 def test_partial_sums_are_drawn_from_the_histogram_and_repeatably():
@@ -167,7 +168,7 @@ def test_partial_sums_are_drawn_from_the_histogram_and_repeatably():
     two = with_partial_sums(activation_stimuli(3), values, histogram, lanes=150, seed=5)
     np.testing.assert_array_equal(one.partial_before, two.partial_before)
     assert set(one.partial_after.tolist()) == {-3, 5}
-    assert one.chance.sum() == pytest.approx(1)
+    assert one.chance.sum() == near(1)
     assert np.bincount(one.pair, minlength=64).min() >= 2
 
 
