@@ -26,7 +26,7 @@ RING_BYTES = 256 << 20
 
 def to_device(layer: PackedLayer) -> PackedLayer:
     """The same layer on the GPU."""
-    names = ("packed", "scale", "classes", "offsets", "table", "counts")
+    names = ("packed", "scale", "classes", "offsets", "table", "words", "counts")
     moved = {name: getattr(layer, name).cuda() for name in names}
     sparse = layer.sparse
     if sparse is not None:

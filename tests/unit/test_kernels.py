@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -90,6 +91,16 @@ def test_plain_loops_and_vector_kernels_agree(shape, books) -> None:
     for fast in (0, 1):
         cpu.gemv(x, *dispatch._arrays(packed), cpu.FAST and bool(fast), y[fast])
     assert np.allclose(y[0], y[1], rtol=1e-5, atol=1e-6 * np.abs(y).max())
+
+
+def test_kernels_run_in_as_many_threads_as_torch_and_leave_its_number_alone() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        dispatch.linear(tokens(1, 256), layer((384, 256, 128), "two")[1])
+        assert (numba.get_num_threads(), torch.get_num_threads()) == (1, 1)
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 
@@ -84,7 +85,11 @@ def _prefill(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
 
 
 def _arrays(layer: PackedLayer) -> Any:
-    """The stored tensors as numpy sees them, without a copy, in the kernels' order of arguments."""
+    """The stored tensors as numpy sees them, without a copy, in the kernels' order of arguments.
+
+    The kernels then run in as many threads as torch: both share OpenMP, where numba's number would become torch's too.
+    """
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     sparse = layer.sparse
     if sparse is None:
         empty = np.empty(0, np.uint16)

@@ -12,12 +12,17 @@ tested where there is no accelerator.
 import torch
 import triton
 
-from haloquant.kernels.gpu_code import gather_kernel, gemm_kernel, gemv_kernel
+from haloquant.kernels.gpu_digits import planes_kernel
+from haloquant.kernels.gpu_gemm import gemm_kernel
+from haloquant.kernels.gpu_gemv import gather_kernel, gemv_kernel
 from haloquant.kernels.layer import PackedLayer
 from haloquant.kernels.reference import add_sparse, add_tiles
+from haloquant.quant.encodings import NINE
 
 MOST_GEMV_TOKENS = 4
-PROGRAMS = 1024  # about this many for one token: several for each of the 132 multiprocessors of an H200
+MOST_WORDS = 16  # that registers hold
+PROGRAMS = 2048  # about this many for one token: 16 for each of the 132 multiprocessors of an H200
+USUAL_ROWS = 32  # of the blocks that PROGRAMS counts; the tuner may take others
 MOST_BLOCK_TOKENS = 64
 
 
@@ -48,9 +53,11 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
 
 def _gemv(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     grid = layer.grid
-    each = max(1, grid.across * grid.down * tokens.shape[0] // PROGRAMS)
+    rows = grid.down * -(-grid.tile_out // USUAL_ROWS)
+    each = max(1, grid.across * rows * tokens.shape[0] // PROGRAMS)
     splits = -(-grid.across // each)
-    parts = torch.empty(tokens.shape[0], splits, grid.out_features, dtype=torch.float32, device=tokens.device)
+    sums = splits * (2 if min(layer.sizes) <= NINE else 1)  # those of rows in base 9 lie apart
+    parts = torch.empty(tokens.shape[0], sums, grid.out_features, dtype=torch.float32, device=tokens.device)
     _launch_gemv(tokens, layer, parts, each, whole=False)
     y = torch.empty(tokens.shape[0], grid.out_features, dtype=tokens.dtype, device=tokens.device)
     sparse = layer.sparse
@@ -66,7 +73,7 @@ def _gemv(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
         y,
         grid.out_features,
         grid.in_features,
-        splits,
+        sums,
         SPARSE=sparse is not None,
         WIDE=col.dtype == torch.int32,
         BLOCK=64,
@@ -77,9 +84,26 @@ def _gemv(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
 
 def _launch_gemv(tokens: torch.Tensor, layer: PackedLayer, parts: torch.Tensor, each: int, whole: bool) -> None:
     grid = layer.grid
-    splits = parts.shape[1]
-    gemv_kernel[lambda way: (grid.down * _blocks(layer, way), splits, tokens.shape[0])](
+    splits = -(-grid.across // each)
+    wide = _wide(grid.tile_in)
+    digits = (tokens.shape[0], 1 if whole else 3, grid.across, wide)
+    planes = torch.empty(digits, dtype=torch.int8, device=tokens.device)
+    steps = torch.empty(tokens.shape[0], grid.across, dtype=torch.float32, device=tokens.device)
+    planes_kernel[(grid.across, tokens.shape[0])](
         tokens,
+        planes,
+        steps,
+        grid.in_features,
+        grid.across,
+        TILE_IN=grid.tile_in,
+        WIDE=wide,
+        BLOCK=triton.next_power_of_2(wide),
+        WHOLE=whole,
+        enable_fp_fusion=True,
+    )
+    gemv_kernel[lambda way: (grid.down * _blocks(layer, way), splits, tokens.shape[0])](
+        planes,
+        steps,
         *_stored(layer),
         parts,
         grid.out_features,
@@ -87,18 +111,19 @@ def _launch_gemv(tokens: torch.Tensor, layer: PackedLayer, parts: torch.Tensor, 
         grid.across,
         each,
         splits,
+        WIDE=wide,
         **_sizes(layer),
+        SIXTEEN=any(NINE < size <= MOST_WORDS for size in layer.sizes),
         WHOLE=whole,
         enable_fp_fusion=True,  # for the sums that are scaled; whole numbers have none
     )
 
 
 def _gemm(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    y = torch.empty(tokens.shape[0], layer.grid.out_features, dtype=tokens.dtype, device=tokens.device)
+    kind = tokens.dtype if layer.sparse is None else torch.float32  # rounded once, after the sparse part
+    y = torch.empty(tokens.shape[0], layer.grid.out_features, dtype=kind, device=tokens.device)
     _launch_gemm(tokens, layer, y, whole=False)
-    if layer.sparse is not None:
-        y += _sparse_product(tokens, layer)
-    return y
+    return y if layer.sparse is None else y.add_(_sparse_product(tokens, layer)).to(tokens.dtype)
 
 
 def _launch_gemm(tokens: torch.Tensor, layer: PackedLayer, y: torch.Tensor, whole: bool) -> None:
@@ -113,6 +138,7 @@ def _launch_gemm(tokens: torch.Tensor, layer: PackedLayer, y: torch.Tensor, whol
         grid.out_features,
         grid.in_features,
         grid.across,
+        COLS=max(16, triton.next_power_of_2(min(grid.tile_in, grid.in_features))),
         **_sizes(layer),
         BLOCK=size,
         WHOLE=whole,
@@ -132,11 +158,11 @@ def _sparse_product(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
         size=(grid.out_features, grid.in_features),
         check_invariants=False,
     )
-    return (matrix @ tokens.float().T).T.to(tokens.dtype)
+    return (matrix @ tokens.float().T).T
 
 
 def _stored(layer: PackedLayer) -> tuple[torch.Tensor, ...]:
-    return layer.packed, layer.scale, layer.classes, layer.offsets, layer.table, layer.counts
+    return layer.packed, layer.scale, layer.classes, layer.offsets, layer.words, layer.counts
 
 
 def _blocks(layer: PackedLayer, way: dict[str, int]) -> int:
@@ -144,12 +170,18 @@ def _blocks(layer: PackedLayer, way: dict[str, int]) -> int:
     return -(-layer.grid.tile_out // way["ROWS"])
 
 
+def _wide(tile_in: int) -> int:
+    """Inputs of a tile with the zeros behind them, so that whole lanes of 16 can be read."""
+    return 16 if tile_in <= 16 else 32 if tile_in <= 32 else -(-tile_in // 64) * 64
+
+
 def _sizes(layer: PackedLayer) -> dict[str, int]:
     grid = layer.grid
     return {
         "TILE_OUT": grid.tile_out,
         "TILE_IN": grid.tile_in,
-        "COLS": max(16, triton.next_power_of_2(min(grid.tile_in, grid.in_features))),
-        "WORDS": layer.table.shape[1],
+        "WORDS": layer.words.shape[2],
         "FULL": grid.in_features % grid.tile_in == 0,
+        "NINE": min(layer.sizes) <= NINE,
+        "MORE": max(layer.sizes) > MOST_WORDS,
     }

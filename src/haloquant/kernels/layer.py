@@ -30,6 +30,7 @@ class PackedLayer:
     classes: torch.Tensor  # u8 [down, across]
     offsets: torch.Tensor  # i64 [tiles + 1], where each tile starts
     table: torch.Tensor  # f32 [classes, words], padded with zeros to 16 or 256 words
+    words: torch.Tensor  # u8 [classes, 3, words], the same as int8, and as the low and high bytes of bfloat16
     sizes: tuple[int, ...]  # words of each codebook
     counts: torch.Tensor  # i32 [classes], the same on the device
     sparse: PackedSparse | None
@@ -50,6 +51,12 @@ def word_table(values: tuple[tuple[int, ...], ...]) -> np.ndarray:
     for row, words in zip(table, values, strict=True):
         row[: len(words)] = words
     return table
+
+
+def word_bytes(table: torch.Tensor) -> torch.Tensor:
+    """A table of words as bytes u8 [classes, 3, words]: int8, then the low and the high bytes of bfloat16 (exact)."""
+    halves = table.to(torch.bfloat16).view(torch.uint8).view(*table.shape, 2)
+    return torch.stack([table.to(torch.int8).view(torch.uint8), halves[..., 0], halves[..., 1]], dim=1)
 
 
 def _row_pointers(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -73,6 +80,7 @@ def packed_layer(
     classes = tensors["weight_tile_class"]
     device = classes.device
     offsets = tile_offsets(grid, classes.cpu().numpy(), sizes)
+    table = torch.from_numpy(word_table(values))
     sparse = None
     if "sparse_value" in tensors:
         names = ("sparse_col", "sparse_value", "sparse_scale")
@@ -83,7 +91,8 @@ def packed_layer(
         tensors["weight_scale"],
         classes,
         torch.from_numpy(offsets).to(device),
-        torch.from_numpy(word_table(values)).to(device),
+        table.to(device),
+        word_bytes(table).to(device),
         sizes,
         torch.tensor(sizes, dtype=torch.int32, device=device),
         sparse,

@@ -20,10 +20,10 @@ def _packed_linear(
     sizes: Sequence[int],
     tiles: Sequence[int],
 ) -> torch.Tensor:
-    packed, scale, classes, offsets, table, counts = dense
+    packed, scale, classes, offsets, table, words, counts = dense
     grid = TileGrid(scale.shape[0], x.shape[-1], *tiles)
     kept = PackedSparse(*sparse) if sparse else None
-    return linear(x, PackedLayer(grid, packed, scale, classes, offsets, table, tuple(sizes), counts, kept))
+    return linear(x, PackedLayer(grid, packed, scale, classes, offsets, table, words, tuple(sizes), counts, kept))
 
 
 @_packed_linear.register_fake
@@ -39,7 +39,7 @@ def _shape_of(
 
 def compiled_linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     """As `dispatch.linear`, for use inside `torch.compile`."""
-    dense = [layer.packed, layer.scale, layer.classes, layer.offsets, layer.table, layer.counts]
+    dense = [layer.packed, layer.scale, layer.classes, layer.offsets, layer.table, layer.words, layer.counts]
     kept = layer.sparse
     sparse = [] if kept is None else [kept.row_ptr, kept.col, kept.value, kept.scale]
     return _packed_linear(x, dense, sparse, list(layer.sizes), [layer.grid.tile_out, layer.grid.tile_in])

@@ -1,0 +1,208 @@
+"""Instructions per weight of the packed kernels, read in what the compiler writes: no GPU is needed, none is measured.
+
+Each kernel is compiled to machine code; instructions of its loop over tiles are counted (an inner loop as often as it
+runs) and divided by the weights that one thread decodes in a tile. From that follows a floor: an H200 issues at most
+one instruction of a warp a cycle on each of 4 schedulers of its 132 multiprocessors. The other floor is reading the
+stored bytes at the bandwidth of a large copy. Registers, spills and loads from the codebook are given beside.
+
+    python bench/gpu/instructions.py --capability 80 90
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from haloquant.kernels import gpu_digits, gpu_gemm, gpu_gemv
+
+TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
+CLOCK_HZ, MULTIPROCESSORS, SCHEDULERS, LANES = 1.7e9, 132, 4, 32
+COPY_BYTES_PER_S = 4.0e12  # what a large copy is said to reach on an H200; bench/gpu/gemv.py measures it
+TILE = 128
+SHAPES = [(4096, 11008), (8192, 28672)]
+BITS = {"sixteen": 4.125, "nine": (25 * 16 + 3 * 4) / TILE + 0.125}  # codes and scales of full tiles
+WAYS = [(64, 1), (128, 4)]  # rows and warps a program
+STORED = {"packed": "*u8", "scale": "*fp16", "classes": "*u8", "offsets": "*i64", "words": "*u8", "counts": "*i32"}
+FEATURES = {"out_features": "i32", "in_features": "i32", "across": "i32"}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One kernel for one target."""
+
+    ptx: str
+    code: list[tuple[int, str]]  # address and text of every instruction
+    registers: int
+    spilled_bytes: int
+
+
+def compile_kernel(
+    kernel: Any, signature: dict[str, str], constants: dict[str, Any], capability: int, warps: int
+) -> Compiled:
+    """Compile for a target that need not be there; pointers and feature counts are multiples of 16, as they are."""
+    function = kernel.fn if isinstance(kernel, triton.runtime.Autotuner) else kernel
+    aligned = [i for i, name in enumerate(signature) if signature[name][0] == "*" or name.endswith("_features")]
+    source = ASTSource(
+        function,
+        signature | dict.fromkeys(constants, "constexpr"),
+        constants,
+        {(i,): [["tt.divisibility", 16]] for i in aligned},
+    )
+    options = {"num_warps": warps, "enable_fp_fusion": True}
+    done = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(done.asm["cubin"])
+        file.flush()
+        listing = run_tool("nvdisasm", "-c", file.name)
+        usage = run_tool("cuobjdump", "--dump-resource-usage", file.name)
+    numbers = {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage)}
+    return Compiled(done.asm["ptx"], instructions(listing), numbers["REG"], numbers["STACK"] + numbers["LOCAL"])
+
+
+def run_tool(name: str, *arguments: str) -> str:
+    """Output of a tool that comes in Triton's wheel."""
+    return subprocess.run([str(TOOLS / name), *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def instructions(listing: str) -> list[tuple[int, str]]:
+    """Address and text of every instruction, with labels put back as addresses; padding behind the end is left out."""
+    labels: dict[str, int] = {}
+    found: list[tuple[int, str]] = []
+    waiting: list[str] = []
+    for line in listing.splitlines():
+        if label := re.match(r"^(\.L_x_\d+):", line):
+            waiting.append(label[1])
+        if place := re.match(r"\s*/\*([0-9a-f]{4,})\*/\s+(.*?);", line):
+            labels |= dict.fromkeys(waiting, int(place[1], 16))
+            waiting.clear()
+            found.append((int(place[1], 16), place[2]))
+    named = [(at, re.sub(r"`\((\.L_x_\d+)\)", lambda m: hex(labels[m[1]]), text)) for at, text in found]
+    return [(at, text) for at, text in named if not text.strip().startswith("NOP")]
+
+
+def loops(code: list[tuple[int, str]]) -> list[tuple[int, int]]:
+    """First and last address of every loop: where a branch goes back."""
+    branches = ((at, re.search(r"BRA.*?0x([0-9a-f]+)", text)) for at, text in code)
+    backward = [(int(found[1], 16), at) for at, found in branches if found and int(found[1], 16) < at]
+    return sorted(backward)
+
+
+def per_tile(code: list[tuple[int, str]], rounds: dict[bool, int]) -> tuple[int, int]:
+    """Instructions of a thread in one tile, and outside of the loop over tiles.
+
+    The loop over tiles is the longest. An inner loop runs `rounds[True]` times if it decodes base 9 (it multiplies to
+    64 bits again and again), else `rounds[False]` times.
+    """
+    found = loops(code)
+    begin, end = max(found, key=lambda loop: loop[1] - loop[0])
+    count = sum(begin <= at <= end for at, _ in code)
+    for first, last in found:
+        inside = [text for at, text in code if first <= at <= last]
+        if (first, last) != (begin, end) and begin <= first and last <= end:
+            times = rounds[sum("IMAD.WIDE" in text for text in inside) > 10]
+            count += (times - 1) * len(inside)
+    return count, sum(not begin <= at <= end for at, _ in code)
+
+
+def codebook_loads(ptx: str, parameter: int) -> int:
+    """Loads whose address comes from one parameter: the codebook. A tile's are few, a weight's would be many."""
+    tainted: set[str] = set()
+    loads = 0
+    for line in ptx.splitlines():
+        registers = re.findall(r"%[a-z]+\d+", line)
+        if "ld.param" in line:
+            if line.rstrip().endswith(f"_param_{parameter}];"):
+                tainted.add(registers[0])
+        elif "ld.global" in line or "cp.async" in line:
+            address = re.findall(r"\[\s*(%[a-z]+\d+)", line)
+            loads += bool(address) and address[-1] in tainted
+        elif len(registers) > 1 and not line.strip().startswith("st.") and tainted & set(registers[1:]):
+            tainted.add(registers[0])
+    return loads
+
+
+def sizes(books: str) -> dict[str, Any]:
+    """Constants of full tiles of 128 with codebooks of one size."""
+    tile = {"TILE_OUT": TILE, "TILE_IN": TILE, "WORDS": 16, "FULL": True}
+    return tile | {"NINE": books == "nine", "MORE": False}
+
+
+def jobs(rows: int) -> Iterator[tuple[str, Any, dict[str, str], dict[str, Any]]]:
+    """Name, kernel, signature and constants of everything that runs for a layer."""
+    for books in BITS:
+        for whole in (False, True):
+            name = f"{books} words, {'int8' if whole else 'bfloat16'}"
+            total, kind = ("*i32", "*i8") if whole else ("*fp32", "*bf16")
+            yield (
+                f"decode, {name}",
+                gpu_gemv.gemv_kernel,
+                {"planes": "*i8", "steps": "*fp32", **STORED, "y": total, **FEATURES, "each": "i32", "splits": "i32"},
+                sizes(books) | {"WIDE": TILE, "SIXTEEN": books == "sixteen", "WHOLE": whole, "ROWS": rows},
+            )
+            yield (
+                f"prefill, {name}",
+                gpu_gemm.gemm_kernel,
+                {"x": kind, **STORED, "y": "*fp32" if whole else "*bf16", "tokens": "i32", **FEATURES},
+                sizes(books) | {"COLS": TILE, "BLOCK": 64, "WHOLE": whole, "ROWS": 64},
+            )
+    yield (
+        "digits of inputs",
+        gpu_digits.planes_kernel,
+        {"x": "*bf16", "planes": "*i8", "steps": "*fp32", "in_features": "i32", "across": "i32"},
+        {"TILE_IN": TILE, "WIDE": TILE, "BLOCK": TILE, "WHOLE": False},
+    )
+    sparse = {"row_ptr": "*i32", "col": "*i16", "value": "*i8", "sparse_scale": "*fp16", "y": "*bf16"}
+    counts = {"out_features": "i32", "in_features": "i32", "splits": "i32"}
+    constants = {"SPARSE": True, "WIDE": False, "BLOCK": 64}
+    yield "sum of splits", gpu_gemv.gather_kernel, {"parts": "*fp32", "x": "*bf16", **sparse, **counts}, constants
+
+
+def describe(name: str, done: Compiled, rows: int, warps: int, signature: dict[str, str]) -> dict[str, Any]:
+    """What was read in the code of one kernel."""
+    row: dict[str, Any] = {"kernel": name, "warps": warps, "registers": done.registers, "spilled": done.spilled_bytes}
+    if "words" in signature:
+        row["codebook_loads"] = codebook_loads(done.ptx, list(signature).index("words"))
+        row["rows"] = rows
+    if name.startswith("decode"):
+        tile, outside = per_tile(done.code, {True: TILE // 4 // 8, False: TILE // 16 // 4})
+        weights = rows * TILE / (warps * LANES)
+        row |= {"instructions_per_weight": tile / weights, "instructions_outside": outside}
+        rate = MULTIPROCESSORS * SCHEDULERS * LANES * CLOCK_HZ
+        for out, width in SHAPES:
+            row[f"floor of {out} x {width}"] = {
+                "issue_us": 1e6 * out * width * row["instructions_per_weight"] / rate,
+                "bytes_us": 1e6 * out * width * BITS[name.split()[1]] / 8 / COPY_BYTES_PER_S,
+            }
+    return row
+
+
+def main() -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--capability", type=int, nargs="*", default=[90])
+    parser.add_argument("--ways", type=int, nargs=2, action="append", metavar=("ROWS", "WARPS"))
+    given = parser.parse_args()
+    results = {}
+    for capability in given.capability:
+        rows_found = results[str(capability)] = []
+        for i, (rows, warps) in enumerate(given.ways or WAYS):
+            for name, kernel, signature, constants in jobs(rows):
+                if i and not name.startswith("decode"):
+                    continue
+                many = warps if name.startswith("decode") else 8
+                done = compile_kernel(kernel, signature, constants, capability, many)
+                rows_found.append(describe(name, done, constants.get("ROWS", 0), many, signature))
+    print(json.dumps({"note": "read in machine code; nothing was run", "capabilities": results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
