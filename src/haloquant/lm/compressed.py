@@ -99,7 +99,7 @@ def _check_fits(q: QuantizedWeight, transposed: bool) -> None:
     if q.sparse.values.size:
         raise InputError(
             f"{q.layer} must have no sparse weights to be written as compressed-tensors, not {q.sparse.values.size} of "
-            f"{q.codes.size}: their scales do not fit; quantize without a sparse part, or export packed or dequantized"
+            f"{q.codes.size}: their scales do not fit; quantize with --sparse-budget 0, or export packed or dequantized"
         )
     if width % group or width % 4 or transposed:
         raise InputError(
