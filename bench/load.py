@@ -1,6 +1,7 @@
 """Loading a packed model: what each step costs beside the floor, which is reading the file from the disk.
 
 python bench/load.py --hidden 1024 --blocks 4
+python bench/load.py --folder MODEL-HALO        # a packed model that is there: cold (forgotten by the system) and warm
 """
 
 import argparse
@@ -19,7 +20,7 @@ import haloquant
 from halo_layers import codebooks
 from haloquant.lm.checkpoint import Checkpoint, open_checkpoint
 from haloquant.lm.export import export_packed
-from haloquant.lm.packed_model import PackedModel, check_digest, open_packed, read_layer
+from haloquant.lm.packed_model import PackedModel, check_digest, open_packed, read_layer, shard_files
 from haloquant.quant.encodings import count_wrong
 from haloquant.quant.packing import pack, sizes_of
 from haloquant.quant.sparse import none
@@ -63,6 +64,50 @@ def read_from_disk(file: Path) -> None:
     os.close(handle)
 
 
+def forget(files: list[Path]) -> None:
+    """Ask the system to drop the files from its page cache."""
+    for file in files:
+        handle = os.open(file, os.O_RDONLY)
+        os.fsync(handle)
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(handle)
+
+
+def read_all(files: list[Path]) -> None:
+    """Read all bytes, in order, in pieces of 4 MiB into one buffer."""
+    buffer = bytearray(1 << 22)
+    for file in files:
+        with file.open("rb", buffering=0) as stream:
+            while stream.readinto(buffer):
+                pass
+
+
+def measure_folder(folder: Path, repeats: int) -> dict[str, object]:
+    """Plain reading, digest and whole load take turns, cold and warm; best of the repeats, wall and CPU seconds."""
+    files = shard_files(folder)
+    model = open_packed(folder)
+    runs = {
+        "read all bytes": lambda: read_all(files),
+        "digest of every tensor": lambda: check_digest(model.config, model.tensors),
+        "from_pretrained": lambda: haloquant.load(folder),
+    }
+    haloquant.load(folder)  # imports, and what numba compiled is fetched
+    found: dict[str, list[dict[str, float]]] = {}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            forget(files)
+            found.setdefault(f"{name}, cold", []).append(timed(run, 1))
+            found.setdefault(f"{name}, warm", []).append(timed(run, 1))
+    best = {name: {clock: min(one[clock] for one in many) for clock in many[0]} for name, many in found.items()}
+    ratios = {
+        state: best[f"from_pretrained, {state}"]["wall_s"] / best[f"read all bytes, {state}"]["wall_s"]
+        for state in ("cold", "warm")
+    }
+    size = sum(file.stat().st_size for file in files)
+    head = {"bytes": size, "load_average": os.getloadavg()[0], "cores_as_seen": os.cpu_count()}
+    return head | {"best": best, "load_over_reading": ratios, "all": found}
+
+
 def check_codes(model: PackedModel) -> None:
     """The pass over all codes that loading makes."""
     for layer in model.config.layers:
@@ -79,7 +124,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hidden", type=int, default=1024)
     parser.add_argument("--blocks", type=int, default=4)
+    parser.add_argument("--folder", type=Path, help="measure this packed model instead of making one")
+    parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
+    if arguments.folder is not None:
+        print(json.dumps(measure_folder(arguments.folder, arguments.repeats), indent=1))
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sizes = {"hidden_size": arguments.hidden, "intermediate_size": 4 * arguments.hidden}
