@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,14 @@ import pytest
 from haloquant.cli.app import invoke
 from haloquant.config import read_recipe
 from haloquant.errors import InputError
-from haloquant.pipeline import job
-from haloquant.pipeline.engine import Engine
+from haloquant.pipeline import job, spread
+from haloquant.pipeline.engine import Engine, Here
 from haloquant.pipeline.inputs import silent
 from haloquant.pipeline.spread import MethodTask, make_method
 from small_job import files_of, save_recipe
 from workers import ray_workers
 
+pytestmark = pytest.mark.timeout(900)  # workers import torch each, and a machine may be busy with other things
 METHODS = 7  # full precision, two references, one rival, three goals
 
 
@@ -46,15 +48,19 @@ def same(made: dict[str, bytes], alone: dict[str, bytes]) -> None:
     assert [name for name, data in alone.items() if made[name] != data] == []
 
 
-@pytest.mark.slow
-def test_a_pool_makes_the_same_files_and_a_rerun_finds_them(
-    alone: dict[str, bytes], recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_tasks_make_the_same_files_and_are_no_reused_steps(
+    alone: dict[str, bytes], recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In this process: what a pool and a cluster add is tested below, and with layers."""
+    monkeypatch.setattr(spread, "open_session", lambda _: nullcontext(Here()))
+    seen: list[tuple[str, int, int]] = []
     out = tmp_path / "out"
-    assert invoke(["run", str(recipe), "--out", str(out), "--workers", "2", "--quiet"]) == 0
-    assert "reused" not in capfd.readouterr().out  # what workers made for this very run is no step of an older one
+    done = job.run(read_recipe(recipe), out, lambda *said: seen.append(said), Engine(workers=2))
+    assert done.reused == ()
+    assert [(d, n) for task, d, n in seen if task == "methods"] == [(k, METHODS) for k in range(1, METHODS + 1)]
     same(files_of(out), alone)
-    assert len(job.run(read_recipe(recipe), out, silent, Engine(workers=2)).reused) > METHODS
+    again = job.run(read_recipe(recipe), out, silent, Engine(workers=2))
+    assert len(again.reused) > METHODS
     same(files_of(out), alone)
 
 
@@ -93,3 +99,27 @@ def test_a_worker_that_sees_another_folder_is_refused(recipe: Path, tmp_path: Pa
 def test_a_wrong_engine_is_refused_before_any_work(recipe: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert invoke(["run", str(recipe), "--engine", "dask", "--validate"]) == 2
     assert "the engine must be local, ray or ray=ADDRESS, not 'dask'" in " ".join(capfd.readouterr().err.split())
+
+
+def test_the_command_line_names_the_engine(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Engine] = []
+
+    def run(*given: object) -> None:
+        assert isinstance(given[-1], Engine)
+        seen.append(given[-1])
+        raise InputError("that is all")
+
+    monkeypatch.setattr(job, "run", run)
+    asked = ["run", str(recipe), "--out", str(tmp_path / "out"), "--engine", "ray=head:6379", "--workers", "3", "-q"]
+    assert invoke(asked) == 2
+    assert seen == [Engine("ray", 3, "head:6379")]
+
+
+def test_a_machine_that_is_not_there_is_refused_before_any_work(
+    recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(recipe.read_text().replace("edge_lpddr5x", "nowhere"))
+    assert invoke(["run", str(wrong), "--out", str(tmp_path / "out"), "-q"]) == 2
+    assert "nowhere" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from haloquant.cli.console import progress, stdout
 from haloquant.cli.options import Json, Profile, Quiet
+from haloquant.cli.plans import show_plan, stage_table
 from haloquant.config import Goal, Hardware, Recipe, Transform
 from haloquant.config import Quantize as QuantizeSection
 from haloquant.errors import InputError
@@ -60,6 +61,9 @@ def quantize(
         bool,
         typer.Option("--dry-run", help="Say what it would take; do nothing. MODEL may be a shape or a config.json."),
     ] = False,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="Say what every stage took beside what --dry-run predicts of it.")
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -69,16 +73,16 @@ def quantize(
     """
     from haloquant.lm.checkpoint import open_checkpoint
     from haloquant.lm.remote import is_url, local_path
-    from haloquant.pipeline import stream
+    from haloquant.pipeline import plan, rates, stream
     from haloquant.pipeline.engine import parse_engine
-    from haloquant.pipeline.inputs import model_folder
+    from haloquant.pipeline.inputs import model_folder, model_window
     from haloquant.pipeline.shared import to_shared, work_folder
     from haloquant.pipeline.transformed import need_calibration
     from haloquant.store.profiles import find_profile
 
     need_calibration(transform, calibration != "none")
     if dry_run:
-        _plan(model, calibration != "none", samples, workers, goal == "bal", transform, json)
+        show_plan(model, calibration != "none", samples, workers, goal == "bal", transform, json)
         return
     if out is None:
         raise InputError("--out must name the folder of the packed model (or --dry-run be given)")
@@ -97,9 +101,17 @@ def quantize(
             done = to_shared(out, work or work_folder(out), make, tell)
         else:
             done = make(local_path(out) or Path(out))
+    said = None
+    if stages:
+        planned = plan.predict(
+            plan.of_checkpoint(checkpoint), rates.probe(), samples, model_window(folder), goal == "bal", transform
+        )
+        said = planned.free if windows is None else planned.calibrated
     if json:
-        stdout.print_json(data=stream.told(done))
+        stdout.print_json(data=stream.told(done) | ({} if said is None else {"predicted": [vars(x) for x in said]}))
         return
+    if said is not None:
+        stdout.print(stage_table(done, said))
     again = f", {done.reused} of them finished before" if done.reused else ""
     notes = "".join(f"{note}\n" for note in done.notes)
     stdout.print(
@@ -120,42 +132,6 @@ def _windows(folder: Path, text: str, samples: int) -> tuple[np.ndarray | None, 
 
     found = read_text(folder, text, "calibration")
     return cut_windows(found.tokens, model_window(folder), samples), f"{samples} windows of {found.name}"
-
-
-def _plan(
-    model: str, calibrated: bool, windows: int, workers: int, balanced: bool, transform: Transform, json: bool
-) -> None:
-    """Predict memory, disk and time of every stage; of a named shape or a bare config.json too."""
-    from haloquant.pipeline import plan
-    from haloquant.pipeline.inputs import planned_model
-
-    sizes, length = planned_model(model)
-    said = plan.predict(sizes, plan.probe(), windows, length, balanced, transform)
-    if json:
-        stdout.print_json(msgspec.json.encode(said).decode())
-        return
-    stages = said.calibrated if calibrated else said.free
-    how = f"{windows} windows of {length} tokens" if calibrated else "data-free"
-    title = f"{said.model}: {len(sizes.layers)} linear layers, {said.weights:,} weights, {how}"
-    table = Table(
-        "stage", f"time, {workers} worker{'s' * (workers > 1)}", "memory", "for each further worker", title=title
-    )
-    for stage in stages:
-        seconds = stage.seconds / (workers if stage.worker_b else 1)
-        more = engineering(stage.worker_b, "B") if stage.worker_b else "–"
-        table.add_row(stage.name, _duration(seconds), engineering(stage.driver_b, "B"), more)
-    stdout.print(table)
-    stdout.print(
-        f"{engineering(said.read_b, 'B')} to read; {engineering(said.written_b, 'B')} to write, and the same while it "
-        "works. Rates measured on this machine, with one thread.",
-        highlight=False,
-    )
-
-
-def _duration(seconds: float) -> str:
-    """A length of time for people."""
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours} h {rest // 60:02} min" if hours else f"{rest // 60} min {rest % 60:02} s"
 
 
 def evaluate(

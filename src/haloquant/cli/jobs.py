@@ -48,18 +48,10 @@ def run(
     # Imported here so that `--help` does not wait for torch.
     from haloquant.pipeline import job
     from haloquant.pipeline.engine import parse_engine
-    from haloquant.pipeline.inputs import read_inputs
-    from haloquant.store.profiles import find_profile
-    from haloquant.store.targets import read_gpu, read_systolic
 
     where = parse_engine(engine, workers)
     if validate:
-        read_inputs(asked)
-        find_profile(asked.hardware.profile)
-        for name in asked.hardware.targets:
-            read_systolic(name)
-        for name in asked.hardware.gpus:
-            read_gpu(name)
+        job.open_named(asked)
         stdout.print("the recipe is sound: its model, texts, profile and targets were found and opened")
         return
     with progress(quiet) as tell:

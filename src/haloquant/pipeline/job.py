@@ -8,7 +8,7 @@ from haloquant.config import Recipe
 from haloquant.lm.export import export_packed
 from haloquant.lm.folding import folded_tensors
 from haloquant.pipeline.engine import HERE, Engine
-from haloquant.pipeline.inputs import Progress, read_inputs, silent
+from haloquant.pipeline.inputs import Inputs, Progress, read_inputs, silent
 from haloquant.pipeline.outcome import gather, profile_sha256, versions
 from haloquant.pipeline.planned import all_methods, between, method
 from haloquant.pipeline.spread import spread
@@ -18,6 +18,8 @@ from haloquant.report.results import Results, encode
 from haloquant.report.tables import HEADLINE
 from haloquant.store.files import claim_output, sole_user, sweep_folder, write_bytes, write_text
 from haloquant.store.profiles import find_profile
+from haloquant.store.targets import read_gpu, read_systolic
+from haloquant.types import MacProfile
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,20 @@ class Job:
     reused: tuple[str, ...]
 
 
+def open_named(recipe: Recipe) -> tuple[Inputs, MacProfile]:
+    """The inputs and the MAC of a job; its machines are opened too, so that a mistake shows before hours are spent.
+
+    Raises:
+        HaloquantError: something that the recipe names is not there, or is not what it should be.
+    """
+    for name in recipe.hardware.targets:
+        read_systolic(name)
+    for name in recipe.hardware.gpus:
+        read_gpu(name)
+    profile = find_profile(recipe.hardware.profile)
+    return read_inputs(recipe), profile
+
+
 def run(recipe: Recipe, out: Path, progress: Progress = silent, engine: Engine = HERE) -> Job:
     """Do the whole job of a recipe in the folder `out`, and return what it found.
 
@@ -39,7 +55,8 @@ def run(recipe: Recipe, out: Path, progress: Progress = silent, engine: Engine =
         HaloquantError: an input is wrong, or another run holds the folder. What was finished stays and is reused.
     """
     begin = time.monotonic()
-    bench = Workbench(recipe, read_inputs(recipe), find_profile(recipe.hardware.profile), out, progress)
+    inputs, profile = open_named(recipe)
+    bench = Workbench(recipe, inputs, profile, out, progress)
     claim_output(out)
     with sole_user(out):
         for folder in (out, out / "steps", out / "figures"):

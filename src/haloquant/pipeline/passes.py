@@ -6,7 +6,6 @@ Workers give their results back and this process alone writes them, so a lost wo
 a lost driver the few that were on their way.
 """
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,8 @@ from haloquant.pipeline.layers import (
     measure_layer,
 )
 from haloquant.pipeline.limits import one_thread
+from haloquant.pipeline.meter import Meter, metered
+from haloquant.pipeline.states import KeptStates
 from haloquant.pipeline.transformed import divided_rows, scale_layer
 from haloquant.quant.codebook import sample_groups
 from haloquant.quant.sensitivity import uniform_importance
@@ -64,10 +65,17 @@ class Passes:
     """The passes over one checkpoint, with workers to do them."""
 
     def __init__(
-        self, checkpoint: Checkpoint, asked: Asked, steps: Steps, key: str, session: Session, progress: Progress
+        self,
+        checkpoint: Checkpoint,
+        asked: Asked,
+        steps: Steps,
+        key: str,
+        session: Session,
+        progress: Progress,
+        meter: Meter,
     ) -> None:
         self.checkpoint, self.asked, self.steps, self.key = checkpoint, asked, steps, key
-        self.session, self.progress = session, progress
+        self.session, self.progress, self.meter = session, progress, meter
         self.reused = 0
         self.tile = asked.recipe.hardware.tile
         self.grids = {x.name: make_grid(x.out_features, x.in_features, self.tile, self.tile) for x in checkpoint.layers}
@@ -83,7 +91,8 @@ class Passes:
             self.places = folds(self.checkpoint)
             self.scales = self._find_scales()
             self._rows = divided_rows(self.scales, self.places)
-        self._classes = classes = self.classes()
+        with self.meter.stage("choose codebooks"):
+            self._classes = classes = self.classes()
         maps = self._maps(classes)
 
         def step(layer: LinearLayer) -> tuple[str, object]:
@@ -193,8 +202,8 @@ class Passes:
 
         self._run("measure tiles", self.checkpoint.layers, step, measure_layer, save, self._of_layer(classes, {}))
         folders = (self._folders[f"losses-{layer.name}"] for layer in self.checkpoint.layers)
-        losses = [load_arrays(folder / "losses.safetensors")["loss"] for folder in folders]
-        with one_thread():
+        with self.meter.stage("measure tiles"), one_thread():
+            losses = [load_arrays(folder / "losses.safetensors")["loss"] for folder in folders]
             path = halo.allocator(self.grids, np.concatenate(losses), classes)
         return path.maps(path.stop(self.asked.goal))
 
@@ -221,19 +230,22 @@ class Passes:
             tell(done, total)
 
         def works() -> Iterator[Work]:
-            for layer, known in self._statistics(name, chosen, step, missing, fisher):
+            for layer, known in self._metered(name, self._statistics(name, chosen, step, missing, fisher)):
                 if layer.name not in wanted:
                     continue
                 sent.append(layer)
-                yield work(layer, known)
+                task = work(layer, known)
+                yield Work((function, task.argument), task.arrays)
 
-        for index, _, arrays in self.session.run(function, works()):
-            layer = sent[index]
-            folder, _ = self.steps.run(*step(layer), lambda at, x=layer, made=arrays: save(at, x, made))
-            self._folders[step(layer)[0]] = folder
-            done += 1
-            tell(done, total)
-        self._forget_states(name)
+        with self.meter.stage(name):
+            for index, (_, taken), arrays in self.session.run(metered, works()):
+                layer = sent[index]
+                self.meter.add(layer.name.rpartition(".")[2], layer.out_features * layer.in_features, taken)
+                folder, _ = self.steps.run(*step(layer), lambda at, x=layer, made=arrays: save(at, x, made))
+                self._folders[step(layer)[0]] = folder
+                done += 1
+                tell(done, total)
+        KeptStates(self.steps, self.key, name).forget()
         return total - len(missing)
 
     def _statistics(
@@ -249,6 +261,11 @@ class Passes:
             return ((layer, None) for layer in missing)
         from haloquant.lm.calibration_stream import collect_by_block
 
+        kept = KeptStates(self.steps, self.key, name)
+
+        def passed(blocks: int, states: np.ndarray) -> None:
+            kept.passed(blocks, states, (x for x in chosen if step(x)[0] not in self._folders))
+
         return collect_by_block(
             self.checkpoint,
             self.asked.calibration,
@@ -256,40 +273,25 @@ class Passes:
             seed=self.asked.recipe.seed,
             progress=self._tell(f"calibrate to {name}"),
             shards=lambda function, works: self.session.run(function, (Work(*work) for work in works)),
-            begin=self._begin(name, missing),
-            passed=lambda blocks, states: self._pass(name, chosen, step, blocks, states),
+            begin=kept.begin(missing),
+            passed=passed,
         )
 
-    def _states(self, name: str) -> str:
-        return f"states-{name.replace(' ', '-')}"
-
-    def _begin(self, name: str, missing: Sequence[LinearLayer]) -> tuple[int, np.ndarray] | None:
-        """The last kept hidden states before the first block that lacks a layer."""
-        first = min(layer.block or 0 for layer in missing)
-        for blocks in range(first, 0, -1):
-            folder = self.steps.find(f"{self._states(name)}-{blocks}", self.key)
-            if folder is not None:
-                return blocks, load_arrays(folder / "states.safetensors")["states"]
-        return None
-
-    def _pass(self, name: str, chosen: Sequence[LinearLayer], step: Step, blocks: int, states: np.ndarray) -> None:
-        """Keep the hidden states behind a block; those that only finished layers came after go."""
-        prefix = self._states(name)
-        self.steps.run(
-            f"{prefix}-{blocks}",
-            self.key,
-            lambda at: save_arrays(at / "states.safetensors", {"states": np.asarray(states)}),
-        )
-        open_blocks = [x.block or 0 for x in chosen if step(x)[0] not in self._folders]
-        oldest = min(open_blocks, default=blocks)
-        for older in range(blocks - 1, 0, -1):
-            if older < oldest:
-                self.steps.forget(f"{prefix}-{older}", self.key)
-
-    def _forget_states(self, name: str) -> None:
-        """A pass that is whole needs no place to go on from."""
-        for folder in self.steps.root.glob(f"{self._states(name)}-*"):
-            shutil.rmtree(folder)
+    def _metered(
+        self, name: str, found: Iterator[tuple[LinearLayer, LayerStatistics | None]]
+    ) -> Iterator[tuple[LinearLayer, LayerStatistics | None]]:
+        """The same, the time that calibration takes counted as its own."""
+        if self.asked.calibration is None:
+            yield from found
+            return
+        again = name == "quantize" and self.asked.goal == "bal"
+        stage = {"measure tiles": "calibrate", "quantize": "calibrate again" if again else "calibrate"}.get(name, name)
+        while True:
+            with self.meter.stage(stage):
+                item = next(found, None)
+            if item is None:
+                return
+            yield item
 
     def _tell(self, task: str) -> Callable[[int, int], None]:
         return lambda done, total: self.progress(task, done, total)

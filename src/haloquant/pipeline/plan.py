@@ -6,33 +6,21 @@ by the workers. What is counted per layer is the same for each block, so everyth
 grows linearly with the number of blocks, and so with the weights.
 """
 
-import hashlib
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from scipy.linalg import cho_factor
 
 from haloquant.accel.shapes import ModelShape
 from haloquant.config import Transform
 from haloquant.lm.calibration_sizes import SHARD_WINDOWS
 from haloquant.lm.checkpoint import Checkpoint
 from haloquant.lm.writing import SHARD_BYTES
-from haloquant.pipeline.limits import one_thread
+from haloquant.pipeline.rates import Rates
 from haloquant.pipeline.transformed import AWQ_POINTS
-from haloquant.quant.packing import pack, unpack
-from haloquant.quant.refine import quantize_weight_refined
-from haloquant.quant.sparse import split
-from haloquant.quant.tiles import make_grid, uniform_map
-from haloquant.quant.weight import quantize_weight
-from haloquant.types import Codebook, LayerStatistics, OperatingPoint
 
 # Interpreter, numpy, scipy and numba; torch and transformers on top. Resident sizes seen after their imports.
 BASE_B, TORCH_B = 250e6, 450e6
 BITS = 4.25  # stored bits a weight, as packed models of the demo have with their scales and sparse part
-PROBE = (512, 2048)
-NARROW, WIDE, ROWS = 256, 1024, 128
+BOOKS_S, SAMPLED, SAMPLE_SHARE = 0.5, 12, 1 / 12  # the search; layers it sees; their reading, of a weight's rounding
 
 
 @dataclass(frozen=True)
@@ -59,19 +47,6 @@ class Model:
     hidden: int
     stored_b: float  # as it lies on the disk
     kept_b: float  # of it, what is copied as it is
-
-
-@dataclass(frozen=True)
-class Rates:
-    """This machine, with one thread."""
-
-    free_weights_per_s: float  # read as bf16, sparse part, searched scales and nearest rounding, packed
-    packed_weights_per_s: float  # read packed, checked, and packed again for the model
-    calibrated_s: float  # of a calibrated weight, whatever its layer's width
-    calibrated_by_width_s: float  # of a calibrated weight, for each input feature of its layer
-    factor_s: float  # of a Cholesky factor, for each cubed input feature
-    madds_per_s: float  # float32 matrix products
-    hash_b_per_s: float
 
 
 @dataclass(frozen=True)
@@ -142,19 +117,24 @@ def predict(
     widest = max(x.in_features for x in model.layers)
     written = model.kept_b + weights * BITS / 8
     read = Stage("read and hash", model.stored_b / rates.hash_b_per_s, BASE_B, 0.0)
-    books = Stage("choose codebooks", 10.0, BASE_B + 4.0 * largest, 0.0)
-    pack = Stage(
-        "pack and write",
-        weights / rates.packed_weights_per_s + (written + model.stored_b) / rates.hash_b_per_s,
-        # A shard waits while the next tensor is read; the largest are the embedding and the head, about half of what
-        # is kept each, and in the widest models larger than a shard.
-        BASE_B + max(min(written, float(SHARD_BYTES)), model.kept_b / 2) + model.kept_b / 2,
-        0.0,
+    seen = weights / len(model.layers) * min(len(model.layers), SAMPLED)
+    books_s = BOOKS_S + seen * SAMPLE_SHARE / rates.free_weights_per_s
+    books = Stage("choose codebooks", books_s, BASE_B + 4.0 * largest, 0.0)
+    # Every finished layer is a file of its own before it is part of a shard.
+    keep_s = weights * BITS / 8 * (1 / rates.write_b_per_s + 1 / rates.hash_b_per_s)
+    # A shard waits while the next tensor is read; the largest are the embedding and the head, about half of what is
+    # kept each, and in the widest models larger than a shard.
+    shard_b = max(min(written, float(SHARD_BYTES)), model.kept_b / 2)
+    pack = (
+        Stage("pack", weights / rates.packed_weights_per_s + written / rates.write_b_per_s, BASE_B + shard_b, 0.0),
+        Stage(
+            "copy and check", (model.kept_b + written) / rates.hash_b_per_s, BASE_B + shard_b + model.kept_b / 2, 0.0
+        ),
     )
     # One layer: weight, dense part, error and scratch in float32, codes and classes in bytes.
     layer_b = 14.0 * largest
     once = weights / rates.free_weights_per_s
-    free = [Stage("quantize", once, BASE_B + layer_b, BASE_B + layer_b)]
+    free = [Stage("quantize", once + keep_s, BASE_B + layer_b, BASE_B + layer_b)]
     if balanced:
         free.insert(0, Stage("measure tiles", 2 * once, BASE_B + layer_b, BASE_B + layer_b))
     sums = max(_sums_b(block) for block in _blocks(model.layers))
@@ -171,7 +151,7 @@ def predict(
     rounding = sum(_rounding_s(x, rates) for x in model.layers)
     worker_b = BASE_B + known_b
     driver_b = BASE_B + TORCH_B + states + sums + known_b
-    calibrated = [passing, Stage("quantize", rounding, driver_b, worker_b)]
+    calibrated = [passing, Stage("quantize", rounding + keep_s, driver_b, worker_b)]
     if balanced:
         calibrated = [
             passing,
@@ -185,7 +165,7 @@ def predict(
             seconds += AWQ_POINTS * sum(x.weights * x.in_features for x in model.layers) / rates.madds_per_s
         calibrated.insert(0, Stage(f"{transform} scales", seconds, passing.driver_b, max(passing.worker_b, worker_b)))
     return Plan(
-        model.name, weights, model.stored_b, written, (read, books, *free, pack), (read, books, *calibrated, pack)
+        model.name, weights, model.stored_b, written, (read, books, *free, *pack), (read, books, *calibrated, *pack)
     )
 
 
@@ -195,39 +175,6 @@ def workers_for(plan: Plan, calibrated: bool, cores: int, memory_b: float) -> in
     spare = memory_b * 0.8 - plan.peak_b(calibrated)
     fit = int(spare / max(stage.worker_b for stage in stages))
     return max(1, min(cores, fit, plan.weights // 50_000_000))
-
-
-def probe() -> Rates:
-    """Measure this machine for about two seconds, after a warm-up that compiles."""
-    rng = np.random.default_rng(0)
-    with one_thread():
-        weight = rng.standard_normal(PROBE, np.float32)
-        tiles = uniform_map("probe", make_grid(*PROBE))
-
-        halves = (weight.view(np.uint32) >> 16).astype(np.uint16)
-
-        def rounded() -> dict[str, np.ndarray]:
-            seen = (halves.astype(np.uint32) << 16).view(np.float32)
-            np.dot(seen.ravel(), seen.ravel())  # as a reader looks for what is not finite
-            sparse, _ = split(seen, layer="probe")
-            return pack(quantize_weight(seen, tiles=tiles, codebooks=_BOOKS, sparse=sparse))
-
-        made, grid = rounded(), tiles.grid
-        free = weight.size / _fastest(rounded)
-        packed = weight.size / _fastest(lambda: pack(unpack(made, "probe", _BOOKS, grid.tile_out, grid.tile_in)))
-        narrow, wide = _calibrated_s(rng, NARROW), _calibrated_s(rng, WIDE)
-        by_width = max((wide - narrow) / (WIDE - NARROW), 0.0)
-        square = rng.standard_normal((WIDE, WIDE)).astype(np.float32)
-        positive = square @ square.T + WIDE * np.eye(WIDE, dtype=np.float32)
-        return Rates(
-            free,
-            packed,
-            max(narrow - by_width * NARROW, 0.0),
-            by_width,
-            _fastest(lambda: cho_factor(positive)) / WIDE**3,
-            WIDE**3 / _fastest(lambda: square @ square),
-            (8 << 20) / _fastest(lambda: hashlib.sha256(bytes(8 << 20))),
-        )
 
 
 def _blocks(layers: Sequence[Shape]) -> list[list[Shape]]:
@@ -260,28 +207,3 @@ def _inputs_madds(layers: Sequence[Shape], tokens: int) -> float:
 def _rounding_s(layer: Shape, rates: Rates) -> float:
     width = layer.in_features
     return layer.weights * (rates.calibrated_s + rates.calibrated_by_width_s * width) + rates.factor_s * width**3
-
-
-def _calibrated_s(rng: np.random.Generator, width: int) -> float:
-    """Seconds for a weight of a calibrated layer of this width."""
-    weight = rng.standard_normal((ROWS, width), np.float32)
-    inputs = rng.standard_normal((2 * width, width), np.float32)
-    known = LayerStatistics("probe", 2 * width, hessian=inputs.T @ inputs / np.float32(width), source="probe")
-    tiles = uniform_map("probe", make_grid(ROWS, width))
-    call = lambda: quantize_weight_refined(weight, tiles=tiles, codebooks=_BOOKS, statistics=known)  # noqa: E731
-    return _fastest(call) / weight.size
-
-
-def _fastest(call: Callable[[], object]) -> float:
-    """The quicker of two calls, in CPU seconds, after one that compiles."""
-    call()
-    best = float("inf")
-    for _ in range(2):
-        began = time.process_time()  # other programs, and further threads, are not to count
-        call()
-        best = min(best, time.process_time() - began)
-    return best
-
-
-_WORDS = np.array([-112, -80, -56, -40, -28, -18, -10, -4, 0, 4, 10, 18, 28, 40, 64, 96], np.int16)
-_BOOKS = (Codebook("probe", _WORDS, OperatingPoint(1.0, 1e9), 0.0),)

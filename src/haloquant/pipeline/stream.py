@@ -5,9 +5,9 @@ in memory at a time. The balanced goal needs every tile's losses before any clas
 codebooks are chosen for weights behind the transform, so its scales have a pass of their own before all others.
 """
 
-import resource
 import shutil
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from haloquant.lm.sources import refuse_stacked
 from haloquant.lm.whole import check_whole, shared_layers
 from haloquant.pipeline.engine import HERE, Engine, open_session
 from haloquant.pipeline.inputs import Progress, silent
+from haloquant.pipeline.meter import Meter, Spent, by_stage
 from haloquant.pipeline.outcome import profile_sha256, versions
 from haloquant.pipeline.passes import Asked, Passes
 from haloquant.pipeline.transformed import NOTE, need_calibration
@@ -42,6 +43,7 @@ class Stream:
     seconds: float
     peak_b: float  # most memory of this process since it began
     notes: tuple[str, ...] = ()
+    stages: tuple[Spent, ...] = ()  # what each took
 
 
 def quantize_checkpoint(
@@ -59,11 +61,12 @@ def quantize_checkpoint(
         BusyError: another run works on the same output.
         ToolError: workers died and the retries did not help.
     """
-    began = time.monotonic()
+    began, meter = time.monotonic(), Meter()
     refuse_stacked(checkpoint)
     check_whole(checkpoint)
     _check_transform(checkpoint, asked)
-    model = content_hash(checkpoint)
+    with meter.stage("read and hash"):
+        model = content_hash(checkpoint)
     key = content_key(model, _settings(asked), [layer.name for layer in checkpoint.layers])
     work = out.with_name(f"{out.name}.work")
     if out.exists() and any(out.iterdir()):
@@ -75,23 +78,32 @@ def quantize_checkpoint(
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         with open_session(engine, scratch) as session:
-            bench = Passes(checkpoint, asked, Steps(work / "steps", versions()), key, session, progress)
+            bench = Passes(checkpoint, asked, Steps(work / "steps", versions()), key, session, progress, meter)
             bench.make_all()
-        exported = export_packed(
-            checkpoint,
-            bench.layers(),
-            out,
-            profile_name=asked.profile.name,
-            profile_sha256=profile_sha256(asked.profile),
-            made_by={**versions(), "goal": asked.goal, "source": asked.source, **_named(asked)},
-            changed=bench.folded(),
-            progress=lambda done, total: progress("pack", done, total),
-        )
+        with ExitStack() as stage:
+            stage.enter_context(meter.stage("pack"))
+
+            def tell(done: int, total: int) -> None:
+                progress("pack", done, total)
+                if done == total:
+                    stage.close()
+                    stage.enter_context(meter.stage("copy and check"))
+
+            exported = export_packed(
+                checkpoint,
+                bench.layers(),
+                out,
+                profile_name=asked.profile.name,
+                profile_sha256=profile_sha256(asked.profile),
+                made_by={**versions(), "goal": asked.goal, "source": asked.source, **_named(asked)},
+                changed=bench.folded(),
+                progress=tell,
+            )
         shutil.rmtree(work)
     layers, seconds, transform = len(checkpoint.layers), time.monotonic() - began, asked.recipe.quantize.transform
     notes = () if transform == "none" else (NOTE.format(transform, len(bench.scales), layers),)
     notes += (*_shared_note(checkpoint), *padding_note(tuple(bench.grids.values())))
-    return Stream(out, exported.bits, layers, bench.reused, asked.source, seconds, peak_memory(), notes)
+    return Stream(out, exported.bits, layers, bench.reused, asked.source, seconds, meter.most_b, notes, meter.spent())
 
 
 def told(done: Stream) -> dict[str, object]:
@@ -106,12 +118,8 @@ def told(done: Stream) -> dict[str, object]:
         "notes": list(done.notes),
         "seconds": done.seconds,
         "peak_bytes": done.peak_b,
+        "stages": by_stage(done.stages),
     }
-
-
-def peak_memory() -> float:
-    """Most memory of this process since it began, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
 def _shared_note(checkpoint: Checkpoint) -> tuple[str, ...]:
