@@ -7,23 +7,28 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from small_job import files_of, save_recipe
 
 RUNNER = Path(__file__).with_name("crash_runner.py")
-ASKED = os.environ.get("HALOQUANT_TEST_KILLS")
+KILLS = int(os.environ.get("HALOQUANT_TEST_KILLS", "50"))
+EDGES = KILLS // 5  # more of them, at operations on files
 
 
-def kill(command: str, source: Path, folder: Path, kills: int, limit_s: float) -> None:
+def kill(command: str, source: Path, folder: Path) -> None:
     """Let the runner do it, and hold it to the number of kills."""
-    asked = [sys.executable, str(RUNNER), command, str(source), str(folder), "--kills", str(kills)]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=limit_s)
+    asked = [sys.executable, str(RUNNER), command, str(source), str(folder)]
+    asked += ["--kills", str(KILLS), "--edges", str(EDGES)]
+    done = subprocess.run(asked, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["hit"] == kills
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert (said["hit"], said["edges"]) == (KILLS, EDGES)
 
 
+@pytest.mark.timeout(280 + 15 * KILLS)
 def test_killed_fifty_times_it_ends_with_the_same_bytes(tiny_folder: Path, tmp_path: Path) -> None:
-    kills = int(ASKED or "50")
-    kill("quantize", tiny_folder, tmp_path, kills, 180 + 5 * kills)
+    kill("quantize", tiny_folder, tmp_path)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert sorted(p.name for p in killed.iterdir()) == sorted(p.name for p in whole.iterdir())
     for file in whole.iterdir():
@@ -32,11 +37,11 @@ def test_killed_fifty_times_it_ends_with_the_same_bytes(tiny_folder: Path, tmp_p
     assert sorted(p.name for p in tmp_path.iterdir()) == ["killed", "whole"]
 
 
+@pytest.mark.timeout(280 + 15 * KILLS)
 def test_a_killed_job_ends_with_the_same_bytes(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
     """Every file of the output folder: results, report, figures, packed model, steps. None holds a time or a date."""
     recipe = save_recipe(tmp_path / "recipe.toml", tiny_folder, small_text)
-    kills = int(ASKED or "10")
-    kill("run", recipe, tmp_path, kills, 280 + 10 * kills)
+    kill("run", recipe, tmp_path)
     whole, killed = files_of(tmp_path / "whole"), files_of(tmp_path / "killed")
     assert {"results.json", "results.md", "report.html"} <= whole.keys()
     assert sorted(killed) == sorted(whole)  # and so no temporary name is left
