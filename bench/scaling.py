@@ -1,10 +1,13 @@
-"""Scaling of a quantization over workers: wall time with one and more, and the efficiency. Prints JSON.
+"""Scaling of a quantization over workers: one and two of a pool and of a Ray cluster, beside the machine's own bound.
 
-    python bench/scaling.py MODEL [--engine local|ray] [--workers 1 2] [--calibration none|TEXT] [--samples 8]
+    python bench/scaling.py [--model FOLDER] [--out scaling.json]          # under four minutes on an idle machine
 
-Efficiency is T(1) / (n T(n)). The floor of the time of n workers is T(1) / n; the machine's own is beside it: two
-processes that only multiply matrices, against one, which shows what the cores themselves can give (two threads of one
-core share its units; other programs take their part).
+Efficiency is T(1) / (n T(n)), of the whole command, of its layers (workers started within), and of the layers after
+the first one is done. The floor of the time of n workers is T(1) / n on n cores of their own. Threads of one core share
+its units, so the machine's own efficiency is measured in the same run: plain processes without any engine, n at once
+against one, that round a layer as a worker does, or only multiply matrices. No engine can do better than the first; the
+efficiency over it is printed too. Without a model, one of 405 million random weights is made (LLaMA-2-7B's layers, two
+blocks). Do not read figures that were made under load: the load average before and after stands beside them.
 """
 
 import argparse
@@ -20,83 +23,130 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
 
 import numpy as np  # noqa: E402  after the thread counts
 
+BUSY_S = 5.0
 
-def multiply(seconds: float) -> float:
-    """Matrix products in a second."""
+
+def multiply():
+    """Matrix products."""
     square = np.random.default_rng(0).standard_normal((256, 256), np.float32)
+    return lambda: square @ square
+
+
+def round_layer():
+    """One layer of four million weights rounded and packed, as a worker does data-free."""
+    from haloquant.pipeline.rates import rounding
+
+    return rounding((2048, 2048))
+
+
+KINDS = {"matrix products": multiply, "layers rounded": round_layer}
+
+
+def busy(task) -> float:
+    """How often in a second a process does it; all begin together."""
+    kind, start_s = task
+    work = KINDS[kind]()
+    work()  # compiles
+    time.sleep(max(0.0, start_s - time.time()))
     count, began = 0, time.monotonic()
-    while time.monotonic() - began < seconds:
-        square @ square
+    while time.monotonic() - began < BUSY_S:
+        work()
         count += 1
     return count / (time.monotonic() - began)
 
 
-def machine(workers: int) -> float:
-    """What the cores give: products of `workers` processes at once over `workers` times those of one."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(workers) as pool:
-        pool.map(multiply, [0.2] * workers)
-        alone = pool.apply(multiply, (3.0,))
-        together = sum(pool.map(multiply, [3.0] * workers, chunksize=1))
+def machine(kind: str, workers: int) -> float:
+    """What the processor gives: the rate of `workers` processes at once over `workers` times that of one."""
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        pool.map(busy, [(kind, 0.0)] * workers, chunksize=1)  # imports, compiles
+        alone = pool.apply(busy, ((kind, time.time() + 2),))
+        together = sum(pool.map(busy, [(kind, time.time() + 2)] * workers, chunksize=1))
     return together / (workers * alone)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model")
-    parser.add_argument("--engine", default="local", choices=["local", "ray"])
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--calibration", default="none")
-    parser.add_argument("--samples", type=int, default=8)
-    parser.add_argument("--tile", type=int, default=128)
-    asked = parser.parse_args()
-
-    from haloquant.config import Hardware, Recipe
+def timed(model: Path, out: Path, engine) -> tuple[dict[str, float], bytes]:
+    """Seconds of one data-free quantization, and the model's bytes."""
+    from haloquant.config import Recipe
     from haloquant.lm.checkpoint import open_checkpoint
     from haloquant.pipeline import stream
-    from haloquant.pipeline.engine import Engine
     from haloquant.store.profiles import find_profile
 
-    windows = None
-    if asked.calibration != "none":
-        from haloquant.lm.calibration import cut_windows
-        from haloquant.pipeline.inputs import model_window, read_text
+    asked = stream.Asked(find_profile("default"), "acc-opt", Recipe(), None, "bench")
+    done_s: list[float] = []
 
-        folder = Path(asked.model)
-        tokens = read_text(folder, asked.calibration, "calibration").tokens
-        windows = cut_windows(tokens, model_window(folder), asked.samples)
-    recipe = Recipe(hardware=Hardware(tile=asked.tile))
-    settings = stream.Asked(find_profile("default"), "acc-opt", recipe, windows, "bench")
-    seconds: dict[int, float] = {}
-    digests: set[bytes] = set()
+    def tell(task: str, done: int, total: int) -> None:
+        if task == "quantize":
+            done_s.append(time.monotonic())
+
+    done = stream.quantize_checkpoint(open_checkpoint(model), asked, out, tell, engine)
+    layers = next(stage.seconds for stage in done.stages if stage.stage == "quantize" and not stage.kind)
+    whole = {"whole": done.seconds, "layers": layers, "after the first": done_s[-1] - done_s[0]}
+    return whole, (out / "halo_manifest.json").read_bytes()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--engines", nargs="+", default=["local", "ray"], choices=["local", "ray"])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+
+    from make_checkpoint import SHAPES, make
+
+    from haloquant.pipeline.engine import Engine
+
+    load, began, many = os.getloadavg(), time.monotonic(), asked.workers
+    bound = {kind: machine(kind, many) for kind in KINDS}
+    seconds: dict[str, dict[str, float]] = {}
+    made: set[bytes] = set()
     with tempfile.TemporaryDirectory() as room:
-        stream.quantize_checkpoint(open_checkpoint(asked.model), settings, Path(room) / "warm")  # compiles and caches
-        for workers in asked.workers:
-            out, marks = Path(room) / str(workers), {}
-
-            def tell(task: str, done: int, total: int, marks: dict[str, float] = marks) -> None:
-                marks.setdefault(f"{task} begins", time.monotonic())
-                marks[f"{task} ends"] = time.monotonic()
-
-            began = time.monotonic()
-            stream.quantize_checkpoint(open_checkpoint(asked.model), settings, out, tell, Engine(asked.engine, workers))
-            seconds[workers] = time.monotonic() - began
-            tasks = marks["quantize ends"] - marks["choose codebooks ends"]  # starting the workers counted
-            steady = marks["quantize ends"] - marks["quantize begins"]  # from the first layer that is done
-            digests.add((out / "model.safetensors").read_bytes())
-            print(json.dumps({"workers": workers, "whole_s": seconds[workers], "tasks_s": tasks, "steady_s": steady}))
-    first = seconds[asked.workers[0]] * asked.workers[0]
-    result = {
-        "engine": asked.engine,
-        "whole_s": seconds,
-        "efficiency": {n: first / (n * t) for n, t in seconds.items()},
-        "machine_efficiency": {n: machine(n) for n in asked.workers if n > 1},
-        "floor_s": {n: first / n for n in asked.workers},
-        "same_bytes": len(digests) == 1,
-        "cores": os.cpu_count(),
-        "load": os.getloadavg(),
+        model = asked.model or Path(room) / "model"
+        make(Path(room) / "small", SHAPES["small"], 1 << 30)
+        if asked.model is None:
+            make(model, SHAPES["1gb"], 1 << 30)
+        timed(Path(room) / "small", Path(room) / "warm", Engine())  # compiles and caches
+        for engine in asked.engines:
+            for workers in (1, many):
+                name = f"{engine}, {workers}"
+                seconds[name], bytes_ = timed(model, Path(room) / name, Engine(engine, workers))
+                made.add(bytes_)
+    efficiency = {
+        engine: {
+            part: seconds[f"{engine}, 1"][part] / (many * seconds[f"{engine}, {many}"][part])
+            for part in ("whole", "layers", "after the first")
+        }
+        for engine in asked.engines
     }
-    print(json.dumps(result, indent=1))
+    limit = bound["layers rounded"]
+    result = {
+        "workers": many,
+        "seconds": seconds,
+        "floor_s": {engine: seconds[f"{engine}, 1"]["whole"] / many for engine in asked.engines},
+        "efficiency": efficiency,
+        "machine_efficiency": bound,
+        "efficiency_over_machine": {
+            engine: {part: value / limit for part, value in parts.items()} for engine, parts in efficiency.items()
+        },
+        "same_bytes": len(made) == 1,
+        "processor": processor(),
+        "load_before": load,
+        "load_after": os.getloadavg(),
+        "took_s": time.monotonic() - began,
+    }
+    text = json.dumps(result, indent=1)
+    print(text)
+    if asked.out:
+        asked.out.write_text(text + "\n")
+
+
+def processor() -> dict[str, object]:
+    """Threads this process may use, and which of them share a core."""
+    siblings = set()
+    for cpu in sorted(os.sched_getaffinity(0)):
+        file = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        siblings.add(file.read_text().strip() if file.exists() else str(cpu))
+    return {"threads": len(os.sched_getaffinity(0)), "cores (threads of each)": sorted(siblings)}
 
 
 if __name__ == "__main__":
