@@ -85,6 +85,13 @@ def test_islands_share_tiles_and_never_switch() -> None:
     assert sorted(number for low, high in owners for number in range(low, high)) == list(range(5))
 
 
+def test_one_point_for_all_has_the_highest_supply_of_equal_clocks() -> None:
+    workload = tiny_workload()
+    eco = tuple(OperatingPoint(volts, 1.9e9) for volts in (1.0, 0.9, 0.7))
+    schedule = plan(workload.gemms, random_tiles(workload, 0), eco, eco[0], Policy.NONE)
+    assert {phase.point for phase in schedule.phases} == {eco[0]}
+
+
 def test_repoint_counts_anew() -> None:
     workload = tiny_workload()
     schedule = plan(workload.gemms, random_tiles(workload, 0), POINTS, BASE)

@@ -9,12 +9,16 @@ import pytest
 from accel_cases import BASE, toy_codebooks, toy_profile
 from haloquant.accel.shapes import ModelShape
 from haloquant.accel.workload import decode, prefill
+from haloquant.dvfs.modes import alpha_power
+from haloquant.dvfs.points import vf_curve
 from haloquant.errors import InfeasibleError, InputError
+from haloquant.pipeline.cost import POLICIES
 from haloquant.pipeline.elements import compare_elements
 from haloquant.pipeline.hardware import Classes
 from haloquant.pipeline.laws import supply_law
-from haloquant.pipeline.machines import Loaded, halo_system, rivals
+from haloquant.pipeline.machines import ECO_PROFILE, Loaded, halo_system, rivals, run_system
 from haloquant.pipeline.sweeps import bandwidth_clock_map, claims, deadline, on_gpu, sweep
+from haloquant.store.profiles import find_profile
 from haloquant.store.targets import read_gpu, read_systolic
 from haloquant.types import Corner
 
@@ -58,6 +62,41 @@ def test_sweeps_move_what_they_should(over: str) -> None:
 def test_a_sweep_over_something_else_is_refused() -> None:
     with pytest.raises(InputError, match=r"^a sweep must be over transition, static or bandwidth, not 'colour'.$"):
         sweep(LOADED, decode(SHAPE, 64), read_systolic("edge_lpddr5x"), "colour")
+
+
+def _at_three_voltages() -> Loaded:
+    """The same model on a multiplier that was measured at 1.0, 0.8 and 0.6 V and follows the alpha-power law."""
+    law, toy, volts = alpha_power(0.35, 1.3, 1.0), toy_profile(), (1.0, 0.8, 0.6)
+    delay = np.concatenate([toy.delay_s * law(v) for v in volts])
+    energy = np.concatenate([toy.energy_j * v**2 for v in volts])
+    corners = tuple(Corner(f"{v:g} V", v, 25.0) for v in volts)
+    measured = replace(
+        toy, corners=corners, delay_s=delay, sensitised_delay_s=delay, energy_j=energy, leakage_w=np.zeros(3)
+    )
+    return Loaded("tiny", SHAPE, Classes(measured, 0, BOOKS), None, 0.81)
+
+
+@pytest.mark.parametrize("name", ["edge_lpddr5x", "tpuv4i_like"])
+def test_eco_keeps_the_clock_and_takes_the_order_that_draws_least(name: str) -> None:
+    loaded, machine, step = _at_three_voltages(), read_systolic(name), prefill(SHAPE, 256)
+    eco = halo_system(loaded, step, machine, "eco")
+    assert [point.frequency_hz for point in eco.points] == [machine.base.frequency_hz] * 3
+    assert eco.points[0].voltage_v < eco.points[-1].voltage_v == machine.base.voltage_v
+    found = run_system(eco, step, machine, loaded)
+    tried = [run_system(eco, step, machine, loaded, (policy,)) for policy in POLICIES]
+    assert found.total.total_energy_j == min(run.total.total_energy_j for run in tried)
+    boost = run_system(halo_system(loaded, step, machine, "boost"), step, machine, loaded)
+    assert boost.time_s <= found.time_s
+
+
+def test_eco_of_one_voltage_says_what_would_do() -> None:
+    sentence = (
+        r"^a V-f curve needs at least 3 voltages of one process and temperature, and toy has 1; eco lowers the supply "
+        r"by such a curve, so --mode boost or --profile sky130hd-digitsdadda_ks\+lone-mul-abc would do$"
+    )
+    with pytest.raises(InfeasibleError, match=sentence):
+        halo_system(LOADED, decode(SHAPE, 64), read_systolic("edge_lpddr5x"), "eco")
+    assert len(vf_curve(find_profile(ECO_PROFILE)).voltage_v) >= 3
 
 
 def test_a_deadline_spares_energy_or_says_the_least_possible() -> None:

@@ -75,7 +75,7 @@ CHANGES = {
     "status": ('status = "cited"', 'status = "guessed"', r"status must be measured, cited or assumed, not 'guessed'.$"),
     "source": ('source = "a client chip"', 'source = ""', r"source must say where the number comes from, not ''.$"),
     "negative": ("value = 68,", "value = -68,", r"^dram.bandwidth.value must be above 0 B/s, not -68 GB/s.$"),
-    "zero": ("rows = { value = 128", "rows = { value = 0", r"^array.rows.value must be at least 1 1, not 0 1.$"),
+    "zero": ("rows = { value = 128", "rows = { value = 0", r"^array.rows.value must be at least 1, not 0.$"),
     "fraction": (
         "rows = { value = 128",
         "rows = { value = 1.5",
@@ -116,7 +116,9 @@ def test_names_and_kinds_are_checked(tmp_path: Path) -> None:
         read_target("x")
     with pytest.raises(TargetError, match=r"^target file must exist, and .*none.toml does not.$"):
         read_target(tmp_path / "none.toml")
-    with pytest.raises(TargetError, match=r"^target must be a systolic array here, and h200 is a graphics processor.$"):
+    with pytest.raises(
+        TargetError, match=r"h200 is a graphics processor; edge_lpddr5x, paper_tpu or tpuv4i_like would do.$"
+    ):
         read_systolic("h200")
     with pytest.raises(TargetError, match=r"^target must be a graphics processor here, and paper_tpu is a systolic"):
         read_gpu("paper_tpu")

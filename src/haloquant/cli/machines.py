@@ -74,9 +74,10 @@ def simulate(
     )  # fmt: skip
     for system, run in runs:
         base = next(r for s, r in runs if s.name.startswith("W8A8") and r.phase == run.phase)
-        clocks = (
-            "/".join(f"{p.frequency_hz / 1e9:.2f}" for p in system.points) or f"{machine.base.frequency_hz / 1e9:.2f}"
-        )
+        points = system.points or (machine.base,)
+        clocks = "/".join(f"{p.frequency_hz / 1e9:.2f}" for p in points)
+        if system.name.endswith("(eco)"):  # one clock, several supplies
+            clocks = f"{points[0].frequency_hz / 1e9:.2f} at " + "/".join(f"{p.voltage_v:.2f}" for p in points) + " V"
         held = longest_bound(run)
         table.add_row(
             run.phase,

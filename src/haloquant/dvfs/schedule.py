@@ -232,11 +232,11 @@ def _slowest(
     base: OperatingPoint,
     index: TileIndex,
 ) -> OperatingPoint:
-    """The slowest point that any tile needs; products without tiles need the base."""
+    """The slowest point that any tile needs, of equal clocks the highest supply; what has no tiles needs the base."""
     needed = {points[c] for tiles in layer_tiles.values() for c in index.present(tiles)}
     if any(gemm.layer not in layer_tiles for gemm in gemms):
         needed.add(base)
-    return min(needed, key=lambda point: point.frequency_hz)
+    return min(needed, key=lambda point: (point.frequency_hz, -point.voltage_v))
 
 
 def repoint(schedule: Schedule, points: Mapping[OperatingPoint, OperatingPoint]) -> Schedule:

@@ -15,7 +15,7 @@ from haloquant.accel.workload import Workload
 from haloquant.dvfs.modes import eco_points, voltage_steps
 from haloquant.dvfs.points import period_for
 from haloquant.dvfs.schedule import Policy
-from haloquant.errors import InputError
+from haloquant.errors import InfeasibleError, InputError
 from haloquant.lm.packed_model import iterate_layers, open_packed
 from haloquant.pipeline import cost
 from haloquant.pipeline.hardware import Classes, choose_classes
@@ -25,6 +25,8 @@ from haloquant.pipeline.outcome import profile_sha256
 from haloquant.quant.codebook import gaussian_sample
 from haloquant.quant.tiles import layer_tiles
 from haloquant.types import Codebook, LayerTiles, MacProfile, OperatingPoint
+
+ECO_PROFILE = "sky130hd-digitsdadda_ks+lone-mul-abc"  # the shipped one with voltages enough; a test holds it
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,16 @@ def run_system(
     loaded: Loaded,
     policies: Sequence[Policy] = cost.POLICIES,
 ) -> Simulation:
-    """One system on the machine, by the fastest of the policies."""
+    """One system on the machine, by the fastest of the policies, or in eco by the one that draws least.
+
+    All clocks are equal in eco, so the fastest order would be the one that never lowers a supply.
+    """
     eco = any(point.voltage_v < target.base.voltage_v for point in system.points)
     law = measured_law(loaded.classes.profile, target).delay if eco else cost.unchanged
-    run = cost.run_on(workload, system.layer_tiles, system.points, target, loaded.classes, system.name, law, policies)
+    best = cost.thriftiest if eco else cost.fastest
+    run = cost.run_on(
+        workload, system.layer_tiles, system.points, target, loaded.classes, system.name, law, policies, best
+    )
     return run.simulation
 
 
@@ -147,7 +155,12 @@ def _draw(loaded: Loaded, workload: Workload, target: Target) -> dict[str, Layer
 
 def _eco(classes: Classes, target: Target) -> tuple[OperatingPoint, ...]:
     """Each class at the base clock and the least supply that its slowest value allows, by the profile's V-f curve."""
-    law = measured_law(classes.profile, target)
+    try:
+        law = measured_law(classes.profile, target)
+    except InfeasibleError as error:
+        raise InfeasibleError(
+            f"{error}; eco lowers the supply by such a curve, so --mode boost or --profile {ECO_PROFILE} would do"
+        ) from error
     base = target.base
     carried = [base.period_s / classes.clock_ratio(i) for i in range(len(classes.codebooks))]
     return eco_points(carried, base.frequency_hz, law.delay, voltage_steps(law.lowest_v, base.voltage_v))

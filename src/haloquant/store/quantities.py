@@ -81,6 +81,7 @@ def figure(raw: object, unit: str, path: str, lowest: float = 0.0, open_below: b
         raise TargetError(f"{path}.value must be finite; only sizes and bandwidths may be without bound.")
     if si < lowest or (open_below and si == lowest):
         word = "above" if open_below else "at least"
-        raise TargetError(f"{path}.value must be {word} {lowest:g} {unit}, not {value} {given}.")
+        least, found = (f"{lowest:g}", f"{value}") if unit == "1" else (f"{lowest:g} {unit}", f"{value} {given}")
+        raise TargetError(f"{path}.value must be {word} {least}, not {found}.")
     known: Status = "measured" if status == "measured" else "cited" if status == "cited" else "assumed"
     return Figure(si, unit, source, known)

@@ -63,7 +63,10 @@ def read_systolic(name_or_path: str | Path) -> Target:
     """
     target = read_target(name_or_path)
     if not isinstance(target, Target):
-        raise TargetError(f"target must be a systolic array here, and {target.name} is a graphics processor.")
+        raise TargetError(
+            f"target must be a systolic array here, and {target.name} is a graphics processor; edge_lpddr5x, paper_tpu "
+            "or tpuv4i_like would do."
+        )
     return target
 
 
@@ -75,7 +78,9 @@ def read_gpu(name_or_path: str | Path) -> GpuTarget:
     """
     target = read_target(name_or_path)
     if not isinstance(target, GpuTarget):
-        raise TargetError(f"target must be a graphics processor here, and {target.name} is a systolic array.")
+        raise TargetError(
+            f"target must be a graphics processor here, and {target.name} is a systolic array; gpu_2080ti or h200 would do."
+        )
     return target
 
 
