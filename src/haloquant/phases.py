@@ -95,3 +95,12 @@ def _works(order: GroupOrder) -> list[_Work]:
             if low < high:
                 runs.append((layer, places[low:high]))
     return works
+
+
+def used_points(phases: Sequence[Phase]) -> tuple[OperatingPoint, ...]:
+    """Return the distinct points that some phases run at, in order of their first use."""
+    if not isinstance(phases, PhaseTable):
+        return tuple(dict.fromkeys(phase.point for phase in phases))
+    orders = {id(item.order): item.order for item in phases.groups}.values()
+    levels = dict.fromkeys(level for order in orders for level in dict.fromkeys(order.level.tolist()))
+    return tuple(phases.points[level] for level in levels)

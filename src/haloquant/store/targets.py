@@ -79,7 +79,8 @@ def read_gpu(name_or_path: str | Path) -> GpuTarget:
     target = read_target(name_or_path)
     if not isinstance(target, GpuTarget):
         raise TargetError(
-            f"target must be a graphics processor here, and {target.name} is a systolic array; gpu_2080ti or h200 would do."
+            f"target must be a graphics processor here, and {target.name} is a systolic array; gpu_2080ti or h200 "
+            "would do."
         )
     return target
 
