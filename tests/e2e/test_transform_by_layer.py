@@ -146,7 +146,7 @@ def test_the_command_has_it(
     command += ["--goal", "perf-opt", "--nearest", "--json", "--calibration", str(small_text)]
     assert invoke([*command, "--transform", "smoothquant"]) == 0
     told = msgspec.json.decode(capfd.readouterr().out)
-    # Gate, up and down are 172 wide, padded to 192: 6 x 20 x 64 places of 6 x 192 x 64, beside 4 x 6144 without padding.
+    # Gate, up and down, 172 wide, are padded to 192: 6 x 20 x 64 places; the other layers, 4 x 6144 places, are not.
     padded = 6 * 20 * 64 / (6 * 192 * 64 + 4 * 6144)
     assert told["notes"] == [
         "smoothquant: inputs of 14 of 14 layers are divided by powers of two, folded into what makes them",
