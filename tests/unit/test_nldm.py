@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from haloquant.gates.nldm import Table, interpolate, look_up
+from near import near
 
 TABLE = Table(np.array([1.0, 3.0, 4.0]), np.array([10.0, 30.0]), np.array([[1.0, 2.0], [3.0, 8.0], [5.0, 6.0]]))
 
@@ -23,7 +24,7 @@ TABLE = Table(np.array([1.0, 3.0, 4.0]), np.array([10.0, 30.0]), np.array([[1.0,
     ],
 )
 def test_by_hand(x: float, y: float, value: float):
-    assert look_up(TABLE, x, y).value == pytest.approx(value)
+    assert look_up(TABLE, x, y).value == near(value)
 
 
 def test_an_axis_of_one_point_has_no_influence():

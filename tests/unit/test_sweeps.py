@@ -21,6 +21,7 @@ from haloquant.pipeline.sweeps import bandwidth_clock_map, claims, deadline, on_
 from haloquant.store.profiles import find_profile
 from haloquant.store.targets import read_gpu, read_systolic
 from haloquant.types import Corner
+from near import near
 
 SHAPE = ModelShape("tiny", "llama", 256, 640, 1, 4, 2, 1000)
 BOOKS = tuple(replace(book, point=replace(book.point, voltage_v=1.0)) for book in toy_codebooks()[::-1])
@@ -34,8 +35,8 @@ def test_claims_stand_side_by_side() -> None:
     ]
     by = {(c.honest.phase, c.honest.rival.split()[0]): c for c in found}
     # the paper's premises: the same gain in both passes, none of it from bits
-    assert by["prefill", "W8A8"].paper.speedup == pytest.approx(by["decode", "W8A8"].paper.speedup, rel=0.1)
-    assert by["decode", "W8A8"].paper.speedup == pytest.approx(by["decode", "W4A8"].paper.speedup)
+    assert by["prefill", "W8A8"].paper.speedup == near(by["decode", "W8A8"].paper.speedup, rel=0.1)
+    assert by["decode", "W8A8"].paper.speedup == near(by["decode", "W4A8"].paper.speedup)
     # a machine with memory: decode gains what bits give, so hardly anything against four bits
     assert by["decode", "W4A8"].honest.speedup < 1.2 < by["decode", "W8A8"].honest.speedup
 
@@ -134,16 +135,16 @@ def test_a_deadline_uses_the_measured_curve_where_there_is_one() -> None:
     assert law.said.startswith(
         "measured: fitted to 4 voltages of profile toy (1.2 to 1.8 V, tt, 25 °C, worst error 0.0%)"
     )
-    assert law.lowest_v == pytest.approx(1.2 / 1.8 * machine.base.voltage_v)
+    assert law.lowest_v == near(1.2 / 1.8 * machine.base.voltage_v)
     for factor, wanted in zip((v / 1.8 for v in volts), slower, strict=True):
-        assert law.delay(factor * machine.base.voltage_v) == pytest.approx(wanted, rel=1e-3)
+        assert law.delay(factor * machine.base.voltage_v) == near(wanted, rel=1e-3)
     loaded = replace(LOADED, classes=Classes(profile, 3, BOOKS))
     found = deadline(loaded, step, machine, 1.0, 0.0)
-    assert found.law == law.said and found.candidates[-1][0] == pytest.approx(1.2 / 1.8)
+    assert found.law == law.said and found.candidates[-1][0] == near(1.2 / 1.8)
     # nothing at the lowest supply runs faster than the curve allows
     fastest = max(segment.point.frequency_hz for segment in found.candidates[-1][1].segments)
     own = max(segment.point.frequency_hz for segment in found.candidates[0][1].segments)
-    assert fastest == pytest.approx(own / slower[0], rel=1e-3)
+    assert fastest == near(own / slower[0], rel=1e-3)
 
 
 def test_the_map_has_the_machine_in_its_middle() -> None:
@@ -195,7 +196,7 @@ def test_what_a_packed_model_leaves_in_floating_point_is_left_so_in_its_rivals()
     board = read_gpu("gpu_2080ti")
     light, heavy = (on_gpu(replace(packed, tiles=tiles), step, board)[-1].cost for tiles in (packed.tiles, fat))
     more_bytes = sum(t.bits.codes for t in packed.tiles.values()) / 8
-    assert heavy.dram_s - light.dram_s == pytest.approx(more_bytes / board.dram.stream_b_per_s)
+    assert heavy.dram_s - light.dram_s == near(more_bytes / board.dram.stream_b_per_s)
     whole = on_gpu(LOADED, step, board)[0].cost  # FP16, with and without
     assert on_gpu(packed, step, board)[0].cost == whole
     assert on_gpu(packed, step, board)[3].cost.dram_s > on_gpu(LOADED, step, board)[3].cost.dram_s  # W8A8
@@ -210,5 +211,5 @@ def test_a_graphics_processor_gains_from_bits_in_decode_and_from_rate_in_prefill
     read = {
         w.cost.format: w.cost for w in on_gpu(LOADED, prefill(SHAPE, 4096), board) if w.cost.point == board.points[0]
     }
-    assert read["W8A8"].time_s == pytest.approx(read["HALO"].time_s, rel=0.05)
+    assert read["W8A8"].time_s == near(read["HALO"].time_s, rel=0.05)
     assert BASE.frequency_hz > board.points[0].frequency_hz

@@ -10,6 +10,7 @@ from haloquant.accel.cycles import WeightLoad
 from haloquant.errors import TargetError
 from haloquant.store.targets import parse_target, read_gpu, read_systolic, read_target, shipped_targets
 from haloquant.types import OperatingPoint
+from near import near
 
 
 def _text(name: str = "edge_lpddr5x") -> str:
@@ -29,14 +30,14 @@ def test_five_targets_are_shipped_and_say_where_every_number_comes_from() -> Non
 def test_units_become_si() -> None:
     edge = read_systolic("edge_lpddr5x")
     assert edge.base == OperatingPoint(1.0, 1.9e9)
-    assert edge.dram.bandwidth_b_per_s == 68e9 and edge.dram.energy_j_per_bit == pytest.approx(4e-12)
-    assert edge.sram.size_b == 8 * 2**20 and edge.transition.latency_s == pytest.approx(1e-6)
+    assert edge.dram.bandwidth_b_per_s == 68e9 and edge.dram.energy_j_per_bit == near(4e-12)
+    assert edge.sram.size_b == 8 * 2**20 and edge.transition.latency_s == near(1e-6)
     assert edge.array.weight_load is WeightLoad.DOUBLE and not edge.array.claimed_clocks
     assert edge.figures["dram.bandwidth"].status == "cited"
     paper = read_systolic("paper_tpu")
     assert [p.frequency_hz for p in paper.points] == [1.9e9, 2.4e9, 3.7e9] and paper.array.claimed_clocks
     assert paper.dram.bandwidth_b_per_s == float("inf") and paper.transition.latency_s == 0
-    assert read_gpu("gpu_2080ti").int8_mac_per_s == pytest.approx(544 * 128 * 1.5e9, rel=1e-3)
+    assert read_gpu("gpu_2080ti").int8_mac_per_s == near(544 * 128 * 1.5e9, rel=1e-3)
 
 
 def test_a_file_may_be_read(tmp_path: Path) -> None:
