@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import zlib
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,30 @@ def test_texts_that_will_not_do(tmp_path: Path) -> None:
     (tmp_path / "cut.xz").write_bytes(lzma.compress(b"abc" * 1000)[:-8])
     with pytest.raises(InputError, match=r"must be a whole \.xz file, but is damaged"):
         load_text(tmp_path / "cut.xz")
+
+
+def test_streams_after_one_another_are_one_text(tmp_path: Path) -> None:
+    parts = [b"abc" * 500_000, b"def" * 10, b""]
+    packed = b"".join(lzma.compress(part) for part in parts)
+    for name, tail in (("several.xz", b""), ("padded.xz", b"\0" * 8), ("trailed.xz", b"no stream")):
+        (tmp_path / name).write_bytes(packed + tail)
+        assert load_text(tmp_path / name).encode() == b"".join(parts)
+    (tmp_path / "second.xz").write_bytes(lzma.compress(b"abc") + lzma.compress(b"def" * 1_000_000)[:-9])
+    with pytest.raises(InputError, match=r"must be a whole \.xz file, but is damaged"):
+        load_text(tmp_path / "second.xz")
+
+
+def test_a_header_that_claims_a_large_dictionary_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    data = bytearray(lzma.compress(b"a text " * 100))
+    end = 12 + 4 * data[12]  # of the block's header, but for its checksum: the filter's one property is the dictionary
+    assert data[14:16] == b"\x21\x01"
+    data[16] = 40  # 4 GiB
+    data[end : end + 4] = zlib.crc32(data[12:end]).to_bytes(4, "little")
+    (tmp_path / "claims.xz").write_bytes(data)
+    with pytest.raises(
+        InputError, match=r"must be an \.xz file that is read in 256 MiB of memory, but claims a larger dictionary"
+    ):
+        load_text(tmp_path / "claims.xz")
 
 
 def test_a_small_file_that_unpacks_to_much_is_stopped(tmp_path: Path) -> None:

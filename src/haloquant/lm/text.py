@@ -2,7 +2,7 @@
 
 import lzma
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Int64
@@ -12,6 +12,8 @@ from haloquant.lm.files import model_folder
 
 MAX_TEXT_BYTES = 256 << 20  # of the text itself, after decompression
 MAX_TOKENIZER_BYTES = 128 << 20
+MAX_XZ_MEMORY_BYTES = 256 << 20  # `xz -9` takes 65 MiB to read
+CHUNK_BYTES = 1 << 20
 
 
 def load_text(path: Path | str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
@@ -22,13 +24,18 @@ def load_text(path: Path | str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
     """
     path = Path(path).expanduser()
     try:
-        with lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb") as stream:
-            raw = stream.read(limit_bytes + 1)
+        with path.open("rb") as stream:
+            raw = _read_xz(stream, limit_bytes + 1) if path.suffix == ".xz" else stream.read(limit_bytes + 1)
     except FileNotFoundError as error:
         raise InputError(f"a text must be a .txt or .xz file, but {path} does not exist") from error
     except IsADirectoryError as error:
         raise InputError(f"a text must be a .txt or .xz file, but {path} is a folder") from error
     except (lzma.LZMAError, EOFError) as error:
+        if "limit" in str(error):
+            raise InputError(
+                f"{path} must be an .xz file that is read in {MAX_XZ_MEMORY_BYTES >> 20} MiB of memory, but claims a "
+                "larger dictionary; compress it again with `xz -9` or less"
+            ) from error
         raise InputError(f"{path} must be a whole .xz file, but is damaged: {error}") from error
     except OSError as error:
         raise InputError(f"{path} must be readable, but: {error.strerror}") from error
@@ -41,6 +48,34 @@ def load_text(path: Path | str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
     if not text.strip():
         raise InputError(f"{path} must hold text, but is empty")
     return text
+
+
+def _read_xz(stream: BinaryIO, most_bytes: int) -> bytes:
+    """The first bytes of an .xz file of one stream or several; what comes after them and is none is not looked at.
+
+    The memory that a header claims is held to a limit before it is taken.
+    """
+    pieces: list[bytes] = []
+    left = most_bytes
+    decoder = lzma.LZMADecompressor(memlimit=MAX_XZ_MEMORY_BYTES)
+    while left:
+        data, ended = b"", decoder.eof
+        if ended:
+            data = decoder.unused_data or stream.read(CHUNK_BYTES)
+            if not data.strip(b"\0"):  # the format lets streams be padded
+                break
+            data = data.lstrip(b"\0")
+            decoder = lzma.LZMADecompressor(memlimit=MAX_XZ_MEMORY_BYTES)
+        elif decoder.needs_input and not (data := stream.read(CHUNK_BYTES)):
+            raise EOFError("it ends early")
+        try:
+            pieces.append(decoder.decompress(data, left))
+        except lzma.LZMAError:
+            if ended:
+                break
+            raise
+        left -= len(pieces[-1])
+    return b"".join(pieces)
 
 
 def load_tokenizer(folder: Path | str) -> Any:
