@@ -26,7 +26,7 @@ def panel_phases(
     if policy == Policy.NONE:
         used = {points[c] for t in layer_tiles.values() for c in np.unique(t.classes)}
         used |= {base for gemm in gemms if gemm.layer not in layer_tiles}
-        base = min(used, key=lambda point: point.frequency_hz)
+        base = min(used, key=lambda point: (point.frequency_hz, -point.voltage_v))
         points = [base] * len(points)
     panels: list[tuple[int, _Panel]] = []
     for group, item in groupby(enumerate(gemms), key=lambda pair: pair[1].group):
