@@ -68,8 +68,9 @@ class HaloQuantizer(HfQuantizer):
             tensors |= read_header(Path(file))
         check_names(config, tensors)
         check_digest(config, tensors)
+        places = {id(module): path for path, module in model.named_modules()}
         for name in config.layers:
-            _replace(model, name, config, tensors, dtype or torch.get_default_dtype())
+            _replace(model, places, name, config, tensors, dtype or torch.get_default_dtype())
         _check_complete(model, tensors)
 
     def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:
@@ -108,7 +109,14 @@ class HaloQuantizer(HfQuantizer):
         return model
 
 
-def _replace(model: Any, name: str, config: PackedConfig, tensors: dict[str, StoredTensor], dtype: torch.dtype) -> None:
+def _replace(
+    model: Any,
+    places: dict[int, str],
+    name: str,
+    config: PackedConfig,
+    tensors: dict[str, StoredTensor],
+    dtype: torch.dtype,
+) -> None:
     module = find_module(model, name)
     if not isinstance(module, nn.Linear) and not is_transposed(module):
         raise FormatError(f"{name} must be a linear layer of the model, not {type(module).__name__}")
@@ -118,8 +126,7 @@ def _replace(model: Any, name: str, config: PackedConfig, tensors: dict[str, Sto
     rows, cols = (int(size) for size in weight.shape)  # type: ignore[union-attr]
     features = (cols, rows) if is_transposed(module) else (rows, cols)
     packed = HaloLinear(name, config, shapes, features, module.bias is not None, dtype)
-    place = next(path for path, candidate in model.named_modules() if candidate is module)
-    model.set_submodule(place, packed)
+    model.set_submodule(places[id(module)], packed)
 
 
 def _check_complete(model: Any, tensors: dict[str, StoredTensor]) -> None:

@@ -1,7 +1,7 @@
 """Put other weights into the linear layers of a loaded model for a while, and take them out again."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,9 @@ def find_module(model: torch.nn.Module, layer: str) -> torch.nn.Module:
     Raises:
         CheckpointError: no module, or more than one, has that name.
     """
+    with suppress(AttributeError):
+        return model.get_submodule(layer)
     modules = dict(model.named_modules())
-    if layer in modules:
-        return modules[layer]
     fits = [name for name in modules if name.endswith("." + layer)]
     fits = fits or [name for name in modules if name and layer.endswith("." + name) and name.count(".") > 1]
     if not fits and ".experts." in layer:
