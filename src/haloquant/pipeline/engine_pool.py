@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,9 @@ class Pool:
         """See `engine.Session`."""
         source = enumerate(works)
         waiting: dict[Future[Any], tuple[_Call, int]] = {}
-        more = True
         while True:
-            while more and len(waiting) <= self.workers:
-                item = next(source, None)
-                if item is None:
-                    more = False
-                else:
-                    self._send(self._call(function, *item), waiting)
+            for index, work in islice(source, self.workers + 1 - len(waiting)):  # one waits beside those at work
+                self._send(self._call(function, index, work), waiting)
             if not waiting:
                 return
             done, _ = wait(waiting, return_when=FIRST_COMPLETED)

@@ -7,6 +7,7 @@ of a worker loses no argument.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, no_type_check
 
 import numpy as np
@@ -68,14 +69,9 @@ class Ray:
         """See `engine.Session`."""
         source = enumerate(works)
         waiting: dict[Any, int] = {}
-        more = True
         while True:
-            while more and len(waiting) <= self.workers:
-                item = next(source, None)
-                if item is None:
-                    more = False
-                else:
-                    waiting[self._send(function, item[1])] = item[0]
+            for index, work in islice(source, self.workers + 1 - len(waiting)):  # one waits beside those at work
+                waiting[self._send(function, work)] = index
             if not waiting:
                 return
             ready, _ = self._ray.wait(list(waiting), num_returns=1)
