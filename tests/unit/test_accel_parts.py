@@ -14,6 +14,7 @@ from haloquant.accel.baselines import value_tiles
 from haloquant.accel.gpu import FLOAT16, W4A8, W8A8, GpuFormat, gpu_pass, what_if
 from haloquant.accel.shapes import MODELS, ModelShape, named_shape, shape_from_config
 from haloquant.accel.simulate import simulate
+from haloquant.accel.timeline import timeline
 from haloquant.accel.workload import decode, prefill
 from haloquant.dvfs.schedule import plan
 from haloquant.errors import FormatError, InputError
@@ -282,3 +283,14 @@ def test_trace_has_the_tracks_and_never_overlaps() -> None:
     assert all(e["ts"] >= 0 and e.get("dur", 0) >= 0 for e in events if e["ph"] != "M")
     end = max(e["ts"] + e["dur"] for e in events if e["ph"] == "X")
     assert end == near(run.time_s * 1e6)
+
+
+def test_a_trace_of_very_many_steps_is_their_begin_and_says_so() -> None:
+    run, _ = _run()
+    whole, begin = timeline(run), timeline(run, most_events=9)
+    assert whole.whole and not begin.whole
+    assert 9 <= len(begin.events) < len(whole.events)
+    assert begin.events == whole.events[: len(begin.events)]
+    assert begin.end_s == near(max(event.start_s + event.duration_s for event in begin.events))
+    title = json.loads(trace_json(run, most_events=9))["traceEvents"][0]["args"]["name"]
+    assert title.endswith(f", its first {begin.end_s:.4g} s of {run.time_s:.4g} s")

@@ -36,22 +36,30 @@ class Level:
 
 @dataclass(frozen=True)
 class Timeline:
-    """All events and levels of one pass, by time."""
+    """Events and levels of one pass by time, from its begin to `end_s`; `whole` unless there were too many events."""
 
     name: str
     events: tuple[Event, ...]
     levels: tuple[Level, ...]
     end_s: float
+    whole: bool = True
 
 
-def timeline(simulation: Simulation) -> Timeline:
-    """Return the events of a run. Their end is the run's time."""
+def timeline(simulation: Simulation, most_events: int | None = None) -> Timeline:
+    """Return the events of a run. Their end is the run's time.
+
+    Args:
+        simulation: one pass.
+        most_events: after the step that reaches as many, the timeline ends, its begin whole. None: no limit.
+    """
     events: list[Event] = []
     levels: list[Level] = []
     clock = 0.0
     names = simulation.layer_names
     for _, members in groupby(simulation.segments, key=lambda segment: segment.group):
         for together, transition_s, share in _unfolded(list(members)):
+            if most_events is not None and len(events) >= most_events:
+                return Timeline(_name(simulation), tuple(events), tuple(levels), clock, whole=False)
             first = together[0]
             if transition_s > 0:
                 events += [_event(name, "transition", clock, transition_s, first, 0) for name in _tracks(first)]
@@ -72,9 +80,11 @@ def timeline(simulation: Simulation) -> Timeline:
                 if seconds > 0:
                     events.append(_event(track, _label(first, names), clock, seconds * share[0], first, first.tiles))
             clock += first.busy_s * share[0]
-    return Timeline(
-        f"{simulation.system} {simulation.workload} on {simulation.target}", tuple(events), tuple(levels), clock
-    )
+    return Timeline(_name(simulation), tuple(events), tuple(levels), clock)
+
+
+def _name(simulation: Simulation) -> str:
+    return f"{simulation.system} {simulation.workload} on {simulation.target}"
 
 
 def _unfolded(members: Sequence[Segment]) -> Iterator[tuple[list[Segment], float, tuple[float, bool]]]:

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -13,6 +14,7 @@ from haloquant.errors import MALFORMED, FormatError
 from haloquant.store.files import content_key
 
 SIMULATION_VERSION = 1
+MOST_EVENTS = 250_000  # about 60 MB of trace
 TIME_PARTS = ("compute", "dram", "sram", "spmv", "fill", "transition")
 ENERGY_PARTS = ("mac", "spmv", "sram", "accumulator", "dram", "leakage", "dvfs")
 ORDER_COLUMNS = (
@@ -156,12 +158,17 @@ def order_csv(simulation: Simulation) -> str:
     return out.getvalue()
 
 
-def trace_json(simulation: Simulation) -> bytes:
+def trace_json(simulation: Simulation, most_events: int = MOST_EVENTS) -> bytes:
     """Return the run in the Chrome trace event format, which ui.perfetto.dev opens: times in microseconds.
 
-    Tracks: one per array, DRAM, SRAM, SpMV; a counter of supply and one of clock.
+    Tracks: one per array, DRAM, SRAM, SpMV; a counter of supply and one of clock. After `most_events` the trace ends
+    and its title says how far it goes: a long prompt on a small array has millions of steps, all alike.
     """
-    return msgspec.json.encode(_trace(timeline(simulation)))
+    line = timeline(simulation, most_events)
+    if line.whole:
+        return msgspec.json.encode(_trace(line))
+    said = f"{line.name}, its first {line.end_s:.4g} s of {simulation.time_s:.4g} s"
+    return msgspec.json.encode(_trace(replace(line, name=said)))
 
 
 def _trace(line: Timeline) -> dict[str, object]:
