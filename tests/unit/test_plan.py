@@ -81,9 +81,9 @@ def test_a_transform_passes_over_the_inputs_once_more() -> None:
 
 
 def test_a_7b_model_takes_what_one_took() -> None:
-    """LLaMA-2-7B's shapes, data-free and unmixed, went from end to end: 1.81 GB at the peak, a folder of 3.92 GB."""
+    """LLaMA-2-7B's shapes, data-free and unmixed, went from end to end twice: 1.81 and 1.90 GB at the peak."""
     plan = predict(of_shape(named_shape("llama2-7b")), RATES, 32, 2048, balanced=False)
-    assert plan.peak_b(False) == pytest.approx(1.81e9, rel=0.15)
+    assert plan.peak_b(False) == pytest.approx(1.9e9, rel=0.1)
     assert plan.written_b == pytest.approx(3.92e9, rel=0.02)
 
 
@@ -124,3 +124,18 @@ def test_a_bare_configuration_is_enough(tmp_path: Path) -> None:
         InputError, match=r"^the model to plan for must be a folder, a config\.json, or one of .*, not 'x'$"
     ):
         planned_model("x")
+
+
+def test_a_7b_model_takes_the_time_one_took() -> None:
+    """Measured with one thread on a machine of other work: 289 s of the processor, 295 with its start and end.
+
+    The rates are those that the probe found after it; what the probe cannot see is fitted to this very run, so the
+    judge of the fit is a model of a sixteenth of its layers, which took 23.2 s.
+    """
+    rates = replace(RATES, free_weights_per_s=3.31e7, packed_weights_per_s=3.9e8)
+    rates = replace(rates, hash_b_per_s=1.55e9, write_b_per_s=3.6e9)
+    shape = named_shape("llama2-7b")
+    whole = predict(of_shape(shape), rates, 32, 2048, balanced=False)
+    assert whole.seconds(False) == pytest.approx(289, rel=0.1)
+    part = predict(of_shape(replace(shape, layers=2, vocabulary=8192)), rates, 32, 2048, balanced=False)
+    assert part.seconds(False) == pytest.approx(23.2, rel=0.2)

@@ -2,8 +2,9 @@
 
 Memory follows from what is held at once, counted below. Time follows from work counted in weights and multiply-adds,
 at rates that a short probe measures on this machine with one thread; so it is that of one worker, and tasks divide it
-by the workers. What is counted per layer is the same for each block, so everything but the largest layer's memory
-grows linearly with the number of blocks, and so with the weights.
+by the workers. What the probe cannot see (`FRESH`, `COLD`, `HEAP`, `LAYER_B`) is from one run of a 7B. What is counted
+per layer is the same for each block, so everything but the largest layer's memory grows linearly with the number of
+blocks, and so with the weights.
 """
 
 from collections.abc import Sequence
@@ -18,8 +19,12 @@ from haloquant.pipeline.rates import Rates
 from haloquant.pipeline.transformed import AWQ_POINTS
 
 # Interpreter, numpy, scipy and numba; torch and transformers on top. Resident sizes seen after their imports.
-BASE_B, TORCH_B = 250e6, 450e6
+BASE_B, TORCH_B = 170e6, 450e6
 BITS = 4.25  # stored bits a weight, as packed models of the demo have with their scales and sparse part
+LAYER_B = 13.0  # of a weight of the layer at hand: it, its dense part, error and scratch in float32, codes and classes
+FRESH = 1.24  # layers of a model, whose memory is new, over one layer rounded again and again as the probe does it
+COLD = 1.7  # a file from the disk over one that memory still holds, in time of the processor
+HEAP = 1.25  # of a shard's tensors: what is freed between them stays with the process
 BOOKS_S, SAMPLED, SAMPLE_SHARE = 0.5, 12, 1 / 12  # the search; layers it sees; their reading, of a weight's rounding
 
 
@@ -116,7 +121,7 @@ def predict(
     largest = max(x.weights for x in model.layers)
     widest = max(x.in_features for x in model.layers)
     written = model.kept_b + weights * BITS / 8
-    read = Stage("read and hash", model.stored_b / rates.hash_b_per_s, BASE_B, 0.0)
+    read = Stage("read and hash", COLD * model.stored_b / rates.hash_b_per_s, BASE_B, 0.0)
     seen = weights / len(model.layers) * min(len(model.layers), SAMPLED)
     books_s = BOOKS_S + seen * SAMPLE_SHARE / rates.free_weights_per_s
     books = Stage("choose codebooks", books_s, BASE_B + 4.0 * largest, 0.0)
@@ -124,16 +129,15 @@ def predict(
     keep_s = weights * BITS / 8 * (1 / rates.write_b_per_s + 1 / rates.hash_b_per_s)
     # A shard waits while the next tensor is read; the largest are the embedding and the head, about half of what is
     # kept each, and in the widest models larger than a shard.
-    shard_b = max(min(written, float(SHARD_BYTES)), model.kept_b / 2)
+    shard_b = max(HEAP * min(written, float(SHARD_BYTES)), model.kept_b / 2)
     pack = (
         Stage("pack", weights / rates.packed_weights_per_s + written / rates.write_b_per_s, BASE_B + shard_b, 0.0),
         Stage(
             "copy and check", (model.kept_b + written) / rates.hash_b_per_s, BASE_B + shard_b + model.kept_b / 2, 0.0
         ),
     )
-    # One layer: weight, dense part, error and scratch in float32, codes and classes in bytes.
-    layer_b = 14.0 * largest
-    once = weights / rates.free_weights_per_s
+    layer_b = LAYER_B * largest
+    once = FRESH * weights / rates.free_weights_per_s
     free = [Stage("quantize", once + keep_s, BASE_B + layer_b, BASE_B + layer_b)]
     if balanced:
         free.insert(0, Stage("measure tiles", 2 * once, BASE_B + layer_b, BASE_B + layer_b))
