@@ -56,12 +56,13 @@ def quantize_checkpoint(
 
     Raises:
         CheckpointError: the checkpoint lacks a part of its model (`lm.whole`), or holds what is no number.
-        InputError: `out` exists and is not a model that this very call would write; or a transform is asked for without
-            calibration, or of a model that has no place for its scales.
+        InputError: `out` holds files; or a transform is asked for without calibration, or of a model that has no place
+            for its scales.
         BusyError: another run works on the same output.
         ToolError: workers died and the retries did not help.
     """
     began, meter = time.monotonic(), Meter()
+    _check_free(out)
     refuse_stacked(checkpoint)
     check_whole(checkpoint)
     _check_transform(checkpoint, asked)
@@ -69,10 +70,9 @@ def quantize_checkpoint(
         model = content_hash(checkpoint)
     key = content_key(model, _settings(asked), [layer.name for layer in checkpoint.layers])
     work = out.with_name(f"{out.name}.work")
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"the output folder {out} must be empty or not exist yet, and it holds files; name another")
     claim_output(work)
     with sole_user(work):
+        _check_free(out)  # again: hashing takes minutes, and another run may have ended meanwhile
         sweep_leftovers(out)
         scratch = work / "scratch"  # nothing in it outlives a run
         shutil.rmtree(scratch, ignore_errors=True)
@@ -126,6 +126,11 @@ def _shared_note(checkpoint: Checkpoint) -> tuple[str, ...]:
     """What shares the bytes of a layer, and so is not quantized by itself."""
     found = [(name, checkpoint.shared[name]) for name in shared_layers(checkpoint)]
     return tuple(f"{name} stays in full precision, as it shares the bytes of {other}" for name, other in found)
+
+
+def _check_free(out: Path) -> None:
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"the output folder {out} must be empty or not exist yet, and it holds files; name another")
 
 
 def _check_transform(checkpoint: Checkpoint, asked: Asked) -> None:
