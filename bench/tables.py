@@ -7,7 +7,8 @@
 `--data` holds books_test, books_valid, wikitext2_raw_test and tinystories_valid (.txt.xz). Rows are kept in `--work` as
 JSON and are not made twice, so an interrupted run goes on; remove the folder when the model has changed (it is refused
 otherwise, by the model's hash). Each table is written between `<!-- table: NAME -->` and `<!-- end -->`; text outside
-stays. With `--hold-back` tables are only printed. About 25 CPU minutes for all sets with one thread.
+stays. With `--hold-back` tables are only printed. About 30 CPU minutes for all
+sets but the whole texts, with one thread.
 """
 
 import argparse
