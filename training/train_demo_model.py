@@ -4,7 +4,7 @@ The result is the embedded default of `haloquant run`. Every matrix is a multipl
 directions, so that a 128x128 tile grid fits without padding, and the stored fp16 file stays near 20 MB.
 
 Usage:
-    python training/train_demo_model.py --data ../shared/data/text --out out/demo --minutes 100
+    python training/train_demo_model.py --data TEXTS --out out/demo --minutes 100
 
 The learning rate is warmup-stable-decay: constant until `--decay-fraction` of the budget is left, then
 linear to zero. The budget is either `--steps` (reproducible to the bit on one machine and thread count)
