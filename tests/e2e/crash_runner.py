@@ -29,6 +29,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["NUMBA_THREADING_LAYER"] = "workqueue"  # with OpenMP, numba ends a forked child by a signal of its own
 
 from haloquant.config import Hardware, Recipe, read_recipe
+from haloquant.errors import InputError
 from haloquant.lm.checkpoint import open_checkpoint
 from haloquant.pipeline import job, stream
 from haloquant.report import page
@@ -52,7 +53,12 @@ def quantize(model: Path, out: Path) -> int:
     """A data-free quantization of a model folder."""
     recipe = Recipe(hardware=Hardware(tile=32))
     asked = stream.Asked(find_profile("default"), "bal", recipe, None, "nothing")
-    return stream.quantize_checkpoint(open_checkpoint(model), asked, out).reused
+    try:
+        return stream.quantize_checkpoint(open_checkpoint(model), asked, out).reused
+    except InputError:
+        if not (out / "halo_manifest.json").is_file():
+            raise
+        return 0  # killed when the model was whole: it is refused, and what was left beside it is gone
 
 
 def run(recipe: Path, out: Path) -> int:
@@ -161,8 +167,7 @@ def kill_often(work: Work, source: Path, folder: Path, kills: int, edges: int, s
             cut += killed
         else:
             hit += killed
-        # A quantization is whole once its folder is there, whenever the kill came; a job has a folder from the start.
-        whole = (out.exists() and work is quantize) or not killed
+        whole = not killed
     return Killed(hit, cut, rounds, 0 if whole else work(source, out), length)
 
 

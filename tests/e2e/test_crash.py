@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from haloquant.cli.app import invoke
 from small_job import files_of, save_recipe
 
 RUNNER = Path(__file__).with_name("crash_runner.py")
@@ -35,6 +36,26 @@ def test_killed_fifty_times_it_ends_with_the_same_bytes(tiny_folder: Path, tmp_p
         assert (killed / file.name).read_bytes() == file.read_bytes(), file.name
     # Nothing of the work is left beside a whole model, and no temporary name of any kind.
     assert sorted(p.name for p in tmp_path.iterdir()) == ["killed", "whole"]
+
+
+def test_what_a_run_left_that_was_killed_after_its_model_was_whole_is_removed(
+    tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out, work, doomed = tmp_path / "out", tmp_path / "out.work", tmp_path / ".out.999999999.tmp"
+    asked = ["quantize", str(tiny_folder), "--out", str(out), "--calibration", "none", "--tile", "32", "-q"]
+    assert invoke(asked) == 0
+    before = files_of(out)
+    for left in (work / "steps", doomed / "steps"):
+        left.mkdir(parents=True)
+        (left / "layer").write_text("work")
+    assert invoke(asked) == 2
+    assert "must be empty or not exist yet, and it holds files" in " ".join(capfd.readouterr().err.split())
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert files_of(out) == before
+    (out / "halo_manifest.json").unlink()  # then it is no model of ours, and the work beside it is kept
+    work.mkdir()
+    assert invoke(asked) == 2
+    assert work.is_dir()
 
 
 @pytest.mark.timeout(280 + 15 * KILLS)

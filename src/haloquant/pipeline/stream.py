@@ -5,6 +5,7 @@ in memory at a time. The balanced goal needs every tile's losses before any clas
 codebooks are chosen for weights behind the transform, so its scales have a pass of their own before all others.
 """
 
+import os
 import shutil
 import time
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from haloquant.lm.export import export_packed
 from haloquant.lm.folding import folds
 from haloquant.lm.sources import refuse_stacked
 from haloquant.lm.whole import check_whole, shared_layers
+from haloquant.lm.writing import MANIFEST
 from haloquant.pipeline.engine import HERE, Engine, open_session
 from haloquant.pipeline.inputs import Progress, silent
 from haloquant.pipeline.meter import Meter, Spent, by_stage
@@ -61,7 +63,8 @@ def quantize_checkpoint(
         BusyError: another run works on the same output.
         ToolError: workers died and the retries did not help.
     """
-    began, meter = time.monotonic(), Meter()
+    began, meter, work = time.monotonic(), Meter(), out.with_name(f"{out.name}.work")
+    _clear(work, out)
     _check_free(out)
     refuse_stacked(checkpoint)
     check_whole(checkpoint)
@@ -69,11 +72,9 @@ def quantize_checkpoint(
     with meter.stage("read and hash"):
         model = content_hash(checkpoint)
     key = content_key(model, _settings(asked), [layer.name for layer in checkpoint.layers])
-    work = out.with_name(f"{out.name}.work")
     claim_output(work)
     with sole_user(work):
         _check_free(out)  # again: hashing takes minutes, and another run may have ended meanwhile
-        sweep_leftovers(out)
         scratch = work / "scratch"  # nothing in it outlives a run
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
@@ -99,7 +100,7 @@ def quantize_checkpoint(
                 changed=bench.folded(),
                 progress=tell,
             )
-        shutil.rmtree(work)
+        _remove(work, out)
     layers, seconds, transform = len(checkpoint.layers), time.monotonic() - began, asked.recipe.quantize.transform
     notes = () if transform == "none" else (NOTE.format(transform, len(bench.scales), layers),)
     notes += (*_shared_note(checkpoint), *padding_note(tuple(bench.grids.values())))
@@ -131,6 +132,21 @@ def _shared_note(checkpoint: Checkpoint) -> tuple[str, ...]:
 def _check_free(out: Path) -> None:
     if out.exists() and any(out.iterdir()):
         raise InputError(f"the output folder {out} must be empty or not exist yet, and it holds files; name another")
+
+
+def _remove(work: Path, out: Path) -> None:
+    """Remove the folder of work, first from its name: what a killed process leaves of it is swept by the next."""
+    doomed = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    work.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def _clear(work: Path, out: Path) -> None:
+    """Remove what a run left that was killed after its model was whole."""
+    sweep_leftovers(out)
+    if work.is_dir() and (out / MANIFEST).is_file():
+        with sole_user(work):
+            _remove(work, out)
 
 
 def _check_transform(checkpoint: Checkpoint, asked: Asked) -> None:
