@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from haloquant.cli.app import invoke
+from haloquant.store.files import LOCK
 from small_job import files_of, save_recipe
 
 RUNNER = Path(__file__).with_name("crash_runner.py")
@@ -49,13 +50,24 @@ def test_what_a_run_left_that_was_killed_after_its_model_was_whole_is_removed(
         left.mkdir(parents=True)
         (left / "layer").write_text("work")
     assert invoke(asked) == 2
+    assert [p.name for p in tmp_path.iterdir() if p != out] == ["out.work"]  # no run of ours has claimed it
+    (work / LOCK).touch()
+    assert invoke(asked) == 2
     assert "must be empty or not exist yet, and it holds files" in " ".join(capfd.readouterr().err.split())
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert files_of(out) == before
     (out / "halo_manifest.json").unlink()  # then it is no model of ours, and the work beside it is kept
     work.mkdir()
+    (work / LOCK).touch()
     assert invoke(asked) == 2
     assert work.is_dir()
+
+
+def test_a_folder_of_a_killed_process_of_the_same_number_is_no_obstacle(tiny_folder: Path, tmp_path: Path) -> None:
+    out, doomed = tmp_path / "out", tmp_path / f".out.{os.getpid()}.tmp"
+    (doomed / "steps").mkdir(parents=True)
+    assert invoke(["quantize", str(tiny_folder), "--out", str(out), "--calibration", "none", "--tile", "32", "-q"]) == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.timeout(280 + 15 * KILLS)

@@ -26,7 +26,7 @@ from haloquant.pipeline.outcome import profile_sha256, versions
 from haloquant.pipeline.passes import Asked, Passes
 from haloquant.pipeline.transformed import NOTE, need_calibration
 from haloquant.quant.tiles import padding_note
-from haloquant.store.files import claim_output, content_key, sole_user, sweep_leftovers
+from haloquant.store.files import LOCK, claim_output, content_key, sole_user, sweep_leftovers
 from haloquant.store.steps import Steps
 from haloquant.types import BitCount
 
@@ -75,6 +75,7 @@ def quantize_checkpoint(
     claim_output(work)
     with sole_user(work):
         _check_free(out)  # again: hashing takes minutes, and another run may have ended meanwhile
+        sweep_leftovers(out)  # under the lock: on shared storage a process of another machine looks dead
         scratch = work / "scratch"  # nothing in it outlives a run
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
@@ -137,16 +138,19 @@ def _check_free(out: Path) -> None:
 def _remove(work: Path, out: Path) -> None:
     """Remove the folder of work, first from its name: what a killed process leaves of it is swept by the next."""
     doomed = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    shutil.rmtree(doomed, ignore_errors=True)  # of a killed process of the same number, as in containers
     work.rename(doomed)
-    shutil.rmtree(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)  # another machine may be sweeping it
 
 
 def _clear(work: Path, out: Path) -> None:
-    """Remove what a run left that was killed after its model was whole."""
-    sweep_leftovers(out)
-    if work.is_dir() and (out / MANIFEST).is_file():
+    """Remove what a run left that was killed after its model was whole; a folder that is not ours stays."""
+    if not (out / MANIFEST).is_file():
+        return
+    if (work / LOCK).is_file():
         with sole_user(work):
             _remove(work, out)
+    sweep_leftovers(out)
 
 
 def _check_transform(checkpoint: Checkpoint, asked: Asked) -> None:
