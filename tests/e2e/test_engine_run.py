@@ -89,11 +89,21 @@ def test_a_cluster_makes_the_same_files_though_a_worker_is_killed(
 
 
 def test_a_worker_that_sees_another_folder_is_refused(recipe: Path, tmp_path: Path) -> None:
-    task = MethodTask(read_recipe(recipe), tmp_path, tmp_path / "out", ("classes-0123",), "fp16")
+    task = MethodTask(read_recipe(recipe), tmp_path, tmp_path / "out", ("classes-0123",), "", "fp16")
     with pytest.raises(
         InputError, match=r"out must be seen by every worker, and one finds no steps/classes-0123 in it"
     ):
         make_method(task, {})
+
+
+def test_a_worker_with_another_model_or_other_packages_is_refused(recipe: Path, tmp_path: Path) -> None:
+    task = MethodTask(read_recipe(recipe), tmp_path, tmp_path / "out", (), "of another model", "fp16")
+    with pytest.raises(
+        InputError,
+        match=r"every worker must see the model, the texts and the MAC that the job was begun with, and have",
+    ):
+        make_method(task, {})
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_wrong_engine_is_refused_before_any_work(recipe: Path, capfd: pytest.CaptureFixture[str]) -> None:

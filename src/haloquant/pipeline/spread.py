@@ -30,6 +30,7 @@ class MethodTask:
     home: Path  # where the recipe's relative names begin
     out: Path
     rests: tuple[str, ...]  # folders of the steps that are there already
+    key: str  # of the inputs, the MAC and the versions that the job was begun with
     name: str
 
 
@@ -37,7 +38,7 @@ def make_method(task: MethodTask, _: Arrays) -> tuple[None, Arrays]:
     """The files of the method's step, by name.
 
     Raises:
-        InputError: the job's folder is another one here than where the job was begun.
+        InputError: the job's folder, its inputs or the packages are others here than where the job was begun.
     """
     lacking = [name for name in task.rests if not (task.out / "steps" / name).is_dir()]
     if lacking:
@@ -48,8 +49,18 @@ def make_method(task: MethodTask, _: Arrays) -> tuple[None, Arrays]:
     with chdir(task.home), TemporaryDirectory() as room:
         profile = find_profile(task.recipe.hardware.profile)
         bench = Workbench(task.recipe, read_inputs(task.recipe), profile, task.out, silent)
+        if _begun_with(bench) != task.key:
+            raise InputError(
+                "every worker must see the model, the texts and the MAC that the job was begun with, and have the same "
+                "versions of Python and packages, and one does not; make the nodes alike"
+            )
         planned(bench)[task.name].make(Path(room))
         return None, {file.name: np.frombuffer(file.read_bytes(), np.uint8) for file in sorted(Path(room).iterdir())}
+
+
+def _begun_with(bench: Workbench) -> str:
+    """The hash of what a result is filed under, so that none is filed under what it was not made of."""
+    return bench.steps.key("methods", [bench.evaluation_key(), bench.profile_key()])
 
 
 def planned(bench: Workbench) -> dict[str, Planned]:
@@ -70,7 +81,8 @@ def spread(bench: Workbench, out: Path, engine: Engine) -> None:
     if not missing:
         return
     rests = tuple(folder.name for folder in bench.folders.values())
-    works = [Work(MethodTask(bench.recipe, Path.cwd(), out.resolve(), rests, x.name)) for x in missing]
+    key = _begun_with(bench)
+    works = [Work(MethodTask(bench.recipe, Path.cwd(), out.resolve(), rests, key, x.name)) for x in missing]
     with open_session(engine) as session:
         for done, (index, _, files) in enumerate(session.run(make_method, works)):
             made = missing[index]
