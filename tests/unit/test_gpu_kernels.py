@@ -39,6 +39,11 @@ for (out, width, tile), books, sparse in shapes:
         assert worst <= bound, (out, width, tile, books, sparse, count, dtype, worst)
     tokens = torch.from_numpy(generator.integers(-127, 128, (2, width)).astype(np.int8))
     assert torch.equal(gpu.integer_tile_sums(tokens, layer), reference.integer_tile_sums(tokens, layer))
+    x, reach = torch.from_numpy(generator.normal(0, 1, (9, width))).float(), gpu.REACH
+    whole = gpu.linear(x, layer)
+    gpu.REACH = 7 * max(out, width)  # two launches, of seven tokens and of two
+    assert torch.equal(gpu.linear(x, layer), whole)
+    gpu.REACH = reach
     for count in (2, 5):
         tokens = torch.from_numpy(generator.integers(-127, 128, (count, width)).astype(np.int8))
         scale = torch.rand(count)

@@ -24,6 +24,7 @@ MOST_WORDS = 16  # that registers hold
 PROGRAMS = 2048  # about this many for one token: 16 for each of the 132 multiprocessors of an H200
 USUAL_ROWS = 32  # of the blocks that PROGRAMS counts; the tuner may take others
 MOST_BLOCK_TOKENS = 64
+REACH = 2**31 - 1  # of an offset within one launch, in elements: kernels count in 32 bits
 
 
 def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
@@ -128,22 +129,24 @@ def _gemm(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
 
 def _launch_gemm(tokens: torch.Tensor, layer: PackedLayer, y: torch.Tensor, whole: bool) -> None:
     grid = layer.grid
-    # As few sizes as possible, since each is compiled and tuned by itself; a product of Triton takes 16 at least.
-    size = min(MOST_BLOCK_TOKENS, max(16, triton.next_power_of_2(tokens.shape[0])))
-    gemm_kernel[lambda way: (-(-tokens.shape[0] // size), grid.down * _blocks(layer, way))](
-        tokens,
-        *_stored(layer),
-        y,
-        tokens.shape[0],
-        grid.out_features,
-        grid.in_features,
-        grid.across,
-        COLS=max(16, triton.next_power_of_2(min(grid.tile_in, grid.in_features))),
-        **_sizes(layer),
-        BLOCK=size,
-        WHOLE=whole,
-        enable_fp_fusion=not whole,  # a fused multiply-add would round once where the accelerator rounds twice
-    )
+    most = max(1, REACH // max(grid.in_features, grid.out_features))
+    for some, into in zip(tokens.split(most), y.split(most), strict=True):
+        # As few sizes as possible, since each is compiled and tuned by itself; a product of Triton takes 16 at least.
+        size = min(MOST_BLOCK_TOKENS, max(16, triton.next_power_of_2(some.shape[0])))
+        gemm_kernel[lambda way, count=some.shape[0], size=size: (-(-count // size), grid.down * _blocks(layer, way))](
+            some,
+            *_stored(layer),
+            into,
+            some.shape[0],
+            grid.out_features,
+            grid.in_features,
+            grid.across,
+            COLS=max(16, triton.next_power_of_2(min(grid.tile_in, grid.in_features))),
+            **_sizes(layer),
+            BLOCK=size,
+            WHOLE=whole,
+            enable_fp_fusion=not whole,  # a fused multiply-add would round once where the accelerator rounds twice
+        )
 
 
 def _sparse_product(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
