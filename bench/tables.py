@@ -48,7 +48,8 @@ LONG = (
 )
 RIVALS_BY_NAME = ("squeezellm", "spqr", "slim", "boa", "zeroquant", "fbquant")
 WHOLE_ROWS = LONG[:7]
-ROUNDED = LONG[:4]  # with 8-bit activations too, on whole texts
+# With 8-bit activations too, on whole texts; no integer MAC runs SqueezeLLM's words.
+ROUNDED = (*LONG[:4], "gptq-w3-g128", "gptq-w3-g64")
 ACTIVATIONS = (SIXTEEN, NINE, BAL, "gptq-w4-g128", "rtn-w8")
 OTHERS = ("rtn-*", "awq-*", "gptq-*-g128", "gptq-*-g64", *(f"{x}-*" for x in RIVALS_BY_NAME))
 FULL = ("halo-*", *OTHERS)
