@@ -5,6 +5,20 @@ from haloquant.gates.liberty_records import Cell, Library
 from haloquant.gates.netlist import Netlist, parse_netlist
 from haloquant.gates.ports import MacPorts
 
+# (cell, pins) of an array multiplier's gates, by library; a full adder glitches, and has two outputs.
+ARRAY_CELLS = {
+    "nangate45": {
+        "and": ("AND2_X1", ("A1", "A2", "ZN")),
+        "ha": ("HA_X1", ("A", "B", "S", "CO")),
+        "fa": ("FA_X1", ("A", "B", "CI", "S", "CO")),
+    },
+    "sky130hd": {
+        "and": ("sky130_fd_sc_hd__and2_0", ("A", "B", "X")),
+        "ha": ("sky130_fd_sc_hd__ha_1", ("A", "B", "SUM", "COUT")),
+        "fa": ("sky130_fd_sc_hd__fa_1", ("A", "B", "CIN", "SUM", "COUT")),
+    },
+}
+
 
 def combinational(library: Library) -> list[Cell]:
     return [

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from every_cell import ARRAY_CELLS
 from gate_cases import array_multiplier, netlist_json, random_gates
 from haloquant.eda.opensta import OpenSta, case_delays, case_path, find_opensta, idle_arcs, netlist_verilog
 from haloquant.errors import NetlistError, ToolError
@@ -25,16 +26,8 @@ from near import near
 pytestmark = [pytest.mark.crosscheck, pytest.mark.data]
 
 ARRAYS = {
-    "nangate45/nangate45_typ": {
-        "and": ("AND2_X1", ("A1", "A2", "ZN")),
-        "ha": ("HA_X1", ("A", "B", "S", "CO")),
-        "fa": ("FA_X1", ("A", "B", "CI", "S", "CO")),
-    },
-    "sky130hd/sky130hd_ss_100C_1v60": {
-        "and": ("sky130_fd_sc_hd__and2_0", ("A", "B", "X")),
-        "ha": ("sky130_fd_sc_hd__ha_1", ("A", "B", "SUM", "COUT")),
-        "fa": ("sky130_fd_sc_hd__fa_1", ("A", "B", "CIN", "SUM", "COUT")),
-    },
+    "nangate45/nangate45_typ": ARRAY_CELLS["nangate45"],
+    "sky130hd/sky130hd_ss_100C_1v60": ARRAY_CELLS["sky130hd"],
 }
 EIGHT = MacPorts(partial=None, weight_bits=8, activation_bits=8, result_bits=16)
 CONDITIONS = Conditions(input_slew_s=30e-12, clock_slew_s=20e-12, output_load_f=4e-15)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from every_cell import one_of_each
+from every_cell import ARRAY_CELLS, one_of_each
 from gate_cases import array_multiplier
 from haloquant.eda.icarus import find_icarus, run_verilog
 from haloquant.eda.opensta import OpenSta, find_opensta, netlist_verilog
@@ -133,18 +133,9 @@ def _side(pins: Sequence[str], minterm: int, but: int = -1) -> tuple[tuple[str, 
     return tuple((name, minterm >> i & 1) for i, name in enumerate(pins) if i != but)
 
 
-# (cell, pins) of an array multiplier's gates; a full adder glitches, and has two outputs.
 ARRAYS = {
-    "nangate45/nangate45_typ": {
-        "and": ("AND2_X1", ("A1", "A2", "ZN")),
-        "ha": ("HA_X1", ("A", "B", "S", "CO")),
-        "fa": ("FA_X1", ("A", "B", "CI", "S", "CO")),
-    },
-    "sky130hd/sky130hd_tt_025C_1v80": {
-        "and": ("sky130_fd_sc_hd__and2_0", ("A", "B", "X")),
-        "ha": ("sky130_fd_sc_hd__ha_1", ("A", "B", "SUM", "COUT")),
-        "fa": ("sky130_fd_sc_hd__fa_1", ("A", "B", "CIN", "SUM", "COUT")),
-    },
+    "nangate45/nangate45_typ": ARRAY_CELLS["nangate45"],
+    "sky130hd/sky130hd_tt_025C_1v80": ARRAY_CELLS["sky130hd"],
 }
 EIGHT = MacPorts(partial=None, weight_bits=8, activation_bits=8, result_bits=16)
 
