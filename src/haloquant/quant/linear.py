@@ -1,24 +1,84 @@
 """Matrix products and the Cholesky factor that give the same bits on any number of threads.
 
-A BLAS cuts the inner dimension of a long product by the number of threads it has, and so rounds differently; one
-changed bit may turn a code over at a tie. Products whose inner dimension is at most 256 are not cut (`tests` check
-that of the BLAS at hand), so long ones are summed from such pieces in a fixed order. LAPACK's threaded factorization
-has the same fault, hence the blocked one here, whose diagonal blocks are small.
+A BLAS with several threads cuts a product into parts that depend on their number, and rounds each part otherwise; one
+changed bit may turn a code over at a tie. So every product here is cut into bands of a fixed size, and a BLAS with one
+thread computes each band. As many bands are computed at once as the BLAS was allowed threads. LAPACK's threaded
+factorization has the same fault, hence the blocked one here.
 """
+
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Lock
 
 import numpy as np
 from jaxtyping import Float32
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from threadpoolctl import ThreadpoolController
 
-PIECE = 256
+BAND = 512
 _BLOCK = 128
+_SHARED = 1 << 22  # fewer multiplications than these take less time than a second thread takes to start
+_BLAS = ThreadpoolController().select(user_api="blas").lib_controllers  # numpy's and scipy's, loaded above
+_CHANGED = Lock()  # held while the number of threads is not what it was
+
+
+@contextmanager
+def _workers() -> Iterator[Executor | None]:
+    """Threads to share bands out to, or none if BLAS is allowed one; BLAS has one thread meanwhile.
+
+    The number of threads holds for the whole process in some BLAS, and for one Python thread in others. So callers that
+    change it wait for each other, and every worker sets its own.
+    """
+    with _CHANGED:
+        before = [library.get_num_threads() for library in _BLAS]
+        if any(count != 1 for count in before):
+            try:
+                _set_threads([1] * len(before))
+                with ThreadPoolExecutor(
+                    min(before), initializer=_set_threads, initargs=([1] * len(before),)
+                ) as workers:
+                    yield workers
+            finally:
+                _set_threads(before)
+            return
+    yield None
+
+
+def _set_threads(counts: list[int]) -> None:
+    """Give each BLAS its number of threads.
+
+    threadpoolctl lets only one Python thread change OpenBLAS, and ignores the others without a word. `_CHANGED` makes
+    that needless here, so the change is made directly.
+    """
+    for library, count in zip(_BLAS, counts, strict=True):
+        getattr(library, "_real_set_num_threads", library.set_num_threads)(count)
 
 
 def product(a: Float32[np.ndarray, "m k"], b: Float32[np.ndarray, "k n"]) -> Float32[np.ndarray, "m n"]:
-    """A @ b, summed from pieces of 256 of the inner dimension, first to last."""
-    total = a[:, :PIECE] @ b[:PIECE]
-    for low in range(PIECE, a.shape[1], PIECE):
-        total += a[:, low : low + PIECE] @ b[low : low + PIECE]
+    """A @ b."""
+    with _workers() as workers:
+        return _product(a, b, workers)
+
+
+def _product(a: np.ndarray, b: np.ndarray, workers: Executor | None) -> np.ndarray:
+    """A @ b by bands of rows, or of columns where there are more of these."""
+    (m, k), n = a.shape, b.shape[1]
+    total = np.empty((m, n), np.float32)
+
+    def band(low: int) -> None:
+        part = slice(low, low + BAND)
+        if m >= n:
+            np.matmul(a[part], b, out=total[part])
+        else:
+            np.matmul(a, b[:, part], out=total[:, part])
+
+    starts = range(0, max(m, n), BAND)
+    if workers is None or len(starts) == 1 or m * k * n < _SHARED:
+        for low in starts:
+            band(low)
+    else:
+        list(workers.map(band, starts))
     return total
 
 
@@ -31,17 +91,18 @@ def upper_factor(matrix: Float32[np.ndarray, "n n"]) -> Float32[np.ndarray, "n n
     n = matrix.shape[0]
     factor = np.zeros_like(matrix)
     starts = range((n - 1) // _BLOCK * _BLOCK, -1, -_BLOCK)
-    for low in starts:
-        high = min(low + _BLOCK, n)
-        column = matrix[:high, low:high].copy()
-        if high < n:
-            column -= product(factor[:high, high:], factor[low:high, high:].T)
-        # The corner of the block is factored in float64: it is small, and rounding gathers there.
-        corner = column[low:high].astype(np.float64)
-        small = cholesky(corner[::-1, ::-1], lower=True, check_finite=False)[::-1, ::-1]
-        if not np.all(np.isfinite(small)):
-            raise LinAlgError("not finite")
-        inverse = solve_triangular(small, np.eye(high - low), lower=False, check_finite=False).astype(np.float32)
-        factor[:low, low:high] = product(column[:low], np.ascontiguousarray(inverse.T))
-        factor[low:high, low:high] = small
+    with _workers() as workers:
+        for low in starts:
+            high = min(low + _BLOCK, n)
+            column = matrix[:high, low:high].copy()
+            if high < n:
+                column -= _product(factor[:high, high:], factor[low:high, high:].T, workers)
+            # The corner of the block is factored in float64: it is small, and rounding gathers there.
+            corner = column[low:high].astype(np.float64)
+            small = cholesky(corner[::-1, ::-1], lower=True, check_finite=False)[::-1, ::-1]
+            if not np.all(np.isfinite(small)):
+                raise LinAlgError("not finite")
+            inverse = solve_triangular(small, np.eye(high - low), lower=False, check_finite=False).astype(np.float32)
+            factor[:low, low:high] = _product(column[:low], np.ascontiguousarray(inverse.T), workers)
+            factor[low:high, low:high] = small
     return factor
