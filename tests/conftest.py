@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -18,15 +19,28 @@ hypothesis.settings.register_profile("gate", derandomize=True)
 hypothesis.settings.register_profile("nightly", derandomize=False, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HALOQUANT_TEST_DRAWS", "gate"))
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+DATA = Path(__file__).resolve().parent / "data"
+OUTSIDE = os.environ.get("HALOQUANT_TEST_DATA", "")
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The development data beside the project; tests that need it are skipped without it."""
-    if not (SHARED / "data").is_dir():
-        pytest.skip(f"needs the development data in {SHARED}, which is absent here")
-    return SHARED
+def find_data() -> Callable[[str], Path]:
+    """Finds a file or folder of test data by its name, such as "text/tinystories_valid.txt.xz".
+
+    It is looked for in tests/data first, then in data/ under the folder that HALOQUANT_TEST_DATA names. A test that
+    asks for what is in neither is skipped. tests/data/README.md says what is where and why.
+    """
+
+    def find(name: str) -> Path:
+        folders = [DATA, *([Path(OUTSIDE) / "data"] if OUTSIDE else [])]
+        for folder in folders:
+            if (folder / name).exists():
+                return folder / name
+        pytest.skip(
+            f"needs {name}, which is not part of the project; HALOQUANT_TEST_DATA names a folder that holds data/{name}"
+        )
+
+    return find
 
 
 @pytest.fixture

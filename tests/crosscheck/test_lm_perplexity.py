@@ -1,6 +1,7 @@
 """Perplexity against a plain loop, against the loss of transformers, and against figures measured independently."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from haloquant.types import LayerStatistics  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def folder(shared: Path) -> Path:
-    return shared / "data/models/stories260K"
+def folder(find_data: Callable[[str], Path]) -> Path:
+    return find_data("models/stories260K")
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +32,8 @@ def model(folder: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def tokens(shared: Path, folder: Path) -> np.ndarray:
-    return tokenize(folder, load_text(shared / "data/text/tinystories_valid.txt.xz"))
+def tokens(find_data: Callable[[str], Path], folder: Path) -> np.ndarray:
+    return tokenize(folder, load_text(find_data("text/tinystories_valid.txt.xz")))
 
 
 def loop(model: Any, tokens: np.ndarray, window: int) -> tuple[float, int]:
@@ -81,7 +82,7 @@ def test_with_bos_every_token_is_predicted_once(model: Any, tokens: np.ndarray) 
 def test_figures_measured_by_others(
     model: Any, folder: Path, tokens: np.ndarray, bits: int | None, published: float
 ) -> None:
-    """data/README.md: first 60,000 tokens, context 256, weights rounded to nearest per output channel."""
+    """The first 60,000 tokens, context 256, weights rounded to nearest per output channel."""
     weights = {}
     for layer, weight in iterate_weights(open_checkpoint(folder)) if bits else ():
         top = 2 ** (bits - 1) - 1

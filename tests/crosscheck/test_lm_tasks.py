@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,9 @@ metric_list: [{{metric: byte_perplexity}}]
 
 
 @pytest.fixture(scope="module")
-def parts(shared: Path) -> tuple[Any, Any, str]:
-    folder = shared / "data/models/stories260K"
-    text = load_text(shared / "data/text/tinystories_valid.txt.xz")[:900]
+def parts(find_data: Callable[[str], Path]) -> tuple[Any, Any, str]:
+    folder = find_data("models/stories260K")
+    text = load_text(find_data("text/tinystories_valid.txt.xz"))[:900]
     return load_model(folder), load_tokenizer(folder), text
 
 
@@ -90,8 +91,8 @@ def test_wikitext_follows_the_rules_of_lm_evals_own_task(parts: tuple[Any, Any, 
         split_pages("no page")
 
 
-def test_the_wikitext_test_split_has_its_62_pages(shared: Path) -> None:
-    assert len(split_pages(load_text(shared / "data/text/wikitext2_raw_test.txt.xz"))) == 62
+def test_the_wikitext_test_split_has_its_62_pages(find_data: Callable[[str], Path]) -> None:
+    assert len(split_pages(load_text(find_data("text/wikitext2_raw_test.txt.xz")))) == 62
 
 
 def test_a_users_task_file(parts: tuple[Any, Any, str], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ shown to vanish (for the largest dozen differences of a MAC): the slews that Ope
 OpenSTA is told to disable).
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ ARRAYS = {
     "nangate45/nangate45_typ": ARRAY_CELLS["nangate45"],
     "sky130hd/sky130hd_ss_100C_1v60": ARRAY_CELLS["sky130hd"],
 }
+PLAIN = "sky130hd/sky130hd_ss_100C_1v60"  # for tests that need no more than one library
 EIGHT = MacPorts(partial=None, weight_bits=8, activation_bits=8, result_bits=16)
 CONDITIONS = Conditions(input_slew_s=30e-12, clock_slew_s=20e-12, output_load_f=4e-15)
 
@@ -48,12 +50,12 @@ def tool(request: pytest.FixtureRequest) -> OpenSta:
 
 
 @pytest.fixture(scope="module")
-def read(shared: Path):
+def read(find_data: Callable[[str], Path]):
     known: dict[str, tuple[Library, str]] = {}
 
     def library(name: str) -> tuple[Library, str]:
         if name not in known:
-            text = liberty_text(shared / "data" / "liberty" / f"{name}.lib.gz")
+            text = liberty_text(find_data(f"liberty/{name}.lib.gz"))
             known[name] = parse_liberty(text, name), text
         return known[name]
 
@@ -141,11 +143,13 @@ def random_mac(library: Library, seed: int) -> Netlist:
 @pytest.mark.parametrize(
     "name", ["nangate45/nangate45_typ", "asap7/trim_asap7_rvt_tt", "sky130hd/sky130hd_tt_025C_1v80"]
 )
-def test_a_synthesized_booth_mac_value_by_value(name: str, stage: str, tool: OpenSta, read, shared: Path):
+def test_a_synthesized_booth_mac_value_by_value(
+    name: str, stage: str, tool: OpenSta, read, find_data: Callable[[str], Path]
+):
     yosys = pytest.importorskip("haloquant.eda.yosys")
     spec = MacSpec(stage=stage)  # pyright: ignore[reportArgumentType]
     try:
-        made = yosys.synthesize(generate(spec), shared / "data" / "liberty" / f"{name}.lib.gz", 1e-10)
+        made = yosys.synthesize(generate(spec), find_data(f"liberty/{name}.lib.gz"), 1e-10)
     except ToolError as error:
         pytest.skip(str(error))
     library, text = read(name)
@@ -155,7 +159,7 @@ def test_a_synthesized_booth_mac_value_by_value(name: str, stage: str, tool: Ope
 
 
 def test_the_worst_path_is_the_same_pins(tool: OpenSta, read):
-    name = "nangate45/nangate45_typ"
+    name = PLAIN
     library, text = read(name)
     netlist = parse_netlist(array_multiplier(8, ARRAYS[name]), library, EIGHT)
     ours = worst_path(netlist, library, -86)
@@ -176,7 +180,7 @@ def test_an_arc_that_a_look_term_by_term_takes_for_live_is_idle(read):
 
 
 def test_what_opensta_says_of_a_bad_library_is_passed_on(tool: OpenSta, read):
-    name = "nangate45/nangate45_typ"
+    name = PLAIN
     library, _ = read(name)
     netlist = parse_netlist(array_multiplier(8, ARRAYS[name]), library, EIGHT)
     with pytest.raises(ToolError, match=r"^OpenSTA \S+ must "):
@@ -184,9 +188,11 @@ def test_what_opensta_says_of_a_bad_library_is_passed_on(tool: OpenSta, read):
 
 
 def test_names_that_verilog_cannot_say(read):
-    library, _ = read("nangate45/nangate45_typ")
-    netlist = parse_netlist(array_multiplier(8, ARRAYS["nangate45/nangate45_typ"]), library, EIGHT)
-    kinds = tuple(type(k)("AND2; exit", k.inputs, k.outputs) if k.name == "AND2_X1" else k for k in netlist.kinds)
+    library, _ = read(PLAIN)
+    netlist = parse_netlist(array_multiplier(8, ARRAYS[PLAIN]), library, EIGHT)
+    kinds = tuple(
+        type(k)("AND2; exit", k.inputs, k.outputs) if k.name == "sky130_fd_sc_hd__and2_0" else k for k in netlist.kinds
+    )
     bad = Netlist(**{f: getattr(netlist, f) for f in Netlist.__slots__} | {"kinds": kinds})
     with pytest.raises(NetlistError) as error:
         netlist_verilog(bad)

@@ -11,7 +11,7 @@ itself, one pin that toggles, the others held, at the slew and load that our sim
 - The loads it is told are ours; that they are right is seen from a whole netlist with one activity everywhere.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -77,14 +77,14 @@ def icarus():
 
 
 @cache
-def read(shared: Path, name: str) -> tuple[Library, Cells]:
-    text = liberty_text(shared / "data" / "liberty" / f"{name}.lib.gz")
+def read(find_data: Callable[[str], Path], name: str) -> tuple[Library, Cells]:
+    text = liberty_text(find_data(f"liberty/{name}.lib.gz"))
     return parse_liberty(text, name), read_cells(text)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n not in TYPICAL else n for n in CORNERS])
-def test_every_power_table_of_every_cell(name: str, tool: OpenSta, shared: Path, tmp_path: Path):
-    library, texts = read(shared, name)
+def test_every_power_table_of_every_cell(name: str, tool: OpenSta, find_data: Callable[[str], Path], tmp_path: Path):
+    library, texts = read(find_data, name)
     netlist, cells = one_of_each(library)
     held = np.array([0], np.int16)
     slew_s = static_timing(netlist, library, held, AROUND).slew_s[:, :, 0]
@@ -141,8 +141,10 @@ EIGHT = MacPorts(partial=None, weight_bits=8, activation_bits=8, result_bits=16)
 
 
 @pytest.mark.parametrize("name", sorted(ARRAYS))
-def test_an_array_of_full_adders_with_its_glitches(name: str, tool: OpenSta, icarus, shared: Path, tmp_path: Path):
-    library, texts = read(shared, name)
+def test_an_array_of_full_adders_with_its_glitches(
+    name: str, tool: OpenSta, icarus, find_data: Callable[[str], Path], tmp_path: Path
+):
+    library, texts = read(find_data, name)
     netlist = parse_netlist(array_multiplier(8, ARRAYS[name]), library, EIGHT)
     glitches = same_energies(tool, icarus, netlist, library, texts, -86, tmp_path)
     assert glitches > 0.1  # of all edges: there was something to see
@@ -151,15 +153,15 @@ def test_an_array_of_full_adders_with_its_glitches(name: str, tool: OpenSta, ica
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TYPICAL)
 def test_a_synthesized_booth_multiplier_with_its_glitches(
-    name: str, tool: OpenSta, icarus, shared: Path, tmp_path: Path
+    name: str, tool: OpenSta, icarus, find_data: Callable[[str], Path], tmp_path: Path
 ):
     yosys = pytest.importorskip("haloquant.eda.yosys")
     spec = MacSpec(stage="mul")
     try:
-        made = yosys.synthesize(generate(spec), shared / "data" / "liberty" / f"{name}.lib.gz", 1e-10)
+        made = yosys.synthesize(generate(spec), find_data(f"liberty/{name}.lib.gz"), 1e-10)
     except ToolError as error:
         pytest.skip(str(error))
-    library, texts = read(shared, name)
+    library, texts = read(find_data, name)
     netlist = parse_netlist(made.json_text, library, ports_of(spec))
     assert same_energies(tool, icarus, netlist, library, texts, -86, tmp_path) > 0.1
 
@@ -246,9 +248,11 @@ def asked(
 
 
 @pytest.mark.parametrize("name", TYPICAL)
-def test_the_loads_and_the_mean_leakage_of_every_cell(name: str, tool: OpenSta, shared: Path, tmp_path: Path):
+def test_the_loads_and_the_mean_leakage_of_every_cell(
+    name: str, tool: OpenSta, find_data: Callable[[str], Path], tmp_path: Path
+):
     """The same activity everywhere: what is left is 1/2 C V^2. OpenSTA takes the larger of a pin's two capacitances."""
-    library, texts = read(shared, name)
+    library, texts = read(find_data, name)
     netlist, _ = one_of_each(library)
     judge = whole_power(tool, texts, netlist_verilog(netlist), tmp_path)
     rise, fall = net_loads(netlist, library, AROUND.output_load_f)

@@ -1,6 +1,7 @@
 """Why a tile has its class, and one MAC from its name to its profile, as a person meets them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -103,11 +104,11 @@ def test_marks() -> None:
 
 
 @pytest.mark.slow
-def test_a_mac_from_its_name_to_its_profile(shared: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_mac_from_its_name_to_its_profile(
+    find_data: Callable[[str], Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("pyosys", reason="needs Yosys")
-    liberty = shared / "data" / "liberty" / "nangate45" / "nangate45_typ.lib.gz"
-    if not liberty.is_file():
-        pytest.skip(f"needs {liberty}, which is absent here")
+    liberty = find_data("liberty/sky130hd/sky130hd_tt_025C_1v80.lib.gz")
     file = tmp_path / "mac.json"
     mac = ["--mac", "sxarray_rcaw4a8-mul", "--liberty", str(liberty)]
     assert invoke(["characterize", *mac, "--static-only", "--out", str(file), "--quiet"]) == 0

@@ -1,6 +1,7 @@
 """Cycles against every stall-free row of SCALE-Sim 3.0.0 and every row of an RTL simulation."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,8 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_every_rtl_row(shared: Path) -> None:
-    rows = _rows(shared / "oracle" / "rtl_cycles.csv")
+def test_every_rtl_row(find_data: Callable[[str], Path]) -> None:
+    rows = _rows(find_data("oracle/rtl_cycles.csv"))
     assert len(rows) == 30
     for row in rows:
         load = WeightLoad.DOUBLE if row["double_buffer"] == "1" else WeightLoad.NONE
@@ -31,8 +32,8 @@ def test_every_rtl_row(shared: Path) -> None:
         assert gemm_cycles(load, r, c, m, k, n) == int(row["rtl_cycles"]), row
 
 
-def test_every_stall_free_scalesim_row(shared: Path) -> None:
-    rows = _rows(shared / "oracle" / "scalesim_cycles.csv")
+def test_every_stall_free_scalesim_row(find_data: Callable[[str], Path]) -> None:
+    rows = _rows(find_data("oracle/scalesim_cycles.csv"))
     free = [row for row in rows if row["reported_plus_1_equals_closed_form"] == "True"]
     assert (len(rows), len(free)) == (23, 19)
     for row in free:

@@ -3,6 +3,7 @@
 import json
 import lzma
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,8 +79,8 @@ def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
         tokenize(tmp_path, " ")
 
 
-def test_the_tokenizer_of_the_model_is_used(shared: Path) -> None:
-    folder = shared / "data/models/stories260K"
+def test_the_tokenizer_of_the_model_is_used(find_data: Callable[[str], Path]) -> None:
+    folder = find_data("models/stories260K")
     tokens = tokenize(folder, "Once upon a time")
     assert tokens[0] == bos_token(folder) == 1
     assert load_tokenizer(folder).decode(tokens[1:]) == "Once upon a time"
