@@ -2,16 +2,18 @@
 
 import pytest
 
-pytest.importorskip("compressed_tensors", reason="needs compressed-tensors, which the project does not require")
+from peers import peer
 
-import torch
-from transformers import AutoModelForCausalLM
+peer("compressed_tensors", "compressed-tensors")
 
-from halo_layers import codebooks
-from haloquant.lm.checkpoint import open_checkpoint
-from haloquant.lm.compressed import export_compressed
-from haloquant.lm.plain import export_dequantized
-from tiny_model import quantized, save_llama
+import torch  # noqa: E402
+from transformers import AutoModelForCausalLM  # noqa: E402
+
+from halo_layers import codebooks  # noqa: E402
+from haloquant.lm.checkpoint import open_checkpoint  # noqa: E402
+from haloquant.lm.compressed import export_compressed  # noqa: E402
+from haloquant.lm.plain import export_dequantized  # noqa: E402
+from tiny_model import quantized, save_llama  # noqa: E402
 
 
 @pytest.mark.crosscheck

@@ -1,16 +1,14 @@
 """Our RTN and GPTQ against other people's: torch's fake quantization, torchao's primitives, llm-compressor's GPTQ.
 
-The two libraries are no dependency of ours: run this file with a Python that has them, e.g.
-`path/to/python -m pytest tests/crosscheck/test_rivals_peers.py`.
+The two libraries are no dependency of ours. `scripts/test-peers` installs them and runs this file.
 """
-
-import warnings
 
 import numpy as np
 import pytest
 
 from haloquant.quant.baselines import gptq, grid, rtn
 from haloquant.types import LayerStatistics
+from peers import peer
 
 torch = pytest.importorskip("torch", reason="torch is not installed here")
 pytestmark = pytest.mark.crosscheck
@@ -59,9 +57,7 @@ def test_groups_equal_torch_fake_quantization(bits):
 
 @pytest.fixture
 def torchao():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("torchao.quantization.quant_primitives", reason="torchao is not installed here")
+    return peer("torchao.quantization.quant_primitives", "torchao")
 
 
 @pytest.mark.parametrize(("bits", "scheme"), [(4, "asymmetric"), (3, "asymmetric"), (8, "symmetric")])
@@ -90,11 +86,7 @@ def test_ranges_codes_and_values_equal_torchao(torchao, bits, scheme):
 
 @pytest.fixture
 def compressor():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip(
-            "llmcompressor.modifiers.gptq.gptq_quantize", reason="llm-compressor is not installed here"
-        )
+    return peer("llmcompressor.modifiers.gptq.gptq_quantize", "llm-compressor")
 
 
 @pytest.mark.parametrize("order", ["natural", "activation"])
