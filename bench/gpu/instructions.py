@@ -26,7 +26,7 @@ from haloquant.kernels import gpu_digits, gpu_gemm, gpu_gemv
 
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
 CLOCK_HZ, MULTIPROCESSORS, SCHEDULERS, LANES = 1.7e9, 132, 4, 32
-COPY_BYTES_PER_S = 4.0e12  # what a large copy is said to reach on an H200; bench/gpu/gemv.py measures it
+COPY_BYTES_PER_S = 4.0e12  # what a large copy is said to reach on an H200; bench/gpu/measure.py measures it
 TILE = 128
 SHAPES = [(4096, 11008), (8192, 28672)]
 BITS = {"sixteen": 4.125, "nine": (25 * 16 + 3 * 4) / TILE + 0.125}  # codes and scales of full tiles
