@@ -152,6 +152,29 @@ class Document:
             beside.replace(self.out)
 
 
+def digest(document: Document) -> str:
+    """The rows in short, a line each."""
+    keys = ("what", "shape", "size", "weights", "tokens", "inputs", "numbers", "us", "times_faster_than_bf16")
+    keys += ("share_of_copy_bandwidth", "tera_per_s", "bytes_per_s", "watts", "joules_per_token", "error")
+    lines = []
+    for name, found in document.sections.items():
+        lines.append(f"== {name}: {found.get('seconds')} s {found.get('error', '')} {found.get('skipped', '')}")
+        for row in found.get("rows", []):
+            if name in ("environment", "copy"):
+                lines.append(str(row))
+            elif "right" not in row and "kernels" not in row:
+                lines.append(
+                    " ".join(
+                        f"{one:.4g}" if isinstance(one, float) else str(one)[:90]
+                        for one in map(row.get, keys)
+                        if one is not None
+                    )
+                )
+    wrong = json.loads(document.text())["wrong"]
+    checked = sum("right" in row for found in document.sections.values() for row in found.get("rows", []))
+    return "\n".join([*lines, f"== checked {checked}, wrong {len(wrong)}", *map(str, wrong[:10])])
+
+
 def start(names: list[str], events: Path, tiny: bool, part: str = "") -> "subprocess.Popen[bytes]":
     """A process for sections, which leads a group of its own; what it prints goes to a file beside the events."""
     command = [sys.executable, __file__, "--child", *names, "--events", str(events)]
@@ -271,6 +294,7 @@ def main() -> int:
         document.sections[name] = {"skipped": "no time was left"}
     document.write()
     print(document.text())
+    print(digest(document), file=sys.stderr)
     return 0
 
 

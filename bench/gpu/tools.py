@@ -94,7 +94,8 @@ class Bench:
         try:
             action()
         except Exception as error:
-            self.row(**labels, error=f"{type(error).__name__}: {error}"[:600])
+            text = f"{type(error).__name__}: {error}"[:600]
+            self.emit({"row": {**labels, "error": text}} if self.part is None else {"error": text})
             if fatal(error):
                 raise
         if GPU and torch.cuda.memory_reserved() > (KEPT_BYTES if self.part is None else KEPT_BYTES // 16):
