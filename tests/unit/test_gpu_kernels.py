@@ -39,10 +39,17 @@ for (out, width, tile), books, sparse in shapes:
         assert worst <= bound, (out, width, tile, books, sparse, count, dtype, worst)
     tokens = torch.from_numpy(generator.integers(-127, 128, (2, width)).astype(np.int8))
     assert torch.equal(gpu.integer_tile_sums(tokens, layer), reference.integer_tile_sums(tokens, layer))
+    # Two launches, of seven tokens and of two. Whole numbers are exact. A float product is numpy's here, and a BLAS may
+    # round a row otherwise in another place of a block. A term passes through at most `steps` roundings: its product,
+    # the sum of its tile, the scale, the sum of tiles, the sparse part. So each result errs by steps * eps / 2 at most.
     x, reach = torch.from_numpy(generator.normal(0, 1, (9, width))).float(), gpu.REACH
-    whole = gpu.linear(x, layer)
-    gpu.REACH = 7 * max(out, width)  # two launches, of seven tokens and of two
-    assert torch.equal(gpu.linear(x, layer), whole)
+    tokens, scale = torch.from_numpy(generator.integers(-127, 128, (9, width)).astype(np.int8)), torch.rand(9)
+    whole, size, steps = gpu.linear(x, layer), x.double().abs() @ weight.abs().T, width + layer.grid.across + 3
+    wanted = reference.integer_linear(tokens, scale, layer)
+    assert torch.equal(gpu.integer_linear(tokens, scale, layer), wanted)
+    gpu.REACH = 7 * max(out, width)
+    assert ((gpu.linear(x, layer) - whole).abs() <= steps * torch.finfo(torch.float32).eps * size).all()
+    assert torch.equal(gpu.integer_linear(tokens, scale, layer), wanted)
     gpu.REACH = reach
     for count in (2, 5):
         tokens = torch.from_numpy(generator.integers(-127, 128, (count, width)).astype(np.int8))

@@ -3,7 +3,8 @@
 For a single token the tiles of a row are shared among several programs, whose sums are added in a fixed order, so that
 results repeat bit for bit as long as Triton's tuner picks the same rows and warps for a shape: within a process it
 does, and whole numbers do not depend on it. With TRITON_INTERPRET=1 the same code runs on the CPU, which is how it is
-tested where there is no accelerator.
+tested where there is no accelerator. The interpreter multiplies floats with numpy's BLAS, which may round the last bit
+of a token's result otherwise beside other tokens; whole numbers are exact there too.
 """
 
 # A Triton kernel is launched with options that its signature does not name:

@@ -101,7 +101,8 @@ class Workbench:
 
         def make(folder: Path) -> None:
             tell = partial(self.progress, f"{transform} scales")
-            scales = find_scales(transform, self.weights, self.statistics, self.places, tell)
+            with one_thread():
+                scales = find_scales(transform, self.weights, self.statistics, self.places, tell)
             keep_arrays(folder / "scales.safetensors", scales)
 
         key = [transform, "powers of two, folded", self._calibration_key()]
