@@ -54,7 +54,7 @@ def one(
             exact = x.float() @ weight.float().T
             error = ((first(x).float() - exact).norm() / exact.norm()).item()
             row = against(time, plain[count], stored, bandwidth)
-            bench.row(shape=shape, weights=name, tokens=count, inputs="bfloat16", error=error, **row)
+            bench.row(shape=shape, weights=name, tokens=count, inputs="bfloat16", norm=error, **row)
 
         bench.attempt(row, shape=shape, weights=name, tokens=count)
 
