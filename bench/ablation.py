@@ -20,31 +20,32 @@ from typing import Any
 
 import numpy as np
 
-from haloquant.config import Recipe, Transform
-from haloquant.lm.calibration import collect, cut_windows
-from haloquant.lm.calibration_attention import collect_row_hessians
-from haloquant.lm.checkpoint import open_checkpoint, read_weight
-from haloquant.lm.folding import folds
-from haloquant.lm.linear import activations_per_token
-from haloquant.lm.model import load_model
-from haloquant.lm.perplexity import Perplexity, default_window, perplexity
-from haloquant.lm.replace import with_weights
-from haloquant.pipeline import halo
-from haloquant.pipeline.hardware import Classes, admissible, choose_classes
-from haloquant.pipeline.inputs import model_folder, read_text
-from haloquant.pipeline.methods import quantize_rival
-from haloquant.pipeline.transformed import apply as transformed
-from haloquant.pipeline.transformed import find_scales
-from haloquant.quant.allocate import cumulative, flatten, unflatten
-from haloquant.quant.baselines import gptq, rival
+from haloquant.dvfs.classes import Classes, admissible, choose_classes
+from haloquant.jobs.compare.methods import quantize_rival
+from haloquant.jobs.inputs import model_folder, read_text
+from haloquant.jobs.quantize import halo
+from haloquant.jobs.quantize.transform import apply as transformed
+from haloquant.jobs.quantize.transform import find_scales
+from haloquant.lm.calibration.attention_hessian import collect_row_hessians
+from haloquant.lm.calibration.in_memory import collect, cut_windows
+from haloquant.lm.checkpoint.reader import open_checkpoint, read_weight
+from haloquant.lm.evaluation.perplexity import Perplexity, default_window, perplexity
+from haloquant.lm.evaluation.rounded_activations import activations_per_token
+from haloquant.lm.export.folding import folds
+from haloquant.lm.swap_weights import with_weights
+from haloquant.lm.torch_model import load_model
+from haloquant.quant.allocation import cumulative, flatten, unflatten
 from haloquant.quant.codebook import WeightSample, sample_groups, select_codebook
-from haloquant.quant.scales import halved, nearest_codes, search_per_channel, search_per_tile
+from haloquant.quant.layer import quantize_weight, quantize_weight_compensated, result
+from haloquant.quant.rivals import gptq
+from haloquant.quant.rivals.registry import rival
+from haloquant.quant.rounding.scale_search import halved, nearest_codes, search_per_channel, search_per_tile
 from haloquant.quant.sensitivity import importance
 from haloquant.quant.sparse import none, split
 from haloquant.quant.tiles import make_grid, uniform_map
-from haloquant.quant.weight import quantize_weight, quantize_weight_compensated, result
+from haloquant.recipe import Recipe, Transform
+from haloquant.records import BitCount, Codebook, LayerResult, LayerStatistics, QuantizedWeight, TileMap
 from haloquant.store.profiles import find_profile
-from haloquant.types import BitCount, Codebook, LayerResult, LayerStatistics, QuantizedWeight, TileMap
 
 Made = dict[str, LayerResult]
 RIVALS = (

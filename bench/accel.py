@@ -19,14 +19,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from haloquant.accel.shapes import ModelShape, named_shape
-from haloquant.accel.simulate import simulate
-from haloquant.accel.synthetic import ClassMix, Encoding, gaussian_frequency, synthetic_workload
+from haloquant.accel.simulation import simulate
 from haloquant.accel.target import Target
-from haloquant.accel.workload import Workload, decode, prefill
+from haloquant.accel.workload.model_shapes import ModelShape, named_shape
+from haloquant.accel.workload.passes import Workload, decode, prefill
+from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency, synthetic_workload
 from haloquant.dvfs.schedule import plan
+from haloquant.records import Corner, LayerTiles, MacProfile
 from haloquant.store.targets import read_systolic
-from haloquant.types import Corner, LayerTiles, MacProfile
 
 clock = time.process_time  # counts from the start of the process
 IMPORTED_S = clock()

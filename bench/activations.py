@@ -7,10 +7,10 @@ from ablation import Lab, methods
 from ablation_table import difference, signed
 from whole import FLOOR, Figures, figures
 
-from haloquant.lm.linear import activations_per_tensor
-from haloquant.lm.perplexity import default_window, perplexity
-from haloquant.lm.replace import with_weights
-from haloquant.types import BitCount
+from haloquant.lm.evaluation.perplexity import default_window, perplexity
+from haloquant.lm.evaluation.rounded_activations import activations_per_tensor
+from haloquant.lm.swap_weights import with_weights
+from haloquant.records import BitCount
 
 KINDS = ("W only", "A8 per token", "A8 static per tensor")
 

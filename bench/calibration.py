@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from haloquant.lm.calibration import collect
+from haloquant.lm.calibration.in_memory import collect
 
 
 def cpu_seconds(work: Callable[[], Any]) -> float:

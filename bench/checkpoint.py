@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from haloquant.lm.checkpoint import Checkpoint, LinearLayer, open_checkpoint, read_weight, stream_weights
-from haloquant.lm.export import export_packed
+from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer, open_checkpoint, read_weight, stream_weights
+from haloquant.lm.export.packed import export_packed
+from haloquant.quant.layer import quantize_weight
 from haloquant.quant.sparse import split
 from haloquant.quant.tiles import make_grid
-from haloquant.quant.weight import quantize_weight
-from haloquant.types import Codebook, OperatingPoint, QuantizedWeight, TileMap
+from haloquant.records import Codebook, OperatingPoint, QuantizedWeight, TileMap
 
 
 def forget(files: Sequence[Path]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import vl_convert
 
-from haloquant.report.circuit_charts import by_weight, frontier, histogram
+from haloquant.report.charts.circuits import by_weight, frontier, histogram
 from haloquant.store.profiles import find_profile, read_profile, shipped_profiles
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"

@@ -19,14 +19,14 @@ import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from haloquant.gates.characterize import typical_conditions
-from haloquant.gates.logic import check_mac
-from haloquant.gates.netlist import cells_of
-from haloquant.gates.ports import weight_values
-from haloquant.gates.rtl import MacSpec
-from haloquant.gates.sta import static_delays
-from haloquant.pipeline.circuit import build
-from haloquant.pipeline.units import of_spec
+from haloquant.circuits.characterization import typical_conditions
+from haloquant.circuits.netlist.logic_check import check_mac
+from haloquant.circuits.netlist.parser import cells_of
+from haloquant.circuits.ports import weight_values
+from haloquant.circuits.rtl.generator import MacSpec
+from haloquant.circuits.timing.static_timing import static_delays
+from haloquant.jobs.mac.catalogue import of_spec
+from haloquant.jobs.mac.profile import build
 from haloquant.store.profiles import find_profile, shipped_profiles
 
 LIBRARIES = {

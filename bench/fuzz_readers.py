@@ -25,14 +25,14 @@ from numba import set_num_threads
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from gate_cases import library_text, netlist_json, random_gates
+from haloquant.circuits.liberty.parser import parse_function, parse_liberty
+from haloquant.circuits.netlist.parser import parse_netlist
+from haloquant.circuits.ports import MacPorts, parse_ports
+from haloquant.circuits.timing.static_timing import static_delays
 from haloquant.errors import HaloquantError, LibertyError, NetlistError
-from haloquant.gates.liberty import parse_function, parse_liberty
-from haloquant.gates.netlist import parse_netlist
-from haloquant.gates.ports import MacPorts, parse_ports
-from haloquant.gates.sta import static_delays
-from haloquant.store.library_codec import decode_library, encode_library
-from hostile_files import DOORS, damage
+from haloquant.store.cell_library_codec import decode_library, encode_library
+from support.gate_cases import library_text, netlist_json, random_gates
+from support.hostile_files import DOORS, damage
 
 SLOWEST_S = 2.0  # for inputs of at most a few tens of kilobytes
 MOST_BYTES = 512 << 20

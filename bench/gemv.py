@@ -21,10 +21,11 @@ import numba
 import numpy as np
 import torch
 
-from haloquant.kernels import cpu, dispatch
-from haloquant.kernels.layer import PackedLayer, packed_layer
-from haloquant.quant.encodings import encode
-from haloquant.types import TileGrid
+from haloquant.kernels import dispatch
+from haloquant.kernels.cpu import gemv
+from haloquant.kernels.layer_tensors import PackedLayer, packed_layer
+from haloquant.quant.format.bit_layout import encode
+from haloquant.records import TileGrid
 
 NINE = (-64, -32, -16, -8, 0, 8, 16, 32, 64)
 SIXTEEN = (-127, -96, -64, -48, -32, -16, -8, -4, 0, 4, 8, 16, 32, 48, 64, 96)
@@ -118,7 +119,7 @@ def main() -> None:
         for tokens in arguments.tokens:
             repeats = max(3, arguments.repeats // max(1, tokens // 8))
             results[f"{threads} threads, {tokens} tokens"] = compare(layers, dense, tokens, repeats)
-    head = {"shape": shape, "vector_kernels": cpu.FAST, "load_average": os.getloadavg()[0]}
+    head = {"shape": shape, "vector_kernels": gemv.FAST, "load_average": os.getloadavg()[0]}
     model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
     head |= {"cpu": model.split(":")[-1].strip(), "cores_as_seen": os.cpu_count()}
     print(json.dumps(head | {"results": results}, indent=1))

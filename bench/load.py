@@ -17,16 +17,16 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import haloquant
-from halo_layers import codebooks
-from haloquant.lm.checkpoint import Checkpoint, open_checkpoint
-from haloquant.lm.export import export_packed
-from haloquant.lm.packed_model import PackedModel, check_digest, open_packed, read_layer, shard_files
-from haloquant.quant.encodings import count_wrong
-from haloquant.quant.packing import pack, sizes_of
+from haloquant.lm.checkpoint.reader import Checkpoint, open_checkpoint
+from haloquant.lm.export.packed import export_packed
+from haloquant.lm.packed.reader import PackedModel, check_digest, open_packed, read_layer, shard_files
+from haloquant.quant.format.bit_layout import count_wrong
+from haloquant.quant.format.packing import pack, sizes_of
 from haloquant.quant.sparse import none
 from haloquant.quant.tiles import make_grid
-from haloquant.types import QuantizedWeight, TileMap
-from tiny_model import save_llama
+from haloquant.records import QuantizedWeight, TileMap
+from support.halo_layers import codebooks
+from support.tiny_model import save_llama
 
 
 def random_layers(checkpoint: Checkpoint) -> Iterator[QuantizedWeight]:

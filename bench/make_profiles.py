@@ -15,17 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
+from haloquant.circuits.characterization import characterize, exhaustive, sampled, stimuli_of, typical_conditions
+from haloquant.circuits.liberty.records import Library
+from haloquant.circuits.netlist.parser import Netlist
+from haloquant.circuits.rtl.bypass import Bypass
+from haloquant.circuits.rtl.generator import MacSpec
+from haloquant.circuits.simulation.value_table import simulate_values
+from haloquant.circuits.timing.static_timing import Conditions, static_delays
 from haloquant.eda.yosys import Synthesis
-from haloquant.gates.characterize import characterize, exhaustive, sampled, stimuli_of, typical_conditions
-from haloquant.gates.liberty_records import Library
-from haloquant.gates.netlist import Netlist
-from haloquant.gates.rtl import MacSpec
-from haloquant.gates.rtl_bypass import Bypass
-from haloquant.gates.simulate import simulate_values
-from haloquant.gates.sta import Conditions, static_delays
-from haloquant.pipeline.circuit import build, partial_sums_for
-from haloquant.pipeline.units import generated, of_spec
-from haloquant.store.library import read_library
+from haloquant.jobs.mac.catalogue import generated, of_spec
+from haloquant.jobs.mac.profile import build, partial_sums_for
+from haloquant.store.cell_libraries import read_library
 from haloquant.store.profiles import SUFFIX, read_profile, write_profile
 
 OUT = Path(__file__).resolve().parents[1] / "src" / "haloquant" / "profiles"

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from haloquant.gates.partial_sums import PartialSums, draw_partial_sums, measured_partial_sums
-from haloquant.gates.stimuli import gaussian_partial_sums
-from haloquant.lm.checkpoint import content_hash, open_checkpoint, read_weight
-from haloquant.lm.linear import quantize_per_token
-from haloquant.lm.model import load_model
-from haloquant.lm.replace import find_module
+from haloquant.circuits.simulation.partial_sums import PartialSums, draw_partial_sums, measured_partial_sums
+from haloquant.circuits.simulation.stimuli import gaussian_partial_sums
+from haloquant.lm.checkpoint.reader import content_hash, open_checkpoint, read_weight
+from haloquant.lm.evaluation.rounded_activations import quantize_per_token
+from haloquant.lm.swap_weights import find_module
 from haloquant.lm.text import load_text, tokenize
+from haloquant.lm.torch_model import load_model
 from haloquant.store.partial_sums import DEMO, write_partial_sums
 
 ROWS = 128  # of the array

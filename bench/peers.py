@@ -64,17 +64,17 @@ def layer(out: int, features: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ours(name: str, weight: np.ndarray, hessian: np.ndarray):
-    from haloquant.quant.baselines import rival
-    from haloquant.types import LayerStatistics
+    from haloquant.quant.rivals.registry import rival
+    from haloquant.records import LayerStatistics
 
     fisher = np.ones_like(weight) if "fisher" in rival(name).needs else None
     return rival(name).quantize(weight, LayerStatistics("l", 1, fisher, hessian, source="bench"), layer="l").weight
 
 
 def halo(name: str, weight: np.ndarray, hessian: np.ndarray):
+    from haloquant.quant.layer import dequantize, quantize_weight, quantize_weight_compensated
     from haloquant.quant.tiles import make_grid, uniform_map
-    from haloquant.quant.weight import dequantize, quantize_weight, quantize_weight_compensated
-    from haloquant.types import Codebook, LayerStatistics, OperatingPoint
+    from haloquant.records import Codebook, LayerStatistics, OperatingPoint
 
     # Codebooks of the two sizes; which words they are does not change the time.
     words = [-128, -96, -64, -48, -32, -24, -16, -8, 0, 8, 16, 24, 32, 48, 64, 96]

@@ -31,12 +31,12 @@ def main() -> None:
         os.environ[name] = str(asked.threads)  # before NumPy and Numba are loaded
     import numpy as np
 
-    from haloquant.quant.baselines import gptq, rtn
     from haloquant.quant.codebook import gaussian_sample, select_codebook
-    from haloquant.quant.refine import SHARE, refine
+    from haloquant.quant.layer import dequantize, quantize_weight, quantize_weight_compensated
+    from haloquant.quant.rivals import gptq, rtn
+    from haloquant.quant.rounding.refinement import SHARE, refine
     from haloquant.quant.tiles import make_grid, uniform_map
-    from haloquant.quant.weight import dequantize, quantize_weight, quantize_weight_compensated
-    from haloquant.types import LayerStatistics, OperatingPoint, QuantizedWeight
+    from haloquant.records import LayerStatistics, OperatingPoint, QuantizedWeight
 
     count = asked.out * asked.inputs
     rng = np.random.default_rng(0)

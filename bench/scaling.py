@@ -34,7 +34,7 @@ def multiply():
 
 def round_layer():
     """One layer of four million weights rounded and packed, as a worker does data-free."""
-    from haloquant.pipeline.rates import rounding
+    from haloquant.jobs.quantize.forecast.rates import rounding
 
     return rounding((2048, 2048))
 
@@ -66,19 +66,19 @@ def machine(kind: str, workers: int) -> float:
 
 def timed(model: Path, out: Path, engine) -> tuple[dict[str, float], bytes]:
     """Seconds of one data-free quantization, and the model's bytes."""
-    from haloquant.config import Recipe
-    from haloquant.lm.checkpoint import open_checkpoint
-    from haloquant.pipeline import stream
+    from haloquant.jobs.quantize import checkpoint
+    from haloquant.lm.checkpoint.reader import open_checkpoint
+    from haloquant.recipe import Recipe
     from haloquant.store.profiles import find_profile
 
-    asked = stream.Asked(find_profile("default"), "acc-opt", Recipe(), None, "bench")
+    asked = checkpoint.Asked(find_profile("default"), "acc-opt", Recipe(), None, "bench")
     done_s: list[float] = []
 
     def tell(task: str, done: int, total: int) -> None:
         if task == "quantize":
             done_s.append(time.monotonic())
 
-    done = stream.quantize_checkpoint(open_checkpoint(model), asked, out, tell, engine)
+    done = checkpoint.quantize_checkpoint(open_checkpoint(model), asked, out, tell, engine)
     layers = next(stage.seconds for stage in done.stages if stage.stage == "quantize" and not stage.kind)
     whole = {"whole": done.seconds, "layers": layers, "after the first": done_s[-1] - done_s[0]}
     return whole, (out / "halo_manifest.json").read_bytes()
@@ -94,7 +94,7 @@ def main() -> None:
 
     from make_checkpoint import SHAPES, make
 
-    from haloquant.pipeline.engine import Engine
+    from haloquant.jobs.engine.session import Engine
 
     load, began, many = os.getloadavg(), time.monotonic(), asked.workers
     bound = {kind: machine(kind, many) for kind in KINDS}

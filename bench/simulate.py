@@ -20,20 +20,20 @@ from pathlib import Path
 
 import numpy as np
 
-from haloquant.eda.icarus import find_icarus, icarus_version, run_verilog
+from haloquant.circuits.characterization import typical_conditions
+from haloquant.circuits.liberty.parser import parse_liberty
+from haloquant.circuits.netlist.parser import parse_netlist
+from haloquant.circuits.ports import weight_values
+from haloquant.circuits.rtl.generator import MacSpec, generate, ports_of
+from haloquant.circuits.simulation.engine import Domains, run_program
+from haloquant.circuits.simulation.program import build_program
+from haloquant.circuits.simulation.stimuli import activation_stimuli, all_pairs
+from haloquant.circuits.simulation.value_table import last_edge, simulate_values, timed_gates
+from haloquant.circuits.simulation.waveforms import Filter
+from haloquant.circuits.timing.static_timing import static_delays
+from haloquant.eda.crosscheck.icarus import find_icarus, icarus_version, run_verilog
+from haloquant.eda.crosscheck.timed_verilog import bench_verilog, timed_verilog, vectors, without_conditions
 from haloquant.eda.yosys import synthesize
-from haloquant.gates.characterize import typical_conditions
-from haloquant.gates.liberty import parse_liberty
-from haloquant.gates.netlist import parse_netlist
-from haloquant.gates.ports import weight_values
-from haloquant.gates.rtl import MacSpec, generate, ports_of
-from haloquant.gates.simulate import last_edge, simulate_values, timed_gates
-from haloquant.gates.simulate_engine import Domains, run_program
-from haloquant.gates.simulate_program import build_program
-from haloquant.gates.simulate_verilog import bench_verilog, timed_verilog, vectors, without_conditions
-from haloquant.gates.sta import static_delays
-from haloquant.gates.stimuli import activation_stimuli, all_pairs
-from haloquant.gates.waveform import Filter
 
 WEIGHT = -86
 WORKERS = 2

@@ -21,16 +21,16 @@ from pathlib import Path
 
 import numpy as np
 
-from haloquant.eda.opensta import OpenSta, case_delays, find_opensta
+from haloquant.circuits.liberty.parser import parse_liberty
+from haloquant.circuits.netlist.parser import Netlist, parse_netlist
+from haloquant.circuits.ports import weight_values
+from haloquant.circuits.rtl.generator import MacSpec, generate, ports_of
+from haloquant.circuits.timing.single_value import slow_delay
+from haloquant.circuits.timing.static_timing import Conditions, static_delays
+from haloquant.eda.crosscheck.opensta import OpenSta, case_delays, find_opensta
 from haloquant.eda.yosys import synthesize
 from haloquant.errors import ToolError
-from haloquant.gates.liberty import parse_liberty
-from haloquant.gates.netlist import Netlist, parse_netlist
-from haloquant.gates.ports import weight_values
-from haloquant.gates.rtl import MacSpec, generate, ports_of
-from haloquant.gates.sta import Conditions, static_delays
-from haloquant.gates.sta_reference import slow_delay
-from haloquant.store.library import liberty_text, read_library
+from haloquant.store.cell_libraries import liberty_text, read_library
 
 LIBRARIES = ("nangate45/nangate45_typ", "asap7/trim_asap7_rvt_tt", "sky130hd/sky130hd_tt_025C_1v80")
 SPECS = (MacSpec(), MacSpec(stage="fused"))

@@ -26,9 +26,9 @@ from aims import BAL, BOOKS, NINE, SIXTEEN, Rows, aims, verdict
 from whole import FLOOR, WHOLE
 from whole import complete as complete_whole
 
-from haloquant.lm.checkpoint import content_hash, open_checkpoint
+from haloquant.jobs.inputs import model_folder
+from haloquant.lm.checkpoint.reader import content_hash, open_checkpoint
 from haloquant.lm.text import load_text
-from haloquant.pipeline.inputs import model_folder
 
 FOREIGN = "wikitext2"
 LONG = (

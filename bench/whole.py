@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from ablation import Lab, methods
 
-from haloquant.lm.perplexity import Perplexity
-from haloquant.types import BitCount
+from haloquant.lm.evaluation.perplexity import Perplexity
+from haloquant.records import BitCount
 
 FLOOR = "full precision"
 WHOLE = 1 << 60  # tokens asked for: more than any text has

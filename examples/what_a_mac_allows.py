@@ -7,10 +7,10 @@ import sys
 
 import numpy as np
 
-from haloquant.dvfs.points import admissible, period_for
+from haloquant.dvfs.operating_points import admissible, period_for
 from haloquant.quant.codebook import gaussian_sample, relative_error, select_codebook
+from haloquant.records import OperatingPoint
 from haloquant.store.profiles import find_profile
-from haloquant.types import OperatingPoint
 
 profile = find_profile(sys.argv[1] if len(sys.argv) > 1 else "default")
 slowest = period_for(profile, 0, profile.weights)

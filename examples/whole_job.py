@@ -6,8 +6,8 @@ Usage: python examples/whole_job.py [RECIPE] [OUT]
 import sys
 from pathlib import Path
 
-from haloquant.config import Recipe, read_recipe
-from haloquant.pipeline import run
+from haloquant.jobs.compare.job import run
+from haloquant.recipe import Recipe, read_recipe
 
 recipe = read_recipe(Path(sys.argv[1])) if len(sys.argv) > 1 else Recipe()
 job = run(recipe, Path(sys.argv[2] if len(sys.argv) > 2 else "out/example"))

@@ -22,7 +22,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from haloquant.kernels import gpu_digits, gpu_gemm, gpu_gemv
+from haloquant.kernels.triton import activation_digits, gemm, gemv
 
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
 CLOCK_HZ, MULTIPROCESSORS, SCHEDULERS, LANES = 1.7e9, 132, 4, 32
@@ -144,26 +144,26 @@ def jobs(rows: int) -> Iterator[tuple[str, Any, dict[str, str], dict[str, Any]]]
             total, kind = ("*i32", "*i8") if whole else ("*fp32", "*bf16")
             yield (
                 f"decode, {name}",
-                gpu_gemv.gemv_kernel,
+                gemv.gemv_kernel,
                 {"planes": "*i8", "steps": "*fp32", **STORED, "y": total, **FEATURES, "each": "i32", "splits": "i32"},
                 sizes(books) | {"WIDE": TILE, "SIXTEEN": books == "sixteen", "WHOLE": whole, "ROWS": rows},
             )
             yield (
                 f"prefill, {name}",
-                gpu_gemm.gemm_kernel,
+                gemm.gemm_kernel,
                 {"x": kind, **STORED, "y": "*fp32" if whole else "*bf16", "tokens": "i32", **FEATURES},
                 sizes(books) | {"COLS": TILE, "BLOCK": 64, "WHOLE": whole, "ROWS": 64},
             )
     yield (
         "digits of inputs",
-        gpu_digits.planes_kernel,
+        activation_digits.planes_kernel,
         {"x": "*bf16", "planes": "*i8", "steps": "*fp32", "in_features": "i32", "across": "i32"},
         {"TILE_IN": TILE, "WIDE": TILE, "BLOCK": TILE, "WHOLE": False},
     )
     sparse = {"row_ptr": "*i32", "col": "*i16", "value": "*i8", "sparse_scale": "*fp16", "y": "*bf16"}
     counts = {"out_features": "i32", "in_features": "i32", "splits": "i32"}
     constants = {"SPARSE": True, "WIDE": False, "BLOCK": 64}
-    yield "sum of splits", gpu_gemv.gather_kernel, {"parts": "*fp32", "x": "*bf16", **sparse, **counts}, constants
+    yield "sum of splits", gemv.gather_kernel, {"parts": "*fp32", "x": "*bf16", **sparse, **counts}, constants
 
 
 def describe(name: str, done: Compiled, rows: int, warps: int, signature: dict[str, str]) -> dict[str, Any]:

@@ -5,13 +5,13 @@ import shutil
 import numpy as np
 import pytest
 
-from accel_cases import BASE, MIDDLE, TOP, random_tiles, tiny_workload
-from haloquant.accel.cycles import WeightLoad
-from haloquant.accel.program import ArrayProgram, array_program
-from haloquant.accel.workload import Workload
+from haloquant.accel.billing.cycles import WeightLoad
+from haloquant.accel.workload.passes import Workload
 from haloquant.dvfs.schedule import plan
-from haloquant.eda import verilog_array
+from haloquant.eda.crosscheck import verilog_array
+from haloquant.eda.crosscheck.array_program import ArrayProgram, array_program
 from haloquant.errors import InputError, ToolError
+from support.accel_cases import BASE, MIDDLE, TOP, random_tiles, tiny_workload
 
 pytestmark = pytest.mark.crosscheck
 needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus Verilog (iverilog) is not installed")

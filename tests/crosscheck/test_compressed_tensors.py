@@ -2,18 +2,18 @@
 
 import pytest
 
-from peers import peer
+from support.peers import peer
 
 peer("compressed_tensors", "compressed-tensors")
 
 import torch  # noqa: E402
 from transformers import AutoModelForCausalLM  # noqa: E402
 
-from halo_layers import codebooks  # noqa: E402
-from haloquant.lm.checkpoint import open_checkpoint  # noqa: E402
-from haloquant.lm.compressed import export_compressed  # noqa: E402
-from haloquant.lm.plain import export_dequantized  # noqa: E402
-from tiny_model import quantized, save_llama  # noqa: E402
+from haloquant.lm.checkpoint.reader import open_checkpoint  # noqa: E402
+from haloquant.lm.export.compressed_tensors import export_compressed  # noqa: E402
+from haloquant.lm.export.dequantized import export_dequantized  # noqa: E402
+from support.halo_layers import codebooks  # noqa: E402
+from support.tiny_model import quantized, save_llama  # noqa: E402
 
 
 @pytest.mark.crosscheck

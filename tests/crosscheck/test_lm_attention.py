@@ -9,11 +9,11 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from haloquant.errors import InputError  # noqa: E402
-from haloquant.lm.calibration_attention import collect_row_hessians  # noqa: E402
-from haloquant.lm.checkpoint import open_checkpoint  # noqa: E402
-from haloquant.lm.model import load_model  # noqa: E402
-from haloquant.quant.baselines import boa  # noqa: E402
-from haloquant.types import LayerStatistics  # noqa: E402
+from haloquant.lm.calibration.attention_hessian import collect_row_hessians  # noqa: E402
+from haloquant.lm.checkpoint.reader import open_checkpoint  # noqa: E402
+from haloquant.lm.torch_model import load_model  # noqa: E402
+from haloquant.quant.rivals import boa  # noqa: E402
+from haloquant.records import LayerStatistics  # noqa: E402
 
 WINDOWS = np.random.default_rng(0).integers(3, 64, (3, 16))
 COMMON = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}

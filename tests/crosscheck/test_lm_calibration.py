@@ -11,19 +11,19 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from haloquant.errors import CheckpointError, InputError  # noqa: E402
-from haloquant.lm.calibration import collect, cut_windows  # noqa: E402
-from haloquant.lm.calibration_cache import (  # noqa: E402
+from haloquant.lm.calibration.by_block import collect_by_block, perplexity_by_block, round_by_block  # noqa: E402
+from haloquant.lm.calibration.cache import (  # noqa: E402
     cached_statistics,
     load_statistics,
     save_statistics,
     statistics_key,
 )
-from haloquant.lm.calibration_stream import collect_by_block, perplexity_by_block, round_by_block  # noqa: E402
-from haloquant.lm.checkpoint import open_checkpoint, read_weight  # noqa: E402
-from haloquant.lm.linear import activations_per_token  # noqa: E402
-from haloquant.lm.model import load_model  # noqa: E402
-from haloquant.lm.perplexity import perplexity  # noqa: E402
-from haloquant.lm.replace import find_module, is_transposed, with_weights  # noqa: E402
+from haloquant.lm.calibration.in_memory import collect, cut_windows  # noqa: E402
+from haloquant.lm.checkpoint.reader import open_checkpoint, read_weight  # noqa: E402
+from haloquant.lm.evaluation.perplexity import perplexity  # noqa: E402
+from haloquant.lm.evaluation.rounded_activations import activations_per_token  # noqa: E402
+from haloquant.lm.swap_weights import find_module, is_transposed, with_weights  # noqa: E402
+from haloquant.lm.torch_model import load_model  # noqa: E402
 
 COMMON = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
 LLAMA = {**COMMON, "intermediate_size": 24, "num_key_value_heads": 2}
@@ -292,7 +292,7 @@ def test_the_cache_is_asked_first_and_mends_itself(saved: Any, tmp_path: Path) -
 
 
 def test_an_expert_that_no_token_reached_says_so(saved: Any) -> None:
-    from haloquant.lm.calibration_sums import Recorder, to_statistics
+    from haloquant.lm.calibration.hessian import Recorder, to_statistics
 
     recorder = Recorder(("a.experts.0.w1",), with_gram=True)
     (found,) = to_statistics(recorder, "source", 1).values()

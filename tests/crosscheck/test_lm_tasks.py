@@ -14,9 +14,9 @@ pytest.importorskip("transformers")
 pytest.importorskip("lm_eval")
 
 from haloquant.errors import InputError  # noqa: E402
-from haloquant.lm.model import load_model  # noqa: E402
-from haloquant.lm.tasks import evaluate_tasks, evaluate_text, evaluate_wikitext, split_pages  # noqa: E402
+from haloquant.lm.evaluation.lm_eval_tasks import evaluate_tasks, evaluate_text, evaluate_wikitext, split_pages  # noqa: E402
 from haloquant.lm.text import load_text, load_tokenizer  # noqa: E402
+from haloquant.lm.torch_model import load_model  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("offline")
 

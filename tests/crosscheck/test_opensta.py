@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from every_cell import ARRAY_CELLS
-from gate_cases import array_multiplier, netlist_json, random_gates
-from haloquant.eda.opensta import OpenSta, case_delays, case_path, find_opensta, idle_arcs, netlist_verilog
+from haloquant.circuits.liberty.parser import Library, parse_liberty
+from haloquant.circuits.netlist.parser import Netlist, parse_netlist
+from haloquant.circuits.ports import MacPorts, weight_values
+from haloquant.circuits.rtl.generator import MacSpec, generate, ports_of
+from haloquant.circuits.timing.static_timing import Conditions, static_delays, worst_path
+from haloquant.eda.crosscheck.opensta import OpenSta, case_delays, case_path, find_opensta, idle_arcs, netlist_verilog
 from haloquant.errors import NetlistError, ToolError
-from haloquant.gates.liberty import Library, parse_liberty
-from haloquant.gates.netlist import Netlist, parse_netlist
-from haloquant.gates.ports import MacPorts, weight_values
-from haloquant.gates.rtl import MacSpec, generate, ports_of
-from haloquant.gates.sta import Conditions, static_delays, worst_path
-from haloquant.store.library import liberty_text
-from near import near
+from haloquant.store.cell_libraries import liberty_text
+from support.every_cell import ARRAY_CELLS
+from support.gate_cases import array_multiplier, netlist_json, random_gates
+from support.near import near
 
 pytestmark = [pytest.mark.crosscheck, pytest.mark.data]
 

@@ -6,9 +6,10 @@ The two libraries are no dependency of ours. `scripts/test-peers` installs them 
 import numpy as np
 import pytest
 
-from haloquant.quant.baselines import gptq, grid, rtn
-from haloquant.types import LayerStatistics
-from peers import peer
+from haloquant.quant.rivals import gptq, rtn
+from haloquant.quant.rivals.parts import uniform_grid
+from haloquant.records import LayerStatistics
+from support.peers import peer
 
 torch = pytest.importorskip("torch", reason="torch is not installed here")
 pytestmark = pytest.mark.crosscheck
@@ -31,7 +32,7 @@ def agree(ours, theirs, step):
 def test_symmetric_rows_equal_torch_fake_quantization(bits):
     weight = weights()
     ours = rtn.quantize(weight, NONE, rtn.RtnConfig(bits, None, "symmetric"), layer="l")
-    scale = grid.fit(weight, grid.GridSpec(bits, None, "symmetric")).scale[:, 0]
+    scale = uniform_grid.fit(weight, uniform_grid.GridSpec(bits, None, "symmetric")).scale[:, 0]
     top = 2 ** (bits - 1) - 1
     theirs = torch.fake_quantize_per_channel_affine(
         torch.tensor(weight), torch.tensor(scale), torch.zeros(len(scale), dtype=torch.int32), 0, -top, top
@@ -43,7 +44,7 @@ def test_symmetric_rows_equal_torch_fake_quantization(bits):
 def test_groups_equal_torch_fake_quantization(bits):
     weight = weights()
     ours = rtn.quantize(weight, NONE, rtn.RtnConfig(bits, 128), layer="l")
-    fitted = grid.fit(weight, grid.GridSpec(bits, 128))
+    fitted = uniform_grid.fit(weight, uniform_grid.GridSpec(bits, 128))
     theirs = torch.fake_quantize_per_channel_affine(
         torch.tensor(weight.reshape(-1, 128)),
         torch.tensor(fitted.scale.reshape(-1)),
@@ -66,8 +67,8 @@ def test_ranges_codes_and_values_equal_torchao(torchao, bits, scheme):
     weight = weights()
     width = 128 if scheme == "asymmetric" else weight.shape[1]
     ours = rtn.quantize(weight, NONE, rtn.RtnConfig(bits, width, scheme), layer="l")
-    spec = grid.GridSpec(bits, width, scheme)
-    fitted = grid.fit(weight, spec)
+    spec = uniform_grid.GridSpec(bits, width, scheme)
+    fitted = uniform_grid.fit(weight, spec)
     kind = torchao.MappingType.ASYMMETRIC if scheme == "asymmetric" else torchao.MappingType.SYMMETRIC
     block = (1, width)
     tensor = torch.tensor(weight)
@@ -100,7 +101,7 @@ def test_gptq_equals_llm_compressor(compressor, order, bits):
     hessian = (2 / 900 * x.T @ x).astype(np.float32)
     statistics = LayerStatistics("l", 900, hessian=hessian, source="test")
     ours = gptq.quantize(weight, statistics, gptq.GptqConfig(bits, 128, order=order), layer="l")
-    fitted = grid.fit(weight, grid.GridSpec(bits, 128))
+    fitted = uniform_grid.fit(weight, uniform_grid.GridSpec(bits, 128))
     arguments = QuantizationArgs(
         num_bits=bits,
         symmetric=False,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from haloquant.gates.ports import weight_pins, weight_values
-from haloquant.gates.rtl import ROWS, MacSpec, generate, ports_of
+from haloquant.circuits.ports import weight_pins, weight_values
+from haloquant.circuits.rtl.generator import ROWS, MacSpec, generate, ports_of
 
 pytestmark = pytest.mark.crosscheck
 

@@ -1,25 +1,33 @@
 """Icarus Verilog on the same netlists and delays: same final values, same arrivals, same edges of every net."""
 
 import re
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from haloquant.eda.icarus import find_icarus, icarus_version, run_verilog
+from haloquant.circuits.ports import weight_values
+from haloquant.circuits.simulation.engine import Domains, NetLanes, run_program
+from haloquant.circuits.simulation.program import TimedGates, build_program
+from haloquant.circuits.simulation.stimuli import (
+    activation_stimuli,
+    all_pairs,
+    gaussian_partial_sums,
+    pair_index,
+    with_partial_sums,
+)
+from haloquant.circuits.simulation.value_table import last_edge, timed_gates
+from haloquant.circuits.simulation.waveforms import Filter
+from haloquant.circuits.timing.static_timing import Conditions
+from haloquant.eda.crosscheck.icarus import find_icarus, icarus_version, run_verilog
+from haloquant.eda.crosscheck.timed_verilog import (
+    bench_verilog,
+    timed_verilog,
+    vectors,
+    without_conditions,
+    without_pins,
+)
 from haloquant.errors import ToolError
-from haloquant.gates.ports import weight_values
-from haloquant.gates.simulate import last_edge, timed_gates
-from haloquant.gates.simulate_engine import Domains, NetLanes, run_program
-from haloquant.gates.simulate_program import TimedGates, build_program
-from haloquant.gates.simulate_verilog import bench_verilog, timed_verilog, vectors, without_conditions, without_pins
-from haloquant.gates.sta import Conditions
-from haloquant.gates.stimuli import activation_stimuli, all_pairs, gaussian_partial_sums, pair_index, with_partial_sums
-from haloquant.gates.waveform import Filter
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from circuits import multiplier, small_library
+from support.circuits import multiplier, small_library
 
 pytestmark = pytest.mark.crosscheck
 SETTLE_FS = 5_000_000

@@ -18,29 +18,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from every_cell import ARRAY_CELLS, one_of_each
-from gate_cases import array_multiplier
-from haloquant.eda.icarus import find_icarus, run_verilog
-from haloquant.eda.opensta import OpenSta, find_opensta, netlist_verilog
+from haloquant.circuits.liberty.parser import parse_liberty
+from haloquant.circuits.liberty.records import Cell, Library
+from haloquant.circuits.netlist.parser import Netlist, cells_of, net_loads, parse_netlist
+from haloquant.circuits.ports import MacPorts
+from haloquant.circuits.rtl.generator import MacSpec, generate, ports_of
+from haloquant.circuits.simulation.engine import Domains, run_program
+from haloquant.circuits.simulation.leakage import leakage_w
+from haloquant.circuits.simulation.program import TimedGates, build_program
+from haloquant.circuits.simulation.stimuli import activation_stimuli, pair_index
+from haloquant.circuits.simulation.switching_arcs import leakage_table
+from haloquant.circuits.simulation.value_table import timed_gates
+from haloquant.circuits.simulation.waveforms import Filter
+from haloquant.circuits.timing.static_timing import Conditions, static_timing
+from haloquant.eda.crosscheck.icarus import find_icarus, run_verilog
+from haloquant.eda.crosscheck.opensta import OpenSta, find_opensta, netlist_verilog
+from haloquant.eda.crosscheck.timed_verilog import bench_verilog, timed_verilog, vectors, without_pins
 from haloquant.errors import ToolError
-from haloquant.gates.liberty import parse_liberty
-from haloquant.gates.liberty_records import Cell, Library
-from haloquant.gates.netlist import Netlist, cells_of, net_loads, parse_netlist
-from haloquant.gates.ports import MacPorts
-from haloquant.gates.power import leakage_w
-from haloquant.gates.rtl import MacSpec, generate, ports_of
-from haloquant.gates.simulate import timed_gates
-from haloquant.gates.simulate_arcs import leakage_table
-from haloquant.gates.simulate_engine import Domains, run_program
-from haloquant.gates.simulate_program import TimedGates, build_program
-from haloquant.gates.simulate_verilog import bench_verilog, timed_verilog, vectors, without_pins
-from haloquant.gates.sta import Conditions, static_timing
-from haloquant.gates.stimuli import activation_stimuli, pair_index
-from haloquant.gates.waveform import Filter
-from haloquant.store.library import liberty_text
-from near import near
-from power_judge import RULES, Cells, Question, ask, read_cells, whole_power
-from seen_edges import Seen
+from haloquant.store.cell_libraries import liberty_text
+from support.every_cell import ARRAY_CELLS, one_of_each
+from support.gate_cases import array_multiplier
+from support.near import near
+from support.power_judge import RULES, Cells, Question, ask, read_cells, whole_power
+from support.seen_edges import Seen
 
 pytestmark = [pytest.mark.crosscheck, pytest.mark.data]
 

@@ -12,10 +12,10 @@ from importlib.util import find_spec
 
 import pytest
 
-from halo_layers import codebooks
-from haloquant.lm.checkpoint import open_checkpoint
-from haloquant.lm.export import export_packed
-from tiny_model import quantized, save_llama
+from haloquant.lm.checkpoint.reader import open_checkpoint
+from haloquant.lm.export.packed import export_packed
+from support.halo_layers import codebooks
+from support.tiny_model import quantized, save_llama
 
 pytestmark = [
     pytest.mark.crosscheck,
@@ -41,8 +41,8 @@ from vllm.model_executor.model_loader.utils import process_weights_after_loading
 from vllm.model_executor.models.llama import LlamaForCausalLM
 from vllm.model_executor.models.utils import AutoWeightsLoader, WeightsMapper
 from haloquant.errors import FormatError, InfeasibleError
-from haloquant.lm.packed_model import open_packed, read_layer
-from haloquant.quant.weight import dequantize
+from haloquant.lm.packed.reader import open_packed, read_layer
+from haloquant.quant.layer import dequantize
 
 folder, damaged = map(Path, sys.argv[1:])
 
@@ -50,7 +50,7 @@ folder, damaged = map(Path, sys.argv[1:])
 assert "halo" in QUANTIZATION_METHODS
 Config = get_quantization_config("halo")
 assert issubclass(Config, QuantizationConfig) and not Config.__abstractmethods__
-Method = sys.modules["haloquant.lm.vllm_method"].HaloVllmMethod
+Method = sys.modules["haloquant.lm.integrations.vllm"].HaloVllmMethod
 assert issubclass(Method, LinearMethodBase) and not Method.__abstractmethods__
 
 # 2. Whatever a base class may be called with, ours may be called with.

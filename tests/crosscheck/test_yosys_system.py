@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from haloquant.circuits.liberty.parser import parse_liberty
+from haloquant.circuits.netlist.logic_check import check_mac
+from haloquant.circuits.netlist.parser import parse_netlist
+from haloquant.circuits.rtl.generator import MacSpec, generate, ports_of
 from haloquant.eda import yosys
-from haloquant.gates.liberty import parse_liberty
-from haloquant.gates.logic import check_mac
-from haloquant.gates.netlist import parse_netlist
-from haloquant.gates.rtl import MacSpec, generate, ports_of
-from mapping_library import mapping_library_text
+from support.mapping_library import mapping_library_text
 
 pytestmark = pytest.mark.crosscheck
 

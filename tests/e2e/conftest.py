@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tiny_model import save_llama
+from support.tiny_model import save_llama
 
 WORDS = "the ship went out upon the water and the keeper saw her light , but she was gone before the morning . "
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from haloquant.config import Model, Quantize, Recipe, Text, Workload
-from haloquant.pipeline import methods
-from haloquant.pipeline.inputs import read_inputs, silent
-from haloquant.pipeline.planned import method, rival_method
-from haloquant.pipeline.workbench import Workbench
-from haloquant.quant.baselines import boa
+from haloquant.jobs.compare import methods
+from haloquant.jobs.compare.method_steps import method, rival_method
+from haloquant.jobs.compare.workbench import Workbench
+from haloquant.jobs.inputs import read_inputs, silent
+from haloquant.quant.rivals import boa
+from haloquant.recipe import Model, Quantize, Recipe, Text, Workload
 from haloquant.store.profiles import find_profile
 
 

@@ -12,11 +12,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from haloquant.cli.app import invoke
+from haloquant.dvfs.classes import choose_classes
 from haloquant.errors import InfeasibleError
-from haloquant.lm.packed_model import iterate_layers, open_packed
-from haloquant.pipeline.hardware import choose_classes
+from haloquant.lm.packed.reader import iterate_layers, open_packed
 from haloquant.quant.codebook import gaussian_sample
-from haloquant.quant.weight import result
+from haloquant.quant.layer import result
 from haloquant.store.profiles import find_profile, write_profile
 
 DOWN = "model.layers.1.mlp.down_proj.weight"
@@ -141,7 +141,7 @@ def test_two_layers_with_the_same_bytes_give_a_model_with_both(
     """One is quantized, the other copied and named: the packed model lacks none and loads."""
     import torch
 
-    from haloquant.lm.load import load
+    from haloquant.lm.packed.loading import load
 
     file = model / "model.safetensors"
     weight = load_file(file)["model.layers.0.mlp.down_proj.weight"]

@@ -9,9 +9,9 @@ import pytest
 pytest.importorskip("vl_convert")
 
 from haloquant.errors import InputError
-from haloquant.report.circuit_charts import by_weight, draw, frontier_rows, histogram, operating_points
+from haloquant.records import MacProfile
+from haloquant.report.charts.circuits import by_weight, draw, frontier_rows, histogram, operating_points
 from haloquant.store.profiles import find_profile, read_profile, shipped_profiles
-from haloquant.types import MacProfile
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from haloquant.cli.app import invoke
-from haloquant.store.files import LOCK
-from small_job import files_of, save_recipe
+from haloquant.store.atomic_files import LOCK
+from support.small_job import files_of, save_recipe
 
-RUNNER = Path(__file__).with_name("crash_runner.py")
+RUNNER = Path(__file__).resolve().parents[1] / "support" / "crash_runner.py"
 KILLS = int(os.environ.get("HALOQUANT_TEST_KILLS", "50"))
 EDGES = KILLS // 5  # more of them, at operations on files
 

@@ -1,36 +1,12 @@
 """Engines give the same results in the same order, and a lost worker loses no work."""
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
 
 from haloquant.errors import InputError, ToolError
-from haloquant.pipeline.engine import Engine, parse_engine, run_tasks
-
-
-def square(x: int) -> int:
-    return x * x
-
-
-def die_once(task: tuple[str, int]) -> int:
-    """Kill this worker the first time one of the tasks is seen."""
-    folder, x = task
-    flag = Path(folder) / "died"
-    if x == 3 and not flag.exists():
-        flag.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return x * x
-
-
-def refuse(x: int) -> int:
-    raise InputError(f"{x} must be something else")
-
-
-def always_die(x: int) -> int:
-    os.kill(os.getpid(), signal.SIGKILL)
-    return x
+from haloquant.jobs.engine.session import Engine, parse_engine, run_tasks
+from support.engine_tasks import always_die, die_once, refuse, square
 
 
 @pytest.mark.parametrize("engine", [Engine(), Engine(workers=2)], ids=["here", "pool"])
@@ -61,7 +37,7 @@ def test_a_task_that_always_kills_its_worker_is_given_up() -> None:
 def test_a_ray_cluster_replaces_a_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     # The workers import the task by its module's name.
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
     tasks = [(str(tmp_path), x) for x in range(5)]
     assert run_tasks(die_once, tasks, Engine("ray", workers=2)) == [0, 1, 4, 9, 16]
     assert (tmp_path / "died").exists()

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from haloquant.config import Hardware, Recipe
-from haloquant.lm.checkpoint import open_checkpoint
-from haloquant.pipeline import stream
-from haloquant.pipeline.engine import Engine
+from haloquant.jobs.engine.session import Engine
+from haloquant.jobs.quantize import checkpoint as stream
+from haloquant.lm.checkpoint.reader import open_checkpoint
+from haloquant.recipe import Hardware, Recipe
 from haloquant.store.profiles import find_profile
-from workers import children, ray_workers
+from support.workers import children, ray_workers
 
 
 def asked(model: Path, text: Path) -> stream.Asked:
-    from haloquant.lm.calibration import cut_windows
-    from haloquant.pipeline.inputs import read_text
+    from haloquant.jobs.inputs import read_text
+    from haloquant.lm.calibration.in_memory import cut_windows
 
     windows = cut_windows(read_text(model, str(text), "calibration").tokens, 32, 10)  # three shards, the last not full
     return stream.Asked(find_profile("default"), "bal", Recipe(hardware=Hardware(tile=32)), windows, "test")

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from haloquant.cli.app import invoke
-from haloquant.config import read_recipe
 from haloquant.errors import InputError
-from haloquant.pipeline import job, spread
-from haloquant.pipeline.engine import Engine, Here
-from haloquant.pipeline.inputs import silent
-from haloquant.pipeline.spread import MethodTask, make_method
-from small_job import files_of, save_recipe
-from workers import ray_workers
+from haloquant.jobs.compare import job, method_tasks
+from haloquant.jobs.compare.method_tasks import MethodTask, make_method
+from haloquant.jobs.engine.session import Engine, Here
+from haloquant.jobs.inputs import silent
+from haloquant.recipe import read_recipe
+from support.small_job import files_of, save_recipe
+from support.workers import ray_workers
 
 pytestmark = pytest.mark.timeout(900)  # workers import torch each, and a machine may be busy with other things
 METHODS = 7  # full precision, two references, one rival, three goals
@@ -52,7 +52,7 @@ def test_tasks_make_the_same_files_and_are_no_reused_steps(
     alone: dict[str, bytes], recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In this process: what a pool and a cluster add is tested below, and with layers."""
-    monkeypatch.setattr(spread, "open_session", lambda _: nullcontext(Here()))
+    monkeypatch.setattr(method_tasks, "open_session", lambda _: nullcontext(Here()))
     seen: list[tuple[str, int, int]] = []
     out = tmp_path / "out"
     done = job.run(read_recipe(recipe), out, lambda *said: seen.append(said), Engine(workers=2))

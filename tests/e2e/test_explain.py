@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from haloquant.cli.app import invoke
-from haloquant.config import Goal, Hardware, Model, Quantize, Recipe, Text, Workload
 from haloquant.errors import InputError
-from haloquant.pipeline import job
-from haloquant.pipeline.why import marks_of, why
+from haloquant.jobs.compare import job
+from haloquant.jobs.explain_tiles import marks_of, why
+from haloquant.recipe import Goal, Hardware, Model, Quantize, Recipe, Text, Workload
 from haloquant.store.profiles import read_profile
 
 LAYER = "model.layers.1.mlp.down_proj"

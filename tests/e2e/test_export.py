@@ -9,17 +9,17 @@ import torch
 from safetensors.numpy import load_file
 from transformers import AutoModelForCausalLM
 
-from halo_layers import codebooks, same
 from haloquant.errors import FormatError, HaloquantError, InputError
-from haloquant.lm.checkpoint import open_checkpoint
-from haloquant.lm.compressed import export_compressed
-from haloquant.lm.export import export_packed
-from haloquant.lm.packed_config import digest, parse_config
-from haloquant.lm.packed_model import check_digest, iterate_layers, open_packed, verify
-from haloquant.lm.plain import export_dequantized
-from haloquant.lm.sources import narrow
-from haloquant.quant.weight import dequantize
-from tiny_model import quantized, save_gpt2, save_llama
+from haloquant.lm.checkpoint.reader import open_checkpoint
+from haloquant.lm.export.compressed_tensors import export_compressed
+from haloquant.lm.export.dequantized import export_dequantized
+from haloquant.lm.export.original_files import narrow
+from haloquant.lm.export.packed import export_packed
+from haloquant.lm.packed.config import digest, parse_config
+from haloquant.lm.packed.reader import check_digest, iterate_layers, open_packed, verify
+from haloquant.quant.layer import dequantize
+from support.halo_layers import codebooks, same
+from support.tiny_model import quantized, save_gpt2, save_llama
 
 PROFILE = {"profile_name": "booth8", "profile_sha256": "ab" * 32}
 
@@ -161,7 +161,7 @@ def edit(folder, change) -> None:
 def reseal(folder) -> None:
     """Give the folder a right digest, so that what stands behind it is tested too."""
     model = open_packed(folder)
-    from haloquant.lm.packed_model import tensor_digest
+    from haloquant.lm.packed.reader import tensor_digest
 
     version = model.config.version
     sha = digest(model.config, {name: tensor_digest(tensor, version) for name, tensor in model.tensors.items()})

@@ -12,14 +12,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 import haloquant
-from halo_layers import codebooks
 from haloquant.errors import CheckpointError, FormatError
-from haloquant.lm.checkpoint import open_checkpoint
-from haloquant.lm.export import export_packed
-from haloquant.lm.hf import HaloConfig
-from haloquant.lm.packed import HaloLinear
-from haloquant.quant.weight import dequantize
-from tiny_model import quantized, save_gpt2, save_llama
+from haloquant.lm.checkpoint.reader import open_checkpoint
+from haloquant.lm.export.packed import export_packed
+from haloquant.lm.integrations.transformers import HaloConfig
+from haloquant.lm.packed.halo_linear import HaloLinear
+from haloquant.quant.layer import dequantize
+from support.halo_layers import codebooks
+from support.tiny_model import quantized, save_gpt2, save_llama
 
 PROFILE = {"profile_name": "booth8", "profile_sha256": "ab" * 32}
 IDS = torch.arange(1, 25)[None]
@@ -160,7 +160,7 @@ def test_never_a_full_precision_copy(tiny, tmp_path) -> None:
         "import haloquant, transformers",
         "import transformers, haloquant",
         pytest.param("import transformers.quantizers.auto, haloquant", marks=pytest.mark.slow),
-        pytest.param("import haloquant.lm.hf", marks=pytest.mark.slow),
+        pytest.param("import haloquant.lm.integrations.transformers", marks=pytest.mark.slow),
     ],
 )
 def test_either_order_of_imports(tiny, imports) -> None:
@@ -258,8 +258,8 @@ def test_a_missing_norm_is_refused_behind_a_right_digest(copy) -> None:
 
 
 def reseal(folder) -> None:
-    from haloquant.lm.packed_config import digest
-    from haloquant.lm.packed_model import open_packed, tensor_digest
+    from haloquant.lm.packed.config import digest
+    from haloquant.lm.packed.reader import open_packed, tensor_digest
 
     model = open_packed(folder)
     config = json.loads((folder / "config.json").read_text())

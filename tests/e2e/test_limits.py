@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tiny_model import save_llama
+from support.tiny_model import save_llama
 
 # The limit is set once everything is imported, so that it is the work which meets it, not Python's start.
 CODE = """
 import resource, sys
 from pathlib import Path
-import haloquant.cli.checkpoints, haloquant.pipeline.stream, haloquant.lm.checkpoint, haloquant.lm.export
+import haloquant.cli.models, haloquant.jobs.quantize.checkpoint
+import haloquant.lm.checkpoint.reader, haloquant.lm.export.packed
 from haloquant.cli.app import invoke
 room = int(sys.argv[1])
 if room:

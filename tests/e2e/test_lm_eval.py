@@ -11,14 +11,14 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lm_eval")
 
 import haloquant  # noqa: E402
-from halo_layers import codebooks  # noqa: E402
 from haloquant.cli.app import invoke  # noqa: E402
-from haloquant.lm.checkpoint import open_checkpoint  # noqa: E402
-from haloquant.lm.export import export_packed  # noqa: E402
-from haloquant.lm.perplexity import perplexity  # noqa: E402
-from haloquant.lm.plain import export_dequantized  # noqa: E402
+from haloquant.lm.checkpoint.reader import open_checkpoint  # noqa: E402
+from haloquant.lm.evaluation.perplexity import perplexity  # noqa: E402
+from haloquant.lm.export.dequantized import export_dequantized  # noqa: E402
+from haloquant.lm.export.packed import export_packed  # noqa: E402
 from haloquant.lm.text import load_tokenizer  # noqa: E402
-from tiny_model import quantized  # noqa: E402
+from support.halo_layers import codebooks  # noqa: E402
+from support.tiny_model import quantized  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("offline")
 

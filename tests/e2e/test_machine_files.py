@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from haloquant.cli.app import invoke
-from haloquant.store.answers import ANSWER_VERSION
-from near import near
+from haloquant.store.result_tables import ANSWER_VERSION
+from support.near import near
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -18,11 +18,11 @@ PNG = b"\x89PNG\r\n\x1a\n"
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A shape of one layer in place of a named model: the files are the same, and quick."""
-    from haloquant.accel import shapes
-    from haloquant.pipeline import machines
+    from haloquant.accel.workload import model_shapes
+    from haloquant.jobs.machines import systems
 
-    tiny = shapes.ModelShape("opt-1.3b", "opt", 256, 640, 1, 4, 4, 1000)
-    monkeypatch.setattr(machines, "named_shape", lambda name: tiny)
+    tiny = model_shapes.ModelShape("opt-1.3b", "opt", 256, 640, 1, 4, 4, 1000)
+    monkeypatch.setattr(systems, "named_shape", lambda name: tiny)
 
 
 @pytest.mark.parametrize(

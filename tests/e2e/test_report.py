@@ -12,8 +12,8 @@ pytest.importorskip("vl_convert")
 
 from haloquant.errors import InputError
 from haloquant.report import page as report_page
+from haloquant.report.charts.labels import place
 from haloquant.report.gpu_table import gpu_sentences
-from haloquant.report.labels import place
 from haloquant.report.markdown import markdown
 from haloquant.report.results import (
     ClassRow,

@@ -9,11 +9,11 @@ import pytest
 
 from haloquant.cli.app import invoke
 from haloquant.errors import CheckpointError, InputError
-from haloquant.lm import remote
-from haloquant.lm.checkpoint import content_hash, open_checkpoint, read_weight
-from haloquant.lm.remote import RemoteFile, check_url, list_files
-from haloquant.lm.writing import MANIFEST
-from haloquant.pipeline import shared
+from haloquant.jobs.quantize import shared_storage
+from haloquant.lm.checkpoint import remote
+from haloquant.lm.checkpoint.reader import content_hash, open_checkpoint, read_weight
+from haloquant.lm.checkpoint.remote import RemoteFile, check_url, list_files
+from haloquant.lm.export.model_folder import MANIFEST
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -98,7 +98,7 @@ def test_a_stopped_upload_has_no_manifest_and_goes_on(
         remote.put_file(source, url)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shared, "put_file", fail_after_three)
+        patch.setattr(shared_storage, "put_file", fail_after_three)
         assert quantize(str(tiny_folder), "memory://models/halo", tmp_path) == 7
     there = list_files("memory://models/halo")
     assert sorted(there) == sorted(sent) and MANIFEST not in there
@@ -108,7 +108,7 @@ def test_a_stopped_upload_has_no_manifest_and_goes_on(
         again.append(source.name)
         remote.put_file(source, url)
 
-    monkeypatch.setattr(shared, "put_file", note)
+    monkeypatch.setattr(shared_storage, "put_file", note)
     assert quantize(str(tiny_folder), "memory://models/halo", tmp_path) == 0
     assert not set(again) & set(sent) and again[-1] == MANIFEST
     assert read("memory://models/halo") == alone

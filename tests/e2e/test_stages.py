@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from haloquant.cli.app import invoke
-from haloquant.pipeline import rates
-from haloquant.pipeline.rates import Rates
-from small_job import files_of
+from haloquant.jobs.quantize.forecast import rates
+from haloquant.jobs.quantize.forecast.rates import Rates
+from support.small_job import files_of
 
 RATES = Rates(1e7, 1e8, 1e-6, 1e-10, 1e-10, 1e10, 1e9, 5e8)
 ENDS = ["pack", "copy and check"]

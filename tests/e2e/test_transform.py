@@ -6,17 +6,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from haloquant.config import Model, Quantize, Recipe, Text, Workload, parse_recipe
 from haloquant.errors import RecipeError
-from haloquant.lm.export import export_packed
-from haloquant.lm.folding import folded_tensors, with_others_of
-from haloquant.lm.linear import activations_per_token
-from haloquant.lm.replace import with_weights
-from haloquant.pipeline.inputs import read_inputs, silent
-from haloquant.pipeline.kept import Method
-from haloquant.pipeline.planned import halo_method, method
-from haloquant.pipeline.workbench import Workbench
-from haloquant.quant.weight import dequantize
+from haloquant.jobs.compare.method_steps import halo_method, method
+from haloquant.jobs.compare.stored import Method
+from haloquant.jobs.compare.workbench import Workbench
+from haloquant.jobs.inputs import read_inputs, silent
+from haloquant.lm.evaluation.rounded_activations import activations_per_token
+from haloquant.lm.export.folding import folded_tensors, with_others_of
+from haloquant.lm.export.packed import export_packed
+from haloquant.lm.swap_weights import with_weights
+from haloquant.quant.layer import dequantize
+from haloquant.recipe import Model, Quantize, Recipe, Text, Workload, parse_recipe
 from haloquant.store.profiles import find_profile
 
 
@@ -92,10 +92,10 @@ def test_the_packed_model_has_the_logits_of_the_one_that_was_evaluated(
 ) -> None:
     import torch
 
-    from haloquant.lm.load import load
-    from haloquant.lm.model import load_model
-    from haloquant.lm.packed_model import iterate_layers, open_packed
-    from haloquant.lm.plain import export_dequantized
+    from haloquant.lm.export.dequantized import export_dequantized
+    from haloquant.lm.packed.loading import load
+    from haloquant.lm.packed.reader import iterate_layers, open_packed
+    from haloquant.lm.torch_model import load_model
 
     made = bench(recipe, tmp_path, transform)
     made_bal(made)

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from haloquant.cli.app import invoke
-from haloquant.config import Hardware, Quantize, Recipe
 from haloquant.errors import InputError
-from haloquant.lm.calibration import collect, cut_windows
-from haloquant.lm.checkpoint import open_checkpoint, read_weight
-from haloquant.lm.folding import folds
-from haloquant.lm.packed_model import iterate_layers, open_packed
-from haloquant.lm.shards import read_float32
-from haloquant.pipeline import stream
-from haloquant.pipeline.engine import Engine
-from haloquant.pipeline.inputs import read_text
-from haloquant.pipeline.passes import Asked
-from haloquant.pipeline.transformed import apply, find_scales
-from haloquant.quant.weight import dequantize
+from haloquant.jobs.engine.session import Engine
+from haloquant.jobs.inputs import read_text
+from haloquant.jobs.quantize import checkpoint as stream
+from haloquant.jobs.quantize.passes import Asked
+from haloquant.jobs.quantize.transform import apply, find_scales
+from haloquant.lm.calibration.in_memory import collect, cut_windows
+from haloquant.lm.checkpoint.reader import open_checkpoint, read_weight
+from haloquant.lm.checkpoint.safetensors import read_float32
+from haloquant.lm.export.folding import folds
+from haloquant.lm.packed.reader import iterate_layers, open_packed
+from haloquant.quant.layer import dequantize
+from haloquant.recipe import Hardware, Quantize, Recipe
 from haloquant.store.profiles import find_profile
 
 KINDS = pytest.mark.parametrize("kind", ["smoothquant", "awq"])
@@ -48,9 +48,9 @@ def test_the_packed_model_is_the_one_whose_layers_were_scaled_and_undone(
     """The judge is the way of a whole model: calibrated at once, scaled in memory, and run on its own weights."""
     import torch
 
-    from haloquant.lm.load import load
-    from haloquant.lm.model import load_model
-    from haloquant.lm.replace import with_weights
+    from haloquant.lm.packed.loading import load
+    from haloquant.lm.swap_weights import with_weights
+    from haloquant.lm.torch_model import load_model
 
     done = make(tiny_folder, small_text, kind, tmp_path / "out")
     assert (

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import nn
 
-from halo_layers import codebooks, random_layer
 from haloquant.errors import FormatError, InfeasibleError, MissingExtraError
-from haloquant.lm.packed_config import make_config
-from haloquant.lm.vllm_plugin import register
-from haloquant.quant.packing import pack
-from haloquant.quant.weight import dequantize
+from haloquant.lm.integrations.vllm_plugin import register
+from haloquant.lm.packed.config import make_config
+from haloquant.quant.format.packing import pack
+from haloquant.quant.layer import dequantize
+from support.halo_layers import codebooks, random_layer
 
 NAMES = [f"model.layers.0.self_attn.{part}_proj" for part in "qkv"]
 
@@ -64,11 +64,11 @@ def vllm(monkeypatch):
     base = "vllm.model_executor.layers.quantization"
     module(base, register_quantization_config=register_quantization_config)
     module(f"{base}.base_config", QuantizationConfig=QuantizationConfig)
-    monkeypatch.delitem(sys.modules, "haloquant.lm.vllm_method", raising=False)
+    monkeypatch.delitem(sys.modules, "haloquant.lm.integrations.vllm", raising=False)
     register()
     register()
     yield registry, LinearBase, UnquantizedLinearMethod
-    sys.modules.pop("haloquant.lm.vllm_method", None)
+    sys.modules.pop("haloquant.lm.integrations.vllm", None)
 
 
 def parts():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from haloquant.accel.cycles import (
+from haloquant.accel.billing.cycles import (
     WeightLoad,
     drain_cycles,
     first_load_cycles,

@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from accel_cases import EIGHT, HEAD, mix, toy_profile
-from haloquant.accel.baselines import System, float_system
-from haloquant.accel.compare import run_system
-from haloquant.accel.shapes import named_shape
-from haloquant.accel.synthetic import Encoding, synthetic_workload
+from haloquant.accel.comparison import run_system
+from haloquant.accel.rivals import System, float_system
 from haloquant.accel.target import Target
-from haloquant.accel.workload import Workload, decode, prefill
+from haloquant.accel.workload.model_shapes import named_shape
+from haloquant.accel.workload.passes import Workload, decode, prefill
+from haloquant.accel.workload.synthetic_tiles import Encoding, synthetic_workload
 from haloquant.dvfs.schedule import plan
 from haloquant.store.targets import read_systolic
+from support.accel_cases import EIGHT, HEAD, mix, toy_profile
 
 SHAPE = named_shape("llama2-7b")
 DECODE = decode(SHAPE, 1, attention=False)

@@ -12,14 +12,14 @@ NAND2 A, output falling (input rises, slew 0.12, u = 0.1):   0.9 * 0.08 + 0.1 * 
 
 import pytest
 
-from gate_cases import library_text, netlist_json
+from haloquant.circuits.liberty.parser import parse_liberty
+from haloquant.circuits.netlist.parser import parse_netlist
+from haloquant.circuits.ports import MacPorts
+from haloquant.circuits.timing.path_report import HEADERS, path_rows, path_text
+from haloquant.circuits.timing.static_timing import Conditions, static_timing, worst_path
 from haloquant.errors import NetlistError
-from haloquant.gates.explain import HEADERS, path_rows, path_text
-from haloquant.gates.liberty import parse_liberty
-from haloquant.gates.netlist import parse_netlist
-from haloquant.gates.ports import MacPorts
-from haloquant.gates.sta import Conditions, static_timing, worst_path
-from near import near
+from support.gate_cases import library_text, netlist_json
+from support.near import near
 
 LIBRARY = parse_liberty(library_text())
 NETLIST = parse_netlist(

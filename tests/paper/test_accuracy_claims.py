@@ -12,18 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from haloquant.config import Recipe, Text
-from haloquant.lm.linear import activations_per_token
-from haloquant.lm.perplexity import Perplexity, perplexity
-from haloquant.lm.replace import with_weights
-from haloquant.pipeline import halo
-from haloquant.pipeline.inputs import read_inputs
-from haloquant.pipeline.workbench import Workbench
-from haloquant.quant.baselines import rival
+from haloquant.jobs.compare.workbench import Workbench
+from haloquant.jobs.inputs import read_inputs
+from haloquant.jobs.quantize import halo
+from haloquant.lm.evaluation.perplexity import Perplexity, perplexity
+from haloquant.lm.evaluation.rounded_activations import activations_per_token
+from haloquant.lm.swap_weights import with_weights
+from haloquant.quant.layer import result
+from haloquant.quant.rivals.registry import rival
 from haloquant.quant.tiles import uniform_map
-from haloquant.quant.weight import result
+from haloquant.recipe import Recipe, Text
+from haloquant.records import BitCount, LayerResult
 from haloquant.store.profiles import find_profile
-from haloquant.types import BitCount, LayerResult
 
 pytestmark = pytest.mark.slow
 RECIPE = Recipe(text=Text(calibration_tokens=4096, evaluation_tokens=4096))

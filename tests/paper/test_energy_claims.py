@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import pytest
 
-from haloquant.accel.workload import decode, prefill
+from haloquant.accel.workload.passes import decode, prefill
 from haloquant.dvfs.schedule import Policy
-from haloquant.pipeline.machines import Loaded, halo_system, load_shape, rivals, run_system
+from haloquant.jobs.machines.systems import Loaded, halo_system, load_shape, rivals, run_system
 from haloquant.store.profiles import find_profile
 from haloquant.store.targets import read_systolic
 

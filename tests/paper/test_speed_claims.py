@@ -2,15 +2,15 @@
 
 import pytest
 
-from accel_cases import EIGHT, HEAD, mix, toy_profile
-from haloquant.accel.baselines import System, float_system
-from haloquant.accel.compare import run_system
+from haloquant.accel.comparison import run_system
 from haloquant.accel.results import Simulation
-from haloquant.accel.shapes import named_shape
-from haloquant.accel.synthetic import Encoding, synthetic_workload
-from haloquant.accel.workload import Workload, decode, prefill
+from haloquant.accel.rivals import System, float_system
+from haloquant.accel.workload.model_shapes import named_shape
+from haloquant.accel.workload.passes import Workload, decode, prefill
+from haloquant.accel.workload.synthetic_tiles import Encoding, synthetic_workload
 from haloquant.dvfs.schedule import plan
 from haloquant.store.targets import read_systolic
+from support.accel_cases import EIGHT, HEAD, mix, toy_profile
 
 SHAPE = named_shape("llama2-7b")
 PASSES = (
@@ -55,7 +55,7 @@ def test_no_share_of_fast_tiles_reaches_the_paper_s_353_percent(workload: Worklo
 
 
 def test_gpu_clock_ratio_is_the_paper_s_87_percent() -> None:
-    from haloquant.accel.gpu import W8A8, what_if
+    from haloquant.accel.gpu_roofline import W8A8, what_if
     from haloquant.store.targets import read_gpu
 
     at_top = what_if(PASSES[0], read_gpu("gpu_2080ti"), W8A8)[-1]

@@ -8,18 +8,18 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accel_cases import BASE, random_tiles, tiny_workload, toy_codebooks, toy_profile, toy_target
-from haloquant.accel.cycles import WeightLoad, first_load_cycles, run_cycles
+from haloquant.accel.billing.cycles import WeightLoad, first_load_cycles, run_cycles
 from haloquant.accel.results import Simulation
-from haloquant.accel.simulate import simulate
+from haloquant.accel.simulation import simulate
 from haloquant.accel.target import Target
-from haloquant.accel.timeline import timeline
-from haloquant.accel.workload import Workload
-from haloquant.dvfs.exhaustive import fewest_transitions
+from haloquant.accel.timeline.events import timeline
+from haloquant.accel.workload.passes import Workload
 from haloquant.dvfs.order import class_orders
+from haloquant.dvfs.reference.exhaustive_order import fewest_transitions
 from haloquant.dvfs.schedule import Policy, plan
-from haloquant.types import LayerTiles, OperatingPoint, Schedule
-from near import near
+from haloquant.records import LayerTiles, OperatingPoint, Schedule
+from support.accel_cases import BASE, random_tiles, tiny_workload, toy_codebooks, toy_profile, toy_target
+from support.near import near
 
 POINTS = tuple(book.point for book in toy_codebooks())
 quick = settings(max_examples=15, deadline=None)

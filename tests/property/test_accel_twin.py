@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accel_cases import BASE, MIDDLE, TOP, random_tiles, tiny_workload, toy_profile, toy_target
-from haloquant.accel.cycles import WeightLoad
+from haloquant.accel.billing.cycles import WeightLoad
 from haloquant.accel.results import LayerCost, Segment, Simulation
-from haloquant.accel.segments import SegmentTable
-from haloquant.accel.simulate import simulate
-from haloquant.accel.timeline import timeline
+from haloquant.accel.simulation import simulate
+from haloquant.accel.timeline.events import timeline
+from haloquant.accel.timeline.segments import SegmentTable
 from haloquant.dvfs.order import count_transitions
 from haloquant.dvfs.schedule import Policy, plan, repoint
 from haloquant.errors import InputError
-from haloquant.phases import PhaseTable
-from haloquant.types import Cost, LayerTiles, OperatingPoint, Schedule
-from panel_planner import panel_phases
+from haloquant.records import Cost, LayerTiles, OperatingPoint, Schedule
+from haloquant.records.phases import PhaseTable
+from support.accel_cases import BASE, MIDDLE, TOP, random_tiles, tiny_workload, toy_profile, toy_target
+from support.panel_planner import panel_phases
 
 CLOSE = 1e-12
 POINTS = (

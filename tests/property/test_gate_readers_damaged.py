@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gate_cases import library_text, netlist_json, random_gates
+from haloquant.circuits.liberty.parser import parse_function, parse_liberty
+from haloquant.circuits.netlist.parser import parse_netlist
+from haloquant.circuits.ports import MacPorts
+from haloquant.circuits.timing.static_timing import static_delays
 from haloquant.errors import LibertyError, NetlistError
-from haloquant.gates.liberty import parse_function, parse_liberty
-from haloquant.gates.netlist import parse_netlist
-from haloquant.gates.ports import MacPorts
-from haloquant.gates.sta import static_delays
+from support.gate_cases import library_text, netlist_json, random_gates
 
 LIBRARY = library_text()
 SOUND = parse_liberty(LIBRARY)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numba import get_num_threads, set_num_threads
 
-from hostile_files import DOORS, Door, damage, nested
+from support.hostile_files import DOORS, Door, damage, nested
 
 INPUTS = {"packed shard": 25, "packed header": 25, "packed configuration": 25}
 MOST_BYTES = 1 << 30

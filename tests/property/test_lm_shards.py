@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from haloquant.errors import CheckpointError
-from haloquant.lm import shards
-from haloquant.lm.shards import read_float32, read_header
+from haloquant.lm.checkpoint import safetensors
+from haloquant.lm.checkpoint.safetensors import read_float32, read_header
 
 SAME_FOLDER = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
@@ -35,15 +35,15 @@ def to_bf16_slowly(x: np.ndarray) -> np.ndarray:
 def test_what_was_written_is_read(tmp_path: Path, dtype: str, shape: list[int], seed: int, chunk: int) -> None:
     array = np.random.default_rng(seed).standard_normal(shape).astype(DTYPES[dtype])
     save_file({"other": np.ones(3, np.int8), "x": np.asarray(array)}, tmp_path / "x.safetensors")
-    before = shards.CHUNK_BYTES
-    shards.CHUNK_BYTES = chunk
+    before = safetensors.CHUNK_BYTES
+    safetensors.CHUNK_BYTES = chunk
     try:
         tensor = read_header(tmp_path / "x.safetensors")["x"]
         np.testing.assert_array_equal(read_float32(tensor), array.astype(np.float32).reshape(-1))
         start = seed % (array.size + 1)
         np.testing.assert_array_equal(read_float32(tensor, start), array.astype(np.float32).reshape(-1)[start:])
     finally:
-        shards.CHUNK_BYTES = before
+        safetensors.CHUNK_BYTES = before
     assert (tensor.dtype, tensor.shape) == (dtype, tuple(shape))
 
 
@@ -70,7 +70,7 @@ def test_damage_is_never_anything_but_a_checkpoint_error(tmp_path: Path, data: s
     path.write_bytes(raw[: data.draw(st.integers(0, len(raw)))])
     try:
         for tensor in read_header(path).values():
-            if tensor.dtype in shards.READABLE:
+            if tensor.dtype in safetensors.READABLE:
                 assert read_float32(tensor).size == tensor.count
     except CheckpointError as error:
         assert str(path) in str(error)

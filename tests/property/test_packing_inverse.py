@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halo_layers import codebook, random_layer, same
-from haloquant.quant.packing import pack, unpack
+from haloquant.quant.format.packing import pack, unpack
+from support.halo_layers import codebook, random_layer, same
 
 
 @settings(max_examples=60, deadline=None)

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haloquant.quant.rounding import to_half
-from haloquant.quant.scales import halved, nearest_codes, search, search_per_channel, search_per_tile
+from haloquant.quant.layer import dequantize, quantize_weight
+from haloquant.quant.rounding.kernels import to_half
+from haloquant.quant.rounding.scale_search import halved, nearest_codes, search, search_per_channel, search_per_tile
 from haloquant.quant.tiles import word_table
-from haloquant.quant.weight import dequantize, quantize_weight
-from haloquant.types import Codebook
-from quant_twins import NINE, SIXTEEN, best_scale, book, random_weight, segment_loss, tile_map
+from haloquant.records import Codebook
+from support.quant_twins import NINE, SIXTEEN, best_scale, book, random_weight, segment_loss, tile_map
 
 word_sets = st.sets(st.integers(-128, 127).filter(bool), min_size=1, max_size=15).map(lambda s: book(sorted({0, *s})))
 

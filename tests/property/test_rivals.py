@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haloquant.quant.baselines import grid, rival
-from haloquant.types import LayerStatistics
+from haloquant.quant.rivals.parts import uniform_grid
+from haloquant.quant.rivals.registry import rival
+from haloquant.records import LayerStatistics
 
 # SpQR shares statistics between neighbouring rows, SliM and LoRC look at all rows, BoA at heads.
 BY_ROW = (
@@ -74,15 +75,15 @@ def test_levels_stay_in_range_and_rounding_again_changes_nothing(seed, bits, gro
     rng = np.random.default_rng(seed)
     weight = np.ldexp(rng.normal(size=(3, 50)), exponent).astype(np.float32)
     weight[:, rng.integers(0, 50, 5)] = 0
-    spec = grid.GridSpec(bits, group, scheme)
-    fitted = grid.fit(weight, spec)
-    level = grid.levels(weight, fitted)
+    spec = uniform_grid.GridSpec(bits, group, scheme)
+    fitted = uniform_grid.fit(weight, spec)
+    level = uniform_grid.levels(weight, fitted)
     assert np.abs(level).max() <= max(spec.high, -spec.low)
     assert not level[weight == 0].any(), "0 is always on the grid"
-    again = grid.levels(grid.values(level, fitted), fitted)
+    again = uniform_grid.levels(uniform_grid.values(level, fitted), fitted)
     np.testing.assert_array_equal(again, level)
-    table = grid.table(fitted)
+    table = uniform_grid.table(fitted)
     assert (np.diff(table, axis=2) > 0).all()
     width = spec.width(50)
     for column in (0, 49):
-        assert np.isin(grid.values(level, fitted)[0, column], table[0, column // width])
+        assert np.isin(uniform_grid.values(level, fitted)[0, column], table[0, column // width])

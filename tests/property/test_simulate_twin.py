@@ -1,25 +1,20 @@
 """The compiled simulation against its slow twin, edge for edge, on random circuits; and against static timing."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haloquant.gates.characterize import typical_conditions
-from haloquant.gates.simulate import simulate_values
-from haloquant.gates.simulate_engine import Domains, NetLanes, run_program
-from haloquant.gates.simulate_program import MAX_PINS, TimedGates, build_program
-from haloquant.gates.simulate_reference import simulate_transition
-from haloquant.gates.sta import Conditions, static_delays
-from haloquant.gates.stimuli import Stimuli, activation_stimuli, all_pairs
-from haloquant.gates.waveform import Filter
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from circuits import multiplier, small_library
-from near import near
+from haloquant.circuits.characterization import typical_conditions
+from haloquant.circuits.simulation.engine import Domains, NetLanes, run_program
+from haloquant.circuits.simulation.program import MAX_PINS, TimedGates, build_program
+from haloquant.circuits.simulation.reference.event_queue import simulate_transition
+from haloquant.circuits.simulation.stimuli import Stimuli, activation_stimuli, all_pairs
+from haloquant.circuits.simulation.value_table import simulate_values
+from haloquant.circuits.simulation.waveforms import Filter
+from haloquant.circuits.timing.static_timing import Conditions, static_delays
+from support.circuits import multiplier, small_library
+from support.near import near
 
 BITS, CONSTANTS, PARTIAL, WEIGHTS = 2, 2, 1, 3
 

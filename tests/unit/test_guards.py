@@ -8,19 +8,19 @@ import pytest
 from numba import get_num_threads, set_num_threads
 from safetensors.numpy import save_file
 
-from haloquant.config import Hardware, Recipe
+from haloquant.dvfs.classes import Classes
 from haloquant.errors import CheckpointError, InfeasibleError
-from haloquant.lm.checkpoint import open_checkpoint
-from haloquant.lm.packed_model import iterate_layers, open_packed
-from haloquant.pipeline import halo, stream
-from haloquant.pipeline.hardware import Classes
-from haloquant.quant.packing import pack
+from haloquant.jobs.quantize import checkpoint, halo
+from haloquant.lm.checkpoint.reader import open_checkpoint
+from haloquant.lm.packed.reader import iterate_layers, open_packed
+from haloquant.quant.format.packing import pack
+from haloquant.quant.layer import dequantize, quantize_weight
 from haloquant.quant.sparse import split
 from haloquant.quant.tiles import check_accumulation, longest_accumulation, make_grid, uniform_map
-from haloquant.quant.weight import dequantize, quantize_weight
+from haloquant.recipe import Hardware, Recipe
+from haloquant.records import Codebook, LayerStatistics, OperatingPoint
 from haloquant.store.profiles import find_profile
-from haloquant.types import Codebook, LayerStatistics, OperatingPoint
-from hostile_files import CONFIG, ROLES
+from support.hostile_files import CONFIG, ROLES
 
 BOOK = Codebook("slow", np.arange(-8, 8).astype(np.int16), OperatingPoint(0.9, 1e9), 1e-11)
 PROFILE = find_profile("default")
@@ -37,9 +37,9 @@ def _model(folder: Path, change: dict[str, np.ndarray]) -> Path:
     return folder
 
 
-def _stream(folder: Path, out: Path, goal: str = "acc-opt", tile: int = 8) -> stream.Stream:
-    asked = stream.Asked(PROFILE, goal, Recipe(hardware=Hardware(tile=tile)), None, "nothing")  # type: ignore[arg-type]
-    return stream.quantize_checkpoint(open_checkpoint(folder), asked, out)
+def _stream(folder: Path, out: Path, goal: str = "acc-opt", tile: int = 8) -> checkpoint.Stream:
+    asked = checkpoint.Asked(PROFILE, goal, Recipe(hardware=Hardware(tile=tile)), None, "nothing")  # type: ignore[arg-type]
+    return checkpoint.quantize_checkpoint(open_checkpoint(folder), asked, out)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -122,7 +122,7 @@ def test_a_job_checks_the_sums_of_every_layer_too() -> None:
 
 @pytest.mark.parametrize("case", ["data-free", "calibrated"])
 def test_one_thread_and_two_give_the_same_bytes(case: str) -> None:
-    from haloquant.quant.refine import quantize_weight_refined
+    from haloquant.quant.rounding.refinement import quantize_weight_refined
 
     rng = np.random.default_rng(3)
     weight = rng.standard_normal((96, 80)).astype(np.float32)

@@ -13,7 +13,10 @@ import pytest
 import tomli_w
 from safetensors.numpy import save_file
 
-from haloquant.config import parse_recipe, read_recipe
+from haloquant.circuits.liberty.boolean_functions import over_inputs
+from haloquant.circuits.liberty.parser import parse_function
+from haloquant.circuits.netlist.yosys_json import read_module
+from haloquant.circuits.ports import parse_ports
 from haloquant.errors import (
     CheckpointError,
     FormatError,
@@ -24,22 +27,19 @@ from haloquant.errors import (
     RecipeError,
     TargetError,
 )
-from haloquant.gates.liberty import parse_function
-from haloquant.gates.liberty_function import over_inputs
-from haloquant.gates.netlist_json import read_module
-from haloquant.gates.ports import parse_ports
-from haloquant.lm.checkpoint import open_checkpoint
-from haloquant.lm.packed_model import open_packed, shard_files
-from haloquant.lm.shards import read_header
-from haloquant.lm.writing import copy_small_files
-from haloquant.pipeline.inputs import model_window, read_config
+from haloquant.jobs.inputs import model_window, read_config
+from haloquant.lm.checkpoint.reader import open_checkpoint
+from haloquant.lm.checkpoint.safetensors import read_header
+from haloquant.lm.export.model_folder import copy_small_files
+from haloquant.lm.packed.reader import open_packed, shard_files
+from haloquant.recipe import parse_recipe, read_recipe
 from haloquant.report.results import decode
-from haloquant.store.files import MANIFEST, finished
+from haloquant.store.atomic_files import MANIFEST, finished
 from haloquant.store.profiles import read_profile
-from haloquant.store.simulations import read_simulation
+from haloquant.store.simulation_files import read_simulation
 from haloquant.store.steps import Steps
 from haloquant.store.targets import parse_target
-from hostile_files import CONFIG, INDEX, framed, model_folder
+from support.hostile_files import CONFIG, INDEX, framed, model_folder
 
 DEEP = b"[" * 100_000
 DEEP_UNKNOWN = b'{"unknown":' + DEEP

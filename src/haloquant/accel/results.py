@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from haloquant.types import Cost, OperatingPoint
+from haloquant.records import Cost, OperatingPoint
 
 BOUNDS: tuple[str, ...] = ("compute", "dram", "sram", "spmv")
 TIME_PARTS: tuple[str, ...] = (*BOUNDS, "fill", "transition")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from haloquant.accel.results import Simulation
 from haloquant.accel.target import Target
-from haloquant.types import OperatingPoint
+from haloquant.records import OperatingPoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from haloquant.types import OperatingPoint
-
-from .cycles import WeightLoad
+from haloquant.accel.billing.cycles import WeightLoad
+from haloquant.records import OperatingPoint
 
 Status = Literal["measured", "cited", "assumed"]
 

@@ -6,7 +6,7 @@ import sys
 import typer
 from typer.main import get_command
 
-from haloquant.cli import checkpoints, circuits, jobs, machines, profiles, sweeps
+from haloquant.cli import circuits, jobs, machines, models, profiles, sweeps
 from haloquant.cli.console import stderr
 from haloquant.errors import HaloquantError
 
@@ -24,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     epilog="Start with `haloquant run --out out`: the whole job on the shipped demo model, in about three minutes.",
 )
-for room in (jobs, checkpoints, circuits, profiles, machines, sweeps):
+for room in (jobs, models, circuits, profiles, machines, sweeps):
     room.register(app)
 
 

@@ -12,12 +12,12 @@ from haloquant.cli.options import Profile, Quiet
 from haloquant.cli.profiles import show as show_profiles
 from haloquant.eda.yosys import ABC_SCRIPTS
 from haloquant.errors import InputError
+from haloquant.records import MacProfile
 from haloquant.store.profiles import find_profile, read_profile, shipped_profiles, write_profile
-from haloquant.types import MacProfile
 from haloquant.units import engineering
 
 if TYPE_CHECKING:
-    from haloquant.pipeline.units import Source
+    from haloquant.jobs.mac.catalogue import Source
 
 Liberty = Annotated[
     list[Path] | None, typer.Option("--liberty", "-l", help="Cell library (.lib, .lib.gz); repeat it for more corners.")
@@ -72,12 +72,12 @@ def characterize(
     quiet: Quiet = False,
 ) -> None:
     """Measure a MAC: synthesize it, check that it multiplies, time and simulate it for every weight value."""
-    from haloquant.pipeline import circuit
+    from haloquant.jobs.mac import profile as circuit
 
     if show_list:
-        from haloquant.pipeline import units
+        from haloquant.jobs.mac import catalogue
 
-        stdout.print("\n".join(units.names()), highlight=False, markup=False)
+        stdout.print("\n".join(catalogue.names()), highlight=False, markup=False)
         return
     if not liberty:
         raise InputError("characterize needs a cell library: --liberty FILE (.lib or .lib.gz), once for every corner")
@@ -131,7 +131,7 @@ def explain(
     if layer is not None:
         if out is None or weight is not None:
             raise InputError("--layer must come with the output folder of a finished run, and without --weight")
-        from haloquant.cli.reasons import show
+        from haloquant.cli.tile_reasons import show
 
         show(out, layer, method, rows)
         return
@@ -140,10 +140,10 @@ def explain(
     if not liberty:
         _rank(find_profile(profile), weight)
         return
-    from haloquant.gates.characterize import typical_conditions
-    from haloquant.gates.explain import HEADERS, path_rows, path_text
-    from haloquant.gates.sta_path import worst_path
-    from haloquant.pipeline import circuit
+    from haloquant.circuits.characterization import typical_conditions
+    from haloquant.circuits.timing.path_report import HEADERS, path_rows, path_text
+    from haloquant.circuits.timing.paths import worst_path
+    from haloquant.jobs.mac import profile as circuit
 
     source = _source(mac, rtl, ports)
     _, netlist, library = circuit.build(source, liberty[0], period_ps * 1e-12, keep_adders=keep_adders, script=script)
@@ -161,11 +161,11 @@ def explain(
 
 def _source(mac: str, rtl: Path | None, ports: Path | None) -> "Source":
     """A MAC of ours by name, or a person's own."""
-    from haloquant.pipeline import units
+    from haloquant.jobs.mac import catalogue
 
     if (rtl is None) != (ports is None):
         raise InputError("--rtl and --ports must be given together: a MAC of your own needs its ports declared")
-    return units.from_rtl(rtl, ports) if rtl and ports else units.generated(mac)
+    return catalogue.from_rtl(rtl, ports) if rtl and ports else catalogue.generated(mac)
 
 
 def _rank(profile: MacProfile, weight: int) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from haloquant.cli.console import progress, stdout
 from haloquant.cli.options import Json, Out, Quiet
-from haloquant.config import Recipe, Text, example_recipe, read_recipe
+from haloquant.recipe import Recipe, Text, example_recipe, read_recipe
 from haloquant.report.results import Results, encode
 from haloquant.report.tables import cards, method_table
 
@@ -46,8 +46,8 @@ def run(
         return
     asked = _override(read_recipe(recipe) if recipe else Recipe(), model, profile, text, whole_text)
     # Imported here so that `--help` does not wait for torch.
-    from haloquant.pipeline import job
-    from haloquant.pipeline.engine import parse_engine
+    from haloquant.jobs.compare import job
+    from haloquant.jobs.engine.session import parse_engine
 
     where = parse_engine(engine, workers)
     if validate:
@@ -104,8 +104,8 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Draw the report of a finished job again, from its results.json."""
-    from haloquant.pipeline.job import write_report
-    from haloquant.pipeline.why import read_results
+    from haloquant.jobs.compare.job import write_report
+    from haloquant.jobs.explain_tiles import read_results
 
     results = read_results(folder)
     with progress(quiet) as tell:

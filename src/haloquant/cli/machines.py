@@ -7,10 +7,10 @@ import msgspec
 import typer
 from rich.table import Table
 
-from haloquant.cli.asked import Asked, Files, asks, left_notes, open_model, passes
 from haloquant.cli.console import progress, stdout
+from haloquant.cli.machine_options import Asked, Files, asks, left_notes, open_model, passes
 from haloquant.cli.options import Json, Out, Quiet
-from haloquant.config import Recipe, read_recipe
+from haloquant.recipe import Recipe, read_recipe
 from haloquant.units import engineering
 
 
@@ -42,10 +42,10 @@ def simulate(
     json: Json = False,
 ) -> None:
     """How long a model takes on a machine and what it draws, beside FP16, W8A8, W4A8 and W3A8 on the same machine."""
-    from haloquant.accel.plots import longest_bound
-    from haloquant.pipeline import machines
-    from haloquant.store.files import claim_output, write_bytes, write_text
-    from haloquant.store.simulations import document, layers_csv, trace_json
+    from haloquant.accel.chart_rows import longest_bound
+    from haloquant.jobs.machines import systems as machines
+    from haloquant.store.atomic_files import claim_output, write_bytes, write_text
+    from haloquant.store.simulation_files import document, layers_csv, trace_json
 
     if out:
         claim_output(out)
@@ -60,7 +60,7 @@ def simulate(
     if csv:
         write_text(csv, layers_csv(found))
     if out:
-        from haloquant.cli.written import write_runs  # drawing is slow to load
+        from haloquant.cli.output_files import write_runs  # drawing is slow to load
 
         write_runs(out, loaded.name, found, machine)
     if json:
@@ -110,15 +110,15 @@ def schedule(
     json: Json = False,
 ) -> None:
     """The order of tiles and clocks: how many transitions each policy makes, and what they cost."""
-    from haloquant.accel.plots import Ordered, ordered
-    from haloquant.cli.written import write_answer, write_orders
+    from haloquant.accel.chart_rows import Ordered, ordered
+    from haloquant.cli.output_files import write_answer, write_orders
     from haloquant.dvfs.schedule import Policy
     from haloquant.errors import InfeasibleError
-    from haloquant.pipeline import machines
-    from haloquant.report.policy_chart import policies
-    from haloquant.store.answers import answer, answer_json, as_rows
-    from haloquant.store.files import claim_output, write_bytes
-    from haloquant.store.simulations import trace_json
+    from haloquant.jobs.machines import systems as machines
+    from haloquant.report.charts.policies import policies
+    from haloquant.store.atomic_files import claim_output, write_bytes
+    from haloquant.store.result_tables import answer, answer_json, as_rows
+    from haloquant.store.simulation_files import trace_json
 
     if out:
         claim_output(out)
@@ -181,9 +181,9 @@ def explore(
     quiet: Quiet = False,
 ) -> None:
     """Find the Pareto front of accuracy, time and energy over MACs, tile sizes and goals."""
-    from haloquant.pipeline.engine import parse_engine
-    from haloquant.pipeline.explore import explore as search
-    from haloquant.report.explored import draw
+    from haloquant.jobs.engine.session import parse_engine
+    from haloquant.jobs.exploration import explore as search
+    from haloquant.report.charts.exploration import draw
 
     asked = read_recipe(recipe) if recipe else Recipe()
     with progress(quiet) as tell:

@@ -11,8 +11,8 @@ from rich.table import Table
 from haloquant.cli.console import stdout
 from haloquant.cli.options import Json
 from haloquant.errors import InputError
+from haloquant.records import MacProfile
 from haloquant.store.profiles import DEFAULT, best_for_all, find_profile, read_profile, shipped_profiles
-from haloquant.types import MacProfile
 from haloquant.units import engineering
 
 WORDS = (9, 16)  # of the fast and the slow class
@@ -52,7 +52,7 @@ def profiles(
         raise InputError("--period-ps, --words and --clock-mhz must come with --profile, the MAC that is meant")
     found = {name: read_profile(path) for name, path in shipped_profiles().items()}
     if plot:
-        from haloquant.report.circuit_charts import draw
+        from haloquant.report.charts.circuits import draw
 
         draw(find_profile(profile or "default"), found, plot)
         stdout.print(f"written to {plot}", highlight=False)
@@ -115,8 +115,8 @@ def _one(
     json: bool,
 ) -> None:
     """What one MAC holds, or the operating point that was asked for."""
-    from haloquant.dvfs.points import admissible, period_for, vf_curve
-    from haloquant.dvfs.points import least_voltage as least
+    from haloquant.dvfs.operating_points import admissible, period_for, vf_curve
+    from haloquant.dvfs.operating_points import least_voltage as least
 
     if period_ps is not None:
         rows: list[tuple[float, np.ndarray]] = [(period_ps * 1e-12, admissible(mac, 0, period_ps * 1e-12))]
@@ -164,7 +164,7 @@ def _one(
 
 def _curve(mac: MacProfile, values: np.ndarray) -> str:
     """The fitted law of voltage and clock, in words."""
-    from haloquant.dvfs.points import vf_curve
+    from haloquant.dvfs.operating_points import vf_curve
 
     curve = vf_curve(mac, values=values)
     clocks = f"{engineering(curve.frequency_hz[0], 'Hz')} to {engineering(curve.frequency_hz[-1], 'Hz')}"

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from haloquant.cli.asked import Asked, Files, asks, left_notes, open_model, passes
 from haloquant.cli.console import stdout
+from haloquant.cli.machine_options import Asked, Files, asks, left_notes, open_model, passes
 from haloquant.cli.options import Json
 from haloquant.units import engineering
 
 if TYPE_CHECKING:
-    from haloquant.store.answers import Answer
+    from haloquant.store.result_tables import Answer
 
 
 def register(app: typer.Typer) -> None:
@@ -27,12 +27,12 @@ def register(app: typer.Typer) -> None:
 @asks(target="tpuv4i_like", fast=0.81)
 def claims(asked: Asked, out: Files = None, json: Json = False) -> None:
     """HALO against every rival under the paper's premises, beside the same on a described machine."""
-    from haloquant.accel.plots import compared
-    from haloquant.cli.written import write_answer
-    from haloquant.pipeline.sweeps import claims as compare
-    from haloquant.report import machine_charts
-    from haloquant.store.answers import answer, as_rows
-    from haloquant.store.files import claim_output
+    from haloquant.accel.chart_rows import compared
+    from haloquant.cli.output_files import write_answer
+    from haloquant.jobs.machines.sweeps import claims as compare
+    from haloquant.report.charts import machines
+    from haloquant.store.atomic_files import claim_output
+    from haloquant.store.result_tables import answer, as_rows
     from haloquant.store.targets import read_systolic
 
     if out:
@@ -45,7 +45,7 @@ def claims(asked: Asked, out: Files = None, json: Json = False) -> None:
     made = answer("claims", loaded.name, loaded.classes.profile.name, machine, as_rows(rows), [note, *left])
     title = f"{loaded.fast_share:.0%} fast tiles"
     if out:
-        write_answer(out, "claims", made, machine_charts.claims(rows, title))
+        write_answer(out, "claims", made, machines.claims(rows, title))
     if json:
         return _print(made)
     table = Table(
@@ -74,13 +74,13 @@ def sweep(
     json: Json = False,
 ) -> None:
     """HALO, W8A8 and W4A8 over transition times, static powers per array, bandwidths, or bandwidths and clocks."""
-    from haloquant.accel.plots import swept
-    from haloquant.cli.written import write_answer
-    from haloquant.pipeline.sweeps import bandwidth_clock_map
-    from haloquant.pipeline.sweeps import sweep as vary
-    from haloquant.report import machine_charts
-    from haloquant.store.answers import answer, as_rows
-    from haloquant.store.files import claim_output
+    from haloquant.accel.chart_rows import swept
+    from haloquant.cli.output_files import write_answer
+    from haloquant.jobs.machines.sweeps import bandwidth_clock_map
+    from haloquant.jobs.machines.sweeps import sweep as vary
+    from haloquant.report.charts import machines
+    from haloquant.store.atomic_files import claim_output
+    from haloquant.store.result_tables import answer, as_rows
 
     if out:
         claim_output(out)
@@ -89,7 +89,7 @@ def sweep(
     table = Table(title=title, title_justify="left")
     if over == "bandwidth-clock":
         cells = [cell for w in passes(asked, loaded) for cell in bandwidth_clock_map(loaded, w, machine)]
-        rows, chart = as_rows(cells), machine_charts.bandwidth_clock(cells, title)
+        rows, chart = as_rows(cells), machines.bandwidth_clock(cells, title)
         for name in ("pass", "bandwidth", "base clock", "time", "bound", f"speed over {cells[0].rival}", ""):
             table.add_column(name)
         for cell in cells:
@@ -100,7 +100,7 @@ def sweep(
     else:
         found = [item for workload in passes(asked, loaded) for item in vary(loaded, workload, machine, over)]
         marks = sorted(swept([item.point for item in found]), key=lambda m: (m.phase != "prefill", m.value))
-        rows, chart = as_rows(marks), machine_charts.swept(marks, title)
+        rows, chart = as_rows(marks), machines.swept(marks, title)
         for name in ("pass", over, "system", "time", "energy", "transitions"):
             table.add_column(name)
         for mark in marks:
@@ -126,13 +126,13 @@ def deadline(
     json: Json = False,
 ) -> None:
     """The least energy that meets a deadline, beside racing and then idling."""
-    from haloquant.accel.plots import Paced
-    from haloquant.accel.workload import decode
-    from haloquant.cli.written import write_answer
-    from haloquant.pipeline.sweeps import deadline as meet
-    from haloquant.report import machine_charts
-    from haloquant.store.answers import answer, as_rows
-    from haloquant.store.files import claim_output
+    from haloquant.accel.chart_rows import Paced
+    from haloquant.accel.workload.passes import decode
+    from haloquant.cli.output_files import write_answer
+    from haloquant.jobs.machines.sweeps import deadline as meet
+    from haloquant.report.charts import machines
+    from haloquant.store.atomic_files import claim_output
+    from haloquant.store.result_tables import answer, as_rows
 
     if out:
         claim_output(out)
@@ -150,7 +150,7 @@ def deadline(
     made = answer("deadline", loaded.name, loaded.classes.profile.name, machine, as_rows(rows), [law])
     title = f"{loaded.name} on {machine.name}, {ms:g} ms"
     if out:
-        write_answer(out, "deadline", made, machine_charts.deadline(rows, ms / 1e3, title))
+        write_answer(out, "deadline", made, machines.deadline(rows, ms / 1e3, title))
     if json:
         return _print(made)
     table = Table("mode", "supply", "busy", "energy", "of it idle", title=title, title_justify="left")
@@ -170,11 +170,11 @@ def gpu(asked: Asked, out: Files = None, json: Json = False) -> None:
 
     It measures nothing: `python bench/gpu/power.py` in the source tree does, on a real NVIDIA board.
     """
-    from haloquant.accel.plots import on_board
-    from haloquant.cli.written import write_answer
-    from haloquant.pipeline.sweeps import on_gpu
-    from haloquant.store.answers import answer, as_rows
-    from haloquant.store.files import claim_output
+    from haloquant.accel.chart_rows import on_board
+    from haloquant.cli.output_files import write_answer
+    from haloquant.jobs.machines.sweeps import on_gpu
+    from haloquant.store.atomic_files import claim_output
+    from haloquant.store.result_tables import answer, as_rows
     from haloquant.store.targets import read_gpu
 
     if out:
@@ -212,10 +212,10 @@ def gpu(asked: Asked, out: Files = None, json: Json = False) -> None:
 @asks(target="tpuv4i_like")
 def elements(asked: Asked, out: Files = None, json: Json = False) -> None:
     """Other multipliers on the same machine (MixPE, QuartDepth's W4A4, bit-serial), with BOPs and EBOPs per token."""
-    from haloquant.cli.written import write_answer
-    from haloquant.pipeline.elements import compare_elements
-    from haloquant.store.answers import answer, as_rows
-    from haloquant.store.files import claim_output
+    from haloquant.cli.output_files import write_answer
+    from haloquant.jobs.machines.elements import compare_elements
+    from haloquant.store.atomic_files import claim_output
+    from haloquant.store.result_tables import answer, as_rows
 
     if out:
         claim_output(out)
@@ -247,6 +247,6 @@ def elements(asked: Asked, out: Files = None, json: Json = False) -> None:
 
 def _print(made: "Answer") -> None:
     """The document on stdout, for machines."""
-    from haloquant.store.answers import answer_json
+    from haloquant.store.result_tables import answer_json
 
     stdout.print(answer_json(made).decode(), end="", highlight=False, markup=False, soft_wrap=True)

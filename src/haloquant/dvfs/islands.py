@@ -10,10 +10,9 @@ from itertools import groupby
 
 import numpy as np
 
+from haloquant.dvfs.tile_index import TileIndex
 from haloquant.errors import InfeasibleError
-from haloquant.types import Gemm, LayerTiles, OperatingPoint, Phase, TileRun
-
-from .tiles import TileIndex
+from haloquant.records import Gemm, LayerTiles, OperatingPoint, Phase, TileRun
 
 
 def plan_islands(

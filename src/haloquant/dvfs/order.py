@@ -5,8 +5,8 @@ from itertools import pairwise, permutations
 
 import numpy as np
 
-from haloquant.phases import PhaseTable
-from haloquant.types import OperatingPoint, Phase
+from haloquant.records import OperatingPoint, Phase
+from haloquant.records.phases import PhaseTable
 
 Order = tuple[OperatingPoint, ...]
 Numbers = tuple[int, ...]  # points by their place in ascending order of frequency

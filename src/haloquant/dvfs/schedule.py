@@ -15,14 +15,13 @@ from itertools import groupby
 import numpy as np
 from jaxtyping import Int32, Int64
 
+from haloquant.dvfs.islands import plan_islands
+from haloquant.dvfs.order import Numbers, by_frequency, count_transitions, group_orders
+from haloquant.dvfs.tile_index import TileIndex, check_fits
 from haloquant.errors import InfeasibleError, InputError
-from haloquant.phases import GroupOrder, OrderedGroup, PhaseTable
-from haloquant.types import Gemm, LayerTiles, OperatingPoint, Schedule
+from haloquant.records import Gemm, LayerTiles, OperatingPoint, Schedule
+from haloquant.records.phases import GroupOrder, OrderedGroup, PhaseTable
 from haloquant.units import engineering
-
-from .islands import plan_islands
-from .order import Numbers, by_frequency, count_transitions, group_orders
-from .tiles import TileIndex, check_fits
 
 PARTIAL_SUM_BYTES = 4
 

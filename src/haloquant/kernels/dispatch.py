@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from haloquant.errors import InfeasibleError
-from haloquant.kernels import cpu, reference
-from haloquant.kernels.layer import PackedLayer
+from haloquant.kernels import fallback
+from haloquant.kernels.cpu import gemv
+from haloquant.kernels.layer_tensors import PackedLayer
 
 MOST_GEMV_TOKENS = 12  # above, decoding a block of weights once and multiplying it with all tokens is cheaper
 BLOCK_WEIGHTS = 1 << 22  # weights decoded at a time: 16 MiB of float32
@@ -19,7 +20,7 @@ BLOCK_WEIGHTS = 1 << 22  # weights decoded at a time: 16 MiB of float32
 def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     """Y = x W^T in the type of x, [..., in] -> [..., out], accumulated in float32."""
     if x.device.type != "cpu":
-        return _gpu().linear(x, layer) if _has_triton() else reference.linear(x, layer)
+        return _gpu().linear(x, layer) if _has_triton() else fallback.linear(x, layer)
     tokens = x.reshape(-1, layer.grid.in_features).to(torch.float32)
     y = _decode(tokens, layer) if tokens.shape[0] <= MOST_GEMV_TOKENS else _prefill(tokens, layer)
     return y.view(*x.shape[:-1], layer.grid.out_features).to(x.dtype)
@@ -32,23 +33,23 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
         InfeasibleError: a tile is so long that the kernel's float32 could not hold its sum exactly.
     """
     if tokens.device.type != "cpu":
-        return (_gpu() if _has_triton() else reference).integer_linear(tokens, token_scale, layer)
+        return (_gpu() if _has_triton() else fallback).integer_linear(tokens, token_scale, layer)
     most = (1 << 24) // (128 * 128)
     if layer.grid.tile_in > most:
         raise InfeasibleError(f"tiles must be at most {most} inputs long for exact sums, not {layer.grid.tile_in}")
     y = torch.empty(tokens.shape[0], layer.grid.out_features)
     arrays = _arrays(layer)
     for token, out in zip(tokens.to(torch.float32).contiguous().numpy(), y.numpy(), strict=True):
-        cpu.gemv_integer(token, *arrays, fast=cpu.FAST, y=out)
+        gemv.gemv_integer(token, *arrays, fast=gemv.FAST, y=out)
     return y * token_scale[:, None]
 
 
 def dequantize(layer: PackedLayer) -> torch.Tensor:
     """Weights f32 [out, in]."""
     if layer.packed.device.type != "cpu":
-        return reference.dequantize(layer)
+        return fallback.dequantize(layer)
     weight = torch.empty(layer.grid.out_features, layer.grid.in_features)
-    cpu.dequantize(*_arrays(layer), first=0, out=weight.numpy())
+    gemv.dequantize(*_arrays(layer), first=0, out=weight.numpy())
     return weight
 
 
@@ -58,16 +59,16 @@ def _has_triton() -> bool:
 
 
 def _gpu() -> Any:
-    from haloquant.kernels import gpu  # imports Triton, which an install for CPUs lacks
+    from haloquant.kernels.triton import launch  # imports Triton, which an install for CPUs lacks
 
-    return gpu
+    return launch
 
 
 def _decode(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     y = torch.empty(tokens.shape[0], layer.grid.out_features)
     arrays = _arrays(layer)
     for token, out in zip(tokens.contiguous().numpy(), y.numpy(), strict=True):
-        cpu.gemv(token, *arrays, fast=cpu.FAST, y=out)
+        gemv.gemv(token, *arrays, fast=gemv.FAST, y=out)
     return y
 
 
@@ -79,7 +80,7 @@ def _prefill(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     buffer = torch.empty(min(step, grid.out_features), grid.in_features)
     for first in range(0, grid.out_features, step):
         block = buffer[: min(step, grid.out_features - first)]
-        cpu.dequantize(*arrays, first=first, out=block.numpy())
+        gemv.dequantize(*arrays, first=first, out=block.numpy())
         y[:, first : first + step] = tokens @ block.T
     return y
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from haloquant.errors import CheckpointError, InputError
-from haloquant.lm.files import model_folder
+from haloquant.lm.checkpoint.bounded_read import model_folder
 
 MAX_TEXT_BYTES = 256 << 20  # of the text itself, after decompression
 MAX_TOKENIZER_BYTES = 128 << 20

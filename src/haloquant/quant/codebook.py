@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int16
 
 from haloquant.errors import InfeasibleError, InputError
-from haloquant.quant.scales import search
+from haloquant.quant.rounding.scale_search import search
 from haloquant.quant.tiles import make_grid, uniform_map
-from haloquant.types import Codebook, OperatingPoint, TileGrid
+from haloquant.records import Codebook, OperatingPoint, TileGrid
 
 # Reach of the largest admissible value, in rms of the group; far ones leave the largest values unused.
 _RANGES = np.geomspace(1.6, 16.0, 28)

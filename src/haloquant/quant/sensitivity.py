@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from haloquant.errors import InputError
-from haloquant.types import LayerStatistics, TileGrid
+from haloquant.records import LayerStatistics, TileGrid
 
 
 def fisher_importance(statistics: LayerStatistics) -> Float32[np.ndarray, "out in"]:

@@ -4,9 +4,9 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from haloquant.errors import InputError
-from haloquant.quant.checks import check_weight
-from haloquant.quant.scales import halved
-from haloquant.types import LayerStatistics, SparseKind, SparseWeights
+from haloquant.quant.input_checks import check_weight
+from haloquant.quant.rounding.scale_search import halved
+from haloquant.records import LayerStatistics, SparseKind, SparseWeights
 
 LARGEST = 127  # int8, symmetric
 

@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from haloquant.errors import InfeasibleError, InputError
-from haloquant.quant.bits import count_bits
-from haloquant.quant.rounding import count_codes
-from haloquant.types import Codebook, LayerTiles, QuantizedWeight, TileGrid, TileMap
+from haloquant.quant.format.stored_bits import count_bits
+from haloquant.quant.rounding.kernels import count_codes
+from haloquant.records import Codebook, LayerTiles, QuantizedWeight, TileGrid, TileMap
 
 
 def make_grid(out_features: int, in_features: int, tile_out: int = 128, tile_in: int = 128) -> TileGrid:

@@ -11,10 +11,10 @@ import jinja2
 import msgspec
 import vl_convert
 
-from haloquant.report import charts
+from haloquant.report.charts import job
+from haloquant.report.charts.sweeps import sweep
 from haloquant.report.gpu_table import gpu_sentences, gpu_table
 from haloquant.report.results import Results
-from haloquant.report.sweep_charts import sweep
 from haloquant.report.tables import HEADLINE, cards, method_table, settings
 
 _SEE = {
@@ -66,14 +66,14 @@ def figures(results: Results, progress: Callable[[int, int], None] | None = None
             f"Static delay and energy per operation of every weight value, corner {results.profile.corner}. "
             "Coloured bars are the words of each class's codebook; a dashed line is the period that all words of its "
             "class meet. What to see: how far the lines of the coloured words lie below that of all values.",
-            lambda: charts.by_weight_value(results.profile),
+            lambda: job.by_weight_value(results.profile),
         ),
         (
             "accuracy",
             "Accuracy at stored bits",
             "Left and low is better: fewer stored bits, less perplexity. Bits on a logarithmic axis; the perplexity "
             "axis begins near the best, so look at its numbers before reading a distance as large.",
-            lambda: charts.accuracy_by_bits(results.methods),
+            lambda: job.accuracy_by_bits(results.methods),
         ),
         (
             "tiles",
@@ -81,7 +81,7 @@ def figures(results: Results, progress: Callable[[int, int], None] | None = None
             f"{HEADLINE}, one map a layer (block.projection), every map stretched to a square: rows are output "
             "features, columns input features. Layers that are hurt most by coarse words keep the finer, slower ones. "
             "Hover for the sensitivity.",
-            lambda: charts.tile_maps(results.tiles, classes, HEADLINE),
+            lambda: job.tile_maps(results.tiles, classes, HEADLINE),
         ),
     ]
     if results.pareto:
@@ -91,7 +91,7 @@ def figures(results: Results, progress: Callable[[int, int], None] | None = None
                 "The trade between accuracy and time",
                 f"{results.pareto_of or 'One pass'}: the same model with more or fewer fast tiles; perf-opt, bal and "
                 "acc-opt are points of it. The line joins the points that no other beats; dots off it bought nothing.",
-                lambda: charts.pareto(results.pareto, reference),
+                lambda: job.pareto(results.pareto, reference),
             )
         )
     plan += [
@@ -99,7 +99,7 @@ def figures(results: Results, progress: Callable[[int, int], None] | None = None
             f"{quantity}-{phase}",
             f"{quantity.capitalize()} of {phase}, and what bounds it",
             "Parts of the simulated total, every method on every machine; W8A8 is 1 on each. " + _SEE[quantity],
-            partial(charts.stacks, results, quantity, phase),
+            partial(job.stacks, results, quantity, phase),
         )
         for phase in dict.fromkeys(c.phase for c in results.methods[0].costs)
         for quantity in ("time", "energy")
@@ -111,7 +111,7 @@ def figures(results: Results, progress: Callable[[int, int], None] | None = None
                 "Clock and supply over one pass",
                 f"{results.timeline_of}: each change of level is a transition that is counted and charged. "
                 "Grey stretches at the base point are products that have no codebook (attention).",
-                lambda: charts.timeline(results.timeline, classes),
+                lambda: job.timeline(results.timeline, classes),
             )
         )
     for swept in dict.fromkeys(row.swept for row in results.sweeps):

@@ -7,12 +7,12 @@ from typing import Annotated
 import msgspec
 import numpy as np
 
+from haloquant.circuits.simulation.partial_sums import PartialSums
 from haloquant.errors import MALFORMED, InputError
-from haloquant.gates.partial_sums import PartialSums
-from haloquant.store.files import read_bounded, write_bytes
+from haloquant.store.atomic_files import read_bounded, write_bytes
 
 FORMAT = "haloquant-partial-sums-1"
-DEMO = Path(__file__).resolve().parents[1] / "profiles" / "demo.partial-sums.json"
+DEMO = Path(__file__).resolve().parents[1] / "data" / "profiles" / "demo.partial-sums.json"
 _LIMIT_BYTES = 1 << 22
 _LARGEST = 1 << 53  # drawing counts in floats
 

@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Float64
 
 from haloquant.errors import MALFORMED, InputError, ProfileError
-from haloquant.store.files import read_bounded, sha256_bytes, write_bytes
-from haloquant.types import Corner, MacProfile
+from haloquant.records import Corner, MacProfile
+from haloquant.store.atomic_files import read_bounded, sha256_bytes, write_bytes
 
 FORMAT = "haloquant-profile-1"
 SUFFIX = ".profile.json"
 DEFAULT = "asap7-digitsdadda_ks+both-mul-abc"  # why: docs/decisions/0003-default-profile.md
 _LIMIT_BYTES = 1 << 24
-_SHIPPED = Path(__file__).resolve().parents[1] / "profiles"
+_SHIPPED = Path(__file__).resolve().parents[1] / "data" / "profiles"
 
 _Row = list[float | None]  # None stands for a value that was not simulated
 

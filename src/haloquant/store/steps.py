@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 
 from haloquant.errors import InputError
-from haloquant.store.files import atomic_folder, content_key, finished
+from haloquant.store.atomic_files import atomic_folder, content_key, finished
 
 # Raised whenever the meaning of a step's output changes, so that old outputs are made anew.
 STEP_VERSION = "1"

@@ -6,22 +6,11 @@ from pathlib import Path
 
 import msgspec
 
-from haloquant.accel.cycles import WeightLoad
-from haloquant.accel.target import (
-    Array,
-    ClockBlock,
-    Dram,
-    Figure,
-    GpuTarget,
-    OnChip,
-    Spmv,
-    Static,
-    Target,
-    Transition,
-)
+from haloquant.accel.billing.cycles import WeightLoad
+from haloquant.accel.target import Array, ClockBlock, Dram, Figure, GpuTarget, OnChip, Spmv, Static, Target, Transition
 from haloquant.errors import MALFORMED, TargetError
-from haloquant.store.quantities import figure
-from haloquant.types import OperatingPoint
+from haloquant.records import OperatingPoint
+from haloquant.store.toml_quantities import figure
 
 FORMAT = 1
 MAX_BYTES = 1 << 20
@@ -30,7 +19,7 @@ MOST_COUNT = 1 << 20  # rows, columns, arrays, lanes: beyond any machine, and fa
 
 def shipped_targets() -> tuple[str, ...]:
     """Return the names of the targets that come with the package."""
-    folder = resources.files("haloquant") / "targets"
+    folder = resources.files("haloquant") / "data" / "targets"
     return tuple(sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".toml")))
 
 
@@ -46,7 +35,7 @@ def read_target(name_or_path: str | Path) -> Target | GpuTarget:
             raise TargetError(
                 f"target must be one of {', '.join(shipped_targets())} or the path of a .toml file, not {text!r}."
             )
-        return parse_target((resources.files("haloquant") / "targets" / f"{text}.toml").read_bytes())
+        return parse_target((resources.files("haloquant") / "data" / "targets" / f"{text}.toml").read_bytes())
     path = Path(name_or_path)
     if not path.is_file():
         raise TargetError(f"target file must exist, and {path} does not.")

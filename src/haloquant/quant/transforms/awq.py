@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from haloquant.errors import InputError
-from haloquant.quant.baselines import grid
-from haloquant.quant.baselines.checks import need_hessian
-from haloquant.quant.transforms.scaling import InputScaling, check_shared, scale_statistics
-from haloquant.types import LayerStatistics
+from haloquant.quant.rivals.parts import uniform_grid
+from haloquant.quant.rivals.parts.input_checks import need_hessian
+from haloquant.quant.transforms.input_scaling import InputScaling, check_shared, scale_statistics
+from haloquant.records import LayerStatistics
 
 LEAST = 1e-4
 Rounding = Callable[[Float32[np.ndarray, "out in"], LayerStatistics], Float32[np.ndarray, "out in"]]
@@ -100,7 +100,7 @@ def output_loss(error: Float32[np.ndarray, "out in"], hessian: Float32[np.ndarra
 def clip(
     weight: Float32[np.ndarray, "out in"],
     statistics: LayerStatistics,
-    spec: grid.GridSpec,
+    spec: uniform_grid.GridSpec,
     config: ClipConfig,
     *,
     layer: str,
@@ -116,10 +116,10 @@ def clip(
     Raises:
         InputError: no Hessian, or a grid that cannot exist.
     """
-    grid.check_spec(spec, layer)
+    uniform_grid.check_spec(spec, layer)
     hessian = need_hessian(statistics, "awq clip", weight.shape, layer)
     width = spec.width(weight.shape[1])
-    whole = grid.GridSpec(spec.bits, None, spec.scheme)
+    whole = uniform_grid.GridSpec(spec.bits, None, spec.scheme)
     clipped = np.empty_like(weight)
     for start in range(0, weight.shape[1], width):
         part = np.ascontiguousarray(weight[:, start : start + width])
@@ -130,8 +130,8 @@ def clip(
         for i in range(config.points):
             bound = limit * np.float32(1 - config.shrink * i / config.points)
             candidate = np.clip(part, -bound, bound)
-            fitted = grid.fit(candidate, whole)
-            error = grid.values(grid.levels(candidate, fitted), fitted) - part
+            fitted = uniform_grid.fit(candidate, whole)
+            error = uniform_grid.values(uniform_grid.levels(candidate, fitted), fitted) - part
             loss = np.einsum("oi,oi->o", error @ block, error)[:, None]
             better = loss < least
             least, best = np.where(better, loss, least), np.where(better, bound, best)

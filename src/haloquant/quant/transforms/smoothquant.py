@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from haloquant.errors import InputError
-from haloquant.quant.transforms.scaling import InputScaling, check_shared
-from haloquant.types import LayerStatistics
+from haloquant.quant.transforms.input_scaling import InputScaling, check_shared
+from haloquant.records import LayerStatistics
 
 LEAST = 1e-5
 

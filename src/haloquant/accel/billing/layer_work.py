@@ -1,0 +1,147 @@
+"""What each layer of a workload asks of a machine, before any order or clock is chosen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from haloquant.accel.target import Target
+from haloquant.accel.workload.passes import Workload
+from haloquant.errors import InputError, ProfileError
+from haloquant.records import Gemm, LayerTiles, MacProfile
+
+
+@dataclass(frozen=True)
+class LayerWork:
+    """One product on one machine. Bytes are of one pass; `tile_j` is per activation row at the profile's corner."""
+
+    gemm: Gemm
+    tiles: LayerTiles | None
+    folds: int  # tiles, over all of `gemm.count`
+    stretch: float  # array cycles per streamed row and loaded row, 1 for an 8-bit integer multiplier
+    floating: bool
+    tile_j: Float64[np.ndarray, "down across"] | None
+    mean_j: float  # energy of a tile per activation row where there is no tile map, at the profile's corner
+    weight_bytes: float  # of the stationary operand as stored
+    input_bytes: float
+    output_bytes: float
+    nnz: int
+
+
+def layer_works(
+    workload: Workload,
+    layer_tiles: Mapping[str, LayerTiles],
+    target: Target,
+    profile: MacProfile,
+    corner: int,
+    kv_bits: int,
+    cycles_per_mac: float,
+) -> list[LayerWork]:
+    """Return the work of every product of a workload.
+
+    A product without tiles is attention (operands of `kv_bits`; 16 means floating point) or a layer left in 16-bit
+    floating point. Attention's operands are any values, so its energy is the mean over all weight values.
+
+    Raises:
+        InputError: if a size is not positive, tiles are not the array's, or layers of one group differ in rows.
+        ProfileError: if a weight value is none of the profile's, or its energy was not simulated.
+    """
+    rows, columns = target.array.rows, target.array.columns
+    energy = profile.energy_j[corner]
+    known: dict[int, Float64[np.ndarray, "down across"]] = {}
+    group_rows: dict[int, int] = {}
+    works: list[LayerWork] = []
+    for gemm in workload.gemms:
+        _check_sizes(gemm)
+        if group_rows.setdefault(gemm.group, gemm.m) != gemm.m:
+            raise InputError(
+                f"layers of one dependency group must have equal rows, not {group_rows[gemm.group]} and {gemm.m} "
+                f"({gemm.layer})."
+            )
+        tiles = layer_tiles.get(gemm.layer)
+        folds = -(-gemm.k // rows) * -(-gemm.n // columns) * gemm.count
+        if tiles is None:
+            floating = kv_bits > 8 if not gemm.weight_stationary else True
+            bits = kv_bits if not gemm.weight_stationary else 16
+            stretch = 1.0 / target.array.float_rate if floating else cycles_per_mac
+            mean = mean_energy_j(profile, corner) * (target.array.float_energy if floating else 1.0)
+            works.append(
+                LayerWork(
+                    gemm,
+                    None,
+                    folds,
+                    stretch,
+                    floating,
+                    None,
+                    mean * gemm.k * gemm.n * gemm.count / folds,
+                    gemm.k * gemm.n * gemm.count * bits / 8,
+                    gemm.m * gemm.k * gemm.count * (2.0 if floating else profile.activation_bits / 8),
+                    gemm.m * gemm.n * gemm.count * (2.0 if floating else profile.activation_bits / 8),
+                    0,
+                )
+            )
+            continue
+        grid = tiles.grid
+        if (grid.tile_out, grid.tile_in) != (columns, rows):
+            raise InputError(
+                f"tiles of {gemm.layer} must be {columns} x {rows} (out x in) as the array of {target.name} is, "
+                f"not {grid.tile_out} x {grid.tile_in}."
+            )
+        if id(tiles.histogram) not in known:
+            known[id(tiles.histogram)] = _tile_energy(tiles, profile, energy)
+        works.append(
+            LayerWork(
+                gemm,
+                tiles,
+                folds,
+                cycles_per_mac,
+                False,
+                known[id(tiles.histogram)],
+                0.0,
+                tiles.bits.total / 8,
+                gemm.m * gemm.k * profile.activation_bits / 8,
+                gemm.m * gemm.n * profile.activation_bits / 8,
+                tiles.sparse_nnz,
+            )
+        )
+    return works
+
+
+def mean_energy_j(profile: MacProfile, corner: int) -> float:
+    """Return the profile's energy averaged over the weight values that have one: what arbitrary operands cost."""
+    energy = profile.energy_j[corner]
+    known = energy[np.isfinite(energy)]
+    return float(known.mean()) if known.size else float("nan")  # what needs an energy refuses it by name
+
+
+def _tile_energy(
+    tiles: LayerTiles, profile: MacProfile, energy: Float64[np.ndarray, " w"]
+) -> Float64[np.ndarray, "down across"]:
+    """Energy of one activation row through each tile: histogram times energy of the value."""
+    place = np.searchsorted(profile.weights, tiles.values)
+    place = np.minimum(place, len(profile.weights) - 1)
+    unknown = tiles.values[profile.weights[place] != tiles.values]
+    if len(unknown):
+        raise ProfileError(
+            f"weight values of {tiles.layer} must be among the {len(profile.weights)} of profile {profile.name} "
+            f"({profile.weights[0]} to {profile.weights[-1]}), not {int(unknown[0])}."
+        )
+    known = np.where(np.isfinite(energy[place]), energy[place], 0.0)
+    for number in np.flatnonzero(~np.isfinite(energy[place])):
+        if bool(tiles.histogram[:, :, number].any()):
+            raise ProfileError(
+                f"energy of weight value {int(tiles.values[number])} must be known to profile {profile.name}, not NaN; "
+                "characterise it with energy."
+            )
+    total = np.zeros((tiles.grid.down, tiles.grid.across), np.float64)
+    for first in range(0, tiles.grid.down, 16):  # not all at once: no second copy of the histogram in another type
+        rows = slice(first, first + 16)
+        total[rows] = tiles.histogram[rows].astype(np.float64) @ known
+    return total
+
+
+def _check_sizes(gemm: Gemm) -> None:
+    for name in ("m", "k", "n", "count"):
+        if getattr(gemm, name) <= 0:
+            raise InputError(f"{name} of {gemm.layer} must be at least 1, not {getattr(gemm, name)}.")

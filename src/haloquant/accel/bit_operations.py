@@ -1,0 +1,68 @@
+"""Costs that need no machine: bit operations of what is multiplied.
+
+BOPs: m n (p b_a b_w + b_a + b_w + log2 n) per layer with n inputs and m outputs, p the share of weights that are not
+zero (Hawks et al., "Ps and Qs", Frontiers in AI 2021, arXiv 2102.11289).
+EBOPs: sum over executed multiplications of b_i b_j, where a constant counts the bits between its first and last
+non-zero one (HGQ, arXiv 2405.00645); on an FPGA EBOPs is about LUT + 55 DSP.
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Int16, Int64
+
+from haloquant.errors import InputError
+from haloquant.records import LayerTiles
+
+
+def enclosed_bits(values: Int16[np.ndarray, " v"]) -> Int64[np.ndarray, " v"]:
+    """Return the bits of each magnitude between its first and last non-zero one: 0 for 0, 1 for 64, 7 for 127."""
+    magnitude = np.abs(values.astype(np.int64))
+    odd = magnitude // np.where(magnitude > 0, magnitude & -magnitude, 1)
+    return np.where(magnitude > 0, np.floor(np.log2(np.maximum(odd, 1))).astype(np.int64) + 1, 0)
+
+
+def ebops(tiles: LayerTiles, activation_bits: int = 8) -> int:
+    """Return the effective bit operations of one token through a layer, its sparse part in 8 bits included.
+
+    Raises:
+        InputError: if the activation bits are not positive.
+    """
+    _positive(activation_bits)
+    counts = tiles.histogram.sum(axis=(0, 1))
+    dense = int((counts * enclosed_bits(tiles.values)).sum())
+    return (dense + 8 * tiles.sparse_nnz) * activation_bits
+
+
+def bops(tiles: LayerTiles, activation_bits: int = 8) -> float:
+    """Return the bit operations of one token through a layer; weight bits are those of its range of values.
+
+    Raises:
+        InputError: if the activation bits are not positive.
+    """
+    _positive(activation_bits)
+    counts = tiles.histogram.sum(axis=(0, 1))
+    grid = tiles.grid
+    weights = grid.out_features * grid.in_features
+    nonzero = int(counts[tiles.values != 0].sum()) + tiles.sparse_nnz
+    used = tiles.values[counts > 0].astype(np.int64)
+    weight_bits = max(int(signed_bits(used)), 1)
+    share = nonzero / weights
+    return weights * (
+        share * activation_bits * weight_bits + activation_bits + weight_bits + math.log2(grid.in_features)
+    )
+
+
+def signed_bits(values: Int64[np.ndarray, " v"]) -> int:
+    """Return the width of the two's complement that holds all values, common trailing zeros left out."""
+    if not len(values) or not bool(np.any(values)):
+        return 0
+    common = int(np.bitwise_or.reduce(np.abs(values)))
+    shift = (common & -common).bit_length() - 1
+    low, high = int(values.min()) >> shift, int(values.max()) >> shift
+    return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length()) + 1
+
+
+def _positive(activation_bits: int) -> None:
+    if activation_bits < 1:
+        raise InputError(f"activation_bits must be at least 1, not {activation_bits}.")

@@ -1,0 +1,190 @@
+"""What a schedule must keep: every tile runs at a clock that its slowest weight value meets."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from haloquant.accel.billing.phase_runs import Run
+from haloquant.accel.target import Target
+from haloquant.errors import InputError
+from haloquant.records import LayerTiles, MacProfile, OperatingPoint, Phase
+from haloquant.records.phases import PhaseTable
+from haloquant.units import engineering
+
+VOLTAGE_TOLERANCE_V = 1e-3
+PERIOD_TOLERANCE = 1e-9
+
+
+Delays = Mapping[OperatingPoint, Float64[np.ndarray, " w"] | None]
+
+
+def point_delays(
+    points: Iterable[OperatingPoint],
+    target: Target,
+    profile: MacProfile,
+    corner: int,
+    delay_at: Callable[[float], Float64[np.ndarray, " w"]] | None,
+) -> Delays:
+    """Return the delay of each weight value at each point's supply on this machine, None where nobody knows.
+
+    Points of one supply share their array.
+    """
+    by_supply: dict[float, Float64[np.ndarray, " w"] | None] = {}
+    for point in points:
+        if point.voltage_v not in by_supply:
+            by_supply[point.voltage_v] = _delays(point, target, profile, corner, delay_at)
+    return {point: by_supply[point.voltage_v] for point in points}
+
+
+def clocks_hold(
+    table: PhaseTable,
+    layers: Sequence[str],
+    layer_tiles: Mapping[str, LayerTiles],
+    delays: Delays,
+    profile: MacProfile,
+) -> bool:
+    """Return whether every tile's slowest weight value meets its clock: the quick check, which names nothing."""
+    slowest: dict[tuple[int, int], Float64[np.ndarray, " level"]] = {}  # layers share histograms and orders
+    for item in table.groups:
+        for layer, phase_of in enumerate(item.order.phase_of, item.first):
+            tiles = layer_tiles.get(layers[layer])
+            if tiles is None or phase_of is None:
+                continue
+            key = (id(tiles.histogram), id(phase_of))
+            if key not in slowest:
+                present = _values_at(tiles, item.order.level[phase_of], len(table.points))
+                slowest[key] = np.array(
+                    [
+                        _slowest_of(tiles, row, profile, delays.get(p))
+                        for row, p in zip(present, table.points, strict=True)
+                    ]
+                )
+    period_s = np.array([point.period_s for point in table.points]) * (1 + PERIOD_TOLERANCE)
+    return all(bool((needed <= period_s).all()) for needed in slowest.values())
+
+
+def _values_at(tiles: LayerTiles, level: Int64[np.ndarray, "down across"], levels: int) -> Bool[np.ndarray, "level v"]:
+    """Which weight values stand in tiles that run at each level."""
+    present = np.zeros((levels, len(tiles.values)), np.bool_)
+    for first in range(0, tiles.grid.down, 16):  # not all at once: no second copy of the histogram in another type
+        rows = slice(first, first + 16)
+        here = (level[rows].ravel() == np.arange(levels)[:, None]).astype(np.float32)
+        present |= here @ tiles.histogram[rows].reshape(-1, len(tiles.values)).astype(np.float32) > 0
+    return present
+
+
+def _slowest_of(
+    tiles: LayerTiles,
+    present: Bool[np.ndarray, " v"],
+    profile: MacProfile,
+    delay: Float64[np.ndarray, " w"] | None,
+) -> float:
+    """The longest delay of some values; 0 where nobody knows. Values the profile does not know: see energy."""
+    place = np.minimum(np.searchsorted(profile.weights, tiles.values), len(profile.weights) - 1)
+    known = present & (profile.weights[place] == tiles.values)
+    return 0.0 if delay is None else float(delay[place[known]].max(initial=0.0))
+
+
+def check_clocks(
+    phases: Sequence[tuple[Phase, tuple[Run, ...]]],
+    layers: Sequence[str],
+    layer_tiles: Mapping[str, LayerTiles],
+    delays: Delays,
+    profile: MacProfile,
+) -> None:
+    """Refuse an operating point that a tile's slowest weight value does not meet.
+
+    Raises:
+        InputError: naming the layer, its tile, the value, its delay and the clock.
+    """
+    slowest: dict[tuple[int, OperatingPoint], Float64[np.ndarray, "down across"]] = {}
+    kept: list[Run] = []  # alive, so that no two are taken for one another
+    met: set[tuple[int, int, OperatingPoint]] = set()  # layers share histograms and tiles: look at each pair once
+    for phase, cut in phases:
+        delay = delays[phase.point]
+        if delay is None:
+            continue
+        whole = [
+            Run(layer, np.arange(layer_tiles[layers[layer]].classes.size))
+            for layer in phase.whole
+            if layers[layer] in layer_tiles
+        ]
+        kept += whole
+        for run in (*cut, *whole):
+            tiles = layer_tiles[layers[run.layer]]
+            if (id(tiles.histogram), id(run.flat), phase.point) in met:
+                continue
+            key = (id(tiles.histogram), phase.point)
+            if key not in slowest:
+                slowest[key] = _slowest(tiles, profile, delay)
+            needed = slowest[key].ravel()[run.flat]
+            worst = int(needed.argmax())
+            if needed[worst] > phase.point.period_s * (1 + PERIOD_TOLERANCE):
+                down, across = divmod(int(run.flat[worst]), tiles.grid.across)
+                raise InputError(
+                    f"operating point of tile ({down}, {across}) of {tiles.layer} must be at most "
+                    f"{engineering(1 / float(needed[worst]), 'Hz')} at {phase.point.voltage_v:g} V, "
+                    f"which its slowest weight value meets, not {engineering(phase.point.frequency_hz, 'Hz')}."
+                )
+            met.add((id(tiles.histogram), id(run.flat), phase.point))
+
+
+def unchecked(delays: Delays, target: Target, profile: MacProfile) -> tuple[str, ...]:
+    """Return a sentence for each point whose delays nobody knows."""
+    points = sorted((p for p, delay in delays.items() if delay is None), key=lambda p: p.frequency_hz)
+    why = "its clocks are a claim" if target.array.claimed_clocks else "nobody gave the delays at that supply"
+    return tuple(
+        f"{engineering(p.frequency_hz, 'Hz')} at {p.voltage_v:g} V on {target.name} was not checked against profile "
+        f"{profile.name}: {why}"
+        for p in points
+    )
+
+
+def _delays(
+    point: OperatingPoint,
+    target: Target,
+    profile: MacProfile,
+    corner: int,
+    delay_at: Callable[[float], Float64[np.ndarray, " w"]] | None,
+) -> Float64[np.ndarray, " w"] | None:
+    """Delay of each weight value at a point's supply on this machine, or None where nobody knows."""
+    if target.array.claimed_clocks:
+        return None
+    if delay_at is not None:
+        return delay_at(point.voltage_v)
+    if target.array.profile_voltage_v:  # the machine's volts are the profile's
+        for number, known in enumerate(profile.corners):
+            if abs(known.voltage_v - point.voltage_v) <= VOLTAGE_TOLERANCE_V:
+                return profile.delay_s[number]
+        return None
+    if abs(point.voltage_v - target.base.voltage_v) <= VOLTAGE_TOLERANCE_V:
+        delay = profile.delay_s[corner]
+        return delay * (target.base.period_s / float(delay.max()))
+    return None
+
+
+def _slowest(
+    tiles: LayerTiles, profile: MacProfile, delay: Float64[np.ndarray, " w"]
+) -> Float64[np.ndarray, "down across"]:
+    """Delay of the slowest value present in each tile; values the profile does not know are found when energy is."""
+    slowest = np.zeros((tiles.grid.down, tiles.grid.across), np.float64)
+    for number in range(len(tiles.values)):
+        value = int(tiles.values[number])
+        place = int(np.searchsorted(profile.weights, value))
+        if place < len(profile.weights) and profile.weights[place] == value:
+            present = tiles.histogram[:, :, number] > 0
+            np.maximum(slowest, np.where(present, delay[place], 0.0), out=slowest)
+    return slowest
+
+
+def present_values(tiles: Iterable[LayerTiles]) -> tuple[int, ...]:
+    """Return the weight values that occur at all in some layers, ascending."""
+    found: set[int] = set()
+    seen: set[int] = set()
+    for layer in tiles:
+        if id(layer.histogram) not in seen:
+            seen.add(id(layer.histogram))
+            occurs = np.flatnonzero(layer.histogram.any(axis=(0, 1)))
+            found.update(int(value) for value in layer.values[occurs])
+    return tuple(sorted(found))

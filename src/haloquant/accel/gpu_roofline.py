@@ -1,0 +1,163 @@
+"""A graphics processor as a roofline: what bits and rates give, and what a faster clock would ask of the chip.
+
+The clock of a multiprocessor feeds register files, schedulers and memories as well as multipliers, and weight values
+shorten the multipliers' paths alone. So operating points beyond the board's own are a what-if, and switching them per
+tile is not possible at driver latency; what HALO's weights change on a real board is the bits read and, a little, the
+power.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from haloquant.accel.target import ClockBlock, GpuTarget
+from haloquant.accel.workload.passes import Workload
+from haloquant.errors import InputError
+from haloquant.records import Gemm, OperatingPoint
+
+Arithmetic = Literal["float16", "int8", "int4"]
+
+
+@dataclass(frozen=True, slots=True)
+class GpuFormat:
+    """How a model is stored and multiplied. `arithmetic` names the tensor-core rate used."""
+
+    name: str
+    weight_bits: float
+    activation_bits: int
+    kv_bits: int
+    arithmetic: Arithmetic
+
+
+FLOAT16 = GpuFormat("FP16", 16.0, 16, 16, "float16")
+W8A8 = GpuFormat("W8A8", 8.0, 8, 8, "int8")
+W4A8 = GpuFormat("W4A8", 4.125, 8, 8, "int8")
+W4A16 = GpuFormat("W4A16", 4.125, 16, 16, "float16")
+
+
+@dataclass(frozen=True)
+class GpuCost:
+    """One pass. `compute_s` and `dram_s` are what each would take alone; time sums each product's longer one."""
+
+    workload: str
+    phase: str
+    target: str
+    format: str
+    point: OperatingPoint
+    time_s: float
+    compute_s: float
+    dram_s: float
+    bound: str
+    static_j: float
+    dynamic_j: float
+    dram_j: float
+    tokens: int
+
+    @property
+    def energy_j(self) -> float:
+        """All energy."""
+        return self.static_j + self.dynamic_j + self.dram_j
+
+    @property
+    def energy_per_token_j(self) -> float:
+        """Energy per new token."""
+        return self.energy_j / self.tokens
+
+
+def gpu_pass(
+    workload: Workload,
+    target: GpuTarget,
+    format: GpuFormat,
+    point: OperatingPoint | None = None,
+    floating: Collection[str] = (),
+) -> GpuCost:
+    """Return a pass at a point: per product the longer of arithmetic and memory traffic.
+
+    Rates scale with the clock from the target's first point, bandwidth does not. Arithmetic energy is taken such that
+    the board draws its limit when its tensor cores run at the first point's peak rate, in either arithmetic (so 16-bit
+    floating point costs as much more per operation as it is slower); it scales with the supply squared. Attention is
+    multiplied in floating point whatever the format, as today's kernels do.
+
+    Args:
+        workload: The pass.
+        target: The board.
+        format: How the model is stored and multiplied.
+        point: Clock and supply, the board's first by default.
+        floating: Layers that are left in 16-bit floating point.
+
+    Raises:
+        InputError: if the bits are not positive.
+    """
+    if not format.weight_bits > 0 or format.activation_bits < 1 or format.kv_bits < 1:
+        raise InputError(f"bits of format {format.name} must be above 0.")
+    at, own = point or target.points[0], target.points[0]
+    speed = target.compute_efficiency * at.frequency_hz / own.frequency_hz
+    switching_w = (target.limit_w - target.idle_w) * (at.voltage_v / own.voltage_v) ** 2
+    rates = {"float16": target.float16_mac_per_s, "int8": target.int8_mac_per_s, "int4": target.int4_mac_per_s}
+    time = compute = dram = dynamic = moved = 0.0
+    for gemm in workload.gemms:
+        stored = FLOAT16 if gemm.weight_stationary and gemm.layer in floating else format
+        rate = rates[stored.arithmetic if gemm.weight_stationary else "float16"]
+        macs = gemm.m * gemm.k * gemm.n * gemm.count
+        size = _bytes(gemm, stored)
+        arithmetic = macs / (rate * speed)
+        traffic = size / target.dram.stream_b_per_s
+        time += max(arithmetic, traffic)
+        compute += arithmetic
+        dram += traffic
+        dynamic += macs / rate * switching_w
+        moved += size
+    return GpuCost(
+        workload.name,
+        workload.phase,
+        target.name,
+        format.name,
+        at,
+        time,
+        compute,
+        dram,
+        "compute" if compute > dram else "dram",
+        target.idle_w * time,
+        dynamic,
+        8 * moved * target.dram.energy_j_per_bit,
+        workload.tokens,
+    )
+
+
+def _bytes(gemm: Gemm, format: GpuFormat) -> float:
+    """Operands read and results written once."""
+    bits = format.weight_bits if gemm.weight_stationary else float(format.kv_bits)
+    operand = gemm.k * gemm.n * gemm.count * bits / 8
+    return operand + gemm.m * (gemm.k + gemm.n) * gemm.count * format.activation_bits / 8
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """One of the paper's clocks on a board: what it would give, what it asks, and what switching would cost instead."""
+
+    cost: GpuCost
+    speedup: float  # over the first point
+    energy_ratio: float  # over the first point
+    must_follow: tuple[ClockBlock, ...]  # blocks that weight values do not shorten and that would have to be as fast
+    switching_s: float  # time of the transitions of one pass if clocks were switched per dependency group
+
+
+def what_if(workload: Workload, target: GpuTarget, format: GpuFormat, floating: Collection[str] = ()) -> list[WhatIf]:
+    """Return the pass at each of the target's points as if the whole board followed."""
+    base = gpu_pass(workload, target, format, None, floating)
+    groups = len({gemm.group for gemm in workload.gemms if gemm.weight_stationary})
+    blocks = tuple(block for block in target.blocks if not block.follows)
+    found: list[WhatIf] = []
+    for point in target.points:
+        cost = gpu_pass(workload, target, format, point, floating)
+        above = point.frequency_hz > target.points[0].frequency_hz
+        found.append(
+            WhatIf(
+                cost,
+                base.time_s / cost.time_s,
+                cost.energy_j / base.energy_j,
+                blocks if above else (),
+                groups * target.transition.latency_s if above else 0.0,
+            )
+        )
+    return found

@@ -1,0 +1,238 @@
+"""From a mapped MAC and a cell library at one or more corners to the table everything else stands on."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+from jaxtyping import Float64
+
+from haloquant.circuits.liberty.nldm import look_up
+from haloquant.circuits.liberty.records import Cell, Library
+from haloquant.circuits.netlist.logic_check import check_mac, port_words
+from haloquant.circuits.netlist.parser import Netlist, cells_of
+from haloquant.circuits.ports import MacPorts, weight_values
+from haloquant.circuits.simulation.partial_sums import PartialSums
+from haloquant.circuits.simulation.stimuli import Stimuli, default_stimuli, measured_stimuli
+from haloquant.circuits.simulation.value_table import simulate_values
+from haloquant.circuits.timing.static_timing import Conditions, static_delays
+from haloquant.errors import InputError, LibertyError, NetlistError
+from haloquant.records import MacProfile
+
+_FANOUT = 4
+_SAMPLES = 4096
+_ROUNDING_S = 5e-14  # simulation counts whole femtoseconds a gate, so a long path may seem some of them later
+_DIGITS = 6  # relative; a table look-up knows less
+
+Dynamic = Callable[[Netlist, Library, Conditions], tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]]
+"""Gives the sensitised delay (s; NaN where it was not searched for) and the energy (J) of every weight value."""
+
+
+def characterize(
+    netlist: Netlist,
+    libraries: Sequence[Library],
+    *,
+    description: str,
+    name: str | None = None,
+    conditions: Conditions | None = None,
+    dynamic: Dynamic | None = None,
+    provenance: Mapping[str, str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> MacProfile:
+    """Characterise a MAC for every weight value its pins can hold.
+
+    The netlist is first checked to compute w*a + p. Each library is one corner of the same cells.
+
+    Args:
+        netlist: the mapped MAC.
+        libraries: one per corner; the first is the one that area is taken from.
+        description: one line for people.
+        name: what the profile is called; the netlist's name where None.
+        conditions: what stands around the MAC; `typical_conditions` of each corner where None.
+        dynamic: gives sensitised delay and energy, as `exhaustive` and `sampled`; both are NaN where None.
+        provenance: what is known of how the netlist was made; added to what is known here.
+        progress: called with (corners done, corners).
+
+    Raises:
+        NetlistError: the netlist does not compute w*a + p, or a library lacks one of its cells.
+        LibertyError: no library, or one without an inverter where conditions are to be derived.
+    """
+    if not libraries:
+        raise LibertyError("characterize must be given at least one cell library, not none")
+    tried = check_mac(netlist, libraries[0])
+    weights = weight_values(netlist.ports)
+    around = [conditions or typical_conditions(library) for library in libraries]
+    shape = (len(libraries), weights.size)
+    delay, sensitised, energy = np.zeros(shape), np.full(shape, np.nan), np.full(shape, np.nan)
+    for i, library in enumerate(libraries):
+        delay[i] = static_delays(netlist, library, weights, around[i])
+        if dynamic is not None:
+            sensitised[i], energy[i] = dynamic(netlist, library, around[i])
+        if progress is not None:
+            progress(i + 1, len(libraries))
+    if (sensitised > delay + _ROUNDING_S).any():
+        raise NetlistError(f"{netlist.name} must not move later than its static delay; this is a defect of haloquant")
+    sensitised = np.minimum(sensitised, delay)
+    return MacProfile(
+        name=name or netlist.name,
+        description=description,
+        weights=weights,
+        corners=tuple(library.corner for library in libraries),
+        delay_s=_rounded(delay),
+        sensitised_delay_s=_rounded(sensitised),
+        energy_j=_rounded(energy),
+        leakage_w=_rounded(np.array([_leakage_w(netlist, library) for library in libraries])),
+        area_m2=float(_rounded(np.array([_area_m2(netlist, libraries[0])]))[0]),
+        activation_bits=netlist.ports.activation_bits,
+        provenance={
+            **(provenance or {}),
+            "library": ", ".join(library.name for library in libraries),
+            "gates": str(len(netlist.gates)),
+            "registers": str(len(netlist.registers)),
+            "adds": "a partial sum" if netlist.ports.partial else "nothing",
+            "checked": f"{tried:,} operand triples against weight * activation + partial",
+            "input_slew_s": ", ".join(f"{c.input_slew_s:.3g}" for c in around),
+            "output_load_f": ", ".join(f"{c.output_load_f:.3g}" for c in around),
+            "wires": "none",
+            "haloquant": _version(),
+        },
+    )
+
+
+def exhaustive(
+    netlist: Netlist, library: Library, conditions: Conditions, partial_sums: PartialSums | None = None
+) -> tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]:
+    """Simulate every activation transition, all equally probable: worst sensitised delay (s) and mean energy (J).
+
+    A MAC with a partial sum has too many transitions: 8,192 are drawn, and the delay is the longest seen among them.
+
+    Args:
+        netlist: the mapped MAC.
+        library: the corner.
+        conditions: what stands around it.
+        partial_sums: what its partial sums are drawn from; the Gaussian model of `stimuli.default_stimuli` where None.
+
+    Raises:
+        NetlistError: what `simulate_values` refuses.
+        InputError: partial sums of other activation bits.
+    """
+    found = simulate_values(netlist, library, None, stimuli_of(netlist.ports, partial_sums), conditions)
+    return found.delay_s, found.energy_j[0]
+
+
+def sampled(
+    netlist: Netlist, library: Library, conditions: Conditions, partial_sums: PartialSums | None = None
+) -> tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]:
+    """Simulate 4,096 activation transitions drawn once: mean energy (J); the sensitised delay is NaN.
+
+    Arguments and errors are those of `exhaustive`.
+    """
+    stimuli = stimuli_of(netlist.ports, partial_sums)
+    if stimuli.pair.size > _SAMPLES:
+        at = np.sort(np.random.default_rng(0).choice(stimuli.pair.size, _SAMPLES, replace=False))
+        before, after = stimuli.partial_before, stimuli.partial_after
+        stimuli = Stimuli(
+            stimuli.activation_bits,
+            stimuli.pair[at],
+            stimuli.chance[:, at] / stimuli.chance[:, at].sum(axis=1, keepdims=True),
+            stimuli.names,
+            None if before is None else before[at],
+            None if after is None else after[at],
+        )
+    found = simulate_values(netlist, library, None, stimuli, conditions)
+    return np.full(found.delay_s.shape, np.nan), found.energy_j[0]
+
+
+def stimuli_of(ports: MacPorts, partial_sums: PartialSums | None) -> Stimuli:
+    """Every activation transition, or a draw with partial sums; in carry-save form as two scattered words.
+
+    Raises:
+        InputError: partial sums of other activation bits.
+    """
+    if ports.partial is None or partial_sums is None:
+        stimuli = default_stimuli(ports.activation_bits, ports.sum_bits if ports.partial else 0)
+    elif partial_sums.activation_bits != ports.activation_bits:
+        raise InputError(
+            f"partial sums for this MAC must be of {ports.activation_bits} activation bits, "
+            f"not {partial_sums.activation_bits}"
+        )
+    else:
+        stimuli = measured_stimuli(partial_sums, ports.sum_bits)
+    if stimuli.partial_before is None or stimuli.partial_after is None:
+        return stimuli
+    before, after = port_words(stimuli.partial_before, ports), port_words(stimuli.partial_after, ports)
+    return replace(stimuli, partial_before=before, partial_after=after)
+
+
+def typical_conditions(library: Library) -> Conditions:
+    """Return conditions of a unit among its like: slew and load of the smallest inverter that drives four of itself.
+
+    Raises:
+        LibertyError: the library has no inverter.
+    """
+    inverter = smallest_inverter(library)
+    load_f = _FANOUT * inverter.inputs[0].capacitance_f
+    slew_s = 0.0
+    for _ in range(4):  # an inverter in a chain of such inverters; converges to a percent in three
+        slews = [
+            look_up(table, slew_s, load_f).value
+            for arc in inverter.arcs
+            for table in (arc.rise_transition, arc.fall_transition)
+            if table is not None
+        ]
+        slew_s = max(slews, default=0.0)
+    return Conditions(input_slew_s=slew_s, clock_slew_s=slew_s, output_load_f=load_f)
+
+
+def smallest_inverter(library: Library) -> Cell:
+    """Return the inverter of the least area.
+
+    Raises:
+        LibertyError: the library has none.
+    """
+    inverters = [cell for cell in library.cells.values() if _is_inverter(cell)]
+    if not inverters:
+        raise LibertyError(f"{library.source}: the library must have an inverter, and has none")
+    return min(inverters, key=lambda cell: (cell.area_m2, cell.name))
+
+
+def _is_inverter(cell: Cell) -> bool:
+    if cell.dont_use or len(cell.inputs) != 1 or len(cell.outputs) != 1:
+        return False
+    function = cell.outputs[0].function
+    return function is not None and function.inputs == (cell.inputs[0].name,) and function.table().tolist() == [1, 0]
+
+
+def _cells(netlist: Netlist, library: Library) -> list[Cell]:
+    kinds = cells_of(netlist, library)
+    return [kinds[k] for instances in (netlist.gates, netlist.registers) for k in instances.kind]
+
+
+def _leakage_w(netlist: Netlist, library: Library) -> float:
+    return sum(_cell_leakage_w(cell) for cell in _cells(netlist, library))
+
+
+def _cell_leakage_w(cell: Cell) -> float:
+    """The library's own mean, or the mean over the states it names where it gives none (as ASAP7)."""
+    if cell.leakage_w > 0 or not cell.leakage:
+        return cell.leakage_w
+    return sum(state.power_w for state in cell.leakage) / len(cell.leakage)
+
+
+def _area_m2(netlist: Netlist, library: Library) -> float:
+    area = sum(cell.area_m2 for cell in _cells(netlist, library))
+    if not area > 0:
+        raise NetlistError(f"netlist {netlist.name} must have cells of a known area in library {library.name}")
+    return area
+
+
+def _rounded(values: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
+    """To six significant digits, so that a profile's text is short and its bytes are the same everywhere."""
+    return np.array([float(f"{v:.{_DIGITS}g}") for v in values.ravel()]).reshape(values.shape)
+
+
+def _version() -> str:
+    try:
+        return version("haloquant")
+    except PackageNotFoundError:
+        return "unknown"

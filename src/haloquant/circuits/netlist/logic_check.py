@@ -1,0 +1,195 @@
+"""What a netlist computes: every gate's logic on 64 operands at a time, and the proof that a MAC is a MAC."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int16, Int64, UInt64
+
+from haloquant.circuits.liberty.records import Cell, Library, Register
+from haloquant.circuits.netlist.parser import Instances, Netlist, cells_of
+from haloquant.circuits.ports import MacPorts, weight_pins, weight_values
+from haloquant.errors import NetlistError
+
+_MOST_OPERANDS = 1 << 20  # above this the operands are drawn, not enumerated
+_DRAWS = 2
+_ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
+_EDGES = (0, -1, 1, "max", "min", 0x555555, -0x555556)
+
+
+def check_mac(netlist: Netlist, library: Library, seed: int = 0) -> int:
+    """Check that the netlist computes weight * activation + partial modulo the result's width.
+
+    All pairs of weight value and activation are tried (65,536 for 8x8), once with edge values of the partial sum in
+    turn (0, -1, 1, the extremes, alternating bits) and twice with random ones.
+
+    Returns:
+        The number of operand triples that were tried.
+
+    Raises:
+        NetlistError: with a counterexample.
+    """
+    ports = netlist.ports
+    values = weight_values(ports)
+    activations = np.arange(-(1 << (ports.activation_bits - 1)), 1 << (ports.activation_bits - 1), dtype=np.int64)
+    random = np.random.default_rng(seed)
+    if values.size * activations.size <= _MOST_OPERANDS:
+        weight = np.repeat(values, activations.size)
+        activation = np.tile(activations, values.size)
+    else:
+        weight = random.choice(values, _MOST_OPERANDS)
+        activation = random.choice(activations, _MOST_OPERANDS)
+    low, high = -(1 << (ports.sum_bits - 1)), (1 << (ports.sum_bits - 1)) - 1
+    edges = np.array([{"max": high, "min": low}.get(str(e), e) for e in _EDGES], dtype=np.int64)
+    rounds = [np.resize(edges, (weight.size + 1, edges.size)).T.ravel()[: weight.size]]
+    rounds += [random.integers(low, high, weight.size, endpoint=True) for _ in range(_DRAWS)]
+    if ports.partial is None:
+        rounds = [np.zeros(weight.size, dtype=np.int64)]
+    for partial in rounds:
+        result = evaluate(netlist, library, weight, activation, partial)
+        wanted = _wrap(weight.astype(np.int64) * activation + partial, ports.sum_bits)
+        wrong = np.flatnonzero(result != wanted)
+        if wrong.size:
+            i = wrong[0]
+            addend = f" + {partial[i]}" if ports.partial else ""
+            raise NetlistError(
+                f"{netlist.name} must compute weight * activation{' + partial' if addend else ''}, but gives "
+                f"{weight[i]} * {activation[i]}{addend} = {result[i]}, not {wanted[i]} "
+                f"({wrong.size:,} of {weight.size:,} operands wrong)"
+            )
+    return weight.size * len(rounds)
+
+
+def evaluate(
+    netlist: Netlist,
+    library: Library,
+    weight: Int16[np.ndarray, " n"],
+    activation: Int64[np.ndarray, " n"],
+    partial: Int64[np.ndarray, " n"],
+) -> Int64[np.ndarray, " n"]:
+    """Return the signed result for each operand triple, after `latency` clock edges with the operands held.
+
+    Raises:
+        NetlistError: a weight does not fit, or a cell has no logic function.
+    """
+    ports = netlist.ports
+    levels = np.zeros((netlist.nets, -(-weight.size // 64)), dtype=np.uint64)
+    levels[1] = _ONES
+    levels[netlist.tied_net] = np.where(netlist.tied_value[:, None] > 0, _ONES, np.uint64(0))
+    levels[netlist.weight_net] = _pack(weight_pins(ports, weight).T)
+    levels[netlist.activation_net] = _pack(_bits(activation, ports.activation_bits))
+    if ports.partial is not None:
+        levels[netlist.partial_net] = _pack(_bits(port_words(partial, ports), ports.result_bits))
+    cells = cells_of(netlist, library)
+    states = np.zeros((len(netlist.registers), levels.shape[1]), dtype=np.uint64)
+    for edge in range(ports.latency + 1):
+        if edge:
+            states = _clocked(netlist.registers, netlist, cells, levels)
+        _register_outputs(netlist, cells, levels, states)
+        _settle(netlist, cells, levels)
+    result = levels[netlist.result_net]
+    unpacked = np.unpackbits(result.view(np.uint8), axis=1, bitorder="little")[:, : weight.size].astype(np.int64)
+    places = np.arange(len(result)) % ports.sum_bits  # both words of a carry-save result have the same places
+    return _wrap((unpacked << places[:, None]).sum(axis=0), ports.sum_bits)
+
+
+def apply_function(
+    table: tuple[int, ...], inputs: Sequence[UInt64[np.ndarray, " words"]]
+) -> UInt64[np.ndarray, " words"]:
+    """Evaluate a truth table (row r gives input i the bit r >> i & 1) on 64 operands a word, by Shannon expansion."""
+    if len(set(table)) == 1:
+        return np.full(inputs[0].shape if inputs else (1,), _ONES if table[0] else 0, dtype=np.uint64)
+    half = len(table) // 2
+    low, high = table[:half], table[half:]
+    last, rest = inputs[-1], inputs[:-1]
+    if low == high:
+        return apply_function(low, rest)
+    if not any(low):
+        return last if all(high) else last & apply_function(high, rest)
+    if not any(high):
+        return ~last if all(low) else ~last & apply_function(low, rest)
+    if all(low):
+        return ~last | apply_function(high, rest)
+    if all(high):
+        return last | apply_function(low, rest)
+    if all(x != y for x, y in zip(low, high, strict=True)):
+        return last ^ apply_function(low, rest)
+    return (last & apply_function(high, rest)) | (~last & apply_function(low, rest))
+
+
+def _settle(netlist: Netlist, cells: Sequence[Cell], levels: UInt64[np.ndarray, "n words"]) -> None:
+    gates = netlist.gates
+    for g in range(len(gates)):
+        kind, cell = netlist.kinds[gates.kind[g]], cells[gates.kind[g]]
+        pins = dict(
+            zip(kind.inputs, levels[gates.input_net[gates.input_start[g] : gates.input_start[g + 1]]], strict=True)
+        )
+        outputs = gates.output_net[gates.output_start[g] : gates.output_start[g + 1]]
+        for pin, net in zip(kind.outputs, outputs, strict=True):
+            if net >= 0:
+                function = cell.pin(pin).function
+                if function is None:
+                    raise NetlistError(
+                        f"cell {cell.name} must have a logic function for its output {pin}, but has none"
+                    )
+                levels[net] = apply_function(tuple(function.table().tolist()), [pins[i] for i in function.inputs])
+
+
+def _clocked(
+    registers: Instances, netlist: Netlist, cells: Sequence[Cell], levels: UInt64[np.ndarray, "n words"]
+) -> UInt64[np.ndarray, "r words"]:
+    states = np.zeros((len(registers), levels.shape[1]), dtype=np.uint64)
+    for r in range(len(registers)):
+        kind, register = netlist.kinds[registers.kind[r]], _register(cells[registers.kind[r]])
+        nets = registers.input_net[registers.input_start[r] : registers.input_start[r + 1]]
+        pins = dict(zip(kind.inputs, levels[nets], strict=True))
+        function = register.next_state
+        states[r] = apply_function(tuple(function.table().tolist()), [pins[i] for i in function.inputs])
+    return states
+
+
+def _register_outputs(
+    netlist: Netlist,
+    cells: Sequence[Cell],
+    levels: UInt64[np.ndarray, "n words"],
+    states: UInt64[np.ndarray, "r words"],
+) -> None:
+    registers = netlist.registers
+    for r in range(len(registers)):
+        kind, cell = netlist.kinds[registers.kind[r]], cells[registers.kind[r]]
+        register = _register(cell)
+        named = {register.state: states[r], register.inverted: ~states[r]}
+        outputs = registers.output_net[registers.output_start[r] : registers.output_start[r + 1]]
+        for pin, net in zip(kind.outputs, outputs, strict=True):
+            function = cell.pin(pin).function
+            if net >= 0 and function is not None:
+                levels[net] = apply_function(tuple(function.table().tolist()), [named[i] for i in function.inputs])
+
+
+def _register(cell: Cell) -> Register:
+    if cell.register is None:
+        raise NetlistError(f"cell {cell.name} must be an edge-triggered register here, but is not")
+    return cell.register
+
+
+def port_words(partial: Int64[np.ndarray, " n"], ports: MacPorts) -> Int64[np.ndarray, " n"]:
+    """Return the partial-sum port's bits: the number itself, or two words of that sum, the upper one scattered."""
+    if not ports.carry_save:
+        return partial
+    mask = (1 << ports.sum_bits) - 1
+    upper = (partial * 0x9E3779B1) & mask
+    return (upper << ports.sum_bits) | ((partial - upper) & mask)
+
+
+def _bits(values: Int64[np.ndarray, " n"], width: int) -> UInt64[np.ndarray, "bits n"]:
+    return (values[None, :] >> np.arange(width)[:, None] & 1).astype(np.uint64)
+
+
+def _pack(bits: np.ndarray) -> UInt64[np.ndarray, "bits words"]:
+    padded = np.zeros((bits.shape[0], -(-bits.shape[1] // 64) * 64), dtype=np.uint8)
+    padded[:, : bits.shape[1]] = bits
+    return np.packbits(padded, axis=1, bitorder="little").view(np.uint64)
+
+
+def _wrap(values: Int64[np.ndarray, " n"], width: int) -> Int64[np.ndarray, " n"]:
+    half = 1 << (width - 1)
+    return ((values + half) & ((1 << width) - 1)) - half

@@ -1,0 +1,58 @@
+"""Verilog of a bit-serial MAC: one adder, one activation bit a cycle, weight * activation + partial after all of them.
+
+Its period hardly depends on the weight (below a percent): from the second cycle on the weight stands in a shift
+register, which toggles.
+It is here as the rival that spends cycles instead of gates.
+"""
+
+from haloquant.circuits.ports import MacPorts
+from haloquant.errors import NetlistError
+
+
+def serial_ports(weight_bits: int = 8, activation_bits: int = 8, accumulator_bits: int = 24) -> MacPorts:
+    """Return the ports of `generate_serial`; the result stands after one clock edge for every activation bit."""
+    return MacPorts(
+        clock="clk",
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        result_bits=accumulator_bits,
+        latency=activation_bits,
+    )
+
+
+def generate_serial(weight_bits: int = 8, activation_bits: int = 8, accumulator_bits: int = 24) -> str:
+    """Return the Verilog of a bit-serial MAC, top module `mac`; all registers start at 0 and operands are held.
+
+    Cycle k adds weight * 2**k where bit k of the activation is 1; the sign bit's weight is subtracted.
+
+    Raises:
+        NetlistError: activation bits that no counter wraps around at, or an accumulator narrower than the product.
+    """
+    counter_bits = activation_bits.bit_length() - 1
+    if activation_bits != 1 << counter_bits or activation_bits < 2:
+        raise NetlistError(f"a bit-serial MAC must have 2, 4, 8 or 16 activation bits, not {activation_bits}")
+    if accumulator_bits < weight_bits + activation_bits:
+        raise NetlistError(
+            f"the accumulator must have at least {weight_bits + activation_bits} bits, not {accumulator_bits}"
+        )
+    wide = accumulator_bits
+    return f"""\
+// bit-serial {weight_bits}x{activation_bits} signed MAC, {wide}-bit accumulator
+module mac (input clk, input [{weight_bits - 1}:0] weight, input [{activation_bits - 1}:0] activation,
+            input [{wide - 1}:0] partial, output [{wide - 1}:0] result);
+  reg [{counter_bits - 1}:0] count;
+  reg [{wide - 1}:0] shifted, total;
+  wire first = count == 0;
+  wire last = &count;
+  wire bit_now = activation[count];
+  wire [{wide - 1}:0] extended = {{{{{wide - weight_bits}{{weight[{weight_bits - 1}]}}}}, weight}};
+  wire [{wide - 1}:0] current = first ? extended : shifted;
+  wire [{wide - 1}:0] term = {{{wide}{{bit_now}}}} & (current ^ {{{wide}{{last}}}});
+  always @(posedge clk) begin
+    count <= count + 1;
+    shifted <= current << 1;
+    total <= (first ? partial : total) + term + (last & bit_now);
+  end
+  assign result = total;
+endmodule
+"""

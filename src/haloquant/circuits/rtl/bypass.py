@@ -1,0 +1,96 @@
+"""Two-mode multipliers: ways around the tree for words of few digits, so that a codebook has a clock of its own.
+
+The weight is stored as four radix-4 digits. `whole` multiplies with all of them. A word with one digit that is not zero
+(0 and the powers of two) needs no addition: `lone` negates the activation where the digit is negative and shifts it. A
+word whose two lower digits are zero (the multiples of 16, an INT4 grid) needs one addition: `upper`. The last gates
+choose one of them by the weight, which stands still, so that timing of a word sees its own way only. The ways that are
+not taken get a weight of zero and are quiet; that gate stands before the static pins and costs no time. Each module is
+to be synthesized alone to its own period (`partitions` of `eda.yosys.synthesize`).
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from haloquant.circuits.rtl.adder_trees import ZERO, Adder, Net, Sheet, Tree, add, compress
+from haloquant.circuits.rtl.partial_products import bits, booth, stored_digits
+
+Bypass = Literal["none", "lone", "upper", "both"]
+
+
+def bypass_partitions(bypass: Bypass) -> tuple[str, ...]:
+    """Return the modules that are to be synthesized alone, slowest first."""
+    return {"none": (), "lone": ("whole", "lone"), "upper": ("whole", "upper"), "both": ("whole", "upper", "lone")}[
+        bypass
+    ]
+
+
+def bypass_modules(bypass: Bypass, tree: Tree, adder: Adder, pins: int, activation_bits: int) -> str:
+    """Return the Verilog of the modules that `choose_lines` uses."""
+    text = ""
+    for module in bypass_partitions(bypass):
+        sheet = Sheet()
+        activation = bits("activation", activation_bits)
+        if module == "lone":
+            width = pins // 3 * 2 + activation_bits
+            result = _lone(sheet, pins, activation, width)
+        else:
+            own = pins if module == "whole" else pins // 2
+            width = own // 3 * 2 + activation_bits
+            rows = booth(sheet, stored_digits("weight", own), activation, width)
+            result = add(sheet, adder, *compress(sheet, rows, width, tree))
+        body = "".join(f"  {line}\n" for line in sheet.lines)
+        inputs = f"input [{_own_pins(module, pins) - 1}:0] weight, input [{activation_bits - 1}:0] activation"
+        product = "{" + ", ".join(reversed(result)) + "}"
+        text += f"module {module} ({inputs}, output [{width - 1}:0] product);\n{body}"
+        text += f"  assign product = {product};\nendmodule\n\n"
+    return text
+
+
+def choose_lines(bypass: Bypass, pins: int, width: int) -> list[str]:
+    """Return the lines that make the wire `chosen`: one level of and-or behind the modules."""
+    digits, half, shift = pins // 3, pins // 2, pins // 6 * 2
+    lines = [f"wire idle{k} = ~(weight[{3 * k}] | weight[{3 * k + 1}]);" for k in range(digits)]
+    others = [" & ".join(f"idle{j}" for j in range(digits) if j != k) for k in range(digits)]
+    lone = " | ".join(f"({term})" for term in others) if bypass in ("lone", "both") else "1'b0"
+    upper = " & ".join(f"idle{k}" for k in range(digits // 2)) if bypass in ("upper", "both") else "1'b0"
+    lines.append(f"wire is_lone = {lone};")
+    lines.append(f"wire is_upper = {upper} & ~is_lone;")
+    lines.append("wire is_whole = ~is_lone & ~is_upper;")
+    terms: list[str] = []
+    for module in bypass_partitions(bypass):
+        part, low = (f"weight[{pins - 1}:{half}]", shift) if module == "upper" else ("weight", 0)
+        gated = f"{part} & {{{_own_pins(module, pins)}{{is_{module}}}}}"
+        lines.append(f"wire [{width - low - 1}:0] of_{module};")
+        lines.append(f"{module} u_{module} (.weight({gated}), .activation(activation), .product(of_{module}));")
+        product = f"{{of_{module}, {low}'b0}}" if low else f"of_{module}"
+        terms.append(f"({{{width}{{is_{module}}}}} & {product})")
+    lines.append(f"wire [{width - 1}:0] chosen = {' | '.join(terms)};")
+    return lines
+
+
+def _own_pins(module: str, pins: int) -> int:
+    return pins // 2 if module == "upper" else pins
+
+
+def _lone(sheet: Sheet, pins: int, activation: Sequence[Net], width: int) -> list[Net]:
+    """(-1)**negative * activation, then shifted to the one digit's place: no carry but that of the negation.
+
+    -a has the bits a[i] xor (a[i-1] or ... or a[0]).
+    """
+    weight = bits("weight", pins)
+    negative = ZERO
+    for k in range(0, pins, 3):
+        negative = sheet.either(negative, weight[k + 2])
+    count = len(activation)
+    any_below = [sheet.assign("|{" + ", ".join(activation[: i + 1]) + "}") for i in range(count)]
+    signed = [activation[0]]
+    signed += [sheet.differ(activation[i], sheet.both(negative, any_below[i - 1])) for i in range(1, count)]
+    top = sheet.choose(negative, sheet.inv(activation[-1]), activation[-1])
+    signed.append(sheet.both(top, any_below[-1]))  # -(-128) is 128: one bit more
+    product = [ZERO] * width
+    for k in range(0, pins, 3):
+        for shift, pin in ((k // 3 * 2, weight[k]), (k // 3 * 2 + 1, weight[k + 1])):
+            for column in range(shift, width):
+                term = sheet.both(pin, signed[min(column - shift, count)])
+                product[column] = sheet.either(product[column], term)
+    return product

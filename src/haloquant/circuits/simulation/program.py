@@ -1,0 +1,221 @@
+"""What has to be simulated: each gate once for every different thing it can do, over all weight values together.
+
+A constant weight turns most gates into smaller ones, and what a gate does depends only on the constants in its own
+cone: the first rows of an array multiplier do the same for all weights that share the low bits. So nodes are
+hash-consed: two weights share a node where the gate's function, its input nodes, delays and energies are all equal.
+Nothing is approximated.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int32, UInt64
+
+from haloquant.circuits.simulation.waveforms import NEVER
+
+MAX_PINS = 6
+ZERO, ONE = 0, 1  # node numbers of the constants
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TimedGates:
+    """A levelised netlist with everything the simulation needs, as plain arrays.
+
+    Nets are numbered; gates stand in topological order. Pin p of gate g in minterm m (pin p at level `m >> p & 1`) has
+    the slot `slot[g] + p * 2**pins[g] + m`: `delay_fs` and `internal_j` there belong to the output edge that follows
+    where pin p's change leads to minterm m, `hidden_j` to the edge of the pin itself.
+
+    A register stands as a gate of its data pins that goes from their settled state before the transition to the one
+    after it, `delay_fs` (of the minterm after) behind the clock edge at time 0: one stage sees this operation's
+    transition while the next sees the last operation's, and both are drawn alike.
+    """
+
+    names: tuple[str, ...]  # of the gates
+    pins: Int32[np.ndarray, " g"]
+    inputs: Int32[np.ndarray, "g 6"]  # nets, -1 beyond the gate's pins
+    output: Int32[np.ndarray, " g"]
+    truth: UInt64[np.ndarray, " g"]
+    slot: Int32[np.ndarray, " g"]
+    delay_fs: Int32[np.ndarray, "w slot"]
+    internal_j: Float64[np.ndarray, "w slot"]
+    hidden_j: Float64[np.ndarray, "w slot"]
+    switching_j: Float64[np.ndarray, " net"]  # of one edge of the net
+    activation: Int32[np.ndarray, " a"]  # nets, least significant bit first
+    partial: Int32[np.ndarray, " p"]
+    constant: Int32[np.ndarray, " c"]  # nets at a constant level: weight pins, ties
+    level: Bool[np.ndarray, "w c"]
+    result: Int32[np.ndarray, " r"]
+    register: Bool[np.ndarray, " g"]
+    end: Int32[np.ndarray, " e"]  # nets at which paths end: results and data pins of registers
+    setup_fs: Int32[np.ndarray, "w e 2"]  # time the end needs after an edge to level 0 or 1
+    clock_j: float  # that the registers' clock pins cost in one cycle
+
+    @property
+    def nets(self) -> int:
+        """Number of nets."""
+        return self.switching_j.size
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Node:
+    """One gate as it stands for some weight values, constants folded in. Tables are [pin, minterm] of the live pins."""
+
+    gate: int
+    inputs: tuple[int, ...]  # nodes
+    truth: int
+    delay_fs: Int32[np.ndarray, "pin m"]
+    internal_j: Float64[np.ndarray, "pin m"]
+    hidden_j: Float64[np.ndarray, "pin m"]
+    support: int  # bit i: depends on activation bit i; the bit above them: on the partial sum
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Program:
+    """All nodes, inputs before outputs, and which of them stand where for each weight.
+
+    Nodes 0 and 1 are the constants, then come the activation bits, the partial-sum bits and the gates; `nodes[i]` is
+    node `first + i`. A gate whose output is constant while its inputs are not, and whose input edges cost energy, has a
+    node too, which nothing reads.
+    """
+
+    first: int
+    nodes: tuple[Node, ...]
+    register: Bool[np.ndarray, " g"]
+    of_net: Int32[np.ndarray, "w net"]  # node that drives each net
+    of_gate: Int32[np.ndarray, "w g"]  # node that holds each gate's energy, 0 where it has none
+
+
+def build_program(gates: TimedGates) -> Program:
+    """Fold the weight's constants into the gates, and share what is equal between weights."""
+    weights = gates.delay_fs.shape[0]
+    of_net = np.full((weights, gates.nets), -1, np.int32)
+    of_gate = np.zeros((weights, gates.pins.size), np.int32)
+    of_net[:, gates.constant] = gates.level
+    of_net[:, gates.activation] = 2 + np.arange(gates.activation.size)
+    of_net[:, gates.partial] = 2 + gates.activation.size + np.arange(gates.partial.size)
+    first = 2 + gates.activation.size + gates.partial.size
+    above = 1 << gates.activation.size
+    support = [0, 0, *(1 << i for i in range(gates.activation.size)), *([above] * gates.partial.size)]
+    nodes: list[Node] = []
+    for gate in range(gates.pins.size):
+        pins = int(gates.pins[gate])
+        slots = slice(int(gates.slot[gate]), int(gates.slot[gate]) + (pins << pins))
+        sources = of_net[:, gates.inputs[gate, :pins]]
+        tables = (gates.delay_fs[:, slots], gates.internal_j[:, slots], gates.hidden_j[:, slots])
+        seen: dict[bytes, tuple[int, int]] = {}
+        rows: dict[bytes, tuple[int, int]] = {}
+        for w in range(weights):
+            row = sources[w].tobytes() + b"".join(table[w].tobytes() for table in tables)
+            if row not in rows:
+                delay, internal, hidden = (table[w] for table in tables)
+                node = fold(gate, sources[w], int(gates.truth[gate]), delay, internal, hidden, support)
+                key = _key(node)
+                if key not in seen:
+                    number = first + len(nodes)
+                    if node.inputs and (_varies(node) or node.hidden_j.any()):
+                        nodes.append(node)
+                        support.append(node.support)
+                        seen[key] = (number if _varies(node) else node.truth & 1, number)
+                    else:
+                        seen[key] = (node.truth & 1, 0)
+                rows[row] = seen[key]
+            of_net[w, gates.output[gate]], of_gate[w, gate] = rows[row]
+    return Program(first, tuple(nodes), gates.register, of_net, of_gate)
+
+
+def fold(
+    gate: int,
+    sources: Int32[np.ndarray, " pin"],
+    truth: int,
+    delay_fs: Int32[np.ndarray, " slot"],
+    internal_j: Float64[np.ndarray, " slot"],
+    hidden_j: Float64[np.ndarray, " slot"],
+    support: list[int],
+) -> Node:
+    """Return the gate with its constant pins folded in.
+
+    A live pin that can no longer change the output is kept only where something depends on its level; it then causes
+    nothing (its delay is `NEVER`).
+    """
+    pins = sources.size
+    shape = (pins,) + (2,) * pins  # axis p + 1 ... of the minterm, most significant pin first
+    value = np.array([truth >> m & 1 for m in range(1 << pins)], np.uint8).reshape(shape[1:])
+    tables = [delay_fs.reshape(shape), internal_j.reshape(shape), hidden_j.reshape(shape)]
+    live = list(range(pins))
+    for pin in range(pins - 1, -1, -1):
+        if sources[pin] > ONE:
+            continue
+        value, tables = _without(value, tables, live, pin, int(sources[pin]))
+    for pin in list(reversed(live)):
+        axis = len(live) - 1 - live.index(pin)
+        if np.array_equal(value.take(0, axis), value.take(1, axis)):
+            idle = live.index(pin)
+            others = [np.delete(table, idle, axis=0) for table in tables]
+            same = all(np.array_equal(t.take(0, axis + 1), t.take(1, axis + 1)) for t in others)
+            if same and not tables[2][idle].any():
+                value, tables = _without(value, tables, live, pin, 0)
+            else:
+                tables[0] = tables[0].copy()
+                tables[0][idle] = NEVER
+    folded = value.ravel()
+    size = (len(live), folded.size)
+    inputs = tuple(int(sources[pin]) for pin in live)
+    reach = 0
+    for node in inputs:
+        reach |= support[node]
+    return Node(
+        gate,
+        inputs,
+        sum(int(bit) << m for m, bit in enumerate(folded)),
+        np.ascontiguousarray(tables[0].reshape(size)),
+        np.ascontiguousarray(tables[1].reshape(size)),
+        np.ascontiguousarray(tables[2].reshape(size)),
+        reach,
+    )
+
+
+def _without(value, tables, live: list[int], pin: int, level: int):
+    place = live.index(pin)
+    axis = len(live) - 1 - place
+    value = value.take(level, axis)
+    tables = [np.delete(table, place, axis=0).take(level, axis + 1) for table in tables]
+    live.remove(pin)
+    return value, tables
+
+
+def _varies(node: Node) -> bool:
+    return node.truth not in (0, (1 << (1 << len(node.inputs))) - 1)
+
+
+def _key(node: Node) -> bytes:
+    header = np.array([node.truth & (1 << 63) - 1, node.truth >> 63, *node.inputs], np.int64).tobytes()
+    return header + node.delay_fs.tobytes() + node.internal_j.tobytes() + node.hidden_j.tobytes()
+
+
+def known_levels(gates: TimedGates, weight: int) -> dict[int, int]:
+    """The nets that are constant with this weight held, gate by gate, and their levels."""
+    known = {int(net): int(level) for net, level in zip(gates.constant, gates.level[weight], strict=True)}
+    for g in range(len(gates.names)):
+        values = {int(gates.truth[g]) >> m & 1 for m in possible_minterms(gates, g, known)}
+        if len(values) == 1:
+            known[int(gates.output[g])] = values.pop()
+    return known
+
+
+def possible_minterms(gates: TimedGates, g: int, known: dict[int, int]) -> set[int]:
+    """The minterms of a gate's inputs that agree with the constants."""
+    nets = [int(net) for net in gates.inputs[g, : gates.pins[g]]]
+    return {
+        m
+        for m in range(1 << len(nets))
+        if all(known.get(net, m >> pin & 1) == m >> pin & 1 for pin, net in enumerate(nets))
+    }
+
+
+def influential_pins(gates: TimedGates, g: int, known: dict[int, int]) -> list[bool]:
+    """Which pins of a gate can still change its output, given the constants."""
+    possible, truth = possible_minterms(gates, g, known), int(gates.truth[g])
+    return [
+        any((truth >> m ^ truth >> (m ^ 1 << pin)) & 1 for m in possible if m ^ 1 << pin in possible)
+        for pin in range(int(gates.pins[g]))
+    ]

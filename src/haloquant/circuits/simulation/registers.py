@@ -1,0 +1,100 @@
+"""Registers as the simulation sees them: what they launch, what their inputs need, what their clock costs."""
+
+import numpy as np
+from jaxtyping import Float64, Int32
+
+from haloquant.circuits.liberty.boolean_functions import over_inputs
+from haloquant.circuits.liberty.nldm import Table
+from haloquant.circuits.liberty.records import Cell
+from haloquant.circuits.simulation.switching_arcs import Slews, read_table
+from haloquant.errors import NetlistError
+from haloquant.units import FEMTO
+
+
+def data_pins(cell: Cell) -> tuple[str, ...]:
+    """The pins a register's next state depends on.
+
+    Raises:
+        NetlistError: a cell that is no register.
+    """
+    if cell.register is None:
+        raise NetlistError(f"cell {cell.name} must be a register, and is none")
+    return cell.register.next_state.inputs
+
+
+def register_truth(cell: Cell, output: str) -> list[int]:
+    """The output after the clock edge, in every minterm of the data pins.
+
+    Raises:
+        NetlistError: an output that is not one of the register's two states.
+    """
+    pins = data_pins(cell)
+    function = cell.pin(output).function
+    register = cell.register
+    if register is None or function is None or function.inputs not in ((register.state,), (register.inverted,)):
+        raise NetlistError(f"pin {output} of register cell {cell.name} must be a state of the register, and is not")
+    table = over_inputs(register.next_state, pins)
+    inverts = (function.inputs[0] == register.inverted) != bool(function.table()[0])
+    return [int(value) ^ inverts for value in table]
+
+
+def register_slots(
+    cell: Cell, output: str, clock_slew_s: float, load_f: tuple[float, float], weights: int
+) -> tuple[Int32[np.ndarray, "w pin m"], Float64[np.ndarray, "w pin m"]]:
+    """Delay (fs) from the clock edge to the output, and its internal energy (J), by the minterm of the data pins after.
+
+    Args:
+        cell: the register.
+        output: its output pin.
+        clock_slew_s: slew of the clock pin.
+        load_f: that the output sees, falling and rising.
+        weights: how many weights.
+
+    Raises:
+        NetlistError: a register without a clock-to-output arc.
+    """
+    truth = register_truth(cell, output)
+    arcs = [arc for arc in cell.arcs if arc.pin == output and arc.kind in ("rising_edge", "falling_edge")]
+    if not arcs:
+        raise NetlistError(f"cell {cell.name} must have a clock-to-{output} arc, but has none")
+    clock = arcs[0].related
+    groups = [group for group in cell.powers if group.pin == output and group.related == clock]
+    delay_fs, energy_j = [1, 1], [0.0, 0.0]
+    for edge in (0, 1):
+        tables = [arc.cell_rise if edge else arc.cell_fall for arc in arcs]
+        delay_fs[edge] = max(1, round(max(_read(table, clock_slew_s, load_f[edge]) for table in tables) / FEMTO))
+        energies = [_read(group.rise if edge else group.fall, clock_slew_s, load_f[edge]) for group in groups]
+        conditions = len({group.when.text if group.when else "" for group in groups})
+        energy_j[edge] = sum(energies) / max(conditions, 1)
+    shape = (weights, len(data_pins(cell)), 1)
+    delays = np.tile(np.array([delay_fs[value] for value in truth], np.int32), shape)
+    return delays, np.tile(np.array([energy_j[value] for value in truth]), shape)
+
+
+def data_slots(cell: Cell, slews: Slews, weights: int) -> Float64[np.ndarray, "w pin m"]:
+    """Energy (J) of an edge of a data pin itself, mean over the library's conditions; slews by place in `data_pins`."""
+    pins = data_pins(cell)
+    energy = np.zeros((weights, len(pins), 1 << len(pins)))
+    for p, pin in enumerate(pins):
+        groups = [group for group in cell.powers if group.pin == pin and group.related is None]
+        conditions = len({group.when.text if group.when else "" for group in groups})
+        for m in range(energy.shape[2]):
+            level = m >> p & 1
+            for group in groups:
+                table = group.rise if level else group.fall
+                if table is not None:
+                    energy[:, p, m] += read_table(table, slews(p, level), 0.0) / conditions
+    return energy
+
+
+def clock_energy_j(cell: Cell, clock_slew_s: float) -> float:
+    """Energy (J) of a rising and a falling edge of the clock pin, mean over the conditions the library tells apart."""
+    clocks = cell.register.clocked_on.inputs if cell.register else ()
+    groups = [group for group in cell.powers if group.pin in clocks and group.related is None]
+    conditions = len({group.when.text if group.when else "" for group in groups})
+    total = sum(_read(group.rise, clock_slew_s, 0.0) + _read(group.fall, clock_slew_s, 0.0) for group in groups)
+    return total / max(conditions, 1)
+
+
+def _read(table: Table | None, slew_s: float, load_f: float) -> float:
+    return 0.0 if table is None else float(read_table(table, np.array([slew_s]), load_f)[0])

@@ -1,0 +1,233 @@
+"""Sensitised delay and energy of every weight value: gate-level timing simulation over all activation transitions.
+
+`simulate_values` is the door. The netlist is timed statically with each weight held (`sta`), every arc's delay and
+energy is read at the slews and loads found there (`simulate_timing`), equal gates are shared between weights
+(`simulate_program`) and simulated with their glitches (`simulate_engine`, `waveform`). Inputs change at time 0, all in
+the same instant, from a settled state.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int16, Int32
+
+from haloquant.circuits.liberty.records import Library
+from haloquant.circuits.netlist.parser import Netlist, net_loads
+from haloquant.circuits.ports import weight_pins, weight_values
+from haloquant.circuits.simulation.engine import Domains, NetLanes, run_program
+from haloquant.circuits.simulation.gate_timing import Surroundings, time_gates
+from haloquant.circuits.simulation.leakage import leakage_w
+from haloquant.circuits.simulation.program import Program, TimedGates, build_program
+from haloquant.circuits.simulation.stimuli import Stimuli, default_stimuli
+from haloquant.circuits.simulation.waveform_lanes import show_latest
+from haloquant.circuits.simulation.waveforms import Filter, Waveforms
+from haloquant.circuits.timing.static_timing import Conditions, static_timing
+from haloquant.errors import NetlistError
+from haloquant.units import FEMTO
+
+PERCENTILES = (50.0, 90.0, 99.0, 99.9)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class DynamicTable:
+    """What simulation found for every weight value.
+
+    An operation is one activation transition (with its partial sums, where the MAC has them); means are over the
+    stimuli's distributions `d`. Energies are of one operation, leakage excluded.
+    """
+
+    weights: Int16[np.ndarray, " w"]
+    distributions: tuple[str, ...]
+    delay_s: Float64[np.ndarray, " w"]  # last edge of any result bit in the worst transition; 0 where nothing moves
+    percentiles: tuple[float, ...]
+    percentile_s: Float64[np.ndarray, "q w"]  # of the last edge, over the first distribution
+    toggles: Float64[np.ndarray, "d w"]  # edges of all gate outputs
+    switching_j: Float64[np.ndarray, "d w"]  # charging what gate outputs drive, 1/2 C V^2 an edge
+    internal_j: Float64[np.ndarray, "d w"]  # inside the cells, from the library's tables
+    clock_j: float  # inside the registers at their clock pins, in one cycle
+    input_j: Float64[np.ndarray, " d"]  # charging what the activation and partial-sum pins drive; not in `energy_j`
+    leakage_w: Float64[np.ndarray, " w"]  # mean over activation values, state by state
+
+    @property
+    def energy_j(self) -> Float64[np.ndarray, "d w"]:
+        """Switching, internal and clock energy."""
+        return self.switching_j + self.internal_j + self.clock_j
+
+
+def simulate_values(
+    netlist: Netlist,
+    library: Library,
+    weights: Int16[np.ndarray, " w"] | None = None,
+    stimuli: Stimuli | None = None,
+    conditions: Conditions | None = None,
+    *,
+    filtering: Filter = Filter.INERTIAL,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> DynamicTable:
+    """Simulate a MAC for every weight value over all stimuli.
+
+    Args:
+        netlist: the mapped MAC.
+        library: cells at the corner to simulate at.
+        weights: the values to hold; all that the port can hold, ascending, where None.
+        stimuli: the transitions; `stimuli.default_stimuli` where None (every pair of activations once; with partial
+            sums drawn from a Gaussian model where the MAC has them).
+        conditions: input slew and output load, as in `sta.static_delays`.
+        filtering: what a gate does with pulses shorter than its delay.
+        workers: threads; the weights are shared out among them.
+        progress: called with (weights done, weights).
+
+    Raises:
+        NetlistError: a weight that does not fit the port, a gate with more than six inputs, or a MAC with a partial
+            sum and stimuli without.
+    """
+    weights = weight_values(netlist.ports) if weights is None else weights
+    stimuli = stimuli or default_stimuli(netlist.ports.activation_bits, netlist.partial_net.size)
+    gates = timed_gates(netlist, library, weights, conditions)
+    _check(netlist, stimuli)
+    program = build_program(gates)
+    found = _Found(gates, program, stimuli, progress)
+    parts = _share_out(weights, netlist, max(workers, 1))
+    with ThreadPoolExecutor(len(parts)) as pool:
+        list(pool.map(lambda part: found.run(part, filtering), parts))
+    return found.table(weights, leakage_w(netlist, library, weights))
+
+
+def timed_gates(
+    netlist: Netlist, library: Library, weights: Int16[np.ndarray, " w"], conditions: Conditions | None
+) -> TimedGates:
+    """The netlist with the delays and energies of its static pass, by weight value."""
+    conditions = conditions or Conditions()
+    timing = static_timing(netlist, library, weights, conditions)
+    rise, fall = net_loads(netlist, library, conditions.output_load_f)
+    slews = (timing.slew_s[:, 1].T, timing.slew_s[:, 0].T)
+    around = Surroundings(weight_pins(netlist.ports, weights), slews, (fall, rise), conditions)
+    return time_gates(netlist, library, around)
+
+
+def _check(netlist: Netlist, stimuli: Stimuli) -> None:
+    if netlist.partial_net.size and stimuli.partial_before is None:
+        raise NetlistError(
+            f"stimuli for netlist {netlist.name} must have partial sums, as it adds one, and have none; "
+            "draw them with stimuli.with_partial_sums"
+        )
+    if stimuli.activation_bits != netlist.ports.activation_bits:
+        raise NetlistError(
+            f"stimuli for netlist {netlist.name} must have {netlist.ports.activation_bits} activation bits, "
+            f"not {stimuli.activation_bits}"
+        )
+
+
+def _share_out(weights: Int16[np.ndarray, " w"], netlist: Netlist, workers: int) -> list[list[int]]:
+    """Indices of weights, those with the same low bits next to each other: they share the most nodes."""
+    pins = weight_pins(netlist.ports, weights)
+    order = np.lexsort(pins.T[::-1]).tolist()  # the least significant bit counts most
+    size = -(-len(order) // workers)
+    return [order[i : i + size] for i in range(0, len(order), size)] or [[]]
+
+
+class _Found:
+    """Collects what the workers find; each writes its own weights only."""
+
+    def __init__(
+        self, gates: TimedGates, program: Program, stimuli: Stimuli, progress: Callable[[int, int], None] | None
+    ) -> None:
+        weights = program.of_gate.shape[0]
+        self.gates, self.program, self.stimuli, self.progress = gates, program, stimuli, progress
+        self.delay_fs = np.zeros(weights)
+        self.percentile_fs = np.zeros((len(PERCENTILES), weights))
+        distributions = len(stimuli.names)
+        self.toggles = np.zeros((distributions, weights))
+        self.switching = np.zeros((distributions, weights))
+        self.internal = np.zeros((distributions, weights))
+        self.done = 0
+
+    def run(self, part: Sequence[int], filtering: Filter) -> None:
+        domains = Domains(self.stimuli)
+        wide = domains.widest(self.gates.partial.size > 0)
+        chance = domains.chance(wide)[0]
+
+        def visit(w: int, lanes: dict[int, NetLanes]) -> None:
+            last = self._last_edges(domains, wide, w, lanes)
+            self.delay_fs[w] = last.max(initial=0)
+            self.percentile_fs[:, w] = weighted_percentiles(last, chance)
+            self.done += 1
+            if self.progress is not None:
+                self.progress(self.done, self.delay_fs.size)
+
+        totals = run_program(self.program, domains, part, self.gates.end, filtering, visit)
+        for w in part:
+            nodes = self.program.of_gate[w]
+            held = nodes >= self.program.first
+            own = nodes[held] - self.program.first
+            driven = self.gates.switching_j[self.gates.output[held]]
+            self.toggles[:, w] = totals.toggles[own].sum(axis=0)
+            self.switching[:, w] = driven @ totals.toggles[own]
+            self.internal[:, w] = totals.internal_j[own].sum(axis=0)
+
+    def _last_edges(
+        self, domains: Domains, wide: int, w: int, lanes: dict[int, NetLanes]
+    ) -> Int32[np.ndarray, " lane"]:
+        """Last edge at any path's end, setup included (fs), in every lane of `wide`; 0 where nothing moves."""
+        latest = np.zeros(domains.lanes(wide), np.int32)
+        ends = {(int(self.program.of_net[w, net]), *setup) for net, setup in self._ends(w)}
+        for node, fall, rise in ends:
+            if node in lanes:
+                net = lanes[node]
+                last = last_edge(net.waveforms, (fall, rise))
+                show_latest(latest, last, net.ids, domains.lane_map(wide, net.domain))
+        return latest
+
+    def _ends(self, w: int) -> list[tuple[int, tuple[int, int]]]:
+        setups = self.gates.setup_fs[w].tolist()
+        return [(net, (fall, rise)) for net, (fall, rise) in zip(self.gates.end.tolist(), setups, strict=True)]
+
+    def table(self, weights: Int16[np.ndarray, " w"], leakage: Float64[np.ndarray, " w"]) -> DynamicTable:
+        return DynamicTable(
+            weights=weights,
+            distributions=self.stimuli.names,
+            delay_s=self.delay_fs * FEMTO,
+            percentiles=PERCENTILES,
+            percentile_s=self.percentile_fs * FEMTO,
+            toggles=self.toggles,
+            switching_j=self.switching,
+            internal_j=self.internal,
+            clock_j=self.gates.clock_j,
+            input_j=self._inputs(),
+            leakage_w=leakage,
+        )
+
+    def _inputs(self) -> Float64[np.ndarray, " d"]:
+        stimuli = self.stimuli
+        energy = np.zeros(len(stimuli.names))
+        for bit, net in enumerate(self.gates.activation):
+            digit = stimuli.pair >> (2 * bit) & 3
+            energy += self.gates.switching_j[net] * (stimuli.chance @ ((digit == 1) | (digit == 2)))
+        if stimuli.partial_before is not None and stimuli.partial_after is not None:
+            changed = stimuli.partial_before ^ stimuli.partial_after
+            for bit, net in enumerate(self.gates.partial):
+                energy += self.gates.switching_j[net] * (stimuli.chance @ (changed >> bit & 1))
+        return energy
+
+
+def last_edge(waves: Waveforms, setup_fs: tuple[int, int] = (0, 0)) -> Int32[np.ndarray, " u"]:
+    """Time (fs) of the last edge of each waveform, plus what the level after it needs; 0 where there is none."""
+    last = np.zeros(waves.level.size, np.int32)
+    edges = np.diff(waves.start)
+    moves = edges > 0
+    after = waves.level ^ (edges & 1)
+    last[moves] = waves.times_fs[waves.start[1:][moves] - 1] + np.array(setup_fs, np.int32)[after[moves]]
+    return last
+
+
+def weighted_percentiles(
+    values: Int32[np.ndarray, " lane"], chance: Float64[np.ndarray, " lane"]
+) -> Float64[np.ndarray, " q"]:
+    """The least value that is not exceeded with each of the chances `PERCENTILES`."""
+    order = np.argsort(values)
+    below = np.cumsum(chance[order])
+    at = np.searchsorted(below, np.array(PERCENTILES) / 100 * below[-1] * (1 - 1e-12))
+    return values[order[np.minimum(at, values.size - 1)]].astype(np.float64)

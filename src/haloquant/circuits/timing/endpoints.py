@@ -1,0 +1,111 @@
+"""Where paths start and end: port states by weight, clock-to-output of registers, setup at their inputs."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int16, UInt8
+
+from haloquant.circuits.liberty.nldm import Table
+from haloquant.circuits.liberty.records import Constraint, Library, TimingArc
+from haloquant.circuits.netlist.parser import Netlist, cells_of
+from haloquant.circuits.ports import weight_pins
+from haloquant.circuits.timing.case_analysis import FREE, CaseAnalysis
+from haloquant.errors import NetlistError
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What stands outside the MAC, the same for every weight, and which slews count.
+
+    A net's slew is the largest of the edges that arrive on it. `slews` says of which: "possible" takes the edges that
+    can happen with the weight held constant; "enabled" takes all edges of an arc if any of them can, as OpenSTA does
+    (an exclusive-or with one input constant then still gets the slew of the edge it cannot make).
+    """
+
+    input_slew_s: float = 0.0  # of activation and partial sum
+    clock_slew_s: float = 0.0
+    output_load_f: float = 0.0  # at every result pin
+    slews: Literal["possible", "enabled"] = "possible"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Launch:
+    """A register output from which paths start."""
+
+    name: str
+    net: int
+    arc: TimingArc
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Capture:
+    """A register input at which paths end; without setup tables the path ends at its arrival."""
+
+    name: str
+    pin: str
+    net: int
+    setup: Constraint | None
+
+
+def initial_states(netlist: Netlist, weights: Int16[np.ndarray, " w"]) -> UInt8[np.ndarray, "n w"]:
+    """0, 1 or FREE for every net that is known before propagation: constants, weight, tied pins.
+
+    Raises:
+        NetlistError: where a weight does not fit the weight port.
+    """
+    states = np.full((netlist.nets, len(weights)), FREE, dtype=np.uint8)
+    states[0], states[1] = 0, 1
+    states[netlist.tied_net] = netlist.tied_value[:, None]
+    states[netlist.weight_net] = weight_pins(netlist.ports, weights).T
+    return states
+
+
+def gate_analyses(netlist: Netlist, library: Library) -> dict[int, CaseAnalysis]:
+    """The case analysis of every combinational kind, by its index in `netlist.kinds`.
+
+    Raises:
+        NetlistError: where a cell lacks a function or an arc that its function needs.
+    """
+    cells = cells_of(netlist, library)
+    return {k: CaseAnalysis(netlist.kinds[k], cells[k]) for k in sorted(set(netlist.gates.kind.tolist()))}
+
+
+def launches(netlist: Netlist, library: Library) -> list[Launch]:
+    """The clock-to-output arc of every connected register output.
+
+    Raises:
+        NetlistError: where a register's cell has no such arc.
+    """
+    found: list[Launch] = []
+    cells, registers = cells_of(netlist, library), netlist.registers
+    for i, name in enumerate(registers.names):
+        kind, cell = netlist.kinds[registers.kind[i]], cells[registers.kind[i]]
+        outputs = registers.output_net[registers.output_start[i] : registers.output_start[i + 1]]
+        for pin, net in zip(kind.outputs, outputs, strict=True):
+            arcs = [arc for arc in cell.arcs if arc.pin == pin and arc.kind in ("rising_edge", "falling_edge")]
+            if not arcs:
+                raise NetlistError(f"cell {cell.name} (register {name}) must have a clock-to-{pin} arc, but has none")
+            found += [Launch(name, int(net), arc) for arc in arcs]
+    return found
+
+
+def captures(netlist: Netlist, library: Library) -> list[Capture]:
+    """Every register input that the next state depends on."""
+    found: list[Capture] = []
+    cells, registers = cells_of(netlist, library), netlist.registers
+    for i, name in enumerate(registers.names):
+        kind, cell = netlist.kinds[registers.kind[i]], cells[registers.kind[i]]
+        inputs = registers.input_net[registers.input_start[i] : registers.input_start[i + 1]]
+        for pin, net in zip(kind.inputs, inputs, strict=True):
+            if cell.register is not None and pin in cell.register.next_state.inputs:
+                checks = [c for c in cell.constraints if c.pin == pin and c.kind.startswith("setup")]
+                found += [Capture(name, pin, int(net), check) for check in checks or [None]]
+    return found
+
+
+def delay_tables(arc: TimingArc, output_edge: int) -> tuple[Table | None, Table | None]:
+    """The delay and the transition table of an arc for one edge of its output (0 rise, 1 fall)."""
+    if output_edge == 0:
+        return arc.cell_rise, arc.rise_transition
+    return arc.cell_fall, arc.fall_transition

@@ -1,0 +1,167 @@
+"""Static timing of one weight value, in plain Python: the slow twin of `sta`, and what `worst_path` walks back through.
+
+Arrival of an edge at a gate's output = max over arcs of (arrival of the input edge + table(input slew, load)); its slew
+is the largest that any arc gives (graph-based analysis, as OpenSTA does by default).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from haloquant.circuits.liberty.nldm import Lookup, Table, look_up
+from haloquant.circuits.liberty.records import Library, TimingArc
+from haloquant.circuits.netlist.parser import Netlist, net_loads
+from haloquant.circuits.timing.case_analysis import FREE, Case, pair_bit
+from haloquant.circuits.timing.endpoints import (
+    Capture,
+    Conditions,
+    captures,
+    delay_tables,
+    gate_analyses,
+    initial_states,
+    launches,
+)
+from haloquant.errors import NetlistError
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Step:
+    """The latest arrival of one edge of one net, and the arc that set it (None at a port)."""
+
+    net: int
+    edge: int  # 0 rise, 1 fall
+    arrival_s: float
+    gate: str = ""
+    cell: str = ""
+    arc: TimingArc | None = None
+    from_net: int = -1
+    from_edge: int = -1
+    input_slew_s: float = 0.0
+    load_f: float = 0.0
+    delay: Lookup | None = None
+    transition: Lookup | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class OneValue:
+    """All arrivals and merged slews (s) under one weight value, by (net, edge)."""
+
+    steps: dict[tuple[int, int], Step]
+    slew_s: dict[tuple[int, int], float]
+    loads_f: tuple[list[float], list[float]]
+    state: list[int]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class End:
+    """Where a path ends: at a result bit, or at a register with its setup time."""
+
+    name: str
+    step: Step
+    setup_s: float = 0.0
+    setup: Lookup | None = None
+    check: Table | None = None  # the table that gave `setup`
+
+    @property
+    def delay_s(self) -> float:
+        """Arrival plus setup."""
+        return self.step.arrival_s + self.setup_s
+
+
+def time_one(netlist: Netlist, library: Library, weight: int, conditions: Conditions) -> OneValue:
+    """Arrivals and slews of every net while the MAC holds one weight.
+
+    Raises:
+        NetlistError: where the weight does not fit the port, or the library lacks a cell, pin or arc.
+    """
+    state = [int(s) for s in initial_states(netlist, np.array([weight], dtype=np.int16))[:, 0]]
+    rise, fall = net_loads(netlist, library, conditions.output_load_f)
+    one = OneValue({}, {}, (rise.tolist(), fall.tolist()), state)
+    for net in (*netlist.activation_net.tolist(), *netlist.partial_net.tolist()):
+        for edge in (0, 1):
+            one.steps[net, edge] = Step(net, edge, 0.0)
+            one.slew_s[net, edge] = conditions.input_slew_s
+    for launch in launches(netlist, library):
+        clock = Step(netlist.clock_net, 0 if launch.arc.kind == "rising_edge" else 1, 0.0)
+        for edge in (0, 1):
+            cell = netlist.kinds[netlist.registers.kind[netlist.registers.names.index(launch.name)]].name
+            if delay_tables(launch.arc, edge) != (None, None):
+                slew = conditions.clock_slew_s
+                _keep(one, _through(one, clock, slew, launch.arc, edge, launch.net, launch.name, cell))
+    analyses = gate_analyses(netlist, library)
+    seen: dict[tuple[int, ...], Case] = {}
+    gates = netlist.gates
+    for g, name in enumerate(gates.names):
+        analysis = analyses[int(gates.kind[g])]
+        inputs = gates.input_net[gates.input_start[g] : gates.input_start[g + 1]].tolist()
+        outputs = gates.output_net[gates.output_start[g] : gates.output_start[g + 1]].tolist()
+        key = (int(gates.kind[g]), *[state[net] for net in inputs])
+        case = seen[key] if key in seen else seen.setdefault(key, analysis.case(key[1:]))
+        of = dict(zip([*analysis.kind.inputs, *analysis.kind.outputs], [*inputs, *outputs], strict=True))
+        for net, value in zip(outputs, case.outputs, strict=True):
+            state[net] = value
+        counted = case.masks if conditions.slews == "possible" else case.enabled
+        for arc, mask, slew_mask in zip(analysis.arcs, case.masks, counted, strict=True):
+            for pair in ((0, 0), (0, 1), (1, 0), (1, 1)):
+                before = one.steps.get((of[arc.related], pair[0]))
+                if before is not None and slew_mask & pair_bit(*pair):
+                    slew = one.slew_s[of[arc.related], pair[0]]
+                    step = _through(one, before, slew, arc, pair[1], of[arc.pin], name, analysis.kind.name)
+                    if mask & pair_bit(*pair):
+                        _keep(one, step)
+    return one
+
+
+def _through(
+    one: OneValue, before: Step, slew_s: float, arc: TimingArc, edge: int, net: int, gate: str, cell: str
+) -> Step:
+    """Let one edge through one arc, and keep its slew if it is the largest on the net it reaches."""
+    delay_table, slew_table = delay_tables(arc, edge)
+    if delay_table is None or slew_table is None:
+        raise NetlistError(f"cell {cell} must have delay and transition tables from {arc.related} to {arc.pin}")
+    load = one.loads_f[edge][net]
+    delay, transition = look_up(delay_table, slew_s, load), look_up(slew_table, slew_s, load)
+    one.slew_s[net, edge] = max(one.slew_s.get((net, edge), 0.0), transition.value)
+    arrival = before.arrival_s + delay.value
+    return Step(net, edge, arrival, gate, cell, arc, before.net, before.edge, slew_s, load, delay, transition)
+
+
+def _keep(one: OneValue, step: Step) -> None:
+    """Keep a step if it is the latest of its net and edge."""
+    key = (step.net, step.edge)
+    if key not in one.steps or step.arrival_s > one.steps[key].arrival_s:
+        one.steps[key] = step
+
+
+def ends_of(netlist: Netlist, library: Library, one: OneValue, conditions: Conditions) -> list[End]:
+    """Every end that a transition reaches, latest first."""
+    ends: list[End] = []
+    for i, net in enumerate(netlist.result_net.tolist()):
+        for edge in (0, 1):
+            step = one.steps.get((net, edge))
+            if step is not None and one.state[net] == FREE:
+                ends.append(End(f"{netlist.ports.result}[{i}]", step))
+    for capture in captures(netlist, library):
+        for edge in (0, 1):
+            step = one.steps.get((capture.net, edge))
+            if step is not None and one.state[capture.net] == FREE:
+                ends.append(_captured(one, capture, step, conditions))
+    return sorted(ends, key=lambda end: -end.delay_s)
+
+
+def _captured(one: OneValue, capture: Capture, step: Step, conditions: Conditions) -> End:
+    table = None
+    if capture.setup is not None:
+        table = capture.setup.rise if step.edge == 0 else capture.setup.fall
+    name = f"{capture.name}/{capture.pin}"
+    if table is None:
+        return End(name, step)
+    setup = look_up(table, conditions.clock_slew_s, one.slew_s[capture.net, step.edge])
+    return End(name, step, setup.value, setup, table)
+
+
+def slow_delay(netlist: Netlist, library: Library, weight: int, conditions: Conditions | None = None) -> float:
+    """Delay (s) of the longest path under one weight value; 0 where nothing moves. The slow twin of `static_delays`."""
+    conditions = conditions or Conditions()
+    ends = ends_of(netlist, library, time_one(netlist, library, weight, conditions), conditions)
+    return max((end.delay_s for end in ends), default=0.0)

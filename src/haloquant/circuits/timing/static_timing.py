@@ -1,0 +1,215 @@
+"""Static timing of a MAC for every weight value in one pass.
+
+The weight is held constant, so each value leaves other paths (`sta_case`). Delays come from NLDM tables (`nldm`), with
+rise and fall, merged slews, and the load of the driven pins; there are no wires. One compiled pass over the gates in
+topological order carries the constants of all weights side by side, a second one their arrivals and slews. The load of
+a net does not depend on the weight, so a table is reduced to a function of the input slew once per gate.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int16, Int32, UInt8
+
+from haloquant.circuits.liberty.nldm import interpolate, look_up
+from haloquant.circuits.liberty.records import Library
+from haloquant.circuits.netlist.parser import Netlist, net_loads
+from haloquant.circuits.ports import weight_values
+from haloquant.circuits.timing.case_analysis import FREE, CaseAnalysis, Cases
+from haloquant.circuits.timing.endpoints import (
+    Conditions,
+    captures,
+    delay_tables,
+    gate_analyses,
+    initial_states,
+    launches,
+)
+from haloquant.circuits.timing.paths import PathStep, WorstPath, worst_path
+from haloquant.circuits.timing.propagation import propagate, sweep
+
+__all__ = ["Conditions", "PathStep", "Timing", "WorstPath", "static_delays", "static_timing", "worst_path"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Timing:
+    """Arrivals of all nets. Edge 0 is rise, 1 is fall; an edge that never happens arrives at -inf."""
+
+    weights: Int16[np.ndarray, " w"]
+    state: UInt8[np.ndarray, "n w"]  # 0, 1 or 2 (free)
+    arrival_s: Float64[np.ndarray, "n 2 w"]
+    slew_s: Float64[np.ndarray, "n 2 w"]
+    delay_s: Float64[np.ndarray, " w"]  # the longest path, setup included; 0 where nothing moves
+
+
+def static_delays(
+    netlist: Netlist,
+    library: Library,
+    weights: Int16[np.ndarray, " w"] | None = None,
+    conditions: Conditions | None = None,
+) -> Float64[np.ndarray, " w"]:
+    """Longest path (s) for each weight value: from activation, partial sum or a register to a result or a register.
+
+    Args:
+        netlist: the MAC.
+        library: cells at the corner to time at; may be another corner's than the netlist was read with.
+        weights: the values to hold; all that the port can hold, ascending, where None.
+        conditions: input slew, clock slew and output load; all zero where None.
+
+    Raises:
+        NetlistError: where a weight does not fit the port, or the library lacks a cell, pin, function or arc.
+    """
+    return static_timing(netlist, library, weights, conditions).delay_s
+
+
+def static_timing(
+    netlist: Netlist,
+    library: Library,
+    weights: Int16[np.ndarray, " w"] | None = None,
+    conditions: Conditions | None = None,
+) -> Timing:
+    """Like `static_delays`, with every arrival, slew and constant."""
+    weights = weight_values(netlist.ports) if weights is None else weights
+    conditions = conditions or Conditions()
+    gates = netlist.gates
+    wiring = (gates.kind, gates.input_start, gates.input_net, gates.output_start, gates.output_net)
+    load = np.stack(net_loads(netlist, library, conditions.output_load_f))
+    analyses = gate_analyses(netlist, library)
+    state = initial_states(netlist, weights)
+    code = np.empty((len(gates), len(weights)), dtype=np.int32)
+    propagate(*wiring, *_truth(netlist, analyses), state, code)
+    case, masks, enabled = _cases(netlist, analyses, code)
+    arrival, slew = _start(netlist, library, conditions, load, len(weights))
+    counted = masks if conditions.slews == "possible" else enabled
+    sweep(*wiring, *_arcs(netlist, analyses), load, case, masks, counted, arrival, slew)
+    delay = _ends(netlist, library, conditions, state, arrival, slew)
+    return Timing(weights, state, arrival, slew, delay)
+
+
+def _truth(
+    netlist: Netlist, analyses: dict[int, CaseAnalysis]
+) -> tuple[Int32[np.ndarray, "kinds outputs"], UInt8[np.ndarray, " pool"]]:
+    """All truth tables of all kinds in one array, and where each begins."""
+    at = np.zeros((len(netlist.kinds), max((len(k.outputs) for k in netlist.kinds), default=0)), dtype=np.int32)
+    pool = [np.zeros(1, dtype=np.uint8)]
+    size = 1
+    for k, analysis in analyses.items():
+        for j, name in enumerate(analysis.kind.outputs):
+            at[k, j] = size
+            pool.append(analysis.tables[name])
+            size += len(pool[-1])
+    return at, np.concatenate(pool)
+
+
+def _cases(
+    netlist: Netlist, analyses: dict[int, CaseAnalysis], code: Int32[np.ndarray, "g w"]
+) -> tuple[Int32[np.ndarray, "g w"], UInt8[np.ndarray, "cases arcs"], UInt8[np.ndarray, "cases arcs"]]:
+    """Number the cases that occur, kind by kind.
+
+    Returns:
+        The number of each gate's case; of each case `Case.masks` and `Case.enabled`.
+    """
+    widest = max((len(analysis.arcs) for analysis in analyses.values()), default=0)
+    case = np.zeros_like(code)
+    blocks: list[Cases] = []
+    count = 1  # case 0 is nobody's
+    for k, analysis in analyses.items():
+        members = np.flatnonzero(netlist.gates.kind == k)
+        own = code[members]
+        number = np.zeros(3 ** len(analysis.kind.inputs), dtype=np.int32)
+        number[own] = 1
+        codes = np.flatnonzero(number)
+        number[codes] = count + np.arange(len(codes))
+        case[members] = number[own]
+        blocks.append(analysis.cases(codes))
+        count += len(codes)
+    masks = np.zeros((count, widest), dtype=np.uint8)
+    enabled = np.zeros_like(masks)
+    at = 1
+    for block in blocks:
+        rows, arcs = block.masks.shape
+        masks[at : at + rows, :arcs] = block.masks
+        enabled[at : at + rows, :arcs] = block.enabled
+        at += rows
+    return case, masks, enabled
+
+
+def _start(
+    netlist: Netlist, library: Library, conditions: Conditions, loads: Float64[np.ndarray, "2 n"], width: int
+) -> tuple[Float64[np.ndarray, "n 2 w"], Float64[np.ndarray, "n 2 w"]]:
+    """Arrivals and slews before the sweep: ports at 0, register outputs after their clock-to-output delay."""
+    arrival = np.full((netlist.nets, 2, width), -np.inf)
+    slew = np.zeros_like(arrival)
+    for nets in (netlist.activation_net, netlist.partial_net):
+        arrival[nets] = 0.0
+        slew[nets] = conditions.input_slew_s
+    for launch in launches(netlist, library):
+        for edge in (0, 1):
+            delay, transition = delay_tables(launch.arc, edge)
+            if delay is not None and transition is not None:
+                load = float(loads[edge][launch.net])
+                at, out = arrival[launch.net, edge], slew[launch.net, edge]
+                np.maximum(at, look_up(delay, conditions.clock_slew_s, load).value, out=at)
+                np.maximum(out, look_up(transition, conditions.clock_slew_s, load).value, out=out)
+    return arrival, slew
+
+
+def _arcs(
+    netlist: Netlist, analyses: dict[int, CaseAnalysis]
+) -> tuple[
+    Int32[np.ndarray, " kinds1"],
+    Int32[np.ndarray, " arcs"],
+    Int32[np.ndarray, " arcs"],
+    Int32[np.ndarray, "arcs 2 2 5"],
+    Float64[np.ndarray, " pool"],
+]:
+    """The arcs of every kind and their tables, as `sta_kernel.sweep` wants them."""
+    count = np.zeros(len(netlist.kinds) + 1, dtype=np.int32)
+    for k, analysis in analyses.items():
+        count[k + 1] = len(analysis.arcs)
+    start = np.cumsum(count, dtype=np.int32)
+    ordered = [analysis for _, analysis in sorted(analyses.items())]
+    inputs = np.array([i for analysis in ordered for i in analysis.arc_input], dtype=np.int32)
+    outputs = np.array([j for analysis in ordered for j in analysis.arc_output], dtype=np.int32)
+    tables = np.zeros((len(inputs), 2, 2, 5), dtype=np.int32)
+    pool: list[Float64[np.ndarray, " n"]] = []
+    known: dict[int, int] = {}  # id of an array that `library` keeps alive -> where it stands
+    size = 0
+
+    def place(array: Float64[np.ndarray, "..."]) -> int:
+        nonlocal size
+        if id(array) not in known:
+            known[id(array)] = size
+            pool.append(array.ravel())
+            size += array.size
+        return known[id(array)]
+
+    arcs = [arc for analysis in ordered for arc in analysis.arcs]
+    for a, arc in enumerate(arcs):
+        for edge in (0, 1):
+            for which, table in enumerate(delay_tables(arc, edge)):
+                if table is not None:
+                    rows, columns, values = table.rows, table.columns, table.values
+                    tables[a, edge, which] = (place(rows), place(columns), place(values), len(rows), len(columns))
+    return start, inputs, outputs, tables, np.concatenate([np.zeros(0), *pool])
+
+
+def _ends(
+    netlist: Netlist,
+    library: Library,
+    conditions: Conditions,
+    state: UInt8[np.ndarray, "n w"],
+    arrival: Float64[np.ndarray, "n 2 w"],
+    slew: Float64[np.ndarray, "n 2 w"],
+) -> Float64[np.ndarray, " w"]:
+    """The latest arrival at a result, or at a register input plus its setup time."""
+    at_result = np.where((state[netlist.result_net] == FREE)[:, None, :], arrival[netlist.result_net], -np.inf)
+    worst = at_result.max(axis=(0, 1), initial=-np.inf)
+    for capture in captures(netlist, library):
+        for edge in (0, 1):
+            at = np.where(state[capture.net] == FREE, arrival[capture.net, edge], -np.inf)
+            table = None if capture.setup is None else (capture.setup.rise, capture.setup.fall)[edge]
+            if table is not None:
+                clock = np.full_like(at, conditions.clock_slew_s)
+                at = at + interpolate(table, clock, np.maximum(slew[capture.net, edge], 0.0))
+            worst = np.maximum(worst, at)
+    return np.maximum(worst, 0.0)

@@ -1,0 +1,63 @@
+"""What `explain --layer` prints: the map of a layer's classes, and what decided about each tile."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from haloquant.cli.console import stdout
+from haloquant.jobs.explain_tiles import TileWhy, Why, marks_of, why
+from haloquant.units import engineering
+
+NANO = 1e-9
+
+
+def show(folder: Path, layer: str, method: str, rows: int) -> None:
+    """Print it, with at most `rows` tiles in the table, the most sensitive first."""
+    found = why(folder, layer, method)
+    marks = marks_of([name for name, _, _ in found.classes])
+    down, across = found.shape
+    stdout.print(f"[bold]{layer}[/bold] in {method}: {down} x {across} tiles", highlight=False)
+    for mark, (name, frequency_hz, words) in zip(marks, found.classes, strict=True):
+        count = sum(line.count(mark) for line in found.letters())
+        clock = engineering(frequency_hz, "Hz")
+        stdout.print(f"  {mark}  {name}: {words} words at {clock}, {count} of {down * across} tiles", highlight=False)
+    stdout.print("\n" + "\n".join(f"  {line}" for line in found.letters()) + "\n", highlight=False, markup=False)
+    stdout.print(_rule(found), highlight=False)
+    stdout.print(_table(found, marks, rows))
+    if len(found.tiles) > rows:
+        stdout.print(f"{len(found.tiles) - rows} less sensitive tiles are left out; --rows shows more", style="dim")
+
+
+def _rule(found: Why) -> str:
+    """Where the allocation stopped, in a sentence."""
+    begin = (
+        "Every tile starts in its fastest class; steps to a slower one are taken in the order of predicted loss saved "
+        "per time of a MAC cycle, over the whole model. "
+    )
+    where = f"This method stops after {found.stop} of {found.stops - 1} steps"
+    last = "" if found.last_taken is None else f"; the last one taken saved {_rate(found.last_taken)}"
+    left = "" if found.first_left is None else f"; the first one left would have saved {_rate(found.first_left)}"
+    return begin + where + last + left + ". Sensitivity is shown beside it; it does not decide."
+
+
+def _table(found: Why, marks: Sequence[str], rows: int) -> Table:
+    losses = [f"loss as {name}, nats" for name, _, _ in found.classes]
+    table = Table("tile", "class", f"sensitivity rank of {found.model_tiles}", *losses, "why")
+    for tile in sorted(found.tiles, key=lambda tile: tile.rank)[:rows]:
+        cells = (f"{loss:.3g}" for loss in tile.loss)
+        table.add_row(f"{tile.down}, {tile.across}", marks[tile.chosen], str(tile.rank), *cells, _reason(tile))
+    return table
+
+
+def _reason(tile: TileWhy) -> str:
+    """The last step a tile took, or the first it did not."""
+    if not tile.saving:
+        return "a slower class would save nothing"
+    if tile.taken == len(tile.saving):
+        return f"slower saves {_rate(tile.saving[-1])}: taken"
+    return f"slower would save {_rate(tile.saving[tile.taken])}: not enough"
+
+
+def _rate(nats_per_s: float) -> str:
+    return f"{nats_per_s * NANO:.3g} nats/ns"

@@ -1,0 +1,30 @@
+"""The slow twin of the scheduler: every order of every tile of tiny passes, to hold the fast one against."""
+
+from collections.abc import Sequence
+from itertools import pairwise, permutations, product
+from math import factorial, prod
+
+from haloquant.errors import InputError
+from haloquant.records import OperatingPoint
+
+MOST_ORDERS = 2_000_000
+
+
+def fewest_transitions(groups: Sequence[Sequence[OperatingPoint]]) -> int:
+    """Return the least number of changes of point over all orders of the tiles inside each group.
+
+    Args:
+        groups: For each dependency group, the point of every one of its tiles, in any order.
+
+    Raises:
+        InputError: if there are more orders than can be tried.
+    """
+    orders = prod(factorial(len(group)) for group in groups)
+    if orders > MOST_ORDERS:
+        raise InputError(f"orders to try must be at most {MOST_ORDERS}, not {orders}; use fewer tiles.")
+    best = None
+    for choice in product(*(set(permutations(group)) for group in groups)):
+        flat = [point for group in choice for point in group]
+        changes = sum(a != b for a, b in pairwise(flat))
+        best = changes if best is None else min(best, changes)
+    return best or 0

@@ -1,0 +1,145 @@
+"""What a recipe names, found: the model folder, the texts as tokens."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from jaxtyping import Int64
+
+from haloquant.accel.workload.model_shapes import MODELS, named_shape, shape_from_config
+from haloquant.errors import MALFORMED, CheckpointError, InputError, RecipeError
+from haloquant.jobs.quantize.forecast.plan import Model, of_checkpoint, of_shape
+from haloquant.lm.checkpoint.complete import check_whole
+from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint
+from haloquant.lm.text import load_text, tokenize
+from haloquant.recipe import Recipe
+from haloquant.store.atomic_files import read_bounded, sha256_bytes
+
+Progress = Callable[[str, int, int], None]
+
+
+def silent(task: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text as tokens, with what it is called and the hash of its characters."""
+
+    name: str
+    tokens: Int64[np.ndarray, " t"]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The model and the texts of a job."""
+
+    name: str
+    checkpoint: Checkpoint
+    model_sha256: str
+    calibration: Text
+    evaluation: Text
+
+
+def package_folder() -> Path:
+    """Where the demo model, its text, the profiles and the targets lie."""
+    return Path(str(resources.files("haloquant"))) / "data"
+
+
+def model_folder(path: str) -> Path:
+    """The folder of the model a recipe names; `demo` is the shipped one.
+
+    Raises:
+        CheckpointError: there is no such folder.
+    """
+    folder = package_folder() / "demo" / "model" if path == "demo" else Path(path)
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"the model must be `demo` or a folder in Hugging Face format on this machine, not {path!r}; "
+            "nothing is downloaded"
+        )
+    return folder
+
+
+def read_inputs(recipe: Recipe) -> Inputs:
+    """Open everything a recipe names, so that a mistake shows before hours are spent."""
+    folder = model_folder(recipe.model.path)
+    checkpoint = open_checkpoint(folder, exclude=recipe.model.exclude)
+    check_whole(checkpoint)
+    name = "demo model" if recipe.model.path == "demo" else folder.resolve().name
+    return Inputs(
+        name,
+        checkpoint,
+        content_hash(checkpoint),
+        read_text(folder, recipe.text.calibration, "calibration"),
+        read_text(folder, recipe.text.evaluation, "evaluation"),
+    )
+
+
+def read_config(folder: Path) -> dict[str, object]:
+    """A model folder's configuration.
+
+    Raises:
+        CheckpointError: it is no JSON object.
+    """
+    try:
+        return msgspec.json.decode(read_bounded(folder / "config.json", 1 << 24), type=dict[str, object])
+    except MALFORMED as error:
+        raise CheckpointError(f"{folder / 'config.json'} must be a JSON object: {error}") from error
+
+
+def is_packed(folder: Path) -> bool:
+    """Whether a model folder is in HALO's packed form, by its configuration."""
+    return "quantization_config" in read_config(folder)
+
+
+def model_window(folder: Path) -> int:
+    """The model's length by its configuration, 2048 at most.
+
+    Raises:
+        CheckpointError: the configuration says no positive number.
+    """
+    config = read_config(folder)
+    length = config.get("max_position_embeddings") or config.get("n_positions") or 2048
+    if not isinstance(length, int) or length < 1:
+        raise CheckpointError(f"{folder / 'config.json'} must give a positive number of positions, not {length!r:.40}")
+    return min(length, 2048)
+
+
+def planned_model(name: str) -> tuple[Model, int]:
+    """The sizes of a model to plan for and its window: a folder, a bare config.json, or a named shape.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    path = Path(name)
+    if name == "demo" or path.is_dir():
+        folder = model_folder(name)
+        return of_checkpoint(open_checkpoint(folder)), model_window(folder)
+    if path.is_file():
+        config = read_config(path.parent) if path.name == "config.json" else {}
+        return of_shape(shape_from_config(config, str(path))), model_window(path.parent)
+    if name.lower() not in MODELS:
+        raise InputError(
+            f"the model to plan for must be a folder, a config.json, or one of {', '.join(MODELS)}, not {name!r:.80}"
+        )
+    return of_shape(named_shape(name)), 2048
+
+
+def read_text(folder: Path, path: str, use: str) -> Text:
+    """A text as the model's own tokens; `demo` is the shipped one for this use.
+
+    Raises:
+        RecipeError: there is no such text; it names the use.
+    """
+    file = package_folder() / "demo" / f"{use}.txt" if path == "demo" else Path(path)
+    try:
+        text = load_text(file)
+    except InputError as error:
+        raise RecipeError(f"text.{use}: {error}") from error
+    name = f"the demo's own {use} text" if path == "demo" else file.name
+    return Text(name, tokenize(folder, text), sha256_bytes(text.encode()))

@@ -1,0 +1,166 @@
+"""A quantized model, or a named shape without weights, and its rivals on a machine."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from haloquant.accel.results import Simulation
+from haloquant.accel.rivals import System, float_system, uniform_system
+from haloquant.accel.target import Target
+from haloquant.accel.workload.model_shapes import ModelShape, named_shape, shape_from_config
+from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency, synthetic_workload
+from haloquant.dvfs.classes import Classes, choose_classes
+from haloquant.dvfs.operating_points import period_for
+from haloquant.dvfs.schedule import Policy
+from haloquant.dvfs.supply_modes import eco_points, voltage_steps
+from haloquant.errors import InfeasibleError, InputError
+from haloquant.jobs.compare.results import profile_sha256
+from haloquant.jobs.inputs import read_config
+from haloquant.jobs.machines import method_cost
+from haloquant.jobs.machines.supply_law import measured_law
+from haloquant.lm.packed.reader import iterate_layers, open_packed
+from haloquant.quant.codebook import gaussian_sample
+from haloquant.quant.tiles import layer_tiles
+from haloquant.records import Codebook, LayerTiles, MacProfile, OperatingPoint
+
+ECO_PROFILE = "sky130hd-digitsdadda_ks+lone-mul-abc"  # the shipped one with voltages enough; a test holds it
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What will run: its shape, its classes, and its tiles for a workload (from weights, or drawn from the shape)."""
+
+    name: str
+    shape: ModelShape
+    classes: Classes
+    tiles: Mapping[str, LayerTiles] | None  # None: drawn for each workload
+    fast_share: float
+
+    def only_quantized(self, tiles: Mapping[str, LayerTiles]) -> dict[str, LayerTiles]:
+        """The tiles of those layers that this model quantizes: all of a named shape's, the stored ones of a packed."""
+        return {name: made for name, made in tiles.items() if self.tiles is None or name in self.tiles}
+
+    def left_floating(self, workload: Workload) -> tuple[str, ...]:
+        """Layers with weights that run in 16-bit floating point because this model does not quantize them."""
+        stationary = [gemm.layer for gemm in workload.gemms if gemm.weight_stationary]
+        return tuple(name for name in stationary if self.tiles is not None and name not in self.tiles)
+
+
+def load_packed(folder: Path, profile: MacProfile) -> Loaded:
+    """A packed model with its own codebooks.
+
+    Raises:
+        InputError: the model was made for another MAC than `profile`.
+    """
+    packed = open_packed(folder)
+    config = packed.config
+    if config.profile_sha256 != profile_sha256(profile):
+        raise InputError(
+            f"{folder} must be simulated with the profile it was made for, {config.profile_name}, not {profile.name}; "
+            "name it with --profile"
+        )
+    books = tuple(_timed(book, profile) for book in config.books())
+    period = float(profile.delay_s[0].max())
+    voltage = profile.corners[0].voltage_v
+    base = Codebook("base", profile.weights, OperatingPoint(voltage, 1.0 / period), 0.0)
+    tiles = {q.layer: layer_tiles(q) for q in iterate_layers(packed)}
+    shape = shape_from_config(read_config(folder), folder.name)
+    fast = float(np.mean(np.concatenate([t.classes.ravel() for t in tiles.values()]) == 0))
+    return Loaded(folder.name, shape, Classes(profile, 0, (*books, base)), tiles, fast)
+
+
+def load_shape(name: str, profile: MacProfile, fast_share: float) -> Loaded:
+    """A named shape, with codebooks chosen for Gaussian weights and that share of fast tiles."""
+    if not 0 <= fast_share <= 1:
+        raise InputError(f"the share of fast tiles must be 0 to 1, not {fast_share:g}.")
+    classes = choose_classes(profile, 0, gaussian_sample(48), (("fast", 9, 2.5), ("slow", 16, 1.0)))
+    return Loaded(name, named_shape(name), classes, None, fast_share)
+
+
+def halo_system(loaded: Loaded, workload: Workload, target: Target, mode: str) -> System:
+    """HALO on a machine: `boost` raises the clock at the base supply, `eco` lowers the supply at the base clock.
+
+    Raises:
+        InfeasibleError: `eco` with a profile of fewer than three voltages.
+    """
+    points = _eco(loaded.classes, target) if mode == "eco" else method_cost.class_points(target, loaded.classes)
+    tiles = loaded.tiles if loaded.tiles is not None else _draw(loaded, workload, target)
+    return System(f"HALO ({mode})", tiles, points, 8, "its own classes")
+
+
+def rivals(loaded: Loaded, workload: Workload, target: Target) -> list[System]:
+    """FP16, W8A8, W4A8 and W3A8 through the same tables; each may use any clock its values meet.
+
+    What a packed model leaves in floating point (its head, as a rule) is left so in the rivals, too.
+    """
+    points = method_cost.class_points(target, loaded.classes)
+    books = [replace(b, point=p) for b, p in zip(loaded.classes.codebooks, points, strict=True)]
+    grid = (target.array.columns, target.array.rows)
+    # On a machine whose clocks are a claim only the paper's own classes may use the faster ones.
+    allowed = [] if target.array.claimed_clocks else books
+    made = [
+        uniform_system(workload, grid, bits, loaded.classes.profile, loaded.classes.corner, allowed, target.base)
+        for bits in (8, 4, 3)
+    ]
+    return [float_system(), *(replace(s, layer_tiles=loaded.only_quantized(s.layer_tiles)) for s in made)]
+
+
+def run_system(
+    system: System,
+    workload: Workload,
+    target: Target,
+    loaded: Loaded,
+    policies: Sequence[Policy] = method_cost.POLICIES,
+) -> Simulation:
+    """One system on the machine, by the fastest of the policies, or in eco by the one that draws least.
+
+    All clocks are equal in eco, so the fastest order would be the one that never lowers a supply.
+    """
+    eco = any(point.voltage_v < target.base.voltage_v for point in system.points)
+    law = measured_law(loaded.classes.profile, target).delay if eco else method_cost.unchanged
+    best = method_cost.thriftiest if eco else method_cost.fastest
+    run = method_cost.run_on(
+        workload, system.layer_tiles, system.points, target, loaded.classes, system.name, law, policies, best
+    )
+    return run.simulation
+
+
+def _timed(book: Codebook, profile: MacProfile) -> Codebook:
+    """A stored codebook at the clock that the profile gives its values."""
+    period = period_for(profile, 0, book.values)
+    return replace(book, point=OperatingPoint(profile.corners[0].voltage_v, 1.0 / period), slack_s=0.0)
+
+
+def _draw(loaded: Loaded, workload: Workload, target: Target) -> dict[str, LayerTiles]:
+    """Tiles of a shape: Gaussian weights on each class's words, the head in 8 bits."""
+    fast, slow, base = loaded.classes.codebooks
+    frequency = [gaussian_frequency(book.values) for book in (fast, slow, base)]
+    shares = (loaded.fast_share, 1.0 - loaded.fast_share, 0.0)
+    mix = [ClassMix(s, b.values, f) for s, b, f in zip(shares, (fast, slow, base), frequency, strict=True)]
+    head = [replace(m, share=float(i == 2)) for i, m in enumerate(mix)]
+    bits = 3.2 * shares[0] + 4.0 * shares[1]
+    return synthetic_workload(
+        workload,
+        target.array.columns,
+        target.array.rows,
+        mix,
+        Encoding(code_bits=bits, sparse_share=0.005),
+        head,
+        Encoding(code_bits=8.0, scale_bits=0.0),
+    )
+
+
+def _eco(classes: Classes, target: Target) -> tuple[OperatingPoint, ...]:
+    """Each class at the base clock and the least supply that its slowest value allows, by the profile's V-f curve."""
+    try:
+        law = measured_law(classes.profile, target)
+    except InfeasibleError as error:
+        raise InfeasibleError(
+            f"{error}; eco lowers the supply by such a curve, so --mode boost or --profile {ECO_PROFILE} would do"
+        ) from error
+    base = target.base
+    carried = [base.period_s / classes.clock_ratio(i) for i in range(len(classes.codebooks))]
+    return eco_points(carried, base.frequency_hz, law.delay, voltage_steps(law.lowest_v, base.voltage_v))

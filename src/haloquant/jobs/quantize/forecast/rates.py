@@ -1,0 +1,119 @@
+"""What this machine does in a second with one thread, measured in a few: what a plan's times are made of."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from tempfile import TemporaryFile
+
+import numpy as np
+from scipy.linalg import cho_factor
+
+from haloquant.jobs.engine.threads import one_thread
+from haloquant.quant.format.packing import pack, unpack
+from haloquant.quant.layer import quantize_weight
+from haloquant.quant.rounding.refinement import quantize_weight_refined
+from haloquant.quant.sparse import split
+from haloquant.quant.tiles import make_grid, uniform_map
+from haloquant.records import Codebook, LayerStatistics, OperatingPoint
+
+PROBE = (4096, 4096)  # as large as layers are: smaller ones stay in the caches, and their memory is not new each time
+PROBE_FILE = 32 << 20
+NARROW, WIDE, ROWS = 256, 1024, 128
+
+
+@dataclass(frozen=True)
+class Rates:
+    """This machine, with one thread."""
+
+    free_weights_per_s: float  # read as bf16, sparse part, searched scales and nearest rounding, packed
+    packed_weights_per_s: float  # read packed, checked, and packed again for the model
+    calibrated_s: float  # of a calibrated weight, whatever its layer's width
+    calibrated_by_width_s: float  # of a calibrated weight, for each input feature of its layer
+    factor_s: float  # of a Cholesky factor, for each cubed input feature
+    madds_per_s: float  # float32 matrix products
+    hash_b_per_s: float  # of a file that is read and hashed
+    write_b_per_s: float  # of a file that is written and flushed
+
+
+def probe() -> Rates:
+    """Measure this machine for about five seconds, after a warm-up that compiles."""
+    rng = np.random.default_rng(0)
+    with one_thread():
+        rounded, grid = rounding(PROBE), make_grid(*PROBE)
+        made, count = rounded(), PROBE[0] * PROBE[1]
+        free = count / _fastest(rounded)
+        packed = count / _fastest(lambda: pack(unpack(made, "probe", _BOOKS, grid.tile_out, grid.tile_in)))
+        narrow, wide = _calibrated_s(rng, NARROW), _calibrated_s(rng, WIDE)
+        by_width = max((wide - narrow) / (WIDE - NARROW), 0.0)
+        square = rng.standard_normal((WIDE, WIDE)).astype(np.float32)
+        positive = square @ square.T + WIDE * np.eye(WIDE, dtype=np.float32)
+        return Rates(
+            free,
+            packed,
+            max(narrow - by_width * NARROW, 0.0),
+            by_width,
+            _fastest(lambda: cho_factor(positive)) / WIDE**3,
+            WIDE**3 / _fastest(lambda: square @ square),
+            *_file_rates(),
+        )
+
+
+def rounding(shape: tuple[int, int]) -> Callable[[], dict[str, np.ndarray]]:
+    """A call that does what a worker does with a layer data-free: from bf16, sparse part out, rounded, packed."""
+    weight = np.random.default_rng(0).standard_normal(shape, np.float32)
+    tiles, halves = uniform_map("probe", make_grid(*shape)), (weight.view(np.uint32) >> 16).astype(np.uint16)
+
+    def rounded() -> dict[str, np.ndarray]:
+        seen = (halves.astype(np.uint32) << 16).view(np.float32)
+        np.dot(seen.ravel(), seen.ravel())  # as a reader looks for what is not finite
+        sparse, _ = split(seen, layer="probe")
+        return pack(quantize_weight(seen, tiles=tiles, codebooks=_BOOKS, sparse=sparse))
+
+    return rounded
+
+
+def _file_rates() -> tuple[float, float]:
+    """Bytes hashed and bytes written in a second of the processor, through a file of the system's own folder."""
+    data = bytes(PROBE_FILE)
+    with TemporaryFile() as file:
+
+        def write() -> None:
+            file.seek(0)
+            file.truncate()
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+        def check() -> None:
+            file.seek(0)
+            hashlib.file_digest(file, "sha256")
+
+        writing = _fastest(write)
+        return PROBE_FILE / _fastest(check), PROBE_FILE / writing
+
+
+def _calibrated_s(rng: np.random.Generator, width: int) -> float:
+    """Seconds for a weight of a calibrated layer of this width."""
+    weight = rng.standard_normal((ROWS, width), np.float32)
+    inputs = rng.standard_normal((2 * width, width), np.float32)
+    known = LayerStatistics("probe", 2 * width, hessian=inputs.T @ inputs / np.float32(width), source="probe")
+    tiles = uniform_map("probe", make_grid(ROWS, width))
+    call = lambda: quantize_weight_refined(weight, tiles=tiles, codebooks=_BOOKS, statistics=known)  # noqa: E731
+    return _fastest(call) / weight.size
+
+
+def _fastest(call: Callable[[], object]) -> float:
+    """The quicker of two calls, in CPU seconds, after one that compiles."""
+    call()
+    best = float("inf")
+    for _ in range(2):
+        began = time.process_time()  # other programs, and further threads, are not to count
+        call()
+        best = min(best, time.process_time() - began)
+    return best
+
+
+_WORDS = np.array([-112, -80, -56, -40, -28, -18, -10, -4, 0, 4, 10, 18, 28, 40, 64, 96], np.int16)
+_BOOKS = (Codebook("probe", _WORDS, OperatingPoint(1.0, 1e9), 0.0),)

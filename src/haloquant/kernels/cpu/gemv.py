@@ -1,0 +1,244 @@
+"""Matrix-vector products straight from packed codes, on the CPU.
+
+Each thread takes a row of tiles, so that packed bytes are read once, in order. Full tiles of 128 inputs run on vector
+instructions where the CPU has them; all others run in plain loops, which are also the slow twin.
+"""
+
+from typing import no_type_check
+
+import numpy as np
+from numba import njit, prange
+
+from haloquant.kernels.cpu import vector_instructions
+
+FAST = vector_instructions.available()
+
+
+@njit
+@no_type_check
+def _half(bits):
+    """float16 bits as float32: moved into place, the exponent's bias is then 112 too small."""
+    magnitude = np.uint32((np.uint32(bits) & np.uint32(0x7FFF)) << 13).view(np.float32) * np.float32(2.0**112)
+    return -magnitude if bits & 0x8000 else magnitude
+
+
+@njit
+@no_type_check
+def _tile_slow(packed, at, x, table, size, scale, rows, cols, y):
+    """y[row] += scale[row] * sum over the tile's inputs of word * x."""
+    left = rows
+    if size <= 9:
+        groups = rows // 5
+        left = rows - 5 * groups
+        sums = np.empty(5, np.float32)
+        for g in range(groups):
+            sums[:] = 0
+            for j in range(cols):
+                place = at + 2 * (g * cols + j)
+                rest = np.int64(packed[place]) | (np.int64(packed[place + 1]) << 8)
+                for k in range(5):
+                    rest *= 9
+                    sums[k] += table[rest >> 16] * x[j]
+                    rest &= 65535
+            for k in range(5):
+                y[5 * g + k] += _half(scale[5 * g + k]) * sums[k]
+        at += 2 * groups * cols
+    for r in range(rows - left, rows):
+        total = np.float32(0)
+        if size > 16:
+            for j in range(cols):
+                total += table[packed[at + j]] * x[j]
+            at += cols
+        else:
+            for j in range(cols // 2):
+                pair = packed[at + j]
+                total += table[pair & 15] * x[2 * j] + table[pair >> 4] * x[2 * j + 1]
+            if cols % 2:
+                total += table[packed[at + cols // 2] & 15] * x[cols - 1]
+            at += (cols + 1) // 2
+        y[r] += _half(scale[r]) * total
+
+
+if FAST:
+
+    @njit
+    @no_type_check
+    def _tile_fast(packed, at, x_nibbles, x_fives, table, size, scale, rows, sums):
+        """sums[row] += scale[row] * products, 16 partial sums per row, for a tile of 128 inputs."""
+        base, table_at = packed.ctypes.data + at, table.ctypes.data
+        scale_at, step, sums_at = scale.ctypes.data, scale.strides[0], sums.ctypes.data
+        left = rows
+        if size <= 9:
+            groups = rows // 5
+            left = rows - 5 * groups
+            vector_instructions.fives_tile(base, x_fives.ctypes.data, table_at, scale_at, step, sums_at, 0, groups)
+            base += groups * 256
+        vector_instructions.nibbles_tile(
+            base, x_nibbles.ctypes.data, table_at, scale_at, step, sums_at, rows - left, left
+        )
+
+else:  # the instructions cannot even be compiled for other CPUs
+
+    @njit
+    @no_type_check
+    def _tile_fast(packed, at, x_nibbles, x_fives, table, size, scale, rows, sums):
+        """Never called: `fast` is False on this CPU."""
+
+
+@njit
+@no_type_check
+def _sparse_row(row, row_ptr, col, value, x):
+    """Sum of value * x over a row of the sparse part, in four chains."""
+    a = b = c = d = np.float32(0)
+    start, stop = row_ptr[row], row_ptr[row + 1]
+    whole = start + (stop - start) // 4 * 4
+    for i in range(start, whole, 4):
+        a += np.float32(value[i]) * x[col[i]]
+        b += np.float32(value[i + 1]) * x[col[i + 1]]
+        c += np.float32(value[i + 2]) * x[col[i + 2]]
+        d += np.float32(value[i + 3]) * x[col[i + 3]]
+    for i in range(whole, stop):
+        a += np.float32(value[i]) * x[col[i]]
+    return (a + b) + (c + d)
+
+
+@njit
+@no_type_check
+def _arrange(x, across):
+    """The inputs in the two orders in which the vector kernels meet them, [across, 128] each."""
+    nibbles = np.zeros((across, 128), np.float32)
+    fives = np.zeros((across, 128), np.float32)
+    for i in range(x.size):
+        a, j = i // 128, i % 128
+        nibbles[a, j % 8 * 16 + j // 8] = x[i]
+        fives[a, j // 32 * 32 + j % 2 * 16 + j % 32 // 2] = x[i]
+    return nibbles, fives
+
+
+@njit(parallel=True, cache=True)
+@no_type_check
+def gemv(x, packed, scale, classes, offsets, table, sizes, tiles, sparse, fast, y):
+    """y[out] = W x[in] in float32.
+
+    `scale` is [out, across] as float16 bits, `tiles` (tile_out, tile_in), `sparse` (row_ptr, col, value, scale bits);
+    `fast` allows the vector kernels.
+    """
+    tile_out, tile_in = tiles
+    row_ptr, col, value, sparse_scale = sparse
+    down, across = classes.shape
+    fast = fast and tile_in == 128
+    x_nibbles, x_fives = _arrange(x, across if fast else -(-x.size // 128))
+    for block in prange(down):
+        d = np.int64(block)
+        low = d * tile_out
+        rows = min(tile_out, y.size - low)
+        out = y[low : low + rows]
+        out[:] = 0
+        sums = np.zeros((rows, 16), np.float32)
+        for a in range(across):
+            k = classes[d, a]
+            cols = min(tile_in, x.size - a * tile_in)
+            at = offsets[d * across + a]
+            factor = scale[low : low + rows, a]
+            if fast and cols == 128 and sizes[k] <= 16:
+                _tile_fast(packed, at, x_nibbles[a], x_fives[a], table[k], sizes[k], factor, rows, sums)
+            else:
+                _tile_slow(packed, at, x[a * tile_in :], table[k], sizes[k], factor, rows, cols, out)
+        for r in range(rows):
+            out[r] += sums[r].sum()
+            if value.size:
+                out[r] += _half(sparse_scale[low + r]) * _sparse_row(low + r, row_ptr, col, value, x)
+
+
+@njit(parallel=True, cache=True)
+@no_type_check
+def gemv_integer(x, packed, scale, classes, offsets, table, sizes, tiles, sparse, fast, y):
+    """The accelerator's arithmetic: as `gemv`, but every tile's sum is whole before it is scaled and added in order.
+
+    `x` holds int8 activations as float32. A tile's sum is below 2^24, so float32 holds every partial sum exactly and
+    the order of addition inside a tile does not matter; the caller sees to that.
+    """
+    tile_out, tile_in = tiles
+    row_ptr, col, value, sparse_scale = sparse
+    down, across = classes.shape
+    fast = fast and tile_in == 128
+    x_nibbles, x_fives = _arrange(x, across if fast else -(-x.size // 128))
+    for block in prange(down):
+        d = np.int64(block)
+        low = d * tile_out
+        rows = min(tile_out, y.size - low)
+        ones = np.full(rows, 0x3C00, np.uint16)  # 1.0 as float16
+        total = np.empty(rows, np.float32)
+        y[low : low + rows] = 0
+        for a in range(across):
+            k = classes[d, a]
+            cols = min(tile_in, x.size - a * tile_in)
+            at = offsets[d * across + a]
+            total[:] = 0
+            sums = np.zeros((rows, 16), np.float32)
+            if fast and cols == 128 and sizes[k] <= 16:
+                _tile_fast(packed, at, x_nibbles[a], x_fives[a], table[k], sizes[k], ones, rows, sums)
+            else:
+                _tile_slow(packed, at, x[a * tile_in :], table[k], sizes[k], ones, rows, cols, total)
+            for r in range(rows):
+                y[low + r] += (total[r] + sums[r].sum()) * _half(scale[low + r, a])
+        if value.size:
+            for r in range(low, low + rows):
+                whole = np.int32(0)
+                for i in range(row_ptr[r], row_ptr[r + 1]):
+                    whole += np.int32(value[i]) * np.int32(x[col[i]])
+                y[r] += np.float32(whole) * _half(sparse_scale[r])
+
+
+@njit(parallel=True, cache=True)
+@no_type_check
+def dequantize(packed, scale, classes, offsets, table, sizes, tiles, sparse, first, out):
+    """Rows `first` .. of W in float32, as many as `out` [rows, in] has; `first` is the first row of a tile."""
+    tile_out, tile_in = tiles
+    row_ptr, col, value, sparse_scale = sparse
+    across = classes.shape[1]
+    blocks = -(-out.shape[0] // tile_out)
+    for tile in prange(blocks * across):
+        block = np.int64(tile) // across
+        a = np.int64(tile) % across
+        d = first // tile_out + block
+        low = block * tile_out
+        rows = min(tile_out, out.shape[0] - low)
+        start = a * tile_in
+        cols = min(tile_in, out.shape[1] - start)
+        words = table[classes[d, a]]
+        size = sizes[classes[d, a]]
+        at = offsets[d * across + a]
+        groups = rows // 5 if size <= 9 else 0
+        for g in range(groups):
+            for j in range(cols):
+                rest = np.uint32(packed[at + 2 * j]) | np.uint32(np.uint32(packed[at + 2 * j + 1]) << 8)
+                for k in range(5):
+                    rest = np.uint32(rest * np.uint32(9))
+                    out[low + 5 * g + k, start + j] = words[rest >> 16]
+                    rest = np.uint32(rest & np.uint32(65535))
+            at += 2 * cols
+        for r in range(5 * groups, rows):
+            target = out[low + r]
+            if size > 16:
+                for j in range(cols):
+                    target[start + j] = words[packed[at + j]]
+                at += cols
+                continue
+            for j in range(cols // 2):
+                pair = packed[at + j]
+                target[start + 2 * j] = words[pair & 15]
+                target[start + 2 * j + 1] = words[pair >> 4]
+            if cols % 2:
+                target[start + cols - 1] = words[packed[at + cols // 2] & 15]
+            at += (cols + 1) // 2
+        for r in range(rows):
+            factor = _half(scale[first + low + r, a])
+            for j in range(start, start + cols):
+                out[low + r, j] *= factor
+    if value.size:
+        for r in prange(out.shape[0]):
+            row = first + np.int64(r)
+            factor = _half(sparse_scale[row])
+            for i in range(row_ptr[row], row_ptr[row + 1]):
+                out[r, col[i]] += np.float32(value[i]) * factor

@@ -1,0 +1,99 @@
+"""One packed layer as the kernels see it: the stored tensors, and what follows from them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from haloquant.quant.format.bit_layout import tile_offsets
+from haloquant.quant.format.packing import ROWS, ROWS_V1
+from haloquant.records import TileGrid
+
+
+@dataclass(frozen=True)
+class PackedSparse:
+    """The sparse part in CSR, as stored."""
+
+    row_ptr: torch.Tensor  # i32 [out + 1]
+    col: torch.Tensor  # u16 or i32 [nnz]
+    value: torch.Tensor  # i8 [nnz]
+    scale: torch.Tensor  # f16 [out]
+
+
+@dataclass(frozen=True)
+class PackedLayer:
+    """A packed linear layer on one device. `quant.packing` says what the tensors hold."""
+
+    grid: TileGrid
+    packed: torch.Tensor  # u8 [bytes]
+    scale: torch.Tensor  # f16 [out, across]
+    classes: torch.Tensor  # u8 [down, across]
+    offsets: torch.Tensor  # i64 [tiles + 1], where each tile starts
+    table: torch.Tensor  # f32 [classes, words], padded with zeros to 16 or 256 words
+    words: torch.Tensor  # u8 [classes, 3, words], the same as int8, and as the low and high bytes of bfloat16
+    sizes: tuple[int, ...]  # words of each codebook
+    counts: torch.Tensor  # i32 [classes], the same on the device
+    sparse: PackedSparse | None
+
+    @property
+    def bytes(self) -> int:
+        """Stored bytes that a product with this layer must read."""
+        tensors = [self.packed, self.scale, self.classes]
+        if self.sparse is not None:
+            tensors += [self.sparse.row_ptr, self.sparse.col, self.sparse.value, self.sparse.scale]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def word_table(values: tuple[tuple[int, ...], ...]) -> np.ndarray:
+    """Codebooks as one float32 table [classes, 16 or 256], padded with zeros, so that any code is a safe index."""
+    width = 16 if max(map(len, values)) <= 16 else 256
+    table = np.zeros((len(values), width), np.float32)
+    for row, words in zip(table, values, strict=True):
+        row[: len(words)] = words
+    return table
+
+
+def word_bytes(table: torch.Tensor) -> torch.Tensor:
+    """A table of words as bytes u8 [classes, 3, words]: int8, then the low and the high bytes of bfloat16 (exact)."""
+    halves = table.to(torch.bfloat16).view(torch.uint8).view(*table.shape, 2)
+    return torch.stack([table.to(torch.int8).view(torch.uint8), halves[..., 0], halves[..., 1]], dim=1)
+
+
+def _row_pointers(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Where each row starts, i32 [out + 1]: the running sums of the stored counts (version 1 stored the sums)."""
+    if ROWS_V1 in tensors:
+        return tensors[ROWS_V1]
+    counts = tensors[ROWS].to(torch.int32)
+    return torch.nn.functional.pad(counts.cumsum(0, dtype=torch.int32), (1, 0))
+
+
+def packed_layer(
+    tensors: dict[str, torch.Tensor], values: tuple[tuple[int, ...], ...], tile_out: int, tile_in: int
+) -> PackedLayer:
+    """The kernels' view of the stored tensors of one layer (names as in `quant.packing`), on their device.
+
+    Nothing is checked here: `quant.packing.check_layer` is for that.
+    """
+    out_features, in_features = tensors["weight_shape"].tolist()
+    grid = TileGrid(out_features, in_features, tile_out, tile_in)
+    sizes = tuple(map(len, values))
+    classes = tensors["weight_tile_class"]
+    device = classes.device
+    offsets = tile_offsets(grid, classes.cpu().numpy(), sizes)
+    table = torch.from_numpy(word_table(values))
+    sparse = None
+    if "sparse_value" in tensors:
+        names = ("sparse_col", "sparse_value", "sparse_scale")
+        sparse = PackedSparse(_row_pointers(tensors), *(tensors[name] for name in names))
+    return PackedLayer(
+        grid,
+        tensors["weight_packed"],
+        tensors["weight_scale"],
+        classes,
+        torch.from_numpy(offsets).to(device),
+        table.to(device),
+        word_bytes(table).to(device),
+        sizes,
+        torch.tensor(sizes, dtype=torch.int32, device=device),
+        sparse,
+    )

@@ -1,0 +1,45 @@
+"""The product with a packed layer as one operator of torch: what compiles a model sees a box with a shape, not Python.
+
+Running a model step by step calls `dispatch.linear` itself, since an operator's registration costs some 20 us a call.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from haloquant.kernels.dispatch import linear
+from haloquant.kernels.layer_tensors import PackedLayer, PackedSparse
+from haloquant.records import TileGrid
+
+
+@torch.library.custom_op("haloquant::packed_linear", mutates_args=())
+def _packed_linear(
+    x: torch.Tensor,
+    dense: Sequence[torch.Tensor],
+    sparse: Sequence[torch.Tensor],
+    sizes: Sequence[int],
+    tiles: Sequence[int],
+) -> torch.Tensor:
+    packed, scale, classes, offsets, table, words, counts = dense
+    grid = TileGrid(scale.shape[0], x.shape[-1], *tiles)
+    kept = PackedSparse(*sparse) if sparse else None
+    return linear(x, PackedLayer(grid, packed, scale, classes, offsets, table, words, tuple(sizes), counts, kept))
+
+
+@_packed_linear.register_fake
+def _shape_of(
+    x: torch.Tensor,
+    dense: Sequence[torch.Tensor],
+    sparse: Sequence[torch.Tensor],
+    sizes: Sequence[int],
+    tiles: Sequence[int],
+) -> torch.Tensor:
+    return x.new_empty((*x.shape[:-1], dense[1].shape[0]))
+
+
+def compiled_linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    """As `dispatch.linear`, for use inside `torch.compile`."""
+    dense = [layer.packed, layer.scale, layer.classes, layer.offsets, layer.table, layer.words, layer.counts]
+    kept = layer.sparse
+    sparse = [] if kept is None else [kept.row_ptr, kept.col, kept.value, kept.scale]
+    return _packed_linear(x, dense, sparse, list(layer.sizes), [layer.grid.tile_out, layer.grid.tile_in])

@@ -1,0 +1,191 @@
+"""Packed products on an accelerator, in Triton: a matrix-vector product for decode, a matrix product for prefill.
+
+For a single token the tiles of a row are shared among several programs, whose sums are added in a fixed order, so that
+results repeat bit for bit as long as Triton's tuner picks the same rows and warps for a shape: within a process it
+does, and whole numbers do not depend on it. With TRITON_INTERPRET=1 the same code runs on the CPU, which is how it is
+tested where there is no accelerator. The interpreter multiplies floats with numpy's BLAS, which may round the last bit
+of a token's result otherwise beside other tokens; whole numbers are exact there too.
+"""
+
+# A Triton kernel is launched with options that its signature does not name:
+# pyright: reportCallIssue=false
+
+import torch
+import triton
+
+from haloquant.kernels.fallback import add_sparse, add_tiles
+from haloquant.kernels.layer_tensors import PackedLayer
+from haloquant.kernels.triton.activation_digits import planes_kernel
+from haloquant.kernels.triton.gemm import gemm_kernel
+from haloquant.kernels.triton.gemv import gather_kernel, gemv_kernel
+from haloquant.quant.format.bit_layout import NINE
+
+MOST_GEMV_TOKENS = 4
+MOST_WORDS = 16  # that registers hold
+PROGRAMS = 2048  # about this many for one token: 16 for each of the 132 multiprocessors of an H200
+USUAL_ROWS = 32  # of the blocks that PROGRAMS counts; the tuner may take others
+MOST_BLOCK_TOKENS = 64
+REACH = 2**31 - 1  # of an offset within one launch, in elements: kernels count in 32 bits
+
+
+def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    """Y = x W^T in the type of x, [..., in] -> [..., out], accumulated in float32."""
+    tokens = x.reshape(-1, layer.grid.in_features).contiguous()
+    y = _gemv(tokens, layer) if tokens.shape[0] <= MOST_GEMV_TOKENS else _gemm(tokens, layer)
+    return y.view(*x.shape[:-1], layer.grid.out_features)
+
+
+def integer_tile_sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    """As `reference.integer_tile_sums`: i32 [tokens, out, across] of int8 tokens [tokens, in]."""
+    grid = layer.grid
+    parts = torch.empty(tokens.shape[0], grid.across, grid.out_features, dtype=torch.int32, device=tokens.device)
+    _launch_gemv(tokens.contiguous(), layer, parts, 1, whole=True)
+    return parts.transpose(1, 2)
+
+
+def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    """As `reference.integer_linear`, bit for bit: int8 [tokens, in] and a scale per token -> f32 [tokens, out]."""
+    if tokens.shape[0] <= MOST_GEMV_TOKENS:
+        dense = add_tiles(integer_tile_sums(tokens, layer), layer)
+    else:
+        dense = torch.empty(tokens.shape[0], layer.grid.out_features, device=tokens.device)
+        _launch_gemm(tokens.contiguous(), layer, dense, whole=True)
+    return add_sparse(dense, tokens, layer) * token_scale[:, None]
+
+
+def _gemv(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    grid = layer.grid
+    rows = grid.down * -(-grid.tile_out // USUAL_ROWS)
+    each = max(1, grid.across * rows * tokens.shape[0] // PROGRAMS)
+    splits = -(-grid.across // each)
+    sums = splits * (2 if min(layer.sizes) <= NINE else 1)  # those of rows in base 9 lie apart
+    parts = torch.empty(tokens.shape[0], sums, grid.out_features, dtype=torch.float32, device=tokens.device)
+    _launch_gemv(tokens, layer, parts, each, whole=False)
+    y = torch.empty(tokens.shape[0], grid.out_features, dtype=tokens.dtype, device=tokens.device)
+    sparse = layer.sparse
+    none = layer.counts  # never read
+    col = none if sparse is None else sparse.col.view(torch.int16) if sparse.col.dtype == torch.uint16 else sparse.col
+    gather_kernel[(grid.out_features, tokens.shape[0])](
+        parts,
+        tokens,
+        none if sparse is None else sparse.row_ptr,
+        col,
+        none if sparse is None else sparse.value,
+        none if sparse is None else sparse.scale,
+        y,
+        grid.out_features,
+        grid.in_features,
+        sums,
+        SPARSE=sparse is not None,
+        WIDE=col.dtype == torch.int32,
+        BLOCK=64,
+        enable_fp_fusion=True,
+    )
+    return y
+
+
+def _launch_gemv(tokens: torch.Tensor, layer: PackedLayer, parts: torch.Tensor, each: int, whole: bool) -> None:
+    grid = layer.grid
+    splits = -(-grid.across // each)
+    wide = _wide(grid.tile_in)
+    digits = (tokens.shape[0], 1 if whole else 3, grid.across, wide)
+    planes = torch.empty(digits, dtype=torch.int8, device=tokens.device)
+    steps = torch.empty(tokens.shape[0], grid.across, dtype=torch.float32, device=tokens.device)
+    planes_kernel[(grid.across, tokens.shape[0])](
+        tokens,
+        planes,
+        steps,
+        grid.in_features,
+        grid.across,
+        TILE_IN=grid.tile_in,
+        WIDE=wide,
+        BLOCK=triton.next_power_of_2(wide),
+        WHOLE=whole,
+        enable_fp_fusion=True,
+    )
+    gemv_kernel[lambda way: (grid.down * _blocks(layer, way), splits, tokens.shape[0])](
+        planes,
+        steps,
+        *_stored(layer),
+        parts,
+        grid.out_features,
+        grid.in_features,
+        grid.across,
+        each,
+        splits,
+        WIDE=wide,
+        **_sizes(layer),
+        SIXTEEN=any(NINE < size <= MOST_WORDS for size in layer.sizes),
+        WHOLE=whole,
+        enable_fp_fusion=True,  # for the sums that are scaled; whole numbers have none
+    )
+
+
+def _gemm(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    kind = tokens.dtype if layer.sparse is None else torch.float32  # rounded once, after the sparse part
+    y = torch.empty(tokens.shape[0], layer.grid.out_features, dtype=kind, device=tokens.device)
+    _launch_gemm(tokens, layer, y, whole=False)
+    return y if layer.sparse is None else y.add_(_sparse_product(tokens, layer)).to(tokens.dtype)
+
+
+def _launch_gemm(tokens: torch.Tensor, layer: PackedLayer, y: torch.Tensor, whole: bool) -> None:
+    grid = layer.grid
+    most = max(1, REACH // max(grid.in_features, grid.out_features))
+    for some, into in zip(tokens.split(most), y.split(most), strict=True):
+        # As few sizes as possible, since each is compiled and tuned by itself; a product of Triton takes 16 at least.
+        size = min(MOST_BLOCK_TOKENS, max(16, triton.next_power_of_2(some.shape[0])))
+        gemm_kernel[lambda way, count=some.shape[0], size=size: (-(-count // size), grid.down * _blocks(layer, way))](
+            some,
+            *_stored(layer),
+            into,
+            some.shape[0],
+            grid.out_features,
+            grid.in_features,
+            grid.across,
+            COLS=max(16, triton.next_power_of_2(min(grid.tile_in, grid.in_features))),
+            **_sizes(layer),
+            BLOCK=size,
+            WHOLE=whole,
+            enable_fp_fusion=not whole,  # a fused multiply-add would round once where the accelerator rounds twice
+        )
+
+
+def _sparse_product(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    sparse, grid = layer.sparse, layer.grid
+    assert sparse is not None  # noqa: S101 - the caller has looked
+    counts = sparse.row_ptr.diff().long()
+    scale = torch.repeat_interleave(sparse.scale.float(), counts)
+    matrix = torch.sparse_csr_tensor(
+        sparse.row_ptr.long(),
+        sparse.col.long(),
+        sparse.value.float() * scale,
+        size=(grid.out_features, grid.in_features),
+        check_invariants=False,
+    )
+    return (matrix @ tokens.float().T).T
+
+
+def _stored(layer: PackedLayer) -> tuple[torch.Tensor, ...]:
+    return layer.packed, layer.scale, layer.classes, layer.offsets, layer.words, layer.counts
+
+
+def _blocks(layer: PackedLayer, way: dict[str, int]) -> int:
+    """Programs for one row of tiles, by the rows that the tuner gives to each."""
+    return -(-layer.grid.tile_out // way["ROWS"])
+
+
+def _wide(tile_in: int) -> int:
+    """Inputs of a tile with the zeros behind them, so that whole lanes of 16 can be read."""
+    return 16 if tile_in <= 16 else 32 if tile_in <= 32 else -(-tile_in // 64) * 64
+
+
+def _sizes(layer: PackedLayer) -> dict[str, int]:
+    grid = layer.grid
+    return {
+        "TILE_OUT": grid.tile_out,
+        "TILE_IN": grid.tile_in,
+        "WORDS": layer.words.shape[2],
+        "FULL": grid.in_features % grid.tile_in == 0,
+        "NINE": min(layer.sizes) <= NINE,
+        "MORE": max(layer.sizes) > MOST_WORDS,
+    }

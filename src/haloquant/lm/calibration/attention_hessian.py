@@ -1,0 +1,91 @@
+"""What attention makes of an error in its projections: one matrix per head that couples the rows of that head (BoA).
+
+For queries of a head it is the sum over tokens of k k^T, for keys that of q q^T over the query heads that share the key
+head, for values W_O^T W_O over the same heads (arXiv 2406.13474). Queries and keys are taken as they leave their
+projections: the rotation by position, which leaves near tokens almost unturned against each other, is left out, as are
+softmax and the causal mask.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+
+from haloquant.errors import InputError
+from haloquant.lm.checkpoint.reader import Checkpoint
+from haloquant.lm.swap_weights import find_module, get_weight
+
+Rows = Float32[np.ndarray, "heads size size"]
+
+
+def collect_row_hessians(
+    model: Any,
+    checkpoint: Checkpoint,
+    windows: Int64[np.ndarray, "s t"],
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Rows]:
+    """The row matrix of every head, mean over tokens, by layer; for q_proj, k_proj and v_proj of each block.
+
+    Args:
+        model: the checkpoint's model, loaded.
+        checkpoint: its folder, opened: its chosen layers get a matrix.
+        windows: calibration windows, as `calibration.cut_windows` gives them.
+        progress: called with windows done and windows in all.
+
+    Raises:
+        InputError: the model has no separate projections of queries, keys and values.
+    """
+    chosen = {layer.name for layer in checkpoint.layers}
+    prefixes = sorted(name.removesuffix("q_proj") for name in chosen if name.endswith(".q_proj"))
+    prefixes = [p for p in prefixes if {f"{p}k_proj", f"{p}v_proj"} <= chosen]
+    if not prefixes:
+        raise InputError(
+            "row Hessians of attention need layers named q_proj, k_proj and v_proj, but "
+            f"{checkpoint.folder} ({checkpoint.architecture.model_type}) has none"
+        )
+    size, kv_heads = checkpoint.architecture.head_dim, checkpoint.architecture.kv_heads
+    sums: dict[str, torch.Tensor] = {}
+
+    def hook_for(target: str) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]:
+        def hook(_module: torch.nn.Module, _args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            heads = output.detach().float().reshape(-1, output.shape[-1] // size, size)
+            products = torch.einsum("thi,thj->hij", heads, heads)
+            sums[target] = sums[target] + products if target in sums else products
+
+        return hook
+
+    handles = []
+    for prefix in prefixes:
+        for source, target in (("k_proj", "q_proj"), ("q_proj", "k_proj")):
+            module = find_module(model, prefix + source)
+            handles.append(module.register_forward_hook(hook_for(prefix + target)))
+    try:
+        with torch.inference_mode():
+            for index, row in enumerate(windows):
+                model(input_ids=torch.from_numpy(row[None]), use_cache=False)
+                if progress is not None:
+                    progress(index + 1, len(windows))
+    finally:
+        for handle in handles:
+            handle.remove()
+    found: dict[str, Rows] = {}
+    for prefix in prefixes:
+        queries, keys = (sums[prefix + name].cpu().numpy() / windows.size for name in ("q_proj", "k_proj"))
+        shared = keys.shape[0] // queries.shape[0]  # query heads for each key head
+        found[f"{prefix}q_proj"] = np.repeat(queries, shared, axis=0)
+        found[f"{prefix}k_proj"] = keys.reshape(kv_heads, shared, size, size).sum(1)
+        found[f"{prefix}v_proj"] = _values(model, prefix, size, kv_heads)
+    return found
+
+
+def _values(model: Any, prefix: str, size: int, kv_heads: int) -> Rows:
+    """W_O^T W_O of each value head, summed over the query heads that it serves."""
+    names = [name for name, _ in find_module(model, prefix.removesuffix(".")).named_children()]
+    output = next((name for name in ("o_proj", "out_proj") if name in names), None)
+    if output is None:
+        raise InputError(f"row Hessians of values need an output projection beside {prefix}v_proj, but there is none")
+    weight = get_weight(model, prefix + output)
+    blocks = weight.reshape(weight.shape[0], kv_heads, -1, size)
+    return np.einsum("ohsi,ohsj->hij", blocks, blocks)

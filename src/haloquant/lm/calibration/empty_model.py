@@ -1,0 +1,120 @@
+"""A model of transformers without weights, any part of which can be filled from its checkpoint for a while."""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from haloquant.errors import CheckpointError
+from haloquant.lm.checkpoint.reader import Checkpoint, read_tensor
+from haloquant.lm.swap_weights import find_module
+
+_BLOCK_NAME = re.compile(r"^(?:.*?\.)?(?:layers|h|blocks|block|layer)\.\d+(?=\.)")
+
+
+HEADS = ("lm_head.weight", "embed_out.weight", "output.weight")
+
+
+class Skeleton:
+    """The model of a checkpoint on the meta device: its code runs, its weights come and go.
+
+    `blocks` are its decoder blocks in order; `parameters_of(block)` and `around` are the names to fill.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.model = _build(checkpoint)
+        self._empty = dict(self.model.named_parameters(remove_duplicate=False))
+        self._tensors = self._find_tensors()
+        prefixes = dict.fromkeys(m[0] for layer in checkpoint.layers if (m := _BLOCK_NAME.match(layer.name)))
+        first = find_module(self.model, next(iter(prefixes)))
+        siblings = next(m for m in self.model.modules() if isinstance(m, torch.nn.ModuleList) and first in list(m))
+        self.blocks: list[torch.nn.Module] = list(siblings)
+
+    def parameters_of(self, module: torch.nn.Module) -> list[str]:
+        """Full names of the parameters within `module`."""
+        inside = {id(p) for p in module.parameters()}
+        return [name for name, p in self._empty.items() if id(p) in inside]
+
+    def around(self, with_head: bool) -> list[str]:
+        """Names of the parameters outside the blocks; the language-model head's only where asked for."""
+        inside = {id(p) for block in self.blocks for p in block.parameters()}
+        head = self.model.get_output_embeddings()
+        if head is not None and not with_head:
+            inside |= {id(p) for p in head.parameters()} - {id(p) for p in self._inputs().parameters()}
+        return [name for name, p in self._empty.items() if id(p) not in inside]
+
+    @contextmanager
+    def filled(self, names: Iterable[str]) -> Iterator[None]:
+        """Within the block of code, the named parameters have their values from the checkpoint, in float32.
+
+        Raises:
+            CheckpointError: the checkpoint lacks one, or holds it in another shape.
+        """
+        names = list(names)
+        values: dict[str, torch.nn.Parameter] = {}
+        try:
+            for name in names:
+                tensor = self._tensors.get(name)
+                if tensor is None:
+                    raise CheckpointError(
+                        f"{self.checkpoint.folder} must hold {name} under that name to be run block by block, "
+                        "but does not; load the model whole instead"
+                    )
+                if tensor not in values:
+                    values[tensor] = torch.nn.Parameter(self._read(tensor, self._empty[name]), requires_grad=False)
+                self._set(name, values[tensor])
+            yield
+        finally:
+            for name in names:
+                self._set(name, self._empty[name])
+
+    def _read(self, tensor: str, empty: torch.Tensor) -> torch.Tensor:
+        array = read_tensor(self.checkpoint, tensor)
+        if array.shape != tuple(empty.shape):
+            raise CheckpointError(
+                f"{self.checkpoint.folder}: tensor {tensor} must be {list(empty.shape)}, not {list(array.shape)}"
+            )
+        return torch.from_numpy(array)
+
+    def _set(self, name: str, value: torch.nn.Parameter) -> None:
+        owner, _, attribute = name.rpartition(".")
+        setattr(self.model.get_submodule(owner), attribute, value)
+
+    def _inputs(self) -> torch.nn.Module:
+        return self.model.get_input_embeddings()
+
+    def _find_tensors(self) -> dict[str, str]:
+        """Parameter name to tensor name: equal but for the prefix of the inner model, and for a tied head."""
+        prefix = f"{self.model.base_model_prefix}."
+        held = self.checkpoint.tensors
+        found: dict[str, str] = {}
+        for name in self._empty:
+            for candidate in (name, name.removeprefix(prefix), prefix + name):
+                if candidate in held:
+                    found[name] = candidate
+                    break
+        head = self.model.get_output_embeddings()
+        if head is not None:
+            by_module = {id(module): name for name, module in self.model.named_modules()}
+            source = f"{by_module[id(self._inputs())]}.weight"
+            tied = self.checkpoint.architecture.tied_embeddings and source in found
+            others = [name for name in HEADS if name in held]  # the module's name may differ from the tensor's
+            if tied or others:
+                found.setdefault(f"{by_module[id(head)]}.weight", found[source] if tied else others[0])
+        return found
+
+
+def _build(checkpoint: Checkpoint) -> Any:
+    try:
+        config = AutoConfig.from_pretrained(checkpoint.here(), local_files_only=True, trust_remote_code=False)
+        with init_empty_weights(include_buffers=False):
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+    except (ValueError, KeyError, OSError) as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise CheckpointError(f"{checkpoint.folder} must be a causal model of transformers, but: {line}") from error
+    return model.eval().requires_grad_(False)

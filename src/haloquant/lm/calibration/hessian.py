@@ -1,0 +1,143 @@
+"""Running sums over calibration tokens, taken by hooks on the linear layers of a model that runs anyway.
+
+Nothing of the model is changed: a hook sees the input x of a layer and, where a loss is differentiated, the gradient of
+its output; gradients of the weights themselves are never asked of autograd, so that no second copy of the model exists.
+Layers that read the same tensor (q, k and v; gate and up) share one sum.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+
+from haloquant.lm.swap_weights import find_module
+from haloquant.records import LayerStatistics
+
+
+@dataclass
+class InputSums:
+    """Sums over tokens of one layer input: x x^T, |x| and the maximum of |x|."""
+
+    absolute: torch.Tensor  # [in], float64: many small terms
+    largest: torch.Tensor  # [in]
+    gram: torch.Tensor | None  # [in, in]
+    tokens: int = 0
+
+    @classmethod
+    def zeros(cls, features: int, device: torch.device, with_gram: bool) -> "InputSums":
+        """Sums over no token yet."""
+        gram = torch.zeros(features, features, device=device) if with_gram else None
+        absolute = torch.zeros(features, dtype=torch.float64, device=device)
+        return cls(absolute, torch.zeros(features, device=device), gram)
+
+    def add(self, x: torch.Tensor) -> None:
+        """Add the rows of x, [tokens, in]."""
+        magnitude = x.abs()
+        self.tokens += x.shape[0]
+        self.absolute += magnitude.sum(0, dtype=torch.float64)
+        if x.shape[0]:
+            self.largest = torch.maximum(self.largest, magnitude.amax(0))
+        if self.gram is not None:
+            self.gram.addmm_(x.T, x)
+
+
+@dataclass
+class Recorder:
+    """The sums of all watched layers. `squares[layer]` is the sum over samples of the squared weight gradient."""
+
+    layers: Sequence[str]
+    with_gram: bool
+    inputs: dict[str, InputSums] = field(default_factory=dict)
+    squares: dict[str, torch.Tensor] = field(default_factory=dict)
+    batch: int = 1  # samples in the pass that runs now
+    _last: tuple[torch.Tensor, InputSums] | None = None
+
+    def see_input(self, layer: str, x: torch.Tensor) -> None:
+        """Add the input of `layer`; a tensor that was just added for its neighbour is not added again."""
+        if self._last is not None and self._last[0] is x:
+            self.inputs[layer] = self._last[1]
+            return
+        rows = x.detach().reshape(-1, x.shape[-1]).float()
+        if layer not in self.inputs:
+            self.inputs[layer] = InputSums.zeros(rows.shape[1], rows.device, self.with_gram)
+        sums = self.inputs[layer]
+        sums.add(rows)
+        self._last = (x, sums)
+
+    def see_gradient_by_sample(self, layer: str, x: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Add (d loss_b / d W)^2 for each sample b of the batch; `gradient` is d loss / d output, [b, t, out]."""
+        for row, delta in zip(self._by_sample(x), self._by_sample(gradient), strict=True):
+            squared = delta.T @ row
+            self._square(layer, squared.shape, x.device).addcmul_(squared, squared)
+
+    def see_gradient_by_token(self, layer: str, x: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Add sum over tokens of (delta_t x_t^T)^2: each position of a sample counted as a sample of its own."""
+        rows, deltas = x.reshape(-1, x.shape[-1]).square(), gradient.reshape(-1, gradient.shape[-1]).square()
+        shape = torch.Size((deltas.shape[1], rows.shape[1]))
+        self._square(layer, shape, x.device).addmm_(deltas.T, rows)
+
+    def _square(self, layer: str, shape: torch.Size, device: torch.device) -> torch.Tensor:
+        if layer not in self.squares:
+            self.squares[layer] = torch.zeros(shape, dtype=torch.float32, device=device)
+        return self.squares[layer]
+
+    def _by_sample(self, x: torch.Tensor) -> torch.Tensor:
+        """[b, t, n] in float32; some decoders flatten samples and tokens into one axis."""
+        return x.detach().float().reshape(self.batch, -1, x.shape[-1])
+
+    def forget_last(self) -> None:
+        """Call after each forward pass: lets go of the last input."""
+        self._last = None
+
+
+@contextmanager
+def watch(model: torch.nn.Module, recorder: Recorder, gradients: str | None) -> Iterator[Recorder]:
+    """Hook the layers of `recorder` for the time of the block. `gradients` is None, "sample" or "token"."""
+
+    def hook_for(layer: str) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]:
+        see = recorder.see_gradient_by_sample if gradients == "sample" else recorder.see_gradient_by_token
+
+        def hook(_module: torch.nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            x = args[0]
+            recorder.see_input(layer, x)
+            if gradients is not None and output.requires_grad:
+                output.register_hook(partial(see, layer, x.detach()))
+
+        return hook
+
+    handles = [find_module(model, name).register_forward_hook(hook_for(name)) for name in recorder.layers]
+    try:
+        yield recorder
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def to_statistics(recorder: Recorder, source: str, samples: int) -> dict[str, LayerStatistics]:
+    """The sums as statistics: hessian (2/T) sum x x^T, fisher the mean over samples of squared gradients.
+
+    A layer that no token reached (an expert never chosen) has 0 tokens and no parts, and its source says so.
+    """
+    shared: dict[int, Mapping[str, Any]] = {}
+    result: dict[str, LayerStatistics] = {}
+    for layer in recorder.layers:
+        sums = recorder.inputs.get(layer)
+        if sums is None or sums.tokens == 0:
+            result[layer] = LayerStatistics(layer, 0, source="no calibration token reached this layer")
+            continue
+        parts = shared.setdefault(id(sums), _parts(sums))
+        squares = recorder.squares.get(layer)
+        fisher = None if squares is None else (squares / samples).cpu().numpy()
+        result[layer] = LayerStatistics(layer, sums.tokens, fisher=fisher, source=source, **parts)
+    return result
+
+
+def _parts(sums: InputSums) -> Mapping[str, Any]:
+    return {
+        "hessian": None if sums.gram is None else (sums.gram * (2.0 / sums.tokens)).cpu().numpy(),
+        "input_absmean": (sums.absolute / sums.tokens).float().cpu().numpy(),
+        "input_absmax": sums.largest.cpu().numpy(),
+    }

@@ -1,0 +1,232 @@
+"""A Hugging Face model folder, read one tensor at a time: no torch, no model class, one layer in memory.
+
+checkpoint = open_checkpoint(folder)
+for layer in checkpoint.layers:
+    weight = read_weight(checkpoint, layer)     # float32 [out, in]
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from jaxtyping import Float32
+
+from haloquant.errors import MALFORMED, CheckpointError
+from haloquant.lm.checkpoint.architectures import Architecture, read_architecture
+from haloquant.lm.checkpoint.bounded_read import is_shard_name, model_folder, read_bounded
+from haloquant.lm.checkpoint.linear_layers import LinearLayer, find_layers
+from haloquant.lm.checkpoint.remote import RemoteFile, check_url, fetch_small, is_url, list_files, local_path
+from haloquant.lm.checkpoint.safetensors import CHUNK_BYTES, StoredTensor, read_float32, read_header
+
+MAX_INDEX_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model folder whose headers were checked. `layers` are the linear layers to quantize, in order of execution.
+
+    `shared` maps a tensor's name to the one whose bytes it shares; such a tensor is read and quantized once.
+    """
+
+    folder: Path
+    architecture: Architecture
+    tensors: Mapping[str, StoredTensor]
+    layers: tuple[LinearLayer, ...]
+    shared: Mapping[str, str]
+    url: str = ""  # where the shards lie, if not in the folder
+
+    @property
+    def files(self) -> tuple[Path | RemoteFile, ...]:
+        """The safetensors files, in order of name."""
+        return tuple(sorted({tensor.file for tensor in self.tensors.values()}, key=str))
+
+    def here(self) -> Path:
+        """A folder with the model's small files: `folder`, or copies where that is on another machine."""
+        return fetch_small(self.url) if self.url and not self.folder.is_dir() else self.folder
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all tensors, a shared one counted once."""
+        return sum(tensor.size_bytes for name, tensor in self.tensors.items() if name not in self.shared)
+
+    @property
+    def largest_layer(self) -> int:
+        """Number of weights of the largest layer."""
+        return max(layer.weights for layer in self.layers)
+
+    def layer(self, name: str) -> LinearLayer:
+        """The layer of that name.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise CheckpointError(
+            f"a layer must be one of the {len(self.layers)} linear layers of {self.folder}, not {name!r}"
+        )
+
+
+def open_checkpoint(folder: Path | str, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Checkpoint:
+    """Open a model folder: read the configuration, the index and every header, and name the linear layers.
+
+    Args:
+        folder: a folder with config.json and model.safetensors, or shards with model.safetensors.index.json; or the
+            URL of one (`lm.remote`), whose tensors are read from there.
+        include: regular expressions, searched in module names. Empty: every linear layer of the decoder blocks. The
+            language-model head is left in full precision unless a pattern names it.
+        exclude: regular expressions of modules to leave in full precision.
+
+    Raises:
+        CheckpointError: something is missing, cut short, contradictory or of an unknown kind.
+    """
+    url = str(folder) if is_url(str(folder)) else ""
+    if url and (local := local_path(url)) is not None:
+        folder, url = local, ""
+    url = check_url(url) if url else ""
+    path = fetch_small(url) if url else model_folder(folder)
+    architecture = read_architecture(path)
+    tensors = _read_tensors(path, _Remote(url) if url else None)
+    shared = _find_shared(tensors)
+    layers = find_layers(path, architecture, tensors, shared, include, exclude)
+    return Checkpoint(path, architecture, tensors, layers, shared, url)
+
+
+def read_weight(
+    checkpoint: Checkpoint, layer: LinearLayer | str, out: Float32[np.ndarray, " m"] | None = None
+) -> Float32[np.ndarray, "out in"]:
+    """The weight matrix of one layer as float32 [out_features, in_features], read from disk.
+
+    Args:
+        checkpoint: an opened model folder.
+        layer: one of its layers, or its name.
+        out: flat memory to read into, as long as the largest layer (`largest_layer`); the result is then a view of it
+            that holds until the next read. Fresh memory where None.
+
+    Raises:
+        CheckpointError: the tensor cannot be read, or holds NaN or infinity.
+    """
+    layer = checkpoint.layer(layer) if isinstance(layer, str) else layer
+    return read_layer(checkpoint.tensors[layer.tensor], layer, out)
+
+
+def read_layer(
+    tensor: StoredTensor, layer: LinearLayer, out: Float32[np.ndarray, " m"] | None = None
+) -> Float32[np.ndarray, "out in"]:
+    """As `read_weight`, from the layer's tensor alone: what a worker is sent instead of the whole checkpoint."""
+    start = 0 if layer.slice is None else layer.slice * layer.weights
+    flat = read_float32(tensor, start, layer.weights, out)
+    if layer.transposed:
+        return np.ascontiguousarray(flat.reshape(layer.in_features, layer.out_features).T)
+    return flat.reshape(layer.out_features, layer.in_features)
+
+
+def read_tensor(checkpoint: Checkpoint, name: str) -> Float32[np.ndarray, "..."]:
+    """Any tensor of the checkpoint as float32 in its stored shape (a bias, a norm, the embedding).
+
+    Raises:
+        CheckpointError: there is no such tensor, or it cannot be read.
+    """
+    if name not in checkpoint.tensors:
+        raise CheckpointError(f"{checkpoint.folder} must hold a tensor {name!r}, but does not")
+    tensor = checkpoint.tensors[name]
+    return read_float32(tensor).reshape(tensor.shape)
+
+
+def iterate_weights(checkpoint: Checkpoint) -> Iterator[tuple[LinearLayer, Float32[np.ndarray, "out in"]]]:
+    """Every layer with its weight, one in memory at a time as long as the caller keeps none."""
+    for layer in checkpoint.layers:
+        yield layer, read_weight(checkpoint, layer)
+
+
+def stream_weights(checkpoint: Checkpoint) -> Iterator[tuple[LinearLayer, Float32[np.ndarray, "out in"]]]:
+    """As `iterate_weights`, but quicker: each weight is a view of one buffer and gone when the next is asked for."""
+    buffer = np.empty(checkpoint.largest_layer, np.float32)
+    for layer in checkpoint.layers:
+        yield layer, read_weight(checkpoint, layer, buffer)
+
+
+def content_hash(checkpoint: Checkpoint) -> str:
+    """SHA-256 over the configuration and every byte of the tensors: the key of cached statistics."""
+    digest = hashlib.sha256((checkpoint.folder / "config.json").read_bytes())
+    for file in checkpoint.files:
+        with file.open("rb") as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str]
+
+
+class _Remote:
+    """A remote folder's files by name, listed once."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.names = url, frozenset(list_files(url))
+
+    def file(self, name: str) -> RemoteFile | None:
+        """The file of that name, if there is one."""
+        return RemoteFile(f"{self.url}/{name}") if name in self.names else None
+
+
+def _read_tensors(folder: Path, remote: _Remote | None) -> dict[str, StoredTensor]:
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        return _read_indexed(folder, index, remote)
+    files: Sequence[Path | RemoteFile] = sorted(folder.glob("*.safetensors"))
+    if remote is not None:
+        shards = sorted(name for name in remote.names if is_shard_name(name))
+        files = [file for name in shards if (file := remote.file(name)) is not None]
+    if len(files) == 1:
+        return read_header(files[0])
+    if files:
+        raise CheckpointError(
+            f"{folder} holds {len(files)} safetensors files and must also hold {index.name}, which says what is where"
+        )
+    pickled = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in folder.glob(pattern))
+    if pickled:
+        raise CheckpointError(
+            f"{folder} must hold safetensors, not only {pickled[0]}: pickled weights can run code and are not read; "
+            "save the model again with safe serialization"
+        )
+    raise CheckpointError(f"{folder} must hold model.safetensors or shards with {index.name}, but holds neither")
+
+
+def _read_indexed(folder: Path, index: Path, remote: _Remote | None) -> dict[str, StoredTensor]:
+    try:
+        weight_map = msgspec.json.decode(read_bounded(index, MAX_INDEX_BYTES, "an index"), type=_Index).weight_map
+    except MALFORMED as error:
+        raise CheckpointError(f"{index} must map tensors to shards, but is damaged: {error}") from error
+    headers: dict[str, dict[str, StoredTensor]] = {}
+    for shard in sorted(set(weight_map.values())):
+        if not is_shard_name(shard):
+            raise CheckpointError(f"{index} must name shards beside it (*.safetensors), not {shard!r:.80}")
+        local = folder / shard if (folder / shard).is_file() else None
+        file = local if remote is None else remote.file(shard)
+        if file is None:
+            raise CheckpointError(f"{folder} lacks the shard {shard}, which {index.name} names; download it")
+        headers[shard] = read_header(file)
+    tensors: dict[str, StoredTensor] = {}
+    for name, shard in weight_map.items():
+        if name not in headers[shard]:
+            raise CheckpointError(f"{folder / shard} must hold the tensor {name}, as {index.name} says, but does not")
+        tensors[name] = headers[shard][name]
+    return tensors
+
+
+def _find_shared(tensors: Mapping[str, StoredTensor]) -> dict[str, str]:
+    first: dict[tuple[Path | RemoteFile, int, int], str] = {}
+    shared: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        key = (tensor.file, tensor.offset, tensor.size_bytes)
+        if tensor.size_bytes and key in first:
+            shared[name] = first[key]
+        else:
+            first[key] = name
+    return shared

@@ -1,0 +1,207 @@
+"""Evaluation through EleutherAI's lm-eval: another protocol than `perplexity`, and figures that others compare with.
+
+lm-eval's `loglikelihood_rolling` predicts every token of a document once; the first window begins with the model's
+prefix token, each later one with the last token before it. Its perplexities are per word and per byte of the text, not
+per token, so they compare between tokenizers. Here it runs offline, on text given or on a folder of task files. The
+tokenizer's own beginning token is not added a second time (lm-eval 0.4.13 does so by default, and predicts it).
+"""
+
+import json
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from haloquant.errors import InputError, MissingExtraError
+from haloquant.lm.evaluation.perplexity import default_window
+
+try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from lm_eval import simple_evaluate
+        from lm_eval.models.huggingface import HFLM
+        from lm_eval.tasks import TaskManager
+except ImportError as error:  # pragma: no cover - depends on the installation
+    raise MissingExtraError("lm-eval is not installed: pip install 'haloquant[eval]'") from error
+
+_METRICS = ("word_perplexity", "byte_perplexity", "bits_per_byte")
+_TITLE = re.compile(r"^ = [^=].* = $", re.MULTILINE)  # a page of WikiText; sections have more equals signs
+
+
+@dataclass(frozen=True)
+class TextScore:
+    """What lm-eval says of a text: perplexity per word and per byte, and bits per byte."""
+
+    task: str
+    word_perplexity: float
+    byte_perplexity: float
+    bits_per_byte: float
+    documents: int
+
+
+class _LocalModel(HFLM):
+    """lm-eval's model of transformers, which never asks a hub for the model's revision."""
+
+    def get_model_info(self) -> dict[str, Any]:
+        return {}
+
+
+def evaluate_text(
+    model: Any, tokenizer: Any, documents: Sequence[str], task: str = "text", window: int | None = None
+) -> TextScore:
+    """Perplexity of plain documents by lm-eval's `loglikelihood_rolling`.
+
+    Args:
+        model: a causal language model of transformers.
+        tokenizer: its tokenizer.
+        documents: the texts; each is begun anew.
+        task: a name for the score.
+        window: tokens of context; the model's length, 2048 at most, where None.
+
+    Raises:
+        InputError: there is no text.
+    """
+    return _evaluate_pages(model, tokenizer, documents, {"task": task, "doc_to_target": "{{page}}"}, window)
+
+
+def evaluate_wikitext(model: Any, tokenizer: Any, text: str, window: int | None = None) -> TextScore:
+    """WikiText by the rules of lm-eval's own `wikitext` task: page by page, detokenized, words of the raw page counted.
+
+    Args:
+        model: a causal language model of transformers.
+        tokenizer: its tokenizer.
+        text: a split of WikiText-2 raw, with its ` = Title = ` lines.
+        window: tokens of context; the model's length, 2048 at most, where None.
+
+    Raises:
+        InputError: the text has no page.
+    """
+    from lm_eval.tasks.wikitext.preprocess_wikitext import process_results, wikitext_detokenizer
+
+    rules = {"task": "wikitext", "doc_to_target": wikitext_detokenizer, "process_results": process_results}
+    return _evaluate_pages(model, tokenizer, split_pages(text), rules, window)
+
+
+def split_pages(text: str) -> list[str]:
+    """The pages of a WikiText split, each from its ` = Title = ` line to the next.
+
+    Raises:
+        InputError: there is no such line.
+    """
+    starts = [match.start() for match in _TITLE.finditer(text)]
+    if not starts:
+        raise InputError("a WikiText split must have ' = Title = ' lines that begin its pages, but has none")
+    return [text[a:b] for a, b in zip(starts, [*starts[1:], len(text)], strict=True)]
+
+
+def evaluate_tasks(
+    model: Any, tokenizer: Any, folder: Path, tasks: Sequence[str], limit: int | None = None, window: int | None = None
+) -> Mapping[str, Mapping[str, float]]:
+    """Metrics of lm-eval tasks that are defined by YAML files in `folder`, by task and metric.
+
+    Task files can name Python functions, which lm-eval then runs: give only a folder that you trust.
+
+    Args:
+        model: a causal language model of transformers.
+        tokenizer: its tokenizer.
+        folder: where the task files are; their data sets must be local files too.
+        tasks: names of tasks in the folder.
+        limit: use only so many documents of each.
+        window: tokens of context; the model's length, 2048 at most, where None.
+
+    Raises:
+        InputError: a task is not defined there.
+    """
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
+    known = set(manager.all_tasks)
+    for task in tasks:
+        if task not in known:
+            raise InputError(
+                f"a task must be one of those in {folder} ({', '.join(sorted(known)) or 'none'}), not {task!r}"
+            )
+    found = _run(model, tokenizer, list(tasks), manager, limit, window)
+    return {task: _numbers(metrics) for task, metrics in found["results"].items()}
+
+
+def _evaluate_pages(
+    model: Any, tokenizer: Any, documents: Sequence[str], rules: Mapping[str, Any], window: int | None
+) -> TextScore:
+    if not any(document.strip() for document in documents):
+        raise InputError("an evaluation must have text, not none")
+    with TemporaryDirectory() as folder:
+        data = Path(folder) / "pages.json"
+        data.write_text("\n".join(json.dumps({"page": document}) for document in documents), encoding="utf-8")
+        task = {
+            "dataset_path": "json",
+            "dataset_kwargs": {"data_files": {"test": str(data)}, "cache_dir": folder},
+            "test_split": "test",
+            "output_type": "loglikelihood_rolling",
+            "doc_to_text": "",
+            "metric_list": [{"metric": metric} for metric in _METRICS],
+            **rules,
+        }
+        manager = TaskManager(include_defaults=False)
+        found = _run(model, tokenizer, [task], manager, None, window)
+    values = _numbers(found["results"][rules["task"]])
+    return TextScore(rules["task"], *(values[metric] for metric in _METRICS), documents=len(documents))
+
+
+def _run(
+    model: Any, tokenizer: Any, tasks: list[Any], manager: TaskManager, limit: int | None, window: int | None
+) -> Any:
+    length = default_window(model) if window is None else window
+    build: Any = _LocalModel  # lm-eval's decorators hide the signatures from type checkers
+    evaluate: Any = simple_evaluate
+    with warnings.catch_warnings(), redirect_stderr(StringIO()):  # a progress bar for every document
+        warnings.simplefilter("ignore")  # of datasets and multiprocess, about their own insides
+        wrapped = build(
+            pretrained=model,
+            tokenizer=tokenizer,
+            backend="causal",
+            max_length=length,
+            batch_size=1,
+            device=str(next(model.parameters()).device),
+            prefix_token_id=_prefix(model, tokenizer),
+            add_bos_token=False,  # the rolling protocol puts the prefix token there itself; it must not be predicted
+        )
+        return evaluate(
+            wrapped,
+            tasks=tasks,
+            task_manager=manager,
+            limit=limit,
+            bootstrap_iters=0,
+            log_samples=False,
+            verbosity="ERROR",
+        )
+
+
+def _prefix(model: Any, tokenizer: Any) -> int | None:
+    """The token before a text: None where lm-eval finds one in the tokenizer, else the one config.json names.
+
+    Raises:
+        InputError: neither names one; lm-eval would end in the middle of its work.
+    """
+    if tokenizer.bos_token_id is not None or tokenizer.eos_token_id is not None:
+        return None
+    for token in (model.config.bos_token_id, model.config.eos_token_id):
+        token = token[0] if isinstance(token, list) and token else token
+        if isinstance(token, int):
+            return token
+    raise InputError(
+        "a model for lm-eval must name a token to begin a text with, and neither tokenizer nor config.json has one: "
+        "give tokenizer_config.json a bos_token or an eos_token"
+    )
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """lm-eval names a metric `word_perplexity,none`: the part after the comma is its filter."""
+    return {
+        name.split(",")[0]: float(value)
+        for name, value in metrics.items()
+        if isinstance(value, int | float) and "stderr" not in name
+    }

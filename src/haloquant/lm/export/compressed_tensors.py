@@ -1,0 +1,139 @@
+"""Write the dense part of a quantized model as compressed-tensors, which stock transformers and vLLM load.
+
+HALO's dense part is int8 words times a scale per (output channel, tile), which is the format "pack-quantized" with 8
+bits and groups as long as a tile: 8 bits stored instead of about 4, and none of our code. Sparse weights have scales
+of their own and do not fit.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from haloquant.errors import InputError
+from haloquant.lm.checkpoint.reader import Checkpoint
+from haloquant.lm.export.model_folder import (
+    SHARD_BYTES,
+    RawTensor,
+    ShardWriter,
+    copy_small_files,
+    whole_folder,
+    write_json,
+)
+from haloquant.lm.export.original_files import (
+    Exported,
+    Progress,
+    check_same,
+    copy_others,
+    float_type,
+    known_layer,
+    narrow,
+    read_config,
+    with_dtype,
+)
+from haloquant.quant.layer import mac_values
+from haloquant.records import BitCount, QuantizedWeight
+
+
+def export_compressed(
+    checkpoint: Checkpoint,
+    quantized: Iterable[QuantizedWeight],
+    folder: Path,
+    *,
+    made_by: Mapping[str, str] | None = None,
+    shard_bytes: int = SHARD_BYTES,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write a model in compressed-tensors' pack-quantized format, 8 bits, groups of `tile_in` inputs.
+
+    Raises:
+        InputError: a layer holds sparse weights, is not a whole number of groups wide, has other tiles than the first,
+            or is not an ordinary linear layer of the checkpoint.
+    """
+    config = read_config(checkpoint)
+    known = {layer.name: layer for layer in checkpoint.layers}
+    kind = float_type(checkpoint, config)
+    bits, done = BitCount(), 0
+    first: QuantizedWeight | None = None
+    with whole_folder(folder, made_by or {}) as temporary:
+        writer = ShardWriter(temporary, shard_bytes)
+        replaced: set[str] = set()
+        for q in quantized:
+            first = q if first is None else first
+            layer = known_layer(known, q)
+            check_same(first, q)
+            _check_fits(q, layer.transposed)
+            tensors = compress(q)
+            for name, tensor in tensors.items():
+                writer.add(f"{q.layer}.{name}", tensor)
+            bits += BitCount(
+                weights=q.codes.size,
+                codes=8 * tensors["weight_packed"].data.nbytes,
+                scales=8 * tensors["weight_scale"].data.nbytes,
+            )
+            replaced.add(layer.tensor)
+            done += 1
+            if progress is not None:
+                progress(done, len(checkpoint.layers))
+        if first is None:
+            raise InputError("a compressed-tensors model must have at least one quantized layer, not none")
+        copy_others(checkpoint, writer, replaced)
+        writer.finish()
+        unpacked = {
+            name.removesuffix(".weight")
+            for name, tensor in checkpoint.tensors.items()
+            if len(tensor.shape) == 2 and name not in replaced
+        }
+        scheme = _scheme(first.tiles.grid.tile_in, sorted(unpacked | {"lm_head"}))
+        write_json(temporary / "config.json", with_dtype(config, kind) | {"quantization_config": scheme})
+        copy_small_files(checkpoint.folder, temporary)
+    return Exported(folder, bits, writer.total_bytes)
+
+
+def compress(q: QuantizedWeight) -> dict[str, RawTensor]:
+    """The tensors of one layer: four offset bytes in an int32 (lowest first), scales in float16, the shape."""
+    offset = (mac_values(q) + 128).astype(np.uint8)
+    return {
+        "weight_packed": RawTensor("I32", (offset.shape[0], offset.shape[1] // 4), np.ascontiguousarray(offset)),
+        "weight_scale": RawTensor("F16", q.scale.shape, narrow(q.scale, "F16", q.layer)),
+        "weight_shape": RawTensor.of(np.array(q.codes.shape, np.int64)),
+    }
+
+
+def _check_fits(q: QuantizedWeight, transposed: bool) -> None:
+    group, width = q.tiles.grid.tile_in, q.tiles.grid.in_features
+    if q.sparse.values.size:
+        raise InputError(
+            f"{q.layer} must have no sparse weights to be written as compressed-tensors, not {q.sparse.values.size} of "
+            f"{q.codes.size}: their scales do not fit; quantize with --sparse-budget 0, or export packed or dequantized"
+        )
+    if width % group or width % 4 or transposed:
+        raise InputError(
+            f"{q.layer} must be a linear layer whose {width} inputs are a multiple of the tile's {group} and of 4 to "
+            "be written as compressed-tensors; export packed or dequantized"
+        )
+
+
+def _scheme(group: int, ignore: list[str]) -> dict[str, Any]:
+    return {
+        "quant_method": "compressed-tensors",
+        "format": "pack-quantized",
+        "quantization_status": "compressed",
+        "config_groups": {
+            "group_0": {
+                "targets": ["Linear"],
+                "weights": {
+                    "num_bits": 8,
+                    "type": "int",
+                    "symmetric": True,
+                    "strategy": "group",
+                    "group_size": group,
+                    "dynamic": False,
+                },
+                "input_activations": None,
+                "output_activations": None,
+            }
+        },
+        "ignore": ignore,
+    }

@@ -1,0 +1,88 @@
+"""Write a quantized model as an ordinary one: the weights it computes with, in a plain floating-point type."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from haloquant.errors import InputError
+from haloquant.lm.checkpoint.reader import Checkpoint, read_tensor
+from haloquant.lm.export.model_folder import (
+    SHARD_BYTES,
+    RawTensor,
+    ShardWriter,
+    copy_small_files,
+    whole_folder,
+    write_json,
+)
+from haloquant.lm.export.original_files import (
+    FLOATS,
+    Exported,
+    Progress,
+    copy_others,
+    known_layer,
+    narrow,
+    read_config,
+    with_dtype,
+)
+from haloquant.quant.layer import dequantize
+from haloquant.records import BitCount, QuantizedWeight
+
+
+def export_dequantized(
+    checkpoint: Checkpoint,
+    quantized: Iterable[QuantizedWeight],
+    folder: Path,
+    *,
+    dtype: str = "BF16",
+    made_by: Mapping[str, str] | None = None,
+    shard_bytes: int = SHARD_BYTES,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write the quantized weights as an ordinary model, which needs none of our code.
+
+    Args:
+        checkpoint: the original model.
+        quantized: layers in HALO form.
+        folder: target; must not exist or be empty.
+        dtype: "BF16", "F16" or "F32" for the quantized layers (F16 and BF16 round them once more); other tensors stay.
+        made_by: kept in the manifest.
+        shard_bytes: greatest size of a shard.
+        progress: called with (layers done, layers of the checkpoint).
+
+    Raises:
+        InputError: as `export_packed`, or the dtype is another, or a weight overflows it.
+    """
+    if dtype not in FLOATS:
+        raise InputError(f"dtype of a dequantized model must be one of {', '.join(FLOATS)}, not {dtype!r}")
+    config = read_config(checkpoint)
+    known = {layer.name: layer for layer in checkpoint.layers}
+    bits, done = BitCount(), 0
+    slices: dict[str, np.ndarray] = {}
+    with whole_folder(folder, made_by or {}) as temporary:
+        writer = ShardWriter(temporary, shard_bytes)
+        replaced: set[str] = set()
+        for q in quantized:
+            layer = known_layer(known, q, experts=True)
+            weight = dequantize(q)
+            stored = narrow(weight.T if layer.transposed else weight, dtype, q.layer)
+            bits += BitCount(weights=weight.size, codes=8 * stored.nbytes)
+            shape = checkpoint.tensors[layer.tensor].shape
+            if layer.slice is None:
+                writer.add(layer.tensor, RawTensor(dtype, shape, stored))
+            else:  # a 3-D tensor of experts is written once all of them are there
+                if layer.tensor not in slices:
+                    original = read_tensor(checkpoint, layer.tensor)
+                    slices[layer.tensor] = narrow(original, dtype, layer.tensor).reshape(shape[0], -1)
+                slices[layer.tensor][layer.slice] = stored.ravel()
+            replaced.add(layer.tensor)
+            done += 1
+            if progress is not None:
+                progress(done, len(checkpoint.layers))
+        for name, whole in slices.items():
+            writer.add(name, RawTensor(dtype, checkpoint.tensors[name].shape, whole))
+        copy_others(checkpoint, writer, replaced)
+        writer.finish()
+        write_json(temporary / "config.json", with_dtype(config, dtype))
+        copy_small_files(checkpoint.folder, temporary)
+    return Exported(folder, bits, writer.total_bytes)

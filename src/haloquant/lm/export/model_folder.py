@@ -1,0 +1,194 @@
+"""Write a model folder: shards in safetensors with an index, small files, and a manifest last of all.
+
+Everything is written into a folder beside the target and renamed into place, so a reader finds a whole model or none.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from safetensors import TensorSpec, serialize_file
+
+from haloquant.errors import CheckpointError, InputError
+from haloquant.lm.checkpoint.safetensors import StoredTensor, read_exactly
+from haloquant.lm.packed.config import line_of
+from haloquant.store.atomic_files import plain_errors
+
+MANIFEST = "halo_manifest.json"
+INDEX = "model.safetensors.index.json"
+SHARD_BYTES = 1 << 30
+NAMES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
+    "I16": "int16", "I8": "int8", "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
+}  # fmt: skip
+SHORT = {long: short for short, long in NAMES.items()}
+COPIED_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".tiktoken")
+MOST_COPIED_BYTES = 256 << 20
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Written last: the SHA-256 of every other file of the folder."""
+
+    files: dict[str, str]
+    made_by: dict[str, str]
+
+
+@dataclass(frozen=True)
+class RawTensor:
+    """A tensor as bytes, so that types numpy does not know pass through."""
+
+    dtype: str  # as safetensors writes it: "BF16"
+    shape: tuple[int, ...]
+    data: np.ndarray  # contiguous, any type of the same number of bytes
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> "RawTensor":
+        """From a numpy array."""
+        array = np.ascontiguousarray(array)
+        return cls(SHORT[array.dtype.name], array.shape, array)
+
+    @classmethod
+    def read(cls, tensor: StoredTensor) -> "RawTensor":
+        """A stored tensor, byte for byte.
+
+        Raises:
+            CheckpointError: the file ends early.
+        """
+        data = np.empty(tensor.size_bytes, np.uint8)
+        with tensor.file.open("rb") as stream:
+            stream.seek(tensor.offset)
+            read_exactly(stream, data.data, tensor)
+        return cls(tensor.dtype, tensor.shape, data)
+
+
+class ShardWriter:
+    """Collects tensors and writes a shard whenever enough have gathered; `finish` names the shards and indexes them."""
+
+    def __init__(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
+        self.folder = folder
+        self.shard_bytes = shard_bytes
+        self.lines: dict[str, str] = {}  # digest line of every tensor
+        self.total_bytes = 0
+        self._pending: dict[str, RawTensor] = {}
+        self._pending_bytes = 0
+        self._shards: list[list[str]] = []
+
+    def add(self, name: str, tensor: RawTensor) -> None:
+        """Take one tensor; it must not change until the shard is written."""
+        if name in self.lines:
+            raise InputError(f"a tensor must be written once, not {name} twice")
+        size = tensor.data.nbytes
+        if self._pending and self._pending_bytes + size > self.shard_bytes:
+            self._flush()
+        self.lines[name] = line_of(tensor.dtype, tensor.shape, tensor.data)
+        self._pending[name] = tensor
+        self._pending_bytes += size
+        self.total_bytes += size
+
+    def finish(self) -> None:
+        """Write what is left, name the shards, and write the index if there is more than one."""
+        self._flush()
+        count = len(self._shards)
+        names = ["model.safetensors"]
+        if count > 1:
+            names = [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
+        for number, name in enumerate(names):
+            self._path(number).rename(self.folder / name)
+        if count > 1:
+            where = {tensor: name for name, tensors in zip(names, self._shards, strict=True) for tensor in tensors}
+            write_json(
+                self.folder / INDEX,
+                {"metadata": {"total_size": self.total_bytes}, "weight_map": dict(sorted(where.items()))},
+            )
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f".shard-{number}.safetensors"
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        specs = {
+            name: TensorSpec(
+                dtype=NAMES[t.dtype], shape=list(t.shape), data_ptr=t.data.ctypes.data, data_len=t.data.nbytes
+            )
+            for name, t in self._pending.items()
+        }
+        path = self._path(len(self._shards))
+        with plain_errors(path):
+            serialize_file(specs, path, metadata={"format": "pt"})
+        self._shards.append(list(self._pending))
+        self._pending, self._pending_bytes = {}, 0
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented JSON in a fixed order of keys as given."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def copy_small_files(source: Path, target: Path) -> None:
+    """Copy tokenizer, generation settings and the like; weights, indices, code and config.json stay behind.
+
+    Raises:
+        CheckpointError: a file is a link out of the folder: a stranger's model would have a file of this machine copied
+            into one that may be given away. Links into the blobs of a hub's cache are as the hub makes them.
+    """
+    homes = (source.resolve(), source.resolve().parent.parent / "blobs")
+    for file in sorted(source.iterdir()):
+        skip = file.name in ("config.json", MANIFEST) or file.name.endswith(".index.json")
+        if file.suffix not in COPIED_SUFFIXES or skip or not file.is_file():
+            continue
+        if file.resolve().parent not in homes:
+            raise CheckpointError(
+                f"{file} must lie in the model folder, not be a link to {file.resolve()}: what it holds would be "
+                "copied into the new model; put the file itself there, or remove it"
+            )
+        if file.stat().st_size <= MOST_COPIED_BYTES:
+            shutil.copyfile(file, target / file.name)
+
+
+@contextmanager
+def whole_folder(target: Path, made_by: Mapping[str, str]) -> Iterator[Path]:
+    """Yield an empty folder; on success its files are flushed to the disk, a manifest is written and it is renamed.
+
+    Raises:
+        InputError: the target exists and is not empty.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"the model folder {target} must not exist or be empty; name another")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        files = {file.name: _settle(file) for file in sorted(temporary.iterdir())}
+        write_json(temporary / MANIFEST, Manifest(files, dict(made_by)))
+        _settle(temporary / MANIFEST)
+        if target.exists():
+            target.rmdir()
+        temporary.rename(target)
+        _settle_folder(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _settle(file: Path) -> str:
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+        return file_digest(stream, "sha256").hexdigest()
+
+
+def _settle_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,139 @@
+"""What every export takes from the original model folder, and what it refuses."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from haloquant.errors import MALFORMED, CheckpointError, InputError
+from haloquant.lm.checkpoint.architectures import MAX_CONFIG_BYTES, split_block
+from haloquant.lm.checkpoint.bounded_read import read_bounded
+from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer
+from haloquant.lm.export.model_folder import RawTensor, ShardWriter
+from haloquant.records import BitCount, QuantizedWeight
+
+Progress = Callable[[int, int], None]
+FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    folder: Path
+    bits: BitCount  # of the quantized layers, as stored in this format
+    total_bytes: int  # all tensors
+
+
+def narrow(weight: np.ndarray, dtype: str, layer: str) -> np.ndarray:
+    """Contiguous bytes of a float32 array in `dtype`, rounded to nearest even; bfloat16 as its bits in uint16.
+
+    Raises:
+        InputError: a value overflows float16.
+    """
+    weight = np.ascontiguousarray(weight, np.float32)
+    if dtype == "F32":
+        return weight
+    if dtype == "BF16":
+        bits = weight.view(np.uint32)
+        even = (bits >> np.uint32(16)) & np.uint32(1)
+        return ((bits + np.uint32(0x7FFF) + even) >> np.uint32(16)).astype(np.uint16)
+    with np.errstate(over="ignore"):
+        half = weight.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise InputError(f"weights of {layer} must fit float16, and some are too large: export as BF16")
+    return half
+
+
+def known_layer(known: Mapping[str, LinearLayer], q: QuantizedWeight, experts: bool = False) -> LinearLayer:
+    """The checkpoint's layer that `q` stands for; `experts`: a part of a 3-D expert tensor will do.
+
+    Raises:
+        InputError: there is none, it has another shape, or it is a part of an expert tensor.
+    """
+    layer = known.get(q.layer)
+    if layer is None:
+        raise InputError(f"a quantized layer must be one of the checkpoint's, not {q.layer!r}")
+    if q.codes.shape != (layer.out_features, layer.in_features):
+        raise InputError(
+            f"{q.layer} must be quantized as {(layer.out_features, layer.in_features)}, not {q.codes.shape}"
+        )
+    if layer.slice is not None and not experts:
+        raise InputError(
+            f"{q.layer} must be a linear layer of its own to be packed, not a part of the expert tensor "
+            f"{layer.tensor}; the dequantized export would do"
+        )
+    return layer
+
+
+def refuse_stacked(checkpoint: Checkpoint) -> None:
+    """Refuse, before any work is done, what could not be packed at its end.
+
+    Raises:
+        InputError: a layer is a part of a 3-D tensor of experts.
+    """
+    stacked = [layer for layer in checkpoint.layers if layer.slice is not None]
+    if stacked:
+        raise InputError(
+            f"a packed model must have linear layers of their own, not the {len(stacked)} experts that "
+            f"{checkpoint.folder.name} stacks into tensors such as {stacked[0].tensor}; leave them in full precision "
+            "(exclude 'experts')"
+        )
+
+
+def check_same(first: QuantizedWeight, q: QuantizedWeight) -> None:
+    """Refuse a layer whose codebooks or tile sizes are not those of the first.
+
+    Raises:
+        InputError: they are not.
+    """
+    sizes = [(x.tiles.grid.tile_out, x.tiles.grid.tile_in) for x in (first, q)]
+    if sizes[0] != sizes[1]:
+        raise InputError(f"all layers of a packed model must have tiles of {sizes[0]}, not {sizes[1]} as {q.layer}")
+    words = [[(b.name, b.point, b.values.tolist()) for b in x.codebooks] for x in (first, q)]
+    if words[0] != words[1]:
+        raise InputError(f"all layers of a packed model must have the same codebooks, not others as {q.layer}")
+
+
+def copy_others(
+    checkpoint: Checkpoint, writer: ShardWriter, replaced: set[str], changed: Mapping[str, RawTensor] | None = None
+) -> None:
+    """Copy every tensor that was not replaced, byte for byte or as `changed` has it; a tied head is left out."""
+    tied = checkpoint.shared if checkpoint.architecture.tied_embeddings else {}
+    for name, tensor in checkpoint.tensors.items():
+        if name in replaced or (name in tied and split_block(name) is None):
+            continue
+        writer.add(name, (changed or {}).get(name) or RawTensor.read(tensor))
+
+
+def float_type(checkpoint: Checkpoint, config: Mapping[str, Any]) -> str:
+    """The model's floating-point type as safetensors writes it: what config.json says, else the first tensor's."""
+    named = {long: short for short, long in FLOATS.items()}
+    said = named.get(str(config.get("dtype", config.get("torch_dtype"))))
+    return said or next((t.dtype for t in checkpoint.tensors.values() if t.dtype in FLOATS), "F32")
+
+
+def with_dtype(config: dict[str, Any], dtype: str) -> dict[str, Any]:
+    """The configuration with its floating-point type said in today's word."""
+    return {key: value for key, value in config.items() if key != "torch_dtype"} | {"dtype": FLOATS[dtype]}
+
+
+def read_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The original config.json.
+
+    Raises:
+        InputError: the model is quantized already.
+        CheckpointError: the configuration is no JSON object.
+    """
+    path = checkpoint.folder / "config.json"
+    data = read_bounded(path, MAX_CONFIG_BYTES, "a model has a configuration")
+    try:
+        config = msgspec.json.decode(data, type=dict[str, Any])
+    except MALFORMED as error:
+        raise CheckpointError(f"{path} must be the JSON configuration of a model, but: {error}") from error
+    if "quantization_config" in config:
+        raise InputError(f"{path} must be of a model in full precision, not one that is quantized already")
+    return config

@@ -1,0 +1,102 @@
+"""Write a quantized model as a packed HALO folder, one layer at a time, with at most a shard in memory."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from haloquant.errors import InputError
+from haloquant.lm.checkpoint.reader import Checkpoint
+from haloquant.lm.export.model_folder import (
+    SHARD_BYTES,
+    RawTensor,
+    ShardWriter,
+    copy_small_files,
+    whole_folder,
+    write_json,
+)
+from haloquant.lm.export.original_files import (
+    Exported,
+    Progress,
+    check_same,
+    copy_others,
+    float_type,
+    known_layer,
+    read_config,
+    with_dtype,
+)
+from haloquant.lm.packed.config import digest, make_config
+from haloquant.quant.format.packing import pack, packed_bits
+from haloquant.records import BitCount, QuantizedWeight
+
+
+def export_packed(
+    checkpoint: Checkpoint,
+    quantized: Iterable[QuantizedWeight],
+    folder: Path,
+    *,
+    profile_name: str,
+    profile_sha256: str,
+    made_by: Mapping[str, str] | None = None,
+    shard_bytes: int = SHARD_BYTES,
+    changed: Mapping[str, RawTensor] | None = None,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write the packed HALO model that `haloquant.load` and, after `import haloquant`, transformers read.
+
+    Args:
+        checkpoint: the original model; what is not quantized is copied from it byte for byte.
+        quantized: layers in HALO form, all with the same codebooks and tile sizes; may be a generator.
+        folder: target; must not exist or be empty.
+        profile_name: name of the MAC profile that gave the codebooks.
+        profile_sha256: its hash.
+        made_by: versions and settings, kept in the manifest.
+        shard_bytes: greatest size of a shard.
+        changed: tensors beside the layers that are not copied: norms and biases that a transform was folded into.
+        progress: called with (layers done, layers of the checkpoint).
+
+    Raises:
+        InputError: a layer is not in the checkpoint, comes twice, is part of a 3-D expert tensor, or has other
+            codebooks or tile sizes than the first; or the folder is not empty.
+    """
+    config = read_config(checkpoint)
+    known = {layer.name: layer for layer in checkpoint.layers}
+    bits, first, names = BitCount(), None, []
+    with whole_folder(folder, made_by or {}) as temporary:
+        writer = ShardWriter(temporary, shard_bytes)
+        replaced: set[str] = set()
+        kind = float_type(checkpoint, config)
+        for q in quantized:
+            first = q if first is None else first
+            layer = known_layer(known, q)
+            check_same(first, q)
+            tensors = pack(q)
+            bits += packed_bits(tensors, q.codebooks)
+            for name, array in tensors.items():
+                writer.add(f"{q.layer}.{name}", RawTensor.of(array))
+            # Where the packed names are not understood, this empty tensor's shape is refused; without it a reader would
+            # find the weight missing and might fill it with random numbers.
+            writer.add(f"{q.layer}.weight", RawTensor(kind, (0,), np.empty(0, np.uint8)))
+            replaced.add(layer.tensor)
+            names.append(q.layer)
+            if progress is not None:
+                progress(len(names), len(checkpoint.layers))
+        if first is None:
+            raise InputError("a packed model must have at least one quantized layer, not none")
+        copy_others(checkpoint, writer, replaced, changed)
+        writer.finish()
+        grid = first.tiles.grid
+        packed = make_config(
+            first.codebooks,
+            grid.tile_out,
+            grid.tile_in,
+            tuple(names),
+            (profile_name, profile_sha256),
+            round(bits.per_weight, 6),
+        )
+        packed = msgspec.structs.replace(packed, sha256=digest(packed, writer.lines))
+        config = with_dtype(config, kind) | {"quantization_config": packed.as_dict()}
+        write_json(temporary / "config.json", config)
+        copy_small_files(checkpoint.folder, temporary)
+    return Exported(folder, bits, writer.total_bytes)

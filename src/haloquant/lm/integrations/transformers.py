@@ -1,0 +1,169 @@
+"""transformers loads and saves packed HALO models through its public registration (import `haloquant` first).
+
+This is imported while transformers' own `modeling_utils` still is (it imports the registry), so what is needed of that
+is imported inside the functions that need it.
+"""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.quantizers.auto import register_quantization_config, register_quantizer
+from transformers.quantizers.base import HfQuantizer
+from transformers.utils.quantization_config import QuantizationConfigMixin
+
+from haloquant.errors import FormatError
+from haloquant.lm.checkpoint.safetensors import StoredTensor, read_header
+from haloquant.lm.export.model_folder import NAMES, SHORT
+from haloquant.lm.packed.config import METHOD, PackedConfig, digest, line_of, parse_config
+from haloquant.lm.packed.halo_linear import HaloLinear
+from haloquant.lm.packed.reader import check_digest, check_names
+from haloquant.lm.swap_weights import find_module, is_transposed
+from haloquant.quant.format.packing import DENSE, SPARSE
+
+# Buffers that a model computes itself; a checkpoint may lack them.
+COMPUTED = ("rotary_emb.inv_freq", "attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias")
+
+
+class HaloConfig(QuantizationConfigMixin):
+    """`quantization_config` of a packed model, checked when it is made."""
+
+    sha256: str
+
+    def __init__(self, **fields: Any) -> None:
+        """Take the fields of `PackedConfig`.
+
+        Raises:
+            FormatError: they are not those of a packed model of this version.
+        """
+        vars(self).update(parse_config(fields).as_dict())
+
+    @property
+    def packed(self) -> PackedConfig:
+        """The fields as a record."""
+        return parse_config(vars(self))
+
+
+class HaloQuantizer(HfQuantizer):
+    """Puts `HaloLinear` where the packed layers belong, before weights are loaded; checks them before and after."""
+
+    requires_calibration = (
+        True  # a model in full precision is quantized by `haloquant quantize`, not while it is loaded
+    )
+
+    quantization_config: HaloConfig
+
+    def _process_model_before_weight_loading(
+        self, model: Any, checkpoint_files: list[str] | None = None, dtype: torch.dtype | None = None, **_: Any
+    ) -> None:
+        if not checkpoint_files or not all(str(file).endswith(".safetensors") for file in checkpoint_files):
+            raise FormatError("a packed HALO model must be loaded from a folder of safetensors, and there is none")
+        config = self.quantization_config.packed
+        tensors: dict[str, StoredTensor] = {}
+        for file in checkpoint_files:
+            tensors |= read_header(Path(file))
+        check_names(config, tensors)
+        check_digest(config, tensors)
+        places = {id(module): path for path, module in model.named_modules()}
+        for name in config.layers:
+            _replace(model, places, name, config, tensors, dtype or torch.get_default_dtype())
+        _check_complete(model, tensors)
+
+    def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:
+        packed = (module for module in model.modules() if isinstance(module, HaloLinear))
+        here = [module for module in packed if module.weight_packed.device.type != "meta"]
+        with ThreadPoolExecutor(min(cpu_count() or 1, 16)) as pool:  # the pass over codes releases the lock
+            for _done in pool.map(HaloLinear.check, here):
+                pass
+        return model
+
+    def get_state_dict_and_metadata(self, model: Any) -> tuple[None, dict[str, str]]:
+        """Let transformers take the state dict; set the digest of what it will write, which a cast may have changed."""
+        from transformers.core_model_loading import revert_weight_conversion
+        from transformers.modeling_utils import remove_tied_weights_from_state_dict
+
+        kept = remove_tied_weights_from_state_dict(model.state_dict(), model)
+        config = self.quantization_config.packed
+        written = revert_weight_conversion(model, kept)
+        lines = {name: _line(tensor, config.version) for name, tensor in written.items()}
+        self.quantization_config.sha256 = digest(config, lines)
+        return None, {}
+
+    def is_serializable(self) -> bool:  # type: ignore[override]
+        """`save_pretrained` writes the packed tensors again."""
+        return True
+
+    @property
+    def is_trainable(self) -> bool:  # type: ignore[override]
+        """Codes have no gradient."""
+        return False
+
+    def _dequantize(self, model: Any, dtype: torch.dtype | None = None) -> Any:
+        for name, module in list(model.named_modules()):
+            if isinstance(module, HaloLinear):
+                model.set_submodule(name, module.plain(dtype))
+        return model
+
+
+def _replace(
+    model: Any,
+    places: dict[int, str],
+    name: str,
+    config: PackedConfig,
+    tensors: dict[str, StoredTensor],
+    dtype: torch.dtype,
+) -> None:
+    module = find_module(model, name)
+    if not isinstance(module, nn.Linear) and not is_transposed(module):
+        raise FormatError(f"{name} must be a linear layer of the model, not {type(module).__name__}")
+    stored = {part: tensors[f"{name}.{part}"] for part in (*DENSE, *SPARSE) if f"{name}.{part}" in tensors}
+    shapes = {part: (getattr(torch, NAMES[tensor.dtype]), tensor.shape) for part, tensor in stored.items()}
+    weight = module.weight
+    rows, cols = (int(size) for size in weight.shape)  # type: ignore[union-attr]
+    features = (cols, rows) if is_transposed(module) else (rows, cols)
+    packed = HaloLinear(name, config, shapes, features, module.bias is not None, dtype)
+    model.set_submodule(places[id(module)], packed)
+
+
+def _check_complete(model: Any, tensors: dict[str, StoredTensor]) -> None:
+    """Transformers fills what is missing with random numbers and a warning; here it is an error."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, apply_renamings
+
+    conversions = get_model_conversion_mapping(model)
+    renamings = [one for one in conversions if isinstance(one, WeightRenaming)]
+    made = [pattern for one in conversions if isinstance(one, WeightConverter) for pattern in one.target_patterns]
+    prefix = f"{model.base_model_prefix}."
+    present = set(tensors) | {apply_renamings(name, renamings) for name in tensors}
+    present |= {name.removeprefix(prefix) for name in present} | {prefix + name for name in present}
+    allowed = set(model.all_tied_weights_keys)
+    missing = [
+        name
+        for name in model.state_dict()
+        if name not in present
+        and name not in allowed
+        and not name.endswith(COMPUTED)
+        and not any(re.search(pattern, name) for pattern in made)
+    ]
+    if missing:
+        raise FormatError(
+            f"the packed model must hold every tensor of its class, but lacks {len(missing)}, first {min(missing)}"
+        )
+
+
+def _line(tensor: torch.Tensor, version: int) -> str:
+    if tensor.device.type == "meta":
+        raise FormatError("a packed model must be in memory to be saved, not offloaded to the disk")
+    data = tensor.detach().cpu().contiguous()
+    name = str(data.dtype).removeprefix("torch.")
+    raw = data.reshape(-1).view(torch.uint8).numpy() if data.numel() else b""
+    return line_of(SHORT[name], tuple(data.shape), raw, version)
+
+
+# On import, which happens once, whether transformers' registry or this module comes first.
+register_quantization_config(METHOD)(HaloConfig)
+register_quantizer(METHOD)(HaloQuantizer)

@@ -1,0 +1,198 @@
+"""Packed HALO layers in vLLM: a quantization configuration and a linear method. Imported by vLLM's plugin loader only.
+
+vLLM fuses layers (q, k and v into one) and asks for parameters before it reads a file, while packed tensors have
+lengths of their own. So each parameter starts empty and its loader keeps what the file holds, part by part; when all is
+loaded, the parts become packed layers, checked as everywhere, and a fused layer joins their outputs. The digest over
+all tensors is compared before that, when vLLM tells the configuration which folder it is about to load.
+"""
+
+# vLLM may be absent, and transformers' and torch's stubs know nothing of its hooks:
+# pyright: reportMissingImports=false
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from vllm.model_executor.layers.linear import LinearBase, LinearMethodBase, UnquantizedLinearMethod
+from vllm.model_executor.layers.quantization import register_quantization_config
+from vllm.model_executor.layers.quantization.base_config import QuantizationConfig
+
+from haloquant.errors import FormatError, InfeasibleError
+from haloquant.lm.packed.config import METHOD, PackedConfig, parse_config
+from haloquant.lm.packed.halo_linear import HaloLinear
+from haloquant.lm.packed.reader import check_digest, open_packed
+from haloquant.quant.format.packing import DENSE, SPARSE
+
+KINDS = {
+    "weight_packed": torch.uint8, "weight_scale": torch.float16, "weight_tile_class": torch.uint8,
+    "weight_shape": torch.int32, "sparse_row_count": torch.uint8, "sparse_row_ptr": torch.int32,
+    "sparse_col": torch.uint16, "sparse_value": torch.int8, "sparse_scale": torch.float16, "sparse_kind": torch.uint8,
+}  # fmt: skip
+
+
+@register_quantization_config(METHOD)
+class HaloVllmConfig(QuantizationConfig):
+    """`quantization_config` of a packed model, as vLLM hands it over."""
+
+    def __init__(self, packed: PackedConfig) -> None:
+        super().__init__()
+        self.packed = packed
+
+    def get_name(self) -> str:
+        """The method's name."""
+        return METHOD
+
+    def get_supported_act_dtypes(self) -> list[torch.dtype]:
+        """Any of these; products are accumulated in float32."""
+        return [torch.bfloat16, torch.float16, torch.float32]
+
+    @classmethod
+    def get_min_capability(cls) -> int:
+        """The Triton kernels need what Triton needs."""
+        return 80
+
+    @staticmethod
+    def get_config_filenames() -> list[str]:
+        """Everything is in config.json."""
+        return []
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "HaloVllmConfig":
+        """From the `quantization_config` of config.json.
+
+        Raises:
+            FormatError: it is not that of a packed model of this version.
+        """
+        return cls(parse_config(config))
+
+    def get_quant_method(self, layer: Any, prefix: str) -> Any:
+        """Packed layers get our method, other linear layers vLLM's own, everything else none.
+
+        Raises:
+            FormatError: a fused layer is packed in part.
+            InfeasibleError: a layer that is packed is not a linear one in vLLM (an output head, a block of experts).
+        """
+        if not isinstance(layer, LinearBase):
+            for name in self.packed.layers:
+                if name == prefix or name.startswith(f"{prefix}."):
+                    raise InfeasibleError(
+                        f"{name} must be a linear layer in vLLM to run packed, not part of {type(layer).__name__}: "
+                        "leave it in full precision, or run the model in transformers"
+                    )
+            return None
+        names = part_names(prefix, self.packed_modules_mapping)
+        packed = [name in self.packed.layers for name in names]
+        if not any(packed):
+            return UnquantizedLinearMethod()
+        if not all(packed):
+            raise FormatError(f"{prefix} must be packed as a whole or not at all, since vLLM fuses {', '.join(names)}")
+        return HaloVllmMethod(self.packed, names)
+
+    def maybe_update_config(self, model_name: str, hf_config: Any = None, revision: str | None = None) -> None:
+        """VLLM's hook between reading the configuration and loading: compare the digest over all tensors.
+
+        Raises:
+            FormatError: a byte of the folder is not what was written.
+            InfeasibleError: the model is not a local folder.
+        """
+        if not Path(model_name).is_dir():
+            raise InfeasibleError(
+                f"a packed HALO model must be served from a local folder, not {model_name!r}: its checksums are "
+                "compared before it is loaded; download it first"
+            )
+        model = open_packed(model_name)
+        check_digest(model.config, model.tensors)
+
+    def apply_vllm_mapper(self, hf_to_vllm_mapper: Any) -> None:
+        """Names of the packed layers as the model's class in vLLM calls them."""
+        names = hf_to_vllm_mapper.apply_list(list(self.packed.layers))
+        self.packed = msgspec.structs.replace(self.packed, layers=tuple(names))
+
+
+class HaloVllmMethod(LinearMethodBase):
+    """Collects the packed tensors of one (perhaps fused) layer and computes from them."""
+
+    def __init__(self, packed: PackedConfig, names: list[str]) -> None:
+        self.packed = packed
+        self.names = names
+
+    def create_weights(
+        self,
+        layer: Any,
+        input_size_per_partition: int,
+        output_partition_sizes: list[int],
+        input_size: int,
+        output_size: int,
+        params_dtype: torch.dtype,
+        **_: Any,
+    ) -> None:
+        """Give the layer an empty parameter for every tensor the file may hold.
+
+        Raises:
+            InfeasibleError: the layer is split among devices, and tiles cannot be.
+        """
+        if input_size_per_partition != input_size or sum(output_partition_sizes) != output_size:
+            raise InfeasibleError("a packed HALO model must run on one device in vLLM, not split by tensor parallelism")
+        layer.halo_parts = {}
+        layer.halo_sizes = (output_partition_sizes, input_size, params_dtype)
+        for name in (*DENSE, *SPARSE, "weight"):
+            kind = KINDS.get(name, params_dtype)  # vLLM warns where a file's type is another
+            parameter: Any = torch.nn.Parameter(torch.empty(0, dtype=kind), requires_grad=False)
+            parameter.weight_loader = _Keep(layer.halo_parts, name)
+            layer.register_parameter(name, parameter)
+
+    def process_weights_after_loading(self, layer: Any) -> None:
+        """Make packed layers of what was loaded, and check them.
+
+        Raises:
+            FormatError: a tensor is missing or damaged.
+        """
+        sizes, width, dtype = layer.halo_sizes
+        if len(self.names) == 1:  # the checkpoint itself holds q, k and v in one
+            sizes = [sum(sizes)]
+        modules = []
+        for index, (name, size) in enumerate(zip(self.names, sizes, strict=True)):
+            tensors = _part(layer.halo_parts, index, len(self.names))
+            missing = [part for part in DENSE if part not in tensors]
+            if missing:
+                raise FormatError(f"{name} must have a tensor {missing[0]}, and it is missing: the model is incomplete")
+            shapes = {part: (tensor.dtype, tuple(tensor.shape)) for part, tensor in tensors.items() if part != "weight"}
+            module = HaloLinear(name, self.packed, shapes, (size, width), False, dtype)
+            for part in shapes:
+                setattr(module, part, tensors[part])
+            module.weight = torch.empty(0, dtype=dtype)
+            module.check()
+            module.to(layer.weight.device).layer()  # the kernels' view is made now, not while a graph is captured
+            modules.append(module)
+        layer.halo_parts = None
+        layer.halo_modules = torch.nn.ModuleList(modules)
+
+    def apply(self, layer: Any, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """[..., in] -> [..., out], the outputs of fused parts side by side."""
+        outputs = [module(x) for module in layer.halo_modules]
+        y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        return y if bias is None else y + bias
+
+
+class _Keep:
+    """A weight loader that keeps the tensor for later, under the part of the fused layer it belongs to."""
+
+    def __init__(self, parts: dict[Any, dict[str, torch.Tensor]], name: str) -> None:
+        self.parts = parts
+        self.name = name
+
+    def __call__(self, param: torch.nn.Parameter, loaded_weight: torch.Tensor, shard: Any = None) -> None:
+        self.parts.setdefault(shard, {})[self.name] = loaded_weight.clone()
+
+
+def part_names(prefix: str, mapping: dict[str, list[str]]) -> list[str]:
+    """The layers of the checkpoint that a layer of vLLM stands for, in their order."""
+    parent, _, leaf = prefix.rpartition(".")
+    return [f"{parent}.{part}" if parent else part for part in mapping.get(leaf, [leaf])]
+
+
+def _part(parts: dict[Any, dict[str, torch.Tensor]], index: int, count: int) -> dict[str, torch.Tensor]:
+    """The tensors of one part: vLLM numbers parts, or calls them q, k and v; an unfused layer has none of that."""
+    keys = [None] if count == 1 else [index, "qkv"[index] if count == 3 else index]
+    return next((parts[key] for key in keys if key in parts), {})

@@ -1,0 +1,152 @@
+"""What `quantization_config` of a packed model says, read with distrust, and the digest that ties it to the tensors."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+import xxhash
+
+from haloquant.errors import FormatError, HaloquantError
+from haloquant.quant.input_checks import check_codebook
+from haloquant.records import Codebook, OperatingPoint
+
+METHOD = "halo"
+VERSION = 2
+OLDEST = 1  # version 1 keeps running sums of the sparse weights per row, and its digest takes the SHA-256 of tensors
+LARGEST_TILE = 1 << 16
+
+
+class Book(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One codebook as it is written down."""
+
+    name: str
+    values: tuple[int, ...]
+    voltage_v: float
+    frequency_hz: float
+    slack_s: float
+
+
+class PackedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `quantization_config` of a packed model."""
+
+    quant_method: str
+    version: int
+    tile_out: int
+    tile_in: int
+    codebooks: tuple[Book, ...]
+    layers: tuple[str, ...]  # names of the packed modules
+    profile_name: str
+    profile_sha256: str
+    bits_per_weight: float  # stored bits of the packed layers, everything counted
+    sha256: str = ""  # digest over all of the above and every tensor
+
+    def books(self) -> tuple[Codebook, ...]:
+        """The codebooks as records.
+
+        Raises:
+            FormatError: one of them is not ascending, lacks 0, or leaves int8.
+        """
+        return tuple(_codebook(book) for book in self.codebooks)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for a JSON file."""
+        return msgspec.to_builtins(self)
+
+
+def make_config(
+    codebooks: tuple[Codebook, ...],
+    tile_out: int,
+    tile_in: int,
+    layers: tuple[str, ...],
+    profile: tuple[str, str],
+    bits_per_weight: float,
+) -> PackedConfig:
+    """The configuration of a model that is written now; `profile` is its name and its SHA-256."""
+    books = tuple(
+        Book(
+            book.name,
+            tuple(int(value) for value in book.values),
+            float(book.point.voltage_v),
+            float(book.point.frequency_hz),
+            float(book.slack_s),
+        )
+        for book in codebooks
+    )
+    return PackedConfig(METHOD, VERSION, tile_out, tile_in, books, layers, *profile, bits_per_weight)
+
+
+def parse_config(raw: object) -> PackedConfig:
+    """A `quantization_config` as read from JSON.
+
+    Raises:
+        FormatError: it is not ours, of another version, or malformed.
+    """
+    if not isinstance(raw, Mapping) or raw.get("quant_method") != METHOD:
+        given = raw.get("quant_method") if isinstance(raw, Mapping) else raw
+        raise FormatError(f"quant_method of a packed HALO model must be '{METHOD}', not {given!r}")
+    version = raw.get("version")
+    if type(version) is not int or not OLDEST <= version <= VERSION:
+        advice = "it is damaged"
+        if type(version) is int:
+            advice = "install a newer haloquant" if version > VERSION else "quantize the model again"
+        raise FormatError(f"a packed model must be of format version {OLDEST} to {VERSION}, not {version!r}: {advice}")
+    try:
+        config = msgspec.convert(dict(raw), PackedConfig)
+    except msgspec.ValidationError as error:
+        raise FormatError(f"quantization_config must be what version {version} says, but: {error}") from error
+    if not (1 <= config.tile_out <= LARGEST_TILE and 1 <= config.tile_in <= LARGEST_TILE):
+        raise FormatError(f"tile sizes must be between 1 and {LARGEST_TILE}, not {config.tile_out} x {config.tile_in}")
+    if not config.codebooks:
+        raise FormatError("codebooks of a packed model must be at least one, not none")
+    if len(set(config.layers)) != len(config.layers) or not config.layers:
+        raise FormatError("layers of a packed model must be at least one name, each once")
+    config.books()
+    return config
+
+
+def _codebook(book: Book) -> Codebook:
+    if any(not -128 <= value <= 127 for value in book.values):
+        raise FormatError(f"codebook {book.name} must hold values of int8, not {list(book.values)}")
+    values = np.array(book.values, np.int16)
+    codebook = Codebook(book.name, values, OperatingPoint(book.voltage_v, book.frequency_hz), book.slack_s)
+    try:
+        check_codebook(codebook)
+    except HaloquantError as error:
+        raise FormatError(str(error)) from error
+    return codebook
+
+
+def digest(config: PackedConfig, tensors: Mapping[str, str]) -> str:
+    """SHA-256 over the configuration (without its own digest) and the line of every tensor.
+
+    Args:
+        config: the configuration.
+        tensors: name -> `tensor_line` of every tensor of the model.
+    """
+    text = msgspec.json.encode(msgspec.structs.replace(config, sha256=""), order="deterministic")
+    lines = "".join(f"{name} {tensors[name]}\n" for name in sorted(tensors))
+    return hashlib.sha256(text + b"\n" + lines.encode()).hexdigest()
+
+
+def new_checksum(version: int) -> Any:
+    """An empty checksum of a tensor's bytes, with `update` and `hexdigest`, as a format version takes it.
+
+    XXH3 of 128 bits runs at the speed of memory, so that reading and not hashing bounds a load; SHA-256, ten times and
+    more slower, is kept for the files of the manifest. Both find damage. Neither is a signature: who can write the
+    folder can write its digest too.
+    """
+    return hashlib.sha256() if version == 1 else xxhash.xxh3_128()
+
+
+def tensor_line(dtype: str, shape: tuple[int, ...], checksum: str) -> str:
+    """What the model's digest says of one tensor: its type, its shape and the checksum of its bytes."""
+    return f"{dtype} {list(shape)} {checksum}"
+
+
+def line_of(dtype: str, shape: tuple[int, ...], data: Any, version: int = VERSION) -> str:
+    """`tensor_line` of bytes that are in memory."""
+    checksum = new_checksum(version)
+    checksum.update(data)
+    return tensor_line(dtype, shape, checksum.hexdigest())

@@ -1,0 +1,238 @@
+"""Read a packed HALO folder without torch: everything is checked before anything is believed."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from os import cpu_count
+from pathlib import Path, PurePath
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from haloquant.errors import MALFORMED, CheckpointError, FormatError
+from haloquant.lm.checkpoint.architectures import MAX_CONFIG_BYTES
+from haloquant.lm.checkpoint.bounded_read import is_shard_name, model_folder, read_bounded
+from haloquant.lm.checkpoint.reader import MAX_INDEX_BYTES
+from haloquant.lm.checkpoint.safetensors import StoredTensor, read_header
+from haloquant.lm.export.model_folder import INDEX, MANIFEST, NAMES, Manifest
+from haloquant.lm.packed.config import PackedConfig, digest, new_checksum, parse_config, tensor_line
+from haloquant.quant.format.packing import DENSE, SPARSE, unpack
+from haloquant.records import QuantizedWeight
+
+MAX_MANIFEST_BYTES = 16 << 20
+PIECE_BYTES = 1 << 20
+MOST_READERS = 32  # enough to keep a fast disk's queue full
+
+
+@dataclass(frozen=True)
+class PackedModel:
+    """A packed folder whose configuration and headers were checked."""
+
+    folder: Path
+    config: PackedConfig
+    tensors: Mapping[str, StoredTensor]
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What `verify` looked at."""
+
+    layers: int
+    weights: int
+    bits_per_weight: float
+    tensors: int
+    files: int  # checksums of the manifest that were compared; 0 where there is no manifest
+    profile: str  # name of the MAC profile the codebooks come from
+
+
+def open_packed(folder: Path | str) -> PackedModel:
+    """Open a packed folder: its configuration, its index and the headers of its shards.
+
+    Raises:
+        FormatError: something is missing, contradicts itself, or is of another version.
+        CheckpointError: the folder is absent or a header is damaged.
+    """
+    path = model_folder(folder)
+    data = read_bounded(path / "config.json", MAX_CONFIG_BYTES, "a packed model has a configuration")
+    try:
+        raw = msgspec.json.decode(data, type=dict[str, Any])
+    except MALFORMED as error:
+        raise FormatError(f"{path / 'config.json'} must be JSON, but is damaged: {error}") from error
+    config = parse_config(raw.get("quantization_config"))
+    tensors: dict[str, StoredTensor] = {}
+    for file in shard_files(path):
+        tensors |= read_header(file)
+    check_names(config, tensors)
+    return PackedModel(path, config, tensors)
+
+
+def shard_files(folder: Path) -> list[Path]:
+    """The shards of a model folder, in order of name.
+
+    Raises:
+        FormatError: there are none, or the index names one that is missing.
+    """
+    index = folder / INDEX
+    if not index.is_file():
+        files = sorted(folder.glob("*.safetensors"))
+        if len(files) != 1:
+            raise FormatError(f"{folder} must hold model.safetensors, or shards with {INDEX}, not {len(files)} shards")
+        return files
+    try:
+        where = msgspec.json.decode(read_bounded(index, MAX_INDEX_BYTES, "an index"))["weight_map"]
+        names = sorted(set(where.values()))
+    except (*MALFORMED, KeyError, TypeError, AttributeError) as error:
+        raise FormatError(f"{index} must map tensors to shards, but is damaged: {error}") from error
+    for name in names:
+        if not is_shard_name(name):
+            raise FormatError(f"{index} must name shards beside it (*.safetensors), not {name!r:.80}")
+        if not (folder / name).is_file():
+            raise FormatError(f"{folder} must hold the shard {name}, which {INDEX} names, and it is missing")
+    return [folder / name for name in names]
+
+
+def check_names(config: PackedConfig, tensors: Mapping[str, Any]) -> None:
+    """Refuse a model whose packed tensors are not exactly those of the layers its configuration names.
+
+    Raises:
+        FormatError: a tensor is missing, or one belongs to no layer.
+    """
+    layers = set(config.layers)
+    for layer in config.layers:
+        for name in DENSE:
+            if f"{layer}.{name}" not in tensors:
+                raise FormatError(f"{layer} must have a tensor {name}, and it is missing: the model is incomplete")
+    for name in tensors:
+        layer, _, last = name.rpartition(".")
+        if last in (*DENSE, *SPARSE) and layer not in layers:
+            raise FormatError(f"tensor {name} must belong to a layer that config.json names, and {layer} is not named")
+
+
+def read_layer(model: PackedModel, layer: str) -> QuantizedWeight:
+    """One layer in HALO form.
+
+    Raises:
+        FormatError: the layer is not packed, or its tensors are damaged.
+    """
+    if layer not in model.config.layers:
+        raise FormatError(f"a packed layer must be one that config.json names, not {layer!r}")
+    prefix = f"{layer}."
+    names = [name for name in (*DENSE, *SPARSE) if prefix + name in model.tensors]
+    arrays = {name: _array(model.tensors[prefix + name]) for name in names}
+    return unpack(arrays, layer, model.config.books(), model.config.tile_out, model.config.tile_in)
+
+
+def iterate_layers(model: PackedModel) -> Iterator[QuantizedWeight]:
+    """Every layer in HALO form, one at a time, in the order they were written."""
+    for layer in model.config.layers:
+        yield read_layer(model, layer)
+
+
+def check_digest(config: PackedConfig, tensors: Mapping[str, StoredTensor], threads: int | None = None) -> None:
+    """Refuse tensors or a configuration that are not, byte for byte, those the model was written with.
+
+    Raises:
+        FormatError: they are not.
+    """
+    workers = min(threads or 2 * (cpu_count() or 1), MOST_READERS)
+    with ThreadPoolExecutor(workers) as pool:  # reading and hashing release the interpreter's lock
+        found = pool.map(partial(tensor_digest, version=config.version), tensors.values())
+        lines = dict(zip(tensors, found, strict=True))
+    if digest(config, lines) != config.sha256:
+        raise FormatError(
+            "the model's tensors and quantization_config must be those it was written with, and their SHA-256 is not "
+            f"{config.sha256 or 'given'}: a file is damaged, or the configuration (codebooks, profile, layers) was "
+            "changed; copy the model again, or quantize again"
+        )
+
+
+def tensor_digest(tensor: StoredTensor, version: int) -> str:
+    """The line of one stored tensor, read in pieces that stay in the cache between reading and hashing.
+
+    Raises:
+        CheckpointError: the file ends early or cannot be read.
+    """
+    checksum = new_checksum(version)
+    buffer = memoryview(bytearray(min(PIECE_BYTES, tensor.size_bytes)))
+    try:
+        with tensor.file.open("rb", buffering=0) as stream:
+            stream.seek(tensor.offset)
+            left = tensor.size_bytes
+            while left:
+                got = stream.readinto(buffer[:left])
+                if not got:
+                    raise CheckpointError(f"{tensor.file} was cut short while it was read; copy the model again")
+                checksum.update(buffer[:got])
+                left -= got
+    except OSError as error:
+        raise CheckpointError(f"{tensor.file} must be readable, but: {error.strerror}") from error
+    return tensor_line(tensor.dtype, tensor.shape, checksum.hexdigest())
+
+
+def verify(folder: Path | str, profile_sha256: str | None = None) -> Verified:
+    """Check every byte of a packed model: manifest, digest of tensors and configuration, and every code.
+
+    Args:
+        folder: the model.
+        profile_sha256: the MAC profile the codebooks should come from; any where None.
+
+    Raises:
+        FormatError: something is damaged, missing, of another version, or made for another profile.
+    """
+    model = open_packed(folder)
+    check_profile(model.config, profile_sha256)
+    files = _check_manifest(model.folder)
+    check_digest(model.config, model.tensors)
+    weights = sum(q.codes.size for q in iterate_layers(model))
+    config = model.config
+    return Verified(len(config.layers), weights, config.bits_per_weight, len(model.tensors), files, config.profile_name)
+
+
+def check_profile(config: PackedConfig, profile_sha256: str | None) -> None:
+    """Refuse a model made for another MAC profile.
+
+    Raises:
+        FormatError: it was.
+    """
+    if profile_sha256 is not None and profile_sha256 != config.profile_sha256:
+        raise FormatError(
+            f"the model must be made for the profile {profile_sha256[:12]}, not for {config.profile_name} "
+            f"({config.profile_sha256[:12]}): its weight values meet timing on that MAC only; quantize it again"
+        )
+
+
+def _check_manifest(folder: Path) -> int:
+    path = folder / MANIFEST
+    if not path.is_file():  # saved by transformers: the digest in config.json still holds the tensors
+        return 0
+    try:
+        manifest = msgspec.json.decode(read_bounded(path, MAX_MANIFEST_BYTES, "a manifest"), type=Manifest)
+    except MALFORMED as error:
+        raise FormatError(f"{path} must be a manifest, but is damaged: {error}") from error
+    for name, wanted in manifest.files.items():
+        file = folder / name
+        if PurePath(name).name != name or not file.is_file():
+            raise FormatError(f"{folder} must hold {name}, which {MANIFEST} names, and it is missing")
+        with file.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != wanted:
+            raise FormatError(f"{file} must have the SHA-256 {wanted[:12]}, not {found[:12]}: the file is damaged")
+    return len(manifest.files)
+
+
+def _map(tensor: StoredTensor) -> np.ndarray:
+    if not tensor.size_bytes:
+        return np.empty(0, np.uint8)
+    if tensor.file.stat().st_size < tensor.offset + tensor.size_bytes:
+        raise CheckpointError(f"{tensor.file} was cut short while it was read")
+    return np.memmap(tensor.file, np.uint8, "r", tensor.offset, (tensor.size_bytes,))
+
+
+def _array(tensor: StoredTensor) -> np.ndarray:
+    dtype = NAMES[tensor.dtype]
+    if dtype not in np.sctypeDict:
+        raise FormatError(f"tensor {tensor.name} must be of a plain type, not {tensor.dtype}")
+    return np.array(_map(tensor)).view(dtype).reshape(tensor.shape)

@@ -1,0 +1,71 @@
+"""Load a model into memory, in float32, from a local folder of safetensors and nothing else."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from haloquant.errors import CheckpointError, MissingExtraError
+from haloquant.lm.checkpoint.reader import open_checkpoint
+
+try:
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as hf_logging
+except ImportError as error:  # pragma: no cover - depends on the installation
+    raise MissingExtraError("running a model needs torch and transformers: pip install 'haloquant[lm]'") from error
+
+# Tensors that transformers computes itself; a checkpoint may lack them.
+_COMPUTED = ("rotary_emb.inv_freq", "attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias")
+
+
+@contextmanager
+def in_silence() -> Iterator[None]:
+    """Without transformers' bars and remarks, which would stand among a command's own."""
+    verbosity = hf_logging.get_verbosity()
+    bars = hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(verbosity)
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
+def load_model(folder: Path | str, dtype: "torch.dtype | None" = None) -> Any:
+    """The causal language model in `folder`, in evaluation mode and float32 unless `dtype` says otherwise.
+
+    Nothing is fetched, no code of the model folder is run, no pickle is opened, and a checkpoint that lacks a weight is
+    refused (transformers alone would fill it with random numbers).
+
+    Raises:
+        CheckpointError: as `open_checkpoint`; or the model class is unknown to transformers; or weights are missing.
+    """
+    checkpoint = open_checkpoint(folder)
+    try:
+        with in_silence():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                checkpoint.folder,
+                dtype=torch.float32 if dtype is None else dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+    except (ValueError, KeyError, OSError, RuntimeError, ImportError) as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise CheckpointError(
+            f"{checkpoint.folder} must load as a causal model in transformers, but: {line}"
+        ) from error
+    model, info = loaded
+    missing = sorted(key for key in info["missing_keys"] if not key.endswith(_COMPUTED))
+    if missing:
+        raise CheckpointError(
+            f"{checkpoint.folder} must hold every weight of its model, but lacks {len(missing)}, first {missing[0]}"
+        )
+    if info.get("mismatched_keys"):
+        name = sorted(str(key[0]) for key in info["mismatched_keys"])[0]
+        raise CheckpointError(f"{checkpoint.folder} must hold weights of the configured shapes, but {name} differs")
+    return model.eval().requires_grad_(False)

@@ -1,0 +1,226 @@
+"""The packed format as a pure pair: a layer -> named arrays -> the layer. `encodings` says how codes lie in bytes.
+
+| tensor | type, shape | holds |
+|---|---|---|
+| weight_packed | u8 [bytes] | codes, tile by tile |
+| weight_scale | f16 [out, across] | scale of every (output channel, tile) |
+| weight_tile_class | u8 [down, across] | index of each tile's codebook |
+| weight_shape | i32 [2] | out, in |
+| sparse_row_count | u8, u16 or i32 [out] | weights in each row: the smallest of the three that holds the largest |
+| sparse_col | u16 or i32 [nnz] | columns (i32 where in > 65536) |
+| sparse_value | i8 [nnz] | values, to be multiplied with their row's scale |
+| sparse_scale | f16 [out] | |
+| sparse_kind | u8 [ceil(nnz / 8)] | bit i (lowest first): weight i is salient, not an outlier |
+
+A layer without sparse weights has no `sparse_*` tensors. Codebooks and tile sizes belong to the model, not the layer.
+Version 1 of the format kept `sparse_row_ptr` i32 [out + 1], the running sums of the counts; it is still read.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from haloquant.errors import FormatError
+from haloquant.quant.format.bit_layout import decode, encode, tile_offsets
+from haloquant.records import BitCount, Codebook, QuantizedWeight, SparseWeights, TileGrid, TileMap
+
+DENSE = ("weight_packed", "weight_scale", "weight_tile_class", "weight_shape")
+ROWS, ROWS_V1 = "sparse_row_count", "sparse_row_ptr"
+COUNTS = (np.uint8, np.uint16, np.int32)
+SPARSE = (ROWS, ROWS_V1, "sparse_col", "sparse_value", "sparse_scale", "sparse_kind")
+
+
+def pack(q: QuantizedWeight) -> dict[str, np.ndarray]:
+    """The named arrays of one layer, as the table above says.
+
+    Raises:
+        FormatError: a code is not below its codebook's size, or a scale is not a float16.
+    """
+    grid = q.tiles.grid
+    sizes = sizes_of(q.codebooks)
+    limit = np.array(sizes)[q.tiles.codebook].repeat(grid.tile_out, axis=0)[: grid.out_features]
+    highest = np.maximum.reduceat(q.codes, np.arange(0, grid.in_features, grid.tile_in), axis=1)
+    if np.any(highest >= limit):
+        raise FormatError(f"codes of {q.layer} must be below the size of their tile's codebook, and some are not")
+    tensors = {
+        "weight_packed": encode(q.codes, q.tiles.codebook, sizes, grid),
+        "weight_scale": _half(q.scale, f"scales of {q.layer}"),
+        "weight_tile_class": np.ascontiguousarray(q.tiles.codebook),
+        "weight_shape": np.array([grid.out_features, grid.in_features], np.int32),
+    }
+    if q.sparse.values.size:
+        tensors |= _pack_sparse(q.sparse, q.layer, grid)
+    return tensors
+
+
+def unpack(
+    tensors: Mapping[str, np.ndarray], layer: str, codebooks: tuple[Codebook, ...], tile_out: int, tile_in: int
+) -> QuantizedWeight:
+    """The layer that `pack` was given. Nothing of the input is trusted.
+
+    Args:
+        tensors: the arrays named in the table above, without a prefix.
+        layer: name of the layer, for the record and for error sentences.
+        codebooks: the model's classes.
+        tile_out: tile size along the outputs.
+        tile_in: tile size along the inputs.
+
+    Raises:
+        FormatError: a tensor is missing, of the wrong type or shape, or holds what `pack` could not have written.
+    """
+    tiles = check_layer(tensors, layer, codebooks, tile_out, tile_in)
+    codes, wrong = decode(tensors["weight_packed"], tiles.codebook, sizes_of(codebooks), tiles.grid)
+    if wrong:
+        raise FormatError(
+            f"codes of {layer} must be below the size of their tile's codebook, but {wrong} are out of range: the file "
+            "is damaged"
+        )
+    scale = tensors["weight_scale"].astype(np.float32)
+    return QuantizedWeight(layer, codes, scale, tiles, codebooks, _unpack_sparse(tensors, tiles.grid))
+
+
+def check_layer(
+    tensors: Mapping[str, np.ndarray], layer: str, codebooks: tuple[Codebook, ...], tile_out: int, tile_in: int
+) -> TileMap:
+    """Refuse arrays that do not fit together; everything but the codes themselves, so it costs next to nothing.
+
+    Returns:
+        The tile map.
+
+    Raises:
+        FormatError: as `unpack`.
+    """
+    shape = _tensor(tensors, layer, "weight_shape", np.int32, (2,))
+    if shape.min() < 1:
+        raise FormatError(f"weight_shape of {layer} must be two positive numbers, not {shape.tolist()}")
+    grid = TileGrid(int(shape[0]), int(shape[1]), tile_out, tile_in)
+    classes = _tensor(tensors, layer, "weight_tile_class", np.uint8, (grid.down, grid.across))
+    if classes.max() >= len(codebooks):
+        raise FormatError(f"weight_tile_class of {layer} must name classes below {len(codebooks)}, not {classes.max()}")
+    scale = _tensor(tensors, layer, "weight_scale", np.float16, (grid.out_features, grid.across))
+    if not np.isfinite(scale).all():
+        raise FormatError(f"weight_scale of {layer} must be finite, and is not: the file is damaged")
+    length = int(tile_offsets(grid, classes, sizes_of(codebooks))[-1])
+    _tensor(tensors, layer, "weight_packed", np.uint8, (length,))
+    if any(name in tensors for name in SPARSE):
+        _check_sparse(tensors, layer, grid)
+    return TileMap(layer, grid, classes)
+
+
+def packed_bits(tensors: Mapping[str, np.ndarray], codebooks: tuple[Codebook, ...]) -> BitCount:
+    """Bits of the arrays as they are stored; codebooks count as one byte a word."""
+    stored = {name: 8 * array.nbytes for name, array in tensors.items()}
+    out_features, in_features = tensors["weight_shape"].tolist()
+    return BitCount(
+        weights=out_features * in_features,
+        codes=stored["weight_packed"],
+        scales=stored["weight_scale"],
+        sparse=sum(stored.get(name, 0) for name in SPARSE),
+        codebooks=stored["weight_tile_class"] + stored["weight_shape"] + 8 * sum(sizes_of(codebooks)),
+    )
+
+
+def sizes_of(codebooks: tuple[Codebook, ...]) -> tuple[int, ...]:
+    """Number of words of each codebook."""
+    return tuple(codebook.values.size for codebook in codebooks)
+
+
+def _half(array: np.ndarray, what: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    if not np.array_equal(half.astype(np.float32), array):
+        raise FormatError(f"{what} must be float16 values, and some are not")
+    return half
+
+
+def _pack_sparse(sparse: SparseWeights, layer: str, grid: TileGrid) -> dict[str, np.ndarray]:
+    order = sparse.rows.astype(np.int64) * grid.in_features + sparse.cols
+    inside = sparse.cols.min() >= 0 and sparse.cols.max() < grid.in_features and sparse.rows.min() >= 0
+    if not inside or sparse.rows.max() >= grid.out_features or np.any(np.diff(order) <= 0):
+        raise FormatError(f"sparse weights of {layer} must lie within the layer, sorted by row, then column")
+    counts = np.bincount(sparse.rows, minlength=grid.out_features)
+    return {
+        ROWS: counts.astype(count_type(int(counts.max()))),
+        "sparse_col": sparse.cols.astype(_column_type(grid)),
+        "sparse_value": np.ascontiguousarray(sparse.values),
+        "sparse_scale": _half(sparse.scale, f"sparse scales of {layer}"),
+        "sparse_kind": np.packbits(sparse.kind.astype(bool), bitorder="little"),
+    }
+
+
+def count_type(largest: int) -> type[np.generic]:
+    """The type in which weights per row are kept, by the fullest row."""
+    return next(kind for kind in COUNTS if largest <= np.iinfo(kind).max)
+
+
+def _column_type(grid: TileGrid) -> type[np.generic]:
+    return np.uint16 if grid.in_features <= 65536 else np.int32
+
+
+def _tensor(
+    tensors: Mapping[str, np.ndarray], layer: str, name: str, dtype: type[np.generic], shape: tuple[int, ...]
+) -> np.ndarray:
+    if name not in tensors:
+        raise FormatError(f"{layer} must have a tensor {name}, and it is missing: the file is damaged")
+    array = tensors[name]
+    if array.dtype != dtype or array.shape != shape:
+        raise FormatError(
+            f"{name} of {layer} must be {np.dtype(dtype).name} of shape {shape}, not {array.dtype.name} of shape "
+            f"{array.shape}"
+        )
+    return array
+
+
+def _check_sparse(tensors: Mapping[str, np.ndarray], layer: str, grid: TileGrid) -> None:
+    counts = _check_counts(tensors, layer, grid)
+    count = int(counts.sum())
+    cols = _tensor(tensors, layer, "sparse_col", _column_type(grid), (count,)).astype(np.int64)
+    _tensor(tensors, layer, "sparse_value", np.int8, (count,))
+    scale = _tensor(tensors, layer, "sparse_scale", np.float16, (grid.out_features,))
+    kind = _tensor(tensors, layer, "sparse_kind", np.uint8, (-(-count // 8),))
+    rows = np.repeat(np.arange(grid.out_features), counts)
+    outside = count and (cols.min() < 0 or cols.max() >= grid.in_features)
+    if outside or np.any(np.diff(rows * grid.in_features + cols) <= 0):
+        raise FormatError(
+            f"sparse_col of {layer} must ascend within each row and stay below {grid.in_features}, and does not: the "
+            "file is damaged"
+        )
+    if not np.isfinite(scale).all() or (count % 8 and kind[-1] >> (count % 8)):
+        raise FormatError(f"sparse_scale and sparse_kind of {layer} must be finite and unpadded: the file is damaged")
+
+
+def _check_counts(tensors: Mapping[str, np.ndarray], layer: str, grid: TileGrid) -> np.ndarray:
+    """Weights per row i64 [out], from either version's tensor."""
+    if ROWS_V1 in tensors:
+        if ROWS in tensors:
+            raise FormatError(f"{layer} must have one of {ROWS} and {ROWS_V1}, not both: the file is damaged")
+        pointers = _tensor(tensors, layer, ROWS_V1, np.int32, (grid.out_features + 1,)).astype(np.int64)
+        if pointers[0] != 0 or np.any(np.diff(pointers) < 0):
+            raise FormatError(f"{ROWS_V1} of {layer} must ascend from 0, and does not: the file is damaged")
+        counts = np.diff(pointers)
+    else:
+        kind = next((kind for kind in COUNTS if ROWS in tensors and tensors[ROWS].dtype == kind), np.uint8)
+        counts = _tensor(tensors, layer, ROWS, kind, (grid.out_features,)).astype(np.int64)
+    if counts.min() < 0 or counts.max() > grid.in_features:
+        raise FormatError(
+            f"sparse weights per row of {layer} must be between 0 and {grid.in_features}, not {counts.min()} to "
+            f"{counts.max()}: the file is damaged"
+        )
+    return counts
+
+
+def _unpack_sparse(tensors: Mapping[str, np.ndarray], grid: TileGrid) -> SparseWeights:
+    if "sparse_value" not in tensors:
+        empty = np.empty(0, np.int32)
+        scale = np.zeros(grid.out_features, np.float32)
+        return SparseWeights(empty, empty, np.empty(0, np.int8), scale, np.empty(0, np.uint8))
+    values = tensors["sparse_value"]
+    counts = tensors[ROWS] if ROWS in tensors else np.diff(tensors[ROWS_V1])
+    rows = np.repeat(np.arange(grid.out_features, dtype=np.int32), counts.astype(np.int64))
+    return SparseWeights(
+        rows,
+        tensors["sparse_col"].astype(np.int32),
+        values,
+        tensors["sparse_scale"].astype(np.float32),
+        np.unpackbits(tensors["sparse_kind"], count=values.size, bitorder="little"),
+    )

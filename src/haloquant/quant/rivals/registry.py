@@ -1,0 +1,84 @@
+"""Rivals of HALO by name: each takes a weight and its statistics and gives a `LayerResult`, bits counted as stored.
+
+A name says method, bits and group: `gptq-w4-g128` is GPTQ with int4 codes and one scale for 128 input features.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from haloquant.errors import InputError
+from haloquant.quant.rivals import awq, boa, fbquant, gptq, rtn, slim_llm, spqr, squeezellm, zeroquant
+from haloquant.quant.rivals.awq import AwqLayerConfig
+from haloquant.quant.rivals.boa import BoaConfig
+from haloquant.quant.rivals.fbquant import FbQuantConfig
+from haloquant.quant.rivals.gptq import GptqConfig
+from haloquant.quant.rivals.rtn import RtnConfig
+from haloquant.quant.rivals.slim_llm import SlimConfig
+from haloquant.quant.rivals.spqr import SpqrConfig
+from haloquant.quant.rivals.squeezellm import SqueezeLlmConfig
+from haloquant.quant.rivals.zeroquant import ZeroQuantConfig
+from haloquant.records import LayerResult
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One method with its settings: call `quantize(weight, statistics, layer=...)`."""
+
+    name: str
+    quantize: Callable[..., LayerResult]
+    config: object
+    needs: frozenset[str]  # fields of LayerStatistics that must be there
+    by_head: bool = False  # takes `row_hessian` [heads, size, size] too, where a layer has one
+    by_token: bool = False  # takes the Fisher of single tokens, less noisy than that of windows (docs/stages/rivals.md)
+
+
+def _rival(name: str, method: Callable[..., LayerResult], config: object, *needs: str, **more: bool) -> Rival:
+    return Rival(name, partial(method, config=config), config, frozenset(needs), **more)
+
+
+_ALL = (
+    _rival("rtn-w8", rtn.quantize, RtnConfig(bits=8, group=None, scheme="symmetric")),
+    _rival("rtn-w4", rtn.quantize, RtnConfig(bits=4, group=None, scheme="symmetric")),
+    _rival("rtn-w3", rtn.quantize, RtnConfig(bits=3, group=None, scheme="symmetric")),
+    _rival("rtn-w4-g128", rtn.quantize, RtnConfig(bits=4)),
+    _rival("rtn-w3-g128", rtn.quantize, RtnConfig(bits=3)),
+    _rival("rtn-w4-g128-sym", rtn.quantize, RtnConfig(bits=4, scheme="symmetric")),
+    _rival("gptq-w8", gptq.quantize, GptqConfig(bits=8, group=None, scheme="symmetric"), "hessian"),
+    _rival("gptq-w4", gptq.quantize, GptqConfig(bits=4, group=None), "hessian"),
+    _rival("gptq-w3", gptq.quantize, GptqConfig(bits=3, group=None), "hessian"),
+    _rival("gptq-w4-g128", gptq.quantize, GptqConfig(bits=4), "hessian"),
+    _rival("gptq-w3-g128", gptq.quantize, GptqConfig(bits=3), "hessian"),
+    _rival("gptq-w4-g128-sym", gptq.quantize, GptqConfig(bits=4, scheme="symmetric"), "hessian"),
+    _rival("squeezellm-w4", squeezellm.quantize, SqueezeLlmConfig(bits=4), "fisher", by_token=True),
+    _rival("squeezellm-w3", squeezellm.quantize, SqueezeLlmConfig(bits=3), "fisher", by_token=True),
+    _rival("squeezellm-w4-sparse", squeezellm.quantize, SqueezeLlmConfig(4, 0.0045, 0.0005), "fisher", by_token=True),
+    _rival("squeezellm-w3-sparse", squeezellm.quantize, SqueezeLlmConfig(3, 0.0045, 0.0005), "fisher", by_token=True),
+    _rival("awq-w4-g128", awq.quantize, AwqLayerConfig(bits=4), "hessian", "input_absmean"),
+    _rival("awq-w3-g128", awq.quantize, AwqLayerConfig(bits=3), "hessian", "input_absmean"),
+    _rival("zeroquant-w8", zeroquant.quantize, ZeroQuantConfig(bits=8)),
+    _rival("zeroquant-w4-g128", zeroquant.quantize, ZeroQuantConfig(bits=4)),
+    _rival("zeroquant-local-w4-g128", zeroquant.quantize, ZeroQuantConfig(bits=4, steps=100), "hessian"),
+    _rival("zeroquant-local-w3-g128", zeroquant.quantize, ZeroQuantConfig(bits=3, steps=100), "hessian"),
+    _rival("zeroquant-lorc8-w4-g128", zeroquant.quantize, ZeroQuantConfig(bits=4, rank=8)),
+    _rival("fbquant-w4-g128-r8", fbquant.quantize, FbQuantConfig(bits=4), "hessian"),
+    _rival("fbquant-w3-g128-r8", fbquant.quantize, FbQuantConfig(bits=3), "hessian"),
+    _rival("spqr-w4", spqr.quantize, SpqrConfig(bits=4), "hessian"),
+    _rival("spqr-w3", spqr.quantize, SpqrConfig(bits=3), "hessian"),
+    _rival("boa-w4-g128", boa.quantize, BoaConfig(bits=4), "hessian", by_head=True),
+    _rival("boa-w3-g128", boa.quantize, BoaConfig(bits=3), "hessian", by_head=True),
+    _rival("slim-w3-g128", slim_llm.quantize, SlimConfig(bits=3), "hessian"),
+    _rival("slim-w4-g128", slim_llm.quantize, SlimConfig(bits=4), "hessian"),
+)
+RIVALS: Mapping[str, Rival] = {entry.name: entry for entry in _ALL}
+
+
+def rival(name: str) -> Rival:
+    """The rival of this name.
+
+    Raises:
+        InputError: there is none; the sentence lists those there are.
+    """
+    if name not in RIVALS:
+        raise InputError(f"rival must be one of {', '.join(sorted(RIVALS))}, not '{name}'")
+    return RIVALS[name]

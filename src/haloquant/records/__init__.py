@@ -1,0 +1,34 @@
+"""Frozen records that cross from one stage to another: SI units in names, array shapes in annotations.
+
+Axis names: `w` weight values, `corner` process-voltage-temperature corners, `out`/`in` features of a linear layer
+(y = W x, W is [out, in]), `down`/`across` tiles along out and along in, `codes` words of a codebook.
+"""
+
+from haloquant.records.accounting import BitCount, LayerResult
+from haloquant.records.cost import Cost
+from haloquant.records.mac import Codebook, Corner, MacProfile, OperatingPoint
+from haloquant.records.schedule import Phase, Schedule, TileRun
+from haloquant.records.statistics import LayerStatistics
+from haloquant.records.tiles import QuantizedWeight, SparseKind, SparseWeights, TileGrid, TileMap
+from haloquant.records.workload import Gemm, LayerTiles
+
+__all__ = [
+    "BitCount",
+    "Codebook",
+    "Corner",
+    "Cost",
+    "Gemm",
+    "LayerResult",
+    "LayerStatistics",
+    "LayerTiles",
+    "MacProfile",
+    "OperatingPoint",
+    "Phase",
+    "QuantizedWeight",
+    "Schedule",
+    "SparseKind",
+    "SparseWeights",
+    "TileGrid",
+    "TileMap",
+    "TileRun",
+]

@@ -1,0 +1,69 @@
+"""The Pareto front of an exploration as a page and a picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import altair as alt
+import msgspec
+import vl_convert
+
+from haloquant.store.atomic_files import write_bytes, write_text
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One point: what was chosen, and accuracy, time and energy of it on one machine in one phase."""
+
+    profile: str
+    tile: int
+    goal: str
+    target: str
+    phase: str
+    fast_fraction: float
+    bits_per_weight: float
+    perplexity: float
+    time_s: float
+    energy_j: float
+    clock_ratio: float  # of the fast class to the MAC's own slowest value
+    absolute_period_s: float  # of the fast class, in the MAC's own technology
+    best: bool = False  # no other point of this target and phase is better in perplexity, time and energy at once
+
+
+def draw(points: Sequence[Point], out: Path) -> None:
+    """Write explore.html (interactive, no network) and explore.png: perplexity over time and energy, a row a place."""
+    data = [
+        {
+            "mac": p.profile, "tile": str(p.tile), "goal": p.goal, "where": f"{p.phase} on {p.target}",
+            "perplexity": p.perplexity, "time_us": p.time_s * 1e6, "energy_uj": p.energy_j * 1e6,
+            "front": "on the front" if p.best else "beaten", "axis": axis,
+            "cost": {"time, µs": p.time_s, "energy, µJ": p.energy_j}[axis] * 1e6,
+        }
+        for p in points for axis in ("time, µs", "energy, µJ")
+    ]  # fmt: skip
+    place = alt.Chart().encode(
+        x=alt.X("cost:Q", title=None, scale=alt.Scale(zero=False, padding=25)),
+        y=alt.Y("perplexity:Q", title="perplexity (W+A8)", scale=alt.Scale(zero=False)),
+        opacity=alt.Opacity(
+            "front:N", scale=alt.Scale(domain=["on the front", "beaten"], range=[1.0, 0.25]), title=None
+        ),
+    )
+    marks = place.mark_point(filled=True, size=90).encode(
+        color=alt.Color("mac:N", title="MAC", legend=alt.Legend(labelLimit=400)),
+        shape=alt.Shape("tile:N", title="tile"),
+        tooltip=["mac:N", "tile:N", "goal:N", "where:N", alt.Tooltip("perplexity:Q", format=".3f"),
+                 alt.Tooltip("time_us:Q", format=".3f"), alt.Tooltip("energy_uj:Q", format=".4g"), "front:N"],
+    )  # fmt: skip
+    names = place.mark_text(dy=-11, fontSize=9).encode(text="goal:N")
+    chart = (
+        alt.layer(marks, names, data=alt.Data(values=data))
+        .properties(width=340, height=220)
+        .facet(
+            row=alt.Row("where:N", title=None),
+            column=alt.Column(
+                "axis:N", title=None, sort=["time, µs", "energy, µJ"], header=alt.Header(labelFontSize=13)
+            ),
+        )
+        .resolve_scale(x="independent", y="independent")
+    )
+    spec = chart.to_dict()
+    write_text(out / "explore.html", vl_convert.vegalite_to_html(spec, bundle=True))
+    write_bytes(out / "explore.png", vl_convert.vegalite_to_png(spec, scale=2.0))

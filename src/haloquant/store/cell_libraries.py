@@ -1,0 +1,93 @@
+"""Liberty files: read with a bound, and kept parsed under the hash of their content.
+
+The cache is a convenience: a damaged, foreign or unwritable entry is passed over and the text parsed again. Entries are
+msgpack (numbers and byte strings only, nothing that could run).
+"""
+
+import dataclasses
+import zlib
+from pathlib import Path
+
+import msgspec
+from platformdirs import user_cache_path
+
+from haloquant.circuits.liberty.parser import Library, parse_liberty
+from haloquant.errors import InputError, LibertyError
+from haloquant.store.atomic_files import read_bounded, sha256_bytes, write_bytes
+from haloquant.store.cell_library_codec import decode_library, encode_library
+
+MOST_BYTES = 1 << 28  # 256 MiB of text; the largest open libraries have some 100 MB
+CACHE_VERSION = 1  # counts up when the records or their meaning change
+
+
+def read_library(path: Path, cache: Path | None = None) -> Library:
+    """Read a `.lib` or `.lib.gz` file, from the cache where the same content was parsed before.
+
+    Args:
+        path: the file.
+        cache: folder for parsed libraries; the user's cache folder where None.
+
+    Raises:
+        InputError: the file is missing or too large.
+        LibertyError: the content is not gzip though it ends in .gz, not UTF-8, too large unpacked, or no Liberty.
+    """
+    raw = read_bounded(path, MOST_BYTES)
+    folder = user_cache_path("haloquant") / "liberty" if cache is None else cache
+    entry = folder / f"{sha256_bytes(raw)}-{CACHE_VERSION}.msgpack"
+    found = _cached(entry)
+    if found is not None:
+        return dataclasses.replace(found, source=path.name)
+    library = parse_liberty(liberty_text(path, raw), path.name)
+    _keep(entry, library)
+    return library
+
+
+def liberty_text(path: Path, raw: bytes | None = None) -> str:
+    """The text of a `.lib` or `.lib.gz` file.
+
+    Args:
+        path: the file; also says whether it is compressed.
+        raw: its bytes, where they are read already.
+
+    Raises:
+        InputError: the file is missing or too large.
+        LibertyError: it cannot be unpacked or is not UTF-8 text.
+    """
+    data = read_bounded(path, MOST_BYTES) if raw is None else raw
+    if path.suffix == ".gz":
+        data = _unpack(path, data)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise LibertyError(
+            f"{path.name}:{line}: a Liberty file must be UTF-8 text, not {data[error.start]:#04x}"
+        ) from None
+
+
+def _unpack(path: Path, data: bytes) -> bytes:
+    """Gunzip up to the bound: a small file may unpack to anything."""
+    try:
+        unpacker = zlib.decompressobj(wbits=31)
+        text = unpacker.decompress(data, MOST_BYTES)
+    except zlib.error as error:
+        raise LibertyError(f"{path.name} must be a gzip file, as its name says: {error}") from None
+    if unpacker.unconsumed_tail:
+        raise LibertyError(f"{path.name} must unpack to at most {MOST_BYTES:,} bytes, but is larger")
+    if not unpacker.eof:
+        raise LibertyError(f"{path.name} must be a whole gzip file, but it ends early; it is truncated")
+    return text
+
+
+def _cached(entry: Path) -> Library | None:
+    try:
+        return decode_library(read_bounded(entry, MOST_BYTES))
+    except (InputError, OSError, ValueError, TypeError, IndexError, KeyError, msgspec.MsgspecError):
+        return None
+
+
+def _keep(entry: Path, library: Library) -> None:
+    try:
+        write_bytes(entry, encode_library(library))
+    except OSError:
+        return  # a read-only or full home folder must not stop the work

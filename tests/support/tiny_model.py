@@ -1,0 +1,57 @@
+"""A tiny decoder with random weights, saved by transformers, and its layers in HALO form."""
+
+from pathlib import Path
+
+import numpy as np
+
+from haloquant.lm.checkpoint.reader import Checkpoint, iterate_weights
+from haloquant.quant.layer import quantize_weight
+from haloquant.quant.sparse import none, split
+from haloquant.quant.tiles import make_grid
+from haloquant.records import QuantizedWeight, TileMap
+
+
+def save_llama(folder: Path, tied: bool = True, dtype: str = "float32", **changes) -> Path:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    settings = {
+        "vocab_size": 96,
+        "hidden_size": 64,
+        "intermediate_size": 172,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+        "tie_word_embeddings": tied,
+        "attention_bias": True,
+        "pad_token_id": 0,
+    }
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**(settings | changes)))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
+    return folder
+
+
+def save_gpt2(folder: Path) -> Path:
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    GPT2LMHeadModel(GPT2Config(vocab_size=96, n_embd=64, n_layer=2, n_head=4, n_positions=64)).save_pretrained(folder)
+    return folder
+
+
+def quantized(checkpoint: Checkpoint, books, tile: int = 32, sparse: float = 0.005) -> list[QuantizedWeight]:
+    layers = []
+    for index, (layer, weight) in enumerate(iterate_weights(checkpoint)):
+        grid = make_grid(layer.out_features, layer.in_features, tile, tile)
+        classes = np.random.default_rng(index).integers(0, len(books), (grid.down, grid.across)).astype(np.uint8)
+        parts = split(weight, budget=sparse)[0] if sparse else none(layer.out_features)
+        tiles = TileMap(layer.name, grid, classes)
+        layers.append(quantize_weight(weight, tiles=tiles, codebooks=books, sparse=parts))
+    return layers

@@ -1,0 +1,84 @@
+"""From netlist and library to a profile, on small circuits of our own."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from haloquant.circuits.characterization import characterize, exhaustive, sampled, typical_conditions
+from haloquant.circuits.liberty.parser import parse_liberty
+from haloquant.circuits.rtl.adder_cells import adder_verilog
+from haloquant.circuits.timing.static_timing import static_delays
+from haloquant.errors import LibertyError, NetlistError
+from support.circuits import multiplier, small_library
+from support.mapping_library import mapping_library_text
+from support.near import near
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_profile_says_what_its_parts_say(partial: bool):
+    netlist, library = multiplier(3, partial=partial), small_library()
+    steps: list[tuple[int, int]] = []
+    profile = characterize(
+        netlist,
+        [library, library],
+        description="three bits",
+        dynamic=exhaustive,
+        provenance={"made": "here"},
+        progress=lambda done, of: steps.append((done, of)),
+    )
+    around = typical_conditions(library)
+    np.testing.assert_allclose(profile.delay_s[0], static_delays(netlist, library, None, around), rtol=1e-5)
+    assert (profile.sensitised_delay_s <= profile.delay_s * (1 + 1e-5)).all()
+    assert profile.weights.tolist() == list(range(-4, 4))
+    assert (profile.energy_j[0] >= 0).all() and profile.energy_j[0].max() > 0
+    assert profile.area_m2 > 0 and (profile.leakage_w > 0).all()
+    assert profile.provenance["made"] == "here" and profile.provenance["wires"] == "none"
+    assert steps == [(1, 2), (2, 2)]
+
+
+def test_energy_and_sensitised_delay_are_not_made_up():
+    profile = characterize(multiplier(3), [small_library()], description="static only")
+    assert np.isnan(profile.energy_j).all() and np.isnan(profile.sensitised_delay_s).all()
+    delay_s, energy_j = sampled(multiplier(3), small_library(), typical_conditions(small_library()))
+    assert np.isnan(delay_s).all() and not np.isnan(energy_j).any()
+
+
+def test_typical_conditions_are_an_inverters():
+    library = parse_liberty(mapping_library_text(), "mapping.lib")
+    around = typical_conditions(library)
+    assert around.output_load_f == near(4e-15)
+    assert around.input_slew_s == near((10 + 3.0 * 4) / 0.9 * 1e-12, rel=1e-3)  # s = 10 + 0.1 s + 3 load
+
+
+def test_what_cannot_be_characterised():
+    netlist = multiplier(3)
+    with pytest.raises(LibertyError, match=r"characterize must be given at least one cell library, not none"):
+        characterize(netlist, [], description="")
+    with pytest.raises(NetlistError, match=r"must compute weight \* activation"):
+        characterize(replace(netlist, result_net=netlist.result_net[::-1].copy()), [small_library()], description="")
+    bare = replace(small_library(), cells={k: c for k, c in small_library().cells.items() if k != "INV"})
+    with pytest.raises(LibertyError, match=r"small.lib: the library must have an inverter, and has none"):
+        typical_conditions(bare)
+
+
+def _adder(name: str, total: str, carry: str) -> str:
+    pins = "".join(f"pin ({p}) {{ direction : input; capacitance : 1; }}\n" for p in "PQR")
+    outputs = f'pin (T) {{ direction : output; function : "{total}"; }}\n'
+    outputs += f'pin (U) {{ direction : output; function : "{carry}"; }}'
+    return f"cell ({name}) {{ area : {len(name)};\n{pins}{outputs} }}\n"
+
+
+def test_adder_cells_are_found_by_what_they_compute():
+    head, _, tail = mapping_library_text().rpartition("}\n")
+    inverted = _adder("FAN", "!(P ^ Q ^ R)", "!((P & Q) | (P & R) | (Q & R))")
+    other = _adder("NO", "P ^ Q ^ R", "P & Q & R")
+    text = adder_verilog(parse_liberty(head + inverted + other + "}\n" + tail, "adders.lib"))
+    assert "FAN cell_ (.P(a), .Q(b), .R(c), .T(x), .U(y));\n  assign s = ~x;\n  assign co = ~y;" in text
+    assert "module ha (input a, input b, output s, output co);\n  assign s = a ^ b;" in text
+
+
+def test_a_library_without_adders():
+    sentence = r"mapping.lib: structure-keeping needs a full-adder cell .*; map with partitions instead"
+    with pytest.raises(LibertyError, match=sentence):
+        adder_verilog(parse_liberty(mapping_library_text(), "mapping.lib"))

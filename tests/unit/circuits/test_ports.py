@@ -1,0 +1,65 @@
+"""How weights stand on pins, and the sentences of a bad ports file."""
+
+import numpy as np
+import pytest
+
+from haloquant.circuits.ports import MacPorts, parse_ports, stored_digits, weight_pins, weight_values
+from haloquant.errors import NetlistError
+
+STORED = MacPorts(weight_bits=12, encoding="booth_digits")
+SIGNED = MacPorts(encoding="sign_magnitude")
+
+
+def test_twos_complement_pins_are_the_bits():
+    values = np.array([-128, -1, 0, 1, 64, 127], dtype=np.int16)
+    pins = weight_pins(MacPorts(), values)
+    assert (pins @ np.array([1, 2, 4, 8, 16, 32, 64, -128]) == values).all()
+
+
+def test_sign_magnitude_has_no_minus_128():
+    assert weight_values(SIGNED).tolist() == list(range(-127, 128))
+    pins = weight_pins(SIGNED, np.array([-5, 5], dtype=np.int16))
+    assert pins.astype(int).tolist() == [[1, 0, 1, 0, 0, 0, 0, 1], [1, 0, 1, 0, 0, 0, 0, 0]]
+
+
+def test_stored_digits_mean_the_value_and_are_the_shortest():
+    values = weight_values(STORED).astype(np.int64)
+    digits = stored_digits(values, 4)
+    assert (digits @ np.array([1, 4, 16, 64]) == values).all()
+    lone = values[(digits != 0).sum(axis=1) <= 1]
+    assert lone.tolist() == [-128, -64, -32, -16, -8, -4, -2, -1, 0, 1, 2, 4, 8, 16, 32, 64]
+
+
+def test_stored_digits_stand_as_one_two_negative():
+    pins = weight_pins(STORED, np.array([-128, 1, 0], dtype=np.int16)).astype(int)
+    assert pins.tolist() == [[0] * 9 + [0, 1, 1], [1, 0, 0] + [0] * 9, [0] * 12]
+
+
+def test_a_value_beyond_the_pins_is_refused():
+    with pytest.raises(NetlistError, match=r"a weight must be -127 to 127 in this MAC, not -128"):
+        weight_pins(SIGNED, np.array([-128], dtype=np.int16))
+
+
+def test_ports_file():
+    ports = parse_ports('weight = "w"\npartial = ""\nclock = "ck"\nresult_bits = 16\n[tied]\nenable = 1\n')
+    assert ports == MacPorts(weight="w", partial=None, clock="ck", result_bits=16, tied=(("enable", 1),))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("weight_bits = 0", r"weight_bits must be 1 to 64, not 0"),
+        ("wieght = 'w'", r"the ports file must be TOML with the keys of MacPorts, not what was given: .*wieght"),
+        ("weight = ", r"the ports file must be TOML with the keys of MacPorts"),
+        ("encoding = 'booth_digits'", r"weight_bits must be a multiple of 3 for stored Booth digits, not 8"),
+    ],
+)
+def test_bad_ports_files(text: str, sentence: str):
+    with pytest.raises(NetlistError, match=sentence):
+        parse_ports(text)
+
+
+def test_carry_save_words_are_halves():
+    assert parse_ports("carry_save = true\nresult_bits = 48").sum_bits == 24
+    with pytest.raises(NetlistError, match=r"result_bits must be even for two words in carry-save form, not 47"):
+        parse_ports("carry_save = true\nresult_bits = 47")

@@ -1,0 +1,103 @@
+"""A checkpoint that lacks a part of its model is refused, whoever quantizes it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from haloquant.errors import CheckpointError
+from haloquant.lm.checkpoint.complete import check_whole, shared_layers
+from haloquant.lm.checkpoint.reader import open_checkpoint
+from support.tiny_model import save_gpt2, save_llama
+
+Q = "model.layers.1.self_attn.q_proj.weight"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("transformers")
+    return save_llama(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def changed(whole: Path, folder: Path, edit) -> Path:
+    folder.mkdir()
+    tensors = load_file(whole / "model.safetensors")
+    edit(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_bytes((whole / "config.json").read_bytes())
+    return folder
+
+
+def refused(whole: Path, folder: Path, edit) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        check_whole(open_checkpoint(changed(whole, folder, edit)))
+    return str(caught.value).replace(f"{folder}", "FOLDER")
+
+
+def test_whole_models_pass(whole: Path, tmp_path: Path) -> None:
+    for folder in (whole, save_gpt2(tmp_path / "gpt2")):
+        checkpoint = open_checkpoint(folder)
+        check_whole(checkpoint)
+        assert shared_layers(checkpoint) == ()
+
+
+def test_a_layer_is_missing(whole: Path, tmp_path: Path) -> None:
+    said = refused(whole, tmp_path / "m", lambda tensors: tensors.pop(Q))
+    assert said == (
+        "FOLDER must hold self_attn.q_proj.weight in block 1, as in others (model.layers.0.self_attn.q_proj.weight), "
+        "but does not; a shard is missing or was saved in part"
+    )
+
+
+def test_a_norm_is_missing(whole: Path, tmp_path: Path) -> None:
+    said = refused(whole, tmp_path / "m", lambda tensors: tensors.pop("model.layers.0.input_layernorm.weight"))
+    assert said.startswith("FOLDER must hold input_layernorm.weight in block 0, as in others (model.layers.1.input_")
+
+
+def test_a_block_is_missing(whole: Path, tmp_path: Path) -> None:
+    def edit(tensors: dict[str, np.ndarray]) -> None:
+        for name in [name for name in tensors if ".layers.1." in name]:
+            tensors.pop(name)
+
+    assert refused(whole, tmp_path / "m", edit) == (
+        "FOLDER must hold 2 decoder blocks, as config.json says, but holds nothing of block 1; a shard is missing, or "
+        "the configuration is of another model"
+    )
+
+
+def test_the_embedding_is_missing(whole: Path, tmp_path: Path) -> None:
+    assert refused(whole, tmp_path / "m", lambda tensors: tensors.pop("model.embed_tokens.weight")) == (
+        "FOLDER must hold the embedding of its tokens (a tensor like embed_tokens.weight), but does not; "
+        "a shard is missing"
+    )
+
+
+def test_a_layer_of_another_shape(whole: Path, tmp_path: Path) -> None:
+    def edit(tensors: dict[str, np.ndarray]) -> None:
+        tensors[Q] = tensors[Q][:, :60].copy()
+
+    assert refused(whole, tmp_path / "m", edit) == (
+        f"FOLDER: tensor {Q} must be [64, 64], as model.layers.0.self_attn.q_proj.weight is, not [64, 60]"
+    )
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["model.layers.1.input_layernorm.weight", "model.embed_tokens.weight"])
+def test_what_is_copied_must_be_numbers_too(whole: Path, tmp_path: Path, name: str, bad: float) -> None:
+    def edit(tensors: dict[str, np.ndarray]) -> None:
+        tensors[name].flat[-1] = bad
+
+    assert f"tensor {name} must be finite, but holds {bad} at (" in refused(whole, tmp_path / "m", edit)
+
+
+def test_an_unknown_family_may_have_unlike_blocks_but_must_have_all(whole: Path, tmp_path: Path) -> None:
+    folder = changed(whole, tmp_path / "m", lambda tensors: tensors.pop(Q))
+    config = (folder / "config.json").read_text().replace('"llama"', '"mystery"')
+    (folder / "config.json").write_text(config)
+    check_whole(open_checkpoint(folder))
+    (folder / "config.json").write_text(config.replace('"num_hidden_layers": 2', '"num_hidden_layers": 3'))
+    with pytest.raises(
+        CheckpointError, match=r"must hold 3 decoder blocks, as config\.json says, but holds nothing of block 2"
+    ):
+        check_whole(open_checkpoint(folder))

@@ -1,0 +1,277 @@
+"""The packed format: inverse on random and adversarial layers, a slow twin, honest bits, and refusals."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from haloquant.errors import FormatError
+from haloquant.quant.format.bit_layout import (
+    _five_sound,
+    _largest_digits,
+    count_wrong,
+    decode,
+    encode,
+    tile_bytes,
+    tile_offsets,
+)
+from haloquant.quant.format.packing import pack, packed_bits, unpack
+from haloquant.quant.format.stored_bits import count_bits
+from haloquant.records import SparseWeights, TileGrid
+from support.halo_layers import NINE, SIXTEEN, codebook, random_layer, same
+
+BOOKS = {
+    "two": (codebook(SIXTEEN, "slow"), codebook(NINE, "fast")),
+    "one_nine": (codebook(NINE),),
+    "bytes": (codebook(tuple(range(-100, 101))), codebook((-1, 0, 1)), codebook(SIXTEEN[2:13])),
+}
+SHAPES = [(384, 256, 128), (130, 172, 128), (64, 64, 128), (1, 1, 128), (37, 41, (7, 11)), (33, 65, 32), (6, 5, 1)]
+
+
+def back(q, tensors):
+    grid = q.tiles.grid
+    return unpack(tensors, q.layer, q.codebooks, grid.tile_out, grid.tile_in)
+
+
+@pytest.mark.parametrize("books", BOOKS)
+@pytest.mark.parametrize(("out_features", "in_features", "tile"), SHAPES)
+def test_unpack_undoes_pack(out_features, in_features, tile, books) -> None:
+    q = random_layer(out_features, in_features, tile, BOOKS[books], seed=3, sparse=0.01)
+    assert same(back(q, pack(q)), q)
+
+
+@pytest.mark.parametrize("books", BOOKS)
+def test_extreme_codes_survive(books) -> None:
+    q = random_layer(130, 131, (13, 16), BOOKS[books], sparse=0)
+    sizes = np.array([book.values.size for book in q.codebooks])
+    highest = np.repeat(np.repeat(sizes[q.tiles.codebook] - 1, 13, 0), 16, 1)[:130, :131]
+    for pattern in (0, 1):
+        checker = (np.add.outer(np.arange(130), np.arange(131)) + pattern) % 2
+        q.codes[:] = highest * checker
+        assert same(back(q, pack(q)), q)
+    q.codes[:] = highest
+    assert same(back(q, pack(q)), q)
+
+
+def test_every_five_digits_survive() -> None:
+    """All 9^5 words of the base-9 encoding, which are distinct and in the order of the numbers they stand for."""
+    value = np.arange(9**5)
+    codes = np.stack([value // 9**k % 9 for k in (4, 3, 2, 1, 0)]).astype(np.uint8)
+    grid = TileGrid(5, 9**5, 5, 9**5)
+    classes = np.zeros((1, 1), np.uint8)
+    packed = encode(codes, classes, (9,), grid)
+    words = packed[: 2 * 9**5].view("<u2").astype(np.int64)
+    assert np.all(np.diff(words) > 0)
+    found, wrong = decode(packed, classes, (9,), grid)
+    assert wrong == 0
+    assert np.array_equal(found, codes)
+
+
+def test_every_word_that_encode_does_not_write_is_found() -> None:
+    words = np.arange(65536, dtype="<u2")
+    grid = TileGrid(5, 65536, 5, 65536)
+    _, wrong = decode(words.view(np.uint8), np.zeros((1, 1), np.uint8), (9,), grid)
+    assert wrong == 65536 - 9**5
+    largest = _largest_digits()
+    assert all(_five_sound(words[i : i + 1]) == (largest[i] < 9) for i in range(65536))
+
+
+def test_bytes_by_hand() -> None:
+    """One tile of 6 x 3 with nine words: five rows as base-9 fractions, then one row of nibbles, then padding."""
+    codes = np.array([[1, 0, 8], [0, 0, 8], [0, 0, 8], [0, 0, 8], [0, 1, 8], [3, 4, 5]], np.uint8)
+    grid = TileGrid(6, 3, 6, 3)
+    packed = encode(codes, np.zeros((1, 1), np.uint8), (9,), grid)
+    # 0.1 in base 9 is 65536 / 9 = 7281.8, rounded up; 0.00001 is 1.1, so 2; 0.88888 is 65534.9, so 65535.
+    assert packed.tobytes() == bytes([7282 & 255, 7282 >> 8, 2, 0, 255, 255, 0x43, 0x05]) + bytes(8)
+    packed = encode(codes, np.zeros((1, 1), np.uint8), (16,), grid)
+    assert packed[:4].tobytes() == bytes([0x01, 0x08, 0x00, 0x08])
+
+
+def slow_decode(packed, classes, sizes, grid):
+    """The layout again, in plain Python with whole numbers and no shared code."""
+    codes = np.zeros((grid.out_features, grid.in_features), np.uint8)
+    data = packed.tolist()
+    at = 0
+    for d in range(grid.down):
+        for a in range(grid.across):
+            rows = range(d * grid.tile_out, min((d + 1) * grid.tile_out, grid.out_features))
+            cols = range(a * grid.tile_in, min((a + 1) * grid.tile_in, grid.in_features))
+            size, start, rows = sizes[classes[d, a]], at, list(rows)
+            while size <= 9 and len(rows) >= 5:
+                for c in cols:
+                    value = (data[at] + 256 * data[at + 1]) * 9**5 // 65536
+                    at += 2
+                    for k in range(5):
+                        codes[rows[k], c] = value // 9 ** (4 - k) % 9
+                rows = rows[5:]
+            for r in rows:
+                for index, c in enumerate(cols):
+                    if size > 16:
+                        codes[r, c] = data[at]
+                        at += 1
+                        continue
+                    codes[r, c] = data[at] >> 4 if index % 2 else data[at] % 16
+                    at += index % 2
+                at += size <= 16 and len(cols) % 2
+            at = start + -(-(at - start) // 16) * 16
+    assert at == len(data)
+    return codes
+
+
+@pytest.mark.parametrize("books", BOOKS)
+def test_slow_twin_reads_the_same_codes(books) -> None:
+    q = random_layer(61, 47, (17, 13), BOOKS[books], seed=5, sparse=0)
+    sizes = tuple(book.values.size for book in q.codebooks)
+    packed = pack(q)["weight_packed"]
+    assert np.array_equal(slow_decode(packed, q.tiles.codebook, sizes, q.tiles.grid), q.codes)
+
+
+def test_bits_are_what_is_stored() -> None:
+    q = random_layer(256, 256, sparse=0.004)
+    tensors = pack(q)
+    bits = packed_bits(tensors, q.codebooks)
+    assert bits.total == 8 * sum(array.nbytes for array in tensors.values()) + 8 * (16 + 9)
+    assert bits.weights == 65536
+
+
+@pytest.mark.parametrize("sparse", [0, 0.01])
+@pytest.mark.parametrize(("out_features", "in_features", "tile"), SHAPES)
+def test_the_quantizer_counts_what_is_stored(out_features, in_features, tile, sparse) -> None:
+    q = random_layer(out_features, in_features, tile, sparse=sparse)
+    assert count_bits(q) == packed_bits(pack(q), q.codebooks)
+
+
+def test_a_full_tile_of_nine_words_takes_3_22_bits_and_of_sixteen_4() -> None:
+    assert tile_bytes(128, 128, 9) == 25 * 256 + 3 * 64
+    assert tile_bytes(128, 128, 16) == 8192
+    assert tile_bytes(32, 32, 9) == 6 * 64 + 2 * 16
+
+
+def test_offsets_add_up_tile_by_tile() -> None:
+    q = random_layer(130, 172, 64)
+    grid, sizes = q.tiles.grid, (16, 9)
+    offsets = tile_offsets(grid, q.tiles.codebook, sizes)
+    wanted = [0]
+    for d in range(grid.down):
+        for a in range(grid.across):
+            rows, cols = min(64, 130 - 64 * d), min(64, 172 - 64 * a)
+            wanted.append(wanted[-1] + tile_bytes(rows, cols, sizes[q.tiles.codebook[d, a]]))
+    assert offsets.tolist() == wanted
+
+
+def test_pack_refuses_what_it_cannot_keep() -> None:
+    q = random_layer(64, 64)
+    q.codes[5, 5] = 16
+    with pytest.raises(FormatError, match="must be below the size of their tile's codebook"):
+        pack(q)
+    q = random_layer(64, 64)
+    q.scale[0, 0] = 0.1
+    with pytest.raises(FormatError, match=r"scales of .* must be float16 values"):
+        pack(q)
+
+
+def flipped(name, change):
+    def damage(tensors):
+        array = tensors[name].copy()
+        tensors[name] = change(array)
+
+    return damage
+
+
+def first(value):
+    def change(array):
+        array.flat[0] = value
+        return array
+
+    return change
+
+
+DAMAGE = {
+    "missing": (lambda t: t.pop("weight_scale"), "must have a tensor weight_scale, and it is missing"),
+    "missing_sparse": (lambda t: t.pop("sparse_scale"), "must have a tensor sparse_scale, and it is missing"),
+    "short": (flipped("weight_packed", lambda x: x[:-1]), r"weight_packed of .* must be uint8 of shape \(\d+,\), not"),
+    "type": (flipped("weight_scale", lambda x: x.astype(np.float32)), "must be float16 of shape .*not float32"),
+    "nan": (flipped("weight_scale", first(np.nan)), "weight_scale of .* must be finite"),
+    "map_size": (flipped("weight_tile_class", lambda x: x[:1]), r"weight_tile_class of .* \(3, 2\), not uint8 of"),
+    "map_value": (flipped("weight_tile_class", first(2)), "must name classes below 2, not 2"),
+    "shape": (flipped("weight_shape", first(-3)), "weight_shape of .* must be two positive numbers"),
+    "counts": (flipped("sparse_row_count", first(255)), r"sparse_col of .* must be uint16 of shape"),
+    "full_row": (
+        flipped("sparse_row_count", lambda x: first(300)(x.astype(np.uint16))),
+        "sparse weights per row of .* must be between 0 and 256, not 0 to 300",
+    ),
+    "counts_type": (flipped("sparse_row_count", lambda x: x.astype(np.int64)), "sparse_row_count of .* must be uint8"),
+    "no_counts": (lambda t: t.pop("sparse_row_count"), "must have a tensor sparse_row_count, and it is missing"),
+    "count": (flipped("sparse_value", lambda x: x[:-1]), "sparse_value of .* must be int8 of shape"),
+    "column": (flipped("sparse_col", lambda x: x * 0 + 65535), "sparse_col of .* stay below 256"),
+    "repeat": (flipped("sparse_col", lambda x: x * 0), "sparse_col of .* must ascend within each row"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_refused(name) -> None:
+    q = random_layer(384, 256)
+    tensors = pack(q)
+    damage, sentence = DAMAGE[name]
+    damage(tensors)
+    with pytest.raises(FormatError, match=sentence):
+        back(q, tensors)
+
+
+def as_version_1(tensors) -> None:
+    """Running sums of the sparse weights per row, as version 1 of the format kept them."""
+    counts = tensors.pop("sparse_row_count").astype(np.int64)
+    tensors["sparse_row_ptr"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+
+
+def test_version_1_is_still_read() -> None:
+    q = random_layer(384, 256)
+    tensors = pack(q)
+    as_version_1(tensors)
+    assert same(back(q, tensors), q)
+    tensors["sparse_row_ptr"][0] = 1
+    with pytest.raises(FormatError, match=r"sparse_row_ptr of .* must ascend from 0"):
+        back(q, tensors)
+    with pytest.raises(FormatError, match="must have one of sparse_row_count and sparse_row_ptr, not both"):
+        back(q, tensors | pack(q))
+
+
+@pytest.mark.parametrize(
+    ("fullest", "kind"), [(255, np.uint8), (256, np.uint16), (65535, np.uint16), (65536, np.int32)]
+)
+def test_counts_take_the_smallest_type_that_holds_the_fullest_row(fullest, kind) -> None:
+    q = random_layer(3, 65536, sparse=0)
+    cols = np.arange(fullest, dtype=np.int32)
+    q.codes[1, :fullest] = 8
+    ones = np.ones(fullest, np.int8)
+    sparse = SparseWeights(np.ones_like(cols), cols, ones, np.ones(3, np.float32), ones.astype(np.uint8))
+    q = replace(q, sparse=sparse)
+    tensors = pack(q)
+    assert tensors["sparse_row_count"].dtype == kind
+    assert same(back(q, tensors), q)
+    assert count_bits(q) == packed_bits(tensors, q.codebooks)
+
+
+@pytest.mark.parametrize("books", BOOKS)
+def test_count_without_decoding_finds_what_decoding_finds(books) -> None:
+    q = random_layer(61, 47, (17, 13), BOOKS[books], seed=5, sparse=0)
+    sizes, packed = tuple(book.values.size for book in q.codebooks), pack(q)["weight_packed"]
+    assert count_wrong(packed, q.tiles.codebook, sizes, q.tiles.grid) == 0
+    found = 0
+    for at in np.random.default_rng(0).integers(0, packed.size, 200):
+        damaged = packed.copy()
+        damaged[at] ^= 255
+        slow = decode(damaged, q.tiles.codebook, sizes, q.tiles.grid)[1]
+        assert (slow > 0) == (count_wrong(damaged, q.tiles.codebook, sizes, q.tiles.grid) > 0)
+        found += slow > 0
+    assert found > 10
+
+
+@pytest.mark.parametrize("size", [3, 9, 11, 201])
+def test_codes_out_of_range_are_counted(size) -> None:
+    values = tuple(range(-(size // 2), size - size // 2))
+    q = random_layer(36, 32, 36, (codebook(values),), sparse=0)
+    tensors = pack(q)
+    tensors["weight_packed"][-1] = 255  # the end of the last row: this tile needs no padding
+    with pytest.raises(FormatError, match="out of range: the file is damaged"):
+        back(q, tensors)

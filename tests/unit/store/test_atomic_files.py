@@ -1,0 +1,113 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from haloquant.errors import BusyError, InputError
+from haloquant.store.atomic_files import (
+    atomic_folder,
+    claim_output,
+    finished,
+    read_bounded,
+    sole_user,
+    sweep_folder,
+    write_text,
+)
+from haloquant.store.steps import Steps
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    write_text(target, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(target, "\ud800")
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_read_bounded_refuses_before_reading(tmp_path: Path) -> None:
+    file = tmp_path / "big"
+    file.write_bytes(b"x" * 100)
+    with pytest.raises(InputError, match="must be at most 99 bytes, not 100"):
+        read_bounded(file, 99)
+    with pytest.raises(InputError, match="must be a file; there is none"):
+        read_bounded(tmp_path / "none", 99)
+
+
+def test_folder_is_finished_only_while_its_bytes_are_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "step"
+    with atomic_folder(folder, "k") as temporary:
+        (temporary / "a").write_text("one")
+    assert finished(folder, "k")
+    assert not finished(folder, "other")
+    (folder / "a").write_text("two")
+    assert not finished(folder, "k")
+
+
+def test_folder_that_failed_is_absent(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "step", "k") as temporary:
+        (temporary / "a").write_text("one")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_dead_processes_are_swept_and_nothing_else(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".report.html.{dead.pid}.tmp").touch()
+    (tmp_path / f".step-1.{dead.pid}.tmp").mkdir()
+    kept = [f".results.json.{os.getpid()}.tmp", f"notes.{dead.pid}.tmp", ".haloquant.lock"]
+    for name in kept:
+        (tmp_path / name).touch()
+    sweep_folder(tmp_path)
+    sweep_folder(tmp_path / "not there")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_steps_are_reused_by_content(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make(folder: Path) -> None:
+        made.append(1)
+        (folder / "out").write_text("x")
+
+    steps = Steps(tmp_path, {"haloquant": "1"})
+    first, reused_first = steps.run("quantize", {"seed": 0}, make)
+    second, reused_second = steps.run("quantize", {"seed": 0}, make)
+    third, _ = steps.run("quantize", {"seed": 1}, make)
+    assert (reused_first, reused_second, len(made)) == (False, True, 2)
+    assert first == second != third
+
+
+def test_output_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match="must be empty or one that haloquant made"):
+        claim_output(tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="must be a folder, not the file"):
+        claim_output(tmp_path / "file")
+
+
+def test_second_run_is_refused_and_a_dead_one_leaves_no_stale_lock(tmp_path: Path) -> None:
+    claim_output(tmp_path)
+    code = (
+        "import sys, pathlib, time; from haloquant.store.atomic_files import sole_user\n"
+        "with sole_user(pathlib.Path(sys.argv[1])):\n print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(BusyError, match=f"another run holds .*process {holder.pid} on"), sole_user(tmp_path):
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+    with sole_user(tmp_path):
+        assert str(os.getpid()) in (tmp_path / ".haloquant.lock.owner").read_text()

@@ -1,0 +1,105 @@
+"""Liberty files: bounds, the cache, and what damages it."""
+
+import dataclasses
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from haloquant.circuits.liberty.parser import Library, parse_liberty
+from haloquant.errors import InputError, LibertyError
+from haloquant.store import cell_libraries as store
+from haloquant.store.cell_library_codec import decode_library, encode_library
+from support.gate_cases import library_text
+
+
+def same(a: object, b: object) -> bool:
+    """Equal down to the last bit of every table."""
+    if dataclasses.is_dataclass(a):
+        return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and np.array_equal(a, b)
+    if isinstance(a, tuple):
+        return isinstance(b, tuple) and len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    return a == b
+
+
+def test_a_library_survives_its_bytes():
+    library = parse_liberty(library_text(), "small.lib")
+    assert same(decode_library(encode_library(library)), library)
+
+
+def test_the_second_reading_does_not_parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "small.lib.gz"
+    path.write_bytes(gzip.compress(library_text().encode()))
+    first = store.read_library(path, tmp_path / "cache")
+    (entry,) = (tmp_path / "cache").iterdir()
+    assert entry.suffix == ".msgpack"
+
+    def fail(text: str, source: str) -> Library:
+        raise AssertionError("parsed again")
+
+    monkeypatch.setattr(store, "parse_liberty", fail)
+    assert same(store.read_library(path, tmp_path / "cache"), first)
+    moved = path.rename(tmp_path / "other.lib.gz")
+    assert store.read_library(moved, tmp_path / "cache").source == "other.lib.gz"
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x00", b"\x93\x01\x02\x03", b"cut"])
+def test_a_damaged_entry_is_passed_over_and_replaced(tmp_path: Path, damage: bytes):
+    path = tmp_path / "small.lib"
+    path.write_text(library_text())
+    first = store.read_library(path, tmp_path / "cache")
+    (entry,) = (tmp_path / "cache").iterdir()
+    whole = entry.read_bytes()
+    entry.write_bytes(whole[: len(whole) // 2] if damage == b"cut" else damage)
+    assert same(store.read_library(path, tmp_path / "cache"), first)
+    assert entry.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path: Path):
+    path = tmp_path / "small.lib"
+    path.write_text(library_text())
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    assert store.read_library(path, tmp_path / "cache").name == "small"
+
+
+def test_a_changed_file_is_another_library(tmp_path: Path):
+    path = tmp_path / "small.lib"
+    path.write_text(library_text())
+    store.read_library(path, tmp_path / "cache")
+    path.write_text(library_text().replace("library (small)", "library (changed)"))
+    assert store.read_library(path, tmp_path / "cache").name == "changed"
+
+
+def _refused(path: Path) -> str:
+    with pytest.raises(InputError) as error:
+        store.read_library(path, path.parent / "cache")
+    return str(error.value)
+
+
+def test_files_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert _refused(tmp_path / "none.lib") == f"{tmp_path}/none.lib must be a file; there is none"
+    path = tmp_path / "x.lib.gz"
+    path.write_bytes(b"library")
+    assert _refused(path).startswith("x.lib.gz must be a gzip file, as its name says: ")
+    path.write_bytes(gzip.compress(library_text().encode())[:-20])
+    assert _refused(path) == "x.lib.gz must be a whole gzip file, but it ends early; it is truncated"
+    plain = tmp_path / "x.lib"
+    plain.write_bytes(b"library (x) {\n\xff }")
+    assert _refused(plain) == "x.lib:2: a Liberty file must be UTF-8 text, not 0xff"
+    monkeypatch.setattr(store, "MOST_BYTES", 1000)
+    path.write_bytes(gzip.compress(bytes(100_000)))
+    assert _refused(path) == "x.lib.gz must unpack to at most 1,000 bytes, but is larger"
+    plain.write_bytes(bytes(2000))
+    assert _refused(plain) == f"{tmp_path}/x.lib must be at most 1,000 bytes, not 2,000"
+
+
+def test_the_sentence_of_a_bad_library_names_the_file(tmp_path: Path):
+    path = tmp_path / "bad.lib"
+    path.write_text("library (x) {\n  area = 1;\n}\n")
+    with pytest.raises(LibertyError, match=r"^bad\.lib:2: a statement must be "):
+        store.read_library(path, tmp_path / "cache")

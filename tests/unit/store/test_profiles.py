@@ -1,0 +1,77 @@
+"""Profiles on disk: the same to the last bit, and refused where damaged."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from haloquant.errors import InputError, ProfileError
+from haloquant.records import Corner, MacProfile
+from haloquant.store.profiles import find_profile, read_profile, shipped_profiles, write_profile
+
+
+def toy() -> MacProfile:
+    delay_s = np.array([[1.1e-10, 0.0, 1 / 3 * 1e-10]])
+    energy_j = np.array([[1e-15, np.nan, 7e-16]])
+    weights = np.array([-1, 0, 1], dtype=np.int16)
+    corners = (Corner("tt", 1.1, 25.0),)
+    sensitised = np.full((1, 3), np.nan)
+    return MacProfile(
+        "toy", "a toy", weights, corners, delay_s, sensitised, energy_j, np.array([1e-9]), 1e-9, 8, {"a": "b"}
+    )
+
+
+def test_round_trip(tmp_path: Path):
+    path = tmp_path / "toy.json"
+    write_profile(toy(), path)
+    back = read_profile(path)
+    for name in toy().__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(back, name), getattr(toy(), name))
+    assert find_profile(str(path)).name == "toy"
+
+
+def test_damage_is_noticed(tmp_path: Path):
+    path = tmp_path / "toy.json"
+    write_profile(toy(), path)
+    path.write_text(path.read_text().replace("a toy", "a joy"))
+    with pytest.raises(
+        ProfileError, match=r"must have the checksum it names, and has not: it is damaged or was edited"
+    ):
+        read_profile(path)
+
+
+def test_truncation_and_other_formats(tmp_path: Path):
+    path = tmp_path / "toy.json"
+    write_profile(toy(), path)
+    text = path.read_text()
+    path.write_text(text[: len(text) // 2])
+    with pytest.raises(ProfileError, match=r"toy.json must be a MAC profile"):
+        read_profile(path)
+    document = json.loads(text)
+    path.write_text(json.dumps({**document, "format": "something-9"}))
+    with pytest.raises(ProfileError, match=r"must have the format haloquant-profile-1, not 'something-9'"):
+        read_profile(path)
+
+
+def test_unknown_name():
+    with pytest.raises(InputError, match=r"the profile must be a file or one of .*, not 'no-such-profile'"):
+        find_profile("no-such-profile")
+
+
+@pytest.mark.parametrize("name", shipped_profiles())
+def test_shipped_profiles_are_sound(name: str):
+    profile = find_profile(name)
+    assert profile.name == name
+    assert profile.description and profile.provenance["liberty_sha256"]
+    assert profile.provenance["checked"].endswith("against weight * activation + partial")
+    zero = np.searchsorted(profile.weights, 0)
+    assert (profile.delay_s[:, zero] <= profile.delay_s.min(axis=1)).all()
+    if "serial" in name:  # its registers feed themselves: not simulated, and it says so
+        assert np.isnan(profile.energy_j).all() and profile.provenance["energy"] == "not simulated"
+        assert np.ptp(profile.delay_s) < 0.02 * profile.delay_s.max()
+        return
+    known = ~np.isnan(profile.sensitised_delay_s)
+    assert (profile.sensitised_delay_s[known] <= profile.delay_s[known] * (1 + 1e-5)).all()
+    assert known[0].all() and not np.isnan(profile.energy_j).any()
+    assert (profile.leakage_w > 0).all() and profile.area_m2 > 0
