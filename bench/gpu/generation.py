@@ -16,7 +16,7 @@ import torch
 from tools import DEVICE, GPU, KINDS, Bench, forget_picks, picks, random_layer, synchronize
 from torch.nn.functional import linear, rms_norm, silu
 
-from haloquant.kernels import gpu
+from haloquant.kernels.triton import launch
 
 NAMES = ("torch bfloat16", "sixteen words", "nine words")
 
@@ -74,7 +74,7 @@ def build(bench: Bench, name: str) -> Model:
     blocks = [
         {layer: random_layer(shape, KINDS[name], tile, seed=i) for layer, shape in shapes.items()} for i in range(count)
     ]
-    return Model(blocks, head, gpu.linear, sum(one.bytes for block in blocks for one in block.values()))
+    return Model(blocks, head, launch.linear, sum(one.bytes for block in blocks for one in block.values()))
 
 
 def inputs(bench: Bench) -> tuple[torch.Tensor, torch.Tensor]:

@@ -22,8 +22,9 @@ from tools import (
 )
 from torch.nn.functional import linear
 
-from haloquant.kernels import gpu, reference
-from haloquant.kernels.layer import PackedLayer
+from haloquant.kernels import fallback
+from haloquant.kernels.layer_tensors import PackedLayer
+from haloquant.kernels.triton import launch
 
 BOUNDS = {torch.bfloat16: 0.005, torch.float32: 1e-6}  # of the sum of the sizes of all products
 
@@ -46,7 +47,7 @@ def one_way(kernel: Any, config: Any) -> Iterator[None]:
 
 def float_errors(x: torch.Tensor, layer: PackedLayer, weight: torch.Tensor) -> dict[str, Any]:
     """Errors of a float product against float64, and whether a second run gives the same bits."""
-    y, again = gpu.linear(x, layer), gpu.linear(x, layer)
+    y, again = launch.linear(x, layer), launch.linear(x, layer)
     exact = x.double() @ weight.T
     size = x.double().abs() @ weight.abs().T
     worst = ((y.double() - exact).abs() / (size + 1e-12)).max().item()
@@ -62,8 +63,8 @@ def float_errors(x: torch.Tensor, layer: PackedLayer, weight: torch.Tensor) -> d
 def int_errors(x: torch.Tensor, layer: PackedLayer) -> dict[str, Any]:
     """Is the integer product the reference's, bit for bit, and twice the same?"""
     scale = torch.rand(x.shape[0], device=DEVICE)
-    y, again = gpu.integer_linear(x, scale, layer), gpu.integer_linear(x, scale, layer)
-    right = torch.equal(y, reference.integer_linear(x, scale, layer))
+    y, again = launch.integer_linear(x, scale, layer), launch.integer_linear(x, scale, layer)
+    right = torch.equal(y, fallback.integer_linear(x, scale, layer))
     return {"right": right, "same_bits_twice": torch.equal(y, again)}
 
 
@@ -80,7 +81,9 @@ def check(
     """One row: a product of so many tokens of this type."""
     x = tokens_of(count, layer.grid.in_features, dtype)
     if bench.part is not None:
-        gpu.integer_linear(x, torch.rand(count, device=DEVICE), layer) if dtype == torch.int8 else gpu.linear(x, layer)
+        launch.integer_linear(x, torch.rand(count, device=DEVICE), layer) if dtype == torch.int8 else launch.linear(
+            x, layer
+        )
         return
     errors = int_errors(x, layer) if dtype == torch.int8 else float_errors(x, layer, weight)
     bench.row(**labels, tokens=count, inputs=str(dtype)[6:], **errors)
@@ -97,7 +100,7 @@ def correctness(bench: Bench) -> None:
         for name in names:
             kind = Kind(KINDS[name].books, KINDS[name].fast_share, 4 * KINDS[name].sparse)
             layer = random_layer(shape, kind, tile, seed=1)
-            weight = reference.dequantize(layer).double() if bench.part is None else layer.table
+            weight = fallback.dequantize(layer).double() if bench.part is None else layer.table
             labels = {"shape": shape, "weights": name}
             for dtype in (torch.bfloat16, torch.float32, torch.int8):
                 for count in counts:
@@ -117,9 +120,9 @@ def special(bench: Bench, layer: PackedLayer, **labels: Any) -> None:
         return
     with one_way(KERNELS["gemv"], KERNELS["gemv"].configs[0]):
         x = torch.ones(1, layer.grid.in_features, device=DEVICE)
-        zeros = gpu.linear(torch.zeros_like(x), layer).eq(0).all().item()
+        zeros = launch.linear(torch.zeros_like(x), layer).eq(0).all().item()
         x[0, 3] = float("inf")
-        lost = gpu.linear(x, layer).isfinite().any().item()
+        lost = launch.linear(x, layer).isfinite().any().item()
     bench.row(**labels, tokens=1, inputs="infinity, then zeros", right=bool(zeros and not lost))
 
 
@@ -127,7 +130,7 @@ def every_way(bench: Bench, shape: tuple[int, int], tile: int) -> None:
     """All rows and warps that the tuner could pick."""
     name = "half and half, 0.5 % sparse"
     layer = random_layer(shape, KINDS[name], tile, seed=2)
-    weight = reference.dequantize(layer).double() if bench.part is None else layer.table
+    weight = fallback.dequantize(layer).double() if bench.part is None else layer.table
     for kernel, count in (("gemv", 2), ("gemm", 16), ("gemm", 64)):
         for config in KERNELS[kernel].configs:
             for dtype in (torch.bfloat16, torch.int8):
@@ -183,9 +186,9 @@ def decode_layer(
     layer = random_layer(shape, kind, 32 if bench.tiny else 128)
     ring = ring_of(layer, bench.tiny or bench.part is not None)
     checked = bench.part is None and shape == shapes_of(bench)[0]
-    weight = reference.dequantize(layer).double() if checked else layer.table
+    weight = fallback.dequantize(layer).double() if checked else layer.table
     for count in counts[:1] if "model" in name else counts:
-        few = count <= gpu.MOST_GEMV_TOKENS
+        few = count <= launch.MOST_GEMV_TOKENS
         x = tokens_of(count, shape[1], torch.bfloat16)
         labels = {"shape": shape, "weights": name, "tokens": count}
 
@@ -198,7 +201,7 @@ def decode_layer(
         # Building a sparse matrix waits for the device, which a graph cannot hold.
         graph = layer.sparse is None or few
         bench.attempt(
-            lambda x=x, graph=graph, row=row: row("bfloat16", [partial(gpu.linear, x, o) for o in ring], graph)
+            lambda x=x, graph=graph, row=row: row("bfloat16", [partial(launch.linear, x, o) for o in ring], graph)
         )
         if checked:
             action = partial(check, bench, layer, weight, count, torch.bfloat16, shape=shape, weights=name, check=True)
@@ -208,9 +211,9 @@ def decode_layer(
         tokens = tokens_of(count, shape[1], torch.int8)
         scale = torch.rand(count, device=DEVICE)
         if few:
-            sums = [partial(gpu.integer_tile_sums, tokens, one) for one in ring]
+            sums = [partial(launch.integer_tile_sums, tokens, one) for one in ring]
             bench.attempt(lambda row=row, sums=sums: row("int8, sums of tiles only", sums, True))
-        whole = [partial(gpu.integer_linear, tokens, scale, one) for one in ring]
+        whole = [partial(launch.integer_linear, tokens, scale, one) for one in ring]
         bench.attempt(lambda row=row, whole=whole: row("int8", whole, True))
 
 
@@ -230,11 +233,11 @@ def profile(bench: Bench, shape: tuple[int, int], name: str) -> None:
     x = tokens_of(1, shape[1], torch.bfloat16)
     forget_picks()
     for one in ring:
-        gpu.linear(x, one)
+        launch.linear(x, one)
     torch.cuda.synchronize()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
         for one in ring:
-            gpu.linear(x, one)
+            launch.linear(x, one)
         torch.cuda.synchronize()
     found = {}
     for event in profiler.key_averages():
@@ -277,9 +280,9 @@ def prefill_shape(bench: Bench, shape: tuple[int, int], count: int) -> None:
         if "model" in name or (kind.sparse and shape != shapes_of(bench)[0]):
             continue
         layer = random_layer(shape, kind, 32 if bench.tiny else 128)
-        runs = {"bfloat16": partial(gpu.linear, x, layer)}
+        runs = {"bfloat16": partial(launch.linear, x, layer)}
         if layer.sparse is None:
-            runs["int8"] = partial(gpu.integer_linear, tokens, scale, layer)
+            runs["int8"] = partial(launch.integer_linear, tokens, scale, layer)
         for what, run in runs.items():
             graph = layer.sparse is None
             action = partial(row, name, what, run, graph, plain)

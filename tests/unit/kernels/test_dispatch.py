@@ -13,18 +13,12 @@ import torch
 from haloquant.errors import InfeasibleError
 from haloquant.kernels import dispatch, fallback
 from haloquant.kernels.cpu import gemv
-from haloquant.kernels.layer_tensors import PackedLayer, packed_layer
 from haloquant.kernels.torch_operator import compiled_linear
 from haloquant.quant import layer as weight
-from haloquant.quant.format.packing import pack
 from haloquant.records import QuantizedWeight
-from support.halo_layers import NINE, SIXTEEN, codebook, random_layer
+from support.halo_layers import NINE, codebook, random_layer
+from support.packed_layers import BOOKS, layer, tokens, view
 
-BOOKS = {
-    "two": (codebook(SIXTEEN, "slow"), codebook(NINE, "fast")),
-    "nine": (codebook(NINE),),
-    "bytes": (codebook(tuple(range(-100, 101))), codebook((-1, 0, 1)), codebook(SIXTEEN[2:13])),
-}
 SHAPES = [
     (384, 256, 128),
     (130, 172, 128),
@@ -36,21 +30,6 @@ SHAPES = [
 ]
 CASES = pytest.mark.parametrize("shape", SHAPES, ids=str)
 KINDS = pytest.mark.parametrize("books", BOOKS)
-
-
-def view(q: QuantizedWeight) -> PackedLayer:
-    tensors = {name: torch.from_numpy(array) for name, array in pack(q).items()}
-    values = tuple(tuple(book.values.tolist()) for book in q.codebooks)
-    return packed_layer(tensors, values, q.tiles.grid.tile_out, q.tiles.grid.tile_in)
-
-
-def layer(shape, books, sparse=0.01, seed=1) -> tuple[QuantizedWeight, PackedLayer]:
-    q = random_layer(*shape, BOOKS[books], seed, sparse)
-    return q, view(q)
-
-
-def tokens(count: int, width: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(9).normal(0, 1, (count, width)).astype(np.float32))
 
 
 @KINDS
@@ -107,14 +86,15 @@ def test_kernels_run_in_as_many_threads_as_torch_and_leave_its_number_alone() ->
 @pytest.mark.slow
 def test_a_cpu_without_the_vector_instructions_computes_the_same(tmp_path) -> None:
     code = """
-    import sys; sys.path[:0] = ["tests", "tests/unit"]
+    import sys; sys.path[:0] = ["tests"]
     import torch
-    from haloquant.kernels import cpu, dispatch, reference
-    from test_kernels import layer, tokens
+    from haloquant.kernels import dispatch, fallback
+    from haloquant.kernels.cpu import gemv
+    from support.packed_layers import layer, tokens
     packed = layer((384, 256, 128), "two")[1]
     x = tokens(1, 256)
-    error = (dispatch.linear(x, packed) - reference.linear(x, packed)).abs().max()
-    print(cpu.FAST, bool(error < 1e-5))
+    error = (dispatch.linear(x, packed) - fallback.linear(x, packed)).abs().max()
+    print(gemv.FAST, bool(error < 1e-5))
     """
     environment = os.environ | {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(

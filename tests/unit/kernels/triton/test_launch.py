@@ -16,54 +16,55 @@ import pytest
 triton = pytest.importorskip("triton")
 
 CASES = """
-import sys; sys.path[:0] = ["tests", "tests/unit"]
+import sys; sys.path[:0] = ["tests"]
 import numpy as np, torch
-from halo_layers import random_layer
-from test_kernels import BOOKS, view
-from haloquant.kernels import gpu, reference
+from support.halo_layers import random_layer
+from support.packed_layers import BOOKS, view
+from haloquant.kernels import fallback
+from haloquant.kernels.triton import launch
 
-gpu.PROGRAMS = 4  # so that a program runs through several tiles
+launch.PROGRAMS = 4  # so that a program runs through several tiles
 shapes = [((130, 172, 64), "two", 0.02), ((32, 256, 128), "nine", 0), ((37, 41, (32, 16)), "bytes", 0.02)]
 generator = np.random.default_rng(3)
 for (out, width, tile), books, sparse in shapes:
     layer = view(random_layer(out, width, tile, BOOKS[books], 1, sparse))
-    weight = reference.dequantize(layer).double()
+    weight = fallback.dequantize(layer).double()
     cases = ((1, torch.float32), (3, torch.float32), (17, torch.float32), (2, torch.bfloat16), (17, torch.bfloat16))
     for count, dtype in cases:
         x = torch.from_numpy(generator.normal(0, 1, (count, width))).to(dtype)
         exact, size = x.double() @ weight.T, x.double().abs() @ weight.abs().T
-        y = gpu.linear(x, layer)
+        y = launch.linear(x, layer)
         assert y.dtype == dtype and y.shape == (count, out)
         bound = 1e-6 if dtype == torch.float32 else 0.005
         worst = ((y.double() - exact).abs() / (size + 1e-12)).max().item()
         assert worst <= bound, (out, width, tile, books, sparse, count, dtype, worst)
     tokens = torch.from_numpy(generator.integers(-127, 128, (2, width)).astype(np.int8))
-    assert torch.equal(gpu.integer_tile_sums(tokens, layer), reference.integer_tile_sums(tokens, layer))
+    assert torch.equal(launch.integer_tile_sums(tokens, layer), fallback.integer_tile_sums(tokens, layer))
     # Two launches, of seven tokens and of two. Whole numbers are exact. A float product is numpy's here, and a BLAS may
     # round a row otherwise in another place of a block. A term passes through at most `steps` roundings: its product,
     # the sum of its tile, the scale, the sum of tiles, the sparse part. So each result errs by steps * eps / 2 at most.
-    x, reach = torch.from_numpy(generator.normal(0, 1, (9, width))).float(), gpu.REACH
+    x, reach = torch.from_numpy(generator.normal(0, 1, (9, width))).float(), launch.REACH
     tokens, scale = torch.from_numpy(generator.integers(-127, 128, (9, width)).astype(np.int8)), torch.rand(9)
-    whole, size, steps = gpu.linear(x, layer), x.double().abs() @ weight.abs().T, width + layer.grid.across + 3
-    wanted = reference.integer_linear(tokens, scale, layer)
-    assert torch.equal(gpu.integer_linear(tokens, scale, layer), wanted)
-    gpu.REACH = 7 * max(out, width)
-    assert ((gpu.linear(x, layer) - whole).abs() <= steps * torch.finfo(torch.float32).eps * size).all()
-    assert torch.equal(gpu.integer_linear(tokens, scale, layer), wanted)
-    gpu.REACH = reach
+    whole, size, steps = launch.linear(x, layer), x.double().abs() @ weight.abs().T, width + layer.grid.across + 3
+    wanted = fallback.integer_linear(tokens, scale, layer)
+    assert torch.equal(launch.integer_linear(tokens, scale, layer), wanted)
+    launch.REACH = 7 * max(out, width)
+    assert ((launch.linear(x, layer) - whole).abs() <= steps * torch.finfo(torch.float32).eps * size).all()
+    assert torch.equal(launch.integer_linear(tokens, scale, layer), wanted)
+    launch.REACH = reach
     for count in (2, 5):
         tokens = torch.from_numpy(generator.integers(-127, 128, (count, width)).astype(np.int8))
         scale = torch.rand(count)
-        wanted = reference.integer_linear(tokens, scale, layer)
-        assert torch.equal(gpu.integer_linear(tokens, scale, layer), wanted)
+        wanted = fallback.integer_linear(tokens, scale, layer)
+        assert torch.equal(launch.integer_linear(tokens, scale, layer), wanted)
     broken = torch.ones(1, width)
     broken[0, 3] = float("inf")
-    assert not gpu.linear(broken, layer).isfinite().any()  # an infinity is not lost among whole numbers
-    assert gpu.linear(torch.zeros(1, width), layer).eq(0).all()
+    assert not launch.linear(broken, layer).isfinite().any()  # an infinity is not lost among whole numbers
+    assert launch.linear(torch.zeros(1, width), layer).eq(0).all()
     far = torch.ones(1, width) * 1e-3
     far[0, ::64] = 1e30  # beside it, the small ones of the same tile are rounded off, and nothing else
     limit = 1e-6 * far.abs().max() * weight.abs().sum(1)
-    assert ((gpu.linear(far, layer) - far.double() @ weight.T).abs() <= limit).all()
+    assert ((launch.linear(far, layer) - far.double() @ weight.T).abs() <= limit).all()
 print("all agree")
 """
 

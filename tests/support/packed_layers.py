@@ -1,0 +1,30 @@
+"""Random layers in packed form, as the kernels take them."""
+
+import numpy as np
+import torch
+
+from haloquant.kernels.layer_tensors import PackedLayer, packed_layer
+from haloquant.quant.format.packing import pack
+from haloquant.records import QuantizedWeight
+from support.halo_layers import NINE, SIXTEEN, codebook, random_layer
+
+BOOKS = {
+    "two": (codebook(SIXTEEN, "slow"), codebook(NINE, "fast")),
+    "nine": (codebook(NINE),),
+    "bytes": (codebook(tuple(range(-100, 101))), codebook((-1, 0, 1)), codebook(SIXTEEN[2:13])),
+}
+
+
+def view(q: QuantizedWeight) -> PackedLayer:
+    tensors = {name: torch.from_numpy(array) for name, array in pack(q).items()}
+    values = tuple(tuple(book.values.tolist()) for book in q.codebooks)
+    return packed_layer(tensors, values, q.tiles.grid.tile_out, q.tiles.grid.tile_in)
+
+
+def layer(shape, books, sparse=0.01, seed=1) -> tuple[QuantizedWeight, PackedLayer]:
+    q = random_layer(*shape, BOOKS[books], seed, sparse)
+    return q, view(q)
+
+
+def tokens(count: int, width: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(9).normal(0, 1, (count, width)).astype(np.float32))
