@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer, open_checkpoint, read_weight, stream_weights
+from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer, open_checkpoint, read_weight
 from haloquant.lm.export.packed import export_packed
 from haloquant.quant.layer import quantize_weight
 from haloquant.quant.sparse import split
@@ -62,7 +62,9 @@ def quantize(layer: LinearLayer, weight: np.ndarray) -> QuantizedWeight:
 
 def stream(checkpoint: Checkpoint, quantized: bool) -> Iterator[QuantizedWeight | None]:
     """One layer after the other."""
-    for layer, weight in stream_weights(checkpoint):
+    buffer = np.empty(checkpoint.largest_layer, np.float32)
+    for layer in checkpoint.layers:
+        weight = read_weight(checkpoint, layer, buffer)
         yield quantize(layer, weight) if quantized else None
 
 

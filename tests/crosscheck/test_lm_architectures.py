@@ -11,9 +11,10 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from haloquant.errors import CheckpointError  # noqa: E402
-from haloquant.lm.checkpoint.reader import iterate_weights, open_checkpoint  # noqa: E402
+from haloquant.lm.checkpoint.reader import open_checkpoint  # noqa: E402
 from haloquant.lm.swap_weights import find_module, get_weight, is_transposed, with_weights  # noqa: E402
 from haloquant.lm.torch_model import load_model  # noqa: E402
+from support.tiny_model import iterate_weights  # noqa: E402
 
 COMMON = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
 LLAMA = {**COMMON, "intermediate_size": 24, "num_key_value_heads": 2}

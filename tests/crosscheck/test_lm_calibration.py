@@ -12,13 +12,11 @@ transformers = pytest.importorskip("transformers")
 
 from haloquant.errors import CheckpointError, InputError  # noqa: E402
 from haloquant.lm.calibration.by_block import collect_by_block, perplexity_by_block, round_by_block  # noqa: E402
-from haloquant.lm.calibration.cache import (  # noqa: E402
-    cached_statistics,
+from haloquant.lm.calibration.in_memory import collect, cut_windows  # noqa: E402
+from haloquant.lm.calibration.statistics_file import (  # noqa: E402
     load_statistics,
     save_statistics,
-    statistics_key,
 )
-from haloquant.lm.calibration.in_memory import collect, cut_windows  # noqa: E402
 from haloquant.lm.checkpoint.reader import open_checkpoint, read_weight  # noqa: E402
 from haloquant.lm.evaluation.perplexity import perplexity  # noqa: E402
 from haloquant.lm.evaluation.rounded_activations import activations_per_token  # noqa: E402
@@ -269,26 +267,6 @@ def test_statistics_survive_the_disk(saved: Any, tmp_path: Path) -> None:
         load_statistics(path)
     with pytest.raises(CheckpointError, match="must hold calibration statistics, but"):
         load_statistics(checkpoint.files[0])
-
-
-def test_the_cache_is_asked_first_and_mends_itself(saved: Any, tmp_path: Path) -> None:
-    checkpoint, model = saved("llama")
-    calls = []
-
-    def compute() -> Any:
-        calls.append(1)
-        return collect(model, TOKENS, names(checkpoint)[:2], window=16, samples=2)
-
-    key = statistics_key(checkpoint, WINDOWS, "fisher=sample")
-    first = cached_statistics(tmp_path, key, compute)
-    second = cached_statistics(tmp_path, key, compute)
-    assert len(calls) == 1 and list(first) == list(second)
-    (file,) = tmp_path.iterdir()
-    file.write_bytes(b"nonsense")
-    cached_statistics(tmp_path, key, compute)
-    assert len(calls) == 2
-    assert key != statistics_key(checkpoint, WINDOWS[:-1], "fisher=sample")
-    assert key != statistics_key(checkpoint, WINDOWS, "fisher=token")
 
 
 def test_an_expert_that_no_token_reached_says_so(saved: Any) -> None:

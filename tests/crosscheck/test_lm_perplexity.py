@@ -12,13 +12,14 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from haloquant.errors import InputError  # noqa: E402
-from haloquant.lm.checkpoint.reader import iterate_weights, open_checkpoint  # noqa: E402
+from haloquant.lm.checkpoint.reader import open_checkpoint  # noqa: E402
 from haloquant.lm.evaluation.perplexity import default_window, perplexity  # noqa: E402
 from haloquant.lm.evaluation.rounded_activations import activations_per_tensor, activations_per_token  # noqa: E402
 from haloquant.lm.swap_weights import with_weights  # noqa: E402
 from haloquant.lm.text import load_text, tokenize  # noqa: E402
 from haloquant.lm.torch_model import load_model  # noqa: E402
 from haloquant.records import LayerStatistics  # noqa: E402
+from support.tiny_model import iterate_weights  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ from haloquant.errors import (
     RecipeError,
     TargetError,
 )
-from haloquant.lm.checkpoint.reader import iterate_weights, open_checkpoint
+from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.lm.export.packed import export_packed
 from haloquant.lm.packed.reader import iterate_layers, open_packed
 from haloquant.quant.layer import quantize_weight
@@ -49,6 +49,7 @@ from haloquant.store.simulation_files import read_simulation, simulation_json
 from haloquant.store.targets import parse_target
 from support.accel_cases import random_tiles, tiny_workload, toy_codebooks, toy_profile, toy_target
 from support.gate_cases import library_text, netlist_json, random_gates
+from support.tiny_model import iterate_weights
 
 CONFIG = {
     "model_type": "llama",

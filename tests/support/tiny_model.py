@@ -1,14 +1,21 @@
 """A tiny decoder with random weights, saved by transformers, and its layers in HALO form."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from haloquant.lm.checkpoint.reader import Checkpoint, iterate_weights
+from haloquant.lm.checkpoint.linear_layers import LinearLayer
+from haloquant.lm.checkpoint.reader import Checkpoint, read_weight
 from haloquant.quant.layer import quantize_weight
 from haloquant.quant.sparse import none, split
 from haloquant.quant.tiles import make_grid
 from haloquant.records import QuantizedWeight, TileMap
+
+
+def iterate_weights(checkpoint: Checkpoint) -> Iterator[tuple[LinearLayer, np.ndarray]]:
+    for layer in checkpoint.layers:
+        yield layer, read_weight(checkpoint, layer)
 
 
 def save_llama(folder: Path, tied: bool = True, dtype: str = "float32", **changes) -> Path:

@@ -127,7 +127,7 @@ def test_a_named_pipe_is_refused_not_waited_for(tmp_path: Path) -> None:
         open_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match=r"model\.safetensors must be a regular file, and is not$"):
         read_header(tmp_path / "model.safetensors")
-    with pytest.raises(RecipeError, match=r"recipe\.toml must be a file; there is none"):
+    with pytest.raises(RecipeError, match=r"recipe\.toml must be a regular file, and is not"):
         read_recipe(tmp_path / "recipe.toml")
 
 

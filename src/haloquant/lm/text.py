@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from haloquant.errors import CheckpointError, InputError
-from haloquant.lm.checkpoint.bounded_read import model_folder
+from haloquant.lm.checkpoint.paths import local_folder
 
 MAX_TEXT_BYTES = 256 << 20  # of the text itself, after decompression
 MAX_TOKENIZER_BYTES = 128 << 20
@@ -84,7 +84,7 @@ def load_tokenizer(folder: Path | str) -> Any:
     Raises:
         CheckpointError: the folder holds no tokenizer, or one that transformers cannot build.
     """
-    path = model_folder(folder)
+    path = local_folder(folder)
     names = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
     if not any((path / name).is_file() for name in names):
         raise CheckpointError(

@@ -6,9 +6,10 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -17,30 +18,46 @@ from safetensors import SafetensorError
 from haloquant.errors import MALFORMED, BusyError, InputError
 
 MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 1 << 24
 LOCK = ".haloquant.lock"
 
 
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Written last into a finished folder: what it holds, and what made it."""
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a finished folder holds, and what made it. It is the last file that is written into the folder."""
 
-    key: str
-    files: dict[str, str]  # relative path -> sha256
+    key: str | msgspec.UnsetType = msgspec.UNSET  # hash of the inputs of a step; a model folder has none
+    files: dict[str, str]  # relative path -> SHA-256
     made_by: dict[str, str] = {}
 
 
-def read_bounded(path: Path, limit_bytes: int) -> bytes:
-    """Return the whole file, refusing one above `limit_bytes` before anything is read.
+def read_bounded(path: Path, limit_bytes: int, purpose: str = "", error: type[InputError] = InputError) -> bytes:
+    """Return all bytes of a file that must be small.
+
+    The size is checked before anything is read.
+
+    Args:
+        path: the file.
+        limit_bytes: greatest size.
+        purpose: begins the error sentence of a missing file, for example "a model folder must hold config.json".
+        error: class of the errors that are raised.
 
     Raises:
-        InputError: the file is missing, not a regular file, or too large.
+        InputError: the file is missing, unreadable, not a regular file, or too large.
     """
-    if not path.is_file():
-        raise InputError(f"{path} must be a file; there is none")
-    size = path.stat().st_size
-    if size > limit_bytes:
-        raise InputError(f"{path} must be at most {limit_bytes:,} bytes, not {size:,}")
-    with path.open("rb") as file:
-        return file.read(size)  # the limit itself would be taken from memory at once
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a named pipe could block forever
+            raise error(f"{path} must be a regular file, and is not")
+        size = status.st_size
+        if size > limit_bytes:
+            raise error(f"{path} must be at most {limit_bytes:,} bytes, not {size:,}")
+        with path.open("rb") as file:
+            return file.read(size)  # `read(limit_bytes)` would allocate the limit at once
+    except (FileNotFoundError, NotADirectoryError, ValueError) as cause:  # ValueError: a NUL character in the name
+        missing = f"{purpose}, but {path} does not exist" if purpose else f"{path} must be a file; there is none"
+        raise error(missing) from cause
+    except OSError as cause:
+        raise error(f"{path} must be readable, but: {cause.strerror}") from cause
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -137,41 +154,104 @@ def plain_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_folder(path: Path, key: str, made_by: dict[str, str] | None = None) -> Iterator[Path]:
-    """Yield a temporary folder; on success every file in it is fsynced, a manifest written last, and it is renamed."""
+def atomic_folder(
+    path: Path,
+    key: str | None = None,
+    made_by: Mapping[str, str] | None = None,
+    *,
+    manifest_name: str = MANIFEST,
+    replace: bool = False,
+) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`, which is renamed to `path` on success and removed on failure.
+
+    Before it is renamed, every file in it is flushed to the disk and its manifest is written. So a reader finds either
+    the whole folder or none.
+
+    Args:
+        path: the folder to make.
+        key: hash of the inputs, kept in the manifest; left out where None.
+        made_by: versions and settings, kept in the manifest.
+        manifest_name: file name of the manifest.
+        replace: whether to remove a folder that exists at `path`; if not, only an empty one may be there.
+
+    Raises:
+        OSError: the folder cannot be written, or one that is not empty is there and `replace` is false.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    sweep_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
-        files: dict[str, str] = {}
-        for file in sorted(p for p in temporary.rglob("*") if p.is_file()):
-            with file.open("rb+") as handle:
-                os.fsync(handle.fileno())
-            files[str(file.relative_to(temporary))] = sha256_file(file)
-        manifest = Manifest(key, files, made_by or {})
-        write_bytes(temporary / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
-        if path.exists():
-            shutil.rmtree(path)  # only ever a folder that `finished` has refused
-        temporary.rename(path)
+        found = sorted(file for file in temporary.rglob("*") if file.is_file())
+        files = {str(file.relative_to(temporary)): _flush_and_hash(file) for file in found}
+        manifest = Manifest(key=msgspec.UNSET if key is None else key, files=files, made_by=dict(made_by or {}))
+        text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+        write_bytes(temporary / manifest_name, text)
+        if replace and path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)  # replaces an empty folder
         _fsync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def finished(path: Path, key: str) -> bool:
-    """True if the folder holds a manifest with this key and every file has the checksum it names."""
+def _flush_and_hash(file: Path) -> str:
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_manifest(folder: Path, name: str = MANIFEST, error: type[InputError] = InputError) -> Manifest:
+    """Return the manifest of a folder that `atomic_folder` made.
+
+    Args:
+        folder: the folder.
+        name: file name of the manifest.
+        error: class of the errors that are raised.
+
+    Raises:
+        InputError: the manifest is missing, unreadable or malformed.
+    """
+    path = folder / name
+    data = read_bounded(path, MAX_MANIFEST_BYTES, error=error)
     try:
-        manifest = msgspec.json.decode(read_bounded(path / MANIFEST, 1 << 24), type=Manifest)
-    except (InputError, *MALFORMED):
+        return msgspec.json.decode(data, type=Manifest)
+    except MALFORMED as cause:
+        raise error(f"{path} must be a manifest, but is damaged: {cause}") from cause
+
+
+def check_files(folder: Path, manifest: Manifest, name: str = MANIFEST, error: type[InputError] = InputError) -> None:
+    """Compare every file that a manifest names with its checksum.
+
+    Args:
+        folder: the folder.
+        manifest: its manifest.
+        name: file name of the manifest, for the error sentences.
+        error: class of the errors that are raised.
+
+    Raises:
+        InputError: a file is missing, lies outside the folder, or has another checksum.
+    """
+    for relative, expected in manifest.files.items():
+        file, parts = folder / relative, PurePath(relative)
+        if parts.is_absolute() or ".." in parts.parts or not file.is_file():
+            raise error(f"{folder} must hold {relative}, which {name} names, and it is missing")
+        found = sha256_file(file)
+        if found != expected:
+            raise error(f"{file} must have the SHA-256 {expected[:12]}, not {found[:12]}: the file is damaged")
+
+
+def finished(path: Path, key: str) -> bool:
+    """True if the folder holds a manifest with this key and every file has the checksum that the manifest names."""
+    try:
+        manifest = read_manifest(path)
+        if manifest.key != key:
+            return False
+        check_files(path, manifest)
+    except InputError:
         return False
-    if manifest.key != key:
-        return False
-    return all(
-        (path / name).is_file() and sha256_file(path / name) == digest for name, digest in manifest.files.items()
-    )
+    return True
 
 
 def claim_output(folder: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 
 from haloquant.errors import InputError
-from haloquant.store.atomic_files import atomic_folder, content_key, finished
+from haloquant.store.atomic_files import atomic_folder, content_key, finished, sweep_leftovers
 
 # Raised whenever the meaning of a step's output changes, so that old outputs are made anew.
 STEP_VERSION = "1"
@@ -34,7 +34,8 @@ class Steps:
         folder, key = self._place(name, inputs)
         if finished(folder, key):
             return folder, True
-        with atomic_folder(folder, key, {"step": name, **self.versions}) as temporary:
+        sweep_leftovers(folder)
+        with atomic_folder(folder, key, {"step": name, **self.versions}, replace=True) as temporary:
             make(temporary)
         return folder, False
 

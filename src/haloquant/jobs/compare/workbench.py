@@ -15,8 +15,8 @@ from haloquant.jobs.engine.threads import one_thread
 from haloquant.jobs.inputs import Inputs, Progress
 from haloquant.jobs.quantize import halo
 from haloquant.jobs.quantize.transform import Transformed, apply, find_scales
-from haloquant.lm.calibration.cache import VERSION, load_statistics, save_statistics
 from haloquant.lm.calibration.in_memory import Fisher, collect
+from haloquant.lm.calibration.statistics_file import VERSION, load_statistics, save_statistics
 from haloquant.lm.checkpoint.reader import read_weight
 from haloquant.lm.evaluation.perplexity import default_window
 from haloquant.lm.export.folding import Fold, folds

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from haloquant.errors import MALFORMED, CheckpointError
-from haloquant.lm.checkpoint.bounded_read import read_bounded
+from haloquant.store.atomic_files import read_bounded
 
 MAX_CONFIG_BYTES = 4 << 20
 
@@ -110,7 +110,7 @@ def read_architecture(folder: Path) -> Architecture:
             quantized already.
     """
     path = folder / "config.json"
-    text = read_bounded(path, MAX_CONFIG_BYTES, "a model folder must hold config.json")
+    text = read_bounded(path, MAX_CONFIG_BYTES, "a model folder must hold config.json", CheckpointError)
     try:
         config = msgspec.json.decode(text, type=_Config)
     except MALFORMED as error:

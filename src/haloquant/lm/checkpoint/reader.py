@@ -6,7 +6,7 @@ for layer in checkpoint.layers:
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from jaxtyping import Float32
 
 from haloquant.errors import MALFORMED, CheckpointError
 from haloquant.lm.checkpoint.architectures import Architecture, read_architecture
-from haloquant.lm.checkpoint.bounded_read import is_shard_name, model_folder, read_bounded
 from haloquant.lm.checkpoint.linear_layers import LinearLayer, find_layers
+from haloquant.lm.checkpoint.paths import is_shard_name, local_folder
 from haloquant.lm.checkpoint.remote import RemoteFile, check_url, fetch_small, is_url, list_files, local_path
 from haloquant.lm.checkpoint.safetensors import CHUNK_BYTES, StoredTensor, read_float32, read_header
+from haloquant.store.atomic_files import read_bounded
 
 MAX_INDEX_BYTES = 64 << 20
 
@@ -88,7 +89,7 @@ def open_checkpoint(folder: Path | str, include: Sequence[str] = (), exclude: Se
     if url and (local := local_path(url)) is not None:
         folder, url = local, ""
     url = check_url(url) if url else ""
-    path = fetch_small(url) if url else model_folder(folder)
+    path = fetch_small(url) if url else local_folder(folder)
     architecture = read_architecture(path)
     tensors = _read_tensors(path, _Remote(url) if url else None)
     shared = _find_shared(tensors)
@@ -135,19 +136,6 @@ def read_tensor(checkpoint: Checkpoint, name: str) -> Float32[np.ndarray, "..."]
         raise CheckpointError(f"{checkpoint.folder} must hold a tensor {name!r}, but does not")
     tensor = checkpoint.tensors[name]
     return read_float32(tensor).reshape(tensor.shape)
-
-
-def iterate_weights(checkpoint: Checkpoint) -> Iterator[tuple[LinearLayer, Float32[np.ndarray, "out in"]]]:
-    """Every layer with its weight, one in memory at a time as long as the caller keeps none."""
-    for layer in checkpoint.layers:
-        yield layer, read_weight(checkpoint, layer)
-
-
-def stream_weights(checkpoint: Checkpoint) -> Iterator[tuple[LinearLayer, Float32[np.ndarray, "out in"]]]:
-    """As `iterate_weights`, but quicker: each weight is a view of one buffer and gone when the next is asked for."""
-    buffer = np.empty(checkpoint.largest_layer, np.float32)
-    for layer in checkpoint.layers:
-        yield layer, read_weight(checkpoint, layer, buffer)
 
 
 def content_hash(checkpoint: Checkpoint) -> str:
@@ -200,7 +188,8 @@ def _read_tensors(folder: Path, remote: _Remote | None) -> dict[str, StoredTenso
 
 def _read_indexed(folder: Path, index: Path, remote: _Remote | None) -> dict[str, StoredTensor]:
     try:
-        weight_map = msgspec.json.decode(read_bounded(index, MAX_INDEX_BYTES, "an index"), type=_Index).weight_map
+        data = read_bounded(index, MAX_INDEX_BYTES, error=CheckpointError)
+        weight_map = msgspec.json.decode(data, type=_Index).weight_map
     except MALFORMED as error:
         raise CheckpointError(f"{index} must map tensors to shards, but is damaged: {error}") from error
     headers: dict[str, dict[str, StoredTensor]] = {}

@@ -18,7 +18,7 @@ from haloquant.lm.export.model_folder import (
     RawTensor,
     ShardWriter,
     copy_small_files,
-    whole_folder,
+    new_model_folder,
     write_json,
 )
 from haloquant.lm.export.original_files import (
@@ -56,7 +56,7 @@ def export_compressed(
     kind = float_type(checkpoint, config)
     bits, done = BitCount(), 0
     first: QuantizedWeight | None = None
-    with whole_folder(folder, made_by or {}) as temporary:
+    with new_model_folder(folder, made_by or {}) as temporary:
         writer = ShardWriter(temporary, shard_bytes)
         replaced: set[str] = set()
         for q in quantized:

@@ -12,7 +12,7 @@ from haloquant.lm.export.model_folder import (
     RawTensor,
     ShardWriter,
     copy_small_files,
-    whole_folder,
+    new_model_folder,
     write_json,
 )
 from haloquant.lm.export.original_files import (
@@ -59,7 +59,7 @@ def export_dequantized(
     known = {layer.name: layer for layer in checkpoint.layers}
     bits, done = BitCount(), 0
     slices: dict[str, np.ndarray] = {}
-    with whole_folder(folder, made_by or {}) as temporary:
+    with new_model_folder(folder, made_by or {}) as temporary:
         writer = ShardWriter(temporary, shard_bytes)
         replaced: set[str] = set()
         for q in quantized:

@@ -3,12 +3,10 @@
 Everything is written into a folder beside the target and renamed into place, so a reader finds a whole model or none.
 """
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from safetensors import TensorSpec, serialize_file
 from haloquant.errors import CheckpointError, InputError
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_exactly
 from haloquant.lm.packed.config import line_of
-from haloquant.store.atomic_files import plain_errors
+from haloquant.store.atomic_files import atomic_folder, plain_errors
 
 MANIFEST = "halo_manifest.json"
 INDEX = "model.safetensors.index.json"
@@ -32,13 +30,6 @@ NAMES = {
 SHORT = {long: short for short, long in NAMES.items()}
 COPIED_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".tiktoken")
 MOST_COPIED_BYTES = 256 << 20
-
-
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Written last: the SHA-256 of every other file of the folder."""
-
-    files: dict[str, str]
-    made_by: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -155,40 +146,13 @@ def copy_small_files(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def whole_folder(target: Path, made_by: Mapping[str, str]) -> Iterator[Path]:
-    """Yield an empty folder; on success its files are flushed to the disk, a manifest is written and it is renamed.
+def new_model_folder(target: Path, made_by: Mapping[str, str]) -> Iterator[Path]:
+    """Yield an empty folder that becomes `target` on success, with a manifest of its files; see `atomic_folder`.
 
     Raises:
         InputError: the target exists and is not empty.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"the model folder {target} must not exist or be empty; name another")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
+    with atomic_folder(target, made_by=made_by, manifest_name=MANIFEST) as temporary:
         yield temporary
-        files = {file.name: _settle(file) for file in sorted(temporary.iterdir())}
-        write_json(temporary / MANIFEST, Manifest(files, dict(made_by)))
-        _settle(temporary / MANIFEST)
-        if target.exists():
-            target.rmdir()
-        temporary.rename(target)
-        _settle_folder(target.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _settle(file: Path) -> str:
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
-        return file_digest(stream, "sha256").hexdigest()
-
-
-def _settle_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

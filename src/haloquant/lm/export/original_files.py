@@ -10,10 +10,10 @@ import numpy as np
 
 from haloquant.errors import MALFORMED, CheckpointError, InputError
 from haloquant.lm.checkpoint.architectures import MAX_CONFIG_BYTES, split_block
-from haloquant.lm.checkpoint.bounded_read import read_bounded
 from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer
 from haloquant.lm.export.model_folder import RawTensor, ShardWriter
 from haloquant.records import BitCount, QuantizedWeight
+from haloquant.store.atomic_files import read_bounded
 
 Progress = Callable[[int, int], None]
 FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -129,7 +129,7 @@ def read_config(checkpoint: Checkpoint) -> dict[str, Any]:
         CheckpointError: the configuration is no JSON object.
     """
     path = checkpoint.folder / "config.json"
-    data = read_bounded(path, MAX_CONFIG_BYTES, "a model has a configuration")
+    data = read_bounded(path, MAX_CONFIG_BYTES, "a model folder must hold config.json", CheckpointError)
     try:
         config = msgspec.json.decode(data, type=dict[str, Any])
     except MALFORMED as error:

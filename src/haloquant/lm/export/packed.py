@@ -13,7 +13,7 @@ from haloquant.lm.export.model_folder import (
     RawTensor,
     ShardWriter,
     copy_small_files,
-    whole_folder,
+    new_model_folder,
     write_json,
 )
 from haloquant.lm.export.original_files import (
@@ -63,7 +63,7 @@ def export_packed(
     config = read_config(checkpoint)
     known = {layer.name: layer for layer in checkpoint.layers}
     bits, first, names = BitCount(), None, []
-    with whole_folder(folder, made_by or {}) as temporary:
+    with new_model_folder(folder, made_by or {}) as temporary:
         writer = ShardWriter(temporary, shard_bytes)
         replaced: set[str] = set()
         kind = float_type(checkpoint, config)

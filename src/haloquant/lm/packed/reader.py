@@ -1,12 +1,11 @@
 """Read a packed HALO folder without torch: everything is checked before anything is believed."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from os import cpu_count
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,15 +13,15 @@ import numpy as np
 
 from haloquant.errors import MALFORMED, CheckpointError, FormatError
 from haloquant.lm.checkpoint.architectures import MAX_CONFIG_BYTES
-from haloquant.lm.checkpoint.bounded_read import is_shard_name, model_folder, read_bounded
+from haloquant.lm.checkpoint.paths import is_shard_name, local_folder
 from haloquant.lm.checkpoint.reader import MAX_INDEX_BYTES
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_header
-from haloquant.lm.export.model_folder import INDEX, MANIFEST, NAMES, Manifest
+from haloquant.lm.export.model_folder import INDEX, MANIFEST, NAMES
 from haloquant.lm.packed.config import PackedConfig, digest, new_checksum, parse_config, tensor_line
 from haloquant.quant.format.packing import DENSE, SPARSE, unpack
 from haloquant.records import QuantizedWeight
+from haloquant.store.atomic_files import check_files, read_bounded, read_manifest
 
-MAX_MANIFEST_BYTES = 16 << 20
 PIECE_BYTES = 1 << 20
 MOST_READERS = 32  # enough to keep a fast disk's queue full
 
@@ -55,8 +54,8 @@ def open_packed(folder: Path | str) -> PackedModel:
         FormatError: something is missing, contradicts itself, or is of another version.
         CheckpointError: the folder is absent or a header is damaged.
     """
-    path = model_folder(folder)
-    data = read_bounded(path / "config.json", MAX_CONFIG_BYTES, "a packed model has a configuration")
+    path = local_folder(folder)
+    data = read_bounded(path / "config.json", MAX_CONFIG_BYTES, "a model folder must hold config.json", CheckpointError)
     try:
         raw = msgspec.json.decode(data, type=dict[str, Any])
     except MALFORMED as error:
@@ -82,7 +81,7 @@ def shard_files(folder: Path) -> list[Path]:
             raise FormatError(f"{folder} must hold model.safetensors, or shards with {INDEX}, not {len(files)} shards")
         return files
     try:
-        where = msgspec.json.decode(read_bounded(index, MAX_INDEX_BYTES, "an index"))["weight_map"]
+        where = msgspec.json.decode(read_bounded(index, MAX_INDEX_BYTES, error=CheckpointError))["weight_map"]
         names = sorted(set(where.values()))
     except (*MALFORMED, KeyError, TypeError, AttributeError) as error:
         raise FormatError(f"{index} must map tensors to shards, but is damaged: {error}") from error
@@ -205,21 +204,11 @@ def check_profile(config: PackedConfig, profile_sha256: str | None) -> None:
 
 
 def _check_manifest(folder: Path) -> int:
-    path = folder / MANIFEST
-    if not path.is_file():  # saved by transformers: the digest in config.json still holds the tensors
+    """Compare every file with the manifest; return how many files it names, 0 where there is no manifest."""
+    if not (folder / MANIFEST).is_file():  # saved by transformers: the digest in config.json still covers the tensors
         return 0
-    try:
-        manifest = msgspec.json.decode(read_bounded(path, MAX_MANIFEST_BYTES, "a manifest"), type=Manifest)
-    except MALFORMED as error:
-        raise FormatError(f"{path} must be a manifest, but is damaged: {error}") from error
-    for name, wanted in manifest.files.items():
-        file = folder / name
-        if PurePath(name).name != name or not file.is_file():
-            raise FormatError(f"{folder} must hold {name}, which {MANIFEST} names, and it is missing")
-        with file.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-        if found != wanted:
-            raise FormatError(f"{file} must have the SHA-256 {wanted[:12]}, not {found[:12]}: the file is damaged")
+    manifest = read_manifest(folder, MANIFEST, FormatError)
+    check_files(folder, manifest, MANIFEST, FormatError)
     return len(manifest.files)
 
 

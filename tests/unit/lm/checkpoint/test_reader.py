@@ -10,13 +10,12 @@ from safetensors.numpy import save_file
 from haloquant.errors import CheckpointError
 from haloquant.lm.checkpoint.reader import (
     content_hash,
-    iterate_weights,
     open_checkpoint,
     read_tensor,
     read_weight,
-    stream_weights,
 )
 from haloquant.lm.checkpoint.safetensors import read_header
+from support.tiny_model import iterate_weights
 
 CONFIG = {
     "model_type": "llama",
@@ -64,7 +63,10 @@ def test_weights_equal_what_was_written(tmp_path: Path, dtype: type) -> None:
     for layer, weight in iterate_weights(checkpoint):
         np.testing.assert_array_equal(weight, tensors[layer.tensor].astype(np.float32))
         assert weight.dtype == np.float32
-    for layer, weight in stream_weights(checkpoint):
+    buffer = np.empty(checkpoint.largest_layer, np.float32)
+    for layer in checkpoint.layers:
+        weight = read_weight(checkpoint, layer, buffer)
+        assert np.shares_memory(weight, buffer)
         np.testing.assert_array_equal(weight, tensors[layer.tensor].astype(np.float32))
     np.testing.assert_array_equal(
         read_tensor(checkpoint, "model.norm.weight"), tensors["model.norm.weight"].astype("f4")

@@ -4,22 +4,18 @@ One safetensors file, written whole or not at all; a matrix that layers share (q
 once. The name of a cached file is a hash of everything the statistics depend on, so a stale one is never found.
 """
 
-import hashlib
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import numpy as np
-from jaxtyping import Int64
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from haloquant.errors import MALFORMED, CheckpointError
-from haloquant.lm.checkpoint.reader import Checkpoint, content_hash
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_float32, read_header
 from haloquant.records import LayerStatistics
-from haloquant.store.atomic_files import plain_errors
+from haloquant.store.atomic_files import atomic_file, plain_errors
 
 VERSION = 1  # of what `collect` computes: a change of meaning must not find old files
 PARTS = ("fisher", "hessian", "input_absmean", "input_absmax")
@@ -31,14 +27,6 @@ class _Entry(msgspec.Struct, frozen=True):
     tokens: int
     source: str
     parts: dict[str, str]
-
-
-def statistics_key(checkpoint: Checkpoint, windows: Int64[np.ndarray, "s t"], settings: str) -> str:
-    """A hash of the model's bytes, the chosen layers, the calibration windows and the settings given as text."""
-    layers = "\n".join(layer.name for layer in checkpoint.layers)
-    digest = hashlib.sha256(f"{VERSION}\n{content_hash(checkpoint)}\n{settings}\n{windows.shape}\n{layers}".encode())
-    digest.update(np.ascontiguousarray(windows, "<i8").tobytes())
-    return digest.hexdigest()
 
 
 def save_statistics(path: Path, statistics: Mapping[str, LayerStatistics]) -> None:
@@ -60,16 +48,8 @@ def save_statistics(path: Path, statistics: Mapping[str, LayerStatistics]) -> No
             tensors.setdefault(name, np.ascontiguousarray(array, np.float32))
             parts[part] = name
         entries[layer] = _Entry(known.tokens, known.source, parts)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with plain_errors(path):
-            save_file(tensors, temporary, metadata={"statistics": msgspec.json.encode(entries).decode()})
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(path) as temporary, plain_errors(path):
+        save_file(tensors, temporary, metadata={"statistics": msgspec.json.encode(entries).decode()})
 
 
 def load_statistics(path: Path) -> dict[str, LayerStatistics]:
@@ -87,21 +67,6 @@ def load_statistics(path: Path) -> dict[str, LayerStatistics]:
         raise CheckpointError(f"{path} must hold calibration statistics, but: {error}") from error
     arrays: dict[str, np.ndarray] = {}
     return {layer: _restore(path, layer, entry, stored, arrays) for layer, entry in entries.items()}
-
-
-def cached_statistics(
-    folder: Path, key: str, compute: Callable[[], Mapping[str, LayerStatistics]]
-) -> Mapping[str, LayerStatistics]:
-    """The statistics kept in `folder` under `key`, computed and kept first if there are none or they are damaged."""
-    path = folder / f"statistics-{key}.safetensors"
-    if path.is_file():
-        try:
-            return load_statistics(path)
-        except CheckpointError:
-            path.unlink()
-    statistics = compute()
-    save_statistics(path, statistics)
-    return statistics
 
 
 def _restore(
