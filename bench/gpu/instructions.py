@@ -22,7 +22,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from haloquant.kernels.triton import activation_digits, gemm, gemv
+from haloquant.kernels.triton import activation_digits, dequantization, gemm, gemv
 
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
 CLOCK_HZ, MULTIPROCESSORS, SCHEDULERS, LANES = 1.7e9, 132, 4, 32
@@ -141,19 +141,25 @@ def jobs(rows: int) -> Iterator[tuple[str, Any, dict[str, str], dict[str, Any]]]
     for books in BITS:
         for whole in (False, True):
             name = f"{books} words, {'int8' if whole else 'bfloat16'}"
-            total, kind = ("*i32", "*i8") if whole else ("*fp32", "*bf16")
+            total = "*i32" if whole else "*fp32"
             yield (
                 f"decode, {name}",
                 gemv.gemv_kernel,
                 {"planes": "*i8", "steps": "*fp32", **STORED, "y": total, **FEATURES, "each": "i32", "splits": "i32"},
                 sizes(books) | {"WIDE": TILE, "SIXTEEN": books == "sixteen", "WHOLE": whole, "ROWS": rows},
             )
-            yield (
-                f"prefill, {name}",
-                gemm.gemm_kernel,
-                {"x": kind, **STORED, "y": "*fp32" if whole else "*bf16", "tokens": "i32", **FEATURES},
-                sizes(books) | {"COLS": TILE, "BLOCK": 64, "WHOLE": whole, "ROWS": 64},
-            )
+        yield (
+            f"prefill, {books} words, int8",
+            gemm.gemm_kernel,
+            {"x": "*i8", **STORED, "y": "*fp32", "tokens": "i32", **FEATURES},
+            sizes(books) | {"COLS": TILE, "BLOCK": 64, "ROWS": 64},
+        )
+        yield (
+            f"dequantize, {books} words, bfloat16",
+            dequantization.dequantize_kernel,
+            {**STORED, "weight": "*bf16", **FEATURES, "down_first": "i32"},
+            sizes(books) | {"COLS": TILE, "SIXTEEN": books == "sixteen", "ROWS": 32},
+        )
     yield (
         "digits of inputs",
         activation_digits.planes_kernel,

@@ -16,7 +16,7 @@ import torch
 import triton
 
 from haloquant.kernels.layer_tensors import PackedLayer, PackedSparse, packed_layer
-from haloquant.kernels.triton import gemm, gemv
+from haloquant.kernels.triton import dequantization, gemm, gemv
 from haloquant.quant.format.bit_layout import tile_offsets
 from haloquant.records import TileGrid
 
@@ -26,7 +26,7 @@ RING_BYTES = 256 << 20  # more than a second-level cache holds
 KEPT_BYTES = 16 << 30  # above, what torch keeps for later is given back between cases
 NINE = (-64, -32, -16, -8, 0, 8, 16, 32, 64)
 SIXTEEN = (-127, -96, -64, -48, -32, -16, -8, -4, 0, 4, 8, 16, 32, 48, 64, 96)
-KERNELS = {"gemv": gemv.gemv_kernel, "gemm": gemm.gemm_kernel}
+KERNELS = {"gemv": gemv.gemv_kernel, "gemm": gemm.gemm_kernel, "dequantize": dequantization.dequantize_kernel}
 FATAL = ("illegal", "misaligned", "launch fail", "device-side assert", "hardware", "AcceleratorError")
 
 

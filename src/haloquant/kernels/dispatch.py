@@ -47,7 +47,7 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
 def dequantize(layer: PackedLayer) -> torch.Tensor:
     """Weights f32 [out, in]."""
     if layer.packed.device.type != "cpu":
-        return fallback.dequantize(layer)
+        return (_gpu() if _has_triton() else fallback).dequantize(layer)
     weight = torch.empty(layer.grid.out_features, layer.grid.in_features)
     gemv.dequantize(*_arrays(layer), first=0, out=weight.numpy())
     return weight

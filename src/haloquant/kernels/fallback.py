@@ -5,6 +5,8 @@ import torch
 from haloquant.kernels.layer_tensors import PackedLayer, PackedSparse
 from haloquant.quant.format.bit_layout import DIGITS, NINE
 
+MOST_PRODUCTS = 1 << 26  # of the sparse part, held at a time: 256 MiB
+
 
 def unpack_codes(layer: PackedLayer) -> torch.Tensor:
     """Codes u8 [out, in], tile by tile."""
@@ -94,10 +96,12 @@ def integer_sparse_sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tenso
     sums = torch.zeros(tokens.shape[0], grid.out_features, dtype=torch.int32, device=tokens.device)
     if layer.sparse is None:
         return sums
-    dense = torch.zeros(grid.out_features, grid.in_features, dtype=torch.int32, device=tokens.device)
     rows, cols, _ = _entries(layer.sparse)
-    dense[rows, cols] = layer.sparse.value.to(torch.int32)
-    return (tokens.to(torch.int32)[:, None] * dense[None]).sum(dim=2, dtype=torch.int32)
+    value = layer.sparse.value.to(torch.int32)
+    most = max(1, MOST_PRODUCTS // max(1, value.numel()))  # tokens at a time; whole numbers add up alike in any order
+    for some, into in zip(tokens.split(most), sums.split(most), strict=True):
+        into.index_add_(1, rows, some[:, cols].to(torch.int32) * value)
+    return sums
 
 
 def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: PackedLayer) -> torch.Tensor:

@@ -30,7 +30,7 @@ class PackedLayer:
     classes: torch.Tensor  # u8 [down, across]
     offsets: torch.Tensor  # i64 [tiles + 1], where each tile starts
     table: torch.Tensor  # f32 [classes, words], padded with zeros to 16 or 256 words
-    words: torch.Tensor  # u8 [classes, 3, words], the same as int8, and as the low and high bytes of bfloat16
+    words: torch.Tensor  # u8 [classes, words], the same as int8
     sizes: tuple[int, ...]  # words of each codebook
     counts: torch.Tensor  # i32 [classes], the same on the device
     sparse: PackedSparse | None
@@ -54,9 +54,8 @@ def word_table(values: tuple[tuple[int, ...], ...]) -> np.ndarray:
 
 
 def word_bytes(table: torch.Tensor) -> torch.Tensor:
-    """A table of words as bytes u8 [classes, 3, words]: int8, then the low and the high bytes of bfloat16 (exact)."""
-    halves = table.to(torch.bfloat16).view(torch.uint8).view(*table.shape, 2)
-    return torch.stack([table.to(torch.int8).view(torch.uint8), halves[..., 0], halves[..., 1]], dim=1)
+    """A table of words as int8, in bytes u8 [classes, words]."""
+    return table.to(torch.int8).view(torch.uint8)
 
 
 def _row_pointers(tensors: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -111,7 +111,7 @@ def _digits(w0, w1, w2, w3, x, plane, e, s0, s1, s2, WHOLE: tl.constexpr):
     return s0, s1, s2
 
 
-@triton.autotune(ways(_WAYS), ["out_features", "in_features", "WHOLE"], prune_configs_by=PRUNE)
+@triton.autotune(ways(_WAYS), ["out_features", "in_features", "NINE", "SIXTEEN", "WHOLE"], prune_configs_by=PRUNE)
 @triton.jit
 @no_type_check
 def gemv_kernel(
@@ -151,7 +151,7 @@ def gemv_kernel(
     for a in range(split * each, tl.minimum(across, (split + 1) * each)):
         kind = tl.load(classes + d * across + a).to(tl.int32)
         at = tl.multiple_of(tl.load(offsets + d * across + a), 16)
-        book = words + kind * (3 * WORDS)
+        book = words + kind * WORDS
         low = tl.load(book.to(tl.pointer_type(tl.int64)))
         high = tl.load(book.to(tl.pointer_type(tl.int64)) + 1)
         cols = TILE_IN if FULL else tl.minimum(TILE_IN, in_features - a * TILE_IN)

@@ -1,4 +1,4 @@
-"""Packed products on an accelerator, in Triton: a matrix-vector product for decode, a matrix product for prefill.
+"""Packed products on a GPU: up to four tokens straight from packed codes, more by way of dequantized blocks.
 
 For a single token the tiles of a row are shared among several programs, whose sums are added in a fixed order, so that
 results repeat bit for bit as long as Triton's tuner picks the same rows and warps for a shape: within a process it
@@ -13,9 +13,10 @@ of a token's result otherwise beside other tokens; whole numbers are exact there
 import torch
 import triton
 
-from haloquant.kernels.fallback import add_sparse, add_tiles
+from haloquant.kernels.fallback import add_sparse
 from haloquant.kernels.layer_tensors import PackedLayer
 from haloquant.kernels.triton.activation_digits import planes_kernel
+from haloquant.kernels.triton.dequantization import add_sparse_kernel, dequantize_kernel, scale_tile_sums_kernel
 from haloquant.kernels.triton.gemm import gemm_kernel
 from haloquant.kernels.triton.gemv import gather_kernel, gemv_kernel
 from haloquant.quant.format.bit_layout import NINE
@@ -25,32 +26,111 @@ MOST_WORDS = 16  # that registers hold
 PROGRAMS = 2048  # about this many for one token: 16 for each of the 132 multiprocessors of an H200
 USUAL_ROWS = 32  # of the blocks that PROGRAMS counts; the tuner may take others
 MOST_BLOCK_TOKENS = 64
+MOST_BLOCK_WEIGHTS = 1 << 27  # dequantized at a time: 256 MiB of bfloat16
 REACH = 2**31 - 1  # of an offset within one launch, in elements: kernels count in 32 bits
 
 
 def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     """Y = x W^T in the type of x, [..., in] -> [..., out], accumulated in float32."""
     tokens = x.reshape(-1, layer.grid.in_features).contiguous()
-    y = _gemv(tokens, layer) if tokens.shape[0] <= MOST_GEMV_TOKENS else _gemm(tokens, layer)
+    y = _gemv(tokens, layer) if tokens.shape[0] <= MOST_GEMV_TOKENS else _product(tokens, layer)
     return y.view(*x.shape[:-1], layer.grid.out_features)
 
 
 def integer_tile_sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     """As `reference.integer_tile_sums`: i32 [tokens, out, across] of int8 tokens [tokens, in]."""
-    grid = layer.grid
-    parts = torch.empty(tokens.shape[0], grid.across, grid.out_features, dtype=torch.int32, device=tokens.device)
-    _launch_gemv(tokens.contiguous(), layer, parts, 1, whole=True)
-    return parts.transpose(1, 2)
+    return _tile_sums(tokens.contiguous(), layer).transpose(1, 2)
 
 
 def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     """As `reference.integer_linear`, bit for bit: int8 [tokens, in] and a scale per token -> f32 [tokens, out]."""
     if tokens.shape[0] <= MOST_GEMV_TOKENS:
-        dense = add_tiles(integer_tile_sums(tokens, layer), layer)
+        dense = _scaled_tile_sums(tokens.contiguous(), layer)
     else:
         dense = torch.empty(tokens.shape[0], layer.grid.out_features, device=tokens.device)
-        _launch_gemm(tokens.contiguous(), layer, dense, whole=True)
+        _launch_gemm(tokens.contiguous(), layer, dense)
     return add_sparse(dense, tokens, layer) * token_scale[:, None]
+
+
+def dequantize(layer: PackedLayer, kind: torch.dtype = torch.float32) -> torch.Tensor:
+    """Weights [out, in] in the type `kind`, sparse part added: word * scale in float32, rounded once to `kind`."""
+    grid = layer.grid
+    weight = torch.empty(grid.out_features, grid.in_features, dtype=kind, device=layer.packed.device)
+    _write_weights(layer, weight, 0)
+    return weight
+
+
+def _product(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    """Many tokens: blocks of rows of weights are dequantized to the type of the tokens, and the library multiplies."""
+    grid = layer.grid
+    most = max(1, MOST_BLOCK_WEIGHTS // (grid.in_features * grid.tile_out))  # rows of tiles in a block
+    step = most * grid.tile_out
+    if step >= grid.out_features:
+        return torch.nn.functional.linear(tokens, dequantize(layer, tokens.dtype))
+    y = torch.empty(tokens.shape[0], grid.out_features, dtype=tokens.dtype, device=tokens.device)
+    block = torch.empty(step, grid.in_features, dtype=tokens.dtype, device=tokens.device)
+    for first in range(0, grid.out_features, step):
+        weight = block[: min(step, grid.out_features - first)]
+        _write_weights(layer, weight, first)
+        y[:, first : first + step] = torch.nn.functional.linear(tokens, weight)
+    return y
+
+
+def _write_weights(layer: PackedLayer, weight: torch.Tensor, first_row: int) -> None:
+    """Dequantize the rows from `first_row`, a multiple of the tile's rows, into `weight` [rows, in]."""
+    grid = layer.grid
+    down = -(-weight.shape[0] // grid.tile_out)
+    dequantize_kernel[lambda way: (down * _blocks(layer, way), grid.across)](
+        *_stored(layer),
+        weight,
+        grid.out_features,
+        grid.in_features,
+        grid.across,
+        first_row // grid.tile_out,
+        COLS=max(16, triton.next_power_of_2(min(grid.tile_in, grid.in_features))),
+        **_sizes(layer),
+        SIXTEEN=_has_sixteen(layer),
+        enable_fp_fusion=True,
+    )
+    if layer.sparse is not None:
+        sparse = layer.sparse
+        col = _signed_columns(layer)
+        add_sparse_kernel[(weight.shape[0],)](
+            sparse.row_ptr,
+            col,
+            sparse.value,
+            sparse.scale,
+            weight,
+            grid.in_features,
+            first_row,
+            WIDE=col.dtype == torch.int32,
+            BLOCK=64,
+            enable_fp_fusion=True,
+        )
+
+
+def _tile_sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    """Int32 sums of tiles [tokens, across, out]."""
+    grid = layer.grid
+    parts = torch.empty(tokens.shape[0], grid.across, grid.out_features, dtype=torch.int32, device=tokens.device)
+    _launch_gemv(tokens, layer, parts, 1, whole=True)
+    return parts
+
+
+def _scaled_tile_sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    """As `fallback.add_tiles` of the tile sums, bit for bit: f32 [tokens, out]."""
+    grid = layer.grid
+    y = torch.empty(tokens.shape[0], grid.out_features, device=tokens.device)
+    scale_tile_sums_kernel[(-(-grid.out_features // 128), tokens.shape[0])](
+        _tile_sums(tokens, layer),
+        layer.scale,
+        y,
+        grid.out_features,
+        grid.across,
+        BLOCK=128,
+        enable_fp_fusion=False,  # a fused multiply-add would round once where the accelerator rounds twice
+    )
+    return y
 
 
 def _gemv(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
@@ -64,7 +144,7 @@ def _gemv(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     y = torch.empty(tokens.shape[0], grid.out_features, dtype=tokens.dtype, device=tokens.device)
     sparse = layer.sparse
     none = layer.counts  # never read
-    col = none if sparse is None else sparse.col.view(torch.int16) if sparse.col.dtype == torch.uint16 else sparse.col
+    col = none if sparse is None else _signed_columns(layer)
     gather_kernel[(grid.out_features, tokens.shape[0])](
         parts,
         tokens,
@@ -115,20 +195,13 @@ def _launch_gemv(tokens: torch.Tensor, layer: PackedLayer, parts: torch.Tensor, 
         splits,
         WIDE=wide,
         **_sizes(layer),
-        SIXTEEN=any(NINE < size <= MOST_WORDS for size in layer.sizes),
+        SIXTEEN=_has_sixteen(layer),
         WHOLE=whole,
         enable_fp_fusion=True,  # for the sums that are scaled; whole numbers have none
     )
 
 
-def _gemm(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    kind = tokens.dtype if layer.sparse is None else torch.float32  # rounded once, after the sparse part
-    y = torch.empty(tokens.shape[0], layer.grid.out_features, dtype=kind, device=tokens.device)
-    _launch_gemm(tokens, layer, y, whole=False)
-    return y if layer.sparse is None else y.add_(_sparse_product(tokens, layer)).to(tokens.dtype)
-
-
-def _launch_gemm(tokens: torch.Tensor, layer: PackedLayer, y: torch.Tensor, whole: bool) -> None:
+def _launch_gemm(tokens: torch.Tensor, layer: PackedLayer, y: torch.Tensor) -> None:
     grid = layer.grid
     most = max(1, REACH // max(grid.in_features, grid.out_features))
     for some, into in zip(tokens.split(most), y.split(most), strict=True):
@@ -145,24 +218,20 @@ def _launch_gemm(tokens: torch.Tensor, layer: PackedLayer, y: torch.Tensor, whol
             COLS=max(16, triton.next_power_of_2(min(grid.tile_in, grid.in_features))),
             **_sizes(layer),
             BLOCK=size,
-            WHOLE=whole,
-            enable_fp_fusion=not whole,  # a fused multiply-add would round once where the accelerator rounds twice
+            enable_fp_fusion=False,  # a fused multiply-add would round once where the accelerator rounds twice
         )
 
 
-def _sparse_product(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    sparse, grid = layer.sparse, layer.grid
-    assert sparse is not None  # noqa: S101 - the caller has looked
-    counts = sparse.row_ptr.diff().long()
-    scale = torch.repeat_interleave(sparse.scale.float(), counts)
-    matrix = torch.sparse_csr_tensor(
-        sparse.row_ptr.long(),
-        sparse.col.long(),
-        sparse.value.float() * scale,
-        size=(grid.out_features, grid.in_features),
-        check_invariants=False,
-    )
-    return (matrix @ tokens.float().T).T
+def _signed_columns(layer: PackedLayer) -> torch.Tensor:
+    """Columns of the sparse part as Triton takes them: 16-bit ones as int16, whose bits the kernels read unsigned."""
+    assert layer.sparse is not None  # noqa: S101 - the caller has looked
+    col = layer.sparse.col
+    return col.view(torch.int16) if col.dtype == torch.uint16 else col
+
+
+def _has_sixteen(layer: PackedLayer) -> bool:
+    """Whether a codebook has 10 to 16 words."""
+    return any(NINE < size <= MOST_WORDS for size in layer.sizes)
 
 
 def _stored(layer: PackedLayer) -> tuple[torch.Tensor, ...]:
@@ -184,7 +253,7 @@ def _sizes(layer: PackedLayer) -> dict[str, int]:
     return {
         "TILE_OUT": grid.tile_out,
         "TILE_IN": grid.tile_in,
-        "WORDS": layer.words.shape[2],
+        "WORDS": layer.words.shape[1],
         "FULL": grid.in_features % grid.tile_in == 0,
         "NINE": min(layer.sizes) <= NINE,
         "MORE": max(layer.sizes) > MOST_WORDS,

@@ -99,30 +99,7 @@ prmt.b32 $0, a, b, m;
 }"""
 )
 
-# $0, $1: two bfloat16 words each; $2: four codes, a byte each; $3, $7: low bytes of the codebook; $11, $15: high bytes.
-HALVES = (
-    """{
-.reg .b32 q, t<4>, h<4>, c, m, a, b, low, high;
-mov.b32 q, $2;
-mov.b64 {t0, t1}, $3;
-mov.b64 {t2, t3}, $7;
-mov.b64 {h0, h1}, $11;
-mov.b64 {h2, h3}, $15;
-shr.u32 m, q, 4;
-"""
-    + _PICK
-    + """prmt.b32 a, t0, t1, c;
-prmt.b32 b, t2, t3, c;
-prmt.b32 low, a, b, m;
-prmt.b32 a, h0, h1, c;
-prmt.b32 b, h2, h3, c;
-prmt.b32 high, a, b, m;
-prmt.b32 $0, low, high, 0x5140;
-prmt.b32 $1, low, high, 0x7362;
-}"""
-)
-
-_SIXTEEN, _FIVES, _DOT, _DOT_FOUR, _BYTES, _HALVES = map(tl.constexpr, (SIXTEEN, FIVES, DOT, DOT_FOUR, BYTES, HALVES))
+_SIXTEEN, _FIVES, _DOT, _DOT_FOUR, _BYTES = map(tl.constexpr, (SIXTEEN, FIVES, DOT, DOT_FOUR, BYTES))
 
 
 @triton.jit
@@ -225,18 +202,3 @@ def words_of(codes, low, high):
         return tl.inline_asm_elementwise(_BYTES, "=&r,r,l,l,l,l,l,l,l,l", [codes, low, high], tl.int8, True, 4)
     else:
         return byte_of(codes.to(tl.int32), low, high).to(tl.int8)
-
-
-@triton.jit
-@no_type_check
-def halves_of(codes, low, high, upper_low, upper_high):
-    """Bfloat16 words of uint8 codes below 16: lower bytes from the first pair of registers, upper from the second."""
-    if ASSEMBLY:
-        return tl.inline_asm_elementwise(
-            _HALVES, "=&r,=&r,r,l,l,l,l,l,l,l,l,l,l,l,l,l,l,l,l",
-            [codes, low, high, upper_low, upper_high], tl.bfloat16, True, 4,
-        )  # fmt: skip
-    else:
-        index = codes.to(tl.int32)
-        bits = byte_of(index, low, high) | (byte_of(index, upper_low, upper_high) << 8)
-        return bits.to(tl.int16).to(tl.bfloat16, bitcast=True)

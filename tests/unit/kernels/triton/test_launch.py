@@ -38,6 +38,10 @@ for (out, width, tile), books, sparse in shapes:
         bound = 1e-6 if dtype == torch.float32 else 0.005
         worst = ((y.double() - exact).abs() / (size + 1e-12)).max().item()
         assert worst <= bound, (out, width, tile, books, sparse, count, dtype, worst)
+    assert torch.equal(launch.dequantize(layer), fallback.dequantize(layer))
+    x, launch.MOST_BLOCK_WEIGHTS = torch.from_numpy(generator.normal(0, 1, (9, width))).float(), 2 * width * 32
+    assert ((launch.linear(x, layer) - x.double() @ weight.T).abs() <= 1e-6 * (x.double().abs() @ weight.abs().T)).all()
+    launch.MOST_BLOCK_WEIGHTS = 1 << 27
     tokens = torch.from_numpy(generator.integers(-127, 128, (2, width)).astype(np.int8))
     assert torch.equal(launch.integer_tile_sums(tokens, layer), fallback.integer_tile_sums(tokens, layer))
     # Two launches, of seven tokens and of two. Whole numbers are exact. A float product is numpy's here, and a BLAS may

@@ -133,12 +133,6 @@ def test_products(generator) -> None:
 
 def test_four_codes_of_a_byte_each(generator) -> None:
     words = book(generator, 16)
-    halves = np.array(words, np.float32).view(np.uint32) >> 16  # exact: their lower 16 bits are zero
-    low, high = (halves & 255).tolist(), (halves >> 8).tolist()
     for codes in generator.permutation(16).reshape(4, 4).tolist():
         bytes_ = {"$1": pack(codes, 8), "$2": pack(words[:8], 8), "$6": pack(words[8:], 8)}
         assert unpack(run(word_decoding.BYTES, bytes_)["$0"], 4) == [words[c] for c in codes]
-        tables = {"$3": pack(low[:8], 8), "$7": pack(low[8:], 8), "$11": pack(high[:8], 8), "$15": pack(high[8:], 8)}
-        done = run(word_decoding.HALVES, {"$2": pack(codes, 8)} | tables)
-        found = np.array([done["$0"], done["$1"]], np.uint32).view(np.uint16).astype(np.uint32) << 16
-        assert found.view(np.float32).tolist() == [float(words[c]) for c in codes]
