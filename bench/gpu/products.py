@@ -1,7 +1,7 @@
 """Packed products on a GPU: are they right, and how fast are decode and prefill?"""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -94,7 +94,6 @@ def correctness(bench: Bench) -> None:
     counts = (1, 5) if bench.tiny else (1, 2, 4, 7, 16, 64)
     shapes = [(32, 64)] if bench.tiny else [(1024, 2048), (1000, 1932)]
     tile = 32 if bench.tiny else 128
-    gemv, gemm = KERNELS["gemv"], KERNELS["gemm"]
     names = [name for name in KINDS if "model" not in name]
     for shape in shapes:
         for name in names:
@@ -107,7 +106,9 @@ def correctness(bench: Bench) -> None:
                     if not bench.mine():
                         continue
                     action = partial(check, bench, layer, weight, count, dtype, **labels)
-                    with one_way(gemv, gemv.configs[0]), one_way(gemm, gemm.configs[0]):
+                    with ExitStack() as first:
+                        for kernel in KERNELS.values():
+                            first.enter_context(one_way(kernel, kernel.configs[0]))
                         bench.attempt(action, **labels, tokens=count, inputs=str(dtype)[6:])
             if shape == shapes[0]:
                 bench.attempt(partial(special, bench, layer, **labels), **labels)
@@ -131,7 +132,7 @@ def every_way(bench: Bench, shape: tuple[int, int], tile: int) -> None:
     name = "half and half, 0.5 % sparse"
     layer = random_layer(shape, KINDS[name], tile, seed=2)
     weight = fallback.dequantize(layer).double() if bench.part is None else layer.table
-    for kernel, count in (("gemv", 2), ("gemm", 16), ("gemm", 64)):
+    for kernel, count in (("gemv", 2), ("gemm", 16), ("gemm", 64), ("dequantize", 16)):
         for config in KERNELS[kernel].configs:
             for dtype in (torch.bfloat16, torch.int8):
                 if not bench.mine() or bench.tiny:
