@@ -94,7 +94,7 @@ def main() -> None:
 
     from make_checkpoint import SHAPES, make
 
-    from haloquant.jobs.engine.session import Engine
+    from haloquant.jobs.engine.tasks import Engine
 
     load, began, many = os.getloadavg(), time.monotonic(), asked.workers
     bound = {kind: machine(kind, many) for kind in KINDS}

@@ -1,11 +1,13 @@
 """Engines give the same results in the same order, and a lost worker loses no work."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from haloquant.errors import InputError, ToolError
-from haloquant.jobs.engine.session import Engine, parse_engine, run_tasks
+from haloquant.jobs.engine.session import run_tasks
+from haloquant.jobs.engine.tasks import Engine
 from support.engine_tasks import always_die, die_once, refuse, square
 
 
@@ -37,14 +39,7 @@ def test_a_task_that_always_kills_its_worker_is_given_up() -> None:
 def test_a_ray_cluster_replaces_a_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     # The workers import the task by its module's name.
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]), prepend=os.pathsep)
     tasks = [(str(tmp_path), x) for x in range(5)]
     assert run_tasks(die_once, tasks, Engine("ray", workers=2)) == [0, 1, 4, 9, 16]
     assert (tmp_path / "died").exists()
-
-
-def test_engines_by_name() -> None:
-    assert parse_engine("local", 2) == Engine("local", 2)
-    assert parse_engine("ray=host:6379", 1) == Engine("ray", 1, "host:6379")
-    with pytest.raises(InputError, match="must be local, ray or ray=ADDRESS, not 'dask'"):
-        parse_engine("dask", 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from haloquant.jobs.engine.session import Engine
+from haloquant.jobs.engine.tasks import Engine
 from haloquant.jobs.quantize import checkpoint as stream
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.recipe import Hardware, Recipe

@@ -12,7 +12,8 @@ from haloquant.cli.app import invoke
 from haloquant.errors import InputError
 from haloquant.jobs.compare import job, method_tasks
 from haloquant.jobs.compare.method_tasks import MethodTask, make_method
-from haloquant.jobs.engine.session import Engine, Here
+from haloquant.jobs.engine.session import InProcess
+from haloquant.jobs.engine.tasks import Engine
 from haloquant.jobs.inputs import silent
 from haloquant.recipe import read_recipe
 from support.small_job import files_of, save_recipe
@@ -52,7 +53,7 @@ def test_tasks_make_the_same_files_and_are_no_reused_steps(
     alone: dict[str, bytes], recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In this process: what a pool and a cluster add is tested below, and with layers."""
-    monkeypatch.setattr(method_tasks, "open_session", lambda _: nullcontext(Here()))
+    monkeypatch.setattr(method_tasks, "open_session", lambda _: nullcontext(InProcess()))
     seen: list[tuple[str, int, int]] = []
     out = tmp_path / "out"
     done = job.run(read_recipe(recipe), out, lambda *said: seen.append(said), Engine(workers=2))

@@ -10,7 +10,7 @@ import pytest
 
 from haloquant.cli.app import invoke
 from haloquant.errors import InputError
-from haloquant.jobs.engine.session import Engine
+from haloquant.jobs.engine.tasks import Engine
 from haloquant.jobs.inputs import read_text
 from haloquant.jobs.quantize import checkpoint as stream
 from haloquant.jobs.quantize.passes import Asked

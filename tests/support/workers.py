@@ -14,7 +14,7 @@ def ray_workers() -> list[int]:
     found: list[int] = []
     for entry in Path("/proc").iterdir():
         try:
-            working = entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(b"ray::_work")
+            working = entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(b"ray::run_ray_task")
             if working and os.getpid() in ancestors(int(entry.name)):
                 found.append(int(entry.name))
         except OSError:  # ended meanwhile

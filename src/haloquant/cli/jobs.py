@@ -47,7 +47,7 @@ def run(
     asked = _override(read_recipe(recipe) if recipe else Recipe(), model, profile, text, whole_text)
     # Imported here so that `--help` does not wait for torch.
     from haloquant.jobs.compare import job
-    from haloquant.jobs.engine.session import parse_engine
+    from haloquant.jobs.engine.tasks import parse_engine
 
     where = parse_engine(engine, workers)
     if validate:

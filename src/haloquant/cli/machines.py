@@ -181,7 +181,7 @@ def explore(
     quiet: Quiet = False,
 ) -> None:
     """Find the Pareto front of accuracy, time and energy over MACs, tile sizes and goals."""
-    from haloquant.jobs.engine.session import parse_engine
+    from haloquant.jobs.engine.tasks import parse_engine
     from haloquant.jobs.exploration import explore as search
     from haloquant.report.charts.exploration import draw
 

@@ -71,7 +71,7 @@ def quantize(
 
     Layers and shards of calibration windows are tasks for the workers.
     """
-    from haloquant.jobs.engine.session import parse_engine
+    from haloquant.jobs.engine.tasks import parse_engine
     from haloquant.jobs.inputs import model_folder, model_window
     from haloquant.jobs.quantize import checkpoint as stream
     from haloquant.jobs.quantize.forecast import plan, rates
@@ -230,9 +230,8 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check every byte of a packed model: manifest, digest, every code, and the MAC it is for, if one is named."""
-    from haloquant.jobs.compare.results import profile_sha256
     from haloquant.lm.packed.reader import verify as check
-    from haloquant.store.profiles import find_profile
+    from haloquant.store.profiles import find_profile, profile_sha256
 
     found = check(model, None if profile is None else profile_sha256(find_profile(profile)))
     if json:

@@ -10,7 +10,8 @@ from haloquant.jobs.compare.method_steps import halo_method
 from haloquant.jobs.compare.method_steps import method as make
 from haloquant.jobs.compare.results import fast_fraction
 from haloquant.jobs.compare.workbench import Workbench
-from haloquant.jobs.engine.session import Engine, run_tasks
+from haloquant.jobs.engine.session import run_tasks
+from haloquant.jobs.engine.tasks import Engine
 from haloquant.jobs.inputs import Progress, read_inputs, silent
 from haloquant.jobs.machines import method_cost
 from haloquant.recipe import Recipe

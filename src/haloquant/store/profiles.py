@@ -10,7 +10,7 @@ from jaxtyping import Float64
 
 from haloquant.errors import MALFORMED, InputError, ProfileError
 from haloquant.records import Corner, MacProfile
-from haloquant.store.atomic_files import read_bounded, sha256_bytes, write_bytes
+from haloquant.store.atomic_files import content_key, read_bounded, sha256_bytes, write_bytes
 
 FORMAT = "haloquant-profile-1"
 SUFFIX = ".profile.json"
@@ -46,6 +46,14 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     format: str
     sha256: str
     profile: msgspec.Raw
+
+
+def profile_sha256(profile: MacProfile) -> str:
+    """Return the SHA-256 by which a packed model names the profile that it was made for.
+
+    It covers the profile's name, delays and energies.
+    """
+    return content_key(profile.name, profile.delay_s.tolist(), [repr(x) for x in profile.energy_j.ravel().tolist()])
 
 
 def write_profile(profile: MacProfile, path: Path) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from haloquant.jobs.compare.method_steps import all_methods, between, method
 from haloquant.jobs.compare.method_tasks import spread
-from haloquant.jobs.compare.results import gather, profile_sha256, versions
+from haloquant.jobs.compare.results import gather
 from haloquant.jobs.compare.workbench import Workbench
-from haloquant.jobs.engine.session import HERE, Engine
+from haloquant.jobs.engine.tasks import THIS_PROCESS, Engine
 from haloquant.jobs.inputs import Inputs, Progress, read_inputs, silent
+from haloquant.jobs.provenance import versions
 from haloquant.lm.export.folding import folded_tensors
 from haloquant.lm.export.packed import export_packed
 from haloquant.recipe import Recipe
@@ -18,7 +19,7 @@ from haloquant.report.markdown import markdown
 from haloquant.report.results import Results, encode
 from haloquant.report.tables import HEADLINE
 from haloquant.store.atomic_files import claim_output, sole_user, sweep_folder, write_bytes, write_text
-from haloquant.store.profiles import find_profile
+from haloquant.store.profiles import find_profile, profile_sha256
 from haloquant.store.targets import read_gpu, read_systolic
 
 
@@ -46,7 +47,7 @@ def open_named(recipe: Recipe) -> tuple[Inputs, MacProfile]:
     return read_inputs(recipe), profile
 
 
-def run(recipe: Recipe, out: Path, progress: Progress = silent, engine: Engine = HERE) -> Job:
+def run(recipe: Recipe, out: Path, progress: Progress = silent, engine: Engine = THIS_PROCESS) -> Job:
     """Do the whole job of a recipe in the folder `out`, and return what it found.
 
     With more than one worker, or on a cluster, methods are tasks; the bytes written do not depend on it.
@@ -61,7 +62,7 @@ def run(recipe: Recipe, out: Path, progress: Progress = silent, engine: Engine =
     with sole_user(out):
         for folder in (out, out / "steps", out / "figures"):
             sweep_folder(folder)
-        if engine != HERE:
+        if engine != THIS_PROCESS:
             spread(bench, out, engine)
         made = {name: method(bench, x) for name, x in all_methods(bench).items()}
         further = {name: method(bench, x) for name, x in between(bench).items()}

@@ -16,7 +16,8 @@ import numpy as np
 from haloquant.errors import InputError
 from haloquant.jobs.compare.method_steps import Planned, all_methods, between
 from haloquant.jobs.compare.workbench import Workbench
-from haloquant.jobs.engine.session import Arrays, Engine, Work, open_session
+from haloquant.jobs.engine.session import open_session
+from haloquant.jobs.engine.tasks import Arrays, Engine, Work
 from haloquant.jobs.inputs import read_inputs, silent
 from haloquant.recipe import Recipe
 from haloquant.store.profiles import find_profile

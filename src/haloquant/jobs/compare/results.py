@@ -1,8 +1,6 @@
 """From finished methods to results: every method simulated on every machine, and what a reader must be told."""
 
-import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
 import numpy as np
@@ -15,6 +13,7 @@ from haloquant.jobs.compare.outside_array import gpu_rows, sweep_rows
 from haloquant.jobs.compare.stored import Method
 from haloquant.jobs.inputs import Inputs
 from haloquant.jobs.machines import method_cost
+from haloquant.jobs.provenance import job_provenance
 from haloquant.recipe import Recipe
 from haloquant.records import Corner, LayerTiles, MacProfile
 from haloquant.report.results import (
@@ -30,27 +29,8 @@ from haloquant.report.results import (
 )
 from haloquant.report.tables import HEADLINE
 from haloquant.report.warnings import warnings
-from haloquant.store.atomic_files import content_key
 from haloquant.store.profiles import accumulates, read_profile, shipped_profiles
 from haloquant.store.targets import read_gpu, read_systolic
-
-_PACKAGES = ("haloquant", "numpy", "scipy", "numba", "torch", "transformers", "tokenizers", "safetensors")
-
-
-def versions() -> dict[str, str]:
-    """Versions of everything whose change could change a number."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def profile_sha256(profile: MacProfile) -> str:
-    """The hash by which a packed model names the profile it was made for."""
-    return content_key(profile.name, profile.delay_s.tolist(), [repr(x) for x in profile.energy_j.ravel().tolist()])
 
 
 def gather(
@@ -110,7 +90,7 @@ def gather(
         pareto_of=f"prefill on {targets[0].name}",
         timeline=timeline,
         timeline_of=timeline_of,
-        provenance=_provenance(recipe, inputs, classes),
+        provenance=job_provenance(recipe, inputs, classes),
         gpus=gpu_rows([read_gpu(name) for name in recipe.hardware.gpus], made, work),
         sweeps=sweep_rows(
             [n for n in ("w4a8", HEADLINE) if n in made and made[n].tiles], work, targets[-1], simulation
@@ -252,15 +232,3 @@ def _best_mac(profile: MacProfile, corner: Corner) -> tuple[str, float]:
 def _parameters(inputs: Inputs) -> int:
     tensors = inputs.checkpoint.tensors
     return sum(int(np.prod(t.shape)) for name, t in tensors.items() if name not in inputs.checkpoint.shared)
-
-
-def _provenance(recipe: Recipe, inputs: Inputs, classes: Classes) -> dict[str, str]:
-    return {
-        "model sha256": inputs.model_sha256,
-        "calibration": f"{inputs.calibration.name}, sha256 {inputs.calibration.sha256}",
-        "evaluation": f"{inputs.evaluation.name}, sha256 {inputs.evaluation.sha256}",
-        "seed": str(recipe.seed),
-        **{f"profile {key}": value for key, value in classes.profile.provenance.items()},
-        **versions(),
-        "recipe": msgspec.json.encode(recipe, order="deterministic").decode(),
-    }

@@ -9,10 +9,10 @@ import numpy as np
 
 from haloquant.dvfs.classes import Classes, choose_classes
 from haloquant.jobs.compare import methods
-from haloquant.jobs.compare.results import versions
 from haloquant.jobs.compare.stored import load_classes, load_packed, save_classes
 from haloquant.jobs.engine.threads import one_thread
 from haloquant.jobs.inputs import Inputs, Progress
+from haloquant.jobs.provenance import versions
 from haloquant.jobs.quantize import halo
 from haloquant.jobs.quantize.transform import Transformed, apply, find_scales
 from haloquant.lm.calibration.in_memory import Fisher, collect

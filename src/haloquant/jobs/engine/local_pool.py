@@ -1,29 +1,30 @@
-"""Tasks in local processes. Arrays travel in safetensors files of a scratch folder, not through pipes."""
+"""Tasks in processes of this machine. Arrays travel in safetensors files of a scratch folder, not through pipes."""
 
 import multiprocessing
 import os
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from haloquant.errors import ToolError
-from haloquant.jobs.engine.session import RETRIES, Arrays, Function, Work
-from haloquant.jobs.engine.threads import one_thread, one_thread_of_numba
+from haloquant.jobs.engine.feeding import SentAgain, feed
+from haloquant.jobs.engine.tasks import RETRIES, Arrays, Function, Work
+from haloquant.jobs.engine.threads import one_numba_thread, one_thread
 from haloquant.store.arrays import load_arrays, save_arrays
+
+Answer = Future[tuple[Any, bool]]
 
 
 @dataclass(frozen=True)
 class _Call:
-    """One task as it is sent: where its arrays lie (None: it has none) and where its result's shall."""
+    """One task as it is sent: the file of its arrays (None: it has none), and the file for the arrays it returns."""
 
-    index: int
     function: Function
     argument: Any
     arrays: Path | None
@@ -31,60 +32,64 @@ class _Call:
 
 
 class Pool:
-    """Processes started fresh, as a forked torch or OpenMP may hang; a lost one has its task run again."""
+    """A session of local worker processes.
+
+    Processes are started fresh, because torch and OpenMP can hang in a forked process. If a process is lost, its task
+    runs again in a new one.
+    """
 
     def __init__(self, workers: int, scratch: Path) -> None:
         self.workers, self._scratch = workers, scratch
-        self._number, self._breaks, self._generation = 0, 0, 0
+        self._number = 0  # of the next array file
+        self._breaks = 0  # how often processes were lost since the last result
+        self._generation = 0  # of the processes: raised when lost ones are replaced
+        self._sent: dict[Answer, tuple[_Call, int]] = {}  # each task with the generation that it was sent to
         self._pool = self._start()
 
     def run(self, function: Function, works: Iterable[Work]) -> Iterator[tuple[int, Any, Arrays]]:
-        """See `engine.Session`."""
-        source = enumerate(works)
-        waiting: dict[Future[Any], tuple[_Call, int]] = {}
-        while True:
-            for index, work in islice(source, self.workers + 1 - len(waiting)):  # one waits beside those at work
-                self._send(self._call(function, index, work), waiting)
-            if not waiting:
-                return
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                call, generation = waiting.pop(future)
-                try:
-                    plain, has_arrays = future.result()
-                except BrokenProcessPool as error:  # killed, for memory most likely; what is done is kept
-                    self._renew(generation, error)
-                    self._send(call, waiting)
-                    continue
-                self._breaks = 0
-                arrays = load_arrays(call.result) if has_arrays else {}
-                for file in (call.arrays, call.result):
-                    if file is not None:
-                        file.unlink(missing_ok=True)
-                yield call.index, plain, arrays
+        """See `tasks.Session`."""
+        return feed(_Sender(self, function), self.workers, works)
 
     def close(self, at_once: bool) -> None:
-        """Let the processes go."""
+        """Stop the processes; `at_once` does not wait for their tasks to end."""
         self._pool.shutdown(wait=not at_once, cancel_futures=True)
 
-    def _call(self, function: Function, index: int, work: Work) -> _Call:
+    def send(self, function: Function, work: Work) -> Answer:
+        """Write the task's arrays to the scratch folder and submit the task."""
         self._number += 1
         given = None
         if work.arrays:
             given = self._scratch / f"{self._number}.safetensors"
             save_arrays(given, work.arrays)
-        return _Call(index, function, work.argument, given, self._scratch / f"{self._number}-made.safetensors")
+        return self._submit(_Call(function, work.argument, given, self._scratch / f"{self._number}-result.safetensors"))
 
-    def _send(self, call: _Call, waiting: dict[Future[Any], tuple[_Call, int]]) -> None:
+    def receive(self, answer: Answer) -> tuple[Any, Arrays] | SentAgain[Answer]:
+        """Return the task's result, or send the task again if its process was lost."""
+        call, generation = self._sent.pop(answer)
+        try:
+            plain, has_arrays = answer.result()
+        except BrokenProcessPool as error:  # the process was killed, most likely for lack of memory
+            self._replace_processes(generation, error)
+            return SentAgain(self._submit(call))
+        self._breaks = 0
+        arrays = load_arrays(call.result) if has_arrays else {}
+        for file in (call.arrays, call.result):
+            if file is not None:
+                file.unlink(missing_ok=True)
+        return plain, arrays
+
+    def _submit(self, call: _Call) -> Answer:
         while True:
             try:
-                waiting[self._pool.submit(_work, call)] = (call, self._generation)
-                return
+                answer = self._pool.submit(_run_in_worker, call)
             except BrokenProcessPool as error:
-                self._renew(self._generation, error)
+                self._replace_processes(self._generation, error)
+                continue
+            self._sent[answer] = (call, self._generation)
+            return answer
 
-    def _renew(self, generation: int, error: BrokenProcessPool) -> None:
-        """Start new processes in place of those of `generation`, unless that was done."""
+    def _replace_processes(self, generation: int, error: BrokenProcessPool) -> None:
+        """Start new processes in place of those of `generation`, unless that was done already."""
         if generation != self._generation:
             return
         self._breaks += 1
@@ -98,13 +103,30 @@ class Pool:
 
     def _start(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
-            self.workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker
+            self.workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
         )
 
 
+@dataclass(frozen=True)
+class _Sender:
+    """One `run` of a pool, for the feeding loop."""
+
+    pool: Pool
+    function: Function
+
+    def send(self, work: Work) -> Answer:
+        return self.pool.send(self.function, work)
+
+    def wait(self, pending: Collection[Answer]) -> Iterable[Answer]:
+        return wait(pending, return_when=FIRST_COMPLETED).done
+
+    def receive(self, handle: Answer) -> tuple[Any, Arrays] | SentAgain[Answer]:
+        return self.pool.receive(handle)
+
+
 @contextmanager
-def in_pool(workers: int, scratch: Path | None) -> Iterator[Pool]:
-    """A pool for the time of the block of code; `scratch` is a folder for arrays, the system's own where None."""
+def open_pool(workers: int, scratch: Path | None) -> Iterator[Pool]:
+    """Open a pool for the `with` block; arrays travel in `scratch`, or where None in a folder for temporary files."""
     with tempfile.TemporaryDirectory(prefix="pool-", dir=scratch) as folder:
         pool = Pool(workers, Path(folder))
         try:
@@ -115,9 +137,12 @@ def in_pool(workers: int, scratch: Path | None) -> Iterator[Pool]:
         pool.close(at_once=False)
 
 
-def _begin_worker() -> None:
-    """One thread each, and no life beyond the parent's: a killed parent cannot tell its workers to end."""
-    one_thread_of_numba()
+def _start_worker() -> None:
+    """Set up a new worker process: one numba thread, and an end as soon as the parent process ends.
+
+    A parent that is killed cannot tell its workers to end, so each worker watches its parent in a thread.
+    """
+    one_numba_thread()
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -128,7 +153,8 @@ def _begin_worker() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _work(call: _Call) -> tuple[Any, bool]:
+def _run_in_worker(call: _Call) -> tuple[Any, bool]:
+    """Run one task in the worker process: return its small result, and whether it wrote a file of arrays."""
     arrays = {} if call.arrays is None else load_arrays(call.arrays)
     with one_thread():
         plain, made = call.function(call.argument, arrays)

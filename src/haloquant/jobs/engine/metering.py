@@ -1,7 +1,8 @@
-"""What the stages of a long job take: time, processor time and most memory, of this process and of its workers.
+"""Measure what the stages of a long job use: time, processor time and peak memory, of this process and of its workers.
 
-The peak of a stage is the kernel's own high-water mark, set back at the stage's begin (Linux); elsewhere it is the most
-since the process began. Nothing of this is written beside a model: its files are the same however long they took.
+On Linux the peak of a stage is the kernel's high-water mark of resident memory, which is reset when the stage begins.
+On other systems it is the peak since the process began. The numbers are not written into the model's files, so these
+files do not depend on how long the job took.
 """
 
 import os
@@ -13,27 +14,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from haloquant.jobs.engine.session import Arrays, Function
+from haloquant.jobs.engine.tasks import Arrays, Function
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
-class Spent:
-    """What one stage took. `kind` is of layers, by the end of their names; none is the whole stage."""
+class StageUsage:
+    """What one stage used: in total, or for its layers of one kind.
+
+    `kind` is the last part of the layer's name (e.g. `q_proj`); empty for the stage's total.
+    """
 
     stage: str
     kind: str = ""
-    seconds: float = 0.0  # on the clock; of a kind none, as its tasks run beside others
-    cpu_s: float = 0.0  # of this process and of the tasks of its workers
-    driver_b: float = 0.0  # most memory of this process meanwhile
-    worker_b: float = 0.0  # most of any worker since it began, where there were workers
-    weights: int = 0  # of the layers of a kind
+    seconds: float = 0.0  # wall-clock time; 0 for a kind, because layers of several kinds run at the same time
+    cpu_s: float = 0.0  # processor time of this process and of its workers' tasks
+    driver_b: float = 0.0  # peak memory of this process during the stage, bytes
+    worker_b: float = 0.0  # largest peak memory of any worker process since it began, bytes; 0 without workers
+    weights: int = 0  # number of weights in the layers of this kind
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What one task took."""
+class TaskUsage:
+    """What one task used: the process that ran it, its processor time, and the peak memory of that process."""
 
     process: int
     cpu_s: float
@@ -41,93 +45,101 @@ class Taken:
 
 
 class Meter:
-    """Adds up what stages take, however often they are entered. A stage within a stage counts as itself alone."""
+    """Adds up the usage of stages. A stage may be entered several times; an inner stage does not count to the outer."""
 
     def __init__(self) -> None:
         self._open: list[str] = []
-        self._spent: dict[tuple[str, str], Spent] = {}
-        self._mark = (0.0, 0.0)
-        self.most_b = 0.0  # since this process began
+        self._usage: dict[tuple[str, str], StageUsage] = {}
+        self._last = (0.0, 0.0)  # wall-clock and processor time at the last change of stage
+        self.most_b = 0.0  # peak memory since this process began, bytes
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count the block of code as this stage's."""
-        self._turn()
+        """Count the `with` block to the stage `name`."""
+        self._close_interval()
         self._open.append(name)
         try:
             yield
         finally:
-            self._turn()
+            self._close_interval()
             self._open.pop()
 
-    def add(self, kind: str, weights: int, taken: Taken) -> None:
-        """Count a task on a layer of a kind to the open stage; its time is the stage's own unless a worker did it."""
+    def add(self, kind: str, weights: int, used: TaskUsage) -> None:
+        """Count a task on one layer to the open stage.
+
+        The stage's own processor time already holds a task that ran in this process; only a worker's task is added.
+        """
         stage = self._open[-1]
-        apart = taken.process != os.getpid()
-        if apart:
-            whole = self._of(stage, "")
-            most = max(whole.worker_b, taken.peak_b)
-            self._spent[stage, ""] = replace(whole, cpu_s=whole.cpu_s + taken.cpu_s, worker_b=most)
+        in_worker = used.process != os.getpid()
+        if in_worker:
+            total = self._of(stage, "")
+            most = max(total.worker_b, used.peak_b)
+            self._usage[stage, ""] = replace(total, cpu_s=total.cpu_s + used.cpu_s, worker_b=most)
         part = self._of(stage, kind)
-        most = max(part.worker_b, taken.peak_b if apart else 0.0)
-        cpu_s, weights = part.cpu_s + taken.cpu_s, part.weights + weights
-        self._spent[stage, kind] = replace(part, cpu_s=cpu_s, worker_b=most, weights=weights)
+        most = max(part.worker_b, used.peak_b if in_worker else 0.0)
+        cpu_s, weights = part.cpu_s + used.cpu_s, part.weights + weights
+        self._usage[stage, kind] = replace(part, cpu_s=cpu_s, worker_b=most, weights=weights)
 
-    def spent(self) -> tuple[Spent, ...]:
-        """Every stage in the order in which they were entered first, each followed by its kinds of layers."""
-        order = list(dict.fromkeys(stage for stage, _ in self._spent))
-        return tuple(sorted(self._spent.values(), key=lambda x: (order.index(x.stage), x.kind)))
+    def usage(self) -> tuple[StageUsage, ...]:
+        """Return all stages in the order in which they were first entered, each followed by its kinds of layers."""
+        order = list(dict.fromkeys(stage for stage, _ in self._usage))
+        return tuple(sorted(self._usage.values(), key=lambda x: (order.index(x.stage), x.kind)))
 
-    def _of(self, stage: str, kind: str) -> Spent:
-        return self._spent.get((stage, kind)) or Spent(stage, kind)
+    def _of(self, stage: str, kind: str) -> StageUsage:
+        return self._usage.get((stage, kind)) or StageUsage(stage, kind)
 
-    def _turn(self) -> None:
-        """Give the time since the last turn, and its peak, to the stage that is open."""
+    def _close_interval(self) -> None:
+        """Count the time since the last change of stage, and the peak in it, to the stage that is open."""
         now, peak_b = (time.monotonic(), time.process_time()), peak_memory()
         self.most_b = max(self.most_b, peak_b)
         if self._open:
-            was = self._of(self._open[-1], "")
-            self._spent[was.stage, ""] = replace(
-                was,
-                seconds=was.seconds + now[0] - self._mark[0],
-                cpu_s=was.cpu_s + now[1] - self._mark[1],
-                driver_b=max(was.driver_b, peak_b),
+            total = self._of(self._open[-1], "")
+            self._usage[total.stage, ""] = replace(
+                total,
+                seconds=total.seconds + now[0] - self._last[0],
+                cpu_s=total.cpu_s + now[1] - self._last[1],
+                driver_b=max(total.driver_b, peak_b),
             )
         with suppress(OSError):
-            _RESET.write_text("5")  # the high-water mark begins anew at what is held now
-        self._mark = now
+            _RESET.write_text("5")  # resets the kernel's high-water mark to the memory that is held now
+        self._last = now
 
 
-def by_stage(spent: Sequence[Spent]) -> list[dict[str, object]]:
-    """Stages as plain values, the kinds of layers within them."""
+def usage_table(usage: Sequence[StageUsage]) -> list[dict[str, object]]:
+    """Return one JSON object for each stage, with its kinds of layers inside. Times in seconds, memory in bytes."""
     return [
         {
-            "stage": whole.stage,
-            "seconds": whole.seconds,
-            "cpu_seconds": whole.cpu_s,
-            "peak_bytes": whole.driver_b,
-            "worker_peak_bytes": whole.worker_b,
+            "stage": total.stage,
+            "seconds": total.seconds,
+            "cpu_seconds": total.cpu_s,
+            "peak_bytes": total.driver_b,
+            "worker_peak_bytes": total.worker_b,
             "kinds": {
                 part.kind: {"cpu_seconds": part.cpu_s, "weights": part.weights}
-                for part in spent
-                if part.stage == whole.stage and part.kind
+                for part in usage
+                if part.stage == total.stage and part.kind
             },
         }
-        for whole in spent
-        if not whole.kind
+        for total in usage
+        if not total.kind
     ]
 
 
-def metered(call: tuple[Function, Any], arrays: Arrays) -> tuple[tuple[Any, Taken], Arrays]:
-    """A task that does a function's task and says what it took."""
+def metered(call: tuple[Function, Any], arrays: Arrays) -> tuple[tuple[Any, TaskUsage], Arrays]:
+    """A task that runs another task's function and also returns what that used.
+
+    Args:
+        call: The function and its small argument.
+        arrays: The function's arrays.
+    """
     function, argument = call
     began = time.process_time()
     plain, made = function(argument, arrays)
-    return (plain, Taken(os.getpid(), time.process_time() - began, peak_memory())), made
+    return (plain, TaskUsage(os.getpid(), time.process_time() - began, peak_memory())), made
 
 
 def peak_memory() -> float:
-    """Most memory of this process since a meter last turned, or since it began, in bytes."""
+    """Return the peak memory of this process, in bytes, since a meter last reset it or since the process began."""
     with suppress(OSError):
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -1,95 +1,57 @@
-"""Tasks on a Ray cluster. Arrays travel through the object store in pieces, so that no object is large.
+"""Tasks on a Ray cluster. Arrays travel through the cluster's object store in pieces (`array_pieces`).
 
-A worker or node that is lost has its tasks run again elsewhere; the driver owns what tasks are given, so that the loss
-of a worker loses no argument.
+If a worker or a node is lost, Ray runs its tasks again elsewhere. The driver process owns the arguments of tasks, so
+the loss of a worker loses no argument. What runs in a worker is in `ray_worker`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, no_type_check
-
-import numpy as np
+from typing import Any
 
 from haloquant.errors import MissingExtraError, ToolError
-from haloquant.jobs.engine.session import RETRIES, Arrays, Function, Work
-from haloquant.jobs.engine.threads import one_thread, one_thread_of_numba
+from haloquant.jobs.engine.array_pieces import cut, join
+from haloquant.jobs.engine.feeding import feed
+from haloquant.jobs.engine.ray_worker import run_ray_task
+from haloquant.jobs.engine.tasks import RETRIES, Arrays, Function, Work
 
-PIECE_BYTES = 64 << 20
+
+class Cluster:
+    """A session on the cluster that the module `ray` is connected to."""
+
+    def __init__(self, ray: Any) -> None:
+        self.ray = ray
+        self.workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self.task = ray.remote(num_returns="streaming", max_retries=RETRIES, num_cpus=1)(run_ray_task)
+
+    def run(self, function: Function, works: Iterable[Work]) -> Iterator[tuple[int, Any, Arrays]]:
+        """See `tasks.Session`."""
+        return feed(_Sender(self, function), self.workers, works)
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How an array was cut: its name, type, shape, and the number of its pieces."""
+class _Sender:
+    """One `run` on a cluster, for the feeding loop. A handle is Ray's stream of a task's results."""
 
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    pieces: int
+    cluster: Cluster
+    function: Function
 
-
-def cut(arrays: Arrays, most_bytes: int = PIECE_BYTES) -> tuple[list[Layout], list[np.ndarray]]:
-    """Arrays as flat pieces of at most `most_bytes`, and how to join them."""
-    layout: list[Layout] = []
-    pieces: list[np.ndarray] = []
-    for name, array in arrays.items():
-        flat = np.ascontiguousarray(array).reshape(-1)
-        step = max(1, most_bytes // flat.itemsize)
-        parts = [flat[first : first + step] for first in range(0, max(flat.size, 1), step)]
-        layout.append(Layout(name, flat.dtype.str, array.shape, len(parts)))
-        pieces += parts
-    return layout, pieces
-
-
-def join(layout: Sequence[Layout], pieces: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays again, in memory of their own."""
-    source = iter(pieces)
-    arrays: dict[str, np.ndarray] = {}
-    for part in layout:
-        flat = np.empty(int(np.prod(part.shape)), np.dtype(part.dtype))
-        first = 0
-        for _ in range(part.pieces):
-            piece = next(source)
-            flat[first : first + piece.size] = piece
-            first += piece.size
-        arrays[part.name] = flat.reshape(part.shape)
-    return arrays
-
-
-class Ray:
-    """Tasks on the cluster that `ray` is connected to."""
-
-    def __init__(self, ray: Any) -> None:
-        self._ray = ray
-        self.workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        self._task = ray.remote(num_returns="streaming", max_retries=RETRIES, num_cpus=1)(_work)
-
-    def run(self, function: Function, works: Iterable[Work]) -> Iterator[tuple[int, Any, Arrays]]:
-        """See `engine.Session`."""
-        source = enumerate(works)
-        waiting: dict[Any, int] = {}
-        while True:
-            for index, work in islice(source, self.workers + 1 - len(waiting)):  # one waits beside those at work
-                waiting[self._send(function, work)] = index
-            if not waiting:
-                return
-            ready, _ = self._ray.wait(list(waiting), num_returns=1)
-            for stream in ready:
-                index = waiting.pop(stream)
-                yield index, *self._receive(stream)
-
-    def _send(self, function: Function, work: Work) -> Any:
+    def send(self, work: Work) -> Any:
         layout, pieces = cut(work.arrays)
-        references = [self._ray.put(piece) for piece in pieces]
-        return self._task.remote(function, work.argument, layout, *references)
+        references = [self.cluster.ray.put(piece) for piece in pieces]
+        return self.cluster.task.remote(self.function, work.argument, layout, *references)
 
-    def _receive(self, stream: Any) -> tuple[Any, Arrays]:
+    def wait(self, pending: Collection[Any]) -> Iterable[Any]:
+        ready, _ = self.cluster.ray.wait(list(pending), num_returns=1)
+        return ready
+
+    def receive(self, handle: Any) -> tuple[Any, Arrays]:
         from ray.exceptions import RayError, RayTaskError
 
+        ray = self.cluster.ray
         try:
-            plain, layout = self._ray.get(next(stream))
-            return plain, join(layout, (self._ray.get(reference) for reference in stream))
+            plain, layout = ray.get(next(handle))
+            return plain, join(layout, (ray.get(reference) for reference in handle))
         except RayTaskError as error:
             if isinstance(error.cause, Exception):
                 raise error.cause from None
@@ -99,12 +61,14 @@ class Ray:
 
 
 @contextmanager
-def on_ray(workers: int, address: str | None) -> Iterator[Ray]:
-    """A session on the cluster at `address`, or on one of this machine with so many workers.
+def open_cluster(workers: int, address: str | None) -> Iterator[Cluster]:
+    """Connect to the cluster at `address`, or without one start a cluster of `workers` CPUs on this machine.
+
+    A connection that was made here is closed at the end of the `with` block.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        ToolError: the cluster does not answer.
+        ToolError: The cluster does not answer.
     """
     try:
         import ray
@@ -118,19 +82,7 @@ def on_ray(workers: int, address: str | None) -> Iterator[Ray]:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ToolError(f"the Ray cluster at {address or 'this machine'} must answer: {error}") from error
     try:
-        yield Ray(ray)
+        yield Cluster(ray)
     finally:
         if started:
             ray.shutdown()
-
-
-@no_type_check  # the tests' checking hook would wrap it, and Ray wants to see a generator
-def _work(function: Function, argument: Any, layout: Sequence[Layout], *pieces: np.ndarray) -> Iterator[Any]:
-    """One task: its small result with the layout of its arrays, then their pieces."""
-    one_thread_of_numba()
-    with one_thread():
-        plain, made = function(argument, join(layout, pieces))
-    made_layout, parts = cut(made)
-    yield plain, made_layout
-    for part in parts:  # noqa: UP028  Ray sends into the generator, which a list's iterator does not take
-        yield part

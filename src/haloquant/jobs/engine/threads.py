@@ -1,4 +1,4 @@
-"""One thread for the sums whose order a thread count would change."""
+"""Limit libraries to one thread where the number of threads would change the order of a sum."""
 
 import sys
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from threadpoolctl import threadpool_limits
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Within the block of code BLAS, OpenMP and torch compute with one thread.
+    """Let BLAS and torch compute with one thread within the `with` block.
 
-    A matrix product cut among threads may add in another order, and so round otherwise. Numba's loops are left alone:
-    they run over channels or tiles, whose sums one thread makes whole.
+    A matrix product that is split among threads may add in another order and so round differently. Numba's parallel
+    loops keep their threads: each iteration is a channel or a tile, and one thread computes its whole sum.
     """
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch is not None else 1
@@ -26,8 +26,8 @@ def one_thread() -> Iterator[None]:
                 torch.set_num_threads(before)
 
 
-def one_thread_of_numba() -> None:
-    """For a worker among others: loops of numba take one thread too."""
+def one_numba_thread() -> None:
+    """Let numba's parallel loops use one thread in this process, which is one worker of several."""
     from numba import set_num_threads
 
     set_num_threads(1)

@@ -17,7 +17,6 @@ from haloquant.dvfs.operating_points import period_for
 from haloquant.dvfs.schedule import Policy
 from haloquant.dvfs.supply_modes import eco_points, voltage_steps
 from haloquant.errors import InfeasibleError, InputError
-from haloquant.jobs.compare.results import profile_sha256
 from haloquant.jobs.inputs import read_config
 from haloquant.jobs.machines import method_cost
 from haloquant.jobs.machines.supply_law import measured_law
@@ -25,6 +24,7 @@ from haloquant.lm.packed.reader import iterate_layers, open_packed
 from haloquant.quant.codebook import gaussian_sample
 from haloquant.quant.tiles import layer_tiles
 from haloquant.records import Codebook, LayerTiles, MacProfile, OperatingPoint
+from haloquant.store.profiles import profile_sha256
 
 ECO_PROFILE = "sky130hd-digitsdadda_ks+lone-mul-abc"  # the shipped one with voltages enough; a test holds it
 

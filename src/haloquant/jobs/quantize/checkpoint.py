@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from haloquant.errors import InputError
-from haloquant.jobs.compare.results import profile_sha256, versions
-from haloquant.jobs.engine.metering import Meter, Spent, by_stage
-from haloquant.jobs.engine.session import HERE, Engine, open_session
+from haloquant.jobs.engine.metering import Meter, StageUsage, usage_table
+from haloquant.jobs.engine.session import open_session
+from haloquant.jobs.engine.tasks import THIS_PROCESS, Engine
 from haloquant.jobs.inputs import Progress, silent
+from haloquant.jobs.provenance import versions
 from haloquant.jobs.quantize.passes import Asked, Passes
 from haloquant.jobs.quantize.transform import NOTE, need_calibration
 from haloquant.lm.checkpoint.complete import check_whole, shared_layers
@@ -28,6 +29,7 @@ from haloquant.lm.export.packed import export_packed
 from haloquant.quant.tiles import padding_note
 from haloquant.records import BitCount
 from haloquant.store.atomic_files import LOCK, claim_output, content_key, sole_user, sweep_leftovers
+from haloquant.store.profiles import profile_sha256
 from haloquant.store.steps import Steps
 
 MEANING = 2  # of what is computed from these settings: raised so that steps of an older meaning are not found
@@ -45,11 +47,11 @@ class Stream:
     seconds: float
     peak_b: float  # most memory of this process since it began
     notes: tuple[str, ...] = ()
-    stages: tuple[Spent, ...] = ()  # what each took
+    stages: tuple[StageUsage, ...] = ()  # what each took
 
 
 def quantize_checkpoint(
-    checkpoint: Checkpoint, asked: Asked, out: Path, progress: Progress = silent, engine: Engine = HERE
+    checkpoint: Checkpoint, asked: Asked, out: Path, progress: Progress = silent, engine: Engine = THIS_PROCESS
 ) -> Stream:
     """Quantize every linear layer and write the packed model to `out`; a rerun goes on from finished layers.
 
@@ -105,7 +107,7 @@ def quantize_checkpoint(
     layers, seconds, transform = len(checkpoint.layers), time.monotonic() - began, asked.recipe.quantize.transform
     notes = () if transform == "none" else (NOTE.format(transform, len(bench.scales), layers),)
     notes += (*_shared_note(checkpoint), *padding_note(tuple(bench.grids.values())))
-    return Stream(out, exported.bits, layers, bench.reused, asked.source, seconds, meter.most_b, notes, meter.spent())
+    return Stream(out, exported.bits, layers, bench.reused, asked.source, seconds, meter.most_b, notes, meter.usage())
 
 
 def told(done: Stream) -> dict[str, object]:
@@ -120,7 +122,7 @@ def told(done: Stream) -> dict[str, object]:
         "notes": list(done.notes),
         "seconds": done.seconds,
         "peak_bytes": done.peak_b,
-        "stages": by_stage(done.stages),
+        "stages": usage_table(done.stages),
     }
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from haloquant.dvfs.classes import Classes, choose_classes
 from haloquant.jobs.compare.stored import load_classes, load_packed, save_classes
 from haloquant.jobs.engine.metering import Meter, metered
-from haloquant.jobs.engine.session import Arrays, Function, Session, Work
+from haloquant.jobs.engine.tasks import Arrays, Function, Session, Work
 from haloquant.jobs.engine.threads import one_thread
 from haloquant.jobs.inputs import Progress
 from haloquant.jobs.quantize import halo

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from haloquant.jobs.engine.metering import Meter, Spent, Taken, by_stage, metered, peak_memory
+from haloquant.jobs.engine.metering import Meter, StageUsage, TaskUsage, metered, peak_memory, usage_table
 
 
 def double(argument: int, arrays: dict[str, np.ndarray]) -> tuple[int, dict[str, np.ndarray]]:
@@ -25,11 +25,11 @@ def test_a_stage_within_a_stage_counts_as_itself_alone() -> None:
     with meter.stage("inner"):
         time.sleep(0.05)
     took = time.monotonic() - began
-    spent = {x.stage: x for x in meter.spent()}
-    assert list(spent) == ["outer", "inner"]
-    assert spent["outer"].seconds >= 0.04
-    assert spent["inner"].seconds >= 0.1
-    assert spent["outer"].seconds + spent["inner"].seconds <= took
+    used = {x.stage: x for x in meter.usage()}
+    assert list(used) == ["outer", "inner"]
+    assert used["outer"].seconds >= 0.04
+    assert used["inner"].seconds >= 0.1
+    assert used["outer"].seconds + used["inner"].seconds <= took
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel keeps no mark that can be set back")
@@ -39,7 +39,7 @@ def test_the_peak_is_that_of_the_stage() -> None:
         np.ones(1 << 25)  # 256 MiB, touched and let go
     with meter.stage("little"):
         np.ones(1 << 10)
-    much, little = meter.spent()
+    much, little = meter.usage()
     assert much.driver_b - little.driver_b > 200e6
     assert meter.most_b >= much.driver_b
     assert peak_memory() < much.driver_b
@@ -47,20 +47,20 @@ def test_the_peak_is_that_of_the_stage() -> None:
 
 def test_a_task_says_what_it_took_and_hands_on_what_it_made() -> None:
     given = {"x": np.ones(2)}
-    (plain, taken), made = metered((double, 21), given)
+    (plain, used), made = metered((double, 21), given)
     assert (plain, made) == (42, given)
-    assert taken.process == os.getpid()
-    assert taken.cpu_s >= 0
-    assert taken.peak_b > 1e6
+    assert used.process == os.getpid()
+    assert used.cpu_s >= 0
+    assert used.peak_b > 1e6
 
 
 def test_a_workers_time_is_added_and_ones_own_is_not_counted_twice() -> None:
     meter = Meter()
     with meter.stage("quantize"):
-        meter.add("q_proj", 100, Taken(os.getpid(), 50.0, 9e15))
-        meter.add("q_proj", 100, Taken(-1, 2.0, 3e9))
-        meter.add("k_proj", 10, Taken(-1, 1.0, 2e9))
-    whole, k, q = meter.spent()
+        meter.add("q_proj", 100, TaskUsage(os.getpid(), 50.0, 9e15))
+        meter.add("q_proj", 100, TaskUsage(-1, 2.0, 3e9))
+        meter.add("k_proj", 10, TaskUsage(-1, 1.0, 2e9))
+    whole, k, q = meter.usage()
     assert whole.cpu_s == pytest.approx(3.0, abs=1.0)
     assert whole.worker_b == 3e9
     assert (k.kind, k.cpu_s, k.weights) == ("k_proj", 1.0, 10)
@@ -68,8 +68,11 @@ def test_a_workers_time_is_added_and_ones_own_is_not_counted_twice() -> None:
 
 
 def test_as_plain_values_kinds_stand_within_their_stage() -> None:
-    spent = (Spent("pack", seconds=1.0, cpu_s=0.5, driver_b=7.0), Spent("pack", "q_proj", cpu_s=0.25, weights=3))
-    assert by_stage(spent) == [
+    spent = (
+        StageUsage("pack", seconds=1.0, cpu_s=0.5, driver_b=7.0),
+        StageUsage("pack", "q_proj", cpu_s=0.25, weights=3),
+    )
+    assert usage_table(spent) == [
         {
             "stage": "pack",
             "seconds": 1.0,

@@ -173,14 +173,6 @@ def predict(
     )
 
 
-def workers_for(plan: Plan, calibrated: bool, cores: int, memory_b: float) -> int:
-    """As many workers as there are cores and memory for, and worth starting: one for each 50 million weights."""
-    stages = plan.calibrated if calibrated else plan.free
-    spare = memory_b * 0.8 - plan.peak_b(calibrated)
-    fit = int(spare / max(stage.worker_b for stage in stages))
-    return max(1, min(cores, fit, plan.weights // 50_000_000))
-
-
 def _blocks(layers: Sequence[Shape]) -> list[list[Shape]]:
     blocks: dict[int, list[Shape]] = {}
     for layer in layers:

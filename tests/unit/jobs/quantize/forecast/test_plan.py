@@ -18,7 +18,6 @@ from haloquant.jobs.quantize.forecast.plan import (
     Shape,
     of_shape,
     predict,
-    workers_for,
 )
 
 RATES = Rates(1e7, 1e8, 1e-6, 1e-10, 1e-10, 1e10, 1e9, 5e8)
@@ -97,17 +96,6 @@ def test_packing_is_timed_by_its_own_rate() -> None:
     plan = predict(model, RATES, 4, 100)
     assert plan.free[-2].seconds == pytest.approx(5e5 / 1e8 + plan.written_b / 5e8)
     assert plan.free[-1].seconds == pytest.approx((plan.written_b + 1e6) / 1e9)
-
-
-def test_workers_are_bounded_by_cores_memory_and_work() -> None:
-    plan = predict(of_shape(named_shape("llama2-7b")), RATES, 32, 2048)
-    assert workers_for(plan, True, 4, 1e12) == 4
-    assert workers_for(plan, True, 64, 4e10) == int(
-        (3.2e10 - plan.peak_b(True)) / max(s.worker_b for s in plan.calibrated)
-    )
-    assert workers_for(plan, True, 64, 1e9) == 1
-    small = predict(Model("m", (Shape(0, 0, 1000, 500),), 500, 2e6, 1e6), RATES, 4, 100)
-    assert workers_for(small, False, 64, 1e12) == 1
 
 
 def test_a_bare_configuration_is_enough(tmp_path: Path) -> None:

@@ -1,0 +1,22 @@
+"""What wakes up in a Ray worker: one task, started by the cluster with the arguments that the driver sent."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, no_type_check
+
+import numpy as np
+
+from haloquant.jobs.engine.array_pieces import Layout, cut, join
+from haloquant.jobs.engine.tasks import Function
+from haloquant.jobs.engine.threads import one_numba_thread, one_thread
+
+
+@no_type_check  # the type checks of the tests would wrap the function, and Ray needs to see a generator function
+def run_ray_task(function: Function, argument: Any, layout: Sequence[Layout], *pieces: np.ndarray) -> Iterator[Any]:
+    """Run one task with one thread. Yield its small result with the layout of its arrays, then the arrays' pieces."""
+    one_numba_thread()
+    with one_thread():
+        plain, made = function(argument, join(layout, pieces))
+    made_layout, parts = cut(made)
+    yield plain, made_layout
+    for part in parts:  # noqa: UP028  Ray sends into the generator, and a list's iterator does not accept that
+        yield part

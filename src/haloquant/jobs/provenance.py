@@ -1,0 +1,36 @@
+"""Where results come from: versions of packages, and hashes of a job's model, texts and MAC profile."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import msgspec
+
+from haloquant.dvfs.classes import Classes
+from haloquant.jobs.inputs import Inputs
+from haloquant.recipe import Recipe
+
+_PACKAGES = ("haloquant", "numpy", "scipy", "numba", "torch", "transformers", "tokenizers", "safetensors")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, of the machine type and of the installed packages that can change a result."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def job_provenance(recipe: Recipe, inputs: Inputs, classes: Classes) -> dict[str, str]:
+    """Return what the results of a job depend on, by name: the hashes of its inputs, its recipe and the versions."""
+    return {
+        "model sha256": inputs.model_sha256,
+        "calibration": f"{inputs.calibration.name}, sha256 {inputs.calibration.sha256}",
+        "evaluation": f"{inputs.evaluation.name}, sha256 {inputs.evaluation.sha256}",
+        "seed": str(recipe.seed),
+        **{f"profile {key}": value for key, value in classes.profile.provenance.items()},
+        **versions(),
+        "recipe": msgspec.json.encode(recipe, order="deterministic").decode(),
+    }
