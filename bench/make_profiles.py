@@ -28,7 +28,7 @@ from haloquant.jobs.mac.profile import build, partial_sums_for
 from haloquant.store.cell_libraries import read_library
 from haloquant.store.profiles import SUFFIX, read_profile, write_profile
 
-OUT = Path(__file__).resolve().parents[1] / "src" / "haloquant" / "profiles"
+OUT = Path(__file__).resolve().parents[1] / "src" / "haloquant" / "data" / "profiles"
 SS_COLD = [f"sky130hd/sky130hd_ss_n40C_{v}" for v in ("1v28", "1v35", "1v40", "1v44", "1v60", "1v76")]
 CORNERS = {
     "nangate45": ["nangate45/nangate45_typ"],

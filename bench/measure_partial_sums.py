@@ -24,13 +24,13 @@ from haloquant.lm.evaluation.rounded_activations import quantize_per_token
 from haloquant.lm.swap_weights import find_module
 from haloquant.lm.text import load_text, tokenize
 from haloquant.lm.torch_model import load_model
-from haloquant.store.partial_sums import DEMO, write_partial_sums
+from haloquant.store.partial_sums import DEMO_FILE, write_partial_sums
 
 ROWS = 128  # of the array
 WINDOW, WINDOWS = 256, 16
 COLUMNS = 3000  # drawn over all layers
 EACH = 64  # pairs drawn of each column
-PACKAGE = DEMO.parents[1]
+PACKAGE = DEMO_FILE.parents[1]
 
 
 def inputs_of(model: Any, layers: list[str], windows: torch.Tensor) -> dict[str, np.ndarray]:
@@ -104,7 +104,7 @@ def beside_gaussian(sums: PartialSums, seen: tuple[np.ndarray, np.ndarray]) -> d
 def main() -> None:
     """Measure, write, and say how it differs from the model."""
     asked = [Path(word) for word in sys.argv[1:4]]
-    folder, text, out = asked or (PACKAGE / "demo" / "model", PACKAGE / "demo" / "calibration.txt", DEMO)
+    folder, text, out = asked or (PACKAGE / "demo" / "model", PACKAGE / "demo" / "calibration.txt", DEMO_FILE)
     checkpoint = open_checkpoint(folder)
     layers = [layer for layer in checkpoint.layers if layer.name != "lm_head"]
     tokens = tokenize(folder, load_text(text))[: WINDOW * WINDOWS]

@@ -1,4 +1,4 @@
-"""Attributes of modules that have a new name: the old name still works, with a DeprecationWarning."""
+"""Look up attributes of renamed modules by the old module name, with a DeprecationWarning."""
 
 import warnings
 from importlib import import_module
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def attribute_of(old: str, new: str, name: str) -> Any:
-    """Return `name` of the module `new`, and warn that `old` was asked for.
+    """Return the attribute `name` of the module `new`, and warn that the module `old` is deprecated.
 
     Raises:
-        AttributeError: the new module has no such name.
+        AttributeError: the module `new` has no such attribute.
     """
     if name.startswith("__"):
         raise AttributeError(f"module {old!r} has no attribute {name!r}")

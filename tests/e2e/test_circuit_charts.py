@@ -10,7 +10,7 @@ pytest.importorskip("vl_convert")
 
 from haloquant.errors import InputError
 from haloquant.records import MacProfile
-from haloquant.report.charts.circuits import by_weight, draw, frontier_rows, histogram, operating_points
+from haloquant.report.charts.circuits import by_weight, draw_circuits, frontier_rows, histogram, operating_points
 from haloquant.store.profiles import find_profile, read_profile, shipped_profiles
 
 
@@ -46,16 +46,16 @@ def test_the_best_mac_for_all_values_is_at_one_and_every_other_behind_it(profile
 
 def test_every_picture_is_drawn_with_its_data(profiles: dict[str, MacProfile], tmp_path: Path) -> None:
     profile = find_profile("default")
-    draw(profile, profiles, tmp_path / "macs.png")
+    draw_circuits(profile, profiles, tmp_path / "macs.png")
     assert (tmp_path / "macs.png").read_bytes().startswith(b"\x89PNG")
-    draw(profile, profiles, tmp_path / "macs.html")
+    draw_circuits(profile, profiles, tmp_path / "macs.html")
     html = (tmp_path / "macs.html").read_text()
     assert '<script src="http' not in html
     assert all(name.partition("-")[2] in html for name in profiles)
     bars = histogram(profile).to_dict()["layer"][0]["data"]["values"]
     assert sum(bar["values"] for bar in bars) == 256
     with pytest.raises(InputError, match=r"the picture must be a \.html or a \.png file, not macs\.pdf"):
-        draw(profile, profiles, tmp_path / "macs.pdf")
+        draw_circuits(profile, profiles, tmp_path / "macs.pdf")
 
 
 def test_energy_that_was_not_simulated_is_left_empty() -> None:

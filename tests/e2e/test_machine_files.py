@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from haloquant.cli.app import invoke
-from haloquant.store.result_tables import ANSWER_VERSION
+from haloquant.store.result_tables import TABLE_VERSION
 from support.near import near
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -46,7 +46,7 @@ def test_an_answer_is_written_thrice(
     said = capsys.readouterr()
     made = json.loads((out / f"{name}.json").read_text())
     assert made == json.loads(said.out) and f"{name}.csv" in said.err
-    assert made["format"] == f"haloquant.{command[0]}" and made["version"] == ANSWER_VERSION
+    assert made["format"] == f"haloquant.{command[0]}" and made["version"] == TABLE_VERSION
     assert made["model"] == "opt-1.3b" and len(made["machine_hash"]) == 64
     table = list(csv.DictReader((out / f"{name}.csv").read_text().splitlines()))
     assert len(table) == len(made["rows"]) == rows

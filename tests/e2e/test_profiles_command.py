@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from haloquant.cli.app import app
 from haloquant.cli.profiles import numbers
 from haloquant.errors import InfeasibleError, InputError, ProfileError
-from haloquant.store.profiles import best_for_all, find_profile, read_profile, shipped_profiles
+from haloquant.store.profiles import fastest_for_any_value, find_profile, read_profile, shipped_profiles
 
 MANY_VOLTAGES = "sky130hd-digitsdadda_ks+lone-mul-abc"
 NINE = "0,8,-8,16,-16,32,-32,64,-64"
@@ -39,7 +39,7 @@ def test_every_mac_is_listed_with_its_own_and_its_absolute_ratio() -> None:
 def test_a_mac_of_an_unknown_library_is_compared_with_no_other() -> None:
     known = {name: read_profile(path) for name, path in shipped_profiles().items()}
     mine = replace(find_profile("default"), name="mine", provenance={"library": "my_cells"})
-    assert best_for_all(mine, known.values()) is mine
+    assert fastest_for_any_value(mine, known.values()) is mine
     assert numbers(mine, known)["absolute_9"] is None
     same = replace(find_profile("default"), name="mine")
     assert numbers(same, known)["absolute_9"] == pytest.approx(numbers(known["asap7-digitsdadda_ks+both-mul-abc"], known)["absolute_9"])  # fmt: skip  # noqa: E501

@@ -12,9 +12,9 @@ pytest.importorskip("vl_convert")
 
 from haloquant.errors import InputError
 from haloquant.report import page as report_page
-from haloquant.report.charts.labels import place
+from haloquant.report.charts.labels import place_labels
 from haloquant.report.gpu_table import gpu_sentences
-from haloquant.report.markdown import markdown
+from haloquant.report.markdown import render_markdown
 from haloquant.report.results import (
     ClassRow,
     CostRow,
@@ -26,8 +26,8 @@ from haloquant.report.results import (
     SpanRow,
     SweepRow,
     TileRow,
-    decode,
-    encode,
+    decode_results,
+    encode_results,
 )
 from haloquant.report.tables import method_table
 
@@ -111,8 +111,8 @@ def made_results() -> Results:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     results = made_results()
-    drawn = report_page.figures(results)
-    (folder / "report.html").write_text(report_page.page(results, drawn))
+    drawn = report_page.draw_figures(results)
+    (folder / "report.html").write_text(report_page.render_page(results, drawn))
     (folder / "names.txt").write_text("\n".join(f.name for f in drawn))
     return folder
 
@@ -122,15 +122,15 @@ def test_ratios_in_the_table_are_against_w8a8() -> None:
     halo = next(row for row in table.rows if row.cells[0] == "halo-bal")
     assert halo.cells[4] == f"{(1e-5 + 2e-5 + 1e-7) / (0.6e-5 + 2e-5 + 1e-7):.2f}×"
     assert halo.cells[5] == f"{(0.6e-6 + 4e-6) / (1e-6 + 4e-6):.2f}"
-    assert "| halo-bal | 3.90 | 31.800 | 31.900 |" in markdown(made_results())
+    assert "| halo-bal | 3.90 | 31.800 | 31.900 |" in render_markdown(made_results())
 
 
 def test_results_survive_a_round_trip_and_other_versions_are_refused() -> None:
     results = made_results()
-    data = encode(results)
-    assert encode(decode(data, Path("r.json"))) == data
+    data = encode_results(results)
+    assert encode_results(decode_results(data, Path("r.json"))) == data
     with pytest.raises(InputError, match="must be of results version 1, not 2; run `haloquant run` again"):
-        decode(data.replace(b'"version": 1', b'"version": 2'), Path("r.json"))
+        decode_results(data.replace(b'"version": 1', b'"version": 2'), Path("r.json"))
 
 
 def test_page_needs_no_network_and_escapes_names(folder: Path) -> None:
@@ -145,13 +145,15 @@ def test_boards_are_said_to_be_modelled_and_what_a_clock_would_ask_is_named() ->
     assert f"halo-bal takes {3.9 / 4.13:.2f} of W4A8's time, which is what 3.90 instead of 4.13 stored bits" in said[1]
     assert "prefill at the paper's 3.0 GHz if the whole board followed: 2.00 times as fast at 2.00 times" in said[2]
     assert said[-1].endswith("whose paths no weight shortens: register <file>.")
-    assert "| board halo-bal | 3.90 | 3.00 what-if | 3.9 | 7.8 | 3.9 | 7.8 | dram / dram |" in markdown(made_results())
+    assert "| board halo-bal | 3.90 | 3.00 what-if | 3.9 | 7.8 | 3.9 | 7.8 | dram / dram |" in render_markdown(
+        made_results()
+    )
 
 
 def test_names_hide_neither_each_other_nor_a_dot() -> None:
     dots = [(100.0, 50.0), (104.0, 52.0), (101.0, 58.0), (390.0, 50.0)]
     names = ["halo-bal", "halo-perf-opt", "gptq-w4-g128", "at the edge"]
-    spots = place(names, dots, 400.0, 100.0)
+    spots = place_labels(names, dots, 400.0, 100.0)
     boxes = [(x, y - 6, x + 5.8 * len(n), y + 6) for n, (x, y) in zip(names, spots, strict=True)]
     for number, (a, b, c, d) in enumerate(boxes):
         assert a >= 0 and c <= 400

@@ -82,7 +82,7 @@ def once(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def keep_pictures() -> None:
     """Have simulations run and pictures drawn once."""
-    job.gather, page.figures, page.png = once(job.gather), once(page.figures), once(page.png)
+    job.gather, page.draw_figures, page.figure_png = once(job.gather), once(page.draw_figures), once(page.figure_png)
 
 
 def on_edges(act: Callable[[], None]) -> None:

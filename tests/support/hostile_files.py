@@ -202,7 +202,7 @@ def _results() -> list[bytes]:
         [results.TileRow("halo", "l", [[0, 0]], [[0.5, 0.5]])],
         [results.ParetoRow(0.5, 3.0, 1.0, 1.0)], [results.SpanRow(0.0, 1.0, 0, "fast", 1.0, 1e9)], "halo", {},
     )  # fmt: skip
-    return [results.encode(made)]
+    return [results.encode_results(made)]
 
 
 def _simulation() -> list[bytes]:
@@ -214,7 +214,7 @@ def _simulation() -> list[bytes]:
 
 
 def _targets() -> list[bytes]:
-    folder = resources.files("haloquant") / "targets"
+    folder = resources.files("haloquant") / "data" / "targets"
     return [(folder / f"{name}.toml").read_bytes() for name in ("paper_tpu", "h200")]
 
 
@@ -276,7 +276,7 @@ DOORS: tuple[Door, ...] = (
     Door("recipe", "toml", lambda: [example_recipe().encode()], lambda data: parse_recipe(data, "x.toml"), RecipeError),
     Door("target", "toml", _targets, parse_target, TargetError),
     Door("profile", "json", _profile_body, _read_profile, ProfileError),
-    Door("results", "json", _results, lambda data: results.decode(data, Path("results.json")), InputError),
+    Door("results", "json", _results, lambda data: results.decode_results(data, Path("results.json")), InputError),
     Door("simulation", "json", _simulation, read_simulation, FormatError),
     Door(
         "mac ports", "toml", lambda: [_PORTS], lambda data: parse_ports(data.decode("utf-8", "replace")), NetlistError

@@ -33,7 +33,7 @@ from haloquant.lm.checkpoint.safetensors import read_header
 from haloquant.lm.export.model_folder import copy_small_files
 from haloquant.lm.packed.reader import open_packed, shard_files
 from haloquant.recipe import parse_recipe, read_recipe
-from haloquant.report.results import decode
+from haloquant.report.results import decode_results
 from haloquant.store.atomic_files import MANIFEST, finished
 from haloquant.store.profiles import read_profile
 from haloquant.store.simulation_files import read_simulation
@@ -55,7 +55,7 @@ def _file(path: Path, data: bytes) -> Path:
 @pytest.mark.parametrize("data", [DEEP, DEEP_UNKNOWN, BAD_UTF8], ids=["deep", "deep and unknown", "not UTF-8"])
 def test_json_that_no_parser_can_hold_is_refused_by_every_reader(data: bytes, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^results\.json must be results of a haloquant run: "):
-        decode(data, Path("results.json"))
+        decode_results(data, Path("results.json"))
     with pytest.raises(FormatError, match=r"^simulation must be "):
         read_simulation(data)
     with pytest.raises(ProfileError, match=r"x must be a MAC profile: "):
@@ -89,7 +89,7 @@ def test_toml_that_no_parser_can_hold_is_refused_by_every_reader(value: bytes) -
 
 
 def _target(**changes: object) -> bytes:
-    text = (resources.files("haloquant") / "targets" / "paper_tpu.toml").read_text()
+    text = (resources.files("haloquant") / "data" / "targets" / "paper_tpu.toml").read_text()
     document = tomllib.loads(text)
     document["array"]["rows"] |= changes
     return tomli_w.dumps(document).encode()
@@ -228,13 +228,13 @@ def sound_results() -> dict[str, object]:
 )
 def test_results_have_lists_that_fit_together(where: tuple[str | int, ...], wrong: object, said: str) -> None:
     document: Any = sound_results()
-    decode(json.dumps(document).encode(), Path("results.json"))
+    decode_results(json.dumps(document).encode(), Path("results.json"))
     holder = document
     for key in where[:-1]:
         holder = holder[key]
     holder[where[-1]] = wrong
     with pytest.raises(InputError, match=rf"^results\.json: {re.escape(said)}$"):
-        decode(json.dumps(document).encode(), Path("results.json"))
+        decode_results(json.dumps(document).encode(), Path("results.json"))
 
 
 def test_a_link_out_of_a_model_folder_is_not_copied_into_a_model_that_may_be_given_away(tmp_path: Path) -> None:

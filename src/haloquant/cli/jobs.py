@@ -10,7 +10,7 @@ from rich.table import Table
 from haloquant.cli.console import progress, stdout
 from haloquant.cli.options import Json, Out, Quiet
 from haloquant.recipe import Recipe, Text, example_recipe, read_recipe
-from haloquant.report.results import Results, encode
+from haloquant.report.results import Results, encode_results
 from haloquant.report.tables import cards, method_table
 
 
@@ -57,7 +57,7 @@ def run(
     with progress(quiet) as tell:
         done = job.run(asked, out, tell, where)
     if json:
-        stdout.print(encode(done.results).decode(), end="", highlight=False, markup=False, soft_wrap=True)
+        stdout.print(encode_results(done.results).decode(), end="", highlight=False, markup=False, soft_wrap=True)
         return
     _show(done.results)
     again = f" ({len(done.reused)} finished steps reused)" if done.reused else ""

@@ -45,7 +45,7 @@ def simulate(
     from haloquant.accel.chart_rows import longest_bound
     from haloquant.jobs.machines import systems as machines
     from haloquant.store.atomic_files import claim_output, write_bytes, write_text
-    from haloquant.store.simulation_files import document, layers_csv, trace_json
+    from haloquant.store.simulation_files import layers_csv, simulation_document, trace_json
 
     if out:
         claim_output(out)
@@ -64,7 +64,7 @@ def simulate(
 
         write_runs(out, loaded.name, found, machine)
     if json:
-        documents = [document(run, machine) for run in found]
+        documents = [simulation_document(run, machine) for run in found]
         stdout.print(msgspec.json.encode(documents).decode(), highlight=False, markup=False, soft_wrap=True)
         return
     table = Table(
@@ -111,13 +111,13 @@ def schedule(
 ) -> None:
     """The order of tiles and clocks: how many transitions each policy makes, and what they cost."""
     from haloquant.accel.chart_rows import Ordered, ordered
-    from haloquant.cli.output_files import write_answer, write_orders
+    from haloquant.cli.output_files import write_orders, write_table
     from haloquant.dvfs.schedule import Policy
     from haloquant.errors import InfeasibleError
     from haloquant.jobs.machines import systems as machines
-    from haloquant.report.charts.policies import policies
+    from haloquant.report.charts.policies import policy_chart
     from haloquant.store.atomic_files import claim_output, write_bytes
-    from haloquant.store.result_tables import answer, answer_json, as_rows
+    from haloquant.store.result_tables import records_to_rows, table_document, table_json
     from haloquant.store.simulation_files import trace_json
 
     if out:
@@ -139,15 +139,15 @@ def schedule(
             runs.append(run)
             rows.append(ordered(run))
     left = left_notes(loaded, passes(asked, loaded)[0])
-    made = answer("schedule", loaded.name, loaded.classes.profile.name, machine, as_rows(rows), left)
+    made = table_document("schedule", loaded.name, loaded.classes.profile.name, machine, records_to_rows(rows), left)
     title = f"{loaded.name} on {machine.name}"
     if trace:
         write_bytes(trace, trace_json(min((r for r in runs if r.phase == "decode"), key=lambda run: run.time_s)))
     if out:
-        write_answer(out, "schedule", made, policies(rows, title))
+        write_table(out, "schedule", made, policy_chart(rows, title))
         write_orders(out, runs)
     if json:
-        stdout.print(answer_json(made).decode(), end="", highlight=False, markup=False, soft_wrap=True)
+        stdout.print(table_json(made).decode(), end="", highlight=False, markup=False, soft_wrap=True)
         return
     table = Table(
         "pass", "policy", "transitions", "time", "of it in transition", "energy", title=title, title_justify="left"
@@ -183,12 +183,12 @@ def explore(
     """Find the Pareto front of accuracy, time and energy over MACs, tile sizes and goals."""
     from haloquant.jobs.engine.tasks import parse_engine
     from haloquant.jobs.exploration import explore as search
-    from haloquant.report.charts.exploration import draw
+    from haloquant.report.charts.exploration import draw_exploration
 
     asked = read_recipe(recipe) if recipe else Recipe()
     with progress(quiet) as tell:
         points = search(asked, profile or ["default"], tile or [128, 64, 32], out, parse_engine(engine, workers), tell)
-    draw(points, out)
+    draw_exploration(points, out)
     if json:
         stdout.print_json(msgspec.json.encode(points).decode())
         return

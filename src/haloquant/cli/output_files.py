@@ -12,34 +12,34 @@ from haloquant.accel.target import Target
 from haloquant.cli.console import stderr
 from haloquant.report.charts import machines
 from haloquant.store.atomic_files import write_bytes, write_text
-from haloquant.store.result_tables import Answer, answer_json, rows_csv
-from haloquant.store.simulation_files import document, layers_csv, order_csv, trace_json
+from haloquant.store.result_tables import TableDocument, table_csv, table_json
+from haloquant.store.simulation_files import layers_csv, order_csv, simulation_document, trace_json
 
 
-def write_answer(out: Path, name: str, made: Answer, chart: machines.Chart | None = None) -> None:
+def write_table(out: Path, name: str, made: TableDocument, chart: machines.Chart | None = None) -> None:
     """Write `name`.json, `name`.csv and, where there is a chart, `name`.png."""
-    write_bytes(out / f"{name}.json", answer_json(made))
-    write_text(out / f"{name}.csv", rows_csv(made.rows))
+    write_bytes(out / f"{name}.json", table_json(made))
+    write_text(out / f"{name}.csv", table_csv(made.rows))
     if chart is not None:
-        machines.save(chart, out / f"{name}.png")
+        machines.save_png(chart, out / f"{name}.png")
     say(out, [f"{name}.json", f"{name}.csv", *([f"{name}.png"] if chart is not None else [])])
 
 
 def write_runs(out: Path, model: str, runs: Sequence[Simulation], machine: Target) -> None:
     """Write every run's document, every layer's cost, HALO's traces, stacked bars and rooflines."""
-    documents = [document(run, machine) for run in runs]
+    documents = [simulation_document(run, machine) for run in runs]
     write_bytes(out / "simulate.json", msgspec.json.format(msgspec.json.encode(documents), indent=1) + b"\n")
     write_text(out / "layers.csv", layers_csv(runs))
     title = f"{model} on {machine.name}"
-    machines.save(machines.stacked(stacked(runs), title), out / "stacked.png")
+    machines.save_png(machines.stacked_costs(stacked(runs), title), out / "stacked.png")
     written = ["simulate.json", "layers.csv", "stacked.png"]
     for phase in dict.fromkeys(run.phase for run in runs):
         ours = next(run for run in runs if run.phase == phase and run.system.startswith("HALO"))
         eight = next(run for run in runs if run.phase == phase and run.system.startswith("W8A8"))
         points = sorted({segment.point for segment in ours.segments}, key=lambda point: point.frequency_hz)
         pair = [(run.system, dots(run)) for run in (ours, eight)]
-        chart = machines.roofline(roofs(machine, points), pair, f"{title}, {phase}")
-        machines.save(chart, out / f"roofline-{phase}.png")
+        chart = machines.roofline_chart(roofs(machine, points), pair, f"{title}, {phase}")
+        machines.save_png(chart, out / f"roofline-{phase}.png")
         write_bytes(out / f"trace-{phase}.json", trace_json(ours))
         written += [f"roofline-{phase}.png", f"trace-{phase}.json"]
     say(out, written)

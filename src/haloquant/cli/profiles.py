@@ -12,7 +12,7 @@ from haloquant.cli.console import stdout
 from haloquant.cli.options import Json
 from haloquant.errors import InputError
 from haloquant.records import MacProfile
-from haloquant.store.profiles import DEFAULT, best_for_all, find_profile, read_profile, shipped_profiles
+from haloquant.store.profiles import DEFAULT, fastest_for_any_value, find_profile, read_profile, shipped_profiles
 from haloquant.units import engineering
 
 WORDS = (9, 16)  # of the fast and the slow class
@@ -52,9 +52,9 @@ def profiles(
         raise InputError("--period-ps, --words and --clock-mhz must come with --profile, the MAC that is meant")
     found = {name: read_profile(path) for name, path in shipped_profiles().items()}
     if plot:
-        from haloquant.report.charts.circuits import draw
+        from haloquant.report.charts.circuits import draw_circuits
 
-        draw(find_profile(profile or "default"), found, plot)
+        draw_circuits(find_profile(profile or "default"), found, plot)
         stdout.print(f"written to {plot}", highlight=False)
     elif profile is not None:
         _one(find_profile(profile), found, period_ps, words, clock_mhz, json)
@@ -94,7 +94,7 @@ def numbers(mac: MacProfile, known: dict[str, MacProfile]) -> Numbers:
     """Return what the table and `--json` say of a MAC; `absolute_*` is None where the library holds no other."""
     delay = np.sort(mac.delay_s[0])
     energy = mac.energy_j[0]
-    baseline = best_for_all(mac, known.values())
+    baseline = fastest_for_any_value(mac, known.values())
     row: Numbers = {"slowest_ps": float(delay[-1]) * 1e12}
     for count in reversed(WORDS):
         period = float(delay[min(count, len(delay)) - 1])

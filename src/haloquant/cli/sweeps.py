@@ -12,7 +12,7 @@ from haloquant.cli.options import Json
 from haloquant.units import engineering
 
 if TYPE_CHECKING:
-    from haloquant.store.result_tables import Answer
+    from haloquant.store.result_tables import TableDocument
 
 
 def register(app: typer.Typer) -> None:
@@ -28,11 +28,11 @@ def register(app: typer.Typer) -> None:
 def claims(asked: Asked, out: Files = None, json: Json = False) -> None:
     """HALO against every rival under the paper's premises, beside the same on a described machine."""
     from haloquant.accel.chart_rows import compared
-    from haloquant.cli.output_files import write_answer
+    from haloquant.cli.output_files import write_table
     from haloquant.jobs.machines.sweeps import claims as compare
     from haloquant.report.charts import machines
     from haloquant.store.atomic_files import claim_output
-    from haloquant.store.result_tables import answer, as_rows
+    from haloquant.store.result_tables import records_to_rows, table_document
     from haloquant.store.targets import read_systolic
 
     if out:
@@ -42,10 +42,12 @@ def claims(asked: Asked, out: Files = None, json: Json = False) -> None:
     left = left_notes(loaded, passes(asked, loaded)[0])
     note = "paper: its clocks as it states them, no memory system, free transitions, no attention; not a measurement"
     rows = [row for c in found for row in (compared("paper", c.paper), compared(machine.name, c.honest))]
-    made = answer("claims", loaded.name, loaded.classes.profile.name, machine, as_rows(rows), [note, *left])
+    made = table_document(
+        "claims", loaded.name, loaded.classes.profile.name, machine, records_to_rows(rows), [note, *left]
+    )
     title = f"{loaded.fast_share:.0%} fast tiles"
     if out:
-        write_answer(out, "claims", made, machines.claims(rows, title))
+        write_table(out, "claims", made, machines.claims_chart(rows, title))
     if json:
         return _print(made)
     table = Table(
@@ -75,12 +77,12 @@ def sweep(
 ) -> None:
     """HALO, W8A8 and W4A8 over transition times, static powers per array, bandwidths, or bandwidths and clocks."""
     from haloquant.accel.chart_rows import swept
-    from haloquant.cli.output_files import write_answer
+    from haloquant.cli.output_files import write_table
     from haloquant.jobs.machines.sweeps import bandwidth_clock_map
     from haloquant.jobs.machines.sweeps import sweep as vary
     from haloquant.report.charts import machines
     from haloquant.store.atomic_files import claim_output
-    from haloquant.store.result_tables import answer, as_rows
+    from haloquant.store.result_tables import records_to_rows, table_document
 
     if out:
         claim_output(out)
@@ -89,7 +91,7 @@ def sweep(
     table = Table(title=title, title_justify="left")
     if over == "bandwidth-clock":
         cells = [cell for w in passes(asked, loaded) for cell in bandwidth_clock_map(loaded, w, machine)]
-        rows, chart = as_rows(cells), machines.bandwidth_clock(cells, title)
+        rows, chart = records_to_rows(cells), machines.bandwidth_clock_map(cells, title)
         for name in ("pass", "bandwidth", "base clock", "time", "bound", f"speed over {cells[0].rival}", ""):
             table.add_column(name)
         for cell in cells:
@@ -100,7 +102,7 @@ def sweep(
     else:
         found = [item for workload in passes(asked, loaded) for item in vary(loaded, workload, machine, over)]
         marks = sorted(swept([item.point for item in found]), key=lambda m: (m.phase != "prefill", m.value))
-        rows, chart = as_rows(marks), machines.swept(marks, title)
+        rows, chart = records_to_rows(marks), machines.sweep_chart(marks, title)
         for name in ("pass", over, "system", "time", "energy", "transitions"):
             table.add_column(name)
         for mark in marks:
@@ -109,9 +111,9 @@ def sweep(
                 engineering(mark.energy_j, "J"), str(mark.transitions),
             )  # fmt: skip
     left = left_notes(loaded, passes(asked, loaded)[0])
-    made = answer("sweep", loaded.name, loaded.classes.profile.name, machine, rows, left)
+    made = table_document("sweep", loaded.name, loaded.classes.profile.name, machine, rows, left)
     if out:
-        write_answer(out, f"sweep-{over}", made, chart)
+        write_table(out, f"sweep-{over}", made, chart)
     if json:
         return _print(made)
     stdout.print(table)
@@ -128,11 +130,11 @@ def deadline(
     """The least energy that meets a deadline, beside racing and then idling."""
     from haloquant.accel.chart_rows import Paced
     from haloquant.accel.workload.passes import decode
-    from haloquant.cli.output_files import write_answer
+    from haloquant.cli.output_files import write_table
     from haloquant.jobs.machines.sweeps import deadline as meet
     from haloquant.report.charts import machines
     from haloquant.store.atomic_files import claim_output
-    from haloquant.store.result_tables import answer, as_rows
+    from haloquant.store.result_tables import records_to_rows, table_document
 
     if out:
         claim_output(out)
@@ -147,10 +149,10 @@ def deadline(
         for factor, run in found.candidates
     ]  # fmt: skip
     law = f"delay at a lower supply, {found.law}"
-    made = answer("deadline", loaded.name, loaded.classes.profile.name, machine, as_rows(rows), [law])
+    made = table_document("deadline", loaded.name, loaded.classes.profile.name, machine, records_to_rows(rows), [law])
     title = f"{loaded.name} on {machine.name}, {ms:g} ms"
     if out:
-        write_answer(out, "deadline", made, machines.deadline(rows, ms / 1e3, title))
+        write_table(out, "deadline", made, machines.deadline_chart(rows, ms / 1e3, title))
     if json:
         return _print(made)
     table = Table("mode", "supply", "busy", "energy", "of it idle", title=title, title_justify="left")
@@ -171,10 +173,10 @@ def gpu(asked: Asked, out: Files = None, json: Json = False) -> None:
     It measures nothing: `python bench/gpu/power.py` in the source tree does, on a real NVIDIA board.
     """
     from haloquant.accel.chart_rows import on_board
-    from haloquant.cli.output_files import write_answer
+    from haloquant.cli.output_files import write_table
     from haloquant.jobs.machines.sweeps import on_gpu
     from haloquant.store.atomic_files import claim_output
-    from haloquant.store.result_tables import answer, as_rows
+    from haloquant.store.result_tables import records_to_rows, table_document
     from haloquant.store.targets import read_gpu
 
     if out:
@@ -184,9 +186,11 @@ def gpu(asked: Asked, out: Files = None, json: Json = False) -> None:
     rows = [on_board(item) for workload in passes(asked, loaded) for item in on_gpu(loaded, workload, board)]
     blocks = [f"{block.name}: {block.why}" for block in board.blocks if not block.follows]
     left = left_notes(loaded, passes(asked, loaded)[0])
-    made = answer("gpu", loaded.name, loaded.classes.profile.name, board, as_rows(rows), [*blocks, *left])
+    made = table_document(
+        "gpu", loaded.name, loaded.classes.profile.name, board, records_to_rows(rows), [*blocks, *left]
+    )
     if out:
-        write_answer(out, "gpu", made)
+        write_table(out, "gpu", made)
     if json:
         return _print(made)
     table = Table(
@@ -212,10 +216,10 @@ def gpu(asked: Asked, out: Files = None, json: Json = False) -> None:
 @asks(target="tpuv4i_like")
 def elements(asked: Asked, out: Files = None, json: Json = False) -> None:
     """Other multipliers on the same machine (MixPE, QuartDepth's W4A4, bit-serial), with BOPs and EBOPs per token."""
-    from haloquant.cli.output_files import write_answer
+    from haloquant.cli.output_files import write_table
     from haloquant.jobs.machines.elements import compare_elements
     from haloquant.store.atomic_files import claim_output
-    from haloquant.store.result_tables import answer, as_rows
+    from haloquant.store.result_tables import records_to_rows, table_document
 
     if out:
         claim_output(out)
@@ -223,9 +227,9 @@ def elements(asked: Asked, out: Files = None, json: Json = False) -> None:
     rows = [row for workload in passes(asked, loaded) for row in compare_elements(loaded, workload, machine)]
     note = "counted in full adders (40 nm figures), not characterised: ratios between structures, not silicon"
     left = left_notes(loaded, passes(asked, loaded)[0])
-    made = answer("elements", loaded.name, "full-adder count", machine, as_rows(rows), [note, *left])
+    made = table_document("elements", loaded.name, "full-adder count", machine, records_to_rows(rows), [note, *left])
     if out:
-        write_answer(out, "elements", made)
+        write_table(out, "elements", made)
     if json:
         return _print(made)
     table = Table(
@@ -245,8 +249,8 @@ def elements(asked: Asked, out: Files = None, json: Json = False) -> None:
         stdout.print(f"  {row.element}: {row.after}", style="dim", highlight=False)
 
 
-def _print(made: "Answer") -> None:
+def _print(made: "TableDocument") -> None:
     """The document on stdout, for machines."""
-    from haloquant.store.result_tables import answer_json
+    from haloquant.store.result_tables import table_json
 
-    stdout.print(answer_json(made).decode(), end="", highlight=False, markup=False, soft_wrap=True)
+    stdout.print(table_json(made).decode(), end="", highlight=False, markup=False, soft_wrap=True)

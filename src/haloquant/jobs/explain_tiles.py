@@ -12,7 +12,7 @@ from haloquant.jobs.mac.catalogue import nearest
 from haloquant.jobs.quantize.halo import Allocator
 from haloquant.quant.allocation import Sweep, sweep
 from haloquant.recipe import Goal
-from haloquant.report.results import Results, TileRow, decode
+from haloquant.report.results import Results, TileRow, decode_results
 from haloquant.store.arrays import load_arrays
 from haloquant.store.atomic_files import read_bounded
 
@@ -134,7 +134,7 @@ def read_results(folder: Path) -> Results:
     file = folder / "results.json"
     if not file.is_file():
         raise InputError(f"{folder} must hold results.json of a finished `haloquant run`; there is none")
-    return decode(read_bounded(file, MAX_RESULTS), file)
+    return decode_results(read_bounded(file, MAX_RESULTS), file)
 
 
 def _rows(results: Results, method: str) -> list[TileRow]:

@@ -1,4 +1,4 @@
-"""Graphics processors as a table and a sentence: a roofline by stored bits, not a measurement."""
+"""The report's table and sentences about graphics processors: a roofline model by stored bits, not a measurement."""
 
 from haloquant.report.results import GpuRow, Results
 from haloquant.report.tables import HEADLINE, Row, Table
@@ -9,7 +9,7 @@ HEAD = (
 
 
 def gpu_table(results: Results) -> Table:
-    """One line a board, method and clock; clocks that the board does not have are marked "what-if"."""
+    """Return one row for each board, method and clock. Clocks that the board does not have are marked "what-if"."""
     lines: dict[tuple[str, str, float], dict[str, GpuRow]] = {}
     for row in results.gpus:
         lines.setdefault((row.target, row.method, row.frequency_hz), {})[row.phase] = row
@@ -27,7 +27,10 @@ def gpu_table(results: Results) -> Table:
 
 
 def gpu_sentences(results: Results) -> list[str]:
-    """What the table says, with its numbers: what stored bits give, and what the paper's clocks would ask and give."""
+    """Return sentences with the numbers behind the table.
+
+    They say what fewer stored bits gain, what the paper's clocks would gain, and what such clocks would require.
+    """
     said = [
         "Model, not measured: a roofline of products and memory traffic at stored bits. Launches, unpacking and "
         "everything that is not a matrix product are left out, so a real pass of a small model is slower."

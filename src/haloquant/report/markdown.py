@@ -1,12 +1,12 @@
-"""The report's numbers as Markdown."""
+"""Write the report's numbers as Markdown."""
 
 from haloquant.report.gpu_table import gpu_sentences, gpu_table
 from haloquant.report.results import Results
 from haloquant.report.tables import method_table
 
 
-def markdown(results: Results) -> str:
-    """The report's numbers as Markdown."""
+def render_markdown(results: Results) -> str:
+    """Return the report's numbers as Markdown text."""
     table = method_table(results)
     lines = [
         f"# {results.model}",

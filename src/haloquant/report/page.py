@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs no network, and the same pictures as files."""
+"""Make the report: one HTML file that needs no network, and the same charts as SVG and PNG files."""
 
 import json
 from collections.abc import Callable
@@ -12,10 +12,10 @@ import msgspec
 import vl_convert
 
 from haloquant.report.charts import job
-from haloquant.report.charts.sweeps import sweep
+from haloquant.report.charts.sweeps import sweep_chart
 from haloquant.report.gpu_table import gpu_sentences, gpu_table
 from haloquant.report.results import Results
-from haloquant.report.tables import HEADLINE, cards, method_table, settings
+from haloquant.report.tables import HEADLINE, cards, method_table, targets_and_phases
 
 _SEE = {
     "time": "Behind each bar: its length, and the bound that held longest with its share of the busy time. Where that "
@@ -39,7 +39,7 @@ _SWEPT = {
 
 @dataclass(frozen=True)
 class Figure:
-    """One picture: its Vega-Lite specification, and the same drawn as SVG."""
+    """One chart: its Vega-Lite specification, and the same chart as SVG text."""
 
     name: str
     title: str
@@ -55,8 +55,13 @@ def _figure(name: str, title: str, caption: str, chart: alt.TopLevelMixin) -> Fi
     return Figure(name, title, caption, text, vl_convert.vegalite_to_svg(spec))
 
 
-def figures(results: Results, progress: Callable[[int, int], None] | None = None) -> list[Figure]:
-    """Every picture of the report, in its order."""
+def draw_figures(results: Results, progress: Callable[[int, int], None] | None = None) -> list[Figure]:
+    """Return every chart of the report, in the order of the page.
+
+    Args:
+        results: the numbers to draw.
+        progress: called with the number of finished charts and the number of all charts.
+    """
     classes = [row.name for row in results.profile.classes]
     reference = results.method("fp16").perplexity
     plan: list[tuple[str, str, str, Callable[[], alt.TopLevelMixin]]] = [
@@ -99,7 +104,7 @@ def figures(results: Results, progress: Callable[[int, int], None] | None = None
             f"{quantity}-{phase}",
             f"{quantity.capitalize()} of {phase}, and what bounds it",
             "Parts of the simulated total, every method on every machine; W8A8 is 1 on each. " + _SEE[quantity],
-            partial(job.stacks, results, quantity, phase),
+            partial(job.stacked_costs, results, quantity, phase),
         )
         for phase in dict.fromkeys(c.phase for c in results.methods[0].costs)
         for quantity in ("time", "energy")
@@ -121,7 +126,7 @@ def figures(results: Results, progress: Callable[[int, int], None] | None = None
                 f"sweep-{swept.replace(' ', '-')}",
                 _SWEPT.get(swept, (f"How much hangs on {swept}", ""))[0],
                 f"Simulated on {where}; solid dots are the target's own value. " + _SWEPT.get(swept, ("", ""))[1],
-                partial(sweep, results.sweeps, swept),
+                partial(sweep_chart, results.sweeps, swept),
             )
         )
     drawn = []
@@ -134,8 +139,8 @@ def figures(results: Results, progress: Callable[[int, int], None] | None = None
     return drawn
 
 
-def page(results: Results, drawn: list[Figure]) -> str:
-    """The HTML text of the report."""
+def render_page(results: Results, drawn: list[Figure]) -> str:
+    """Return the report as HTML text; `drawn` are the charts that it contains."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -145,7 +150,7 @@ def page(results: Results, drawn: list[Figure]) -> str:
         results=results,
         cards=cards(results),
         table=method_table(results),
-        pairs=settings(results),
+        pairs=targets_and_phases(results),
         board=gpu_table(results),
         board_says=gpu_sentences(results),
         recipe=_pretty(results.provenance.get("recipe")),
@@ -155,7 +160,7 @@ def page(results: Results, drawn: list[Figure]) -> str:
 
 
 def _pretty(recipe: str | None) -> str:
-    """A recipe as lines that a person can read."""
+    """Return a recipe in JSON with line breaks and indents, or unchanged if it is not JSON."""
     if recipe is None:
         return ""
     try:
@@ -164,6 +169,6 @@ def _pretty(recipe: str | None) -> str:
         return recipe
 
 
-def png(figure: Figure, scale: float = 2.0) -> bytes:
-    """A figure as PNG bytes."""
+def figure_png(figure: Figure, scale: float = 2.0) -> bytes:
+    """Return the chart as the bytes of a PNG file."""
     return vl_convert.vegalite_to_png(figure.spec.replace("<\\/", "</"), scale=scale)

@@ -1,4 +1,4 @@
-"""The numbers of one job as one versioned record: what `results.json` holds and what every picture is drawn from."""
+"""The numbers of one job as one versioned record. `results.json` stores it, and every chart is drawn from it."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ClassRow(Record, frozen=True):
-    """One class of tiles: its codebook and the operating point all its values meet."""
+    """One class of tiles: its codebook, and the operating point at which every value of the codebook is in time."""
 
     name: str
     values: list[int]
@@ -24,7 +24,7 @@ class ClassRow(Record, frozen=True):
 
 
 class ProfileRow(Record, frozen=True):
-    """The MAC by weight value, at one corner."""
+    """Delay and energy of the MAC for every weight value, at one corner."""
 
     name: str
     description: str
@@ -33,47 +33,47 @@ class ProfileRow(Record, frozen=True):
     delay_s: list[float]
     energy_j: list[float]
     classes: list[ClassRow]
-    best_mac: str = ""  # of the shipped MACs at the same corner, the fastest that takes any weight value
+    best_mac: str = ""  # the shipped MAC at the same corner whose slowest weight value is fastest
     best_mac_period_s: float = 0.0
 
 
 class CostRow(Record, frozen=True):
-    """Time and energy of one method on one machine in one phase, by part."""
+    """Time and energy of one method on one machine in one phase, split into parts."""
 
     target: str
     phase: str  # "prefill" or "decode"
     time_s: dict[str, float]
     energy_j: dict[str, float]
     transitions: int
-    bound: dict[str, float] = {}  # share of time by the bound that held
+    bound: dict[str, float] = {}  # for each bound the share of the busy time that it limited
 
     @property
     def total_time_s(self) -> float:
-        """Sum of the parts of time."""
+        """Return the sum of the parts of the time, in seconds."""
         return sum(self.time_s.values())
 
     @property
     def total_energy_j(self) -> float:
-        """Sum of the parts of energy."""
+        """Return the sum of the parts of the energy, in joules."""
         return sum(self.energy_j.values())
 
 
 class MethodRow(Record, frozen=True):
-    """One quantization method on the model: bits, accuracy, cost."""
+    """One quantization method on the model: stored bits, accuracy and cost."""
 
     name: str
     family: str  # "reference", "halo" or "rival"
     bits_per_weight: float
     perplexity: float  # weights quantized, activations in floating point
-    perplexity_a8: float | None  # with 8-bit activations, as a MAC array needs them
+    perplexity_a8: float | None  # with 8-bit activations, which an integer MAC array requires
     costs: list[CostRow]
     fast_fraction: float | None = None  # share of tiles in the fastest class
     notes: list[str] = []
-    rise_error: float | None = None  # standard error of `perplexity` less full precision's, window by window
+    rise_error: float | None = None  # standard error over windows of `perplexity` minus full precision's
 
 
 class TileRow(Record, frozen=True):
-    """The classes of one layer's tiles in one method: `classes[down][across]`, and the sensitivity behind them."""
+    """The class and the sensitivity of each tile of one layer in one method, both indexed [down][across]."""
 
     method: str
     layer: str
@@ -82,7 +82,7 @@ class TileRow(Record, frozen=True):
 
 
 class ParetoRow(Record, frozen=True):
-    """One point of the sweep from all tiles slow to all tiles fast."""
+    """One point of the sweep from "all tiles slow" to "all tiles fast"."""
 
     fast_fraction: float
     perplexity: float
@@ -92,7 +92,7 @@ class ParetoRow(Record, frozen=True):
 
 
 class SpanRow(Record, frozen=True):
-    """A stretch of the schedule at one operating point."""
+    """A part of the schedule that runs at one operating point without interruption."""
 
     start_s: float
     end_s: float
@@ -103,7 +103,7 @@ class SpanRow(Record, frozen=True):
 
 
 class GpuRow(Record, frozen=True):
-    """One method on a graphics processor at one clock: a roofline by stored bits, not a measurement."""
+    """One method on a graphics processor at one clock: a roofline model by stored bits, not a measurement."""
 
     target: str
     method: str
@@ -115,12 +115,13 @@ class GpuRow(Record, frozen=True):
     energy_per_token_j: float
     bound: str
     what_if: bool  # the clock is above the board's own
-    must_follow: list[str] = []  # blocks that weight values do not shorten and that such a clock would need faster
-    switching_s: float = 0.0  # what the transitions of one pass would cost if clocks were switched per group
+    # Blocks of the chip that must be faster at this clock, and whose paths no choice of weight values shortens.
+    must_follow: list[str] = []
+    switching_s: float = 0.0  # time of the transitions in one pass if each group of tiles had its own clock
 
 
 class SweepRow(Record, frozen=True):
-    """One method on one machine at one value of an uncertain figure, all else equal."""
+    """One method on one machine at one value of an uncertain quantity; everything else is unchanged."""
 
     method: str
     target: str
@@ -128,19 +129,19 @@ class SweepRow(Record, frozen=True):
     swept: str
     unit: str
     value: float
-    own: bool  # the target's own value
+    own: bool  # True if `value` is the one in the target's file
     time_s: float
     energy_j: float
 
 
 class Results(Record, frozen=True):
-    """Everything one job found."""
+    """All numbers that one job computed."""
 
     version: int
     model: str
     parameters: int
     linear_weights: int
-    evaluation: str  # which text, how many tokens, sample or whole
+    evaluation: str  # a description of the text: its name, the number of tokens, a sample or all of it
     evaluation_tokens: int
     profile: ProfileRow
     methods: list[MethodRow]
@@ -155,7 +156,7 @@ class Results(Record, frozen=True):
     pareto_of: str = ""
 
     def method(self, name: str) -> MethodRow:
-        """The row of a method by name.
+        """Return the row of the method with this name.
 
         Raises:
             InputError: there is no such method.
@@ -166,16 +167,16 @@ class Results(Record, frozen=True):
         raise InputError(f"the results hold {', '.join(r.name for r in self.methods)}, not {name}")
 
 
-def encode(results: Results) -> bytes:
-    """Results as indented JSON, the same bytes for the same numbers."""
+def encode_results(results: Results) -> bytes:
+    """Return the results as indented JSON. Equal results give equal bytes."""
     return msgspec.json.format(msgspec.json.encode(results, order="deterministic"), indent=1) + b"\n"
 
 
-def decode(data: bytes, source: Path) -> Results:
-    """Results from JSON.
+def decode_results(data: bytes, source: Path) -> Results:
+    """Return the results that the JSON bytes hold; `source` names the file in error messages.
 
     Raises:
-        InputError: not JSON of this shape, of another version, or lists that belong together differ in length.
+        InputError: the data has another structure or another version, or lists that belong together differ in length.
     """
     try:
         results = msgspec.json.decode(data, type=Results)
@@ -192,7 +193,7 @@ def decode(data: bytes, source: Path) -> Results:
 
 
 def _check_profile(profile: ProfileRow, source: Path) -> None:
-    """Refuse figures that are not one for each weight, and classes of words that the MAC has no figures for."""
+    """Refuse tables without one number for each weight, and classes with values that the MAC's tables lack."""
     for name, values in (("delay_s", profile.delay_s), ("energy_j", profile.energy_j)):
         if len(values) != len(profile.weights):
             raise InputError(
@@ -207,7 +208,7 @@ def _check_profile(profile: ProfileRow, source: Path) -> None:
 
 
 def _check_tiles(tile: TileRow, classes: int, source: Path) -> None:
-    """Refuse tiles that are no rectangle, or whose classes and sensitivities are not one for one."""
+    """Refuse a map of tiles that is not rectangular, or that lacks one class and one sensitivity for each tile."""
     across = len(tile.classes[0]) if tile.classes else 0
     if [len(row) for row in tile.classes] != [across] * len(tile.classes):
         raise InputError(f"{source}: tiles of {tile.layer:.80} must have rows of one length")

@@ -1,4 +1,4 @@
-"""The numbers as tables: for the page, for Markdown and for the terminal."""
+"""Format the results as tables for the HTML page, for Markdown and for the terminal."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A head and its rows."""
+    """The column names and the rows of a table."""
 
     head: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -26,28 +26,28 @@ class Table:
 
 @dataclass(frozen=True)
 class Card:
-    """One of the three numbers that matter."""
+    """One of the three main numbers (perplexity, speed, energy), beside those of the reference methods."""
 
     title: str
     value: str
     against: tuple[tuple[str, str], ...]
     note: str
-    unit: str = ""  # what the value is a ratio to
+    unit: str = ""  # says what `value` is a ratio to; empty for a value that is not a ratio
 
 
 def cost_of(method: MethodRow, target: str, phase: str) -> CostRow | None:
-    """The cost of a method on a machine in a phase, if it was simulated."""
+    """Return the cost of a method on a machine in a phase, or None if it was not simulated."""
     return next((c for c in method.costs if c.target == target and c.phase == phase), None)
 
 
-def settings(results: Results) -> list[tuple[str, str]]:
-    """All (target, phase) pairs in the order of the first method."""
+def targets_and_phases(results: Results) -> list[tuple[str, str]]:
+    """Return every pair (target, phase) that was simulated, in the order of the first method's costs."""
     return [(c.target, c.phase) for c in results.methods[0].costs]
 
 
 def method_table(results: Results) -> Table:
-    """Every method's bits and perplexity, and its speed and energy as ratios to W8A8."""
-    pairs = settings(results)
+    """Return one row for each method: stored bits, perplexity, and speed and energy as ratios to W8A8."""
+    pairs = targets_and_phases(results)
     base = results.method("w8a8")
     head = ["method", "bits/weight", "perplexity W", "W+A8"]
     for target, phase in pairs:
@@ -75,9 +75,12 @@ def _with_error(method: MethodRow) -> str:
 
 
 def cards(results: Results) -> tuple[Card, ...]:
-    """Perplexity, speed and energy of the balanced model, each against FP16, W8A8 and W4A8."""
+    """Return perplexity, speed and energy of the balanced model, each compared with FP16, W8A8 and W4A8.
+
+    Speed and energy are those of the first pair of target and phase.
+    """
     halo = results.method(HEADLINE)
-    target, phase = settings(results)[0]
+    target, phase = targets_and_phases(results)[0]
     mine = cost_of(halo, target, phase)
     others = [results.method(name) for name in BASELINES]
     accuracy = Card(

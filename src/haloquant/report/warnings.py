@@ -1,18 +1,18 @@
-"""What a reader must be told: where HALO does not pay, and by how much. Every sentence carries its numbers."""
+"""Write the report's warnings: sentences that say where HALO gains nothing, and by how much, with their numbers."""
 
 from haloquant.report.results import MethodRow, ProfileRow, Results
-from haloquant.report.tables import HEADLINE, cost_of, settings
+from haloquant.report.tables import HEADLINE, cost_of, targets_and_phases
 
 SMALL_GAIN = 1.05
 
 
-def warnings(results: Results) -> list[str]:
-    """All sentences that this job's numbers call for."""
+def find_warnings(results: Results) -> list[str]:
+    """Return every warning that applies to these results."""
     found = [*_clock(results.profile)]
     names = {m.name for m in results.methods}
     if HEADLINE in names:
         halo = results.method(HEADLINE)
-        for target, phase in settings(results):
+        for target, phase in targets_and_phases(results):
             found += _cost(results, halo, target, phase)
         found += _accuracy(results, halo)
     return [*found, *_floating_point(results)]

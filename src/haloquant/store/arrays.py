@@ -1,4 +1,7 @@
-"""Arrays of a step in one safetensors file: no pickle, sizes checked by the reader before anything is allocated."""
+"""Named arrays in one safetensors file.
+
+The format holds no pickled objects, and its reader checks every size before it allocates memory.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,8 +27,8 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     return load_file(path)
 
 
-def keep_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays, of which there may be none: then no file, as safetensors itself refuses one without arrays.
+def save_arrays_if_any(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays. If there are none, write no file, because safetensors refuses a file without arrays.
 
     Raises:
         OSError: the file cannot be written.
@@ -34,6 +37,6 @@ def keep_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         save_arrays(path, arrays)
 
 
-def kept_arrays(path: Path) -> dict[str, np.ndarray]:
-    """What `keep_arrays` was given."""
+def load_arrays_if_any(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays that `save_arrays_if_any` wrote; none if it wrote no file."""
     return load_arrays(path) if path.exists() else {}

@@ -1,4 +1,7 @@
-"""Files that are whole or absent: atomic writes, bounded reads, checksums, one lock per output folder."""
+"""Write files and folders atomically, read files of bounded size, check checksums, and lock output folders.
+
+After an interruption a file or folder is either complete or absent.
+"""
 
 import errno
 import hashlib
@@ -61,18 +64,18 @@ def read_bounded(path: Path, limit_bytes: int, purpose: str = "", error: type[In
 
 
 def sha256_bytes(data: bytes) -> str:
-    """Hexadecimal SHA-256 of `data`."""
+    """Return the hexadecimal SHA-256 of `data`."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in pieces."""
+    """Return the hexadecimal SHA-256 of a file, which is read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_key(*parts: object) -> str:
-    """One hash of plain values (numbers, strings, lists, maps, msgspec structs); equal values give equal keys."""
+    """Return one hash of numbers, strings, lists, maps and msgspec structs. Equal values give equal keys."""
     return sha256_bytes(msgspec.json.encode(parts, order="deterministic"))
 
 
@@ -85,12 +88,18 @@ def _fsync_folder(folder: Path) -> None:
 
 
 def sweep_leftovers(path: Path) -> None:
-    """Remove what killed processes left beside `path`: temporary names that carry the number of a dead process."""
+    """Remove the temporary files and folders of `path` that killed processes left beside it.
+
+    The name of a temporary file contains the number of its process; only those of dead processes are removed.
+    """
     _sweep(path.parent, re.escape(path.name))
 
 
 def sweep_folder(folder: Path) -> None:
-    """Remove what killed processes left in a folder that this process alone uses, whatever it was to become."""
+    """Remove all temporary files and folders that killed processes left in `folder`.
+
+    Only this process may use the folder meanwhile.
+    """
     _sweep(folder, ".+")
 
 
@@ -120,7 +129,7 @@ def _alive(process: int) -> bool:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is fsynced and renamed, on failure it is removed."""
+    """Yield a temporary path beside `path`. On success it is flushed to the disk and renamed, on failure removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -134,19 +143,19 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` so that a reader sees the old file or the whole new one."""
+    """Write `data` so that a reader sees either the old file or the complete new one."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text so that a reader sees the old file or the whole new one."""
+    """Write UTF-8 text so that a reader sees either the old file or the complete new one."""
     write_bytes(path, text.encode())
 
 
 @contextmanager
 def plain_errors(path: Path) -> Iterator[None]:
-    """Turn the error that safetensors has of its own for a failed write into the OSError it is."""
+    """Raise an OSError for `path` where safetensors raises its own error for a failed write."""
     try:
         yield
     except SafetensorError as error:
@@ -165,17 +174,17 @@ def atomic_folder(
     """Yield a temporary folder beside `path`, which is renamed to `path` on success and removed on failure.
 
     Before it is renamed, every file in it is flushed to the disk and its manifest is written. So a reader finds either
-    the whole folder or none.
+    either the complete folder or none.
 
     Args:
         path: the folder to make.
-        key: hash of the inputs, kept in the manifest; left out where None.
-        made_by: versions and settings, kept in the manifest.
+        key: hash of the inputs, stored in the manifest; None stores no key.
+        made_by: versions and settings, stored in the manifest.
         manifest_name: file name of the manifest.
-        replace: whether to remove a folder that exists at `path`; if not, only an empty one may be there.
+        replace: True removes an existing folder at `path`; False allows only an empty one there.
 
     Raises:
-        OSError: the folder cannot be written, or one that is not empty is there and `replace` is false.
+        OSError: the folder cannot be written, or `path` is not empty and `replace` is False.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -243,7 +252,7 @@ def check_files(folder: Path, manifest: Manifest, name: str = MANIFEST, error: t
 
 
 def finished(path: Path, key: str) -> bool:
-    """True if the folder holds a manifest with this key and every file has the checksum that the manifest names."""
+    """Return whether the folder has a manifest with this key and every file has the checksum in the manifest."""
     try:
         manifest = read_manifest(path)
         if manifest.key != key:
@@ -255,7 +264,7 @@ def finished(path: Path, key: str) -> bool:
 
 
 def claim_output(folder: Path) -> None:
-    """Make an output folder ours, or refuse one that holds something else.
+    """Create an output folder, or accept one that haloquant made; refuse a folder that holds other files.
 
     Raises:
         InputError: the folder cannot be written, or is not empty and was not made by haloquant.
@@ -277,7 +286,7 @@ def claim_output(folder: Path) -> None:
 
 @contextmanager
 def sole_user(folder: Path) -> Iterator[None]:
-    """Hold the output folder for one process; the kernel drops the lock when the process dies, so none goes stale.
+    """Lock the output folder for this process. The operating system releases the lock if the process dies.
 
     Raises:
         BusyError: another live process holds it.

@@ -1,7 +1,7 @@
-"""Liberty files: read with a bound, and kept parsed under the hash of their content.
+"""Read Liberty files of bounded size, and cache the parsed libraries under the hash of the file's content.
 
-The cache is a convenience: a damaged, foreign or unwritable entry is passed over and the text parsed again. Entries are
-msgpack (numbers and byte strings only, nothing that could run).
+If a cache entry is damaged, was written by another program or cannot be written, the text is parsed again. Entries are
+msgpack: numbers and byte strings only, nothing that could be executed.
 """
 
 import dataclasses
@@ -16,22 +16,22 @@ from haloquant.errors import InputError, LibertyError
 from haloquant.store.atomic_files import read_bounded, sha256_bytes, write_bytes
 from haloquant.store.cell_library_codec import decode_library, encode_library
 
-MOST_BYTES = 1 << 28  # 256 MiB of text; the largest open libraries have some 100 MB
-CACHE_VERSION = 1  # counts up when the records or their meaning change
+MAX_BYTES = 1 << 28  # 256 MiB of text; the largest open libraries have about 100 MB
+CACHE_VERSION = 1  # raise it when the records or their meaning change
 
 
 def read_library(path: Path, cache: Path | None = None) -> Library:
-    """Read a `.lib` or `.lib.gz` file, from the cache where the same content was parsed before.
+    """Read a `.lib` or `.lib.gz` file; take it from the cache if the same content was parsed before.
 
     Args:
         path: the file.
-        cache: folder for parsed libraries; the user's cache folder where None.
+        cache: folder for parsed libraries; None means the user's cache folder.
 
     Raises:
         InputError: the file is missing or too large.
-        LibertyError: the content is not gzip though it ends in .gz, not UTF-8, too large unpacked, or no Liberty.
+        LibertyError: the file ends in .gz but is not gzip, is not UTF-8, is too large unpacked, or is not Liberty.
     """
-    raw = read_bounded(path, MOST_BYTES)
+    raw = read_bounded(path, MAX_BYTES)
     folder = user_cache_path("haloquant") / "liberty" if cache is None else cache
     entry = folder / f"{sha256_bytes(raw)}-{CACHE_VERSION}.msgpack"
     found = _cached(entry)
@@ -43,17 +43,17 @@ def read_library(path: Path, cache: Path | None = None) -> Library:
 
 
 def liberty_text(path: Path, raw: bytes | None = None) -> str:
-    """The text of a `.lib` or `.lib.gz` file.
+    """Return the text of a `.lib` or `.lib.gz` file.
 
     Args:
-        path: the file; also says whether it is compressed.
-        raw: its bytes, where they are read already.
+        path: the file; its suffix says whether it is compressed.
+        raw: the file's bytes, if they were read already.
 
     Raises:
         InputError: the file is missing or too large.
         LibertyError: it cannot be unpacked or is not UTF-8 text.
     """
-    data = read_bounded(path, MOST_BYTES) if raw is None else raw
+    data = read_bounded(path, MAX_BYTES) if raw is None else raw
     if path.suffix == ".gz":
         data = _unpack(path, data)
     try:
@@ -66,14 +66,14 @@ def liberty_text(path: Path, raw: bytes | None = None) -> str:
 
 
 def _unpack(path: Path, data: bytes) -> bytes:
-    """Gunzip up to the bound: a small file may unpack to anything."""
+    """Gunzip at most `MAX_BYTES`, because a small file may unpack to any size."""
     try:
         unpacker = zlib.decompressobj(wbits=31)
-        text = unpacker.decompress(data, MOST_BYTES)
+        text = unpacker.decompress(data, MAX_BYTES)
     except zlib.error as error:
         raise LibertyError(f"{path.name} must be a gzip file, as its name says: {error}") from None
     if unpacker.unconsumed_tail:
-        raise LibertyError(f"{path.name} must unpack to at most {MOST_BYTES:,} bytes, but is larger")
+        raise LibertyError(f"{path.name} must unpack to at most {MAX_BYTES:,} bytes, but is larger")
     if not unpacker.eof:
         raise LibertyError(f"{path.name} must be a whole gzip file, but it ends early; it is truncated")
     return text
@@ -81,7 +81,7 @@ def _unpack(path: Path, data: bytes) -> bytes:
 
 def _cached(entry: Path) -> Library | None:
     try:
-        return decode_library(read_bounded(entry, MOST_BYTES))
+        return decode_library(read_bounded(entry, MAX_BYTES))
     except (InputError, OSError, ValueError, TypeError, IndexError, KeyError, msgspec.MsgspecError):
         return None
 
@@ -90,4 +90,4 @@ def _keep(entry: Path, library: Library) -> None:
     try:
         write_bytes(entry, encode_library(library))
     except OSError:
-        return  # a read-only or full home folder must not stop the work
+        return  # the cache is optional: a read-only or full home folder must not stop the work

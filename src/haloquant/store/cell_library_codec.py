@@ -1,7 +1,7 @@
-"""A parsed cell library as bytes and back: msgpack of plain values, all tables in one block of numbers.
+"""Encode a parsed cell library as bytes and decode it: msgpack of plain values, all look-up tables in one block.
 
-Records become lists of their fields, in order; a look-up table becomes its number. Which record stands where follows
-from the types of the fields, so nothing in the bytes names a class.
+A record becomes the list of its fields, in order. A look-up table becomes its index in the block of tables. The decoder
+knows from the types of the fields which record to build, so the bytes name no class.
 """
 
 import types
@@ -20,13 +20,13 @@ from haloquant.circuits.liberty.parser import Library, Table
 class _Stored(msgspec.Struct):
     library: list[Any]
     axes: bytes  # all axes one after another, little-endian doubles
-    axis_end: bytes  # where each ends, 32-bit integers
-    table_axes: bytes  # of each table, the numbers of its row and its column axis
+    axis_end: bytes  # index of the end of each axis in `axes`, 32-bit integers
+    table_axes: bytes  # for each table the indices of its row axis and its column axis
     values: bytes
 
 
 def encode_library(library: Library) -> bytes:
-    """Everything that the records hold."""
+    """Return the library as bytes; `decode_library` gives back an equal one."""
     tables: list[Table] = []
     plain = _flatten(library, tables)
     number: dict[bytes, int] = {}
@@ -44,10 +44,10 @@ def encode_library(library: Library) -> bytes:
 
 
 def decode_library(packed: bytes) -> Library:
-    """What `encode_library` was given.
+    """Return the library that `encode_library` wrote.
 
     Raises:
-        ValueError, TypeError, IndexError, msgspec.MsgspecError: for bytes that it did not make.
+        ValueError, TypeError, IndexError, msgspec.MsgspecError: `encode_library` did not write these bytes.
     """
     stored = msgspec.msgpack.decode(packed, type=_Stored)
     axes = np.split(np.frombuffer(stored.axes, "<f8"), np.frombuffer(stored.axis_end, "<i4")[:-1])
@@ -86,7 +86,7 @@ _Reader = Callable[[Any, list[Table]], Any]
 
 @cache
 def _reader(hint: Any) -> _Reader:
-    """A function from a plain value and the tables to a value of the type `hint`."""
+    """Return a function that builds a value of the type `hint` from a plain value and the list of tables."""
     if hint is Table:
         return lambda value, tables: tables[value]
     if isinstance(hint, type) and is_dataclass(hint):
@@ -98,7 +98,7 @@ def _reader(hint: Any) -> _Reader:
         read = _reader(next(arg for arg in args if arg is not type(None)))
         return lambda value, tables: None if value is None else read(value, tables)
     if origin is tuple:
-        item = _reader(args[0])  # all our tuples are of one type
+        item = _reader(args[0])  # every tuple in these records has items of one type
         return lambda value, tables: tuple([item(v, tables) for v in value])
     if origin is Mapping:
         item = _reader(args[1])

@@ -1,4 +1,7 @@
-"""Partial-sum statistics as a small JSON file; one measured on the demo model's layers comes with the package."""
+"""Read and write partial-sum statistics as a small JSON file.
+
+The package contains one such file, measured on the layers of the demo model.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +15,9 @@ from haloquant.errors import MALFORMED, InputError
 from haloquant.store.atomic_files import read_bounded, write_bytes
 
 FORMAT = "haloquant-partial-sums-1"
-DEMO = Path(__file__).resolve().parents[1] / "data" / "profiles" / "demo.partial-sums.json"
+DEMO_FILE = Path(__file__).resolve().parents[1] / "data" / "profiles" / "demo.partial-sums.json"
 _LIMIT_BYTES = 1 << 22
-_LARGEST = 1 << 53  # drawing counts in floats
+_LARGEST = 1 << 53  # stimuli are drawn in float64, which holds integers exactly up to here
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
@@ -22,7 +25,8 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     weight_bits: int
     activation_bits: int
     quantile: list[Annotated[int, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]]
-    joint: list[list[float]] = msgspec.field(default_factory=lambda: [[1.0]])  # without it: drawn independently
+    # joint[i][j] is the chance that one sum ranks in part i and the next in part j; the default draws independently.
+    joint: list[list[float]] = msgspec.field(default_factory=lambda: [[1.0]])
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -31,7 +35,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def write_partial_sums(sums: Sequence[PartialSums], path: Path) -> None:
-    """Write statistics, one entry for every pair of widths; chances to six digits."""
+    """Write statistics, one entry for each pair of bit widths; probabilities have six significant digits."""
     entries = [
         _Entry(
             each.source,
@@ -50,7 +54,7 @@ def read_partial_sums(path: Path) -> tuple[PartialSums, ...]:
     """Read statistics.
 
     Raises:
-        InputError: the file is missing, too large, is no such file or says what cannot be.
+        InputError: the file is missing, is too large, is not such a file, or holds impossible values.
     """
     try:
         file = msgspec.json.decode(read_bounded(path, _LIMIT_BYTES), type=_File)

@@ -1,4 +1,4 @@
-"""MAC profiles as files: JSON with a checksum over what it says, read with a bound, written whole or not at all."""
+"""Read and write MAC profiles as JSON files of bounded size, with a checksum over the profile's content."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,11 +14,11 @@ from haloquant.store.atomic_files import content_key, read_bounded, sha256_bytes
 
 FORMAT = "haloquant-profile-1"
 SUFFIX = ".profile.json"
-DEFAULT = "asap7-digitsdadda_ks+both-mul-abc"  # why: docs/decisions/0003-default-profile.md
+DEFAULT = "asap7-digitsdadda_ks+both-mul-abc"  # docs/decisions/0003-default-profile.md gives the reasons
 _LIMIT_BYTES = 1 << 24
 _SHIPPED = Path(__file__).resolve().parents[1] / "data" / "profiles"
 
-_Row = list[float | None]  # None stands for a value that was not simulated
+_Row = list[float | None]  # None means that the value was not simulated
 
 
 class _Corner(msgspec.Struct, forbid_unknown_fields=True):
@@ -57,7 +57,7 @@ def profile_sha256(profile: MacProfile) -> str:
 
 
 def write_profile(profile: MacProfile, path: Path) -> None:
-    """Write a profile as JSON; `read_profile` gives back an equal one, to the last bit."""
+    """Write a profile as JSON; `read_profile` gives back exactly the same numbers."""
     body = _Body(
         profile.name,
         profile.description,
@@ -88,7 +88,7 @@ def read_profile(path: Path) -> MacProfile:
 
     Raises:
         InputError: the file is missing or too large.
-        ProfileError: it is no profile, is damaged, or says what cannot be.
+        ProfileError: the file is not a profile, is damaged, or holds impossible values.
     """
     data = read_bounded(path, _LIMIT_BYTES)
     try:
@@ -105,16 +105,16 @@ def read_profile(path: Path) -> MacProfile:
 
 
 def shipped_profiles() -> dict[str, Path]:
-    """Return the profiles that come with the package: file by name, ascending."""
+    """Return the files of the profiles that come with the package, by name, in alphabetical order."""
     return {path.name.removesuffix(SUFFIX): path for path in sorted(_SHIPPED.glob(f"*{SUFFIX}"))}
 
 
 def find_profile(name: str) -> MacProfile:
-    """Return a shipped profile by its name (`default`: the one `DEFAULT` names), or the profile in a file.
+    """Return a shipped profile by its name (`default` means `DEFAULT`), or read the profile from a file.
 
     Raises:
         InputError: there is no such profile, or the file is too large.
-        ProfileError: the file is no profile.
+        ProfileError: the file is not a profile.
     """
     shipped = shipped_profiles()
     name = DEFAULT if name == "default" else name
@@ -125,33 +125,35 @@ def find_profile(name: str) -> MacProfile:
     return read_profile(Path(name))
 
 
-def accumulates(profile: MacProfile) -> bool:
-    """Return whether the MAC adds a partial sum: only with its like is its speed to be compared.
+def has_accumulator(profile: MacProfile) -> bool:
+    """Return whether the MAC adds a partial sum to the product.
 
-    Profiles made before this was in the provenance say it in their description.
+    Only MACs of the same kind have comparable speeds. A profile whose provenance lacks the key "adds" says in its
+    description whether the circuit is a multiplier alone.
     """
     adds = profile.provenance.get("adds")
     return "multiplier alone" not in profile.description if adds is None else adds != "nothing"
 
 
-def best_for_all(profile: MacProfile, others: Iterable[MacProfile]) -> MacProfile:
-    """Return the fastest MAC for all values of the same library: what a MAC's few fast words must beat to be worth it.
+def fastest_for_any_value(profile: MacProfile, others: Iterable[MacProfile]) -> MacProfile:
+    """Return the comparable MAC whose slowest weight value is fastest.
 
-    Of `others` and the MAC itself, those count whose first corner and library are the MAC's, and that accumulate if it
-    does.
+    A codebook of a few fast values is an absolute gain only if it is faster than this MAC, which takes any value.
+    A MAC is comparable if its first corner and its first library are those of `profile`, and if both or neither have an
+    accumulator. `profile` itself is one of the candidates.
     """
     alike = [
         other
         for other in others
         if other.corners[0] == profile.corners[0]
         and _first_library(other) == _first_library(profile)
-        and accumulates(other) == accumulates(profile)
+        and has_accumulator(other) == has_accumulator(profile)
     ]
     return min([*alike, profile], key=lambda other: float(other.delay_s[0].max()))
 
 
 def _first_library(profile: MacProfile) -> str:
-    return profile.provenance.get("library", "").partition(", ")[0]  # one a corner
+    return profile.provenance.get("library", "").partition(", ")[0]  # the provenance lists one library per corner
 
 
 def _row(values: Float64[np.ndarray, " w"]) -> _Row:

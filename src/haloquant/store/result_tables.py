@@ -1,4 +1,4 @@
-"""Answers about machines as files: one versioned JSON document and one CSV table of the same rows."""
+"""Write the result table of a machine command as one versioned JSON document and as one CSV file of the same rows."""
 
 import csv
 import dataclasses
@@ -11,46 +11,46 @@ import msgspec
 from haloquant.accel.target import GpuTarget, Target
 from haloquant.store.atomic_files import content_key
 
-ANSWER_VERSION = 1
+TABLE_VERSION = 1
 
 Plain = float | int | str | bool
 Row = Mapping[str, Plain]
 
 
-class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Rows that answer one question about one model on one machine. Units stand in the rows' names."""
+class TableDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The rows that one command computed for one model on one machine. The column names contain the units."""
 
-    format: str  # "haloquant." and the question
+    format: str  # "haloquant." and the name of the command
     version: int
     model: str
     profile: str
     target: str
-    machine_hash: str  # of every figure of the target as it was used
+    machine_hash: str  # hash of every number of the target as it was used
     rows: list[dict[str, Plain]]
     notes: list[str]
 
 
-def answer(
+def table_document(
     question: str,
     model: str,
     profile: str,
     machine: Target | GpuTarget,
     rows: Sequence[Row],
     notes: Sequence[str] = (),
-) -> Answer:
-    """Return the document of an answer."""
+) -> TableDocument:
+    """Return the document; `question` is the name of the command."""
     key = content_key(msgspec.to_builtins(machine, enc_hook=str))
     plain = [{name: _plain(value) for name, value in row.items()} for row in rows]
-    return Answer(f"haloquant.{question}", ANSWER_VERSION, model, profile, machine.name, key, plain, list(notes))
+    return TableDocument(f"haloquant.{question}", TABLE_VERSION, model, profile, machine.name, key, plain, list(notes))
 
 
-def answer_json(made: Answer) -> bytes:
+def table_json(made: TableDocument) -> bytes:
     """Return the document as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n"
 
 
-def rows_csv(rows: Sequence[Row]) -> str:
-    """Return the rows as a table with a line of names; an empty cell where a row lacks a name."""
+def table_csv(rows: Sequence[Row]) -> str:
+    """Return the rows as CSV with a header line. A cell is empty if its row has no such column."""
     out = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(out, names, lineterminator="\n")
@@ -59,8 +59,8 @@ def rows_csv(rows: Sequence[Row]) -> str:
     return out.getvalue()
 
 
-def as_rows(records: Sequence[object]) -> list[Row]:
-    """Return flat frozen records as rows."""
+def records_to_rows(records: Sequence[object]) -> list[Row]:
+    """Return dataclass records without nested fields as rows; the field names become the column names."""
     return [
         {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}  # pyright: ignore[reportArgumentType]
         for record in records
@@ -68,5 +68,5 @@ def as_rows(records: Sequence[object]) -> list[Row]:
 
 
 def _plain(value: Plain) -> Plain:
-    """JSON knows no infinity."""
+    """Write infinity as the text "inf", because JSON has no infinity."""
     return "inf" if isinstance(value, float) and math.isinf(value) else value

@@ -1,4 +1,4 @@
-"""What a simulation is written as: one versioned JSON document, one CSV row per layer, one trace for Perfetto."""
+"""Write a simulation as a versioned JSON document, a CSV table with one row per layer, and a trace for Perfetto."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from haloquant.errors import MALFORMED, FormatError
 from haloquant.store.atomic_files import content_key
 
 SIMULATION_VERSION = 1
-MOST_EVENTS = 250_000  # about 60 MB of trace
+MAX_EVENTS = 250_000  # about 60 MB of trace
 TIME_PARTS = ("compute", "dram", "sram", "spmv", "fill", "transition")
 ENERGY_PARTS = ("mac", "spmv", "sram", "accumulator", "dram", "leakage", "dvfs")
 ORDER_COLUMNS = (
@@ -24,7 +24,7 @@ ORDER_COLUMNS = (
 
 
 class LayerRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One layer. Times and energies by part, in s and J."""
+    """One layer. `time_s` and `energy_j` split the totals into parts (`TIME_PARTS`, `ENERGY_PARTS`)."""
 
     layer: str
     bound: str
@@ -37,11 +37,11 @@ class LayerRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SimulationDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One pass of one system on one machine."""
+    """One pass (prefill or one decoded token) of one system on one machine."""
 
     format: str
     version: int
-    machine_hash: str  # of every figure of the target as it was used
+    machine_hash: str  # hash of every number of the target as it was used
     system: str
     workload: str
     phase: str
@@ -63,8 +63,8 @@ class SimulationDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     notes: list[str]
 
 
-def document(simulation: Simulation, target: Target) -> SimulationDocument:
-    """Return the JSON document of a run."""
+def simulation_document(simulation: Simulation, target: Target) -> SimulationDocument:
+    """Return the JSON document of a simulation."""
     total = simulation.total
     return SimulationDocument(
         format="haloquant.simulation",
@@ -93,15 +93,15 @@ def document(simulation: Simulation, target: Target) -> SimulationDocument:
 
 
 def simulation_json(simulation: Simulation, target: Target) -> bytes:
-    """Return the document as indented JSON; an infinite figure of the machine is the text inf."""
-    return msgspec.json.format(msgspec.json.encode(document(simulation, target)), indent=1)
+    """Return the document as indented JSON. An infinite number of the machine is written as the text "inf"."""
+    return msgspec.json.format(msgspec.json.encode(simulation_document(simulation, target)), indent=1)
 
 
 def read_simulation(raw: bytes) -> SimulationDocument:
-    """Return the document of JSON bytes.
+    """Return the document that the JSON bytes hold.
 
     Raises:
-        FormatError: if it is no such document, or of another version.
+        FormatError: the bytes are not such a document, or the document has another version.
     """
     try:
         head = msgspec.json.decode(raw, type=dict[str, object])
@@ -116,7 +116,7 @@ def read_simulation(raw: bytes) -> SimulationDocument:
 
 
 def layers_csv(simulations: Sequence[Simulation]) -> str:
-    """Return one row per layer and run, a total row last for each run."""
+    """Return a CSV table with one row per layer of each simulation, and after these a row of totals."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
@@ -138,9 +138,10 @@ def layers_csv(simulations: Sequence[Simulation]) -> str:
 
 
 def order_csv(simulation: Simulation) -> str:
-    """Return one row per segment: what ran when, at which clock and supply, and what bound it.
+    """Return a CSV table with one row per segment: start, tiles, clock, supply and the bound that held.
 
-    Segments of a group in several blocks of rows are folded into one row each, gone through forth and back.
+    A group of tiles that runs once per block of activation rows has one row per segment. `row_blocks` gives the number
+    of blocks; the order of the segments alternates between forward and backward from block to block.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -158,11 +159,12 @@ def order_csv(simulation: Simulation) -> str:
     return out.getvalue()
 
 
-def trace_json(simulation: Simulation, most_events: int = MOST_EVENTS) -> bytes:
-    """Return the run in the Chrome trace event format, which ui.perfetto.dev opens: times in microseconds.
+def trace_json(simulation: Simulation, most_events: int = MAX_EVENTS) -> bytes:
+    """Return the simulation in the Chrome trace event format, which ui.perfetto.dev opens. Times are microseconds.
 
-    Tracks: one per array, DRAM, SRAM, SpMV; a counter of supply and one of clock. After `most_events` the trace ends
-    and its title says how far it goes: a long prompt on a small array has millions of steps, all alike.
+    There is one track for each array and one each for DRAM, SRAM and SpMV, one counter of the supply and one of the
+    clock. The trace ends after `most_events`, and its title then says which part of the time it covers, because a long
+    prompt on a small array has millions of similar steps.
     """
     line = timeline(simulation, most_events)
     if line.whole:

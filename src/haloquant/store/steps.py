@@ -1,4 +1,4 @@
-"""Steps of a job, reused by content: a finished step is found again by the hash of all that went into it."""
+"""Steps of a job whose results are reused. The hash of a step's inputs names its folder."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -7,29 +7,29 @@ from pathlib import Path, PurePath
 from haloquant.errors import InputError
 from haloquant.store.atomic_files import atomic_folder, content_key, finished, sweep_leftovers
 
-# Raised whenever the meaning of a step's output changes, so that old outputs are made anew.
+# Raise this whenever the meaning of a step's output changes, so that old outputs are computed again.
 STEP_VERSION = "1"
 
 
 class Steps:
-    """The step folders of one output folder: `<root>/<name>-<hash of inputs>/`."""
+    """The step folders of one output folder. Each is `<root>/<name>-<first 12 digits of the hash of its inputs>/`."""
 
     def __init__(self, root: Path, versions: Mapping[str, str]) -> None:
         self.root = root
         self.versions = dict(versions)
 
     def key(self, name: str, inputs: object) -> str:
-        """The hash of a step's name, inputs and the versions that could change its result."""
+        """Return the hash of a step's name, its inputs and the software versions that could change its result."""
         return content_key(STEP_VERSION, self.versions, name, inputs)
 
     def run(self, name: str, inputs: object, make: Callable[[Path], None]) -> tuple[Path, bool]:
-        """Return the step's folder and whether it was reused; `make` fills a temporary folder otherwise.
+        """Return the step's folder and whether it was reused. If it does not exist, `make` fills a temporary folder.
 
-        Interrupted at any moment, it leaves either no folder or a whole one: the manifest is written last and the
-        folder renamed after it.
+        An interruption leaves either no folder or a complete one, because the manifest is written last and the folder
+        is renamed after that.
 
         Raises:
-            InputError: the name would lead out of the output folder.
+            InputError: the name is not that of a folder directly in the output folder.
         """
         folder, key = self._place(name, inputs)
         if finished(folder, key):
@@ -40,10 +40,10 @@ class Steps:
         return folder, False
 
     def find(self, name: str, inputs: object) -> Path | None:
-        """The step's folder if it is finished, else None.
+        """Return the step's folder if it is finished, else None.
 
         Raises:
-            InputError: the name would lead out of the output folder.
+            InputError: the name is not that of a folder directly in the output folder.
         """
         folder, key = self._place(name, inputs)
         return folder if finished(folder, key) else None

@@ -1,4 +1,7 @@
-"""Accelerators as data: `targets/*.toml` into records. Unknown keys are refused with their path."""
+"""Read accelerator targets from TOML files (`data/targets/*.toml` are shipped) into records.
+
+An unknown key is refused, and the error names its path.
+"""
 
 from collections.abc import Mapping
 from importlib import resources
@@ -10,11 +13,11 @@ from haloquant.accel.billing.cycles import WeightLoad
 from haloquant.accel.target import Array, ClockBlock, Dram, Figure, GpuTarget, OnChip, Spmv, Static, Target, Transition
 from haloquant.errors import MALFORMED, TargetError
 from haloquant.records import OperatingPoint
-from haloquant.store.toml_quantities import figure
+from haloquant.store.toml_quantities import parse_quantity
 
 FORMAT = 1
 MAX_BYTES = 1 << 20
-MOST_COUNT = 1 << 20  # rows, columns, arrays, lanes: beyond any machine, and far below an overflow
+MAX_COUNT = 1 << 20  # limit of rows, columns, arrays and lanes: more than any machine has, far below an overflow
 
 
 def shipped_targets() -> tuple[str, ...]:
@@ -24,10 +27,10 @@ def shipped_targets() -> tuple[str, ...]:
 
 
 def read_target(name_or_path: str | Path) -> Target | GpuTarget:
-    """Return a shipped target by name, or the one that a TOML file describes.
+    """Return a shipped target by its name, or the target that a TOML file describes.
 
     Raises:
-        TargetError: if there is no such target, or the file is malformed; the message carries the path of the key.
+        TargetError: there is no such target, or the file is malformed. The message names the path of the key.
     """
     text = str(name_or_path)
     if not text.endswith(".toml"):
@@ -48,7 +51,7 @@ def read_systolic(name_or_path: str | Path) -> Target:
     """Return a target that must be a systolic array.
 
     Raises:
-        TargetError: if it is a graphics processor, or as `read_target`.
+        TargetError: the target is a graphics processor, or `read_target` refuses it.
     """
     target = read_target(name_or_path)
     if not isinstance(target, Target):
@@ -63,7 +66,7 @@ def read_gpu(name_or_path: str | Path) -> GpuTarget:
     """Return a target that must be a graphics processor.
 
     Raises:
-        TargetError: if it is a systolic array, or as `read_target`.
+        TargetError: the target is a systolic array, or `read_target` refuses it.
     """
     target = read_target(name_or_path)
     if not isinstance(target, GpuTarget):
@@ -75,10 +78,10 @@ def read_gpu(name_or_path: str | Path) -> GpuTarget:
 
 
 def parse_target(raw: bytes) -> Target | GpuTarget:
-    """Return the record of a target file's bytes.
+    """Return the target that the bytes of a TOML file describe.
 
     Raises:
-        TargetError: if it is no TOML, a key is unknown or missing, or a value, unit or status is not allowed.
+        TargetError: the bytes are not TOML, a key is unknown or missing, or a value, unit or status is not allowed.
     """
     try:
         document: object = msgspec.toml.decode(raw)
@@ -97,7 +100,11 @@ def parse_target(raw: bytes) -> Target | GpuTarget:
 
 
 class _Reader:
-    """One table of the file, read key by key; what is left at the end is unknown. All numbers land in `figures`."""
+    """Reads one TOML table key by key and removes each key that it reads.
+
+    `finish` refuses the keys that remain. `figures` collects every number with its unit, status and source, by the path
+    of its key.
+    """
 
     def __init__(self, table: Mapping[str, object], path: str, figures: dict[str, Figure] | None = None) -> None:
         self.table, self.path = dict(table), path
@@ -118,7 +125,7 @@ class _Reader:
         return value
 
     def number(self, key: str, unit: str, lowest: float = 0.0, open_below: bool = False) -> float:
-        made = figure(self.take(key), unit, self.where(key), lowest, open_below)
+        made = parse_quantity(self.take(key), unit, self.where(key), lowest, open_below)
         self.figures[self.where(key)] = made
         return made.value
 
@@ -129,8 +136,8 @@ class _Reader:
         value = self.number(key, "1", 1.0)
         if value != int(value):
             raise TargetError(f"{self.where(key)}.value must be a whole number, not {value:g}.")
-        if value > MOST_COUNT:
-            raise TargetError(f"{self.where(key)}.value must be at most {MOST_COUNT}, not {value:g}.")
+        if value > MAX_COUNT:
+            raise TargetError(f"{self.where(key)}.value must be at most {MAX_COUNT}, not {value:g}.")
         return int(value)
 
     def share(self, key: str) -> float:

@@ -1,4 +1,7 @@
-"""Numbers with a unit, a status and a source in TOML files, converted to SI here and nowhere else."""
+"""Read numbers with a unit, a status and a source from TOML tables, and convert them to SI units.
+
+No other module converts units of TOML files.
+"""
 
 import math
 from collections.abc import Mapping
@@ -23,7 +26,7 @@ _BYTES: Final = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3, "B": 1.0, "GiB": 2
 
 
 def _units() -> dict[str, Mapping[str, float]]:
-    """SI unit -> every way to write it -> factor."""
+    """Return for each SI unit the spellings that a file may use, each with its factor to the SI unit."""
     return {
         "1": {"1": 1.0, "%": 0.01},
         "V": {"V": 1.0, "mV": 1e-3},
@@ -39,21 +42,21 @@ def _units() -> dict[str, Mapping[str, float]]:
 
 
 UNITS: Final = _units()
-UNBOUNDED: Final = ("B", "B/s")  # what an idealised machine may have without end
+UNBOUNDED: Final = ("B", "B/s")  # quantities that may be infinite, as in an idealised machine
 
 
-def figure(raw: object, unit: str, path: str, lowest: float = 0.0, open_below: bool = False) -> Figure:
-    """Return one number in SI.
+def parse_quantity(raw: object, unit: str, path: str, lowest: float = 0.0, open_below: bool = False) -> Figure:
+    """Return one number, converted to its SI unit.
 
     Args:
         raw: A table with exactly the keys value, unit, status and source.
-        unit: The SI unit wanted.
-        path: Where in the file it stands, for messages.
-        lowest: The least value that makes sense, in SI.
-        open_below: Whether `lowest` itself is refused.
+        unit: The SI unit of the result.
+        path: The path of the key in the file, for error messages.
+        lowest: The smallest allowed value, in the SI unit.
+        open_below: True if `lowest` itself is refused.
 
     Raises:
-        TargetError: saying what is wrong at `path`.
+        TargetError: the table is not as described; the message names `path` and the fault.
     """
     if not isinstance(raw, Mapping):
         raise TargetError(f"{path} must be a table with value, unit, status and source, not {raw!r}.")

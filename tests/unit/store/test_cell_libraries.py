@@ -91,7 +91,7 @@ def test_files_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     plain = tmp_path / "x.lib"
     plain.write_bytes(b"library (x) {\n\xff }")
     assert _refused(plain) == "x.lib:2: a Liberty file must be UTF-8 text, not 0xff"
-    monkeypatch.setattr(store, "MOST_BYTES", 1000)
+    monkeypatch.setattr(store, "MAX_BYTES", 1000)
     path.write_bytes(gzip.compress(bytes(100_000)))
     assert _refused(path) == "x.lib.gz must unpack to at most 1,000 bytes, but is larger"
     plain.write_bytes(bytes(2000))

@@ -14,7 +14,7 @@ from support.near import near
 
 
 def _text(name: str = "edge_lpddr5x") -> str:
-    return (resources.files("haloquant") / "targets" / f"{name}.toml").read_text()
+    return (resources.files("haloquant") / "data" / "targets" / f"{name}.toml").read_text()
 
 
 def test_five_targets_are_shipped_and_say_where_every_number_comes_from() -> None:

@@ -15,8 +15,8 @@ from haloquant.lm.export.folding import folded_tensors
 from haloquant.lm.export.packed import export_packed
 from haloquant.recipe import Recipe
 from haloquant.records import MacProfile
-from haloquant.report.markdown import markdown
-from haloquant.report.results import Results, encode
+from haloquant.report.markdown import render_markdown
+from haloquant.report.results import Results, encode_results
 from haloquant.report.tables import HEADLINE
 from haloquant.store.atomic_files import claim_output, sole_user, sweep_folder, write_bytes, write_text
 from haloquant.store.profiles import find_profile, profile_sha256
@@ -68,8 +68,8 @@ def run(recipe: Recipe, out: Path, progress: Progress = silent, engine: Engine =
         further = {name: method(bench, x) for name, x in between(bench).items()}
         results = gather(recipe, bench.inputs, bench.classes, made, further, bench.sensitivity)
         _export(bench, out)
-        write_bytes(out / "results.json", encode(results))
-        write_text(out / "results.md", markdown(results))
+        write_bytes(out / "results.json", encode_results(results))
+        write_text(out / "results.md", render_markdown(results))
         write_report(results, out, progress)
     return Job(results, out, time.monotonic() - begin, tuple(bench.reused))
 
@@ -103,10 +103,10 @@ def _export(bench: Workbench, out: Path) -> None:
 def write_report(results: Results, out: Path, progress: Progress = silent) -> None:
     """Draw the report and its figures into a folder."""
     # Imported here: the drawing libraries are an extra, and a job without them still has its numbers.
-    from haloquant.report.page import figures, page, png
+    from haloquant.report.page import draw_figures, figure_png, render_page
 
-    drawn = figures(results, lambda done, total: progress("draw", done, total))
-    write_text(out / "report.html", page(results, drawn))
+    drawn = draw_figures(results, lambda done, total: progress("draw", done, total))
+    write_text(out / "report.html", render_page(results, drawn))
     for figure in drawn:
         write_text(out / "figures" / f"{figure.name}.svg", figure.svg)
-        write_bytes(out / "figures" / f"{figure.name}.png", png(figure))
+        write_bytes(out / "figures" / f"{figure.name}.png", figure_png(figure))

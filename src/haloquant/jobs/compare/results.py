@@ -28,8 +28,8 @@ from haloquant.report.results import (
     TileRow,
 )
 from haloquant.report.tables import HEADLINE
-from haloquant.report.warnings import warnings
-from haloquant.store.profiles import accumulates, read_profile, shipped_profiles
+from haloquant.report.warnings import find_warnings
+from haloquant.store.profiles import has_accumulator, read_profile, shipped_profiles
 from haloquant.store.targets import read_gpu, read_systolic
 
 
@@ -96,7 +96,7 @@ def gather(
             [n for n in ("w4a8", HEADLINE) if n in made and made[n].tiles], work, targets[-1], simulation
         ),
     )
-    return msgspec.structs.replace(results, warnings=warnings(results))
+    return msgspec.structs.replace(results, warnings=find_warnings(results))
 
 
 def _pareto(
@@ -222,7 +222,7 @@ def _best_mac(profile: MacProfile, corner: Corner) -> tuple[str, float]:
     found = {profile.name: float(profile.delay_s[0].max())}
     for path in shipped_profiles().values():
         other = read_profile(path)
-        alike = accumulates(other) == accumulates(profile) and len(other.weights) == len(profile.weights)
+        alike = has_accumulator(other) == has_accumulator(profile) and len(other.weights) == len(profile.weights)
         if other.corners[0] == corner and alike:
             found[other.name] = float(other.delay_s[0].max())
     name = min(found, key=lambda known: found[known])

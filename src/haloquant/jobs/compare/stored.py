@@ -11,7 +11,7 @@ from haloquant.dvfs.classes import Classes
 from haloquant.jobs.compare.methods import Accuracy
 from haloquant.quant.format.packing import pack, unpack
 from haloquant.records import BitCount, Codebook, LayerTiles, MacProfile, OperatingPoint, QuantizedWeight, TileGrid
-from haloquant.store.arrays import keep_arrays, kept_arrays, load_arrays, save_arrays
+from haloquant.store.arrays import load_arrays, load_arrays_if_any, save_arrays, save_arrays_if_any
 from haloquant.store.atomic_files import read_bounded, write_bytes
 
 MAX_JSON = 1 << 26
@@ -91,13 +91,13 @@ def save_method(folder: Path, method: Method) -> None:
         }
     kept = KeptMethod(method.name, method.accuracy, method.bits, list(method.notes), layers)
     write_bytes(folder / "method.json", msgspec.json.format(msgspec.json.encode(kept), indent=1))
-    keep_arrays(folder / "tiles.safetensors", arrays)
+    save_arrays_if_any(folder / "tiles.safetensors", arrays)
 
 
 def load_method(folder: Path) -> Method:
     """A method again."""
     kept = msgspec.json.decode(read_bounded(folder / "method.json", MAX_JSON), type=KeptMethod)
-    arrays = kept_arrays(folder / "tiles.safetensors")
+    arrays = load_arrays_if_any(folder / "tiles.safetensors")
     tiles = {
         k.layer: LayerTiles(
             k.layer,

@@ -26,7 +26,7 @@ from haloquant.quant.sensitivity import importance
 from haloquant.quant.tiles import make_grid
 from haloquant.recipe import Recipe
 from haloquant.records import LayerStatistics, MacProfile, QuantizedWeight
-from haloquant.store.arrays import keep_arrays, kept_arrays, load_arrays, save_arrays
+from haloquant.store.arrays import load_arrays, load_arrays_if_any, save_arrays, save_arrays_if_any
 from haloquant.store.steps import Steps
 
 
@@ -85,9 +85,9 @@ class Workbench:
         def make(folder: Path) -> None:
             tell = partial(self.progress, "row Hessians")
             found = methods.row_hessians(self.model, self.inputs.checkpoint, text.tokens, limit, tell)
-            keep_arrays(folder / "rows.safetensors", found)
+            save_arrays_if_any(folder / "rows.safetensors", found)
 
-        return kept_arrays(self.step("row-hessians", self._calibration_key(), make) / "rows.safetensors")
+        return load_arrays_if_any(self.step("row-hessians", self._calibration_key(), make) / "rows.safetensors")
 
     @cached_property
     def transformed(self) -> Transformed:
@@ -100,10 +100,10 @@ class Workbench:
             tell = partial(self.progress, f"{transform} scales")
             with one_thread():
                 scales = find_scales(transform, self.weights, self.statistics, self.places, tell)
-            keep_arrays(folder / "scales.safetensors", scales)
+            save_arrays_if_any(folder / "scales.safetensors", scales)
 
         key = [transform, "powers of two, folded", self._calibration_key()]
-        scales = kept_arrays(self.step("transform", key, make) / "scales.safetensors")
+        scales = load_arrays_if_any(self.step("transform", key, make) / "scales.safetensors")
         return apply(scales, self.places, self.weights, self.statistics)
 
     @cached_property

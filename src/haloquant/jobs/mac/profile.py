@@ -19,7 +19,7 @@ from haloquant.errors import InputError
 from haloquant.jobs.mac.catalogue import Source
 from haloquant.records import MacProfile
 from haloquant.store.cell_libraries import read_library
-from haloquant.store.partial_sums import DEMO, read_partial_sums
+from haloquant.store.partial_sums import DEMO_FILE, read_partial_sums
 
 Delays = Float64[np.ndarray, " w"]
 Energies = Float64[np.ndarray, " w"]
@@ -81,7 +81,7 @@ def partial_sums_for(ports: MacPorts, named: str) -> tuple[PartialSums | None, s
         return None, "none: the multiplier alone"
     bits = (weight_values(ports).size - 1).bit_length(), ports.activation_bits
     if named != "gaussian":
-        path = DEMO if named == "demo" else Path(named)
+        path = DEMO_FILE if named == "demo" else Path(named)
         if not path.is_file():
             raise InputError(f"partial sums must be demo, gaussian or a file of them, not {named!r}")
         known = read_partial_sums(path)

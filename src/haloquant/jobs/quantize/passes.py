@@ -41,7 +41,7 @@ from haloquant.quant.sensitivity import uniform_importance
 from haloquant.quant.tiles import make_grid, uniform_map
 from haloquant.recipe import Goal, Recipe
 from haloquant.records import LayerStatistics, MacProfile, QuantizedWeight, TileMap
-from haloquant.store.arrays import keep_arrays, kept_arrays, load_arrays, save_arrays
+from haloquant.store.arrays import load_arrays, load_arrays_if_any, save_arrays, save_arrays_if_any
 from haloquant.store.steps import Steps
 
 SAMPLED_LAYERS = 12
@@ -151,7 +151,7 @@ class Passes:
             return f"scale-{layer.name}", self.key
 
         def save(folder: Path, _: LinearLayer, arrays: Arrays) -> None:
-            keep_arrays(folder / "scale.safetensors", arrays)
+            save_arrays_if_any(folder / "scale.safetensors", arrays)
 
         def work(layer: LinearLayer, known: LayerStatistics | None) -> Work:
             place = first[layer.name]
@@ -164,7 +164,7 @@ class Passes:
         self._run(f"{asked.transform} scales", chosen, step, find_scale, save, work, "none")
         found: dict[str, np.ndarray] = {}
         for name, place in first.items():
-            kept = kept_arrays(self._folders[f"scale-{name}"] / "scale.safetensors")
+            kept = load_arrays_if_any(self._folders[f"scale-{name}"] / "scale.safetensors")
             if "scale" in kept:
                 found |= dict.fromkeys(place.layers, kept["scale"])
         return found

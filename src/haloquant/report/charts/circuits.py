@@ -1,4 +1,4 @@
-"""Pictures of MACs: delay and energy by weight value, how delays are spread, and what the best words are worth."""
+"""Charts of MACs: delay and energy by weight value, the distribution of delays, and the speed of small codebooks."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,14 +12,18 @@ from haloquant.records import MacProfile
 from haloquant.report.charts import job
 from haloquant.report.results import ClassRow, ProfileRow
 from haloquant.store.atomic_files import write_bytes, write_text
-from haloquant.store.profiles import accumulates, best_for_all
+from haloquant.store.profiles import fastest_for_any_value, has_accumulator
 
-WORDS = (9, 16)  # of the fast and the slow class
+WORDS = (9, 16)  # codebook sizes of the fast and the slow class
 SET_COLOURS = [*job.CLASS_COLOURS[:2], "#000000"]
 
 
 def operating_points(profile: MacProfile, corner: int = 0) -> list[ClassRow]:
-    """The periods that the fastest 9 and 16 values meet, and that all do, each with every value it admits."""
+    """Return three clock periods: those that the fastest 9, the fastest 16 and all values meet.
+
+    Each row holds every value whose delay is at most its period, so there can be more than 9 or 16. Periods that admit
+    equally many values appear once.
+    """
     delay = profile.delay_s[corner]
     volt = profile.corners[corner].voltage_v
     rows: dict[int, ClassRow] = {}
@@ -32,7 +36,7 @@ def operating_points(profile: MacProfile, corner: int = 0) -> list[ClassRow]:
 
 
 def by_weight(profile: MacProfile, corner: int = 0) -> alt.VConcatChart:
-    """Delay and energy of every weight value, coloured by the shortest of the operating points that admits it."""
+    """Draw delay and energy of every weight value, coloured by the shortest period that admits the value."""
     where = profile.corners[corner]
     row = ProfileRow(
         profile.name,
@@ -54,7 +58,7 @@ def by_weight(profile: MacProfile, corner: int = 0) -> alt.VConcatChart:
 
 
 def histogram(profile: MacProfile, corner: int = 0) -> alt.LayerChart | alt.FacetChart:
-    """How many weight values have which static delay."""
+    """Draw how many weight values have each static delay."""
     delay = profile.delay_s[corner] * 1e12
     counts, edges = np.histogram(delay, bins=40)
     data = [
@@ -78,7 +82,7 @@ def histogram(profile: MacProfile, corner: int = 0) -> alt.LayerChart | alt.Face
     for number, row in enumerate(points):
         mark = alt.Chart(alt.Data(values=[{"period": 1e12 / row.frequency_hz, "label": row.name}]))
         layers.append(mark.mark_rule(strokeDash=[5, 3]).encode(x="period:Q"))
-        # The first two lie close: one is named at its left, the other at its right.
+        # The first two periods are close together, so one label stands left of its line and the other right.
         side = 9 if number == 1 else -7
         layers.append(
             mark.mark_text(angle=270, align="right", dx=-4, dy=side, y=0).encode(x="period:Q", text="label:N")
@@ -93,22 +97,23 @@ def histogram(profile: MacProfile, corner: int = 0) -> alt.LayerChart | alt.Face
 
 
 def frontier_rows(profiles: Mapping[str, MacProfile]) -> list[dict[str, str | float]]:
-    """For every MAC and number of words its speed and area, beside the fastest MAC for all values at the same corner.
+    """Return speed and area of every MAC for 9, 16 and all values, relative to the best comparable MAC for all values.
 
-    A MAC that accumulates is compared with its like (`store.profiles.best_for_all`). The fastest words count as they
-    are, whatever they are worth to a model.
+    `store.profiles.fastest_for_any_value` chooses that MAC. The 9 and 16 values are the fastest ones, whether or not
+    they make a good codebook for a model.
     """
     rows: list[dict[str, str | float]] = []
     for mac in profiles.values():
-        best = best_for_all(mac, profiles.values())
+        best = fastest_for_any_value(mac, profiles.values())
         library, _, short = mac.name.partition("-")
         delay = np.sort(mac.delay_s[0])
+        kind = "multiplier and accumulator" if has_accumulator(mac) else "multiplier alone"
         for words in (*WORDS, len(delay)):
             period = float(delay[min(words, len(delay)) - 1])
             rows.append(
                 {
                     "library": library,
-                    "panel": f"{library}, {'multiplier and accumulator' if accumulates(mac) else 'multiplier alone'}",
+                    "panel": f"{library}, {kind}",
                     "mac": short or mac.name,
                     "words": f"{words} best words" if words < len(delay) else "all values",
                     "period_ps": period * 1e12,
@@ -122,7 +127,7 @@ def frontier_rows(profiles: Mapping[str, MacProfile]) -> list[dict[str, str | fl
 
 
 def frontier(profiles: Mapping[str, MacProfile]) -> alt.VConcatChart:
-    """Speed of the best words of every MAC against the best MAC for all values of its library; its area beside it."""
+    """Draw the speed of every MAC's fastest values relative to the library's best MAC for all values, and its area."""
     rows = frontier_rows(profiles)
     panels: list[alt.HConcatChart] = []
     names = [f"{WORDS[0]} best words", f"{WORDS[1]} best words", "all values"]
@@ -173,11 +178,11 @@ def frontier(profiles: Mapping[str, MacProfile]) -> alt.VConcatChart:
     )
 
 
-def draw(profile: MacProfile, profiles: Mapping[str, MacProfile], out: Path) -> None:
-    """Write one profile's pictures and the frontier to an HTML file (interactive, no network) or a PNG.
+def draw_circuits(profile: MacProfile, profiles: Mapping[str, MacProfile], out: Path) -> None:
+    """Write the charts of one profile and the frontier to an HTML file (interactive, needs no network) or a PNG file.
 
     Raises:
-        InputError: the file's name ends otherwise.
+        InputError: the name of `out` ends in neither .html nor .png.
     """
     if out.suffix not in (".html", ".png"):
         raise InputError(f"the picture must be a .html or a .png file, not {out.name}")

@@ -1,4 +1,4 @@
-"""The Pareto front of an exploration as a page and a picture."""
+"""Draw the Pareto front of an exploration as an HTML page and as a PNG file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from haloquant.store.atomic_files import write_bytes, write_text
 
 
 class Point(msgspec.Struct, frozen=True):
-    """One point: what was chosen, and accuracy, time and energy of it on one machine in one phase."""
+    """One point: the choices made, and their accuracy, time and energy on one machine in one phase."""
 
     profile: str
     tile: int
@@ -23,13 +23,16 @@ class Point(msgspec.Struct, frozen=True):
     perplexity: float
     time_s: float
     energy_j: float
-    clock_ratio: float  # of the fast class to the MAC's own slowest value
-    absolute_period_s: float  # of the fast class, in the MAC's own technology
-    best: bool = False  # no other point of this target and phase is better in perplexity, time and energy at once
+    clock_ratio: float  # clock of the fast class divided by the clock that every value of this MAC can meet
+    absolute_period_s: float  # clock period of the fast class, in the technology of the MAC
+    best: bool = False  # True if no other point of this target and phase has better perplexity, time and energy at once
 
 
-def draw(points: Sequence[Point], out: Path) -> None:
-    """Write explore.html (interactive, no network) and explore.png: perplexity over time and energy, a row a place."""
+def draw_exploration(points: Sequence[Point], out: Path) -> None:
+    """Write explore.html (interactive, needs no network) and explore.png into the folder `out`.
+
+    They show perplexity over time and over energy, with one row of charts for each pair of target and phase.
+    """
     data = [
         {
             "mac": p.profile, "tile": str(p.tile), "goal": p.goal, "where": f"{p.phase} on {p.target}",

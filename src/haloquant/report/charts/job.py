@@ -1,28 +1,31 @@
-"""Pictures as Vega-Lite charts: interactive in the report, static SVG or PNG from the same specification."""
+"""Charts of one job as Vega-Lite specifications: interactive in the report, static as SVG or PNG files."""
 
 import math
 
 import altair as alt
 
-from haloquant.report.charts.labels import FONT, Span, place
+from haloquant.report.charts.labels import FONT, Span, place_labels
 from haloquant.report.results import MethodRow, ParetoRow, ProfileRow, Results, SpanRow, TileRow
 
 alt.data_transformers.disable_max_rows()
 
-# Colour-blind safe (Okabe-Ito); classes from fast to slow, then the rest.
+# The colour-blind safe palette of Okabe and Ito: the fast class, the slow class, all other values.
 CLASS_COLOURS = ["#D55E00", "#0072B2", "#BBBBBB"]
 BOUND_COLOURS = {"compute": "#0072B2", "dram": "#D55E00", "sram": "#009E73", "spmv": "#CC79A7"}
-# One colour a part, in time as in energy; the arrays' own energy takes the colour of their time.
+# Each part has the same colour in charts of time and of energy; "mac" (energy) is the counterpart of "compute" (time).
 PART_COLOURS = BOUND_COLOURS | {
     "mac": "#0072B2", "accumulator": "#56B4E9", "leakage": "#999999", "dvfs": "#E69F00",
     "transition": "#E69F00", "fill": "#F0E442",
 }  # fmt: skip
 FAMILY_COLOURS = {"reference": "#000000", "halo": "#D55E00", "rival": "#0072B2"}
-WIDTH = 760  # leaves room for labels at the right within the page
+WIDTH = 760  # pixels; the page is wider, so labels fit at the right
 
 
 def by_weight_value(profile: ProfileRow, legend: str = "fastest class that holds it") -> alt.Chart | alt.VConcatChart:
-    """Delay and energy over the weight values, with the words of each class marked."""
+    """Draw delay and energy over the weight values, and mark the values of each class.
+
+    A value that is in several codebooks has the colour of the fastest of these classes.
+    """
     word_class = {}
     for row in reversed(profile.classes):
         word_class.update({value: row.name for value in row.values})
@@ -50,7 +53,7 @@ def by_weight_value(profile: ProfileRow, legend: str = "fastest class that holds
     x = alt.X("weight:Q", title="weight value", axis=axis, scale=alt.Scale(domain=edges, nice=False))
     tips = ["weight:Q", alt.Tooltip("delay_ps:Q", format=".1f"), alt.Tooltip("energy_fj:Q", format=".2f"), "class:N"]
     delay = base.encode(x=x, y=alt.Y("delay_ps:Q", title="static delay, ps"), color=colour, tooltip=tips)
-    apart = 0.075 * max(profile.delay_s) * 1e12  # height of a line of text
+    apart = 0.075 * max(profile.delay_s) * 1e12  # height of a line of text, in units of the axis
     marks: list[dict[str, object]] = []
     above = -apart
     for row in sorted(profile.classes, key=lambda row: -row.frequency_hz):
@@ -60,14 +63,14 @@ def by_weight_value(profile: ProfileRow, legend: str = "fastest class that holds
         marks.append({"period_ps": period, "at": above, "label": label})
     rules = alt.Chart(alt.Data(values=marks))
     lines = rules.mark_rule(strokeDash=[5, 3]).encode(y="period_ps:Q")
-    # Beside the plot, not on the bars.
+    # The labels stand to the right of the plot, where they cover no bars.
     labels = rules.mark_text(align="left", dx=4, x=WIDTH, clip=False).encode(y="at:Q", text="label:N")
     energy = base.encode(x=x, y=alt.Y("energy_fj:Q", title="energy per MAC, fJ"), color=colour, tooltip=tips)
     return alt.vconcat(alt.layer(delay, lines, labels), energy)
 
 
 def tile_maps(tiles: list[TileRow], class_names: list[str], method: str) -> alt.Chart | alt.FacetChart:
-    """The class of every tile, one small map a layer."""
+    """Draw the class of every tile of one method, with one small map for each layer."""
     data = [
         {
             "layer": _short(row.layer),
@@ -105,7 +108,10 @@ def tile_maps(tiles: list[TileRow], class_names: list[str], method: str) -> alt.
 
 
 def pareto(points: list[ParetoRow], reference_perplexity: float) -> alt.LayerChart | alt.FacetChart:
-    """Perplexity against time over the sweep of tile classes; the three goals named, the undominated joined."""
+    """Draw perplexity over time for the sweep of tile classes.
+
+    The points of the three goals have their names. A line joins the points that no other point beats in both.
+    """
     data: list[dict[str, object]] = []
     least = float("inf")
     front: list[dict[str, object]] = []
@@ -148,19 +154,19 @@ def pareto(points: list[ParetoRow], reference_perplexity: float) -> alt.LayerCha
 
 
 def accuracy_by_bits(methods: list[MethodRow]) -> alt.LayerChart | alt.FacetChart:
-    """Perplexity against stored bits per weight, every method, named where its name hides no other."""
+    """Draw perplexity over stored bits per weight for every method; the names do not cover each other."""
     height = 340.0
     seen = [m.perplexity if m.perplexity_a8 is None else m.perplexity_a8 for m in methods]
     bits = [m.bits_per_weight for m in methods]
     across = Span(min(bits) * 0.95, max(bits) * 1.12, float(WIDTH), log=True)
-    # A model that falls apart at few bits needs the logarithm; two that differ by a hundredth do not.
+    # Use a logarithmic axis only if one method is so much worse that a linear axis would hide all other differences.
     steep = max(seen) > 3 * min(seen)
     margin = 0.1 * (max(seen) - min(seen)) or 0.01 * max(seen)
     low = min(seen) / 1.1 if steep else min(seen) - margin
     high = max(seen) * 1.1 if steep else max(seen) + margin
     up = Span(low, high, height, log=steep)
     at = [(across.pixel(b), height - up.pixel(p)) for b, p in zip(bits, seen, strict=True)]
-    spots = place([m.name for m in methods], at, float(WIDTH), height)
+    spots = place_labels([m.name for m in methods], at, float(WIDTH), height)
     data = [
         {
             "bits": m.bits_per_weight,
@@ -188,8 +194,11 @@ def accuracy_by_bits(methods: list[MethodRow]) -> alt.LayerChart | alt.FacetChar
     return alt.layer(dots, text).properties(width=WIDTH, height=height)
 
 
-def stacks(results: Results, quantity: str, phase: str) -> alt.Chart | alt.FacetChart:
-    """Time or energy by part, every method, one panel a machine, as a ratio to W8A8 on the same machine."""
+def stacked_costs(results: Results, quantity: str, phase: str) -> alt.Chart | alt.FacetChart:
+    """Draw the parts of time or energy of every method, as ratios to W8A8 on the same machine.
+
+    There is one panel for each machine.
+    """
     data: list[dict[str, object]] = []
     total_of = {
         c.target: (c.total_time_s if quantity == "time" else c.total_energy_j)
@@ -238,7 +247,7 @@ def stacks(results: Results, quantity: str, phase: str) -> alt.Chart | alt.Facet
 
 
 def timeline(spans: list[SpanRow], class_names: list[str]) -> alt.VConcatChart:
-    """Clock and voltage over time."""
+    """Draw clock and supply voltage over the time of one pass."""
     data = [
         {
             "start_us": s.start_s * 1e6,

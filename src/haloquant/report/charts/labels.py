@@ -1,17 +1,17 @@
-"""Names beside dots that hide neither each other nor the dots."""
+"""Place the names of dots in a chart so that they cover neither each other nor the dots."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 FONT = 10
-CHARACTER = 5.8  # width of a character of this font, pixels, rather too wide than too narrow
-LINE = 12.0
+CHARACTER = 5.8  # width of a character of this font in pixels; an upper estimate
+LINE = 12.0  # height of a line of text in pixels
 
 
 @dataclass(frozen=True)
 class Span:
-    """An axis: from a value to a pixel and back."""
+    """An axis: converts values to pixels and back."""
 
     low: float
     high: float
@@ -19,24 +19,25 @@ class Span:
     log: bool = False
 
     def pixel(self, value: float) -> float:
-        """Pixels from the low end."""
+        """Return the distance of a value from the low end of the axis, in pixels."""
         low, high, at = (math.log(x) if self.log else x for x in (self.low, self.high, value))
         return (at - low) / (high - low) * self.pixels
 
     def value(self, pixel: float) -> float:
-        """The value at so many pixels from the low end."""
+        """Return the value at this distance in pixels from the low end of the axis."""
         share = pixel / self.pixels
         if self.log:
             return self.low * (self.high / self.low) ** share
         return self.low + (self.high - self.low) * share
 
 
-def place(
+def place_labels(
     names: Sequence[str], dots: Sequence[tuple[float, float]], width: float, height: float
 ) -> list[tuple[float, float]]:
-    """Return for each name the left end of its text's middle line, in pixels from the top left.
+    """Return the position of each name: the left end of the text's middle line, in pixels from the top left corner.
 
-    Places beside, below and above a dot are tried from the nearest on; the first that covers least is taken.
+    The candidates are positions beside, below and above the dot, the nearest first. The first candidate with the
+    smallest covered area is taken.
     """
     blocks = [(x - 5, y - 5, x + 5, y + 5) for x, y in dots]
     found: list[tuple[float, float]] = []
@@ -62,7 +63,7 @@ def _cost(
     width: float,
     height: float,
 ) -> float:
-    """Area that a text covers of what stands already, and what of it would leave the plot."""
+    """Return the area of placed dots and names that the box covers, plus a penalty for what leaves the plot."""
     left, top, right, bottom = box
     hidden = sum(
         max(0.0, min(right, c) - max(left, a)) * max(0.0, min(bottom, d) - max(top, b)) for a, b, c, d in blocks

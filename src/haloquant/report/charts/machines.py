@@ -1,4 +1,4 @@
-"""Pictures of one model on one machine: what its time and energy are made of, rooflines, sweeps, deadlines, a map."""
+"""Charts of one model on one machine: parts of time and energy, rooflines, sweeps, claims, deadlines, a bound map."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +18,13 @@ PHASES = ["prefill", "decode"]
 Chart = alt.TopLevelMixin
 
 
-def save(chart: Chart, path: Path) -> None:
-    """Write a chart as PNG."""
+def save_png(chart: Chart, path: Path) -> None:
+    """Write a chart as a PNG file."""
     write_bytes(path, vl_convert.vegalite_to_png(chart.to_dict(), scale=2.0))
 
 
-def stacked(bars: Sequence[Bar], title: str) -> alt.VConcatChart:
-    """Time and energy of every system by part, one row a pass."""
+def stacked_costs(bars: Sequence[Bar], title: str) -> alt.VConcatChart:
+    """Draw the parts of time and energy of every system, with one row of charts for each phase."""
     systems = list(dict.fromkeys(bar.system for bar in bars))
     phases = [phase for phase in PHASES if any(bar.phase == phase for bar in bars)]
 
@@ -68,10 +68,10 @@ def stacked(bars: Sequence[Bar], title: str) -> alt.VConcatChart:
     return alt.vconcat(*rows).resolve_scale(color="independent").properties(title=title)
 
 
-def roofline(
+def roofline_chart(
     roofs: Sequence[Roof], runs: Sequence[tuple[str, Sequence[Dot]]], title: str
 ) -> alt.LayerChart | alt.FacetChart:
-    """MACs per second against MACs per byte from outside: a roof per operating point, a dot a layer."""
+    """Draw MACs per second over MACs per byte of DRAM traffic: one roof per operating point, one dot per layer."""
     finite = [dot for _, dots in runs for dot in dots if 0 < dot.macs_per_b < float("inf")]
     least, most = min(dot.macs_per_b for dot in finite) / 2, max(dot.macs_per_b for dot in finite) * 2
     ridges = [roof.ridge_macs_per_b for roof in roofs if roof.ridge_macs_per_b > 0]
@@ -119,8 +119,8 @@ def roofline(
     return alt.layer(drawn, dots).properties(width=560, height=340, title=title)
 
 
-def swept(marks: Sequence[Mark], title: str) -> alt.VConcatChart:
-    """Time and energy of every system over what was swept, one row a pass."""
+def sweep_chart(marks: Sequence[Mark], title: str) -> alt.VConcatChart:
+    """Draw time and energy of every system over the swept quantity, with one row of charts for each phase."""
     name, unit = marks[0].swept, marks[0].unit
     log = name != "static power per array"
     scale, prefix = (1e6, "µ") if unit == "s" else (1e-9, "G") if unit == "B/s" else (1.0, "")
@@ -155,8 +155,11 @@ def swept(marks: Sequence[Mark], title: str) -> alt.VConcatChart:
     return alt.vconcat(*rows).properties(title=title)
 
 
-def claims(rows: Sequence[Compared], title: str) -> alt.VConcatChart:
-    """Speed and energy of HALO over every rival: the paper's premises beside the machine's. The line is a tie."""
+def claims_chart(rows: Sequence[Compared], title: str) -> alt.VConcatChart:
+    """Draw time and energy of every rival divided by HALO's, under the paper's premises and under the machine's.
+
+    The dashed line at 1 means equal.
+    """
     premises = list(dict.fromkeys(row.premise for row in rows))
     rivals = list(dict.fromkeys(row.rival.split()[0] for row in rows))
     shades = alt.Scale(domain=premises, range=["#BBBBBB", "#D55E00"][: len(premises)])
@@ -185,8 +188,8 @@ def claims(rows: Sequence[Compared], title: str) -> alt.VConcatChart:
     return alt.vconcat(*lines).properties(title=title)
 
 
-def deadline(rows: Sequence[Paced], period_s: float, title: str) -> alt.HConcatChart:
-    """Energy until the deadline and busy time over the supply, the choices named."""
+def deadline_chart(rows: Sequence[Paced], period_s: float, title: str) -> alt.HConcatChart:
+    """Draw the energy until the deadline and the busy time over the supply voltage; label the chosen supplies."""
     by, letter = si_scale(max(row.energy_j for row in rows))
     slow, sign = si_scale(period_s)
     data = [
@@ -221,8 +224,11 @@ def deadline(rows: Sequence[Paced], period_s: float, title: str) -> alt.HConcatC
     return alt.hconcat(energy, busy).properties(title=title)
 
 
-def bandwidth_clock(cells: Sequence[Cell], title: str) -> alt.VConcatChart:
-    """Which bound held and what HALO gains over its rival, by bandwidth and base clock; the machine itself framed."""
+def bandwidth_clock_map(cells: Sequence[Cell], title: str) -> alt.VConcatChart:
+    """Draw the limiting bound and HALO's speed over its rival for each bandwidth and base clock.
+
+    A frame marks the cell of the machine itself.
+    """
 
     def panel(phase: str) -> alt.HConcatChart:
         data = [
@@ -268,13 +274,13 @@ def bandwidth_clock(cells: Sequence[Cell], title: str) -> alt.VConcatChart:
 
 
 def _middle(cells: Sequence[Cell], phase: str) -> float:
-    """Half way between the least and the most gain: dark text above, light text below."""
+    """Return the middle between the smallest and the largest gain; text is dark above it and light below."""
     gains = [cell.speedup for cell in cells if cell.phase == phase]
     return (min(gains) + max(gains)) / 2
 
 
 def si_scale(most: float) -> tuple[float, str]:
-    """Return the factor and prefix that make the largest value a number between 1 and 1000."""
+    """Return the factor and the SI prefix that bring the largest value between 1 and 1000."""
     for factor, letter in ((1.0, ""), (1e3, "m"), (1e6, "µ"), (1e9, "n")):
         if most * factor >= 1:
             return factor, letter

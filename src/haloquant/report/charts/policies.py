@@ -1,4 +1,4 @@
-"""A picture of the ways to order tiles: what each takes, and what of it is switching."""
+"""Draw the policies for ordering tiles: the time of each, and how much of it goes into transitions."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,8 @@ from haloquant.accel.chart_rows import Ordered
 from haloquant.report.charts.machines import PHASES, si_scale
 
 
-def policies(rows: Sequence[Ordered], title: str) -> alt.HConcatChart:
-    """Time of every policy that runs, what of it is spent in transitions, and how many there are."""
+def policy_chart(rows: Sequence[Ordered], title: str) -> alt.HConcatChart:
+    """Draw the time of every policy that can run, the part spent in transitions, and the number of transitions."""
 
     def panel(phase: str) -> alt.LayerChart | alt.FacetChart:
         chosen = [row for row in rows if row.phase == phase and not row.cannot]

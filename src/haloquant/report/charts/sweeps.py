@@ -1,4 +1,4 @@
-"""How far the results hang on figures that nobody knows well: a transition's time and an array's static power."""
+"""Draw how the results depend on two uncertain quantities: the time of a transition and an array's static power."""
 
 import altair as alt
 
@@ -8,8 +8,11 @@ COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"]
 TRANSITION = "transition"
 
 
-def sweep(rows: list[SweepRow], swept: str) -> alt.HConcatChart:
-    """Time and energy of every phase over one uncertain figure, as a ratio to the first method at the target's own."""
+def sweep_chart(rows: list[SweepRow], swept: str) -> alt.HConcatChart:
+    """Draw time and energy of every phase over one uncertain quantity.
+
+    Both are ratios to the first method at the target's own value of the quantity.
+    """
     chosen = [row for row in rows if row.swept == swept]
     methods = list(dict.fromkeys(row.method for row in chosen))
     phases = list(dict.fromkeys(row.phase for row in chosen))
@@ -52,5 +55,5 @@ def sweep(rows: list[SweepRow], swept: str) -> alt.HConcatChart:
         )
         return alt.layer(base.mark_line(), dots).properties(width=370, height=220)
 
-    # Static power changes no time.
+    # Static power does not change the time, so its sweep has only the panel of energy.
     return alt.hconcat(*(panel(quantity) for quantity in (("time", "energy") if transition else ("energy",))))

@@ -13,7 +13,7 @@ from haloquant.circuits.rtl.generator import MacSpec, ports_of
 from haloquant.circuits.simulation.partial_sums import PartialSums, draw_partial_sums, measured_partial_sums
 from haloquant.errors import InputError
 from haloquant.jobs.mac.profile import partial_sums_for
-from haloquant.store.partial_sums import DEMO, FORMAT, read_partial_sums, write_partial_sums
+from haloquant.store.partial_sums import DEMO_FILE, FORMAT, read_partial_sums, write_partial_sums
 
 ADDS = MacPorts()
 
@@ -84,11 +84,11 @@ def entry(**changed: object) -> str:
 
 
 def test_what_is_shipped_was_measured_on_the_demo_model() -> None:
-    eight, four = read_partial_sums(DEMO)
+    eight, four = read_partial_sums(DEMO_FILE)
     assert (eight.weight_bits, four.weight_bits) == (8, 4)
     assert "linear layers of demo/model" in eight.source
     assert eight.joint.shape == (16, 16) and eight.joint.trace() > 1.2 / 16  # one follows the other, somewhat
-    assert DEMO.stat().st_size < 16_000
+    assert DEMO_FILE.stat().st_size < 16_000
 
 
 def test_the_default_is_the_measured_one_where_there_is_one() -> None:
@@ -107,7 +107,7 @@ def test_the_default_is_the_measured_one_where_there_is_one() -> None:
         InputError,
         match=r"must hold partial sums of 6x8 bits \(weight x activation\), as this MAC adds; it holds 8x8, 4x8$",
     ):
-        partial_sums_for(six, str(DEMO))
+        partial_sums_for(six, str(DEMO_FILE))
 
 
 def test_lanes_of_a_mac_hold_measured_sums_also_as_two_words() -> None:
