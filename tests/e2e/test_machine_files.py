@@ -132,4 +132,4 @@ def test_a_policy_that_a_machine_cannot_run_is_said(capsys: pytest.CaptureFixtur
 def test_a_share_that_is_none_is_refused_by_its_sentence_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert invoke(["simulate", "opt-1.3b", "--fast", "1.5"]) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert said.endswith("the share of fast tiles must be 0 to 1, not 1.5.")
+    assert said.endswith("the share of fast tiles must be 0 to 1, not 1.5")

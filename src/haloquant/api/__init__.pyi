@@ -1,0 +1,49 @@
+from .circuits import MacPath as MacPath
+from .circuits import ValueRank as ValueRank
+from .circuits import characterize as characterize
+from .circuits import longest_path as longest_path
+from .circuits import rank_weight as rank_weight
+from .evaluation import compare as compare
+from .evaluation import evaluate as evaluate
+from .evaluation import evaluate_tasks as evaluate_tasks
+from .machines import MachineComparison as MachineComparison
+from .machines import PolicyComparison as PolicyComparison
+from .machines import SystemRun as SystemRun
+from .machines import schedule as schedule
+from .machines import simulate as simulate
+from .packed_models import export as export
+from .packed_models import verify as verify
+from .quantization import Forecast as Forecast
+from .quantization import Quantized as Quantized
+from .quantization import forecast as forecast
+from .quantization import quantize as quantize
+from .recipe_jobs import draw_report as draw_report
+from .recipe_jobs import explore as explore
+from .recipe_jobs import run as run
+from .recipe_jobs import validate as validate
+
+__all__ = [
+    "Forecast",
+    "MacPath",
+    "MachineComparison",
+    "PolicyComparison",
+    "Quantized",
+    "SystemRun",
+    "ValueRank",
+    "characterize",
+    "compare",
+    "draw_report",
+    "evaluate",
+    "evaluate_tasks",
+    "explore",
+    "export",
+    "forecast",
+    "longest_path",
+    "quantize",
+    "rank_weight",
+    "run",
+    "schedule",
+    "simulate",
+    "validate",
+    "verify",
+]

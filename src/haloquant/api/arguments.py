@@ -1,0 +1,94 @@
+"""Checks of arguments. Each error is a sentence that names the argument, what is allowed and what was given."""
+
+from collections.abc import Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Literal
+
+from haloquant.errors import InputError
+
+Device = Literal["auto", "cpu"]
+
+
+def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
+    """Refuse a value that is not one of the allowed words.
+
+    Raises:
+        InputError: it is not.
+    """
+    if value not in allowed:
+        raise InputError(f"{name} must be one of {', '.join(allowed)}, not {value!r:.80}")
+
+
+def check_device(device: object) -> None:
+    """Refuse any device but the CPU.
+
+    Raises:
+        InputError: `device` is neither "auto" nor "cpu".
+    """
+    if device not in ("auto", "cpu"):
+        raise InputError(
+            f"device must be auto or cpu, not {device!r:.80}: quantization computes on the CPU in this version; leave "
+            "device out, and name more workers to use more cores"
+        )
+
+
+def check_count(name: str, value: object, least: int) -> None:
+    """Refuse what is not a whole number of at least `least`.
+
+    Raises:
+        InputError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name} must be a whole number of at least {least}, not {value!r:.80}")
+
+
+def check_range(name: str, value: object, least: float, most: float = float("inf")) -> None:
+    """Refuse what is not a finite number from `least` to `most`.
+
+    Raises:
+        InputError: it is not.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most and isfinite(value):
+        return
+    wanted = f"at least {least:g}" if most == float("inf") else f"{least:g} to {most:g}"
+    raise InputError(f"{name} must be {wanted}, not {value!r:.80}")
+
+
+def path_text(name: str, value: object) -> str:
+    """Return a path, a URL or a name as text.
+
+    Raises:
+        InputError: it is neither str nor Path, or it is empty.
+    """
+    if not isinstance(value, str | Path) or not str(value):
+        raise InputError(f"{name} must be a name or path as str or Path, not {value!r:.80}")
+    return str(value)
+
+
+def path_texts(name: str, values: object) -> tuple[str, ...]:
+    """Return one path or a sequence of paths as texts.
+
+    Raises:
+        InputError: one of them is neither str nor Path, or there is none.
+    """
+    if isinstance(values, str | Path):
+        values = (values,)
+    if not isinstance(values, Sequence) or not values:
+        raise InputError(f"{name} must be a path or a sequence of at least one path, not {values!r:.80}")
+    return tuple(path_text(name, value) for value in values)
+
+
+def texts(name: str, values: object) -> tuple[str, ...]:
+    """Return one text or a sequence of texts as a tuple; None is no text.
+
+    Raises:
+        InputError: one of them is not a str.
+    """
+    if values is None:
+        return ()
+    if isinstance(values, str):
+        return (values,)
+    if not isinstance(values, Sequence) or not all(isinstance(value, str) for value in values):
+        raise InputError(f"{name} must be a sequence of str, not {values!r:.80}")
+    return tuple(values)

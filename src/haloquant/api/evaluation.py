@@ -1,0 +1,130 @@
+"""Evaluate model folders, plain or packed: perplexity of a text, or lm-eval tasks."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+
+from haloquant.api.arguments import check_choice, check_count, path_text, path_texts, texts
+from haloquant.api.progress import Progress, reporting
+from haloquant.errors import InputError
+from haloquant.jobs import evaluation
+from haloquant.jobs.evaluation import Judged
+from haloquant.jobs.inputs import model_folder
+
+Activations = Literal["none", "token"]
+
+
+def evaluate(
+    model: str | Path,
+    text: str | Path = "demo",
+    *,
+    tokens: int = 0,
+    activations: Activations = "none",
+    progress: Progress = True,
+) -> Judged:
+    """Measure the perplexity of a model on a text by the standard protocol.
+
+    The text is cut into windows of the model's context (2048 tokens at most) that do not overlap. The perplexity is
+    the exponential of the mean negative log-likelihood per token.
+
+    Args:
+        model: Model folder, plain or packed, or "demo" for the shipped model.
+        text: Text file (.txt, .xz), or "demo" for the shipped evaluation text.
+        tokens: Number of tokens to use, rounded down to whole windows (one at least); 0 uses the whole text.
+        activations: "token" rounds the inputs of the linear layers to 8 bits, with one scale per token; "none" keeps
+            them.
+        progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
+
+    Returns:
+        The perplexity with its standard error, and the model's stored bits per weight.
+
+    Raises:
+        InputError: An argument is not allowed, or a file that is named is not there.
+        MissingExtraError: torch or transformers is not installed.
+
+    Example:
+        ```python
+        import haloquant
+
+        score = haloquant.evaluate("model-halo", "my-text.txt")
+        print(f"perplexity {score.perplexity:.3f} +- {score.standard_error:.3f}")
+        ```
+    """
+    shown = reporting(progress)
+    name, file = path_text("model", model), path_text("text", text)
+    check_count("tokens", tokens, 0)
+    check_choice("activations", activations, get_args(Activations))
+    with shown as report:
+        return evaluation.judge(name, file, tokens, activations == "token", report)
+
+
+def evaluate_tasks(
+    model: str | Path, folder: str | Path, *, tasks: str | Sequence[str]
+) -> Mapping[str, Mapping[str, float]]:
+    """Run lm-eval tasks from local task files.
+
+    Args:
+        model: Model folder, plain or packed, or "demo" for the shipped model.
+        folder: Folder with lm-eval task files (YAML). Task files can run code, so use only those that you trust.
+        tasks: Names of the tasks.
+
+    Returns:
+        The metrics of every task: `{task: {metric: value}}`.
+
+    Raises:
+        InputError: An argument is not allowed, or there is no such model, folder or task.
+        MissingExtraError: lm-eval is not installed.
+
+    Example:
+        ```python
+        import haloquant
+
+        print(haloquant.evaluate_tasks("model-halo", "my-tasks", tasks=["my_task"]))
+        ```
+    """
+    name, path = path_text("model", model), Path(path_text("folder", folder))
+    return evaluation.run_tasks(name, path, texts("tasks", tasks))
+
+
+def compare(
+    models: Sequence[str | Path], text: str | Path = "demo", *, tokens: int = 0, progress: Progress = True
+) -> tuple[Judged, ...]:
+    """Evaluate several models on one text, each with plain and with 8-bit activations.
+
+    Args:
+        models: Model folders, plain or packed, or "demo" for the shipped model.
+        text: Text file (.txt, .xz), or "demo" for the shipped evaluation text.
+        tokens: Number of tokens to use, rounded down to whole windows (one at least); 0 uses the whole text.
+        progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
+
+    Returns:
+        One record per model, in the order given; `perplexity_a8` is that with 8-bit activations per token.
+
+    Raises:
+        InputError: An argument is not allowed, or a file that is named is not there.
+        MissingExtraError: torch or transformers is not installed.
+
+    Example:
+        ```python
+        import haloquant
+
+        for score in haloquant.compare(["path/to/model", "model-halo"]):
+            print(f"{score.model}: {score.bits_per_weight:.2f} bits, perplexity {score.perplexity:.3f}")
+        ```
+    """
+    shown = reporting(progress)
+    if isinstance(models, str | Path):
+        raise InputError(f"models must be a sequence of model folders, not the one path {str(models)!r:.80}")
+    names, file = path_texts("models", models), path_text("text", text)
+    check_count("tokens", tokens, 0)
+    for name in names:  # a wrong name is reported before the first model is evaluated
+        model_folder(name)
+    rows: list[Judged] = []
+    with shown as report:
+        for name in names:
+            plain = evaluation.judge(name, file, tokens, False, report)
+            rounded = evaluation.judge(name, file, tokens, True, report)
+            rows.append(msgspec.structs.replace(plain, perplexity_a8=rounded.perplexity))
+    return tuple(rows)

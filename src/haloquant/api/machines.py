@@ -1,0 +1,273 @@
+"""Simulate a model, or a named shape without weights, on an accelerator: HALO and its rivals on the same machine."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from haloquant.accel.chart_rows import Ordered, ordered
+from haloquant.accel.results import Simulation
+from haloquant.accel.target import Target
+from haloquant.accel.workload.passes import Workload, decode, prefill
+from haloquant.api.arguments import check_choice, check_count, check_range, path_text
+from haloquant.dvfs.schedule import Policy
+from haloquant.errors import InfeasibleError, InputError
+from haloquant.jobs.machines import systems
+from haloquant.jobs.machines.systems import Loaded
+from haloquant.records import OperatingPoint
+from haloquant.store.profiles import find_profile
+from haloquant.store.targets import read_systolic
+
+Mode = Literal["boost", "eco"]
+Order = Literal["all", "serpentine", "panel", "colblock", "islands", "none"]
+
+
+@dataclass(frozen=True)
+class SystemRun:
+    """One system (a way to quantize) in one phase."""
+
+    name: str
+    """Such as "W8A8" or "HALO (boost)"."""
+    points: tuple[OperatingPoint, ...]
+    """Clock in hertz and supply in volts of each tile class, fastest class first."""
+    simulation: Simulation
+    """Time in seconds and energy in joules, in total, by layer and by segment of the timeline."""
+
+
+@dataclass(frozen=True)
+class MachineComparison:
+    """HALO and its rivals (FP16, W8A8, W4A8, W3A8) on one machine, in the prefill and in one decode step."""
+
+    model: str
+    machine: Target
+    runs: tuple[SystemRun, ...]
+    """Prefill first; HALO last in each phase."""
+    notes: tuple[str, ...]
+    """Sentences on what the simulation assumed."""
+
+    @property
+    def simulations(self) -> tuple[Simulation, ...]:
+        """The simulations of `runs`."""
+        return tuple(run.simulation for run in self.runs)
+
+    def simulation(self, phase: str, system: str = "HALO") -> Simulation:
+        """Return the simulation of one system in one phase.
+
+        Args:
+            phase: "prefill" or "decode".
+            system: Beginning of the system's name: "HALO", "FP16", "W8A8", "W4A8" or "W3A8".
+
+        Raises:
+            InputError: There is none.
+        """
+        for run in self.runs:
+            if run.simulation.phase == phase and run.name.startswith(system):
+                return run.simulation
+        known = ", ".join(dict.fromkeys(f"{run.simulation.phase} of {run.name}" for run in self.runs))
+        raise InputError(f"the simulation must be one of {known}, not {phase} of {system}")
+
+    def speedup(self, phase: str, rival: str = "W8A8") -> float:
+        """Return the rival's time divided by HALO's; above 1 HALO is faster.
+
+        Args:
+            phase: "prefill" or "decode".
+            rival: "FP16", "W8A8", "W4A8" or "W3A8".
+
+        Raises:
+            InputError: There is no such phase or rival.
+        """
+        return self.simulation(phase, rival).time_s / self.simulation(phase).time_s
+
+    def energy_ratio(self, phase: str, rival: str = "W8A8") -> float:
+        """Return the rival's energy divided by HALO's; above 1 HALO draws less.
+
+        Args:
+            phase: "prefill" or "decode".
+            rival: "FP16", "W8A8", "W4A8" or "W3A8".
+
+        Raises:
+            InputError: There is no such phase or rival.
+        """
+        ours, theirs = self.simulation(phase), self.simulation(phase, rival)
+        return theirs.total.total_energy_j / ours.total.total_energy_j
+
+
+@dataclass(frozen=True)
+class PolicyComparison:
+    """HALO's passes under different orders of the tiles."""
+
+    model: str
+    profile: str
+    machine: Target
+    rows: tuple[Ordered, ...]
+    """One row per phase and policy; times in seconds, energies in joules."""
+    simulations: tuple[Simulation, ...]
+    """One for every row that the machine can run."""
+    notes: tuple[str, ...]
+
+
+def simulate(
+    model: str | Path,
+    target: str | Path = "edge_lpddr5x",
+    *,
+    profile: str | Path = "default",
+    mode: Mode = "boost",
+    prefill_tokens: int = 2048,
+    context_tokens: int = 2048,
+    batch: int = 1,
+    fast_share: float = 0.8,
+) -> MachineComparison:
+    """Simulate a model on an accelerator, with HALO and with FP16, W8A8, W4A8 and W3A8.
+
+    Args:
+        model: Packed model folder, or a named shape such as "llama2-7b", which needs no weights.
+        target: Machine: the name of a shipped target (`haloquant targets`), or a TOML file.
+        profile: MAC: the name of a shipped profile, or a file that `characterize` wrote. A packed model needs the
+            profile that it was made for.
+        mode: "boost" raises the clock at the same supply; "eco" lowers the supply at the same clock, and needs a
+            profile of at least three voltages.
+        prefill_tokens: Tokens of the prefill.
+        context_tokens: Tokens in the cache at the decode step.
+        batch: Sequences that are decoded together.
+        fast_share: Share of tiles in the fast class, 0 to 1; only for a named shape.
+
+    Returns:
+        A simulation per phase and system; times in seconds, energies in joules.
+
+    Raises:
+        InputError: An argument is not allowed, there is no such model, machine or profile, or the packed model was
+            made for another profile.
+        InfeasibleError: `mode` is "eco" and the profile has too few voltages.
+
+    Example:
+        ```python
+        import haloquant
+
+        found = haloquant.simulate("llama2-7b", "tpuv4i_like")
+        print(f"prefill: {found.speedup('prefill'):.2f}x as fast as W8A8")
+        ```
+    """
+    check_choice("mode", mode, get_args(Mode))
+    _check(prefill_tokens, context_tokens, batch, fast_share)
+    machine, loaded = open_on(model, target, profile, fast_share)
+    passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
+    runs: list[SystemRun] = []
+    for workload in passes:
+        ours = systems.halo_system(loaded, workload, machine, mode)
+        for system in [*systems.rivals(loaded, workload, machine), ours]:
+            simulation = systems.run_system(system, workload, machine, loaded)
+            runs.append(SystemRun(system.name, tuple(system.points), simulation))
+    notes = [*floating_notes(loaded, passes[0]), *(note for run in runs for note in run.simulation.notes)]
+    return MachineComparison(loaded.name, machine, tuple(runs), tuple(dict.fromkeys(notes)))
+
+
+def schedule(
+    model: str | Path,
+    target: str | Path = "edge_lpddr5x",
+    *,
+    policy: Order = "all",
+    profile: str | Path = "default",
+    prefill_tokens: int = 2048,
+    context_tokens: int = 2048,
+    batch: int = 1,
+    fast_share: float = 0.8,
+) -> PolicyComparison:
+    """Simulate HALO under different orders of the tiles: how many clock transitions each makes, and what they cost.
+
+    Args:
+        model: As in `simulate`.
+        target: As in `simulate`.
+        policy: One order ("serpentine", "panel", "colblock", "islands", "none"), or "all" of them.
+        profile: As in `simulate`.
+        prefill_tokens: As in `simulate`.
+        context_tokens: As in `simulate`.
+        batch: As in `simulate`.
+        fast_share: As in `simulate`.
+
+    Returns:
+        One row per phase and order. With "all", an order that the machine cannot run has a row that says why.
+
+    Raises:
+        InputError: As in `simulate`.
+        InfeasibleError: The machine cannot run the one order that was named.
+
+    Example:
+        ```python
+        from haloquant.api import schedule
+
+        for row in schedule("llama2-7b", "tpuv4i_like").rows:
+            print(row.phase, row.policy, row.transitions, f"{row.time_s * 1e3:.2f} ms")
+        ```
+    """
+    check_choice("policy", policy, get_args(Order))
+    _check(prefill_tokens, context_tokens, batch, fast_share)
+    machine, loaded = open_on(model, target, profile, fast_share)
+    passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
+    wanted = list(Policy) if policy == "all" else [Policy(policy)]
+    rows: list[Ordered] = []
+    simulations: list[Simulation] = []
+    for workload in passes:
+        found, made = _orders(loaded, workload, machine, wanted, alone=policy != "all")
+        rows += found
+        simulations += made
+    mac, notes = loaded.classes.profile.name, floating_notes(loaded, passes[0])
+    return PolicyComparison(loaded.name, mac, machine, tuple(rows), tuple(simulations), tuple(notes))
+
+
+def _orders(
+    loaded: Loaded, workload: Workload, machine: Target, wanted: Sequence[Policy], alone: bool
+) -> tuple[list[Ordered], list[Simulation]]:
+    """Run one phase under each policy. A policy that cannot run raises if it is `alone` or if no policy can run."""
+    system = systems.halo_system(loaded, workload, machine, "boost")
+    rows: list[Ordered] = []
+    simulations: list[Simulation] = []
+    for policy in wanted:
+        try:
+            run = systems.run_system(system, workload, machine, loaded, (policy,))
+        except InfeasibleError as error:
+            if alone or (policy == wanted[-1] and not simulations):
+                raise
+            rows.append(Ordered(workload.phase, policy, 0, 0.0, 0.0, 0.0, str(error)))
+            continue
+        simulations.append(run)
+        rows.append(ordered(run))
+    return rows, simulations
+
+
+def open_on(model: str | Path, target: str | Path, profile: str | Path, fast_share: float) -> tuple[Target, Loaded]:
+    """Return the machine, and a packed folder or a named shape ready to run on it.
+
+    Raises:
+        InputError: one of them is not there, or the packed model was made for another profile.
+    """
+    what = path_text("model", model)
+    machine, mac = read_systolic(path_text("target", target)), find_profile(path_text("profile", profile))
+    if Path(what).is_dir():
+        return machine, systems.load_packed(Path(what), mac)
+    try:
+        return machine, systems.load_shape(what, mac, fast_share)
+    except InputError as error:
+        if "model shape" not in str(error):
+            raise
+        raise InputError(f"{error} Or give the folder of a packed model.") from error
+
+
+def passes_of(loaded: Loaded, prefill_tokens: int, context_tokens: int, batch: int) -> tuple[Workload, Workload]:
+    """Return the prefill and the decode step."""
+    return prefill(loaded.shape, prefill_tokens), decode(loaded.shape, context_tokens, batch)
+
+
+def floating_notes(loaded: Loaded, workload: Workload) -> list[str]:
+    """Return a sentence on the layers that a packed model leaves in floating point, if there are any."""
+    left = loaded.left_floating(workload)
+    if not left:
+        return []
+    named = left[0] if len(left) == 1 else f"{left[0]} and {len(left) - 1} other layers"
+    return [f"{named} in 16-bit floating point, as {loaded.name} leaves it: so in every system beside it"]
+
+
+def _check(prefill_tokens: object, context_tokens: object, batch: object, fast_share: object) -> None:
+    check_count("prefill_tokens", prefill_tokens, 1)
+    check_count("context_tokens", context_tokens, 1)
+    check_count("batch", batch, 1)
+    check_range("the share of fast tiles", fast_share, 0.0, 1.0)

@@ -1,0 +1,88 @@
+"""Check a packed model, or write it in a form that loads without haloquant."""
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from haloquant.api.arguments import check_choice, path_text
+from haloquant.api.progress import Progress, reporting
+from haloquant.jobs.compare.results import profile_sha256 as hash_profile
+from haloquant.jobs.inputs import model_folder
+from haloquant.lm.checkpoint.reader import open_checkpoint
+from haloquant.lm.export.compressed_tensors import export_compressed
+from haloquant.lm.export.dequantized import export_dequantized
+from haloquant.lm.export.folding import with_others_of
+from haloquant.lm.export.original_files import Exported
+from haloquant.lm.packed import reader
+from haloquant.lm.packed.reader import Verified
+from haloquant.store.profiles import find_profile
+
+Format = Literal["dequantized", "compressed-tensors"]
+
+
+def verify(folder: str | Path, profile_sha256: str | None = None, *, profile: str | Path | None = None) -> Verified:
+    """Check every byte of a packed model: its manifest, the digest of its tensors and configuration, and every code.
+
+    Args:
+        folder: Packed model folder.
+        profile_sha256: SHA-256 of the MAC profile that the model must be made for; any if None.
+        profile: The same by name: a shipped profile's name, or a file that `characterize` wrote.
+
+    Returns:
+        The number of layers, weights, tensors and files that were checked, and the bits per weight.
+
+    Raises:
+        FormatError: Something is damaged, missing, of another version, or made for another profile. (An InputError.)
+        InputError: There is no such profile.
+
+    Example:
+        ```python
+        import haloquant
+
+        print(haloquant.verify("model-halo", profile="default").layers, "layers are intact")
+        ```
+    """
+    path = path_text("folder", folder)
+    if profile is not None:
+        profile_sha256 = hash_profile(find_profile(path_text("profile", profile)))
+    return reader.verify(path, profile_sha256)
+
+
+def export(
+    model: str | Path,
+    out: str | Path,
+    *,
+    source: str | Path,
+    to: Format = "dequantized",
+    progress: Progress = True,
+) -> Exported:
+    """Write a packed model in a form that loads without haloquant.
+
+    Args:
+        model: Packed model folder.
+        out: Folder to write. It must be empty or not exist yet.
+        source: The model that the packed one was made of: a folder, or "demo".
+        to: "dequantized" (plain weights in bfloat16) or "compressed-tensors" (8-bit weights that vLLM loads).
+        progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
+
+    Returns:
+        The folder, the bits per weight in this format, and the bytes of all tensors.
+
+    Raises:
+        InputError: An argument is not allowed, a folder is damaged, or the model does not fit the format.
+
+    Example:
+        ```python
+        import haloquant
+
+        haloquant.export("model-halo", "model-plain", source="path/to/model")
+        ```
+    """
+    shown = reporting(progress)
+    check_choice("to", to, get_args(Format))
+    write = export_dequantized if to == "dequantized" else export_compressed
+    folder, origin = Path(path_text("out", out)), path_text("source", source)
+    packed = reader.open_packed(path_text("model", model))
+    checkpoint = with_others_of(open_checkpoint(model_folder(origin)), packed.tensors)
+    with shown as report:
+        layers = reader.iterate_layers(packed)
+        return write(checkpoint, layers, folder, progress=lambda done, total: report("export", done, total))

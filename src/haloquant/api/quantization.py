@@ -1,0 +1,245 @@
+"""Quantize a model folder, or predict what that takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from haloquant.api.arguments import Device, check_choice, check_count, check_device, check_range, path_text, texts
+from haloquant.api.progress import Progress, reporting
+from haloquant.errors import InputError
+from haloquant.jobs.engine.metering import Spent
+from haloquant.jobs.engine.session import parse_engine
+from haloquant.jobs.inputs import model_folder, model_window, planned_model, read_text
+from haloquant.jobs.quantize import checkpoint as checkpoint_job
+from haloquant.jobs.quantize.forecast import rates
+from haloquant.jobs.quantize.forecast.plan import Plan, Stage, of_checkpoint, predict
+from haloquant.jobs.quantize.shared_storage import to_shared, work_folder
+from haloquant.jobs.quantize.transform import need_calibration
+from haloquant.lm.checkpoint.reader import Checkpoint, open_checkpoint
+from haloquant.lm.checkpoint.remote import is_url, local_path
+from haloquant.recipe import Goal, Hardware, Quantize, Recipe, Transform
+from haloquant.store.profiles import find_profile
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DATA_FREE = "nothing: data-free, every weight of a layer counts alike"
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What `quantize` wrote, and what it took."""
+
+    folder: Path | str
+    """The packed model's folder, or its URL on shared storage."""
+    bits_per_weight: float
+    """Stored bits per quantized weight: codes, scales, sparse part and tile classes."""
+    weights: int
+    """Number of quantized weights."""
+    layers: int
+    """Number of quantized linear layers."""
+    reused: int
+    """How many of the layers an earlier, stopped call had finished."""
+    source: str
+    """Where the weights' sensitivity came from, such as "32 windows of text.txt"."""
+    seconds: float
+    """Time of the whole call in seconds."""
+    peak_bytes: float
+    """Most memory of this process, in bytes."""
+    notes: tuple[str, ...]
+    """Sentences on what a user should know, such as layers that stay in full precision."""
+    stages: tuple[Spent, ...]
+    """Time in seconds and memory in bytes of each stage."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a quantization would take on this machine, predicted from the model's shapes."""
+
+    plan: Plan
+    """Bytes to read and to write, and every stage for the data-free and the calibrated way."""
+    layers: int
+    """Number of linear layers."""
+    windows: int
+    """Number of calibration windows."""
+    window_tokens: int
+    """Tokens of one calibration window."""
+    calibrated: bool
+    """Whether a calibration text was assumed."""
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Stages of the asked way: time in seconds with one worker, memory in bytes."""
+        return self.plan.calibrated if self.calibrated else self.plan.free
+
+
+def quantize(
+    model: str | Path,
+    out: str | Path,
+    *,
+    goal: Goal = "bal",
+    profile: str | Path = "default",
+    calibration: str | Path = "demo",
+    samples: int = 32,
+    tile: int = 128,
+    sparse_budget: float = 0.005,
+    compensate: bool = True,
+    transform: Transform = "none",
+    exclude: str | Sequence[str] | None = None,
+    engine: str = "local",
+    workers: int = 1,
+    work: str | Path | None = None,
+    device: Device = "auto",
+    progress: Progress = True,
+) -> Quantized:
+    """Quantize every linear layer of a model to HALO's packed form, one layer at a time.
+
+    A call that was stopped goes on from its finished layers when it is made again. The bytes written depend neither on
+    `engine` nor on `workers`.
+
+    Args:
+        model: Folder in Hugging Face format, a URL of one, or "demo" for the shipped model.
+        out: Folder or URL (s3://...) of the packed model. It must be empty or not exist yet.
+        goal: "perf-opt" (every tile in the fast class), "acc-opt" (the slow class wherever it saves loss) or "bal"
+            (the knee between them).
+        profile: MAC that multiplies the weights: the name of a shipped profile, or a file that `characterize` wrote.
+        calibration: Text (.txt, .xz) that shows which weights matter, "demo" for the shipped one, or "none".
+        samples: Number of calibration windows. A window is as long as the model's context, at most 2048 tokens.
+        tile: Rows and columns of a tile; the size of the systolic array.
+        sparse_budget: Share of weights that are kept in 8 bits outside the tiles, 0 to 0.5.
+        compensate: Compensate each rounding error in the weights that are not rounded yet (as GPTQ does). False rounds
+            each weight to the nearest word.
+        transform: Scaling of the layers' inputs before rounding: "none", "smoothquant" or "awq". Needs a calibration.
+        exclude: Regular expressions. A layer whose name one of them matches stays in full precision.
+        engine: "local", "ray", or "ray=ADDRESS" of a cluster.
+        workers: Number of processes (local) or CPUs (ray).
+        work: Folder of this machine for finished layers when `out` is a URL; a cache folder if None.
+        device: "auto" or "cpu". Both compute on the CPU.
+        progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
+
+    Returns:
+        Where the packed model is, its bits per weight, and the time and memory it took.
+
+    Raises:
+        InputError: An argument is not allowed, `out` holds other files, or a file that is named is not there.
+        CheckpointError: The model folder is absent, incomplete or damaged. (An InputError.)
+        BusyError: Another run works on the same output.
+        MissingExtraError: A calibration is asked for and torch is not installed.
+
+    Example:
+        ```python
+        import haloquant
+
+        made = haloquant.quantize("path/to/model", "model-halo", goal="bal", calibration="my-text.txt")
+        print(f"{made.bits_per_weight:.2f} bits per weight in {made.folder}")
+        ```
+    """
+    shown = reporting(progress)
+    model, out, text = path_text("model", model), path_text("out", out), path_text("calibration", calibration)
+    _check(goal, transform, text, samples)
+    check_device(device)
+    check_count("tile", tile, 8)
+    check_range("sparse_budget", sparse_budget, 0.0, 0.5)
+    where, mac = parse_engine(path_text("engine", engine), workers), path_text("profile", profile)
+    checkpoint = _open(model, exclude)
+    windows, source = _windows(checkpoint.folder, text, samples)
+    recipe = Recipe(
+        hardware=Hardware(profile=mac, tile=tile),
+        quantize=Quantize(sparse_budget=sparse_budget, compensate=compensate, transform=transform),
+    )
+    asked = checkpoint_job.Asked(find_profile(mac), goal, recipe, windows, source)
+    with shown as report:
+        make = partial(checkpoint_job.quantize_checkpoint, checkpoint, asked, progress=report, engine=where)
+        folder: Path | str
+        if is_url(out) and local_path(out) is None:
+            done = to_shared(out, Path(path_text("work", work)) if work else work_folder(out), make, report)
+            folder = out
+        else:
+            done = make(_folder(out))
+            folder = done.folder
+    bits, notes, stages = done.bits, tuple(done.notes), tuple(done.stages)
+    return Quantized(
+        folder, bits.per_weight, bits.weights, done.layers, done.reused, done.source, done.seconds, done.peak_b, notes,
+        stages,
+    )  # fmt: skip
+
+
+def forecast(
+    model: str | Path,
+    *,
+    goal: Goal = "bal",
+    calibration: str | Path = "demo",
+    samples: int = 32,
+    transform: Transform = "none",
+    exclude: str | Sequence[str] | None = None,
+) -> Forecast:
+    """Predict memory, disk and time of `quantize` on this machine, from the model's shapes alone.
+
+    A probe of about a second measures the speed of this machine. No weight is read.
+
+    Args:
+        model: Model folder or URL, "demo", a bare `config.json`, or a named shape such as "llama2-70b".
+        goal: As in `quantize`; "bal" measures every tile first and so takes longer.
+        calibration: As in `quantize`; only whether it is "none" matters.
+        samples: Number of calibration windows.
+        transform: As in `quantize`.
+        exclude: As in `quantize`; only for a model folder or URL.
+
+    Returns:
+        Every stage with its time in seconds (one worker) and memory in bytes.
+
+    Raises:
+        InputError: An argument is not allowed, or there is no such model.
+
+    Example:
+        ```python
+        import haloquant
+
+        for stage in haloquant.forecast("llama2-70b").stages:
+            print(f"{stage.name}: {stage.seconds / 3600:.1f} h, {stage.driver_b / 1e9:.1f} GB")
+        ```
+    """
+    model, text = path_text("model", model), path_text("calibration", calibration)
+    _check(goal, transform, text, samples)
+    if exclude or is_url(model):
+        checkpoint = _open(model, exclude)
+        sizes, window_tokens = of_checkpoint(checkpoint), model_window(checkpoint.folder)
+    else:
+        sizes, window_tokens = planned_model(model)
+    predicted = predict(sizes, rates.probe(), samples, window_tokens, goal == "bal", transform)
+    return Forecast(predicted, len(sizes.layers), samples, window_tokens, text != "none")
+
+
+def _check(goal: object, transform: Transform, calibration: str, samples: object) -> None:
+    check_choice("goal", goal, get_args(Goal))
+    check_choice("transform", transform, get_args(Transform))
+    check_count("samples", samples, 1)
+    need_calibration(transform, calibration != "none")
+
+
+def _open(model: str, exclude: str | Sequence[str] | None) -> Checkpoint:
+    return open_checkpoint(model if is_url(model) else model_folder(model), exclude=texts("exclude", exclude))
+
+
+def _folder(out: str) -> Path:
+    """Return a local output folder from its path or its file:// URL.
+
+    Raises:
+        InputError: there is a file of that name.
+    """
+    folder = local_path(out) or Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"the output folder {folder} must be a folder, and it is a file; name another")
+    return folder
+
+
+def _windows(folder: Path, text: str, samples: int) -> "tuple[np.ndarray | None, str]":
+    """Return calibration windows as tokens [samples, window], None without calibration, and a name for their source."""
+    if text == "none":
+        return None, DATA_FREE
+    from haloquant.lm.calibration.in_memory import cut_windows  # needs torch, which data-free quantization does not
+
+    found = read_text(folder, text, "calibration")
+    return cut_windows(found.tokens, model_window(folder), samples), f"{samples} windows of {found.name}"
