@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from haloquant.dvfs.classes import Classes, admissible, choose_classes
+from haloquant.dvfs.classes import Classes, choose_classes
+from haloquant.dvfs.operating_points import admissible_values
 from haloquant.jobs.compare.methods import quantize_rival
 from haloquant.jobs.inputs import model_folder, read_text
 from haloquant.jobs.quantize import halo
@@ -309,10 +310,9 @@ def row(lab: Lab, made: Made, floor: dict[str, Perplexity], plain_only: Containe
 
 def hardware(lab: Lab) -> dict[str, object]:
     """The codebooks, their clocks and how many values each clock admits."""
-    delay = lab.classes.profile.delay_s[0]
     found: dict[str, object] = {}
     for index, book in enumerate(lab.classes.codebooks[:-1]):
-        allowed = admissible(lab.classes.profile, delay, book.point.period_s * (1 + 1e-12))
+        allowed = np.union1d(admissible_values(lab.classes.profile, 0, book.point.period_s * (1 + 1e-12)), 0)
         clock = round(lab.classes.clock_ratio(index), 3)
         found[book.name] = {"words": book.values.tolist(), "clock_ratio": clock, "admissible": int(allowed.size)}
     return found

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from haloquant.dvfs.operating_points import admissible, period_for
+from haloquant.dvfs.operating_points import admissible_values, period_for
 from haloquant.quant.codebook import gaussian_sample, relative_error, select_codebook
 from haloquant.records import OperatingPoint
 from haloquant.store.profiles import find_profile
@@ -17,7 +17,7 @@ slowest = period_for(profile, 0, profile.weights)
 sample = gaussian_sample(32)
 print(f"{profile.name}: all {len(profile.weights)} values meet {slowest * 1e12:.0f} ps")
 for ratio in (1.0, 1.1, 1.2, 1.3, 1.5, 1.7):
-    values = np.union1d(admissible(profile, 0, slowest / ratio), np.int16(0)).astype(np.int16)
+    values = np.union1d(admissible_values(profile, 0, slowest / ratio), np.int16(0)).astype(np.int16)
     if len(values) < 3:
         print(f"{ratio:.1f}x the clock: {len(values)} values, no codebook")
         continue

@@ -14,12 +14,12 @@ from haloquant.accel.simulation import simulate
 from haloquant.accel.target import Target
 from haloquant.accel.timeline.events import timeline
 from haloquant.accel.workload.passes import Workload
-from haloquant.dvfs.order import class_orders
 from haloquant.dvfs.reference.exhaustive_order import fewest_transitions
 from haloquant.dvfs.schedule import Policy, plan
 from haloquant.records import LayerTiles, OperatingPoint, Schedule
 from support.accel_cases import BASE, random_tiles, tiny_workload, toy_codebooks, toy_profile, toy_target
 from support.near import near
+from support.schedules import block_orders
 
 POINTS = tuple(book.point for book in toy_codebooks())
 quick = settings(max_examples=15, deadline=None)
@@ -162,7 +162,7 @@ def test_events_of_one_track_never_overlap(case: tuple[int, int, Policy, int, We
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.sampled_from(POINTS), min_size=1, max_size=4), min_size=1, max_size=3))
 def test_order_of_classes_equals_the_exhaustive_search(groups: list[list[OperatingPoint]]) -> None:
-    orders = class_orders([tuple(dict.fromkeys(group)) for group in groups], [1] * len(groups))
+    orders = block_orders([tuple(dict.fromkeys(group)) for group in groups], [1] * len(groups))
     flat = [point for order in orders for point in order]
     assert [set(order) for order in orders] == [set(group) for group in groups]
     assert sum(a != b for a, b in pairwise(flat)) == fewest_transitions(groups)

@@ -14,7 +14,7 @@ from haloquant.accel.simulation import simulate
 from haloquant.accel.timeline.events import timeline
 from haloquant.accel.timeline.segments import SegmentTable
 from haloquant.dvfs.order import count_transitions
-from haloquant.dvfs.schedule import Policy, plan, repoint
+from haloquant.dvfs.schedule import Policy, plan
 from haloquant.errors import InputError
 from haloquant.records import Cost, LayerTiles, OperatingPoint, Schedule
 from haloquant.records.phases import PhaseTable
@@ -106,18 +106,6 @@ def _same_cost(ours: Cost, theirs: Cost) -> None:
 
 def _without_cost(layer: LayerCost) -> LayerCost:
     return replace(layer, cost=Cost({}, {}, 0, 0))
-
-
-@settings(max_examples=10, deadline=None)
-@given(cases)
-def test_other_points_in_a_table_are_those_in_a_list(case: dict) -> None:
-    schedule, _, _ = _made(case)
-    moved = {MIDDLE: BASE, TOP: OperatingPoint(1.2, 3.9e9)}
-    table = repoint(schedule, moved)
-    listed = repoint(replace(schedule, phases=tuple(schedule.phases)), moved)
-    assert isinstance(table.phases, PhaseTable)
-    assert table.transitions == listed.transitions
-    assert [phase.point for phase in table.phases] == [phase.point for phase in listed.phases]
 
 
 def test_cost_follows_the_groups_that_differ_and_not_rows_or_panels() -> None:

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from haloquant.accel.billing.phase_runs import Run
 from haloquant.accel.target import Target
+from haloquant.dvfs.operating_points import rows_of
 from haloquant.errors import InputError
 from haloquant.records import LayerTiles, MacProfile, OperatingPoint, Phase
 from haloquant.records.phases import PhaseTable
@@ -80,10 +81,10 @@ def _slowest_of(
     profile: MacProfile,
     delay: Float64[np.ndarray, " w"] | None,
 ) -> float:
-    """The longest delay of some values; 0 where nobody knows. Values the profile does not know: see energy."""
-    place = np.minimum(np.searchsorted(profile.weights, tiles.values), len(profile.weights) - 1)
-    known = present & (profile.weights[place] == tiles.values)
-    return 0.0 if delay is None else float(delay[place[known]].max(initial=0.0))
+    """The longest delay in s of the values that are present; 0 where the delays are not known."""
+    if delay is None:
+        return 0.0
+    return float(delay[rows_of(profile, tiles.values[present])].max(initial=0.0))
 
 
 def check_clocks(
@@ -167,14 +168,10 @@ def _delays(
 def _slowest(
     tiles: LayerTiles, profile: MacProfile, delay: Float64[np.ndarray, " w"]
 ) -> Float64[np.ndarray, "down across"]:
-    """Delay of the slowest value present in each tile; values the profile does not know are found when energy is."""
+    """Delay in s of the slowest value that occurs in each tile."""
     slowest = np.zeros((tiles.grid.down, tiles.grid.across), np.float64)
-    for number in range(len(tiles.values)):
-        value = int(tiles.values[number])
-        place = int(np.searchsorted(profile.weights, value))
-        if place < len(profile.weights) and profile.weights[place] == value:
-            present = tiles.histogram[:, :, number] > 0
-            np.maximum(slowest, np.where(present, delay[place], 0.0), out=slowest)
+    for number, delay_s in enumerate(delay[rows_of(profile, tiles.values)].tolist()):
+        np.maximum(slowest, np.where(tiles.histogram[:, :, number] > 0, delay_s, 0.0), out=slowest)
     return slowest
 
 

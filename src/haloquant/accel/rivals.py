@@ -14,7 +14,8 @@ from haloquant.accel.billing.layer_work import mean_energy_j
 from haloquant.accel.clock_checks import present_values
 from haloquant.accel.workload.passes import Workload
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency, synthetic_workload
-from haloquant.errors import InputError, ProfileError
+from haloquant.dvfs.operating_points import rows_of, slowest_delay_s
+from haloquant.errors import InputError
 from haloquant.records import BitCount, Codebook, LayerTiles, MacProfile, OperatingPoint, TileGrid
 
 
@@ -46,23 +47,6 @@ def uniform_values(bits: int, shift: int = 0) -> Int16[np.ndarray, " v"]:
     return (np.arange(-most, most + 1) * (1 << shift)).astype(np.int16)
 
 
-def slowest_s(profile: MacProfile, corner: int, values: Sequence[int]) -> float:
-    """Return the delay of the slowest of some weight values.
-
-    Raises:
-        ProfileError: if the profile does not know one of them.
-    """
-    wanted = np.asarray(values, np.int64)
-    place = np.minimum(np.searchsorted(profile.weights, wanted), len(profile.weights) - 1)
-    wrong = wanted[profile.weights[place] != wanted]
-    if len(wrong):
-        raise ProfileError(
-            f"weight values must be among the {len(profile.weights)} of profile {profile.name} "
-            f"({profile.weights[0]} to {profile.weights[-1]}), not {int(wrong[0])}."
-        )
-    return float(profile.delay_s[corner][place].max())
-
-
 def allowed_point(
     profile: MacProfile, corner: int, values: Sequence[int], codebooks: Sequence[Codebook], base: OperatingPoint
 ) -> tuple[OperatingPoint, str]:
@@ -71,10 +55,10 @@ def allowed_point(
     The measure is the one our own codebooks are held to: a codebook's point is allowed to every set of values that is
     no slower than the codebook's slowest.
     """
-    own = slowest_s(profile, corner, values)
+    own = slowest_delay_s(profile, corner, values)
     best, why = base, "its values are slower than those of every faster class"
     for codebook in codebooks:
-        limit = slowest_s(profile, corner, codebook.values.tolist())
+        limit = slowest_delay_s(profile, corner, codebook.values)
         if own <= limit * (1 + 1e-12) and codebook.point.frequency_hz > best.frequency_hz:
             best, why = codebook.point, f"its values are no slower than those of class {codebook.name}"
     return best, why
@@ -181,7 +165,5 @@ def value_tiles(
 
 def _energies(profile: MacProfile, corner: int, values: Int16[np.ndarray, " v"]) -> np.ndarray:
     """Energy of each value; the mean of all where it was not simulated (the choice between placements only)."""
-    place = np.searchsorted(profile.weights, values)
-    place = np.minimum(place, len(profile.weights) - 1)
-    energy = profile.energy_j[corner][place]
+    energy = profile.energy_j[corner][rows_of(profile, values)]
     return np.where(np.isfinite(energy), energy, mean_energy_j(profile, corner))

@@ -170,17 +170,16 @@ def _source(mac: str, rtl: Path | None, ports: Path | None) -> "Source":
 
 def _rank(profile: MacProfile, weight: int) -> None:
     """Where a value stands among all of a profile's."""
-    place = int(np.searchsorted(profile.weights, weight))
-    if place >= len(profile.weights) or profile.weights[place] != weight:
-        low, high = int(profile.weights[0]), int(profile.weights[-1])
-        raise InputError(f"the weight must be one of {profile.name}'s values, {low} to {high}, not {weight}")
+    from haloquant.dvfs.operating_points import rows_of
+
+    row = int(rows_of(profile, [weight], "the weight")[0])
     delay, energy = profile.delay_s[0], profile.energy_j[0]
     stdout.print(f"[bold]{profile.name}[/bold], corner {profile.corners[0].name}: {profile.description}")
     for name, values, unit in (("delay", delay, "s"), ("energy", energy, "J")):
         if np.isnan(values).all():
             stdout.print(f"  {name}: not simulated, the profile holds delays only", highlight=False)
             continue
-        value = float(values[place])
+        value = float(values[row])
         rank = int((values < value).sum()) + 1
         stdout.print(
             f"  {name} of {weight}: {engineering(value, unit)}, rank {rank} of {len(values)}, "

@@ -115,21 +115,21 @@ def _one(
     json: bool,
 ) -> None:
     """What one MAC holds, or the operating point that was asked for."""
-    from haloquant.dvfs.operating_points import admissible, period_for, vf_curve
-    from haloquant.dvfs.operating_points import least_voltage as least
+    from haloquant.dvfs.alpha_power_law import least_voltage, vf_curve
+    from haloquant.dvfs.operating_points import admissible_values, period_for
 
     if period_ps is not None:
-        rows: list[tuple[float, np.ndarray]] = [(period_ps * 1e-12, admissible(mac, 0, period_ps * 1e-12))]
+        rows: list[tuple[float, np.ndarray]] = [(period_ps * 1e-12, admissible_values(mac, 0, period_ps * 1e-12))]
     elif words is not None:
         values = _values(words)
         rows = [(period_for(mac, 0, values), values)]
     else:
         periods = sorted({float(np.sort(mac.delay_s[0])[min(n, mac.weights.size) - 1]) for n in (*WORDS, 256)})
-        rows = [(period_s, admissible(mac, 0, period_s)) for period_s in periods]
+        rows = [(period_s, admissible_values(mac, 0, period_s)) for period_s in periods]
     volts = None
     if clock_mhz is not None:
         curve = vf_curve(mac, values=rows[-1][1])
-        volts = least(curve, clock_mhz * 1e6).voltage_v
+        volts = least_voltage(curve, clock_mhz * 1e6).voltage_v
     if json:
         points = [{"period_ps": period_s * 1e12, "words": held.tolist()} for period_s, held in rows]
         least_v = {} if volts is None else {"clock_mhz": clock_mhz, "least_voltage_v": volts}
@@ -164,7 +164,7 @@ def _one(
 
 def _curve(mac: MacProfile, values: np.ndarray) -> str:
     """The fitted law of voltage and clock, in words."""
-    from haloquant.dvfs.operating_points import vf_curve
+    from haloquant.dvfs.alpha_power_law import vf_curve
 
     curve = vf_curve(mac, values=values)
     clocks = f"{engineering(curve.frequency_hz[0], 'Hz')} to {engineering(curve.frequency_hz[-1], 'Hz')}"

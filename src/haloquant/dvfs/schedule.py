@@ -8,7 +8,7 @@ block) or by panels of columns (no weight is read twice, as many transitions).
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int32, Int64
 
 from haloquant.dvfs.islands import plan_islands
-from haloquant.dvfs.order import Numbers, by_frequency, count_transitions, group_orders
+from haloquant.dvfs.order import PointNumbers, by_frequency, count_transitions, group_orders
 from haloquant.dvfs.tile_index import TileIndex, check_fits
 from haloquant.errors import InfeasibleError, InputError
 from haloquant.records import Gemm, LayerTiles, OperatingPoint, Schedule
@@ -58,7 +58,7 @@ class _Cut:
 
     columns: int
     rows: int
-    uses: tuple[Numbers, ...]  # the levels of each panel
+    uses: tuple[PointNumbers, ...]  # the levels of each panel
 
 
 def plan(
@@ -164,8 +164,8 @@ def _cut(
     for (tiles, _), panel in zip(tiled, _panels(members, layer_tiles, columns), strict=True):
         counts = np.bincount(_by_panel(panel, tiles, classes).ravel(), minlength=present.size)
         present |= counts.reshape(present.shape) > 0
-    named: dict[bytes, Numbers] = {}
-    uses: list[Numbers] = []
+    named: dict[bytes, PointNumbers] = {}
+    uses: list[PointNumbers] = []
     for number, row in enumerate(present):
         whole = number == 0 and len(tiled) < len(members)
         key = row.tobytes() + bytes([whole])
@@ -207,7 +207,7 @@ def _order(
     members: Sequence[Gemm],
     layer_tiles: Mapping[str, LayerTiles],
     columns: int,
-    orders: Sequence[Numbers],
+    orders: Sequence[PointNumbers],
     levels: Levels,
 ) -> GroupOrder:
     """The phases of a group whose panels run in these orders of levels."""
@@ -236,26 +236,3 @@ def _slowest(
     if any(gemm.layer not in layer_tiles for gemm in gemms):
         needed.add(base)
     return min(needed, key=lambda point: (point.frequency_hz, -point.voltage_v))
-
-
-def repoint(schedule: Schedule, points: Mapping[OperatingPoint, OperatingPoint]) -> Schedule:
-    """Return the same order of tiles at other operating points; points that are not named stay.
-
-    Transitions are counted anew: two classes that now share a point no longer switch.
-    """
-    phases = schedule.phases
-    if isinstance(phases, PhaseTable):
-        moved = _repoint(phases, points)
-    else:
-        moved = tuple(replace(phase, point=points.get(phase.point, phase.point)) for phase in phases)
-    return replace(schedule, phases=moved, transitions=count_transitions(moved, schedule.row_blocks))
-
-
-def _repoint(table: PhaseTable, points: Mapping[OperatingPoint, OperatingPoint]) -> PhaseTable:
-    """The same table at other points, equal ones made one."""
-    moved = [points.get(point, point) for point in table.points]
-    distinct = tuple(dict.fromkeys(moved))
-    number = np.array([distinct.index(point) for point in moved], np.int64)
-    orders = {id(item.order): item.order for item in table.groups}
-    made = {key: replace(order, level=number[order.level]) for key, order in orders.items()}
-    return PhaseTable(distinct, tuple(replace(item, order=made[id(item.order)]) for item in table.groups))

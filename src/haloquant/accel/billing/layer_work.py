@@ -8,6 +8,7 @@ from jaxtyping import Float64
 
 from haloquant.accel.target import Target
 from haloquant.accel.workload.passes import Workload
+from haloquant.dvfs.operating_points import rows_of
 from haloquant.errors import InputError, ProfileError
 from haloquant.records import Gemm, LayerTiles, MacProfile
 
@@ -119,16 +120,9 @@ def _tile_energy(
     tiles: LayerTiles, profile: MacProfile, energy: Float64[np.ndarray, " w"]
 ) -> Float64[np.ndarray, "down across"]:
     """Energy of one activation row through each tile: histogram times energy of the value."""
-    place = np.searchsorted(profile.weights, tiles.values)
-    place = np.minimum(place, len(profile.weights) - 1)
-    unknown = tiles.values[profile.weights[place] != tiles.values]
-    if len(unknown):
-        raise ProfileError(
-            f"weight values of {tiles.layer} must be among the {len(profile.weights)} of profile {profile.name} "
-            f"({profile.weights[0]} to {profile.weights[-1]}), not {int(unknown[0])}."
-        )
-    known = np.where(np.isfinite(energy[place]), energy[place], 0.0)
-    for number in np.flatnonzero(~np.isfinite(energy[place])):
+    value_j = energy[rows_of(profile, tiles.values, f"weight values of {tiles.layer}")]
+    known_j = np.where(np.isfinite(value_j), value_j, 0.0)
+    for number in np.flatnonzero(~np.isfinite(value_j)):
         if bool(tiles.histogram[:, :, number].any()):
             raise ProfileError(
                 f"energy of weight value {int(tiles.values[number])} must be known to profile {profile.name}, not NaN; "
@@ -137,7 +131,7 @@ def _tile_energy(
     total = np.zeros((tiles.grid.down, tiles.grid.across), np.float64)
     for first in range(0, tiles.grid.down, 16):  # not all at once: no second copy of the histogram in another type
         rows = slice(first, first + 16)
-        total[rows] = tiles.histogram[rows].astype(np.float64) @ known
+        total[rows] = tiles.histogram[rows].astype(np.float64) @ known_j
     return total
 
 

@@ -1,6 +1,6 @@
-"""One forward pass as matrix products: prefill of some tokens, or one decode step with a context.
+"""One forward pass as matrix products: the prefill of a prompt, or one decode step with a context.
 
-Softmax, normalisation, rotary embedding and the nonlinearity are left out: they run on a vector unit whose work is
+Softmax, normalisation, rotary embedding and the nonlinearity are left out. They run on a vector unit, and their work is
 small and the same for every quantization.
 """
 
@@ -10,18 +10,26 @@ from typing import Literal
 from haloquant.accel.workload.model_shapes import ModelShape
 from haloquant.errors import InputError
 from haloquant.records import Gemm
+from haloquant.records.layer_names import BLOCK_LAYERS, BLOCK_PREFIX, HEAD
+
+# The two products of attention, which have no weights.
+SCORES = "self_attn.scores"
+VALUES = "self_attn.values"
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One forward pass. `tokens` is what energy per token divides by: new tokens of all sequences of the batch."""
+    """The matrix products of one forward pass.
+
+    `tokens` counts the new tokens of all sequences of the batch; energy per token is divided by it.
+    """
 
     name: str
     phase: Literal["prefill", "decode"]
     gemms: tuple[Gemm, ...]
     tokens: int
     batch: int
-    context: int  # tokens that attention looks back on, the new ones included
+    context: int  # tokens that attention reads, the new ones included
 
     @property
     def macs(self) -> int:
@@ -36,14 +44,14 @@ def prefill(
 
     Args:
         shape: The model.
-        tokens: Prompt length; attention is dense over it (causal halves are not skipped).
-        batch: Prompts read together.
-        attention: Whether the products of attention are counted (the paper's figures leave them out).
-        head_rows: Rows of the output head; by default one per prompt, as generation needs; `tokens * batch` scores
-            a text.
+        tokens: Prompt length. Attention is dense over it; the causal half is not skipped.
+        batch: Number of prompts read together.
+        attention: Whether the products of attention are counted. The HALO paper's figures leave them out.
+        head_rows: Rows of the output head. The default is one per prompt, as generation needs; `tokens * batch` is
+            what scoring a text needs.
 
     Raises:
-        InputError: if a number is not positive.
+        InputError: a number is not positive.
     """
     _positive("tokens", tokens)
     _positive("batch", batch)
@@ -54,10 +62,10 @@ def prefill(
 
 
 def decode(shape: ModelShape, context: int, batch: int = 1, attention: bool = True) -> Workload:
-    """Return the pass that makes one new token for each of `batch` sequences, with `context` tokens to look back on.
+    """Return the pass that makes one new token for each of `batch` sequences, with `context` tokens in attention.
 
     Raises:
-        InputError: if a number is not positive.
+        InputError: a number is not positive.
     """
     _positive("context", context)
     _positive("batch", batch)
@@ -71,37 +79,30 @@ def _gemms(
     m = tokens * batch
     size = shape.head_features
     q, kv = shape.heads * size, shape.kv_heads * size
-    llama = shape.family == "llama"
-    prefix = "model.layers" if llama else "model.decoder.layers"
-    made: list[Gemm] = []
+    names = BLOCK_LAYERS[shape.family]
+    gemms: list[Gemm] = []
     group = 0
     shared = shape.heads // shape.kv_heads  # query heads that read the same keys run as more rows of one product
     for layer in range(shape.layers):
-        attn = f"{prefix}.{layer}.self_attn"
-        made += [
-            Gemm(f"{attn}.q_proj", m, shape.hidden, q, group),
-            Gemm(f"{attn}.k_proj", m, shape.hidden, kv, group),
-            Gemm(f"{attn}.v_proj", m, shape.hidden, kv, group),
-        ]
+        block = f"{BLOCK_PREFIX[shape.family]}.{layer}"
+        for name, features in zip(names.query_key_value, (q, kv, kv), strict=True):
+            gemms.append(Gemm(f"{block}.{name}", m, shape.hidden, features, group))
         group += 1
         if attention:
             heads = shape.kv_heads * batch
-            made.append(Gemm(f"{attn}.scores", tokens * shared, size, context, group, heads, False))
-            made.append(Gemm(f"{attn}.values", tokens * shared, context, size, group + 1, heads, False))
+            gemms.append(Gemm(f"{block}.{SCORES}", tokens * shared, size, context, group, heads, False))
+            gemms.append(Gemm(f"{block}.{VALUES}", tokens * shared, context, size, group + 1, heads, False))
             group += 2
-        made.append(Gemm(f"{attn}.{'o_proj' if llama else 'out_proj'}", m, q, shape.hidden, group))
-        group += 1
-        if llama:
-            mlp = f"{prefix}.{layer}.mlp"
-            made.append(Gemm(f"{mlp}.gate_proj", m, shape.hidden, shape.intermediate, group))
-            made.append(Gemm(f"{mlp}.up_proj", m, shape.hidden, shape.intermediate, group))
-            made.append(Gemm(f"{mlp}.down_proj", m, shape.intermediate, shape.hidden, group + 1))
-        else:
-            made.append(Gemm(f"{prefix}.{layer}.fc1", m, shape.hidden, shape.intermediate, group))
-            made.append(Gemm(f"{prefix}.{layer}.fc2", m, shape.intermediate, shape.hidden, group + 1))
-        group += 2
-    made.append(Gemm("lm_head", head_rows, shape.hidden, shape.vocabulary, group))
-    return tuple(made)
+        gemms += [Gemm(f"{block}.{name}", m, q, shape.hidden, group) for name in names.attention_output]
+        gemms += [
+            Gemm(f"{block}.{name}", m, shape.hidden, shape.intermediate, group + 1) for name in names.feed_forward_up
+        ]
+        gemms += [
+            Gemm(f"{block}.{name}", m, shape.intermediate, shape.hidden, group + 2) for name in names.feed_forward_down
+        ]
+        group += 3
+    gemms.append(Gemm(HEAD, head_rows, shape.hidden, shape.vocabulary, group))
+    return tuple(gemms)
 
 
 def _positive(name: str, value: int) -> None:

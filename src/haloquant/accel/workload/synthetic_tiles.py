@@ -13,6 +13,7 @@ from jaxtyping import Float64, Int16, Int64
 from haloquant.accel.workload.passes import Workload
 from haloquant.errors import InputError
 from haloquant.records import BitCount, LayerTiles, TileGrid
+from haloquant.records.layer_names import HEAD
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def synthetic_workload(
     for gemm in workload.gemms:
         if not gemm.weight_stationary:
             continue
-        head = gemm.layer == "lm_head" and head_mix is not None
+        head = gemm.layer == HEAD and head_mix is not None
         key = (gemm.k, gemm.n, head)
         if key not in made:
             used = head_mix if head and head_mix is not None else mix

@@ -8,6 +8,7 @@ import numpy as np
 
 from haloquant.accel.rivals import value_tiles
 from haloquant.dvfs.classes import Classes
+from haloquant.dvfs.operating_points import rows_of, slowest_delay_s
 from haloquant.errors import InputError
 from haloquant.lm.checkpoint.reader import Checkpoint
 from haloquant.quant.rivals.registry import rival
@@ -128,9 +129,9 @@ def best_place(values: np.ndarray, profile: MacProfile, corner: int) -> np.ndarr
         moved = values.astype(np.int32) << shift
         if moved.min() < profile.weights[0] or moved.max() > profile.weights[-1]:
             break
-        rows = np.searchsorted(profile.weights, moved)
-        if not np.array_equal(profile.weights[rows], moved):
+        if not np.isin(moved, profile.weights).all():
             continue
+        rows = rows_of(profile, moved)
         candidate = (float(profile.delay_s[corner][rows].max()), float(profile.energy_j[corner][rows].mean()))
         if candidate < key:
             best, key = moved.astype(np.int16), candidate
@@ -139,9 +140,9 @@ def best_place(values: np.ndarray, profile: MacProfile, corner: int) -> np.ndarr
 
 def clock_ratio(tiles: Mapping[str, LayerTiles], classes: Classes) -> float:
     """How much faster than the base clock the MAC runs with the slowest value that stands anywhere in these tiles."""
-    delay = classes.profile.delay_s[classes.corner]
-    worst = 0.0
+    profile, corner = classes.profile, classes.corner
+    slowest_s = 0.0
     for record in tiles.values():
         present = record.values[record.histogram.any(axis=(0, 1))]
-        worst = max(worst, float(delay[np.searchsorted(classes.profile.weights, present)].max()))
-    return float(delay.max()) / worst if worst else 1.0
+        slowest_s = max(slowest_s, slowest_delay_s(profile, corner, present))
+    return float(profile.delay_s[corner].max()) / slowest_s if slowest_s else 1.0

@@ -12,10 +12,11 @@ from haloquant.accel.bit_operations import bops, ebops
 from haloquant.accel.chart_rows import longest_bound
 from haloquant.accel.comparison import run_system
 from haloquant.accel.processing_elements import array_element, serial_element
-from haloquant.accel.rivals import System, slowest_s, uniform_values
+from haloquant.accel.rivals import System, uniform_values
 from haloquant.accel.target import Target
 from haloquant.accel.workload.passes import Workload
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency, synthetic_workload
+from haloquant.dvfs.operating_points import slowest_delay_s
 from haloquant.dvfs.schedule import plan
 from haloquant.jobs.machines.method_cost import POLICIES
 from haloquant.jobs.machines.systems import Loaded, halo_system
@@ -47,7 +48,7 @@ def compare_elements(loaded: Loaded, workload: Workload, target: Target) -> list
     plain = array_element(8, 8)
     slowest = float(plain.delay_s.max())
     halo = halo_system(loaded, workload, target, "boost").layer_tiles
-    clocks = [slowest / slowest_s(plain, 0, book.values.tolist()) for book in loaded.classes.codebooks]
+    clocks = [slowest / slowest_delay_s(plain, 0, book.values) for book in loaded.classes.codebooks]
 
     def row(name: str, after: str, profile: MacProfile, bits: int, cycles: int = 1) -> ElementRow:
         tiles = loaded.only_quantized(_uniform(bits, workload, target))

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from haloquant.accel.target import Target
-from haloquant.dvfs.operating_points import vf_curve
-from haloquant.dvfs.supply_modes import alpha_power
+from haloquant.dvfs.alpha_power_law import alpha_power_delay, vf_curve
 from haloquant.errors import InfeasibleError
 from haloquant.records import MacProfile
 
@@ -31,7 +30,7 @@ def measured_law(profile: MacProfile, target: Target) -> SupplyLaw:
     curve = vf_curve(profile)
     base_v, highest_v, lowest_v = target.base.voltage_v, curve.voltage_v[-1], curve.voltage_v[0]
     scale = highest_v / base_v
-    law = alpha_power(curve.threshold_v, curve.alpha, highest_v)
+    law = alpha_power_delay(curve.threshold_v, curve.alpha, highest_v)
     said = (
         f"measured: fitted to {len(curve.voltage_v)} voltages of profile {profile.name} ({lowest_v:g} to "
         f"{highest_v:g} V, {curve.process}, {curve.temperature_c:g} °C, worst error {curve.worst_error:.1%}); "
@@ -50,4 +49,4 @@ def supply_law(profile: MacProfile, target: Target) -> SupplyLaw:
             f"ASSUMED, not measured: alpha-power law with a threshold of {ASSUMED_THRESHOLD_V:g} V and an exponent of "
             f"{ASSUMED_ALPHA:g}, down to {ASSUMED_LOWEST:.0%} of the base supply; {reason}"
         )
-        return SupplyLaw(alpha_power(ASSUMED_THRESHOLD_V, ASSUMED_ALPHA, base_v), ASSUMED_LOWEST * base_v, said)
+        return SupplyLaw(alpha_power_delay(ASSUMED_THRESHOLD_V, ASSUMED_ALPHA, base_v), ASSUMED_LOWEST * base_v, said)

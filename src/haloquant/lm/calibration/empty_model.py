@@ -12,11 +12,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from haloquant.errors import CheckpointError
 from haloquant.lm.checkpoint.reader import Checkpoint, read_tensor
 from haloquant.lm.swap_weights import find_module
+from haloquant.records.layer_names import HEADS
 
 _BLOCK_NAME = re.compile(r"^(?:.*?\.)?(?:layers|h|blocks|block|layer)\.\d+(?=\.)")
 
 
-HEADS = ("lm_head.weight", "embed_out.weight", "output.weight")
+_HEAD_WEIGHTS = tuple(f"{name}.weight" for name in HEADS)
 
 
 class Skeleton:
@@ -103,7 +104,7 @@ class Skeleton:
             by_module = {id(module): name for name, module in self.model.named_modules()}
             source = f"{by_module[id(self._inputs())]}.weight"
             tied = self.checkpoint.architecture.tied_embeddings and source in found
-            others = [name for name in HEADS if name in held]  # the module's name may differ from the tensor's
+            others = [name for name in _HEAD_WEIGHTS if name in held]  # the module's name may differ from the tensor's
             if tied or others:
                 found.setdefault(f"{by_module[id(head)]}.weight", found[source] if tied else others[0])
         return found

@@ -6,13 +6,13 @@ Families that are known get their exact order; anything else is placed by the wo
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from haloquant.errors import MALFORMED, CheckpointError
+from haloquant.records.layer_names import BLOCK_LAYERS
 from haloquant.store.atomic_files import read_bounded
 
 MAX_CONFIG_BYTES = 4 << 20
@@ -44,20 +44,6 @@ class Place:
     role: int
     expert: int | None = None
 
-
-# Linear layers of one block in the order they run; the layers of one row read the same input.
-_LLAMA = (r"self_attn\.[qkv]_proj", r"self_attn\.o_proj", r"mlp\.(gate|up)_proj", r"mlp\.down_proj")
-_PHI3 = (r"self_attn\.qkv_proj", r"self_attn\.o_proj", r"mlp\.gate_up_proj", r"mlp\.down_proj")
-_OPT = (r"self_attn\.[qkv]_proj", r"self_attn\.out_proj", r"fc1", r"fc2")
-_NEOX = (r"attention\.query_key_value", r"attention\.dense", r"mlp\.dense_h_to_4h", r"mlp\.dense_4h_to_h")
-_GPT2 = (r"attn\.c_attn", r"attn\.c_proj", r"mlp\.c_fc", r"mlp\.c_proj")
-FAMILIES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "smollm3", "olmo2"), _LLAMA),
-    "phi3": _PHI3,
-    "opt": _OPT,
-    "gpt_neox": _NEOX,
-    "gpt2": _GPT2,
-}
 
 # Any other decoder: the words in use for each role, tried in this order on the part of the name inside the block.
 _GENERIC = (
@@ -136,7 +122,7 @@ def read_architecture(folder: Path) -> Architecture:
         vocabulary=_first(path, "vocab_size", config.vocab_size),
         max_positions=config.max_position_embeddings or config.n_positions,
         tied_embeddings=config.model_type in _TIED_BY_DEFAULT if tied is None else tied,
-        known=config.model_type in FAMILIES,
+        known=config.model_type in BLOCK_LAYERS,
         transposed=config.model_type == "gpt2",
     )
 
@@ -165,11 +151,11 @@ def place_linear(module: str, model_type: str) -> Place | None:
     block, inner = placed
     expert = _EXPERT.search(inner)
     number = int(expert[1]) if expert else None
-    patterns: Sequence[str] = FAMILIES.get(model_type, ())
-    for role, pattern in enumerate(patterns):
-        if re.fullmatch(pattern, inner):
+    roles = BLOCK_LAYERS[model_type].roles if model_type in BLOCK_LAYERS else ()
+    for role, names in enumerate(roles):
+        if inner in names:
             return Place(block, role, number)
-    offset = len(patterns)
+    offset = len(roles)
     for role, pattern in enumerate(_GENERIC):
         if re.fullmatch(pattern, inner):
             return Place(block, offset + role, number)

@@ -8,6 +8,7 @@ from pathlib import Path
 from haloquant.errors import CheckpointError
 from haloquant.lm.checkpoint.architectures import Architecture, Place, place_linear
 from haloquant.lm.checkpoint.safetensors import StoredTensor
+from haloquant.records.layer_names import HEADS
 
 _MODULE = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
 
@@ -138,7 +139,7 @@ def _find_head(
     layers: Sequence[LinearLayer],
 ) -> tuple[LinearLayer, ...]:
     """The language-model head, where it is a tensor of its own."""
-    for module in ("lm_head", "embed_out", "output"):
+    for module in HEADS:
         tensor = tensors.get(f"{module}.weight")
         if tensor is None or tensor.name in shared or len(tensor.shape) != 2 or architecture.tied_embeddings:
             continue

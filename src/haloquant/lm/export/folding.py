@@ -17,6 +17,7 @@ from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_float32
 from haloquant.lm.export.model_folder import RawTensor
 from haloquant.lm.export.original_files import narrow, read_config
+from haloquant.records.layer_names import GPT2, LLAMA, NEOX, OPT, PHI3
 
 
 @dataclass(frozen=True)
@@ -35,24 +36,19 @@ class Fold:
 
 
 # Readers (all of them, within the block) and the norm before them, or the linear layer before the one reader.
-_QKV = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-_UP = ("mlp.gate_proj", "mlp.up_proj")
-_MAKERS = {("self_attn.o_proj",): "self_attn.v_proj", ("mlp.down_proj",): "mlp.up_proj"}
-_LLAMA = {_QKV: "input_layernorm", _UP: "post_attention_layernorm"}
+_MAKERS = {LLAMA.attention_output: "self_attn.v_proj", LLAMA.feed_forward_down: "mlp.up_proj"}
+_LLAMA = {LLAMA.query_key_value: "input_layernorm", LLAMA.feed_forward_up: "post_attention_layernorm"}
 NORMS: dict[str, dict[tuple[str, ...], str]] = {
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "smollm3"), _LLAMA),
-    "phi3": {("self_attn.qkv_proj",): "input_layernorm", ("mlp.gate_up_proj",): "post_attention_layernorm"},
-    "opt": {_QKV: "self_attn_layer_norm", ("fc1",): "final_layer_norm"},
-    "gpt_neox": {
-        ("attention.query_key_value",): "input_layernorm",
-        ("mlp.dense_h_to_4h",): "post_attention_layernorm",
-    },
-    "gpt2": {("attn.c_attn",): "ln_1", ("mlp.c_fc",): "ln_2"},
+    "phi3": {PHI3.query_key_value: "input_layernorm", PHI3.feed_forward_up: "post_attention_layernorm"},
+    "opt": {OPT.query_key_value: "self_attn_layer_norm", OPT.feed_forward_up: "final_layer_norm"},
+    "gpt_neox": {NEOX.query_key_value: "input_layernorm", NEOX.feed_forward_up: "post_attention_layernorm"},
+    "gpt2": {GPT2.query_key_value: "ln_1", GPT2.feed_forward_up: "ln_2"},
 }
 # Gemma's norms multiply by 1 + weight, which a division does not reach; its linear layers take it.
 MAKERS: dict[str, dict[tuple[str, ...], str]] = {
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma", "gemma2"), _MAKERS),
-    "opt": {("self_attn.out_proj",): "self_attn.v_proj", ("fc2",): "fc1"},
+    "opt": {OPT.attention_output: "self_attn.v_proj", OPT.feed_forward_down: "fc1"},
 }
 _PREFIX = re.compile(r"^(.*?\.\d+\.)(.+)$")
 

@@ -8,9 +8,8 @@ import pytest
 
 from haloquant.accel.workload.model_shapes import ModelShape
 from haloquant.accel.workload.passes import decode, prefill
+from haloquant.dvfs.alpha_power_law import alpha_power_delay, vf_curve
 from haloquant.dvfs.classes import Classes
-from haloquant.dvfs.operating_points import vf_curve
-from haloquant.dvfs.supply_modes import alpha_power
 from haloquant.errors import InfeasibleError, InputError
 from haloquant.jobs.machines.elements import compare_elements
 from haloquant.jobs.machines.method_cost import POLICIES
@@ -67,7 +66,7 @@ def test_a_sweep_over_something_else_is_refused() -> None:
 
 def _at_three_voltages() -> Loaded:
     """The same model on a multiplier that was measured at 1.0, 0.8 and 0.6 V and follows the alpha-power law."""
-    law, toy, volts = alpha_power(0.35, 1.3, 1.0), toy_profile(), (1.0, 0.8, 0.6)
+    law, toy, volts = alpha_power_delay(0.35, 1.3, 1.0), toy_profile(), (1.0, 0.8, 0.6)
     delay = np.concatenate([toy.delay_s * law(v) for v in volts])
     energy = np.concatenate([toy.energy_j * v**2 for v in volts])
     corners = tuple(Corner(f"{v:g} V", v, 25.0) for v in volts)
