@@ -4,8 +4,9 @@
 
 A reader may only return, or raise its own error with a sentence; anything else, a second too slow per megabyte, or
 memory out of proportion is a finding, and the input is written to the folder named by --keep. To add a reader, add a
-`Reader` to `READERS`, or a `Door` to `tests/hostile_files.py` where a short test should know it too: a name, sound
-inputs to start from, what to call, and the errors it may raise. `--inputs` counts inputs per reader.
+`Reader` to `READERS`, or a `FileReader` to `tests/support/hostile_files.py` if the short test should include it: a
+name, undamaged inputs to start from, the function to call, and the errors it may raise. `--inputs` counts inputs per
+reader.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from haloquant.circuits.timing.static_timing import static_delays
 from haloquant.errors import HaloquantError, LibertyError, NetlistError
 from haloquant.store.cell_library_codec import decode_library, encode_library
 from support.gate_cases import library_text, netlist_json, random_gates
-from support.hostile_files import DOORS, damage
+from support.hostile_files import FILE_READERS, damage
 
 SLOWEST_S = 2.0  # for inputs of at most a few tens of kilobytes
 MOST_BYTES = 512 << 20
@@ -89,7 +90,7 @@ READERS: tuple[Reader, ...] = (
         decode_library,
         (ValueError, TypeError, IndexError, KeyError, RecursionError),
     ),
-    *(Reader(door.name, tuple(door.seeds()), door.read, door.error, door.kind) for door in DOORS),
+    *(Reader(each.name, tuple(each.seeds()), each.read, each.error, each.kind) for each in FILE_READERS),
 )
 
 

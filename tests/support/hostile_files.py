@@ -1,7 +1,7 @@
-"""Sound files of every kind that a stranger may hand over, ways to damage them, and the doors that read them.
+"""Undamaged input files of every kind, ways to damage them, and the readers of these files.
 
-Used by the short test and the long run (`bench/fuzz_readers.py`). A door gets bytes; where the file is part of a
-folder, the rest of the folder stays sound and lies in a temporary folder of this process.
+`tests/property/test_hostile_files.py` and the longer `bench/fuzz_readers.py` use them. A reader gets bytes. If the file
+is part of a folder, the other files of that folder are undamaged and lie in a temporary folder of this process.
 """
 
 import atexit
@@ -73,8 +73,8 @@ INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
-class Door:
-    """One reader of outside bytes: sound inputs to start from, what to call, and the errors it may raise."""
+class FileReader:
+    """One reader of files from outside: undamaged inputs to start from, the function to call, the allowed errors."""
 
     name: str
     kind: str  # "json", "toml" or "bytes"
@@ -94,13 +94,13 @@ def unframed(file: bytes) -> tuple[bytes, bytes]:
     return file[8:end], file[end:]
 
 
-MEMORY = Path("/dev/shm")  # a disk would be most of an input's time
+MEMORY = Path("/dev/shm")  # a file system in memory, because a disk would take most of the time
 
 
 @cache
 def scratch() -> Path:
-    room = MEMORY if os.access(MEMORY, os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix="haloquant-hostile-", dir=room))
+    parent = MEMORY if os.access(MEMORY, os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="haloquant-hostile-", dir=parent))
     atexit.register(shutil.rmtree, folder, True)
     return folder
 
@@ -155,11 +155,11 @@ def _inside(
     def place() -> Path:
         return Path(shutil.copytree(sound(), Path(tempfile.mkdtemp(dir=scratch())) / "model"))
 
-    def door(data: bytes) -> object:
+    def read_copy(data: bytes) -> object:
         (place() / file).write_bytes(wrap(data))
         return read(place())
 
-    return door
+    return read_copy
 
 
 def _of(sound: Callable[[], Path], file: str) -> Callable[[], list[bytes]]:
@@ -229,59 +229,63 @@ TINY = MacPorts(partial=None, weight_bits=1, activation_bits=1, result_bits=1)
 _PORTS = b'weight = "w"\nweight_bits = 8\nencoding = "twos_complement"\npartial = ""\nlatency = 1\n[tied]\nmode = 3\n'
 _EITHER = (CheckpointError, FormatError)
 
-DOORS: tuple[Door, ...] = (
-    Door(
+FILE_READERS: tuple[FileReader, ...] = (
+    FileReader(
         "shard header",
         "json",
         _header(model_folder),
         _inside(model_folder, "model.safetensors", _read_plain, _with_data(model_folder)),
         CheckpointError,
     ),
-    Door(
+    FileReader(
         "shard",
         "bytes",
         _of(model_folder, "model.safetensors"),
         _inside(model_folder, "model.safetensors", _read_plain),
         CheckpointError,
     ),
-    Door("index", "json", _of(model_folder, INDEX), _inside(model_folder, INDEX, _read_plain), CheckpointError),
-    Door(
+    FileReader("index", "json", _of(model_folder, INDEX), _inside(model_folder, INDEX, _read_plain), CheckpointError),
+    FileReader(
         "configuration",
         "json",
         _of(model_folder, "config.json"),
         _inside(model_folder, "config.json", _read_plain),
         CheckpointError,
     ),
-    Door(
+    FileReader(
         "packed header",
         "json",
         _header(packed_folder),
         _inside(packed_folder, "model.safetensors", _read_packed, _with_data(packed_folder)),
         _EITHER,
     ),
-    Door(
+    FileReader(
         "packed shard",
         "bytes",
         _of(packed_folder, "model.safetensors"),
         _inside(packed_folder, "model.safetensors", _read_packed),
         _EITHER,
     ),
-    Door(
+    FileReader(
         "packed configuration",
         "json",
         _of(packed_folder, "config.json"),
         _inside(packed_folder, "config.json", _read_packed),
         _EITHER,
     ),
-    Door("recipe", "toml", lambda: [example_recipe().encode()], lambda data: parse_recipe(data, "x.toml"), RecipeError),
-    Door("target", "toml", _targets, parse_target, TargetError),
-    Door("profile", "json", _profile_body, _read_profile, ProfileError),
-    Door("results", "json", _results, lambda data: results.decode_results(data, Path("results.json")), InputError),
-    Door("simulation", "json", _simulation, read_simulation, FormatError),
-    Door(
+    FileReader(
+        "recipe", "toml", lambda: [example_recipe().encode()], lambda data: parse_recipe(data, "x.toml"), RecipeError
+    ),
+    FileReader("target", "toml", _targets, parse_target, TargetError),
+    FileReader("profile", "json", _profile_body, _read_profile, ProfileError),
+    FileReader(
+        "results", "json", _results, lambda data: results.decode_results(data, Path("results.json")), InputError
+    ),
+    FileReader("simulation", "json", _simulation, read_simulation, FormatError),
+    FileReader(
         "mac ports", "toml", lambda: [_PORTS], lambda data: parse_ports(data.decode("utf-8", "replace")), NetlistError
     ),
-    Door(
+    FileReader(
         "netlist json",
         "json",
         _netlist,
@@ -290,7 +294,7 @@ DOORS: tuple[Door, ...] = (
     ),
 )
 
-# Values that readers have tripped over: bounds of integers, sizes beyond memory, ways out of a folder, empty things.
+# Values that often break readers: limits of integers, sizes beyond memory, paths out of a folder, empty values.
 NASTY: tuple[object, ...] = (
     *(None, True, False, 0, 1, -1, 2, 7, 255, 256, 65536, 2**31 - 1, 2**31, -(2**31), 2**60, 2**63, 2**64, 10**300),
     *(10**400, 0.5, -0.5, 1e-300, 1e308, -1e308, float("nan"), float("inf"), -float("inf")),

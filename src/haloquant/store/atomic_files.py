@@ -87,29 +87,29 @@ def _fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def sweep_leftovers(path: Path) -> None:
+def remove_leftovers(path: Path) -> None:
     """Remove the temporary files and folders of `path` that killed processes left beside it.
 
     The name of a temporary file contains the number of its process; only those of dead processes are removed.
     """
-    _sweep(path.parent, re.escape(path.name))
+    _remove_temporaries(path.parent, re.escape(path.name))
 
 
-def sweep_folder(folder: Path) -> None:
+def remove_all_leftovers(folder: Path) -> None:
     """Remove all temporary files and folders that killed processes left in `folder`.
 
     Only this process may use the folder meanwhile.
     """
-    _sweep(folder, ".+")
+    _remove_temporaries(folder, ".+")
 
 
-def _sweep(folder: Path, name: str) -> None:
+def _remove_temporaries(folder: Path, name: str) -> None:
     pattern = re.compile(rf"\.{name}\.(\d+)\.tmp")
     if not folder.is_dir():
         return
     for entry in folder.iterdir():
         found = pattern.fullmatch(entry.name)
-        if found is None or _alive(int(found[1])):
+        if found is None or _is_alive(int(found[1])):
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
@@ -117,7 +117,7 @@ def _sweep(folder: Path, name: str) -> None:
             entry.unlink(missing_ok=True)
 
 
-def _alive(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -154,7 +154,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def plain_errors(path: Path) -> Iterator[None]:
+def raise_os_errors(path: Path) -> Iterator[None]:
     """Raise an OSError for `path` where safetensors raises its own error for a failed write."""
     try:
         yield
@@ -251,7 +251,7 @@ def check_files(folder: Path, manifest: Manifest, name: str = MANIFEST, error: t
             raise error(f"{file} must have the SHA-256 {expected[:12]}, not {found[:12]}: the file is damaged")
 
 
-def finished(path: Path, key: str) -> bool:
+def is_finished(path: Path, key: str) -> bool:
     """Return whether the folder has a manifest with this key and every file has the checksum in the manifest."""
     try:
         manifest = read_manifest(path)

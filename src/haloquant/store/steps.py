@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 
 from haloquant.errors import InputError
-from haloquant.store.atomic_files import atomic_folder, content_key, finished, sweep_leftovers
+from haloquant.store.atomic_files import atomic_folder, content_key, is_finished, remove_leftovers
 
 # Raise this whenever the meaning of a step's output changes, so that old outputs are computed again.
 STEP_VERSION = "1"
@@ -32,9 +32,9 @@ class Steps:
             InputError: the name is not that of a folder directly in the output folder.
         """
         folder, key = self._place(name, inputs)
-        if finished(folder, key):
+        if is_finished(folder, key):
             return folder, True
-        sweep_leftovers(folder)
+        remove_leftovers(folder)
         with atomic_folder(folder, key, {"step": name, **self.versions}, replace=True) as temporary:
             make(temporary)
         return folder, False
@@ -46,7 +46,7 @@ class Steps:
             InputError: the name is not that of a folder directly in the output folder.
         """
         folder, key = self._place(name, inputs)
-        return folder if finished(folder, key) else None
+        return folder if is_finished(folder, key) else None
 
     def forget(self, name: str, inputs: object) -> None:
         """Remove the step's folder, if there is one."""

@@ -212,3 +212,26 @@ def test_no_hessian_no_compensation() -> None:
         "statistics of layer must hold a Hessian for error compensation, not only 'fisher alone': calibrate with layer "
         "inputs, or round to nearest"
     )
+
+
+def test_weights_beyond_a_float16_scale_are_refused() -> None:
+    """Without this check the scales are clipped to 65504, and the weights come out wrong."""
+    weight = np.array([[1.0, -1e30], [2.0, 3.0]], np.float32)
+    tiles = uniform_map("l", make_grid(2, 2, 2, 2))
+    said = (
+        r"^weight of l must be at most 65504 in magnitude, as scales are stored in float16, not 1e\+30: the checkpoint"
+    )
+    with pytest.raises(CheckpointError, match=said):
+        quantize_weight(weight, tiles=tiles, codebooks=(SIXTEEN,))
+    made = quantize_weight(
+        np.array([[65504.0, 0.0]], np.float32), tiles=uniform_map("l", make_grid(1, 2, 2, 2)), codebooks=(SIXTEEN,)
+    )
+    np.testing.assert_allclose(dequantize(made), [[65504.0, 0.0]], rtol=0.01)
+
+
+def test_scales_of_zero_mean_zeros() -> None:
+    tiles = uniform_map("l", make_grid(4, 4, 2, 2))
+    made = quantize_weight(np.zeros((4, 4), np.float32), tiles=tiles, codebooks=(SIXTEEN,))
+    assert np.isfinite(made.scale).all()
+    assert not dequantize(made).any()
+    assert pack(made)["weight_scale"].dtype == np.float16

@@ -9,13 +9,12 @@ from haloquant.errors import BusyError, InputError
 from haloquant.store.atomic_files import (
     atomic_folder,
     claim_output,
-    finished,
+    is_finished,
     read_bounded,
+    remove_all_leftovers,
     sole_user,
-    sweep_folder,
     write_text,
 )
-from haloquant.store.steps import Steps
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -40,10 +39,10 @@ def test_folder_is_finished_only_while_its_bytes_are_whole(tmp_path: Path) -> No
     folder = tmp_path / "step"
     with atomic_folder(folder, "k") as temporary:
         (temporary / "a").write_text("one")
-    assert finished(folder, "k")
-    assert not finished(folder, "other")
+    assert is_finished(folder, "k")
+    assert not is_finished(folder, "other")
     (folder / "a").write_text("two")
-    assert not finished(folder, "k")
+    assert not is_finished(folder, "k")
 
 
 def test_folder_that_failed_is_absent(tmp_path: Path) -> None:
@@ -61,24 +60,9 @@ def test_leftovers_of_dead_processes_are_swept_and_nothing_else(tmp_path: Path) 
     kept = [f".results.json.{os.getpid()}.tmp", f"notes.{dead.pid}.tmp", ".haloquant.lock"]
     for name in kept:
         (tmp_path / name).touch()
-    sweep_folder(tmp_path)
-    sweep_folder(tmp_path / "not there")
+    remove_all_leftovers(tmp_path)
+    remove_all_leftovers(tmp_path / "not there")
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
-
-
-def test_steps_are_reused_by_content(tmp_path: Path) -> None:
-    made: list[int] = []
-
-    def make(folder: Path) -> None:
-        made.append(1)
-        (folder / "out").write_text("x")
-
-    steps = Steps(tmp_path, {"haloquant": "1"})
-    first, reused_first = steps.run("quantize", {"seed": 0}, make)
-    second, reused_second = steps.run("quantize", {"seed": 0}, make)
-    third, _ = steps.run("quantize", {"seed": 1}, make)
-    assert (reused_first, reused_second, len(made)) == (False, True, 2)
-    assert first == second != third
 
 
 def test_output_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Target files: what is shipped, what each number carries, and what is refused with which words."""
 
 import re
+import tomllib
 from importlib import resources
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from haloquant.accel.billing.cycles import WeightLoad
 from haloquant.errors import TargetError
@@ -130,3 +132,18 @@ def test_names_and_kinds_are_checked(tmp_path: Path) -> None:
     for raw in (b"\xff\xfe", b"[1]", b""):
         with pytest.raises(TargetError):
             parse_target(raw)
+
+
+def _changed_target(**changes: object) -> bytes:
+    text = (resources.files("haloquant") / "data" / "targets" / "paper_tpu.toml").read_text()
+    document = tomllib.loads(text)
+    document["array"]["rows"] |= changes
+    return tomli_w.dumps(document).encode()
+
+
+def test_an_accelerator_has_a_finite_number_of_rows() -> None:
+    for value in (float("inf"), 10**400):
+        with pytest.raises(TargetError, match=r"^array\.rows\.value must be finite; only sizes and bandwidths may"):
+            parse_target(_changed_target(value=value))
+    with pytest.raises(TargetError, match=r"^array\.rows\.value must be at most 1048576, not 1e\+30\.$"):
+        parse_target(_changed_target(value=1e30))

@@ -18,7 +18,7 @@ from haloquant.records import MacProfile
 from haloquant.report.markdown import render_markdown
 from haloquant.report.results import Results, encode_results
 from haloquant.report.tables import HEADLINE
-from haloquant.store.atomic_files import claim_output, sole_user, sweep_folder, write_bytes, write_text
+from haloquant.store.atomic_files import claim_output, remove_all_leftovers, sole_user, write_bytes, write_text
 from haloquant.store.profiles import find_profile, profile_sha256
 from haloquant.store.targets import read_gpu, read_systolic
 
@@ -61,7 +61,7 @@ def run(recipe: Recipe, out: Path, progress: Progress = silent, engine: Engine =
     claim_output(out)
     with sole_user(out):
         for folder in (out, out / "steps", out / "figures"):
-            sweep_folder(folder)
+            remove_all_leftovers(folder)
         if engine != THIS_PROCESS:
             spread(bench, out, engine)
         made = {name: method(bench, x) for name, x in all_methods(bench).items()}

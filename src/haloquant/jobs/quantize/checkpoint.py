@@ -28,7 +28,7 @@ from haloquant.lm.export.original_files import refuse_stacked
 from haloquant.lm.export.packed import export_packed
 from haloquant.quant.tiles import padding_note
 from haloquant.records import BitCount
-from haloquant.store.atomic_files import LOCK, claim_output, content_key, sole_user, sweep_leftovers
+from haloquant.store.atomic_files import LOCK, claim_output, content_key, remove_leftovers, sole_user
 from haloquant.store.profiles import profile_sha256
 from haloquant.store.steps import Steps
 
@@ -77,7 +77,7 @@ def quantize_checkpoint(
     claim_output(work)
     with sole_user(work):
         _check_free(out)  # again: hashing takes minutes, and another run may have ended meanwhile
-        sweep_leftovers(out)  # under the lock: on shared storage a process of another machine looks dead
+        remove_leftovers(out)  # under the lock: on shared storage a process of another machine looks dead
         scratch = work / "scratch"  # nothing in it outlives a run
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
@@ -152,7 +152,7 @@ def _clear(work: Path, out: Path) -> None:
     if (work / LOCK).is_file():
         with sole_user(work):
             _remove(work, out)
-    sweep_leftovers(out)
+    remove_leftovers(out)
 
 
 def _check_transform(checkpoint: Checkpoint, asked: Asked) -> None:

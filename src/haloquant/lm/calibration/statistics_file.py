@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from haloquant.errors import MALFORMED, CheckpointError
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_float32, read_header
 from haloquant.records import LayerStatistics
-from haloquant.store.atomic_files import atomic_file, plain_errors
+from haloquant.store.atomic_files import atomic_file, raise_os_errors
 
 VERSION = 1  # of what `collect` computes: a change of meaning must not find old files
 PARTS = ("fisher", "hessian", "input_absmean", "input_absmax")
@@ -48,7 +48,7 @@ def save_statistics(path: Path, statistics: Mapping[str, LayerStatistics]) -> No
             tensors.setdefault(name, np.ascontiguousarray(array, np.float32))
             parts[part] = name
         entries[layer] = _Entry(known.tokens, known.source, parts)
-    with atomic_file(path) as temporary, plain_errors(path):
+    with atomic_file(path) as temporary, raise_os_errors(path):
         save_file(tensors, temporary, metadata={"statistics": msgspec.json.encode(entries).decode()})
 
 

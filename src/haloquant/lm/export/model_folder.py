@@ -17,7 +17,7 @@ from safetensors import TensorSpec, serialize_file
 from haloquant.errors import CheckpointError, InputError
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_exactly
 from haloquant.lm.packed.config import line_of
-from haloquant.store.atomic_files import atomic_folder, plain_errors
+from haloquant.store.atomic_files import atomic_folder, raise_os_errors
 
 MANIFEST = "halo_manifest.json"
 INDEX = "model.safetensors.index.json"
@@ -113,7 +113,7 @@ class ShardWriter:
             for name, t in self._pending.items()
         }
         path = self._path(len(self._shards))
-        with plain_errors(path):
+        with raise_os_errors(path):
             serialize_file(specs, path, metadata={"format": "pt"})
         self._shards.append(list(self._pending))
         self._pending, self._pending_bytes = {}, 0

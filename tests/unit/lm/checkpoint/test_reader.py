@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from haloquant.errors import CheckpointError
+from haloquant.errors import CheckpointError, FormatError
 from haloquant.lm.checkpoint.reader import (
     content_hash,
     open_checkpoint,
@@ -15,6 +15,9 @@ from haloquant.lm.checkpoint.reader import (
     read_weight,
 )
 from haloquant.lm.checkpoint.safetensors import read_header
+from haloquant.lm.packed.reader import shard_files
+from support.hostile_files import CONFIG as ONE_BLOCK
+from support.hostile_files import INDEX, model_folder
 from support.tiny_model import iterate_weights
 
 CONFIG = {
@@ -318,3 +321,41 @@ def test_the_hash_follows_the_content(tmp_path: Path) -> None:
     assert one == content_hash(open_checkpoint(write(tmp_path / "b", tensors)))
     tensors["model.norm.weight"][0] += 1
     assert one != content_hash(open_checkpoint(write(tmp_path / "c", tensors)))
+
+
+@pytest.mark.parametrize(
+    "shard",
+    ["../../etc/passwd", "/etc/passwd", "../x.safetensors", "/x.safetensors", "..", "a" * 300 + ".safetensors",
+     "x\0.safetensors", "\x1b[2J.safetensors"],
+)  # fmt: skip
+def test_an_index_names_no_shard_outside_its_folder(shard: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(ONE_BLOCK))
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"w": shard}}))
+    with pytest.raises(CheckpointError, match=r"must name shards beside it \(\*\.safetensors\), not '"):
+        open_checkpoint(tmp_path)
+    with pytest.raises(FormatError, match=r"must name shards beside it \(\*\.safetensors\), not '"):
+        shard_files(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["../../../../tmp/out", "a/b", "x\0y", "x\x1b[2Jy", "a" * 300])
+def test_a_layer_name_leads_nowhere(part: str, tmp_path: Path) -> None:
+    """Steps are folders named after layers, so a name with a path in it would lead out of the output folder."""
+    (tmp_path / "config.json").write_text(json.dumps(ONE_BLOCK))
+    save_file({f"model.layers.0.{part}.q_proj.weight": np.ones((8, 8), np.float32)}, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"a layer's name must be up to 200 letters, digits, '_', '-' and '\.'"):
+        open_checkpoint(tmp_path)
+
+
+def test_a_shard_may_be_a_link_but_only_to_a_file(tmp_path: Path) -> None:
+    """Downloaded models are folders of links to files elsewhere. They are read, but never written through a link."""
+    (tmp_path / "config.json").write_text(json.dumps(ONE_BLOCK))
+    (tmp_path / "model.safetensors").symlink_to(model_folder() / "model.safetensors")
+    assert len(open_checkpoint(tmp_path).layers) == 7
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors").symlink_to("/dev/zero")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors must be a regular file, and is not$"):
+        open_checkpoint(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors").symlink_to("model.safetensors")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors must be readable, but: "):
+        open_checkpoint(tmp_path)

@@ -1,0 +1,72 @@
+"""Quantizing a checkpoint: refused weights, and layers of unusual shapes and values."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from haloquant.errors import CheckpointError
+from haloquant.jobs.quantize import checkpoint
+from haloquant.lm.checkpoint.reader import open_checkpoint
+from haloquant.lm.packed.reader import iterate_layers, open_packed
+from haloquant.quant.layer import dequantize
+from haloquant.recipe import Hardware, Recipe
+from haloquant.store.profiles import find_profile
+from support.hostile_files import CONFIG, ROLES
+
+PROFILE = find_profile("default")
+
+
+def _model(folder: Path, change: dict[str, np.ndarray]) -> Path:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    arrays = {f"model.layers.0.{role}.weight": rng.standard_normal(shape).astype("f4") for role, shape in ROLES.items()}
+    arrays["model.embed_tokens.weight"] = np.ones((16, 8), np.float32)
+    arrays |= {f"model.layers.0.{role}.weight": array for role, array in change.items()}
+    save_file(arrays, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    return folder
+
+
+def _stream(folder: Path, out: Path, goal: str = "acc-opt", tile: int = 8) -> checkpoint.Stream:
+    asked = checkpoint.Asked(PROFILE, goal, Recipe(hardware=Hardware(tile=tile)), None, "nothing")  # type: ignore[arg-type]
+    return checkpoint.quantize_checkpoint(open_checkpoint(folder), asked, out)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_weight_that_is_no_number_is_named_and_nothing_is_written(value: float, tmp_path: Path) -> None:
+    weight = np.ones((8, 8), np.float32)
+    weight[3, 5] = value
+    folder = _model(tmp_path / "model", {"self_attn.v_proj": weight})
+    said = r"tensor model\.layers\.0\.self_attn\.v_proj\.weight must be finite, but holds -?(nan|inf) at \(3, 5\)"
+    with pytest.raises(CheckpointError, match=said):
+        _stream(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_odd_layers_pass_through_the_whole_stream(tmp_path: Path) -> None:
+    """All zeros, one tile of zeros, one row, one column, one weight, and the ends of float16's and float32's range."""
+    zeros_in_part = np.random.default_rng(1).standard_normal((16, 16)).astype(np.float32)
+    zeros_in_part[8:, :8] = 0
+    change = {
+        "self_attn.q_proj": np.zeros((8, 8), np.float32),
+        "self_attn.k_proj": zeros_in_part,
+        "self_attn.v_proj": np.array([[0.5, -1, 2, 0, 0, 1, 3, -3]], np.float32),
+        "self_attn.o_proj": np.array([[1.0], [-2.0], [0.0]], np.float32),
+        "mlp.gate_proj": np.array([[0.25]], np.float32),
+        "mlp.up_proj": np.full((8, 8), 1e-12, np.float32),
+    }
+    for goal in ("acc-opt", "bal"):
+        out = tmp_path / goal
+        _stream(_model(tmp_path / f"model-{goal}", change), out, goal)
+        made = {q.layer.removeprefix("model.layers.0."): dequantize(q) for q in iterate_layers(open_packed(out))}
+        assert all(np.isfinite(weight).all() for weight in made.values())
+        assert not made["self_attn.q_proj"].any()
+        assert not made["self_attn.k_proj"][8:, :8].any()
+        assert made["self_attn.v_proj"].shape == (1, 8)
+        assert made["self_attn.o_proj"].shape == (3, 1)
+        np.testing.assert_allclose(made["mlp.gate_proj"], [[0.25]], rtol=0.05)
+        assert np.abs(made["mlp.up_proj"]).max() < 1e-4

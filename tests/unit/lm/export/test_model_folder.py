@@ -1,0 +1,31 @@
+"""Files copied into a packed model folder."""
+
+from pathlib import Path
+
+import pytest
+
+from haloquant.errors import CheckpointError
+from haloquant.lm.export.model_folder import copy_small_files
+
+
+def _file(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def test_a_link_out_of_a_model_folder_is_not_copied_into_a_model_that_may_be_given_away(tmp_path: Path) -> None:
+    secret = _file(tmp_path / "key.txt", b"secret")
+    model, out = tmp_path / "cache" / "snapshots" / "1", tmp_path / "out"
+    model.mkdir(parents=True)
+    out.mkdir()
+    blobs = tmp_path / "cache" / "blobs"
+    blobs.mkdir()
+    (model / "tokenizer.json").symlink_to(_file(blobs / "a1", b"{}"))  # as the hub's own cache does
+    copy_small_files(model, out)
+    assert (out / "tokenizer.json").read_bytes() == b"{}"
+    (model / "notes.txt").symlink_to(secret)
+    with pytest.raises(
+        CheckpointError, match=r"notes\.txt must lie in the model folder, not be a link to .*key\.txt: "
+    ):
+        copy_small_files(model, out)
+    assert not (out / "notes.txt").exists()
