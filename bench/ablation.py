@@ -37,12 +37,13 @@ from haloquant.lm.swap_weights import with_weights
 from haloquant.lm.torch_model import load_model
 from haloquant.quant.allocation import cumulative, flatten, unflatten
 from haloquant.quant.codebook import WeightSample, sample_groups, select_codebook
-from haloquant.quant.layer import quantize_weight, quantize_weight_compensated, result
+from haloquant.quant.float16 import round_scales
+from haloquant.quant.layer import layer_result, quantize_weight, quantize_weight_compensated
+from haloquant.quant.reference.scale_search import nearest_codes, search_shared_scales
 from haloquant.quant.rivals import gptq
 from haloquant.quant.rivals.registry import rival
-from haloquant.quant.rounding.scale_search import halved, nearest_codes, search_per_channel, search_per_tile
 from haloquant.quant.sensitivity import importance
-from haloquant.quant.sparse import none, split
+from haloquant.quant.sparse import no_sparse_weights, split
 from haloquant.quant.tiles import make_grid, uniform_map
 from haloquant.recipe import Recipe, Transform
 from haloquant.records import BitCount, Codebook, LayerResult, LayerStatistics, QuantizedWeight, TileMap
@@ -159,7 +160,7 @@ Method = Callable[[Lab], Made]
 
 def layerwise(make: Callable[[Lab, str], QuantizedWeight]) -> Method:
     """A method that does every layer by itself."""
-    return lambda lab: {name: result(make(lab, name)) for name in lab.weights}
+    return lambda lab: {name: layer_result(make(lab, name)) for name in lab.weights}
 
 
 def step(words: int, kind: str) -> Method:
@@ -181,12 +182,12 @@ def one_step(lab: Lab, name: str, books: tuple[Codebook, ...], kind: str) -> Qua
     if kind in ("max-abs", "per tile", "per channel"):
         if kind == "max-abs":
             reach = np.abs(weight).max(axis=1, keepdims=True) / np.abs(books[0].values.astype(np.float32)).max()
-            scale = halved(np.repeat(reach, lab.grids[name].across, axis=1))
+            scale = round_scales(np.repeat(reach, lab.grids[name].across, axis=1))
         else:
-            found = search_per_tile if kind == "per tile" else search_per_channel
-            scale = found(weight, matters, tiles, books)
+            per = "tile" if kind == "per tile" else "channel"
+            scale = search_shared_scales(weight, matters, tiles, books, per=per)
         codes = nearest_codes(weight, scale, tiles, books)
-        return QuantizedWeight(name, codes, scale, tiles, books, none(weight.shape[0]))
+        return QuantizedWeight(name, codes, scale, tiles, books, no_sparse_weights(weight.shape[0]))
     budget = 0.0 if "no sparse" in kind or kind == "per channel and tile" else BUDGET
     sparse, _ = split(weight, known, layer=name, budget=budget)
     if kind in ("per channel and tile", "sparse"):
@@ -201,7 +202,7 @@ def free(words: int) -> Method:
 
     def all_layers(lab: Lab) -> Made:
         book = lab.free(words)
-        return {name: result(one_step(lab, name, (book,), "refined, no sparse")) for name in lab.weights}
+        return {name: layer_result(one_step(lab, name, (book,), "refined, no sparse")) for name in lab.weights}
 
     return all_layers
 
@@ -217,7 +218,7 @@ def allocated(rule: str, goal: str = "bal") -> Method:
         elif rule == "random":
             classes = np.random.default_rng(0).permutation(classes)
         maps = {part.layer: part for part in unflatten(classes, list(lab.grids.items()))}
-        return {name: result(refined(lab, name, maps[name])) for name in lab.weights}
+        return {name: layer_result(refined(lab, name, maps[name])) for name in lab.weights}
 
     return all_layers
 
@@ -246,7 +247,7 @@ def scaled(kind: Transform) -> Method:
         seen = transformed(scales, places, lab.weights, lab.known)
         made: Made = {}
         for name, weight in seen.weights.items():
-            found = result(halo.one_layer(weight, seen.statistics[name], maps[name], lab.classes, BUDGET, True))
+            found = layer_result(halo.one_layer(weight, seen.statistics[name], maps[name], lab.classes, BUDGET, True))
             made[name] = replace(found, weight=seen.undo(name, found.weight), quantized=None)
         return made
 

@@ -22,7 +22,7 @@ from haloquant.lm.export.packed import export_packed
 from haloquant.lm.packed.reader import PackedModel, check_digest, open_packed, read_layer, shard_files
 from haloquant.quant.format.bit_layout import count_wrong
 from haloquant.quant.format.packing import pack, sizes_of
-from haloquant.quant.sparse import none
+from haloquant.quant.sparse import no_sparse_weights
 from haloquant.quant.tiles import make_grid
 from haloquant.records import QuantizedWeight, TileMap
 from support.halo_layers import codebooks
@@ -39,7 +39,12 @@ def random_layers(checkpoint: Checkpoint) -> Iterator[QuantizedWeight]:
         codes = (generator.random(limit.shape, np.float32) * limit).astype(np.uint8)
         scale = np.full((layer.out_features, grid.across), 2.0**-10, np.float32)
         yield QuantizedWeight(
-            layer.name, codes, scale, TileMap(layer.name, grid, classes), codebooks(), none(layer.out_features)
+            layer.name,
+            codes,
+            scale,
+            TileMap(layer.name, grid, classes),
+            codebooks(),
+            no_sparse_weights(layer.out_features),
         )
 
 

@@ -34,7 +34,7 @@ def main() -> None:
     from haloquant.quant.codebook import gaussian_sample, select_codebook
     from haloquant.quant.layer import dequantize, quantize_weight, quantize_weight_compensated
     from haloquant.quant.rivals import gptq, rtn
-    from haloquant.quant.rounding.refinement import SHARE, refine
+    from haloquant.quant.rounding.refinement import DEFAULT_SHARE, refine
     from haloquant.quant.tiles import make_grid, uniform_map
     from haloquant.records import LayerStatistics, OperatingPoint, QuantizedWeight
 
@@ -100,7 +100,7 @@ def main() -> None:
         )
         losses = {"compensated": loss(weight, dequantize(made[0]), hessian)}
         seconds = {"compensated": figures["halo 16 words, compensated"]["cpu_s"]}  # type: ignore[index]
-        for share, name in ((SHARE, "default"), (1.0, "refined everywhere")):
+        for share, name in ((DEFAULT_SHARE, "default"), (1.0, "refined everywhere")):
             label = f"halo refinement, one sweep over {share:.0%} of the tiles"
             better: list[QuantizedWeight] = []
             figures[label] = timed(

@@ -23,5 +23,5 @@ for ratio in (1.0, 1.1, 1.2, 1.3, 1.5, 1.7):
         continue
     point = OperatingPoint(profile.corners[0].voltage_v, ratio / slowest)
     book = select_codebook(values, sample, name="try", point=point, slack_s=np.zeros(len(values)), size=9)
-    decibels = -10 * np.log10(relative_error(book.values, sample))
+    decibels = -10 * np.log10(relative_error(book.values, sample)[0])
     print(f"{ratio:.1f}x the clock: {len(values):3d} values; best 9 reach {decibels:.1f} dB: {book.values.tolist()}")

@@ -16,7 +16,7 @@ from haloquant.dvfs.classes import choose_classes
 from haloquant.errors import InfeasibleError
 from haloquant.lm.packed.reader import iterate_layers, open_packed
 from haloquant.quant.codebook import gaussian_sample
-from haloquant.quant.layer import result
+from haloquant.quant.layer import layer_result
 from haloquant.store.profiles import find_profile, write_profile
 
 DOWN = "model.layers.1.mlp.down_proj.weight"
@@ -130,7 +130,7 @@ def test_tensors_that_share_bytes_and_layers_smaller_than_a_tile_are_done_and_re
     assert said in " ".join(capfd.readouterr().out.split())
     packed = open_packed(tmp_path / "out")
     assert sum("embed" in name or "lm_head" in name for name in packed.tensors) == 1
-    notes = [note for q in iterate_layers(packed) for note in result(q).notes]
+    notes = [note for q in iterate_layers(packed) for note in layer_result(q).notes]
     assert len(notes) == 14 and all("tiles are padding" in note for note in notes)
     assert invoke(["verify", str(tmp_path / "out")]) == 0
 

@@ -18,7 +18,7 @@ from haloquant.jobs.quantize import halo
 from haloquant.lm.evaluation.perplexity import Perplexity, perplexity
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.swap_weights import with_weights
-from haloquant.quant.layer import result
+from haloquant.quant.layer import layer_result
 from haloquant.quant.rivals.registry import rival
 from haloquant.quant.tiles import uniform_map
 from haloquant.recipe import Recipe, Text
@@ -54,7 +54,7 @@ class Table:
         book = self.bench.classes.codebooks[halo.SLOW if words == 16 else halo.FAST]
         grids = halo.grids_of(self.bench.shapes, 128)
         return {
-            name: result(
+            name: layer_result(
                 halo.quantize_weight_refined(
                     weight,
                     tiles=uniform_map(name, grids[name], 0),
@@ -71,7 +71,7 @@ class Table:
         made = halo.quantize(
             self.bench.weights, self.bench.statistics, maps, self.bench.classes, RECIPE, lambda d, t: None
         )
-        return {name: result(q) for name, q in made.items()}
+        return {name: layer_result(q) for name, q in made.items()}
 
     def rival(self, name: str) -> dict[str, LayerResult]:
         """A rival's layers."""

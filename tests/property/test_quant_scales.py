@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from haloquant.quant.float16 import round_scales
 from haloquant.quant.layer import dequantize, quantize_weight
-from haloquant.quant.rounding.kernels import to_half
-from haloquant.quant.rounding.scale_search import halved, nearest_codes, search, search_per_channel, search_per_tile
+from haloquant.quant.reference.scale_search import nearest_codes, search_shared_scales
+from haloquant.quant.rounding.numba_kernels import to_float16
+from haloquant.quant.rounding.scale_search import search
 from haloquant.quant.tiles import word_table
 from haloquant.records import Codebook
 from support.quant_twins import NINE, SIXTEEN, best_scale, book, random_weight, segment_loss, tile_map
@@ -80,11 +82,11 @@ def test_search_is_within_three_percent_of_exact_on_whole_tiles() -> None:
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_half_precision_in_numba_is_numpys(value) -> None:
     clipped = np.clip(np.float32(value), -65504, 65504)
-    assert to_half(np.float32(value)) == np.float32(np.float16(clipped))
+    assert to_float16(np.float32(value)) == np.float32(np.float16(clipped))
 
 
-def test_halved_keeps_a_step() -> None:
-    assert halved(np.array([0.0, 1e-9, -1e-9, 1e9, 1 / 3], np.float32)).tolist() == [
+def test_rounded_scales_keep_a_step() -> None:
+    assert round_scales(np.array([0.0, 1e-9, -1e-9, 1e9, 1 / 3], np.float32)).tolist() == [
         0.0,
         2.0**-24,
         -(2.0**-24),
@@ -102,8 +104,8 @@ def test_finer_scales_lose_less(lopsided) -> None:
     tiles = tile_map(weight.shape, 32, 32)
     losses = []
     for scale in (
-        search_per_tile(weight, importance, tiles, books),
-        search_per_channel(weight, importance, tiles, books),
+        search_shared_scales(weight, importance, tiles, books, per="tile"),
+        search_shared_scales(weight, importance, tiles, books, per="channel"),
         search(weight, importance, tiles, books)[0],
     ):
         assert np.array_equal(scale, scale.astype(np.float16).astype(np.float32))
@@ -111,7 +113,7 @@ def test_finer_scales_lose_less(lopsided) -> None:
         made = books[0].values.astype(np.float32)[codes] * np.repeat(scale, 32, axis=1)
         losses.append(float(np.sum((made - weight) ** 2)))
     assert losses[0] > losses[1] > losses[2]
-    per_tile = search_per_tile(weight, importance, tiles, books)
+    per_tile = search_shared_scales(weight, importance, tiles, books, per="tile")
     assert np.all(per_tile[:32] == per_tile[0])
-    per_channel = search_per_channel(weight, importance, tiles, books)
+    per_channel = search_shared_scales(weight, importance, tiles, books, per="channel")
     assert np.all(per_channel == per_channel[:, :1])

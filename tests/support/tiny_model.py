@@ -8,7 +8,7 @@ import numpy as np
 from haloquant.lm.checkpoint.linear_layers import LinearLayer
 from haloquant.lm.checkpoint.reader import Checkpoint, read_weight
 from haloquant.quant.layer import quantize_weight
-from haloquant.quant.sparse import none, split
+from haloquant.quant.sparse import no_sparse_weights, split
 from haloquant.quant.tiles import make_grid
 from haloquant.records import QuantizedWeight, TileMap
 
@@ -58,7 +58,7 @@ def quantized(checkpoint: Checkpoint, books, tile: int = 32, sparse: float = 0.0
     for index, (layer, weight) in enumerate(iterate_weights(checkpoint)):
         grid = make_grid(layer.out_features, layer.in_features, tile, tile)
         classes = np.random.default_rng(index).integers(0, len(books), (grid.down, grid.across)).astype(np.uint8)
-        parts = split(weight, budget=sparse)[0] if sparse else none(layer.out_features)
+        parts = split(weight, budget=sparse)[0] if sparse else no_sparse_weights(layer.out_features)
         tiles = TileMap(layer.name, grid, classes)
         layers.append(quantize_weight(weight, tiles=tiles, codebooks=books, sparse=parts))
     return layers

@@ -1,10 +1,11 @@
-"""Which class each tile gets: HALO's cumulative rule, and least predicted loss under a budget of time or energy.
+"""Choice of a class for every tile: HALO's cumulative rule, or least predicted loss under a budget of time or energy.
 
-Tiles of all layers stand in one list (`flatten` and `unflatten` go between layers and list). Loss and cost are arrays
-[tiles, classes], additive over tiles. Choosing one class a tile under a budget is the multiple-choice knapsack
-problem. Its relaxation is solved exactly by taking, tile by tile, the lower convex hull of (cost, loss) and walking
-all hull steps by falling loss saved per cost; every stop of that walk is an exact optimum for its own cost. Between
-two stops the result misses the optimum by less than the loss of one step, and the bound that says so comes with it.
+The tiles of all layers stand in one list; `flatten` and `unflatten` convert between layers and list. Loss and cost are
+arrays [tiles, classes] that add up over tiles. Choosing one class per tile under a budget is the multiple-choice
+knapsack problem. `sweep` solves its relaxation exactly: it takes the lower convex hull of (cost, loss) of every tile,
+and applies all hull steps in order of falling (loss saved / extra cost). After each step, the allocation is an exact
+optimum for its own cost. Between two steps the loss is above the optimum by less than the loss that one step saves;
+`least_loss` returns a lower bound of the optimum with its result.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,14 @@ from haloquant.records import TileGrid, TileMap
 
 @dataclass(frozen=True)
 class Allocation:
-    """Class of every tile, what it costs and loses, and a loss below which no allocation of that cost can go."""
+    """An allocation.
+
+    Attributes:
+        classes: class of every tile.
+        cost: total cost.
+        loss: total predicted loss.
+        bound: no allocation within the same budget has a loss below this.
+    """
 
     classes: UInt8[np.ndarray, " tiles"]
     cost: float
@@ -29,10 +37,14 @@ class Allocation:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Exact optima from cheapest to least loss: start with `start`, then apply step after step.
+    """Exact optima from the cheapest allocation to the one of least loss: `start`, then one step after another.
 
-    Step i puts tile `tile[i]` into class `target[i]`; before any step the totals are cost[0] and loss[0], after step i
-    cost[i + 1] and loss[i + 1].
+    Attributes:
+        start: class of every tile in the cheapest allocation.
+        tile: the tile that each step changes.
+        target: the class that the step puts this tile into.
+        cost: total cost of `start`, then after each step.
+        loss: total loss of `start`, then after each step.
     """
 
     start: UInt8[np.ndarray, " tiles"]
@@ -42,9 +54,9 @@ class Sweep:
     loss: Float64[np.ndarray, " stops"]
 
     def at(self, stop: int) -> UInt8[np.ndarray, " tiles"]:
-        """Class of every tile after `stop` steps."""
+        """Return the class of every tile after `stop` steps."""
         classes = self.start.copy()
-        # Later steps of a tile overwrite earlier ones, in order.
+        # A tile may be changed by several steps. The last one is the last assignment.
         classes[self.tile[:stop]] = self.target[:stop]
         return classes
 
@@ -52,13 +64,16 @@ class Sweep:
 def cumulative(
     scores: Float64[np.ndarray, " tiles"], share: float, *, fast: int = 1, slow: int = 0
 ) -> UInt8[np.ndarray, " tiles"]:
-    """HALO's rule: the least sensitive tiles, together at most `share` of all sensitivity, go to the fast class.
+    """HALO's rule: put the least sensitive tiles, together at most `share` of all sensitivity, into the fast class.
 
     Args:
         scores: sensitivity of every tile (`sensitivity.tile_scores`).
-        share: 0 puts all tiles into the slow class, 1 all into the fast.
-        fast: class of the low-sensitivity tiles.
+        share: 0 puts all tiles into the slow class, 1 all into the fast class.
+        fast: class of the least sensitive tiles.
         slow: class of the others.
+
+    Returns:
+        The class of every tile.
 
     Raises:
         InputError: the share is not within 0..1, or a score is negative or not finite.
@@ -78,7 +93,7 @@ def cumulative(
 
 
 def sweep(loss: Float64[np.ndarray, "tiles classes"], cost: Float64[np.ndarray, "tiles classes"]) -> Sweep:
-    """All optima of the relaxed problem, cheapest first: one sort over the hull steps of all tiles.
+    """Return all optima of the relaxed problem, cheapest first.
 
     Raises:
         InputError: loss or cost is not finite, or they differ in shape.
@@ -87,28 +102,29 @@ def sweep(loss: Float64[np.ndarray, "tiles classes"], cost: Float64[np.ndarray, 
     tiles = np.arange(loss.shape[0])
     start = _cheapest(loss, cost)
     current, steps = start.copy(), []
-    # From each tile's class, the next hull vertex is the dearer class of steepest fall; at most classes - 1 rounds.
+    # From its current class, a tile's next hull vertex is the dearer class with the greatest gain (loss saved / extra
+    # cost). There are at most classes - 1 rounds.
     for rank in range(loss.shape[1] - 1):
         extra = cost - cost[tiles, current][:, None]
         saved = loss[tiles, current][:, None] - loss
         gain = np.divide(saved, extra, out=np.full(loss.shape, -np.inf), where=(extra > 0) & (saved > 0))
-        # Of equal gains the farthest, so that collinear points make one step.
+        # Of equal gains the dearest class is taken, so that collinear points make one step.
         reach = np.where(gain == gain.max(axis=1, keepdims=True), extra, -1.0)
         best = np.argmax(reach, axis=1)
-        going = np.nonzero(gain[tiles, best] > -np.inf)[0]
-        if going.size == 0:
+        moving = np.nonzero(gain[tiles, best] > -np.inf)[0]
+        if moving.size == 0:
             break
         steps.append(
             (
-                gain[going, best[going]],
-                np.full(going.size, rank),
-                going,
-                best[going],
-                extra[going, best[going]],
-                saved[going, best[going]],
+                gain[moving, best[moving]],
+                np.full(moving.size, rank),
+                moving,
+                best[moving],
+                extra[moving, best[moving]],
+                saved[moving, best[moving]],
             )
         )
-        current[going] = best[going]
+        current[moving] = best[moving]
     totals = (float(cost[tiles, start].sum()), float(loss[tiles, start].sum()))
     if not steps:
         return Sweep(start, np.empty(0, np.int64), np.empty(0, np.uint8), np.array(totals[:1]), np.array(totals[1:]))
@@ -126,9 +142,10 @@ def sweep(loss: Float64[np.ndarray, "tiles classes"], cost: Float64[np.ndarray, 
 def least_loss(
     loss: Float64[np.ndarray, "tiles classes"], cost: Float64[np.ndarray, "tiles classes"], budget: float
 ) -> Allocation:
-    """The allocation of least loss that costs at most `budget`.
+    """Return an allocation of low loss that costs at most `budget`, and a lower bound of the loss.
 
-    The last stop of the sweep within the budget, then whatever single changes of class still fit, best first.
+    It is the last allocation of the sweep within the budget. Then single changes of class that still fit are applied,
+    the one that saves most loss first.
 
     Raises:
         InputError: as `sweep`.
@@ -151,7 +168,11 @@ def least_loss(
 
 
 def knee(path: Sweep) -> int:
-    """The stop of the sweep farthest below the chord from cheapest to least loss, both axes scaled to 0..1: *bal*."""
+    """Return the number of steps of the balanced allocation (*bal*).
+
+    Cost and loss are scaled to 0..1. The result is the point of the sweep farthest below the straight line from the
+    cheapest allocation to the one of least loss.
+    """
     if path.cost.size < 3 or path.cost[-1] == path.cost[0] or path.loss[0] == path.loss[-1]:
         return path.cost.size - 1
     x = (path.cost - path.cost[0]) / (path.cost[-1] - path.cost[0])
@@ -160,15 +181,15 @@ def knee(path: Sweep) -> int:
 
 
 def flatten(maps: Sequence[np.ndarray]) -> np.ndarray:
-    """Per-layer arrays [down, across, ...] as one [tiles, ...], layer after layer, row after row."""
+    """Return the arrays [down, across, ...] of the layers as one [tiles, ...], layer after layer, row after row."""
     return np.concatenate([part.reshape(-1, *part.shape[2:]) for part in maps])
 
 
 def unflatten(classes: UInt8[np.ndarray, " tiles"], layers: Sequence[tuple[str, TileGrid]]) -> tuple[TileMap, ...]:
-    """The list of classes as one tile map per layer.
+    """Return the list of classes as one tile map per layer.
 
     Raises:
-        InputError: the layers have another number of tiles.
+        InputError: the number of classes is not the number of tiles of the layers.
     """
     sizes = [grid.down * grid.across for _, grid in layers]
     if sum(sizes) != classes.size:
@@ -181,23 +202,23 @@ def unflatten(classes: UInt8[np.ndarray, " tiles"], layers: Sequence[tuple[str, 
 
 
 def _cheapest(loss: np.ndarray, cost: np.ndarray) -> np.ndarray:
-    """The cheapest class of every tile; of equally cheap ones that of least loss."""
+    """Return the cheapest class of every tile; of equally cheap classes the one of least loss."""
     level = np.where(cost == cost.min(axis=1, keepdims=True), loss, np.inf)
     return np.argmin(level, axis=1).astype(np.uint8)
 
 
 def _fill(loss: np.ndarray, cost: np.ndarray, classes: np.ndarray, budget: float) -> np.ndarray:
-    """Spend what is left: of all single changes that fit, take the one that saves most loss, until none does."""
+    """Apply single changes of class that fit the budget, the one that saves most loss first, until none saves loss."""
     tiles = np.arange(loss.shape[0])
     classes = classes.copy()
-    room = budget - float(cost[tiles, classes].sum())
+    left = budget - float(cost[tiles, classes].sum())
     while True:
         extra = cost - cost[tiles, classes][:, None]
-        saved = np.where(extra <= room, loss[tiles, classes][:, None] - loss, -np.inf)
+        saved = np.where(extra <= left, loss[tiles, classes][:, None] - loss, -np.inf)
         tile, target = np.unravel_index(int(np.argmax(saved)), saved.shape)
         if not saved[tile, target] > 0:
             return classes
-        room -= float(extra[tile, target])
+        left -= float(extra[tile, target])
         classes[tile] = target
 
 

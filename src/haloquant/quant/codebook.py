@@ -1,33 +1,37 @@
-"""Codebooks out of an admissible set: the words that lose least of this model's weights, and switch least energy.
+"""Choice of a codebook: the admissible weight values that lose least of this model's weights and switch little energy.
 
-Nothing is hard-coded. The admissible set (every weight value whose delay meets the period) comes from a measured
-profile; the weights come from the model as a sample of scale groups. Selection is exact for one scale range (dynamic
-programming over the histogram of normalised weights), the range is scanned, and the winner is polished by exchanging
-words on the sample itself, where every group has its own searched scale.
+The admissible values (those whose delay meets the period) come from a measured profile. The weights come from the
+model as a sample of scale groups. For one scale the best words are found exactly, by dynamic programming over the
+histogram of normalised weights. The scale is scanned. The best words are then improved by exchanging single words,
+judged on the sample itself, where every group has its own searched scale.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int16
+from jaxtyping import Float32, Float64, Int16, UInt8
 
 from haloquant.errors import InfeasibleError, InputError
 from haloquant.quant.rounding.scale_search import search
 from haloquant.quant.tiles import make_grid, uniform_map
 from haloquant.records import Codebook, OperatingPoint, TileGrid
 
-# Reach of the largest admissible value, in rms of the group; far ones leave the largest values unused.
+# Scales that are scanned: what the largest admissible value stands for, in rms of the group. At a large scale the
+# largest values stay unused.
 _RANGES = np.geomspace(1.6, 16.0, 28)
-_BINS = 2048
-_LIMIT = 8.0  # the histogram ends at 8 rms; what lies beyond counts at its edge
+_BINS = 2048  # of the histogram
+_LIMIT = 8.0  # end of the histogram in rms; larger weights count at the end
 
 
 @dataclass(frozen=True)
 class WeightSample:
-    """Scale groups of a model (one output channel of one tile), each divided by its rms; importance per weight.
+    """Sample of a model's scale groups. A scale group is one output channel of one tile.
 
-    Importance carries rms^2, so that errors of normalised weights sum to the model's weighted error.
+    Attributes:
+        groups: weights, each group divided by its rms.
+        importance: of each weight, times rms^2 of its group. So errors of normalised weights add up to the weighted
+            error of the model. The mean is 1.
     """
 
     groups: Float32[np.ndarray, "n length"]
@@ -39,40 +43,43 @@ def sample_groups(
     grid: TileGrid,
     per_layer: int = 256,
 ) -> WeightSample:
-    """Take evenly spaced scale groups of every layer; whole groups only, unless a layer is shorter than a tile.
+    """Take evenly spaced scale groups of every layer.
+
+    Groups that are cut short by the end of the layer are left out, unless the layer is shorter than a tile: then the
+    group is padded with zeros of importance 0. Groups of zeros are left out.
 
     Args:
         layers: weights with their importance ([out, in], or [1, in] for all output channels).
-        grid: any grid with the tile length to sample at (`tile_in`); its layer sizes are not used.
-        per_layer: groups of each layer.
+        grid: its `tile_in` is the length of a group; its layer sizes are not used.
+        per_layer: number of groups taken from each layer.
 
     Raises:
         InputError: there is no layer, or every weight is 0.
     """
     length = grid.tile_in
-    groups, emphasis = [], []
+    groups, importances = [], []
     for weight, importance in layers:
         across = max(1, weight.shape[1] // length)
         places = np.unique(np.linspace(0, weight.shape[0] * across - 1, per_layer).astype(np.int64))
         for row, a in zip(*np.divmod(places, across), strict=True):
             part = weight[row, a * length : (a + 1) * length].astype(np.float32)
-            heavy = importance[min(row, importance.shape[0] - 1), a * length : (a + 1) * length]
+            weighting = importance[min(row, importance.shape[0] - 1), a * length : (a + 1) * length]
             rms = np.sqrt(np.mean(part.astype(np.float64) ** 2))
             if rms == 0:
                 continue
             pad = (0, length - part.size)
             groups.append(np.pad(part / np.float32(rms), pad))
-            emphasis.append(np.pad(heavy.astype(np.float64) * rms**2, pad))
+            importances.append(np.pad(weighting.astype(np.float64) * rms**2, pad))
     if not groups:
         raise InputError(
             "weights to select a codebook for must hold a value other than 0, not none: give at least one layer"
         )
-    total = np.array(emphasis)
+    total = np.array(importances)
     return WeightSample(np.array(groups, np.float32), (total / total.mean()).astype(np.float32))
 
 
 def gaussian_sample(groups: int = 512, length: int = 128, seed: int = 0) -> WeightSample:
-    """A stand-in where no model is at hand: standard normal weights that count alike."""
+    """Return standard normal weights of equal importance, for use without a model."""
     drawn = np.random.default_rng(seed).standard_normal((groups, length)).astype(np.float32)
     drawn /= np.sqrt(np.mean(drawn**2, axis=1, keepdims=True))
     return WeightSample(drawn, np.ones_like(drawn))
@@ -89,27 +96,24 @@ def select_codebook(
     energy_j: Float64[np.ndarray, " _"] | None = None,
     energy_weight: float = 0.0,
 ) -> Codebook:
-    """Choose at most `size` words, 0 among them, that make weighted error (plus weighted switching energy) small.
+    """Choose at most `size` words, 0 among them, that make weighted error plus weighted switching energy small.
 
-    The objective is sum h (w - scale word)^2 / sum h w^2 + energy_weight x mean energy of the words used / mean
-    admissible energy.
+    The objective is sum h (w - scale word)^2 / sum h w^2 + energy_weight x (mean energy of the words, by how often each
+    is used) / (mean energy of the admissible values), where h is the importance of weight w.
 
     Args:
         admissible: weight values that meet the period, ascending, 0 among them.
         sample: the model's weights.
         name: of the class.
-        point: where the admissible values meet timing.
-        slack_s: period - delay - margin of every admissible value; the codebook keeps the least of its words.
+        point: operating point at which the admissible values meet timing.
+        slack_s: period - delay - margin of every admissible value. The codebook gets the least slack of its words.
         size: greatest number of words.
         energy_j: switching energy of every admissible value.
-        energy_weight: 0 for accuracy alone.
-
-    Returns:
-        The codebook.
+        energy_weight: weight of energy in the objective; 0 counts the error alone.
 
     Raises:
-        InputError: the admissible values are not ascending, or an argument does not fit.
-        InfeasibleError: nothing beside 0 is admissible.
+        InputError: the admissible values are not ascending with 0 among them, or an argument does not fit.
+        InfeasibleError: no value except 0 is admissible.
     """
     _check(admissible, name, point, slack_s, size, energy_j, energy_weight)
     energy = (
@@ -120,13 +124,31 @@ def select_codebook(
     if admissible.size <= size and not energy.any():
         chosen = np.arange(admissible.size)
     else:
-        chosen = _polish(admissible, energy, sample, _scan(admissible, energy, sample, size), point)
+        chosen = _polish(admissible, energy, sample, _scan(admissible, energy, sample, size))
     return Codebook(name, admissible[chosen].astype(np.int16), point, float(slack_s[chosen].min()))
 
 
-def relative_error(values: Int16[np.ndarray, " codes"], sample: WeightSample) -> float:
-    """Weighted error of a set of words on a sample with searched scales, relative to that of rounding all to 0."""
-    return _objective(values, np.zeros(values.size), sample, OperatingPoint(1.0, 1.0))
+def relative_error(
+    values: Int16[np.ndarray, " codes"], sample: WeightSample
+) -> tuple[float, UInt8[np.ndarray, "n length"]]:
+    """Round a sample to a set of words, with a searched scale for every group.
+
+    Args:
+        values: the words, ascending, 0 among them.
+        sample: the weights.
+
+    Returns:
+        The weighted squared error relative to that of rounding every weight to 0, and the code of every weight.
+    """
+    book = Codebook("trial", values.astype(np.int16), OperatingPoint(1.0, 1.0), 0.0)
+    rows, length = sample.groups.shape
+    tiles = uniform_map("sample", make_grid(rows, length, rows, length))
+    scale, codes = search(sample.groups, sample.importance, tiles, (book,))
+    error = sample.groups - values.astype(np.float32)[codes] * scale
+    loss = np.sum(sample.importance * error**2, dtype=np.float64) / np.sum(
+        sample.importance * sample.groups**2, dtype=np.float64
+    )
+    return float(loss), codes
 
 
 def best_subset(
@@ -136,17 +158,17 @@ def best_subset(
     scale: float,
     size: int,
 ) -> tuple[float, np.ndarray]:
-    """Exact best words for one scale, on a histogram: dynamic programming over neighbouring words.
+    """Return the exact best words for one scale, by dynamic programming over neighbouring words.
 
     Args:
         admissible: ascending values, 0 among them.
-        energy: cost of using each word once, per unit of count.
-        histogram: bin centres (ascending), weighted mass and plain count of each bin, both normalised.
-        scale: weight of one unit of word, positive.
+        energy: cost of each value, in the unit of the objective, when all weights use it.
+        histogram: bin centres (ascending), weighted mass and count of each bin (`histogram_of`).
+        scale: weight that one unit of a word stands for; positive.
         size: greatest number of words.
 
     Returns:
-        Objective and the indices of the chosen words.
+        The objective, and the indices of the chosen words in `admissible`, ascending.
     """
     centres, mass, count = histogram
     levels = admissible * scale
@@ -182,7 +204,10 @@ def best_subset(
 
 
 def histogram_of(sample: WeightSample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centres, weighted mass and count of the normalised weights, both summing to 1 (mass times square sums to 1)."""
+    """Return the bins of a sample's normalised weights: centres, weighted mass and count.
+
+    The mass is scaled so that mass x centre^2 sums to 1; the counts sum to 1.
+    """
     values, weights = sample.groups.ravel().astype(np.float64), sample.importance.ravel().astype(np.float64)
     edges = np.linspace(-_LIMIT, _LIMIT, _BINS + 1)
     clipped = np.clip(values, -_LIMIT, _LIMIT)
@@ -193,7 +218,7 @@ def histogram_of(sample: WeightSample) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def _scan(admissible: np.ndarray, energy: np.ndarray, sample: WeightSample, size: int) -> np.ndarray:
-    """The best subset over a scan of scales of either sign (a negative scale mirrors the histogram)."""
+    """Return the best words of all scanned scales of both signs. A negative scale mirrors the histogram."""
     centres, mass, count = histogram_of(sample)
     found = (np.inf, np.empty(0, np.int64))
     for histogram in ((centres, mass, count), (centres, mass[::-1], count[::-1])):
@@ -204,12 +229,10 @@ def _scan(admissible: np.ndarray, energy: np.ndarray, sample: WeightSample, size
     return found[1]
 
 
-def _polish(
-    admissible: np.ndarray, energy: np.ndarray, sample: WeightSample, chosen: np.ndarray, point: OperatingPoint
-) -> np.ndarray:
-    """Exchange single words for their admissible neighbours while the sample's own objective falls."""
+def _polish(admissible: np.ndarray, energy: np.ndarray, sample: WeightSample, chosen: np.ndarray) -> np.ndarray:
+    """Exchange single words for near admissible values as long as the objective on the sample falls."""
     zero = int(np.searchsorted(admissible, 0))
-    best = _objective(admissible[chosen], energy[chosen], sample, point)
+    best = _objective(admissible[chosen], energy[chosen], sample)
     improved = True
     while improved:
         improved = False
@@ -221,24 +244,17 @@ def _polish(
                 if not 0 <= other < admissible.size or other in chosen:
                     continue
                 trial = np.sort(np.append(np.delete(chosen, place), other))
-                value = _objective(admissible[trial], energy[trial], sample, point)
+                value = _objective(admissible[trial], energy[trial], sample)
                 if value < best * (1 - 1e-4):
                     chosen, best, improved = trial, value, True
                     break
     return chosen
 
 
-def _objective(values: np.ndarray, energy: np.ndarray, sample: WeightSample, point: OperatingPoint) -> float:
-    """Weighted relative error with searched scales, plus energy of the words used."""
-    book = Codebook("trial", values.astype(np.int16), point, 0.0)
-    rows, length = sample.groups.shape
-    tiles = uniform_map("sample", make_grid(rows, length, rows, length))
-    scale, codes = search(sample.groups, sample.importance, tiles, (book,))
-    error = sample.groups - values.astype(np.float32)[codes] * scale
-    loss = np.sum(sample.importance * error**2, dtype=np.float64) / np.sum(
-        sample.importance * sample.groups**2, dtype=np.float64
-    )
-    return float(loss + energy[codes].mean())
+def _objective(values: np.ndarray, energy: np.ndarray, sample: WeightSample) -> float:
+    """Weighted relative error with a searched scale per group, plus the mean energy of the words."""
+    error, codes = relative_error(values, sample)
+    return float(error + energy[codes].mean())
 
 
 def _check(

@@ -1,26 +1,26 @@
-"""What every door of the quantizer asks of its input, in one place, with the sentences that tests pin."""
+"""Checks of what the quantizer is given. Each function raises an error that says what is wrong and what would do."""
 
 import numpy as np
 
 from haloquant.errors import CheckpointError, InfeasibleError, InputError
+from haloquant.quant import float16
 from haloquant.records import Codebook, TileMap
 
-LARGEST_WEIGHT = 65504.0  # of float16; scales beyond it would be clipped without a word
-MOST_CODES = 256  # codes are stored as bytes in memory
+MOST_CODES = 256  # a code is one byte in memory
 
 
 def check_weight(weight: np.ndarray, layer: str) -> None:
-    """Refuse a weight matrix that is not a finite, non-empty matrix.
+    """Check that a weight is a finite, non-empty matrix whose scales fit into float16.
 
     Raises:
-        CheckpointError: the weight is not [out, in], is empty, or holds NaN, infinity or more than a scale can reach.
+        CheckpointError: the weight is not [out, in], is empty, or holds NaN, infinity or a magnitude above 65504.
     """
     if weight.ndim != 2 or weight.size == 0:
         raise CheckpointError(
             f"weight of {layer} must be a matrix [out, in] with at least one row and column, not of shape "
             f"{weight.shape}"
         )
-    # A sum is not finite if any term is not; it may also overflow, so the slow count decides.
+    # The sum is not finite if any term is not finite. It may also overflow, so the slower count decides.
     if not np.isfinite(weight.sum(dtype=np.float64)):
         bad = int(weight.size - np.count_nonzero(np.isfinite(weight)))
         if bad:
@@ -29,19 +29,19 @@ def check_weight(weight: np.ndarray, layer: str) -> None:
                 "checkpoint is damaged or overflowed when it was saved"
             )
     largest = max(float(weight.max()), -float(weight.min()))
-    if largest > LARGEST_WEIGHT:
+    if largest > float16.LARGEST:
         raise CheckpointError(
-            f"weight of {layer} must be at most {LARGEST_WEIGHT:g} in magnitude, as scales are stored in float16, not "
+            f"weight of {layer} must be at most {float16.LARGEST:g} in magnitude, as scales are stored in float16, not "
             f"{largest:.4g}: the checkpoint is damaged or of a diverged run"
         )
 
 
 def check_tiles(tiles: TileMap, codebooks: tuple[Codebook, ...], shape: tuple[int, int]) -> None:
-    """Refuse a tile map that does not fit the weight or names a class that does not exist.
+    """Check that a tile map fits the weight's shape and that every class it names has a codebook.
 
     Raises:
-        InputError: grid, map and weight disagree, or a codebook is not ascending with 0 in it.
-        InfeasibleError: a codebook holds nothing beside 0.
+        InputError: grid, class map and weight disagree, or a codebook is not ascending with 0 among its values.
+        InfeasibleError: a codebook holds no value except 0.
     """
     grid = tiles.grid
     if (grid.out_features, grid.in_features) != shape:
@@ -65,10 +65,10 @@ def check_tiles(tiles: TileMap, codebooks: tuple[Codebook, ...], shape: tuple[in
 
 
 def check_codebook(codebook: Codebook) -> None:
-    """Refuse a codebook that is not ascending, lacks 0 or holds nothing else.
+    """Check that the values of a codebook ascend and hold 0 and at least one other value.
 
     Raises:
-        InputError: the values are not strictly ascending with 0 among them, or are too many.
+        InputError: the values are not strictly ascending with 0 among them, or there are more than 256.
         InfeasibleError: 0 is the only value.
     """
     values = codebook.values
@@ -81,3 +81,52 @@ def check_codebook(codebook: Codebook) -> None:
             f"codebook {codebook.name} must hold a value beside 0: at {codebook.point.frequency_hz:.4g} Hz no other "
             "weight meets timing; a lower frequency or a smaller margin would do"
         )
+
+
+def check_setting(name: str, value: float | int, low: float | int, high: float | int, layer: str) -> None:
+    """Check that a setting lies within low..high.
+
+    Raises:
+        InputError: it lies outside, or is not a number.
+    """
+    if not low <= value <= high:
+        raise InputError(f"layer '{layer}': {name} must be between {low:g} and {high:g}, not {value:g}")
+
+
+def check_matrix(matrix: np.ndarray, shape: tuple[int, int], what: str, layer: str) -> None:
+    """Check the shape and the finiteness of a calibrated matrix.
+
+    Args:
+        matrix: the matrix.
+        shape: shape that the layer asks for.
+        what: name of the matrix in the error, such as "Hessian".
+        layer: name of the layer in the error.
+
+    Raises:
+        InputError: the shape differs, or a value is NaN or infinite.
+    """
+    if matrix.shape != shape:
+        raise InputError(
+            f"layer '{layer}': the {what} must be {shape[0]} x {shape[1]}, not {' x '.join(map(str, matrix.shape))}; "
+            "the statistics belong to another layer"
+        )
+    if not np.isfinite(matrix.sum(dtype=np.float64)):
+        raise InputError(f"layer '{layer}': the {what} must be finite, not NaN or infinite; calibrate in float32")
+
+
+def usable_importance(values: np.ndarray, layer: str) -> np.ndarray:
+    """Return importance that is finite, at least 0, and not 0 everywhere.
+
+    Negative values come from rounding and become 0. If no value is positive, every value becomes 1.
+
+    Raises:
+        InputError: a value is NaN or infinite.
+    """
+    if not np.isfinite(values.sum(dtype=np.float64)):
+        raise InputError(
+            f"statistics of {layer} must be finite, not NaN or infinite: calibrate again with another text or in "
+            "float32"
+        )
+    if not np.any(values > 0):
+        return np.ones(values.shape, np.float32)
+    return np.ascontiguousarray(np.maximum(values, 0), dtype=np.float32)

@@ -1,14 +1,15 @@
-"""The sparse part: outliers and salient weights, kept in 8 bits beside the dense codes (METHOD, stage 1)."""
+"""The sparse part of a layer: outliers and salient weights, kept in 8 bits beside the dense codes (METHOD, stage 1)."""
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
 from haloquant.errors import InputError
+from haloquant.quant.float16 import round_scales
 from haloquant.quant.input_checks import check_weight
-from haloquant.quant.rounding.scale_search import halved
 from haloquant.records import LayerStatistics, SparseKind, SparseWeights
 
-LARGEST = 127  # int8, symmetric
+LARGEST = 127  # of a symmetric int8
+_DENSE = 255  # kind of a weight that stays in the dense part
 
 
 def split(
@@ -20,18 +21,18 @@ def split(
     sigma: float = 3.0,
     salient: float = 0.0005,
 ) -> tuple[SparseWeights, Bool[np.ndarray, "out in"]]:
-    """Choose the weights that are kept in 8 bits: the most salient by Fisher, then outliers beyond `sigma` deviations.
+    """Choose the weights that are kept in 8 bits: salient weights by Fisher, then outliers by magnitude.
 
-    Salient weights come first; the outliers farthest from the mean fill what is left of the budget. A weight that is
-    both counts as salient. Without Fisher there are outliers only.
+    Salient weights are chosen first. The outliers farthest from the mean fill the rest of the budget. A weight that is
+    both counts as salient. Without a Fisher part there are only outliers.
 
     Args:
-        weight: the layer.
+        weight: of the layer.
         statistics: may hold the Fisher diagonal.
-        layer: name for error sentences.
-        budget: greatest share of all weights.
-        sigma: outliers are farther from the mean than this many standard deviations of the layer.
-        salient: share of weights kept for their Fisher information.
+        layer: name in errors.
+        budget: greatest share of all weights that are kept.
+        sigma: an outlier is farther from the mean than this many standard deviations of the layer.
+        salient: share of all weights that are kept for their Fisher information.
 
     Returns:
         The sparse weights, and the mask of their places.
@@ -44,23 +45,23 @@ def split(
     _check_shares(budget, salient)
     if not sigma > 0:
         raise InputError(f"sigma must be positive, not {sigma}")
-    room = int(budget * weight.size)
-    kinds = np.full(weight.size, 255, np.uint8)
+    most = int(budget * weight.size)
+    kinds = np.full(weight.size, _DENSE, np.uint8)
     flat = weight.ravel()
     mean = float(flat.mean(dtype=np.float64))
-    # Summed in float64 without a float64 copy of the layer.
+    # The sum is in float64, but no float64 copy of the layer is made.
     variance = float(np.einsum("i,i->", flat, flat, dtype=np.float64)) / flat.size - mean**2
     reach = sigma * float(np.sqrt(max(variance, 0.0)))
     outliers = np.nonzero((flat > mean + reach) | (flat < mean - reach))[0]
     chosen = np.empty(0, np.int64)
     if statistics is not None and statistics.fisher is not None:
-        chosen = largest(statistics.fisher.ravel(), min(room, int(salient * weight.size)))
+        chosen = largest(statistics.fisher.ravel(), min(most, int(salient * weight.size)))
         chosen = chosen[flat[chosen] != 0]
     kinds[chosen] = SparseKind.SALIENT
-    outliers = outliers[kinds[outliers] == 255]
+    outliers = outliers[kinds[outliers] == _DENSE]
     distance = np.abs(flat[outliers] - np.float32(mean))
-    kinds[outliers[largest(distance, room - chosen.size)]] = SparseKind.OUTLIER
-    return gather(weight, kinds.reshape(weight.shape))
+    kinds[outliers[largest(distance, most - chosen.size)]] = SparseKind.OUTLIER
+    return _quantized(weight, kinds.reshape(weight.shape))
 
 
 def split_leave_one_out(
@@ -72,72 +73,52 @@ def split_leave_one_out(
     budget: float = 0.005,
     threshold: float = 0.2,
 ) -> tuple[SparseWeights, Bool[np.ndarray, "out in"]]:
-    """SpQR's test in its cheap form: keep a weight if leaving it unquantized saves much of its row's loss.
+    """Choose the weights whose rounding costs most loss, by SpQR's test in its cheap form.
 
-    The loss that quantizing one weight costs after optimal compensation is (w - q)^2 / [H^-1]_jj (SpQR, OBS). A
-    weight is kept if that is above `threshold` times the mean of var(w) / [H^-1]_jj, most costly first, within the
-    budget.
+    Rounding one weight w to q costs (w - q)^2 / [H^-1]_jj after optimal compensation (SpQR, arXiv 2306.03078; OBS). A
+    weight is kept if this cost is above `threshold` times the mean of var(w) / [H^-1]_jj. The costliest weights are
+    kept first, up to the budget.
 
     Args:
-        weight: the layer.
-        dense: what nearest rounding makes of it.
-        diagonal: 1 / [H^-1]_jj of the damped layer Hessian (`compensate.inverse_diagonal`).
-        layer: name for error sentences.
-        budget: greatest share of all weights.
+        weight: of the layer.
+        dense: the weight rounded to nearest.
+        diagonal: 1 / [H^-1]_jj of the damped layer Hessian; it is the square of `compensation.Factor.diagonal`.
+        layer: name in errors.
+        budget: greatest share of all weights that are kept.
         threshold: SpQR's tau.
 
     Returns:
         The sparse weights (all of kind outlier), and the mask of their places.
 
     Raises:
-        InputError: a share is not within 0..1.
+        InputError: the budget is not within 0..1.
         CheckpointError: the weight is not finite.
     """
     check_weight(weight, layer)
     _check_shares(budget, 0.0)
     cost = ((weight - dense).astype(np.float64) ** 2 * diagonal).ravel()
     limit = threshold * float(weight.var(dtype=np.float64) * diagonal.mean(dtype=np.float64))
-    kinds = np.full(weight.size, 255, np.uint8)
+    kinds = np.full(weight.size, _DENSE, np.uint8)
     chosen = largest(cost, int(budget * weight.size))
     kinds[chosen[cost[chosen] > limit]] = SparseKind.OUTLIER
-    return gather(weight, kinds.reshape(weight.shape))
+    return _quantized(weight, kinds.reshape(weight.shape))
 
 
-def none(out_features: int) -> SparseWeights:
-    """A sparse part that holds nothing."""
+def no_sparse_weights(out_features: int) -> SparseWeights:
+    """Return an empty sparse part."""
     empty = np.empty(0, np.int32)
     return SparseWeights(empty, empty, np.empty(0, np.int8), np.zeros(out_features, np.float32), np.empty(0, np.uint8))
 
 
-def dense_of(sparse: SparseWeights, in_features: int) -> Float32[np.ndarray, "out in"]:
-    """The sparse part as a dense matrix, 0 elsewhere."""
-    matrix = np.zeros((sparse.scale.size, in_features), np.float32)
-    matrix[sparse.rows, sparse.cols] = sparse.values.astype(np.float32) * sparse.scale[sparse.rows]
-    return matrix
-
-
 def mask_of(sparse: SparseWeights, in_features: int) -> Bool[np.ndarray, "out in"]:
-    """True where the sparse part holds a weight."""
+    """Return a mask that is True where the sparse part holds a weight."""
     mask = np.zeros((sparse.scale.size, in_features), bool)
     mask[sparse.rows, sparse.cols] = True
     return mask
 
 
-def gather(weight: np.ndarray, kinds: np.ndarray) -> tuple[SparseWeights, np.ndarray]:
-    """Quantize the weights whose kind is not 255 to int8 with one float16 scale per output channel."""
-    mask = kinds != 255
-    rows, cols = np.nonzero(mask)  # row-major: sorted by row, then column
-    values = weight[rows, cols]
-    top = np.zeros(weight.shape[0], np.float32)
-    np.maximum.at(top, rows, np.abs(values))
-    scale = halved(top / LARGEST)
-    blank = np.zeros(values.size, np.int8)
-    places = SparseWeights(rows.astype(np.int32), cols.astype(np.int32), blank, scale, kinds[rows, cols])
-    return with_values(places, weight), mask
-
-
 def with_values(sparse: SparseWeights, weight: Float32[np.ndarray, "out in"]) -> SparseWeights:
-    """The same places and scales with other values, rounded from `weight`."""
+    """Return the same places and scales with int8 values rounded from `weight`; a value is 0 where the scale is 0."""
     scale = sparse.scale[sparse.rows]
     wanted = weight[sparse.rows, sparse.cols]
     steps = np.divide(wanted, scale, out=np.zeros_like(wanted), where=scale != 0)
@@ -146,7 +127,7 @@ def with_values(sparse: SparseWeights, weight: Float32[np.ndarray, "out in"]) ->
 
 
 def largest(values: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the `count` largest, ties to the lower index, so that every machine chooses the same."""
+    """Return the indices of the `count` largest values. Of equal values the lower index is taken, on every machine."""
     if count <= 0 or values.size == 0:
         return np.empty(0, np.int64)
     if count >= values.size:
@@ -154,6 +135,19 @@ def largest(values: np.ndarray, count: int) -> np.ndarray:
     edge = np.partition(values, values.size - count)[values.size - count]
     above = np.nonzero(values > edge)[0]
     return np.concatenate([above, np.nonzero(values == edge)[0][: count - above.size]])
+
+
+def _quantized(weight: np.ndarray, kinds: np.ndarray) -> tuple[SparseWeights, np.ndarray]:
+    """Round the weights whose kind is not `_DENSE` to int8, with one float16 scale per output channel."""
+    mask = kinds != _DENSE
+    rows, cols = np.nonzero(mask)  # in row-major order: sorted by row, then column
+    values = weight[rows, cols]
+    top = np.zeros(weight.shape[0], np.float32)
+    np.maximum.at(top, rows, np.abs(values))
+    scale = round_scales(top / LARGEST)
+    blank = np.zeros(values.size, np.int8)
+    places = SparseWeights(rows.astype(np.int32), cols.astype(np.int32), blank, scale, kinds[rows, cols])
+    return with_values(places, weight), mask
 
 
 def _check_shares(budget: float, salient: float) -> None:

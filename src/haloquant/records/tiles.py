@@ -61,7 +61,7 @@ class SparseWeights:
 
 @dataclass(frozen=True)
 class QuantizedWeight:
-    """One linear layer in HALO form: `quant.weight.dequantize` is its meaning.
+    """One linear layer in HALO form: `quant.layer.dequantize` is its meaning.
 
     W[o, i] = codebooks[class of tile (o, i)].values[codes[o, i]] * scale[o, i // tile_in] + sparse[o, i].
     Scales are representable in float16 (they are stored so) and may be negative.

@@ -1,14 +1,12 @@
-"""One layer into HALO form: meaning, bits, histograms, and what is refused."""
+"""One layer into HALO form and back."""
 
 import numpy as np
 import pytest
 
-from haloquant.errors import CheckpointError, InfeasibleError, InputError
-from haloquant.quant.format.packing import pack, packed_bits, unpack
-from haloquant.quant.format.stored_bits import count_bits
-from haloquant.quant.layer import dequantize, mac_values, quantize_weight, quantize_weight_compensated, result
+from haloquant.errors import InputError
+from haloquant.quant.layer import dequantize, layer_result, mac_values, quantize_weight, quantize_weight_compensated
 from haloquant.quant.sparse import split
-from haloquant.quant.tiles import check_accumulation, layer_tiles, longest_accumulation, make_grid, padding, uniform_map
+from haloquant.quant.tile_histogram import layer_tiles
 from support.quant_twins import NINE, SIXTEEN, book, random_statistics, random_weight, tile_map
 
 BOOKS = (SIXTEEN, NINE)
@@ -56,48 +54,9 @@ def test_meaning_word_by_word() -> None:
     assert np.array_equal(dequantize(q), want)
 
 
-@pytest.mark.parametrize("sparse", [False, True])
-@pytest.mark.parametrize("shape", [(50, 70), (128, 128), (1, 7), (300, 33)])
-def test_bits_are_those_of_the_packed_format(shape, sparse) -> None:
-    _, q = made(shape, classes=None, sparse=sparse)
-    packed = pack(q)
-    assert count_bits(q) == packed_bits(packed, BOOKS)
-    assert np.array_equal(dequantize(unpack(packed, "layer", BOOKS, 32, 32)), dequantize(q))
-
-
-def test_bits_of_whole_tiles_by_hand() -> None:
-    sixteen = made((128, 256), 128, 0)[1]
-    bits = count_bits(sixteen)
-    assert bits.codes == 4 * 128 * 256
-    assert bits.scales == 16 * 128 * 2
-    nine = made((256, 512), 128, 1)[1]
-    # Of 128 rows, 125 go five to a 16-bit word and 3 in nibbles: (25 x 16 + 3 x 4) / 128 = 3.21875 bits.
-    assert count_bits(nine).codes == 3.21875 * 256 * 512
-    assert count_bits(nine).per_weight < 3.35
-
-
-def test_histogram_counts_padding_as_zero() -> None:
-    _, q = made((50, 70), 32, None, sparse=True)
-    tiles = layer_tiles(q)
-    assert tiles.histogram.shape == (2, 3, tiles.values.size)
-    assert np.all(tiles.histogram.sum(axis=2) == 32 * 32)
-    values = mac_values(q)
-    padded = np.zeros((64, 96), np.int16)
-    padded[:50, :70] = values
-    for d in range(2):
-        for a in range(3):
-            block = padded[d * 32 : d * 32 + 32, a * 32 : a * 32 + 32]
-            assert tiles.histogram[d, a].tolist() == [int((block == value).sum()) for value in tiles.values]
-    assert tiles.sparse_nnz == q.sparse.values.size
-    assert tiles.bits == count_bits(q)
-
-
-def test_padding_is_counted_and_reported() -> None:
-    grid = make_grid(50, 70, 32, 32)
-    assert padding(grid) == 64 * 96 - 50 * 70
-    assert padding(make_grid(64, 96, 32, 32)) == 0
+def test_padding_is_reported() -> None:
     _, q = made()
-    assert result(q).notes == (f"{64 * 96 - 50 * 70} places of 6 tiles are padding",)
+    assert layer_result(q).notes == (f"{64 * 96 - 50 * 70} places of 6 tiles are padding",)
 
 
 def test_a_layer_smaller_than_a_tile() -> None:
@@ -127,79 +86,6 @@ def test_weights_too_small_for_float16_scales() -> None:
     assert np.sum((dequantize(q) - weight) ** 2) <= np.sum(weight**2)
 
 
-def test_weights_beyond_float16_are_refused() -> None:
-    weight = np.full((2, 4), 3e38, np.float32)  # whose sum overflows float32, and is no infinite weight for that
-    with pytest.raises(CheckpointError, match="must be at most 65504 in magnitude, as scales are stored in float16"):
-        quantize_weight(weight, tiles=tile_map((2, 4), 4, 4), codebooks=(NINE,))
-
-
-@pytest.mark.parametrize(("value", "count"), [(np.nan, 1), (np.inf, 3)])
-def test_not_finite(value, count) -> None:
-    weight = random_weight(0, 8, 8)
-    weight.ravel()[:count] = value
-    with pytest.raises(CheckpointError) as caught:
-        quantize_weight(weight, tiles=tile_map((8, 8), 4, 4), codebooks=BOOKS)
-    assert str(caught.value) == (
-        f"weight of layer must be finite, not NaN or infinite in {count} of 64 places: the checkpoint is damaged or "
-        "overflowed when it was saved"
-    )
-
-
-def test_empty() -> None:
-    with pytest.raises(CheckpointError, match="must be a matrix"):
-        quantize_weight(np.empty((0, 4), np.float32), tiles=uniform_map("layer", make_grid(1, 4)), codebooks=BOOKS)
-
-
-def test_wrong_grid() -> None:
-    with pytest.raises(InputError) as caught:
-        quantize_weight(random_weight(0, 8, 8), tiles=tile_map((8, 9), 4, 4), codebooks=BOOKS)
-    assert str(caught.value) == "tile grid of layer must be for a weight of shape (8, 8), not (8, 9)"
-
-
-def test_wrong_class() -> None:
-    with pytest.raises(InputError) as caught:
-        quantize_weight(random_weight(0, 8, 8), tiles=tile_map((8, 8), 4, 4, 2), codebooks=BOOKS)
-    assert str(caught.value) == "class map of layer must name classes below 2, not 2"
-
-
-def test_codebook_with_nothing_but_zero() -> None:
-    with pytest.raises(InfeasibleError) as caught:
-        quantize_weight(random_weight(0, 8, 8), tiles=tile_map((8, 8), 4, 4), codebooks=(book([0], "fast"),))
-    assert str(caught.value) == (
-        "codebook fast must hold a value beside 0: at 1e+09 Hz no other weight meets timing; a lower frequency or a "
-        "smaller margin would do"
-    )
-
-
-@pytest.mark.parametrize("values", [[1, 2], [0, 2, 1], [0, 0, 1], []])
-def test_codebook_must_ascend_with_zero(values) -> None:
-    with pytest.raises(InputError, match="must be ascending values with 0 among them"):
-        quantize_weight(random_weight(0, 8, 8), tiles=tile_map((8, 8), 4, 4), codebooks=(book(values),))
-
-
-def test_grid_sizes() -> None:
-    with pytest.raises(InputError) as caught:
-        make_grid(4, 4, 0, 4)
-    assert str(caught.value) == "tile grid must have sizes of at least 1, not 4 x 4 in tiles of 0 x 4"
-
-
-def test_accumulator_bound() -> None:
-    # 2^31 - 1 over 128 x 128 = 131071.99: one product more could be 131072 x 16384 = 2^31.
-    assert longest_accumulation(128) == 131071
-    assert longest_accumulation(64) == 262143
-    assert longest_accumulation(128, 8, 24) == 511
-    check_accumulation("layer", 511, (NINE,), 24)
-    with pytest.raises(InfeasibleError) as caught:
-        check_accumulation("layer", 512, (NINE,), 24)
-    assert str(caught.value) == (
-        "accumulation of layer must be at most 511 products of weights up to 128 in 24 bits, not 512: a shorter "
-        "tile or "
-        "a wider accumulator would do"
-    )
-    with pytest.raises(InputError, match="at least 1"):
-        longest_accumulation(0)
-
-
 def test_no_hessian_no_compensation() -> None:
     from dataclasses import replace
 
@@ -209,8 +95,8 @@ def test_no_hessian_no_compensation() -> None:
             random_weight(0, 8, 8), tiles=tile_map((8, 8), 4, 4), codebooks=BOOKS, statistics=statistics
         )
     assert str(caught.value) == (
-        "statistics of layer must hold a Hessian for error compensation, not only 'fisher alone': calibrate with layer "
-        "inputs, or round to nearest"
+        "layer 'layer': error compensation needs the layer Hessian, not statistics from 'fisher alone'; collect "
+        "calibration with Hessians, or choose a data-free method such as rounding to nearest"
     )
 
 

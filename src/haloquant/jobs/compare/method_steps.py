@@ -15,7 +15,8 @@ from haloquant.jobs.quantize import halo
 from haloquant.jobs.quantize.transform import NOTE
 from haloquant.quant.layer import dequantize
 from haloquant.quant.rivals.registry import rival
-from haloquant.quant.tiles import layer_tiles, make_grid
+from haloquant.quant.tile_histogram import layer_tiles
+from haloquant.quant.tiles import make_grid
 from haloquant.records import BitCount, LayerStatistics
 
 

@@ -22,7 +22,7 @@ from haloquant.jobs.machines import method_cost
 from haloquant.jobs.machines.supply_law import measured_law
 from haloquant.lm.packed.reader import iterate_layers, open_packed
 from haloquant.quant.codebook import gaussian_sample
-from haloquant.quant.tiles import layer_tiles
+from haloquant.quant.tile_histogram import layer_tiles
 from haloquant.records import Codebook, LayerTiles, MacProfile, OperatingPoint
 from haloquant.store.profiles import profile_sha256
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from haloquant.dvfs.classes import Classes
+from haloquant.quant.accumulator import check_accumulation
 from haloquant.quant.allocation import Sweep, flatten, knee, sweep, unflatten
 from haloquant.quant.layer import dequantize, quantize_weight
-from haloquant.quant.rounding.refinement import SHARE, quantize_weight_refined
+from haloquant.quant.rounding.refinement import DEFAULT_SHARE, quantize_weight_refined
 from haloquant.quant.sensitivity import importance, tile_scores
 from haloquant.quant.sparse import split
 from haloquant.quant.tile_loss import kronecker_losses
-from haloquant.quant.tiles import check_accumulation, make_grid, uniform_map
+from haloquant.quant.tiles import make_grid, uniform_map
 from haloquant.recipe import Goal, Recipe
 from haloquant.records import LayerStatistics, QuantizedWeight, TileGrid, TileMap
 
@@ -113,7 +114,7 @@ def one_layer(
     classes: Classes,
     sparse_budget: float,
     compensate: bool,
-    share: float = SHARE,
+    share: float = DEFAULT_SHARE,
 ) -> QuantizedWeight:
     """One layer: sparse part, scales; compensation and refinement of a share where a Hessian is known and asked for.
 

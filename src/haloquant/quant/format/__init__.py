@@ -1,1 +1,9 @@
-"""."""
+"""The packed format of one layer in HALO form.
+
+`packing` turns a layer into named arrays and back; `bit_layout` says how codes lie in bytes; `stored_bits` counts the
+stored bits without packing.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

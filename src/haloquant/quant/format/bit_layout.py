@@ -1,14 +1,15 @@
-"""How the codes of one tile lie in bytes. A tile is self-contained, so a kernel can jump to it.
+"""How the codes of a tile lie in bytes. Every tile starts at a known byte, so a kernel can read it alone.
 
-Three encodings, chosen by the size of the tile's codebook (rows and columns are those the tile really has):
+The number of words in the tile's codebook decides the encoding. Rows and columns are those of the tile without padding.
 
-- at most 9 words: five rows at a time, one 16-bit word per column. The word is the fraction 0.d0 d1 d2 d3 d4 in base 9,
-  rounded up to 1/65536, so that multiplying by 9 shifts the next digit out (d0 is the first of the five rows). The rows
-  left over (rows mod 5) follow in nibbles.
-- at most 16 words: a nibble each, row by row, the even column in the low half of its byte.
-- more: a byte each, row by row.
+- At most 9 words: five rows share one 16-bit word per column. The word is the base-9 fraction 0.d0 d1 d2 d3 d4, rounded
+  up to a multiple of 1/65536; d0 is the code of the first of the five rows. Multiplying by 9 shifts the next digit out.
+  The rows that remain (rows mod 5) follow in nibbles.
+- At most 16 words: one nibble per code, row by row. The even column is in the low half of its byte.
+- More words: one byte per code, row by row.
 
-Every tile is padded with zeros to 16 bytes. Tiles follow one another along the inputs, then along the outputs.
+Every tile is padded with zeros to a multiple of 16 bytes. Tiles are stored along the inputs first, then along the
+outputs.
 """
 
 from functools import cache
@@ -18,15 +19,16 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from numba import njit, prange
 
+from haloquant.quant.tiles import tile_columns, tile_rows
 from haloquant.records import TileGrid
 
-NINE = 9
-DIGITS = 5  # 9^5 = 59049 <= 65536
-ALIGNMENT = 16
+NINE = 9  # base of the 16-bit words, and the largest codebook that is stored in them
+DIGITS = 5  # of a 16-bit word: 9^5 = 59049 <= 65536
+ALIGNMENT = 16  # bytes
 
 
 def tile_bytes(rows: int, cols: int, size: int) -> int:
-    """Stored bytes of a tile of rows x cols with a codebook of `size` words, padding included."""
+    """Return the stored bytes of a tile of rows x cols with a codebook of `size` words, padding included."""
     nibbles = -(-cols // 2)
     if size <= NINE:
         plain = rows // DIGITS * cols * 2 + rows % DIGITS * nibbles
@@ -40,9 +42,8 @@ def tile_bytes(rows: int, cols: int, size: int) -> int:
 def tile_offsets(
     grid: TileGrid, classes: UInt8[np.ndarray, "down across"], sizes: tuple[int, ...]
 ) -> Int64[np.ndarray, " ends"]:
-    """Byte at which each tile starts, in storage order (across runs fastest), and the total length at the end."""
-    rows = np.minimum(grid.tile_out, grid.out_features - grid.tile_out * np.arange(grid.down))
-    cols = np.minimum(grid.tile_in, grid.in_features - grid.tile_in * np.arange(grid.across))
+    """Return the byte at which each tile starts, in storage order, and the total length as the last entry."""
+    rows, cols = tile_rows(grid), tile_columns(grid)
     lengths = np.zeros((grid.down, grid.across), np.int64)
     for index, size in enumerate(sizes):
         here = classes == index
@@ -53,7 +54,7 @@ def tile_offsets(
 
 
 def encode(codes: np.ndarray, classes: np.ndarray, sizes: tuple[int, ...], grid: TileGrid) -> UInt8[np.ndarray, " n"]:
-    """All tiles of a layer as bytes. The codes must be below the size of their tile's codebook."""
+    """Return all tiles of a layer as bytes. Every code must be below the size of its tile's codebook."""
     offsets = tile_offsets(grid, classes, sizes)
     packed = np.zeros(int(offsets[-1]), np.uint8)
     _encode(codes, classes, offsets, np.array(sizes, np.int64), grid.tile_out, grid.tile_in, packed)
@@ -63,7 +64,7 @@ def encode(codes: np.ndarray, classes: np.ndarray, sizes: tuple[int, ...], grid:
 def decode(
     packed: UInt8[np.ndarray, " n"], classes: np.ndarray, sizes: tuple[int, ...], grid: TileGrid
 ) -> tuple[UInt8[np.ndarray, "out in"], int]:
-    """The codes of all tiles, and the number of places that `encode` could not have written."""
+    """Return the codes of all tiles, and the number of codes, words and bytes that `encode` cannot have written."""
     codes = np.empty((grid.out_features, grid.in_features), np.uint8)
     offsets = tile_offsets(grid, classes, sizes)
     wrong = np.zeros(grid.down * grid.across, np.int64)
@@ -72,7 +73,7 @@ def decode(
 
 
 def count_wrong(packed: UInt8[np.ndarray, " n"], classes: np.ndarray, sizes: tuple[int, ...], grid: TileGrid) -> int:
-    """The number of stored words, nibbles and bytes that `encode` could not have written, without decoding anything."""
+    """Return the number of stored words, nibbles and bytes that `encode` cannot have written. No code is decoded."""
     offsets = tile_offsets(grid, classes, sizes)
     wrong = np.zeros(grid.down * grid.across, np.int64)
     shape = (grid.out_features, grid.in_features, grid.tile_out, grid.tile_in)
@@ -82,12 +83,23 @@ def count_wrong(packed: UInt8[np.ndarray, " n"], classes: np.ndarray, sizes: tup
 
 @cache
 def _largest_digits() -> np.ndarray:
-    """The largest digit of every 16-bit word; 255 where no five digits are stored as that word."""
+    """Return the largest digit of every 16-bit word; 255 for a word that no five digits are stored as."""
     words = np.arange(NINE**DIGITS)
     digits = np.max([words // NINE**k % NINE for k in range(DIGITS)], axis=0)
     largest = np.full(65536, 255, np.uint8)
     largest[-(-words * 65536 // NINE**DIGITS)] = digits
     return largest
+
+
+@njit(cache=True)
+@no_type_check
+def _place(tile, classes, tile_out, tile_in, out_features, in_features):
+    """Return where a tile lies (first row, rows, first column, columns) and its class."""
+    d = np.int64(tile) // classes.shape[1]
+    a = np.int64(tile) % classes.shape[1]
+    low = d * tile_out
+    first = a * tile_in
+    return low, min(tile_out, out_features - low), first, min(tile_in, in_features - first), classes[d, a]
 
 
 @njit(cache=True)
@@ -102,16 +114,10 @@ def _put_nibbles(codes, row, first, cols, packed, at):
 @njit(parallel=True, cache=True)
 @no_type_check
 def _encode(codes, classes, offsets, sizes, tile_out, tile_in, packed):
-    down, across = classes.shape
-    for tile in prange(down * across):
-        d = np.int64(tile) // across
-        a = np.int64(tile) % across
-        low = d * tile_out
-        rows = min(tile_out, codes.shape[0] - low)
-        first = a * tile_in
-        cols = min(tile_in, codes.shape[1] - first)
+    for tile in prange(classes.size):
+        low, rows, first, cols, kind = _place(tile, classes, tile_out, tile_in, codes.shape[0], codes.shape[1])
         at = offsets[tile]
-        size = sizes[classes[d, a]]
+        size = sizes[kind]
         if size > 16:
             for r in range(rows):
                 packed[at + r * cols : at + (r + 1) * cols] = codes[low + r, first : first + cols]
@@ -148,16 +154,10 @@ def _get_nibbles(packed, at, codes, row, first, cols, size):
 @njit(parallel=True, cache=True)
 @no_type_check
 def _decode(packed, classes, offsets, sizes, tile_out, tile_in, codes, wrong):
-    down, across = classes.shape
-    for tile in prange(down * across):
-        d = np.int64(tile) // across
-        a = np.int64(tile) % across
-        low = d * tile_out
-        rows = min(tile_out, codes.shape[0] - low)
-        first = a * tile_in
-        cols = min(tile_in, codes.shape[1] - first)
+    for tile in prange(classes.size):
+        low, rows, first, cols, kind = _place(tile, classes, tile_out, tile_in, codes.shape[0], codes.shape[1])
         at = offsets[tile]
-        size = sizes[classes[d, a]]
+        size = sizes[kind]
         bad = 0
         if size > 16:
             for r in range(rows):
@@ -195,9 +195,10 @@ def _decode(packed, classes, offsets, sizes, tile_out, tile_in, codes, wrong):
 @njit(cache=True)
 @no_type_check
 def _five_sound(words):
-    """Whether `encode` could have written every word, in 16 bits throughout, so that vectors of them are looked at.
+    """Return whether `encode` can have written every word.
 
-    With v the number of its digits, word = ceil(65536 v / 59049): so 59049 word lies less than 59049 above 65536 v.
+    `encode` writes word = ceil(65536 v / 59049), where v is the number that the digits stand for. So 59049 word is less
+    than 59049 above 65536 v. All steps are in 16 bits, so that the compiler uses vector instructions.
     """
     worst = np.uint16(0)
     for index in range(words.size):
@@ -210,14 +211,10 @@ def _five_sound(words):
 @no_type_check
 def _count(packed, classes, offsets, sizes, shape, highest, wrong):
     out_features, in_features, tile_out, tile_in = shape
-    down, across = classes.shape
-    for tile in range(down * across):
-        d = tile // across
-        a = tile % across
-        rows = min(tile_out, out_features - d * tile_out)
-        cols = min(tile_in, in_features - a * tile_in)
+    for tile in range(classes.size):
+        _, rows, _, cols, kind = _place(tile, classes, tile_out, tile_in, out_features, in_features)
         at = offsets[tile]
-        size = sizes[classes[d, a]]
+        size = sizes[kind]
         bad = 0
         if size > 16:
             for byte in range(at, at + rows * cols):

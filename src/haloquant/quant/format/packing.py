@@ -1,4 +1,6 @@
-"""The packed format as a pure pair: a layer -> named arrays -> the layer. `encodings` says how codes lie in bytes.
+"""The packed format of one layer: named arrays for a layer in HALO form, and the way back.
+
+`bit_layout` says how codes lie in bytes.
 
 | tensor | type, shape | holds |
 |---|---|---|
@@ -6,14 +8,14 @@
 | weight_scale | f16 [out, across] | scale of every (output channel, tile) |
 | weight_tile_class | u8 [down, across] | index of each tile's codebook |
 | weight_shape | i32 [2] | out, in |
-| sparse_row_count | u8, u16 or i32 [out] | weights in each row: the smallest of the three that holds the largest |
-| sparse_col | u16 or i32 [nnz] | columns (i32 where in > 65536) |
-| sparse_value | i8 [nnz] | values, to be multiplied with their row's scale |
-| sparse_scale | f16 [out] | |
-| sparse_kind | u8 [ceil(nnz / 8)] | bit i (lowest first): weight i is salient, not an outlier |
+| sparse_row_count | u8, u16 or i32 [out] | sparse weights in each row; the smallest type that holds the largest count |
+| sparse_col | u16 or i32 [nnz] | columns (i32 if in > 65536) |
+| sparse_value | i8 [nnz] | values; the weight is value * scale of its row |
+| sparse_scale | f16 [out] | scale of every row |
+| sparse_kind | u8 [ceil(nnz / 8)] | bit i (lowest first) is 1 if weight i is salient, 0 if it is an outlier |
 
-A layer without sparse weights has no `sparse_*` tensors. Codebooks and tile sizes belong to the model, not the layer.
-Version 1 of the format kept `sparse_row_ptr` i32 [out + 1], the running sums of the counts; it is still read.
+A layer without sparse weights has no `sparse_*` tensors. Codebooks and tile sizes are stored once per model.
+Version 1 of the format stored `sparse_row_ptr` i32 [out + 1], the running sums of the counts; it can still be read.
 """
 
 from collections.abc import Mapping
@@ -22,29 +24,33 @@ import numpy as np
 
 from haloquant.errors import FormatError
 from haloquant.quant.format.bit_layout import decode, encode, tile_offsets
+from haloquant.quant.tiles import classes_by_row
 from haloquant.records import BitCount, Codebook, QuantizedWeight, SparseWeights, TileGrid, TileMap
 
+# Tensors that every layer has.
 DENSE = ("weight_packed", "weight_scale", "weight_tile_class", "weight_shape")
 ROWS, ROWS_V1 = "sparse_row_count", "sparse_row_ptr"
-COUNTS = (np.uint8, np.uint16, np.int32)
+_COUNT_TYPES = (np.uint8, np.uint16, np.int32)
+# Tensors of layers with sparse weights, of both versions.
 SPARSE = (ROWS, ROWS_V1, "sparse_col", "sparse_value", "sparse_scale", "sparse_kind")
 
 
 def pack(q: QuantizedWeight) -> dict[str, np.ndarray]:
-    """The named arrays of one layer, as the table above says.
+    """Return the named arrays of one layer (see the table above).
 
     Raises:
-        FormatError: a code is not below its codebook's size, or a scale is not a float16.
+        FormatError: a code is not below its codebook's size, a scale is not a float16 value, or a sparse weight lies
+            outside the layer.
     """
     grid = q.tiles.grid
     sizes = sizes_of(q.codebooks)
-    limit = np.array(sizes)[q.tiles.codebook].repeat(grid.tile_out, axis=0)[: grid.out_features]
+    limit = np.array(sizes)[classes_by_row(q.tiles)]
     highest = np.maximum.reduceat(q.codes, np.arange(0, grid.in_features, grid.tile_in), axis=1)
     if np.any(highest >= limit):
         raise FormatError(f"codes of {q.layer} must be below the size of their tile's codebook, and some are not")
     tensors = {
         "weight_packed": encode(q.codes, q.tiles.codebook, sizes, grid),
-        "weight_scale": _half(q.scale, f"scales of {q.layer}"),
+        "weight_scale": _exact_float16(q.scale, f"scales of {q.layer}"),
         "weight_tile_class": np.ascontiguousarray(q.tiles.codebook),
         "weight_shape": np.array([grid.out_features, grid.in_features], np.int32),
     }
@@ -56,17 +62,17 @@ def pack(q: QuantizedWeight) -> dict[str, np.ndarray]:
 def unpack(
     tensors: Mapping[str, np.ndarray], layer: str, codebooks: tuple[Codebook, ...], tile_out: int, tile_in: int
 ) -> QuantizedWeight:
-    """The layer that `pack` was given. Nothing of the input is trusted.
+    """Return the layer that `pack` was given. The arrays are checked.
 
     Args:
-        tensors: the arrays named in the table above, without a prefix.
-        layer: name of the layer, for the record and for error sentences.
-        codebooks: the model's classes.
+        tensors: arrays named as in the table above, without a prefix.
+        layer: name of the layer, in the result and in errors.
+        codebooks: of the model, one for each class.
         tile_out: tile size along the outputs.
         tile_in: tile size along the inputs.
 
     Raises:
-        FormatError: a tensor is missing, of the wrong type or shape, or holds what `pack` could not have written.
+        FormatError: a tensor is missing, has the wrong type or shape, or holds what `pack` cannot have written.
     """
     tiles = check_layer(tensors, layer, codebooks, tile_out, tile_in)
     codes, wrong = decode(tensors["weight_packed"], tiles.codebook, sizes_of(codebooks), tiles.grid)
@@ -82,10 +88,7 @@ def unpack(
 def check_layer(
     tensors: Mapping[str, np.ndarray], layer: str, codebooks: tuple[Codebook, ...], tile_out: int, tile_in: int
 ) -> TileMap:
-    """Refuse arrays that do not fit together; everything but the codes themselves, so it costs next to nothing.
-
-    Returns:
-        The tile map.
+    """Check all arrays of a layer except the codes (`bit_layout.count_wrong` checks these), and return the tile map.
 
     Raises:
         FormatError: as `unpack`.
@@ -108,7 +111,7 @@ def check_layer(
 
 
 def packed_bits(tensors: Mapping[str, np.ndarray], codebooks: tuple[Codebook, ...]) -> BitCount:
-    """Bits of the arrays as they are stored; codebooks count as one byte a word."""
+    """Return the bits of the arrays as they are stored. Codebooks count one byte per word."""
     stored = {name: 8 * array.nbytes for name, array in tensors.items()}
     out_features, in_features = tensors["weight_shape"].tolist()
     return BitCount(
@@ -121,11 +124,11 @@ def packed_bits(tensors: Mapping[str, np.ndarray], codebooks: tuple[Codebook, ..
 
 
 def sizes_of(codebooks: tuple[Codebook, ...]) -> tuple[int, ...]:
-    """Number of words of each codebook."""
+    """Return the number of words of each codebook."""
     return tuple(codebook.values.size for codebook in codebooks)
 
 
-def _half(array: np.ndarray, what: str) -> np.ndarray:
+def _exact_float16(array: np.ndarray, what: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         half = array.astype(np.float16)
     if not np.array_equal(half.astype(np.float32), array):
@@ -143,14 +146,14 @@ def _pack_sparse(sparse: SparseWeights, layer: str, grid: TileGrid) -> dict[str,
         ROWS: counts.astype(count_type(int(counts.max()))),
         "sparse_col": sparse.cols.astype(_column_type(grid)),
         "sparse_value": np.ascontiguousarray(sparse.values),
-        "sparse_scale": _half(sparse.scale, f"sparse scales of {layer}"),
+        "sparse_scale": _exact_float16(sparse.scale, f"sparse scales of {layer}"),
         "sparse_kind": np.packbits(sparse.kind.astype(bool), bitorder="little"),
     }
 
 
 def count_type(largest: int) -> type[np.generic]:
-    """The type in which weights per row are kept, by the fullest row."""
-    return next(kind for kind in COUNTS if largest <= np.iinfo(kind).max)
+    """Return the type that stores the number of sparse weights per row, by the largest number."""
+    return next(kind for kind in _COUNT_TYPES if largest <= np.iinfo(kind).max)
 
 
 def _column_type(grid: TileGrid) -> type[np.generic]:
@@ -190,7 +193,7 @@ def _check_sparse(tensors: Mapping[str, np.ndarray], layer: str, grid: TileGrid)
 
 
 def _check_counts(tensors: Mapping[str, np.ndarray], layer: str, grid: TileGrid) -> np.ndarray:
-    """Weights per row i64 [out], from either version's tensor."""
+    """Return the sparse weights per row, i64 [out], from the tensor of either version."""
     if ROWS_V1 in tensors:
         if ROWS in tensors:
             raise FormatError(f"{layer} must have one of {ROWS} and {ROWS_V1}, not both: the file is damaged")
@@ -199,7 +202,7 @@ def _check_counts(tensors: Mapping[str, np.ndarray], layer: str, grid: TileGrid)
             raise FormatError(f"{ROWS_V1} of {layer} must ascend from 0, and does not: the file is damaged")
         counts = np.diff(pointers)
     else:
-        kind = next((kind for kind in COUNTS if ROWS in tensors and tensors[ROWS].dtype == kind), np.uint8)
+        kind = next((kind for kind in _COUNT_TYPES if ROWS in tensors and tensors[ROWS].dtype == kind), np.uint8)
         counts = _tensor(tensors, layer, ROWS, kind, (grid.out_features,)).astype(np.int64)
     if counts.min() < 0 or counts.max() > grid.in_features:
         raise FormatError(

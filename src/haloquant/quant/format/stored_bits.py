@@ -1,15 +1,15 @@
-"""Stored bits of a HALO layer, by the rules of the packed format (`quant.packing`, `quant.encodings`)."""
+"""Stored bits of a layer in HALO form, counted by the rules of the packed format (`packing`, `bit_layout`)."""
 
 import numpy as np
 
 from haloquant.quant.format.bit_layout import tile_offsets
-from haloquant.quant.format.packing import count_type
+from haloquant.quant.format.packing import count_type, sizes_of
 from haloquant.records import BitCount, QuantizedWeight, SparseWeights
 
 
 def count_bits(q: QuantizedWeight) -> BitCount:
-    """Stored bits of one layer by what they store: equal to `packing.packed_bits(packing.pack(q))`, without packing."""
-    sizes = tuple(codebook.values.size for codebook in q.codebooks)
+    """Return the stored bits of one layer by what they store. Equal to `packed_bits(pack(q))`, without packing."""
+    sizes = sizes_of(q.codebooks)
     return BitCount(
         weights=q.codes.size,
         codes=8 * int(tile_offsets(q.tiles.grid, q.tiles.codebook, sizes)[-1]),
@@ -20,7 +20,11 @@ def count_bits(q: QuantizedWeight) -> BitCount:
 
 
 def sparse_bits(sparse: SparseWeights, out_features: int, in_features: int) -> int:
-    """Bits of values, columns, kinds (whole bytes), the count of every row and a float16 scale per output channel."""
+    """Return the bits of the sparse part; 0 if it is empty.
+
+    It stores value, column and kind (1 bit, in whole bytes) of every weight, and the count and the float16 scale of
+    every row.
+    """
     count = sparse.values.size
     if count == 0:
         return 0

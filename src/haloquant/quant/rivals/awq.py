@@ -1,7 +1,7 @@
-"""AWQ (arXiv 2306.00978) on one layer by itself: scale, clip, round to nearest, the scale kept beside the layer.
+"""AWQ (arXiv 2306.00978) on a single layer: scale, clip, round to nearest; the scale is stored with the layer.
 
-Where the layers that share an input are at hand, `transforms.awq.scaling` searches one scale for all of them, to be
-folded into what makes the input; here each layer has its own, and pays 16 bits an input feature for it.
+If the layers that share an input are known, `transforms.awq.scaling` finds one scale for all of them, which is folded
+into the layer that makes the input. Here each layer has its own scale; 16 bits per input feature are counted for it.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from haloquant.quant.input_checks import check_weight
 from haloquant.quant.rivals.parts import uniform_grid
 from haloquant.quant.rivals.parts.stored_bits import grid_bits
 from haloquant.quant.transforms import awq as transform
@@ -19,7 +18,14 @@ from haloquant.records import BitCount, LayerResult, LayerStatistics
 
 @dataclass(frozen=True, slots=True)
 class AwqLayerConfig:
-    """The grid; points of the search for the exponent of the scale (1: no scaling) and for the clipping (1: none)."""
+    """Settings.
+
+    Attributes:
+        bits: of a code.
+        group: input features per scale; None means the whole row.
+        scale_points: number of exponents that are tried for the scale; 1 means no scaling.
+        clip_points: number of ranges that are tried for clipping; 1 means no clipping.
+    """
 
     bits: int = 4
     group: int | None = 128
@@ -30,38 +36,35 @@ class AwqLayerConfig:
 def quantize(
     weight: Float32[np.ndarray, "out in"], statistics: LayerStatistics, config: AwqLayerConfig, *, layer: str
 ) -> LayerResult:
-    """AWQ with a scale of the layer's own.
+    """Quantize one layer by AWQ, with a scale of its own.
 
     Args:
         weight: [out, in], finite.
         statistics: with the Hessian and `input_absmean`.
-        config: grid and searches.
-        layer: name for the result and for errors.
+        config: settings.
+        layer: name in the result and in errors.
 
     Returns:
-        LayerResult: with `mac_values` the signed levels, which meet the inputs divided by the scale.
+        The result. `mac_values` are the signed levels; they meet the inputs divided by the scale.
 
     Raises:
-        InputError: weights that are not finite, statistics absent or of another layer, a grid that cannot exist.
+        CheckpointError: the weight is not a finite matrix.
+        InputError: statistics are missing or belong to another layer, or the grid is not possible.
     """
-    spec = uniform_grid.GridSpec(config.bits, config.group)
-    uniform_grid.check_spec(spec, layer)
-    check_weight(weight, layer)
+    spec = uniform_grid.checked_spec(weight, config.bits, config.group, "asymmetric", layer)
 
-    def nearest(scaled: Float32[np.ndarray, "out in"], known: LayerStatistics) -> Float32[np.ndarray, "out in"]:
-        fitted = uniform_grid.fit(scaled, spec)
-        return uniform_grid.values(uniform_grid.levels(scaled, fitted), fitted)
+    def nearest(scaled: Float32[np.ndarray, "out in"], _: LayerStatistics) -> Float32[np.ndarray, "out in"]:
+        return uniform_grid.round_to_grid(scaled, spec)[0]
 
     search = transform.AwqConfig(config.scale_points)
     found = transform.scaling((weight,), (statistics,), nearest, search, layer=layer)
     scale = found.scale.astype(np.float16).astype(np.float32)
     clip = transform.ClipConfig(config.clip_points)
     scaled = transform.clip(weight * scale, scale_statistics(statistics, scale), spec, clip, layer=layer)
-    fitted = uniform_grid.fit(scaled, spec)
-    level = uniform_grid.levels(scaled, fitted)
+    value, level = uniform_grid.round_to_grid(scaled, spec)
     return LayerResult(
         layer=layer,
-        weight=uniform_grid.values(level, fitted) / scale,
+        weight=value / scale,
         bits=grid_bits(weight.shape[0], weight.shape[1], spec) + BitCount(scales=16 * weight.shape[1]),
         mac_values=level,
         notes=(*found.notes, "the inputs are divided by a float16 scale before the MAC"),

@@ -1,10 +1,10 @@
-"""BoA (arXiv 2406.13474): GPTQ with an attention-aware Hessian, H x G: G couples the output rows of one head.
+"""BoA (arXiv 2406.13474): GPTQ with the attention-aware Hessian H x G, where G couples the output rows of one head.
 
-The loss of an error D of one head is tr(G D H D^T): H = (2/T) X X^T as ever, G what the rest of the attention makes of
-the head's output (K^T K for queries, Q^T Q for keys, W_O^T W_O for values). Rounding row j with all rows after it free
-costs d H d^T times a factor of G alone, so GPTQ rounds the row as usual; then the rows after it move by
--(w_j - q_j) U_jk / U_jj with G^-1 = U^T U. Both together are optimal brain quantization on the Kronecker product, row
-by row (a test holds them against it).
+The loss of the error D of one head is tr(G D H D^T). H = (2/T) X X^T as in GPTQ. G is the effect of the rest of the
+attention on the head's output: K^T K for queries, Q^T Q for keys, W_O^T W_O for values. While all later rows are free,
+rounding row j costs d H d^T times a factor that depends on G alone, so the row is rounded as in GPTQ. Then every later
+row k moves by -(w_j - q_j) U_jk / U_jj, where G^-1 = U^T U. Together this is optimal brain quantization on the
+Kronecker product, row by row (a test compares them).
 """
 
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ from jaxtyping import Float32
 from scipy.linalg import cholesky
 
 from haloquant.errors import InputError
-from haloquant.quant.input_checks import check_weight
+from haloquant.quant.hessian import damped, layer_hessian
+from haloquant.quant.input_checks import check_setting
 from haloquant.quant.rivals import gptq
 from haloquant.quant.rivals.parts import uniform_grid
-from haloquant.quant.rivals.parts.input_checks import need_between, need_hessian
 from haloquant.quant.rivals.parts.stored_bits import grid_bits
-from haloquant.quant.rounding.compensation import Progress, compensate, factorize
+from haloquant.quant.rounding.compensation import Progress, compensate, factorize, split_blocks
 from haloquant.records import LayerResult, LayerStatistics
 
-# Of single layers; a method's notes are those of all its layers.
+# A layer gets one of these notes; a method's notes are the union of its layers' notes.
 NOTE_AWARE = "queries, keys and values: rows of a head coupled by attention"
 NOTE_PLAIN = "layers without a row Hessian: plain GPTQ"
 
 
 @dataclass(frozen=True, slots=True)
 class BoaConfig:
-    """Grid, damping of both factors, order of columns and rows."""
+    """Settings of the grid, the damping of H and G, and the order in which columns and rows are rounded."""
 
     bits: int = 4
     group: int | None = 128
@@ -48,39 +48,36 @@ def quantize(
     row_hessian: Float32[np.ndarray, "heads size size"] | None = None,
     progress: Progress | None = None,
 ) -> LayerResult:
-    """BoA on one layer; without a row Hessian (output projection, MLP) it is GPTQ, and says so.
+    """Quantize one layer by BoA. Without a row Hessian (output projection, MLP) it is GPTQ, and a note says so.
 
     Args:
-        weight: [out, in] with out = heads * size, rows of a head together.
-        statistics: with the column Hessian. Where it differs by head (values), call once per head with its rows.
-        config: grid, damping, order.
-        layer: name for the result and for errors.
-        row_hessian: G of every head, symmetric, positive semidefinite.
-        progress: called with (rows of a head done, rows).
+        weight: [out, in] with out = heads * size; the rows of a head stand together.
+        statistics: with the column Hessian. If it differs by head (values), call once per head with its rows.
+        config: settings.
+        layer: name in the result and in errors.
+        row_hessian: G of every head, symmetric and positive semidefinite.
+        progress: called with (finished rows of a head, rows of a head).
 
     Returns:
-        LayerResult: with `mac_values` the signed levels. Each row's grids are fitted when its turn comes.
+        The result; `mac_values` are the signed levels. The grids of a row are fitted just before it is rounded.
 
     Raises:
-        InputError: weights that are not finite, Hessians that are absent, of another layer or not to be factored, a
-            grid that cannot exist.
+        CheckpointError: the weight is not a finite matrix.
+        InputError: a Hessian is missing, belongs to another layer or cannot be factored, or the grid is not possible.
     """
     if row_hessian is None:
         same = gptq.GptqConfig(config.bits, config.group, config.scheme, config.damping, config.order)
         result = gptq.quantize(weight, statistics, same, layer=layer, progress=progress)
         return LayerResult(layer, result.weight, result.bits, result.mac_values, notes=(*result.notes, NOTE_PLAIN))
-    spec = uniform_grid.GridSpec(config.bits, config.group, config.scheme)
-    uniform_grid.check_spec(spec, layer)
-    need_between("damping", config.damping, 1e-9, 1, layer)
-    check_weight(weight, layer)
-    hessian = need_hessian(statistics, "boa", weight.shape, layer)
+    spec = uniform_grid.checked_spec(weight, config.bits, config.group, config.scheme, layer)
+    check_setting("damping", config.damping, 1e-9, 1, layer)
+    hessian = layer_hessian(statistics, weight.shape[1], method="boa")
     heads, size = row_hessian.shape[0], row_hessian.shape[1]
     if heads * size != weight.shape[0]:
         raise InputError(
             f"layer '{layer}': row Hessians must cover its {weight.shape[0]} rows, not {heads} heads of {size} rows"
         )
-    columns = gptq.column_order(hessian, config.order)
-    blocks = tuple(columns[low : low + gptq.BLOCK] for low in range(0, columns.size, gptq.BLOCK))
+    blocks = split_blocks(gptq.column_order(hessian, config.order), gptq.BLOCK)
     factor = factorize(hessian, blocks, damping=config.damping, layer=layer)
     rows, upper = _row_factors(row_hessian, config, layer)
     group_of = np.arange(weight.shape[1]) // spec.width(weight.shape[1])
@@ -91,10 +88,11 @@ def quantize(
         now = np.ascontiguousarray(work[:, j])
         fitted = uniform_grid.fit(now, spec)
         table = uniform_grid.table(fitted)
-        done = compensate(now, factor, lambda index, part, target, table=table: table, groups=group_of)
-        work[:, j + 1 :] -= (upper[:, j, j + 1 :] / upper[:, j, j, None])[:, :, None] * (now - done.values)[:, None, :]
-        work[:, j] = done.values
-        level[:, j] = done.codes.astype(np.int16) + np.int16(spec.low) - fitted.zero[:, group_of].astype(np.int16)
+        rounded = compensate(now, factor, lambda index, part, target, table=table: table, groups=group_of)
+        error = now - rounded.values
+        work[:, j + 1 :] -= (upper[:, j, j + 1 :] / upper[:, j, j, None])[:, :, None] * error[:, None, :]
+        work[:, j] = rounded.values
+        level[:, j] = rounded.codes.astype(np.int16) + np.int16(spec.low) - fitted.zero[:, group_of].astype(np.int16)
         if progress is not None:
             progress(j + 1, size)
     back = np.argsort(rows, axis=1)[:, :, None]
@@ -108,17 +106,15 @@ def quantize(
 
 
 def _row_factors(row_hessian: np.ndarray, config: BoaConfig, layer: str) -> tuple[np.ndarray, np.ndarray]:
-    """Order of the rows of every head, and U of the damped G^-1 = U^T U in that order."""
+    """Return the order of the rows of every head, and U of the damped G^-1 = U^T U in that order."""
     heads, size = row_hessian.shape[0], row_hessian.shape[1]
     rows = np.empty((heads, size), np.int64)
     upper = np.empty((heads, size, size), np.float32)
     for h in range(heads):
         rows[h] = gptq.column_order(row_hessian[h], config.order)
-        damped = row_hessian[h][np.ix_(rows[h], rows[h])].astype(np.float64)
-        mean = float(np.diag(damped).mean())
-        np.fill_diagonal(damped, np.diag(damped) + config.damping * (mean if mean > 0 else 1.0))
+        ordered = row_hessian[h][np.ix_(rows[h], rows[h])]
         try:
-            upper[h] = cholesky(np.linalg.inv(damped))
+            upper[h] = cholesky(np.linalg.inv(damped(ordered, config.damping)))
         except np.linalg.LinAlgError:
             raise InputError(
                 f"layer '{layer}': the row Hessian of head {h} must be positive definite once damped, but is not; "

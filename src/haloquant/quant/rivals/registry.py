@@ -1,6 +1,6 @@
-"""Rivals of HALO by name: each takes a weight and its statistics and gives a `LayerResult`, bits counted as stored.
+"""Presets of the rival methods by name.
 
-A name says method, bits and group: `gptq-w4-g128` is GPTQ with int4 codes and one scale for 128 input features.
+A name says method, bits and group: `gptq-w4-g128` is GPTQ with 4-bit codes and one scale for 128 input features.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,14 +23,24 @@ from haloquant.records import LayerResult
 
 @dataclass(frozen=True)
 class Rival:
-    """One method with its settings: call `quantize(weight, statistics, layer=...)`."""
+    """One method with its settings. Call `quantize(weight, statistics, layer=...)`; it returns a `LayerResult`.
+
+    Attributes:
+        name: of the preset.
+        quantize: the method with its settings.
+        config: the settings.
+        needs: fields of `LayerStatistics` that must not be None.
+        by_head: `quantize` also takes `row_hessian` [heads, size, size], for layers that have one.
+        by_token: the method should get the Fisher information of single tokens. It is less noisy than that of windows
+            (docs/stages/rivals.md).
+    """
 
     name: str
     quantize: Callable[..., LayerResult]
     config: object
-    needs: frozenset[str]  # fields of LayerStatistics that must be there
-    by_head: bool = False  # takes `row_hessian` [heads, size, size] too, where a layer has one
-    by_token: bool = False  # takes the Fisher of single tokens, less noisy than that of windows (docs/stages/rivals.md)
+    needs: frozenset[str]
+    by_head: bool = False
+    by_token: bool = False
 
 
 def _rival(name: str, method: Callable[..., LayerResult], config: object, *needs: str, **more: bool) -> Rival:
@@ -74,10 +84,10 @@ RIVALS: Mapping[str, Rival] = {entry.name: entry for entry in _ALL}
 
 
 def rival(name: str) -> Rival:
-    """The rival of this name.
+    """Return the preset of this name.
 
     Raises:
-        InputError: there is none; the sentence lists those there are.
+        InputError: there is no such preset; the error lists all names.
     """
     if name not in RIVALS:
         raise InputError(f"rival must be one of {', '.join(sorted(RIVALS))}, not '{name}'")

@@ -1,11 +1,10 @@
-"""Round to nearest: the floor every other method has to beat."""
+"""RTN: round every weight to nearest. It is the baseline of all other methods and needs no data."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32
 
-from haloquant.quant.input_checks import check_weight
 from haloquant.quant.rivals.parts import uniform_grid
 from haloquant.quant.rivals.parts.stored_bits import grid_bits
 from haloquant.records import LayerResult, LayerStatistics
@@ -13,7 +12,7 @@ from haloquant.records import LayerResult, LayerStatistics
 
 @dataclass(frozen=True, slots=True)
 class RtnConfig:
-    """Bits, input features a scale (None: one scale a row), symmetric or asymmetric."""
+    """Settings of the grid: bits of a code, input features per scale (None: the whole row), and scheme."""
 
     bits: int = 4
     group: int | None = 128
@@ -23,29 +22,24 @@ class RtnConfig:
 def quantize(
     weight: Float32[np.ndarray, "out in"], statistics: LayerStatistics, config: RtnConfig, *, layer: str
 ) -> LayerResult:
-    """Round every weight to the nearest level of its group's grid.
+    """Round every weight to the nearest value of its group's grid.
 
     Args:
         weight: [out, in], finite.
-        statistics: not used; RTN is data-free.
-        config: the grid.
-        layer: name for the result and for errors.
+        statistics: not used.
+        config: settings.
+        layer: name in the result and in errors.
 
     Returns:
-        LayerResult: with `mac_values` the signed levels.
+        The result; `mac_values` are the signed levels.
 
     Raises:
-        InputError: weights that are not finite, or a grid that cannot exist.
+        CheckpointError: the weight is not a finite matrix.
+        InputError: the grid is not possible.
     """
     del statistics
-    spec = uniform_grid.GridSpec(config.bits, config.group, config.scheme)
-    uniform_grid.check_spec(spec, layer)
-    check_weight(weight, layer)
-    fitted = uniform_grid.fit(weight, spec)
-    level = uniform_grid.levels(weight, fitted)
+    spec = uniform_grid.checked_spec(weight, config.bits, config.group, config.scheme, layer)
+    value, level = uniform_grid.round_to_grid(weight, spec)
     return LayerResult(
-        layer=layer,
-        weight=uniform_grid.values(level, fitted),
-        bits=grid_bits(weight.shape[0], weight.shape[1], spec),
-        mac_values=level,
+        layer=layer, weight=value, bits=grid_bits(weight.shape[0], weight.shape[1], spec), mac_values=level
     )

@@ -1,4 +1,4 @@
-"""SliM-LLM (arXiv 2405.14917): more bits for salient blocks of inputs, ranges that mind salience."""
+"""SliM-LLM (arXiv 2405.14917): more bits for salient blocks of inputs, and ranges weighted by salience; then GPTQ."""
 
 from dataclasses import dataclass
 from typing import no_type_check
@@ -10,20 +10,26 @@ from scipy.linalg import LinAlgError, cholesky
 from scipy.special import log_softmax
 
 from haloquant.errors import InputError
-from haloquant.quant.input_checks import check_weight
+from haloquant.quant.hessian import damped, layer_hessian
+from haloquant.quant.input_checks import check_setting, check_weight
 from haloquant.quant.rivals.parts import uniform_grid
-from haloquant.quant.rivals.parts.input_checks import need_between, need_hessian
-from haloquant.quant.rounding.compensation import Progress, compensate, factorize, natural_blocks
+from haloquant.quant.rounding.compensation import Progress, compensate, factorize, natural_order
 from haloquant.records import BitCount, LayerResult, LayerStatistics
 
 
 @dataclass(frozen=True, slots=True)
 class SlimConfig:
-    """`bits` on average; blocks of `group` inputs get one bit more or less, as many of the one as of the other.
+    """Settings.
 
-    `samples` inputs are drawn (seeded) with the layer's covariance to compare outputs. Ranges are searched among
-    `points` factors in 1 - `reach` .. 1 + `reach`, for the least sum of |error|^2.4, salient weights (more than `sigma`
-    deviations above the mean salience) counting `emphasis` times.
+    Attributes:
+        bits: mean bits of a code. As many blocks get one bit more as get one bit less.
+        group: inputs of a block.
+        samples: inputs that are drawn (with a fixed seed) from the layer's second moments to compare outputs.
+        points: trial factors of the scale in 1 - `reach` .. 1 + `reach`; the least sum of |error|^2.4 wins.
+        reach: see `points`.
+        sigma: a weight is salient if its salience is this many standard deviations above the mean of its row and block.
+        emphasis: weight of a salient error in that sum; others count 1.
+        damping: share of the Hessian's mean diagonal that is added to its diagonal.
     """
 
     bits: int = 3
@@ -44,31 +50,32 @@ def quantize(
     layer: str,
     progress: Progress | None = None,
 ) -> LayerResult:
-    """Salience-determined bits, salience-weighted ranges, then GPTQ.
+    """Quantize one layer: bits by salience, ranges weighted by salience, then GPTQ.
 
     Args:
         weight: [out, in], finite.
         statistics: with the Hessian.
-        config: bits, blocks, searches.
-        layer: name for the result and for errors.
-        progress: called with (blocks done, blocks).
+        config: settings.
+        layer: name in the result and in errors.
+        progress: called with (finished blocks, blocks).
 
     Returns:
-        LayerResult: with `mac_values` the signed levels; the bits of every block are in the notes.
+        The result. `mac_values` are the signed levels; the notes hold the bits of every block.
 
     Raises:
-        InputError: weights that are not finite, a Hessian that is absent, of another layer or not to be factored,
-            settings out of range.
+        CheckpointError: the weight is not a finite matrix.
+        InputError: the Hessian is missing, belongs to another layer or cannot be factored, or a setting is out of
+            range.
     """
-    need_between("bits", config.bits, 2, 6, layer)
-    need_between("group", config.group, 1, 65536, layer)
-    need_between("samples", config.samples, 1, 65536, layer)
-    need_between("points", config.points, 1, 10_001, layer)
-    need_between("damping", config.damping, 1e-9, 1, layer)
+    check_setting("bits", config.bits, 2, 6, layer)
+    check_setting("group", config.group, 1, 65536, layer)
+    check_setting("samples", config.samples, 1, 65536, layer)
+    check_setting("points", config.points, 1, 10_001, layer)
+    check_setting("damping", config.damping, 1e-9, 1, layer)
     check_weight(weight, layer)
-    hessian = need_hessian(statistics, "slim", weight.shape, layer)
+    hessian = layer_hessian(statistics, weight.shape[1], method="slim")
     out, features = weight.shape
-    factor = factorize(hessian, natural_blocks(features, config.group), damping=config.damping, layer=layer)
+    factor = factorize(hessian, natural_order(features, config.group), damping=config.damping, layer=layer)
     alive = weight * (np.diag(hessian) > 0)
     important = salience(alive, factor.diagonal)
     starts = np.arange(0, features, min(config.group, features))
@@ -88,21 +95,21 @@ def quantize(
             target, emphasis.astype(np.float32), fitted.scale[:, 0], fitted.zero[:, 0], factors, spec.high
         )
         zero[:, index] = fitted.zero[:, 0]
-        return uniform_grid.table(uniform_grid.Grid(spec, uniform_grid.half(best)[:, None], fitted.zero))
+        return uniform_grid.table(uniform_grid.Grid(spec, uniform_grid.stored_scale(best)[:, None], fitted.zero))
 
-    done = compensate(alive, factor, table, progress=progress)
+    rounded = compensate(alive, factor, table, progress=progress)
     widths = np.minimum(config.group, features - starts)
-    of = np.repeat(np.arange(starts.size), widths)
+    block_of = np.repeat(np.arange(starts.size), widths)
     return LayerResult(
         layer=layer,
-        weight=done.values,
+        weight=rounded.values,
         bits=BitCount(
             weights=weight.size,
             codes=out * int((bits * widths).sum()),
             scales=out * int((16 + bits).sum()),
             codebooks=2 * starts.size,
         ),
-        mac_values=done.codes.astype(np.int16) - zero[:, of].astype(np.int16),
+        mac_values=rounded.codes.astype(np.int16) - zero[:, block_of].astype(np.int16),
         notes=(f"bits of the blocks of {config.group} inputs: {' '.join(map(str, bits))}",),
     )
 
@@ -110,21 +117,19 @@ def quantize(
 def salience(
     weight: Float32[np.ndarray, "out in"], diagonal: Float32[np.ndarray, " in"]
 ) -> Float32[np.ndarray, "out in"]:
-    """w^2 / u_j^2 with u_j = 1 / R_jj the Cholesky diagonal of H^-1, as the authors' code takes it."""
+    """Return w^2 / u_j^2, where u_j = 1 / R_jj is the Cholesky diagonal of H^-1, as in the authors' code."""
     return np.square(weight * diagonal)
 
 
 def draw_inputs(
     hessian: Float32[np.ndarray, "in in"], samples: int, damping: float
 ) -> Float32[np.ndarray, "samples in"]:
-    """Gaussian inputs with the layer's second moments H / 2, the same every time (the inputs themselves are not kept).
+    """Draw Gaussian inputs with the layer's second moments H / 2, with a fixed seed. The real inputs are not kept.
 
     Raises:
         InputError: the damped Hessian is not positive definite.
     """
-    moments = 0.5 * hessian.astype(np.float64)
-    mean = float(np.diag(moments).mean())
-    np.fill_diagonal(moments, np.diag(moments) + damping * (mean if mean > 0 else 1.0))
+    moments = damped(0.5 * hessian.astype(np.float64), damping)
     try:
         root = cholesky(moments, lower=True, overwrite_a=True)
     except LinAlgError:
@@ -140,17 +145,18 @@ def allocate(
     bits: int,
     group: int,
 ) -> Int64[np.ndarray, " blocks"]:
-    """Bits of every block of inputs, their mean kept: the double pointer of the paper.
+    """Return the bits of every block of inputs: the paper's search with two pointers, which keeps the mean.
 
-    For n = 0, 1, ... the n blocks of least salience get one bit less and the n of greatest one bit more; the n is taken
-    whose outputs, as distributions over the output features, are nearest to the true ones by Kullback and Leibler.
+    For n = 0, 1, ... the n least salient blocks get one bit less and the n most salient ones get one bit more. The n is
+    chosen whose outputs, as softmax distributions over the output features, have the least Kullback-Leibler divergence
+    from the true outputs.
 
     Args:
         weight: [out, in].
         inputs: tokens to compare outputs on.
         order: blocks by rising salience.
         bits: mean bits.
-        group: inputs of a block. A last block cut short counts as a whole one.
+        group: inputs of a block. A smaller last block counts like the others.
 
     Returns:
         Bits of the blocks in their natural order.
@@ -160,15 +166,14 @@ def allocate(
 
     def outputs(block: int, bits: int) -> np.ndarray:
         part = np.ascontiguousarray(weight[:, parts[block]])
-        fitted = uniform_grid.fit(part, uniform_grid.GridSpec(bits, None))
-        return inputs[:, parts[block]] @ uniform_grid.values(uniform_grid.levels(part, fitted), fitted).T
+        return inputs[:, parts[block]] @ uniform_grid.round_to_grid(part, uniform_grid.GridSpec(bits, None))[0].T
 
-    made = np.sum([outputs(b, bits) for b in range(order.size)], axis=0)
-    divergences = [divergence(truth, made)]
+    total = np.sum([outputs(b, bits) for b in range(order.size)], axis=0)
+    divergences = [divergence(truth, total)]
     for n in range(order.size // 2):
         low, high = int(order[n]), int(order[-1 - n])
-        made = made - outputs(low, bits) + outputs(low, bits - 1) - outputs(high, bits) + outputs(high, bits + 1)
-        divergences.append(divergence(truth, made))
+        total = total - outputs(low, bits) + outputs(low, bits - 1) - outputs(high, bits) + outputs(high, bits + 1)
+        divergences.append(divergence(truth, total))
     best = int(np.argmin(divergences))
     chosen = np.full(order.size, bits)
     chosen[order[:best]] -= 1
@@ -176,9 +181,9 @@ def allocate(
     return chosen
 
 
-def divergence(truth: Float32[np.ndarray, "n out"], made: Float32[np.ndarray, "n out"]) -> float:
-    """KL(p || q) in nats, mean over samples: p with log-probabilities `truth`, q the softmax of `made`."""
-    difference = truth.astype(np.float64) - log_softmax(made.astype(np.float64), axis=1)
+def divergence(truth: Float32[np.ndarray, "n out"], outputs: Float32[np.ndarray, "n out"]) -> float:
+    """Return KL(p || q) in nats, the mean over samples; `truth` is log p, and q is the softmax of `outputs`."""
+    difference = truth.astype(np.float64) - log_softmax(outputs.astype(np.float64), axis=1)
     return float((np.exp(truth.astype(np.float64)) * difference).sum(axis=1).mean())
 
 
@@ -190,7 +195,7 @@ def search_scale(
     factors: Float32[np.ndarray, " points"],
     top: int,
 ) -> Float32[np.ndarray, " out"]:
-    """The scale times the factor with the least sum of emphasis * |error|^2.4, row by row; the first of equals."""
+    """Return, for every row, the scale times the first factor with the least sum of emphasis * |error|^2.4."""
     best = np.empty_like(scale)
     _search(target, emphasis, scale, zero, factors, np.float32(top), best)
     return best

@@ -1,4 +1,4 @@
-"""SpQR (arXiv 2306.03078): small groups, their statistics quantized too, and spoilers kept apart."""
+"""SpQR (arXiv 2306.03078): small groups with quantized scales and zero points, and outliers kept in float16."""
 
 from dataclasses import dataclass
 from typing import no_type_check
@@ -7,20 +7,27 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from numba import njit
 
-from haloquant.quant.input_checks import check_weight
-from haloquant.quant.rivals.parts.input_checks import need_between, need_hessian
+from haloquant.quant.float16 import SMALLEST
+from haloquant.quant.hessian import layer_hessian
+from haloquant.quant.input_checks import check_setting, check_weight
 from haloquant.quant.rivals.parts.stored_bits import csr_bits
-from haloquant.quant.rounding.compensation import Progress, compensate, factorize, ordered_blocks
+from haloquant.quant.rounding.compensation import Progress, activation_order_by_tile, compensate, factorize
 from haloquant.records import BitCount, LayerResult, LayerStatistics
 
 
 @dataclass(frozen=True, slots=True)
 class SpqrConfig:
-    """`bits` codes in groups of `group` inputs; scale and zero point of a group in `statistic_bits` each.
+    """Settings.
 
-    Statistics are themselves quantized together for `statistic_group` output features of the same inputs, with a
-    float16 offset and step each. A weight is kept in float16 if leaving it out lowers its group's loss by more than
-    `threshold` times the mean over its inputs of (variance over outputs) * R_jj^2.
+    Attributes:
+        bits: of a code.
+        group: inputs that share a scale and a zero point.
+        statistic_bits: of a group's scale, and of its zero point.
+        statistic_group: output features whose statistics (of the same inputs) are quantized together, with one float16
+            offset and one float16 step.
+        threshold: a weight is kept in float16 if the loss of its group falls by more than this times the mean over the
+            group's inputs of (variance over outputs) * R_jj^2 when the weight is left out.
+        damping: share of the Hessian's mean diagonal that is added to its diagonal.
     """
 
     bits: int = 3
@@ -39,38 +46,38 @@ def quantize(
     layer: str,
     progress: Progress | None = None,
 ) -> LayerResult:
-    """SpQR on one layer: GPTQ over groups in the order of their activation, outliers found when a group begins.
+    """Quantize one layer by SpQR: GPTQ over groups by falling activation; outliers are found when a group begins.
 
-    Groups stay whole under that order, so that no permutation is stored.
+    Groups stay whole under this order, so no permutation is stored.
 
     Args:
         weight: [out, in], finite.
         statistics: with the Hessian.
-        config: grids and threshold.
-        layer: name for the result and for errors.
-        progress: called with (groups done, groups).
+        config: settings.
+        layer: name in the result and in errors.
+        progress: called with (finished groups, groups).
 
     Returns:
-        LayerResult: `mac_values` are the codes; the zero point is a fraction and is applied to the group's sum of
-        activations. Outliers are float16, outside the array.
+        The result. `mac_values` are the codes, because the zero point is a fraction: it is applied to the group's sum
+        of activations. Outliers are float16 and are computed outside the array.
 
     Raises:
-        InputError: weights that are not finite, a Hessian that is absent, of another layer or not to be factored,
-            settings out of range.
+        CheckpointError: the weight is not a finite matrix.
+        InputError: the Hessian is missing, belongs to another layer or cannot be factored, or a setting is out of
+            range.
     """
-    need_between("bits", config.bits, 2, 7, layer)
-    need_between("group", config.group, 2, 65536, layer)
-    need_between("bits of a statistic", config.statistic_bits, 1, 8, layer)
-    need_between("rows of a statistic", config.statistic_group, 1, 65536, layer)
-    need_between("damping", config.damping, 1e-9, 1, layer)
+    check_setting("bits", config.bits, 2, 7, layer)
+    check_setting("group", config.group, 2, 65536, layer)
+    check_setting("bits of a statistic", config.statistic_bits, 1, 8, layer)
+    check_setting("rows of a statistic", config.statistic_group, 1, 65536, layer)
+    check_setting("damping", config.damping, 1e-9, 1, layer)
     check_weight(weight, layer)
-    hessian = need_hessian(statistics, "spqr", weight.shape, layer)
+    hessian = layer_hessian(statistics, weight.shape[1], method="spqr")
     dead = np.diag(hessian) <= 0
-    factor = factorize(
-        hessian, ordered_blocks(np.diag(hessian).copy(), config.group), damping=config.damping, layer=layer
-    )
+    blocks = activation_order_by_tile(np.diag(hessian).copy(), config.group)
+    factor = factorize(hessian, blocks, damping=config.damping, layer=layer)
     stiffness = np.square(factor.diagonal)
-    outlier = np.zeros(weight.shape, bool)  # filled group by group: the engine reads it once it has the group's levels
+    outlier = np.zeros(weight.shape, bool)  # filled in `table`; `compensate` reads it after that
     top = 2**config.bits - 1
     starts = np.cumsum([0, *(block.size for block in factor.blocks)])
 
@@ -80,23 +87,23 @@ def quantize(
         outlier[:, columns] = found
         low, high = _ranges(target, found)
         scale = quantize_statistic((high - low) / top, config.statistic_bits, config.statistic_group)
-        scale = np.maximum(scale, np.float32(2.0**-24))
+        scale = np.maximum(scale, np.float32(SMALLEST))
         zero = quantize_statistic(-low / scale, config.statistic_bits, config.statistic_group)
         return ((np.arange(top + 1, dtype=np.float32) - zero[:, None]) * scale[:, None])[:, None, :]
 
-    done = compensate(weight * ~dead, factor, table, keep=outlier, progress=progress)
+    rounded = compensate(weight * ~dead, factor, table, keep=outlier, progress=progress)
     out, features = weight.shape
-    groups, teams = len(factor.blocks), -(-out // config.statistic_group)
+    groups, statistic_groups = len(factor.blocks), -(-out // config.statistic_group)
     return LayerResult(
         layer=layer,
-        weight=np.where(outlier, done.values.astype(np.float16), done.values).astype(np.float32),
+        weight=np.where(outlier, rounded.values.astype(np.float16), rounded.values).astype(np.float32),
         bits=BitCount(
             weights=weight.size,
             codes=weight.size * config.bits,
-            scales=2 * groups * (out * config.statistic_bits + teams * 32),
+            scales=2 * groups * (out * config.statistic_bits + statistic_groups * 32),
             sparse=csr_bits(int(outlier.sum()), out, features, 16),
         ),
-        mac_values=np.where(outlier, 0, done.codes).astype(np.int16),
+        mac_values=np.where(outlier, 0, rounded.codes).astype(np.int16),
         notes=(
             f"{int(outlier.sum())} of {weight.size} weights kept in float16 beside the integer MAC",
             "fractional zero points, applied to each group's sum of activations",
@@ -107,17 +114,17 @@ def quantize(
 def find_outliers(
     target: Float32[np.ndarray, "out width"], stiffness: Float32[np.ndarray, " width"], top: int, threshold: float
 ) -> Bool[np.ndarray, "out width"]:
-    """The weights whose leaving out lowers the loss of rounding their group by more than the threshold.
+    """Return the weights that lower the loss of their group by more than the threshold when they are left out.
 
-    The loss of a group is sum over j of stiffness_j (w_j - q_j)^2 under the grid that spans it (0 included); leaving i
-    out saves i's own loss, and changes the others' if i alone was the end of the range.
+    The loss of a group is the sum over j of stiffness_j (w_j - q_j)^2, on the grid that spans the group's range and 0.
+    Leaving out weight i saves its own loss. It also changes the grid of the others if i alone is an end of the range.
     """
     limit = threshold * float((target.var(axis=0) * stiffness).mean(dtype=np.float64))
     return _gains(target, stiffness, top) > np.float32(limit)
 
 
 def quantize_statistic(values: Float32[np.ndarray, " out"], bits: int, group: int) -> Float32[np.ndarray, " out"]:
-    """Statistics of one group of inputs, rounded to 2^bits levels from least to greatest of each run of outputs."""
+    """Round statistics of one group of inputs to 2^bits levels between least and greatest of each run of outputs."""
     padded = np.concatenate([values, np.full(-values.size % group, values[-1], np.float32)]).reshape(-1, group)
     low = padded.min(axis=1, keepdims=True).astype(np.float16).astype(np.float32)
     step = (
@@ -135,6 +142,7 @@ def _ranges(target: np.ndarray, outlier: np.ndarray) -> tuple[np.ndarray, np.nda
 @njit(cache=True)
 @no_type_check
 def _gains(target, stiffness, top):
+    """Return by how much the loss of its group falls when each weight is left out."""
     rows, width = target.shape
     gains = np.empty((rows, width), np.float32)
     for r in range(rows):
@@ -155,6 +163,7 @@ def _gains(target, stiffness, top):
 @njit(cache=True)
 @no_type_check
 def _loss(row, stiffness, top, without):
+    """Return the loss of a row of a group without one weight (-1: with all), and the loss of every weight in it."""
     low, high = np.float32(0.0), np.float32(0.0)
     for j in range(row.size):
         if j != without:

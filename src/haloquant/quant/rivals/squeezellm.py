@@ -1,23 +1,27 @@
-"""SqueezeLLM (arXiv 2306.07629): a table of centroids for every row, by Fisher-weighted k-means."""
+"""SqueezeLLM (arXiv 2306.07629): a table of centroids for every row, from k-means weighted by Fisher information."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 
-from haloquant.quant.input_checks import check_weight
-from haloquant.quant.rivals.parts.input_checks import need_between, need_fisher
+from haloquant.quant.input_checks import check_setting, check_weight
 from haloquant.quant.rivals.parts.kmeans import Solver, assign, centroids
 from haloquant.quant.rivals.parts.stored_bits import csr_bits
+from haloquant.quant.sensitivity import layer_fisher
 from haloquant.records import BitCount, LayerResult, LayerStatistics
 
 
 @dataclass(frozen=True, slots=True)
 class SqueezeLlmConfig:
-    """`outliers` and `salient` are fractions of the weights kept sparse in float16, by magnitude and by Fisher.
+    """Settings.
 
-    The paper sets its magnitude threshold by quartiles, with a factor tuned to keep 0.45 %; taking the fraction itself
-    is the same threshold without the tuning. `solver` "lloyd" is the paper's 50 iterations, "exact" the optimum.
+    Attributes:
+        bits: of an index into the table.
+        outliers: fraction of the weights that are kept sparse in float16 for their magnitude. The paper tunes a factor
+            of its quartile threshold so that 0.45 % are kept; the fraction gives the same threshold directly.
+        salient: fraction of the weights that are kept sparse in float16 for their Fisher information.
+        solver: "lloyd" is the paper's, with 50 iterations; "exact" finds the optimum.
     """
 
     bits: int = 4
@@ -29,31 +33,32 @@ class SqueezeLlmConfig:
 def quantize(
     weight: Float32[np.ndarray, "out in"], statistics: LayerStatistics, config: SqueezeLlmConfig, *, layer: str
 ) -> LayerResult:
-    """Fisher-weighted k-means of every row, with a sparse part where the configuration asks for one.
+    """Quantize one layer by Fisher-weighted k-means of every row, with a sparse part if the settings ask for one.
 
     Args:
         weight: [out, in], finite.
         statistics: with the diagonal Fisher.
-        config: bits of an index, sparse fractions, solver.
-        layer: name for the result and for errors.
+        config: settings.
+        layer: name in the result and in errors.
 
     Returns:
-        LayerResult: without `mac_values`; the centroids are float16.
+        The result. It has no `mac_values`, because the centroids are float16.
 
     Raises:
-        InputError: weights that are not finite, no Fisher, fractions or bits out of range.
+        CheckpointError: the weight is not a finite matrix.
+        InputError: there is no Fisher part, or a setting is out of range.
     """
-    need_between("bits", config.bits, 1, 8, layer)
-    need_between("the fraction of outliers", config.outliers, 0, 0.1, layer)
-    need_between("the fraction of salient weights", config.salient, 0, 0.1, layer)
+    check_setting("bits", config.bits, 1, 8, layer)
+    check_setting("the fraction of outliers", config.outliers, 0, 0.1, layer)
+    check_setting("the fraction of salient weights", config.salient, 0, 0.1, layer)
     check_weight(weight, layer)
-    fisher = need_fisher(statistics, "squeezellm", weight.shape, layer)
-    kept = sparse_mask(weight, fisher, config.outliers, config.salient)
+    fisher = layer_fisher(statistics, method="squeezellm", shape=(weight.shape[0], weight.shape[1]))
+    kept = _greatest(np.abs(weight), config.outliers) | _greatest(fisher, config.salient)
     importance = np.where(kept, np.float32(0), np.maximum(fisher, 0)).astype(np.float32)
     table = centroids(weight, importance, 2**config.bits, config.solver)
     table = table.astype(np.float16).astype(np.float32)
     dense = assign(weight, table)
-    # The sparse part holds what the dense part misses, so that the sum is right to float16 without a zero in the table.
+    # The sparse part holds the difference to the dense part. So the sum is exact to float16, and the table needs no 0.
     sparse = np.where(kept, (weight - dense).astype(np.float16).astype(np.float32), np.float32(0))
     out, features = weight.shape
     return LayerResult(
@@ -69,14 +74,8 @@ def quantize(
     )
 
 
-def sparse_mask(
-    weight: Float32[np.ndarray, "out in"], fisher: Float32[np.ndarray, "out in"], outliers: float, salient: float
-) -> Bool[np.ndarray, "out in"]:
-    """The weights of greatest magnitude, and those of greatest Fisher, as fractions of all weights."""
-    return _greatest(np.abs(weight), outliers) | _greatest(fisher, salient)
-
-
 def _greatest(values: np.ndarray, fraction: float) -> np.ndarray:
+    """Mask of the greatest values, as a fraction of all values."""
     count = int(fraction * values.size)
     mask = np.zeros(values.size, bool)
     if count:

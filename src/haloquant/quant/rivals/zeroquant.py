@@ -1,6 +1,6 @@
-"""ZeroQuant and ZeroQuant-V2 (arXiv 2206.01861, 2303.08302): group-wise weights, distillation, low-rank repair.
+"""ZeroQuant and ZeroQuant-V2 (arXiv 2206.01861, 2303.08302): groups of weights, distillation, low-rank repair.
 
-Activations are token-wise 8-bit in the paper; that is a matter of the evaluation, not of the weight.
+The paper rounds activations to 8 bits per token. That belongs to the evaluation, not to the weight.
 """
 
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from haloquant.quant.input_checks import check_weight
+from haloquant.quant.hessian import layer_hessian
+from haloquant.quant.input_checks import check_setting
 from haloquant.quant.rivals.parts import uniform_grid
-from haloquant.quant.rivals.parts.input_checks import need_between, need_hessian
 from haloquant.quant.rivals.parts.low_rank import closest
 from haloquant.quant.rivals.parts.stored_bits import branch_bits, grid_bits
 from haloquant.quant.rounding.compensation import Progress
@@ -19,9 +19,14 @@ from haloquant.records import BitCount, LayerResult, LayerStatistics
 
 @dataclass(frozen=True, slots=True)
 class ZeroQuantConfig:
-    """Group-wise symmetric grid; `steps` of layer-wise distillation (0: none); `rank` of LoRC's branch (0: none).
+    """Settings of the symmetric grid, the distillation and the branch.
 
-    `rate` is the first step of the distillation in units of 1 / (greatest eigenvalue of the Hessian).
+    Attributes:
+        bits: of a code.
+        group: input features per scale; None means the whole row.
+        steps: of layer-wise distillation; 0 means none.
+        rate: first step size of the distillation in units of 1 / (greatest eigenvalue of the Hessian).
+        rank: of LoRC's low-rank branch; 0 means none.
     """
 
     bits: int = 4
@@ -39,35 +44,32 @@ def quantize(
     layer: str,
     progress: Progress | None = None,
 ) -> LayerResult:
-    """Group-wise rounding, then distillation (LKD as ZeroQuant-Local) and a low-rank repair (LoRC) where asked for.
+    """Quantize one layer by groups, with distillation (LKD as ZeroQuant-Local) and low-rank repair (LoRC) if asked for.
 
-    ZeroQuant-Global's target is another weight, not another method: see `transforms.propagate.target`.
+    ZeroQuant-Global is this method on another weight: see `transforms.propagation.target`.
 
     Args:
         weight: [out, in], finite.
         statistics: with the Hessian if `steps` > 0.
-        config: grid, steps, rank.
-        layer: name for the result and for errors.
-        progress: called with (steps done, steps).
+        config: settings.
+        layer: name in the result and in errors.
+        progress: called with (finished steps, steps).
 
     Returns:
-        LayerResult: with `mac_values` of the dense part; a branch is float and outside the array.
+        The result. `mac_values` belong to the dense part; a branch is float16 and is computed outside the array.
 
     Raises:
-        InputError: weights that are not finite, no Hessian where it is needed, settings out of range.
+        CheckpointError: the weight is not a finite matrix.
+        InputError: there is no Hessian although `steps` > 0, or a setting is out of range.
     """
-    spec = uniform_grid.GridSpec(config.bits, config.group, "symmetric")
-    uniform_grid.check_spec(spec, layer)
-    check_weight(weight, layer)
-    need_between("rank", config.rank, 0, min(weight.shape), layer)
-    need_between("steps", config.steps, 0, 100_000, layer)
+    spec = uniform_grid.checked_spec(weight, config.bits, config.group, "symmetric", layer)
+    check_setting("rank", config.rank, 0, min(weight.shape), layer)
+    check_setting("steps", config.steps, 0, 100_000, layer)
     latent = weight
     if config.steps:
-        hessian = need_hessian(statistics, "zeroquant distillation", weight.shape, layer)
-        latent = distil(weight, hessian, spec, config.steps, config.rate, progress)
-    fitted = uniform_grid.fit(latent, spec)
-    level = uniform_grid.levels(latent, fitted)
-    value = uniform_grid.values(level, fitted)
+        hessian = layer_hessian(statistics, weight.shape[1], method="zeroquant distillation")
+        latent = _distilled(weight, hessian, spec, config.steps, config.rate, progress)
+    value, level = uniform_grid.round_to_grid(latent, spec)
     bits = grid_bits(weight.shape[0], weight.shape[1], spec)
     notes: tuple[str, ...] = ()
     if config.rank:
@@ -77,27 +79,26 @@ def quantize(
     return LayerResult(layer, value, bits, mac_values=level, notes=notes)
 
 
-def distil(
+def _distilled(
     weight: Float32[np.ndarray, "out in"],
     hessian: Float32[np.ndarray, "in in"],
     spec: uniform_grid.GridSpec,
     steps: int,
     rate: float,
-    progress: Progress | None = None,
+    progress: Progress | None,
 ) -> Float32[np.ndarray, "out in"]:
-    """Train latent weights so that their rounded form gives the layer's output, by a straight-through gradient.
+    """Train latent weights v by a straight-through gradient, so that their rounded form q(v) gives the layer's output.
 
-    The loss of a row is (q(v) - w) H (q(v) - w)^T, its gradient by v taken as that by q(v). Steps are `rate` over the
-    greatest eigenvalue of H and fall to 0 by a cosine (Adam, which the paper uses on whole blocks, oscillates between
-    grid points on this quadratic loss and gains half as much). The best v of all steps is returned row by
-    row, w among them, so that no row ends worse than by plain rounding.
+    The loss of a row is (q(v) - w) H (q(v) - w)^T; its gradient by v is taken as that by q(v). The first step size is
+    `rate` / (greatest eigenvalue of H); it falls to 0 by a cosine. The paper uses Adam on whole blocks; on this
+    quadratic loss Adam oscillates between grid points and gains half as much. The best v of all steps is returned for
+    every row. w is one of them, so no row ends worse than with plain rounding.
     """
     latent, best = weight.copy(), weight.copy()
     least = np.full(weight.shape[0], np.inf)
     stiffness = max(_greatest_eigenvalue(hessian), np.finfo(np.float32).tiny)
     for n in range(steps + 1):
-        fitted = uniform_grid.fit(latent, spec)
-        error = uniform_grid.values(uniform_grid.levels(latent, fitted), fitted) - weight
+        error = uniform_grid.round_to_grid(latent, spec)[0] - weight
         gradient = error @ hessian
         loss = np.einsum("oi,oi->o", gradient, error, dtype=np.float64)
         better = loss < least
@@ -109,7 +110,7 @@ def distil(
 
 
 def _greatest_eigenvalue(hessian: np.ndarray) -> float:
-    """By 20 power iterations from a vector of ones; a few per cent are enough for a step size."""
+    """Estimate the greatest eigenvalue by 20 power iterations, to a few per cent: enough for a step size."""
     vector = np.ones(hessian.shape[0], np.float32)
     size = 0.0
     for _ in range(20):

@@ -1,1 +1,10 @@
-"""."""
+"""Rounding weights to the words of their tile's codebook.
+
+`scale_search` finds scales and nearest codes (kernels: `numba_kernels`). `compensation` rounds column by column to
+levels (`levels`) under the layer Hessian; `refinement` improves its result tile by tile. `linear_algebra` has the
+products and the Cholesky factor of both.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,13 +1,13 @@
-"""Column-wise error compensation: the order and the result of GPTQ, by nearest plane on one Cholesky factor.
+"""Column-wise error compensation: GPTQ's order and result, computed from one Cholesky factor (Babai's nearest plane).
 
-Rounding row w to q costs (w - q) H (w - q)^T. With H = R R^T, R upper triangular, that is the sum over columns j of
-R_jj^2 (t_j - q_j)^2, where t_j = w_j + sum over i < j of (w_i - q_i) R_ij / R_jj depends only on columns already
-rounded. So each column rounds its target t_j as well as it can. It is what GPTQ does with the Cholesky factor of H^-1
-(which is R^-1), without the inverse: one factorization instead of three, and the loss of every column comes for free.
-`tests` hold a GPTQ by the paper against it.
+Rounding a row w to q costs (w - q) H (w - q)^T. With H = R R^T, R upper triangular, this is the sum over columns j of
+R_jj^2 (t_j - q_j)^2, where the target t_j = w_j + sum over i < j of (w_i - q_i) R_ij / R_jj depends only on columns
+that are already rounded. So each column in turn rounds its target to nearest. GPTQ (arXiv 2210.17323) does the same
+with the Cholesky factor of H^-1, which is R^-1. This form needs one factorization instead of three, and it gives the
+loss of every column without further work. The tests compare it with GPTQ as published.
 
-The rounding operator is a function from a block of columns to ascending levels per output channel, so any grid fits:
-tile codebooks, integers with scale and zero point, k-means tables.
+What a column may be rounded to is given by a function from a block of columns to ascending levels per output channel.
+So any grid fits: codebooks of tiles, integers with scale and zero point, k-means tables.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,18 +22,21 @@ from scipy.linalg import LinAlgError
 from haloquant.errors import InputError
 from haloquant.quant.rounding.linear_algebra import product, upper_factor
 
-# (index of the block, its columns, its targets [out, columns]) -> ascending levels [out, groups, most], padded by +inf.
+# Called with (index of the block, its columns, its targets [out, columns]); returns ascending levels
+# [out, groups, most], padded with +inf.
 Levels = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], None]  # called with (finished, total)
 
 
 @dataclass(frozen=True)
 class Factor:
-    """The damped Hessian as R R^T in the order of processing, R upper triangular.
+    """The damped Hessian as R R^T, R upper triangular, rows and columns in the order of processing.
 
-    `unit` is R with column j divided by R_jj; `diagonal` is R_jj, and R_jj^-2 is GPTQ's [H^-1]_jj over the columns
-    not yet processed. `blocks` are the columns of each block, in order; `damping` is the share of the mean diagonal
-    that was added.
+    Attributes:
+        blocks: the columns of each block, in order of processing.
+        unit: R with column j divided by R_jj.
+        diagonal: R_jj. R_jj^-2 is GPTQ's [H^-1]_jj over the columns that are not yet processed.
+        damping: share of the mean diagonal that was added to the diagonal of H.
     """
 
     blocks: tuple[Int64[np.ndarray, " _"], ...]
@@ -44,33 +47,43 @@ class Factor:
 
 @dataclass(frozen=True)
 class Compensated:
-    """Codes (index of the level), what they stand for, and the damped Hessian loss of every row in every block."""
+    """Result of compensation.
+
+    Attributes:
+        codes: index of each weight's level.
+        values: the level itself.
+        loss: damped Hessian loss of every output channel in every block.
+    """
 
     codes: UInt8[np.ndarray, "out in"]
     values: Float32[np.ndarray, "out in"]
     loss: Float64[np.ndarray, "out blocks"]
 
 
-def natural_blocks(in_features: int, length: int) -> tuple[np.ndarray, ...]:
-    """Blocks of `length` columns from first to last."""
-    return tuple(np.arange(low, min(low + length, in_features)) for low in range(0, in_features, length))
+def split_blocks(order: Int64[np.ndarray, " in"], length: int) -> tuple[Int64[np.ndarray, " _"], ...]:
+    """Cut an order of columns into blocks of `length`; the last may be shorter."""
+    return tuple(order[low : low + length] for low in range(0, order.size, length))
 
 
-def ordered_blocks(diagonal: Float32[np.ndarray, " in"], length: int) -> tuple[np.ndarray, ...]:
-    """Activation order tile by tile: tiles by falling mean of the Hessian diagonal, and columns so inside each tile."""
-    blocks = natural_blocks(diagonal.size, length)
-    heavy = sorted(range(len(blocks)), key=lambda b: (-float(diagonal[blocks[b]].mean(dtype=np.float64)), b))
-    return tuple(blocks[b][np.argsort(-diagonal[blocks[b]], kind="stable")] for b in heavy)
+def natural_order(in_features: int, length: int) -> tuple[Int64[np.ndarray, " _"], ...]:
+    """Return blocks of `length` columns from the first column to the last."""
+    return split_blocks(np.arange(in_features), length)
 
 
-def free_blocks(diagonal: Float32[np.ndarray, " in"], length: int) -> tuple[np.ndarray, ...]:
-    """GPTQ's own activation order: columns by falling Hessian diagonal, whatever tile they belong to.
+def activation_order(diagonal: Float32[np.ndarray, " in"], length: int) -> tuple[Int64[np.ndarray, " _"], ...]:
+    """Return blocks of columns by falling Hessian diagonal, whatever tile they belong to (GPTQ's activation order).
 
-    Tiles stay whole where it counts: only the order of rounding is permuted, codes stay in their places. Scales must be
-    fixed before, since a tile's columns are rounded far apart.
+    Only the order of rounding changes; codes stay at their places. The scales of tiles must be fixed before, because
+    the columns of one tile are rounded in different blocks.
     """
-    order = np.argsort(-diagonal, kind="stable")
-    return tuple(order[low : low + length] for low in range(0, diagonal.size, length))
+    return split_blocks(np.argsort(-diagonal, kind="stable"), length)
+
+
+def activation_order_by_tile(diagonal: Float32[np.ndarray, " in"], length: int) -> tuple[Int64[np.ndarray, " _"], ...]:
+    """Return tiles by falling mean of the Hessian diagonal; inside each tile, columns by falling Hessian diagonal."""
+    tiles = natural_order(diagonal.size, length)
+    order = sorted(range(len(tiles)), key=lambda a: (-float(diagonal[tiles[a]].mean(dtype=np.float64)), a))
+    return tuple(tiles[a][np.argsort(-diagonal[tiles[a]], kind="stable")] for a in order)
 
 
 def factorize(
@@ -80,19 +93,21 @@ def factorize(
     damping: float = 0.01,
     layer: str = "layer",
 ) -> Factor:
-    """Cholesky factor of H + damping mean(diag H) I in the order of the blocks.
+    """Return the Cholesky factor of H + damping mean(diag H) I, in the order of the blocks.
 
-    Where that is not positive definite in float32 (dead or dependent inputs), damping is raised tenfold until it is;
-    the factor says what was used. Columns whose input was always 0 stay uncoupled, and so are rounded to nearest.
+    If this matrix is not positive definite in float32 (inputs that are always 0, or linearly dependent inputs), the
+    damping is raised tenfold until it is. `Factor.damping` holds the value that was used. A column whose input is
+    always 0 is coupled to no other column, so it is rounded to nearest.
 
     Args:
         hessian: (2/T) X X^T, symmetric.
         blocks: every column once, in order of processing.
-        damping: share of the mean diagonal added to the diagonal.
-        layer: name for error sentences.
+        damping: share of the mean diagonal that is added to the diagonal.
+        layer: name in errors.
 
     Raises:
-        InputError: the Hessian is not finite, or no damping up to 10 helps; the blocks are not a permutation.
+        InputError: the Hessian is not finite, or is indefinite with every damping up to 10; or the blocks do not hold
+            every column once.
     """
     order = np.concatenate(blocks).astype(np.int64)
     if not np.array_equal(np.sort(order), np.arange(hessian.shape[0])):
@@ -131,22 +146,22 @@ def compensate(
     keep_step: Float32[np.ndarray, " out"] | None = None,
     progress: Progress | None = None,
 ) -> Compensated:
-    """Round block after block, column after column, each column making up for the error of those before it.
+    """Round a weight column by column; each column compensates the errors of the columns before it.
 
     Args:
         weight: [out, in].
         factor: of the layer's Hessian; its blocks give the order.
-        levels: called once per block with the block's targets before any of its columns is rounded; returns what each
-            output channel may use there, in one or more tables.
-        groups: which of the tables each input column uses. Default: the first.
-        keep: weights that are not put on the levels (sparse part). Each block is read after its `levels` call,
-            so that a method may decide there.
-        keep_step: they are rounded to -127..127 steps of this size per output channel instead; a step of 0 keeps the
-            target exactly. Default: exactly.
-        progress: called with (blocks done, blocks) after each.
+        levels: returns the values that each output channel may use in a block, in one or more tables. It is called
+            once per block with the block's targets, before any column of the block is rounded.
+        groups: the table that each input column uses. Default: the first table.
+        keep: mask of weights that are not rounded to the levels (the sparse part). The mask of a block is read after
+            its `levels` call, so that `levels` may still change it.
+        keep_step: kept weights are rounded to -127..127 steps of this size per output channel. A step of 0 keeps the
+            target exactly. Default: 0.
+        progress: called with (finished blocks, blocks).
 
     Returns:
-        Codes and values in the weight's own column order. Codes of kept weights are 0.
+        Codes and values in the column order of `weight`, and the losses. The code of a kept weight is 0.
     """
     out_features, in_features = weight.shape
     errors = np.zeros((out_features, in_features), np.float32)
@@ -162,7 +177,7 @@ def compensate(
         target = original + product(errors[:, :low], factor.unit[:low, low:high]) if low else original.copy()
         table = np.ascontiguousarray(levels(index, columns, target), dtype=np.float32)
         kept = np.zeros((1, 1), bool) if keep is None else np.ascontiguousarray(keep[:, columns])
-        found, made = np.zeros(original.shape, np.uint8), np.empty_like(original)
+        block_codes, block_values = np.zeros(original.shape, np.uint8), np.empty_like(original)
         _round_block(
             original,
             target,
@@ -172,31 +187,23 @@ def compensate(
             places[columns],
             kept,
             step,
-            found,
-            made,
+            block_codes,
+            block_values,
             errors[:, low:high],
             loss[:, index],
         )
-        codes[:, columns] = found
-        values[:, columns] = made
+        codes[:, columns] = block_codes
+        values[:, columns] = block_values
         low = high
         if progress is not None:
             progress(index + 1, len(factor.blocks))
     return Compensated(codes, values, loss)
 
 
-def hessian_loss(
-    weight: Float32[np.ndarray, "out in"], values: Float32[np.ndarray, "out in"], hessian: Float32[np.ndarray, "in in"]
-) -> Float64[np.ndarray, " out"]:
-    """(w - q) H (w - q)^T of every output channel, undamped: the judge of any rounding."""
-    error = weight - values
-    return np.einsum("oi,oi->o", product(error, hessian), error, dtype=np.float64)
-
-
 @njit(parallel=True, cache=True, fastmath={"contract"})
 @no_type_check
 def _round_block(original, target, unit, diagonal, table, places, kept, step, codes, values, errors, loss):
-    """One block, row by row: round a column, push its error onto the targets of the block's later columns."""
+    """Round one block: in every row, round a column and add its error to the targets of the block's later columns."""
     rows, length = original.shape
     tables, most = table.shape[1], table.shape[2]
     sparse = kept.size > 1 or kept[0, 0]

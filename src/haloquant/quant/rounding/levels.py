@@ -1,27 +1,27 @@
-"""Codebooks times scales as ascending levels, which is what error compensation rounds to, and back to codes."""
+"""Codebooks times scales as ascending levels, and the way back from the index of a level to the code of a word.
+
+Error compensation rounds to levels. With a negative scale the order of the words is reversed.
+"""
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from haloquant.quant.tiles import word_table
+from haloquant.quant.tiles import classes_by_row, word_table
 from haloquant.records import Codebook, SparseWeights, TileMap
 
 
 def level_table(
     scale: Float32[np.ndarray, "out across"], tiles: TileMap, codebooks: tuple[Codebook, ...]
 ) -> Float32[np.ndarray, "out across most"]:
-    """What every output channel may use in each of its tiles, ascending, padded with +inf.
-
-    A negative scale turns the codebook around; `codes_of_levels` turns the indices back.
-    """
+    """Return the values that each output channel may use in each of its tiles, ascending, padded with +inf."""
     table, sizes = word_table(codebooks)
-    classes = np.repeat(tiles.codebook, tiles.grid.tile_out, axis=0)[: tiles.grid.out_features]
+    classes = classes_by_row(tiles)
     levels = np.full((*scale.shape, table.shape[1]), np.inf, np.float32)
     for index, size in enumerate(sizes):
         words = table[index, :size]
-        for turned in (False, True):
-            here = (classes == index) & ((scale < 0) == turned)
-            levels[here, :size] = scale[here][:, None] * (words[::-1] if turned else words)
+        for negative in (False, True):
+            here = (classes == index) & ((scale < 0) == negative)
+            levels[here, :size] = scale[here][:, None] * (words[::-1] if negative else words)
     return levels
 
 
@@ -32,17 +32,20 @@ def codes_of_levels(
     codebooks: tuple[Codebook, ...],
     sparse: SparseWeights,
 ) -> UInt8[np.ndarray, "out in"]:
-    """Codes from indices of levels; 0's code where the scale is 0 or the sparse part holds the weight."""
+    """Return the codes that belong to indices into `level_table`.
+
+    Where the scale is 0 or the sparse part holds the weight, the code is that of the word 0.
+    """
     grid = tiles.grid
     _, sizes = word_table(codebooks)
     zeros = np.array([int(np.searchsorted(codebook.values, 0)) for codebook in codebooks], np.uint8)
     codes = np.empty_like(indices)
+    by_row = classes_by_row(tiles)
     for a in range(grid.across):
         part = slice(a * grid.tile_in, (a + 1) * grid.tile_in)
-        classes = np.repeat(tiles.codebook[:, a], grid.tile_out)[: grid.out_features]
-        factor, found = scale[:, a, None], indices[:, part]
-        turned = np.where(factor < 0, (sizes[classes, None] - 1 - found).astype(np.uint8), found)
-        codes[:, part] = np.where(factor == 0, zeros[classes, None], turned)
+        classes, factor, index = by_row[:, a, None], scale[:, a, None], indices[:, part]
+        unreversed = np.where(factor < 0, (sizes[classes] - 1 - index).astype(np.uint8), index)
+        codes[:, part] = np.where(factor == 0, zeros[classes], unreversed)
     at = tiles.codebook[sparse.rows // grid.tile_out, sparse.cols // grid.tile_in]
     codes[sparse.rows, sparse.cols] = zeros[at]
     return codes

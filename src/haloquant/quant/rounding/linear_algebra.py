@@ -1,9 +1,9 @@
-"""Matrix products and the Cholesky factor that give the same bits on any number of threads.
+"""Matrix products and Cholesky factors whose bits do not depend on the number of threads.
 
-A BLAS with several threads cuts a product into parts that depend on their number, and rounds each part otherwise; one
-changed bit may turn a code over at a tie. So every product here is cut into bands of a fixed size, and a BLAS with one
-thread computes each band. As many bands are computed at once as the BLAS was allowed threads. LAPACK's threaded
-factorization has the same fault, hence the blocked one here.
+A BLAS with several threads cuts a product into parts by their number and rounds each part differently. One changed bit
+may change a code at a tie. So every product here is cut into bands of fixed size, and a BLAS with one thread computes
+each band. As many bands are computed at the same time as the BLAS was allowed threads. The threaded Cholesky
+factorization of LAPACK has the same problem, so a blocked one is written here.
 """
 
 from collections.abc import Iterator
@@ -16,19 +16,19 @@ from jaxtyping import Float32
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from threadpoolctl import ThreadpoolController
 
-BAND = 512
-_BLOCK = 128
-_SHARED = 1 << 22  # fewer multiplications than these take less time than a second thread takes to start
+_BAND = 512  # rows or columns of a product that one BLAS call computes
+_BLOCK = 128  # columns of the Cholesky factor that are computed together
+_SHARED = 1 << 22  # with fewer multiplications than this, starting a second thread takes longer than it saves
 _BLAS = ThreadpoolController().select(user_api="blas").lib_controllers  # numpy's and scipy's, loaded above
-_CHANGED = Lock()  # held while the number of threads is not what it was
+_CHANGED = Lock()  # held while the number of BLAS threads is changed
 
 
 @contextmanager
 def _workers() -> Iterator[Executor | None]:
-    """Threads to share bands out to, or none if BLAS is allowed one; BLAS has one thread meanwhile.
+    """Give BLAS one thread inside the `with` block, and yield Python threads that compute bands.
 
-    The number of threads holds for the whole process in some BLAS, and for one Python thread in others. So callers that
-    change it wait for each other, and every worker sets its own.
+    None is yielded if BLAS is allowed one thread only. In some BLAS the number of threads holds for the whole process,
+    in others for one Python thread. So callers that change it wait for each other, and every worker sets its own.
     """
     with _CHANGED:
         before = [library.get_num_threads() for library in _BLAS]
@@ -46,34 +46,34 @@ def _workers() -> Iterator[Executor | None]:
 
 
 def _set_threads(counts: list[int]) -> None:
-    """Give each BLAS its number of threads.
+    """Set the number of threads of each BLAS.
 
-    threadpoolctl lets only one Python thread change OpenBLAS, and ignores the others without a word. `_CHANGED` makes
-    that needless here, so the change is made directly.
+    threadpoolctl lets one Python thread change OpenBLAS and silently ignores the others. Here `_CHANGED` keeps callers
+    apart, so OpenBLAS is changed directly.
     """
     for library, count in zip(_BLAS, counts, strict=True):
         getattr(library, "_real_set_num_threads", library.set_num_threads)(count)
 
 
 def product(a: Float32[np.ndarray, "m k"], b: Float32[np.ndarray, "k n"]) -> Float32[np.ndarray, "m n"]:
-    """A @ b."""
+    """Return a @ b in float32."""
     with _workers() as workers:
         return _product(a, b, workers)
 
 
 def _product(a: np.ndarray, b: np.ndarray, workers: Executor | None) -> np.ndarray:
-    """A @ b by bands of rows, or of columns where there are more of these."""
+    """Return a @ b, computed in bands of rows, or in bands of columns if there are more columns than rows."""
     (m, k), n = a.shape, b.shape[1]
     total = np.empty((m, n), np.float32)
 
     def band(low: int) -> None:
-        part = slice(low, low + BAND)
+        part = slice(low, low + _BAND)
         if m >= n:
             np.matmul(a[part], b, out=total[part])
         else:
             np.matmul(a, b[:, part], out=total[:, part])
 
-    starts = range(0, max(m, n), BAND)
+    starts = range(0, max(m, n), _BAND)
     if workers is None or len(starts) == 1 or m * k * n < _SHARED:
         for low in starts:
             band(low)
@@ -83,7 +83,9 @@ def _product(a: np.ndarray, b: np.ndarray, workers: Executor | None) -> np.ndarr
 
 
 def upper_factor(matrix: Float32[np.ndarray, "n n"]) -> Float32[np.ndarray, "n n"]:
-    """R, upper triangular with positive diagonal, such that matrix = R R^T: Cholesky from the far corner.
+    """Return R, upper triangular with positive diagonal, such that matrix = R R^T.
+
+    This is a Cholesky factorization that starts at the last row and column.
 
     Raises:
         scipy.linalg.LinAlgError: the matrix is not positive definite in float32.
@@ -97,7 +99,7 @@ def upper_factor(matrix: Float32[np.ndarray, "n n"]) -> Float32[np.ndarray, "n n
             column = matrix[:high, low:high].copy()
             if high < n:
                 column -= _product(factor[:high, high:], factor[low:high, high:].T, workers)
-            # The corner of the block is factored in float64: it is small, and rounding gathers there.
+            # The corner of the block is factored in float64: it is small, and rounding errors add up there.
             corner = column[low:high].astype(np.float64)
             small = cholesky(corner[::-1, ::-1], lower=True, check_finite=False)[::-1, ::-1]
             if not np.all(np.isfinite(small)):

@@ -1,10 +1,10 @@
-"""After compensation: coordinate descent on the layer's own loss, scales and codes in turn, tile by tile.
+"""Refinement of a quantized layer: coordinate descent on scales, codes and sparse values, tile by tile.
 
-Compensation rounds each column once and never looks back. Here every tile of an output channel is visited again with
-all others held: its scale gets its least-squares value against the Hessian, delta = <c, g> / (c H c), and each of its
-codes moves to the word nearest to where the loss is least, q_j + g_j / H_jj, with g = (w - q) H. No step can raise
-the loss (w - q) H (w - q)^T of the damped Hessian, but for the rounding of a scale to float16, which is undone where
-it would.
+Compensation rounds each column once. Refinement visits every tile of an output channel again and holds all other tiles
+fixed. With g = (w - q) H and c the words of the tile, the scale moves by its least-squares step delta = <c, g> / (c H
+c), and each code moves to the word nearest to q_j + g_j / H_jj, where the loss is least. Both steps lower the loss
+(w - q) H (w - q)^T of the damped Hessian or leave it as it is. A new scale is rounded to float16; if that raises the
+loss, the old scale is kept.
 """
 
 from typing import no_type_check
@@ -13,17 +13,21 @@ import numpy as np
 from jaxtyping import Float32
 from numba import njit, prange
 
+from haloquant.quant.hessian import layer_hessian
 from haloquant.quant.layer import dequantize, quantize_weight_compensated
 from haloquant.quant.rounding.compensation import Progress
-from haloquant.quant.rounding.kernels import to_half
 from haloquant.quant.rounding.linear_algebra import product
-from haloquant.quant.sensitivity import layer_hessian
+from haloquant.quant.rounding.numba_kernels import to_float16
 from haloquant.quant.sparse import mask_of, with_values
-from haloquant.quant.tiles import word_table
+from haloquant.quant.tiles import classes_by_row, word_table
 from haloquant.records import Codebook, LayerStatistics, QuantizedWeight, SparseWeights, TileGrid, TileMap
 
-SHARE = 0.5  # of the columns of tiles, in the default: the whole costs more than 1.3 times GPTQ (bench/quantize.py)
-_WIDTH = 512  # columns of the Hessian met in one product: a wider one runs faster, tiles within it are kept up to date
+# Share of the tile columns that is refined by default. All of them would cost more than 1.3 times GPTQ's time
+# (bench/quantize.py).
+DEFAULT_SHARE = 0.5
+# Columns of the Hessian in one matrix product. Wider products run faster; the slopes of tiles inside one product are
+# updated after each tile.
+_WIDTH = 512
 
 
 def refine(
@@ -37,20 +41,21 @@ def refine(
     share: float = 1.0,
     progress: Progress | None = None,
 ) -> QuantizedWeight:
-    """The same layer with scales, codes and sparse values of less loss.
+    """Return the same layer with scales, codes and sparse values of less loss.
 
-    A sweep costs one product of the error with the Hessian's columns of every tile visited, out x in x in
-    multiply-adds for all of them; nearly all of its time. `share` is how that is bounded.
+    Nearly all time of a sweep goes into the product of the error with the Hessian's columns of the visited tiles: out x
+    in x in multiply-adds if all tiles are visited. `share` limits it.
 
     Args:
-        weight: the layer before quantization.
+        weight: of the layer before quantization, [out, in].
         q: the layer in HALO form, from any rounding.
         hessian: (2/T) X X^T.
-        damping: share of the mean diagonal added to the diagonal, so that unseen inputs keep some weight.
+        damping: share of the mean diagonal that is added to the diagonal, so that inputs that calibration did not see
+            keep some weight.
         sweeps: passes over the tiles.
-        rounds: scale-and-codes rounds within a tile at each visit.
-        share: of the columns of tiles, how many are visited: those that lose most by the Hessian's diagonal.
-        progress: called with (columns of tiles done, columns of tiles).
+        rounds: rounds of scale, then codes, at each visit of a tile.
+        share: share of the tile columns that is visited; those with the largest loss by the Hessian's diagonal.
+        progress: called with (finished tile columns, tile columns).
     """
     grid = q.tiles.grid
     table, sizes = word_table(q.codebooks)
@@ -58,11 +63,11 @@ def refine(
     codes, scale, values = q.codes.copy(), q.scale.copy(), dequantize(q)
     errors = weight - values
     kept = mask_of(q.sparse, grid.in_features)
-    classes = np.repeat(q.tiles.codebook, grid.tile_out, axis=0)[: grid.out_features]
-    chosen = _worst(errors, hessian, grid, share)
+    classes = classes_by_row(q.tiles)
+    chosen = _costliest_tile_columns(errors, hessian, grid, share)
     together = max(1, _WIDTH // grid.tile_in)
     groups = [chosen[low : low + together] for low in range(0, len(chosen), together)]
-    done = 0
+    finished = 0
     for group in groups * sweeps:
         columns = np.concatenate([np.arange(part.start, part.stop) for part in group])
         curvature = np.ascontiguousarray(hessian[:, columns])
@@ -72,7 +77,7 @@ def refine(
             high, a = low + part.stop - part.start, part.start // grid.tile_in
             local = curvature[part, low:high].copy()
             local[np.diag_indices(local.shape[0])] += extra
-            block, found, column = (
+            tile_values, tile_codes, tile_scale = (
                 np.ascontiguousarray(values[:, part]),
                 np.ascontiguousarray(codes[:, part]),
                 scale[:, a].copy(),
@@ -86,27 +91,27 @@ def refine(
                 table,
                 sizes,
                 rounds,
-                block,
-                found,
-                column,
+                tile_values,
+                tile_codes,
+                tile_scale,
             )
-            if high < columns.size:  # the tiles of the group still to come see what this one became
-                slope[:, high:] += product(values[:, part] - block, np.ascontiguousarray(curvature[part, high:]))
-            values[:, part], codes[:, part], scale[:, a] = block, found, column
-            errors[:, part] = weight[:, part] - block
-            low, done = high, done + 1
+            if high < columns.size:  # update the slopes of the tiles that this group visits next
+                slope[:, high:] += product(values[:, part] - tile_values, np.ascontiguousarray(curvature[part, high:]))
+            values[:, part], codes[:, part], scale[:, a] = tile_values, tile_codes, tile_scale
+            errors[:, part] = weight[:, part] - tile_values
+            low, finished = high, finished + 1
             if progress is not None:
-                progress(done, sweeps * len(chosen))
+                progress(finished, sweeps * len(chosen))
     return QuantizedWeight(q.layer, codes, scale, q.tiles, q.codebooks, with_values(q.sparse, values))
 
 
-def _worst(errors: np.ndarray, hessian: np.ndarray, grid: TileGrid, share: float) -> list[slice]:
-    """The columns of tiles that are visited, in their order."""
+def _costliest_tile_columns(errors: np.ndarray, hessian: np.ndarray, grid: TileGrid, share: float) -> list[slice]:
+    """Input features of the tile columns that are visited, from the first to the last."""
     starts = np.arange(0, grid.in_features, grid.tile_in)
     loss = np.einsum("oi,oi->i", errors, errors, dtype=np.float64) * np.diagonal(hessian)
     count = max(1, round(share * grid.across))
-    worst = np.sort(np.argsort(-np.add.reduceat(loss, starts), kind="stable")[:count])
-    return [slice(int(starts[a]), min(int(starts[a]) + grid.tile_in, grid.in_features)) for a in worst]
+    chosen = np.sort(np.argsort(-np.add.reduceat(loss, starts), kind="stable")[:count])
+    return [slice(int(starts[a]), min(int(starts[a]) + grid.tile_in, grid.in_features)) for a in chosen]
 
 
 def quantize_weight_refined(
@@ -117,13 +122,13 @@ def quantize_weight_refined(
     statistics: LayerStatistics,
     sparse: SparseWeights | None = None,
     damping: float = 0.01,
-    share: float = SHARE,
+    share: float = DEFAULT_SHARE,
     progress: Progress | None = None,
 ) -> QuantizedWeight:
-    """Error compensation, then one sweep of refinement over the `share` of the tiles that lose most.
+    """Quantize a layer with error compensation, then refine the `share` of its tile columns that lose most, once.
 
-    Arguments and errors are those of `weight.quantize_weight_compensated`; `progress` counts the blocks of
-    compensation, then the tiles of refinement.
+    The arguments and errors are those of `layer.quantize_weight_compensated`. `progress` is called with (finished
+    blocks, blocks) of compensation, then with (finished tile columns, tile columns) of refinement.
     """
     q = quantize_weight_compensated(
         weight,
@@ -136,14 +141,17 @@ def quantize_weight_refined(
     )
     if share == 0:
         return q
-    hessian = layer_hessian(statistics, weight.shape[1])
+    hessian = layer_hessian(statistics, weight.shape[1], method="refinement")
     return refine(weight, q, hessian, damping=damping, sweeps=1, share=share, progress=progress)
 
 
 @njit(parallel=True, cache=True)
 @no_type_check
 def _visit(slope, hessian, kept, step, classes, table, sizes, rounds, values, codes, scale):
-    """All output channels of one column of tiles; slope = (w - q) H restricted to the tile, kept up to date here."""
+    """Refine one column of tiles in every output channel.
+
+    `slope` is (w - q) H at the tile's columns; it is updated with every step.
+    """
     rows = values.shape[0]
     for r in prange(rows):
         row = np.int64(r)
@@ -159,6 +167,7 @@ def _visit(slope, hessian, kept, step, classes, table, sizes, rounds, values, co
 @njit(cache=True, fastmath={"reassoc", "contract"})
 @no_type_check
 def _refit_scale(g, hessian, kept, words, values, codes, scale, row):
+    """Move the scale to its least-squares value if float16 leaves a gain; update values and slope `g`."""
     length = g.size
     if scale[row] == 0:
         return
@@ -177,9 +186,9 @@ def _refit_scale(g, hessian, kept, words, values, codes, scale, row):
         stiffness += c[j] * change[j]
     if stiffness <= 0:
         return
-    wanted = to_half(scale[row] + pull / stiffness)
+    wanted = to_float16(scale[row] + pull / stiffness)
     delta = wanted - scale[row]
-    # The loss changes by delta (delta c H c - 2 <c, g>): keep the old scale where float16 spoils the gain.
+    # The loss changes by delta (delta c H c - 2 <c, g>). Keep the old scale if rounding to float16 made this positive.
     if delta == 0 or wanted == 0 or delta * (delta * stiffness - np.float32(2.0) * pull) >= 0:
         return
     scale[row] = wanted
@@ -192,7 +201,7 @@ def _refit_scale(g, hessian, kept, words, values, codes, scale, row):
 @njit(cache=True, fastmath={"reassoc", "contract"})
 @no_type_check
 def _move_codes(g, hessian, kept, step, words, size, values, codes, scale):
-    """One cyclic pass; returns whether anything moved."""
+    """Move each weight of the tile once to the word of least loss. Return whether any weight moved."""
     length = g.size
     moved = False
     for j in range(length):
@@ -213,7 +222,7 @@ def _move_codes(g, hessian, kept, step, words, size, values, codes, scale):
                 continue
             value = words[code] * scale
         delta = value - values[j]
-        # A move must gain more than rounding noise, or ties would make it wander.
+        # Move only if the gain is above rounding noise. Otherwise weights at a tie would move back and forth.
         if delta * (delta * stiffness - np.float32(2.0) * g[j]) >= -np.float32(1e-6) * stiffness * delta * delta:
             continue
         moved = True

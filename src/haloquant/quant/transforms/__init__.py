@@ -1,1 +1,9 @@
-"""Equivalent per-channel scalings before rounding: y = W x = (W diag(s)) (x / s), so rounding sees an easier matrix."""
+"""Equivalent transforms before rounding: y = W x = (W diag(s)) (x / s), so that the rounded matrix is an easier one.
+
+`smoothquant` and `awq` find the scale s; `input_scaling` applies it to weights and statistics; `composition` quantizes
+behind it. `propagation` corrects a weight for errors of its input.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""AWQ (arXiv 2306.00978): protect the weights that meet large activations by scaling them up before rounding."""
+"""AWQ (arXiv 2306.00978): scale up the weights that meet large activations, so that rounding hurts them less."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,25 +7,26 @@ import numpy as np
 from jaxtyping import Float32
 
 from haloquant.errors import InputError
+from haloquant.quant.hessian import layer_hessian, output_loss
 from haloquant.quant.rivals.parts import uniform_grid
-from haloquant.quant.rivals.parts.input_checks import need_hessian
 from haloquant.quant.transforms.input_scaling import InputScaling, check_shared, scale_statistics
 from haloquant.records import LayerStatistics
 
-LEAST = 1e-4
+_LEAST = 1e-4  # smallest scale before it is normalised
+# From a scaled weight and its scaled statistics to the rounded weight.
 Rounding = Callable[[Float32[np.ndarray, "out in"], LayerStatistics], Float32[np.ndarray, "out in"]]
 
 
 @dataclass(frozen=True, slots=True)
 class AwqConfig:
-    """How finely the exponent is searched: alpha = i / points for i in 0 .. points - 1."""
+    """Settings of the scale search: exponents i / points for i in 0 .. points - 1 are tried."""
 
     points: int = 20
 
 
 @dataclass(frozen=True, slots=True)
 class ClipConfig:
-    """How far ranges may shrink: to 1 - shrink in `points` equal steps."""
+    """Settings of clipping: ranges max|w| (1 - shrink i / points) for i in 0 .. points - 1 are tried."""
 
     points: int = 10
     shrink: float = 0.5
@@ -40,25 +41,25 @@ def scaling(
     layer: str,
     shape: Callable[[Float32[np.ndarray, " in"]], Float32[np.ndarray, " in"]] = lambda scale: scale,
 ) -> InputScaling:
-    """The exponent alpha whose scale loses least: s = mean|X|^alpha, divided by sqrt(max s min s).
+    """Search the exponent alpha of the scale s = mean|X|^alpha / sqrt(max s min s) that loses least.
 
-    The loss is that of the outputs of all linear layers that share the input, sum of tr(dW H dW^T) with
-    dW = Q(W diag(s)) diag(1/s) - W; the authors' code takes the output of the surrounding module instead.
-    alpha = 0 (s = 1) is among the candidates, so the result is never worse than no scaling by this loss.
+    The loss is the output error of all linear layers that share the input: the sum of tr(dW H dW^T), where
+    dW = Q(W diag(s)) diag(1/s) - W. The authors' code takes the output of the surrounding module instead.
+    alpha = 0 (s = 1) is tried too, so by this loss the result is never worse than no scaling.
 
     Args:
         weights: every linear layer that reads this input, each [out, in].
         statistics: one for each weight, with Hessian and `input_absmean`.
-        rounding: gives the rounded form of a scaled weight from it and its (scaled) statistics; any method will do.
+        rounding: rounds a scaled weight, given its scaled statistics. Any method fits.
         config: the search.
-        layer: name for errors.
-        shape: what every candidate is turned into before it is judged, such as powers of two.
+        layer: name in errors.
+        shape: applied to every trial scale before it is judged, for example rounding to powers of two.
 
     Returns:
-        InputScaling: with the exponent and the loss relative to alpha = 0 in its notes.
+        The scale. Its notes hold the exponent and the loss relative to alpha = 0.
 
     Raises:
-        InputError: no statistics of the input, weights that do not share it.
+        InputError: statistics of the input are missing, or the weights do not share the input.
     """
     if len(weights) != len(statistics):
         raise InputError(
@@ -73,7 +74,7 @@ def scaling(
             f"layer '{layer}': awq needs the mean inputs, not statistics from '{statistics[0].source}'; "
             "collect calibration with layer inputs"
         )
-    hessian = need_hessian(statistics[0], "awq", weights[0].shape, layer)
+    hessian = layer_hessian(statistics[0], weights[0].shape[1], method="awq")
     losses: list[float] = []
     scales = [shape(power_scale(absmean, i / config.points)) for i in range(config.points)]
     for scale in scales:
@@ -87,14 +88,9 @@ def scaling(
 
 
 def power_scale(absmean: Float32[np.ndarray, " in"], alpha: float) -> Float32[np.ndarray, " in"]:
-    """mean|X|^alpha, at least 1e-4, normalised so that its extremes are reciprocal; exactly 1 at alpha 0."""
-    scale = np.maximum(absmean.astype(np.float64) ** alpha, LEAST)
+    """Return mean|X|^alpha, at least 1e-4, divided by sqrt(max min): largest times smallest scale is 1."""
+    scale = np.maximum(absmean.astype(np.float64) ** alpha, _LEAST)
     return (scale / np.sqrt(scale.max() * scale.min())).astype(np.float32)
-
-
-def output_loss(error: Float32[np.ndarray, "out in"], hessian: Float32[np.ndarray, "in in"]) -> float:
-    """tr(dW H dW^T): twice the mean squared error of the layer's output, summed over its features."""
-    return float(np.einsum("oi,oi->", error @ hessian, error, dtype=np.float64))
 
 
 def clip(
@@ -105,19 +101,26 @@ def clip(
     *,
     layer: str,
 ) -> Float32[np.ndarray, "out in"]:
-    """Clip every group to the range that loses least after rounding to nearest.
+    """Clip every group of a weight to the range that loses least after rounding to nearest.
 
-    Candidates are max|w| (1 - shrink i / points), i in 0 .. points - 1; the loss of a group is dw^T H_gg dw with its
-    diagonal block of the Hessian. Not for query and key projections, where the authors skip it.
+    The ranges of `ClipConfig` are tried. The loss of a group is dw^T H_gg dw, where H_gg is its diagonal block of the
+    Hessian. The authors do not clip query and key projections.
+
+    Args:
+        weight: [out, in].
+        statistics: with the Hessian.
+        spec: the grid that the weight will be rounded to.
+        config: the ranges.
+        layer: name in errors.
 
     Returns:
-        The clipped weight, for any rounding with the same grid.
+        The clipped weight.
 
     Raises:
-        InputError: no Hessian, or a grid that cannot exist.
+        InputError: there is no Hessian, or the grid is not possible.
     """
     uniform_grid.check_spec(spec, layer)
-    hessian = need_hessian(statistics, "awq clip", weight.shape, layer)
+    hessian = layer_hessian(statistics, weight.shape[1], method="awq clip")
     width = spec.width(weight.shape[1])
     whole = uniform_grid.GridSpec(spec.bits, None, spec.scheme)
     clipped = np.empty_like(weight)
@@ -130,8 +133,7 @@ def clip(
         for i in range(config.points):
             bound = limit * np.float32(1 - config.shrink * i / config.points)
             candidate = np.clip(part, -bound, bound)
-            fitted = uniform_grid.fit(candidate, whole)
-            error = uniform_grid.values(uniform_grid.levels(candidate, fitted), fitted) - part
+            error = uniform_grid.round_to_grid(candidate, whole)[0] - part
             loss = np.einsum("oi,oi->o", error @ block, error)[:, None]
             better = loss < least
             least, best = np.where(better, loss, least), np.where(better, bound, best)

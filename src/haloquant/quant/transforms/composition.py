@@ -1,4 +1,4 @@
-"""A scaling before any rounding, seen from outside: the layer in terms of the input as it was."""
+"""Quantization behind an input scaling, with the result in terms of the unscaled input."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,22 +15,21 @@ Method = Callable[[Float32[np.ndarray, "out in"], LayerStatistics], LayerResult]
 def through(
     scaling: InputScaling, weight: Float32[np.ndarray, "out in"], statistics: LayerStatistics, method: Method
 ) -> LayerResult:
-    """Quantize W diag(s) with statistics of x / s, and give the result as a weight for x.
+    """Quantize W diag(s) with the statistics of x / s, and return the result as a weight for x.
 
-    Use it to judge a scaling on weights alone. Where activations are rounded too, fold the scale into what makes the
-    input (`scaling.fold_into_norm`, `fold_into_linear`) and quantize `scale_weight(weight, s)` itself, so that x / s is
-    what is rounded.
+    This judges a scaling on weights alone. If activations are rounded too, fold the scale into the layer that makes the
+    input and quantize `scale_weight(weight, s)`, so that x / s is what is rounded.
 
     Args:
         scaling: of the layer's input.
-        weight: the layer before rounding.
+        weight: of the layer before rounding.
         statistics: of the layer before scaling.
-        method: any rounding, HALO's too.
+        method: any quantization method, HALO or a rival.
 
     Returns:
-        LayerResult: weight in terms of the unscaled input; bits and `mac_values` as the method gave them; `quantized`
-        is None, for the packed form belongs to the folded model.
+        The weight in terms of the unscaled input; bits and `mac_values` as the method returned them. `quantized` is
+        None, because the packed form belongs to the folded model.
     """
-    made = method(scale_weight(weight, scaling.scale), scale_statistics(statistics, scaling.scale))
-    notes = (*made.notes, f"{scaling.method}: the inputs are divided by a scale, folded into what makes them")
-    return replace(made, weight=unscale_weight(made.weight, scaling.scale), quantized=None, notes=notes)
+    scaled = method(scale_weight(weight, scaling.scale), scale_statistics(statistics, scaling.scale))
+    notes = (*scaled.notes, f"{scaling.method}: the inputs are divided by a scale, folded into what makes them")
+    return replace(scaled, weight=unscale_weight(scaled.weight, scaling.scale), quantized=None, notes=notes)

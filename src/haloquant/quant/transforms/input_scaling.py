@@ -1,7 +1,7 @@
-"""A scale per input feature: what it does to a weight, to what feeds it, and to what calibration knows of it.
+"""A scale per input feature, applied to a weight and to its calibration statistics.
 
-With s > 0, W' = W diag(s) and x' = x / s give the same product. The division is folded into whatever makes x, so
-that it costs nothing when the model runs: a normalisation's weight and bias, or the rows of a linear layer before.
+With s > 0, W' = W diag(s) and x' = x / s give the same product. The division is folded into the layer that makes x
+(`lm.export.folding`): a normalisation, or the rows of a linear layer. So it costs nothing when the model runs.
 """
 
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from haloquant.records import LayerStatistics
 
 @dataclass(frozen=True)
 class InputScaling:
-    """One scale per input feature, shared by all linear layers that read this input."""
+    """One scale per input feature, shared by all linear layers that read this input; `notes` say how it was found."""
 
     method: str
     scale: Float32[np.ndarray, " in"]  # > 0
@@ -25,38 +25,22 @@ class InputScaling:
 def scale_weight(
     weight: Float32[np.ndarray, "out in"], scale: Float32[np.ndarray, " in"]
 ) -> Float32[np.ndarray, "out in"]:
-    """W diag(s): what is rounded."""
+    """Return W diag(s), the weight that is rounded."""
     return weight * scale
 
 
 def unscale_weight(
     weight: Float32[np.ndarray, "out in"], scale: Float32[np.ndarray, " in"]
 ) -> Float32[np.ndarray, "out in"]:
-    """W' diag(1/s): what a rounded W' means to the unscaled input."""
+    """Return W' diag(1/s): a rounded W' in terms of the unscaled input."""
     return weight / scale
 
 
-def fold_into_norm(
-    weight: Float32[np.ndarray, " in"], bias: Float32[np.ndarray, " in"] | None, scale: Float32[np.ndarray, " in"]
-) -> tuple[Float32[np.ndarray, " in"], Float32[np.ndarray, " in"] | None]:
-    """Weight and bias of a LayerNorm or RMSNorm that gives x / s where it gave x."""
-    return weight / scale, None if bias is None else bias / scale
-
-
-def fold_into_linear(
-    weight: Float32[np.ndarray, "in before"],
-    bias: Float32[np.ndarray, " in"] | None,
-    scale: Float32[np.ndarray, " in"],
-) -> tuple[Float32[np.ndarray, "in before"], Float32[np.ndarray, " in"] | None]:
-    """Weight and bias of a linear layer before that gives x / s where it gave x (v before o, up before down)."""
-    return weight / scale[:, None], None if bias is None else bias / scale
-
-
 def scale_statistics(statistics: LayerStatistics, scale: Float32[np.ndarray, " in"]) -> LayerStatistics:
-    """What calibration would have found with x / s as input and W diag(s) as weight.
+    """Return the statistics that calibration would find with input x / s and weight W diag(s).
 
-    H' = diag(1/s) H diag(1/s); means and maxima divide by s; a gradient by W' is the one by W divided by s, so the
-    Fisher divides by s^2.
+    The Hessian becomes diag(1/s) H diag(1/s). Means and maxima of the input are divided by s. The gradient by W' is the
+    gradient by W divided by s, so the Fisher part is divided by s^2.
     """
     inverse = (1 / scale).astype(np.float32)
     return replace(
@@ -69,32 +53,40 @@ def scale_statistics(statistics: LayerStatistics, scale: Float32[np.ndarray, " i
 
 
 def scale_rows(statistics: LayerStatistics, divisor: Float32[np.ndarray, " out"]) -> LayerStatistics:
-    """What calibration would have found with diag(1/divisor) W as weight: a gradient by it is the one by W times it."""
+    """Return the statistics that calibration would find with weight diag(1/divisor) W.
+
+    The gradient by this weight is the gradient by W times the divisor, so the Fisher part is multiplied by divisor^2.
+    """
     if statistics.fisher is None:
         return statistics
     return replace(statistics, fisher=statistics.fisher * (divisor**2)[:, None])
 
 
 def powers_of_two(scale: Float32[np.ndarray, " in"]) -> Float32[np.ndarray, " in"]:
-    """The nearest powers of two, 2^-6 to 2^6, after the geometric mean has been taken out.
+    """Divide a scale by its geometric mean and round it to the nearest powers of two, 2^-6 to 2^6.
 
-    Multiplying by them is exact in any floating-point type, so that a fold changes nothing but where the point stands.
+    Multiplication by a power of two is exact in any floating-point type, so folding such a scale rounds nothing.
     """
     logarithm = np.log2(scale.astype(np.float64))
     return np.exp2(np.clip(np.round(logarithm - logarithm.mean()), -6, 6)).astype(np.float32)
 
 
 def tie_repeated(scale: Float32[np.ndarray, " in"], heads: int, kv_heads: int) -> Float32[np.ndarray, " in"]:
-    """One scale for the query heads that share a value head, so that it can be folded into v (grouped-query attention).
+    """Give the query heads that share a value head one scale, so that it can be folded into the value projection.
 
-    The output projection reads `heads` heads, of which each run of heads / kv_heads is the same value head weighted by
-    other attentions. Their scales are replaced by the geometric mean over the run.
+    With grouped-query attention the output projection reads `heads` heads. Each run of heads / kv_heads of them is one
+    value head under different attention weights. The scales of a run are replaced by their geometric mean.
+
+    Args:
+        scale: of the output projection's input, [in] = [heads * head size].
+        heads: number of query heads.
+        kv_heads: number of value heads.
 
     Returns:
-        The tied scale, [in] = [heads * head size]. Its first head of every run is what v's rows divide by.
+        The tied scale, [in]. The rows of the value projection are divided by the first head of every run.
 
     Raises:
-        InputError: the sizes do not divide.
+        InputError: `kv_heads` does not divide `heads`, or `heads` does not divide the features.
     """
     if heads % kv_heads or scale.size % heads:
         raise InputError(f"{scale.size} features must divide into {heads} heads, and these into {kv_heads} value heads")
@@ -104,10 +96,10 @@ def tie_repeated(scale: Float32[np.ndarray, " in"], heads: int, kv_heads: int) -
 
 
 def check_shared(weights: tuple[np.ndarray, ...], features: int, layer: str) -> None:
-    """Refuse linear layers that cannot share an input.
+    """Check that linear layers can share an input.
 
     Raises:
-        InputError: there are none, or one reads another number of features.
+        InputError: there is no layer, or one reads another number of features.
     """
     if not weights:
         raise InputError(f"layer '{layer}': at least one weight must read the scaled input, not none")

@@ -1,4 +1,4 @@
-"""SmoothQuant (arXiv 2211.10438): move the difficulty of outlier activations into the weights."""
+"""SmoothQuant (arXiv 2211.10438): divide input features with large activations and multiply their weights."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from haloquant.errors import InputError
 from haloquant.quant.transforms.input_scaling import InputScaling, check_shared
 from haloquant.records import LayerStatistics
 
-LEAST = 1e-5
+_LEAST = 1e-5  # smallest scale, and smallest magnitude of a weight column
 
 
 @dataclass(frozen=True, slots=True)
 class SmoothQuantConfig:
-    """Migration strength: 0 leaves all difficulty to the activations, 1 moves it all into the weights."""
+    """Settings. `alpha` is the migration strength: 0 scales by the weights alone, 1 by the activations alone."""
 
     alpha: float = 0.5
 
@@ -26,19 +26,19 @@ def scaling(
     *,
     layer: str,
 ) -> InputScaling:
-    """s_j = max|X_j|^alpha / max_i|W_ij|^(1 - alpha), the maximum over the rows of all weights that share the input.
+    """Return s_j = max|X_j|^alpha / max_i|W_ij|^(1 - alpha), with the maximum over the rows of all the weights.
 
     Args:
         weights: every linear layer that reads this input, each [out, in].
         statistics: with `input_absmax` of the shared input.
-        config: alpha.
-        layer: name for errors.
+        config: the migration strength.
+        layer: name in errors.
 
     Returns:
-        InputScaling: scales of at least 1e-5; 1 for features that never fire.
+        Scales of at least 1e-5. A feature that was always 0 in calibration gets 1.
 
     Raises:
-        InputError: no maxima, alpha outside 0..1, weights that do not share the input.
+        InputError: the statistics hold no maxima, alpha is outside 0..1, or the weights do not share the input.
     """
     if statistics.input_absmax is None:
         raise InputError(
@@ -50,6 +50,6 @@ def scaling(
     check_shared(weights, statistics.input_absmax.size, layer)
     greatest = np.max([np.abs(weight).max(axis=0) for weight in weights], axis=0)
     inputs = statistics.input_absmax.astype(np.float64)
-    scale = inputs**config.alpha / np.maximum(greatest, LEAST) ** (1 - config.alpha)
-    scale = np.where(inputs > 0, np.maximum(scale, LEAST), 1.0)
+    scale = inputs**config.alpha / np.maximum(greatest, _LEAST) ** (1 - config.alpha)
+    scale = np.where(inputs > 0, np.maximum(scale, _LEAST), 1.0)
     return InputScaling("smoothquant", scale.astype(np.float32), (f"alpha {config.alpha:g}",))

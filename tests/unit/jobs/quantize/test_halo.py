@@ -6,7 +6,8 @@ import pytest
 from haloquant.dvfs.classes import Classes
 from haloquant.errors import InfeasibleError
 from haloquant.jobs.quantize import halo
-from haloquant.quant.tiles import longest_accumulation, make_grid, uniform_map
+from haloquant.quant.accumulator import longest_accumulation
+from haloquant.quant.tiles import make_grid, uniform_map
 from haloquant.records import Codebook, OperatingPoint
 from haloquant.store.profiles import find_profile
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from haloquant.quant.layer import quantize_weight, result
+from haloquant.quant.layer import layer_result, quantize_weight
 from haloquant.quant.rivals import rtn
 from haloquant.quant.tiles import make_grid, uniform_map
 from haloquant.quant.transforms import awq, composition, input_scaling
@@ -27,7 +27,7 @@ def halo(weight, statistics):
     words = np.array([-128, -64, -32, -16, 0, 16, 32, 64, 96], np.int16)
     book = Codebook("fast", words, OperatingPoint(1.0, 1e9), 0.0)
     grid = make_grid(weight.shape[0], weight.shape[1], 16, 32)
-    return result(quantize_weight(weight, tiles=uniform_map("l", grid), codebooks=(book,), statistics=statistics))
+    return layer_result(quantize_weight(weight, tiles=uniform_map("l", grid), codebooks=(book,), statistics=statistics))
 
 
 def test_awq_composes_with_halo_and_lowers_its_output_error():

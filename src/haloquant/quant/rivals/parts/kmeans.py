@@ -1,8 +1,8 @@
 """Weighted k-means of many short rows of numbers: the exact optimum, and Lloyd's iteration.
 
-On a line an optimal cluster is an interval of the sorted values, so that k-means is a shortest path over n points in k
-steps (Wang and Song, "Ckmeans.1d.dp", 2011). Its cost obeys the quadrangle inequality: the best split moves only to the
-right as the end of the interval does, and divide and conquer finds all splits of one step in O(n log n).
+On a line an optimal cluster is an interval of the sorted values. So k-means is a shortest path over n points in k steps
+(Wang and Song, "Ckmeans.1d.dp", 2011). Its cost obeys the quadrangle inequality: when the end of the interval moves to
+the right, its best start does not move to the left. So divide and conquer finds all starts of one step in O(n log n).
 """
 
 from typing import Literal, no_type_check
@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from numba import njit, prange
 
 Solver = Literal["exact", "lloyd"]
-CHUNK = 128  # rows in memory as float64 prefix sums at a time
+_CHUNK = 128  # rows whose float64 prefix sums are in memory at the same time
 
 
 def centroids(
@@ -22,21 +22,21 @@ def centroids(
     solver: Solver,
     iterations: int = 50,
 ) -> Float32[np.ndarray, "rows count"]:
-    """Centroids that minimise sum_i weights_i (values_i - nearest centroid)^2, row by row.
+    """Return the centroids of every row that minimise sum_i weights_i (values_i - nearest centroid)^2.
 
     Args:
         values: the numbers.
-        weights: at least 0; numbers of weight 0 have no say. A row without a positive weight counts all alike.
-        count: centroids a row.
-        solver: "exact" gives the optimum; "lloyd" starts from equally filled intervals and iterates.
-        iterations: most iterations of "lloyd".
+        weights: at least 0. In a row without a positive weight all numbers count alike.
+        count: centroids per row.
+        solver: "exact" finds the optimum; "lloyd" starts from intervals with equally many numbers and iterates.
+        iterations: greatest number of iterations of "lloyd".
 
     Returns:
-        Ascending centroids, repeated where a row has fewer distinct numbers than centroids.
+        Ascending centroids. They repeat if a row has fewer distinct numbers than centroids.
     """
     result = np.empty((values.shape[0], count), np.float32)
-    for start in range(0, values.shape[0], CHUNK):
-        rows = slice(start, start + CHUNK)
+    for start in range(0, values.shape[0], _CHUNK):
+        rows = slice(start, start + _CHUNK)
         result[rows] = _chunk(values[rows], weights[rows], count, iterations if solver == "lloyd" else 0)
     return result
 
@@ -47,7 +47,7 @@ def _chunk(values: np.ndarray, weights: np.ndarray, count: int, iterations: int)
     weight = np.take_along_axis(weights, order, axis=1).astype(np.float64)
     total = weight.sum(axis=1, keepdims=True)
     weight = np.where(total > 0, weight, 1.0) / np.where(total > 0, total, values.shape[1])
-    # Prefix sums about the middle value, so that squares do not drown the differences.
+    # Values are taken relative to the middle one, so that prefix sums of squares do not lose the small differences.
     middle = ascending[:, values.shape[1] // 2, None].copy()
     ascending -= middle
     moments = np.zeros((3, values.shape[0], values.shape[1] + 1))
@@ -61,7 +61,7 @@ def _chunk(values: np.ndarray, weights: np.ndarray, count: int, iterations: int)
 def assign(
     values: Float32[np.ndarray, "rows n"], table: Float32[np.ndarray, "rows count"]
 ) -> Float32[np.ndarray, "rows n"]:
-    """The nearest of each row's ascending centroids; a tie goes to the lower."""
+    """Return the nearest of each row's ascending centroids. A tie goes to the lower centroid."""
     result = np.empty_like(values)
     _nearest(values, table, result)
     return result

@@ -1,4 +1,4 @@
-"""Low-rank side branches: the best B A for what rounding lost, plain or weighted by the layer Hessian."""
+"""Low-rank side branches B A that repair a rounding error: nearest to the error itself, or in the layer's output."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,13 @@ from jaxtyping import Float32
 from scipy.linalg import cholesky, eigh, solve_triangular
 
 from haloquant.errors import InfeasibleError
+from haloquant.quant.float16 import LARGEST
+from haloquant.quant.hessian import damped
 
 
 @dataclass(frozen=True)
 class Branch:
-    """y += left (right x), both held in float16."""
+    """Side branch of a layer: y += left (right x). Both factors hold float16 values."""
 
     left: Float32[np.ndarray, "out rank"]
     right: Float32[np.ndarray, "rank in"]
@@ -23,36 +25,40 @@ class Branch:
 
 
 def closest(error: Float32[np.ndarray, "out in"], rank: int) -> Branch:
-    """The branch nearest to `error`: its truncated singular value decomposition (Eckart and Young)."""
-    left, middle = _leading(error.astype(np.float64), rank)
-    return _balance(left, middle)
+    """Return the branch nearest to `error`: its truncated singular value decomposition (Eckart and Young)."""
+    left, right = _leading(error.astype(np.float64), rank)
+    return _balanced(left, right)
 
 
 def closest_output(
     error: Float32[np.ndarray, "out in"], hessian: Float32[np.ndarray, "in in"], rank: int, damping: float = 0.01
 ) -> Branch:
-    """The branch whose output is nearest to that of `error`: min tr((E - B A) H (E - B A)^T).
+    """Return the branch whose output is nearest to that of `error`: min tr((E - B A) H (E - B A)^T).
 
-    With the damped H = L L^T it is the truncated decomposition of E L, times L^-1 on the right.
+    With the damped H = L L^T it is the truncated decomposition of E L, multiplied by L^-1 from the right.
+
+    Args:
+        error: E.
+        hessian: H of the layer.
+        rank: of the branch.
+        damping: fraction of the mean diagonal of H that is added to its diagonal.
 
     Raises:
         InfeasibleError: the damped Hessian is not positive definite.
     """
-    damped = hessian.astype(np.float64)
-    np.fill_diagonal(damped, np.diag(damped) + damping * max(float(np.diag(damped).mean()), np.finfo(np.float32).tiny))
     try:
-        root = cholesky(damped, lower=True, overwrite_a=True)
+        root = cholesky(damped(hessian, damping), lower=True, overwrite_a=True)
     except np.linalg.LinAlgError:
         raise InfeasibleError(
             f"the Hessian must be positive definite with damping {damping:g} of its mean diagonal, but is not; "
             "calibrate on more tokens or raise the damping"
         ) from None
-    left, middle = _leading(error.astype(np.float64) @ root, rank)
-    return _balance(left, solve_triangular(root, middle.T, lower=True, trans=1).T)
+    left, right = _leading(error.astype(np.float64) @ root, rank)
+    return _balanced(left, solve_triangular(root, right.T, lower=True, trans=1).T)
 
 
 def _leading(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """The leading left singular vectors U_r, and U_r^T M, by the eigenvectors of the smaller Gram matrix."""
+    """The leading left singular vectors U_r of M, and U_r^T M, from the eigenvectors of the smaller Gram matrix."""
     out, features = matrix.shape
     rank = min(rank, out, features)
     if out <= features:
@@ -63,11 +69,11 @@ def _leading(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
     return left, left.T @ matrix
 
 
-def _balance(left: np.ndarray, right: np.ndarray) -> Branch:
-    """Share the magnitude between both factors, so that neither leaves float16."""
+def _balanced(left: np.ndarray, right: np.ndarray) -> Branch:
+    """Give both factors about the same magnitude, so that neither leaves the range of float16."""
     size = np.sqrt(np.maximum(np.linalg.norm(right, axis=1), np.finfo(np.float64).tiny))
-    return Branch(_half(left * size), _half(right / size[:, None]))
+    return Branch(_to_float16(left * size), _to_float16(right / size[:, None]))
 
 
-def _half(array: np.ndarray) -> np.ndarray:
-    return np.clip(array, -65504, 65504).astype(np.float16).astype(np.float32)
+def _to_float16(array: np.ndarray) -> np.ndarray:
+    return np.clip(array, -LARGEST, LARGEST).astype(np.float16).astype(np.float32)

@@ -1,9 +1,9 @@
-"""Offsets per group that leave every code as it is: QA-LoRA's merged adapter (arXiv 2309.14717), in closed form.
+"""An offset per group of inputs that leaves every code as it is: QA-LoRA's merged adapter (arXiv 2309.14717).
 
-QA-LoRA trains an adapter on the group sums of the input, which merges exactly into the zero points. Layer by layer the
-best such adapter is a least-squares problem: with P the [groups, in] matrix that sums a group,
-O = E H P^T (P H P^T)^-1 minimises tr((E - O P) H (E - O P)^T) for the error E that rounding left. Codes, and with them
-the timing of every weight, stay.
+QA-LoRA trains an adapter on the group sums of the input; it merges exactly into the zero points. Layer by layer the
+best such adapter is a least-squares problem with a closed form. With P the [groups, in] matrix that sums each group,
+O = E H P^T (P H P^T)^-1 minimises tr((E - O P) H (E - O P)^T), where E is the rounding error. Codes stay the same, and
+with them the delay of every weight value.
 """
 
 from dataclasses import replace
@@ -13,7 +13,7 @@ from jaxtyping import Float32
 from scipy.linalg import solve
 
 from haloquant.errors import InputError
-from haloquant.quant.rivals.parts.input_checks import need_hessian
+from haloquant.quant.hessian import damped, layer_hessian
 from haloquant.records import BitCount, LayerResult, LayerStatistics
 
 
@@ -24,28 +24,27 @@ def with_offsets(
     group: int,
     damping: float = 0.01,
 ) -> LayerResult:
-    """Add one float16 offset per (output feature, group of input features) to what any method made of a layer.
+    """Add one float16 offset per (output feature, group of input features) to the result of any method.
 
     Args:
-        result: of any method, ours or a rival's.
-        weight: the layer before rounding.
+        result: of HALO or a rival.
+        weight: of the layer before rounding.
         statistics: with the Hessian.
         group: input features that share an offset.
-        damping: fraction of the mean diagonal of P H P^T added to it.
+        damping: fraction of the mean diagonal of P H P^T that is added to its diagonal.
 
     Returns:
-        LayerResult: `mac_values` unchanged; the offset multiplies the group's sum of activations, once per token.
+        The result with `mac_values` unchanged. An offset multiplies the sum of its group's activations, once per token.
 
     Raises:
-        InputError: no Hessian, or a group below 1.
+        InputError: there is no Hessian, or the group is below 1.
     """
     if group < 1:
         raise InputError(f"layer '{result.layer}': group must be at least 1 input feature, not {group}")
-    hessian = need_hessian(statistics, "an offset", weight.shape, result.layer)
+    hessian = layer_hessian(statistics, weight.shape[1], method="an offset")
     starts = np.arange(0, weight.shape[1], group)
     by_group = np.add.reduceat(hessian.astype(np.float64), starts, axis=1)
-    pooled = np.add.reduceat(by_group, starts, axis=0)
-    np.fill_diagonal(pooled, np.diag(pooled) + damping * max(float(np.diag(pooled).mean()), np.finfo(np.float32).tiny))
+    pooled = damped(np.add.reduceat(by_group, starts, axis=0), damping)
     error = (weight - result.weight).astype(np.float64)
     offsets = solve(pooled, (error @ by_group).T, assume_a="pos").T.astype(np.float16).astype(np.float32)
     return replace(

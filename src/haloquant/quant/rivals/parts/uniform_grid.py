@@ -1,8 +1,7 @@
 """Uniform grids: a scale and a zero point per (output feature, group of input features).
 
-The formulas are those every round-to-nearest library uses (RTN in docs/stages/rivals.md). Scales are rounded to float16
-before anything is rounded with them, because that is how they are stored; a grid therefore never promises a precision
-that its bits do not pay for.
+The formulas are the usual ones of rounding to nearest (docs/stages/rivals.md). Scales are rounded to float16 before
+they are used, because they are stored so. So the result is what the counted bits really hold.
 """
 
 from dataclasses import dataclass
@@ -12,15 +11,22 @@ import numpy as np
 from jaxtyping import Float32, Int16
 
 from haloquant.errors import InputError
+from haloquant.quant.float16 import LARGEST, SMALLEST
+from haloquant.quant.input_checks import check_weight
 
 Scheme = Literal["symmetric", "asymmetric"]
 SCALE_BITS = 16
-SMALLEST_SCALE = 2.0**-24  # least positive float16
 
 
 @dataclass(frozen=True, slots=True)
 class GridSpec:
-    """How fine a grid is: `bits` a code, `group` input features a scale (None: the whole row)."""
+    """Fineness of a grid.
+
+    Attributes:
+        bits: of a code.
+        group: input features that share a scale; None means all of them.
+        scheme: "symmetric" has no zero point; "asymmetric" has one integer zero point per group.
+    """
 
     bits: int
     group: int | None = 128
@@ -28,7 +34,7 @@ class GridSpec:
 
     @property
     def low(self) -> int:
-        """Least code. A symmetric grid leaves the most negative word unused, so that it mirrors."""
+        """Least code. A symmetric grid does not use the most negative code, so that its values are symmetric."""
         return -(2 ** (self.bits - 1) - 1) if self.scheme == "symmetric" else 0
 
     @property
@@ -41,30 +47,49 @@ class GridSpec:
         return in_features if self.group is None else min(self.group, in_features)
 
     def groups(self, in_features: int) -> int:
-        """Number of groups along the input; the last may be cut short."""
+        """Number of groups along the input; the last group may be smaller."""
         return -(-in_features // self.width(in_features))
 
     @property
     def bits_per_group(self) -> int:
-        """Stored bits of one group's scale and, where there is one, zero point."""
+        """Stored bits of a group's scale and, if the scheme has one, zero point."""
         return SCALE_BITS + (self.bits if self.scheme == "asymmetric" else 0)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The fitted grid of one matrix. Level q - zero times scale is the value; `zero` is an integer in float32."""
+    """Fitted grid of one matrix. The value of code q is (q - zero) * scale.
+
+    Attributes:
+        spec: fineness.
+        scale: of every group; float16 holds it exactly.
+        zero: zero point of every group, an integer in float32; 0 if the scheme is symmetric.
+    """
 
     spec: GridSpec
     scale: Float32[np.ndarray, "out groups"]
     zero: Float32[np.ndarray, "out groups"]
 
 
-def check_spec(spec: GridSpec, layer: str) -> None:
-    """Refuse a grid that cannot exist.
+def checked_spec(weight: np.ndarray, bits: int, group: int | None, scheme: Scheme, layer: str) -> GridSpec:
+    """Return the grid of these settings, after checking it and the weight that it is for.
 
     Raises:
-        InputError: bits outside 2..8 (2..7 asymmetric, so that code minus zero point fits an int8 MAC), or a group
-            below 1.
+        InputError: the grid is not possible (`check_spec`).
+        CheckpointError: the weight is not a finite matrix.
+    """
+    spec = GridSpec(bits, group, scheme)
+    check_spec(spec, layer)
+    check_weight(weight, layer)
+    return spec
+
+
+def check_spec(spec: GridSpec, layer: str) -> None:
+    """Check that a grid is possible.
+
+    Raises:
+        InputError: bits are outside 2..8 (2..7 if asymmetric, so that code minus zero point fits an int8 MAC), or the
+            group is below 1.
     """
     most = 8 if spec.scheme == "symmetric" else 7
     if not 2 <= spec.bits <= most:
@@ -74,54 +99,38 @@ def check_spec(spec: GridSpec, layer: str) -> None:
 
 
 def fit(weight: Float32[np.ndarray, "out in"], spec: GridSpec) -> Grid:
-    """The grid that spans every group's range, 0 included.
-
-    Args:
-        weight: the matrix.
-        spec: bits, group and scheme.
-
-    Returns:
-        Grid: scales [out, groups] representable in float16; zero points 0 where the scheme is symmetric.
+    """Return the grid that spans the range of every group, 0 included.
 
     Raises:
-        InputError: a scale would leave the range of float16.
+        InputError: a scale is above 65504, the largest float16.
     """
     starts = np.arange(0, weight.shape[1], spec.width(weight.shape[1]))
     high = np.maximum(np.maximum.reduceat(weight, starts, axis=1), 0)
     low = np.minimum(np.minimum.reduceat(weight, starts, axis=1), 0)
-    scale, zero = from_range(low, high, spec)
-    return Grid(spec, scale, zero)
-
-
-def from_range(
-    low: Float32[np.ndarray, "*shape"], high: Float32[np.ndarray, "*shape"], spec: GridSpec
-) -> tuple[Float32[np.ndarray, "*shape"], Float32[np.ndarray, "*shape"]]:
-    """Scale and zero point of a range that contains 0, as `fit` takes them."""
     if spec.scheme == "symmetric":
-        scale = half(np.maximum(high, -low) / np.float32(spec.high))
-        return scale, np.zeros_like(scale)
-    scale = half((high - low) / np.float32(spec.high))
-    zero = np.clip(np.rint(-low / scale), 0, spec.high).astype(np.float32)
-    return scale, zero
+        scale = stored_scale(np.maximum(high, -low) / np.float32(spec.high))
+        return Grid(spec, scale, np.zeros_like(scale))
+    scale = stored_scale((high - low) / np.float32(spec.high))
+    return Grid(spec, scale, np.clip(np.rint(-low / scale), 0, spec.high).astype(np.float32))
 
 
-def half(scale: Float32[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
-    """Round scales to float16, as stored. A group of zeros gets scale 1; a tiny range the least positive float16.
+def stored_scale(scale: Float32[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
+    """Round scales that are at least 0 to float16. A scale of 0 becomes 1; a tiny one becomes 2^-24, the least float16.
 
     Raises:
-        InputError: a scale above 65504, the largest float16.
+        InputError: a scale is above 65504, the largest float16.
     """
-    if scale.size and scale.max() > 65504:
+    if scale.size and scale.max() > LARGEST:
         raise InputError(f"scales must be at most 65504, the largest float16, not {scale.max():g}; rescale the layer")
     stored = scale.astype(np.float16).astype(np.float32)
-    return np.where(scale == 0, np.float32(1), np.maximum(stored, np.float32(SMALLEST_SCALE)))
+    return np.where(scale == 0, np.float32(1), np.maximum(stored, np.float32(SMALLEST)))
 
 
 def levels(weight: Float32[np.ndarray, "out in"], grid: Grid) -> Int16[np.ndarray, "out in"]:
-    """The signed integers (code minus zero point) nearest to the weights; ties go to the even code.
+    """Return code minus zero point of the nearest value of every weight. A tie goes to the even code.
 
-    These are what an int8 MAC multiplies with: the zero point is subtracted before the weight is loaded, so that the
-    result needs no correction by the sum of the activations.
+    An int8 MAC multiplies with these integers. The zero point is subtracted before the weight is loaded, so the result
+    needs no correction by the sum of the activations.
     """
     result = np.empty(weight.shape, np.int16)
     width = grid.spec.width(weight.shape[1])
@@ -134,15 +143,28 @@ def levels(weight: Float32[np.ndarray, "out in"], grid: Grid) -> Int16[np.ndarra
 
 
 def table(grid: Grid) -> Float32[np.ndarray, "out groups codes"]:
-    """Every value that each group can take, ascending: level times scale for all codes from low to high."""
+    """Return every value that each group can take, ascending."""
     codes = np.arange(grid.spec.low, grid.spec.high + 1, dtype=np.float32)
     return (codes - grid.zero[:, :, None]) * grid.scale[:, :, None]
 
 
 def values(level: Int16[np.ndarray, "out in"], grid: Grid) -> Float32[np.ndarray, "out in"]:
-    """What the levels mean: level times its group's scale."""
+    """Return level times scale of its group."""
     result = level.astype(np.float32)
     width = grid.spec.width(level.shape[1])
     for g in range(grid.scale.shape[1]):
         result[:, g * width : (g + 1) * width] *= grid.scale[:, g : g + 1]
     return result
+
+
+def round_to_grid(
+    weight: Float32[np.ndarray, "out in"], spec: GridSpec
+) -> tuple[Float32[np.ndarray, "out in"], Int16[np.ndarray, "out in"]]:
+    """Fit a grid to a weight and round to nearest; return the values and their levels.
+
+    Raises:
+        InputError: a scale is above 65504, the largest float16.
+    """
+    fitted = fit(weight, spec)
+    level = levels(weight, fitted)
+    return values(level, fitted), level

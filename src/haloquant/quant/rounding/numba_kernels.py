@@ -1,9 +1,13 @@
-"""Numba kernels that put weights on the words of their tile's codebook, and find the scale that suits them best.
+"""Numba kernels that round weights to the words of their tile's codebook and search the scale that fits best.
 
-Shared conventions. `values[k, :sizes[k]]` are the ascending float words of class k. `importance` has one row, or one
-per output feature. A word is nearest by its midpoints: w belongs above the midpoint m of two words if w > m * scale,
-so a tie goes to the lower word. For a negative scale the codebook is mirrored, then handled as positive. Every output
-row is made by one thread in one order, so results do not depend on the number of threads.
+Conventions of all kernels:
+
+- `values[k, :sizes[k]]` are the ascending words of class k as floats.
+- `importance` has one row for all output features, or one row per output feature.
+- With a positive scale, a weight w takes the upper one of two neighbouring words if w > midpoint * scale. A weight
+  exactly between two words takes the lower word.
+- With a negative scale the codebook is mirrored (negated and reversed) and the scale is taken as positive.
+- One thread computes a whole output row in a fixed order, so results do not depend on the number of threads.
 """
 
 import math
@@ -12,18 +16,25 @@ from typing import no_type_check
 import numpy as np
 from numba import njit, prange
 
-# Vector reductions may be reordered at compile time, which is fixed; NaN and infinity keep their meaning.
-FAST = {"reassoc", "contract", "nsz"}
+from haloquant.quant import float16
+
+# The compiler may reorder vector reductions. It does so once, at compile time. NaN and infinity keep their meaning.
+_FASTMATH = {"reassoc", "contract", "nsz"}
+_LARGEST = np.float32(float16.LARGEST)
+_SMALLEST = np.float32(float16.SMALLEST)
 
 
 @njit(cache=True)
 @no_type_check
-def to_half(value):
-    """Nearest float16 of a float32 (ties to even), kept as float32, clipped at +-65504; Numba lacks float16 on CPUs."""
+def to_float16(value):
+    """Round a float32 to the nearest float16 (ties to even), clip it at +-65504, and return it as float32.
+
+    Numba has no float16 on CPUs.
+    """
     magnitude = abs(value)
-    if magnitude >= np.float32(65504.0):
-        return np.float32(65504.0) if value > 0 else np.float32(-65504.0)
-    if magnitude < np.float32(6.103515625e-05):  # subnormal: steps of 2^-24
+    if magnitude >= _LARGEST:
+        return _LARGEST if value > 0 else -_LARGEST
+    if magnitude < np.float32(6.103515625e-05):  # subnormal float16: steps of 2^-24
         rounded = np.float32(np.rint(np.float64(value) * 16777216.0) / 16777216.0)
         return rounded
     _, exponent = math.frexp(np.float64(value))
@@ -31,15 +42,15 @@ def to_half(value):
     return np.float32(np.rint(np.float64(value) / step) * step)
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=_FASTMATH)
 @no_type_check
-def _decode(weights, length, words, middles, size, scale, out):
-    """Nearest word of every weight (in words, not scaled): out[j] = words[number of midpoints below w / scale]."""
+def _nearest_words(weights, length, words, middles, size, scale, out):
+    """Write the nearest word of every weight, unscaled: out[j] = words[number of midpoints below w / scale]."""
     first = words[0]
     for j in range(length):
         out[j] = first
     none = np.float32(0.0)
-    for k in range(0, size - 1, 4):  # four at a time: fewer loads and stores; a step of 0 where there are no four
+    for k in range(0, size - 1, 4):  # four words a pass save loads and stores; missing words have step 0
         k1, k2, k3 = min(k + 1, size - 2), min(k + 2, size - 2), min(k + 3, size - 2)
         m0, m1, m2, m3 = middles[k] * scale, middles[k1] * scale, middles[k2] * scale, middles[k3] * scale
         s0 = words[k + 1] - words[k]
@@ -52,10 +63,13 @@ def _decode(weights, length, words, middles, size, scale, out):
             out[j] += low + (s2 if w > m2 else none) + (s3 if w > m3 else none)
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=_FASTMATH)
 @no_type_check
 def _moments(weights, weighting, length, words):
-    """Weighted moments <w, c> and <c, c>: the least-squares scale is their quotient, the error it saves A * A / B."""
+    """Return the weighted moments A = <w, c> and B = <c, c> of weights w and words c.
+
+    The least-squares scale is A / B. It lowers the weighted squared error from <w, w> by A * A / B.
+    """
     cross = np.float32(0.0)
     square = np.float32(0.0)
     for j in range(length):
@@ -68,6 +82,7 @@ def _moments(weights, weighting, length, words):
 @njit(cache=True)
 @no_type_check
 def _mirror(words, size, mirrored):
+    """Write the negated words, ascending."""
     for k in range(size):
         mirrored[k] = -words[size - 1 - k]
 
@@ -75,13 +90,15 @@ def _mirror(words, size, mirrored):
 @njit(cache=True)
 @no_type_check
 def _midpoints(words, size, middles):
+    """Write the midpoint of every two neighbouring words."""
     for k in range(size - 1):
         middles[k] = np.float32(0.5) * (words[k] + words[k + 1])
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=_FASTMATH)
 @no_type_check
 def _largest(weights, length):
+    """Return the largest magnitude."""
     top = np.float32(0.0)
     for j in range(length):
         top = max(top, abs(weights[j]))
@@ -91,15 +108,19 @@ def _largest(weights, length):
 @njit(cache=True)
 @no_type_check
 def _search_segment(weights, emphasis, plain, mirrored, middles, size, signs, trials, rounds, words):
-    """Best scale of one scale group, positive and a float16, and whether it is for the mirrored words (side 1)."""
+    """Return the best scale of one scale group and the side it is for: 0 the words, 1 the mirrored words.
+
+    The scale is positive and a float16 value. `signs` is 1 for a symmetric codebook (one side is enough), otherwise 2.
+    """
     length = weights.size
     best_gain = np.float32(-1.0)
-    best = trials[trials.size - 1]  # every weight that matters is 0: a range that clips nothing serves the rest
+    # Fallback if all importance is on zero weights: the widest trial scale, so nothing is clipped.
+    best = trials[trials.size - 1]
     side = 0
     place = centre = 0
     coarse = signs * ((trials.size + 1) // 2)
     for step in range(coarse + 2):
-        # Every other trial of each sign first, then the two neighbours of the best.
+        # First every second trial of each side, then the two neighbours of the best trial.
         if step < coarse:
             sign, trial = step % signs, step // signs * 2
         else:
@@ -108,7 +129,7 @@ def _search_segment(weights, emphasis, plain, mirrored, middles, size, signs, tr
         if trial < 0 or trial >= trials.size:
             continue
         table = plain if sign == 0 else mirrored
-        _decode(weights, length, table, middles[sign], size, trials[trial], words)
+        _nearest_words(weights, length, table, middles[sign], size, trials[trial], words)
         cross, square = _moments(weights, emphasis, length, words)
         if square > 0 and cross > 0 and cross * (cross / square) > best_gain:
             best_gain = cross * (cross / square)
@@ -117,13 +138,13 @@ def _search_segment(weights, emphasis, plain, mirrored, middles, size, signs, tr
             place = trial
     table = plain if side == 0 else mirrored
     for _ in range(rounds):
-        _decode(weights, length, table, middles[side], size, best, words)
+        _nearest_words(weights, length, table, middles[side], size, best, words)
         cross, square = _moments(weights, emphasis, length, words)
         if square > 0 and cross > 0:
             best = cross / square
-    best = to_half(best)
-    if best == 0:  # smaller than float16 can say: its smallest step
-        best = np.float32(5.960464477539063e-08)
+    best = to_float16(best)
+    if best == 0:  # too small for float16
+        best = _SMALLEST
     return best, side
 
 
@@ -132,12 +153,12 @@ def _search_segment(weights, emphasis, plain, mirrored, middles, size, signs, tr
 def search_and_round(
     weight, importance, classes, tile_out, tile_in, values, sizes, ratios, trials, rounds, scale, codes
 ):
-    """Scale and codes of every (output feature, tile): a grid of scales, each judged with its own least-squares refit.
+    """Write the scale and the codes of every (output feature, tile).
 
-    `ratios[k, :trials[k]]` are the scales to try for class k, in units of largest weight over largest word. For each
-    candidate the words are assigned, then A * A / B tells how good those words are with their best scale.
-    The best start is refined by `rounds` of assign-and-refit, rounded to float16, and the codes are taken with that
-    scale.
+    `ratios[k, :trials[k]]` are the scales to try for class k, in units of largest weight / largest word. For each
+    trial scale the nearest words are assigned and judged by A * A / B (`_moments`), which is the error they save with
+    their least-squares scale. The best trial is refined by `rounds` of assigning words and fitting the scale. The
+    result is rounded to float16, and the codes are taken with it. A segment of zeros gets scale 0 and the code of 0.
     """
     out_features, in_features = weight.shape
     classes_n, most = values.shape
@@ -195,6 +216,7 @@ def search_and_round(
 @njit(cache=True)
 @no_type_check
 def _write_codes(weights, length, middles, size, scale, side, codes):
+    """Write the codes of the nearest words; `middles` are those of the mirrored words if `side` is 1."""
     for j in range(length):
         codes[j] = 0
     for k in range(size - 1):
@@ -208,69 +230,8 @@ def _write_codes(weights, length, middles, size, scale, side, codes):
 
 @njit(parallel=True, cache=True)
 @no_type_check
-def round_nearest(weight, scale, classes, tile_out, tile_in, values, sizes, codes):
-    """Codes of the nearest words under given scales."""
-    out_features, in_features = weight.shape
-    most = values.shape[1]
-    for row in prange(out_features):
-        words = np.empty(most, np.float32)
-        middles = np.empty(most, np.float32)
-        for a in range(scale.shape[1]):
-            low = a * tile_in
-            length = min(tile_in, in_features - low)
-            k = classes[np.int64(row) // tile_out, a]
-            size = sizes[k]
-            side = 1 if scale[row, a] < 0 else 0
-            if side == 1:
-                _mirror(values[k], size, words)
-            else:
-                words[:size] = values[k, :size]
-            _midpoints(words, size, middles)
-            target = codes[row, low : low + length]
-            if scale[row, a] == 0:  # all words are the same weight, 0: take the word 0
-                zero = 0
-                while values[k, zero] != 0:
-                    zero += 1
-                for j in range(length):
-                    target[j] = zero
-            else:
-                _write_codes(weight[row, low : low + length], length, middles, size, abs(scale[row, a]), side, target)
-
-
-@njit(parallel=True, cache=True)
-@no_type_check
-def moments(weight, importance, scale, classes, tile_out, tile_in, values, sizes, cross, square):
-    """Weighted <w, c> and <c, c> of every (output feature, tile), words assigned under given scales."""
-    out_features, in_features = weight.shape
-    most = values.shape[1]
-    shared = importance.shape[0] == 1
-    for row in prange(out_features):
-        table = np.empty(most, np.float32)
-        middles = np.empty(most, np.float32)
-        words = np.empty(tile_in, np.float32)
-        weighting = importance[0] if shared else importance[row]
-        for a in range(scale.shape[1]):
-            low = a * tile_in
-            length = min(tile_in, in_features - low)
-            k = classes[np.int64(row) // tile_out, a]
-            size = sizes[k]
-            negative = scale[row, a] < 0
-            if negative:
-                _mirror(values[k], size, table)
-            else:
-                table[:size] = values[k, :size]
-            _midpoints(table, size, middles)
-            segment = weight[row, low : low + length]
-            _decode(segment, length, table, middles, size, abs(scale[row, a]), words)
-            found, norm = _moments(segment, weighting[low : low + length], length, words)
-            cross[row, a] = -found if negative else found
-            square[row, a] = norm
-
-
-@njit(parallel=True, cache=True)
-@no_type_check
 def lookup(codes, scale, classes, tile_out, tile_in, values, out):
-    """Out = word of the code times the scale."""
+    """Write the word of every code times the scale of its (output feature, tile)."""
     out_features, in_features = codes.shape
     for row in prange(out_features):
         for a in range(scale.shape[1]):
@@ -283,7 +244,7 @@ def lookup(codes, scale, classes, tile_out, tile_in, values, out):
 @njit(parallel=True, cache=True)
 @no_type_check
 def count_codes(codes, classes, tile_out, tile_in, counts):
-    """counts[d, a, code] of every tile."""
+    """Add to counts[d, a, code] how often each code stands in tile (d, a)."""
     out_features, in_features = codes.shape
     down, across = classes.shape
     for tile in prange(down * across):

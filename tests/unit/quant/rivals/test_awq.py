@@ -1,0 +1,17 @@
+"""AWQ as a rival."""
+
+from haloquant.quant.rivals import awq as awq_rival
+from haloquant.quant.rivals import rtn
+from support.calibrated_layer import scaled_inputs_layer
+
+
+def test_awq_as_a_rival_beats_rounding_and_pays_for_its_scale():
+    weight, x, statistics = scaled_inputs_layer()
+    plain = rtn.quantize(weight, statistics, rtn.RtnConfig(3, 16), layer="l")
+    result = awq_rival.quantize(weight, statistics, awq_rival.AwqLayerConfig(3, 16), layer="l")
+    losses = [float((((r.weight - weight) @ x.T) ** 2).sum()) for r in (result, plain)]
+    assert losses[0] < 0.8 * losses[1]
+    assert result.bits.total - plain.bits.total == 16 * 32
+    # One candidate each: no scaling, no clipping, plain rounding.
+    none = awq_rival.quantize(weight, statistics, awq_rival.AwqLayerConfig(3, 16, 1, 1), layer="l")
+    assert none.weight.tobytes() == plain.weight.tobytes()
