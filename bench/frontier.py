@@ -21,7 +21,7 @@ from scipy.stats import t as student
 
 from haloquant.circuits.characterization import typical_conditions
 from haloquant.circuits.netlist.logic_check import check_mac
-from haloquant.circuits.netlist.parser import cells_of
+from haloquant.circuits.netlist.parser import library_cells
 from haloquant.circuits.ports import weight_values
 from haloquant.circuits.rtl.generator import MacSpec
 from haloquant.circuits.timing.static_timing import static_delays
@@ -107,7 +107,7 @@ def measure(candidate: Candidate, name: str, folder: Path) -> dict[str, object]:
         "mac": label,
         "stage": spec.stage,
         "gates": len(netlist.gates),
-        "area_um2": round(sum(cells_of(netlist, library)[k].area_m2 for k in netlist.gates.kind) * 1e12, 1),
+        "area_um2": round(sum(library_cells(netlist, library)[k].area_m2 for k in netlist.gates.kind) * 1e12, 1),
         "slowest_ps": ps(delay_s.max()),
         "int4_grid_ps": ps(delay_s[int4].max()),
     }

@@ -26,7 +26,8 @@ from numba import set_num_threads
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from haloquant.circuits.liberty.parser import parse_function, parse_liberty
+from haloquant.circuits.liberty.boolean_functions import parse_function
+from haloquant.circuits.liberty.parser import parse_liberty
 from haloquant.circuits.netlist.parser import parse_netlist
 from haloquant.circuits.ports import MacPorts, parse_ports
 from haloquant.circuits.timing.static_timing import static_delays

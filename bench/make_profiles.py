@@ -15,13 +15,20 @@ from pathlib import Path
 
 import numpy as np
 
-from haloquant.circuits.characterization import characterize, exhaustive, sampled, stimuli_of, typical_conditions
+from haloquant.circuits.characterization import (
+    characterize,
+    exhaustive_simulation,
+    mac_stimuli,
+    sampled_simulation,
+    typical_conditions,
+)
 from haloquant.circuits.liberty.records import Library
 from haloquant.circuits.netlist.parser import Netlist
 from haloquant.circuits.rtl.bypass import Bypass
 from haloquant.circuits.rtl.generator import MacSpec
 from haloquant.circuits.simulation.value_table import simulate_values
-from haloquant.circuits.timing.static_timing import Conditions, static_delays
+from haloquant.circuits.timing.conditions import Conditions
+from haloquant.circuits.timing.static_timing import static_delays
 from haloquant.eda.yosys import Synthesis
 from haloquant.jobs.mac.catalogue import generated, of_spec
 from haloquant.jobs.mac.profile import build, partial_sums_for
@@ -103,7 +110,7 @@ def make(recipe: Recipe, folder: Path) -> dict[str, object]:
     sums, said = partial_sums_for(netlist.ports, "demo")
 
     def dynamic(net: Netlist, library: Library, around: Conditions):
-        return (exhaustive if library is first else sampled)(net, library, around, sums)
+        return (exhaustive_simulation if library is first else sampled_simulation)(net, library, around, sums)
 
     profile = characterize(
         netlist,
@@ -135,7 +142,7 @@ def check(recipe: Recipe, folder: Path) -> dict[str, object]:
     around = typical_conditions(library)
     delay_s = static_delays(netlist, library, shipped.weights, around)
     at = np.linspace(0, shipped.weights.size - 1, 8).astype(int)
-    stimuli = stimuli_of(netlist.ports, partial_sums_for(netlist.ports, "demo")[0])
+    stimuli = mac_stimuli(netlist.ports, partial_sums_for(netlist.ports, "demo")[0])
     found = simulate_values(netlist, library, shipped.weights[at], stimuli, around)
     moving = delay_s > 0
     return {

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from haloquant.circuits.simulation.partial_sums import PartialSums, draw_partial_sums, measured_partial_sums
+from haloquant.circuits.simulation.partial_sums import PartialSums, draw_partial_sums, summarize_partial_sums
 from haloquant.circuits.simulation.stimuli import gaussian_partial_sums
 from haloquant.lm.checkpoint.reader import content_hash, open_checkpoint, read_weight
 from haloquant.lm.evaluation.rounded_activations import quantize_per_token
@@ -126,7 +126,7 @@ def main() -> None:
             f"{windows.numel():,} tokens of {text.name}; weights {bits} bits per channel, activations 8 per token, "
             f"a row of {ROWS} drawn evenly"
         )
-        found.append(measured_partial_sums(before, after, weight_bits=bits, activation_bits=8, source=source))
+        found.append(summarize_partial_sums(before, after, weight_bits=bits, activation_bits=8, source=source))
         print(
             json.dumps({"weight_bits": bits, "pairs": int(before.size), **beside_gaussian(found[-1], (before, after))})
         )

@@ -27,8 +27,8 @@ from haloquant.circuits.ports import weight_values
 from haloquant.circuits.rtl.generator import MacSpec, generate, ports_of
 from haloquant.circuits.simulation.engine import Domains, run_program
 from haloquant.circuits.simulation.program import build_program
-from haloquant.circuits.simulation.stimuli import activation_stimuli, all_pairs
-from haloquant.circuits.simulation.value_table import last_edge, simulate_values, timed_gates
+from haloquant.circuits.simulation.stimuli import activation_stimuli, all_transitions
+from haloquant.circuits.simulation.value_table import annotate_netlist, last_edge_fs, simulate_values
 from haloquant.circuits.simulation.waveforms import Filter
 from haloquant.circuits.timing.static_timing import static_delays
 from haloquant.eda.crosscheck.icarus import find_icarus, icarus_version, run_verilog
@@ -82,8 +82,8 @@ def main(path: Path, structure: str, period_s: float = 500e-12) -> dict[str, obj
 
 def _icarus(netlist, library, around, cpu_all: float, weights: int) -> dict[str, object]:
     tool = find_icarus()
-    gates = without_conditions(timed_gates(netlist, library, np.array([WEIGHT], np.int16), around))
-    pairs = all_pairs(8)
+    gates = without_conditions(annotate_netlist(netlist, library, np.array([WEIGHT], np.int16), around))
+    pairs = all_transitions(8)
     settle_fs = 2 * int(gates.delay_fs.max()) * 40
     files = {
         "mac.v": timed_verilog(gates, 0, Filter.SAMPLED),
@@ -103,7 +103,7 @@ def _icarus(netlist, library, around, cpu_all: float, weights: int) -> dict[str,
 
         def visit(_, lanes, domains=domains, latest=latest) -> None:
             for net in lanes.values():
-                shown = last_edge(net.waveforms)[net.ids][domains.lane_map(255, net.domain)]
+                shown = last_edge_fs(net.waveforms)[net.ids][domains.lane_map(255, net.domain)]
                 np.maximum(latest, shown, out=latest)
 
         run_program(build_program(gates), domains, [0], gates.result, filtering, visit)

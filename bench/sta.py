@@ -25,8 +25,9 @@ from haloquant.circuits.liberty.parser import parse_liberty
 from haloquant.circuits.netlist.parser import Netlist, parse_netlist
 from haloquant.circuits.ports import weight_values
 from haloquant.circuits.rtl.generator import MacSpec, generate, ports_of
-from haloquant.circuits.timing.single_value import slow_delay
-from haloquant.circuits.timing.static_timing import Conditions, static_delays
+from haloquant.circuits.timing.conditions import Conditions
+from haloquant.circuits.timing.reference.delays import reference_delay
+from haloquant.circuits.timing.static_timing import static_delays
 from haloquant.eda.crosscheck.opensta import OpenSta, case_delays, find_opensta
 from haloquant.eda.yosys import synthesize
 from haloquant.errors import ToolError
@@ -76,7 +77,7 @@ def timing(folder: Path, name: str, spec: MacSpec, tools: tuple[OpenSta, ...]) -
         "arcs": arcs,
         "all_values_s": took,
         "floor_s": seconds(lambda: operands * 0.5 + operands),
-        "slow_twin_s": seconds(lambda: slow_delay(netlist, library, -86), 1) * len(ours),
+        "slow_twin_s": seconds(lambda: reference_delay(netlist, library, -86), 1) * len(ours),
         "target_s": 1.0,
     }
     for tool in tools:

@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from haloquant.circuits.liberty.parser import Library, parse_liberty
+from haloquant.circuits.liberty.parser import parse_liberty
+from haloquant.circuits.liberty.records import Library
 from haloquant.circuits.netlist.parser import Netlist, parse_netlist
 from haloquant.circuits.ports import MacPorts, weight_values
 from haloquant.circuits.rtl.generator import MacSpec, generate, ports_of
-from haloquant.circuits.timing.static_timing import Conditions, static_delays, worst_path
+from haloquant.circuits.timing.conditions import Conditions
+from haloquant.circuits.timing.paths import worst_path
+from haloquant.circuits.timing.static_timing import static_delays
 from haloquant.eda.crosscheck.opensta import OpenSta, case_delays, case_path, find_opensta, idle_arcs, netlist_verilog
 from haloquant.errors import NetlistError, ToolError
 from haloquant.store.cell_libraries import liberty_text

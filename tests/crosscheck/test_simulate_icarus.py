@@ -7,17 +7,18 @@ import pytest
 
 from haloquant.circuits.ports import weight_values
 from haloquant.circuits.simulation.engine import Domains, NetLanes, run_program
-from haloquant.circuits.simulation.program import TimedGates, build_program
+from haloquant.circuits.simulation.program import build_program
 from haloquant.circuits.simulation.stimuli import (
     activation_stimuli,
-    all_pairs,
+    all_transitions,
     gaussian_partial_sums,
-    pair_index,
+    transition_index,
     with_partial_sums,
 )
-from haloquant.circuits.simulation.value_table import last_edge, timed_gates
+from haloquant.circuits.simulation.timed_gates import TimedGates
+from haloquant.circuits.simulation.value_table import annotate_netlist, last_edge_fs
 from haloquant.circuits.simulation.waveforms import Filter
-from haloquant.circuits.timing.static_timing import Conditions
+from haloquant.circuits.timing.conditions import Conditions
 from haloquant.eda.crosscheck.icarus import find_icarus, icarus_version, run_verilog
 from haloquant.eda.crosscheck.timed_verilog import (
     bench_verilog,
@@ -53,10 +54,10 @@ def simulate(gates: TimedGates, w: int, filtering: Filter, stimuli, nets):
 
 def arrivals(gates: TimedGates, w: int, filtering: Filter, stimuli) -> np.ndarray:
     _, domains, lanes = simulate(gates, w, filtering, stimuli, gates.result)
-    wide = domains.widest(stimuli.partial_before is not None)
-    latest = np.zeros(domains.lanes(wide), np.int64)
+    wide = domains.result_domain(stimuli.partial_before is not None)
+    latest = np.zeros(domains.lane_count(wide), np.int64)
     for net in lanes.values():
-        shown = last_edge(net.waveforms)[net.ids]
+        shown = last_edge_fs(net.waveforms)[net.ids]
         latest = np.maximum(latest, shown[domains.lane_map(wide, net.domain)])
     return latest
 
@@ -76,8 +77,8 @@ def test_every_transition_of_every_weight_ends_alike_and_as_late(icarus, filteri
     bits = 4
     netlist = multiplier(bits)
     weights = weight_values(netlist.ports)
-    gates = PREPARE[filtering](timed_gates(netlist, small_library(), weights, AROUND))
-    before, after = all_pairs(bits)
+    gates = PREPARE[filtering](annotate_netlist(netlist, small_library(), weights, AROUND))
+    before, after = all_transitions(bits)
     for w in range(0, weights.size, 3):
         time_fs, value = icarus_arrivals(icarus, gates, w, filtering, (before, after))
         np.testing.assert_array_equal(value, (int(weights[w]) * after.astype(int)) & 0xFF)
@@ -87,10 +88,10 @@ def test_every_transition_of_every_weight_ends_alike_and_as_late(icarus, filteri
 @pytest.mark.parametrize("filtering", list(Filter), ids=lambda f: f.name)
 def test_partial_sums_end_alike_and_as_late(icarus, filtering):
     netlist = multiplier(3, partial=True)
-    gates = PREPARE[filtering](timed_gates(netlist, small_library(), np.array([-3], np.int16), AROUND))
+    gates = PREPARE[filtering](annotate_netlist(netlist, small_library(), np.array([-3], np.int16), AROUND))
     values, histogram = gaussian_partial_sums(8, 2.0, 2.0, 6)
     stimuli = with_partial_sums(activation_stimuli(3), values, histogram, lanes=200, seed=1)
-    before, after = (states[stimuli.pair] for states in all_pairs(3))
+    before, after = (states[stimuli.transition] for states in all_transitions(3))
     partial = (stimuli.partial_before, stimuli.partial_after)
     time_fs, value = icarus_arrivals(icarus, gates, 0, filtering, (before, after), partial)
     np.testing.assert_array_equal(value, (-3 * after.astype(int) + stimuli.partial_after) & 0x3F)
@@ -101,7 +102,7 @@ def test_partial_sums_end_alike_and_as_late(icarus, filtering):
 def test_every_edge_of_every_net_is_the_same(icarus, filtering):
     bits = 4
     netlist = multiplier(bits)
-    gates = PREPARE[filtering](timed_gates(netlist, small_library(), np.array([-5], np.int16), AROUND))
+    gates = PREPARE[filtering](annotate_netlist(netlist, small_library(), np.array([-5], np.int16), AROUND))
     rng = np.random.default_rng(3)
     before, after = (rng.integers(-8, 8, 60).astype(np.int16) for _ in range(2))
     files = {
@@ -111,14 +112,14 @@ def test_every_edge_of_every_net_is_the_same(icarus, filtering):
     }
     theirs = _edges(run_verilog(icarus, files, limit_s=60.0)["edges.vcd"])
     program, domains, lanes = simulate(gates, 0, filtering, activation_stimuli(bits), gates.output)
-    lane = pair_index(before, after, bits)
+    lane = transition_index(before, after, bits)
     counted = 0
     for net in gates.output:
         node = int(program.of_net[0, net])
         ours: list[int] = []
         for i in range(before.size if node > 1 else 0):
             found = lanes[node]
-            wave = found.ids[domains.lane_map(domains.everything() - 1, found.domain)[lane[i]]]
+            wave = found.ids[domains.lane_map(domains.stimuli_domain() - 1, found.domain)[lane[i]]]
             start = found.waveforms.start
             times = found.waveforms.times_fs[start[wave] : start[wave + 1]]
             ours += [(2 * i + 1) * SETTLE_FS + int(t) for t in times]

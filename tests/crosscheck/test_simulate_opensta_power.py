@@ -20,17 +20,19 @@ import pytest
 
 from haloquant.circuits.liberty.parser import parse_liberty
 from haloquant.circuits.liberty.records import Cell, Library
-from haloquant.circuits.netlist.parser import Netlist, cells_of, net_loads, parse_netlist
+from haloquant.circuits.netlist.parser import Netlist, library_cells, net_loads, parse_netlist
 from haloquant.circuits.ports import MacPorts
 from haloquant.circuits.rtl.generator import MacSpec, generate, ports_of
 from haloquant.circuits.simulation.engine import Domains, run_program
 from haloquant.circuits.simulation.leakage import leakage_w
-from haloquant.circuits.simulation.program import TimedGates, build_program
-from haloquant.circuits.simulation.stimuli import activation_stimuli, pair_index
+from haloquant.circuits.simulation.program import build_program
+from haloquant.circuits.simulation.stimuli import activation_stimuli, transition_index
 from haloquant.circuits.simulation.switching_arcs import leakage_table
-from haloquant.circuits.simulation.value_table import timed_gates
+from haloquant.circuits.simulation.timed_gates import TimedGates
+from haloquant.circuits.simulation.value_table import annotate_netlist
 from haloquant.circuits.simulation.waveforms import Filter
-from haloquant.circuits.timing.static_timing import Conditions, static_timing
+from haloquant.circuits.timing.conditions import Conditions
+from haloquant.circuits.timing.static_timing import analyze_timing
 from haloquant.eda.crosscheck.icarus import find_icarus, run_verilog
 from haloquant.eda.crosscheck.opensta import OpenSta, find_opensta, netlist_verilog
 from haloquant.eda.crosscheck.timed_verilog import bench_verilog, timed_verilog, vectors, without_pins
@@ -87,9 +89,9 @@ def test_every_power_table_of_every_cell(name: str, tool: OpenSta, find_data: Ca
     library, texts = read(find_data, name)
     netlist, cells = one_of_each(library)
     held = np.array([0], np.int16)
-    slew_s = static_timing(netlist, library, held, AROUND).slew_s[:, :, 0]
+    slew_s = analyze_timing(netlist, library, held, AROUND).slew_s[:, :, 0]
     load_f = net_loads(netlist, library, AROUND.output_load_f)
-    gates = timed_gates(netlist, library, held, AROUND)
+    gates = annotate_netlist(netlist, library, held, AROUND)
     questions: list[Question] = []
     ours: list[float] = []
     for g, gate in enumerate(gates.names):
@@ -175,7 +177,7 @@ def same_energies(
         The share of edges that are glitches (more than the settled levels ask for).
     """
     held = np.array([weight], np.int16)
-    gates = without_pins(timed_gates(netlist, library, held, AROUND))
+    gates = without_pins(annotate_netlist(netlist, library, held, AROUND))
     order = np.random.default_rng(7)
     before, after = (order.permutation(np.arange(-128, 128)).astype(np.int16) for _ in range(2))
     files = {
@@ -186,8 +188,8 @@ def same_energies(
     seen = Seen(gates, SETTLE_FS, run_verilog(icarus, files, limit_s=120.0)["edges.vcd"])
     assert seen.transitions == before.size
 
-    chance = np.bincount(pair_index(before, after, 8), minlength=65536) / before.size
-    stimuli = activation_stimuli(8, drawn=chance)
+    probability = np.bincount(transition_index(before, after, 8), minlength=65536) / before.size
+    stimuli = activation_stimuli(8, drawn=probability)
     program = build_program(gates)
     found = run_program(program, Domains(stimuli), [0], gates.end, Filter.INERTIAL, lambda *_: None)
     own = program.of_gate[0] - program.first
@@ -222,9 +224,11 @@ def asked(
     seen: Seen, gates: TimedGates, netlist: Netlist, library: Library, held: np.ndarray
 ) -> Iterator[tuple[int, Question]]:
     """All that was seen, as questions about a gate; their activities are those of one transition."""
-    slew_s = static_timing(netlist, library, held, AROUND).slew_s[:, :, 0]
+    slew_s = analyze_timing(netlist, library, held, AROUND).slew_s[:, :, 0]
     load_f = net_loads(netlist, library, AROUND.output_load_f)
-    cells = dict(zip(netlist.gates.names, (cells_of(netlist, library)[k] for k in netlist.gates.kind), strict=True))
+    cells = dict(
+        zip(netlist.gates.names, (library_cells(netlist, library)[k] for k in netlist.gates.kind), strict=True)
+    )
     edge = ("fall", "rise")
     for g, name in enumerate(gates.names):
         instance, output = name.rsplit("/", 1)
@@ -256,7 +260,7 @@ def test_the_loads_and_the_mean_leakage_of_every_cell(
     netlist, _ = one_of_each(library)
     judge = whole_power(tool, texts, netlist_verilog(netlist), tmp_path)
     rise, fall = net_loads(netlist, library, AROUND.output_load_f)
-    gates, cells = netlist.gates, cells_of(netlist, library)
+    gates, cells = netlist.gates, library_cells(netlist, library)
     drives = [gates.output_net[gates.output_start[g] : gates.output_start[g + 1]] for g in range(len(gates))]
     half = 0.5 * library.corner.voltage_v**2
     larger, mean = (

@@ -15,8 +15,10 @@ import pytest
 from haloquant.circuits.liberty.parser import parse_liberty
 from haloquant.circuits.netlist.parser import parse_netlist
 from haloquant.circuits.ports import MacPorts
+from haloquant.circuits.timing.conditions import Conditions
 from haloquant.circuits.timing.path_report import HEADERS, path_rows, path_text
-from haloquant.circuits.timing.static_timing import Conditions, static_timing, worst_path
+from haloquant.circuits.timing.paths import worst_path
+from haloquant.circuits.timing.static_timing import analyze_timing
 from haloquant.errors import NetlistError
 from support.gate_cases import library_text, netlist_json
 from support.near import near
@@ -34,7 +36,7 @@ CONDITIONS = Conditions(input_slew_s=0.2e-9, output_load_f=0.02e-12)
 
 
 def test_arrivals_and_slews():
-    timing = static_timing(NETLIST, LIBRARY, None, CONDITIONS)
+    timing = analyze_timing(NETLIST, LIBRARY, None, CONDITIONS)
     inner, result = int(NETLIST.gates.output_net[0]), int(NETLIST.result_net[0])
     assert timing.weights.tolist() == [-1, 0]
     assert timing.arrival_s[inner, :, 0] == near([0.18e-9, 0.170e-9])

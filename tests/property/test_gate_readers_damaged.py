@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from haloquant.circuits.liberty.parser import parse_function, parse_liberty
+from haloquant.circuits.liberty.boolean_functions import parse_function
+from haloquant.circuits.liberty.parser import parse_liberty
 from haloquant.circuits.netlist.parser import parse_netlist
 from haloquant.circuits.ports import MacPorts
 from haloquant.circuits.timing.static_timing import static_delays

@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 
 from haloquant.circuits.characterization import typical_conditions
 from haloquant.circuits.simulation.engine import Domains, NetLanes, run_program
-from haloquant.circuits.simulation.program import MAX_PINS, TimedGates, build_program
+from haloquant.circuits.simulation.program import build_program
 from haloquant.circuits.simulation.reference.event_queue import simulate_transition
-from haloquant.circuits.simulation.stimuli import Stimuli, activation_stimuli, all_pairs
+from haloquant.circuits.simulation.stimuli import Stimuli, activation_stimuli, all_transitions
+from haloquant.circuits.simulation.timed_gates import MAX_PINS, TimedGates
 from haloquant.circuits.simulation.value_table import simulate_values
 from haloquant.circuits.simulation.waveforms import Filter
-from haloquant.circuits.timing.static_timing import Conditions, static_delays
+from haloquant.circuits.timing.conditions import Conditions
+from haloquant.circuits.timing.static_timing import static_delays
 from support.circuits import multiplier, small_library
 from support.near import near
 
@@ -73,7 +75,7 @@ def all_stimuli() -> Stimuli:
 
 
 def edges(net: NetLanes, domains: Domains, lane: int) -> tuple[int, list[int]]:
-    wave = net.ids[domains.lane_map(domains.everything(), net.domain)[lane]]
+    wave = net.ids[domains.lane_map(domains.stimuli_domain(), net.domain)[lane]]
     waves = net.waveforms
     return int(waves.level[wave]), waves.times_fs[waves.start[wave] : waves.start[wave + 1]].tolist()
 
@@ -90,11 +92,11 @@ def test_every_edge_and_energy_of_the_fast_simulation_is_its_slow_twins(seed, lo
     found: dict[int, dict[int, NetLanes]] = {}
     order = [2, 0, 1]
     totals = run_program(program, domains, order, gates.output, filtering, found.__setitem__)
-    before, after = all_pairs(BITS)
+    before, after = all_transitions(BITS)
     for w in range(WEIGHTS):
         joules = 0.0
-        for lane in range(stimuli.pair.size):
-            pair = stimuli.pair[lane]
+        for lane in range(stimuli.transition.size):
+            pair = stimuli.transition[lane]
             activation = (int(before[pair]), int(after[pair]))
             partial = (int(stimuli.partial_before[lane]), int(stimuli.partial_after[lane]))
             trace = simulate_transition(gates, w, activation, partial, filtering)
@@ -104,7 +106,7 @@ def test_every_edge_and_energy_of_the_fast_simulation_is_its_slow_twins(seed, lo
                 expected = (trace.before[net], trace.edges_fs[net])
                 assert (edges(found[w][node], domains, lane) if node > 1 else (node, [])) == expected
         own = program.of_gate[w][program.of_gate[w] >= program.first] - program.first
-        assert totals.internal_j[own, 0].sum() == near(joules / stimuli.pair.size, rel=1e-9)
+        assert totals.internal_j[own, 0].sum() == near(joules / stimuli.transition.size, rel=1e-9)
 
 
 @settings(max_examples=3, deadline=None)

@@ -3,7 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from haloquant.circuits.simulation.program import TimedGates, influential_pins, known_levels
+from haloquant.circuits.simulation.reference.constants import influential_pins, known_levels
+from haloquant.circuits.simulation.timed_gates import TimedGates
 
 _BIT = ["$var", "wire", "1"]
 

@@ -9,13 +9,14 @@ from jaxtyping import Float64
 
 from haloquant.circuits.liberty.nldm import look_up
 from haloquant.circuits.liberty.records import Cell, Library
-from haloquant.circuits.netlist.logic_check import check_mac, port_words
-from haloquant.circuits.netlist.parser import Netlist, cells_of
+from haloquant.circuits.netlist.logic_check import check_mac, encode_partial_sums
+from haloquant.circuits.netlist.parser import Netlist, library_cells
 from haloquant.circuits.ports import MacPorts, weight_values
 from haloquant.circuits.simulation.partial_sums import PartialSums
 from haloquant.circuits.simulation.stimuli import Stimuli, default_stimuli, measured_stimuli
 from haloquant.circuits.simulation.value_table import simulate_values
-from haloquant.circuits.timing.static_timing import Conditions, static_delays
+from haloquant.circuits.timing.conditions import Conditions
+from haloquant.circuits.timing.static_timing import static_delays
 from haloquant.errors import InputError, LibertyError, NetlistError
 from haloquant.records import MacProfile
 
@@ -24,7 +25,7 @@ _SAMPLES = 4096
 _ROUNDING_S = 5e-14  # simulation counts whole femtoseconds a gate, so a long path may seem some of them later
 _DIGITS = 6  # relative; a table look-up knows less
 
-Dynamic = Callable[[Netlist, Library, Conditions], tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]]
+DynamicAnalysis = Callable[[Netlist, Library, Conditions], tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]]
 """Gives the sensitised delay (s; NaN where it was not searched for) and the energy (J) of every weight value."""
 
 
@@ -35,7 +36,7 @@ def characterize(
     description: str,
     name: str | None = None,
     conditions: Conditions | None = None,
-    dynamic: Dynamic | None = None,
+    dynamic: DynamicAnalysis | None = None,
     provenance: Mapping[str, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> MacProfile:
@@ -99,7 +100,7 @@ def characterize(
     )
 
 
-def exhaustive(
+def exhaustive_simulation(
     netlist: Netlist, library: Library, conditions: Conditions, partial_sums: PartialSums | None = None
 ) -> tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]:
     """Simulate every activation transition, all equally probable: worst sensitised delay (s) and mean energy (J).
@@ -116,25 +117,25 @@ def exhaustive(
         NetlistError: what `simulate_values` refuses.
         InputError: partial sums of other activation bits.
     """
-    found = simulate_values(netlist, library, None, stimuli_of(netlist.ports, partial_sums), conditions)
+    found = simulate_values(netlist, library, None, mac_stimuli(netlist.ports, partial_sums), conditions)
     return found.delay_s, found.energy_j[0]
 
 
-def sampled(
+def sampled_simulation(
     netlist: Netlist, library: Library, conditions: Conditions, partial_sums: PartialSums | None = None
 ) -> tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]:
     """Simulate 4,096 activation transitions drawn once: mean energy (J); the sensitised delay is NaN.
 
     Arguments and errors are those of `exhaustive`.
     """
-    stimuli = stimuli_of(netlist.ports, partial_sums)
-    if stimuli.pair.size > _SAMPLES:
-        at = np.sort(np.random.default_rng(0).choice(stimuli.pair.size, _SAMPLES, replace=False))
+    stimuli = mac_stimuli(netlist.ports, partial_sums)
+    if stimuli.transition.size > _SAMPLES:
+        at = np.sort(np.random.default_rng(0).choice(stimuli.transition.size, _SAMPLES, replace=False))
         before, after = stimuli.partial_before, stimuli.partial_after
         stimuli = Stimuli(
             stimuli.activation_bits,
-            stimuli.pair[at],
-            stimuli.chance[:, at] / stimuli.chance[:, at].sum(axis=1, keepdims=True),
+            stimuli.transition[at],
+            stimuli.probability[:, at] / stimuli.probability[:, at].sum(axis=1, keepdims=True),
             stimuli.names,
             None if before is None else before[at],
             None if after is None else after[at],
@@ -143,7 +144,7 @@ def sampled(
     return np.full(found.delay_s.shape, np.nan), found.energy_j[0]
 
 
-def stimuli_of(ports: MacPorts, partial_sums: PartialSums | None) -> Stimuli:
+def mac_stimuli(ports: MacPorts, partial_sums: PartialSums | None) -> Stimuli:
     """Every activation transition, or a draw with partial sums; in carry-save form as two scattered words.
 
     Raises:
@@ -160,7 +161,10 @@ def stimuli_of(ports: MacPorts, partial_sums: PartialSums | None) -> Stimuli:
         stimuli = measured_stimuli(partial_sums, ports.sum_bits)
     if stimuli.partial_before is None or stimuli.partial_after is None:
         return stimuli
-    before, after = port_words(stimuli.partial_before, ports), port_words(stimuli.partial_after, ports)
+    before, after = (
+        encode_partial_sums(stimuli.partial_before, ports),
+        encode_partial_sums(stimuli.partial_after, ports),
+    )
     return replace(stimuli, partial_before=before, partial_after=after)
 
 
@@ -204,7 +208,7 @@ def _is_inverter(cell: Cell) -> bool:
 
 
 def _cells(netlist: Netlist, library: Library) -> list[Cell]:
-    kinds = cells_of(netlist, library)
+    kinds = library_cells(netlist, library)
     return [kinds[k] for instances in (netlist.gates, netlist.registers) for k in instances.kind]
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 from platformdirs import user_cache_path
 
-from haloquant.circuits.liberty.parser import Library, parse_liberty
+from haloquant.circuits.liberty.parser import parse_liberty
+from haloquant.circuits.liberty.records import Library
 from haloquant.errors import InputError, LibertyError
 from haloquant.store.atomic_files import read_bounded, sha256_bytes, write_bytes
 from haloquant.store.cell_library_codec import decode_library, encode_library

@@ -5,7 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from haloquant.circuits.characterization import characterize, exhaustive, sampled, typical_conditions
+from haloquant.circuits.characterization import (
+    characterize,
+    exhaustive_simulation,
+    sampled_simulation,
+    typical_conditions,
+)
 from haloquant.circuits.liberty.parser import parse_liberty
 from haloquant.circuits.rtl.adder_cells import adder_verilog
 from haloquant.circuits.timing.static_timing import static_delays
@@ -23,7 +28,7 @@ def test_a_profile_says_what_its_parts_say(partial: bool):
         netlist,
         [library, library],
         description="three bits",
-        dynamic=exhaustive,
+        dynamic=exhaustive_simulation,
         provenance={"made": "here"},
         progress=lambda done, of: steps.append((done, of)),
     )
@@ -40,7 +45,7 @@ def test_a_profile_says_what_its_parts_say(partial: bool):
 def test_energy_and_sensitised_delay_are_not_made_up():
     profile = characterize(multiplier(3), [small_library()], description="static only")
     assert np.isnan(profile.energy_j).all() and np.isnan(profile.sensitised_delay_s).all()
-    delay_s, energy_j = sampled(multiplier(3), small_library(), typical_conditions(small_library()))
+    delay_s, energy_j = sampled_simulation(multiplier(3), small_library(), typical_conditions(small_library()))
     assert np.isnan(delay_s).all() and not np.isnan(energy_j).any()
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from haloquant.circuits.liberty.parser import Library, parse_liberty
+from haloquant.circuits.liberty.parser import parse_liberty
+from haloquant.circuits.liberty.records import Library
 from haloquant.errors import InputError, LibertyError
 from haloquant.store import cell_libraries as store
 from haloquant.store.cell_library_codec import decode_library, encode_library

@@ -1,13 +1,12 @@
-"""Cell groups of a Liberty file to `Cell` records."""
+"""Conversion of the cell groups of a Liberty file to `Cell` records."""
 
-import math
 from collections.abc import Iterator
 
-from haloquant.circuits.liberty.boolean_functions import Function, parse_function
+from haloquant.circuits.liberty.boolean_functions import BooleanFunction, parse_function
 from haloquant.circuits.liberty.nldm import Table
 from haloquant.circuits.liberty.records import Cell, Constraint, InternalPower, Leakage, Pin, Register, TimingArc
-from haloquant.circuits.liberty.syntax import Group, Source, unquote
-from haloquant.circuits.liberty.tables import TableReader, Units
+from haloquant.circuits.liberty.syntax import Group, SourceText, unquote
+from haloquant.circuits.liberty.tables import TableReader, Units, read_number
 from haloquant.errors import LibertyError
 
 _SENSES = frozenset({"positive_unate", "negative_unate", "non_unate"})
@@ -17,10 +16,10 @@ _DIRECTIONS = frozenset({"input", "output", "inout", "internal"})
 
 
 class CellReader:
-    """Turns the cell groups of one library into records."""
+    """Converts the cell groups of one library to records."""
 
-    def __init__(self, source: Source, library: Group, units: Units) -> None:
-        """Remember the defaults of `library`."""
+    def __init__(self, source: SourceText, library: Group, units: Units) -> None:
+        """Read the default values of `library`."""
         self.source, self.library, self.units = source, library, units
         self.tables = TableReader(source, library, units)
         self.default_leakage = self._number(library, "default_cell_leakage_power", 0.0)
@@ -29,10 +28,10 @@ class CellReader:
         }
 
     def cell(self, group: Group) -> Cell:
-        """One cell. Cells whose timing is not NLDM still come out, with the arcs that could be read.
+        """Return the record of one cell. A cell with timing other than NLDM keeps only the arcs that could be read.
 
         Raises:
-            LibertyError: with the line.
+            LibertyError: if the group is malformed; the message gives the line.
         """
         pins: list[Pin] = []
         arcs: list[TimingArc] = []
@@ -53,7 +52,7 @@ class CellReader:
         leakage = tuple(self._leakage(g) for g in group.groups if g.kind == "leakage_power")
         return Cell(
             name=unquote(group.args),
-            area_m2=self._number(group, "area", 0.0) * 1e-12,  # by convention square micrometres
+            area_m2=self._number(group, "area", 0.0) * 1e-12,  # Liberty gives areas in square micrometres by convention
             leakage_w=self._number(group, "cell_leakage_power", self.default_leakage) * self.units.leakage_w,
             leakage=leakage,
             pins=tuple(pins),
@@ -88,7 +87,7 @@ class CellReader:
     def _timing(self, group: Group, pin: Pin, arcs: list[TimingArc], constraints: list[Constraint]) -> None:
         kind = unquote(group.attributes.get("timing_type", "combinational"))
         if kind not in _DELAYS and kind not in _CHECKS:
-            return  # recovery, removal, pulse widths, three-state, clear and preset: no path of a MAC takes them
+            return  # recovery, removal, pulse width, three-state, clear, preset: they are on no path of a MAC
         when = self._function(group, "when")
         tables = self._tables(group, self.units.time_s)
         related = _names(group.attributes.get("related_pin", ""))
@@ -151,7 +150,7 @@ class CellReader:
     def _tables(self, group: Group, unit: float) -> dict[str, Table]:
         return {g.kind: self.tables.read(g, unit) for g in group.groups if g.kind in _TABLES}
 
-    def _function(self, group: Group, name: str) -> Function | None:
+    def _function(self, group: Group, name: str) -> BooleanFunction | None:
         raw = group.attributes.get(name)
         if raw is None or not (text := unquote(raw)):
             return None
@@ -161,19 +160,7 @@ class CellReader:
             self.source.fail(group.offset, f"{name} of {group.kind} ({unquote(group.args)}): {error}")
 
     def _number(self, group: Group, name: str, default: float) -> float:
-        raw = group.attributes.get(name)
-        if raw is None:
-            return default
-        try:
-            number = float(unquote(raw))
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            shown = unquote(raw)[:40]
-            self.source.fail(
-                group.offset, f"{name} of {group.kind} ({unquote(group.args)}) must be a finite number, not {shown!r}"
-            )
-        return number
+        return read_number(self.source, group, name, default)
 
     def _optional(self, group: Group, name: str, unit: float) -> float | None:
         return self._number(group, name, 0.0) * unit if name in group.attributes else None
@@ -194,11 +181,11 @@ _TABLES = frozenset(
 )
 
 
-def function_sense(function: Function, pin: str) -> str:
-    """How a function's value follows one of its inputs, from its truth table.
+def function_sense(function: BooleanFunction, pin: str) -> str:
+    """Return the sense of one input of a function, computed from the truth table.
 
     Returns:
-        "positive_unate", "negative_unate" or "non_unate" (also where the input has no influence).
+        "positive_unate", "negative_unate" or "non_unate"; "non_unate" also if the input has no influence.
     """
     i = function.inputs.index(pin)
     table = function.table().reshape(-1, 2, 1 << i)

@@ -1,8 +1,8 @@
-"""Non-linear delay model: two-way tables over input slew and output load, read by bilinear interpolation.
+"""The non-linear delay model (NLDM): tables over input slew and output load, read by bilinear interpolation.
 
-Between grid points a value is interpolated linearly along both axes; outside the grid the outermost segment is
-continued (as every signoff tool does; the Liberty User Guide leaves it open). With the cell (i, j) that holds or is
-nearest to (x, y), and u = (x - x_i) / (x_i+1 - x_i), v likewise:
+Between grid points a value is interpolated linearly along both axes. Outside the grid the outermost segment is
+continued, as signoff tools do; the Liberty User Guide leaves this open. Let (i, j) be the grid cell that contains
+(x, y) or is nearest to it, u = (x - x_i) / (x_i+1 - x_i), and v the same for y:
 
     f(x, y) = (1-u)(1-v) f_ij + u(1-v) f_i+1,j + (1-u)v f_i,j+1 + uv f_i+1,j+1
 """
@@ -15,10 +15,10 @@ from jaxtyping import Float64, Int64
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Table:
-    """A table in SI units. An axis that the library leaves out has the single point 0.
+    """A look-up table in SI units. An axis that the library leaves out has the single point 0.
 
-    `rows` is the input slew in s (of the related pin, in a constraint); `columns` the output load in F (or the
-    constrained pin's slew in s); `values` is in s (delay, slew, constraint) or J (internal power).
+    `rows` is the input slew in s; in a constraint, the slew of the related pin. `columns` is the output load in F; in a
+    constraint, the slew of the constrained pin in s. `values` is in s (delay, slew, constraint) or J (internal power).
     """
 
     rows: Float64[np.ndarray, " r"]
@@ -28,21 +28,21 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """One reading of a table, with all that is needed to redo it by hand."""
+    """The result of one table look-up, with all numbers that are needed to repeat it by hand."""
 
     value: float
-    row: int  # index of the lower row, and of the lower column
-    column: int
-    row_fraction: float  # u and v of the formula; below 0 or above 1 where the table was extrapolated
-    column_fraction: float
+    row: int  # index of the lower row of the grid cell
+    column: int  # index of the lower column of the grid cell
+    row_fraction: float  # u of the formula; below 0 or above 1 if the table was extrapolated
+    column_fraction: float  # v of the formula
     corners: tuple[float, float, float, float]  # f_ij, f_i+1,j, f_i,j+1, f_i+1,j+1
 
 
 def look_up(table: Table, x: float, y: float) -> Lookup:
-    """Read a table at input slew `x` (s) and load `y` (F), in plain arithmetic.
+    """Read a table at input slew `x` (s) and load `y` (F), in plain Python.
 
     Returns:
-        The value, the grid cell it was read from and its four corners.
+        The value, its grid cell, and the values at the cell's four corners.
     """
     i, u = _segment(table.rows, x)
     j, v = _segment(table.columns, y)
@@ -60,7 +60,7 @@ def look_up(table: Table, x: float, y: float) -> Lookup:
 def interpolate(
     table: Table, x: Float64[np.ndarray, "*points"], y: Float64[np.ndarray, "*points"]
 ) -> Float64[np.ndarray, "*points"]:
-    """Read a table at many points at once; `look_up` is its slow twin."""
+    """Read a table at many points at once; `look_up` is the reference for one point."""
     i, u = _segments(table.rows, x)
     j, v = _segments(table.columns, y)
     i1, j1 = np.minimum(i + 1, len(table.rows) - 1), np.minimum(j + 1, len(table.columns) - 1)
@@ -78,7 +78,7 @@ def _segments(
 
 
 def _segment(axis: Float64[np.ndarray, " n"], x: float) -> tuple[int, float]:
-    """The segment whose continuation gives the value at `x`, and where in it `x` lies."""
+    """Return the index of the segment that gives the value at `x`, and the position of `x` in it as a fraction."""
     if len(axis) == 1:
         return 0, 0.0
     i = 0

@@ -1,9 +1,9 @@
-"""What a cell library says, in SI units. `parse_liberty` makes these; static timing and simulation read them."""
+"""The records of a cell library, in SI units. `parse_liberty` makes them; static timing and simulation read them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from haloquant.circuits.liberty.boolean_functions import Function
+from haloquant.circuits.liberty.boolean_functions import BooleanFunction
 from haloquant.circuits.liberty.nldm import Table
 from haloquant.records import Corner
 
@@ -17,8 +17,8 @@ class Pin:
     rise_capacitance_f: float
     fall_capacitance_f: float
     capacitance_f: float
-    function: Function | None = None  # of an output: of the cell's input pins, or of its state variables
-    three_state: Function | None = None  # the output floats where this is true
+    function: BooleanFunction | None = None  # outputs only: over the cell's input pins, or over its state variables
+    three_state: BooleanFunction | None = None  # the output floats when this is true
     clock: bool = False
     max_transition_s: float | None = None
     max_capacitance_f: float | None = None
@@ -26,13 +26,13 @@ class Pin:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TimingArc:
-    """Delay from one edge of pin `related` to one of pin `pin`. The tables are named after the output's edge."""
+    """The delay from an edge of pin `related` to an edge of pin `pin`. The tables are named after the edge of `pin`."""
 
     pin: str
     related: str
     kind: str  # timing_type: "combinational", "rising_edge" ...
     sense: str  # "positive_unate", "negative_unate" or "non_unate"
-    when: Function | None
+    when: BooleanFunction | None
     cell_rise: Table | None
     cell_fall: Table | None
     rise_transition: Table | None
@@ -41,49 +41,49 @@ class TimingArc:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Constraint:
-    """How long `pin` must be stable before (setup) or after (hold) the active edge of `related`."""
+    """The time that `pin` must be stable before (setup) or after (hold) the active edge of `related`."""
 
     pin: str
     related: str
     kind: str  # "setup_rising", "setup_falling", "hold_rising", "hold_falling"
-    when: Function | None
-    rise: Table | None  # of the constrained pin's rising edge
-    fall: Table | None
+    when: BooleanFunction | None
+    rise: Table | None  # for the rising edge of `pin`
+    fall: Table | None  # for its falling edge
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class InternalPower:
-    """Energy per edge (J) that a cell dissipates inside when `pin` switches, by the slew of `related` and the load.
+    """The energy (J) that a cell dissipates inside per edge of `pin`, by the slew of `related` and the output load.
 
-    An input's own table has `related` None, and its axis is that pin's slew. May be negative: a library subtracts the
-    energy that the load already counts.
+    If `pin` is an input, `related` is None and the table's axis is the slew of `pin`. The energy may be negative,
+    because a library subtracts the energy that is counted at the load.
     """
 
     pin: str
     related: str | None
-    when: Function | None
+    when: BooleanFunction | None
     rise: Table | None
     fall: Table | None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Leakage:
-    """Static power while `when` holds (always, where it is None)."""
+    """The static power while `when` is true; if `when` is None, always."""
 
     power_w: float
-    when: Function | None
+    when: BooleanFunction | None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Register:
-    """An edge-triggered flip-flop: on the active edge of `clocked_on`, `state` takes `next_state`."""
+    """An edge-triggered flip-flop. On the active edge of `clocked_on`, `state` takes the value of `next_state`."""
 
-    state: str  # variable that output functions name, e.g. "IQ"
-    inverted: str  # its complement, e.g. "IQN"
-    clocked_on: Function
-    next_state: Function
-    clear: Function | None
-    preset: Function | None
+    state: str  # the variable in the functions of the outputs, e.g. "IQ"
+    inverted: str  # the variable of its complement, e.g. "IQN"
+    clocked_on: BooleanFunction
+    next_state: BooleanFunction
+    clear: BooleanFunction | None
+    preset: BooleanFunction | None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -92,31 +92,31 @@ class Cell:
 
     name: str
     area_m2: float
-    leakage_w: float  # cell_leakage_power, or the library's default
+    leakage_w: float  # `cell_leakage_power`, or else the library's default
     leakage: tuple[Leakage, ...]
     pins: tuple[Pin, ...]
     arcs: tuple[TimingArc, ...]
     constraints: tuple[Constraint, ...]
     powers: tuple[InternalPower, ...]
     register: Register | None = None
-    latch: bool = False  # level-sensitive, or described by a state table
+    latch: bool = False  # also true for cells that are described by a state table
     dont_use: bool = False
 
     @property
     def inputs(self) -> tuple[Pin, ...]:
-        """Input pins in the library's order."""
+        """The input pins in the order of the library."""
         return tuple(pin for pin in self.pins if pin.direction == "input")
 
     @property
     def outputs(self) -> tuple[Pin, ...]:
-        """Output pins in the library's order."""
+        """The output pins in the order of the library."""
         return tuple(pin for pin in self.pins if pin.direction == "output")
 
     def pin(self, name: str) -> Pin:
-        """The pin of that name.
+        """Return the pin of this name.
 
         Raises:
-            KeyError: where the cell has no such pin.
+            KeyError: if the cell has no such pin.
         """
         for pin in self.pins:
             if pin.name == name:
@@ -128,8 +128,8 @@ class Cell:
 class Library:
     """A cell library at one corner.
 
-    The thresholds are fractions of the supply: a delay runs from `input_threshold` to `output_threshold`, a slew from
-    `slew_lower` to `slew_upper` (divided by `slew_derate`), as rise and fall.
+    Thresholds are fractions of the supply voltage, given as (rise, fall). A delay is measured from `input_threshold` to
+    `output_threshold`. A slew is measured from `slew_lower` to `slew_upper` and divided by `slew_derate`.
     """
 
     name: str

@@ -1,9 +1,9 @@
-"""The outer shape of a Liberty file: text to a tree of groups, without knowing what any of them means.
+"""The syntax of Liberty files: `read_groups` parses a text into a tree of groups, without interpreting them.
 
     library (name) { attribute : value; complex (a, b); group (args) { ... } }
 
-One regular expression takes a whole statement, so that a 12 MB file costs some 400,000 matches. Every repetition in it
-is possessive: the time is linear in the text whatever the text is.
+One regular expression matches a whole statement, so a file of 12 MB costs about 400,000 matches. Every repetition in it
+is possessive, so the time is linear in the length of any text.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from haloquant.errors import LibertyError
 
-DEEPEST = 16  # a Liberty file nests six deep (library, cell, pin, timing, table, domain); more is damage
+MAX_DEPTH = 16  # a valid file has six levels: library, cell, pin, timing, table, domain
 
 _BLANK = re.compile(r"(?>[\s;\\]++|/\*(?s:.*?)\*/|//[^\n]*+)*+")
 _STATEMENT = re.compile(
@@ -30,7 +30,7 @@ _STATEMENT = re.compile(
 
 @dataclass(slots=True)
 class Group:
-    """One `kind (args) { ... }`: its attributes as raw text (the last of a name wins) and its groups."""
+    """One group `kind (args) { ... }`. Attributes are raw text; of several with one name, the last is kept."""
 
     kind: str
     args: str
@@ -40,32 +40,32 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A text and its name, to point at a line of it."""
+class SourceText:
+    """A text and its name, for error messages with a line number."""
 
     name: str
     text: str
 
     def fail(self, offset: int, sentence: str) -> NoReturn:
-        """Raise a `LibertyError` that begins with `name:line:`."""
+        """Raise a `LibertyError` whose message is `sentence` after `name:line: `, the line at `offset`."""
         raise LibertyError(f"{self.name}:{self.text.count(chr(10), 0, offset) + 1}: {sentence}")
 
 
 def unquote(text: str) -> str:
-    """The text without the blanks and quotes around it."""
+    """Return the text without surrounding blanks and quotes."""
     text = text.strip()
     return text[1:-1].strip() if len(text) > 1 and text[0] == '"' == text[-1] else text
 
 
-def read_groups(source: Source) -> Group:
+def read_groups(source: SourceText) -> Group:
     """Parse one Liberty file into its `library` group.
 
     Returns:
         The outermost group, of kind `library`.
 
     Raises:
-        LibertyError: with the line, where a statement is malformed, a brace is missing or left over, or groups nest
-            deeper than 16.
+        LibertyError: if a statement is malformed, a brace is missing or left over, or groups nest deeper than 16. The
+            message gives the line.
     """
     text, position = source.text, 0
     library: Group | None = None
@@ -107,10 +107,10 @@ def read_groups(source: Source) -> Group:
     return library
 
 
-def _place(source: Source, stack: list[Group], library: Group | None, group: Group) -> None:
+def _place(source: SourceText, stack: list[Group], library: Group | None, group: Group) -> None:
     if stack:
-        if len(stack) >= DEEPEST:
-            source.fail(group.offset, f"groups must nest at most {DEEPEST} deep, but {group.kind} stands deeper")
+        if len(stack) >= MAX_DEPTH:
+            source.fail(group.offset, f"groups must nest at most {MAX_DEPTH} deep, but {group.kind} stands deeper")
         stack[-1].groups.append(group)
     elif library is not None:
         source.fail(group.offset, f"the file must hold one library, but a group {group.kind} follows it")
@@ -118,7 +118,7 @@ def _place(source: Source, stack: list[Group], library: Group | None, group: Gro
         source.fail(group.offset, f"the outermost group must be 'library', not {group.kind!r}")
 
 
-def _malformed(source: Source, position: int) -> NoReturn:
+def _malformed(source: SourceText, position: int) -> NoReturn:
     text = source.text
     if text.startswith("/*", position):
         source.fail(position, "a comment must be closed by '*/', but the file ends first")

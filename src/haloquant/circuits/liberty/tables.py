@@ -1,4 +1,4 @@
-"""Numbers of a Liberty file: units, and look-up tables brought to one form (input slew by output load, SI)."""
+"""The numbers of a Liberty file: attributes, units, and look-up tables over input slew and output load in SI units."""
 
 import math
 import re
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from haloquant.circuits.liberty.nldm import Table
-from haloquant.circuits.liberty.syntax import Group, Source, unquote
+from haloquant.circuits.liberty.syntax import Group, SourceText, unquote
 
 _PREFIX = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15, "a": 1e-18, "k": 1e3}
 _UNIT = re.compile(r"\s*([0-9.]{0,12})\s*([munpfak]?)(s|v|w|f|a|ohm)\s*", re.IGNORECASE)
@@ -20,7 +20,7 @@ _COLUMN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """What one unit of the file is in SI."""
+    """The size of each of the file's units in SI units."""
 
     time_s: float
     capacitance_f: float
@@ -29,15 +29,15 @@ class Units:
 
     @property
     def energy_j(self) -> float:
-        """Of internal power tables: capacitance times voltage squared (Liberty User Guide, "internal_power")."""
+        """The unit of internal power: capacitance times voltage squared (Liberty User Guide, "internal_power")."""
         return self.capacitance_f * self.voltage_v**2
 
 
 class TableReader:
-    """Reads the tables of one library; axes that repeat are shared."""
+    """Reads the tables of one library. Tables with equal axes share the arrays of the axes."""
 
-    def __init__(self, source: Source, library: Group, units: Units) -> None:
-        """Collect the templates of `library`."""
+    def __init__(self, source: SourceText, library: Group, units: Units) -> None:
+        """Collect the table templates of `library`."""
         self.source, self.units = source, units
         self.templates = {
             unquote(group.args): group
@@ -47,11 +47,15 @@ class TableReader:
         self._axes: dict[tuple[str, float], Float64[np.ndarray, " n"]] = {}
 
     def read(self, group: Group, value_unit: float) -> Table:
-        """One table group, e.g. `cell_rise (template) { ... }`.
+        """Return the table of one group, e.g. `cell_rise (template) { ... }`.
+
+        Args:
+            group: the group.
+            value_unit: the factor that converts the values to SI units.
 
         Raises:
-            LibertyError: with the line, for an unknown template or axis, a count of values that does not fit, an axis
-                that does not ascend, or something that is not a finite number.
+            LibertyError: for an unknown template or axis, a wrong count of values, an axis that does not ascend, or a
+                value that is not a finite number. The message gives the line.
         """
         name = unquote(group.args)
         template = self.templates.get(name)
@@ -135,11 +139,32 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def read_units(source: Source, library: Group) -> Units:
-    """The units that the library declares; 1 ns, 1 pF, 1 V and 1 nW where it declares none (the Liberty defaults).
+def read_number(source: SourceText, group: Group, name: str, default: float) -> float:
+    """Return the number in an attribute of a group, or `default` if the group lacks the attribute.
 
     Raises:
-        LibertyError: with the line, where a unit cannot be read.
+        LibertyError: if the attribute is not a finite number; the message gives the line.
+    """
+    raw = group.attributes.get(name)
+    if raw is None:
+        return default
+    try:
+        number = float(unquote(raw))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        shown = unquote(raw)[:40]
+        source.fail(
+            group.offset, f"{name} of {group.kind} ({unquote(group.args)}) must be a finite number, not {shown!r}"
+        )
+    return number
+
+
+def read_units(source: SourceText, library: Group) -> Units:
+    """Return the units of the library. Undeclared units are 1 ns, 1 pF, 1 V and 1 nW, the defaults of Liberty.
+
+    Raises:
+        LibertyError: if a unit cannot be read; the message gives the line.
     """
     raw = library.attributes.get("capacitive_load_unit", "1, pf")
     return Units(
@@ -150,11 +175,11 @@ def read_units(source: Source, library: Group) -> Units:
     )
 
 
-def _unit(source: Source, library: Group, name: str, default: str) -> float:
+def _unit(source: SourceText, library: Group, name: str, default: str) -> float:
     return _scale(source, library, name, unquote(library.attributes.get(name, default)))
 
 
-def _scale(source: Source, library: Group, name: str, raw: str) -> float:
+def _scale(source: SourceText, library: Group, name: str, raw: str) -> float:
     found = _UNIT.fullmatch(raw.replace('"', " "))
     try:
         scale = float(found[1] or 1) * _PREFIX[found[2].lower()] if found else 0.0

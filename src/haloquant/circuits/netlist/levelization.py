@@ -1,177 +1,19 @@
-"""From a module's JSON to numbered nets and levelised gates, refusing what cannot be timed."""
+"""Topological order of the gates of a netlist."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from haloquant.circuits.liberty.records import Cell, Library
-from haloquant.circuits.netlist.yosys_json import Bit, Instance, Module
-from haloquant.circuits.ports import MacPorts
+from haloquant.circuits.netlist.builder import Gate
 from haloquant.errors import NetlistError
 
 
-@dataclass(frozen=True, slots=True)
-class CellKind:
-    """A cell that the netlist uses: its name and its pins in the order of the arrays."""
-
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-
-class Gate(NamedTuple):
-    """One instance: its kind (index into the builder's kinds) and the nets at its pins."""
-
-    name: str
-    kind: int
-    inputs: list[int]
-    outputs: list[int]
-
-
-class Builder:
-    """Numbers the nets and checks the ports and pins of one module."""
-
-    def __init__(self, module: Module, library: Library) -> None:
-        self.module, self.library = module, library
-        self.number: dict[int, int] = {}
-        self.names = ["0", "1"]
-        self.driver: dict[int, str] = {0: "constant", 1: "constant"}
-        self.kinds: dict[str, CellKind] = {}
-        self._labels = _labels(module)
-
-    def net(self, bit: Bit, where: str) -> int:
-        """The number of a net; `where` is for the message if the bit is left open."""
-        if isinstance(bit, str):
-            if bit in ("0", "1"):
-                return int(bit)
-            raise NetlistError(f"{where} must be driven, but is left open ({bit!r})")
-        if bit not in self.number:
-            self.number[bit] = len(self.names)
-            self.names.append(self._labels.get(bit, f"n{bit}"))
-        return self.number[bit]
-
-    def port(self, name: str, width: int, direction: str) -> list[int]:
-        """The nets of a port, least significant first; an input drives its nets."""
-        port = self.module.ports.get(name)
-        if port is None:
-            has = ", ".join(sorted(self.module.ports)) or "none"
-            raise NetlistError(f"the module must have a port {name!r}, but its ports are: {has}")
-        if port.direction != direction:
-            raise NetlistError(f"port {name!r} must be an {direction}, not an {port.direction}")
-        if len(port.bits) != width:
-            raise NetlistError(f"port {name!r} must have {width} bits, not {len(port.bits)}")
-        nets = [self.net(bit, f"bit {i} of port {name!r}") for i, bit in enumerate(port.bits)]
-        if direction == "input":
-            for net in nets:
-                self.drive(net, f"port {name}")
-        return nets
-
-    def tied(self, name: str) -> list[int]:
-        """The nets of an input of any width that is held constant."""
-        port = self.module.ports.get(name)
-        return self.port(name, len(port.bits) if port else 1, "input")
-
-    def only_known_inputs(self, ports: MacPorts) -> None:
-        """Refuse an input that the ports do not declare: its value would be anybody's guess."""
-        known = {ports.weight, ports.activation, ports.partial, ports.clock, *(name for name, _ in ports.tied)}
-        for name, port in self.module.ports.items():
-            if port.direction != "output" and name not in known:
-                raise NetlistError(
-                    f"input {name!r} of the module must be declared: as weight, activation, partial, clock or tied"
-                )
-
-    def drive(self, net: int, by: str) -> None:
-        """Note what drives a net."""
-        if net in self.driver:
-            raise NetlistError(f"net {self.names[net]} must have one driver, not both {self.driver[net]} and {by}")
-        self.driver[net] = by
-
-    def instances(self) -> tuple[list[Gate], list[Gate]]:
-        """All combinational gates and all registers, connected."""
-        gates: list[Gate] = []
-        registers: list[Gate] = []
-        for name, instance in self.module.cells.items():
-            if instance.type == "$scopeinfo":
-                continue
-            cell = self._cell(name, instance)
-            (gates if cell.register is None else registers).append(self._connect(name, instance, cell))
-        return gates, registers
-
-    def _cell(self, name: str, instance: Instance) -> Cell:
-        cell = self.library.cells.get(instance.type)
-        if cell is None:
-            raise NetlistError(
-                f"gate {name} must be a cell of library {self.library.name}, not {instance.type!r}; "
-                "map the design to this library first"
-            )
-        if cell.latch:
-            raise NetlistError(f"the netlist must have no latch or clock gate, but {name} is a {cell.name}")
-        if any(pin.three_state for pin in cell.outputs):
-            raise NetlistError(f"the netlist must have no three-state driver, but {name} is a {cell.name}")
-        for pin in cell.outputs:
-            if pin.function is None and cell.register is None:
-                raise NetlistError(
-                    f"pin {pin.name} of cell {cell.name} (gate {name}) must have a function, but has none"
-                )
-        self.kinds.setdefault(
-            cell.name,
-            CellKind(cell.name, tuple(pin.name for pin in cell.inputs), tuple(pin.name for pin in cell.outputs)),
-        )
-        return cell
-
-    def _connect(self, name: str, instance: Instance, cell: Cell) -> Gate:
-        kind = self.kinds[cell.name]
-        extra = set(instance.connections) - {pin.name for pin in cell.pins}
-        if extra:
-            raise NetlistError(f"gate {name} must use pins of cell {cell.name}, not {sorted(extra)}")
-        inputs: list[int] = []
-        for pin in kind.inputs:
-            where = f"pin {pin} of gate {name} ({cell.name})"
-            bits = instance.connections.get(pin, [])
-            if len(bits) != 1:
-                raise NetlistError(f"{where} must be connected to one net, not {len(bits)}")
-            inputs.append(self.net(bits[0], where))
-        outputs: list[int] = []
-        for pin in kind.outputs:
-            bits = instance.connections.get(pin, [])
-            if len(bits) == 1 and not isinstance(bits[0], str):
-                net = self.net(bits[0], "")
-                self.drive(net, f"gate {name}")
-                outputs.append(net)
-            elif not bits:  # an open output gets a net of its own: another output may be timed from it
-                self.names.append(f"{name}/{pin}")
-                self.drive(len(self.names) - 1, f"gate {name}")
-                outputs.append(len(self.names) - 1)
-            else:
-                raise NetlistError(f"pin {pin} of gate {name} ({cell.name}) must drive one net, not {bits}")
-        return Gate(name, list(self.kinds).index(cell.name), inputs, outputs)
-
-    def all_driven(self, used: Iterable[int]) -> None:
-        """Refuse a net that is read but that nothing drives."""
-        for net in used:
-            if net not in self.driver:
-                raise NetlistError(f"net {self.names[net]} must have a driver, but nothing drives it")
-
-
-def _labels(module: Module) -> dict[int, str]:
-    """A name for every net: its port's, or the shortest that a person wrote."""
-    labels: dict[int, str] = {}
-    named = sorted(module.netnames.items(), key=lambda item: (item[1].hide_name, len(item[0]), item[0]))
-    for name, bits in [*((n, port.bits) for n, port in module.ports.items()), *((n, net.bits) for n, net in named)]:
-        for i, bit in enumerate(bits):
-            if isinstance(bit, int):
-                labels.setdefault(bit, name if len(bits) == 1 else f"{name}[{i}]")
-    return labels
-
-
 def levelise(gates: Sequence[Gate]) -> tuple[list[Gate], list[int]]:
-    """Sort gates by level, the longest chain of gates before them.
+    """Sort gates by level. The level of a gate is the length of the longest chain of gates that leads to it.
 
     Returns:
-        The gates in order, and where each level starts (and the last one ends).
+        The sorted gates; the index of the first gate of each level, and at the end the number of gates.
 
     Raises:
-        NetlistError: where gates form a loop; it is named.
+        NetlistError: if gates form a combinational loop; the message names its gates.
     """
     driver = {net: g for g, gate in enumerate(gates) for net in gate.outputs}
     waiting = [len({net for net in gate.inputs if net in driver}) for gate in gates]
@@ -199,7 +41,7 @@ def levelise(gates: Sequence[Gate]) -> tuple[list[Gate], list[int]]:
 
 
 def _loop(gates: Sequence[Gate], driver: dict[int, int], settled: set[int]) -> str:
-    """Walk back from an unsettled gate through unsettled gates until one repeats."""
+    """Return the names of the gates of a loop: follow the drivers of an unsorted gate until a gate repeats."""
     g = next(i for i in range(len(gates)) if i not in settled)
     seen: list[int] = []
     while g not in seen:

@@ -1,4 +1,4 @@
-"""What a netlist computes: every gate's logic on 64 operands at a time, and the proof that a MAC is a MAC."""
+"""Logic evaluation of a netlist on words of 64 operands, and the check that a MAC computes w * a + p."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,12 @@ import numpy as np
 from jaxtyping import Int16, Int64, UInt64
 
 from haloquant.circuits.liberty.records import Cell, Library, Register
-from haloquant.circuits.netlist.parser import Instances, Netlist, cells_of
+from haloquant.circuits.netlist.parser import Instances, Netlist, library_cells
 from haloquant.circuits.ports import MacPorts, weight_pins, weight_values
 from haloquant.errors import NetlistError
 
-_MOST_OPERANDS = 1 << 20  # above this the operands are drawn, not enumerated
-_DRAWS = 2
+_MAX_OPERANDS = 1 << 20  # with more pairs of weight and activation, this many are drawn at random
+_RANDOM_ROUNDS = 2
 _ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
 _EDGES = (0, -1, 1, "max", "min", 0x555555, -0x555556)
 
@@ -19,33 +19,33 @@ _EDGES = (0, -1, 1, "max", "min", 0x555555, -0x555556)
 def check_mac(netlist: Netlist, library: Library, seed: int = 0) -> int:
     """Check that the netlist computes weight * activation + partial modulo the result's width.
 
-    All pairs of weight value and activation are tried (65,536 for 8x8), once with edge values of the partial sum in
-    turn (0, -1, 1, the extremes, alternating bits) and twice with random ones.
+    All pairs of weight value and activation are tried (65,536 for 8x8), at most 2**20 of them. The first round takes
+    edge values of the partial sum in turn: 0, -1, 1, the extremes, alternating bits. Two more rounds take random ones.
 
     Returns:
         The number of operand triples that were tried.
 
     Raises:
-        NetlistError: with a counterexample.
+        NetlistError: if a result is wrong; the message gives one counterexample.
     """
     ports = netlist.ports
     values = weight_values(ports)
     activations = np.arange(-(1 << (ports.activation_bits - 1)), 1 << (ports.activation_bits - 1), dtype=np.int64)
     random = np.random.default_rng(seed)
-    if values.size * activations.size <= _MOST_OPERANDS:
+    if values.size * activations.size <= _MAX_OPERANDS:
         weight = np.repeat(values, activations.size)
         activation = np.tile(activations, values.size)
     else:
-        weight = random.choice(values, _MOST_OPERANDS)
-        activation = random.choice(activations, _MOST_OPERANDS)
+        weight = random.choice(values, _MAX_OPERANDS)
+        activation = random.choice(activations, _MAX_OPERANDS)
     low, high = -(1 << (ports.sum_bits - 1)), (1 << (ports.sum_bits - 1)) - 1
     edges = np.array([{"max": high, "min": low}.get(str(e), e) for e in _EDGES], dtype=np.int64)
     rounds = [np.resize(edges, (weight.size + 1, edges.size)).T.ravel()[: weight.size]]
-    rounds += [random.integers(low, high, weight.size, endpoint=True) for _ in range(_DRAWS)]
+    rounds += [random.integers(low, high, weight.size, endpoint=True) for _ in range(_RANDOM_ROUNDS)]
     if ports.partial is None:
         rounds = [np.zeros(weight.size, dtype=np.int64)]
     for partial in rounds:
-        result = evaluate(netlist, library, weight, activation, partial)
+        result = evaluate_mac(netlist, library, weight, activation, partial)
         wanted = _wrap(weight.astype(np.int64) * activation + partial, ports.sum_bits)
         wrong = np.flatnonzero(result != wanted)
         if wrong.size:
@@ -59,17 +59,17 @@ def check_mac(netlist: Netlist, library: Library, seed: int = 0) -> int:
     return weight.size * len(rounds)
 
 
-def evaluate(
+def evaluate_mac(
     netlist: Netlist,
     library: Library,
     weight: Int16[np.ndarray, " n"],
     activation: Int64[np.ndarray, " n"],
     partial: Int64[np.ndarray, " n"],
 ) -> Int64[np.ndarray, " n"]:
-    """Return the signed result for each operand triple, after `latency` clock edges with the operands held.
+    """Return the signed result of each operand triple, after `latency` clock edges with constant operands.
 
     Raises:
-        NetlistError: a weight does not fit, or a cell has no logic function.
+        NetlistError: if a weight does not fit the port, or a cell has no logic function.
     """
     ports = netlist.ports
     levels = np.zeros((netlist.nets, -(-weight.size // 64)), dtype=np.uint64)
@@ -78,45 +78,45 @@ def evaluate(
     levels[netlist.weight_net] = _pack(weight_pins(ports, weight).T)
     levels[netlist.activation_net] = _pack(_bits(activation, ports.activation_bits))
     if ports.partial is not None:
-        levels[netlist.partial_net] = _pack(_bits(port_words(partial, ports), ports.result_bits))
-    cells = cells_of(netlist, library)
+        levels[netlist.partial_net] = _pack(_bits(encode_partial_sums(partial, ports), ports.result_bits))
+    cells = library_cells(netlist, library)
     states = np.zeros((len(netlist.registers), levels.shape[1]), dtype=np.uint64)
     for edge in range(ports.latency + 1):
         if edge:
-            states = _clocked(netlist.registers, netlist, cells, levels)
+            states = _next_states(netlist.registers, netlist, cells, levels)
         _register_outputs(netlist, cells, levels, states)
-        _settle(netlist, cells, levels)
+        _evaluate_gates(netlist, cells, levels)
     result = levels[netlist.result_net]
     unpacked = np.unpackbits(result.view(np.uint8), axis=1, bitorder="little")[:, : weight.size].astype(np.int64)
-    places = np.arange(len(result)) % ports.sum_bits  # both words of a carry-save result have the same places
+    places = np.arange(len(result)) % ports.sum_bits  # the two words of a carry-save result have the same bit weights
     return _wrap((unpacked << places[:, None]).sum(axis=0), ports.sum_bits)
 
 
-def apply_function(
+def evaluate_truth_table(
     table: tuple[int, ...], inputs: Sequence[UInt64[np.ndarray, " words"]]
 ) -> UInt64[np.ndarray, " words"]:
-    """Evaluate a truth table (row r gives input i the bit r >> i & 1) on 64 operands a word, by Shannon expansion."""
+    """Evaluate a truth table on words of 64 operands by Shannon expansion. In row r input i has the bit r >> i & 1."""
     if len(set(table)) == 1:
         return np.full(inputs[0].shape if inputs else (1,), _ONES if table[0] else 0, dtype=np.uint64)
     half = len(table) // 2
     low, high = table[:half], table[half:]
     last, rest = inputs[-1], inputs[:-1]
     if low == high:
-        return apply_function(low, rest)
+        return evaluate_truth_table(low, rest)
     if not any(low):
-        return last if all(high) else last & apply_function(high, rest)
+        return last if all(high) else last & evaluate_truth_table(high, rest)
     if not any(high):
-        return ~last if all(low) else ~last & apply_function(low, rest)
+        return ~last if all(low) else ~last & evaluate_truth_table(low, rest)
     if all(low):
-        return ~last | apply_function(high, rest)
+        return ~last | evaluate_truth_table(high, rest)
     if all(high):
-        return last | apply_function(low, rest)
+        return last | evaluate_truth_table(low, rest)
     if all(x != y for x, y in zip(low, high, strict=True)):
-        return last ^ apply_function(low, rest)
-    return (last & apply_function(high, rest)) | (~last & apply_function(low, rest))
+        return last ^ evaluate_truth_table(low, rest)
+    return (last & evaluate_truth_table(high, rest)) | (~last & evaluate_truth_table(low, rest))
 
 
-def _settle(netlist: Netlist, cells: Sequence[Cell], levels: UInt64[np.ndarray, "n words"]) -> None:
+def _evaluate_gates(netlist: Netlist, cells: Sequence[Cell], levels: UInt64[np.ndarray, "n words"]) -> None:
     gates = netlist.gates
     for g in range(len(gates)):
         kind, cell = netlist.kinds[gates.kind[g]], cells[gates.kind[g]]
@@ -131,10 +131,10 @@ def _settle(netlist: Netlist, cells: Sequence[Cell], levels: UInt64[np.ndarray, 
                     raise NetlistError(
                         f"cell {cell.name} must have a logic function for its output {pin}, but has none"
                     )
-                levels[net] = apply_function(tuple(function.table().tolist()), [pins[i] for i in function.inputs])
+                levels[net] = evaluate_truth_table(tuple(function.table().tolist()), [pins[i] for i in function.inputs])
 
 
-def _clocked(
+def _next_states(
     registers: Instances, netlist: Netlist, cells: Sequence[Cell], levels: UInt64[np.ndarray, "n words"]
 ) -> UInt64[np.ndarray, "r words"]:
     states = np.zeros((len(registers), levels.shape[1]), dtype=np.uint64)
@@ -143,7 +143,7 @@ def _clocked(
         nets = registers.input_net[registers.input_start[r] : registers.input_start[r + 1]]
         pins = dict(zip(kind.inputs, levels[nets], strict=True))
         function = register.next_state
-        states[r] = apply_function(tuple(function.table().tolist()), [pins[i] for i in function.inputs])
+        states[r] = evaluate_truth_table(tuple(function.table().tolist()), [pins[i] for i in function.inputs])
     return states
 
 
@@ -162,7 +162,9 @@ def _register_outputs(
         for pin, net in zip(kind.outputs, outputs, strict=True):
             function = cell.pin(pin).function
             if net >= 0 and function is not None:
-                levels[net] = apply_function(tuple(function.table().tolist()), [named[i] for i in function.inputs])
+                levels[net] = evaluate_truth_table(
+                    tuple(function.table().tolist()), [named[i] for i in function.inputs]
+                )
 
 
 def _register(cell: Cell) -> Register:
@@ -171,8 +173,12 @@ def _register(cell: Cell) -> Register:
     return cell.register
 
 
-def port_words(partial: Int64[np.ndarray, " n"], ports: MacPorts) -> Int64[np.ndarray, " n"]:
-    """Return the partial-sum port's bits: the number itself, or two words of that sum, the upper one scattered."""
+def encode_partial_sums(partial: Int64[np.ndarray, " n"], ports: MacPorts) -> Int64[np.ndarray, " n"]:
+    """Return the bits of the partial-sum port for each partial sum.
+
+    Without carry-save form these are the sum itself. In carry-save form they are two words that add up to the sum; the
+    upper word is a hash of the sum, so that its bits look random.
+    """
     if not ports.carry_save:
         return partial
     mask = (1 << ports.sum_bits) - 1

@@ -1,8 +1,8 @@
-"""A mapped MAC as levelised arrays: `parse_netlist` reads what Yosys' `write_json` wrote.
+"""`parse_netlist` reads a mapped MAC, as Yosys' `write_json` writes it, into levelised arrays.
 
-Nets and gates are numbers. Nets 0 and 1 are the constants; gates stand in topological order, level by level, so one
-sweep over them in order settles everything. A netlist names cells and pins only, so that it can be timed and simulated
-with the library of any corner.
+Nets and gates are numbers. Nets 0 and 1 are the constants. Gates are in topological order, level by level, so one pass
+over them computes all nets. A netlist refers to cells and pins by name only, so it can be timed and simulated with the
+library of any corner.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float64, Int32
 
 from haloquant.circuits.liberty.records import Cell, Library
-from haloquant.circuits.netlist.levelization import Builder, CellKind, Gate, levelise
+from haloquant.circuits.netlist.builder import CellKind, Gate, NetlistBuilder
+from haloquant.circuits.netlist.levelization import levelise
 from haloquant.circuits.netlist.yosys_json import read_module
 from haloquant.circuits.ports import MacPorts
 from haloquant.errors import NetlistError
@@ -23,8 +24,7 @@ from haloquant.errors import NetlistError
 class Instances:
     """Gates or registers. Instance `i` has the input nets `input_net[input_start[i]:input_start[i + 1]]`.
 
-    They stand in the order of `inputs` of its cell kind (`CellKind.inputs`), likewise the outputs. An output that is
-    left open has a net of its own.
+    The nets are in the order of `CellKind.inputs`. The same holds for outputs. An open output has its own net.
     """
 
     names: tuple[str, ...]
@@ -35,29 +35,29 @@ class Instances:
     output_net: Int32[np.ndarray, " o"]
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of instances."""
         return len(self.names)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Netlist:
-    """One MAC. Bit 0 of a port's nets is the least significant; `partial_net` is empty without a partial sum."""
+    """One MAC. Bit 0 of a port is the least significant. `partial_net` is empty if the MAC adds no partial sum."""
 
     name: str
     ports: MacPorts
     kinds: tuple[CellKind, ...]
     net_names: tuple[str, ...]
     gates: Instances  # combinational, in topological order
-    level_start: Int32[np.ndarray, " levels1"]  # gates of level l are level_start[l] .. level_start[l + 1]
+    level_start: Int32[np.ndarray, " levels1"]  # level l has the gates level_start[l] .. level_start[l + 1] - 1
     registers: Instances
     weight_net: Int32[np.ndarray, " weight"]
     activation_net: Int32[np.ndarray, " activation"]
     partial_net: Int32[np.ndarray, " partial"]
     result_net: Int32[np.ndarray, " result"]
-    clock_net: int  # -1 where there is no clock
+    clock_net: int  # -1 if there is no clock
     tied_net: Int32[np.ndarray, " tied"]
     tied_value: Int32[np.ndarray, " tied"]
-    fanout_start: Int32[np.ndarray, " n1"]  # gates that net n drives: fanout_gate[fanout_start[n]:fanout_start[n + 1]]
+    fanout_start: Int32[np.ndarray, " n1"]  # net n drives fanout_gate[fanout_start[n]:fanout_start[n + 1]]
     fanout_gate: Int32[np.ndarray, " f"]
 
     @property
@@ -70,22 +70,22 @@ def parse_netlist(json_text: str, library: Library, ports: MacPorts) -> Netlist:
     """Read a mapped module from Yosys' JSON.
 
     Args:
-        json_text: what `write_json` wrote: one module, or several of which one is marked top.
-        library: says which pins the cells have and which cells are registers.
+        json_text: the output of `write_json`: one module, or several of which one is marked as top.
+        library: gives the pins of the cells and which cells are registers.
         ports: names and widths of the module's ports.
 
     Raises:
-        NetlistError: for text that is no such JSON, ports that are missing or of another width, cells and pins that
-            the library lacks, latches, three-state drivers, combinational loops, and nets that nothing or two drive.
+        NetlistError: if the text is not such JSON, a port is missing or has another width, the library lacks a cell or
+            pin, the module has a latch, a three-state driver or a combinational loop, or a net has no driver or two.
     """
     name, module = read_module(json_text)
-    builder = Builder(module, library)
+    builder = NetlistBuilder(module, library)
     port = {role: builder.port(*wanted) for role, wanted in _roles(ports).items()}
     tied = [(net, value >> i & 1) for role, value in ports.tied for i, net in enumerate(builder.tied(role))]
     clock = builder.port(ports.clock, 1, "input")[0] if ports.clock else -1
-    builder.only_known_inputs(ports)
+    builder.check_inputs_declared(ports)
     unordered, registers = builder.instances()
-    builder.all_driven([net for gate in [*unordered, *registers] for net in gate.inputs] + port["result"])
+    builder.check_drivers([net for gate in [*unordered, *registers] for net in gate.inputs] + port["result"])
     gates, level_start = levelise(unordered)
     fanout = sorted({(net, i) for i, gate in enumerate(gates) for net in gate.inputs})
     return Netlist(
@@ -111,18 +111,19 @@ def parse_netlist(json_text: str, library: Library, ports: MacPorts) -> Netlist:
 def net_loads(
     netlist: Netlist, library: Library, output_load_f: float = 0.0
 ) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
-    """Capacitance that each net's driver sees when it rises and when it falls, in F: the pins it drives, no wires.
+    """Return the load of each net when it rises and when it falls, in F: the pins it drives, without wires.
 
     Args:
         netlist: the gates.
-        library: gives the pins' rise and fall capacitances; may be another corner's than the netlist was read with.
-        output_load_f: added to every result net.
+        library: gives the rise and fall capacitances of the pins; it may be of another corner than the one that the
+            netlist was read with.
+        output_load_f: capacitance that is added to every result net.
 
     Raises:
-        NetlistError: where the library lacks a cell or pin of the netlist.
+        NetlistError: if the library lacks a cell or pin of the netlist.
     """
     loads = np.zeros((2, netlist.nets))
-    cells = cells_of(netlist, library)
+    cells = library_cells(netlist, library)
     for instances in (netlist.gates, netlist.registers):
         capacitance = [
             np.array([[cell.pin(p).rise_capacitance_f, cell.pin(p).fall_capacitance_f] for p in kind.inputs]).reshape(
@@ -138,11 +139,11 @@ def net_loads(
     return loads[0], loads[1]
 
 
-def cells_of(netlist: Netlist, library: Library) -> tuple[Cell, ...]:
-    """The library's cell for each of `netlist.kinds`.
+def library_cells(netlist: Netlist, library: Library) -> tuple[Cell, ...]:
+    """Return the library's cell for each of `netlist.kinds`.
 
     Raises:
-        NetlistError: where the library lacks a cell, or the cell has other pins.
+        NetlistError: if the library lacks a cell, or the cell lacks a pin.
     """
     cells = []
     for kind in netlist.kinds:
@@ -182,7 +183,7 @@ def _pack(gates: Sequence[Gate]) -> Instances:
 
 
 def _starts(sorted_keys: Sequence[int], count: int) -> Int32[np.ndarray, " n1"]:
-    """Where each of the keys 0 .. count begins in an ascending list."""
+    """Return the first index of each of the keys 0 .. count in an ascending list."""
     return np.searchsorted(np.array(sorted_keys, dtype=np.int32), np.arange(count + 1)).astype(np.int32)
 
 

@@ -1,4 +1,4 @@
-"""The JSON that Yosys' `write_json` writes, as far as a mapped netlist needs it."""
+"""The part of the JSON of Yosys' `write_json` that describes a mapped netlist."""
 
 import msgspec
 
@@ -22,14 +22,14 @@ class Instance(msgspec.Struct, frozen=True):
 
 
 class NetName(msgspec.Struct, frozen=True):
-    """A name of some nets; `hide_name` is 1 where the tool made it up."""
+    """A name of some nets. `hide_name` is 1 if the tool generated the name."""
 
     bits: list[Bit]
     hide_name: int = 0
 
 
 class Module(msgspec.Struct, frozen=True):
-    """One module."""
+    """One module: its ports, its cells, the names of its nets, its attributes."""
 
     ports: dict[str, Port]
     cells: dict[str, Instance]
@@ -42,10 +42,10 @@ class _File(msgspec.Struct, frozen=True):
 
 
 def read_module(json_text: str) -> tuple[str, Module]:
-    """The name and content of the one module that is not a black box, or of the one marked `top`.
+    """Return the name and content of the module that is marked `top`, or of the only module that is not a black box.
 
     Raises:
-        NetlistError: where the text is not such JSON, or which module is meant is open.
+        NetlistError: if the text is not such JSON, or if there is not exactly one such module.
     """
     try:
         modules = msgspec.json.decode(json_text, type=_File).modules

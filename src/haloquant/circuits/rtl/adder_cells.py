@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from haloquant.circuits.liberty.parser import Cell, Library
+from haloquant.circuits.liberty.records import Cell, Library
 from haloquant.errors import LibertyError
 
 

@@ -1,4 +1,4 @@
-"""Verilog of adders: a sheet that writes gates, two ways to compress rows of bits, three ways to add the last two.
+"""Verilog of adders: a writer that writes gates, two ways to compress rows of bits, three ways to add the last two.
 
 Nets are Verilog expressions of one bit; "1'b0" and "1'b1" are folded wherever they meet a gate, so a constant row of
 corrections costs only what it must even where the synthesizer keeps the structure.
@@ -28,7 +28,7 @@ endmodule
 """
 
 
-class Sheet:
+class GateWriter:
     """Collects the lines of one module body; every method returns the net that it wrote."""
 
     def __init__(self) -> None:
@@ -45,13 +45,13 @@ class Sheet:
         self.lines.append(f"wire {net} = {expression};")
         return net
 
-    def inv(self, a: Net) -> Net:
+    def invert(self, a: Net) -> Net:
         """Return not a."""
         if a in (ZERO, ONE):
             return ONE if a == ZERO else ZERO
         return self.assign(f"~{a}")
 
-    def both(self, a: Net, b: Net) -> Net:
+    def and_(self, a: Net, b: Net) -> Net:
         """Return a and b."""
         if ZERO in (a, b):
             return ZERO
@@ -59,7 +59,7 @@ class Sheet:
             return b if a == ONE else a
         return self.assign(f"{a} & {b}")
 
-    def either(self, a: Net, b: Net) -> Net:
+    def or_(self, a: Net, b: Net) -> Net:
         """Return a or b."""
         if ONE in (a, b):
             return ONE
@@ -67,41 +67,41 @@ class Sheet:
             return b if a == ZERO else a
         return self.assign(f"{a} | {b}")
 
-    def differ(self, a: Net, b: Net) -> Net:
+    def xor(self, a: Net, b: Net) -> Net:
         """Return a xor b."""
         if ZERO in (a, b):
             return b if a == ZERO else a
         if ONE in (a, b):
-            return self.inv(b if a == ONE else a)
+            return self.invert(b if a == ONE else a)
         return self.assign(f"{a} ^ {b}")
 
-    def choose(self, select: Net, yes: Net, no: Net) -> Net:
+    def mux(self, select: Net, yes: Net, no: Net) -> Net:
         """Return yes where select is 1, else no."""
         if yes == no or select in (ZERO, ONE):
             return no if select == ZERO else yes
         return self.assign(f"{select} ? {yes} : {no}")
 
-    def half(self, a: Net, b: Net) -> tuple[Net, Net]:
+    def half_adder(self, a: Net, b: Net) -> tuple[Net, Net]:
         """Return (sum, carry) of two bits."""
         if ZERO in (a, b):
-            return self.differ(a, b), ZERO
+            return self.xor(a, b), ZERO
         if ONE in (a, b):
-            return self.differ(a, b), self.both(a, b)
+            return self.xor(a, b), self.and_(a, b)
         s, c = self._name(), self._name()
         self.lines.append(f"wire {s}, {c}; ha u{s} (.a({a}), .b({b}), .s({s}), .co({c}));")
         return s, c
 
-    def full(self, a: Net, b: Net, c: Net) -> tuple[Net, Net]:
+    def full_adder(self, a: Net, b: Net, c: Net) -> tuple[Net, Net]:
         """Return (sum, carry) of three bits."""
         constants = sorted(net for net in (a, b, c) if net in (ZERO, ONE))
         others = [net for net in (a, b, c) if net not in (ZERO, ONE)]
         if ZERO in constants:
             constants.remove(ZERO)
             left = (others + constants)[:2]
-            return self.half(left[0], left[1])
+            return self.half_adder(left[0], left[1])
         if constants:  # one or more ONE: x + y + 1
             x, y = (others + constants[1:])[:2]
-            return self.inv(self.differ(x, y)), self.either(x, y)
+            return self.invert(self.xor(x, y)), self.or_(x, y)
         s, co = self._name(), self._name()
         self.lines.append(f"wire {s}, {co}; fa u{s} (.a({a}), .b({b}), .c({c}), .s({s}), .co({co}));")
         return s, co
@@ -112,7 +112,7 @@ def constant_row(value: int, width: int) -> Row:
     return {column: ONE for column in range(width) if value >> column & 1}
 
 
-def place(rows: Sequence[Row], strays: Sequence[tuple[int, Net]]) -> list[Row]:
+def place_bits(rows: Sequence[Row], strays: Sequence[tuple[int, Net]]) -> list[Row]:
     """Return the rows with single bits put into the first row that has their column free, else into new rows."""
     out = [dict(row) for row in rows]
     for column, net in strays:
@@ -124,19 +124,19 @@ def place(rows: Sequence[Row], strays: Sequence[tuple[int, Net]]) -> list[Row]:
     return list(out)
 
 
-def compress(sheet: Sheet, rows: Sequence[Row], width: int, tree: Tree) -> tuple[list[Net], list[Net]]:
+def compress(writer: GateWriter, rows: Sequence[Row], width: int, tree: Tree) -> tuple[list[Net], list[Net]]:
     """Return two rows of `width` nets whose sum is the sum of all rows modulo 2**width.
 
     `array` adds one row after the other with carry-save adders; `dadda` reduces all columns at once to the heights
     2, 3, 4, 6, 9, 13 ... (Dadda, Alta Frequenza 34, 1965).
     """
-    columns = _array(sheet, rows, width) if tree == "array" else _dadda(sheet, rows, width)
+    columns = _array(writer, rows, width) if tree == "array" else _dadda(writer, rows, width)
     first = [column[0] if column else ZERO for column in columns]
     second = [column[1] if len(column) > 1 else ZERO for column in columns]
     return first, second
 
 
-def _array(sheet: Sheet, rows: Sequence[Row], width: int) -> list[list[Net]]:
+def _array(writer: GateWriter, rows: Sequence[Row], width: int) -> list[list[Net]]:
     columns: list[list[Net]] = [[] for _ in range(width)]
     for index, row in enumerate(rows):
         for column, net in row.items():
@@ -147,10 +147,10 @@ def _array(sheet: Sheet, rows: Sequence[Row], width: int) -> list[list[Net]]:
         for at, nets in enumerate(columns):
             arriving = carries[at] is not None
             if len(nets) >= 3:
-                s, carry = sheet.full(*nets[:3])
+                s, carry = writer.full_adder(*nets[:3])
                 columns[at] = [s, *nets[3:]]
             elif len(nets) == 2 and arriving:
-                s, carry = sheet.half(*nets)
+                s, carry = writer.half_adder(*nets)
                 columns[at] = [s]
             else:
                 continue
@@ -158,18 +158,18 @@ def _array(sheet: Sheet, rows: Sequence[Row], width: int) -> list[list[Net]]:
         for at, carry in enumerate(carries[:width]):
             if carry is not None:
                 columns[at].append(carry)
-    return _dadda_columns(sheet, columns)  # a correction row may leave a third bit; never more than one level
+    return _dadda_columns(writer, columns)  # a correction row may leave a third bit; never more than one level
 
 
-def _dadda(sheet: Sheet, rows: Sequence[Row], width: int) -> list[list[Net]]:
+def _dadda(writer: GateWriter, rows: Sequence[Row], width: int) -> list[list[Net]]:
     columns: list[list[Net]] = [[] for _ in range(width)]
     for row in rows:
         for column, net in row.items():
             columns[column].append(net)
-    return _dadda_columns(sheet, columns)
+    return _dadda_columns(writer, columns)
 
 
-def _dadda_columns(sheet: Sheet, columns: list[list[Net]]) -> list[list[Net]]:
+def _dadda_columns(writer: GateWriter, columns: list[list[Net]]) -> list[list[Net]]:
     heights = [2]
     while heights[-1] < max(len(column) for column in columns):
         heights.append(heights[-1] * 3 // 2)
@@ -182,9 +182,9 @@ def _dadda_columns(sheet: Sheet, columns: list[list[Net]]) -> list[list[Net]]:
                 if len(nets) < 2:  # more carries than bits: take carries in
                     nets, after = after + nets, []
                 if len(nets) + len(after) == height + 1 or len(nets) < 3:
-                    s, carry = sheet.half(nets.pop(0), nets.pop(0))
+                    s, carry = writer.half_adder(nets.pop(0), nets.pop(0))
                 else:
-                    s, carry = sheet.full(nets.pop(0), nets.pop(0), nets.pop(0))
+                    s, carry = writer.full_adder(nets.pop(0), nets.pop(0), nets.pop(0))
                 after.append(s)
                 carries.append(carry)
             reduced.append(nets + after)
@@ -193,7 +193,7 @@ def _dadda_columns(sheet: Sheet, columns: list[list[Net]]) -> list[list[Net]]:
     return columns
 
 
-def add(sheet: Sheet, adder: Adder, x: Sequence[Net], y: Sequence[Net], carry_in: Net = ZERO) -> list[Net]:
+def add(writer: GateWriter, adder: Adder, x: Sequence[Net], y: Sequence[Net], carry_in: Net = ZERO) -> list[Net]:
     """Return x + y + carry_in modulo 2**len(x), as nets.
 
     `rca` ripples; `bk` is the prefix tree of Brent and Kung (IEEE Trans. Comput. C-31(3), 1982), `ks` that of Kogge and
@@ -202,41 +202,41 @@ def add(sheet: Sheet, adder: Adder, x: Sequence[Net], y: Sequence[Net], carry_in
     if adder == "rca":
         total, carry = [], carry_in
         for a, b in zip(x, y, strict=True):
-            s, carry = sheet.full(a, b, carry)
+            s, carry = writer.full_adder(a, b, carry)
             total.append(s)
         return total
-    generate = [sheet.both(a, b) for a, b in zip(x, y, strict=True)]
-    propagate = [sheet.differ(a, b) for a, b in zip(x, y, strict=True)]
+    generate = [writer.and_(a, b) for a, b in zip(x, y, strict=True)]
+    propagate = [writer.xor(a, b) for a, b in zip(x, y, strict=True)]
     if carry_in != ZERO:
-        generate[0] = sheet.either(generate[0], sheet.both(propagate[0], carry_in))
+        generate[0] = writer.or_(generate[0], writer.and_(propagate[0], carry_in))
     group = list(zip(generate[:-1], propagate[:-1], strict=True))
-    group = _kogge_stone(sheet, group) if adder == "ks" else _brent_kung(sheet, group)
+    group = _kogge_stone(writer, group) if adder == "ks" else _brent_kung(writer, group)
     carries = [carry_in, *(g for g, _ in group)]
-    return [sheet.differ(p, c) for p, c in zip(propagate, carries, strict=True)]
+    return [writer.xor(p, c) for p, c in zip(propagate, carries, strict=True)]
 
 
-def _join(sheet: Sheet, high: tuple[Net, Net], low: tuple[Net, Net]) -> tuple[Net, Net]:
+def _join(writer: GateWriter, high: tuple[Net, Net], low: tuple[Net, Net]) -> tuple[Net, Net]:
     (g1, p1), (g0, p0) = high, low
-    return sheet.either(g1, sheet.both(p1, g0)), sheet.both(p1, p0)
+    return writer.or_(g1, writer.and_(p1, g0)), writer.and_(p1, p0)
 
 
-def _kogge_stone(sheet: Sheet, group: list[tuple[Net, Net]]) -> list[tuple[Net, Net]]:
+def _kogge_stone(writer: GateWriter, group: list[tuple[Net, Net]]) -> list[tuple[Net, Net]]:
     step = 1
     while step < len(group):
-        group = [_join(sheet, pair, group[i - step]) if i >= step else pair for i, pair in enumerate(group)]
+        group = [_join(writer, pair, group[i - step]) if i >= step else pair for i, pair in enumerate(group)]
         step *= 2
     return group
 
 
-def _brent_kung(sheet: Sheet, group: list[tuple[Net, Net]]) -> list[tuple[Net, Net]]:
+def _brent_kung(writer: GateWriter, group: list[tuple[Net, Net]]) -> list[tuple[Net, Net]]:
     group = list(group)
     step = 1
     while step < len(group):
         for i in range(2 * step - 1, len(group), 2 * step):
-            group[i] = _join(sheet, group[i], group[i - step])
+            group[i] = _join(writer, group[i], group[i - step])
         step *= 2
     while step > 1:
         step //= 2
         for i in range(3 * step - 1, len(group), 2 * step):
-            group[i] = _join(sheet, group[i], group[i - step])
+            group[i] = _join(writer, group[i], group[i - step])
     return group

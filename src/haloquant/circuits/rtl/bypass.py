@@ -11,7 +11,7 @@ to be synthesized alone to its own period (`partitions` of `eda.yosys.synthesize
 from collections.abc import Sequence
 from typing import Literal
 
-from haloquant.circuits.rtl.adder_trees import ZERO, Adder, Net, Sheet, Tree, add, compress
+from haloquant.circuits.rtl.adder_trees import ZERO, Adder, GateWriter, Net, Tree, add, compress
 from haloquant.circuits.rtl.partial_products import bits, booth, stored_digits
 
 Bypass = Literal["none", "lone", "upper", "both"]
@@ -25,20 +25,20 @@ def bypass_partitions(bypass: Bypass) -> tuple[str, ...]:
 
 
 def bypass_modules(bypass: Bypass, tree: Tree, adder: Adder, pins: int, activation_bits: int) -> str:
-    """Return the Verilog of the modules that `choose_lines` uses."""
+    """Return the Verilog of the modules that `selection_lines` uses."""
     text = ""
     for module in bypass_partitions(bypass):
-        sheet = Sheet()
+        writer = GateWriter()
         activation = bits("activation", activation_bits)
         if module == "lone":
             width = pins // 3 * 2 + activation_bits
-            result = _lone(sheet, pins, activation, width)
+            result = _lone(writer, pins, activation, width)
         else:
             own = pins if module == "whole" else pins // 2
             width = own // 3 * 2 + activation_bits
-            rows = booth(sheet, stored_digits("weight", own), activation, width)
-            result = add(sheet, adder, *compress(sheet, rows, width, tree))
-        body = "".join(f"  {line}\n" for line in sheet.lines)
+            rows = booth(writer, stored_digits("weight", own), activation, width)
+            result = add(writer, adder, *compress(writer, rows, width, tree))
+        body = "".join(f"  {line}\n" for line in writer.lines)
         inputs = f"input [{_own_pins(module, pins) - 1}:0] weight, input [{activation_bits - 1}:0] activation"
         product = "{" + ", ".join(reversed(result)) + "}"
         text += f"module {module} ({inputs}, output [{width - 1}:0] product);\n{body}"
@@ -46,7 +46,7 @@ def bypass_modules(bypass: Bypass, tree: Tree, adder: Adder, pins: int, activati
     return text
 
 
-def choose_lines(bypass: Bypass, pins: int, width: int) -> list[str]:
+def selection_lines(bypass: Bypass, pins: int, width: int) -> list[str]:
     """Return the lines that make the wire `chosen`: one level of and-or behind the modules."""
     digits, half, shift = pins // 3, pins // 2, pins // 6 * 2
     lines = [f"wire idle{k} = ~(weight[{3 * k}] | weight[{3 * k + 1}]);" for k in range(digits)]
@@ -72,7 +72,7 @@ def _own_pins(module: str, pins: int) -> int:
     return pins // 2 if module == "upper" else pins
 
 
-def _lone(sheet: Sheet, pins: int, activation: Sequence[Net], width: int) -> list[Net]:
+def _lone(writer: GateWriter, pins: int, activation: Sequence[Net], width: int) -> list[Net]:
     """(-1)**negative * activation, then shifted to the one digit's place: no carry but that of the negation.
 
     -a has the bits a[i] xor (a[i-1] or ... or a[0]).
@@ -80,17 +80,17 @@ def _lone(sheet: Sheet, pins: int, activation: Sequence[Net], width: int) -> lis
     weight = bits("weight", pins)
     negative = ZERO
     for k in range(0, pins, 3):
-        negative = sheet.either(negative, weight[k + 2])
+        negative = writer.or_(negative, weight[k + 2])
     count = len(activation)
-    any_below = [sheet.assign("|{" + ", ".join(activation[: i + 1]) + "}") for i in range(count)]
+    any_below = [writer.assign("|{" + ", ".join(activation[: i + 1]) + "}") for i in range(count)]
     signed = [activation[0]]
-    signed += [sheet.differ(activation[i], sheet.both(negative, any_below[i - 1])) for i in range(1, count)]
-    top = sheet.choose(negative, sheet.inv(activation[-1]), activation[-1])
-    signed.append(sheet.both(top, any_below[-1]))  # -(-128) is 128: one bit more
+    signed += [writer.xor(activation[i], writer.and_(negative, any_below[i - 1])) for i in range(1, count)]
+    top = writer.mux(negative, writer.invert(activation[-1]), activation[-1])
+    signed.append(writer.and_(top, any_below[-1]))  # -(-128) is 128: one bit more
     product = [ZERO] * width
     for k in range(0, pins, 3):
         for shift, pin in ((k // 3 * 2, weight[k]), (k // 3 * 2 + 1, weight[k + 1])):
             for column in range(shift, width):
-                term = sheet.both(pin, signed[min(column - shift, count)])
-                product[column] = sheet.either(product[column], term)
+                term = writer.and_(pin, signed[min(column - shift, count)])
+                product[column] = writer.or_(product[column], term)
     return product

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from haloquant.circuits.ports import Encoding, MacPorts
-from haloquant.circuits.rtl.adder_trees import ADDER_CELLS, Adder, Net, Row, Sheet, Tree, add, compress
-from haloquant.circuits.rtl.bypass import Bypass, bypass_modules, bypass_partitions, choose_lines
+from haloquant.circuits.rtl.adder_trees import ADDER_CELLS, Adder, GateWriter, Net, Row, Tree, add, compress
+from haloquant.circuits.rtl.bypass import Bypass, bypass_modules, bypass_partitions, selection_lines
 from haloquant.circuits.rtl.partial_products import (
     baugh_wooley,
     bits,
@@ -122,27 +122,27 @@ def generate(spec: MacSpec) -> str:
     if spec.rows == "native" and spec.stage == "fused":
         raise NetlistError("a fused MAC must have rows of its own, not the synthesizer's *; use the stage mac or pipe")
     ports = ports_of(spec)
-    sheet = Sheet()
+    writer = GateWriter()
     product_bits = spec.weight_bits + spec.activation_bits
     width = ports.result_bits
     partial = bits("partial", width)
     if spec.stage == "fused":
-        result = _sum(sheet, spec, [*_rows(sheet, spec, ports, width), dict(enumerate(partial))], width)
+        result = _sum(writer, spec, [*_rows(writer, spec, ports, width), dict(enumerate(partial))], width)
     else:
-        result = _product(sheet, spec, ports, product_bits)
+        result = _product(writer, spec, ports, product_bits)
     if spec.stage in ("pipe", "save"):
-        result = _registered(sheet, result, spec.accumulator_bits, _SIGN_COLUMNS if _holds_signs(spec) else None)
+        result = _registered(writer, result, spec.accumulator_bits, _SIGN_COLUMNS if _holds_signs(spec) else None)
     if spec.stage == "save":
         width = spec.accumulator_bits
         rows = [dict(enumerate(word)) for word in (result, partial[:width], partial[width:])]
-        lower, upper = compress(sheet, rows, width, "dadda")
+        lower, upper = compress(writer, rows, width, "dadda")
         result = [*lower, *upper]
     if spec.stage in ("mac", "pipe"):
         extended = [*result, *[result[-1]] * (width - len(result))]
-        sheet.lines.append(f"wire [{width - 1}:0] total;")
-        sheet.lines.append(f"accumulate u_add (.x({_vector(extended)}), .y(partial), .total(total));")
+        writer.lines.append(f"wire [{width - 1}:0] total;")
+        writer.lines.append(f"accumulate u_add (.x({_vector(extended)}), .y(partial), .total(total));")
         result = bits("total", width)
-    return _module(spec, ports, [*sheet.lines, f"assign result = {_vector(result)};"])
+    return _module(spec, ports, [*writer.lines, f"assign result = {_vector(result)};"])
 
 
 def partitions_of(spec: MacSpec) -> tuple[str, ...]:
@@ -158,64 +158,64 @@ def _holds_signs(spec: MacSpec) -> bool:
     return spec.stage == "pipe" or (spec.stage == "save" and spec.bypass != "none")
 
 
-def _registered(sheet: Sheet, product: Sequence[Net], width: int, columns: int | None) -> list[Net]:
+def _registered(writer: GateWriter, product: Sequence[Net], width: int, columns: int | None) -> list[Net]:
     """The product behind its registers, sign-extended to `width`; the sign is held once for so many `columns` each.
 
     One flip-flop for all of them takes 155 ps from clock to output in Nangate45, and one that drives three columns
     about 110. They are modules of their own, so that no tool merges them. With None there is one, as for other bits.
     """
     if columns is None:
-        sheet.lines.append(f"reg [{len(product) - 1}:0] product;")
-        sheet.lines.append(f"always @(posedge clk) product <= {_vector(product)};")
+        writer.lines.append(f"reg [{len(product) - 1}:0] product;")
+        writer.lines.append(f"always @(posedge clk) product <= {_vector(product)};")
         held = bits("product", len(product))
         return [*held, *[held[-1]] * (width - len(product))]
     low, sign = len(product) - 1, product[-1]
-    sheet.lines.append(f"reg [{low - 1}:0] product;")
-    sheet.lines.append(f"always @(posedge clk) product <= {_vector(product[:-1])};")
+    writer.lines.append(f"reg [{low - 1}:0] product;")
+    writer.lines.append(f"always @(posedge clk) product <= {_vector(product[:-1])};")
     copies = -(-(width - low) // columns)
     for copy in range(copies):
-        sheet.lines.append(f"wire sign{copy};")
-        sheet.lines.append(f"hold u_sign{copy} (.clk(clk), .d({sign}), .q(sign{copy}));")
+        writer.lines.append(f"wire sign{copy};")
+        writer.lines.append(f"hold u_sign{copy} (.clk(clk), .d({sign}), .q(sign{copy}));")
     return [*bits("product", low), *[f"sign{column // columns}" for column in range(width - low)]]
 
 
 def _accumulator(spec: MacSpec) -> str:
-    sheet = Sheet()
+    writer = GateWriter()
     width = spec.accumulator_bits
-    total = add(sheet, spec.accumulator, bits("x", width), bits("y", width))
-    body = "".join(f"  {line}\n" for line in sheet.lines)
+    total = add(writer, spec.accumulator, bits("x", width), bits("y", width))
+    body = "".join(f"  {line}\n" for line in writer.lines)
     ends = f"input [{width - 1}:0] x, input [{width - 1}:0] y, output [{width - 1}:0] total"
     return f"module accumulate ({ends});\n{body}  assign total = {_vector(total)};\nendmodule\n\n"
 
 
-def _rows(sheet: Sheet, spec: MacSpec, ports: MacPorts, width: int) -> list[Row]:
+def _rows(writer: GateWriter, spec: MacSpec, ports: MacPorts, width: int) -> list[Row]:
     weight, activation = bits("weight", ports.weight_bits), bits("activation", ports.activation_bits)
     if spec.rows == "sx":
-        return sign_extended(sheet, weight, activation, width)
+        return sign_extended(writer, weight, activation, width)
     if spec.rows == "sm":
-        return sign_magnitude(sheet, weight, activation, width)
+        return sign_magnitude(writer, weight, activation, width)
     if spec.rows == "bw":
-        return baugh_wooley(sheet, weight, activation, width)
+        return baugh_wooley(writer, weight, activation, width)
     if spec.rows == "bootha":
-        return booth(sheet, encode_booth(sheet, activation), weight, width)
+        return booth(writer, encode_booth(writer, activation), weight, width)
     if spec.rows == "digits":
-        return booth(sheet, stored_digits("weight", ports.weight_bits), activation, width)
-    return booth(sheet, encode_booth(sheet, weight), activation, width)
+        return booth(writer, stored_digits("weight", ports.weight_bits), activation, width)
+    return booth(writer, encode_booth(writer, weight), activation, width)
 
 
-def _product(sheet: Sheet, spec: MacSpec, ports: MacPorts, width: int) -> list[Net]:
+def _product(writer: GateWriter, spec: MacSpec, ports: MacPorts, width: int) -> list[Net]:
     if spec.rows == "native":
-        sheet.lines.append(f"wire signed [{width - 1}:0] whole = $signed(weight) * $signed(activation);")
+        writer.lines.append(f"wire signed [{width - 1}:0] whole = $signed(weight) * $signed(activation);")
         return bits("whole", width)
     if spec.bypass != "none":
-        sheet.lines += choose_lines(spec.bypass, ports.weight_bits, width)
+        writer.lines += selection_lines(spec.bypass, ports.weight_bits, width)
         return bits("chosen", width)
-    return _sum(sheet, spec, _rows(sheet, spec, ports, width), width)
+    return _sum(writer, spec, _rows(writer, spec, ports, width), width)
 
 
-def _sum(sheet: Sheet, spec: MacSpec, rows: Sequence[Row], width: int) -> list[Net]:
-    first, second = compress(sheet, rows, width, spec.tree)
-    return add(sheet, spec.adder, first, second)
+def _sum(writer: GateWriter, spec: MacSpec, rows: Sequence[Row], width: int) -> list[Net]:
+    first, second = compress(writer, rows, width, spec.tree)
+    return add(writer, spec.adder, first, second)
 
 
 def _vector(nets: Sequence[Net]) -> str:

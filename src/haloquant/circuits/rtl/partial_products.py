@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from haloquant.circuits.rtl.adder_trees import ZERO, Net, Row, Sheet, constant_row, place
+from haloquant.circuits.rtl.adder_trees import ZERO, GateWriter, Net, Row, constant_row, place_bits
 
 Digit = tuple[Net, Net, Net]  # one, two, negative: a radix-4 Booth digit in -2..2
 
@@ -12,38 +12,38 @@ def bits(port: str, width: int) -> list[Net]:
     return [f"{port}[{i}]" for i in range(width)] if width > 1 else [port]
 
 
-def sign_extended(sheet: Sheet, multiplier: Sequence[Net], multiplicand: Sequence[Net], width: int) -> list[Row]:
+def sign_extended(writer: GateWriter, multiplier: Sequence[Net], multiplicand: Sequence[Net], width: int) -> list[Row]:
     """Rows of and gates, sign-extended to `width`; the top row is negated. An inactive multiplier bit gives zeros."""
     last = len(multiplier) - 1
     rows: list[Row] = []
     for i, bit in enumerate(multiplier):
-        signed = [sheet.inv(m) for m in multiplicand] if i == last else list(multiplicand)
-        row = [sheet.both(bit, m) for m in signed]
+        signed = [writer.invert(m) for m in multiplicand] if i == last else list(multiplicand)
+        row = [writer.and_(bit, m) for m in signed]
         rows.append({column: row[min(column - i, len(row) - 1)] for column in range(i, width)})
-    return place(rows, [(last, multiplier[last])])  # -x = ~x + 1
+    return place_bits(rows, [(last, multiplier[last])])  # -x = ~x + 1
 
 
-def baugh_wooley(sheet: Sheet, multiplier: Sequence[Net], multiplicand: Sequence[Net], width: int) -> list[Row]:
+def baugh_wooley(writer: GateWriter, multiplier: Sequence[Net], multiplicand: Sequence[Net], width: int) -> list[Row]:
     """Rows of and gates with the terms of negative weight inverted (Baugh and Wooley, IEEE TC C-22, 1973)."""
     n, m = len(multiplier), len(multiplicand)
     rows: list[Row] = []
     for i, bit in enumerate(multiplier):
-        row = [sheet.both(bit, a) for a in multiplicand]
-        rows.append({i + j: sheet.inv(net) if (i == n - 1) != (j == m - 1) else net for j, net in enumerate(row)})
+        row = [writer.and_(bit, a) for a in multiplicand]
+        rows.append({i + j: writer.invert(net) if (i == n - 1) != (j == m - 1) else net for j, net in enumerate(row)})
     constant = (1 << (n - 1)) + (1 << (m - 1)) - (1 << (n + m - 1))
-    return place(rows, list(constant_row(constant % (1 << width), width).items()))
+    return place_bits(rows, list(constant_row(constant % (1 << width), width).items()))
 
 
-def encode_booth(sheet: Sheet, multiplier: Sequence[Net]) -> list[Digit]:
+def encode_booth(writer: GateWriter, multiplier: Sequence[Net]) -> list[Digit]:
     """Radix-4 Booth digits of a two's-complement multiplier; the digit 0 is never marked negative."""
     if len(multiplier) % 2:
         multiplier = [*multiplier, multiplier[-1]]
     digits: list[Digit] = []
     for k in range(0, len(multiplier), 2):
         low, mid, high = (multiplier[k - 1] if k else ZERO), multiplier[k], multiplier[k + 1]
-        one = sheet.differ(mid, low)
-        two = sheet.both(sheet.differ(high, mid), sheet.inv(one))
-        negative = sheet.both(high, sheet.inv(sheet.both(mid, low)))
+        one = writer.xor(mid, low)
+        two = writer.and_(writer.xor(high, mid), writer.invert(one))
+        negative = writer.and_(high, writer.invert(writer.and_(mid, low)))
         digits.append((one, two, negative))
     return digits
 
@@ -54,7 +54,7 @@ def stored_digits(port: str, pins: int) -> list[Digit]:
     return [(nets[k], nets[k + 1], nets[k + 2]) for k in range(0, pins, 3)]
 
 
-def booth(sheet: Sheet, digits: Sequence[Digit], multiplicand: Sequence[Net], width: int) -> list[Row]:
+def booth(writer: GateWriter, digits: Sequence[Digit], multiplicand: Sequence[Net], width: int) -> list[Row]:
     """One row a digit: 0, x, 2x or their negatives; sign bits inverted, with one constant for all sign extensions."""
     rows: list[Row] = []
     strays: list[tuple[int, Net]] = []
@@ -63,24 +63,24 @@ def booth(sheet: Sheet, digits: Sequence[Digit], multiplicand: Sequence[Net], wi
         shifted = [ZERO, *multiplicand]
         extended = [*multiplicand, multiplicand[-1]]
         magnitude = [
-            sheet.either(sheet.both(one, x), sheet.both(two, y)) for x, y in zip(extended, shifted, strict=True)
+            writer.or_(writer.and_(one, x), writer.and_(two, y)) for x, y in zip(extended, shifted, strict=True)
         ]
-        row = [sheet.differ(net, negative) for net in magnitude]
-        row[-1] = sheet.inv(row[-1])
+        row = [writer.xor(net, negative) for net in magnitude]
+        row[-1] = writer.invert(row[-1])
         top = 2 * k + len(row) - 1
         rows.append({2 * k + j: net for j, net in enumerate(row) if 2 * k + j < width})
         strays.append((2 * k, negative))
         constant -= 1 << top
     strays += constant_row(constant % (1 << width), width).items()
-    return place(rows, strays)
+    return place_bits(rows, strays)
 
 
-def sign_magnitude(sheet: Sheet, weight: Sequence[Net], activation: Sequence[Net], width: int) -> list[Row]:
+def sign_magnitude(writer: GateWriter, weight: Sequence[Net], activation: Sequence[Net], width: int) -> list[Row]:
     """|w| * (a xor s) + s |w| = w * a, as -a = ~a + 1: rows of the magnitude's bits and one correction row."""
     *magnitude, sign = weight
-    flipped = [sheet.differ(a, sign) for a in activation]
+    flipped = [writer.xor(a, sign) for a in activation]
     rows: list[Row] = []
     for i, bit in enumerate(magnitude):
-        row = [sheet.both(bit, a) for a in flipped]
+        row = [writer.and_(bit, a) for a in flipped]
         rows.append({column: row[min(column - i, len(row) - 1)] for column in range(i, width)})
-    return place(rows, [(i, sheet.both(sign, bit)) for i, bit in enumerate(magnitude)])
+    return place_bits(rows, [(i, writer.and_(sign, bit)) for i, bit in enumerate(magnitude)])

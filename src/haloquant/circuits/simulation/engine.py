@@ -9,12 +9,12 @@ from jaxtyping import Float64, Int32
 from haloquant.circuits.simulation.program import ONE, Node, Program
 from haloquant.circuits.simulation.stimuli import Stimuli
 from haloquant.circuits.simulation.waveform_lanes import (
+    accumulate_totals,
     extend_keys,
     extend_keys_mapped,
     gather,
-    number_direct,
-    number_hashed,
-    weigh,
+    number_keys_direct,
+    number_keys_hashed,
 )
 from haloquant.circuits.simulation.waveforms import Filter, Waveforms, evaluate_gate, launch_register
 
@@ -44,33 +44,37 @@ class Domains:
 
     stimuli: Stimuli
     _maps: dict[tuple[int, int], Int32[np.ndarray, " lane"]] = field(default_factory=dict)
-    _chance: dict[int, Float64[np.ndarray, "d lane"]] = field(default_factory=dict)
+    _probability: dict[int, Float64[np.ndarray, "d lane"]] = field(default_factory=dict)
 
-    def everything(self) -> int:
+    def stimuli_domain(self) -> int:
         """The domain that all others are within."""
         return 1 << self.stimuli.activation_bits
 
-    def widest(self, partial: bool) -> int:
+    def result_domain(self, partial: bool) -> int:
         """The domain of a MAC's results: all lanes where it has a partial sum, else all activation bits."""
-        return self.of_support(2 * self.everything() - 1 if partial else self.everything() - 1)
+        return self.for_support(2 * self.stimuli_domain() - 1 if partial else self.stimuli_domain() - 1)
 
-    def of_support(self, support: int) -> int:
+    def for_support(self, support: int) -> int:
         """The smallest domain for a node of this support."""
-        drawn = 4 ** support.bit_count() > self.stimuli.pair.size  # fewer lanes than the bits have transitions
-        return self.everything() if drawn or support & self.everything() else support
+        drawn = 4 ** support.bit_count() > self.stimuli.transition.size  # fewer lanes than the bits have transitions
+        return self.stimuli_domain() if drawn or support & self.stimuli_domain() else support
 
-    def lanes(self, domain: int) -> int:
+    def lane_count(self, domain: int) -> int:
         """How many lanes a domain has."""
-        return self.stimuli.pair.size if domain == self.everything() else 4 ** domain.bit_count()
+        return self.stimuli.transition.size if domain == self.stimuli_domain() else 4 ** domain.bit_count()
 
     def lane_map(self, wide: int, narrow: int) -> Int32[np.ndarray, " lane"]:
         """For every lane of `wide`, the lane of `narrow` (a part of it) that shows the same."""
         found = self._maps.get((wide, narrow))
         if found is None:
-            bits = [i for i in range(self.stimuli.activation_bits) if wide == self.everything() or wide >> i & 1]
-            index = self.stimuli.pair if wide == self.everything() else np.arange(self.lanes(wide), dtype=np.int32)
+            bits = [i for i in range(self.stimuli.activation_bits) if wide == self.stimuli_domain() or wide >> i & 1]
+            index = (
+                self.stimuli.transition
+                if wide == self.stimuli_domain()
+                else np.arange(self.lane_count(wide), dtype=np.int32)
+            )
             found = np.zeros(index.size, np.int32)
-            if narrow == self.everything():
+            if narrow == self.stimuli_domain():
                 found = np.arange(index.size, dtype=np.int32)
             place = 0
             for position, bit in enumerate(bits):
@@ -80,17 +84,17 @@ class Domains:
             self._maps[wide, narrow] = found
         return found
 
-    def chance(self, domain: int) -> Float64[np.ndarray, "d lane"]:
-        """The chance of every lane of a domain, by distribution."""
-        found = self._chance.get(domain)
+    def probability(self, domain: int) -> Float64[np.ndarray, "d lane"]:
+        """The probability of every lane of a domain, by distribution."""
+        found = self._probability.get(domain)
         if found is None:
-            if domain == self.everything():
-                found = self.stimuli.chance
+            if domain == self.stimuli_domain():
+                found = self.stimuli.probability
             else:
-                lanes = self.lane_map(self.everything(), domain)
-                rows = [np.bincount(lanes, row, self.lanes(domain)) for row in self.stimuli.chance]
+                lanes = self.lane_map(self.stimuli_domain(), domain)
+                rows = [np.bincount(lanes, row, self.lane_count(domain)) for row in self.stimuli.probability]
                 found = np.stack(rows)
-            self._chance[domain] = found
+            self._probability[domain] = found
         return found
 
 
@@ -101,7 +105,7 @@ class Engine:
         self.program = program
         self.domains = domains
         self.filtering = filtering
-        most = max(domains.lanes(domains.everything()), 4**domains.stimuli.activation_bits)
+        most = max(domains.lane_count(domains.stimuli_domain()), 4**domains.stimuli.activation_bits)
         self._ids = np.uint16 if most <= 1 << 16 else np.uint32
         self._keys = np.empty(most, np.int64)
         self._number = np.empty(most, np.int32)
@@ -124,7 +128,7 @@ class Engine:
             for bit in range(partial_bits):
                 ids = (stimuli.partial_before >> bit & 1) + 2 * (stimuli.partial_after >> bit & 1)
                 found[2 + stimuli.activation_bits + bit] = NetLanes(
-                    _BIT, ids.astype(self._ids), self.domains.everything()
+                    _BIT, ids.astype(self._ids), self.domains.stimuli_domain()
                 )
         return found
 
@@ -134,8 +138,8 @@ class Engine:
         Returns:
             Its output, and by distribution the mean number of output edges and the mean internal energy (J).
         """
-        domain = self.domains.of_support(node.support)
-        lanes = self.domains.lanes(domain)
+        domain = self.domains.for_support(node.support)
+        lanes = self.domains.lane_count(domain)
         count = self._combine(inputs, domain, lanes)
         lane_of = self._lane_of[:count]
         shown = np.empty((len(inputs), count), np.int32)
@@ -182,9 +186,9 @@ class Engine:
         number = self._number[:lanes]
         out_start = self._out_start[: waves + 1].copy()
         waveforms = Waveforms(self._out_level[:waves].copy(), out_start, self._out_times[: out_start[-1]].copy())
-        chance = self.domains.chance(domain)
-        totals = np.empty((chance.shape[0], 2))
-        weigh(number, chance, out_id, out_start, energy, self._counted, totals)
+        probability = self.domains.probability(domain)
+        totals = np.empty((probability.shape[0], 2))
+        accumulate_totals(number, probability, out_id, out_start, energy, self._counted, totals)
         ids = np.empty(lanes, self._ids)
         gather(out_id, number, ids)
         return NetLanes(waveforms, ids, domain), totals
@@ -208,8 +212,8 @@ class Engine:
 
     def _number_keys(self, keys: np.ndarray, size: int) -> int:
         if size <= _DIRECT:
-            return number_direct(keys, self._direct, self._number, self._lane_of)
-        return number_hashed(keys, self._hashed, self._number, self._lane_of)
+            return number_keys_direct(keys, self._direct, self._number, self._lane_of)
+        return number_keys_hashed(keys, self._hashed, self._number, self._lane_of)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -252,7 +256,7 @@ def run_program(
         for node in nodes:
             uses[node] += 1
     uses[: program.first] = np.iinfo(np.int64).max  # inputs stay
-    distributions = domains.stimuli.chance.shape[0]
+    distributions = domains.stimuli.probability.shape[0]
     totals = np.zeros((len(program.nodes), distributions, 2))
     done = np.zeros(program.first + len(program.nodes), bool)
     for position, w in enumerate(order):

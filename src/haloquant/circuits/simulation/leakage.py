@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Int16
 
 from haloquant.circuits.liberty.records import Library
-from haloquant.circuits.netlist.parser import Netlist, cells_of
+from haloquant.circuits.netlist.parser import Netlist, library_cells
 from haloquant.circuits.ports import weight_pins
 from haloquant.circuits.simulation.switching_arcs import leakage_table, truth_table
 
@@ -24,7 +24,7 @@ def leakage_w(netlist: Netlist, library: Library, weights: Int16[np.ndarray, " w
         library: gives leakage by state.
         weights: the values to hold.
     """
-    cells = cells_of(netlist, library)
+    cells = library_cells(netlist, library)
     bits = netlist.ports.activation_bits
     states = 1 << bits
     level = np.zeros((netlist.nets, len(weights), states), np.uint8)

@@ -9,51 +9,12 @@ Nothing is approximated.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int32, UInt64
+from jaxtyping import Bool, Float64, Int32
 
+from haloquant.circuits.simulation.timed_gates import TimedGates
 from haloquant.circuits.simulation.waveforms import NEVER
 
-MAX_PINS = 6
 ZERO, ONE = 0, 1  # node numbers of the constants
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class TimedGates:
-    """A levelised netlist with everything the simulation needs, as plain arrays.
-
-    Nets are numbered; gates stand in topological order. Pin p of gate g in minterm m (pin p at level `m >> p & 1`) has
-    the slot `slot[g] + p * 2**pins[g] + m`: `delay_fs` and `internal_j` there belong to the output edge that follows
-    where pin p's change leads to minterm m, `hidden_j` to the edge of the pin itself.
-
-    A register stands as a gate of its data pins that goes from their settled state before the transition to the one
-    after it, `delay_fs` (of the minterm after) behind the clock edge at time 0: one stage sees this operation's
-    transition while the next sees the last operation's, and both are drawn alike.
-    """
-
-    names: tuple[str, ...]  # of the gates
-    pins: Int32[np.ndarray, " g"]
-    inputs: Int32[np.ndarray, "g 6"]  # nets, -1 beyond the gate's pins
-    output: Int32[np.ndarray, " g"]
-    truth: UInt64[np.ndarray, " g"]
-    slot: Int32[np.ndarray, " g"]
-    delay_fs: Int32[np.ndarray, "w slot"]
-    internal_j: Float64[np.ndarray, "w slot"]
-    hidden_j: Float64[np.ndarray, "w slot"]
-    switching_j: Float64[np.ndarray, " net"]  # of one edge of the net
-    activation: Int32[np.ndarray, " a"]  # nets, least significant bit first
-    partial: Int32[np.ndarray, " p"]
-    constant: Int32[np.ndarray, " c"]  # nets at a constant level: weight pins, ties
-    level: Bool[np.ndarray, "w c"]
-    result: Int32[np.ndarray, " r"]
-    register: Bool[np.ndarray, " g"]
-    end: Int32[np.ndarray, " e"]  # nets at which paths end: results and data pins of registers
-    setup_fs: Int32[np.ndarray, "w e 2"]  # time the end needs after an edge to level 0 or 1
-    clock_j: float  # that the registers' clock pins cost in one cycle
-
-    @property
-    def nets(self) -> int:
-        """Number of nets."""
-        return self.switching_j.size
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -108,7 +69,7 @@ def build_program(gates: TimedGates) -> Program:
             row = sources[w].tobytes() + b"".join(table[w].tobytes() for table in tables)
             if row not in rows:
                 delay, internal, hidden = (table[w] for table in tables)
-                node = fold(gate, sources[w], int(gates.truth[gate]), delay, internal, hidden, support)
+                node = fold_constants(gate, sources[w], int(gates.truth[gate]), delay, internal, hidden, support)
                 key = _key(node)
                 if key not in seen:
                     number = first + len(nodes)
@@ -123,7 +84,7 @@ def build_program(gates: TimedGates) -> Program:
     return Program(first, tuple(nodes), gates.register, of_net, of_gate)
 
 
-def fold(
+def fold_constants(
     gate: int,
     sources: Int32[np.ndarray, " pin"],
     truth: int,
@@ -190,32 +151,3 @@ def _varies(node: Node) -> bool:
 def _key(node: Node) -> bytes:
     header = np.array([node.truth & (1 << 63) - 1, node.truth >> 63, *node.inputs], np.int64).tobytes()
     return header + node.delay_fs.tobytes() + node.internal_j.tobytes() + node.hidden_j.tobytes()
-
-
-def known_levels(gates: TimedGates, weight: int) -> dict[int, int]:
-    """The nets that are constant with this weight held, gate by gate, and their levels."""
-    known = {int(net): int(level) for net, level in zip(gates.constant, gates.level[weight], strict=True)}
-    for g in range(len(gates.names)):
-        values = {int(gates.truth[g]) >> m & 1 for m in possible_minterms(gates, g, known)}
-        if len(values) == 1:
-            known[int(gates.output[g])] = values.pop()
-    return known
-
-
-def possible_minterms(gates: TimedGates, g: int, known: dict[int, int]) -> set[int]:
-    """The minterms of a gate's inputs that agree with the constants."""
-    nets = [int(net) for net in gates.inputs[g, : gates.pins[g]]]
-    return {
-        m
-        for m in range(1 << len(nets))
-        if all(known.get(net, m >> pin & 1) == m >> pin & 1 for pin, net in enumerate(nets))
-    }
-
-
-def influential_pins(gates: TimedGates, g: int, known: dict[int, int]) -> list[bool]:
-    """Which pins of a gate can still change its output, given the constants."""
-    possible, truth = possible_minterms(gates, g, known), int(gates.truth[g])
-    return [
-        any((truth >> m ^ truth >> (m ^ 1 << pin)) & 1 for m in possible if m ^ 1 << pin in possible)
-        for pin in range(int(gates.pins[g]))
-    ]

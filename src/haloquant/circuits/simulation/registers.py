@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float64, Int32
 
-from haloquant.circuits.liberty.boolean_functions import over_inputs
+from haloquant.circuits.liberty.boolean_functions import table_over_inputs
 from haloquant.circuits.liberty.nldm import Table
 from haloquant.circuits.liberty.records import Cell
 from haloquant.circuits.simulation.switching_arcs import Slews, read_table
@@ -33,7 +33,7 @@ def register_truth(cell: Cell, output: str) -> list[int]:
     register = cell.register
     if register is None or function is None or function.inputs not in ((register.state,), (register.inverted,)):
         raise NetlistError(f"pin {output} of register cell {cell.name} must be a state of the register, and is not")
-    table = over_inputs(register.next_state, pins)
+    table = table_over_inputs(register.next_state, pins)
     inverts = (function.inputs[0] == register.inverted) != bool(function.table()[0])
     return [int(value) ^ inverts for value in table]
 

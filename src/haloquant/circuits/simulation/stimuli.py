@@ -1,9 +1,9 @@
-"""Which transitions a MAC is simulated over, and how probable each is.
+"""The transitions over which a MAC is simulated, and the probability of each.
 
-A transition of `b` activation bits has the index sum over bits i of (a0_i + 2 a1_i) 4**i, a0 the bits before and a1
-after, so that what concerns only some of the bits is found by picking their base-4 digits. Two independent operands
-follow one another (a systolic array streams another token every cycle), so the default is every pair, all equally
-probable.
+A transition leads from one activation value to the next. Its index is the sum over the bits i of (a0_i + 2 a1_i) 4**i,
+where a0 are the bits before and a1 the bits after. So the transitions of a subset of the bits are found by picking
+their base-4 digits. A systolic array streams a new token every cycle, so consecutive operands are taken as independent:
+the default is every pair of values, all equally probable.
 """
 
 from dataclasses import dataclass, replace
@@ -17,21 +17,24 @@ from haloquant.errors import InputError
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Stimuli:
-    """Lanes to simulate: the activation transition of each, its partial sums, and its chance by distribution.
+    """The lanes to simulate. A lane is one activation transition together with its partial sums.
 
-    `chance` has one row per name in `names`, each of sum 1. The first row is the one percentiles are taken over.
+    `probability` has one row for each distribution in `names`; each row sums to 1. Percentiles are taken over the first
+    row.
     """
 
     activation_bits: int
-    pair: Int32[np.ndarray, " lane"]  # index of the activation transition
-    chance: Float64[np.ndarray, "d lane"]
+    transition: Int32[np.ndarray, " lane"]  # the index of each lane's activation transition
+    probability: Float64[np.ndarray, "d lane"]
     names: tuple[str, ...]
     partial_before: Int64[np.ndarray, " lane"] | None = None
     partial_after: Int64[np.ndarray, " lane"] | None = None
 
 
-def pair_index(before: Int16[np.ndarray, " n"], after: Int16[np.ndarray, " n"], bits: int) -> Int32[np.ndarray, " n"]:
-    """Return the index of the transitions from activation `before` to `after` (two's complement, `bits` wide)."""
+def transition_index(
+    before: Int16[np.ndarray, " n"], after: Int16[np.ndarray, " n"], bits: int
+) -> Int32[np.ndarray, " n"]:
+    """Return the index of each transition from activation `before` to `after` (two's complement, `bits` wide)."""
     index = np.zeros(before.shape, np.int32)
     for bit in range(bits):
         digit = (before >> bit & 1) + 2 * (after >> bit & 1)
@@ -39,8 +42,8 @@ def pair_index(before: Int16[np.ndarray, " n"], after: Int16[np.ndarray, " n"], 
     return index
 
 
-def all_pairs(bits: int) -> tuple[Int16[np.ndarray, " n"], Int16[np.ndarray, " n"]]:
-    """Return activation before and after of every transition, in the order of their index: 4**bits of each."""
+def all_transitions(bits: int) -> tuple[Int16[np.ndarray, " n"], Int16[np.ndarray, " n"]]:
+    """Return the activation before and the activation after each of the 4**bits transitions, in index order."""
     index = np.arange(4**bits)
     before = np.zeros(index.size, np.int64)
     after = np.zeros(index.size, np.int64)
@@ -51,45 +54,22 @@ def all_pairs(bits: int) -> tuple[Int16[np.ndarray, " n"], Int16[np.ndarray, " n
     return ((before ^ sign) - sign).astype(np.int16), ((after ^ sign) - sign).astype(np.int16)
 
 
-def gaussian_activations(bits: int, deviation: float) -> Float64[np.ndarray, " n"]:
-    """Chance of every activation transition where both are rounded Gaussians, independent and cut off at the range.
-
-    Args:
-        bits: activation bits.
-        deviation: standard deviation, in steps of the integer grid.
-    """
-    before, after = all_pairs(bits)
-    chance = np.exp(-0.5 * (before / deviation) ** 2 - 0.5 * (after / deviation) ** 2)
-    return chance / chance.sum()
-
-
 def activation_stimuli(bits: int = 8, **distributions: Float64[np.ndarray, " n"]) -> Stimuli:
-    """Every activation transition once, with no partial sum.
+    """Return stimuli with every activation transition once and no partial sum.
 
     Args:
-        bits: activation bits.
-        distributions: further distributions by name, each a chance for every transition in the order of `all_pairs`
-            (a histogram will do; it is divided by its sum). The first is always `uniform`.
+        bits: number of activation bits.
+        distributions: further distributions by name: probabilities or counts of all transitions, in the order of
+            `all_transitions`; each is divided by its sum. The first distribution is always `uniform`.
 
     Raises:
-        InputError: a distribution of the wrong length, with negative entries, or of sum 0.
+        InputError: if a distribution has the wrong length, a negative entry, or the sum 0.
     """
     count = 4**bits
     rows = [np.full(count, 1.0 / count)]
-    for name, chance in distributions.items():
-        rows.append(_normalised(name, chance, count))
+    for name, probability in distributions.items():
+        rows.append(_normalised(name, probability, count))
     return Stimuli(bits, np.arange(count, dtype=np.int32), np.stack(rows), ("uniform", *distributions))
-
-
-def observed_pairs(activations: Int16[np.ndarray, "token feature"], bits: int = 8) -> Float64[np.ndarray, " n"]:
-    """Chance of every activation transition in quantized activations of a real layer.
-
-    In a weight-stationary array a row sees one input feature, token after token: the transitions counted are those from
-    one token to the next of the same feature.
-    """
-    pairs = pair_index(activations[:-1].ravel(), activations[1:].ravel(), bits)
-    counts = np.bincount(pairs, minlength=4**bits).astype(np.float64)
-    return counts / counts.sum()
 
 
 def with_partial_sums(
@@ -99,36 +79,36 @@ def with_partial_sums(
     lanes: int,
     seed: int,
 ) -> Stimuli:
-    """Draw lanes that have a partial sum before and after, independently, from a histogram.
+    """Return lanes whose partial sums before and after are drawn independently from a histogram.
 
-    The activation transitions are drawn evenly, without replacement while they last; the chance of a lane is in
-    proportion to that of its transition, so every distribution keeps its means (up to the error of the draw).
+    The activation transitions are drawn uniformly, without replacement until all are used. The probability of a lane is
+    proportional to the probability of its transition, so each distribution keeps its means up to the error of the draw.
 
     Args:
         stimuli: the activation transitions.
         values: the partial sums that the histogram counts.
-        histogram: how often each occurs.
-        lanes: how many to draw.
-        seed: of the draw.
+        histogram: how often each value occurs.
+        lanes: number of lanes to draw.
+        seed: seed of the random generator.
 
     Raises:
-        InputError: a histogram with negative entries or of sum 0.
+        InputError: if the histogram has a negative entry or the sum 0.
     """
-    chance = _normalised("the partial-sum histogram", histogram, values.size)
+    probability = _normalised("the partial-sum histogram", histogram, values.size)
     generator = np.random.default_rng(seed)
     drawn = _draw(stimuli, lanes, generator)
-    before, after = (generator.choice(values, size=lanes, p=chance) for _ in range(2))
+    before, after = (generator.choice(values, size=lanes, p=probability) for _ in range(2))
     return replace(drawn, partial_before=before, partial_after=after)
 
 
 def measured_stimuli(sums: PartialSums, sum_bits: int, lanes: int = 8192, seed: int = 0) -> Stimuli:
-    """Draw lanes whose partial sums follow one another as the measured ones do; activation transitions evenly.
+    """Return lanes with uniformly drawn activation transitions and partial sums drawn from measured statistics.
 
     Args:
-        sums: the measured ones; their activation bits are the unit's.
+        sums: the measured statistics; their activation width must be the MAC's.
         sum_bits: width of the partial sum.
-        lanes: how many to draw, at most one for every activation transition.
-        seed: of the draw.
+        lanes: number of lanes to draw, at most one for each activation transition.
+        seed: seed of the random generator.
     """
     lanes = min(lanes, 4**sums.activation_bits)
     drawn = _draw(activation_stimuli(sums.activation_bits), lanes, np.random.default_rng(seed))
@@ -137,18 +117,24 @@ def measured_stimuli(sums: PartialSums, sum_bits: int, lanes: int = 8192, seed: 
 
 
 def _draw(stimuli: Stimuli, lanes: int, generator: np.random.Generator) -> Stimuli:
-    """Activation transitions drawn evenly, without replacement while they last."""
-    count = stimuli.pair.size
+    """Draw activation transitions uniformly, without replacement until all are used."""
+    count = stimuli.transition.size
     drawn = np.concatenate([generator.permutation(count) for _ in range(-(-lanes // count))])[:lanes]
-    rows = stimuli.chance[:, drawn]
-    return Stimuli(stimuli.activation_bits, stimuli.pair[drawn], rows / rows.sum(axis=1, keepdims=True), stimuli.names)
+    rows = stimuli.probability[:, drawn]
+    return Stimuli(
+        stimuli.activation_bits, stimuli.transition[drawn], rows / rows.sum(axis=1, keepdims=True), stimuli.names
+    )
 
 
 def default_stimuli(activation_bits: int, partial_bits: int) -> Stimuli:
-    """What is simulated where nothing is known of the model: every activation transition, or a draw with partial sums.
+    """Return the stimuli for an unknown model: every activation transition, or 8,192 drawn lanes with partial sums.
 
-    The partial sums are those of `gaussian_partial_sums` in an array of 128 rows, for weights and activations that are
-    Gaussian with their largest value at four deviations (2**bits / 8 steps, both); 8,192 lanes.
+    Partial sums come from `gaussian_partial_sums` for an array of 128 rows. Weights and activations are taken as
+    Gaussian with the largest value at four standard deviations, so the deviation of both is 2**activation_bits / 8.
+
+    Args:
+        activation_bits: width of the activation.
+        partial_bits: width of the partial sum; 0 if the MAC has none.
     """
     stimuli = activation_stimuli(activation_bits)
     if not partial_bits:
@@ -161,29 +147,30 @@ def default_stimuli(activation_bits: int, partial_bits: int) -> Stimuli:
 def gaussian_partial_sums(
     rows: int, weight_deviation: float, activation_deviation: float, bits: int
 ) -> tuple[Int64[np.ndarray, " v"], Float64[np.ndarray, " v"]]:
-    """Partial sums of a weight-stationary column, as a histogram, without having seen the model.
+    """Return a model of the partial sums in a weight-stationary column, as a histogram.
 
-    The sum of r products of independent zero-mean weights and activations has the variance r sw^2 sa^2; a MAC stands
-    with equal chance in any of the array's `rows` rows and gets the sum of the r = 0 .. rows-1 rows above it, so the
-    histogram is the mean of those Gaussians (central limit theorem; r = 0 gives 0), cut off at the range of `bits`.
+    The sum of r products of independent zero-mean weights and activations has the variance r sw^2 sa^2. A MAC is with
+    equal probability in any of the `rows` rows and receives the sum of the r = 0 .. rows-1 products above it. So the
+    histogram is the mean of those Gaussians (central limit theorem; r = 0 gives the value 0), clipped to the range of
+    `bits` bits.
 
     Returns:
-        4,097 values, 0 among them, and the chance of each.
+        Up to 4,097 values, 0 among them, and the probability of each.
     """
     unit = weight_deviation * activation_deviation
     limit = min(5.0 * unit * np.sqrt(max(rows - 1, 1)), float((1 << (bits - 1)) - 1))
     values = np.unique(np.round(np.linspace(-limit, limit, 4097)).astype(np.int64))
-    chance = np.zeros(values.size)
-    chance[np.searchsorted(values, 0)] = 1.0
+    probability = np.zeros(values.size)
+    probability[np.searchsorted(values, 0)] = 1.0
     for above in range(1, rows):
         density = np.exp(-0.5 * (values / (unit * np.sqrt(above))) ** 2)
-        chance += density / density.sum()
-    return values, chance / rows
+        probability += density / density.sum()
+    return values, probability / rows
 
 
-def _normalised(name: str, chance: Float64[np.ndarray, " n"], count: int) -> Float64[np.ndarray, " n"]:
-    if chance.shape != (count,):
-        raise InputError(f"{name} must have {count} entries, not {chance.size}")
-    if not np.all(chance >= 0) or not chance.sum() > 0:
-        raise InputError(f"{name} must be counts or chances of at least 0, not all 0")
-    return chance / chance.sum()
+def _normalised(name: str, probability: Float64[np.ndarray, " n"], count: int) -> Float64[np.ndarray, " n"]:
+    if probability.shape != (count,):
+        raise InputError(f"{name} must have {count} entries, not {probability.size}")
+    if not np.all(probability >= 0) or not probability.sum() > 0:
+        raise InputError(f"{name} must be counts or probabilities of at least 0, not all 0")
+    return probability / probability.sum()

@@ -4,7 +4,7 @@ The tables are read at the slews and loads of the static pass for each weight va
 static timing finds there with this weight held (its constants folded), not that of the event at hand. So a sensitised
 delay is never above the static one, and may be a little pessimistic.
 
-Which tables belong to which minterm is the same for every gate of a cell: it is worked out once, as `Reading`s.
+Which tables belong to which minterm is the same for every gate of a cell: it is worked out once, as `SwitchingTables`s.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from haloquant.circuits.liberty.boolean_functions import Function, over_inputs
+from haloquant.circuits.liberty.boolean_functions import BooleanFunction, table_over_inputs
 from haloquant.circuits.liberty.nldm import Table
 from haloquant.circuits.liberty.records import Cell, InternalPower, TimingArc
 from haloquant.errors import LibertyError
@@ -22,7 +22,7 @@ Slews = Callable[[int, int], Float64[np.ndarray, " w"]]  # (pin, level after the
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Reading:
+class SwitchingTables:
     """Tables to be read together for some minterms that a change of one pin leads to.
 
     The tables of a term add up (a library may give one per supply pin). Of several terms the largest counts for a
@@ -37,17 +37,17 @@ class Reading:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class CellReadings:
+class CellSwitchingTables:
     """All readings of one output of a cell, and its function by minterm (input i at level `m >> i & 1`)."""
 
     pins: int
     truth: tuple[int, ...]
-    delay: tuple[Reading, ...]
-    internal: tuple[Reading, ...]
-    hidden: tuple[Reading, ...]  # of the input pins' own edges, the same for every output
+    delay: tuple[SwitchingTables, ...]
+    internal: tuple[SwitchingTables, ...]
+    hidden: tuple[SwitchingTables, ...]  # of the input pins' own edges, the same for every output
 
 
-def cell_readings(cell: Cell, output: str) -> CellReadings:
+def cell_switching_tables(cell: Cell, output: str) -> CellSwitchingTables:
     """Work out which tables of a combinational cell belong to which minterm.
 
     For delays: of the arcs from a pin to this output edge those of a fitting `timing_sense` count, then those whose
@@ -59,7 +59,7 @@ def cell_readings(cell: Cell, output: str) -> CellReadings:
         LibertyError: a pin that the output depends on and no arc comes from, or an output without a function.
     """
     truth = truth_table(cell, output).astype(int)
-    delay, internal, hidden = list[Reading](), list[Reading](), list[Reading]()
+    delay, internal, hidden = list[SwitchingTables](), list[SwitchingTables](), list[SwitchingTables]()
     for p, pin in enumerate(cell.inputs):
         level = np.arange(truth.size) >> p & 1
         if not np.array_equal(truth, truth[np.arange(truth.size) ^ (1 << p)]):
@@ -68,11 +68,11 @@ def cell_readings(cell: Cell, output: str) -> CellReadings:
         internal += _energies(cell, groups, p, truth, last_resort=True)
         groups = [group for group in cell.powers if group.pin == pin.name and group.related is None]
         hidden += _energies(cell, groups, p, level, last_resort=False)
-    return CellReadings(len(cell.inputs), tuple(truth.tolist()), tuple(delay), tuple(internal), tuple(hidden))
+    return CellSwitchingTables(len(cell.inputs), tuple(truth.tolist()), tuple(delay), tuple(internal), tuple(hidden))
 
 
-def read_all(
-    readings: Sequence[Reading],
+def read_gate_tables(
+    readings: Sequence[SwitchingTables],
     pins: int,
     slews: Slews,
     load_f: tuple[float, float],
@@ -121,10 +121,10 @@ def truth_table(cell: Cell, output: str) -> Bool[np.ndarray, " m"]:
     function = cell.pin(output).function
     if function is None:
         raise LibertyError(f"pin {output} of cell {cell.name} must have a function, but has none")
-    return over_inputs(function, tuple(pin.name for pin in cell.inputs)).astype(bool)
+    return table_over_inputs(function, tuple(pin.name for pin in cell.inputs)).astype(bool)
 
 
-def holds(cell: Cell, when: Function | None) -> Bool[np.ndarray, " m"]:
+def condition_minterms(cell: Cell, when: BooleanFunction | None) -> Bool[np.ndarray, " m"]:
     """In which minterms of the cell's inputs a condition on inputs and outputs holds."""
     inputs = tuple(pin.name for pin in cell.inputs)
     rows = 1 << len(inputs)
@@ -144,27 +144,27 @@ def leakage_table(cell: Cell) -> Float64[np.ndarray, " m"]:
     known = np.zeros(power.size, bool)
     for entry in cell.leakage:
         if entry.when is not None:
-            where = holds(cell, entry.when)
+            where = condition_minterms(cell, entry.when)
             power[where] += entry.power_w
             known |= where
     return np.where(known, power, sum(anywhere) if anywhere else cell.leakage_w)
 
 
-def _delays(cell: Cell, output: str, p: int, truth: np.ndarray) -> list[Reading]:
+def _delays(cell: Cell, output: str, p: int, truth: np.ndarray) -> list[SwitchingTables]:
     related = cell.inputs[p].name
     arcs = [a for a in cell.arcs if a.pin == output and a.related == related and a.kind.startswith("combinational")]
-    where = [holds(cell, arc.when) for arc in arcs]
+    where = [condition_minterms(cell, arc.when) for arc in arcs]
     groups: dict[tuple[int, int, tuple[int, ...]], list[int]] = {}
     for m, value in enumerate(truth.tolist()):
         chosen = _arcs_for(arcs, where, m >> p & 1, value, m)
         if not chosen:
             raise LibertyError(f"cell {cell.name} must have a timing arc from {related} to {output}, but has none")
         groups.setdefault((m >> p & 1, value, chosen), []).append(m)
-    found: list[Reading] = []
+    found: list[SwitchingTables] = []
     for (level, value, chosen), minterms in groups.items():
         tables = [arcs[a].cell_rise if value else arcs[a].cell_fall for a in chosen]
         terms = tuple((table,) for table in tables if table is not None)
-        found.append(Reading(p, level, value, tuple(minterms), terms))
+        found.append(SwitchingTables(p, level, value, tuple(minterms), terms))
     return found
 
 
@@ -176,11 +176,13 @@ def _arcs_for(arcs: Sequence[TimingArc], where: list[np.ndarray], level: int, va
     return tuple([i for i in holding if arcs[i].when is not None] or holding)
 
 
-def _energies(cell: Cell, groups: list[InternalPower], p: int, edge: np.ndarray, *, last_resort: bool) -> list[Reading]:
+def _energies(
+    cell: Cell, groups: list[InternalPower], p: int, edge: np.ndarray, *, last_resort: bool
+) -> list[SwitchingTables]:
     conditions: dict[str, list[InternalPower]] = {}
     for group in groups:
         conditions.setdefault(group.when.text if group.when else "", []).append(group)
-    where = {text: holds(cell, members[0].when) for text, members in conditions.items()}
+    where = {text: condition_minterms(cell, members[0].when) for text, members in conditions.items()}
     found: dict[tuple[int, int, tuple[str, ...]], list[int]] = {}
     for m, up in enumerate(edge.tolist()):
         holding = [text for text in conditions if text and where[text][m]] or [text for text in conditions if not text]
@@ -188,9 +190,9 @@ def _energies(cell: Cell, groups: list[InternalPower], p: int, edge: np.ndarray,
             holding = list(conditions)
         if holding:
             found.setdefault((m >> p & 1, int(up), tuple(holding)), []).append(m)
-    readings: list[Reading] = []
+    readings: list[SwitchingTables] = []
     for (level, up, holding), minterms in found.items():
         tables = [[g.rise if up else g.fall for g in conditions[text]] for text in holding]
         terms = tuple(tuple(table for table in term if table is not None) for term in tables)
-        readings.append(Reading(p, level, up, tuple(minterms), terms))
+        readings.append(SwitchingTables(p, level, up, tuple(minterms), terms))
     return readings

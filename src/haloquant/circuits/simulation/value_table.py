@@ -16,14 +16,16 @@ from jaxtyping import Float64, Int16, Int32
 from haloquant.circuits.liberty.records import Library
 from haloquant.circuits.netlist.parser import Netlist, net_loads
 from haloquant.circuits.ports import weight_pins, weight_values
+from haloquant.circuits.simulation.annotation import StaticPass, annotate_gates
 from haloquant.circuits.simulation.engine import Domains, NetLanes, run_program
-from haloquant.circuits.simulation.gate_timing import Surroundings, time_gates
 from haloquant.circuits.simulation.leakage import leakage_w
-from haloquant.circuits.simulation.program import Program, TimedGates, build_program
+from haloquant.circuits.simulation.program import Program, build_program
 from haloquant.circuits.simulation.stimuli import Stimuli, default_stimuli
-from haloquant.circuits.simulation.waveform_lanes import show_latest
+from haloquant.circuits.simulation.timed_gates import TimedGates
+from haloquant.circuits.simulation.waveform_lanes import take_latest
 from haloquant.circuits.simulation.waveforms import Filter, Waveforms
-from haloquant.circuits.timing.static_timing import Conditions, static_timing
+from haloquant.circuits.timing.conditions import Conditions
+from haloquant.circuits.timing.static_timing import analyze_timing
 from haloquant.errors import NetlistError
 from haloquant.units import FEMTO
 
@@ -86,7 +88,7 @@ def simulate_values(
     """
     weights = weight_values(netlist.ports) if weights is None else weights
     stimuli = stimuli or default_stimuli(netlist.ports.activation_bits, netlist.partial_net.size)
-    gates = timed_gates(netlist, library, weights, conditions)
+    gates = annotate_netlist(netlist, library, weights, conditions)
     _check(netlist, stimuli)
     program = build_program(gates)
     found = _Found(gates, program, stimuli, progress)
@@ -96,16 +98,16 @@ def simulate_values(
     return found.table(weights, leakage_w(netlist, library, weights))
 
 
-def timed_gates(
+def annotate_netlist(
     netlist: Netlist, library: Library, weights: Int16[np.ndarray, " w"], conditions: Conditions | None
 ) -> TimedGates:
     """The netlist with the delays and energies of its static pass, by weight value."""
     conditions = conditions or Conditions()
-    timing = static_timing(netlist, library, weights, conditions)
+    timing = analyze_timing(netlist, library, weights, conditions)
     rise, fall = net_loads(netlist, library, conditions.output_load_f)
     slews = (timing.slew_s[:, 1].T, timing.slew_s[:, 0].T)
-    around = Surroundings(weight_pins(netlist.ports, weights), slews, (fall, rise), conditions)
-    return time_gates(netlist, library, around)
+    static_pass = StaticPass(weight_pins(netlist.ports, weights), slews, (fall, rise), conditions)
+    return annotate_gates(netlist, library, static_pass)
 
 
 def _check(netlist: Netlist, stimuli: Stimuli) -> None:
@@ -147,13 +149,13 @@ class _Found:
 
     def run(self, part: Sequence[int], filtering: Filter) -> None:
         domains = Domains(self.stimuli)
-        wide = domains.widest(self.gates.partial.size > 0)
-        chance = domains.chance(wide)[0]
+        wide = domains.result_domain(self.gates.partial.size > 0)
+        probability = domains.probability(wide)[0]
 
         def visit(w: int, lanes: dict[int, NetLanes]) -> None:
             last = self._last_edges(domains, wide, w, lanes)
             self.delay_fs[w] = last.max(initial=0)
-            self.percentile_fs[:, w] = weighted_percentiles(last, chance)
+            self.percentile_fs[:, w] = weighted_percentiles(last, probability)
             self.done += 1
             if self.progress is not None:
                 self.progress(self.done, self.delay_fs.size)
@@ -172,13 +174,13 @@ class _Found:
         self, domains: Domains, wide: int, w: int, lanes: dict[int, NetLanes]
     ) -> Int32[np.ndarray, " lane"]:
         """Last edge at any path's end, setup included (fs), in every lane of `wide`; 0 where nothing moves."""
-        latest = np.zeros(domains.lanes(wide), np.int32)
+        latest = np.zeros(domains.lane_count(wide), np.int32)
         ends = {(int(self.program.of_net[w, net]), *setup) for net, setup in self._ends(w)}
         for node, fall, rise in ends:
             if node in lanes:
                 net = lanes[node]
-                last = last_edge(net.waveforms, (fall, rise))
-                show_latest(latest, last, net.ids, domains.lane_map(wide, net.domain))
+                last = last_edge_fs(net.waveforms, (fall, rise))
+                take_latest(latest, last, net.ids, domains.lane_map(wide, net.domain))
         return latest
 
     def _ends(self, w: int) -> list[tuple[int, tuple[int, int]]]:
@@ -204,16 +206,16 @@ class _Found:
         stimuli = self.stimuli
         energy = np.zeros(len(stimuli.names))
         for bit, net in enumerate(self.gates.activation):
-            digit = stimuli.pair >> (2 * bit) & 3
-            energy += self.gates.switching_j[net] * (stimuli.chance @ ((digit == 1) | (digit == 2)))
+            digit = stimuli.transition >> (2 * bit) & 3
+            energy += self.gates.switching_j[net] * (stimuli.probability @ ((digit == 1) | (digit == 2)))
         if stimuli.partial_before is not None and stimuli.partial_after is not None:
             changed = stimuli.partial_before ^ stimuli.partial_after
             for bit, net in enumerate(self.gates.partial):
-                energy += self.gates.switching_j[net] * (stimuli.chance @ (changed >> bit & 1))
+                energy += self.gates.switching_j[net] * (stimuli.probability @ (changed >> bit & 1))
         return energy
 
 
-def last_edge(waves: Waveforms, setup_fs: tuple[int, int] = (0, 0)) -> Int32[np.ndarray, " u"]:
+def last_edge_fs(waves: Waveforms, setup_fs: tuple[int, int] = (0, 0)) -> Int32[np.ndarray, " u"]:
     """Time (fs) of the last edge of each waveform, plus what the level after it needs; 0 where there is none."""
     last = np.zeros(waves.level.size, np.int32)
     edges = np.diff(waves.start)
@@ -224,10 +226,10 @@ def last_edge(waves: Waveforms, setup_fs: tuple[int, int] = (0, 0)) -> Int32[np.
 
 
 def weighted_percentiles(
-    values: Int32[np.ndarray, " lane"], chance: Float64[np.ndarray, " lane"]
+    values: Int32[np.ndarray, " lane"], probability: Float64[np.ndarray, " lane"]
 ) -> Float64[np.ndarray, " q"]:
     """The least value that is not exceeded with each of the chances `PERCENTILES`."""
     order = np.argsort(values)
-    below = np.cumsum(chance[order])
+    below = np.cumsum(probability[order])
     at = np.searchsorted(below, np.array(PERCENTILES) / 100 * below[-1] * (1 - 1e-12))
     return values[order[np.minimum(at, values.size - 1)]].astype(np.float64)

@@ -23,7 +23,7 @@ def extend_keys_mapped(keys, ids, lane_map, radix):
 
 @njit(nogil=True, cache=True)
 @no_type_check
-def number_direct(keys, table, number, lane_of):
+def number_keys_direct(keys, table, number, lane_of):
     """Number the different keys from 0 in order of appearance, with a table that has a place for every possible key.
 
     `table` holds -1 everywhere, before and after. Fills `number[lane]` and `lane_of[number]` (the first lane that shows
@@ -46,8 +46,8 @@ def number_direct(keys, table, number, lane_of):
 
 @njit(nogil=True, cache=True)
 @no_type_check
-def number_hashed(keys, table, number, lane_of):
-    """`number_direct` for keys too large for that: open addressing in `table`, a power of two, twice the lanes."""
+def number_keys_hashed(keys, table, number, lane_of):
+    """`number_keys_direct` for keys too large for that: open addressing in `table`, a power of two, twice the lanes."""
     count = 0
     mask = table.size - 1
     for lane in range(keys.size):
@@ -81,12 +81,12 @@ def gather(out_id, number, ids):
 
 @njit(nogil=True, cache=True)
 @no_type_check
-def weigh(number, chance, out_id, out_start, energy, counted, totals):
+def accumulate_totals(number, probability, out_id, out_start, energy, counted, totals):
     """Mean output edges and energy by distribution: `totals[d] = (edges, J)`; `counted` is scratch."""
-    for d in range(chance.shape[0]):
+    for d in range(probability.shape[0]):
         counted[: out_id.size] = 0.0
         for lane in range(number.size):
-            counted[number[lane]] += chance[d, lane]
+            counted[number[lane]] += probability[d, lane]
         edges = 0.0
         joules = 0.0
         for c in range(out_id.size):
@@ -99,7 +99,7 @@ def weigh(number, chance, out_id, out_start, energy, counted, totals):
 
 @njit(nogil=True, cache=True)
 @no_type_check
-def show_latest(latest, last, ids, lane_map):
+def take_latest(latest, last, ids, lane_map):
     """Raise `latest[lane]` to `last[ids[lane_map[lane]]]` wherever that is later."""
     for lane in range(latest.size):
         latest[lane] = max(latest[lane], last[ids[lane_map[lane]]])

@@ -16,10 +16,10 @@ from itertools import product
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 
-from haloquant.circuits.liberty.boolean_functions import MOST_INPUTS, Function, over_inputs
+from haloquant.circuits.liberty.boolean_functions import MAX_INPUTS, BooleanFunction, table_over_inputs
 from haloquant.circuits.liberty.records import Cell, TimingArc
-from haloquant.circuits.netlist.levelization import CellKind
-from haloquant.circuits.timing.propagation import let_through
+from haloquant.circuits.netlist.builder import CellKind
+from haloquant.circuits.timing.propagation import fill_edge_masks
 from haloquant.errors import NetlistError
 
 FREE = 2
@@ -29,7 +29,7 @@ _POSITIVE, _NEGATIVE = 0b1001, 0b0110
 _SENSE_MASK = {"positive_unate": _POSITIVE, "negative_unate": _NEGATIVE, "non_unate": _POSITIVE | _NEGATIVE}
 
 
-def pair_bit(input_edge: int, output_edge: int) -> int:
+def edge_pair_bit(input_edge: int, output_edge: int) -> int:
     """The bit of a mask that stands for (input edge, output edge)."""
     return 1 << (2 * input_edge + output_edge)
 
@@ -64,11 +64,11 @@ class CaseAnalysis:
         Raises:
             NetlistError: where an output has no function, or no arc to one of the inputs it depends on.
         """
-        if len(kind.inputs) > MOST_INPUTS:
-            raise NetlistError(f"cell {kind.name} must have at most {MOST_INPUTS} inputs, not {len(kind.inputs)}")
+        if len(kind.inputs) > MAX_INPUTS:
+            raise NetlistError(f"cell {kind.name} must have at most {MAX_INPUTS} inputs, not {len(kind.inputs)}")
         self.kind = kind
         self.arcs = _in_order(kind, cell)
-        self.functions: dict[str, Function] = {}
+        self.functions: dict[str, BooleanFunction] = {}
         self.tables: dict[str, UInt8[np.ndarray, " rows"]] = {}
         self.arc_input = [[*kind.inputs, *kind.outputs].index(arc.related) for arc in self.arcs]
         self.arc_output = [kind.outputs.index(arc.pin) for arc in self.arcs]
@@ -77,7 +77,7 @@ class CaseAnalysis:
             if function is None:
                 raise NetlistError(f"pin {name} of cell {kind.name} must have a function to be timed, but has none")
             self.functions[name] = function
-            self.tables[name] = over_inputs(function, kind.inputs)
+            self.tables[name] = table_over_inputs(function, kind.inputs)
             for related in function.inputs:
                 if not any(arc.pin == name and arc.related == related for arc in self.arcs):
                     raise NetlistError(
@@ -93,7 +93,7 @@ class CaseAnalysis:
         shape = (len(codes), len(self.arcs))
         masks, enabled = np.zeros(shape, dtype=np.uint8), np.zeros(shape, dtype=np.uint8)
         if self.arcs:
-            let_through(
+            fill_edge_masks(
                 codes,
                 len(self.kind.inputs),
                 np.array(list(self.tables.values()), dtype=np.uint8),
@@ -145,13 +145,13 @@ class CaseAnalysis:
         outputs = tuple(FREE if len(found) > 1 else min(found) for found in values.values())
         return Case(outputs, tuple(masks), tuple(enabled))
 
-    def _condition(self, when: Function | None) -> Bool[np.ndarray, " rows"]:
+    def _condition(self, when: BooleanFunction | None) -> Bool[np.ndarray, " rows"]:
         """A `when` over the inputs alone (true without one): an output that it names is replaced by its function."""
         every = np.arange(1 << len(self.kind.inputs))
         if when is None:
             return np.ones(len(every), dtype=bool)
         if set(when.inputs) <= set(self.kind.inputs):
-            return over_inputs(when, self.kind.inputs).view(bool)
+            return table_over_inputs(when, self.kind.inputs).view(bool)
         rows = np.zeros_like(every)
         for i, name in enumerate(when.inputs):
             if name in self.kind.inputs:
@@ -183,7 +183,7 @@ def arc_mask(arc: TimingArc) -> int:
     """The pairs of edges that an arc has tables for, by its sense alone."""
     mask = _SENSE_MASK[arc.sense]
     if arc.cell_rise is None or arc.rise_transition is None:
-        mask &= ~(pair_bit(0, 0) | pair_bit(1, 0))
+        mask &= ~(edge_pair_bit(0, 0) | edge_pair_bit(1, 0))
     if arc.cell_fall is None or arc.fall_transition is None:
-        mask &= ~(pair_bit(0, 1) | pair_bit(1, 1))
+        mask &= ~(edge_pair_bit(0, 1) | edge_pair_bit(1, 1))
     return mask

@@ -1,32 +1,16 @@
 """Where paths start and end: port states by weight, clock-to-output of registers, setup at their inputs."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int16, UInt8
 
 from haloquant.circuits.liberty.nldm import Table
 from haloquant.circuits.liberty.records import Constraint, Library, TimingArc
-from haloquant.circuits.netlist.parser import Netlist, cells_of
+from haloquant.circuits.netlist.parser import Netlist, library_cells
 from haloquant.circuits.ports import weight_pins
 from haloquant.circuits.timing.case_analysis import FREE, CaseAnalysis
 from haloquant.errors import NetlistError
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """What stands outside the MAC, the same for every weight, and which slews count.
-
-    A net's slew is the largest of the edges that arrive on it. `slews` says of which: "possible" takes the edges that
-    can happen with the weight held constant; "enabled" takes all edges of an arc if any of them can, as OpenSTA does
-    (an exclusive-or with one input constant then still gets the slew of the edge it cannot make).
-    """
-
-    input_slew_s: float = 0.0  # of activation and partial sum
-    clock_slew_s: float = 0.0
-    output_load_f: float = 0.0  # at every result pin
-    slews: Literal["possible", "enabled"] = "possible"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -67,7 +51,7 @@ def gate_analyses(netlist: Netlist, library: Library) -> dict[int, CaseAnalysis]
     Raises:
         NetlistError: where a cell lacks a function or an arc that its function needs.
     """
-    cells = cells_of(netlist, library)
+    cells = library_cells(netlist, library)
     return {k: CaseAnalysis(netlist.kinds[k], cells[k]) for k in sorted(set(netlist.gates.kind.tolist()))}
 
 
@@ -78,7 +62,7 @@ def launches(netlist: Netlist, library: Library) -> list[Launch]:
         NetlistError: where a register's cell has no such arc.
     """
     found: list[Launch] = []
-    cells, registers = cells_of(netlist, library), netlist.registers
+    cells, registers = library_cells(netlist, library), netlist.registers
     for i, name in enumerate(registers.names):
         kind, cell = netlist.kinds[registers.kind[i]], cells[registers.kind[i]]
         outputs = registers.output_net[registers.output_start[i] : registers.output_start[i + 1]]
@@ -93,7 +77,7 @@ def launches(netlist: Netlist, library: Library) -> list[Launch]:
 def captures(netlist: Netlist, library: Library) -> list[Capture]:
     """Every register input that the next state depends on."""
     found: list[Capture] = []
-    cells, registers = cells_of(netlist, library), netlist.registers
+    cells, registers = library_cells(netlist, library), netlist.registers
     for i, name in enumerate(registers.names):
         kind, cell = netlist.kinds[registers.kind[i]], cells[registers.kind[i]]
         inputs = registers.input_net[registers.input_start[i] : registers.input_start[i + 1]]

@@ -1,6 +1,6 @@
 """`WorstPath` in words and numbers that a reader can redo by hand. Nothing is printed here."""
 
-from haloquant.circuits.timing.paths import PathStep, Reading, WorstPath
+from haloquant.circuits.timing.paths import PathStep, TableReading, WorstPath
 from haloquant.units import FEMTO, PICO
 
 HEADERS = ("gate", "cell", "arc", "slew in (ps)", "load (fF)", "delay (ps)", "slew out (ps)", "arrival (ps)")
@@ -61,7 +61,7 @@ def path_text(path: WorstPath) -> str:
     return "\n".join([*lines, "", f"path delay {_ps(path.delay_s)} ps", ""])
 
 
-def _sum(reading: Reading, x: float, y: float, column_unit: float, column_name: str) -> str:
+def _sum(reading: TableReading, x: float, y: float, column_unit: float, column_name: str) -> str:
     """One look-up: `at (x, y) in [x0, x1] x [y0, y1]: u, v -> sum`."""
     look = reading.lookup
     u, v = look.row_fraction, look.column_fraction

@@ -6,13 +6,14 @@ from haloquant.circuits.liberty.nldm import Lookup, Table
 from haloquant.circuits.liberty.records import Library
 from haloquant.circuits.netlist.parser import Netlist
 from haloquant.circuits.timing.case_analysis import EDGES
-from haloquant.circuits.timing.endpoints import Conditions, delay_tables
-from haloquant.circuits.timing.single_value import Step, ends_of, time_one
+from haloquant.circuits.timing.conditions import Conditions
+from haloquant.circuits.timing.endpoints import delay_tables
+from haloquant.circuits.timing.single_value import ArrivalStep, path_ends, time_single_value
 from haloquant.errors import NetlistError
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TableReading:
     """One look-up: the grid cell it fell into, the values at its corners, and what comes out."""
 
     lookup: Lookup
@@ -34,8 +35,8 @@ class PathStep:
     net: str
     input_slew_s: float  # largest slew on the net before, of that edge
     load_f: float
-    delay: Reading
-    transition: Reading
+    delay: TableReading
+    transition: TableReading
     arrival_s: float  # after this gate
 
 
@@ -50,7 +51,7 @@ class WorstPath:
     start_edge: str
     steps: tuple[PathStep, ...]
     end: str
-    setup: Reading | None  # at a register: rows are clock slews, columns data slews
+    setup: TableReading | None  # at a register: rows are clock slews, columns data slews
     delay_s: float  # arrival at the end plus setup
 
 
@@ -71,8 +72,8 @@ def worst_path(netlist: Netlist, library: Library, weight: int, conditions: Cond
             (a multiplier that holds 0).
     """
     conditions = conditions or Conditions()
-    one = time_one(netlist, library, weight, conditions)
-    ends = ends_of(netlist, library, one, conditions)
+    one = time_single_value(netlist, library, weight, conditions)
+    ends = path_ends(netlist, library, one, conditions)
     if not ends:
         raise NetlistError(f"no path to explain: with weight {weight} nothing in {netlist.name} moves")
     end = ends[0]
@@ -81,7 +82,9 @@ def worst_path(netlist: Netlist, library: Library, weight: int, conditions: Cond
     while step.arc is not None:
         steps.append(_step(netlist, step))
         before = one.steps.get((step.from_net, step.from_edge))
-        step = Step(step.from_net, step.from_edge, 0.0) if before is None else before  # a register's clock has no step
+        step = (
+            ArrivalStep(step.from_net, step.from_edge, 0.0) if before is None else before
+        )  # a register's clock has no step
     return WorstPath(
         netlist=netlist.name,
         library=library.name,
@@ -95,7 +98,7 @@ def worst_path(netlist: Netlist, library: Library, weight: int, conditions: Cond
     )
 
 
-def _step(netlist: Netlist, step: Step) -> PathStep:
+def _step(netlist: Netlist, step: ArrivalStep) -> PathStep:
     arc = step.arc
     delay, transition = delay_tables(arc, step.edge) if arc else (None, None)
     if arc is None or delay is None or transition is None or step.delay is None or step.transition is None:
@@ -117,8 +120,10 @@ def _step(netlist: Netlist, step: Step) -> PathStep:
     )
 
 
-def _reading(table: Table, lookup: Lookup) -> Reading:
+def _reading(table: Table, lookup: Lookup) -> TableReading:
     def bracket(axis: list[float], i: int) -> tuple[float, float]:
         return axis[i], axis[min(i + 1, len(axis) - 1)]
 
-    return Reading(lookup, bracket(table.rows.tolist(), lookup.row), bracket(table.columns.tolist(), lookup.column))
+    return TableReading(
+        lookup, bracket(table.rows.tolist(), lookup.row), bracket(table.columns.tolist(), lookup.column)
+    )

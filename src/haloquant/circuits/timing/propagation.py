@@ -11,7 +11,7 @@ import numpy as np
 
 @numba.njit(cache=True, error_model="numpy")
 @typing.no_type_check
-def propagate(kind, input_start, input_net, output_start, output_net, truth_at, truth, state, code):
+def propagate_constants(kind, input_start, input_net, output_start, output_net, truth_at, truth, state, code):
     """Fill `state` [net, weight] (0, 1, 2 free) behind every gate, and `code` [gate, weight], its inputs as base 3.
 
     Output `j` of kind `k` has its truth table at `truth[truth_at[k, j]:]`. An output is constant if all rows that agree
@@ -49,7 +49,7 @@ def _value(truth, at, inputs, known, value):
 
 @numba.njit(cache=True, error_model="numpy")
 @typing.no_type_check
-def let_through(codes, inputs, tables, when, conditional, arc_input, arc_output, by_sense, masks, enabled):
+def fill_edge_masks(codes, inputs, tables, when, conditional, arc_input, arc_output, by_sense, masks, enabled):
     """Fill `masks` and `enabled` [case, arc] of one kind of cell, see `sta_case.Case`; both come as zeros.
 
     `codes` are the states as base 3. `tables` [output, row] and `when` [arc, row] are over the rows of the inputs,
@@ -124,7 +124,7 @@ def _both(table, free, value):
 
 @numba.njit(cache=True, error_model="numpy")
 @typing.no_type_check
-def sweep(
+def propagate_arrivals(
     kind, input_start, input_net, output_start, output_net,
     arc_start, arc_input, arc_output, tables, pool, load, case, masks, slew_masks, arrival, slew,
 ):  # fmt: skip

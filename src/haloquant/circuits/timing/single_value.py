@@ -11,21 +11,14 @@ import numpy as np
 from haloquant.circuits.liberty.nldm import Lookup, Table, look_up
 from haloquant.circuits.liberty.records import Library, TimingArc
 from haloquant.circuits.netlist.parser import Netlist, net_loads
-from haloquant.circuits.timing.case_analysis import FREE, Case, pair_bit
-from haloquant.circuits.timing.endpoints import (
-    Capture,
-    Conditions,
-    captures,
-    delay_tables,
-    gate_analyses,
-    initial_states,
-    launches,
-)
+from haloquant.circuits.timing.case_analysis import FREE, Case, edge_pair_bit
+from haloquant.circuits.timing.conditions import Conditions
+from haloquant.circuits.timing.endpoints import Capture, captures, delay_tables, gate_analyses, initial_states, launches
 from haloquant.errors import NetlistError
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Step:
+class ArrivalStep:
     """The latest arrival of one edge of one net, and the arc that set it (None at a port)."""
 
     net: int
@@ -43,21 +36,21 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class OneValue:
+class SingleValueTiming:
     """All arrivals and merged slews (s) under one weight value, by (net, edge)."""
 
-    steps: dict[tuple[int, int], Step]
+    steps: dict[tuple[int, int], ArrivalStep]
     slew_s: dict[tuple[int, int], float]
     loads_f: tuple[list[float], list[float]]
     state: list[int]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class End:
+class PathEnd:
     """Where a path ends: at a result bit, or at a register with its setup time."""
 
     name: str
-    step: Step
+    step: ArrivalStep
     setup_s: float = 0.0
     setup: Lookup | None = None
     check: Table | None = None  # the table that gave `setup`
@@ -68,7 +61,7 @@ class End:
         return self.step.arrival_s + self.setup_s
 
 
-def time_one(netlist: Netlist, library: Library, weight: int, conditions: Conditions) -> OneValue:
+def time_single_value(netlist: Netlist, library: Library, weight: int, conditions: Conditions) -> SingleValueTiming:
     """Arrivals and slews of every net while the MAC holds one weight.
 
     Raises:
@@ -76,13 +69,13 @@ def time_one(netlist: Netlist, library: Library, weight: int, conditions: Condit
     """
     state = [int(s) for s in initial_states(netlist, np.array([weight], dtype=np.int16))[:, 0]]
     rise, fall = net_loads(netlist, library, conditions.output_load_f)
-    one = OneValue({}, {}, (rise.tolist(), fall.tolist()), state)
+    one = SingleValueTiming({}, {}, (rise.tolist(), fall.tolist()), state)
     for net in (*netlist.activation_net.tolist(), *netlist.partial_net.tolist()):
         for edge in (0, 1):
-            one.steps[net, edge] = Step(net, edge, 0.0)
+            one.steps[net, edge] = ArrivalStep(net, edge, 0.0)
             one.slew_s[net, edge] = conditions.input_slew_s
     for launch in launches(netlist, library):
-        clock = Step(netlist.clock_net, 0 if launch.arc.kind == "rising_edge" else 1, 0.0)
+        clock = ArrivalStep(netlist.clock_net, 0 if launch.arc.kind == "rising_edge" else 1, 0.0)
         for edge in (0, 1):
             cell = netlist.kinds[netlist.registers.kind[netlist.registers.names.index(launch.name)]].name
             if delay_tables(launch.arc, edge) != (None, None):
@@ -104,17 +97,24 @@ def time_one(netlist: Netlist, library: Library, weight: int, conditions: Condit
         for arc, mask, slew_mask in zip(analysis.arcs, case.masks, counted, strict=True):
             for pair in ((0, 0), (0, 1), (1, 0), (1, 1)):
                 before = one.steps.get((of[arc.related], pair[0]))
-                if before is not None and slew_mask & pair_bit(*pair):
+                if before is not None and slew_mask & edge_pair_bit(*pair):
                     slew = one.slew_s[of[arc.related], pair[0]]
                     step = _through(one, before, slew, arc, pair[1], of[arc.pin], name, analysis.kind.name)
-                    if mask & pair_bit(*pair):
+                    if mask & edge_pair_bit(*pair):
                         _keep(one, step)
     return one
 
 
 def _through(
-    one: OneValue, before: Step, slew_s: float, arc: TimingArc, edge: int, net: int, gate: str, cell: str
-) -> Step:
+    one: SingleValueTiming,
+    before: ArrivalStep,
+    slew_s: float,
+    arc: TimingArc,
+    edge: int,
+    net: int,
+    gate: str,
+    cell: str,
+) -> ArrivalStep:
     """Let one edge through one arc, and keep its slew if it is the largest on the net it reaches."""
     delay_table, slew_table = delay_tables(arc, edge)
     if delay_table is None or slew_table is None:
@@ -123,24 +123,24 @@ def _through(
     delay, transition = look_up(delay_table, slew_s, load), look_up(slew_table, slew_s, load)
     one.slew_s[net, edge] = max(one.slew_s.get((net, edge), 0.0), transition.value)
     arrival = before.arrival_s + delay.value
-    return Step(net, edge, arrival, gate, cell, arc, before.net, before.edge, slew_s, load, delay, transition)
+    return ArrivalStep(net, edge, arrival, gate, cell, arc, before.net, before.edge, slew_s, load, delay, transition)
 
 
-def _keep(one: OneValue, step: Step) -> None:
+def _keep(one: SingleValueTiming, step: ArrivalStep) -> None:
     """Keep a step if it is the latest of its net and edge."""
     key = (step.net, step.edge)
     if key not in one.steps or step.arrival_s > one.steps[key].arrival_s:
         one.steps[key] = step
 
 
-def ends_of(netlist: Netlist, library: Library, one: OneValue, conditions: Conditions) -> list[End]:
+def path_ends(netlist: Netlist, library: Library, one: SingleValueTiming, conditions: Conditions) -> list[PathEnd]:
     """Every end that a transition reaches, latest first."""
-    ends: list[End] = []
+    ends: list[PathEnd] = []
     for i, net in enumerate(netlist.result_net.tolist()):
         for edge in (0, 1):
             step = one.steps.get((net, edge))
             if step is not None and one.state[net] == FREE:
-                ends.append(End(f"{netlist.ports.result}[{i}]", step))
+                ends.append(PathEnd(f"{netlist.ports.result}[{i}]", step))
     for capture in captures(netlist, library):
         for edge in (0, 1):
             step = one.steps.get((capture.net, edge))
@@ -149,19 +149,12 @@ def ends_of(netlist: Netlist, library: Library, one: OneValue, conditions: Condi
     return sorted(ends, key=lambda end: -end.delay_s)
 
 
-def _captured(one: OneValue, capture: Capture, step: Step, conditions: Conditions) -> End:
+def _captured(one: SingleValueTiming, capture: Capture, step: ArrivalStep, conditions: Conditions) -> PathEnd:
     table = None
     if capture.setup is not None:
         table = capture.setup.rise if step.edge == 0 else capture.setup.fall
     name = f"{capture.name}/{capture.pin}"
     if table is None:
-        return End(name, step)
+        return PathEnd(name, step)
     setup = look_up(table, conditions.clock_slew_s, one.slew_s[capture.net, step.edge])
-    return End(name, step, setup.value, setup, table)
-
-
-def slow_delay(netlist: Netlist, library: Library, weight: int, conditions: Conditions | None = None) -> float:
-    """Delay (s) of the longest path under one weight value; 0 where nothing moves. The slow twin of `static_delays`."""
-    conditions = conditions or Conditions()
-    ends = ends_of(netlist, library, time_one(netlist, library, weight, conditions), conditions)
-    return max((end.delay_s for end in ends), default=0.0)
+    return PathEnd(name, step, setup.value, setup, table)

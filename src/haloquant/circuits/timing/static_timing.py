@@ -16,18 +16,9 @@ from haloquant.circuits.liberty.records import Library
 from haloquant.circuits.netlist.parser import Netlist, net_loads
 from haloquant.circuits.ports import weight_values
 from haloquant.circuits.timing.case_analysis import FREE, CaseAnalysis, Cases
-from haloquant.circuits.timing.endpoints import (
-    Conditions,
-    captures,
-    delay_tables,
-    gate_analyses,
-    initial_states,
-    launches,
-)
-from haloquant.circuits.timing.paths import PathStep, WorstPath, worst_path
-from haloquant.circuits.timing.propagation import propagate, sweep
-
-__all__ = ["Conditions", "PathStep", "Timing", "WorstPath", "static_delays", "static_timing", "worst_path"]
+from haloquant.circuits.timing.conditions import Conditions
+from haloquant.circuits.timing.endpoints import captures, delay_tables, gate_analyses, initial_states, launches
+from haloquant.circuits.timing.propagation import propagate_arrivals, propagate_constants
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -58,10 +49,10 @@ def static_delays(
     Raises:
         NetlistError: where a weight does not fit the port, or the library lacks a cell, pin, function or arc.
     """
-    return static_timing(netlist, library, weights, conditions).delay_s
+    return analyze_timing(netlist, library, weights, conditions).delay_s
 
 
-def static_timing(
+def analyze_timing(
     netlist: Netlist,
     library: Library,
     weights: Int16[np.ndarray, " w"] | None = None,
@@ -76,11 +67,11 @@ def static_timing(
     analyses = gate_analyses(netlist, library)
     state = initial_states(netlist, weights)
     code = np.empty((len(gates), len(weights)), dtype=np.int32)
-    propagate(*wiring, *_truth(netlist, analyses), state, code)
+    propagate_constants(*wiring, *_truth(netlist, analyses), state, code)
     case, masks, enabled = _cases(netlist, analyses, code)
     arrival, slew = _start(netlist, library, conditions, load, len(weights))
     counted = masks if conditions.slews == "possible" else enabled
-    sweep(*wiring, *_arcs(netlist, analyses), load, case, masks, counted, arrival, slew)
+    propagate_arrivals(*wiring, *_arcs(netlist, analyses), load, case, masks, counted, arrival, slew)
     delay = _ends(netlist, library, conditions, state, arrival, slew)
     return Timing(weights, state, arrival, slew, delay)
 

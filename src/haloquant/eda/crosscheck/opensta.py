@@ -20,12 +20,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int16
 
-from haloquant.circuits.liberty.parser import Library
+from haloquant.circuits.liberty.records import Library
 from haloquant.circuits.netlist.parser import Instances, Netlist
 from haloquant.circuits.ports import weight_pins
 from haloquant.circuits.timing.case_analysis import FREE
+from haloquant.circuits.timing.conditions import Conditions
 from haloquant.circuits.timing.endpoints import gate_analyses
-from haloquant.circuits.timing.static_timing import Conditions, static_timing
+from haloquant.circuits.timing.static_timing import analyze_timing
 from haloquant.errors import NetlistError, ToolError
 from haloquant.units import FEMTO, PICO
 
@@ -42,7 +43,7 @@ class OpenSta:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class CaseRun:
+class CaseAnalysisRun:
     """The longest path by weight value, 0 where nothing moves; how long the program took in all and for the values."""
 
     delay_s: Float64[np.ndarray, " w"]
@@ -51,7 +52,7 @@ class CaseRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Disabled:
+class DisabledArc:
     """One arc of one gate that OpenSTA is told not to use."""
 
     gate: int
@@ -83,9 +84,9 @@ def case_delays(
     liberty_text: str,
     weights: Int16[np.ndarray, " w"],
     conditions: Conditions | None = None,
-    disabled: Sequence[Disabled] = (),
+    disabled: Sequence[DisabledArc] = (),
     time_limit_s: float = 600.0,
-) -> CaseRun:
+) -> CaseAnalysisRun:
     """Longest path (s) with the weight pins held at each value in turn, in one process.
 
     Args:
@@ -120,7 +121,7 @@ def case_delays(
         raise ToolError(f"OpenSTA {tool.version} must answer for every weight, but stopped: {_last_words(said)}")
     period = _PERIOD_PS if netlist.clock_net >= 0 else 0.0
     delay = [0.0 if slack[str(i)] == "none" else (period - float(slack[str(i)])) * PICO for i in range(len(weights))]
-    return CaseRun(np.array(delay), process_s, float(slack["took"]) * 1e-6)
+    return CaseAnalysisRun(np.array(delay), process_s, float(slack["took"]) * 1e-6)
 
 
 def case_path(
@@ -139,7 +140,7 @@ def case_path(
     return [(int(gate), pin) for gate, pin in re.findall(r"\bg(\d+)/(\w+)", said)]
 
 
-def idle_arcs(netlist: Netlist, library: Library, weight: int) -> list[Disabled]:
+def idle_arcs(netlist: Netlist, library: Library, weight: int) -> list[DisabledArc]:
     """Arcs that cannot move their gate's output under one weight although their input is free.
 
     An exact analysis of the gate's function finds them; OpenSTA of 2019 looks at a function term by term and misses
@@ -148,9 +149,9 @@ def idle_arcs(netlist: Netlist, library: Library, weight: int) -> list[Disabled]
     Raises:
         NetlistError: where the weight does not fit the port, or the library lacks something.
     """
-    state = static_timing(netlist, library, np.array([weight], dtype=np.int16)).state[:, 0]
+    state = analyze_timing(netlist, library, np.array([weight], dtype=np.int16)).state[:, 0]
     analyses, gates = gate_analyses(netlist, library), netlist.gates
-    idle: list[Disabled] = []
+    idle: list[DisabledArc] = []
     for g in range(len(gates)):
         analysis = analyses[int(gates.kind[g])]
         inputs = state[gates.input_net[gates.input_start[g] : gates.input_start[g + 1]]].tolist()
@@ -161,7 +162,7 @@ def idle_arcs(netlist: Netlist, library: Library, weight: int) -> list[Disabled]
             for arc, i, j in zip(analysis.arcs, analysis.arc_input, analysis.arc_output, strict=True)
             if [*inputs, *case.outputs][i] == case.outputs[j] == FREE
         }
-        idle += [Disabled(g, related, pin) for related, pin in sorted(every - live)]
+        idle += [DisabledArc(g, related, pin) for related, pin in sorted(every - live)]
     return idle
 
 

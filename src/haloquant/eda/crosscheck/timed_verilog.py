@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Int16, Int64
 
-from haloquant.circuits.simulation.program import TimedGates, influential_pins, known_levels
+from haloquant.circuits.simulation.reference.constants import influential_pins, known_levels
+from haloquant.circuits.simulation.timed_gates import TimedGates
 from haloquant.circuits.simulation.waveforms import Filter
 from haloquant.errors import NetlistError
 

@@ -7,13 +7,19 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from haloquant.circuits.characterization import characterize, exhaustive, sampled, smallest_inverter, typical_conditions
+from haloquant.circuits.characterization import (
+    characterize,
+    exhaustive_simulation,
+    sampled_simulation,
+    smallest_inverter,
+    typical_conditions,
+)
 from haloquant.circuits.liberty.records import Library
 from haloquant.circuits.netlist.parser import Netlist, parse_netlist
 from haloquant.circuits.ports import MacPorts, weight_values
 from haloquant.circuits.rtl.adder_cells import adder_verilog
 from haloquant.circuits.simulation.partial_sums import PartialSums
-from haloquant.circuits.timing.endpoints import Conditions
+from haloquant.circuits.timing.conditions import Conditions
 from haloquant.eda.yosys import ABC_SCRIPTS, Synthesis, synthesize
 from haloquant.errors import InputError
 from haloquant.jobs.mac.catalogue import Source
@@ -129,7 +135,7 @@ def profile(
 
     def simulated(net: Netlist, library: Library, conditions: Conditions) -> tuple[Delays, Energies]:
         # Every activation transition at the first corner; at the others a sample is enough for the mean.
-        return (exhaustive if library is first else sampled)(net, library, conditions, sums)
+        return (exhaustive_simulation if library is first else sampled_simulation)(net, library, conditions, sums)
 
     spent = f"; delay is that of all {source.cycles} cycles" if source.cycles > 1 else ""
     made_of = characterize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from haloquant.circuits.netlist.logic_check import apply_function, check_mac, evaluate
+from haloquant.circuits.netlist.logic_check import check_mac, evaluate_mac, evaluate_truth_table
 from haloquant.errors import NetlistError
 from support.circuits import multiplier, small_library
 
@@ -19,7 +19,7 @@ def test_apply_function_is_its_truth_table(inputs: int):
         words = [
             np.packbits((rows >> i & 1).astype(np.uint8), bitorder="little").view(np.uint64) for i in range(inputs)
         ]
-        got = np.unpackbits(apply_function(table, words).view(np.uint8), bitorder="little")
+        got = np.unpackbits(evaluate_truth_table(table, words).view(np.uint8), bitorder="little")
         assert got.tolist() == [table[row % len(table)] for row in rows]
 
 
@@ -47,4 +47,4 @@ def test_latency_that_is_not_declared_shows():
 def test_evaluate_one_operand():
     netlist = multiplier(4, partial=True)
     one = (np.array([-3], dtype=np.int16), np.array([5], dtype=np.int64), np.array([100], dtype=np.int64))
-    assert evaluate(netlist, small_library(), *one).tolist() == [85]
+    assert evaluate_mac(netlist, small_library(), *one).tolist() == [85]

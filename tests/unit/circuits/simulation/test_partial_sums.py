@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from haloquant.circuits.characterization import stimuli_of
-from haloquant.circuits.netlist.logic_check import port_words
+from haloquant.circuits.characterization import mac_stimuli
+from haloquant.circuits.netlist.logic_check import encode_partial_sums
 from haloquant.circuits.ports import MacPorts
 from haloquant.circuits.rtl.generator import MacSpec, ports_of
-from haloquant.circuits.simulation.partial_sums import PartialSums, draw_partial_sums, measured_partial_sums
+from haloquant.circuits.simulation.partial_sums import PartialSums, draw_partial_sums, summarize_partial_sums
 from haloquant.errors import InputError
 from haloquant.jobs.mac.profile import partial_sums_for
 from haloquant.store.partial_sums import DEMO_FILE, FORMAT, read_partial_sums, write_partial_sums
@@ -30,7 +30,7 @@ def correlated(count: int = 40_000) -> tuple[np.ndarray, np.ndarray]:
 
 def test_what_is_drawn_is_spread_and_follows_as_what_was_seen() -> None:
     before, after = correlated()
-    sums = measured_partial_sums(before, after, weight_bits=8, activation_bits=8, source="a test")
+    sums = summarize_partial_sums(before, after, weight_bits=8, activation_bits=8, source="a test")
     one, two = draw_partial_sums(sums, 40_000, 24, seed=1)
     np.testing.assert_allclose(np.std(one), np.std(before), rtol=0.03)
     np.testing.assert_allclose(np.corrcoef(one, two)[0, 1], np.corrcoef(before, after)[0, 1], atol=0.06)  # a grid blurs
@@ -52,15 +52,15 @@ def test_one_cell_of_chances_draws_independently_and_a_narrow_port_cuts_off() ->
 
 def test_statistics_that_cannot_be() -> None:
     with pytest.raises(
-        InputError, match=r"^the quantiles of partial sums must be two or more whole numbers, ascending$"
+        InputError, match=r"^partial sums must have two or more quantiles, whole numbers in ascending order$"
     ):
         PartialSums("", 8, 8, np.array([1, 0]), np.ones((1, 1)))
-    with pytest.raises(InputError, match=r"^the joint chances of partial sums must be at least 0 and not all 0$"):
+    with pytest.raises(InputError, match=r"^the joint probabilities of partial sums must be at least 0 and not all 0$"):
         PartialSums("", 8, 8, np.array([0, 1]), np.zeros((1, 1)))
 
 
 def test_a_file_comes_back_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
-    made = measured_partial_sums(*correlated(2000), weight_bits=4, activation_bits=8, source="a test")
+    made = summarize_partial_sums(*correlated(2000), weight_bits=4, activation_bits=8, source="a test")
     write_partial_sums([made], tmp_path / "sums.json")
     (read,) = read_partial_sums(tmp_path / "sums.json")
     np.testing.assert_array_equal(read.quantile, made.quantile)
@@ -113,15 +113,15 @@ def test_the_default_is_the_measured_one_where_there_is_one() -> None:
 def test_lanes_of_a_mac_hold_measured_sums_also_as_two_words() -> None:
     sums = partial_sums_for(ADDS, "demo")[0]
     assert sums is not None
-    lanes = stimuli_of(ADDS, sums)
-    assert lanes.pair.size == 8192 and lanes.partial_before is not None
-    kept = stimuli_of(ports_of(MacSpec(rows="digits", stage="save")), sums)
+    lanes = mac_stimuli(ADDS, sums)
+    assert lanes.transition.size == 8192 and lanes.partial_before is not None
+    kept = mac_stimuli(ports_of(MacSpec(rows="digits", stage="save")), sums)
     np.testing.assert_array_equal(
-        kept.partial_before, port_words(lanes.partial_before, ports_of(MacSpec(rows="digits", stage="save")))
+        kept.partial_before, encode_partial_sums(lanes.partial_before, ports_of(MacSpec(rows="digits", stage="save")))
     )
-    assert stimuli_of(ports_of(MacSpec()), sums).partial_before is None
+    assert mac_stimuli(ports_of(MacSpec()), sums).partial_before is None
     with pytest.raises(InputError, match=r"^partial sums for this MAC must be of 4 activation bits, not 8$"):
-        stimuli_of(MacPorts(activation_bits=4), sums)
+        mac_stimuli(MacPorts(activation_bits=4), sums)
 
 
 def test_partial_sums_from_nowhere() -> None:

@@ -9,17 +9,20 @@ from haloquant.circuits.simulation.leakage import leakage_w
 from haloquant.circuits.simulation.stimuli import (
     Stimuli,
     activation_stimuli,
-    all_pairs,
+    all_transitions,
     default_stimuli,
-    gaussian_activations,
     gaussian_partial_sums,
-    observed_pairs,
-    pair_index,
+    transition_index,
     with_partial_sums,
 )
-from haloquant.circuits.simulation.value_table import PERCENTILES, simulate_values, timed_gates, weighted_percentiles
+from haloquant.circuits.simulation.value_table import (
+    PERCENTILES,
+    annotate_netlist,
+    simulate_values,
+    weighted_percentiles,
+)
 from haloquant.circuits.simulation.waveforms import Filter
-from haloquant.circuits.timing.static_timing import Conditions
+from haloquant.circuits.timing.conditions import Conditions
 from haloquant.eda.crosscheck.timed_verilog import timed_verilog
 from haloquant.errors import InputError, NetlistError
 from support.circuits import Wiring, multiplier, small_library
@@ -80,7 +83,7 @@ def test_leakage_goes_by_state():
 def test_distributions_reweigh_the_same_transitions():
     netlist = chain()
     only_up = np.zeros(4)
-    only_up[pair_index(np.array([0], np.int16), np.array([-1], np.int16), 1)] = 7
+    only_up[transition_index(np.array([0], np.int16), np.array([-1], np.int16), 1)] = 7
     stimuli = activation_stimuli(1, up=only_up)
     conditions = Conditions(input_slew_s=20e-12, output_load_f=4e-15)
     found = simulate_values(netlist, small_library(), ONE_BIT, stimuli, conditions)
@@ -120,41 +123,25 @@ def test_progress_counts_weights():
 
 def test_percentiles_are_the_least_values_not_exceeded():
     values = np.array([30, 10, 20, 40], np.int32)
-    chance = np.array([0.2, 0.5, 0.2995, 0.0005])
+    probability = np.array([0.2, 0.5, 0.2995, 0.0005])
     assert PERCENTILES == (50.0, 90.0, 99.0, 99.9)
-    np.testing.assert_array_equal(weighted_percentiles(values, chance), [10, 30, 30, 30])
+    np.testing.assert_array_equal(weighted_percentiles(values, probability), [10, 30, 30, 30])
 
 
 def test_pairs_are_numbered_by_their_bits():
-    before, after = all_pairs(3)
-    np.testing.assert_array_equal(pair_index(before, after, 3), np.arange(64))
+    before, after = all_transitions(3)
+    np.testing.assert_array_equal(transition_index(before, after, 3), np.arange(64))
     assert sorted(set(before.tolist())) == list(range(-4, 4))
     assert (before[1], after[1]) == (1, 0)
     assert (before[2], after[2]) == (0, 1)
 
 
-def test_observed_pairs_follow_a_feature_from_token_to_token():
-    activations = np.array([[1, -2], [0, -2], [1, 1]], np.int16)
-    chance = observed_pairs(activations, bits=2)
-    before, after = all_pairs(2)
-    seen = {(int(before[i]), int(after[i])): float(chance[i]) for i in np.flatnonzero(chance)}
-    assert seen == {(1, 0): 0.25, (-2, -2): 0.25, (0, 1): 0.25, (-2, 1): 0.25}
-
-
-def test_gaussian_activations_are_symmetric_and_sum_to_one():
-    before, after = all_pairs(4)
-    chance = gaussian_activations(4, 2.0)
-    assert chance.sum() == near(1)
-    assert chance[(before == 0) & (after == 0)][0] == chance.max()
-    assert chance[(before == 2) & (after == -1)][0] == near(chance[(before == -2) & (after == 1)][0])
-
-
 def test_gaussian_partial_sums_have_the_variance_of_the_model():
-    values, chance = gaussian_partial_sums(128, 32.0, 32.0, 24)
-    assert chance.sum() == near(1)
-    assert (chance * values).sum() == near(0, abs=1)
+    values, probability = gaussian_partial_sums(128, 32.0, 32.0, 24)
+    assert probability.sum() == near(1)
+    assert (probability * values).sum() == near(0, abs=1)
     expected = (32.0 * 32.0) ** 2 * np.mean(np.arange(128))
-    assert (chance * values.astype(float) ** 2).sum() == near(expected, rel=0.01)
+    assert (probability * values.astype(float) ** 2).sum() == near(expected, rel=0.01)
 
 
 def test_partial_sums_are_drawn_from_the_histogram_and_repeatably():
@@ -163,14 +150,14 @@ def test_partial_sums_are_drawn_from_the_histogram_and_repeatably():
     two = with_partial_sums(activation_stimuli(3), values, histogram, lanes=150, seed=5)
     np.testing.assert_array_equal(one.partial_before, two.partial_before)
     assert set(one.partial_after.tolist()) == {-3, 5}
-    assert one.chance.sum() == near(1)
-    assert np.bincount(one.pair, minlength=64).min() >= 2
+    assert one.probability.sum() == near(1)
+    assert np.bincount(one.transition, minlength=64).min() >= 2
 
 
 def test_the_default_is_every_pair_or_a_draw_with_partial_sums():
-    assert default_stimuli(4, 0).pair.size == 256
+    assert default_stimuli(4, 0).transition.size == 256
     drawn = default_stimuli(4, 12)
-    assert drawn.pair.size == 256
+    assert drawn.transition.size == 256
     assert drawn.partial_before is not None
 
 
@@ -187,11 +174,13 @@ def test_stimuli_of_another_width_are_refused():
 def test_a_distribution_of_the_wrong_length_is_refused():
     with pytest.raises(InputError, match=r"seen must have 16 entries, not 3"):
         activation_stimuli(2, seen=np.ones(3))
-    with pytest.raises(InputError, match=r"seen must be counts or chances of at least 0, not all 0"):
+    with pytest.raises(InputError, match=r"seen must be counts or probabilities of at least 0, not all 0"):
         activation_stimuli(2, seen=np.zeros(16))
 
 
 def test_registers_are_not_written_as_verilog():
-    gates = timed_gates(multiplier(2, partial=True, pipelined=True), small_library(), np.array([1], np.int16), None)
+    gates = annotate_netlist(
+        multiplier(2, partial=True, pipelined=True), small_library(), np.array([1], np.int16), None
+    )
     with pytest.raises(NetlistError, match=r"a netlist to be written must have no registers, but has 4"):
         timed_verilog(gates, 0, Filter.SAMPLED)

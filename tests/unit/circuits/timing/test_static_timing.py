@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from haloquant.circuits.liberty.parser import parse_liberty
-from haloquant.circuits.netlist.levelization import CellKind
+from haloquant.circuits.netlist.builder import CellKind
 from haloquant.circuits.netlist.parser import Netlist, parse_netlist
 from haloquant.circuits.ports import MacPorts, weight_values
 from haloquant.circuits.timing.case_analysis import FREE, CaseAnalysis
-from haloquant.circuits.timing.single_value import slow_delay, time_one
-from haloquant.circuits.timing.static_timing import Conditions, static_delays, static_timing, worst_path
+from haloquant.circuits.timing.conditions import Conditions
+from haloquant.circuits.timing.paths import worst_path
+from haloquant.circuits.timing.reference.delays import reference_delay
+from haloquant.circuits.timing.single_value import time_single_value
+from haloquant.circuits.timing.static_timing import analyze_timing, static_delays
 from haloquant.errors import NetlistError
 from support.gate_cases import (
     CELLS,
@@ -54,16 +57,16 @@ def test_all_values_at_once_are_each_value_alone(seed: int, slews: str):
     netlist = random_mac(seed)
     conditions = Conditions(input_slew_s=7e-11, output_load_f=5e-15, slews=slews)  # pyright: ignore[reportArgumentType]
     fast = static_delays(netlist, LIBRARY, None, conditions)
-    slow = [slow_delay(netlist, LIBRARY, int(w), conditions) for w in weight_values(netlist.ports)]
+    slow = [reference_delay(netlist, LIBRARY, int(w), conditions) for w in weight_values(netlist.ports)]
     np.testing.assert_allclose(fast, slow, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_every_arrival_slew_and_constant_is_the_slow_twins(seed: int):
     netlist = random_mac(seed)
-    timing = static_timing(netlist, LIBRARY)
+    timing = analyze_timing(netlist, LIBRARY)
     for i, weight in enumerate(timing.weights.tolist()):
-        one = time_one(netlist, LIBRARY, weight, Conditions())
+        one = time_single_value(netlist, LIBRARY, weight, Conditions())
         assert one.state == timing.state[:, i].tolist()
         for (net, edge), step in one.steps.items():
             assert timing.arrival_s[net, edge, i] == near(step.arrival_s, rel=1e-12)
@@ -73,7 +76,7 @@ def test_every_arrival_slew_and_constant_is_the_slow_twins(seed: int):
 
 def test_constants_are_what_every_activation_gives():
     netlist = random_mac(11)
-    timing = static_timing(netlist, LIBRARY)
+    timing = analyze_timing(netlist, LIBRARY)
     rng = np.random.default_rng(0)
     for i in range(len(timing.weights)):
         known = timing.state[:, i]
@@ -125,7 +128,7 @@ def test_an_arc_without_condition_gives_way_to_one_that_surely_applies():
 def test_a_sum_that_is_timed_from_the_carry_waits_for_it():
     """ASAP7's adders: an arc from the output CON to the output SN, here unloaded CON = A nand B, SN = A xnor B."""
     netlist = read({"u": ("SUM", {"A": 3, "B": 2, "SN": 4})})
-    timing = static_timing(netlist, LIBRARY)
+    timing = analyze_timing(netlist, LIBRARY)
     con = int(netlist.gates.output_net[1])
     assert netlist.net_names[con] == "u/CON"
     # With B = 0 CON is constant and SN follows from A alone; with B = 1 it also follows from CON
@@ -133,7 +136,7 @@ def test_a_sum_that_is_timed_from_the_carry_waits_for_it():
     # Slew 0 and load 0 lie half a cell outside, u = v = -1/2: 3 (2.25 * 0.10 - 0.75 * (0.14 + 0.20) + 0.25 * 0.28)
     assert timing.delay_s[1] == near(0.12e-9)
     assert timing.delay_s[0] > 1.5 * timing.delay_s[1]
-    assert slow_delay(netlist, LIBRARY, -1) == near(timing.delay_s[0])
+    assert reference_delay(netlist, LIBRARY, -1) == near(timing.delay_s[0])
     path = worst_path(netlist, LIBRARY, -1)
     assert [(step.from_pin, step.to_pin) for step in path.steps] == [("A", "CON"), ("CON", "SN")]
 
@@ -164,7 +167,7 @@ def test_paths_end_at_a_register_with_its_setup_and_start_behind_it():
     ports = MacPorts(partial=None, weight_bits=1, activation_bits=1, result_bits=1, clock="clk", latency=1)
     netlist = read(gates, ports, {**PORTS, "clk": ("input", [9])})
     conditions = Conditions(input_slew_s=2e-10, clock_slew_s=1e-10)
-    timing = static_timing(netlist, LIBRARY, None, conditions)
+    timing = analyze_timing(netlist, LIBRARY, None, conditions)
     q, d, y = int(netlist.registers.output_net[0]), int(netlist.registers.input_net[0]), int(netlist.result_net[0])
     # clock to Q: load of INV/A rising 0.02 pF (v = 0.5), clock slew 0.1 ns (u = 0): 2 * (0.10 + 0.20) / 2
     assert timing.arrival_s[q, 0, 0] == near(0.30e-9)
@@ -176,7 +179,7 @@ def test_paths_end_at_a_register_with_its_setup_and_start_behind_it():
     fall = timing.arrival_s[d, 1, 0] + 0.5 * 0.06e-9 + 0.5 * 0.08e-9
     assert timing.delay_s[0] == near(max(0.15e-9 + setup, fall, timing.arrival_s[y, :, 0].max()))
     for i, weight in enumerate((-1, 0)):
-        assert slow_delay(netlist, LIBRARY, weight, conditions) == near(timing.delay_s[i])
+        assert reference_delay(netlist, LIBRARY, weight, conditions) == near(timing.delay_s[i])
 
 
 def test_the_slew_of_an_edge_that_cannot_happen_counts_only_for_opensta():
@@ -186,8 +189,8 @@ def test_the_slew_of_an_edge_that_cannot_happen_counts_only_for_opensta():
         "o": ("INV", {"A": 6, "Y": 4}),
     }
     netlist = read(gates)
-    possible = static_timing(netlist, LIBRARY, None, Conditions())
-    enabled = static_timing(netlist, LIBRARY, None, Conditions(slews="enabled"))
+    possible = analyze_timing(netlist, LIBRARY, None, Conditions())
+    enabled = analyze_timing(netlist, LIBRARY, None, Conditions(slews="enabled"))
     # The sum follows its input or inverts it, but for OpenSTA both its edges lend their slew
     assert (enabled.slew_s >= possible.slew_s).all()
     assert (enabled.slew_s > possible.slew_s).any()

@@ -6,7 +6,8 @@ It reads the same delays and energies (`TimedGates`) and must agree with the com
 import heapq
 from dataclasses import dataclass, field
 
-from haloquant.circuits.simulation.program import TimedGates, influential_pins, known_levels
+from haloquant.circuits.simulation.reference.constants import influential_pins, known_levels
+from haloquant.circuits.simulation.timed_gates import TimedGates
 from haloquant.circuits.simulation.waveforms import NEVER, Filter
 
 

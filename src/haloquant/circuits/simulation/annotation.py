@@ -8,8 +8,7 @@ from jaxtyping import Bool, Float64, Int32
 
 from haloquant.circuits.liberty.nldm import interpolate
 from haloquant.circuits.liberty.records import Cell, Library
-from haloquant.circuits.netlist.parser import Netlist, cells_of
-from haloquant.circuits.simulation.program import MAX_PINS, TimedGates
+from haloquant.circuits.netlist.parser import Netlist, library_cells
 from haloquant.circuits.simulation.registers import (
     clock_energy_j,
     data_pins,
@@ -17,14 +16,21 @@ from haloquant.circuits.simulation.registers import (
     register_slots,
     register_truth,
 )
-from haloquant.circuits.simulation.switching_arcs import CellReadings, Slews, cell_readings, read_all
-from haloquant.circuits.timing.endpoints import Conditions, captures
+from haloquant.circuits.simulation.switching_arcs import (
+    CellSwitchingTables,
+    Slews,
+    cell_switching_tables,
+    read_gate_tables,
+)
+from haloquant.circuits.simulation.timed_gates import MAX_PINS, TimedGates
+from haloquant.circuits.timing.conditions import Conditions
+from haloquant.circuits.timing.endpoints import captures
 from haloquant.errors import NetlistError
 from haloquant.units import FEMTO
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Surroundings:
+class StaticPass:
     """What the tables are read at. Arrays of edges stand as (fall, rise): the level after the edge is the index."""
 
     levels: Bool[np.ndarray, "w weight"]  # of every weight pin, by weight value
@@ -52,7 +58,7 @@ class _Gate:
     register: bool = False
 
 
-def time_gates(netlist: Netlist, library: Library, around: Surroundings) -> TimedGates:
+def annotate_gates(netlist: Netlist, library: Library, static_pass: StaticPass) -> TimedGates:
     """Put delays and energies on every gate, by weight value.
 
     A cell with several outputs becomes one gate for each, the energy of its input edges going with the first.
@@ -61,17 +67,17 @@ def time_gates(netlist: Netlist, library: Library, around: Surroundings) -> Time
         NetlistError: for a gate with more than six inputs, or a register that feeds itself.
         LibertyError: for a cell without an arc where its output depends on a pin.
     """
-    cells = cells_of(netlist, library)
-    gates = _combinational(netlist, cells, around)
-    gates += _registers(netlist, cells, around, netlist.nets + sum(gate.output >= netlist.nets for gate in gates))
+    cells = library_cells(netlist, library)
+    gates = _combinational(netlist, cells, static_pass)
+    gates += _registers(netlist, cells, static_pass, netlist.nets + sum(gate.output >= netlist.nets for gate in gates))
     gates = _sorted(gates, netlist)
     half = 0.5 * library.corner.voltage_v**2
     switching = np.zeros(1 + max([netlist.nets - 1, *(gate.output for gate in gates)]))
-    switching[: netlist.nets] = half * 0.5 * (around.load_f[0] + around.load_f[1])
+    switching[: netlist.nets] = half * 0.5 * (static_pass.load_f[0] + static_pass.load_f[1])
     constants = np.concatenate([[0, 1], netlist.weight_net, netlist.tied_net]).astype(np.int32)
-    fixed = np.tile(np.concatenate([[0, 1], netlist.tied_value]).astype(bool), (around.weights, 1))
+    fixed = np.tile(np.concatenate([[0, 1], netlist.tied_value]).astype(bool), (static_pass.weights, 1))
     sizes = [gate.delay_fs[0].size for gate in gates]
-    end, setup = _ends(netlist, library, around)
+    end, setup = _ends(netlist, library, static_pass)
 
     return TimedGates(
         names=tuple(gate.name for gate in gates),
@@ -87,12 +93,14 @@ def time_gates(netlist: Netlist, library: Library, around: Surroundings) -> Time
         activation=netlist.activation_net,
         partial=netlist.partial_net,
         constant=constants,
-        level=np.concatenate([fixed[:, :2], around.levels, fixed[:, 2:]], axis=1),
+        level=np.concatenate([fixed[:, :2], static_pass.levels, fixed[:, 2:]], axis=1),
         result=netlist.result_net,
         register=np.array([gate.register for gate in gates], bool),
         end=end,
         setup_fs=setup,
-        clock_j=float(sum(clock_energy_j(cells[k], around.conditions.clock_slew_s) for k in netlist.registers.kind)),
+        clock_j=float(
+            sum(clock_energy_j(cells[k], static_pass.conditions.clock_slew_s) for k in netlist.registers.kind)
+        ),
     )
 
 
@@ -100,9 +108,9 @@ def _side_by_side(tables: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([table.reshape(table.shape[0], -1) for table in tables], axis=1)
 
 
-def _combinational(netlist: Netlist, cells: Sequence[Cell], around: Surroundings) -> list[_Gate]:
+def _combinational(netlist: Netlist, cells: Sequence[Cell], static_pass: StaticPass) -> list[_Gate]:
     found: list[_Gate] = []
-    known: dict[tuple[str, str], CellReadings] = {}
+    known: dict[tuple[str, str], CellSwitchingTables] = {}
     instances, spare = netlist.gates, netlist.nets
     for g, name in enumerate(instances.names):
         cell = cells[instances.kind[g]]
@@ -110,36 +118,36 @@ def _combinational(netlist: Netlist, cells: Sequence[Cell], around: Surroundings
         outputs = instances.output_net[instances.output_start[g] : instances.output_start[g + 1]].tolist()
         if len(inputs) > MAX_PINS:
             raise NetlistError(f"gate {name} must have at most {MAX_PINS} inputs, not {len(inputs)} ({cell.name})")
-        slews = _slews(around, inputs)
+        slews = _slews(static_pass, inputs)
         for position, (net, pin) in enumerate(zip(outputs, cell.outputs, strict=True)):
             key = (cell.name, pin.name)
             if key not in known:
-                known[key] = cell_readings(cell, pin.name)
-            readings, load, size = known[key], _load(around, net), len(inputs)
-            delay = read_all(readings.delay, size, slews, load, around.weights, np.max)
-            internal = read_all(readings.internal, size, slews, load, around.weights, np.mean)
-            own = readings.hidden if position == 0 else ()
-            hidden = read_all(own, size, slews, (0.0, 0.0), around.weights, np.mean)
+                known[key] = cell_switching_tables(cell, pin.name)
+            tables, load, size = known[key], _load(static_pass, net), len(inputs)
+            delay = read_gate_tables(tables.delay, size, slews, load, static_pass.weights, np.max)
+            internal = read_gate_tables(tables.internal, size, slews, load, static_pass.weights, np.mean)
+            own = tables.hidden if position == 0 else ()
+            hidden = read_gate_tables(own, size, slews, (0.0, 0.0), static_pass.weights, np.mean)
             whole = np.maximum(np.rint(delay / FEMTO), 1).astype(np.int32)
             output = net if net >= 0 else spare
-            found.append(_Gate(f"{name}/{pin.name}", inputs, output, readings.truth, whole, internal, hidden))
+            found.append(_Gate(f"{name}/{pin.name}", inputs, output, tables.truth, whole, internal, hidden))
             spare += net < 0
     return found
 
 
-def _registers(netlist: Netlist, cells: Sequence[Cell], around: Surroundings, spare: int) -> list[_Gate]:
+def _registers(netlist: Netlist, cells: Sequence[Cell], static_pass: StaticPass, spare: int) -> list[_Gate]:
     found: list[_Gate] = []
     instances = netlist.registers
     for i, name in enumerate(instances.names):
         kind, cell = netlist.kinds[instances.kind[i]], cells[instances.kind[i]]
         nets = dict(zip(kind.inputs, instances.input_net[instances.input_start[i] :].tolist(), strict=False))
         inputs = [nets[pin] for pin in data_pins(cell)]
-        hidden = data_slots(cell, _slews(around, inputs), around.weights)
+        hidden = data_slots(cell, _slews(static_pass, inputs), static_pass.weights)
         outputs = instances.output_net[instances.output_start[i] : instances.output_start[i + 1]].tolist()
         for net, pin in zip(outputs, kind.outputs, strict=True):
             truth = register_truth(cell, pin)
-            clock_slew_s = around.conditions.clock_slew_s
-            delay, internal = register_slots(cell, pin, clock_slew_s, _load(around, net), around.weights)
+            clock_slew_s = static_pass.conditions.clock_slew_s
+            delay, internal = register_slots(cell, pin, clock_slew_s, _load(static_pass, net), static_pass.weights)
             output = net if net >= 0 else spare
             found.append(_Gate(f"{name}/{pin}", inputs, output, truth, delay, internal, hidden, register=True))
             spare += net < 0
@@ -147,12 +155,12 @@ def _registers(netlist: Netlist, cells: Sequence[Cell], around: Surroundings, sp
     return found
 
 
-def _slews(around: Surroundings, inputs: list[int]) -> Slews:
-    return lambda pin, level: around.slew_s[level][:, inputs[pin]]
+def _slews(static_pass: StaticPass, inputs: list[int]) -> Slews:
+    return lambda pin, level: static_pass.slew_s[level][:, inputs[pin]]
 
 
-def _load(around: Surroundings, net: int) -> tuple[float, float]:
-    return (float(around.load_f[0][net]), float(around.load_f[1][net])) if net >= 0 else (0.0, 0.0)
+def _load(static_pass: StaticPass, net: int) -> tuple[float, float]:
+    return (float(static_pass.load_f[0][net]), float(static_pass.load_f[1][net])) if net >= 0 else (0.0, 0.0)
 
 
 def _sorted(gates: list[_Gate], netlist: Netlist) -> list[_Gate]:
@@ -178,19 +186,19 @@ def _sorted(gates: list[_Gate], netlist: Netlist) -> list[_Gate]:
 
 
 def _ends(
-    netlist: Netlist, library: Library, around: Surroundings
+    netlist: Netlist, library: Library, static_pass: StaticPass
 ) -> tuple[Int32[np.ndarray, " e"], Int32[np.ndarray, "w e 2"]]:
     """The nets at which paths end, and the setup time of each after an edge to level 0 or 1."""
     nets = netlist.result_net.tolist()
-    setup = [np.zeros((around.weights, 2))] * len(nets)
+    setup = [np.zeros((static_pass.weights, 2))] * len(nets)
     for capture in captures(netlist, library):
-        needed = np.zeros((around.weights, 2))
+        needed = np.zeros((static_pass.weights, 2))
         for level in (0, 1):
             check = capture.setup
             table = None if check is None else (check.fall, check.rise)[level]
             if table is not None:
-                data = around.slew_s[level][:, capture.net]
-                needed[:, level] = interpolate(table, np.full_like(data, around.conditions.clock_slew_s), data)
+                data = static_pass.slew_s[level][:, capture.net]
+                needed[:, level] = interpolate(table, np.full_like(data, static_pass.conditions.clock_slew_s), data)
         nets.append(capture.net)
         setup.append(needed)
     return _array(nets), np.rint(np.stack(setup, axis=1) / FEMTO).astype(np.int32)

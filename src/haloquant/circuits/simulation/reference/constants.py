@@ -1,0 +1,32 @@
+"""Which nets and pins are constant under one weight value, gate by gate."""
+
+from haloquant.circuits.simulation.timed_gates import TimedGates
+
+
+def known_levels(gates: TimedGates, weight: int) -> dict[int, int]:
+    """The nets that are constant with this weight held, gate by gate, and their levels."""
+    known = {int(net): int(level) for net, level in zip(gates.constant, gates.level[weight], strict=True)}
+    for g in range(len(gates.names)):
+        values = {int(gates.truth[g]) >> m & 1 for m in possible_minterms(gates, g, known)}
+        if len(values) == 1:
+            known[int(gates.output[g])] = values.pop()
+    return known
+
+
+def possible_minterms(gates: TimedGates, g: int, known: dict[int, int]) -> set[int]:
+    """The minterms of a gate's inputs that agree with the constants."""
+    nets = [int(net) for net in gates.inputs[g, : gates.pins[g]]]
+    return {
+        m
+        for m in range(1 << len(nets))
+        if all(known.get(net, m >> pin & 1) == m >> pin & 1 for pin, net in enumerate(nets))
+    }
+
+
+def influential_pins(gates: TimedGates, g: int, known: dict[int, int]) -> list[bool]:
+    """Which pins of a gate can still change its output, given the constants."""
+    possible, truth = possible_minterms(gates, g, known), int(gates.truth[g])
+    return [
+        any((truth >> m ^ truth >> (m ^ 1 << pin)) & 1 for m in possible if m ^ 1 << pin in possible)
+        for pin in range(int(gates.pins[g]))
+    ]

@@ -1,0 +1,1 @@
+"""Slow reference implementations of the static timing, for tests."""
