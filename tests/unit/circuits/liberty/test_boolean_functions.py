@@ -2,8 +2,7 @@
 
 import pytest
 
-from haloquant.circuits.liberty.boolean_functions import table_over_inputs
-from haloquant.circuits.liberty.parser import parse_function
+from haloquant.circuits.liberty.boolean_functions import parse_function, table_over_inputs
 from haloquant.errors import LibertyError
 
 
