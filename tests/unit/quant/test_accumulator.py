@@ -1,5 +1,6 @@
 """The longest sum that an accumulator holds."""
 
+import numpy as np
 import pytest
 
 from haloquant.errors import InfeasibleError, InputError
