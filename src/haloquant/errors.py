@@ -1,7 +1,7 @@
-"""The exception tree. A user's mistake raises one of these: what was wanted, what was given, what would do.
+"""The exceptions of the package. Their text says what was expected, what was given, and often what would help.
 
 HaloquantError
-├─ InputError          a file or value from outside is not what it must be
+├─ InputError          an input file or value is not what it must be
 │  ├─ LibertyError     a cell library
 │  ├─ NetlistError     a gate-level netlist, or RTL that does not compute w*a + p
 │  ├─ ProfileError     a MAC profile
@@ -9,29 +9,29 @@ HaloquantError
 │  ├─ RecipeError      a recipe for `haloquant run`
 │  ├─ CheckpointError  a model folder, shard, tensor or tokenizer
 │  └─ FormatError      a packed HALO checkpoint
-├─ InfeasibleError     the inputs are sound, but nothing satisfies them together
+├─ InfeasibleError     each input is valid, but no solution satisfies all of them
 ├─ ToolError           an external program is missing, failed or ran out of time
 ├─ MissingExtraError   an optional Python dependency is not installed
-└─ BusyError           another run holds the output folder
+└─ BusyError           another run uses the output folder
 """
 
 from typing import Final
 
 import msgspec
 
-# What a parser of JSON or TOML raises on damaged text: beside its own errors, ValueError (text that is not UTF-8,
-# integers of more than 4300 digits) and RecursionError (thousands of brackets).
+# Errors that parsing damaged JSON or TOML can raise: the parser's own errors, ValueError (text that is not UTF-8,
+# integers with more than 4300 digits) and RecursionError (thousands of nested brackets).
 MALFORMED: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class HaloquantError(Exception):
-    """Base of every error that a person may see; its text is a sentence and an interface (tests pin it)."""
+    """Base of all errors for users. The text is a sentence; tests check it. `exit_code` is that of the command line."""
 
     exit_code = 1
 
 
 class InputError(HaloquantError):
-    """A file or value from outside is not what it must be."""
+    """An input file or value is not what it must be."""
 
     exit_code = 2
 
@@ -41,11 +41,11 @@ class LibertyError(InputError):
 
 
 class NetlistError(InputError):
-    """A netlist is malformed, or does not compute what was declared."""
+    """A netlist is malformed, or its logic is not that of the declared MAC."""
 
 
 class ProfileError(InputError):
-    """A MAC profile is malformed or does not hold what was asked of it."""
+    """A MAC profile is malformed, or lacks what was asked for."""
 
 
 class TargetError(InputError):
@@ -65,7 +65,7 @@ class FormatError(InputError):
 
 
 class InfeasibleError(HaloquantError):
-    """The inputs are sound, but nothing satisfies them together."""
+    """Each input is valid, but no solution satisfies all of them."""
 
     exit_code = 3
 
@@ -77,12 +77,12 @@ class ToolError(HaloquantError):
 
 
 class MissingExtraError(HaloquantError):
-    """An optional dependency is not installed; the text names the extra that brings it."""
+    """An optional dependency is not installed. The text names the extra that installs it."""
 
     exit_code = 5
 
 
 class BusyError(HaloquantError):
-    """Another run holds the output folder."""
+    """Another run uses the output folder."""
 
     exit_code = 6

@@ -1,4 +1,4 @@
-"""SI prefixes and physical constants. Everything inside the package is in SI; readers convert at the edge."""
+"""SI prefixes. All quantities inside the package are in SI units; readers of files convert them."""
 
 from typing import Final
 
@@ -32,7 +32,7 @@ _PREFIXES: Final = (
 
 
 def engineering(value: float | int, unit: str, digits: int = 3) -> str:
-    """Return `value` with an SI prefix, for people: `engineering(4.81e-10, "s") == "481 ps"`."""
+    """Return `value` as text with an SI prefix: `engineering(4.81e-10, "s") == "481 ps"`."""
     if value == 0.0 or value != value:
         return f"{value:g} {unit}"
     magnitude = abs(value)

@@ -1,7 +1,11 @@
-"""Frozen records that cross from one stage to another: SI units in names, array shapes in annotations.
+"""Frozen records that one stage passes to the next, one module per subject. Field names end in their SI unit.
 
-Axis names: `w` weight values, `corner` process-voltage-temperature corners, `out`/`in` features of a linear layer
-(y = W x, W is [out, in]), `down`/`across` tiles along out and along in, `codes` words of a codebook.
+`mac` describes the MAC unit, `statistics` what calibration measured, `tiles` a quantized layer, `accounting` its stored
+bits, `workload` the matrix products of a pass, `schedule` and `phases` the order of tiles and clocks, `cost` time and
+energy.
+
+Axis names in shapes: `w` weight values, `corner` process-voltage-temperature corners, `out`/`in` features of a linear
+layer (y = W x, W is [out, in]), `down`/`across` tiles along out and along in, `codes` words of a codebook.
 """
 
 from haloquant.records.accounting import BitCount, LayerResult

@@ -1,4 +1,4 @@
-"""Stored bits of a quantized layer, and what a rival method returns."""
+"""Stored bits of a quantized layer, and the result of any quantization method on one layer."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,23 @@ from haloquant.records.tiles import QuantizedWeight
 
 @dataclass(frozen=True, slots=True)
 class BitCount:
-    """Stored bits of one or more layers, by what they store. Adds; `per_weight` is the honest figure."""
+    """Stored bits of one or more layers, by what they store. Counts can be added.
 
-    weights: int = 0  # number of weights, padding excluded
+    Attributes:
+        weights: number of weights (not bits), without padding.
+        codes: bits of the codes, padding included.
+        scales: bits of scales and zero points.
+        sparse: bits of sparse values, their columns, counts or pointers of rows, and kinds.
+        codebooks: bits of codebooks and other tables, class maps and shapes.
+        branches: bits of low-rank side branches.
+    """
+
+    weights: int = 0
     codes: int = 0
-    scales: int = 0  # scales and zero points
-    sparse: int = 0  # values, indices, row pointers, kinds
-    codebooks: int = 0  # tables and class maps
-    branches: int = 0  # low-rank or feedback side branches
+    scales: int = 0
+    sparse: int = 0
+    codebooks: int = 0
+    branches: int = 0
 
     def __add__(self, other: "BitCount") -> "BitCount":
         return BitCount(
@@ -36,20 +45,26 @@ class BitCount:
 
     @property
     def per_weight(self) -> float:
-        """Effective bits per weight of everything stored."""
+        """All stored bits divided by the number of weights."""
         return self.total / self.weights
 
 
 @dataclass(frozen=True)
 class LayerResult:
-    """What any quantization method, ours or a rival's, makes of one linear layer.
+    """Result of a quantization method, HALO or a rival, on one linear layer.
 
-    `mac_values` are the integers the MAC array multiplies with (so that a rival is clocked and charged by the same
-    profile); None where the method needs a floating-point multiplier.
+    Attributes:
+        layer: name of the layer.
+        weight: what the layer computes with.
+        bits: stored bits.
+        mac_values: integers that the MAC array multiplies with. Delay and energy of a rival are taken from the same MAC
+            profile by them. None if the method needs a floating-point multiplier.
+        quantized: the layer in HALO form; None for other methods.
+        notes: sentences for the report.
     """
 
     layer: str
-    weight: Float32[np.ndarray, "out in"]  # what the layer computes with
+    weight: Float32[np.ndarray, "out in"]
     bits: BitCount
     mac_values: Int16[np.ndarray, "out in"] | None = None
     quantized: QuantizedWeight | None = None

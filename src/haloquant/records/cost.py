@@ -1,4 +1,4 @@
-"""Time and energy of a simulated pass."""
+"""Time and energy of a simulated forward pass."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cost:
-    """Time and energy of a run. Adds, and keeps its parts; a bare total is never stored.
+    """Time and energy of a pass, by their parts. Costs can be added.
 
-    `time_s` parts: compute (array busy and critical), dram, sram, spmv (the bound that held), fill, transition.
-    `energy_j` parts: mac, spmv, sram, accumulator, dram, leakage, dvfs.
+    Attributes:
+        time_s: time by the part that limited it: "compute" (the MAC array), "dram", "sram", "spmv" (the sparse engine),
+            "fill" (filling the array) and "transition" (changes of voltage and frequency). Parts do not overlap.
+        energy_j: energy by part: "mac", "spmv", "sram", "accumulator", "dram", "leakage" and "dvfs".
+        cycles: clock cycles of the array.
+        transitions: number of changes of the operating point.
     """
 
     time_s: Mapping[str, float]

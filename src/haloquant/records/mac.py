@@ -1,4 +1,4 @@
-"""The MAC: its operating points, what each weight value costs, and the codebooks chosen from its values."""
+"""The MAC unit: its operating points, the delay and energy of each weight value, and codebooks of weight values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,14 @@ from jaxtyping import Float64, Int16
 
 @dataclass(frozen=True, slots=True)
 class Corner:
-    """One process, voltage and temperature at which a cell library was characterised."""
+    """One process, voltage and temperature at which a cell library was characterised.
+
+    Attributes:
+        name: of the corner.
+        voltage_v: supply voltage.
+        temperature_c: temperature in degrees Celsius.
+        process: "tt" (typical), "ss" (slow) or "ff" (fast) transistors.
+    """
 
     name: str
     voltage_v: float
@@ -19,29 +26,39 @@ class Corner:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """A supply voltage and a clock."""
+    """A supply voltage and a clock frequency."""
 
     voltage_v: float
     frequency_hz: float
 
     @property
     def period_s(self) -> float:
-        """One clock period."""
+        """Length of one clock period."""
         return 1.0 / self.frequency_hz
 
 
 @dataclass(frozen=True)
 class MacProfile:
-    """What the value of the stationary weight does to one multiply-accumulate unit.
+    """How the value of the stationary weight changes delay and energy of one multiply-accumulate (MAC) unit.
 
-    `delay_s` is static: the longest path that constant propagation of the weight leaves. `sensitised_delay_s` is the
-    longest path that an activation transition really toggles (never above `delay_s`), NaN where it was not simulated.
-    `energy_j` is switching plus internal energy of one operation, mean over activation transitions, leakage excluded.
+    Attributes:
+        name: of the profile.
+        description: one sentence for people.
+        weights: all weight values, ascending; axis `w` of the arrays below.
+        corners: process, voltage and temperature of axis `corner`.
+        delay_s: static delay: the longest path that remains when the weight is propagated as a constant.
+        sensitised_delay_s: longest path that an activation transition really toggles; at most `delay_s`. NaN means that
+            it was not simulated.
+        energy_j: switching plus internal energy of one operation without leakage, mean over activation transitions.
+        leakage_w: leakage power of the unit.
+        area_m2: cell area of the unit.
+        activation_bits: width of the activation.
+        provenance: how the profile was made, by topic.
     """
 
     name: str
     description: str
-    weights: Int16[np.ndarray, " w"]  # ascending
+    weights: Int16[np.ndarray, " w"]
     corners: tuple[Corner, ...]
     delay_s: Float64[np.ndarray, "corner w"]
     sensitised_delay_s: Float64[np.ndarray, "corner w"]
@@ -54,9 +71,16 @@ class MacProfile:
 
 @dataclass(frozen=True)
 class Codebook:
-    """The weight values a tile may use, and the operating point at which all of them meet timing."""
+    """The weight values (words) that tiles of one class may use, and the operating point at which all meet timing.
 
-    name: str  # the class: "fast", "slow", "base" ...
-    values: Int16[np.ndarray, " codes"]  # ascending, 0 included
+    Attributes:
+        name: of the class: "fast", "slow", "base" ...
+        values: the words, ascending, 0 among them. A code is an index into them.
+        point: operating point of the class.
+        slack_s: clock period - delay of the slowest word - margin; at least 0.
+    """
+
+    name: str
+    values: Int16[np.ndarray, " codes"]
     point: OperatingPoint
-    slack_s: float  # period - slowest value's delay - margin, >= 0 by construction
+    slack_s: float

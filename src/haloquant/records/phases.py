@@ -1,7 +1,8 @@
-"""The phases of a schedule as arrays. They are many (a panel of columns makes one per clock), but few are unlike.
+"""The phases of a schedule as arrays.
 
-Groups that are cut and ordered alike share one `GroupOrder`, and what a stage works out for it is worked out once.
-`PhaseTable` is also a sequence of plain `Phase` records, made only when one is asked for.
+A schedule has many phases, but most groups of a model have the same tile maps and the same order. Such groups share one
+`GroupOrder`, so that a stage computes what depends on it only once. `PhaseTable` is also a sequence of `Phase` records;
+the records are created at the first access.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,11 +19,14 @@ from haloquant.records.schedule import Phase, TileRun
 
 @dataclass(frozen=True)
 class GroupOrder:
-    """How one dependency group runs: the point of each of its phases, and the phase of each of its tiles.
+    """The order in which one dependency group runs. Layers are counted from the first layer of the group.
 
-    `level[p]` is the point of phase p as an index into the table's points. Layer l of the group either has tiles, and
-    tile (d, a) runs in phase `phase_of[l][d, a]`, or runs whole in phase `whole[l]` (-1 where it has tiles). Inside a
-    phase tiles run layer by layer, by down, then across.
+    Inside a phase, tiles run layer by layer, in each layer by down, then across.
+
+    Attributes:
+        level: operating point of each phase, as an index into `PhaseTable.points`.
+        phase_of: for each layer, the phase of each of its tiles [down, across]; None if the layer has no tiles.
+        whole: for each layer without tiles, the phase in which it runs completely; -1 for layers with tiles.
     """
 
     level: Int64[np.ndarray, " phases"]
@@ -32,7 +36,13 @@ class GroupOrder:
 
 @dataclass(frozen=True, slots=True)
 class OrderedGroup:
-    """A dependency group, the index of its first layer, and its order."""
+    """A dependency group of a pass.
+
+    Attributes:
+        group: number of the group.
+        first: index of its first layer in `Schedule.layers`.
+        order: how it runs.
+    """
 
     group: int
     first: int
@@ -41,7 +51,12 @@ class OrderedGroup:
 
 @dataclass(frozen=True)
 class PhaseTable(Sequence[Phase]):
-    """The phases of a pass on all arrays together. `points` are distinct: equal levels are equal points."""
+    """The phases of a pass, each on all arrays.
+
+    Attributes:
+        points: the operating points, each once.
+        groups: the dependency groups in order of execution.
+    """
 
     points: tuple[OperatingPoint, ...]
     groups: tuple[OrderedGroup, ...]
@@ -63,10 +78,10 @@ class PhaseTable(Sequence[Phase]):
 
     @cached_property
     def _expanded(self) -> tuple[Phase, ...]:
-        works: dict[int, list[_Work]] = {}
+        contents: dict[int, list[_Content]] = {}
         for item in self.groups:
-            if id(item.order) not in works:
-                works[id(item.order)] = _works(item.order)
+            if id(item.order) not in contents:
+                contents[id(item.order)] = _contents(item.order)
         return tuple(
             Phase(
                 item.group,
@@ -75,31 +90,32 @@ class PhaseTable(Sequence[Phase]):
                 tuple(item.first + layer for layer in whole),
             )
             for item in self.groups
-            for level, (runs, whole) in zip(_levels(item.order), works[id(item.order)], strict=True)
+            for level, (runs, whole) in zip(_levels(item.order), contents[id(item.order)], strict=True)
         )
 
 
-_Work = tuple[list[tuple[int, Int32[np.ndarray, "n 2"]]], list[int]]  # tiles by layer, and layers that run whole
+# Of one phase: tiles by layer, and the layers that run completely in it.
+_Content = tuple[list[tuple[int, Int32[np.ndarray, "n 2"]]], list[int]]
 
 
-def _works(order: GroupOrder) -> list[_Work]:
-    """What runs in each phase of a group, layers counted from its first."""
-    works: list[_Work] = [([], []) for _ in order.level]
+def _contents(order: GroupOrder) -> list[_Content]:
+    """Return what runs in each phase of a group. Layers are counted from the first of the group."""
+    contents: list[_Content] = [([], []) for _ in order.level]
     for layer, (phase_of, whole) in enumerate(zip(order.phase_of, order.whole, strict=True)):
         if phase_of is None:
-            works[whole][1].append(layer)
+            contents[whole][1].append(layer)
             continue
         by_phase = np.argsort(phase_of, axis=None, kind="stable")
         places = np.stack(np.divmod(by_phase, phase_of.shape[1]), axis=1).astype(np.int32)
-        bounds = np.searchsorted(phase_of.ravel()[by_phase], np.arange(len(works) + 1)).tolist()
-        for (runs, _), low, high in zip(works, bounds[:-1], bounds[1:], strict=True):
+        bounds = np.searchsorted(phase_of.ravel()[by_phase], np.arange(len(contents) + 1)).tolist()
+        for (runs, _), low, high in zip(contents, bounds[:-1], bounds[1:], strict=True):
             if low < high:
                 runs.append((layer, places[low:high]))
-    return works
+    return contents
 
 
 def used_points(phases: Sequence[Phase]) -> tuple[OperatingPoint, ...]:
-    """Return the distinct points that some phases run at, in order of their first use."""
+    """Return the distinct operating points of some phases, in order of their first use."""
     if not isinstance(phases, PhaseTable):
         return tuple(dict.fromkeys(phase.point for phase in phases))
     orders = {id(item.order): item.order for item in phases.groups}.values()
@@ -108,5 +124,5 @@ def used_points(phases: Sequence[Phase]) -> tuple[OperatingPoint, ...]:
 
 
 def _levels(order: GroupOrder) -> list[int]:
-    """The levels as Python integers, whose type the checker knows."""
+    """Return the levels as Python integers."""
     return order.level.tolist()

@@ -1,4 +1,4 @@
-"""What calibration knows of one linear layer."""
+"""What calibration measured of one linear layer."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,16 @@ from jaxtyping import Float32
 
 @dataclass(frozen=True)
 class LayerStatistics:
-    """What calibration knows of one linear layer. Absent parts are None, and `source` says how they were made.
+    """What calibration measured of one linear layer. A part that was not measured is None.
 
-    `fisher` is the mean squared gradient per weight; `hessian` is (2/T) sum over T tokens of x x^T; `input_absmean` and
-    `input_absmax` are per input feature, over the same tokens.
+    Attributes:
+        layer: name of the layer.
+        tokens: number T of calibration tokens.
+        fisher: mean squared gradient of the loss by each weight (diagonal Fisher information).
+        hessian: (2/T) sum of x x^T over the inputs x of the tokens.
+        input_absmean: mean magnitude of each input feature over the tokens.
+        input_absmax: largest magnitude of each input feature over the tokens.
+        source: how the parts were measured, for notes and errors.
     """
 
     layer: str

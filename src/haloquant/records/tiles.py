@@ -1,4 +1,4 @@
-"""A quantized layer: its tiles, the class of each tile, codes, scales and the sparse part."""
+"""A quantized layer: its tile grid, the class of each tile, codes, scales and sparse weights."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -11,12 +11,19 @@ from haloquant.records.mac import Codebook
 
 @dataclass(frozen=True, slots=True)
 class TileGrid:
-    """How a weight matrix is cut into array-sized blocks; the last row and column of tiles may be cut short."""
+    """How a weight matrix is cut into tiles of the array's size. The last row and column of tiles may be smaller.
+
+    Attributes:
+        out_features: output features of the layer.
+        in_features: input features of the layer.
+        tile_out: output features of a tile: the columns C of a weight-stationary array.
+        tile_in: input features of a tile: the rows R of the array, along which it accumulates.
+    """
 
     out_features: int
     in_features: int
-    tile_out: int  # columns C of a weight-stationary array
-    tile_in: int  # rows R of the array, the direction of accumulation
+    tile_out: int
+    tile_in: int
 
     @property
     def down(self) -> int:
@@ -31,7 +38,7 @@ class TileGrid:
 
 @dataclass(frozen=True)
 class TileMap:
-    """The class (index into a tuple of codebooks) of every tile of one layer."""
+    """The class of every tile of one layer: an index into a tuple of codebooks."""
 
     layer: str
     grid: TileGrid
@@ -39,7 +46,7 @@ class TileMap:
 
 
 class SparseKind(IntEnum):
-    """Why a weight is kept in the sparse part."""
+    """Why a weight is kept in the sparse part: far from the mean, or of large Fisher information."""
 
     OUTLIER = 0
     SALIENT = 1
@@ -47,9 +54,16 @@ class SparseKind(IntEnum):
 
 @dataclass(frozen=True)
 class SparseWeights:
-    """The few weights kept in 8 bits beside the dense part, sorted by row, then column.
+    """The weights that are kept in 8 bits beside the dense part, sorted by row, then column.
 
-    The weight's value is `values * scale[rows]`; the dense part holds the word 0 at these places.
+    A weight is values[i] * scale[rows[i]]. The dense part holds the word 0 at these places.
+
+    Attributes:
+        rows: output feature of each weight.
+        cols: input feature of each weight.
+        values: its integer value.
+        scale: of every output feature; a float16 value, 0 for rows without sparse weights.
+        kind: `SparseKind` of each weight.
     """
 
     rows: Int32[np.ndarray, " nnz"]
@@ -61,10 +75,18 @@ class SparseWeights:
 
 @dataclass(frozen=True)
 class QuantizedWeight:
-    """One linear layer in HALO form: `quant.layer.dequantize` is its meaning.
+    """One linear layer in HALO form.
 
-    W[o, i] = codebooks[class of tile (o, i)].values[codes[o, i]] * scale[o, i // tile_in] + sparse[o, i].
-    Scales are representable in float16 (they are stored so) and may be negative.
+    W[o, i] = codebooks[class of tile (o, i)].values[codes[o, i]] * scale[o, i // tile_in] + sparse[o, i]; see
+    `quant.layer.dequantize`.
+
+    Attributes:
+        layer: name of the layer.
+        codes: index of each weight's word in the codebook of its tile.
+        scale: of every (output feature, tile along the inputs). Float16 holds it exactly; it may be negative.
+        tiles: class of every tile.
+        codebooks: one codebook for each class.
+        sparse: weights kept beside the dense part.
     """
 
     layer: str

@@ -1,4 +1,4 @@
-"""The matrix products of a forward pass, and the tiles that an accelerator sees."""
+"""The matrix products of a forward pass, and the tiles of a layer as the accelerator model sees them."""
 
 from dataclasses import dataclass
 
@@ -11,22 +11,39 @@ from haloquant.records.tiles import TileGrid
 
 @dataclass(frozen=True, slots=True)
 class Gemm:
-    """One matrix product of a forward pass: [m, k] x [k, n], `count` times over (heads, experts, batch)."""
+    """One matrix product of a forward pass: [m, k] x [k, n].
+
+    Attributes:
+        layer: name of the layer.
+        m: number of tokens.
+        k: number of input features.
+        n: number of output features.
+        group: dependency group. Layers of one group may run in any order; groups run one after the other.
+        count: number of such products (heads, experts, batch).
+        weight_stationary: False for attention scores and values, whose operands are both activations.
+    """
 
     layer: str
-    m: int  # tokens
-    k: int  # in features
-    n: int  # out features
-    group: int  # dependency group: layers of one group may run in any order, groups run one after the other
+    m: int
+    k: int
+    n: int
+    group: int
     count: int = 1
-    weight_stationary: bool = True  # False for attention scores and values, whose operands are both activations
+    weight_stationary: bool = True
 
 
 @dataclass(frozen=True)
 class LayerTiles:
-    """What the accelerator needs to know of one quantized layer.
+    """What the accelerator model needs to know of one quantized layer.
 
-    `histogram[d, a, v]` counts how often weight value `values[v]` stands in tile (d, a); padding counts as 0.
+    Attributes:
+        layer: name of the layer.
+        grid: its tiles.
+        classes: class of every tile.
+        values: weight values, ascending; axis `v` of the histogram.
+        histogram: how often each weight value stands in each tile. Padding counts as value 0.
+        sparse_nnz: number of sparse weights.
+        bits: stored bits.
     """
 
     layer: str

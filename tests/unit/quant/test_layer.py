@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from haloquant.errors import InputError
+from haloquant.errors import CheckpointError, InputError
+from haloquant.quant.format.packing import pack
 from haloquant.quant.layer import dequantize, layer_result, mac_values, quantize_weight, quantize_weight_compensated
 from haloquant.quant.sparse import split
 from haloquant.quant.tile_histogram import layer_tiles
+from haloquant.quant.tiles import make_grid, uniform_map
 from support.quant_twins import NINE, SIXTEEN, book, random_statistics, random_weight, tile_map
 
 BOOKS = (SIXTEEN, NINE)
