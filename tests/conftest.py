@@ -1,15 +1,15 @@
-"""Shared fixtures. Shapes in annotations are checked at run time by beartype through jaxtyping's import hook."""
+"""Shared fixtures. Types and array shapes in annotations are checked at run time (support/shape_checks.py)."""
 
 import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxtyping import install_import_hook
+from support.shape_checks import install
 
 # Two test processes share two cores: threads inside them would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-_hook = install_import_hook("haloquant", "beartype.beartype")
+install("haloquant")
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
