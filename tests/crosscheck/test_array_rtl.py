@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from haloquant.accel.billing.cycles import WeightLoad
+from haloquant.accel.cost_model.cycles import WeightLoad
 from haloquant.accel.workload.passes import Workload
 from haloquant.dvfs.schedule import plan
 from haloquant.eda.crosscheck import verilog_array

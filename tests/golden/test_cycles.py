@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from haloquant.accel.billing.cycles import (
+from haloquant.accel.cost_model.cycles import (
     WeightLoad,
     drain_cycles,
     first_load_cycles,
-    gemm_cycles,
+    run_cycles,
+)
+from haloquant.accel.cost_model.reference.dataflow_cycles import (
     input_stationary_cycles,
     output_stationary_cycles,
-    run_cycles,
+    weight_stationary_cycles,
 )
 from haloquant.errors import TargetError
 
@@ -29,7 +31,7 @@ def test_every_rtl_row(find_data: Callable[[str], Path]) -> None:
     for row in rows:
         load = WeightLoad.DOUBLE if row["double_buffer"] == "1" else WeightLoad.NONE
         r, c, m, k, n = (int(row[x]) for x in ("R", "C", "M", "K", "N"))
-        assert gemm_cycles(load, r, c, m, k, n) == int(row["rtl_cycles"]), row
+        assert weight_stationary_cycles(load, r, c, m, k, n) == int(row["rtl_cycles"]), row
 
 
 def test_every_stall_free_scalesim_row(find_data: Callable[[str], Path]) -> None:
@@ -41,10 +43,12 @@ def test_every_stall_free_scalesim_row(find_data: Callable[[str], Path]) -> None
         if row["dataflow"] == "is":
             cycles = input_stationary_cycles(r, c, m, k, n)
         else:
-            cycles = gemm_cycles(WeightLoad.NONE, r, c, m, k, n)
+            cycles = weight_stationary_cycles(WeightLoad.NONE, r, c, m, k, n)
         assert cycles == int(row["reported_total_cycles"]) + 1, row
         if row["double_buffered_model_cycles"]:
-            assert gemm_cycles(WeightLoad.DOUBLE, r, c, m, k, n) == int(row["double_buffered_model_cycles"])
+            assert weight_stationary_cycles(WeightLoad.DOUBLE, r, c, m, k, n) == int(
+                row["double_buffered_model_cycles"]
+            )
 
 
 def _event_by_event(load: WeightLoad, rows: int, columns: int, m: int, folds: int) -> int:
@@ -83,4 +87,4 @@ def test_output_stationary_by_hand() -> None:
 def test_sizes_must_be_positive(name: str) -> None:
     sizes = {"rows": 4, "columns": 4, "m": 1, "k": 4, "n": 4, name: 0}
     with pytest.raises(TargetError, match=f"^{name} of a matrix product on an array must be at least 1, not 0.$"):
-        gemm_cycles(WeightLoad.DOUBLE, **sizes)
+        weight_stationary_cycles(WeightLoad.DOUBLE, **sizes)

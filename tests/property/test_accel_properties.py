@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haloquant.accel.billing.cycles import WeightLoad, first_load_cycles, run_cycles
+from haloquant.accel.cost_model.cycles import WeightLoad, first_load_cycles, run_cycles
 from haloquant.accel.results import Simulation
 from haloquant.accel.simulation import simulate
 from haloquant.accel.target import Target

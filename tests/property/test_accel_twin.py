@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haloquant.accel.billing.cycles import WeightLoad
+from haloquant.accel.cost_model.cycles import WeightLoad
 from haloquant.accel.results import LayerCost, Segment, Simulation
 from haloquant.accel.simulation import simulate
 from haloquant.accel.timeline.events import timeline

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from haloquant.accel.billing.cycles import WeightLoad
+from haloquant.accel.cost_model.cycles import WeightLoad
 from haloquant.accel.target import Array, Dram, OnChip, Spmv, Static, Target, Transition
 from haloquant.accel.workload.passes import Workload
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency

@@ -1,9 +1,9 @@
-"""Costs that need no machine: bit operations of what is multiplied.
+"""Bit operations of a layer (BOPs and EBOPs): cost measures that need no machine.
 
-BOPs: m n (p b_a b_w + b_a + b_w + log2 n) per layer with n inputs and m outputs, p the share of weights that are not
-zero (Hawks et al., "Ps and Qs", Frontiers in AI 2021, arXiv 2102.11289).
-EBOPs: sum over executed multiplications of b_i b_j, where a constant counts the bits between its first and last
-non-zero one (HGQ, arXiv 2405.00645); on an FPGA EBOPs is about LUT + 55 DSP.
+BOPs: m n (p b_a b_w + b_a + b_w + log2 n) per layer with n inputs and m outputs, where p is the share of weights that
+are not zero (Hawks et al., "Ps and Qs", Frontiers in AI 2021, arXiv 2102.11289).
+EBOPs: sum over executed multiplications of b_i b_j, where a constant counts the bits from its first to its last
+non-zero bit (HGQ, arXiv 2405.00645). On an FPGA EBOPs is about LUT + 55 DSP.
 """
 
 import math
@@ -16,17 +16,17 @@ from haloquant.records import LayerTiles
 
 
 def enclosed_bits(values: Int16[np.ndarray, " v"]) -> Int64[np.ndarray, " v"]:
-    """Return the bits of each magnitude between its first and last non-zero one: 0 for 0, 1 for 64, 7 for 127."""
+    """Return the bits of each magnitude from its first to its last non-zero bit: 0 for 0, 1 for 64, 7 for 127."""
     magnitude = np.abs(values.astype(np.int64))
     odd = magnitude // np.where(magnitude > 0, magnitude & -magnitude, 1)
     return np.where(magnitude > 0, np.floor(np.log2(np.maximum(odd, 1))).astype(np.int64) + 1, 0)
 
 
 def ebops(tiles: LayerTiles, activation_bits: int = 8) -> int:
-    """Return the effective bit operations of one token through a layer, its sparse part in 8 bits included.
+    """Return the effective bit operations (EBOPs) of one token through a layer, with its sparse part in 8 bits.
 
     Raises:
-        InputError: if the activation bits are not positive.
+        InputError: the activation bits are not positive.
     """
     _positive(activation_bits)
     counts = tiles.histogram.sum(axis=(0, 1))
@@ -35,10 +35,10 @@ def ebops(tiles: LayerTiles, activation_bits: int = 8) -> int:
 
 
 def bops(tiles: LayerTiles, activation_bits: int = 8) -> float:
-    """Return the bit operations of one token through a layer; weight bits are those of its range of values.
+    """Return the bit operations (BOPs) of one token through a layer. Weight bits are those that hold all its values.
 
     Raises:
-        InputError: if the activation bits are not positive.
+        InputError: the activation bits are not positive.
     """
     _positive(activation_bits)
     counts = tiles.histogram.sum(axis=(0, 1))
@@ -54,7 +54,7 @@ def bops(tiles: LayerTiles, activation_bits: int = 8) -> float:
 
 
 def signed_bits(values: Int64[np.ndarray, " v"]) -> int:
-    """Return the width of the two's complement that holds all values, common trailing zeros left out."""
+    """Return the bits of the two's complement that holds all values, without their common trailing zeros."""
     if not len(values) or not bool(np.any(values)):
         return 0
     common = int(np.bitwise_or.reduce(np.abs(values)))

@@ -1,16 +1,16 @@
-"""What pictures are drawn from: long tables of plain numbers, one row per mark."""
+"""Rows of the tables that charts and CSV files are made from: plain numbers, one row per mark."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from haloquant.accel.comparison import SweepPoint, Versus
+from haloquant.accel.comparison import Comparison, SweepPoint
 from haloquant.accel.gpu_roofline import WhatIf
 from haloquant.accel.results import BOUNDS, Simulation
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One part of one stacked bar."""
+    """One part of one stacked bar of time or energy."""
 
     system: str
     phase: str
@@ -22,7 +22,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One point of a sweep's line."""
+    """One point on the line of a sweep."""
 
     system: str
     phase: str
@@ -35,8 +35,8 @@ class Mark:
     transitions: int
 
 
-def stacked(simulations: Sequence[Simulation]) -> list[Bar]:
-    """Return the parts of time and energy of every run; parts that are 0 are left out."""
+def stacked_bars(simulations: Sequence[Simulation]) -> list[Bar]:
+    """Return the parts of time and energy of every run. Parts that are 0 are left out."""
     return [
         Bar(run.system, run.phase, run.target, quantity, part, value)
         for run in simulations
@@ -46,8 +46,8 @@ def stacked(simulations: Sequence[Simulation]) -> list[Bar]:
     ]
 
 
-def swept(points: Sequence[SweepPoint]) -> list[Mark]:
-    """Return a line's points."""
+def sweep_marks(points: Sequence[SweepPoint]) -> list[Mark]:
+    """Return the points of a sweep as rows."""
     return [
         Mark(
             p.simulation.system,
@@ -65,10 +65,10 @@ def swept(points: Sequence[SweepPoint]) -> list[Mark]:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """One rival beside our system under one premise; above 1 we are faster or spend less."""
+class ComparisonRow:
+    """HALO and one rival under one premise. A ratio above 1 means that HALO is faster or spends less energy."""
 
-    premise: str  # the machine, or "paper"
+    premise: str  # the machine's name, or "paper" for the paper's clocks
     target: str
     phase: str
     rival: str
@@ -78,22 +78,22 @@ class Compared:
     energy_j: float
     rival_energy_j: float
     energy_ratio: float
-    why: str  # how the rival came to its clock
+    why: str  # the reason for the rival's clock
 
 
-def compared(premise: str, item: Versus) -> Compared:
-    """Return a comparison as one row."""
-    return Compared(
+def comparison_row(premise: str, item: Comparison) -> ComparisonRow:
+    """Return a comparison as one row. `premise` is the machine's name or "paper"."""
+    return ComparisonRow(
         premise, item.target, item.phase, item.rival, item.time_s, item.rival_time_s, item.speedup, item.energy_j,
         item.rival_energy_j, item.energy_ratio, item.why,
     )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Paced:
-    """One supply that a deadline might be met with; energy includes idling until the deadline."""
+class DeadlineRow:
+    """A pass at one supply under a deadline. `energy_j` includes idling until the deadline."""
 
-    supply_factor: float  # of the machine's own
+    supply_factor: float  # supply over the machine's own
     time_s: float
     energy_j: float
     idle_j: float
@@ -102,24 +102,24 @@ class Paced:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One place on the map of bandwidth and clock."""
+class BandwidthClockCell:
+    """One cell of the map over DRAM bandwidth and base clock."""
 
     phase: str
     target: str
     bandwidth_b_per_s: float
     base_frequency_hz: float
-    own: bool  # the machine as it is
+    own: bool  # whether these are the machine's own bandwidth and clock
     time_s: float
-    bound: str  # the resource that held longest
+    bound: str  # the resource that limited most of the time
     rival: str
     rival_time_s: float
     speedup: float
 
 
 @dataclass(frozen=True, slots=True)
-class Ordered:
-    """One policy of ordering tiles, and what the pass then takes; of zeros where `cannot` says why it does not run."""
+class PolicyRow:
+    """A pass under one policy of ordering tiles. If the policy cannot run, `cannot` says why and the numbers are 0."""
 
     phase: str
     policy: str
@@ -130,23 +130,23 @@ class Ordered:
     cannot: str = ""
 
 
-def ordered(simulation: Simulation) -> Ordered:
-    """Return a pass under its policy as one row."""
+def policy_row(simulation: Simulation) -> PolicyRow:
+    """Return a simulated pass as one row."""
     total = simulation.total
-    return Ordered(
+    return PolicyRow(
         simulation.phase, simulation.policy, total.transitions, simulation.time_s, total.time_s.get("transition", 0.0),
         total.total_energy_j,
     )  # fmt: skip
 
 
-def longest_bound(simulation: Simulation) -> str:
-    """Return the resource that held for most of a pass."""
+def limiting_resource(simulation: Simulation) -> str:
+    """Return the resource that limits most of the time of a pass: one of `results.BOUNDS`."""
     return max(BOUNDS, key=lambda name: simulation.total.time_s.get(name, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
-class OnBoard:
-    """One format at one clock of a graphics processor."""
+class GpuRow:
+    """One format at one clock of a GPU."""
 
     target: str
     phase: str
@@ -157,14 +157,14 @@ class OnBoard:
     speedup: float  # over the first clock
     energy_per_token_j: float
     bound: str
-    must_follow: str  # blocks that weight values do not shorten and such a clock would need as fast
-    switching_s: float  # of one pass, if clocks were switched per dependency group
+    must_follow: str  # blocks that must reach this clock although weight values do not shorten their paths
+    switching_s: float  # transition time of one pass if the clock were switched per dependency group
 
 
-def on_board(item: WhatIf) -> OnBoard:
-    """Return a pass on a graphics processor as one row."""
+def gpu_row(item: WhatIf) -> GpuRow:
+    """Return a pass on a GPU as one row."""
     cost = item.cost
-    return OnBoard(
+    return GpuRow(
         cost.target, cost.phase, cost.format, cost.point.voltage_v, cost.point.frequency_hz, cost.time_s, item.speedup,
         cost.energy_per_token_j, cost.bound, ", ".join(block.name for block in item.must_follow), item.switching_s,
     )  # fmt: skip

@@ -1,6 +1,6 @@
-"""Systems side by side on one machine, and one system over a sweep. Ratios are never stored without both figures.
+"""Comparison of systems on one machine, and sweeps of one system over a parameter of the machine.
 
-Planning belongs to another stage, so the planner is an argument: `dvfs.schedule.plan`.
+A ratio is never stored without its two numbers. The planner is an argument; the product passes `dvfs.schedule.plan`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +22,8 @@ STATIC_W: tuple[float, ...] = (0.0, 7.0, 14.0, 28.0)
 
 
 @dataclass(frozen=True)
-class Versus:
-    """One pass of our system beside one rival's. Above 1 we are faster or spend less."""
+class Comparison:
+    """One pass of HALO and of one rival. A ratio above 1 means that HALO is faster or spends less energy."""
 
     workload: str
     phase: str
@@ -37,12 +37,12 @@ class Versus:
 
     @property
     def speedup(self) -> float:
-        """The rival's time over ours."""
+        """The rival's time over HALO's."""
         return self.rival_time_s / self.time_s
 
     @property
     def energy_ratio(self) -> float:
-        """The rival's energy over ours."""
+        """The rival's energy over HALO's."""
         return self.rival_energy_j / self.energy_j
 
 
@@ -58,9 +58,10 @@ def run_system(
     base: OperatingPoint | None = None,
     delay_at: DelayAt | None = None,
 ) -> Simulation:
-    """Return the simulation of a system, scheduled with the target's own accumulators and arrays.
+    """Return the simulation of a system, scheduled for the target's accumulators and arrays.
 
-    `base` replaces the target's base point for what runs whole (attention, floating point), where a deadline slows all.
+    `base` replaces the target's base point for layers without tiles (attention, floating point), for example when a
+    deadline lowers all supplies.
     """
     schedule = planner(
         workload.gemms,
@@ -85,7 +86,7 @@ def run_system(
     )
 
 
-def slowed_runs(
+def runs_at_lower_supplies(
     system: System,
     workload: Workload,
     target: Target,
@@ -97,7 +98,7 @@ def slowed_runs(
     corner: int = 0,
     delay_at: DelayAt | None = None,
 ) -> list[Simulation]:
-    """Return the pass at lower and lower supplies: what `modes.meet_deadline` chooses from.
+    """Return the pass at each of several supplies: the candidates of `deadline.meet_deadline`.
 
     Args:
         system: The system at its fastest points.
@@ -105,12 +106,12 @@ def slowed_runs(
         target: The machine.
         profile: The multiplier.
         planner: `dvfs.schedule.plan`.
-        slower: Points and a factor of their supply to the points that are left there (`dvfs.modes.slowed_points` with
-            a curve).
-        voltage_factors: Factors of the supply, 1 being the system's own.
+        slower: Function from points and a factor of their supply to the points at the lower supply, for example
+            `dvfs.supply_modes.slowed_points` with a curve.
+        voltage_factors: Factors of the supply; 1 is the system's own.
         policy: How tiles are ordered.
         corner: The profile's corner.
-        delay_at: Delay of each weight value on this machine at a supply, to check every clock with.
+        delay_at: See `simulation.simulate`.
     """
     runs: list[Simulation] = []
     for factor in voltage_factors:
@@ -121,10 +122,10 @@ def slowed_runs(
     return runs
 
 
-def versus(ours: Simulation, rivals: Sequence[tuple[System, Simulation]]) -> list[Versus]:
-    """Return our run beside each rival's of the same pass."""
+def compare_runs(ours: Simulation, rivals: Sequence[tuple[System, Simulation]]) -> list[Comparison]:
+    """Return the comparison of HALO's run with each rival's run of the same pass."""
     return [
-        Versus(
+        Comparison(
             ours.workload,
             ours.phase,
             ours.target,
@@ -141,7 +142,7 @@ def versus(ours: Simulation, rivals: Sequence[tuple[System, Simulation]]) -> lis
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """One value of what was swept, and what the pass then costs."""
+    """One value of the swept parameter, and the simulated pass at this value."""
 
     swept: str
     value: float
@@ -152,7 +153,7 @@ class SweepPoint:
 def sweep_transition(
     run: Callable[[Target], Simulation], target: Target, latencies_s: Sequence[float] = TRANSITIONS_S
 ) -> list[SweepPoint]:
-    """Return the pass at each transition time, all else equal."""
+    """Return the pass at each transition time in s, all else equal."""
     return [
         SweepPoint("transition", t, "s", run(replace(target, transition=replace(target.transition, latency_s=t))))
         for t in latencies_s
@@ -162,7 +163,7 @@ def sweep_transition(
 def sweep_static(
     run: Callable[[Target], Simulation], target: Target, powers_w: Sequence[float] = STATIC_W
 ) -> list[SweepPoint]:
-    """Return the pass at each static power per array, all else equal."""
+    """Return the pass at each static power per array in W, all else equal."""
     return [
         SweepPoint("static power per array", w, "W", run(replace(target, static=replace(target.static, array_w=w))))
         for w in powers_w
@@ -172,7 +173,7 @@ def sweep_static(
 def sweep_bandwidth(
     run: Callable[[Target], Simulation], target: Target, bandwidths_b_per_s: Sequence[float]
 ) -> list[SweepPoint]:
-    """Return the pass at each peak bandwidth of the memory outside, all else equal."""
+    """Return the pass at each peak DRAM bandwidth in bytes per second, all else equal."""
     return [
         SweepPoint("bandwidth", b, "B/s", run(replace(target, dram=replace(target.dram, bandwidth_b_per_s=b))))
         for b in bandwidths_b_per_s

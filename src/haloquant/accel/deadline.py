@@ -1,8 +1,7 @@
-"""Energy under a deadline: run slowly and just in time, or race and then idle.
+"""Energy under a deadline: run at a lower supply and finish just in time, or run fast and then idle.
 
-A plan for a deadline needs the least energy over supplies, as EdgeBERT does per sentence (the lowest step of the
-regulator whose clock still makes it). The candidates are whole simulations, one per supply; which of them is best is
-all that is decided here.
+EdgeBERT (arXiv 2011.14203) does the former for each sentence, at the lowest supply whose clock meets the deadline.
+The candidates here are whole simulations, one per supply; this module chooses among them.
 """
 
 from collections.abc import Sequence
@@ -14,8 +13,8 @@ from haloquant.units import engineering
 
 
 @dataclass(frozen=True)
-class Timed:
-    """A run inside a period: its own energy, and what idling costs until the period is over."""
+class DeadlineRun:
+    """A run that ends within a period. `idle_j` is the energy of idling until the period is over."""
 
     mode: str
     simulation: Simulation
@@ -24,34 +23,34 @@ class Timed:
 
     @property
     def energy_j(self) -> float:
-        """Energy over the whole period."""
+        """Energy in J over the whole period."""
         return self.simulation.total.total_energy_j + self.idle_j
 
 
-def race_to_idle(fastest: Simulation, period_s: float, idle_w: float) -> Timed:
+def race_to_idle(fastest: Simulation, period_s: float, idle_w: float) -> DeadlineRun:
     """Return the fastest run followed by idling at `idle_w` until the period is over.
 
     Raises:
-        InfeasibleError: if the run does not fit the period; it says the least possible.
-        InputError: if a figure is negative.
+        InfeasibleError: the run is longer than the period. The error names the shortest possible period.
+        InputError: the period is not positive, or the idle power is negative.
     """
     _check(period_s, idle_w)
     if fastest.time_s > period_s:
         raise _too_short(period_s, fastest.time_s)
-    return Timed("race-to-idle", fastest, period_s, idle_w * (period_s - fastest.time_s))
+    return DeadlineRun("race-to-idle", fastest, period_s, idle_w * (period_s - fastest.time_s))
 
 
-def meet_deadline(candidates: Sequence[Simulation], period_s: float, idle_w: float) -> Timed:
-    """Return the candidate with the least energy over the period among those that end in time.
+def meet_deadline(candidates: Sequence[Simulation], period_s: float, idle_w: float) -> DeadlineRun:
+    """Return the candidate that ends in time with the least energy over the period.
 
     Args:
         candidates: The same pass at different supplies, each at the fastest clock of its supply.
-        period_s: The deadline, which is also when the next pass begins.
-        idle_w: Power from the end of the run to the deadline.
+        period_s: The deadline, at which the next pass begins.
+        idle_w: Power in W from the end of the run to the deadline.
 
     Raises:
-        InfeasibleError: if none ends in time; it says the least possible.
-        InputError: if a figure is negative or there is no candidate.
+        InfeasibleError: no candidate ends in time. The error names the shortest possible deadline.
+        InputError: the period is not positive, the idle power is negative, or there is no candidate.
     """
     _check(period_s, idle_w)
     if not candidates:
@@ -59,7 +58,7 @@ def meet_deadline(candidates: Sequence[Simulation], period_s: float, idle_w: flo
     fit = [run for run in candidates if run.time_s <= period_s]
     if not fit:
         raise _too_short(period_s, min(run.time_s for run in candidates))
-    timed = [Timed("deadline", run, period_s, idle_w * (period_s - run.time_s)) for run in fit]
+    timed = [DeadlineRun("deadline", run, period_s, idle_w * (period_s - run.time_s)) for run in fit]
     return min(timed, key=lambda item: item.energy_j)
 
 

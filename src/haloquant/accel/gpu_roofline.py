@@ -1,9 +1,9 @@
-"""A graphics processor as a roofline: what bits and rates give, and what a faster clock would ask of the chip.
+"""Time and energy of a pass on a GPU by the roofline model, and what a faster clock would need.
 
-The clock of a multiprocessor feeds register files, schedulers and memories as well as multipliers, and weight values
-shorten the multipliers' paths alone. So operating points beyond the board's own are a what-if, and switching them per
-tile is not possible at driver latency; what HALO's weights change on a real board is the bits read and, a little, the
-power.
+The clock of a multiprocessor drives register files, schedulers and memories as well as multipliers, but weight values
+shorten only the multipliers' paths. So operating points above the board's own are a what-if. A driver takes
+milliseconds to change the clock, so it cannot be switched per tile. On a real board HALO's weights change the number of
+bits that are read and, a little, the power.
 """
 
 from collections.abc import Collection
@@ -20,7 +20,7 @@ Arithmetic = Literal["float16", "int8", "int4"]
 
 @dataclass(frozen=True, slots=True)
 class GpuFormat:
-    """How a model is stored and multiplied. `arithmetic` names the tensor-core rate used."""
+    """How a model is stored and multiplied. `arithmetic` names the tensor-core rate that is used."""
 
     name: str
     weight_bits: float
@@ -37,7 +37,11 @@ W4A16 = GpuFormat("W4A16", 4.125, 16, 16, "float16")
 
 @dataclass(frozen=True)
 class GpuCost:
-    """One pass. `compute_s` and `dram_s` are what each would take alone; time sums each product's longer one."""
+    """Time and energy of one pass.
+
+    `compute_s` and `dram_s` are the times that arithmetic and memory would take alone. `time_s` sums, over the matrix
+    products, the longer of the two.
+    """
 
     workload: str
     phase: str
@@ -55,12 +59,12 @@ class GpuCost:
 
     @property
     def energy_j(self) -> float:
-        """All energy."""
+        """Total energy in J."""
         return self.static_j + self.dynamic_j + self.dram_j
 
     @property
     def energy_per_token_j(self) -> float:
-        """Energy per new token."""
+        """Energy in J per new token."""
         return self.energy_j / self.tokens
 
 
@@ -71,12 +75,13 @@ def gpu_pass(
     point: OperatingPoint | None = None,
     floating: Collection[str] = (),
 ) -> GpuCost:
-    """Return a pass at a point: per product the longer of arithmetic and memory traffic.
+    """Return the time and energy of a pass: for each product the longer of arithmetic and memory traffic.
 
-    Rates scale with the clock from the target's first point, bandwidth does not. Arithmetic energy is taken such that
-    the board draws its limit when its tensor cores run at the first point's peak rate, in either arithmetic (so 16-bit
-    floating point costs as much more per operation as it is slower); it scales with the supply squared. Attention is
-    multiplied in floating point whatever the format, as today's kernels do.
+    Arithmetic rates scale with the clock, starting from the target's first point; the bandwidth does not. The energy
+    per operation is chosen so that the board draws its power limit when its tensor cores run at the peak rate of the
+    first point. This holds for every arithmetic, so 16-bit floating point costs more per operation in the ratio in
+    which it is slower. The energy scales with the square of the supply. Attention is multiplied in floating point in
+    every format, as in today's kernels.
 
     Args:
         workload: The pass.
@@ -86,7 +91,7 @@ def gpu_pass(
         floating: Layers that are left in 16-bit floating point.
 
     Raises:
-        InputError: if the bits are not positive.
+        InputError: the bits are not positive.
     """
     if not format.weight_bits > 0 or format.activation_bits < 1 or format.kv_bits < 1:
         raise InputError(f"bits of format {format.name} must be above 0.")
@@ -125,7 +130,7 @@ def gpu_pass(
 
 
 def _bytes(gemm: Gemm, format: GpuFormat) -> float:
-    """Operands read and results written once."""
+    """Bytes of the operands read once and the results written once."""
     bits = format.weight_bits if gemm.weight_stationary else float(format.kv_bits)
     operand = gemm.k * gemm.n * gemm.count * bits / 8
     return operand + gemm.m * (gemm.k + gemm.n) * gemm.count * format.activation_bits / 8
@@ -133,17 +138,19 @@ def _bytes(gemm: Gemm, format: GpuFormat) -> float:
 
 @dataclass(frozen=True)
 class WhatIf:
-    """One of the paper's clocks on a board: what it would give, what it asks, and what switching would cost instead."""
+    """A pass at one operating point of a board, as if the whole chip ran at its clock."""
 
     cost: GpuCost
     speedup: float  # over the first point
     energy_ratio: float  # over the first point
-    must_follow: tuple[ClockBlock, ...]  # blocks that weight values do not shorten and that would have to be as fast
-    switching_s: float  # time of the transitions of one pass if clocks were switched per dependency group
+    must_follow: tuple[
+        ClockBlock, ...
+    ]  # blocks that must reach this clock although weight values do not shorten their paths
+    switching_s: float  # transition time of one pass if the clock were switched per dependency group
 
 
 def what_if(workload: Workload, target: GpuTarget, format: GpuFormat, floating: Collection[str] = ()) -> list[WhatIf]:
-    """Return the pass at each of the target's points as if the whole board followed."""
+    """Return the pass at each of the target's points, as if the whole chip ran at that clock."""
     base = gpu_pass(workload, target, format, None, floating)
     groups = len({gemm.group for gemm in workload.gemms if gemm.weight_stationary})
     blocks = tuple(block for block in target.blocks if not block.follows)

@@ -1,7 +1,7 @@
-"""Other processing elements as profiles, from a gate-level count instead of a library: to compare kinds, not silicon.
+"""MAC profiles of other processing elements, from a count of full adders instead of a cell library.
 
-All are counted in full adders of one speed and energy, so a ratio between two of them says what the structure does. A
-profile characterised by `gates` replaces any of them.
+All full adders have the same delay and energy, so a ratio between two elements shows the effect of their structure, not
+of a technology. A profile that `circuits` characterises can replace any of them.
 """
 
 import math
@@ -16,7 +16,7 @@ from haloquant.records import Corner, MacProfile
 
 @dataclass(frozen=True, slots=True)
 class AdderFigures:
-    """One full adder and one register bit. Energies by default: Aladdin's tables, 40 nm."""
+    """Delay and energy of one full adder and energy of one register bit. Default energies: Aladdin's tables, 40 nm."""
 
     adder_s: float = 40e-12
     adder_j: float = 0.21e-12 / 32
@@ -26,14 +26,15 @@ class AdderFigures:
 
 
 def array_element(weight_bits: int, activation_bits: int, figures: AdderFigures | None = None) -> MacProfile:
-    """Return a multiplier of AND rows and ripple adders: one row per non-zero weight bit.
+    """Return the profile of a multiplier of AND rows and ripple-carry adders, one row per non-zero weight bit.
 
-    A row whose weight bit is 0 passes its input on, so delay is (rows - 1) + the carry along one row, and energy counts
-    the rows. `array_element(4, 8)` is MixPE's shift-and-add unit (arXiv 2411.16158): q x = sum of +-(b_i ? x << i : 0),
-    four gated shifts; `array_element(4, 4)` is the W4A4 preset that QuartDepth's ASIC uses (arXiv 2503.16709).
+    A row whose weight bit is 0 passes its input on. So the delay is (rows - 1) adders plus the carry along one row, and
+    the energy is proportional to the number of rows. `array_element(4, 8)` is the shift-and-add unit of MixPE
+    (arXiv 2411.16158): q x = sum of +-(b_i ? x << i : 0), four gated shifts. `array_element(4, 4)` is the W4A4 setting
+    of QuartDepth's ASIC (arXiv 2503.16709).
 
     Raises:
-        InputError: if the bits are not 2 to 8.
+        InputError: the bits are not 2 to 8.
     """
     for name, bits in (("weight_bits", weight_bits), ("activation_bits", activation_bits)):
         if not 2 <= bits <= 8:
@@ -54,13 +55,13 @@ def array_element(weight_bits: int, activation_bits: int, figures: AdderFigures 
 
 
 def serial_element(digits_out: int = 8, figures: AdderFigures | None = None) -> MacProfile:
-    """Return an MSB-first online multiplier: one digit of the activation per cycle, the weight in parallel.
+    """Return the profile of an MSB-first online multiplier: one activation digit per cycle, the weight in parallel.
 
-    Every value takes one short cycle per digit; what a value changes is how many of its non-zero signed digits switch.
-    Run it with `cycles_per_mac = digits_out` (USEFUSE, arXiv 2412.13724).
+    Every weight value takes one short cycle per digit. The value decides how many non-zero signed digits switch, which
+    is the energy. Simulate it with `cycles_per_mac = digits_out`. Source: USEFUSE, arXiv 2412.13724.
 
     Raises:
-        InputError: if there are no digits.
+        InputError: `digits_out` is below 1.
     """
     if digits_out < 1:
         raise InputError(f"digits_out of a bit-serial element must be at least 1, not {digits_out}.")
@@ -75,12 +76,13 @@ def serial_element(digits_out: int = 8, figures: AdderFigures | None = None) -> 
 def serial_dot_cycles(
     kernel: int, channels: int, output_digits: int, multiply_delay: int = 2, add_delay: int = 2
 ) -> int:
-    """Return the latency of one sum of kernel x kernel x channels products in online arithmetic.
+    """Return the latency in cycles of a sum of kernel x kernel x channels products in online arithmetic.
 
-    USEFUSE: delay of the multiplier + delay of an adder per level of both trees + output digits.
+    The latency is the multiplier's delay, plus an adder's delay per level of both adder trees, plus the output digits.
+    Source: USEFUSE, arXiv 2412.13724.
 
     Raises:
-        InputError: if a size is not positive.
+        InputError: a size is not positive.
     """
     for name, value in (("kernel", kernel), ("channels", channels), ("output_digits", output_digits)):
         if value < 1:
@@ -90,10 +92,12 @@ def serial_dot_cycles(
 
 
 def early_negative_cycles(cycles: float, negative_share: float, saved_share: float) -> float:
-    """Return the mean cycles when sums that will be negative stop early: valid only before a ReLU (OPT, not LLaMA).
+    """Return the mean cycles if sums that will be negative stop early.
+
+    This is valid only before a ReLU, as in OPT but not in LLaMA.
 
     Raises:
-        InputError: if a share is not between 0 and 1.
+        InputError: a share is not between 0 and 1.
     """
     for name, share in (("negative_share", negative_share), ("saved_share", saved_share)):
         if not 0 <= share <= 1:
@@ -102,7 +106,7 @@ def early_negative_cycles(cycles: float, negative_share: float, saved_share: flo
 
 
 def weight_serial_cycles(values: Int16[np.ndarray, " v"]) -> int:
-    """Return the cycles of an element that takes one non-zero signed digit of the weight per cycle: the most of all."""
+    """Return the cycles of an element that takes one non-zero signed digit per cycle: the most digits of any value."""
     return max(1, int(signed_digits(values).max(initial=0)))
 
 

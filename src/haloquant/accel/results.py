@@ -1,4 +1,4 @@
-"""What a simulation gives: totals, layers and the segments of its timeline. Every total is the sum of its parts."""
+"""Result of a simulation: totals, layers and segments of the timeline. Every total is the sum of its parts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ TIME_PARTS: tuple[str, ...] = (*BOUNDS, "fill", "transition")
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer's share of a run: its cost, the bound that held for most of its time, and what it did."""
+    """One layer's share of a pass. `bound` is the resource that limited most of its time."""
 
     layer: str
     cost: Cost
@@ -24,10 +24,11 @@ class LayerCost:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of time at one operating point: what each resource needs alone, and `busy_s`, the longest of them.
+    """A period at one operating point. It holds the time that each resource needs alone, and the longest, `busy_s`.
 
-    `transition_s` goes before it. `blocks` of rows of its group are folded into one segment; `transitions` counts the
-    switches into it over all of them. Islands of one group are segments of equal start and end.
+    The transition (`transition_s`) comes before it. If the group is cut into several blocks of rows, one segment stands
+    for all `blocks`, and `transitions` counts the transitions into it over all of them. Islands of one group are
+    segments with equal start and end.
     """
 
     group: int
@@ -51,7 +52,7 @@ class Segment:
 
     @property
     def end_s(self) -> float:
-        """When it is over."""
+        """End of the segment in s."""
         return self.start_s + self.transition_s + self.fill_s + self.busy_s
 
 
@@ -59,14 +60,14 @@ class Segment:
 class Simulation:
     """One forward pass on one machine."""
 
-    system: str  # what was quantized how
+    system: str  # the quantization method
     workload: str
     phase: str
     target: str
     policy: str
     total: Cost
     layers: tuple[LayerCost, ...]
-    segments: Sequence[Segment]  # made when asked for: there may be as many as columns of tiles
+    segments: Sequence[Segment]  # expanded on first use; there may be as many as columns of tiles
     layer_names: tuple[str, ...]
     tokens: int
     macs: int
@@ -76,15 +77,15 @@ class Simulation:
 
     @property
     def time_s(self) -> float:
-        """Time of the pass."""
+        """Time of the pass in s."""
         return self.total.total_time_s
 
     @property
     def energy_per_token_j(self) -> float:
-        """Energy per new token."""
+        """Energy in J per new token."""
         return self.total.total_energy_j / self.tokens
 
     @property
     def utilisation(self) -> float:
-        """Multiply-accumulates done over those the arrays could have done at the fastest clock used."""
+        """Multiply-accumulates done over those that the arrays can do in this time at the fastest clock used."""
         return self.macs / (self.peak_macs_per_s * self.time_s)

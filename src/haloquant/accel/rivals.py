@@ -1,7 +1,7 @@
-"""Rivals on the same machine through the same tables: their clock and energy come from the weight values they use.
+"""Rival quantization methods on the same machine and profile: clock and energy follow from their weight values.
 
-A rival whose values are as fast as a codebook's gets that codebook's clock; one with few bits may also place them where
-the multiplier likes them best (a 4-bit grid on the upper bits of an 8-bit multiplier).
+A rival whose values are as fast as those of a codebook gets that codebook's clock. A rival with few bits may also shift
+its values to the place in the 8-bit multiplier that is fastest (for example a 4-bit grid to the upper bits).
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int16
 
-from haloquant.accel.billing.layer_work import mean_energy_j
 from haloquant.accel.clock_checks import present_values
+from haloquant.accel.cost_model.layer_work import mean_energy_j
 from haloquant.accel.workload.passes import Workload
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency, synthetic_workload
 from haloquant.dvfs.operating_points import rows_of, slowest_delay_s
@@ -21,9 +21,9 @@ from haloquant.records import BitCount, Codebook, LayerTiles, MacProfile, Operat
 
 @dataclass(frozen=True)
 class System:
-    """A quantized model ready for the machine: its tiles, and the operating point of each of their classes.
+    """A quantized model as the machine sees it: its tiles, and the operating point of each class of tiles.
 
-    FP16 has no tiles: every layer runs in floating point at the base. `why` says how it came to its clocks.
+    FP16 has no tiles; every layer runs in floating point at the base point. `why` states the reason for the clocks.
     """
 
     name: str
@@ -34,10 +34,10 @@ class System:
 
 
 def uniform_values(bits: int, shift: int = 0) -> Int16[np.ndarray, " v"]:
-    """Return the symmetric integers of `bits` bits, moved up by `shift` places: -7..7 for 4 bits, or by 4 -112..112.
+    """Return the symmetric integers of `bits` bits times 2**shift: -7..7 for 4 bits, -112..112 with shift 4.
 
     Raises:
-        InputError: if the bits are not 2 to 8 or the values leave 8 bits.
+        InputError: the bits are not 2 to 8, or the values do not fit in 8 bits.
     """
     if not 2 <= bits <= 8:
         raise InputError(f"bits of a uniform grid must be 2 to 8, not {bits}.")
@@ -50,10 +50,13 @@ def uniform_values(bits: int, shift: int = 0) -> Int16[np.ndarray, " v"]:
 def allowed_point(
     profile: MacProfile, corner: int, values: Sequence[int], codebooks: Sequence[Codebook], base: OperatingPoint
 ) -> tuple[OperatingPoint, str]:
-    """Return the fastest point that these values may run at, and why.
+    """Return the fastest point that these values may run at, and the reason.
 
-    The measure is the one our own codebooks are held to: a codebook's point is allowed to every set of values that is
-    no slower than the codebook's slowest.
+    The rule is that of HALO's own codebooks: a codebook's point is allowed for every set of values whose slowest value
+    is no slower than the codebook's.
+
+    Raises:
+        ProfileError: the profile lacks one of the values.
     """
     own = slowest_delay_s(profile, corner, values)
     best, why = base, "its values are slower than those of every faster class"
@@ -65,7 +68,7 @@ def allowed_point(
 
 
 def float_system() -> System:
-    """Return 16-bit floating point: no tiles, keys and values in 16 bits too."""
+    """Return 16-bit floating point: no tiles, and keys and values in 16 bits."""
     return System("FP16", {}, (), 16, "floating point runs at the base clock")
 
 
@@ -79,10 +82,11 @@ def uniform_system(
     base: OperatingPoint,
     kv_bits: int = 8,
 ) -> System:
-    """Return uniform quantization at `bits` bits per weight and group 128, from shapes, at the best of its placements.
+    """Return uniform quantization at `bits` bits per weight and groups of 128, with tiles made from shapes.
 
-    Of the shifts that fit the 8-bit multiplier the one with the fastest clock is taken, then the least energy: what an
-    architect would do. The head stays in 8 bits and is a class of its own. Frequencies are those of Gaussian weights.
+    Of the shifts that fit the 8-bit multiplier the one with the fastest clock is taken, then the one with the least
+    energy, as an architect would. The head stays in 8 bits and is a class of its own. Values are as frequent as for
+    Gaussian weights.
 
     Args:
         workload: The pass.
@@ -90,8 +94,8 @@ def uniform_system(
         bits: Bits per weight.
         profile: The multiplier.
         corner: The profile's corner.
-        codebooks: Our classes, whose clocks rivals may use if their values allow.
-        base: The point of all 256 values.
+        codebooks: HALO's classes. The rival may use their clocks if its values allow.
+        base: The point at which all 256 values meet timing.
         kv_bits: Bits of keys and values.
     """
     options: list[tuple[float, float, int, OperatingPoint, str]] = []
@@ -126,7 +130,7 @@ def measured_system(
     base: OperatingPoint,
     kv_bits: int = 8,
 ) -> System:
-    """Return a rival's checkpoint (`value_tiles` of each layer) at the one clock that all its values allow."""
+    """Return a rival's quantized layers (`value_tiles` of each) at the one clock that all their values allow."""
     values = present_values(layer_tiles.values())
     point, why = allowed_point(profile, corner, values, codebooks, base)
     return System(name, layer_tiles, (point,), kv_bits, why)
@@ -135,10 +139,10 @@ def measured_system(
 def value_tiles(
     layer: str, mac_values: Int16[np.ndarray, "out in"], grid: TileGrid, bits: BitCount, nnz: int = 0
 ) -> LayerTiles:
-    """Return the tiles of a rival's real layer, all of class 0, from the integers it multiplies with.
+    """Return the tiles of a rival's layer, all of class 0, from the integers that it multiplies with.
 
     Raises:
-        InputError: if the values are not of the grid's layer.
+        InputError: the values are not of the grid's size.
     """
     if mac_values.shape != (grid.out_features, grid.in_features):
         raise InputError(
@@ -164,6 +168,6 @@ def value_tiles(
 
 
 def _energies(profile: MacProfile, corner: int, values: Int16[np.ndarray, " v"]) -> np.ndarray:
-    """Energy of each value; the mean of all where it was not simulated (the choice between placements only)."""
+    """Energy in J of each value, the mean of all where it is not known. Used only to choose between shifts."""
     energy = profile.energy_j[corner][rows_of(profile, values)]
     return np.where(np.isfinite(energy), energy, mean_energy_j(profile, corner))

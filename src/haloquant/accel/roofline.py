@@ -1,16 +1,16 @@
-"""Where a layer sits between bandwidth and arithmetic: the classic roofline, with one roof per operating point."""
+"""Roofline model: one roof per operating point, and one point per layer (Williams et al., CACM 52(4), 2009)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from haloquant.accel.results import Simulation
+from haloquant.accel.results import BOUNDS, Simulation
 from haloquant.accel.target import Target
 from haloquant.records import OperatingPoint
 
 
 @dataclass(frozen=True, slots=True)
 class Roof:
-    """The most that a machine does at one point: `macs_per_s` flat, and bandwidth times intensity below `ridge`."""
+    """The highest rate of a machine at one point: the lower of `macs_per_s` and bandwidth times intensity."""
 
     point: OperatingPoint
     macs_per_s: float
@@ -18,26 +18,26 @@ class Roof:
 
     @property
     def ridge_macs_per_b(self) -> float:
-        """Intensity above which arithmetic is the limit; 0 where bandwidth is infinite."""
+        """Intensity in multiply-accumulates per byte above which arithmetic is the limit; 0 for infinite bandwidth."""
         return self.macs_per_s / self.bandwidth_b_per_s
 
     def attainable_macs_per_s(self, macs_per_b: float) -> float:
-        """The most at some intensity."""
+        """The highest rate at an intensity of `macs_per_b`."""
         return min(self.macs_per_s, self.bandwidth_b_per_s * macs_per_b)
 
 
 @dataclass(frozen=True, slots=True)
-class Dot:
-    """One layer (or a whole pass): multiply-accumulates per byte from outside, and what was reached."""
+class RooflinePoint:
+    """One layer, or the whole pass: multiply-accumulates per byte of DRAM traffic, and the rate that was reached."""
 
     name: str
-    macs_per_b: float  # inf where nothing comes from outside
+    macs_per_b: float  # inf without DRAM traffic
     macs_per_s: float
     bound: str
 
 
 def roofs(target: Target, points: Sequence[OperatingPoint] | None = None) -> list[Roof]:
-    """Return one roof per operating point, of the machine's own where none are given."""
+    """Return one roof per operating point; the default is the machine's own points."""
     units = target.array.rows * target.array.columns * target.array.count
     return [
         Roof(point, units * point.frequency_hz, target.dram.stream_b_per_s)
@@ -45,10 +45,10 @@ def roofs(target: Target, points: Sequence[OperatingPoint] | None = None) -> lis
     ]
 
 
-def dots(simulation: Simulation) -> list[Dot]:
-    """Return every layer of a run that took time, and the whole pass last."""
+def roofline_points(simulation: Simulation) -> list[RooflinePoint]:
+    """Return a point for every layer that took time, and one for the whole pass at the end."""
     made = [
-        Dot(
+        RooflinePoint(
             layer.layer,
             layer.macs / layer.dram_bytes if layer.dram_bytes else float("inf"),
             layer.macs / layer.cost.total_time_s,
@@ -57,8 +57,8 @@ def dots(simulation: Simulation) -> list[Dot]:
         for layer in simulation.layers
         if layer.cost.total_time_s > 0
     ]
-    parts = {name: simulation.total.time_s.get(name, 0.0) for name in ("compute", "dram", "sram", "spmv")}
-    whole = Dot(
+    parts = {name: simulation.total.time_s.get(name, 0.0) for name in BOUNDS}
+    whole = RooflinePoint(
         "whole pass",
         simulation.macs / simulation.dram_bytes if simulation.dram_bytes else float("inf"),
         simulation.macs / simulation.time_s,

@@ -1,10 +1,10 @@
-"""The machine as a record: what `store.read_target` makes of a `targets/*.toml`. SI units throughout."""
+"""Description of a machine. `store.targets` reads it from a `targets/*.toml` file. All numbers are in SI units."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
-from haloquant.accel.billing.cycles import WeightLoad
+from haloquant.accel.cost_model.cycles import WeightLoad
 from haloquant.records import OperatingPoint
 
 Status = Literal["measured", "cited", "assumed"]
@@ -12,7 +12,7 @@ Status = Literal["measured", "cited", "assumed"]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number of a target file with where it comes from. `value` is in SI, `unit` is the SI unit."""
+    """One number of a target file with its source. `value` is in SI, `unit` is the SI unit."""
 
     value: float
     unit: str
@@ -24,32 +24,32 @@ class Figure:
 class Array:
     """The systolic arrays: `count` of them, each `rows` x `columns` multiply-accumulate units.
 
-    Where clocks are not claimed, the base clock is what the profile's slowest weight value meets on this machine, and a
-    class runs as much faster as its own slowest value is.
+    If `claimed_clocks` is False, the profile's slowest weight value meets the base clock on this machine, and a class
+    runs faster in the ratio in which its own slowest value is faster.
     """
 
     rows: int
     columns: int
     count: int
     weight_load: WeightLoad
-    float_rate: float  # multiply-accumulates in 16-bit floating point per cycle and unit, 8-bit integers being 1
-    float_energy: float  # energy of one of them over the profile's mean 8-bit operation
-    claimed_clocks: bool  # the points are somebody's claim, not bound to what a profile meets
+    float_rate: float  # 16-bit floating-point multiply-accumulates per cycle and unit; 1 for 8-bit integers
+    float_energy: float  # energy of one of them over the profile's mean energy of an 8-bit operation
+    claimed_clocks: bool  # the points are claims and are not checked against a profile
     profile_voltage_v: float = 0.0  # the supply at which the profile's energies hold; 0: the base point's
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What a change of the arrays' supply and clock costs beside the drain."""
+    """Cost of a change of the arrays' supply and clock, without the drain."""
 
     latency_s: float
     energy_j: float
-    regulator_efficiency: float  # of the on-chip regulator that makes switching possible
+    regulator_efficiency: float  # of the on-chip voltage regulator that makes transitions possible
 
 
 @dataclass(frozen=True, slots=True)
 class OnChip:
-    """A memory on the chip. `bandwidth_b_per_s` counts bytes read and written together; inf where it never limits."""
+    """An on-chip memory. `bandwidth_b_per_s` counts bytes read and written together; inf means no limit."""
 
     size_b: float
     bandwidth_b_per_s: float
@@ -59,22 +59,22 @@ class OnChip:
 
 @dataclass(frozen=True, slots=True)
 class Dram:
-    """The memory outside. An infinite bandwidth means the model has no memory system."""
+    """The off-chip memory. An infinite bandwidth means that the machine is modelled without a memory system."""
 
     bandwidth_b_per_s: float  # peak
-    efficiency: float  # of peak that a stream reaches
+    efficiency: float  # share of the peak that a long stream reaches
     energy_j_per_bit: float
     latency_s: float  # first access
 
     @property
     def stream_b_per_s(self) -> float:
-        """Bandwidth that a long stream reaches."""
+        """Bandwidth of a long stream in bytes per second."""
         return self.bandwidth_b_per_s * self.efficiency
 
 
 @dataclass(frozen=True, slots=True)
 class Spmv:
-    """The engine beside the arrays that multiplies the sparse part: `lanes` products a cycle at its own point."""
+    """The engine that multiplies the sparse part: `lanes` products per cycle at an operating point of its own."""
 
     lanes: int
     point: OperatingPoint
@@ -82,7 +82,7 @@ class Spmv:
 
 @dataclass(frozen=True, slots=True)
 class Static:
-    """Power that flows whether or not anything runs. The arrays' part is proportional to their supply."""
+    """Static power. The arrays' part is proportional to their supply."""
 
     array_w: float  # per array at the base point
     rest_w: float
@@ -90,9 +90,9 @@ class Static:
 
 @dataclass(frozen=True)
 class Target:
-    """A systolic accelerator. `points` are its operating points from the slowest; the first is the base.
+    """A systolic accelerator. `points` are its operating points, slowest first; the first is the base point.
 
-    `figures` holds source and status of every number by its path in the file.
+    `figures` holds the source and status of every number, by its path in the file.
     """
 
     name: str
@@ -109,7 +109,7 @@ class Target:
 
     @property
     def accumulator_b(self) -> float:
-        """Bytes of partial sums that all arrays together can hold."""
+        """Bytes of partial sums that all arrays together hold."""
         return self.accumulator.size_b * self.array.count
 
     @property
@@ -123,20 +123,9 @@ class Target:
         return self.points[0]
 
 
-def at_points(target: Target, points: tuple[OperatingPoint, ...], corner_v: float) -> Target:
-    """Return the target clocked and supplied as a profile's own corner and delays allow, instead of by its file.
-
-    The points' volts are then the profile's, and its energies hold at `corner_v`. The sparse engine runs at the base,
-    the slowest of the points.
-    """
-    ordered = tuple(sorted(points, key=lambda point: point.frequency_hz))
-    array = replace(target.array, claimed_clocks=False, profile_voltage_v=corner_v)
-    return replace(target, points=ordered, array=array, spmv=replace(target.spmv, point=ordered[0]))
-
-
 @dataclass(frozen=True, slots=True)
 class ClockBlock:
-    """A block of a chip that shares the clock of the multipliers, and whether weight values shorten its paths."""
+    """A block of a chip that shares the multipliers' clock. `follows`: weight values shorten its paths too."""
 
     name: str
     follows: bool
@@ -145,7 +134,7 @@ class ClockBlock:
 
 @dataclass(frozen=True)
 class GpuTarget:
-    """A graphics processor as a roofline. Rates are multiply-accumulates per second at `points[0]`."""
+    """A GPU in the roofline model. Rates are multiply-accumulates per second at `points[0]`."""
 
     name: str
     description: str

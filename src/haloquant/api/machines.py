@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from haloquant.accel.chart_rows import Ordered, ordered
+from haloquant.accel.chart_rows import PolicyRow, policy_row
 from haloquant.accel.results import Simulation
 from haloquant.accel.target import Target
 from haloquant.accel.workload.passes import Workload, decode, prefill
@@ -99,7 +99,7 @@ class PolicyComparison:
     model: str
     profile: str
     machine: Target
-    rows: tuple[Ordered, ...]
+    rows: tuple[PolicyRow, ...]
     """One row per phase and policy; times in seconds, energies in joules."""
     simulations: tuple[Simulation, ...]
     """One for every row that the machine can run."""
@@ -204,7 +204,7 @@ def schedule(
     machine, loaded = open_on(model, target, profile, fast_share)
     passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
     wanted = list(Policy) if policy == "all" else [Policy(policy)]
-    rows: list[Ordered] = []
+    rows: list[PolicyRow] = []
     simulations: list[Simulation] = []
     for workload in passes:
         found, made = _orders(loaded, workload, machine, wanted, alone=policy != "all")
@@ -216,10 +216,10 @@ def schedule(
 
 def _orders(
     loaded: Loaded, workload: Workload, machine: Target, wanted: Sequence[Policy], alone: bool
-) -> tuple[list[Ordered], list[Simulation]]:
+) -> tuple[list[PolicyRow], list[Simulation]]:
     """Run one phase under each policy. A policy that cannot run raises if it is `alone` or if no policy can run."""
     system = systems.halo_system(loaded, workload, machine, "boost")
-    rows: list[Ordered] = []
+    rows: list[PolicyRow] = []
     simulations: list[Simulation] = []
     for policy in wanted:
         try:
@@ -227,10 +227,10 @@ def _orders(
         except InfeasibleError as error:
             if alone or (policy == wanted[-1] and not simulations):
                 raise
-            rows.append(Ordered(workload.phase, policy, 0, 0.0, 0.0, 0.0, str(error)))
+            rows.append(PolicyRow(workload.phase, policy, 0, 0.0, 0.0, 0.0, str(error)))
             continue
         simulations.append(run)
-        rows.append(ordered(run))
+        rows.append(policy_row(run))
     return rows, simulations
 
 

@@ -42,7 +42,7 @@ def simulate(
     json: Json = False,
 ) -> None:
     """How long a model takes on a machine and what it draws, beside FP16, W8A8, W4A8 and W3A8 on the same machine."""
-    from haloquant.accel.chart_rows import longest_bound
+    from haloquant.accel.chart_rows import limiting_resource
     from haloquant.jobs.machines import systems as machines
     from haloquant.store.atomic_files import claim_output, write_bytes, write_text
     from haloquant.store.simulation_files import layers_csv, simulation_document, trace_json
@@ -78,7 +78,7 @@ def simulate(
         clocks = "/".join(f"{p.frequency_hz / 1e9:.2f}" for p in points)
         if system.name.endswith("(eco)"):  # one clock, several supplies
             clocks = f"{points[0].frequency_hz / 1e9:.2f} at " + "/".join(f"{p.voltage_v:.2f}" for p in points) + " V"
-        held = longest_bound(run)
+        held = limiting_resource(run)
         table.add_row(
             run.phase,
             system.name,
@@ -110,7 +110,7 @@ def schedule(
     json: Json = False,
 ) -> None:
     """The order of tiles and clocks: how many transitions each policy makes, and what they cost."""
-    from haloquant.accel.chart_rows import Ordered, ordered
+    from haloquant.accel.chart_rows import PolicyRow, policy_row
     from haloquant.cli.output_files import write_orders, write_table
     from haloquant.dvfs.schedule import Policy
     from haloquant.errors import InfeasibleError
@@ -124,7 +124,7 @@ def schedule(
         claim_output(out)
     machine, loaded = open_model(asked)
     wanted = list(Policy) if policy == "all" else [Policy(policy)]
-    rows: list[Ordered] = []
+    rows: list[PolicyRow] = []
     runs = []
     for workload in passes(asked, loaded):
         system = machines.halo_system(loaded, workload, machine, "boost")
@@ -134,10 +134,10 @@ def schedule(
             except InfeasibleError as error:
                 if policy != "all" or (one == wanted[-1] and not any(run.phase == workload.phase for run in runs)):
                     raise
-                rows.append(Ordered(workload.phase, one, 0, 0.0, 0.0, 0.0, str(error)))
+                rows.append(PolicyRow(workload.phase, one, 0, 0.0, 0.0, 0.0, str(error)))
                 continue
             runs.append(run)
-            rows.append(ordered(run))
+            rows.append(policy_row(run))
     left = left_notes(loaded, passes(asked, loaded)[0])
     made = table_document("schedule", loaded.name, loaded.classes.profile.name, machine, records_to_rows(rows), left)
     title = f"{loaded.name} on {machine.name}"

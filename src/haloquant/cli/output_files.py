@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from haloquant.accel.chart_rows import stacked
+from haloquant.accel.chart_rows import stacked_bars
 from haloquant.accel.results import Simulation
-from haloquant.accel.roofline import dots, roofs
+from haloquant.accel.roofline import roofline_points, roofs
 from haloquant.accel.target import Target
 from haloquant.cli.console import stderr
 from haloquant.report.charts import machines
@@ -31,13 +31,13 @@ def write_runs(out: Path, model: str, runs: Sequence[Simulation], machine: Targe
     write_bytes(out / "simulate.json", msgspec.json.format(msgspec.json.encode(documents), indent=1) + b"\n")
     write_text(out / "layers.csv", layers_csv(runs))
     title = f"{model} on {machine.name}"
-    machines.save_png(machines.stacked_costs(stacked(runs), title), out / "stacked.png")
+    machines.save_png(machines.stacked_costs(stacked_bars(runs), title), out / "stacked.png")
     written = ["simulate.json", "layers.csv", "stacked.png"]
     for phase in dict.fromkeys(run.phase for run in runs):
         ours = next(run for run in runs if run.phase == phase and run.system.startswith("HALO"))
         eight = next(run for run in runs if run.phase == phase and run.system.startswith("W8A8"))
         points = sorted({segment.point for segment in ours.segments}, key=lambda point: point.frequency_hz)
-        pair = [(run.system, dots(run)) for run in (ours, eight)]
+        pair = [(run.system, roofline_points(run)) for run in (ours, eight)]
         chart = machines.roofline_chart(roofs(machine, points), pair, f"{title}, {phase}")
         machines.save_png(chart, out / f"roofline-{phase}.png")
         write_bytes(out / f"trace-{phase}.json", trace_json(ours))

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 @asks(target="tpuv4i_like", fast=0.81)
 def claims(asked: Asked, out: Files = None, json: Json = False) -> None:
     """HALO against every rival under the paper's premises, beside the same on a described machine."""
-    from haloquant.accel.chart_rows import compared
+    from haloquant.accel.chart_rows import comparison_row
     from haloquant.cli.output_files import write_table
     from haloquant.jobs.machines.sweeps import claims as compare
     from haloquant.report.charts import machines
@@ -41,7 +41,7 @@ def claims(asked: Asked, out: Files = None, json: Json = False) -> None:
     found = compare(loaded, read_systolic("paper_tpu"), machine, asked.prefill, asked.context, asked.batch)
     left = left_notes(loaded, passes(asked, loaded)[0])
     note = "paper: its clocks as it states them, no memory system, free transitions, no attention; not a measurement"
-    rows = [row for c in found for row in (compared("paper", c.paper), compared(machine.name, c.honest))]
+    rows = [row for c in found for row in (comparison_row("paper", c.paper), comparison_row(machine.name, c.honest))]
     made = table_document(
         "claims", loaded.name, loaded.classes.profile.name, machine, records_to_rows(rows), [note, *left]
     )
@@ -76,7 +76,7 @@ def sweep(
     json: Json = False,
 ) -> None:
     """HALO, W8A8 and W4A8 over transition times, static powers per array, bandwidths, or bandwidths and clocks."""
-    from haloquant.accel.chart_rows import swept
+    from haloquant.accel.chart_rows import sweep_marks
     from haloquant.cli.output_files import write_table
     from haloquant.jobs.machines.sweeps import bandwidth_clock_map
     from haloquant.jobs.machines.sweeps import sweep as vary
@@ -101,7 +101,7 @@ def sweep(
             )  # fmt: skip
     else:
         found = [item for workload in passes(asked, loaded) for item in vary(loaded, workload, machine, over)]
-        marks = sorted(swept([item.point for item in found]), key=lambda m: (m.phase != "prefill", m.value))
+        marks = sorted(sweep_marks([item.point for item in found]), key=lambda m: (m.phase != "prefill", m.value))
         rows, chart = records_to_rows(marks), machines.sweep_chart(marks, title)
         for name in ("pass", over, "system", "time", "energy", "transitions"):
             table.add_column(name)
@@ -128,7 +128,7 @@ def deadline(
     json: Json = False,
 ) -> None:
     """The least energy that meets a deadline, beside racing and then idling."""
-    from haloquant.accel.chart_rows import Paced
+    from haloquant.accel.chart_rows import DeadlineRow
     from haloquant.accel.workload.passes import decode
     from haloquant.cli.output_files import write_table
     from haloquant.jobs.machines.sweeps import deadline as meet
@@ -142,7 +142,7 @@ def deadline(
     found = meet(loaded, decode(loaded.shape, asked.context, asked.batch), machine, ms / 1e3, idle)
     names = ((found.race.simulation, found.race.mode), (found.paced.simulation, found.paced.mode))
     rows = [
-        Paced(
+        DeadlineRow(
             factor, run.time_s, run.total.total_energy_j + (wait := idle * max(0.0, ms / 1e3 - run.time_s)), wait,
             run.time_s <= ms / 1e3, ", ".join(mode for chosen, mode in names if chosen is run),
         )
@@ -172,7 +172,7 @@ def gpu(asked: Asked, out: Files = None, json: Json = False) -> None:
 
     It measures nothing: `python bench/gpu/power.py` in the source tree does, on a real NVIDIA board.
     """
-    from haloquant.accel.chart_rows import on_board
+    from haloquant.accel.chart_rows import gpu_row
     from haloquant.cli.output_files import write_table
     from haloquant.jobs.machines.sweeps import on_gpu
     from haloquant.store.atomic_files import claim_output
@@ -183,7 +183,7 @@ def gpu(asked: Asked, out: Files = None, json: Json = False) -> None:
         claim_output(out)
     board = read_gpu(asked.target)
     _, loaded = open_model(replace(asked, target="paper_tpu"))
-    rows = [on_board(item) for workload in passes(asked, loaded) for item in on_gpu(loaded, workload, board)]
+    rows = [gpu_row(item) for workload in passes(asked, loaded) for item in on_gpu(loaded, workload, board)]
     blocks = [f"{block.name}: {block.why}" for block in board.blocks if not block.follows]
     left = left_notes(loaded, passes(asked, loaded)[0])
     made = table_document(

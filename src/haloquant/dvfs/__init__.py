@@ -1,0 +1,9 @@
+"""Dynamic voltage and frequency scaling (DVFS): operating points of a MAC, and schedules of tiles over them.
+
+`operating_points` relates weight values and clock periods, `alpha_power_law` clocks and voltages, `classes` chooses the
+codebooks of a job. `schedule` plans a pass, with `order` for few transitions, or `islands` for none.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,8 +1,8 @@
-"""Static islands: every array keeps one clock for good, so nothing ever switches.
+"""Static voltage-frequency islands: every array keeps one clock, so there are no transitions.
 
-An array may run any tile whose class allows at least the array's clock. Classes are therefore nested (what may run on
-a fast island may run on a slow one too), and the least time of a group that is spread over the islands is the largest,
-over the slowest k kinds of tiles, of (their number) / (rate of the islands that may run them).
+An array may run any tile whose class allows at least the array's clock. So a tile that may run on a fast island may run
+on every slower one too. The least time of a group is therefore the maximum over k of (number of tiles of the k slowest
+classes) / (summed rate of the k slowest islands).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,12 +22,12 @@ def plan_islands(
     base: OperatingPoint,
     arrays: int,
 ) -> tuple[Phase, ...]:
-    """Return phases whose `arrays` ranges are disjoint inside a group; products without tiles run on the base island.
+    """Return phases whose ranges of arrays are disjoint inside a group. Products without tiles run on the base island.
 
-    The number of arrays per island is the one that makes the sum of the groups' least times smallest.
+    The number of arrays per island is chosen so that the sum of the groups' least times is smallest.
 
     Raises:
-        InfeasibleError: if there are fewer arrays than operating points to pin them to.
+        InfeasibleError: there are fewer arrays than operating points in use.
     """
     index = TileIndex()
     work: list[tuple[int, dict[OperatingPoint, list[TileRun]], list[int]]] = []
@@ -56,7 +56,7 @@ def plan_islands(
 
 
 def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
-    """Every way to write `total` as a sum of `parts` positive numbers, in order."""
+    """Every way to write `total` as an ordered sum of `parts` positive numbers."""
     if parts == 1:
         yield (total,)
         return
@@ -66,7 +66,7 @@ def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
 
 
 def _time(loads: np.ndarray, sizes: Sequence[int], levels: Sequence[OperatingPoint]) -> float:
-    """The sum over groups of the least time, in tiles per hertz."""
+    """The sum over groups of the least time, in tiles / Hz."""
     rates = np.cumsum([n * p.frequency_hz for n, p in zip(sizes, levels, strict=True)])
     return float((np.cumsum(loads, axis=1) / rates).max(axis=1).sum())
 
@@ -78,7 +78,7 @@ def _share(
     levels: Sequence[OperatingPoint],
     sizes: Sequence[int],
 ) -> list[Phase]:
-    """Spread a group's tiles: each island takes its own class, slower islands with time left take faster tiles too."""
+    """One phase per island: it runs the tiles of its own class and, if time is left, tiles of faster classes."""
     queue = [list(tiles.get(point, ())) for point in levels]
     counts = np.array([_count(part) for part in queue], np.float64)
     rates = np.array([n * p.frequency_hz for n, p in zip(sizes, levels, strict=True)])
@@ -86,7 +86,7 @@ def _share(
     phases: list[Phase] = []
     first = 0
     for level, point in enumerate(levels):
-        taken = queue[level]  # own class has no faster island to go to
+        taken = queue[level]  # tiles of this class cannot run on a faster island
         room = round(float(finish * rates[level])) - _count(taken)
         for faster in range(level + 1, len(levels)):
             some, queue[faster] = _split(queue[faster], max(0, room))
@@ -100,12 +100,12 @@ def _share(
 
 
 def _count(runs: Sequence[TileRun]) -> int:
-    """Tiles in some runs."""
+    """Number of tiles in some runs."""
     return sum(len(run.places) for run in runs)
 
 
 def _split(runs: Sequence[TileRun], tiles: int) -> tuple[list[TileRun], list[TileRun]]:
-    """The first so many tiles of some runs, and the rest."""
+    """The first `tiles` tiles of some runs, and the others."""
     head: list[TileRun] = []
     tail: list[TileRun] = []
     for run in runs:

@@ -1,9 +1,9 @@
-"""The order in which tiles run and the clock of each: a few transitions instead of one per tile.
+"""The schedule of a pass: the order in which tiles run, and the clock of each, with few transitions.
 
-Layers of one dependency group (q, k and v; gate and up) read the same activations and may be interleaved; groups run
-one after the other. Inside a group all tiles of one class run together, so all their partial sums are alive at once:
-where the accumulators cannot hold them, the group is cut, by rows of activations (every weight is then read once per
-block) or by panels of columns (no weight is read twice, as many transitions).
+Layers of one dependency group (q, k and v; gate and up) read the same activations and may be interleaved. Groups run
+one after the other. Inside a group all tiles of one class run together, so all its partial sums are stored at once.
+Where the accumulators cannot hold them, the group is cut by rows of activations (each weight is then read once per
+block) or by panels of columns (each weight is read once, at about as many transitions).
 """
 
 import math
@@ -23,30 +23,30 @@ from haloquant.records import Gemm, LayerTiles, OperatingPoint, Schedule
 from haloquant.records.phases import GroupOrder, OrderedGroup, PhaseTable
 from haloquant.units import engineering
 
-PARTIAL_SUM_BYTES = 4
+_PARTIAL_SUM_BYTES = 4
 
 
 class Policy(StrEnum):
     """How tiles are ordered."""
 
-    SERPENTINE = "serpentine"  # a whole group by class; rows cut into blocks so that the partial sums fit
-    PANEL = "panel"  # column panels whose partial sums fit, each by class; no weight is read twice
+    SERPENTINE = "serpentine"  # a whole group by class, cut into blocks of rows so that the partial sums fit
+    PANEL = "panel"  # panels of columns whose partial sums fit, each by class; each weight is read once
     COLBLOCK = "colblock"  # one block of columns per array at a time, sorted by class inside
-    ISLANDS = "islands"  # arrays pinned to one clock each: no transitions
+    ISLANDS = "islands"  # each array has one fixed clock: no transitions
     NONE = "none"  # one clock for all: the slowest that any tile needs
 
 
 @dataclass(frozen=True)
-class Levels:
-    """The distinct operating points of a pass, ascending by frequency, and the number of each class's among them."""
+class _Levels:
+    """The distinct operating points of a pass, ascending by frequency, and the index of each class's and the base's."""
 
     points: tuple[OperatingPoint, ...]
     of_class: Int64[np.ndarray, " classes"]
     base: int
 
     @classmethod
-    def of(cls, points: Sequence[OperatingPoint], base: OperatingPoint) -> "Levels":
-        """Return the levels of some classes' points and the base."""
+    def of(cls, points: Sequence[OperatingPoint], base: OperatingPoint) -> "_Levels":
+        """Return the levels of the classes' points and the base point."""
         distinct = sorted({*points, base}, key=by_frequency)
         number = {point: i for i, point in enumerate(distinct)}
         return cls(tuple(distinct), np.array([number[point] for point in points], np.int64), number[base])
@@ -54,11 +54,11 @@ class Levels:
 
 @dataclass(frozen=True)
 class _Cut:
-    """How a group is cut: into panels of so many columns of tiles, counted over its layers, and blocks of rows."""
+    """How a group is cut: columns of tiles per panel, counted over its layers, and the number of row blocks, `rows`."""
 
     columns: int
     rows: int
-    uses: tuple[PointNumbers, ...]  # the levels of each panel
+    uses: tuple[PointNumbers, ...]  # the levels that each panel uses
 
 
 def plan(
@@ -70,21 +70,21 @@ def plan(
     accumulator_bytes: float = math.inf,
     arrays: int = 1,
 ) -> Schedule:
-    """Return the phases of one forward pass.
+    """Return the schedule of one forward pass.
 
     Args:
-        gemms: The products of the pass, in order; groups ascend.
-        layer_tiles: What is known of each quantized layer, by name. A product without an entry (attention, or a layer
-            left in floating point) runs whole at `base`.
-        points: Operating point of each class; `LayerTiles.classes` indexes it.
+        gemms: The matrix products of the pass in order; their groups ascend.
+        layer_tiles: The tiles of each quantized layer, by name. A product without an entry (attention, or a layer that
+            is left in floating point) runs whole at `base`.
+        points: Operating point of each class, indexed by `LayerTiles.classes`.
         base: The point at which every weight value meets timing.
-        policy: One of `Policy`. `panel` is `serpentine` wherever the accumulators hold a whole group.
+        policy: One of `Policy`. `panel` equals `serpentine` wherever the accumulators hold a whole group.
         accumulator_bytes: Bytes of 32-bit partial sums that all arrays together can hold.
-        arrays: Number of arrays, which share the columns under `colblock` and are pinned under `islands`.
+        arrays: Number of arrays. They share the columns under `colblock` and have fixed clocks under `islands`.
 
     Raises:
-        InputError: if a tile map does not fit its layer, names a class without a point, or the policy is unknown.
-        InfeasibleError: if one row of partial sums does not fit the accumulators, or islands are asked of one array.
+        InputError: a tile map does not fit its layer or names a class without a point, or the policy is unknown.
+        InfeasibleError: one row of partial sums does not fit the accumulators, or there are fewer arrays than islands.
     """
     if policy not in set(Policy):
         raise InputError(f"policy must be one of {', '.join(Policy)}, not {policy!r}.")
@@ -100,35 +100,35 @@ def plan(
     if policy == Policy.NONE:
         slowest = _slowest(gemms, layer_tiles, points, base, index)
         points, base = [slowest] * len(points), slowest
-    levels = Levels.of(points, base)
+    levels = _Levels.of(points, base)
     groups: list[tuple[int, int, list[Gemm], tuple[tuple[int, ...], ...]]] = []
     row_blocks: dict[int, int] = {}
-    cuts: dict[tuple[tuple[int, ...], ...], _Cut] = {}  # groups of equal sizes and tile maps are cut alike
+    cuts: dict[tuple[tuple[int, ...], ...], _Cut] = {}  # by the sizes and tile maps of a group
     for group, item in groupby(enumerate(gemms), key=lambda pair: pair[1].group):
         numbered = list(item)
         members = [gemm for _, gemm in numbered]
-        alike = tuple(_likeness(gemm, layer_tiles.get(gemm.layer)) for gemm in members)
-        if alike not in cuts:
-            cuts[alike] = _cut(group, members, layer_tiles, levels, index, policy, accumulator_bytes, arrays)
-        if cuts[alike].rows > 1:
-            row_blocks[group] = cuts[alike].rows
-        groups.append((group, numbered[0][0], members, alike))
-    repeats = [cuts[alike].rows if policy == Policy.SERPENTINE else 1 for *_, alike in groups]
+        key = tuple(_cut_key(gemm, layer_tiles.get(gemm.layer)) for gemm in members)
+        if key not in cuts:
+            cuts[key] = _cut(group, members, layer_tiles, levels, index, policy, accumulator_bytes, arrays)
+        if cuts[key].rows > 1:
+            row_blocks[group] = cuts[key].rows
+        groups.append((group, numbered[0][0], members, key))
+    repeats = [cuts[key].rows if policy == Policy.SERPENTINE else 1 for *_, key in groups]
     chosen = group_orders(
-        [cuts[alike].uses for *_, alike in groups], repeats, [point.frequency_hz for point in levels.points]
+        [cuts[key].uses for *_, key in groups], repeats, [point.frequency_hz for point in levels.points]
     )
     known: dict[tuple[tuple[tuple[int, ...], ...], int], GroupOrder] = {}
     placed: list[OrderedGroup] = []
-    for (group, first, members, alike), orders in zip(groups, chosen, strict=True):
-        if (alike, id(orders)) not in known:
-            known[alike, id(orders)] = _order(members, layer_tiles, cuts[alike].columns, orders, levels)
-        placed.append(OrderedGroup(group, first, known[alike, id(orders)]))
+    for (group, first, members, key), orders in zip(groups, chosen, strict=True):
+        if (key, id(orders)) not in known:
+            known[key, id(orders)] = _order(members, layer_tiles, cuts[key].columns, orders, levels)
+        placed.append(OrderedGroup(group, first, known[key, id(orders)]))
     phases = PhaseTable(levels.points, tuple(placed))
     return Schedule(names, phases, count_transitions(phases, row_blocks), policy, row_blocks)
 
 
-def _likeness(gemm: Gemm, tiles: LayerTiles | None) -> tuple[int, ...]:
-    """What layers share that are cut alike: their rows, and one and the same tile map in memory."""
+def _cut_key(gemm: Gemm, tiles: LayerTiles | None) -> tuple[int, ...]:
+    """Everything that the cut of a layer depends on. Two layers are equal only if they share the tile map in memory."""
     return (gemm.m, gemm.n) if tiles is None else (gemm.m, gemm.n, tiles.grid.tile_out, id(tiles.classes))
 
 
@@ -136,13 +136,13 @@ def _cut(
     group: int,
     members: Sequence[Gemm],
     layer_tiles: Mapping[str, LayerTiles],
-    levels: Levels,
+    levels: _Levels,
     index: TileIndex,
     policy: str,
     accumulator_bytes: float,
     arrays: int,
 ) -> _Cut:
-    """How a group is cut, and which levels every panel uses; layers without tiles run whole with the first."""
+    """The cut of a group. Layers without tiles run whole in the first panel."""
     tiled = [(layer_tiles[g.layer], g) for g in members if g.layer in layer_tiles]
     total = sum(tiles.grid.down for tiles, _ in tiled)
     if not tiled:
@@ -150,11 +150,11 @@ def _cut(
     m = max(g.m for _, g in tiled)
     width = max(tiles.grid.tile_out for tiles, _ in tiled)
     needed = {int(levels.of_class[c]) for tiles, _ in tiled for c in index.present(tiles)}
-    column_bytes = float(m * width * PARTIAL_SUM_BYTES)
-    if len(needed) < 2:  # one clock: columns may finish one after the other
+    column_bytes = float(m * width * _PARTIAL_SUM_BYTES)
+    if len(needed) < 2:  # with one clock, columns may finish one after the other
         columns, live = total, min(total, arrays) * column_bytes
     elif policy == Policy.SERPENTINE:
-        columns, live = total, float(m * sum(g.n for _, g in tiled) * PARTIAL_SUM_BYTES)
+        columns, live = total, float(m * sum(g.n for _, g in tiled) * _PARTIAL_SUM_BYTES)
     else:
         fit = total if math.isinf(accumulator_bytes) else int(min(total, accumulator_bytes // column_bytes))
         columns = min(arrays, total) if policy == Policy.COLBLOCK else max(1, fit)
@@ -176,14 +176,14 @@ def _cut(
 
 
 def _by_panel(panel: Int64[np.ndarray, " down"], tiles: LayerTiles, classes: int) -> Int64[np.ndarray, "down across"]:
-    """Panel and class of every tile as one number, to count or look up with."""
+    """Panel * classes + class of every tile: one number to count and to index with."""
     return panel[:, None] * classes + tiles.classes
 
 
 def _panels(
     members: Sequence[Gemm], layer_tiles: Mapping[str, LayerTiles], columns: int
 ) -> Iterator[Int64[np.ndarray, " _"]]:
-    """Of each layer with tiles, the panel that each of its columns of tiles belongs to."""
+    """For each layer with tiles, the panel of each of its columns of tiles."""
     first = 0
     for gemm in members:
         if gemm.layer in layer_tiles:
@@ -193,7 +193,7 @@ def _panels(
 
 
 def _rows(group: int, live_bytes: float, m: int, accumulator_bytes: float) -> int:
-    """Blocks of rows such that one block's partial sums fit."""
+    """The number of row blocks with which the partial sums of one block fit the accumulators."""
     most = m if math.isinf(accumulator_bytes) else int(min(m, accumulator_bytes * m // live_bytes))
     if most < 1:
         raise InfeasibleError(
@@ -208,11 +208,11 @@ def _order(
     layer_tiles: Mapping[str, LayerTiles],
     columns: int,
     orders: Sequence[PointNumbers],
-    levels: Levels,
+    levels: _Levels,
 ) -> GroupOrder:
-    """The phases of a group whose panels run in these orders of levels."""
+    """The phases of a group, given the order of levels in each of its panels."""
     level = np.concatenate([np.array(order, np.int64) for order in orders])
-    number = np.full((len(orders), len(levels.points)), -1, np.int32)  # of the phase of each panel and level
+    number = np.full((len(orders), len(levels.points)), -1, np.int32)  # the phase of each panel and level
     number[np.repeat(np.arange(len(orders)), [len(order) for order in orders]), level] = np.arange(len(level))
     of_class = number[:, levels.of_class].ravel()
     panels = _panels(members, layer_tiles, columns)
@@ -231,7 +231,7 @@ def _slowest(
     base: OperatingPoint,
     index: TileIndex,
 ) -> OperatingPoint:
-    """The slowest point that any tile needs, of equal clocks the highest supply; what has no tiles needs the base."""
+    """The slowest point that any tile needs, of equal clocks the highest supply. Layers without tiles need `base`."""
     needed = {points[c] for tiles in layer_tiles.values() for c in index.present(tiles)}
     if any(gemm.layer not in layer_tiles for gemm in gemms):
         needed.add(base)

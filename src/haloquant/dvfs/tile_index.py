@@ -1,4 +1,4 @@
-"""Tiles of a layer as index lists by class, and the check that a tile map fits its layer."""
+"""Tiles of a layer by class, and the check that a tile map fits its layer."""
 
 from collections.abc import Iterable, Mapping
 
@@ -13,9 +13,9 @@ def check_fits(gemms: Iterable[Gemm], layer_tiles: Mapping[str, LayerTiles], cla
     """Refuse tile maps that do not fit their layer or name a class that has no operating point.
 
     Raises:
-        InputError: naming the layer, what was given and what would do.
+        InputError: a tile map does not fit. The error names the layer.
     """
-    seen: set[tuple[int, int, int]] = set()  # layers share their arrays where shapes repeat; look at each once
+    seen: set[tuple[int, int, int]] = set()  # checked already; layers of equal shape may share arrays
     names: set[str] = set()
     for gemm in gemms:
         names.add(gemm.layer)
@@ -52,14 +52,14 @@ def check_fits(gemms: Iterable[Gemm], layer_tiles: Mapping[str, LayerTiles], cla
 
 
 class TileIndex:
-    """Tiles by class, found once per distinct class map; layers that share it share them."""
+    """Tiles by class, computed once per class map. Layers that share a class map share the result."""
 
     def __init__(self) -> None:
         self._places: dict[int, dict[int, Int32[np.ndarray, "_ 2"]]] = {}
         self._present: dict[int, tuple[int, ...]] = {}
 
     def by_class(self, tiles: LayerTiles) -> dict[int, Int32[np.ndarray, "_ 2"]]:
-        """Return class -> its tiles as (down, across), each list ascending by down, then across."""
+        """Return for each class its tiles as (down, across), ascending by down, then across."""
         key = id(tiles.classes)
         if key not in self._places:
             self._places[key] = {
@@ -68,7 +68,7 @@ class TileIndex:
         return self._places[key]
 
     def present(self, tiles: LayerTiles) -> tuple[int, ...]:
-        """Return the classes that occur, ascending."""
+        """Return the classes that occur in a layer, ascending."""
         key = id(tiles.classes)
         if key not in self._present:
             self._present[key] = tuple(np.flatnonzero(np.bincount(tiles.classes.ravel())).tolist())

@@ -167,7 +167,7 @@ def trace_json(simulation: Simulation, most_events: int = MAX_EVENTS) -> bytes:
     prompt on a small array has millions of similar steps.
     """
     line = timeline(simulation, most_events)
-    if line.whole:
+    if line.complete:
         return msgspec.json.encode(_trace(line))
     said = f"{line.name}, its first {line.end_s:.4g} s of {simulation.time_s:.4g} s"
     return msgspec.json.encode(_trace(replace(line, name=said)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from haloquant.accel.billing.cycles import WeightLoad
+from haloquant.accel.cost_model.cycles import WeightLoad
 from haloquant.accel.target import Array, ClockBlock, Dram, Figure, GpuTarget, OnChip, Spmv, Static, Target, Transition
 from haloquant.errors import MALFORMED, TargetError
 from haloquant.records import OperatingPoint

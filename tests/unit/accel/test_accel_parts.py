@@ -307,7 +307,7 @@ def test_trace_has_the_tracks_and_never_overlaps() -> None:
 def test_a_trace_of_very_many_steps_is_their_begin_and_says_so() -> None:
     run, _ = _run()
     whole, begin = timeline(run), timeline(run, most_events=9)
-    assert whole.whole and not begin.whole
+    assert whole.complete and not begin.complete
     assert 9 <= len(begin.events) < len(whole.events)
     assert begin.events == whole.events[: len(begin.events)]
     assert begin.end_s == near(max(event.start_s + event.duration_s for event in begin.events))

@@ -5,10 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from haloquant.accel.billing.layer_work import layer_works
-from haloquant.accel.billing.memory_traffic import traffic
-from haloquant.accel.chart_rows import stacked, swept
-from haloquant.accel.comparison import run_system, slowed_runs, sweep_bandwidth, sweep_static, sweep_transition, versus
+from haloquant.accel.chart_rows import stacked_bars, sweep_marks
+from haloquant.accel.comparison import (
+    compare_runs,
+    run_system,
+    runs_at_lower_supplies,
+    sweep_bandwidth,
+    sweep_static,
+    sweep_transition,
+)
+from haloquant.accel.cost_model.layer_work import layer_works
+from haloquant.accel.cost_model.memory_traffic import layer_traffic
 from haloquant.accel.deadline import meet_deadline, race_to_idle
 from haloquant.accel.rivals import (
     System,
@@ -19,9 +26,8 @@ from haloquant.accel.rivals import (
     uniform_values,
     value_tiles,
 )
-from haloquant.accel.roofline import dots, roofs
+from haloquant.accel.roofline import roofline_points, roofs
 from haloquant.accel.simulation import simulate
-from haloquant.accel.target import at_points
 from haloquant.accel.workload.model_shapes import named_shape
 from haloquant.accel.workload.passes import Workload, prefill
 from haloquant.accel.workload.synthetic_tiles import ClassMix, gaussian_frequency, synthetic_tiles
@@ -93,7 +99,8 @@ def test_what_cannot_be_checked_is_said() -> None:
 def test_a_machine_at_the_profile_s_own_points_is_checked_at_its_corner() -> None:
     workload, tiles = _case()
     points = tuple(OperatingPoint(0.7, book.point.frequency_hz) for book in toy_codebooks())
-    machine = at_points(toy_target(), points, 0.7)
+    array = replace(toy_target().array, claimed_clocks=False, profile_voltage_v=0.7)
+    machine = replace(toy_target(), points=points, array=array)
     schedule = plan(workload.gemms, tiles, points, machine.base)
     run = simulate(workload, tiles, schedule, machine, toy_profile(0.7))
     assert run.notes == ()
@@ -236,7 +243,7 @@ def test_comparison_and_sweeps_are_plain_records() -> None:
     eight = uniform_system(workload, (8, 8), 8, profile, 0, toy_codebooks(), BASE)
     four = uniform_system(workload, (8, 8), 4, profile, 0, toy_codebooks(), BASE)
     runs = {s.name: run_system(s, workload, target, profile, plan) for s in (eight, four, float_system())}
-    rows = versus(runs["W4A8 (x16)"], [(eight, runs["W8A8"]), (float_system(), runs["FP16"])])
+    rows = compare_runs(runs["W4A8 (x16)"], [(eight, runs["W8A8"]), (float_system(), runs["FP16"])])
     assert [row.rival for row in rows] == ["W8A8", "FP16"]
     assert rows[1].speedup == near(runs["FP16"].time_s / runs["W4A8 (x16)"].time_s)
     assert rows[1].speedup > rows[0].speedup > 1 and rows[1].energy_ratio > 1
@@ -244,14 +251,14 @@ def test_comparison_and_sweeps_are_plain_records() -> None:
     def again(machine):
         return run_system(four, workload, machine, profile, plan)
 
-    lines = swept(
+    lines = sweep_marks(
         [*sweep_transition(again, target), *sweep_static(again, target), *sweep_bandwidth(again, target, [1e9])]
     )
     assert [mark.swept for mark in lines] == ["transition"] * 5 + ["static power per array"] * 4 + ["bandwidth"]
-    bars = stacked(list(runs.values()))
+    bars = stacked_bars(list(runs.values()))
     total = sum(bar.value for bar in bars if bar.system == "FP16" and bar.quantity == "energy_j")
     assert total == near(runs["FP16"].total.total_energy_j)
-    made = dots(runs["W8A8"])
+    made = roofline_points(runs["W8A8"])
     assert made[-1].name == "whole pass" and len(made) == 7
     roof = max(roofs(target), key=lambda r: r.macs_per_s)
     assert all(dot.macs_per_s <= roof.attainable_macs_per_s(dot.macs_per_b) * (1 + 1e-9) for dot in made)
@@ -288,7 +295,7 @@ def test_lower_supplies_are_candidates_for_a_deadline() -> None:
     workload, tiles = _case()
     curve = alpha_power_delay(0.35, 1.3, 1.0)
     system = System("HALO", tiles, POINTS, 8, "")
-    runs = slowed_runs(
+    runs = runs_at_lower_supplies(
         system, workload, toy_target(), toy_profile(), plan, lambda p, f: slowed_points(p, curve, f), [1.0, 0.9, 0.7]
     )
     times = [run.time_s for run in runs]
@@ -338,6 +345,6 @@ def test_scores_stay_on_the_chip_where_a_head_s_keys_fit(kv_bits: int) -> None:
     for tokens in (2048, 8192, 65_536):
         work = prefill(shape, tokens)
         for made in layer_works(work, {}, machine, toy_profile(), 0, kv_bits, 1.0)[3:5]:
-            dram = traffic(made, work, machine, 1).dram
+            dram = layer_traffic(made, work, machine, 1).dram
             bare = 3 * 4096 * tokens * kv_bits // 8
             assert dram == bare if tokens <= 8192 else dram > bare + 32 * tokens**2

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from haloquant.accel.billing.cycles import WeightLoad
+from haloquant.accel.cost_model.cycles import WeightLoad
 from haloquant.errors import TargetError
 from haloquant.records import OperatingPoint
 from haloquant.store.targets import parse_target, read_gpu, read_systolic, read_target, shipped_targets

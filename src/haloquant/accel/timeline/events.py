@@ -1,6 +1,6 @@
-"""The run as events on tracks, for a trace viewer: what each array, the memory, the sparse engine and the supply did.
+"""Timeline of a pass as events on tracks, for a trace viewer: each array, DRAM, on-chip memory, sparse engine, supply.
 
-Segments of a group that is cut into blocks of rows are unfolded: forth, back, forth, once per block.
+A group that is cut into blocks of rows appears once per block, forth and back in turn.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from haloquant.accel.results import Segment, Simulation
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that lasts. Events of one track never overlap."""
+    """One bar of a trace. Events of one track never overlap."""
 
     track: str
     name: str
@@ -25,8 +25,8 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
-    """Supply and clock from some time on; islands are told apart by their first array."""
+class SupplyLevel:
+    """Supply and clock from `start_s` on. The track of an island is named after its first array."""
 
     track: str
     start_s: float
@@ -36,37 +36,37 @@ class Level:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Events and levels of one pass by time, from its begin to `end_s`; `whole` unless there were too many events."""
+    """Events and supply levels of one pass in order of time, up to `end_s`. `complete`: no events were left out."""
 
     name: str
     events: tuple[Event, ...]
-    levels: tuple[Level, ...]
+    levels: tuple[SupplyLevel, ...]
     end_s: float
-    whole: bool = True
+    complete: bool = True
 
 
 def timeline(simulation: Simulation, most_events: int | None = None) -> Timeline:
-    """Return the events of a run. Their end is the run's time.
+    """Return the events of a pass. The last one ends at the time of the pass.
 
     Args:
-        simulation: one pass.
-        most_events: after the step that reaches as many, the timeline ends, its begin whole. None: no limit.
+        simulation: One pass.
+        most_events: The timeline ends after the step with which it holds so many events. None means no limit.
     """
     events: list[Event] = []
-    levels: list[Level] = []
+    levels: list[SupplyLevel] = []
     clock = 0.0
     names = simulation.layer_names
     for _, members in groupby(simulation.segments, key=lambda segment: segment.group):
         for together, transition_s, share in _unfolded(list(members)):
             if most_events is not None and len(events) >= most_events:
-                return Timeline(_name(simulation), tuple(events), tuple(levels), clock, whole=False)
+                return Timeline(_name(simulation), tuple(events), tuple(levels), clock, complete=False)
             first = together[0]
             if transition_s > 0:
                 events += [_event(name, "transition", clock, transition_s, first, 0) for name in _tracks(first)]
                 clock += transition_s
             for segment in together:
                 track = "V/f" if len(together) == 1 else f"V/f arrays from {segment.first_array}"
-                levels.append(Level(track, clock, segment.point.voltage_v, segment.point.frequency_hz))
+                levels.append(SupplyLevel(track, clock, segment.point.voltage_v, segment.point.frequency_hz))
             if first.fill_s > 0 and share[1]:
                 events.append(_event("DRAM", "first fill", clock, first.fill_s, first, 0))
                 clock += first.fill_s
@@ -88,7 +88,10 @@ def _name(simulation: Simulation) -> str:
 
 
 def _unfolded(members: Sequence[Segment]) -> Iterator[tuple[list[Segment], float, tuple[float, bool]]]:
-    """Steps of one group in the order they really run: (segments at once, transition before, (share, first time))."""
+    """Steps of one group in the order in which they run, block by block.
+
+    Each item is (segments that run at once, transition before in s, (share of the segments' time, first block or not)).
+    """
     steps = [list(part) for _, part in groupby(members, key=lambda segment: segment.start_s)]
     blocks = steps[0][0].blocks
     for block in range(blocks):
@@ -99,7 +102,9 @@ def _unfolded(members: Sequence[Segment]) -> Iterator[tuple[list[Segment], float
             if block == 0 and place == 0:
                 switch = segment.transition_s
             elif place > 0:
-                crossed = max(step, order[place - 1], key=steps.index)[0]  # the later of the two in the first direction
+                crossed = max(step, order[place - 1], key=steps.index)[
+                    0
+                ]  # the later of the two in the forward direction
                 switch = crossed.transition_s / blocks
             yield step, switch, (1.0 / blocks, block == 0)
 
@@ -114,7 +119,7 @@ def _tracks(segment: Segment) -> list[str]:
 
 
 def _label(segment: Segment, names: Sequence[str]) -> str:
-    """Layer names, the common beginning said once."""
+    """The names of a segment's layers, the first in full and the others by their last part."""
     first = names[segment.layers[0]]
     rest = [names[layer].rsplit(".", 1)[-1] for layer in segment.layers[1:]]
     return ", ".join([first, *rest])

@@ -1,4 +1,4 @@
-"""The timeline of a pass as arrays, group by group. `SegmentTable` is also a sequence of plain `Segment` records."""
+"""The timeline of a pass as arrays, group by group. `SegmentTable` is also a sequence of `Segment` records."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from haloquant.records import OperatingPoint
 
 @dataclass(frozen=True)
 class GroupTimes:
-    """The steps of one dependency group, in order; names are those of `Segment`. Groups alike share one."""
+    """The steps of one dependency group, in order. Fields are named as in `Segment`. Equal groups share one object."""
 
-    level: Int64[np.ndarray, " step"]  # its point, as an index into the table's points
-    runs: Bool[np.ndarray, "layer step"]  # whether the group's layer takes part
-    begin_s: Float64[np.ndarray, " step"]  # from the begin of the group
+    level: Int64[np.ndarray, " step"]  # operating point, as an index into the table's points
+    runs: Bool[np.ndarray, "layer step"]  # whether the layer runs in the step
+    begin_s: Float64[np.ndarray, " step"]  # from the start of the group
     transition_s: Float64[np.ndarray, " step"]
     fill_s: Float64[np.ndarray, " step"]
     compute_s: Float64[np.ndarray, " step"]
@@ -35,7 +35,7 @@ class GroupTimes:
 
 @dataclass(frozen=True, slots=True)
 class PlacedGroup:
-    """A group on the timeline: its number, its first layer, into how many blocks of rows it is cut, its begin."""
+    """A group on the timeline: its number, the index of its first layer, its blocks of rows and its start."""
 
     group: int
     first: int
@@ -46,7 +46,7 @@ class PlacedGroup:
 
 @dataclass(frozen=True, eq=False)
 class SegmentTable(Sequence[Segment]):
-    """The segments of a pass on all arrays together, made when one is asked for."""
+    """The segments of a pass that runs on all arrays together. `Segment` records are made on first use."""
 
     points: tuple[OperatingPoint, ...]
     arrays: int

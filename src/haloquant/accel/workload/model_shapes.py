@@ -1,6 +1,6 @@
-"""Shapes of the models that need no weights: what a workload is made from.
+"""Shapes of known models, from which a workload is made without weights.
 
-Sources: the models' published config.json (hidden size, feed-forward size, layers, heads, key-value heads, vocabulary).
+Source: the models' published config.json (hidden size, feed-forward size, layers, heads, key-value heads, vocabulary).
 """
 
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ class ModelShape:
 
     @property
     def linear_weights(self) -> int:
-        """Weights of all linear layers with the head, embeddings and norms left out."""
+        """Number of weights of all linear layers, with the head, without embeddings and norms."""
         q, kv = self.heads * self.head_features, self.kv_heads * self.head_features
         feed = (3 if self.family == "llama" else 2) * self.hidden * self.intermediate
         return self.layers * (2 * self.hidden * q + 2 * self.hidden * kv + feed) + self.vocabulary * self.hidden
@@ -81,7 +81,7 @@ def named_shape(name: str) -> ModelShape:
     """Return a shipped shape.
 
     Raises:
-        InputError: if no shape has this name.
+        InputError: no shape has this name.
     """
     if name.lower() not in MODELS:
         raise InputError(f"model shape must be one of {', '.join(MODELS)}, not {name!r}.")
@@ -89,10 +89,10 @@ def named_shape(name: str) -> ModelShape:
 
 
 def shape_from_config(config: Mapping[str, object], name: str = "model") -> ModelShape:
-    """Return the shape that a Hugging Face `config.json` describes (Llama, Mistral, Qwen2 and kin, or OPT).
+    """Return the shape that a Hugging Face `config.json` describes: a gated decoder such as Llama or Qwen2, or OPT.
 
     Raises:
-        InputError: if a size is missing, is no whole number, or the model is of neither family.
+        InputError: a size is missing or not a whole number, or the model is of neither family.
     """
     kind = config.get("model_type")
     if kind == "opt":

@@ -1,6 +1,6 @@
-"""LayerTiles made from shapes: what a quantized layer would look like, given how many tiles are of which class.
+"""Tiles of layers without weights, from the layers' shapes and the share of tiles in each class.
 
-They stand in for a checkpoint where no weights are at hand; what is read off a real one comes from `quant.tiles`.
+They replace a checkpoint where no weights are available. `quant.tiles.layer_tiles` counts the tiles of real weights.
 """
 
 import math
@@ -27,21 +27,27 @@ class ClassMix:
 
 @dataclass(frozen=True)
 class Encoding:
-    """Stored bits. Defaults: 4-bit indices, a 16-bit scale per 128 inputs, a class byte per tile, nothing sparse."""
+    """Stored bits. Defaults: 4-bit codes, a 16-bit scale per output and tile, no sparse part.
 
-    code_bits: float = 4.0
-    scale_bits: float = 16.0
+    If there are several classes, each tile also stores its class in one byte.
+    """
+
+    code_bits: float = 4.0  # per weight
+    scale_bits: float = 16.0  # per output feature and tile
     sparse_share: float = 0.0
     sparse_bits: float = 32.0  # value, index and its share of the row pointers
 
 
 def gaussian_frequency(values: Int16[np.ndarray, " v"], sigma: float | None = None) -> Float64[np.ndarray, " v"]:
-    """Return how often nearest rounding of Gaussian weights would use each value.
+    """Return how often rounding Gaussian weights to the nearest value uses each value; the frequencies sum to 1.
 
     Args:
         values: Ascending weight values.
-        sigma: Standard deviation in units of the values; by default a third of the largest magnitude, so that the scale
-            clips about three in a thousand weights.
+        sigma: Standard deviation in units of the values. The default is a third of the largest magnitude, which clips
+            about three weights in a thousand.
+
+    Raises:
+        InputError: the values are not ascending.
     """
     if len(values) < 1 or bool(np.any(np.diff(values.astype(np.int64)) <= 0)):
         raise InputError("values of a class must be ascending without repeats.")
@@ -59,13 +65,13 @@ def synthetic_tiles(
     encoding: Encoding | None = None,
     seed: int = 0,
 ) -> LayerTiles:
-    """Return a layer whose tiles are of the given classes, spread at random over it.
+    """Return a layer whose tiles have the given classes in random places.
 
-    Shares are met to the nearest tile, frequencies to the nearest weight; both sum exactly. The padding of a tile that
-    is cut short counts as weight value 0.
+    Shares are rounded to whole tiles and frequencies to whole weights, so that the sums are exact. The padding of a
+    tile at the edge counts as weight value 0.
 
     Raises:
-        InputError: if sizes are not positive, shares do not sum to 1, or a frequency is negative.
+        InputError: a size is not positive, the shares do not sum to 1, or a frequency is negative.
     """
     for name in ("out_features", "in_features", "tile_out", "tile_in"):
         if getattr(grid, name) <= 0:
@@ -80,7 +86,7 @@ def synthetic_tiles(
     tiles = grid.down * grid.across
     order = np.repeat(np.arange(len(mix), dtype=np.uint8), _apportion(shares, tiles))
     classes = np.random.default_rng(seed).permutation(order).reshape(grid.down, grid.across)
-    # values of classes that are not used would only make the histogram wider
+    # values of classes without tiles are left out, which keeps the histogram narrow
     values = np.unique(
         np.concatenate([np.zeros(1, np.int16), *(part.values for part in mix if part.share > 0)])
     ).astype(np.int16)
@@ -120,10 +126,10 @@ def synthetic_workload(
     head_encoding: Encoding | None = None,
     seed: int = 0,
 ) -> dict[str, LayerTiles]:
-    """Return tiles for every weight-stationary product of a workload; equal shapes share their arrays.
+    """Return tiles for every weight-stationary product of a workload. Layers of equal shape share their arrays.
 
-    The head (`lm_head`) takes `head_mix` and `head_encoding` where they are given. A class number means the same
-    operating point in both, so `head_mix` lists all classes too (with shares of 0 where it does not use them).
+    The head (`lm_head`) uses `head_mix` and `head_encoding` if they are given. A class number means the same operating
+    point in both mixes, so `head_mix` lists all classes, with a share of 0 for those that it does not use.
     """
     made: dict[tuple[int, int, bool], LayerTiles] = {}
     named: dict[str, LayerTiles] = {}
@@ -142,7 +148,7 @@ def synthetic_workload(
 
 
 def _cells(features: int, tile: int) -> Int64[np.ndarray, " tiles"]:
-    """Features in each tile along one direction; only the last may be short."""
+    """Number of features in each tile along one direction. Only the last tile may have fewer than `tile`."""
     count = -(-features // tile)
     sizes = np.full(count, tile, np.int64)
     sizes[-1] = features - (count - 1) * tile
@@ -150,7 +156,7 @@ def _cells(features: int, tile: int) -> Int64[np.ndarray, " tiles"]:
 
 
 def _apportion(shares: Float64[np.ndarray, " n"], total: int) -> Int64[np.ndarray, " n"]:
-    """Whole numbers in proportion to `shares` that sum to `total` (largest remainders)."""
+    """Whole numbers in proportion to `shares` that sum to `total`, by the largest-remainder method."""
     exact = shares * total
     counts = np.floor(exact).astype(np.int64)
     rest = total - int(counts.sum())

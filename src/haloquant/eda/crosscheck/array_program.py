@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Int8, Int32, Int64
 
-from haloquant.accel.billing.cycles import WeightLoad, first_load_cycles, run_cycles
+from haloquant.accel.cost_model.cycles import WeightLoad, first_load_cycles, run_cycles
 from haloquant.errors import InputError
 from haloquant.records import OperatingPoint, Schedule
 

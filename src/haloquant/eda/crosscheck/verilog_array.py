@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from jaxtyping import Int64
 
-from haloquant.accel.billing.cycles import WeightLoad
+from haloquant.accel.cost_model.cycles import WeightLoad
 from haloquant.eda.crosscheck.array_program import ArrayProgram
 from haloquant.eda.crosscheck.icarus import find_icarus, run_verilog
 from haloquant.errors import InputError, ToolError

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from haloquant.accel.bit_operations import bops, ebops
-from haloquant.accel.chart_rows import longest_bound
+from haloquant.accel.chart_rows import limiting_resource
 from haloquant.accel.comparison import run_system
 from haloquant.accel.processing_elements import array_element, serial_element
 from haloquant.accel.rivals import System, uniform_values
@@ -94,7 +94,7 @@ def _row(
     run = min(runs, key=lambda made: made.time_s)
     return ElementRow(
         name, after, workload.phase, target.name, max(point.frequency_hz for point in points), cycles,
-        run.total.energy_j["mac"] / workload.macs, run.time_s, run.total.total_energy_j, longest_bound(run),
+        run.total.energy_j["mac"] / workload.macs, run.time_s, run.total.total_energy_j, limiting_resource(run),
         sum(bops(layer, profile.activation_bits) for layer in tiles.values()),
         sum(ebops(layer, profile.activation_bits) for layer in tiles.values()),
     )  # fmt: skip

@@ -4,17 +4,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from haloquant.accel.chart_rows import Cell, longest_bound
+from haloquant.accel.chart_rows import BandwidthClockCell, limiting_resource
 from haloquant.accel.comparison import (
+    Comparison,
     SweepPoint,
-    Versus,
-    slowed_runs,
+    compare_runs,
+    runs_at_lower_supplies,
     sweep_bandwidth,
     sweep_static,
     sweep_transition,
-    versus,
 )
-from haloquant.accel.deadline import Timed, meet_deadline, race_to_idle
+from haloquant.accel.deadline import DeadlineRun, meet_deadline, race_to_idle
 from haloquant.accel.gpu_roofline import FLOAT16, W4A8, W8A8, GpuFormat, WhatIf, what_if
 from haloquant.accel.results import Simulation
 from haloquant.accel.rivals import System
@@ -69,7 +69,7 @@ def sweep(loaded: Loaded, workload: Workload, target: Target, over: str) -> list
     return found
 
 
-def bandwidth_clock_map(loaded: Loaded, workload: Workload, target: Target) -> list[Cell]:
+def bandwidth_clock_map(loaded: Loaded, workload: Workload, target: Target) -> list[BandwidthClockCell]:
     """Return HALO beside W4A8 at every bandwidth and base clock around the machine's own, and the bound that held.
 
     A faster base clock is that of a faster multiplier at the same supply: every class keeps its ratio to it, and the
@@ -79,7 +79,7 @@ def bandwidth_clock_map(loaded: Loaded, workload: Workload, target: Target) -> l
         InputError: if the machine's bandwidth is without a limit.
     """
     _check_limited(target)
-    cells: list[Cell] = []
+    cells: list[BandwidthClockCell] = []
     halo = machines.halo_system(loaded, workload, target, "boost")  # its tiles do not depend on the clock
     rival = next(s for s in machines.rivals(loaded, workload, target) if s.name.startswith("W4"))
     for clock in CLOCKS:
@@ -90,9 +90,9 @@ def bandwidth_clock_map(loaded: Loaded, workload: Workload, target: Target) -> l
             machine = replace(quick, dram=replace(quick.dram, bandwidth_b_per_s=factor * quick.dram.bandwidth_b_per_s))
             run, other = (machines.run_system(s, workload, machine, loaded, (Policy.PANEL,)) for s in (ours, theirs))
             cells.append(
-                Cell(
+                BandwidthClockCell(
                     workload.phase, target.name, machine.dram.bandwidth_b_per_s, machine.base.frequency_hz,
-                    clock == factor == 1.0, run.time_s, longest_bound(run), rival.name, other.time_s,
+                    clock == factor == 1.0, run.time_s, limiting_resource(run), rival.name, other.time_s,
                     other.time_s / run.time_s,
                 )
             )  # fmt: skip
@@ -116,8 +116,8 @@ def _faster(points: Sequence[OperatingPoint], factor: float) -> tuple[OperatingP
 class Claim:
     """One pass of HALO beside one rival, under the paper's premises and on a described machine."""
 
-    paper: Versus
-    honest: Versus
+    paper: Comparison
+    honest: Comparison
 
 
 def claims(loaded: Loaded, paper: Target, honest: Target, tokens: int, context: int, batch: int) -> list[Claim]:
@@ -138,10 +138,10 @@ def claims(loaded: Loaded, paper: Target, honest: Target, tokens: int, context: 
     return found
 
 
-def _against(loaded: Loaded, workload: Workload, target: Target) -> list[Versus]:
+def _against(loaded: Loaded, workload: Workload, target: Target) -> list[Comparison]:
     ours = machines.run_system(machines.halo_system(loaded, workload, target, "boost"), workload, target, loaded)
     rivals = machines.rivals(loaded, workload, target)
-    return versus(ours, [(rival, machines.run_system(rival, workload, target, loaded)) for rival in rivals])
+    return compare_runs(ours, [(rival, machines.run_system(rival, workload, target, loaded)) for rival in rivals])
 
 
 @dataclass(frozen=True)
@@ -151,8 +151,8 @@ class Deadlines:
     `law` says where the delay at a lower supply came from.
     """
 
-    race: Timed
-    paced: Timed
+    race: DeadlineRun
+    paced: DeadlineRun
     supply_factor: float
     law: str
     candidates: tuple[tuple[float, Simulation], ...]
@@ -172,7 +172,7 @@ def deadline(loaded: Loaded, workload: Workload, target: Target, period_s: float
     carried = method_cost.carried_delays(classes, target)
 
     def runs_by(policy: Policy, tried: Sequence[float]) -> list[Simulation]:
-        return slowed_runs(
+        return runs_at_lower_supplies(
             system, workload, target, profile, plan, slower, tried, policy, classes.corner,
             lambda voltage_v: carried * law.delay(voltage_v),
         )  # fmt: skip

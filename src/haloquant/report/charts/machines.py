@@ -6,8 +6,8 @@ from pathlib import Path
 import altair as alt
 import vl_convert
 
-from haloquant.accel.chart_rows import Bar, Cell, Compared, Mark, Paced
-from haloquant.accel.roofline import Dot, Roof
+from haloquant.accel.chart_rows import BandwidthClockCell, Bar, ComparisonRow, DeadlineRow, Mark
+from haloquant.accel.roofline import Roof, RooflinePoint
 from haloquant.report.charts.job import BOUND_COLOURS, PART_COLOURS
 from haloquant.store.atomic_files import write_bytes
 from haloquant.units import engineering
@@ -69,7 +69,7 @@ def stacked_costs(bars: Sequence[Bar], title: str) -> alt.VConcatChart:
 
 
 def roofline_chart(
-    roofs: Sequence[Roof], runs: Sequence[tuple[str, Sequence[Dot]]], title: str
+    roofs: Sequence[Roof], runs: Sequence[tuple[str, Sequence[RooflinePoint]]], title: str
 ) -> alt.LayerChart | alt.FacetChart:
     """Draw MACs per second over MACs per byte of DRAM traffic: one roof per operating point, one dot per layer."""
     finite = [dot for _, dots in runs for dot in dots if 0 < dot.macs_per_b < float("inf")]
@@ -155,7 +155,7 @@ def sweep_chart(marks: Sequence[Mark], title: str) -> alt.VConcatChart:
     return alt.vconcat(*rows).properties(title=title)
 
 
-def claims_chart(rows: Sequence[Compared], title: str) -> alt.VConcatChart:
+def claims_chart(rows: Sequence[ComparisonRow], title: str) -> alt.VConcatChart:
     """Draw time and energy of every rival divided by HALO's, under the paper's premises and under the machine's.
 
     The dashed line at 1 means equal.
@@ -188,7 +188,7 @@ def claims_chart(rows: Sequence[Compared], title: str) -> alt.VConcatChart:
     return alt.vconcat(*lines).properties(title=title)
 
 
-def deadline_chart(rows: Sequence[Paced], period_s: float, title: str) -> alt.HConcatChart:
+def deadline_chart(rows: Sequence[DeadlineRow], period_s: float, title: str) -> alt.HConcatChart:
     """Draw the energy until the deadline and the busy time over the supply voltage; label the chosen supplies."""
     by, letter = si_scale(max(row.energy_j for row in rows))
     slow, sign = si_scale(period_s)
@@ -224,7 +224,7 @@ def deadline_chart(rows: Sequence[Paced], period_s: float, title: str) -> alt.HC
     return alt.hconcat(energy, busy).properties(title=title)
 
 
-def bandwidth_clock_map(cells: Sequence[Cell], title: str) -> alt.VConcatChart:
+def bandwidth_clock_map(cells: Sequence[BandwidthClockCell], title: str) -> alt.VConcatChart:
     """Draw the limiting bound and HALO's speed over its rival for each bandwidth and base clock.
 
     A frame marks the cell of the machine itself.
@@ -273,7 +273,7 @@ def bandwidth_clock_map(cells: Sequence[Cell], title: str) -> alt.VConcatChart:
     return alt.vconcat(*(panel(phase) for phase in phases)).resolve_scale(color="independent").properties(title=title)
 
 
-def _middle(cells: Sequence[Cell], phase: str) -> float:
+def _middle(cells: Sequence[BandwidthClockCell], phase: str) -> float:
     """Return the middle between the smallest and the largest gain; text is dark above it and light below."""
     gains = [cell.speedup for cell in cells if cell.phase == phase]
     return (min(gains) + max(gains)) / 2

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from haloquant.accel.chart_rows import Ordered
+from haloquant.accel.chart_rows import PolicyRow
 from haloquant.report.charts.machines import PHASES, si_scale
 
 
-def policy_chart(rows: Sequence[Ordered], title: str) -> alt.HConcatChart:
+def policy_chart(rows: Sequence[PolicyRow], title: str) -> alt.HConcatChart:
     """Draw the time of every policy that can run, the part spent in transitions, and the number of transitions."""
 
     def panel(phase: str) -> alt.LayerChart | alt.FacetChart:

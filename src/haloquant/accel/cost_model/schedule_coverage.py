@@ -1,4 +1,4 @@
-"""A schedule's tiles by phase and layer, and the checks that every one of them runs exactly once."""
+"""Checks that a schedule runs every tile of a workload exactly once, and its tiles by phase and layer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from haloquant.records.phases import GroupOrder, PhaseTable
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Tiles of one layer that stand together in one phase, as down * across of the grid + across.
+class FlatTileRun:
+    """Tiles of one layer in one phase, as flat indices: down * (tiles across) + across.
 
-    Runs of layers with equal tile maps share `flat`.
+    Layers with equal tile maps share the array `flat`.
     """
 
     layer: int
@@ -30,7 +30,7 @@ def check_names(workload: Workload, schedule: Schedule) -> None:
     """Refuse a schedule of another workload.
 
     Raises:
-        InputError: if its layers are not the workload's.
+        InputError: the schedule's layers are not the workload's.
     """
     names = tuple(gemm.layer for gemm in workload.gemms)
     if schedule.layers != names:
@@ -40,10 +40,11 @@ def check_names(workload: Workload, schedule: Schedule) -> None:
         )
 
 
-def covers(table: PhaseTable, workload: Workload, layer_tiles: Mapping[str, LayerTiles]) -> bool:
-    """Return whether a table runs every tile of every layer once: the quick check, which names nothing.
+def covers_workload(table: PhaseTable, workload: Workload, layer_tiles: Mapping[str, LayerTiles]) -> bool:
+    """Return whether a table runs every tile of every layer exactly once.
 
-    Tables that several groups share in memory are looked at once. `phase_runs` says what is wrong.
+    This check is fast but does not say what is wrong; `phase_runs` does. Orders that several groups share are checked
+    once.
     """
     counted: dict[tuple[object, ...], bool] = {}
     layer, last = 0, None
@@ -68,7 +69,7 @@ def covers(table: PhaseTable, workload: Workload, layer_tiles: Mapping[str, Laye
 
 
 def _fits(order: GroupOrder, known: Sequence[LayerTiles | None]) -> bool:
-    """Whether an order has a phase for every tile of a group's layers, and something to do in every phase."""
+    """Whether an order gives every tile of a group's layers a phase and leaves no phase empty."""
     phases = len(order.level)
     busy = np.zeros(phases, np.bool_)
     for tiles, phase_of, whole in zip(known, order.phase_of, order.whole, strict=True):
@@ -86,13 +87,13 @@ def _fits(order: GroupOrder, known: Sequence[LayerTiles | None]) -> bool:
 
 def phase_runs(
     workload: Workload, layer_tiles: Mapping[str, LayerTiles], schedule: Schedule
-) -> list[tuple[Phase, tuple[Run, ...]]]:
+) -> list[tuple[Phase, tuple[FlatTileRun, ...]]]:
     """Return every phase with its tiles, after checking that the schedule covers the workload.
 
-    Lists of tiles that several layers share in memory are looked at once.
+    Lists of tiles that several layers share in memory are checked once.
 
     Raises:
-        InputError: if the schedule is of another workload, or leaves out or repeats a tile or a layer.
+        InputError: the schedule is of another workload, or leaves out or repeats a tile or a layer.
     """
     check_names(workload, schedule)
     names = schedule.layers
@@ -118,9 +119,11 @@ def phase_runs(
     return found
 
 
-def _runs(phase: Phase, workload: Workload, layer_tiles: Mapping[str, LayerTiles], flats: _Flats) -> tuple[Run, ...]:
-    """The runs of a phase as flat indices, each list of places turned into them once."""
-    runs: list[Run] = []
+def _runs(
+    phase: Phase, workload: Workload, layer_tiles: Mapping[str, LayerTiles], flats: _Flats
+) -> tuple[FlatTileRun, ...]:
+    """The tiles of a phase as flat indices. Each list of places is converted once."""
+    runs: list[FlatTileRun] = []
     for run in phase.runs:
         if not len(run.places):
             continue
@@ -139,12 +142,12 @@ def _runs(phase: Phase, workload: Workload, layer_tiles: Mapping[str, LayerTiles
         key = (id(run.places), grid.down, grid.across)
         if key not in flats:
             flats[key] = _flat(gemm.layer, grid, run.places)
-        runs.append(Run(run.layer, flats[key]))
+        runs.append(FlatTileRun(run.layer, flats[key]))
     return tuple(runs)
 
 
 def _flat(layer: str, grid: TileGrid, places: Int32[np.ndarray, "n 2"]) -> Int64[np.ndarray, " n"]:
-    """Places of tiles in a grid, counted row by row."""
+    """Flat indices of tiles in a grid."""
     down, across = places[:, 0], places[:, 1]
     if not bool(((down >= 0) & (down < grid.down) & (across >= 0) & (across < grid.across)).all()):
         raise InputError(f"tiles of {layer} must lie within {grid.down} x {grid.across} (down x across).")

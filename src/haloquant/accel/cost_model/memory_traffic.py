@@ -1,25 +1,26 @@
 """Bytes that a layer moves in one pass, by memory.
 
-Half of the on-chip memory holds what is in use, half what is being fetched (double buffering). The stationary operand
-is fetched once if it fits a half; else once per block of activation rows, of which there are as many as the
-accumulators or the activations' own half ask for. Activations stay on the chip between layers if they fit a half.
+Half of the on-chip memory holds the data in use, the other half the data being fetched (double buffering). The
+stationary operand is fetched once if it fits a half, else once per block of activation rows. The number of blocks is
+the larger of what the accumulators need and what the activations' half needs. Activations stay on the chip between
+layers if they fit a half.
 
-Attention goes head by head and, within a head, by blocks of queries, whose softmax needs no other rows: where a head's
-keys (or values) fit a half, its scores never leave the chip. Queries and results are of all heads, as the layers beside
-them need.
+Attention runs head by head and, within a head, by blocks of queries, whose softmax needs no other rows. Where the keys
+(or values) of one head fit a half, its scores never leave the chip. Queries and results are stored for all heads at
+once, because the layers before and after need them so.
 """
 
 import math
 from dataclasses import dataclass
 
-from haloquant.accel.billing.layer_work import LayerWork
+from haloquant.accel.cost_model.layer_work import LayerWork
 from haloquant.accel.target import Target
 from haloquant.accel.workload.passes import Workload
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
-    """Bytes of one layer over one pass."""
+class MemoryTraffic:
+    """Bytes that one layer moves in one pass, by memory and direction."""
 
     dram: float
     sram_read: float
@@ -29,12 +30,12 @@ class Traffic:
 
     @property
     def sram(self) -> float:
-        """All bytes through the on-chip memory's ports."""
+        """Bytes read and written on the on-chip memory."""
         return self.sram_read + self.sram_write
 
 
-def traffic(work: LayerWork, workload: Workload, target: Target, row_blocks: int) -> Traffic:
-    """Return the bytes that a layer moves, given into how many blocks of rows the schedule cuts it."""
+def layer_traffic(work: LayerWork, workload: Workload, target: Target, row_blocks: int) -> MemoryTraffic:
+    """Return the bytes that a layer moves in one pass if the schedule cuts it into `row_blocks` blocks of rows."""
     gemm, half = work.gemm, target.sram.size_b / 2
     attention = not gemm.weight_stationary
     fetches = 1
@@ -52,7 +53,7 @@ def traffic(work: LayerWork, workload: Workload, target: Target, row_blocks: int
     width = 2.0 if work.floating else work.input_bytes / (gemm.m * gemm.k * gemm.count)
     rows_in = work.folds * gemm.m * min(target.array.rows, gemm.k) * width
     partial = work.folds * gemm.m * min(target.array.columns, gemm.n) * 4.0
-    return Traffic(
+    return MemoryTraffic(
         dram=dram,
         sram_read=rows_in + work.weight_bytes * row_blocks + work.nnz * gemm.m * width,
         sram_write=work.output_bytes + work.weight_bytes * fetches,

@@ -1,4 +1,4 @@
-"""What each layer of a workload asks of a machine, before any order or clock is chosen."""
+"""Work of each layer of a workload on a machine, before an order or a clock is chosen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from haloquant.records import Gemm, LayerTiles, MacProfile
 
 @dataclass(frozen=True)
 class LayerWork:
-    """One product on one machine. Bytes are of one pass; `tile_j` is per activation row at the profile's corner."""
+    """One matrix product on one machine. Bytes count one pass; energies hold at the profile's corner."""
 
     gemm: Gemm
     tiles: LayerTiles | None
-    folds: int  # tiles, over all of `gemm.count`
-    stretch: float  # array cycles per streamed row and loaded row, 1 for an 8-bit integer multiplier
+    folds: int  # weight tiles, over all of `gemm.count`
+    cycles_per_mac: float  # array cycles per streamed row and loaded row, 1 for an 8-bit integer multiplier
     floating: bool
-    tile_j: Float64[np.ndarray, "down across"] | None
-    mean_j: float  # energy of a tile per activation row where there is no tile map, at the profile's corner
+    tile_j: Float64[np.ndarray, "down across"] | None  # energy of each tile per activation row
+    mean_tile_j: float  # energy of a tile per activation row where there is no tile map
     weight_bytes: float  # of the stationary operand as stored
     input_bytes: float
     output_bytes: float
-    nnz: int
+    nnz: int  # weights in the sparse part
 
 
 def layer_works(
@@ -41,12 +41,12 @@ def layer_works(
 ) -> list[LayerWork]:
     """Return the work of every product of a workload.
 
-    A product without tiles is attention (operands of `kv_bits`; 16 means floating point) or a layer left in 16-bit
-    floating point. Attention's operands are any values, so its energy is the mean over all weight values.
+    A product without tiles is attention (operands of `kv_bits`; 16 means floating point) or a layer that is left in
+    16-bit floating point. The operands of attention may be any values, so its energy is the mean over all of them.
 
     Raises:
-        InputError: if a size is not positive, tiles are not the array's, or layers of one group differ in rows.
-        ProfileError: if a weight value is none of the profile's, or its energy was not simulated.
+        InputError: a size is not positive, tiles are not of the array's size, or layers of one group differ in rows.
+        ProfileError: the profile lacks a weight value, or does not know its energy.
     """
     rows, columns = target.array.rows, target.array.columns
     energy = profile.energy_j[corner]
@@ -65,14 +65,14 @@ def layer_works(
         if tiles is None:
             floating = kv_bits > 8 if not gemm.weight_stationary else True
             bits = kv_bits if not gemm.weight_stationary else 16
-            stretch = 1.0 / target.array.float_rate if floating else cycles_per_mac
+            layer_cycles_per_mac = 1.0 / target.array.float_rate if floating else cycles_per_mac
             mean = mean_energy_j(profile, corner) * (target.array.float_energy if floating else 1.0)
             works.append(
                 LayerWork(
                     gemm,
                     None,
                     folds,
-                    stretch,
+                    layer_cycles_per_mac,
                     floating,
                     None,
                     mean * gemm.k * gemm.n * gemm.count / folds,
@@ -110,16 +110,16 @@ def layer_works(
 
 
 def mean_energy_j(profile: MacProfile, corner: int) -> float:
-    """Return the profile's energy averaged over the weight values that have one: what arbitrary operands cost."""
+    """Return the energy in J of arbitrary operands: the mean over the weight values whose energy is known, else NaN."""
     energy = profile.energy_j[corner]
     known = energy[np.isfinite(energy)]
-    return float(known.mean()) if known.size else float("nan")  # what needs an energy refuses it by name
+    return float(known.mean()) if known.size else float("nan")
 
 
 def _tile_energy(
     tiles: LayerTiles, profile: MacProfile, energy: Float64[np.ndarray, " w"]
 ) -> Float64[np.ndarray, "down across"]:
-    """Energy of one activation row through each tile: histogram times energy of the value."""
+    """Energy in J of one activation row through each tile: sum over values of (count in the tile) x (energy)."""
     value_j = energy[rows_of(profile, tiles.values, f"weight values of {tiles.layer}")]
     known_j = np.where(np.isfinite(value_j), value_j, 0.0)
     for number in np.flatnonzero(~np.isfinite(value_j)):
@@ -129,7 +129,7 @@ def _tile_energy(
                 "characterise it with energy."
             )
     total = np.zeros((tiles.grid.down, tiles.grid.across), np.float64)
-    for first in range(0, tiles.grid.down, 16):  # not all at once: no second copy of the histogram in another type
+    for first in range(0, tiles.grid.down, 16):  # in strips, so that no second copy of the histogram is made
         rows = slice(first, first + 16)
         total[rows] = tiles.histogram[rows].astype(np.float64) @ known_j
     return total

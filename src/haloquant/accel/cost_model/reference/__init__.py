@@ -1,0 +1,1 @@
+"""Closed forms that only tests use. Product code must not import them."""
