@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from haloquant.quant.layer import quantize_weight
+from haloquant.quant.sparse import split
 from haloquant.records import Codebook, LayerStatistics, OperatingPoint, TileGrid, TileMap
 
 POINT = OperatingPoint(1.0, 1e9)
@@ -34,6 +36,16 @@ def random_statistics(seed, out_features, in_features, tokens=512, layer="layer"
     return LayerStatistics(
         layer, tokens, fisher.astype(np.float32), hessian.astype(np.float32), source="made up for a test"
     )
+
+
+def quantized_layer(shape=(50, 70), tile=32, classes=0, sparse=False, seed=0):
+    """A random weight and the weight in HALO form; classes None draws the class of every tile."""
+    weight = random_weight(seed, *shape)
+    part = split(weight, random_statistics(seed, *shape))[0] if sparse else None
+    if classes is None:
+        classes = np.random.default_rng(seed).integers(0, 2, (-(-shape[0] // tile), -(-shape[1] // tile)))
+    tiles = tile_map(shape, tile, tile, classes)
+    return weight, quantize_weight(weight, tiles=tiles, codebooks=(SIXTEEN, NINE), sparse=part)
 
 
 def nearest_value(weight, levels):

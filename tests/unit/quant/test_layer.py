@@ -6,23 +6,11 @@ import pytest
 from haloquant.errors import CheckpointError, InputError
 from haloquant.quant.format.packing import pack
 from haloquant.quant.layer import dequantize, layer_result, mac_values, quantize_weight, quantize_weight_compensated
-from haloquant.quant.sparse import split
 from haloquant.quant.tile_histogram import layer_tiles
 from haloquant.quant.tiles import make_grid, uniform_map
-from support.quant_twins import NINE, SIXTEEN, book, random_statistics, random_weight, tile_map
+from support.quant_twins import NINE, SIXTEEN, book, quantized_layer, random_statistics, random_weight, tile_map
 
 BOOKS = (SIXTEEN, NINE)
-
-
-def made(shape=(50, 70), tile=32, classes=0, sparse=False, seed=0):
-    weight = random_weight(seed, *shape)
-    part = split(weight, random_statistics(seed, *shape))[0] if sparse else None
-    classes = (
-        np.random.default_rng(seed).integers(0, 2, (-(-shape[0] // tile), -(-shape[1] // tile)))
-        if classes is None
-        else classes
-    )
-    return weight, quantize_weight(weight, tiles=tile_map(shape, tile, tile, classes), codebooks=BOOKS, sparse=part)
 
 
 def test_by_hand() -> None:
@@ -44,7 +32,7 @@ def test_a_lopsided_set_is_turned_around() -> None:
 
 
 def test_meaning_word_by_word() -> None:
-    _, q = made(classes=None, sparse=True)
+    _, q = quantized_layer(classes=None, sparse=True)
     want = np.zeros(q.codes.shape, np.float32)
     for o in range(q.codes.shape[0]):
         for i in range(q.codes.shape[1]):
@@ -57,12 +45,12 @@ def test_meaning_word_by_word() -> None:
 
 
 def test_padding_is_reported() -> None:
-    _, q = made()
+    _, q = quantized_layer()
     assert layer_result(q).notes == (f"{64 * 96 - 50 * 70} places of 6 tiles are padding",)
 
 
 def test_a_layer_smaller_than_a_tile() -> None:
-    weight, q = made((3, 5), 128)
+    weight, q = quantized_layer((3, 5), 128)
     assert q.scale.shape == (3, 1)
     assert np.abs(dequantize(q) - weight).max() < np.abs(weight).max() / 4
     assert layer_tiles(q).histogram.sum() == 128 * 128

@@ -5,40 +5,28 @@ import pytest
 
 from haloquant.quant.format.packing import pack, packed_bits, unpack
 from haloquant.quant.format.stored_bits import count_bits
-from haloquant.quant.layer import dequantize, quantize_weight
-from haloquant.quant.sparse import split
+from haloquant.quant.layer import dequantize
 from support.halo_layers import random_layer
-from support.quant_twins import NINE, SIXTEEN, random_statistics, random_weight, tile_map
+from support.quant_twins import NINE, SIXTEEN, quantized_layer
 
 BOOKS = (SIXTEEN, NINE)
-
-
-def made(shape=(50, 70), tile=32, classes=0, sparse=False, seed=0):
-    weight = random_weight(seed, *shape)
-    part = split(weight, random_statistics(seed, *shape))[0] if sparse else None
-    classes = (
-        np.random.default_rng(seed).integers(0, 2, (-(-shape[0] // tile), -(-shape[1] // tile)))
-        if classes is None
-        else classes
-    )
-    return weight, quantize_weight(weight, tiles=tile_map(shape, tile, tile, classes), codebooks=BOOKS, sparse=part)
 
 
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("shape", [(50, 70), (128, 128), (1, 7), (300, 33)])
 def test_bits_are_those_of_the_packed_format(shape, sparse) -> None:
-    _, q = made(shape, classes=None, sparse=sparse)
+    _, q = quantized_layer(shape, classes=None, sparse=sparse)
     packed = pack(q)
     assert count_bits(q) == packed_bits(packed, BOOKS)
     assert np.array_equal(dequantize(unpack(packed, "layer", BOOKS, 32, 32)), dequantize(q))
 
 
 def test_bits_of_whole_tiles_by_hand() -> None:
-    sixteen = made((128, 256), 128, 0)[1]
+    sixteen = quantized_layer((128, 256), 128, 0)[1]
     bits = count_bits(sixteen)
     assert bits.codes == 4 * 128 * 256
     assert bits.scales == 16 * 128 * 2
-    nine = made((256, 512), 128, 1)[1]
+    nine = quantized_layer((256, 512), 128, 1)[1]
     # Of 128 rows, 125 go five to a 16-bit word and 3 in nibbles: (25 x 16 + 3 x 4) / 128 = 3.21875 bits.
     assert count_bits(nine).codes == 3.21875 * 256 * 512
     assert count_bits(nine).per_weight < 3.35
