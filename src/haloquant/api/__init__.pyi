@@ -1,11 +1,19 @@
 from .circuits import MacPath as MacPath
 from .circuits import ValueRank as ValueRank
 from .circuits import characterize as characterize
+from .circuits import find_mac as find_mac
 from .circuits import longest_path as longest_path
+from .circuits import mac_names as mac_names
 from .circuits import rank_weight as rank_weight
 from .evaluation import compare as compare
 from .evaluation import evaluate as evaluate
 from .evaluation import evaluate_tasks as evaluate_tasks
+from .machine_studies import Study as Study
+from .machine_studies import check_claims as check_claims
+from .machine_studies import compare_multipliers as compare_multipliers
+from .machine_studies import estimate_gpu as estimate_gpu
+from .machine_studies import meet_deadline as meet_deadline
+from .machine_studies import sweep as sweep
 from .machines import MachineComparison as MachineComparison
 from .machines import PolicyComparison as PolicyComparison
 from .machines import SystemRun as SystemRun
@@ -28,22 +36,30 @@ __all__ = [
     "MachineComparison",
     "PolicyComparison",
     "Quantized",
+    "Study",
     "SystemRun",
     "ValueRank",
     "characterize",
+    "check_claims",
     "compare",
+    "compare_multipliers",
     "draw_report",
+    "estimate_gpu",
     "evaluate",
     "evaluate_tasks",
     "explore",
     "export",
+    "find_mac",
     "forecast",
     "longest_path",
+    "mac_names",
+    "meet_deadline",
     "quantize",
     "rank_weight",
     "run",
     "schedule",
     "simulate",
+    "sweep",
     "validate",
     "verify",
 ]

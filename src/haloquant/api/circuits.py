@@ -10,6 +10,7 @@ from haloquant.api.arguments import check_range, path_text, path_texts
 from haloquant.api.progress import Progress, reporting
 from haloquant.circuits.characterization import typical_conditions
 from haloquant.circuits.timing.paths import WorstPath, worst_path
+from haloquant.dvfs.operating_points import rows_of
 from haloquant.errors import InputError
 from haloquant.jobs.mac import catalogue
 from haloquant.jobs.mac import profile as mac_job
@@ -174,7 +175,8 @@ def rank_weight(profile: str | Path, weight: int) -> tuple[MacProfile, tuple[Val
         The profile, and the ranks of the delay (s) and of the energy (J).
 
     Raises:
-        InputError: There is no such profile, or it does not hold the value.
+        InputError: There is no such profile.
+        ProfileError: The profile does not hold the value. (An InputError.)
 
     Example:
         ```python
@@ -185,10 +187,7 @@ def rank_weight(profile: str | Path, weight: int) -> tuple[MacProfile, tuple[Val
         ```
     """
     mac = find_profile(path_text("profile", profile))
-    place = int(np.searchsorted(mac.weights, weight))
-    if place >= len(mac.weights) or mac.weights[place] != weight:
-        low, high = int(mac.weights[0]), int(mac.weights[-1])
-        raise InputError(f"the weight must be one of {mac.name}'s values, {low} to {high}, not {weight}")
+    place = int(rows_of(mac, [weight], "the weight")[0])
     return mac, (_rank("delay", "s", mac.delay_s[0], place), _rank("energy", "J", mac.energy_j[0], place))
 
 

@@ -148,7 +148,7 @@ def simulate(
         ```
     """
     check_choice("mode", mode, get_args(Mode))
-    _check(prefill_tokens, context_tokens, batch, fast_share)
+    check_phases(prefill_tokens, context_tokens, batch, fast_share)
     machine, loaded = open_on(model, target, profile, fast_share)
     passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
     runs: list[SystemRun] = []
@@ -200,7 +200,7 @@ def schedule(
         ```
     """
     check_choice("policy", policy, get_args(Order))
-    _check(prefill_tokens, context_tokens, batch, fast_share)
+    check_phases(prefill_tokens, context_tokens, batch, fast_share)
     machine, loaded = open_on(model, target, profile, fast_share)
     passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
     wanted = list(Policy) if policy == "all" else [Policy(policy)]
@@ -266,7 +266,12 @@ def floating_notes(loaded: Loaded, workload: Workload) -> list[str]:
     return [f"{named} in 16-bit floating point, as {loaded.name} leaves it: so in every system beside it"]
 
 
-def _check(prefill_tokens: object, context_tokens: object, batch: object, fast_share: object) -> None:
+def check_phases(prefill_tokens: object, context_tokens: object, batch: object, fast_share: object) -> None:
+    """Refuse counts that are not whole numbers of at least 1, and a share that is not 0 to 1.
+
+    Raises:
+        InputError: one of them is not.
+    """
     check_count("prefill_tokens", prefill_tokens, 1)
     check_count("context_tokens", context_tokens, 1)
     check_count("batch", batch, 1)

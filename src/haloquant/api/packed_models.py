@@ -5,7 +5,6 @@ from typing import Literal, get_args
 
 from haloquant.api.arguments import check_choice, path_text
 from haloquant.api.progress import Progress, reporting
-from haloquant.jobs.compare.results import profile_sha256 as hash_profile
 from haloquant.jobs.inputs import model_folder
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.lm.export.compressed_tensors import export_compressed
@@ -15,6 +14,7 @@ from haloquant.lm.export.original_files import Exported
 from haloquant.lm.packed import reader
 from haloquant.lm.packed.reader import Verified
 from haloquant.store.profiles import find_profile
+from haloquant.store.profiles import profile_sha256 as hash_profile
 
 Format = Literal["dequantized", "compressed-tensors"]
 

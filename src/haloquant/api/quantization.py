@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, get_args
 from haloquant.api.arguments import Device, check_choice, check_count, check_device, check_range, path_text, texts
 from haloquant.api.progress import Progress, reporting
 from haloquant.errors import InputError
-from haloquant.jobs.engine.metering import Spent
-from haloquant.jobs.engine.session import parse_engine
+from haloquant.jobs.engine.metering import StageUsage, usage_table
+from haloquant.jobs.engine.tasks import parse_engine
 from haloquant.jobs.inputs import model_folder, model_window, planned_model, read_text
 from haloquant.jobs.quantize import checkpoint as checkpoint_job
 from haloquant.jobs.quantize.forecast import rates
@@ -50,8 +50,23 @@ class Quantized:
     """Most memory of this process, in bytes."""
     notes: tuple[str, ...]
     """Sentences on what a user should know, such as layers that stay in full precision."""
-    stages: tuple[Spent, ...]
+    stages: tuple[StageUsage, ...]
     """Time in seconds and memory in bytes of each stage."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the record as plain values, as `haloquant quantize --json` prints it."""
+        return {
+            "folder": str(self.folder),
+            "layers": self.layers,
+            "reused": self.reused,
+            "bits_per_weight": self.bits_per_weight,
+            "weights": self.weights,
+            "source": self.source,
+            "notes": list(self.notes),
+            "seconds": self.seconds,
+            "peak_bytes": self.peak_bytes,
+            "stages": usage_table(self.stages),
+        }
 
 
 @dataclass(frozen=True)

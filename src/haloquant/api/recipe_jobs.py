@@ -11,7 +11,7 @@ from haloquant.errors import InputError
 from haloquant.jobs import exploration
 from haloquant.jobs.compare import job
 from haloquant.jobs.compare.job import Job
-from haloquant.jobs.engine.session import parse_engine
+from haloquant.jobs.engine.tasks import parse_engine
 from haloquant.jobs.explain_tiles import read_results
 from haloquant.recipe import Recipe, read_recipe
 from haloquant.report.charts.exploration import Point
@@ -76,6 +76,8 @@ def validate(
     model: str | Path | None = None,
     profile: str | Path | None = None,
     text: str | Path | None = None,
+    engine: str = "local",
+    workers: int = 1,
 ) -> None:
     """Open everything that a recipe names (model, texts, profile, machines) and compute nothing.
 
@@ -84,6 +86,8 @@ def validate(
         model: As in `run`.
         profile: As in `run`.
         text: As in `run`.
+        engine: As in `run`; only its syntax is checked.
+        workers: As in `run`.
 
     Raises:
         InputError: The recipe is not valid, or something that it names is not there or damaged.
@@ -95,6 +99,7 @@ def validate(
         haloquant.validate("recipe.toml")  # raises an InputError that says what is wrong
         ```
     """
+    parse_engine(path_text("engine", engine), workers)
     job.open_named(changed(recipe, model, profile, text, False))
 
 
@@ -138,7 +143,7 @@ def explore(
                 print(point.target, point.phase, point.goal, point.tile, point.perplexity, point.time_s)
         ```
     """
-    from haloquant.report.charts.exploration import draw  # needs the drawing libraries
+    from haloquant.report.charts.exploration import draw_exploration  # needs the drawing libraries
 
     shown = reporting(progress)
     asked, where = changed(recipe), parse_engine(path_text("engine", engine), workers)
@@ -150,7 +155,7 @@ def explore(
         check_count("a tile size", size, 1)
     with shown as report:
         points = exploration.explore(asked, names, sizes, folder, where, report)
-    draw(points, folder)
+    draw_exploration(points, folder)
     return tuple(points)
 
 

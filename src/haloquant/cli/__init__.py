@@ -1,4 +1,8 @@
-"""The command line: parses arguments, draws progress, prints results. The only room that prints."""
+"""The command line: it parses options, calls `haloquant.api` and prints what comes back.
+
+`app` holds the commands and turns every error into an exit code; `models`, `jobs`, `circuits`, `profiles`, `machines`
+and `studies` hold one group of commands each.
+"""
 
 from haloquant.cli.app import main
 

@@ -1,4 +1,4 @@
-"""`simulate`, `schedule`, `explore`, `targets`: what a model takes on a machine, and where the Pareto front runs."""
+"""`simulate`, `schedule`, `explore`, `targets`: what a model takes on a machine."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,74 +7,72 @@ import msgspec
 import typer
 from rich.table import Table
 
-from haloquant.cli.console import progress, stdout
-from haloquant.cli.machine_options import Asked, Files, asks, left_notes, open_model, passes
+import haloquant
+from haloquant.cli.console import stdout
+from haloquant.cli.machine_options import MachineOptions, OutFolder, with_machine_options
 from haloquant.cli.options import Json, Out, Quiet
-from haloquant.recipe import Recipe, read_recipe
 from haloquant.units import engineering
 
 
 def register(app: typer.Typer) -> None:
-    """Add this room's commands."""
+    """Add these commands to the app."""
     app.command(
-        epilog="`haloquant simulate llama2-7b --target tpuv4i_like` · `haloquant simulate demo-halo --trace trace.json`"
+        epilog="Examples: `haloquant simulate llama2-7b --target tpuv4i_like` · "
+        "`haloquant simulate demo-halo --trace trace.json`"
     )(simulate)
-    app.command(epilog="`haloquant schedule demo-halo --target edge_lpddr5x --policy serpentine`")(schedule)
-    app.command(epilog="`haloquant explore --tile 128 --tile 64 --profile default --out explored --workers 2`")(explore)
-    app.command(epilog="`haloquant targets`")(targets)
+    app.command(epilog="Example: `haloquant schedule demo-halo --target edge_lpddr5x --policy serpentine`")(schedule)
+    app.command(
+        epilog="Example: `haloquant explore --tile 128 --tile 64 --profile default --out explored --workers 2`"
+    )(explore)
+    app.command(epilog="Examples: `haloquant targets` · `haloquant targets --json`")(targets)
 
 
-@asks()
+@with_machine_options()
 def simulate(
-    asked: Asked,
+    options: MachineOptions,
     mode: Annotated[
         Literal["boost", "eco"],
         typer.Option(
-            help="Spend slack on the clock, or on the supply at the same clock; eco needs a profile of three voltages "
-            "(sky130hd-digitsdadda_ks+lone-mul-abc)."
+            help="boost: a faster clock at the same supply; eco: a lower supply at the same clock; it needs a profile "
+            "of three voltages (sky130hd-digitsdadda_ks+lone-mul-abc)."
         ),
     ] = "boost",
     trace: Annotated[
         Path | None, typer.Option(help="Write HALO's decode as a trace that ui.perfetto.dev opens.")
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write every layer's cost of every system.")] = None,
-    out: Files = None,
+    out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """How long a model takes on a machine and what it draws, beside FP16, W8A8, W4A8 and W3A8 on the same machine."""
+    """Simulate a model on a machine: time and energy with HALO and with FP16, W8A8, W4A8 and W3A8."""
     from haloquant.accel.chart_rows import limiting_resource
-    from haloquant.jobs.machines import systems as machines
     from haloquant.store.atomic_files import claim_output, write_bytes, write_text
     from haloquant.store.simulation_files import layers_csv, simulation_document, trace_json
 
     if out:
         claim_output(out)
-    machine, loaded = open_model(asked)
-    runs = []
-    for workload in passes(asked, loaded):
-        systems = [*machines.rivals(loaded, workload, machine), machines.halo_system(loaded, workload, machine, mode)]
-        runs += [(system, machines.run_system(system, workload, machine, loaded)) for system in systems]
-    found = [run for _, run in runs]
+    found = haloquant.simulate(options.model, options.target, mode=mode, **options.keywords())
+    machine, simulations = found.machine, found.simulations
     if trace:
-        write_bytes(trace, trace_json(found[-1]))
+        write_bytes(trace, trace_json(simulations[-1]))
     if csv:
-        write_text(csv, layers_csv(found))
+        write_text(csv, layers_csv(simulations))
     if out:
-        from haloquant.cli.output_files import write_runs  # drawing is slow to load
+        from haloquant.cli.machine_files import write_runs  # imports the drawing libraries, which takes a second
 
-        write_runs(out, loaded.name, found, machine)
+        write_runs(out, found.model, simulations, machine)
     if json:
-        documents = [simulation_document(run, machine) for run in found]
+        documents = [simulation_document(run, machine) for run in simulations]
         stdout.print(msgspec.json.encode(documents).decode(), highlight=False, markup=False, soft_wrap=True)
         return
     table = Table(
         "pass", "system", "clock, GHz", "time", "speed", "energy", "energy ratio", "bound, share", "transitions",
-        title=f"{loaded.name} on {machine.name} (speed and energy ratio: W8A8 = 1; above 1 is faster, and draws more)",
+        title=f"{found.model} on {machine.name} (speed and energy ratio: W8A8 = 1; above 1 is faster, and draws more)",
         title_justify="left",
     )  # fmt: skip
-    for system, run in runs:
-        base = next(r for s, r in runs if s.name.startswith("W8A8") and r.phase == run.phase)
-        points = system.points or (machine.base,)
+    for system in found.runs:
+        run, points = system.simulation, system.points or (machine.base,)
+        base = found.simulation(run.phase, "W8A8")
         clocks = "/".join(f"{p.frequency_hz / 1e9:.2f}" for p in points)
         if system.name.endswith("(eco)"):  # one clock, several supplies
             clocks = f"{points[0].frequency_hz / 1e9:.2f} at " + "/".join(f"{p.voltage_v:.2f}" for p in points) + " V"
@@ -91,30 +89,25 @@ def simulate(
             str(run.total.transitions),
         )
     stdout.print(table)
-    left = left_notes(loaded, passes(asked, loaded)[0])
-    for note in dict.fromkeys([*left, *(note for run in found for note in run.notes)]):
+    for note in found.notes:
         stdout.print(f"note: {note}", style="dim", highlight=False)
 
 
-@asks()
+@with_machine_options()
 def schedule(
-    asked: Asked,
+    options: MachineOptions,
     policy: Annotated[
         Literal["all", "serpentine", "panel", "colblock", "islands", "none"],
-        typer.Option(help="Order of the tiles; all of them side by side, or one."),
+        typer.Option(help="One order of the tiles, or all of them."),
     ] = "all",
     trace: Annotated[
         Path | None, typer.Option(help="Write the fastest decode as a trace that ui.perfetto.dev opens.")
     ] = None,
-    out: Files = None,
+    out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """The order of tiles and clocks: how many transitions each policy makes, and what they cost."""
-    from haloquant.accel.chart_rows import PolicyRow, policy_row
-    from haloquant.cli.output_files import write_orders, write_table
-    from haloquant.dvfs.schedule import Policy
-    from haloquant.errors import InfeasibleError
-    from haloquant.jobs.machines import systems as machines
+    """Compare orders of the tiles: how many clock transitions each makes, and what they cost."""
+    from haloquant.api.machines import schedule as compare_orders
     from haloquant.report.charts.policies import policy_chart
     from haloquant.store.atomic_files import claim_output, write_bytes
     from haloquant.store.result_tables import records_to_rows, table_document, table_json
@@ -122,32 +115,19 @@ def schedule(
 
     if out:
         claim_output(out)
-    machine, loaded = open_model(asked)
-    wanted = list(Policy) if policy == "all" else [Policy(policy)]
-    rows: list[PolicyRow] = []
-    runs = []
-    for workload in passes(asked, loaded):
-        system = machines.halo_system(loaded, workload, machine, "boost")
-        for one in wanted:
-            try:
-                run = machines.run_system(system, workload, machine, loaded, (one,))
-            except InfeasibleError as error:
-                if policy != "all" or (one == wanted[-1] and not any(run.phase == workload.phase for run in runs)):
-                    raise
-                rows.append(PolicyRow(workload.phase, one, 0, 0.0, 0.0, 0.0, str(error)))
-                continue
-            runs.append(run)
-            rows.append(policy_row(run))
-    left = left_notes(loaded, passes(asked, loaded)[0])
-    made = table_document("schedule", loaded.name, loaded.classes.profile.name, machine, records_to_rows(rows), left)
-    title = f"{loaded.name} on {machine.name}"
+    found = compare_orders(options.model, options.target, policy=policy, **options.keywords())
+    rows, runs = found.rows, found.simulations
+    document = table_document("schedule", found.model, found.profile, found.machine, records_to_rows(rows), found.notes)
+    title = f"{found.model} on {found.machine.name}"
     if trace:
         write_bytes(trace, trace_json(min((r for r in runs if r.phase == "decode"), key=lambda run: run.time_s)))
     if out:
-        write_table(out, "schedule", made, policy_chart(rows, title))
+        from haloquant.cli.machine_files import write_orders, write_table
+
+        write_table(out, "schedule", document, policy_chart(rows, title))
         write_orders(out, runs)
     if json:
-        stdout.print(table_json(made).decode(), end="", highlight=False, markup=False, soft_wrap=True)
+        stdout.print(table_json(document).decode(), end="", highlight=False, markup=False, soft_wrap=True)
         return
     table = Table(
         "pass", "policy", "transitions", "time", "of it in transition", "energy", title=title, title_justify="left"
@@ -156,18 +136,18 @@ def schedule(
     for row in (row for row in rows if not row.cannot):
         table.add_row(
             row.phase,
-            row.policy + (" *" if len(wanted) > 1 and row.time_s == fastest[row.phase] else ""),
+            row.policy + (" *" if policy == "all" and row.time_s == fastest[row.phase] else ""),
             str(row.transitions),
             engineering(row.time_s, "s", 4),
             f"{row.transition_s / row.time_s:.2%}",
             engineering(row.energy_j, "J"),
         )
     stdout.print(table)
-    if len(wanted) > 1:
+    if policy == "all":
         stdout.print("* the fastest", style="dim", highlight=False)
     cannot = {f"{row.policy}, {row.phase}: {row.cannot}": None for row in rows if row.cannot}
-    for said in (*cannot, *left):
-        stdout.print(f"note: {said}", style="dim", highlight=False, markup=False)
+    for note in (*cannot, *found.notes):
+        stdout.print(f"note: {note}", style="dim", highlight=False, markup=False)
 
 
 def explore(
@@ -180,15 +160,19 @@ def explore(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find the Pareto front of accuracy, time and energy over MACs, tile sizes and goals."""
-    from haloquant.jobs.engine.tasks import parse_engine
-    from haloquant.jobs.exploration import explore as search
-    from haloquant.report.charts.exploration import draw_exploration
+    """Find the Pareto front of perplexity, time and energy over MACs, tile sizes and goals.
 
-    asked = read_recipe(recipe) if recipe else Recipe()
-    with progress(quiet) as tell:
-        points = search(asked, profile or ["default"], tile or [128, 64, 32], out, parse_engine(engine, workers), tell)
-    draw_exploration(points, out)
+    Each point is a model that was quantized, evaluated and simulated.
+    """
+    points = haloquant.explore(
+        recipe,
+        out,
+        profiles=profile or ("default",),
+        tiles=tile or (128, 64, 32),
+        engine=engine,
+        workers=workers,
+        progress=not quiet,
+    )
     if json:
         stdout.print_json(msgspec.json.encode(points).decode())
         return

@@ -1,4 +1,4 @@
-"""What `explain --layer` prints: the map of a layer's classes, and what decided about each tile."""
+"""What `explain --layer` prints: a map of the layer's tile classes, and what decided the class of each tile."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ NANO = 1e-9
 
 
 def show(folder: Path, layer: str, method: str, rows: int) -> None:
-    """Print it, with at most `rows` tiles in the table, the most sensitive first."""
+    """Print the map and a table of at most `rows` tiles, the most sensitive first."""
     found = why(folder, layer, method)
     marks = marks_of([name for name, _, _ in found.classes])
     down, across = found.shape
@@ -30,7 +30,7 @@ def show(folder: Path, layer: str, method: str, rows: int) -> None:
 
 
 def _rule(found: Why) -> str:
-    """Where the allocation stopped, in a sentence."""
+    """Return a sentence on where the allocation stopped."""
     begin = (
         "Every tile starts in its fastest class; steps to a slower one are taken in the order of predicted loss saved "
         "per time of a MAC cycle, over the whole model. "
@@ -51,7 +51,7 @@ def _table(found: Why, marks: Sequence[str], rows: int) -> Table:
 
 
 def _reason(tile: TileWhy) -> str:
-    """The last step a tile took, or the first it did not."""
+    """Return the last step to a slower class that was taken for this tile, or else the first that was not."""
     if not tile.saving:
         return "a slower class would save nothing"
     if tile.taken == len(tile.saving):

@@ -1,4 +1,4 @@
-"""What `--out` writes for the questions about machines: JSON and CSV of the same rows, and pictures of them."""
+"""The files that `--out` of the commands about machines writes: rows as JSON and CSV, charts, traces."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,17 +16,17 @@ from haloquant.store.result_tables import TableDocument, table_csv, table_json
 from haloquant.store.simulation_files import layers_csv, order_csv, simulation_document, trace_json
 
 
-def write_table(out: Path, name: str, made: TableDocument, chart: machines.Chart | None = None) -> None:
-    """Write `name`.json, `name`.csv and, where there is a chart, `name`.png."""
-    write_bytes(out / f"{name}.json", table_json(made))
-    write_text(out / f"{name}.csv", table_csv(made.rows))
+def write_table(out: Path, name: str, table: TableDocument, chart: machines.Chart | None = None) -> None:
+    """Write `name`.json, `name`.csv and, if there is a chart, `name`.png."""
+    write_bytes(out / f"{name}.json", table_json(table))
+    write_text(out / f"{name}.csv", table_csv(table.rows))
     if chart is not None:
         machines.save_png(chart, out / f"{name}.png")
-    say(out, [f"{name}.json", f"{name}.csv", *([f"{name}.png"] if chart is not None else [])])
+    _print_names(out, [f"{name}.json", f"{name}.csv", *([f"{name}.png"] if chart is not None else [])])
 
 
 def write_runs(out: Path, model: str, runs: Sequence[Simulation], machine: Target) -> None:
-    """Write every run's document, every layer's cost, HALO's traces, stacked bars and rooflines."""
+    """Write every run as JSON, the cost of every layer as CSV, HALO's traces, and stacked bars and rooflines as PNG."""
     documents = [simulation_document(run, machine) for run in runs]
     write_bytes(out / "simulate.json", msgspec.json.format(msgspec.json.encode(documents), indent=1) + b"\n")
     write_text(out / "layers.csv", layers_csv(runs))
@@ -42,20 +42,20 @@ def write_runs(out: Path, model: str, runs: Sequence[Simulation], machine: Targe
         machines.save_png(chart, out / f"roofline-{phase}.png")
         write_bytes(out / f"trace-{phase}.json", trace_json(ours))
         written += [f"roofline-{phase}.png", f"trace-{phase}.json"]
-    say(out, written)
+    _print_names(out, written)
 
 
 def write_orders(out: Path, runs: Sequence[Simulation]) -> None:
-    """Write of each pass the fastest run's order, segment by segment, as a table and as a trace."""
+    """Write the fastest order of each phase: its segments as CSV, and a trace."""
     written: list[str] = []
     for phase in dict.fromkeys(run.phase for run in runs):
         best = min((run for run in runs if run.phase == phase), key=lambda run: run.time_s)
         write_text(out / f"order-{phase}.csv", order_csv(best))
         write_bytes(out / f"trace-{phase}.json", trace_json(best))
         written += [f"order-{phase}.csv", f"trace-{phase}.json"]
-    say(out, written)
+    _print_names(out, written)
 
 
-def say(out: Path, names: Sequence[str]) -> None:
-    """Tell a person where to look; stdout stays clean for results."""
+def _print_names(out: Path, names: Sequence[str]) -> None:
+    """Print the names of the written files to stderr, so that stdout holds nothing but results."""
     stderr.print(f"{', '.join(names)} in {out}", style="dim", highlight=False, soft_wrap=True)

@@ -1,0 +1,61 @@
+"""Tables of what a quantization is predicted to take, and of what one took."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from haloquant.cli.console import stdout
+from haloquant.units import engineering
+
+if TYPE_CHECKING:
+    from haloquant.api.quantization import Forecast
+    from haloquant.jobs.engine.metering import StageUsage
+    from haloquant.jobs.quantize.forecast.plan import Stage
+
+
+def show_forecast(predicted: "Forecast", workers: int) -> None:
+    """Print the predicted memory, disk and time of every stage."""
+    plan = predicted.plan
+    how = f"{predicted.windows} windows of {predicted.window_tokens} tokens" if predicted.calibrated else "data-free"
+    title = f"{plan.model}: {predicted.layers} linear layers, {plan.weights:,} weights, {how}"
+    table = Table(
+        "stage", f"time, {workers} worker{'s' * (workers > 1)}", "memory", "for each further worker", title=title
+    )
+    for stage in predicted.stages:
+        seconds = stage.seconds / (workers if stage.worker_b else 1)
+        more = engineering(stage.worker_b, "B") if stage.worker_b else "–"
+        table.add_row(stage.name, _duration(seconds), engineering(stage.driver_b, "B"), more)
+    stdout.print(table)
+    stdout.print(
+        f"{engineering(plan.read_b, 'B')} to read; {engineering(plan.written_b, 'B')} to write, and the same while it "
+        "works. Rates measured on this machine, with one thread.",
+        highlight=False,
+    )
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration as hours and minutes, or as minutes and seconds."""
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours} h {rest // 60:02} min" if hours else f"{rest // 60} min {rest % 60:02} s"
+
+
+def stage_table(stages: Sequence["StageUsage"], predicted: Sequence["Stage"]) -> Table:
+    """Return what every stage took, next to what was predicted. Rows of layer kinds stand under their stage."""
+    table = Table("stage", "time", "processor", "predicted", "memory", "predicted", "worker", title="stages")
+    expected = {stage.name: stage for stage in predicted}
+    for spent in stages:
+        if spent.kind:
+            table.add_row(f"  {spent.kind}", "", f"{spent.cpu_s:.1f} s", "", "", "", "", style="dim")
+            continue
+        stage = expected.get(spent.stage)
+        table.add_row(
+            spent.stage,
+            f"{spent.seconds:.1f} s",
+            f"{spent.cpu_s:.1f} s",
+            f"{stage.seconds:.1f} s" if stage else "–",
+            engineering(spent.driver_b, "B"),
+            engineering(stage.driver_b, "B") if stage else "–",
+            engineering(spent.worker_b, "B") if spent.worker_b else "–",
+        )
+    return table

@@ -1,0 +1,241 @@
+"""`claims`, `sweep`, `deadline`, `gpu`, `elements`: studies of one model on one machine."""
+
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+import typer
+from rich.table import Table
+
+from haloquant.cli.console import stdout
+from haloquant.cli.machine_options import MachineOptions, OutFolder, with_machine_options
+from haloquant.cli.options import Json
+from haloquant.units import engineering
+
+if TYPE_CHECKING:
+    from haloquant.store.result_tables import TableDocument
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the app."""
+    app.command(epilog="Example: `haloquant claims llama2-7b --target tpuv4i_like --out claims`")(claims)
+    app.command(epilog="Example: `haloquant sweep llama2-7b --target tpuv4i_like --over transition`")(sweep)
+    app.command(epilog="Example: `haloquant deadline llama2-7b --target edge_lpddr5x --ms 100`")(deadline)
+    app.command(epilog="Example: `haloquant gpu llama2-7b --target gpu_2080ti`")(gpu)
+    app.command(epilog="Example: `haloquant elements opt-1.3b --target tpuv4i_like`")(elements)
+
+
+@with_machine_options(target="tpuv4i_like", fast=0.81)
+def claims(options: MachineOptions, out: OutFolder = None, json: Json = False) -> None:
+    """Compare HALO with every rival under the paper's premises, and under those of a described machine."""
+    from haloquant.accel.chart_rows import comparison_row
+    from haloquant.api.machine_studies import check_claims
+    from haloquant.cli.machine_files import write_table
+    from haloquant.report.charts import machines
+    from haloquant.store.atomic_files import claim_output
+    from haloquant.store.result_tables import records_to_rows, table_document
+
+    if out:
+        claim_output(out)
+    study = check_claims(options.model, options.target, **options.keywords())
+    name = study.machine.name
+    rows = [row for c in study.rows for row in (comparison_row("paper", c.paper), comparison_row(name, c.honest))]
+    document = table_document("claims", study.model, study.profile, study.machine, records_to_rows(rows), study.notes)
+    title = f"{study.fast_share:.0%} fast tiles"
+    if out:
+        write_table(out, "claims", document, machines.claims_chart(rows, title))
+    if json:
+        return _print(document)
+    table = Table(
+        "pass", "HALO against", "paper: speed", "paper: energy", f"{name}: speed", f"{name}: energy",
+        "the rival's clock there", title=f"{title} (above 1×: HALO is better)", title_justify="left",
+    )  # fmt: skip
+    for claim in study.rows:
+        a, b = claim.paper, claim.honest
+        table.add_row(
+            b.phase, b.rival, f"{a.speedup:.2f}×", f"{a.energy_ratio:.2f}×", f"{b.speedup:.2f}×",
+            f"{b.energy_ratio:.2f}×", b.why,
+        )  # fmt: skip
+    stdout.print(table)
+    for note in study.notes:
+        stdout.print(note, style="dim", highlight=False)
+
+
+@with_machine_options(target="tpuv4i_like")
+def sweep(
+    options: MachineOptions,
+    over: Annotated[
+        Literal["transition", "static", "bandwidth", "bandwidth-clock"],
+        typer.Option(help="The parameter to vary, all else equal; bandwidth-clock is a map of both."),
+    ] = "transition",
+    out: OutFolder = None,
+    json: Json = False,
+) -> None:
+    """Simulate HALO, W8A8 and W4A8 over transition times, static powers, bandwidths, or bandwidths and clocks."""
+    from haloquant.accel.chart_rows import BandwidthClockCell, Mark
+    from haloquant.api.machine_studies import sweep as vary
+    from haloquant.cli.machine_files import write_table
+    from haloquant.report.charts import machines
+    from haloquant.store.atomic_files import claim_output
+    from haloquant.store.result_tables import records_to_rows, table_document
+
+    if out:
+        claim_output(out)
+    study = vary(options.model, options.target, over=over, **options.keywords())
+    title = f"{study.model} on {study.machine.name}"
+    table = Table(title=title, title_justify="left")
+    cells = [row for row in study.rows if isinstance(row, BandwidthClockCell)]
+    marks = [row for row in study.rows if isinstance(row, Mark)]
+    if over == "bandwidth-clock":
+        chart = machines.bandwidth_clock_map(cells, title)
+        for name in ("pass", "bandwidth", "base clock", "time", "bound", f"speed over {cells[0].rival}", ""):
+            table.add_column(name)
+        for cell in cells:
+            table.add_row(
+                cell.phase, engineering(cell.bandwidth_b_per_s, "B/s"), engineering(cell.base_frequency_hz, "Hz"),
+                engineering(cell.time_s, "s"), cell.bound, f"{cell.speedup:.2f}×", "the machine" if cell.own else "",
+            )  # fmt: skip
+    else:
+        chart = machines.sweep_chart(marks, title)
+        for name in ("pass", over, "system", "time", "energy", "transitions"):
+            table.add_column(name)
+        for mark in marks:
+            table.add_row(
+                mark.phase, engineering(mark.value, mark.unit), mark.system, engineering(mark.time_s, "s", 4),
+                engineering(mark.energy_j, "J"), str(mark.transitions),
+            )  # fmt: skip
+    rows = records_to_rows(study.rows)
+    document = table_document("sweep", study.model, study.profile, study.machine, rows, study.notes)
+    if out:
+        write_table(out, f"sweep-{over}", document, chart)
+    if json:
+        return _print(document)
+    stdout.print(table)
+
+
+@with_machine_options(without=("prefill",))
+def deadline(
+    options: MachineOptions,
+    ms: Annotated[float, typer.Option(help="Time for one decode step, in milliseconds.")] = 100.0,
+    idle: Annotated[float, typer.Option(help="Power after the step until the deadline, in watts.")] = 0.2,
+    out: OutFolder = None,
+    json: Json = False,
+) -> None:
+    """Find the least energy at which a decode step meets a deadline, and compare it with racing and then idling."""
+    from haloquant.accel.chart_rows import DeadlineRow
+    from haloquant.accel.target import Target
+    from haloquant.api.machine_studies import meet_deadline
+    from haloquant.cli.machine_files import write_table
+    from haloquant.report.charts import machines
+    from haloquant.store.atomic_files import claim_output
+    from haloquant.store.result_tables import records_to_rows, table_document
+
+    if out:
+        claim_output(out)
+    keywords = {name: value for name, value in options.keywords().items() if name != "prefill_tokens"}
+    study = meet_deadline(options.model, options.target, period_s=ms / 1e3, idle_w=idle, **keywords)
+    (found,), machine = study.rows, cast(Target, study.machine)
+    names = ((found.race.simulation, found.race.mode), (found.paced.simulation, found.paced.mode))
+    rows = [
+        DeadlineRow(
+            factor, run.time_s, run.total.total_energy_j + (wait := idle * max(0.0, ms / 1e3 - run.time_s)), wait,
+            run.time_s <= ms / 1e3, ", ".join(mode for chosen, mode in names if chosen is run),
+        )
+        for factor, run in found.candidates
+    ]  # fmt: skip
+    document = table_document("deadline", study.model, study.profile, machine, records_to_rows(rows), study.notes)
+    title = f"{study.model} on {machine.name}, {ms:g} ms"
+    if out:
+        write_table(out, "deadline", document, machines.deadline_chart(rows, ms / 1e3, title))
+    if json:
+        return _print(document)
+    table = Table("mode", "supply", "busy", "energy", "of it idle", title=title, title_justify="left")
+    for timed, factor in ((found.race, 1.0), (found.paced, found.supply_factor)):
+        table.add_row(
+            timed.mode, f"{factor:.0%} ({factor * machine.base.voltage_v:.3g} V)",
+            engineering(timed.simulation.time_s, "s", 4), engineering(timed.energy_j, "J"),
+            engineering(timed.idle_j, "J"),
+        )  # fmt: skip
+    stdout.print(table)
+    stdout.print(study.notes[0], style="dim", highlight=False)
+
+
+@with_machine_options(target="gpu_2080ti")
+def gpu(options: MachineOptions, out: OutFolder = None, json: Json = False) -> None:
+    """Estimate a model on a graphics processor by its roofline, and say what the paper's clocks would need of it.
+
+    Nothing is measured. In the source tree, `python bench/gpu/power.py` measures a real NVIDIA board.
+    """
+    from haloquant.accel.target import GpuTarget
+    from haloquant.api.machine_studies import estimate_gpu
+    from haloquant.cli.machine_files import write_table
+    from haloquant.store.atomic_files import claim_output
+    from haloquant.store.result_tables import records_to_rows, table_document
+
+    if out:
+        claim_output(out)
+    study = estimate_gpu(options.model, options.target, **options.keywords())
+    rows, board = study.rows, cast(GpuTarget, study.machine)
+    document = table_document("gpu", study.model, study.profile, board, records_to_rows(rows), study.notes)
+    if out:
+        write_table(out, "gpu", document)
+    if json:
+        return _print(document)
+    table = Table(
+        "pass", "format", "clock", "time", "speed", "energy/token", "bound", "switching per group would take",
+        title=f"{study.model} on {board.name}: a roofline, not a measurement (speed: same format, first clock = 1)",
+        title_justify="left",
+    )  # fmt: skip
+    for row in rows:
+        table.add_row(
+            row.phase, row.format, engineering(row.frequency_hz, "Hz"), engineering(row.time_s, "s"),
+            f"{row.speedup:.2f}×", engineering(row.energy_per_token_j, "J"), row.bound,
+            engineering(row.switching_s, "s") if row.switching_s else "–",
+        )  # fmt: skip
+    stdout.print(table)
+    following = sum(not block.follows for block in board.blocks)  # the notes begin with one on each of these
+    if len(board.points) > 1:
+        stdout.print("Above the first clock these would have to follow, and weight values do not shorten them:")
+        for block in study.notes[:following]:
+            stdout.print(f"  {block}", style="dim", highlight=False)
+    for note in study.notes[following:]:
+        stdout.print(note, style="dim", highlight=False)
+
+
+@with_machine_options(target="tpuv4i_like")
+def elements(options: MachineOptions, out: OutFolder = None, json: Json = False) -> None:
+    """Compare other multipliers on the same machine (MixPE, QuartDepth's W4A4, bit-serial) and their BOPs."""
+    from haloquant.api.machine_studies import compare_multipliers
+    from haloquant.cli.machine_files import write_table
+    from haloquant.store.atomic_files import claim_output
+    from haloquant.store.result_tables import records_to_rows, table_document
+
+    if out:
+        claim_output(out)
+    study = compare_multipliers(options.model, options.target, **options.keywords())
+    rows = study.rows
+    document = table_document("elements", study.model, study.profile, study.machine, records_to_rows(rows), study.notes)
+    if out:
+        write_table(out, "elements", document)
+    if json:
+        return _print(document)
+    table = Table(
+        "pass", "element", "clock", "cycles/MAC", "energy/MAC", "time", "energy", "bound", "BOPs/token", "EBOPs/token",
+        title=f"{study.model} on {study.machine.name}", title_justify="left",
+    )  # fmt: skip
+    for row in rows:
+        table.add_row(
+            row.phase, row.element, engineering(row.frequency_hz, "Hz"), str(row.cycles_per_mac),
+            engineering(row.mac_j, "J"), engineering(row.time_s, "s"), engineering(row.energy_j, "J"), row.bound,
+            engineering(row.bops, ""), engineering(row.ebops, ""),
+        )  # fmt: skip
+    stdout.print(table)
+    for note in study.notes:
+        stdout.print(note, style="dim", highlight=False)
+    for row in rows[: len(rows) // 2]:
+        stdout.print(f"  {row.element}: {row.after}", style="dim", highlight=False)
+
+
+def _print(document: "TableDocument") -> None:
+    """Print a document as JSON on stdout."""
+    from haloquant.store.result_tables import table_json
+
+    stdout.print(table_json(document).decode(), end="", highlight=False, markup=False, soft_wrap=True)
