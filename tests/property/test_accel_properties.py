@@ -1,4 +1,4 @@
-"""What must hold of every simulation, over random tile maps, machines and policies."""
+"""Properties of every simulation, over random tile maps, machines and policies."""
 
 from collections import Counter
 from dataclasses import replace
@@ -171,7 +171,7 @@ def test_order_of_classes_equals_the_exhaustive_search(groups: list[list[Operati
 @quick
 @given(st.integers(0, 10_000), st.sampled_from([1, 4, 9, 30]), st.sampled_from(list(WeightLoad)))
 def test_array_time_and_energy_equal_a_tile_by_tile_sum(seed: int, m: int, load: WeightLoad) -> None:
-    """The slow twin: walk the schedule tile by tile, value by value."""
+    """The sum is taken tile by tile and value by value."""
     workload = tiny_workload(m)
     tiles = random_tiles(workload, seed, sparse=0)
     target = toy_target()
@@ -202,7 +202,7 @@ WEIGHT_LIST = list(range(-128, 128))
 @quick
 @given(cases)
 def test_equal_layers_are_worked_out_once_and_alike(case: tuple[int, int, Policy, int, WeightLoad, bool]) -> None:
-    """The fast path shares what layers share in memory; its slow twin is the same pass with nothing shared."""
+    """Layers that share arrays in memory give the same result as layers with copies of them."""
     seed, m, policy, arrays, load, attention = case
     workload = tiny_workload(m, 4, attention=attention, phase="decode" if m == 1 else "prefill")
     first = random_tiles(workload, seed)

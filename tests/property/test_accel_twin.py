@@ -1,4 +1,4 @@
-"""Groups of panels worked out at once against the slow twins: planned panel by panel, gone through phase by phase."""
+"""The fast planner and cost model (whole groups at once) against the slow ones (panel by panel, phase by phase)."""
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -49,7 +49,7 @@ cases = st.fixed_dictionaries(
 
 
 def _made(case: dict) -> tuple[Schedule, Mapping[str, LayerTiles], tuple[Simulation, Simulation]]:
-    """The schedule, and the simulation of its table and of the same phases listed one by one."""
+    """The schedule, and the simulations of its table and of the same phases as a list."""
     workload = tiny_workload(case["m"], case["layers"], case["attention"], "decode" if case["m"] == 1 else "prefill")
     tiles = random_tiles(workload, case["seed"], case["classes"])
     if case["shared"]:

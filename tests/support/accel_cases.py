@@ -17,7 +17,7 @@ BASE, MIDDLE, TOP = OperatingPoint(1.0, 1.9e9), OperatingPoint(1.1, 2.4e9), Oper
 
 
 def toy_profile(voltage_v: float = 1.0) -> MacProfile:
-    """Delay grows with the set bits of a weight, energy too: 526 ps (1.9 GHz) at most."""
+    """Delay and energy grow with the set bits of a weight. The slowest value takes 526 ps (1.9 GHz)."""
     bits = np.array([bin(int(w) & 0xFF).count("1") for w in WEIGHTS], np.float64)
     rank = np.where(np.isin(WEIGHTS, FAST), 0, np.where(np.isin(WEIGHTS, SLOW), 1, 2))
     delay = np.array([1 / 3.7e9, 1 / 2.4e9, 1 / 1.9e9])[rank] * (1 - 1e-6 * (8 - bits))
@@ -27,7 +27,7 @@ def toy_profile(voltage_v: float = 1.0) -> MacProfile:
 
 
 def toy_target(rows: int = 8, columns: int = 8, count: int = 1) -> Target:
-    """A small machine whose every part costs something. Its points are its own claim."""
+    """A small machine in which every part has a cost. Its clocks are claims, so they are not checked."""
     return Target(
         "toy",
         "made up",
@@ -43,12 +43,12 @@ def toy_target(rows: int = 8, columns: int = 8, count: int = 1) -> Target:
 
 
 def honest(target: Target) -> Target:
-    """The same machine, clocked by what the profile's slowest value meets."""
+    """The same machine with clocks that are checked against the profile."""
     return replace(target, points=(BASE,), array=replace(target.array, claimed_clocks=False))
 
 
 def toy_codebooks() -> tuple[Codebook, ...]:
-    """All values at the base, 16 faster, 9 fastest: the order of `mix`."""
+    """All values at the base point, 16 at a faster one, 9 at the fastest; the order is that of `mix`."""
     return (Codebook("base", WEIGHTS, BASE, 0.0), Codebook("slow", SLOW, MIDDLE, 0.0), Codebook("fast", FAST, TOP, 0.0))
 
 
@@ -63,7 +63,7 @@ EIGHT = Encoding(8.0, 0.0)
 
 
 def tiny_workload(m: int = 5, layers: int = 2, attention: bool = False, phase: str = "prefill") -> Workload:
-    """A few small layers: q and k of one group, then o; with attention between if asked."""
+    """A few small layers: q and k in one group, then o; `attention` adds a product between them."""
     gemms: list[Gemm] = []
     group = 0
     for i in range(layers):

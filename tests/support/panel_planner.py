@@ -1,4 +1,4 @@
-"""The slow twin of the planner: panel by panel, tile by tile, every way to the cheapest order carried along."""
+"""A slow planner to compare `dvfs.schedule` with: panel by panel and tile by tile, over all orders of each panel."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ def panel_phases(
     arrays: int,
     row_blocks: Mapping[int, int],
 ) -> tuple[Phase, ...]:
-    """Every phase of a pass (policies without islands), listed one by one."""
+    """Every phase of a pass as a list, for every policy but islands."""
     if policy == Policy.NONE:
         used = {points[c] for t in layer_tiles.values() for c in np.unique(t.classes)}
         used |= {base for gemm in gemms if gemm.layer not in layer_tiles}

@@ -1,0 +1,69 @@
+"""The files that a simulation is written as."""
+
+import csv
+import io
+import json
+from itertools import pairwise
+
+import pytest
+
+from haloquant.accel.simulation import simulate
+from haloquant.dvfs.schedule import plan
+from haloquant.errors import FormatError
+from haloquant.store.simulation_files import layers_csv, read_simulation, simulation_json, trace_json
+from support.accel_cases import BASE, MIDDLE, TOP, random_tiles, tiny_workload, toy_profile, toy_target
+from support.near import near
+
+
+def _run():
+    workload = tiny_workload(30, attention=True)
+    tiles = random_tiles(workload, 1)
+    target = toy_target(count=2)
+    schedule = plan(workload.gemms, tiles, (BASE, MIDDLE, TOP), BASE, "serpentine", 1500.0)
+    assert max(schedule.row_blocks.values()) > 2
+    return simulate(workload, tiles, schedule, target, toy_profile(), system="HALO"), target
+
+
+def test_json_is_versioned_and_adds_up() -> None:
+    run, target = _run()
+    raw = simulation_json(run, target)
+    read = read_simulation(raw)
+    assert (read.format, read.version, read.system) == ("haloquant.simulation", 1, "HALO")
+    assert read.total_time_s == near(sum(read.time_s.values()))
+    for part, value in read.energy_j.items():
+        assert value == near(sum(layer.energy_j[part] for layer in read.layers))
+    assert read.transitions == run.total.transitions and len(read.machine_hash) == 64
+    other = simulation_json(run, toy_target())
+    assert read_simulation(other).machine_hash != read.machine_hash
+    with pytest.raises(FormatError, match=r"^simulation must be of format haloquant.simulation, version 1, not .* 2.$"):
+        read_simulation(raw.replace(b'"version": 1', b'"version": 2'))
+    with pytest.raises(FormatError, match=r"^simulation must be a JSON document of haloquant, and it is not: "):
+        read_simulation(b"{")
+
+
+def test_csv_rows_add_up() -> None:
+    run, _ = _run()
+    rows = list(csv.DictReader(io.StringIO(layers_csv([run, run]))))
+    assert len(rows) == 2 * (len(run.layers) + 1)
+    first, total = rows[: len(run.layers)], rows[len(run.layers)]
+    assert total["layer"] == "total"
+    for column in ("total_s", "total_j", "mac_j", "macs", "tiles"):
+        assert float(total[column]) == near(sum(float(row[column]) for row in first))
+
+
+def test_trace_has_the_tracks_and_never_overlaps() -> None:
+    run, _ = _run()
+    trace = json.loads(trace_json(run))
+    events = trace["traceEvents"]
+    names = {e["tid"]: e["args"]["name"] for e in events if e["ph"] == "M" and e["name"] == "thread_name"}
+    assert list(names.values()) == ["array 0", "array 1", "DRAM", "SRAM", "SpMV"]
+    assert {e["name"] for e in events if e["ph"] == "C"} == {"supply (V)", "clock (GHz)"}
+    for tid in names:
+        spans = sorted((e["ts"], e["dur"]) for e in events if e["ph"] == "X" and e["tid"] == tid)
+        assert spans
+        for (start, length), (following, _) in pairwise(spans):
+            assert start + length <= following + 1e-9
+    assert {e["ph"] for e in events} == {"M", "X", "C"}
+    assert all(e["ts"] >= 0 and e.get("dur", 0) >= 0 for e in events if e["ph"] != "M")
+    end = max(e["ts"] + e["dur"] for e in events if e["ph"] == "X")
+    assert end == near(run.time_s * 1e6)
