@@ -17,7 +17,7 @@ def longest_accumulation(largest_weight: int, activation_bits: int = 8, accumula
     """
     if min(largest_weight, activation_bits, accumulator_bits) < 1:
         raise InputError(
-            f"accumulator bound must be asked with sizes of at least 1, not weight {largest_weight}, "
+            f"sizes for the accumulator bound must be at least 1, not weight {largest_weight}, "
             f"activation bits {activation_bits}, accumulator bits {accumulator_bits}"
         )
     return ((1 << (accumulator_bits - 1)) - 1) // (largest_weight << (activation_bits - 1))

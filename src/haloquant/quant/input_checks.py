@@ -6,7 +6,7 @@ from haloquant.errors import CheckpointError, InfeasibleError, InputError
 from haloquant.quant import float16
 from haloquant.records import Codebook, TileMap
 
-MOST_CODES = 256  # a code is one byte in memory
+_MOST_CODES = 256  # a code is one byte in memory
 
 
 def check_weight(weight: np.ndarray, layer: str) -> None:
@@ -72,8 +72,8 @@ def check_codebook(codebook: Codebook) -> None:
         InfeasibleError: 0 is the only value.
     """
     values = codebook.values
-    if values.size > MOST_CODES:
-        raise InputError(f"codebook {codebook.name} must hold at most {MOST_CODES} values, not {values.size}")
+    if values.size > _MOST_CODES:
+        raise InputError(f"codebook {codebook.name} must hold at most {_MOST_CODES} values, not {values.size}")
     if values.size == 0 or np.any(np.diff(values) <= 0) or 0 not in values:
         raise InputError(f"codebook {codebook.name} must be ascending values with 0 among them, not {values.tolist()}")
     if values.size == 1:

@@ -8,7 +8,7 @@ from haloquant.quant.float16 import round_scales
 from haloquant.quant.input_checks import check_weight
 from haloquant.records import LayerStatistics, SparseKind, SparseWeights
 
-LARGEST = 127  # of a symmetric int8
+_LARGEST = 127  # of a symmetric int8
 _DENSE = 255  # kind of a weight that stays in the dense part
 
 
@@ -122,7 +122,7 @@ def with_values(sparse: SparseWeights, weight: Float32[np.ndarray, "out in"]) ->
     scale = sparse.scale[sparse.rows]
     wanted = weight[sparse.rows, sparse.cols]
     steps = np.divide(wanted, scale, out=np.zeros_like(wanted), where=scale != 0)
-    integers = np.clip(np.rint(steps), -LARGEST, LARGEST).astype(np.int8)
+    integers = np.clip(np.rint(steps), -_LARGEST, _LARGEST).astype(np.int8)
     return SparseWeights(sparse.rows, sparse.cols, integers, sparse.scale, sparse.kind)
 
 
@@ -144,7 +144,7 @@ def _quantized(weight: np.ndarray, kinds: np.ndarray) -> tuple[SparseWeights, np
     values = weight[rows, cols]
     top = np.zeros(weight.shape[0], np.float32)
     np.maximum.at(top, rows, np.abs(values))
-    scale = round_scales(top / LARGEST)
+    scale = round_scales(top / _LARGEST)
     blank = np.zeros(values.size, np.int8)
     places = SparseWeights(rows.astype(np.int32), cols.astype(np.int32), blank, scale, kinds[rows, cols])
     return with_values(places, weight), mask

@@ -24,7 +24,7 @@ from haloquant.records import TileGrid
 
 NINE = 9  # base of the 16-bit words, and the largest codebook that is stored in them
 DIGITS = 5  # of a 16-bit word: 9^5 = 59049 <= 65536
-ALIGNMENT = 16  # bytes
+_ALIGNMENT = 16  # bytes
 
 
 def tile_bytes(rows: int, cols: int, size: int) -> int:
@@ -36,7 +36,7 @@ def tile_bytes(rows: int, cols: int, size: int) -> int:
         plain = rows * nibbles
     else:
         plain = rows * cols
-    return -(-plain // ALIGNMENT) * ALIGNMENT
+    return -(-plain // _ALIGNMENT) * _ALIGNMENT
 
 
 def tile_offsets(
@@ -105,6 +105,7 @@ def _place(tile, classes, tile_out, tile_in, out_features, in_features):
 @njit(cache=True)
 @no_type_check
 def _put_nibbles(codes, row, first, cols, packed, at):
+    """Write one row of codes as nibbles, the even column in the low half of its byte."""
     for j in range(0, cols - 1, 2):
         packed[at + j // 2] = codes[row, first + j] | (codes[row, first + j + 1] << np.uint8(4))
     if cols % 2:
@@ -114,6 +115,7 @@ def _put_nibbles(codes, row, first, cols, packed, at):
 @njit(parallel=True, cache=True)
 @no_type_check
 def _encode(codes, classes, offsets, sizes, tile_out, tile_in, packed):
+    """Write all tiles; every tile is written by one thread."""
     for tile in prange(classes.size):
         low, rows, first, cols, kind = _place(tile, classes, tile_out, tile_in, codes.shape[0], codes.shape[1])
         at = offsets[tile]
@@ -140,6 +142,7 @@ def _encode(codes, classes, offsets, sizes, tile_out, tile_in, packed):
 @njit(cache=True)
 @no_type_check
 def _get_nibbles(packed, at, codes, row, first, cols, size):
+    """Read one row of codes from nibbles. Return how many are not below `size`, or are padding other than 0."""
     wrong = 0
     for j in range(cols):
         pair = packed[at + j // 2]
@@ -154,6 +157,7 @@ def _get_nibbles(packed, at, codes, row, first, cols, size):
 @njit(parallel=True, cache=True)
 @no_type_check
 def _decode(packed, classes, offsets, sizes, tile_out, tile_in, codes, wrong):
+    """Read the codes of all tiles, and write for each tile the number of those that are wrong."""
     for tile in prange(classes.size):
         low, rows, first, cols, kind = _place(tile, classes, tile_out, tile_in, codes.shape[0], codes.shape[1])
         at = offsets[tile]
@@ -210,6 +214,10 @@ def _five_sound(words):
 @njit(cache=True, nogil=True)
 @no_type_check
 def _count(packed, classes, offsets, sizes, shape, highest, wrong):
+    """Write for each tile the number of words, nibbles and bytes that `_encode` cannot have written.
+
+    `highest` is `_largest_digits`. With 9 words a faster check of all 16-bit words comes first.
+    """
     out_features, in_features, tile_out, tile_in = shape
     for tile in range(classes.size):
         _, rows, _, cols, kind = _place(tile, classes, tile_out, tile_in, out_features, in_features)

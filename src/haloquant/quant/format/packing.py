@@ -129,6 +129,7 @@ def sizes_of(codebooks: tuple[Codebook, ...]) -> tuple[int, ...]:
 
 
 def _exact_float16(array: np.ndarray, what: str) -> np.ndarray:
+    """Return the values as float16, or raise a FormatError if float16 does not hold them exactly."""
     with np.errstate(over="ignore"):
         half = array.astype(np.float16)
     if not np.array_equal(half.astype(np.float32), array):
@@ -137,6 +138,7 @@ def _exact_float16(array: np.ndarray, what: str) -> np.ndarray:
 
 
 def _pack_sparse(sparse: SparseWeights, layer: str, grid: TileGrid) -> dict[str, np.ndarray]:
+    """Return the tensors of the sparse part."""
     order = sparse.rows.astype(np.int64) * grid.in_features + sparse.cols
     inside = sparse.cols.min() >= 0 and sparse.cols.max() < grid.in_features and sparse.rows.min() >= 0
     if not inside or sparse.rows.max() >= grid.out_features or np.any(np.diff(order) <= 0):
@@ -157,12 +159,14 @@ def count_type(largest: int) -> type[np.generic]:
 
 
 def _column_type(grid: TileGrid) -> type[np.generic]:
+    """Return the type of the columns."""
     return np.uint16 if grid.in_features <= 65536 else np.int32
 
 
 def _tensor(
     tensors: Mapping[str, np.ndarray], layer: str, name: str, dtype: type[np.generic], shape: tuple[int, ...]
 ) -> np.ndarray:
+    """Return a tensor after checking that it exists and has this type and shape."""
     if name not in tensors:
         raise FormatError(f"{layer} must have a tensor {name}, and it is missing: the file is damaged")
     array = tensors[name]
@@ -175,6 +179,7 @@ def _tensor(
 
 
 def _check_sparse(tensors: Mapping[str, np.ndarray], layer: str, grid: TileGrid) -> None:
+    """Check the tensors of the sparse part."""
     counts = _check_counts(tensors, layer, grid)
     count = int(counts.sum())
     cols = _tensor(tensors, layer, "sparse_col", _column_type(grid), (count,)).astype(np.int64)
@@ -213,6 +218,7 @@ def _check_counts(tensors: Mapping[str, np.ndarray], layer: str, grid: TileGrid)
 
 
 def _unpack_sparse(tensors: Mapping[str, np.ndarray], grid: TileGrid) -> SparseWeights:
+    """Return the sparse part, empty if there are no tensors."""
     if "sparse_value" not in tensors:
         empty = np.empty(0, np.int32)
         scale = np.zeros(grid.out_features, np.float32)

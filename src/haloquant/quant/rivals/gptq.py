@@ -132,13 +132,15 @@ def _dynamic(
 
 
 def _levels(rounded: Compensated, zero: np.ndarray, spec: uniform_grid.GridSpec) -> np.ndarray:
+    """Return code minus zero point."""
     return rounded.codes.astype(np.int16) + np.int16(spec.low) - zero.astype(np.int16)
 
 
-def _notes(used: float, asked: float, dead: int) -> tuple[str, ...]:
+def _notes(used: float, wanted: float, dead: int) -> tuple[str, ...]:
+    """Return the notes on raised damping and on features that were always 0."""
     notes = []
-    if used != asked:
-        notes.append(f"damping raised from {asked:g} to {used:g} of the mean diagonal to factor the Hessian")
+    if used != wanted:
+        notes.append(f"damping raised from {wanted:g} to {used:g} of the mean diagonal to factor the Hessian")
     if dead:
         notes.append(f"{dead} input features never fired in calibration; their weights are 0")
     return tuple(notes)

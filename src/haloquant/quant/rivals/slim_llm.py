@@ -77,7 +77,7 @@ def quantize(
     out, features = weight.shape
     factor = factorize(hessian, natural_order(features, config.group), damping=config.damping, layer=layer)
     alive = weight * (np.diag(hessian) > 0)
-    important = salience(alive, factor.diagonal)
+    important = _salience(alive, factor.diagonal)
     starts = np.arange(0, features, min(config.group, features))
     order = np.argsort(np.add.reduceat(important.sum(axis=0, dtype=np.float64), starts), kind="stable")
     inputs = draw_inputs(hessian, config.samples, factor.damping)
@@ -114,7 +114,7 @@ def quantize(
     )
 
 
-def salience(
+def _salience(
     weight: Float32[np.ndarray, "out in"], diagonal: Float32[np.ndarray, " in"]
 ) -> Float32[np.ndarray, "out in"]:
     """Return w^2 / u_j^2, where u_j = 1 / R_jj is the Cholesky diagonal of H^-1, as in the authors' code."""
@@ -204,6 +204,7 @@ def search_scale(
 @njit(cache=True, parallel=True)
 @no_type_check
 def _search(target, emphasis, scale, zero, factors, top, best):
+    """Write the best scale of every row. A trial stops as soon as it is worse than the best."""
     for r in prange(target.shape[0]):
         least = np.inf
         for factor in factors:

@@ -135,6 +135,7 @@ def quantize_statistic(values: Float32[np.ndarray, " out"], bits: int, group: in
 
 
 def _ranges(target: np.ndarray, outlier: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the range of every row without its outliers, 0 included."""
     inside = np.where(outlier, np.float32(0), target)
     return np.minimum(inside.min(axis=1), 0), np.maximum(inside.max(axis=1), 0)
 

@@ -64,7 +64,7 @@ def test_error_is_at_most_half_a_step(scheme, bits):
 def test_sentences():
     with pytest.raises(InputError, match="layer 'l': bits of a symmetric grid must be between 2 and 8, not 9"):
         quantize([[1.0]], bits=9, scheme="symmetric")
-    with pytest.raises(InputError, match="layer 'l': bits of a asymmetric grid must be between 2 and 7, not 8"):
+    with pytest.raises(InputError, match="layer 'l': bits of an asymmetric grid must be between 2 and 7, not 8"):
         quantize([[1.0]], bits=8)
     with pytest.raises(InputError, match="group must be at least 1 input feature, not 0"):
         quantize([[1.0]], group=0)

@@ -42,6 +42,7 @@ def centroids(
 
 
 def _chunk(values: np.ndarray, weights: np.ndarray, count: int, iterations: int) -> np.ndarray:
+    """Return the centroids of some rows (see `centroids`); 0 iterations means the exact optimum."""
     order = np.argsort(values, axis=1, kind="stable")
     ascending = np.take_along_axis(values, order, axis=1).astype(np.float64)
     weight = np.take_along_axis(weights, order, axis=1).astype(np.float64)
@@ -70,6 +71,10 @@ def assign(
 @njit(cache=True, parallel=True)
 @no_type_check
 def _solve(ascending, mass, first, second, iterations, result):
+    """Write the centroids of every row from prefix sums of weight, weight * value and weight * value^2.
+
+    An interval without weight repeats the centroid before it.
+    """
     count = result.shape[1]
     for r in prange(ascending.shape[0]):
         if iterations > 0:
@@ -87,6 +92,7 @@ def _solve(ascending, mass, first, second, iterations, result):
 @njit(cache=True)
 @no_type_check
 def _lloyd(value, mass, first, count, iterations):
+    """Return the ends of the intervals after Lloyd's iteration. Intervals without weight are dropped."""
     n = value.size
     edges = np.empty(count + 1, np.int64)
     for k in range(count + 1):
@@ -114,6 +120,10 @@ def _lloyd(value, mass, first, count, iterations):
 @njit(cache=True)
 @no_type_check
 def _shortest_path(mass, first, second, count):
+    """Return the ends of the `count` intervals of least cost, by divide and conquer.
+
+    The stack holds ranges (low, high) of interval ends to solve, and the range (left, right) of their best starts.
+    """
     n = mass.size - 1
     cost = np.empty(n + 1)
     cost[0] = 0.0
@@ -153,6 +163,7 @@ def _shortest_path(mass, first, second, count):
 @njit(cache=True, inline="always")
 @no_type_check
 def _within(mass, first, second, i, j):
+    """Return the weighted squared error of the values i .. j - 1 about their mean."""
     weight = mass[j] - mass[i]
     if weight <= 0:
         return 0.0
@@ -163,6 +174,7 @@ def _within(mass, first, second, i, j):
 @njit(cache=True)
 @no_type_check
 def _nearest(values, table, result):
+    """Write the nearest of each row's ascending centroids for every value."""
     for r in range(values.shape[0]):
         for i in range(values.shape[1]):
             best = table[r, 0]

@@ -15,7 +15,7 @@ from haloquant.quant.float16 import LARGEST, SMALLEST
 from haloquant.quant.input_checks import check_weight
 
 Scheme = Literal["symmetric", "asymmetric"]
-SCALE_BITS = 16
+_SCALE_BITS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class GridSpec:
     @property
     def bits_per_group(self) -> int:
         """Stored bits of a group's scale and, if the scheme has one, zero point."""
-        return SCALE_BITS + (self.bits if self.scheme == "asymmetric" else 0)
+        return _SCALE_BITS + (self.bits if self.scheme == "asymmetric" else 0)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,10 @@ def check_spec(spec: GridSpec, layer: str) -> None:
     """
     most = 8 if spec.scheme == "symmetric" else 7
     if not 2 <= spec.bits <= most:
-        raise InputError(f"layer '{layer}': bits of a {spec.scheme} grid must be between 2 and {most}, not {spec.bits}")
+        article = "a" if spec.scheme == "symmetric" else "an"
+        raise InputError(
+            f"layer '{layer}': bits of {article} {spec.scheme} grid must be between 2 and {most}, not {spec.bits}"
+        )
     if spec.group is not None and spec.group < 1:
         raise InputError(f"layer '{layer}': group must be at least 1 input feature, not {spec.group}")
 
