@@ -14,9 +14,9 @@ from haloquant.accel.clock_checks import check_clocks, clocks_are_met, point_del
 from haloquant.accel.cost_model.group_cost import cost_of_groups
 from haloquant.accel.cost_model.layer_work import layer_works, mean_energy_j
 from haloquant.accel.cost_model.memory_traffic import layer_traffic
-from haloquant.accel.cost_model.phase_cost import CostModel, cost_of_phases
+from haloquant.accel.cost_model.phase_cost import cost_of_phases
 from haloquant.accel.cost_model.schedule_coverage import check_names, covers_workload, phase_runs
-from haloquant.accel.cost_model.step_cost import as_time_and_energy
+from haloquant.accel.cost_model.step_cost import CostModel, as_time_and_energy
 from haloquant.accel.results import BOUNDS, LayerCost, Simulation
 from haloquant.accel.target import Target
 from haloquant.accel.workload.passes import Workload

@@ -7,9 +7,9 @@ from .layer_work import LayerWork as LayerWork
 from .layer_work import layer_works as layer_works
 from .memory_traffic import MemoryTraffic as MemoryTraffic
 from .memory_traffic import layer_traffic as layer_traffic
-from .phase_cost import CostModel as CostModel
 from .phase_cost import PassCost as PassCost
 from .phase_cost import cost_of_phases as cost_of_phases
+from .step_cost import CostModel as CostModel
 from .step_cost import StepCost as StepCost
 from .step_cost import cost_of_step as cost_of_step
 from .time_bounds import StepTime as StepTime

@@ -17,8 +17,8 @@ from haloquant.accel.cost_model.cycles import run_cycles
 from haloquant.accel.cost_model.energy import COMPONENTS
 from haloquant.accel.cost_model.layer_work import LayerWork
 from haloquant.accel.cost_model.memory_traffic import MemoryTraffic
-from haloquant.accel.cost_model.phase_cost import CostModel, PassCost, layer_kinds, startup_latency
-from haloquant.accel.cost_model.step_cost import COST_COLUMNS
+from haloquant.accel.cost_model.phase_cost import PassCost, layer_kinds, startup_latency
+from haloquant.accel.cost_model.step_cost import COST_COLUMNS, CostModel
 from haloquant.accel.results import BOUNDS, TIME_PARTS
 from haloquant.accel.target import Target
 from haloquant.accel.timeline.segments import GroupTimes, PlacedGroup, SegmentTable

@@ -15,7 +15,7 @@ from haloquant.accel.cost_model.cycles import first_load_cycles
 from haloquant.accel.cost_model.layer_work import LayerWork
 from haloquant.accel.cost_model.memory_traffic import MemoryTraffic
 from haloquant.accel.cost_model.schedule_coverage import FlatTileRun
-from haloquant.accel.cost_model.step_cost import COST_COLUMNS, StepCost, cost_of_step
+from haloquant.accel.cost_model.step_cost import COST_COLUMNS, CostModel, StepCost, cost_of_step
 from haloquant.accel.cost_model.steps import Step, steps_of
 from haloquant.accel.cost_model.time_bounds import StepTime
 from haloquant.accel.results import Segment
@@ -31,21 +31,6 @@ class PassCost:
     segments: Sequence[Segment]
     cycles: int  # of the arrays; of islands that run at the same time the longest counts
     transitions: int
-
-
-@dataclass(frozen=True)
-class CostModel:
-    """The machine, and what the cost of every step needs beside it.
-
-    `reference_v` is the supply at which the profile's energies hold. `mean_mac_j` is the profile's energy averaged over
-    its weight values, for the sparse engine. `switching` says whether the pass changes its operating point at all; only
-    then is there an on-chip regulator.
-    """
-
-    target: Target
-    reference_v: float
-    mean_mac_j: float
-    switching: bool
 
 
 def cost_of_phases(
@@ -70,9 +55,7 @@ def cost_of_phases(
             fill_cycles, fill_s = startup_latency(works[first.parts[0].layer], first.point.frequency_hz, target)
         key = _cost_key(step, kinds, fill_s)
         if key not in known:
-            known[key] = cost_of_step(
-                step, works, traffics, target, model.reference_v, model.mean_mac_j, fill_s, model.switching
-            )
+            known[key] = cost_of_step(step, works, traffics, model, fill_s)
         cost = known[key]
         segments += _segments(step, cost.times, clock_s, fill_cycles, fill_s, target)
         clock_s = segments[-1].end_s
@@ -134,9 +117,8 @@ def layer_kinds(works: Sequence[LayerWork], traffics: Sequence[MemoryTraffic]) -
     kinds: list[int] = []
     for w, traffic in zip(works, traffics, strict=True):
         sizes = (w.gemm.m, w.gemm.k, w.gemm.n, w.gemm.count)
-        kinds.append(
-            numbers.setdefault((sizes, w.folds, w.cycles_per_mac, w.mean_tile_j, w.nnz, traffic), len(numbers))
-        )
+        key = (sizes, w.folds, w.cycles_per_mac, w.mean_tile_j, w.nnz, traffic)
+        kinds.append(numbers.setdefault(key, len(numbers)))
     return kinds
 
 

@@ -26,6 +26,21 @@ COST_COLUMNS: tuple[tuple[str, str], ...] = (
 
 
 @dataclass(frozen=True)
+class CostModel:
+    """The machine, and what the cost of every step needs beside it.
+
+    `reference_v` is the supply at which the profile's energies hold. `mean_mac_j` is the profile's energy averaged over
+    its weight values, for the sparse engine. `switching` says whether the pass changes its operating point at all; only
+    then is there an on-chip regulator.
+    """
+
+    target: Target
+    reference_v: float
+    mean_mac_j: float
+    switching: bool
+
+
+@dataclass(frozen=True)
 class StepCost:
     """Times of a step, and the cost of each of its layer parts in the columns `COST_COLUMNS`."""
 
@@ -37,31 +52,26 @@ def cost_of_step(
     step: Step,
     works: Sequence[LayerWork],
     traffics: Sequence[MemoryTraffic],
-    target: Target,
-    reference_v: float,
-    mean_mac_j: float,
+    model: CostModel,
     fill_s: float,
-    switching: bool,
 ) -> StepCost:
-    """Return what a step costs.
+    """Return the time of a step, and the time and energy of each of its layer parts.
 
     Args:
         step: The step.
         works: The work of every layer.
         traffics: The bytes that every layer moves.
-        target: The machine.
-        reference_v: The supply at which the profile's energies hold.
-        mean_mac_j: The profile's energy averaged over its weight values, for the sparse engine.
+        model: The machine and the reference of its energies.
         fill_s: Startup latency before the step; above 0 for the first step only.
-        switching: Whether the pass changes its operating point at all. Only then is there an on-chip regulator.
     """
+    target = model.target
     times = step_time(step, works, traffics, target)
     running_w = leakage_w(step, target)
     static = target.static
     transition_s = step.transitions * target.transition.latency_s
     switched_w = static.array_w * target.array.count * step.transition_v / target.base.voltage_v + static.rest_w
     leakage_j = running_w * (times.busy_s + fill_s) + (switched_w * transition_s if step.transitions else 0.0)
-    regulated = 1.0 / target.transition.regulator_efficiency - 1.0 if switching else 0.0
+    regulated = 1.0 / target.transition.regulator_efficiency - 1.0 if model.switching else 0.0
     array_leakage_j = (running_w - static.rest_w) * times.busy_s
     parts = [
         (part, island, part.folds * works[part.layer].cycles_per_mac)
@@ -72,12 +82,12 @@ def cost_of_step(
     rows: list[list[float]] = []
     for part, island, work in parts:
         weight = work / total
-        energy = switching_energy_j(part, island, works, traffics, target, reference_v, mean_mac_j)
+        energy = switching_energy_j(part, island, works, traffics, target, model.reference_v, model.mean_mac_j)
         loss = (energy["mac"] + energy["accumulator"] + weight * array_leakage_j) * regulated
         time_s = {times.bound: weight * times.busy_s, "fill": weight * fill_s, "transition": weight * transition_s}
         switches_j = weight * step.transitions * target.transition.energy_j
         energy_j = {**energy, "leakage": weight * leakage_j, "dvfs": switches_j + loss}
-        rows.append([time_s.get(part, 0.0) for part in TIME_PARTS] + [energy_j[part] for part in COMPONENTS])
+        rows.append([time_s.get(name, 0.0) for name in TIME_PARTS] + [energy_j[name] for name in COMPONENTS])
     return StepCost(times, np.array(rows))
 
 
