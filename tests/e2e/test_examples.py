@@ -1,14 +1,17 @@
-"""Every script in examples/ runs."""
+"""Every script in examples/ runs, and so does the Python in the documentation."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
 SMALL = {
     "whole_job.py": None,  # with a small recipe, below
+    "quantize_model.py": None,
     "what_a_mac_allows.py": [],
     "machine_without_weights.py": ["opt-1.3b", "edge_lpddr5x"],
 }
@@ -47,3 +50,29 @@ def test_whole_job(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
     said = run("whole_job.py", [str(recipe), str(tmp_path / "out")])
     assert "halo-bal" in said
     assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_quantize_model(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
+    lines = run("quantize_model.py", [str(tiny_folder), str(tmp_path / "packed"), str(small_text)]).splitlines()
+    assert lines[0].startswith("14 layers at ")
+    assert [line.split()[0] for line in lines[1:]] == ["tiny", "packed"]
+
+
+def test_the_python_of_the_first_page_runs(
+    tiny_folder: Path, small_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In order and in one namespace, as a reader types it, with a tiny model and a short text in place of theirs.
+
+    `run` and `explore` are left out: they take minutes, and `test_whole_job` and test_cli.py run them.
+    """
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "start.md").read_text(), re.DOTALL)
+    assert len(blocks) == 6
+    names: dict[str, object] = {}
+    for block in blocks:
+        assert len([line for line in block.splitlines() if line.strip()]) <= 5
+        code = block.replace("path/to/model", str(tiny_folder)).replace("my-text.txt", str(small_text))
+        if "haloquant.run(" not in code:
+            exec(compile(code, "docs/start.md", "exec"), names)
+    assert (tmp_path / "model-halo" / "config.json").is_file()
+    assert type(names["model"]).__name__ == "LlamaForCausalLM"
