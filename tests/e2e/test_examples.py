@@ -45,6 +45,7 @@ def test_whole_job(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
     recipe.write_text(
         f'[model]\npath = "{tiny_folder}"\n[text]\ncalibration = "{small_text}"\nevaluation = "{small_text}"\n'
         "calibration_tokens = 128\nevaluation_tokens = 128\n"
+        '[hardware]\ntargets = ["edge_lpddr5x"]\ngpus = []\n'
         '[quantize]\nrivals = []\nsweep = []\ngoals = ["bal"]\n[workload]\nprefill_tokens = 8\n'
     )
     said = run("whole_job.py", [str(recipe), str(tmp_path / "out")])

@@ -24,11 +24,13 @@ def out(tiny_folder: Path, small_text: Path, tmp_path_factory: pytest.TempPathFa
     recipe = Recipe(
         model=Model(str(tiny_folder)),
         text=Text(str(small_text), 256, str(small_text), 128),
-        hardware=Hardware(tile=16),
+        hardware=Hardware(tile=16, targets=("paper_tpu",), gpus=()),
         quantize=Quantize(rivals=(), sweep=(), compensate=False),
         workload=Workload(16, 1, 16),
     )
-    job.run(recipe, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "write_report", lambda *_: None)  # drawing takes most of the time, and nothing here reads it
+        job.run(recipe, folder)
     return folder
 
 
