@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from haloquant.quant.rivals import gptq, rtn
-from haloquant.quant.rivals.parts import uniform_grid
+from haloquant.quant.rounding import uniform_grid
 from haloquant.records import LayerStatistics
 from support.peers import peer
 

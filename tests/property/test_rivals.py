@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from haloquant.quant.rivals.parts import uniform_grid
 from haloquant.quant.rivals.registry import rival
+from haloquant.quant.rounding import uniform_grid
 from haloquant.records import LayerStatistics
 
 # SpQR shares statistics between neighbouring rows, SliM and LoRC look at all rows, BoA at heads.

@@ -12,7 +12,7 @@ from scipy.special import log_softmax
 from haloquant.errors import InputError
 from haloquant.quant.hessian import damped, layer_hessian
 from haloquant.quant.input_checks import check_setting, check_weight
-from haloquant.quant.rivals.parts import uniform_grid
+from haloquant.quant.rounding import uniform_grid
 from haloquant.quant.rounding.compensation import Progress, compensate, factorize, natural_order
 from haloquant.records import BitCount, LayerResult, LayerStatistics
 

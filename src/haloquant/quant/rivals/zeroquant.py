@@ -10,9 +10,9 @@ from jaxtyping import Float32
 
 from haloquant.quant.hessian import layer_hessian
 from haloquant.quant.input_checks import check_setting
-from haloquant.quant.rivals.parts import uniform_grid
 from haloquant.quant.rivals.parts.low_rank import closest
 from haloquant.quant.rivals.parts.stored_bits import branch_bits, grid_bits
+from haloquant.quant.rounding import uniform_grid
 from haloquant.quant.rounding.compensation import Progress
 from haloquant.records import BitCount, LayerResult, LayerStatistics
 

@@ -2,7 +2,7 @@
 
 `scale_search` finds scales and nearest codes (kernels: `numba_kernels`). `compensation` rounds column by column to
 levels (`levels`) under the layer Hessian; `refinement` improves its result tile by tile. `linear_algebra` has the
-products and the Cholesky factor of both.
+products and the Cholesky factor of both. `uniform_grid` rounds to integers with scale and zero point.
 """
 
 import lazy_loader

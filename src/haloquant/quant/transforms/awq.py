@@ -8,7 +8,7 @@ from jaxtyping import Float32
 
 from haloquant.errors import InputError
 from haloquant.quant.hessian import layer_hessian, output_loss
-from haloquant.quant.rivals.parts import uniform_grid
+from haloquant.quant.rounding import uniform_grid
 from haloquant.quant.transforms.input_scaling import InputScaling, check_shared, scale_statistics
 from haloquant.records import LayerStatistics
 

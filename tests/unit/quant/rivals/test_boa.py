@@ -7,7 +7,7 @@ import pytest
 
 from haloquant.errors import InputError
 from haloquant.quant.rivals import boa, gptq
-from haloquant.quant.rivals.parts import uniform_grid
+from haloquant.quant.rounding import uniform_grid
 from support.calibrated_layer import calibrated_layer
 
 situation = partial(calibrated_layer, out=12, features=32, tokens=120)

@@ -5,7 +5,7 @@ import pytest
 
 from haloquant.errors import InputError
 from haloquant.quant.rivals import fbquant, rtn
-from haloquant.quant.rivals.parts import uniform_grid
+from haloquant.quant.rounding import uniform_grid
 from support.calibrated_layer import calibrated_layer, output_error
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from haloquant.errors import InputError
 from haloquant.quant.rivals import gptq
-from haloquant.quant.rivals.parts import uniform_grid
+from haloquant.quant.rounding import uniform_grid
 from haloquant.records import LayerStatistics
 
 

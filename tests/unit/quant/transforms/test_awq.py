@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from haloquant.errors import InputError
-from haloquant.quant.rivals.parts import uniform_grid
+from haloquant.quant.rounding import uniform_grid
 from haloquant.quant.transforms import awq, input_scaling
 from haloquant.records import LayerStatistics
 from support.calibrated_layer import scaled_inputs_layer

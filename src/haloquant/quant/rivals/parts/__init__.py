@@ -1,1 +1,1 @@
-"""What several rival methods share: uniform grids, k-means, low-rank branches, offsets and counts of stored bits."""
+"""What several rival methods share: k-means, low-rank branches, offsets and counts of stored bits."""

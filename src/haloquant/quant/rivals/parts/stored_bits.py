@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from haloquant.quant.rivals.parts.uniform_grid import GridSpec
+from haloquant.quant.rounding.uniform_grid import GridSpec
 from haloquant.records import BitCount
 
 

@@ -1,7 +1,7 @@
 """Stored bits of the rival methods' parts, by hand."""
 
 from haloquant.quant.rivals.parts.stored_bits import branch_bits, csr_bits, grid_bits, order_bits
-from haloquant.quant.rivals.parts.uniform_grid import GridSpec
+from haloquant.quant.rounding.uniform_grid import GridSpec
 
 
 def test_bits_by_hand() -> None:

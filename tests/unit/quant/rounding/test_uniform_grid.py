@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from haloquant.errors import InputError
-from haloquant.quant.rivals.parts.uniform_grid import GridSpec, fit, round_to_grid, stored_scale, table
+from haloquant.quant.rounding.uniform_grid import GridSpec, fit, round_to_grid, stored_scale, table
 
 
 def test_an_asymmetric_group_by_hand() -> None:
