@@ -1,10 +1,10 @@
 """Refinement of a quantized layer: coordinate descent on scales, codes and sparse values, tile by tile.
 
 Compensation rounds each column once. Refinement visits every tile of an output channel again and holds all other tiles
-fixed. With g = (w - q) H and c the words of the tile, the scale moves by its least-squares step delta = <c, g> / (c H
-c), and each code moves to the word nearest to q_j + g_j / H_jj, where the loss is least. Both steps lower the loss
-(w - q) H (w - q)^T of the damped Hessian or leave it as it is. A new scale is rounded to float16; if that raises the
-loss, the old scale is kept.
+fixed. With g = (w - q) H and c the words of the tile, the scale moves by its least-squares step
+delta = <c, g> / (c H c). Each code moves to the word nearest to q_j + g_j / H_jj, where the loss is least. Both steps
+lower the loss (w - q) H (w - q)^T of the damped Hessian or leave it as it is. A new scale is rounded to float16; if
+that raises the loss, the old scale is kept.
 """
 
 from typing import no_type_check
