@@ -22,10 +22,12 @@ import numpy as np
 
 from haloquant.dvfs.classes import Classes, choose_classes
 from haloquant.dvfs.operating_points import admissible_values
-from haloquant.jobs.compare.methods import quantize_rival
+from haloquant.jobs.compare.rivals import quantize_rival
 from haloquant.jobs.inputs import model_folder, read_text
-from haloquant.jobs.quantize import halo
-from haloquant.jobs.quantize.transform import apply as transformed
+from haloquant.jobs.quantize.allocation import FAST, SLOW, Allocator, build_allocator, layer_grids
+from haloquant.jobs.quantize.layer_rounding import round_layer
+from haloquant.jobs.quantize.tile_losses import predict_tile_losses, tile_sensitivities
+from haloquant.jobs.quantize.transform import apply_scales as transformed
 from haloquant.jobs.quantize.transform import find_scales
 from haloquant.lm.calibration.attention_hessian import collect_row_hessians
 from haloquant.lm.calibration.in_memory import collect, cut_windows
@@ -42,6 +44,7 @@ from haloquant.quant.layer import layer_result, quantize_weight, quantize_weight
 from haloquant.quant.reference.scale_search import nearest_codes, search_shared_scales
 from haloquant.quant.rivals import gptq
 from haloquant.quant.rivals.registry import rival
+from haloquant.quant.rounding.refinement import quantize_weight_refined
 from haloquant.quant.sensitivity import importance
 from haloquant.quant.sparse import no_sparse_weights, split
 from haloquant.quant.tiles import make_grid, uniform_map
@@ -128,12 +131,12 @@ class Lab:
 
     @cached_property
     def grids(self) -> dict[str, Any]:
-        return halo.grids_of({name: w.shape for name, w in self.weights.items()}, self.tile)
+        return layer_grids({name: w.shape for name, w in self.weights.items()}, self.tile)
 
     @cached_property
-    def allocator(self) -> halo.Allocator:
-        losses = halo.tile_losses(self.weights, self.known, self.grids, self.classes, Recipe(), silent)
-        return halo.allocator(self.grids, losses, self.classes)
+    def allocator(self) -> Allocator:
+        losses = predict_tile_losses(self.weights, self.known, self.grids, self.classes, Recipe(), silent)
+        return build_allocator(self.grids, losses, self.classes)
 
     @cached_property
     def bal(self) -> np.ndarray:
@@ -168,7 +171,7 @@ def step(words: int, kind: str) -> Method:
 
     def make(lab: Lab, name: str) -> QuantizedWeight:
         books = lab.classes.codebooks[:-1]
-        index = halo.SLOW if words == 16 else halo.FAST
+        index = SLOW if words == 16 else FAST
         return one_step(lab, name, (books[index],), kind)
 
     return layerwise(make)
@@ -194,7 +197,7 @@ def one_step(lab: Lab, name: str, books: tuple[Codebook, ...], kind: str) -> Qua
         return quantize_weight(weight, tiles=tiles, codebooks=books, statistics=known, sparse=sparse)
     if kind == "compensated":
         return quantize_weight_compensated(weight, tiles=tiles, codebooks=books, statistics=known, sparse=sparse)
-    return halo.quantize_weight_refined(weight, tiles=tiles, codebooks=books, statistics=known, sparse=sparse)
+    return quantize_weight_refined(weight, tiles=tiles, codebooks=books, statistics=known, sparse=sparse)
 
 
 def free(words: int) -> Method:
@@ -212,7 +215,7 @@ def allocated(rule: str, goal: str = "bal") -> Method:
 
     def all_layers(lab: Lab) -> Made:
         classes = lab.allocator.path.at(lab.allocator.stop(goal))  # pyright: ignore[reportArgumentType]
-        count = int((classes == halo.FAST).sum())
+        count = int((classes == FAST).sum())
         if rule == "cumulative":
             classes = paper_rule(lab, count)
         elif rule == "random":
@@ -226,15 +229,15 @@ def allocated(rule: str, goal: str = "bal") -> Method:
 def paper_rule(lab: Lab, count: int) -> np.ndarray:
     """HALO's cumulative rule, at the share of sensitivity that gives `count` fast tiles."""
     shapes = {name: w.shape for name, w in lab.weights.items()}
-    scores = flatten(list(halo.scores(shapes, lab.known, lab.tile).values()))
+    scores = flatten(list(tile_sensitivities(shapes, lab.known, lab.tile).values()))
     running = np.cumsum(np.sort(scores))
     share = min(1.0, float(running[count - 1] / running[-1]) * (1 + 1e-12)) if count else 0.0
-    return cumulative(scores, share, fast=halo.FAST, slow=halo.SLOW)
+    return cumulative(scores, share, fast=FAST, slow=SLOW)
 
 
 def refined(lab: Lab, name: str, tiles: TileMap) -> QuantizedWeight:
     """HALO as the pipeline does it."""
-    return halo.one_layer(lab.weights[name], lab.known[name], tiles, lab.classes, BUDGET, True)
+    return round_layer(lab.weights[name], lab.known[name], tiles, lab.classes, BUDGET, True)
 
 
 def scaled(kind: Transform) -> Method:
@@ -247,7 +250,7 @@ def scaled(kind: Transform) -> Method:
         seen = transformed(scales, places, lab.weights, lab.known)
         made: Made = {}
         for name, weight in seen.weights.items():
-            found = layer_result(halo.one_layer(weight, seen.statistics[name], maps[name], lab.classes, BUDGET, True))
+            found = layer_result(round_layer(weight, seen.statistics[name], maps[name], lab.classes, BUDGET, True))
             made[name] = replace(found, weight=seen.undo(name, found.weight), quantized=None)
         return made
 
@@ -359,7 +362,7 @@ def complete(
         kept.setdefault("hardware", hardware(lab))
         kept["rows"][name] = row(lab, method(lab), floor, plain_only)
         if "bal" in name:
-            kept["fast_tiles"] = round(float((lab.bal == halo.FAST).mean()), 3)
+            kept["fast_tiles"] = round(float((lab.bal == FAST).mean()), 3)
         print(json.dumps({name: kept["rows"][name]}), flush=True)
         if out:
             out.write_text(json.dumps(kept))

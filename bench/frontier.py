@@ -25,8 +25,8 @@ from haloquant.circuits.netlist.parser import library_cells
 from haloquant.circuits.ports import weight_values
 from haloquant.circuits.rtl.generator import MacSpec
 from haloquant.circuits.timing.static_timing import static_delays
-from haloquant.jobs.mac.catalogue import of_spec
-from haloquant.jobs.mac.profile import build
+from haloquant.jobs.mac.catalogue import mac_from_spec
+from haloquant.jobs.mac.profile import synthesize_mac
 from haloquant.store.profiles import find_profile, shipped_profiles
 
 LIBRARIES = {
@@ -88,8 +88,8 @@ def measure(candidate: Candidate, name: str, folder: Path) -> dict[str, object]:
     """Delay, words, area and accuracy of one MAC in one library."""
     file, period_s = LIBRARIES[name]
     spec = candidate.spec
-    _, netlist, library = build(
-        of_spec(spec),
+    _, netlist, library = synthesize_mac(
+        mac_from_spec(spec),
         folder / f"{file}.lib.gz",
         period_s * candidate.period,
         keep_adders=candidate.keep,

@@ -30,8 +30,8 @@ from haloquant.circuits.simulation.value_table import simulate_values
 from haloquant.circuits.timing.conditions import Conditions
 from haloquant.circuits.timing.static_timing import static_delays
 from haloquant.eda.yosys import Synthesis
-from haloquant.jobs.mac.catalogue import generated, of_spec
-from haloquant.jobs.mac.profile import build, partial_sums_for
+from haloquant.jobs.mac.catalogue import generated_mac, mac_from_spec
+from haloquant.jobs.mac.profile import partial_sums_for, synthesize_mac
 from haloquant.store.cell_libraries import read_library
 from haloquant.store.profiles import SUFFIX, read_profile, write_profile
 
@@ -92,8 +92,8 @@ SERIAL = ("asap7", "nangate45")
 
 
 def _mapped(recipe: Recipe, folder: Path, corners: Sequence[str]) -> tuple[Synthesis, Netlist, Library]:
-    return build(
-        of_spec(recipe.spec),
+    return synthesize_mac(
+        mac_from_spec(recipe.spec),
         folder / f"{corners[0]}.lib.gz",
         PERIOD_S[recipe.library] * recipe.period,
         keep_adders=recipe.keep,
@@ -158,9 +158,9 @@ def make_serial(library: str, folder: Path) -> dict[str, object]:
 
     Its registers feed themselves, which is not simulated, so it has no energy and no sensitised delay.
     """
-    source = generated("serial")
+    source = generated_mac("serial")
     corner, cycles = CORNERS[library][0], source.ports.latency
-    mapped, netlist, first = build(source, folder / f"{corner}.lib.gz", PERIOD_S[library])
+    mapped, netlist, first = synthesize_mac(source, folder / f"{corner}.lib.gz", PERIOD_S[library])
     name = f"{library}-serial-abc"
     profile = characterize(
         netlist,

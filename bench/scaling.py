@@ -34,9 +34,9 @@ def multiply():
 
 def round_layer():
     """One layer of four million weights rounded and packed, as a worker does data-free."""
-    from haloquant.jobs.quantize.forecast.rates import rounding
+    from haloquant.jobs.quantize.forecast.machine_rates import rounding_call
 
-    return rounding((2048, 2048))
+    return rounding_call((2048, 2048))
 
 
 KINDS = {"matrix products": multiply, "layers rounded": round_layer}
@@ -66,19 +66,20 @@ def machine(kind: str, workers: int) -> float:
 
 def timed(model: Path, out: Path, engine) -> tuple[dict[str, float], bytes]:
     """Seconds of one data-free quantization, and the model's bytes."""
-    from haloquant.jobs.quantize import checkpoint
+    from haloquant.jobs.quantize.checkpoint import quantize_checkpoint
+    from haloquant.jobs.quantize.request import Request
     from haloquant.lm.checkpoint.reader import open_checkpoint
     from haloquant.recipe import Recipe
     from haloquant.store.profiles import find_profile
 
-    asked = checkpoint.Asked(find_profile("default"), "acc-opt", Recipe(), None, "bench")
+    asked = Request(find_profile("default"), "acc-opt", Recipe(), None, "bench")
     done_s: list[float] = []
 
     def tell(task: str, done: int, total: int) -> None:
         if task == "quantize":
             done_s.append(time.monotonic())
 
-    done = checkpoint.quantize_checkpoint(open_checkpoint(model), asked, out, tell, engine)
+    done = quantize_checkpoint(open_checkpoint(model), asked, out, tell, engine)
     layers = next(stage.seconds for stage in done.stages if stage.stage == "quantize" and not stage.kind)
     whole = {"whole": done.seconds, "layers": layers, "after the first": done_s[-1] - done_s[0]}
     return whole, (out / "halo_manifest.json").read_bytes()

@@ -1,4 +1,4 @@
-"""Recipes: everything `haloquant run` needs to know, as one frozen record read from TOML."""
+"""A recipe: all settings of `haloquant run`, as one frozen record that is read from TOML."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,7 +8,7 @@ import msgspec
 from haloquant.errors import MALFORMED, InputError, RecipeError
 from haloquant.store.atomic_files import read_bounded
 
-MOST = (1 << 31) - 1  # of tokens, rows, seeds: below what any array index may overflow at
+MOST = (1 << 31) - 1  # largest number of tokens, rows or seeds: no array index overflows below it
 Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 Natural = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 Decibel = Annotated[float, msgspec.Meta(ge=0.0, le=200.0)]
@@ -29,11 +29,11 @@ DEFAULT_RIVALS = (
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of a recipe's sections: unknown keys are refused with their path."""
+    """Base class of a recipe's sections. An unknown key is an error that names its path."""
 
 
 class Model(Section, frozen=True):
-    """Which model: `demo` (shipped) or a Hugging Face folder on this machine.
+    """The model: `demo` (it comes with the package) or a folder in Hugging Face format on this machine.
 
     Layers whose name matches a regular expression of `exclude` stay in full precision.
     """
@@ -43,7 +43,7 @@ class Model(Section, frozen=True):
 
 
 class Text(Section, frozen=True):
-    """Which text calibrates and which judges; `demo` is the shipped one. Tokens 0 means the whole text."""
+    """The texts for calibration and for evaluation; `demo` comes with the package. 0 tokens means the whole text."""
 
     calibration: str = "demo"
     calibration_tokens: Natural = 8192
@@ -52,9 +52,11 @@ class Text(Section, frozen=True):
 
 
 class Hardware(Section, frozen=True):
-    """The MAC (`default`, a shipped profile's name or a file), the machines, the tile and the timing margin.
+    """The MAC, the machines, the tile size and the timing margin.
 
-    `targets` are simulated systolic arrays; `gpus` are graphics processors as rooflines, modelled beside them.
+    `profile` is `default`, the name of a profile that comes with the package, or a file. `targets` are systolic arrays
+    that are simulated; `gpus` are graphics processors that are modelled as rooflines. `margin` is the share of every
+    clock period that is kept free.
     """
 
     profile: str = "default"
@@ -65,9 +67,10 @@ class Hardware(Section, frozen=True):
 
 
 class Quantize(Section, frozen=True):
-    """What is made: HALO's goals, the rivals beside them, the sparse budget and the sizes of the two codebooks.
+    """What is quantized: HALO's goals, the rivals to compare with, the sparse budget, and the sizes of the codebooks.
 
-    A class gets the fastest clock at which its best codebook loses at most `*_loss_db` against the best words of any.
+    There are two classes, fast and slow. Each class gets the fastest clock at which its best codebook is at most
+    `*_loss_db` dB worse than the best codebook of that size with no timing limit.
     """
 
     goals: tuple[Goal, ...] = ("perf-opt", "bal", "acc-opt")
@@ -79,22 +82,30 @@ class Quantize(Section, frozen=True):
     fast_loss_db: Decibel = 2.5
     slow_loss_db: Decibel = 1.0
     compensate: bool = True
-    refine: Share = 0.5  # of the tiles, those that lose most, are visited again after compensation
-    transform: Transform = "none"  # of the layers' inputs, before HALO's rounding; folded into what makes them
+    refine: Share = 0.5  # share of the tiles, those with the largest loss, that are refined after compensation
+    transform: Transform = "none"  # scales the layers' inputs before HALO's rounding; folded into what makes them
     sweep: tuple[Share, ...] = (0.33, 0.67)  # further points of the Pareto front, as shares of its length
+
+    def class_sizes(self) -> tuple[tuple[str, int, float], ...]:
+        """Return (name, number of words, allowed loss in dB) of the two classes, fastest first."""
+        return (("fast", self.fast_words, self.fast_loss_db), ("slow", self.slow_words, self.slow_loss_db))
 
 
 class Workload(Section, frozen=True):
-    """What is simulated: a prefill of so many tokens, and one decode step at a batch and context."""
+    """What is simulated: a prefill of `prefill_tokens`, and one decode step at a batch size and a context length.
+
+    `shapes` is `model` for the model's own sizes, or a named shape such as `llama2-7b`. The tiles of a named shape are
+    drawn at random, with the shares of classes that this model has.
+    """
 
     prefill_tokens: Positive = 256
     decode_batch: Positive = 1
     decode_context: Positive = 256
-    shapes: str = "model"  # or a named shape such as `llama2-7b`, whose classes are drawn in this model's proportions
+    shapes: str = "model"
 
 
 class Recipe(Section, frozen=True):
-    """A whole job."""
+    """All settings of a job."""
 
     seed: Natural = 0
     model: Model = Model()
@@ -108,7 +119,7 @@ def read_recipe(path: Path) -> Recipe:
     """Return the recipe in a TOML file.
 
     Raises:
-        RecipeError: the file is missing, is not TOML, or holds an unknown key or a value out of range.
+        RecipeError: The file is missing, is not TOML, or holds an unknown key or a value out of range.
     """
     try:
         data = read_bounded(path, 1 << 20)
@@ -118,7 +129,11 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def parse_recipe(data: bytes, source: str) -> Recipe:
-    """Return the recipe in TOML text; `source` names it in errors."""
+    """Return the recipe in TOML text; `source` names the text in errors.
+
+    Raises:
+        RecipeError: The text is not TOML, or holds an unknown key or a value out of range.
+    """
     try:
         return msgspec.toml.decode(data, type=Recipe)
     except MALFORMED as error:
@@ -126,5 +141,5 @@ def parse_recipe(data: bytes, source: str) -> Recipe:
 
 
 def example_recipe() -> str:
-    """The default recipe as TOML text, every key written out."""
+    """Return the default recipe as TOML text, with every key."""
     return msgspec.toml.encode(Recipe()).decode()

@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from haloquant.jobs.compare import methods
-from haloquant.jobs.compare.method_steps import method, rival_method
-from haloquant.jobs.compare.workbench import Workbench
+from haloquant.jobs.compare.job_steps import JobSteps
+from haloquant.jobs.compare.method_steps import finish_method, rival_method
+from haloquant.jobs.compare.rivals import quantize_rival
 from haloquant.jobs.inputs import read_inputs, silent
 from haloquant.quant.rivals import boa
 from haloquant.recipe import Model, Quantize, Recipe, Text, Workload
 from haloquant.store.profiles import find_profile
 
 
-def bench(folder: Path, text: Path, out: Path) -> Workbench:
+def bench(folder: Path, text: Path, out: Path) -> JobSteps:
     quantize = Quantize(goals=("bal",), rivals=("boa-w3-g128", "gptq-w3-g128"), sweep=(), compensate=False)
     recipe = Recipe(
         model=Model(str(folder)),
@@ -22,7 +22,7 @@ def bench(folder: Path, text: Path, out: Path) -> Workbench:
         quantize=quantize,
         workload=Workload(16, 1, 16),
     )
-    return Workbench(recipe, read_inputs(recipe), find_profile(recipe.hardware.profile), out, silent)
+    return JobSteps(recipe, read_inputs(recipe), find_profile(recipe.hardware.profile), out, silent)
 
 
 def attention_loss(made, weights, statistics, rows) -> float:
@@ -38,11 +38,11 @@ def test_the_boa_row_is_attention_aware(tiny_folder: Path, small_text: Path, tmp
     made = bench(tiny_folder, small_text, tmp_path)
     rows = made.row_hessians
     assert {layer.rsplit(".", 1)[1] for layer in rows} == {"q_proj", "k_proj", "v_proj"}
-    row = method(made, rival_method(made, "boa-w3-g128", "boa-w3-g128"))
+    row = finish_method(made, rival_method(made, "boa-w3-g128", "boa-w3-g128"))
     assert row.notes == (boa.NOTE_AWARE, boa.NOTE_PLAIN)
     args = (made.weights, made.statistics, lambda done, total: None)
-    aware = methods.quantize_rival("boa-w3-g128", *args, rows)
-    plain = methods.quantize_rival("gptq-w3-g128", *args)
+    aware = quantize_rival("boa-w3-g128", *args, rows)
+    plain = quantize_rival("gptq-w3-g128", *args)
     for layer in made.weights:
         same = np.array_equal(aware[layer].weight, plain[layer].weight)
         assert same == (layer not in rows)
@@ -69,4 +69,4 @@ def test_a_model_with_fused_projections_gets_plain_gptq_and_says_so(
         (folder / name).write_bytes((tiny_folder / name).read_bytes())
     made = bench(folder, small_text, tmp_path / "out")
     assert made.row_hessians == {}
-    assert method(made, rival_method(made, "boa-w3-g128", "boa-w3-g128")).notes == (boa.NOTE_PLAIN,)
+    assert finish_method(made, rival_method(made, "boa-w3-g128", "boa-w3-g128")).notes == (boa.NOTE_PLAIN,)

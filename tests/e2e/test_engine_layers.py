@@ -8,26 +8,27 @@ from pathlib import Path
 import pytest
 
 from haloquant.jobs.engine.tasks import Engine
-from haloquant.jobs.quantize import checkpoint as stream
+from haloquant.jobs.quantize.checkpoint import quantize_checkpoint
+from haloquant.jobs.quantize.request import Request
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.recipe import Hardware, Recipe
 from haloquant.store.profiles import find_profile
 from support.workers import children, ray_workers
 
 
-def asked(model: Path, text: Path) -> stream.Asked:
+def asked(model: Path, text: Path) -> Request:
     from haloquant.jobs.inputs import read_text
     from haloquant.lm.calibration.in_memory import cut_windows
 
     windows = cut_windows(read_text(model, str(text), "calibration").tokens, 32, 10)  # three shards, the last not full
-    return stream.Asked(find_profile("default"), "bal", Recipe(hardware=Hardware(tile=32)), windows, "test")
+    return Request(find_profile("default"), "bal", Recipe(hardware=Hardware(tile=32)), windows, "test")
 
 
 @pytest.fixture(scope="module")
 def alone(tiny_folder: Path, small_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one process makes."""
     out = tmp_path_factory.mktemp("alone") / "out"
-    stream.quantize_checkpoint(open_checkpoint(tiny_folder), asked(tiny_folder, small_text), out)
+    quantize_checkpoint(open_checkpoint(tiny_folder), asked(tiny_folder, small_text), out)
     return out
 
 
@@ -51,7 +52,7 @@ def test_the_bytes_are_those_of_one_process_though_a_worker_is_killed(
 
     out = tmp_path / "out"
     engine = Engine("ray" if kind == "ray" else "local", 2)
-    done = stream.quantize_checkpoint(open_checkpoint(tiny_folder), asked(tiny_folder, small_text), out, tell, engine)
+    done = quantize_checkpoint(open_checkpoint(tiny_folder), asked(tiny_folder, small_text), out, tell, engine)
     assert killed
     assert done.reused == 0
     assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in alone.iterdir())
@@ -83,10 +84,10 @@ def test_a_stopped_calibrated_run_goes_on_from_the_block_it_was_in(
 
     checkpoint, wanted = open_checkpoint(tiny_folder), asked(tiny_folder, small_text)
     with pytest.raises(Stopped):
-        stream.quantize_checkpoint(checkpoint, wanted, out, stop)
+        quantize_checkpoint(checkpoint, wanted, out, stop)
     assert not out.exists()
     layers = len(checkpoint.layers)
-    done = stream.quantize_checkpoint(checkpoint, wanted, out, tell)
+    done = quantize_checkpoint(checkpoint, wanted, out, tell)
     assert done.reused == layers - 2
     assert [d for t, d in seen if t == "calibrate to quantize"] == [2]  # the first block is not run again
     assert not [t for t, _ in seen if t == "calibrate to measure tiles"]

@@ -11,7 +11,7 @@ import pytest
 from haloquant.cli.app import invoke
 from haloquant.errors import InputError
 from haloquant.jobs.compare import job, method_tasks
-from haloquant.jobs.compare.method_tasks import MethodTask, make_method
+from haloquant.jobs.compare.method_tasks import MethodTask, method_files
 from haloquant.jobs.engine.session import InProcess
 from haloquant.jobs.engine.tasks import Engine
 from haloquant.jobs.inputs import silent
@@ -94,7 +94,7 @@ def test_a_worker_that_sees_another_folder_is_refused(recipe: Path, tmp_path: Pa
     with pytest.raises(
         InputError, match=r"out must be seen by every worker, and one finds no steps/classes-0123 in it"
     ):
-        make_method(task, {})
+        method_files(task, {})
 
 
 def test_a_worker_with_another_model_or_other_packages_is_refused(recipe: Path, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_worker_with_another_model_or_other_packages_is_refused(recipe: Path, 
         InputError,
         match=r"every worker must see the model, the texts and the MAC that the job was begun with, and have",
     ):
-        make_method(task, {})
+        method_files(task, {})
     assert not (tmp_path / "out").exists()
 
 

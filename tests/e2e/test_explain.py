@@ -11,7 +11,7 @@ import pytest
 from haloquant.cli.app import invoke
 from haloquant.errors import InputError
 from haloquant.jobs.compare import job
-from haloquant.jobs.explain_tiles import marks_of, why
+from haloquant.jobs.explain_tiles import class_letters, explain_layer
 from haloquant.recipe import Goal, Hardware, Model, Quantize, Recipe, Text, Workload
 from haloquant.store.profiles import read_profile
 
@@ -37,7 +37,7 @@ def out(tiny_folder: Path, small_text: Path, tmp_path_factory: pytest.TempPathFa
 def test_the_classes_follow_from_what_is_shown(out: Path) -> None:
     results = json.loads((out / "results.json").read_text())
     row = next(r for r in results["tiles"] if (r["method"], r["layer"]) == ("halo-bal", LAYER))
-    found = why(out, LAYER, "halo-bal")
+    found = explain_layer(out, LAYER, "halo-bal")
     assert found.letters() == ["".join("FS"[c] for c in line) for line in row["classes"]]
     assert 0 < found.stop < found.stops - 1
     assert found.last_taken is not None and found.first_left is not None
@@ -55,7 +55,7 @@ def test_the_classes_follow_from_what_is_shown(out: Path) -> None:
 
 @pytest.mark.parametrize(("goal", "letter"), [("perf-opt", "F"), ("acc-opt", "S")])
 def test_the_ends_are_one_class(out: Path, goal: Goal, letter: str) -> None:
-    found = why(out, LAYER, f"halo-{goal}")
+    found = explain_layer(out, LAYER, f"halo-{goal}")
     assert (found.last_taken is None, found.first_left is None) == (goal == "perf-opt", goal == "acc-opt")
     helped = [mark for tile, mark in zip(found.tiles, "".join(found.letters()), strict=True) if tile.saving]
     assert set(helped) == {letter}
@@ -91,18 +91,18 @@ def test_mistakes(out: Path, arguments: list[str], sentence: str, capfd: pytest.
 def test_losses_of_another_run_are_not_taken_for_the_reason(out: Path, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_bytes((out / "results.json").read_bytes())
     with pytest.raises(InputError, match="steps must hold the tile-losses step that led to its results, and holds 0"):
-        why(tmp_path, LAYER, "halo-bal")
+        explain_layer(tmp_path, LAYER, "halo-bal")
     data = msgspec.json.decode((out / "results.json").read_bytes())
     row = next(r for r in data["tiles"] if (r["method"], r["layer"]) == ("halo-bal", LAYER))
     row["classes"][0][0] = 1 - row["classes"][0][0]
     (tmp_path / "results.json").write_bytes(msgspec.json.encode(data))
     (tmp_path / "steps").symlink_to(out / "steps")
     with pytest.raises(InputError, match="holds 1 of which none does; `haloquant run` into the same folder"):
-        why(tmp_path, LAYER, "halo-bal")
+        explain_layer(tmp_path, LAYER, "halo-bal")
 
 
 def test_marks() -> None:
-    assert marks_of(["fast", "slow", "steady"]) == ["F", "S", "2"]
+    assert class_letters(["fast", "slow", "steady"]) == ["F", "S", "2"]
 
 
 @pytest.mark.slow

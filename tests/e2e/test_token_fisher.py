@@ -4,35 +4,36 @@ from pathlib import Path
 
 import numpy as np
 
-from haloquant.jobs.compare import methods
-from haloquant.jobs.compare.method_steps import method, rival_method
-from haloquant.jobs.compare.workbench import Workbench
+from haloquant.jobs.compare.accuracy import measure_accuracy
+from haloquant.jobs.compare.job_steps import JobSteps
+from haloquant.jobs.compare.method_steps import finish_method, rival_method
+from haloquant.jobs.compare.rivals import quantize_rival
 from haloquant.jobs.inputs import read_inputs, silent
 from haloquant.quant.rivals.registry import RIVALS
 from haloquant.recipe import Model, Quantize, Recipe, Text, Workload
 from haloquant.store.profiles import find_profile
 
 
-def bench(folder: Path, text: Path, out: Path, rivals: tuple[str, ...]) -> Workbench:
+def bench(folder: Path, text: Path, out: Path, rivals: tuple[str, ...]) -> JobSteps:
     recipe = Recipe(
         model=Model(str(folder)),
         text=Text(str(text), 256, str(text), 128),
         quantize=Quantize(goals=("bal",), rivals=rivals, sweep=(), compensate=False),
         workload=Workload(16, 1, 16),
     )
-    return Workbench(recipe, read_inputs(recipe), find_profile(recipe.hardware.profile), out, silent)
+    return JobSteps(recipe, read_inputs(recipe), find_profile(recipe.hardware.profile), out, silent)
 
 
 def test_the_squeezellm_row_is_weighed_by_tokens(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
     made = bench(tiny_folder, small_text, tmp_path, ("squeezellm-w3",))
-    row = method(made, rival_method(made, "squeezellm-w3", "squeezellm-w3"))
+    row = finish_method(made, rival_method(made, "squeezellm-w3", "squeezellm-w3"))
     assert any("squared by token" in note for note in row.notes)
     by_token, by_window = (
-        methods.quantize_rival("squeezellm-w3", made.weights, known, lambda done, total: None)
+        quantize_rival("squeezellm-w3", made.weights, known, lambda done, total: None)
         for known in (made.token_statistics, made.statistics)
     )
     assert any(not np.array_equal(by_token[layer].weight, by_window[layer].weight) for layer in made.weights)
-    found = methods.evaluate(
+    found = measure_accuracy(
         made.model,
         {layer: part.weight for layer, part in by_token.items()},
         made.inputs.evaluation.tokens,
@@ -47,8 +48,8 @@ def test_the_squeezellm_row_is_weighed_by_tokens(tiny_folder: Path, small_text: 
 
 def test_only_a_rival_that_asks_costs_the_second_pass(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
     made = bench(tiny_folder, small_text, tmp_path, ("gptq-w3-g128",))
-    method(made, rival_method(made, "gptq-w3-g128", "gptq-w3-g128"))
+    finish_method(made, rival_method(made, "gptq-w3-g128", "gptq-w3-g128"))
     assert "calibrate-by-token" not in made.folders
-    assert {name for name, method in RIVALS.items() if method.by_token} == {
+    assert {name for name, finish_method in RIVALS.items() if finish_method.by_token} == {
         f"squeezellm-w{bits}{kind}" for bits in (4, 3) for kind in ("", "-sparse")
     }

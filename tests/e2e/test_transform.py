@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from haloquant.errors import RecipeError
-from haloquant.jobs.compare.method_steps import halo_method, method
-from haloquant.jobs.compare.stored import Method
-from haloquant.jobs.compare.workbench import Workbench
+from haloquant.jobs.compare.job_steps import JobSteps
+from haloquant.jobs.compare.method_files import MethodResult
+from haloquant.jobs.compare.method_steps import finish_method, halo_method
 from haloquant.jobs.inputs import read_inputs, silent
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.export.folding import folded_tensors, with_others_of
@@ -27,13 +27,13 @@ def recipe(tiny_folder: Path, small_text: Path) -> Recipe:
     return Recipe(model=Model(str(tiny_folder)), text=text, quantize=quantize, workload=Workload(16, 1, 16))
 
 
-def bench(recipe: Recipe, out: Path, transform: str) -> Workbench:
+def bench(recipe: Recipe, out: Path, transform: str) -> JobSteps:
     asked = msgspec.structs.replace(recipe, quantize=msgspec.structs.replace(recipe.quantize, transform=transform))
-    return Workbench(asked, read_inputs(asked), find_profile(asked.hardware.profile), out, silent)
+    return JobSteps(asked, read_inputs(asked), find_profile(asked.hardware.profile), out, silent)
 
 
-def made_bal(bench: Workbench) -> Method:
-    return method(bench, halo_method(bench, "halo-bal", bench.allocator.stop("bal")))
+def made_bal(bench: JobSteps) -> MethodResult:
+    return finish_method(bench, halo_method(bench, "halo-bal", bench.allocator.stop("bal")))
 
 
 @pytest.mark.parametrize("transform", ["smoothquant", "awq"])

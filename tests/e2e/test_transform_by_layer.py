@@ -12,9 +12,9 @@ from haloquant.cli.app import invoke
 from haloquant.errors import InputError
 from haloquant.jobs.engine.tasks import Engine
 from haloquant.jobs.inputs import read_text
-from haloquant.jobs.quantize import checkpoint as stream
-from haloquant.jobs.quantize.passes import Asked
-from haloquant.jobs.quantize.transform import apply, find_scales
+from haloquant.jobs.quantize.checkpoint import QuantizationResult, quantize_checkpoint
+from haloquant.jobs.quantize.request import Request
+from haloquant.jobs.quantize.transform import apply_scales, find_scales
 from haloquant.lm.calibration.in_memory import collect, cut_windows
 from haloquant.lm.checkpoint.reader import open_checkpoint, read_weight
 from haloquant.lm.checkpoint.safetensors import read_float32
@@ -27,14 +27,14 @@ from haloquant.store.profiles import find_profile
 KINDS = pytest.mark.parametrize("kind", ["smoothquant", "awq"])
 
 
-def asked(model: Path, text: Path, kind: Any, goal: Any = "acc-opt") -> Asked:
+def asked(model: Path, text: Path, kind: Any, goal: Any = "acc-opt") -> Request:
     windows = cut_windows(read_text(model, str(text), "calibration").tokens, 32, 10)
     recipe = Recipe(hardware=Hardware(tile=32), quantize=Quantize(transform=kind))
-    return Asked(find_profile("default"), goal, recipe, windows, "test")
+    return Request(find_profile("default"), goal, recipe, windows, "test")
 
 
-def make(model: Path, text: Path, kind: str, out: Path, **more: Any) -> stream.Stream:
-    return stream.quantize_checkpoint(open_checkpoint(model), asked(model, text, kind), out, **more)
+def make(model: Path, text: Path, kind: str, out: Path, **more: Any) -> QuantizationResult:
+    return quantize_checkpoint(open_checkpoint(model), asked(model, text, kind), out, **more)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -68,7 +68,7 @@ def test_the_packed_model_is_the_one_whose_layers_were_scaled_and_undone(
             before, after = (read_float32(x.tensors[name]).reshape(-1) for x in (checkpoint, packed))
             scale = scales[place.layers[0]]
             np.testing.assert_array_equal(before, after * (scale if place.maker is None else place.rows(scale)))
-    seen = apply(scales, folds(checkpoint), weights, known)
+    seen = apply_scales(scales, folds(checkpoint), weights, known)
     rounded = {q.layer: seen.undo(q.layer, dequantize(q)) for q in iterate_layers(packed)}
     for layer, weight in rounded.items():  # 16 words behind a scale: near the weight they stand for
         assert np.linalg.norm(weight - weights[layer]) < 0.25 * np.linalg.norm(weights[layer]), layer
@@ -112,7 +112,7 @@ def test_the_tiles_of_bal_are_measured_behind_the_transform(
     tiny_folder: Path, small_text: Path, tmp_path: Path
 ) -> None:
     wanted, seen = asked(tiny_folder, small_text, "smoothquant", "bal"), []
-    done = stream.quantize_checkpoint(
+    done = quantize_checkpoint(
         open_checkpoint(tiny_folder), wanted, tmp_path / "out", lambda task, *_: seen.append(task)
     )
     passes = [task for i, task in enumerate(seen) if task.startswith(("calibrate", "choose")) and task not in seen[:i]]
@@ -128,14 +128,14 @@ def test_without_calibration_or_a_place_it_is_refused(tiny_folder: Path, small_t
         r"leave the transform out$"
     )
     with pytest.raises(InputError, match=sentence):
-        stream.quantize_checkpoint(open_checkpoint(tiny_folder), replace(wanted, calibration=None), tmp_path / "out")
+        quantize_checkpoint(open_checkpoint(tiny_folder), replace(wanted, calibration=None), tmp_path / "out")
     bare = open_checkpoint(tiny_folder, exclude=("q_proj", "o_proj", "gate_proj", "down_proj"))
     sentence = (
         r"^the transform awq must have a norm or a linear layer to fold its scales into, and the chosen layers of this "
         r"llama model leave none; quantize it without a transform$"
     )
     with pytest.raises(InputError, match=sentence):
-        stream.quantize_checkpoint(bare, wanted, tmp_path / "out")
+        quantize_checkpoint(bare, wanted, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,14 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from haloquant.jobs.compare.workbench import Workbench
+from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.inputs import read_inputs
-from haloquant.jobs.quantize import halo
+from haloquant.jobs.quantize.allocation import FAST, SLOW, layer_grids
+from haloquant.jobs.quantize.layer_rounding import round_layers
 from haloquant.lm.evaluation.perplexity import Perplexity, perplexity
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.swap_weights import with_weights
 from haloquant.quant.layer import layer_result
 from haloquant.quant.rivals.registry import rival
+from haloquant.quant.rounding.refinement import quantize_weight_refined
 from haloquant.quant.tiles import uniform_map
 from haloquant.recipe import Recipe, Text
 from haloquant.records import BitCount, LayerResult
@@ -33,7 +35,7 @@ class Table:
     """The demo model's rows, made when they are first asked for."""
 
     def __init__(self, folder: Path) -> None:
-        self.bench = Workbench(RECIPE, read_inputs(RECIPE), find_profile("default"), folder, lambda task, d, t: None)
+        self.bench = JobSteps(RECIPE, read_inputs(RECIPE), find_profile("default"), folder, lambda task, d, t: None)
 
     @cached_property
     def full(self) -> Perplexity:
@@ -51,11 +53,11 @@ class Table:
 
     def halo(self, words: int) -> dict[str, LayerResult]:
         """All tiles in the class of 16 or of 9 words, compensated and refined, nothing sparse."""
-        book = self.bench.classes.codebooks[halo.SLOW if words == 16 else halo.FAST]
-        grids = halo.grids_of(self.bench.shapes, 128)
+        book = self.bench.classes.codebooks[SLOW if words == 16 else FAST]
+        grids = layer_grids(self.bench.shapes, 128)
         return {
             name: layer_result(
-                halo.quantize_weight_refined(
+                quantize_weight_refined(
                     weight,
                     tiles=uniform_map(name, grids[name], 0),
                     codebooks=(book,),
@@ -68,7 +70,7 @@ class Table:
     def bal(self) -> dict[str, LayerResult]:
         """The knee of the sweep over classes, with the sparse part."""
         maps = self.bench.allocator.maps(self.bench.allocator.stop("bal"))
-        made = halo.quantize(
+        made = round_layers(
             self.bench.weights, self.bench.statistics, maps, self.bench.classes, RECIPE, lambda d, t: None
         )
         return {name: layer_result(q) for name, q in made.items()}

@@ -13,7 +13,7 @@ import pytest
 
 from haloquant.accel.workload.passes import decode, prefill
 from haloquant.dvfs.schedule import Policy
-from haloquant.jobs.machines.systems import Loaded, halo_system, load_shape, rivals, run_system
+from haloquant.jobs.machines.systems import QuantizedModel, halo_system, load_shape, rival_systems, run_system
 from haloquant.store.profiles import find_profile
 from haloquant.store.targets import read_systolic
 
@@ -28,7 +28,7 @@ class Share(NamedTuple):
 
 
 @cache
-def _loaded() -> Loaded:
+def _loaded() -> QuantizedModel:
     return load_shape("llama2-7b", find_profile("default"), 0.5)
 
 
@@ -39,7 +39,7 @@ def shares(machine: str, phase: str) -> dict[str, Share]:
     workload = prefill(loaded.shape, 2048) if phase == "prefill" else decode(loaded.shape, 2048)
     ours = run_system(halo_system(loaded, workload, target, "boost"), workload, target, loaded, (Policy.PANEL,)).total
     found: dict[str, Share] = {}
-    for system in rivals(loaded, workload, target)[:3]:
+    for system in rival_systems(loaded, workload, target)[:3]:
         other = run_system(system, workload, target, loaded, (Policy.PANEL,)).total
         share = Share(ours.total_energy_j / other.total_energy_j, ours.energy_j["mac"] / other.energy_j["mac"])
         found[system.name.split()[0]] = share

@@ -30,7 +30,8 @@ os.environ["NUMBA_THREADING_LAYER"] = "workqueue"  # with OpenMP, numba ends a f
 
 from haloquant.errors import InputError
 from haloquant.jobs.compare import job
-from haloquant.jobs.quantize import checkpoint
+from haloquant.jobs.quantize.checkpoint import quantize_checkpoint
+from haloquant.jobs.quantize.request import Request
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.recipe import Hardware, Recipe, read_recipe
 from haloquant.report import page
@@ -53,9 +54,9 @@ class Killed:
 def quantize(model: Path, out: Path) -> int:
     """A data-free quantization of a model folder."""
     recipe = Recipe(hardware=Hardware(tile=32))
-    asked = checkpoint.Asked(find_profile("default"), "bal", recipe, None, "nothing")
+    asked = Request(find_profile("default"), "bal", recipe, None, "nothing")
     try:
-        return checkpoint.quantize_checkpoint(open_checkpoint(model), asked, out).reused
+        return quantize_checkpoint(open_checkpoint(model), asked, out).reused
     except InputError:
         if not (out / "halo_manifest.json").is_file():
             raise

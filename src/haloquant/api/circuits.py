@@ -106,7 +106,7 @@ def characterize(
     check_range("period_s", period_s, 1e-12)
     source, sums = find_mac(mac, ports), path_text("partial_sums", partial_sums)
     with shown as report:
-        measured = mac_job.profile(
+        measured = mac_job.characterize_mac(
             source,
             corners,
             period_s,
@@ -160,7 +160,7 @@ def longest_path(
     """
     check_range("period_s", period_s, 1e-12)
     source, file = find_mac(mac, ports), Path(path_text("liberty", liberty))
-    _, netlist, library = mac_job.build(source, file, period_s, keep_adders=keep_adders, script=script)
+    _, netlist, library = mac_job.synthesize_mac(source, file, period_s, keep_adders=keep_adders, script=script)
     return MacPath(source.name, library.name, worst_path(netlist, library, weight, typical_conditions(library)))
 
 
@@ -200,7 +200,7 @@ def _rank(quantity: str, unit: str, values: np.ndarray, place: int) -> ValueRank
     return ValueRank(quantity, unit, value, smaller + 1, count, value / mean, value / most)
 
 
-def find_mac(mac: str | Path, ports: str | Path | None = None) -> catalogue.Source:
+def find_mac(mac: str | Path, ports: str | Path | None = None) -> catalogue.MacSource:
     """Return a generated MAC by its name or, with `ports`, your own from its Verilog file.
 
     Raises:
@@ -208,10 +208,10 @@ def find_mac(mac: str | Path, ports: str | Path | None = None) -> catalogue.Sour
     """
     name = path_text("mac", mac)
     if ports is None:
-        return catalogue.generated(name)
-    return catalogue.from_rtl(Path(name), Path(path_text("ports", ports)))
+        return catalogue.generated_mac(name)
+    return catalogue.mac_from_rtl(Path(name), Path(path_text("ports", ports)))
 
 
 def mac_names() -> list[str]:
     """Return the names of all MACs that can be generated."""
-    return catalogue.names()
+    return catalogue.mac_names()

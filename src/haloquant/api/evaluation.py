@@ -10,7 +10,7 @@ from haloquant.api.arguments import check_choice, check_count, path_text, path_t
 from haloquant.api.progress import Progress, reporting
 from haloquant.errors import InputError
 from haloquant.jobs import evaluation
-from haloquant.jobs.evaluation import Judged
+from haloquant.jobs.evaluation import Evaluation
 from haloquant.jobs.inputs import model_folder
 
 Activations = Literal["none", "token"]
@@ -23,7 +23,7 @@ def evaluate(
     tokens: int = 0,
     activations: Activations = "none",
     progress: Progress = True,
-) -> Judged:
+) -> Evaluation:
     """Measure the perplexity of a model on a text by the standard protocol.
 
     The text is cut into windows of the model's context (2048 tokens at most) that do not overlap. The perplexity is
@@ -57,7 +57,7 @@ def evaluate(
     check_count("tokens", tokens, 0)
     check_choice("activations", activations, get_args(Activations))
     with shown as report:
-        return evaluation.judge(name, file, tokens, activations == "token", report)
+        return evaluation.evaluate_model(name, file, tokens, activations == "token", report)
 
 
 def evaluate_tasks(
@@ -85,12 +85,12 @@ def evaluate_tasks(
         ```
     """
     name, path = path_text("model", model), Path(path_text("folder", folder))
-    return evaluation.run_tasks(name, path, texts("tasks", tasks))
+    return evaluation.evaluate_tasks(name, path, texts("tasks", tasks))
 
 
 def compare(
     models: Sequence[str | Path], text: str | Path = "demo", *, tokens: int = 0, progress: Progress = True
-) -> tuple[Judged, ...]:
+) -> tuple[Evaluation, ...]:
     """Evaluate several models on one text, each with plain and with 8-bit activations.
 
     Args:
@@ -121,10 +121,10 @@ def compare(
     check_count("tokens", tokens, 0)
     for name in names:  # a wrong name is reported before the first model is evaluated
         model_folder(name)
-    rows: list[Judged] = []
+    rows: list[Evaluation] = []
     with shown as report:
         for name in names:
-            plain = evaluation.judge(name, file, tokens, False, report)
-            rounded = evaluation.judge(name, file, tokens, True, report)
+            plain = evaluation.evaluate_model(name, file, tokens, False, report)
+            rounded = evaluation.evaluate_model(name, file, tokens, True, report)
             rows.append(msgspec.structs.replace(plain, perplexity_a8=rounded.perplexity))
     return tuple(rows)

@@ -10,7 +10,7 @@ from haloquant.accel.workload.passes import decode
 from haloquant.api.arguments import check_choice, check_range, path_text
 from haloquant.api.machines import check_phases, floating_notes, open_on, passes_of
 from haloquant.jobs.machines import sweeps
-from haloquant.jobs.machines.elements import ElementRow, compare_elements
+from haloquant.jobs.machines.element_comparison import ElementRow, compare_elements
 from haloquant.jobs.machines.sweeps import Claim, Deadlines
 from haloquant.store.targets import read_gpu, read_systolic
 
@@ -72,7 +72,7 @@ def check_claims(
     """
     check_phases(prefill_tokens, context_tokens, batch, fast_share)
     machine, loaded = open_on(model, target, profile, fast_share)
-    rows = sweeps.claims(loaded, read_systolic("paper_tpu"), machine, prefill_tokens, context_tokens, batch)
+    rows = sweeps.paper_claims(loaded, read_systolic("paper_tpu"), machine, prefill_tokens, context_tokens, batch)
     left = floating_notes(loaded, passes_of(loaded, prefill_tokens, context_tokens, batch)[0])
     mac = loaded.classes.profile.name
     return Study(loaded.name, mac, machine, loaded.fast_share, tuple(rows), (PAPER_NOTE, *left))
@@ -124,7 +124,7 @@ def sweep(
     if over == "bandwidth-clock":
         cells = [cell for workload in passes for cell in sweeps.bandwidth_clock_map(loaded, workload, machine)]
         return Study(loaded.name, mac, machine, loaded.fast_share, tuple(cells), notes)
-    found = [item for workload in passes for item in sweeps.sweep(loaded, workload, machine, over)]
+    found = [item for workload in passes for item in sweeps.sweep_systems(loaded, workload, machine, over)]
     marks = sorted(sweep_marks([item.point for item in found]), key=lambda mark: (mark.phase != "prefill", mark.value))
     return Study(loaded.name, mac, machine, loaded.fast_share, tuple(marks), notes)
 
@@ -171,7 +171,7 @@ def meet_deadline(
     check_range("period_s", period_s, 0.0)
     check_range("idle_w", idle_w, 0.0)
     machine, loaded = open_on(model, target, profile, fast_share)
-    found = sweeps.deadline(loaded, decode(loaded.shape, context_tokens, batch), machine, period_s, idle_w)
+    found = sweeps.deadline_runs(loaded, decode(loaded.shape, context_tokens, batch), machine, period_s, idle_w)
     mac, law = loaded.classes.profile.name, f"delay at a lower supply, {found.law}"
     return Study(loaded.name, mac, machine, loaded.fast_share, (found,), (law,))
 
@@ -216,7 +216,7 @@ def estimate_gpu(
     board = read_gpu(path_text("target", target))
     _, loaded = open_on(model, "paper_tpu", profile, fast_share)
     passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
-    rows = [gpu_row(item) for workload in passes for item in sweeps.on_gpu(loaded, workload, board)]
+    rows = [gpu_row(item) for workload in passes for item in sweeps.gpu_runs(loaded, workload, board)]
     blocks = [f"{block.name}: {block.why}" for block in board.blocks if not block.follows]
     notes = (*blocks, *floating_notes(loaded, passes[0]))
     return Study(loaded.name, loaded.classes.profile.name, board, loaded.fast_share, tuple(rows), notes)

@@ -13,7 +13,7 @@ from haloquant.api.arguments import check_choice, check_count, check_range, path
 from haloquant.dvfs.schedule import Policy
 from haloquant.errors import InfeasibleError, InputError
 from haloquant.jobs.machines import systems
-from haloquant.jobs.machines.systems import Loaded
+from haloquant.jobs.machines.systems import QuantizedModel
 from haloquant.records import OperatingPoint
 from haloquant.store.profiles import find_profile
 from haloquant.store.targets import read_systolic
@@ -154,7 +154,7 @@ def simulate(
     runs: list[SystemRun] = []
     for workload in passes:
         ours = systems.halo_system(loaded, workload, machine, mode)
-        for system in [*systems.rivals(loaded, workload, machine), ours]:
+        for system in [*systems.rival_systems(loaded, workload, machine), ours]:
             simulation = systems.run_system(system, workload, machine, loaded)
             runs.append(SystemRun(system.name, tuple(system.points), simulation))
     notes = [*floating_notes(loaded, passes[0]), *(note for run in runs for note in run.simulation.notes)]
@@ -215,7 +215,7 @@ def schedule(
 
 
 def _orders(
-    loaded: Loaded, workload: Workload, machine: Target, wanted: Sequence[Policy], alone: bool
+    loaded: QuantizedModel, workload: Workload, machine: Target, wanted: Sequence[Policy], alone: bool
 ) -> tuple[list[PolicyRow], list[Simulation]]:
     """Run one phase under each policy. A policy that cannot run raises if it is `alone` or if no policy can run."""
     system = systems.halo_system(loaded, workload, machine, "boost")
@@ -234,7 +234,9 @@ def _orders(
     return rows, simulations
 
 
-def open_on(model: str | Path, target: str | Path, profile: str | Path, fast_share: float) -> tuple[Target, Loaded]:
+def open_on(
+    model: str | Path, target: str | Path, profile: str | Path, fast_share: float
+) -> tuple[Target, QuantizedModel]:
     """Return the machine, and a packed folder or a named shape ready to run on it.
 
     Raises:
@@ -252,12 +254,14 @@ def open_on(model: str | Path, target: str | Path, profile: str | Path, fast_sha
         raise InputError(f"{error} Or give the folder of a packed model.") from error
 
 
-def passes_of(loaded: Loaded, prefill_tokens: int, context_tokens: int, batch: int) -> tuple[Workload, Workload]:
+def passes_of(
+    loaded: QuantizedModel, prefill_tokens: int, context_tokens: int, batch: int
+) -> tuple[Workload, Workload]:
     """Return the prefill and the decode step."""
     return prefill(loaded.shape, prefill_tokens), decode(loaded.shape, context_tokens, batch)
 
 
-def floating_notes(loaded: Loaded, workload: Workload) -> list[str]:
+def floating_notes(loaded: QuantizedModel, workload: Workload) -> list[str]:
     """Return a sentence on the layers that a packed model leaves in floating point, if there are any."""
     left = loaded.left_floating(workload)
     if not left:

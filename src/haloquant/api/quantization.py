@@ -11,12 +11,14 @@ from haloquant.api.progress import Progress, reporting
 from haloquant.errors import InputError
 from haloquant.jobs.engine.metering import StageUsage, usage_table
 from haloquant.jobs.engine.tasks import parse_engine
-from haloquant.jobs.inputs import model_folder, model_window, planned_model, read_text
-from haloquant.jobs.quantize import checkpoint as checkpoint_job
-from haloquant.jobs.quantize.forecast import rates
-from haloquant.jobs.quantize.forecast.plan import Plan, Stage, of_checkpoint, predict
-from haloquant.jobs.quantize.shared_storage import to_shared, work_folder
-from haloquant.jobs.quantize.transform import need_calibration
+from haloquant.jobs.inputs import model_folder, model_window, read_model_sizes, read_text
+from haloquant.jobs.quantize.checkpoint import quantize_checkpoint
+from haloquant.jobs.quantize.forecast import machine_rates
+from haloquant.jobs.quantize.forecast.model_sizes import sizes_of_checkpoint
+from haloquant.jobs.quantize.forecast.plan import Plan, Stage, predict
+from haloquant.jobs.quantize.request import Request
+from haloquant.jobs.quantize.shared_storage import upload_model, work_folder
+from haloquant.jobs.quantize.transform import require_calibration
 from haloquant.lm.checkpoint.reader import Checkpoint, open_checkpoint
 from haloquant.lm.checkpoint.remote import is_url, local_path
 from haloquant.recipe import Goal, Hardware, Quantize, Recipe, Transform
@@ -164,12 +166,12 @@ def quantize(
         hardware=Hardware(profile=mac, tile=tile),
         quantize=Quantize(sparse_budget=sparse_budget, compensate=compensate, transform=transform),
     )
-    asked = checkpoint_job.Asked(find_profile(mac), goal, recipe, windows, source)
+    asked = Request(find_profile(mac), goal, recipe, windows, source)
     with shown as report:
-        make = partial(checkpoint_job.quantize_checkpoint, checkpoint, asked, progress=report, engine=where)
+        make = partial(quantize_checkpoint, checkpoint, asked, progress=report, engine=where)
         folder: Path | str
         if is_url(out) and local_path(out) is None:
-            done = to_shared(out, Path(path_text("work", work)) if work else work_folder(out), make, report)
+            done = upload_model(out, Path(path_text("work", work)) if work else work_folder(out), make, report)
             folder = out
         else:
             done = make(_folder(out))
@@ -220,10 +222,10 @@ def forecast(
     _check(goal, transform, text, samples)
     if exclude or is_url(model):
         checkpoint = _open(model, exclude)
-        sizes, window_tokens = of_checkpoint(checkpoint), model_window(checkpoint.folder)
+        sizes, window_tokens = sizes_of_checkpoint(checkpoint), model_window(checkpoint.folder)
     else:
-        sizes, window_tokens = planned_model(model)
-    predicted = predict(sizes, rates.probe(), samples, window_tokens, goal == "bal", transform)
+        sizes, window_tokens = read_model_sizes(model)
+    predicted = predict(sizes, machine_rates.measure_rates(), samples, window_tokens, goal == "bal", transform)
     return Forecast(predicted, len(sizes.layers), samples, window_tokens, text != "none")
 
 
@@ -231,7 +233,7 @@ def _check(goal: object, transform: Transform, calibration: str, samples: object
     check_choice("goal", goal, get_args(Goal))
     check_choice("transform", transform, get_args(Transform))
     check_count("samples", samples, 1)
-    need_calibration(transform, calibration != "none")
+    require_calibration(transform, calibration != "none")
 
 
 def _open(model: str, exclude: str | Sequence[str] | None) -> Checkpoint:

@@ -100,7 +100,7 @@ def validate(
         ```
     """
     parse_engine(path_text("engine", engine), workers)
-    job.open_named(changed(recipe, model, profile, text, False))
+    job.open_inputs(changed(recipe, model, profile, text, False))
 
 
 def explore(

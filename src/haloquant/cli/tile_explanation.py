@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.table import Table
 
 from haloquant.cli.console import stdout
-from haloquant.jobs.explain_tiles import TileWhy, Why, marks_of, why
+from haloquant.jobs.explain_tiles import LayerReasons, TileReason, class_letters, explain_layer
 from haloquant.units import engineering
 
 NANO = 1e-9
@@ -14,8 +14,8 @@ NANO = 1e-9
 
 def show(folder: Path, layer: str, method: str, rows: int) -> None:
     """Print the map and a table of at most `rows` tiles, the most sensitive first."""
-    found = why(folder, layer, method)
-    marks = marks_of([name for name, _, _ in found.classes])
+    found = explain_layer(folder, layer, method)
+    marks = class_letters([name for name, _, _ in found.classes])
     down, across = found.shape
     stdout.print(f"[bold]{layer}[/bold] in {method}: {down} x {across} tiles", highlight=False)
     for mark, (name, frequency_hz, words) in zip(marks, found.classes, strict=True):
@@ -29,7 +29,7 @@ def show(folder: Path, layer: str, method: str, rows: int) -> None:
         stdout.print(f"{len(found.tiles) - rows} less sensitive tiles are left out; --rows shows more", style="dim")
 
 
-def _rule(found: Why) -> str:
+def _rule(found: LayerReasons) -> str:
     """Return a sentence on where the allocation stopped."""
     begin = (
         "Every tile starts in its fastest class; steps to a slower one are taken in the order of predicted loss saved "
@@ -41,7 +41,7 @@ def _rule(found: Why) -> str:
     return begin + where + last + left + ". Sensitivity is shown beside it; it does not decide."
 
 
-def _table(found: Why, marks: Sequence[str], rows: int) -> Table:
+def _table(found: LayerReasons, marks: Sequence[str], rows: int) -> Table:
     losses = [f"loss as {name}, nats" for name, _, _ in found.classes]
     table = Table("tile", "class", f"sensitivity rank of {found.model_tiles}", *losses, "why")
     for tile in sorted(found.tiles, key=lambda tile: tile.rank)[:rows]:
@@ -50,7 +50,7 @@ def _table(found: Why, marks: Sequence[str], rows: int) -> Table:
     return table
 
 
-def _reason(tile: TileWhy) -> str:
+def _reason(tile: TileReason) -> str:
     """Return the last step to a slower class that was taken for this tile, or else the first that was not."""
     if not tile.saving:
         return "a slower class would save nothing"

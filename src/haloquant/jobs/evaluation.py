@@ -1,4 +1,4 @@
-"""Judge a model folder, plain or packed: perplexity of a text, or lm-eval tasks."""
+"""Evaluate a model folder, full-precision or packed: perplexity on a text, or lm-eval tasks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,11 +17,11 @@ from haloquant.lm.text import load_tokenizer
 from haloquant.lm.torch_model import in_silence, load_model
 
 
-class Judged(msgspec.Struct, frozen=True):
-    """What a model scored on a text."""
+class Evaluation(msgspec.Struct, frozen=True):
+    """The perplexity of a model on a text. `bits_per_weight` counts the stored bits of the linear layers."""
 
     model: str
-    bits_per_weight: float  # of its linear layers, as stored
+    bits_per_weight: float
     perplexity: float
     standard_error: float
     description: str
@@ -29,7 +29,7 @@ class Judged(msgspec.Struct, frozen=True):
 
 
 def open_model(folder: Path) -> tuple[Any, tuple[str, ...], float]:
-    """The model, the names of its linear layers, and their stored bits per weight."""
+    """Return the model, the names of its linear layers, and their stored bits per weight."""
     if is_packed(folder):
         config = open_packed(folder).config
         with in_silence():
@@ -40,8 +40,20 @@ def open_model(folder: Path) -> tuple[Any, tuple[str, ...], float]:
     return load_model(folder), tuple(layer.name for layer in checkpoint.layers), width
 
 
-def judge(model: str, text: str, tokens: int, rounded: bool, progress: Progress = silent) -> Judged:
-    """Perplexity of a model folder on a text; `rounded` gives the linear layers 8-bit activations per token."""
+def evaluate_model(model: str, text: str, tokens: int, rounded: bool, progress: Progress = silent) -> Evaluation:
+    """Return the perplexity of a model on a text.
+
+    Args:
+        model: A model folder, or `demo`.
+        text: A text file, or `demo`.
+        tokens: Number of tokens that are used; 0 takes the whole text.
+        rounded: Whether the inputs of linear layers are rounded to 8 bits, with one scale per token.
+        progress: Called with the name of a task, windows done and windows in all.
+
+    Raises:
+        CheckpointError: The model folder is missing or malformed.
+        RecipeError: The text is missing.
+    """
     folder = model_folder(model)
     found = read_text(folder, text, "evaluation")
     loaded, layers, bits = open_model(folder)
@@ -57,15 +69,24 @@ def judge(model: str, text: str, tokens: int, rounded: bool, progress: Progress 
             score = perplexity(loaded, found.tokens, max_windows=limit, progress=tell)
     else:
         score = perplexity(loaded, found.tokens, max_windows=limit, progress=tell)
-    return Judged(name, bits, score.value, score.standard_error, f"{found.name}: {score.describe()}")
+    return Evaluation(name, bits, score.value, score.standard_error, f"{found.name}: {score.describe()}")
 
 
-def run_tasks(model: str, folder: Path, tasks: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
-    """Metrics of lm-eval tasks from a folder of local task files."""
+def evaluate_tasks(model: str, folder: Path, tasks: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
+    """Return the metrics of lm-eval tasks: task to metric to value.
+
+    Args:
+        model: A model folder, or `demo`.
+        folder: Folder with the task files.
+        tasks: Names of the tasks.
+
+    Raises:
+        MissingExtraError: lm-eval is not installed.
+    """
     try:
-        from haloquant.lm.evaluation.lm_eval_tasks import evaluate_tasks
+        from haloquant.lm.evaluation import lm_eval_tasks
     except ImportError as error:
         raise MissingExtraError("tasks need lm-eval: pip install 'haloquant[eval]'") from error
     path = model_folder(model)
     loaded, _, _ = open_model(path)
-    return evaluate_tasks(loaded, load_tokenizer(path), folder, tasks)
+    return lm_eval_tasks.evaluate_tasks(loaded, load_tokenizer(path), folder, tasks)

@@ -1,4 +1,7 @@
-"""Why each tile of a layer got its class: read back from a finished run, and checked to be what decided there."""
+"""Explain why each tile of a layer has its class, from the files of a finished run.
+
+The explanation uses stored losses only if the run's classes follow from them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +11,8 @@ from typing import cast
 import numpy as np
 
 from haloquant.errors import InputError
-from haloquant.jobs.mac.catalogue import nearest
-from haloquant.jobs.quantize.halo import Allocator
+from haloquant.jobs.mac.catalogue import closest_names
+from haloquant.jobs.quantize.allocation import Allocator
 from haloquant.quant.allocation import Sweep, sweep
 from haloquant.recipe import Goal
 from haloquant.report.results import Results, TileRow, decode_results
@@ -20,44 +23,55 @@ MAX_RESULTS = 1 << 28
 
 
 @dataclass(frozen=True)
-class TileWhy:
-    """One tile: where it is, its class, its sensitivity and rank in the model, and what each class would cost it."""
+class TileReason:
+    """One tile: its place, its class, its sensitivity, and what decided about its class.
+
+    `rank` is the rank of its sensitivity in the model; 1 is the most sensitive. `loss` is the predicted loss in each
+    class in nats, fastest class first. `saving` lists its steps to slower classes on the path of allocations: the loss
+    that each step saves per time it adds, in nats per second, steepest first. The allocation took the first `taken` of
+    these steps.
+    """
 
     down: int
     across: int
     chosen: int
     sensitivity: float
-    rank: int  # 1 is the most sensitive
-    loss: tuple[float, ...]  # nats, by class, fastest first
-    saving: tuple[float, ...]  # nats per second of each step to a slower class that is on its way, steepest first
-    taken: int  # how many of those steps the allocation took
+    rank: int
+    loss: tuple[float, ...]
+    saving: tuple[float, ...]
+    taken: int
 
 
 @dataclass(frozen=True)
-class Why:
-    """A layer's tiles, and where the allocation of the whole model stopped."""
+class LayerReasons:
+    """The tiles of a layer, and the position on the path at which the allocation of the whole model stopped.
+
+    `classes` is (name, clock in hertz, number of words) of each class. `shape` is (tiles down, tiles across).
+    `last_taken` and `first_left` are the nats saved per second by the last step that was taken and by the first that
+    was not taken; None if there is no such step.
+    """
 
     layer: str
     method: str
-    classes: tuple[tuple[str, float, int], ...]  # name, clock in hertz, number of words
-    tiles: tuple[TileWhy, ...]
+    classes: tuple[tuple[str, float, int], ...]
+    tiles: tuple[TileReason, ...]
     shape: tuple[int, int]
     model_tiles: int
     stop: int
     stops: int
-    last_taken: float | None  # nats saved per second by the last step that was taken, and by the first that was not
+    last_taken: float | None
     first_left: float | None
 
     def letters(self) -> list[str]:
-        """The classes as one letter a tile, one line a row of tiles."""
-        marks = marks_of([name for name, _, _ in self.classes])
+        """Return the classes as text: one letter for each tile, one line for each row of tiles."""
+        marks = class_letters([name for name, _, _ in self.classes])
         line = "".join(marks[tile.chosen] for tile in self.tiles)
         down, across = self.shape
         return [line[row * across : (row + 1) * across] for row in range(down)]
 
 
-def marks_of(names: Sequence[str]) -> list[str]:
-    """One letter for each class: its first, or a digit where that is another's already."""
+def class_letters(names: Sequence[str]) -> list[str]:
+    """Return one letter for each class: its first letter, or its index if an earlier class has that letter."""
     marks: list[str] = []
     for index, name in enumerate(names):
         letter = name[:1].upper()
@@ -65,29 +79,29 @@ def marks_of(names: Sequence[str]) -> list[str]:
     return marks
 
 
-def why(folder: Path, layer: str, method: str) -> Why:
-    """Say why the tiles of a layer have their classes.
+def explain_layer(folder: Path, layer: str, method: str) -> LayerReasons:
+    """Return why the tiles of a layer have their classes.
 
     Args:
-        folder: output of a finished `haloquant run`.
-        layer: name of a linear layer.
-        method: one of HALO's there, such as `halo-bal`.
+        folder: Output folder of a finished `haloquant run`.
+        layer: Name of a linear layer.
+        method: A HALO method of that run, such as `halo-bal`.
 
     Raises:
-        InputError: no finished run, no such layer or method, or the predicted losses are no longer there.
+        InputError: The run is not finished, it has no such layer or method, or its predicted losses are missing.
     """
     results = read_results(folder)
     rows = _rows(results, method)
     found = next((i for i, row in enumerate(rows) if row.layer == layer), None)
     if found is None:
         raise InputError(
-            f"the layer must be one of {results.model}'s, such as {nearest(layer, [row.layer for row in rows])}; "
+            f"the layer must be one of {results.model}'s, such as {closest_names(layer, [row.layer for row in rows])}; "
             f"not {layer!r}"
         )
-    books = results.profile.classes[:-1]  # the last is the base clock, for every weight value
+    books = results.profile.classes[:-1]  # without the last, the base class, which holds every weight value
     chosen = _flat([row.classes for row in rows])
     period = np.array([1 / book.frequency_hz for book in books])
-    loss, path, stop = _decided(folder, method, chosen, period)
+    loss, path, stop = _find_losses(folder, method, chosen, period)
     sizes = [len(row.classes) * len(row.classes[0]) for row in rows]
     first = sum(sizes[:found])
     sensitivity = _flat([row.sensitivity for row in rows])
@@ -95,12 +109,12 @@ def why(folder: Path, layer: str, method: str) -> Why:
     ranks[np.argsort(-sensitivity, kind="stable")] = np.arange(1, len(sensitivity) + 1)
     saving = -np.diff(path.loss) / np.diff(path.cost)
     across = len(rows[found].classes[0])
-    tiles: list[TileWhy] = []
+    tiles: list[TileReason] = []
     for place in range(sizes[found]):
         tile = first + place
         steps = np.flatnonzero(path.tile == tile)
         tiles.append(
-            TileWhy(
+            TileReason(
                 place // across,
                 place % across,
                 int(chosen[tile]),
@@ -111,7 +125,7 @@ def why(folder: Path, layer: str, method: str) -> Why:
                 int((steps < stop).sum()),
             )
         )
-    return Why(
+    return LayerReasons(
         layer,
         method,
         tuple((book.name, book.frequency_hz, len(book.values)) for book in books),
@@ -126,10 +140,10 @@ def why(folder: Path, layer: str, method: str) -> Why:
 
 
 def read_results(folder: Path) -> Results:
-    """The results of a finished run.
+    """Return the results of a finished run.
 
     Raises:
-        InputError: there are none.
+        InputError: The folder has no results.
     """
     file = folder / "results.json"
     if not file.is_file():
@@ -145,8 +159,8 @@ def _rows(results: Results, method: str) -> list[TileRow]:
     return rows
 
 
-def _decided(folder: Path, method: str, chosen: np.ndarray, period: np.ndarray) -> tuple[np.ndarray, Sweep, int]:
-    """The losses that led to these classes: of all kept, the newest from which the very same classes follow."""
+def _find_losses(folder: Path, method: str, chosen: np.ndarray, period: np.ndarray) -> tuple[np.ndarray, Sweep, int]:
+    """Return the newest stored losses from which these classes follow, their path, and the method's position on it."""
     files = sorted(folder.glob("steps/tile-losses-*/losses.safetensors"), key=lambda file: -file.stat().st_mtime)
     for file in files:
         loss = load_arrays(file).get("loss")

@@ -1,4 +1,4 @@
-"""The Pareto front over MACs, tile sizes and classes: each point really quantized, evaluated and simulated."""
+"""Search the Pareto front over MACs, tile sizes and goals; every point is really quantized, evaluated and simulated."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,10 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from haloquant.jobs.compare.method_steps import halo_method
-from haloquant.jobs.compare.method_steps import method as make
-from haloquant.jobs.compare.results import fast_fraction
-from haloquant.jobs.compare.workbench import Workbench
+from haloquant.jobs.compare.job_steps import JobSteps
+from haloquant.jobs.compare.method_steps import finish_method, halo_method
+from haloquant.jobs.compare.result_rows import fast_fraction
 from haloquant.jobs.engine.session import run_tasks
 from haloquant.jobs.engine.tasks import Engine
 from haloquant.jobs.inputs import Progress, read_inputs, silent
@@ -22,8 +21,8 @@ from haloquant.store.targets import read_systolic
 
 
 @dataclass(frozen=True)
-class Task:
-    """One (MAC, tile size) with the recipe that the rest comes from."""
+class ExplorationTask:
+    """One MAC and tile size, as a recipe; `out` is the output folder of the whole search."""
 
     recipe: Recipe
     out: Path
@@ -37,10 +36,20 @@ def explore(
     engine: Engine,
     progress: Progress = silent,
 ) -> list[Point]:
-    """Every combination's points, with the best of each target and phase marked; kept in `out/explore.json`.
+    """Return the points of all combinations of MACs and tile sizes, and write them to `out/explore.json`.
+
+    The points on the Pareto front of their target and phase are marked as best.
+
+    Args:
+        recipe: The settings that the combinations share.
+        profiles: The MACs: names of profiles, or files.
+        tiles: The tile sizes.
+        out: The output folder; finished steps in it are reused.
+        engine: Where the combinations run.
+        progress: Called with the name of a task, its parts done and its parts in all.
 
     Raises:
-        HaloquantError: an input is wrong, found before any work.
+        HaloquantError: An input is wrong; this is found before any work.
     """
     read_inputs(recipe)
     for name in profiles:
@@ -48,33 +57,33 @@ def explore(
     claim_output(out)
     replace = msgspec.structs.replace
     tasks = [
-        Task(replace(recipe, hardware=replace(recipe.hardware, profile=profile, tile=tile)), out)
+        ExplorationTask(replace(recipe, hardware=replace(recipe.hardware, profile=profile, tile=tile)), out)
         for profile in profiles
         for tile in tiles
     ]
     with sole_user(out):
-        found = run_tasks(one, tasks, engine, lambda done, total: progress("explore", done, total))
+        found = run_tasks(explore_one, tasks, engine, lambda done, total: progress("explore", done, total))
         points = mark_best([point for part in found for point in part])
         write_bytes(out / "explore.json", msgspec.json.format(msgspec.json.encode(points), indent=1))
     return points
 
 
-def one(task: Task) -> list[Point]:
-    """The points of one MAC and tile size: every goal on every machine in both phases."""
+def explore_one(task: ExplorationTask) -> list[Point]:
+    """Return the points of one MAC and tile size: every goal on every machine in both phases."""
     recipe = task.recipe
     inputs, profile = read_inputs(recipe), find_profile(recipe.hardware.profile)
-    bench = Workbench(recipe, inputs, profile, task.out, silent)
-    work = method_cost.workloads(method_cost.shape_of(recipe, inputs.checkpoint, inputs.name), recipe)
+    job = JobSteps(recipe, inputs, profile, task.out, silent)
+    passes = method_cost.recipe_workloads(method_cost.recipe_shape(recipe, inputs.checkpoint, inputs.name), recipe)
     points: list[Point] = []
     for goal in recipe.quantize.goals:
-        method = make(bench, halo_method(bench, f"halo-{goal}", bench.allocator.stop(goal)))
+        method = finish_method(job, halo_method(job, f"halo-{goal}", job.allocator.stop(goal)))
         for name in recipe.hardware.targets:
-            target = method_cost.with_array(read_systolic(name), recipe.hardware.tile)
-            for workload in work:
-                run = method_cost.run_on(
-                    workload, method.tiles, method_cost.class_points(target, bench.classes), target, bench.classes, goal
+            target = method_cost.with_tile_size(read_systolic(name), recipe.hardware.tile)
+            for workload in passes:
+                run = method_cost.best_run(
+                    workload, method.tiles, method_cost.class_points(target, job.classes), target, job.classes, goal
                 )
-                total, accuracy = run.simulation.total, method.accuracy
+                total = run.simulation.total
                 points.append(
                     Point(
                         profile.name,
@@ -84,26 +93,30 @@ def one(task: Task) -> list[Point]:
                         workload.phase,
                         fast_fraction(method.tiles),
                         method.bits.per_weight,
-                        accuracy.perplexity if accuracy.perplexity_a8 is None else accuracy.perplexity_a8,
+                        method.accuracy.final_perplexity,
                         total.total_time_s,
                         total.total_energy_j,
-                        bench.classes.clock_ratio(0),
-                        bench.classes.codebooks[0].point.period_s,
+                        job.classes.clock_ratio(0),
+                        job.classes.codebooks[0].point.period_s,
                     )
                 )
     return points
 
 
 def mark_best(points: Sequence[Point]) -> list[Point]:
-    """The same points, those on the Pareto front of their target and phase marked."""
+    """Return the same points, with those on the Pareto front of their target and phase marked as best.
+
+    A point is not on the front if another of the same target and phase is at least as good in perplexity, time and
+    energy, and better in one of them.
+    """
 
     def beaten(point: Point) -> bool:
-        rivals = [_figures(other) for other in points if (other.target, other.phase) == (point.target, point.phase)]
-        mine = _figures(point)
+        rivals = [_costs(other) for other in points if (other.target, other.phase) == (point.target, point.phase)]
+        mine = _costs(point)
         return any(other != mine and all(a <= b for a, b in zip(other, mine, strict=True)) for other in rivals)
 
     return [msgspec.structs.replace(point, best=not beaten(point)) for point in points]
 
 
-def _figures(point: Point) -> tuple[float, float, float]:
+def _costs(point: Point) -> tuple[float, float, float]:
     return (point.perplexity, point.time_s, point.energy_j)

@@ -1,4 +1,4 @@
-"""What a recipe names, found: the model folder, the texts as tokens."""
+"""Open what a recipe names: the model folder, and the texts as tokens."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from jaxtyping import Int64
 
 from haloquant.accel.workload.model_shapes import MODELS, named_shape, shape_from_config
 from haloquant.errors import MALFORMED, CheckpointError, InputError, RecipeError
-from haloquant.jobs.quantize.forecast.plan import Model, of_checkpoint, of_shape
+from haloquant.jobs.quantize.forecast.model_sizes import ModelSizes, sizes_of_checkpoint, sizes_of_shape
 from haloquant.lm.checkpoint.complete import check_whole
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint
 from haloquant.lm.text import load_text, tokenize
@@ -22,12 +22,12 @@ Progress = Callable[[str, int, int], None]
 
 
 def silent(task: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
+    """A progress function that does nothing."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text as tokens, with what it is called and the hash of its characters."""
+    """A text as the model's tokens [tokens], its name, and the SHA-256 of its characters."""
 
     name: str
     tokens: Int64[np.ndarray, " t"]
@@ -46,15 +46,15 @@ class Inputs:
 
 
 def package_folder() -> Path:
-    """Where the demo model, its text, the profiles and the targets lie."""
+    """Return the folder of the package's data: the demo model and its texts, the profiles and the targets."""
     return Path(str(resources.files("haloquant"))) / "data"
 
 
 def model_folder(path: str) -> Path:
-    """The folder of the model a recipe names; `demo` is the shipped one.
+    """Return the folder of the model that a recipe names; `demo` is the model that comes with the package.
 
     Raises:
-        CheckpointError: there is no such folder.
+        CheckpointError: There is no such folder.
     """
     folder = package_folder() / "demo" / "model" if path == "demo" else Path(path)
     if not folder.is_dir():
@@ -66,7 +66,12 @@ def model_folder(path: str) -> Path:
 
 
 def read_inputs(recipe: Recipe) -> Inputs:
-    """Open everything a recipe names, so that a mistake shows before hours are spent."""
+    """Open the model and the texts that a recipe names, so that mistakes show before any work.
+
+    Raises:
+        CheckpointError: The model folder is missing or malformed, or a part of the model is missing.
+        RecipeError: A text is missing.
+    """
     folder = model_folder(recipe.model.path)
     checkpoint = open_checkpoint(folder, exclude=recipe.model.exclude)
     check_whole(checkpoint)
@@ -81,10 +86,10 @@ def read_inputs(recipe: Recipe) -> Inputs:
 
 
 def read_config(folder: Path) -> dict[str, object]:
-    """A model folder's configuration.
+    """Return the configuration of a model folder (config.json).
 
     Raises:
-        CheckpointError: it is no JSON object.
+        CheckpointError: It is not a JSON object.
     """
     try:
         return msgspec.json.decode(read_bounded(folder / "config.json", 1 << 24), type=dict[str, object])
@@ -93,15 +98,15 @@ def read_config(folder: Path) -> dict[str, object]:
 
 
 def is_packed(folder: Path) -> bool:
-    """Whether a model folder is in HALO's packed form, by its configuration."""
+    """Return whether a model folder is in HALO's packed form, by its configuration."""
     return "quantization_config" in read_config(folder)
 
 
 def model_window(folder: Path) -> int:
-    """The model's length by its configuration, 2048 at most.
+    """Return the number of tokens in a window of this model: its number of positions, 2048 at most.
 
     Raises:
-        CheckpointError: the configuration says no positive number.
+        CheckpointError: The configuration gives no positive number of positions.
     """
     config = read_config(folder)
     length = config.get("max_position_embeddings") or config.get("n_positions") or 2048
@@ -110,31 +115,39 @@ def model_window(folder: Path) -> int:
     return min(length, 2048)
 
 
-def planned_model(name: str) -> tuple[Model, int]:
-    """The sizes of a model to plan for and its window: a folder, a bare config.json, or a named shape.
+def read_model_sizes(name: str) -> tuple[ModelSizes, int]:
+    """Return the sizes of a model to plan for, and the number of tokens in its window.
+
+    Args:
+        name: A model folder, a config.json alone, or a named shape such as `llama2-7b`.
 
     Raises:
-        InputError: it is none of these.
+        InputError: The name is none of these.
     """
     path = Path(name)
     if name == "demo" or path.is_dir():
         folder = model_folder(name)
-        return of_checkpoint(open_checkpoint(folder)), model_window(folder)
+        return sizes_of_checkpoint(open_checkpoint(folder)), model_window(folder)
     if path.is_file():
         config = read_config(path.parent) if path.name == "config.json" else {}
-        return of_shape(shape_from_config(config, str(path))), model_window(path.parent)
+        return sizes_of_shape(shape_from_config(config, str(path))), model_window(path.parent)
     if name.lower() not in MODELS:
         raise InputError(
             f"the model to plan for must be a folder, a config.json, or one of {', '.join(MODELS)}, not {name!r:.80}"
         )
-    return of_shape(named_shape(name)), 2048
+    return sizes_of_shape(named_shape(name)), 2048
 
 
 def read_text(folder: Path, path: str, use: str) -> Text:
-    """A text as the model's own tokens; `demo` is the shipped one for this use.
+    """Return a text as tokens of the model in `folder`.
+
+    Args:
+        folder: The model folder, which holds the tokenizer.
+        path: A text file; `demo` is the text for this use that comes with the package.
+        use: `calibration` or `evaluation`.
 
     Raises:
-        RecipeError: there is no such text; it names the use.
+        RecipeError: There is no such text.
     """
     file = package_folder() / "demo" / f"{use}.txt" if path == "demo" else Path(path)
     try:

@@ -1,13 +1,13 @@
-"""The whole job: a recipe and an output folder in, results, packed model and report out. Finished steps are reused."""
+"""The whole job of `haloquant run`: a recipe goes in; results, a packed model and a report come out."""
 
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from haloquant.jobs.compare.method_steps import all_methods, between, method
-from haloquant.jobs.compare.method_tasks import spread
-from haloquant.jobs.compare.results import gather
-from haloquant.jobs.compare.workbench import Workbench
+from haloquant.jobs.compare.job_steps import JobSteps
+from haloquant.jobs.compare.method_steps import finish_method, main_methods, sweep_methods
+from haloquant.jobs.compare.method_tasks import finish_methods
+from haloquant.jobs.compare.results import gather_results
 from haloquant.jobs.engine.tasks import THIS_PROCESS, Engine
 from haloquant.jobs.inputs import Inputs, Progress, read_inputs, silent
 from haloquant.jobs.provenance import versions
@@ -25,7 +25,7 @@ from haloquant.store.targets import read_gpu, read_systolic
 
 @dataclass(frozen=True)
 class Job:
-    """What a finished job left: the numbers, where they are, and which steps were found finished."""
+    """What a finished job left: its results, its folder, and the names of the steps that were finished before."""
 
     results: Results
     folder: Path
@@ -33,11 +33,11 @@ class Job:
     reused: tuple[str, ...]
 
 
-def open_named(recipe: Recipe) -> tuple[Inputs, MacProfile]:
-    """The inputs and the MAC of a job; its machines are opened too, so that a mistake shows before hours are spent.
+def open_inputs(recipe: Recipe) -> tuple[Inputs, MacProfile]:
+    """Return the inputs and the MAC of a job. Its machines are opened too, so that mistakes show before any work.
 
     Raises:
-        HaloquantError: something that the recipe names is not there, or is not what it should be.
+        HaloquantError: Something that the recipe names is missing or malformed.
     """
     for name in recipe.hardware.targets:
         read_systolic(name)
@@ -48,53 +48,60 @@ def open_named(recipe: Recipe) -> tuple[Inputs, MacProfile]:
 
 
 def run(recipe: Recipe, out: Path, progress: Progress = silent, engine: Engine = THIS_PROCESS) -> Job:
-    """Do the whole job of a recipe in the folder `out`, and return what it found.
+    """Do the whole job of a recipe in the folder `out`, and return the results.
 
-    With more than one worker, or on a cluster, methods are tasks; the bytes written do not depend on it.
+    A step that an earlier run finished is reused. With more than one worker, or on a cluster, the methods are tasks.
+    The written bytes do not depend on the engine.
+
+    Args:
+        recipe: The job's settings.
+        out: The output folder.
+        progress: Called with the name of a task, its parts done and its parts in all.
+        engine: Where the methods run.
 
     Raises:
-        HaloquantError: an input is wrong, or another run holds the folder. What was finished stays and is reused.
+        HaloquantError: An input is wrong, or another run uses the folder. Finished steps stay and are reused.
     """
     begin = time.monotonic()
-    inputs, profile = open_named(recipe)
-    bench = Workbench(recipe, inputs, profile, out, progress)
+    inputs, profile = open_inputs(recipe)
+    job = JobSteps(recipe, inputs, profile, out, progress)
     claim_output(out)
     with sole_user(out):
         for folder in (out, out / "steps", out / "figures"):
             remove_all_leftovers(folder)
         if engine != THIS_PROCESS:
-            spread(bench, out, engine)
-        made = {name: method(bench, x) for name, x in all_methods(bench).items()}
-        further = {name: method(bench, x) for name, x in between(bench).items()}
-        results = gather(recipe, bench.inputs, bench.classes, made, further, bench.sensitivity)
-        _export(bench, out)
+            finish_methods(job, out, engine)
+        methods = {name: finish_method(job, step) for name, step in main_methods(job).items()}
+        sweep = {name: finish_method(job, step) for name, step in sweep_methods(job).items()}
+        results = gather_results(recipe, job.inputs, job.classes, methods, sweep, job.sensitivity)
+        _export(job, out)
         write_bytes(out / "results.json", encode_results(results))
         write_text(out / "results.md", render_markdown(results))
         write_report(results, out, progress)
-    return Job(results, out, time.monotonic() - begin, tuple(bench.reused))
+    return Job(results, out, time.monotonic() - begin, tuple(job.reused))
 
 
-def _export(bench: Workbench, out: Path) -> None:
-    """Write the headline model packed, unless this very one stands there already."""
+def _export(job: JobSteps, out: Path) -> None:
+    """Write the packed model of the headline method, unless the same model is there already."""
     link = out / "model"
-    if HEADLINE not in bench.folders:
+    if HEADLINE not in job.folders:
         return
-    layers = bench.packed(HEADLINE)
-    profile = bench.profile
+    layers = job.packed(HEADLINE)
+    profile = job.profile
 
     def make(folder: Path) -> None:
         export_packed(
-            bench.inputs.checkpoint,
+            job.inputs.checkpoint,
             layers,
             folder / "model",
             profile_name=profile.name,
             profile_sha256=profile_sha256(profile),
             made_by=versions(),
-            changed=folded_tensors(bench.inputs.checkpoint, bench.places, bench.transformed.scales),
-            progress=lambda done, total: bench.progress("pack", done, total),
+            changed=folded_tensors(job.inputs.checkpoint, job.places, job.transformed.scales),
+            progress=lambda done, total: job.progress("pack", done, total),
         )
 
-    step, _ = bench.steps.run("packed", bench.folders[HEADLINE].name, make)
+    step, _ = job.steps.run("packed", job.folders[HEADLINE].name, make)
     if not link.is_symlink() or link.resolve() != (step / "model").resolve():
         link.unlink(missing_ok=True)
         link.symlink_to((step / "model").relative_to(out))
@@ -102,7 +109,7 @@ def _export(bench: Workbench, out: Path) -> None:
 
 def write_report(results: Results, out: Path, progress: Progress = silent) -> None:
     """Draw the report and its figures into a folder."""
-    # Imported here: the drawing libraries are an extra, and a job without them still has its numbers.
+    # Imported here, because the drawing libraries are optional; without them the numbers are written before the error.
     from haloquant.report.page import draw_figures, figure_png, render_page
 
     drawn = draw_figures(results, lambda done, total: progress("draw", done, total))

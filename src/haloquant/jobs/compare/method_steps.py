@@ -1,4 +1,4 @@
-"""The methods of a job, each as a step that can be made here or elsewhere: full precision, rivals, HALO's goals."""
+"""Each method of a job as a step that this process or a worker can make: full precision, rivals, and HALO's goals."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from haloquant.jobs.compare import methods
-from haloquant.jobs.compare.stored import Method, load_method, save_method, save_packed
-from haloquant.jobs.compare.workbench import Workbench
+from haloquant.jobs.compare.accuracy import Accuracy, measure_accuracy
+from haloquant.jobs.compare.job_steps import JobSteps
+from haloquant.jobs.compare.method_files import MethodResult, load_method, save_method
+from haloquant.jobs.compare.rivals import REFERENCES, array_tiles, quantize_rival
 from haloquant.jobs.engine.threads import one_thread
-from haloquant.jobs.quantize import halo
+from haloquant.jobs.quantize.layer_rounding import round_layers
 from haloquant.jobs.quantize.transform import NOTE
+from haloquant.jobs.step_files import save_packed
 from haloquant.quant.layer import dequantize
 from haloquant.quant.rivals.registry import rival
 from haloquant.quant.tile_histogram import layer_tiles
@@ -21,8 +23,12 @@ from haloquant.records import BitCount, LayerStatistics
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A method's step: its name, all that its result depends on, what fills its folder, and the steps it reads."""
+class MethodStep:
+    """The step of one method.
+
+    `inputs` is everything that the result depends on; its hash is the step's key. `make` writes the step's files to a
+    folder. `prepare` makes the steps that `make` reads.
+    """
 
     name: str
     inputs: object
@@ -30,102 +36,99 @@ class Planned:
     prepare: Callable[[], object] = lambda: None
 
 
-def method(bench: Workbench, planned: Planned) -> Method:
-    """A planned method, made now unless it was before."""
-    return load_method(bench.step(planned.name, planned.inputs, planned.make))
+def finish_method(job: JobSteps, step: MethodStep) -> MethodResult:
+    """Return the result of a method; its step is made now unless it is finished already."""
+    return load_method(job.step(step.name, step.inputs, step.make))
 
 
-def all_methods(bench: Workbench) -> dict[str, Planned]:
-    """Full precision, the references, the rivals and HALO's goals, by name."""
-    planned = [reference(bench)]
-    planned += [rival_method(bench, name, rival_name) for name, rival_name in methods.REFERENCES.items()]
-    for name in bench.recipe.quantize.rivals:
-        if name not in methods.REFERENCES.values():
-            planned.append(rival_method(bench, name, name))
-    for goal in bench.recipe.quantize.goals:
-        planned.append(halo_method(bench, f"halo-{goal}", bench.allocator.stop(goal)))
-    return {x.name: x for x in planned}
+def main_methods(job: JobSteps) -> dict[str, MethodStep]:
+    """Return the steps of full precision, the references, the rivals and HALO's goals, by name."""
+    steps = [full_precision(job)]
+    steps += [rival_method(job, name, rival_name) for name, rival_name in REFERENCES.items()]
+    for name in job.recipe.quantize.rivals:
+        if name not in REFERENCES.values():
+            steps.append(rival_method(job, name, name))
+    for goal in job.recipe.quantize.goals:
+        steps.append(halo_method(job, f"halo-{goal}", job.allocator.stop(goal)))
+    return {step.name: step for step in steps}
 
 
-def between(bench: Workbench) -> dict[str, Planned]:
-    """Points of the sweep between the goals, for the Pareto front, by name."""
-    last = len(bench.allocator.path.cost) - 1
-    goals = {bench.allocator.stop(goal) for goal in bench.recipe.quantize.goals}
-    stops = [round(last * share) for share in bench.recipe.quantize.sweep]
-    return {f"halo-{s}": halo_method(bench, f"halo-{s}", s) for s in dict.fromkeys(stops) if s not in goals}
+def sweep_methods(job: JobSteps) -> dict[str, MethodStep]:
+    """Return the steps of further points on HALO's path of allocations, for the Pareto front, by name."""
+    last = len(job.allocator.path.cost) - 1
+    goals = {job.allocator.stop(goal) for goal in job.recipe.quantize.goals}
+    stops = [round(last * share) for share in job.recipe.quantize.sweep]
+    return {f"halo-{s}": halo_method(job, f"halo-{s}", s) for s in dict.fromkeys(stops) if s not in goals}
 
 
-def reference(bench: Workbench) -> Planned:
-    """Full precision: 16 bits a weight, a floating-point multiplier."""
+def full_precision(job: JobSteps) -> MethodStep:
+    """Return the step of full precision: 16 bits per weight, on a floating-point multiplier."""
 
     def make(folder: Path) -> None:
-        accuracy = _evaluate(bench, "fp16", {})
-        count = sum(o * i for o, i in bench.shapes.values())
-        save_method(folder, Method("fp16", accuracy, BitCount(weights=count, codes=16 * count), (), {}))
+        accuracy = _accuracy(job, "fp16", {})
+        count = sum(o * i for o, i in job.shapes.values())
+        save_method(folder, MethodResult("fp16", accuracy, BitCount(weights=count, codes=16 * count), (), {}))
 
-    return Planned("fp16", bench.evaluation_key(), make)
+    return MethodStep("fp16", job.evaluation_key(), make)
 
 
-def rival_method(bench: Workbench, name: str, rival_name: str) -> Planned:
-    """A rival, by its preset's name, called `name` in the tables."""
+def rival_method(job: JobSteps, name: str, rival_name: str) -> MethodStep:
+    """Return the step of the rival `rival_name`, which is called `name` in the tables."""
     chosen = rival(rival_name)
 
     def read() -> tuple[Mapping[str, LayerStatistics], Mapping[str, np.ndarray] | None]:
-        known = bench.token_statistics if chosen.by_token else bench.statistics
-        return known, bench.row_hessians if chosen.by_head else None
+        known = job.token_statistics if chosen.by_token else job.statistics
+        return known, job.row_hessians if chosen.by_head else None
 
     def make(folder: Path) -> None:
         known, rows = read()
-        tell = partial(bench.progress, f"quantize {name}")
+        tell = partial(job.progress, f"quantize {name}")
         with one_thread():
-            found = methods.quantize_rival(rival_name, bench.weights, known, tell, rows)
-        tile = bench.recipe.hardware.tile
+            found = quantize_rival(rival_name, job.weights, known, tell, rows)
+        tile = job.recipe.hardware.tile
         tiles = {
             layer: seen
-            for layer, made in found.items()
-            if (
-                seen := methods.array_tiles(
-                    made, make_grid(*bench.shapes[layer], tile, tile), bench.profile, bench.corner
-                )
-            )
+            for layer, result in found.items()
+            if (seen := array_tiles(result, make_grid(*job.shapes[layer], tile, tile), job.profile, job.corner))
             is not None
         }
-        bits = sum((made.bits for made in found.values()), BitCount())
-        notes = dict.fromkeys(note for made in found.values() for note in made.notes)
-        accuracy = _evaluate(bench, name, {layer: made.weight for layer, made in found.items()})
-        save_method(folder, Method(name, accuracy, bits, tuple(notes), tiles))
+        bits = sum((result.bits for result in found.values()), BitCount())
+        notes = dict.fromkeys(note for result in found.values() for note in result.notes)
+        accuracy = _accuracy(job, name, {layer: result.weight for layer, result in found.items()})
+        save_method(folder, MethodResult(name, accuracy, bits, tuple(notes), tiles))
 
-    key = [rival_name, chosen.by_head, chosen.by_token, bench.evaluation_key(), bench.profile_key()]
-    return Planned(name, key, make, read)
+    key = [rival_name, chosen.by_head, chosen.by_token, job.evaluation_key(), job.profile_key()]
+    return MethodStep(name, key, make, read)
 
 
-def halo_method(bench: Workbench, name: str, stop: int) -> Planned:
-    """HALO with the classes that a stop of the sweep gives the tiles; the packed layers are kept."""
-    maps = bench.allocator.maps(stop)
+def halo_method(job: JobSteps, name: str, stop: int) -> MethodStep:
+    """Return the step of HALO with the classes at a position of the path of allocations; packed layers are kept."""
+    maps = job.allocator.maps(stop)
 
     def make(folder: Path) -> None:
-        seen = bench.transformed
-        tell = partial(bench.progress, f"quantize {name}")
+        seen = job.transformed
+        tell = partial(job.progress, f"quantize {name}")
         with one_thread():
-            found = halo.quantize(seen.weights, seen.statistics, maps, bench.classes, bench.recipe, tell)
+            found = round_layers(seen.weights, seen.statistics, maps, job.classes, job.recipe, tell)
         save_packed(folder, found)
         tiles = {layer: layer_tiles(q) for layer, q in found.items()}
         bits = sum((seen.bits for seen in tiles.values()), BitCount())
         rounded = {layer: seen.undo(layer, dequantize(q)) for layer, q in found.items()}
-        transform = bench.recipe.quantize.transform
+        transform = job.recipe.quantize.transform
         notes = () if transform == "none" else (NOTE.format(transform, len(seen.scales), len(found)),)
-        accuracy = _evaluate(bench, name, rounded, seen.scales)
-        save_method(folder, Method(name, accuracy, bits, notes, tiles))
+        accuracy = _accuracy(job, name, rounded, seen.scales)
+        save_method(folder, MethodResult(name, accuracy, bits, notes, tiles))
 
-    classes = [maps[layer].codebook.tolist() for layer in bench.shapes]
-    return Planned(name, [classes, bench.evaluation_key(), bench.halo_key()], make)
+    classes = [maps[layer].codebook.tolist() for layer in job.shapes]
+    return MethodStep(name, [classes, job.evaluation_key(), job.halo_key()], make)
 
 
-def _evaluate(
-    bench: Workbench,
+def _accuracy(
+    job: JobSteps,
     name: str,
     weights: dict[str, np.ndarray],
     input_scale: Mapping[str, np.ndarray] | None = None,
-) -> methods.Accuracy:
-    tell = partial(bench.progress, f"evaluate {name}")
-    return methods.evaluate(bench.model, weights, bench.inputs.evaluation.tokens, bench.recipe, tell, input_scale)
+) -> Accuracy:
+    """Measure the accuracy of the job's model with these weights on the job's evaluation text."""
+    tell = partial(job.progress, f"evaluate {name}")
+    return measure_accuracy(job.model, weights, job.inputs.evaluation.tokens, job.recipe, tell, input_scale)

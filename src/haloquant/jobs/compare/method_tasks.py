@@ -1,7 +1,8 @@
-"""A job's methods as tasks: a worker quantizes and evaluates one, and its files come back to be written here.
+"""A job's methods as tasks: a worker quantizes and evaluates a method, and this process writes the files of its step.
 
-What all methods rest on (calibration, codebooks, losses of tiles) is made here first. Workers read it from the job's
-folder, and the model and texts by the recipe's own names; so on a cluster every node must see these places alike.
+The steps that several methods read (calibration, codebooks, losses of tiles) are made in this process first. Workers
+read them from the job's folder, and they read the model and the texts by the names in the recipe. So on a cluster
+every node must have the same files at the same places.
 """
 
 from collections.abc import Mapping
@@ -14,8 +15,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from haloquant.errors import InputError
-from haloquant.jobs.compare.method_steps import Planned, all_methods, between
-from haloquant.jobs.compare.workbench import Workbench
+from haloquant.jobs.compare.job_steps import JobSteps
+from haloquant.jobs.compare.method_steps import MethodStep, main_methods, sweep_methods
 from haloquant.jobs.engine.session import open_session
 from haloquant.jobs.engine.tasks import Arrays, Engine, Work
 from haloquant.jobs.inputs import read_inputs, silent
@@ -25,71 +26,75 @@ from haloquant.store.profiles import find_profile
 
 @dataclass(frozen=True)
 class MethodTask:
-    """One method of a job, by name."""
+    """One method of a job, by name.
+
+    `home` is the folder that relative names in the recipe start from. `finished` names the folders of the steps that
+    the method reads. `key` is the hash of the inputs, the MAC and the versions that the job was started with.
+    """
 
     recipe: Recipe
-    home: Path  # where the recipe's relative names begin
+    home: Path
     out: Path
-    rests: tuple[str, ...]  # folders of the steps that are there already
-    key: str  # of the inputs, the MAC and the versions that the job was begun with
+    finished: tuple[str, ...]
+    key: str
     name: str
 
 
-def make_method(task: MethodTask, _: Arrays) -> tuple[None, Arrays]:
-    """The files of the method's step, by name.
+def method_files(task: MethodTask, _: Arrays) -> tuple[None, Arrays]:
+    """Return the bytes of the files of the method's step, by file name.
 
     Raises:
-        InputError: the job's folder, its inputs or the packages are others here than where the job was begun.
+        InputError: The job's folder, its inputs or the packages differ from those that the job was started with.
     """
-    lacking = [name for name in task.rests if not (task.out / "steps" / name).is_dir()]
-    if lacking:
+    missing = [name for name in task.finished if not (task.out / "steps" / name).is_dir()]
+    if missing:
         raise InputError(
-            f"the job's folder {task.out} must be seen by every worker, and one finds no steps/{lacking[0]} in it; "
+            f"the job's folder {task.out} must be seen by every worker, and one finds no steps/{missing[0]} in it; "
             "put --out on storage that the whole cluster shares"
         )
-    with chdir(task.home), TemporaryDirectory() as room:
-        profile = find_profile(task.recipe.hardware.profile)
-        bench = Workbench(task.recipe, read_inputs(task.recipe), profile, task.out, silent)
-        if _begun_with(bench) != task.key:
+    with chdir(task.home), TemporaryDirectory() as temporary:
+        folder, profile = Path(temporary), find_profile(task.recipe.hardware.profile)
+        job = JobSteps(task.recipe, read_inputs(task.recipe), profile, task.out, silent)
+        if _job_key(job) != task.key:
             raise InputError(
                 "every worker must see the model, the texts and the MAC that the job was begun with, and have the same "
                 "versions of Python and packages, and one does not; make the nodes alike"
             )
-        planned(bench)[task.name].make(Path(room))
-        return None, {file.name: np.frombuffer(file.read_bytes(), np.uint8) for file in sorted(Path(room).iterdir())}
+        all_methods(job)[task.name].make(folder)
+        return None, {file.name: np.frombuffer(file.read_bytes(), np.uint8) for file in sorted(folder.iterdir())}
 
 
-def _begun_with(bench: Workbench) -> str:
-    """The hash of what a result is filed under, so that none is filed under what it was not made of."""
-    return bench.steps.key("methods", [bench.evaluation_key(), bench.profile_key()])
+def _job_key(job: JobSteps) -> str:
+    """Return the hash of the job's inputs, MAC and versions. A worker with another hash must not make a method."""
+    return job.steps.key("methods", [job.evaluation_key(), job.profile_key()])
 
 
-def planned(bench: Workbench) -> dict[str, Planned]:
-    """Every method of the job, by name."""
-    return all_methods(bench) | between(bench)
+def all_methods(job: JobSteps) -> dict[str, MethodStep]:
+    """Return the steps of all methods of the job, by name."""
+    return main_methods(job) | sweep_methods(job)
 
 
-def spread(bench: Workbench, out: Path, engine: Engine) -> None:
-    """Have every method of the job as a finished step.
+def finish_methods(job: JobSteps, out: Path, engine: Engine) -> None:
+    """Finish the steps of all methods of the job on the workers of an engine.
 
     Raises:
-        ToolError: a worker died and the retries did not help, or the cluster does not answer.
+        ToolError: A worker died and the retries did not help, or the cluster does not answer.
         MissingExtraError: Ray is asked for and not installed.
     """
-    missing = [x for x in planned(bench).values() if bench.steps.find(x.name, x.inputs) is None]
-    for wanted in missing:
-        wanted.prepare()
+    missing = [step for step in all_methods(job).values() if job.steps.find(step.name, step.inputs) is None]
+    for step in missing:
+        step.prepare()
     if not missing:
         return
-    rests = tuple(folder.name for folder in bench.folders.values())
-    key = _begun_with(bench)
-    works = [Work(MethodTask(bench.recipe, Path.cwd(), out.resolve(), rests, key, x.name)) for x in missing]
+    finished = tuple(folder.name for folder in job.folders.values())
+    key = _job_key(job)
+    works = [Work(MethodTask(job.recipe, Path.cwd(), out.resolve(), finished, key, step.name)) for step in missing]
     with open_session(engine) as session:
-        for done, (index, _, files) in enumerate(session.run(make_method, works)):
-            made = missing[index]
-            bench.steps.run(made.name, made.inputs, partial(_write, files))
-            bench.fresh.add(made.name)
-            bench.progress("methods", done + 1, len(missing))
+        for done, (index, _, files) in enumerate(session.run(method_files, works)):
+            step = missing[index]
+            job.steps.run(step.name, step.inputs, partial(_write, files))
+            job.fresh.add(step.name)
+            job.progress("methods", done + 1, len(missing))
 
 
 def _write(files: Mapping[str, np.ndarray], folder: Path) -> None:

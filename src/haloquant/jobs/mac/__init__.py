@@ -1,1 +1,9 @@
-"""."""
+"""From the name of a MAC to its profile.
+
+`catalogue` names every MAC that the generator knows and gives its Verilog; `profile` synthesizes, times and simulates
+it with a cell library.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Every MAC the generator knows, by name: its Verilog, its ports, and how its parts are to be mapped."""
+"""Every MAC that the generator knows, by name: its Verilog, its ports, and the timing targets of its modules."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,18 +15,21 @@ from haloquant.errors import InputError
 from haloquant.store.atomic_files import read_bounded
 
 MAX_RTL = 1 << 24
-SERIAL = {"serial": 8, "serialw4a8": 4}  # weight bits by name
+SERIAL = {"serial": 8, "serialw4a8": 4}  # the bit-serial MACs: weight bits by name
+# Target period of each separately mapped module as a fraction of the MAC's: bypass paths get a tighter target than the
+# adder tree.
 PART_PERIODS = {"whole": 1.0, "upper": 1 / 2, "lone": 1 / 3, "accumulate": 1 / 3, "hold": 1.0}
-"""Period of a part mapped alone, relative to the unit's: a way around the tree is to be faster than the tree."""
-AROUND_PERIOD = 1 / 6  # of the gates that join such parts: they stand in every way
+# Target period for the multiplexers that merge the bypasses; every path passes through them.
+MULTIPLEXER_PERIOD = 1 / 6
 
 
 @dataclass(frozen=True)
-class Source:
-    """A MAC as Verilog with its ports declared.
+class MacSource:
+    """A MAC as Verilog with declared ports.
 
-    `parts` are modules to be mapped alone, with their periods relative to the unit's, slowest first; `period` is that
-    of everything else. The inputs of the parts in `driven` come from registers. A product takes `cycles` of them.
+    `parts` are the modules that are mapped separately, with their target periods as fractions of the MAC's, slowest
+    first; `period` is that of all other gates. The inputs of the parts in `driven` come from registers. A product
+    takes `cycles` clock cycles.
     """
 
     name: str
@@ -39,70 +42,71 @@ class Source:
     cycles: int = 1
 
 
-def all_specs() -> dict[str, MacSpec]:
-    """Every parallel MAC the generator knows by its name; names with `w4a8` have four weight bits."""
+def mac_specs() -> dict[str, MacSpec]:
+    """Return every parallel MAC that the generator knows, by name. Names with `w4a8` have four weight bits."""
     specs: list[MacSpec] = []
     for rows in get_args(Rows):
-        native = rows == "native"  # its structure is the synthesizer's, so it has one tree and one adder
+        native = rows == "native"  # the synthesizer chooses its structure, so it has one tree and one adder
         for tree in get_args(Tree)[: 1 if native else None]:
             for adder in get_args(Adder)[: 1 if native else None]:
                 for stage in get_args(Stage):
                     if not (native and stage == "fused"):
-                        specs += _of(rows, tree, adder, stage)
+                        specs += _variants(rows, tree, adder, stage)
     return {spec.name: spec for spec in specs}
 
 
-def names() -> list[str]:
-    """The names of all units, in order."""
-    return sorted([*all_specs(), *SERIAL])
+def mac_names() -> list[str]:
+    """Return the names of all MACs, sorted."""
+    return sorted([*mac_specs(), *SERIAL])
 
 
-def generated(name: str) -> Source:
-    """A MAC of ours by its name.
+def generated_mac(name: str) -> MacSource:
+    """Return the generated MAC of that name.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: There is none of that name.
     """
     if name in SERIAL:
         bits = SERIAL[name]
         text = f"{bits}x8 signed: bit-serial, one adder, one activation bit a cycle"
         ports = serial_ports(bits)
-        return Source(name, text, generate_serial(bits), ports, cycles=ports.latency)
-    specs = all_specs()
+        return MacSource(name, text, generate_serial(bits), ports, cycles=ports.latency)
+    specs = mac_specs()
     if name not in specs:
         raise InputError(
-            f"the MAC must be named <rows><tree>_<adder>-<stage>, such as {nearest(name, names())}; not {name!r}. "
+            f"the MAC must be named <rows><tree>_<adder>-<stage>, such as {closest_names(name, mac_names())}; "
+            f"not {name!r}. "
             "`haloquant characterize --list` shows all"
         )
-    return of_spec(specs[name])
+    return mac_from_spec(specs[name])
 
 
-def of_spec(spec: MacSpec) -> Source:
-    """A MAC of ours by its specification, with the periods that units of its kind are mapped to."""
+def mac_from_spec(spec: MacSpec) -> MacSource:
+    """Return the MAC of a specification, with the target periods for MACs of its kind."""
     parts = tuple((part, PART_PERIODS[part]) for part in partitions_of(spec))
-    period = AROUND_PERIOD if spec.bypass != "none" else 1.0
+    period = MULTIPLEXER_PERIOD if spec.bypass != "none" else 1.0
     driven = ("accumulate",) if spec.stage == "pipe" else ()
-    return Source(spec.name, spec.description, generate(spec), ports_of(spec), parts, period, driven)
+    return MacSource(spec.name, spec.description, generate(spec), ports_of(spec), parts, period, driven)
 
 
-def from_rtl(verilog: Path, ports: Path) -> Source:
-    """A person's own MAC: Verilog whose top module is `mac`, and a TOML file that declares its ports."""
+def mac_from_rtl(verilog: Path, ports: Path) -> MacSource:
+    """Return a MAC from Verilog whose top module is `mac`, with a TOML file that declares its ports."""
     text = read_bounded(verilog, MAX_RTL).decode("utf-8", "replace")
     declared = parse_ports(read_bounded(ports, MAX_RTL).decode("utf-8", "replace"))
-    return Source(verilog.stem, f"{verilog.name}, ports by {ports.name}", text, declared)
+    return MacSource(verilog.stem, f"{verilog.name}, ports by {ports.name}", text, declared)
 
 
-def nearest(name: str, known: Iterable[str], count: int = 4) -> str:
-    """The known names most like a wrong one, as a list for a sentence."""
+def closest_names(name: str, known: Iterable[str], count: int = 4) -> str:
+    """Return the known names that are most similar to a wrong one, separated by commas, for an error message."""
     return ", ".join(get_close_matches(name, list(known), count, 0.0))
 
 
-def _of(rows: Rows, tree: Tree, adder: Adder, stage: Stage) -> list[MacSpec]:
-    """The accumulators, widths and bypasses of one structure."""
-    ways = get_args(Bypass) if rows == "digits" and stage != "fused" else ("none",)
+def _variants(rows: Rows, tree: Tree, adder: Adder, stage: Stage) -> list[MacSpec]:
+    """Return the specifications of one structure with every accumulator, weight width and bypass."""
+    bypasses = get_args(Bypass) if rows == "digits" and stage != "fused" else ("none",)
     return [
         MacSpec(rows, tree, adder, stage, accumulator, bypass, weight_bits=bits)
         for accumulator in (get_args(Adder) if stage in ("mac", "pipe") else ("bk",))
         for bits in (8, 4)
-        for bypass in (ways if bits == 8 else ("none",))
+        for bypass in (bypasses if bits == 8 else ("none",))
     ]

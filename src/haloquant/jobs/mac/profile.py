@@ -1,4 +1,4 @@
-"""From a MAC (`pipeline.units`) and a cell library to its profile: synthesize, time, simulate."""
+"""Characterize a MAC (`catalogue`) with a cell library: synthesize, time and simulate it. The result is its profile."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ from haloquant.circuits.simulation.partial_sums import PartialSums
 from haloquant.circuits.timing.conditions import Conditions
 from haloquant.eda.yosys import ABC_SCRIPTS, Synthesis, synthesize
 from haloquant.errors import InputError
-from haloquant.jobs.mac.catalogue import Source
+from haloquant.jobs.mac.catalogue import MacSource
 from haloquant.records import MacProfile
 from haloquant.store.cell_libraries import read_library
 from haloquant.store.partial_sums import DEMO_FILE, read_partial_sums
@@ -31,32 +31,32 @@ Delays = Float64[np.ndarray, " w"]
 Energies = Float64[np.ndarray, " w"]
 
 
-def script_for(script: str | None, keep_adders: bool) -> str:
-    """The ABC script asked for, or the one that suits: all adders kept, or restructured.
+def choose_script(script: str | None, keep_adders: bool) -> str:
+    """Return the named ABC script; without a name `keep` if adders are kept, else `balance`.
 
     Raises:
-        InputError: there is no such script.
+        InputError: There is no such script.
     """
     if script is not None and script not in ABC_SCRIPTS:
         raise InputError(f"the ABC script must be one of {', '.join(ABC_SCRIPTS)}, not {script!r}")
     return script or ("keep" if keep_adders else "balance")
 
 
-def build(
-    source: Source, liberty: Path, period_s: float, *, keep_adders: bool = False, script: str | None = None
+def synthesize_mac(
+    source: MacSource, liberty: Path, period_s: float, *, keep_adders: bool = False, script: str | None = None
 ) -> tuple[Synthesis, Netlist, Library]:
-    """Synthesize a MAC onto a library, and read both back.
+    """Synthesize a MAC onto a cell library, and return the synthesis, the mapped netlist and the library.
 
     Args:
-        source: the MAC; parts that it names are mapped alone.
-        liberty: the cell library.
-        period_s: what synthesis aims at; `source` scales it for its parts.
-        keep_adders: keep the design's own full-adder structure.
-        script: a key of `ABC_SCRIPTS`; `script_for` chooses where None.
+        source: The MAC; the parts that it names are mapped separately.
+        liberty: The cell library.
+        period_s: Target period of the MAC in seconds; `source` scales it for its parts.
+        keep_adders: Keep the design's own full-adder structure.
+        script: A key of `ABC_SCRIPTS`; None lets `choose_script` choose.
     """
-    chosen = script_for(script, keep_adders)
+    chosen = choose_script(script, keep_adders)
     library = read_library(liberty)
-    made = synthesize(
+    synthesis = synthesize(
         source.verilog,
         liberty,
         period_s * source.period,
@@ -66,22 +66,22 @@ def build(
         driven=dict.fromkeys(source.driven, smallest_inverter(library).name),
         output_load_f=typical_conditions(library).output_load_f,
     )
-    return made, parse_netlist(made.json_text, library, source.ports), library
+    return synthesis, parse_netlist(synthesis.json_text, library, source.ports), library
 
 
 def partial_sums_for(ports: MacPorts, named: str) -> tuple[PartialSums | None, str]:
-    """What a MAC's partial sums are drawn from, and how its profile is to say so.
+    """Return the statistics from which a MAC's partial sums are drawn, and a line for the profile's provenance.
 
     Args:
-        ports: of the MAC.
-        named: `demo` for those measured on the demo model's layers (the Gaussian model where none are of the MAC's
-            widths), `gaussian` for the model, or a file of `store.partial_sums`.
+        ports: Ports of the MAC.
+        named: `demo` for statistics measured on the demo model's layers (the Gaussian model if there are none for the
+            MAC's widths), `gaussian` for the Gaussian model, or a file of `store.partial_sums`.
 
     Returns:
-        The statistics, or None for the Gaussian model or a MAC that adds nothing; a line for the provenance.
+        The statistics, or None for the Gaussian model or for a MAC that adds nothing; and the line.
 
     Raises:
-        InputError: the file is none, or has no partial sums of the MAC's widths.
+        InputError: The file is missing or malformed, or has no partial sums of the MAC's widths.
     """
     if ports.partial is None:
         return None, "none: the multiplier alone"
@@ -103,8 +103,8 @@ def partial_sums_for(ports: MacPorts, named: str) -> tuple[PartialSums | None, s
     return None, f"Gaussian model of 128 rows of {bits[0]}x{bits[1]} bits, one independent of the other"
 
 
-def profile(
-    source: Source,
+def characterize_mac(
+    source: MacSource,
     liberties: Sequence[Path],
     period_s: float,
     *,
@@ -114,37 +114,39 @@ def profile(
     partial_sums: str = "demo",
     progress: Callable[[str, int, int], None] | None = None,
 ) -> MacProfile:
-    """Characterise a MAC: delay at every corner, energy and sensitised delay by event-accurate simulation.
+    """Return the profile of a MAC: its delay at every corner, and its energy and sensitised delay.
+
+    Delays come from static timing; energies and sensitised delays from a simulation of every gate's switching events.
 
     Args:
-        source: the MAC.
-        liberties: one file per corner of the same cells; the first is the one it is synthesized for.
-        period_s: what synthesis aims at.
-        keep_adders: keep the design's own full-adder structure instead of restructuring it.
-        script: a key of `ABC_SCRIPTS`; `script_for` chooses where None.
-        dynamic: simulate; without it energies are NaN, and nothing that needs energy accepts the profile.
-        partial_sums: see `partial_sums_for`.
-        progress: called with (task, done, total).
+        source: The MAC.
+        liberties: One file per corner of the same cells; the MAC is synthesized for the first.
+        period_s: Target period of synthesis in seconds.
+        keep_adders: Keep the design's own full-adder structure instead of restructuring it.
+        script: A key of `ABC_SCRIPTS`; None lets `choose_script` choose.
+        dynamic: Whether to simulate. Without it energies are NaN, and functions that need energies refuse the profile.
+        partial_sums: Source of the partial sums, see `partial_sums_for`.
+        progress: Called with the name of a task, its parts done and its parts in all.
     """
     tell = progress or (lambda task, done, total: None)
-    sums, said = partial_sums_for(source.ports, partial_sums)
+    sums, sums_line = partial_sums_for(source.ports, partial_sums)
     tell("synthesize", 0, 1)
-    made, netlist, first = build(source, liberties[0], period_s, keep_adders=keep_adders, script=script)
+    synthesis, netlist, first = synthesize_mac(source, liberties[0], period_s, keep_adders=keep_adders, script=script)
     tell("synthesize", 1, 1)
     libraries = [first, *(read_library(path) for path in liberties[1:])]
 
     def simulated(net: Netlist, library: Library, conditions: Conditions) -> tuple[Delays, Energies]:
-        # Every activation transition at the first corner; at the others a sample is enough for the mean.
+        # The first corner simulates every activation transition; the others a sample, which is enough for the mean.
         return (exhaustive_simulation if library is first else sampled_simulation)(net, library, conditions, sums)
 
     spent = f"; delay is that of all {source.cycles} cycles" if source.cycles > 1 else ""
-    made_of = characterize(
+    profile = characterize(
         netlist,
         libraries,
         description=source.description + spent,
         name=f"{first.name}_{source.name}",
         dynamic=simulated if dynamic else None,
-        provenance={**made.provenance, **({"partial_sums": said} if dynamic else {})},
+        provenance={**synthesis.provenance, **({"partial_sums": sums_line} if dynamic else {})},
         progress=lambda done, total: tell("characterize corners", done, total),
     )
-    return replace(made_of, delay_s=made_of.delay_s * source.cycles) if source.cycles > 1 else made_of
+    return replace(profile, delay_s=profile.delay_s * source.cycles) if source.cycles > 1 else profile

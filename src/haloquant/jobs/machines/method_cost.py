@@ -1,4 +1,4 @@
-"""What a method costs on a machine: the machine's points for each class, the schedule, the simulation."""
+"""Time and energy of a method on a machine: operating points of its classes, schedule, and simulation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,66 +18,69 @@ from haloquant.lm.checkpoint.reader import Checkpoint
 from haloquant.recipe import Recipe
 from haloquant.records import LayerTiles, OperatingPoint, Schedule
 
-# Islands need several arrays and an even load; they are left to `haloquant schedule --policy`.
+# Without islands, which need several arrays and an even load; `haloquant schedule --policy` offers them.
 POLICIES = (Policy.PANEL, Policy.SERPENTINE, Policy.NONE)
 
+# From a supply in volts to the delay at it, relative to the delay at the base supply.
+DelayLaw = Callable[[float], float]
 
-Law = Callable[[float], float]
 
-
-def unchanged(voltage_v: float) -> float:
-    """The law of a machine that stays at its base supply."""
+def constant_delay(voltage_v: float) -> float:
+    """Return 1: the delay law of a machine that stays at its base supply."""
     return 1.0
 
 
-def fastest(simulation: Simulation) -> float:
-    """Time of a pass."""
+def pass_time_s(simulation: Simulation) -> float:
+    """Return the time of a pass in seconds."""
     return simulation.time_s
 
 
-def thriftiest(simulation: Simulation) -> float:
-    """Energy of a pass."""
+def pass_energy_j(simulation: Simulation) -> float:
+    """Return the energy of a pass in joules."""
     return simulation.total.total_energy_j
 
 
 @dataclass(frozen=True)
 class Run:
-    """A simulated pass and the schedule it followed."""
+    """A simulated pass and its schedule."""
 
     simulation: Simulation
     schedule: Schedule
 
 
-def workloads(shape: ModelShape, recipe: Recipe) -> tuple[Workload, Workload]:
-    """The prefill and the decode step that a recipe asks for."""
-    asked = recipe.workload
-    return prefill(shape, asked.prefill_tokens), decode(shape, asked.decode_context, asked.decode_batch)
+def recipe_workloads(shape: ModelShape, recipe: Recipe) -> tuple[Workload, Workload]:
+    """Return the prefill and the decode step of a recipe."""
+    wanted = recipe.workload
+    return prefill(shape, wanted.prefill_tokens), decode(shape, wanted.decode_context, wanted.decode_batch)
 
 
-def shape_of(recipe: Recipe, checkpoint: Checkpoint, name: str) -> ModelShape:
-    """The model's own shape, or a named one."""
+def recipe_shape(recipe: Recipe, checkpoint: Checkpoint, name: str) -> ModelShape:
+    """Return the shape that a recipe simulates: the model's own, called `name`, or a named shape."""
     if recipe.workload.shapes == "model":
         return shape_from_config(read_config(checkpoint.folder), name)
     return named_shape(recipe.workload.shapes)
 
 
-def with_array(target: Target, tile: int) -> Target:
-    """The machine with arrays of tile x tile and as many multipliers as before: the ablation of tile sizes."""
+def with_tile_size(target: Target, tile: int) -> Target:
+    """Return the machine with arrays of tile x tile and about as many multipliers as before.
+
+    The accumulator memory and the static power, which are given per array, are shared out over the new arrays.
+    """
     array = target.array
     if array.rows == array.columns == tile:
         return target
     count = max(1, round(array.rows * array.columns * array.count / tile**2))
-    # Accumulators are given per array: what was there is shared out.
     share = replace(target.accumulator, size_b=target.accumulator.size_b * array.count / count)
     static = replace(target.static, array_w=target.static.array_w * array.count / count)
     return replace(target, array=replace(array, rows=tile, columns=tile, count=count), accumulator=share, static=static)
 
 
 def class_points(target: Target, classes: Classes) -> tuple[OperatingPoint, ...]:
-    """The operating point of every class on a machine.
+    """Return the operating point of every class on a machine.
 
-    A machine whose clocks are a claim (`paper_tpu`) lends its own points, fastest class to fastest point. Any other
-    runs its base clock times the ratio that this MAC's delays allow, at the base supply: no volt is added for speed.
+    On a machine with claimed clocks (`paper_tpu`) the classes get the machine's own points, the fastest class the
+    fastest point. On any other machine a class runs at the base clock times the ratio that this MAC's delays allow, at
+    the base supply; the supply is not raised for speed.
     """
     if target.array.claimed_clocks:
         ranked = [target.points[min(i, len(target.points) - 1)] for i in range(len(classes.codebooks))]
@@ -89,46 +92,54 @@ def class_points(target: Target, classes: Classes) -> tuple[OperatingPoint, ...]
     )
 
 
-def single_point(target: Target, ratio: float) -> tuple[OperatingPoint, ...]:
-    """The point of a method with one class whose values run `ratio` times the base clock on this MAC."""
+def single_class_point(target: Target, ratio: float) -> tuple[OperatingPoint, ...]:
+    """Return the operating point of a method with one class, whose values allow `ratio` times the base clock.
+
+    On a machine with claimed clocks it is the base point.
+    """
     base = target.base
     if target.array.claimed_clocks:
         return (base,)
     return (OperatingPoint(base.voltage_v, base.frequency_hz * ratio),)
 
 
-def carried_delays(classes: Classes, target: Target) -> Float64[np.ndarray, " w"]:
-    """Delay of every weight value on a machine whose base clock is what the MAC's slowest value meets there."""
+def delays_on_target(classes: Classes, target: Target) -> Float64[np.ndarray, " w"]:
+    """Return the delay of every weight value on a machine, in seconds.
+
+    The MAC's delays are scaled so that the slowest value takes one period of the machine's base clock.
+    """
     delay = classes.profile.delay_s[classes.corner]
     return delay * (target.base.period_s / float(delay.max()))
 
 
-def run_on(
+def best_run(
     workload: Workload,
     tiles: Mapping[str, LayerTiles],
     points: tuple[OperatingPoint, ...],
     target: Target,
     classes: Classes,
     system: str,
-    law: Law = unchanged,
+    law: DelayLaw = constant_delay,
     policies: Sequence[Policy] = POLICIES,
-    best: Callable[[Simulation], float] = fastest,
+    cost: Callable[[Simulation], float] = pass_time_s,
 ) -> Run:
-    """Schedule and simulate one pass by every policy, and keep the best: a compiler would know the machine too.
+    """Schedule and simulate one pass by every policy, and return the run with the lowest cost.
+
+    A compiler would choose the policy in the same way, because it knows the machine.
 
     Args:
-        workload: the pass.
-        tiles: what stands in the tiles of every quantized layer; none for floating point.
-        points: of each class.
-        target: the machine.
-        classes: of the MAC, whose delays every tile's clock is held to.
-        system: a name.
-        law: delay at a supply relative to the delay at the base supply.
-        policies: orders to try.
-        best: what the kept one has least of: time, by default.
+        workload: The pass.
+        tiles: The tiles of every quantized layer; empty for floating point.
+        points: The operating point of each class.
+        target: The machine.
+        classes: Classes of the MAC; every tile's clock is checked against the MAC's delays.
+        system: A name for the result.
+        law: Delay at a supply relative to the delay at the base supply.
+        policies: The orders of tiles to try.
+        cost: The cost of a run; by default its time.
     """
     runs = [_run(workload, tiles, points, target, classes, system, policy, law) for policy in policies]
-    return min(runs, key=lambda run: best(run.simulation))
+    return min(runs, key=lambda run: cost(run.simulation))
 
 
 def _run(
@@ -139,10 +150,10 @@ def _run(
     classes: Classes,
     system: str,
     policy: Policy,
-    law: Law,
+    law: DelayLaw,
 ) -> Run:
     schedule = plan(workload.gemms, tiles, points, target.base, policy, target.accumulator_b, target.array.count)
-    carried = carried_delays(classes, target)
+    delays = delays_on_target(classes, target)
     simulation = simulate(
         workload,
         tiles,
@@ -150,7 +161,7 @@ def _run(
         target,
         classes.profile,
         corner=classes.corner,
-        delay_at=lambda voltage_v: carried * law(voltage_v),
+        delay_at=lambda voltage_v: delays * law(voltage_v),
         kv_bits=16 if not tiles else 8,
         system=system,
     )

@@ -1,4 +1,6 @@
-"""One model on one machine: other transition times and static powers, a deadline, the paper's premises."""
+"""One model on one machine under other conditions: other transition times, static powers, bandwidths and clocks; a
+deadline; the paper's assumptions; and a graphics processor for comparison.
+"""
 
 import math
 from collections.abc import Sequence
@@ -24,38 +26,44 @@ from haloquant.dvfs.schedule import Policy, plan
 from haloquant.dvfs.supply_modes import slowed_points, voltage_steps
 from haloquant.errors import InputError
 from haloquant.jobs.machines import method_cost
-from haloquant.jobs.machines import systems as machines
-from haloquant.jobs.machines.supply_law import supply_law
-from haloquant.jobs.machines.systems import Loaded
+from haloquant.jobs.machines.supply_law import choose_supply_law
+from haloquant.jobs.machines.systems import QuantizedModel, halo_system, rival_systems, run_system
 from haloquant.records import BitCount, OperatingPoint
 
-BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the machine's own
+# Multiples of the machine's own bandwidth and base clock.
+BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 CLOCKS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 @dataclass(frozen=True)
-class Swept:
-    """One system at one value of what was swept."""
+class SystemPoint:
+    """One system at one value of the swept quantity."""
 
     system: str
     point: SweepPoint
 
 
-def sweep(loaded: Loaded, workload: Workload, target: Target, over: str) -> list[Swept]:
-    """Return HALO, W8A8 and W4A8 at every value of `transition`, `static` or `bandwidth`, each by its best schedule.
+def sweep_systems(model: QuantizedModel, workload: Workload, target: Target, over: str) -> list[SystemPoint]:
+    """Return HALO, W8A8 and W4A8 at every value of one quantity, each with its best schedule.
+
+    Args:
+        model: The model.
+        workload: The pass.
+        target: The machine.
+        over: The quantity: `transition` (time of a transition), `static` (static power) or `bandwidth` (of the DRAM).
 
     Raises:
-        InputError: if `over` is none of these, or a bandwidth is to be varied that the machine does not limit.
+        InputError: `over` is none of these, or it is `bandwidth` and the machine's bandwidth is unlimited.
     """
     if over == "bandwidth":
         _check_limited(target)
-    systems = [machines.halo_system(loaded, workload, target, "boost")]
-    systems += [s for s in machines.rivals(loaded, workload, target) if s.name[:2] in ("W8", "W4")]
-    found: list[Swept] = []
+    systems = [halo_system(model, workload, target, "boost")]
+    systems += [s for s in rival_systems(model, workload, target) if s.name[:2] in ("W8", "W4")]
+    found: list[SystemPoint] = []
     for system in systems:
 
         def run(machine: Target, system: System = system):
-            return machines.run_system(system, workload, machine, loaded)
+            return run_system(system, workload, machine, model)
 
         if over == "transition":
             points = sweep_transition(run, target)
@@ -65,30 +73,30 @@ def sweep(loaded: Loaded, workload: Workload, target: Target, over: str) -> list
             points = sweep_bandwidth(run, target, [f * target.dram.bandwidth_b_per_s for f in BANDWIDTHS])
         else:
             raise InputError(f"a sweep must be over transition, static or bandwidth, not {over!r}.")
-        found += [Swept(system.name, point) for point in points]
+        found += [SystemPoint(system.name, point) for point in points]
     return found
 
 
-def bandwidth_clock_map(loaded: Loaded, workload: Workload, target: Target) -> list[BandwidthClockCell]:
-    """Return HALO beside W4A8 at every bandwidth and base clock around the machine's own, and the bound that held.
+def bandwidth_clock_map(model: QuantizedModel, workload: Workload, target: Target) -> list[BandwidthClockCell]:
+    """Return HALO's and W4A8's time, and HALO's bound, at bandwidths and base clocks around the machine's own.
 
-    A faster base clock is that of a faster multiplier at the same supply: every class keeps its ratio to it, and the
-    sparse engine follows; memories do not.
+    A faster base clock means a faster multiplier at the same supply: every class keeps its ratio to the base clock, and
+    the sparse engine speeds up by the same factor; the memories do not.
 
     Raises:
-        InputError: if the machine's bandwidth is without a limit.
+        InputError: The machine's bandwidth is unlimited.
     """
     _check_limited(target)
     cells: list[BandwidthClockCell] = []
-    halo = machines.halo_system(loaded, workload, target, "boost")  # its tiles do not depend on the clock
-    rival = next(s for s in machines.rivals(loaded, workload, target) if s.name.startswith("W4"))
+    halo = halo_system(model, workload, target, "boost")  # the tiles do not depend on the clock
+    rival = next(s for s in rival_systems(model, workload, target) if s.name.startswith("W4"))
     for clock in CLOCKS:
         (sparse,) = _faster([target.spmv.point], clock)
         quick = replace(target, points=_faster(target.points, clock), spmv=replace(target.spmv, point=sparse))
         ours, theirs = (replace(system, points=_faster(system.points, clock)) for system in (halo, rival))
         for factor in BANDWIDTHS:
             machine = replace(quick, dram=replace(quick.dram, bandwidth_b_per_s=factor * quick.dram.bandwidth_b_per_s))
-            run, other = (machines.run_system(s, workload, machine, loaded, (Policy.PANEL,)) for s in (ours, theirs))
+            run, other = (run_system(s, workload, machine, model, (Policy.PANEL,)) for s in (ours, theirs))
             cells.append(
                 BandwidthClockCell(
                     workload.phase, target.name, machine.dram.bandwidth_b_per_s, machine.base.frequency_hz,
@@ -108,47 +116,61 @@ def _check_limited(target: Target) -> None:
 
 
 def _faster(points: Sequence[OperatingPoint], factor: float) -> tuple[OperatingPoint, ...]:
-    """The same supplies at clocks that are `factor` times as fast."""
+    """Return the same supplies with clocks that are `factor` times as fast."""
     return tuple(replace(point, frequency_hz=factor * point.frequency_hz) for point in points)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One pass of HALO beside one rival, under the paper's premises and on a described machine."""
+    """HALO against one rival on one pass.
+
+    `paper` is under the paper's assumptions, `honest` on a fully described machine.
+    """
 
     paper: Comparison
     honest: Comparison
 
 
-def claims(loaded: Loaded, paper: Target, honest: Target, tokens: int, context: int, batch: int) -> list[Claim]:
-    """Return HALO against every rival in both modes, prefill and decode.
+def paper_claims(
+    model: QuantizedModel, paper: Target, honest: Target, tokens: int, context: int, batch: int
+) -> list[Claim]:
+    """Return HALO against every rival for prefill and decode, under the paper's assumptions and on a described machine.
 
-    Paper mode: the paper's clocks for HALO's classes and its base for everything else, no memory system, no transition
-    cost, no attention. Honest mode: the machine as described, attention and cache included, rivals at whatever clock
-    their own weight values meet.
+    The paper's assumptions: its clocks for HALO's classes and its base clock for all other systems, no memory system,
+    no cost of transitions, no attention. The described machine includes all of these, and each rival runs at the
+    fastest clock that its own weight values meet.
+
+    Args:
+        model: The model.
+        paper: The machine with the paper's clocks.
+        honest: The described machine.
+        tokens: Tokens of the prefill.
+        context: Context of the decode step, in tokens.
+        batch: Number of sequences that are decoded together.
     """
-    shape = loaded.shape
+    shape = model.shape
     found: list[Claim] = []
     for bare, whole in (
         (prefill(shape, tokens, attention=False, head_rows=tokens), prefill(shape, tokens)),
         (decode(shape, context, batch, attention=False), decode(shape, context, batch)),
     ):
-        sides = [_against(loaded, bare, paper), _against(loaded, whole, honest)]
+        sides = [_compare(model, bare, paper), _compare(model, whole, honest)]
         found += [Claim(a, b) for a, b in zip(*sides, strict=True)]
     return found
 
 
-def _against(loaded: Loaded, workload: Workload, target: Target) -> list[Comparison]:
-    ours = machines.run_system(machines.halo_system(loaded, workload, target, "boost"), workload, target, loaded)
-    rivals = machines.rivals(loaded, workload, target)
-    return compare_runs(ours, [(rival, machines.run_system(rival, workload, target, loaded)) for rival in rivals])
+def _compare(model: QuantizedModel, workload: Workload, target: Target) -> list[Comparison]:
+    ours = run_system(halo_system(model, workload, target, "boost"), workload, target, model)
+    rivals = rival_systems(model, workload, target)
+    return compare_runs(ours, [(rival, run_system(rival, workload, target, model)) for rival in rivals])
 
 
 @dataclass(frozen=True)
 class Deadlines:
-    """Two ways to be in time, out of `candidates`: every supply tried, as a share of the machine's own, and its run.
+    """Two ways to meet a deadline: `race` runs as fast as possible and then idles, `paced` runs at a lower supply.
 
-    `law` says where the delay at a lower supply came from.
+    `supply_factor` is the supply of `paced` as a share of the machine's own. `law` says in words where the delay at a
+    lower supply comes from. `candidates` holds every supply that was tried, as such a share, with its run.
     """
 
     race: DeadlineRun
@@ -158,47 +180,59 @@ class Deadlines:
     candidates: tuple[tuple[float, Simulation], ...]
 
 
-def deadline(loaded: Loaded, workload: Workload, target: Target, period_s: float, idle_w: float) -> Deadlines:
-    """Return HALO racing and then idling, and HALO at the supply with the least energy that is still in time.
+def deadline_runs(
+    model: QuantizedModel, workload: Workload, target: Target, period_s: float, idle_w: float
+) -> Deadlines:
+    """Return HALO at full speed and then idle, and HALO at the supply with the least energy that meets the deadline.
+
+    Args:
+        model: The model.
+        workload: The pass.
+        target: The machine.
+        period_s: The deadline in seconds.
+        idle_w: Power while idle, in watts.
 
     Raises:
-        InfeasibleError: if no supply is in time; it says the least possible.
+        InfeasibleError: No supply meets the deadline; the message gives the shortest possible one.
     """
-    classes = loaded.classes
+    classes = model.classes
     profile, base_v = classes.profile, target.base.voltage_v
-    system = machines.halo_system(loaded, workload, target, "boost")
-    law = supply_law(profile, target)
+    system = halo_system(model, workload, target, "boost")
+    law = choose_supply_law(profile, target)
     factors = [step / base_v for step in reversed(voltage_steps(law.lowest_v, base_v))]
-    carried = method_cost.carried_delays(classes, target)
+    delays = method_cost.delays_on_target(classes, target)
 
     def runs_by(policy: Policy, tried: Sequence[float]) -> list[Simulation]:
         return runs_at_lower_supplies(
             system, workload, target, profile, plan, slower, tried, policy, classes.corner,
-            lambda voltage_v: carried * law.delay(voltage_v),
+            lambda voltage_v: delays * law.delay(voltage_v),
         )  # fmt: skip
 
     def slower(points: Sequence[OperatingPoint], factor: float) -> tuple[OperatingPoint, ...]:
         return slowed_points(points, law.delay, factor)
 
-    fastest = min(method_cost.POLICIES, key=lambda policy: runs_by(policy, factors[:1])[0].time_s)
-    runs = runs_by(fastest, factors)
+    best_policy = min(method_cost.POLICIES, key=lambda policy: runs_by(policy, factors[:1])[0].time_s)
+    runs = runs_by(best_policy, factors)
     paced = meet_deadline(runs, period_s, idle_w)
     factor = factors[runs.index(paced.simulation)]
     race = race_to_idle(runs[0], period_s, idle_w)
-    return Deadlines(race, paced, factor, law.said, tuple(zip(factors, runs, strict=True)))
+    return Deadlines(race, paced, factor, law.source, tuple(zip(factors, runs, strict=True)))
 
 
-def on_gpu(loaded: Loaded, workload: Workload, target: GpuTarget) -> list[WhatIf]:
-    """Return FP16, W8A8, W4A8 and HALO's bits on a graphics processor, at each of its points.
+def gpu_runs(model: QuantizedModel, workload: Workload, target: GpuTarget) -> list[WhatIf]:
+    """Return FP16, W8A8, W4A8 and HALO's stored bits on a graphics processor, at each of its operating points.
 
-    What a packed model leaves in floating point is left so in every format.
+    Layers that a packed model leaves in floating point stay in floating point in every format.
     """
-    halo, left = GpuFormat("HALO", _stored_bits(loaded), 8, 8, "int8"), loaded.left_floating(workload)
+    halo, left = GpuFormat("HALO", _stored_bits(model), 8, 8, "int8"), model.left_floating(workload)
     return [found for kind in (FLOAT16, W8A8, W4A8, halo) for found in what_if(workload, target, kind, left)]
 
 
-def _stored_bits(loaded: Loaded) -> float:
-    """Bits per weight: as a packed model stores them, or for a shape its words, 16-bit scales and 0.5 % sparse."""
-    if loaded.tiles:
-        return sum((tiles.bits for tiles in loaded.tiles.values()), BitCount()).per_weight
-    return 3.2 * loaded.fast_share + 4.0 * (1 - loaded.fast_share) + 0.285
+def _stored_bits(model: QuantizedModel) -> float:
+    """Return the stored bits per weight of the model.
+
+    For a named shape they are the bits of the words, plus 0.285 for 16-bit scales and 0.5 % sparse weights.
+    """
+    if model.tiles:
+        return sum((tiles.bits for tiles in model.tiles.values()), BitCount()).per_weight
+    return 3.2 * model.fast_share + 4.0 * (1 - model.fast_share) + 0.285

@@ -1,4 +1,4 @@
-"""A quantized model, or a named shape without weights, and its rivals on a machine."""
+"""Systems to simulate on a machine: HALO on a packed model or on a named shape without weights, and its rivals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,41 +19,49 @@ from haloquant.dvfs.supply_modes import eco_points, voltage_steps
 from haloquant.errors import InfeasibleError, InputError
 from haloquant.jobs.inputs import read_config
 from haloquant.jobs.machines import method_cost
-from haloquant.jobs.machines.supply_law import measured_law
+from haloquant.jobs.machines.supply_law import measured_supply_law
 from haloquant.lm.packed.reader import iterate_layers, open_packed
 from haloquant.quant.codebook import gaussian_sample
 from haloquant.quant.tile_histogram import layer_tiles
 from haloquant.records import Codebook, LayerTiles, MacProfile, OperatingPoint
 from haloquant.store.profiles import profile_sha256
 
-ECO_PROFILE = "sky130hd-digitsdadda_ks+lone-mul-abc"  # the shipped one with voltages enough; a test holds it
+# A profile of the package with enough voltages for a V-f curve; a test checks it.
+ECO_PROFILE = "sky130hd-digitsdadda_ks+lone-mul-abc"
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """What will run: its shape, its classes, and its tiles for a workload (from weights, or drawn from the shape)."""
+class QuantizedModel:
+    """A model to simulate: its shape, its classes and its tiles.
+
+    `tiles` holds the tiles of a packed model's layers. It is None for a named shape: then tiles are drawn at random for
+    each workload, with a share `fast_share` of fast tiles.
+    """
 
     name: str
     shape: ModelShape
     classes: Classes
-    tiles: Mapping[str, LayerTiles] | None  # None: drawn for each workload
+    tiles: Mapping[str, LayerTiles] | None
     fast_share: float
 
     def only_quantized(self, tiles: Mapping[str, LayerTiles]) -> dict[str, LayerTiles]:
-        """The tiles of those layers that this model quantizes: all of a named shape's, the stored ones of a packed."""
-        return {name: made for name, made in tiles.items() if self.tiles is None or name in self.tiles}
+        """Return the tiles of the layers that this model quantizes.
+
+        A named shape quantizes all layers; a packed model those that it stores tiles of.
+        """
+        return {name: part for name, part in tiles.items() if self.tiles is None or name in self.tiles}
 
     def left_floating(self, workload: Workload) -> tuple[str, ...]:
-        """Layers with weights that run in 16-bit floating point because this model does not quantize them."""
+        """Return the layers with weights that this model leaves in 16-bit floating point."""
         stationary = [gemm.layer for gemm in workload.gemms if gemm.weight_stationary]
         return tuple(name for name in stationary if self.tiles is not None and name not in self.tiles)
 
 
-def load_packed(folder: Path, profile: MacProfile) -> Loaded:
-    """A packed model with its own codebooks.
+def load_packed(folder: Path, profile: MacProfile) -> QuantizedModel:
+    """Return a packed model with its own codebooks.
 
     Raises:
-        InputError: the model was made for another MAC than `profile`.
+        InputError: The model was made for another MAC than `profile`.
     """
     packed = open_packed(folder)
     config = packed.config
@@ -69,76 +77,82 @@ def load_packed(folder: Path, profile: MacProfile) -> Loaded:
     tiles = {q.layer: layer_tiles(q) for q in iterate_layers(packed)}
     shape = shape_from_config(read_config(folder), folder.name)
     fast = float(np.mean(np.concatenate([t.classes.ravel() for t in tiles.values()]) == 0))
-    return Loaded(folder.name, shape, Classes(profile, 0, (*books, base)), tiles, fast)
+    return QuantizedModel(folder.name, shape, Classes(profile, 0, (*books, base)), tiles, fast)
 
 
-def load_shape(name: str, profile: MacProfile, fast_share: float) -> Loaded:
-    """A named shape, with codebooks chosen for Gaussian weights and that share of fast tiles."""
+def load_shape(name: str, profile: MacProfile, fast_share: float) -> QuantizedModel:
+    """Return a named shape, with codebooks chosen for Gaussian weights and that share of fast tiles.
+
+    Raises:
+        InputError: There is no such shape, or the share is not between 0 and 1.
+    """
     if not 0 <= fast_share <= 1:
         raise InputError(f"the share of fast tiles must be 0 to 1, not {fast_share:g}.")
     classes = choose_classes(profile, 0, gaussian_sample(48), (("fast", 9, 2.5), ("slow", 16, 1.0)))
-    return Loaded(name, named_shape(name), classes, None, fast_share)
+    return QuantizedModel(name, named_shape(name), classes, None, fast_share)
 
 
-def halo_system(loaded: Loaded, workload: Workload, target: Target, mode: str) -> System:
-    """HALO on a machine: `boost` raises the clock at the base supply, `eco` lowers the supply at the base clock.
+def halo_system(model: QuantizedModel, workload: Workload, target: Target, mode: str) -> System:
+    """Return HALO on a machine: `boost` raises the clock at the base supply, `eco` lowers the supply at the base clock.
 
     Raises:
         InfeasibleError: `eco` with a profile of fewer than three voltages.
     """
-    points = _eco(loaded.classes, target) if mode == "eco" else method_cost.class_points(target, loaded.classes)
-    tiles = loaded.tiles if loaded.tiles is not None else _draw(loaded, workload, target)
+    points = _eco_points(model.classes, target) if mode == "eco" else method_cost.class_points(target, model.classes)
+    tiles = model.tiles if model.tiles is not None else _draw(model, workload, target)
     return System(f"HALO ({mode})", tiles, points, 8, "its own classes")
 
 
-def rivals(loaded: Loaded, workload: Workload, target: Target) -> list[System]:
-    """FP16, W8A8, W4A8 and W3A8 through the same tables; each may use any clock its values meet.
+def rival_systems(model: QuantizedModel, workload: Workload, target: Target) -> list[System]:
+    """Return FP16, W8A8, W4A8 and W3A8 with the MAC's delays and energies.
 
-    What a packed model leaves in floating point (its head, as a rule) is left so in the rivals, too.
+    Each rival may run at any clock that its weight values meet.
+
+    Layers that a packed model leaves in floating point, such as its head, stay in floating point in the rivals too.
     """
-    points = method_cost.class_points(target, loaded.classes)
-    books = [replace(b, point=p) for b, p in zip(loaded.classes.codebooks, points, strict=True)]
+    points = method_cost.class_points(target, model.classes)
+    books = [replace(b, point=p) for b, p in zip(model.classes.codebooks, points, strict=True)]
     grid = (target.array.columns, target.array.rows)
-    # On a machine whose clocks are a claim only the paper's own classes may use the faster ones.
+    # On a machine with claimed clocks only HALO's classes may use the faster ones.
     allowed = [] if target.array.claimed_clocks else books
-    made = [
-        uniform_system(workload, grid, bits, loaded.classes.profile, loaded.classes.corner, allowed, target.base)
+    systems = [
+        uniform_system(workload, grid, bits, model.classes.profile, model.classes.corner, allowed, target.base)
         for bits in (8, 4, 3)
     ]
-    return [float_system(), *(replace(s, layer_tiles=loaded.only_quantized(s.layer_tiles)) for s in made)]
+    return [float_system(), *(replace(s, layer_tiles=model.only_quantized(s.layer_tiles)) for s in systems)]
 
 
 def run_system(
     system: System,
     workload: Workload,
     target: Target,
-    loaded: Loaded,
+    model: QuantizedModel,
     policies: Sequence[Policy] = method_cost.POLICIES,
 ) -> Simulation:
-    """One system on the machine, by the fastest of the policies, or in eco by the one that draws least.
+    """Return the simulation of a system by its fastest policy, or in eco mode by the one with the least energy.
 
-    All clocks are equal in eco, so the fastest order would be the one that never lowers a supply.
+    In eco mode all clocks are equal, so the fastest order would be one that never lowers a supply.
     """
     eco = any(point.voltage_v < target.base.voltage_v for point in system.points)
-    law = measured_law(loaded.classes.profile, target).delay if eco else method_cost.unchanged
-    best = method_cost.thriftiest if eco else method_cost.fastest
-    run = method_cost.run_on(
-        workload, system.layer_tiles, system.points, target, loaded.classes, system.name, law, policies, best
+    law = measured_supply_law(model.classes.profile, target).delay if eco else method_cost.constant_delay
+    cost = method_cost.pass_energy_j if eco else method_cost.pass_time_s
+    run = method_cost.best_run(
+        workload, system.layer_tiles, system.points, target, model.classes, system.name, law, policies, cost
     )
     return run.simulation
 
 
 def _timed(book: Codebook, profile: MacProfile) -> Codebook:
-    """A stored codebook at the clock that the profile gives its values."""
+    """Return a stored codebook at the clock that the profile allows its values."""
     period = period_for(profile, 0, book.values)
     return replace(book, point=OperatingPoint(profile.corners[0].voltage_v, 1.0 / period), slack_s=0.0)
 
 
-def _draw(loaded: Loaded, workload: Workload, target: Target) -> dict[str, LayerTiles]:
-    """Tiles of a shape: Gaussian weights on each class's words, the head in 8 bits."""
-    fast, slow, base = loaded.classes.codebooks
+def _draw(model: QuantizedModel, workload: Workload, target: Target) -> dict[str, LayerTiles]:
+    """Return random tiles of a shape: Gaussian weights on the words of each class, the head in 8 bits."""
+    fast, slow, base = model.classes.codebooks
     frequency = [gaussian_frequency(book.values) for book in (fast, slow, base)]
-    shares = (loaded.fast_share, 1.0 - loaded.fast_share, 0.0)
+    shares = (model.fast_share, 1.0 - model.fast_share, 0.0)
     mix = [ClassMix(s, b.values, f) for s, b, f in zip(shares, (fast, slow, base), frequency, strict=True)]
     head = [replace(m, share=float(i == 2)) for i, m in enumerate(mix)]
     bits = 3.2 * shares[0] + 4.0 * shares[1]
@@ -153,14 +167,14 @@ def _draw(loaded: Loaded, workload: Workload, target: Target) -> dict[str, Layer
     )
 
 
-def _eco(classes: Classes, target: Target) -> tuple[OperatingPoint, ...]:
-    """Each class at the base clock and the least supply that its slowest value allows, by the profile's V-f curve."""
+def _eco_points(classes: Classes, target: Target) -> tuple[OperatingPoint, ...]:
+    """Return each class at the base clock and at the lowest supply that its slowest value allows, by the V-f curve."""
     try:
-        law = measured_law(classes.profile, target)
+        law = measured_supply_law(classes.profile, target)
     except InfeasibleError as error:
         raise InfeasibleError(
             f"{error}; eco lowers the supply by such a curve, so --mode boost or --profile {ECO_PROFILE} would do"
         ) from error
     base = target.base
-    carried = [base.period_s / classes.clock_ratio(i) for i in range(len(classes.codebooks))]
-    return eco_points(carried, base.frequency_hz, law.delay, voltage_steps(law.lowest_v, base.voltage_v))
+    periods = [base.period_s / classes.clock_ratio(i) for i in range(len(classes.codebooks))]
+    return eco_points(periods, base.frequency_hz, law.delay, voltage_steps(law.lowest_v, base.voltage_v))

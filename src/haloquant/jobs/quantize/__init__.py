@@ -1,1 +1,10 @@
-"""."""
+"""Quantize a checkpoint to HALO's packed form.
+
+`checkpoint` is the entry. It sends the checkpoint through `passes` (scales of a `transform`, codebooks, `tile_losses`,
+layers), whose tasks (`layer_tasks`, `layer_rounding`) `task_runner` gives to an engine. `allocation` chooses the class
+of each tile. `forecast` predicts time and memory. `shared_storage` uploads the result.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

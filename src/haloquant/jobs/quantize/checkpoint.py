@@ -1,8 +1,11 @@
-"""Quantize a checkpoint of any size: a layer at a time, resumable from finished layers, written packed at the end.
+"""Quantize a whole checkpoint of any size: one layer at a time, resumable, written in packed form at the end.
 
-Without calibration nothing of torch is needed and every weight of a layer counts alike. With it, one decoder block is
-in memory at a time. The balanced goal needs every tile's losses before any class is given, so it passes twice. The
-codebooks are chosen for weights behind the transform, so its scales have a pass of their own before all others.
+Without calibration torch is not needed, and all weights of a layer count the same. With calibration, one decoder block
+is in memory at a time. The goal `bal` needs the losses of all tiles before any class is chosen, so it passes over the
+layers twice. A transform adds one pass before all others, because the codebooks are chosen for scaled weights.
+
+This path and `jobs.compare` share the rounding, but calibrate and choose codebooks differently, so the models that
+they make are not equal: this one calibrates block by block and samples a few layers, the other holds the whole model.
 """
 
 import os
@@ -13,13 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from haloquant.errors import InputError
-from haloquant.jobs.engine.metering import Meter, StageUsage, usage_table
+from haloquant.jobs.engine.metering import Meter, StageUsage
 from haloquant.jobs.engine.session import open_session
 from haloquant.jobs.engine.tasks import THIS_PROCESS, Engine
 from haloquant.jobs.inputs import Progress, silent
 from haloquant.jobs.provenance import versions
-from haloquant.jobs.quantize.passes import Asked, Passes
-from haloquant.jobs.quantize.transform import NOTE, need_calibration
+from haloquant.jobs.quantize.passes import Passes
+from haloquant.jobs.quantize.request import Request
+from haloquant.jobs.quantize.task_runner import TaskRunner
+from haloquant.jobs.quantize.transform import NOTE, require_calibration
 from haloquant.lm.checkpoint.complete import check_whole, shared_layers
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash
 from haloquant.lm.export.folding import folds
@@ -32,58 +37,71 @@ from haloquant.store.atomic_files import LOCK, claim_output, content_key, remove
 from haloquant.store.profiles import profile_sha256
 from haloquant.store.steps import Steps
 
-MEANING = 2  # of what is computed from these settings: raised so that steps of an older meaning are not found
+MEANING = 2  # version of what the settings mean; raise it when results change, so that older steps are not reused
 
 
 @dataclass(frozen=True)
-class Stream:
-    """What `quantize_checkpoint` left."""
+class QuantizationResult:
+    """The result of `quantize_checkpoint`.
+
+    `reused` counts the layers that an earlier run had finished. `source` says where the sensitivity comes from.
+    `peak_b` is the peak memory of this process since it began, in bytes. `stages` says what each stage used.
+    """
 
     folder: Path
     bits: BitCount
     layers: int
     reused: int
-    source: str  # how sensitivity was had
+    source: str
     seconds: float
-    peak_b: float  # most memory of this process since it began
+    peak_b: float
     notes: tuple[str, ...] = ()
-    stages: tuple[StageUsage, ...] = ()  # what each took
+    stages: tuple[StageUsage, ...] = ()
 
 
 def quantize_checkpoint(
-    checkpoint: Checkpoint, asked: Asked, out: Path, progress: Progress = silent, engine: Engine = THIS_PROCESS
-) -> Stream:
-    """Quantize every linear layer and write the packed model to `out`; a rerun goes on from finished layers.
+    checkpoint: Checkpoint, request: Request, out: Path, progress: Progress = silent, engine: Engine = THIS_PROCESS
+) -> QuantizationResult:
+    """Quantize every linear layer of a checkpoint and write the packed model to `out`.
 
-    Layers and codebooks are kept in `<out>.work` until the model is whole, then removed. Layers and shards of
-    calibration are tasks of the engine; the bytes written do not depend on it.
+    Finished layers and codebooks are kept in `<out>.work` until the model is complete; a run that was stopped continues
+    from them. Layers and shards of calibration windows are tasks of the engine. The written bytes do not depend on it.
+
+    Args:
+        checkpoint: The model.
+        request: The settings.
+        out: Folder of the packed model; empty or not there yet.
+        progress: Called with the name of a task, its parts done and its parts in all.
+        engine: Where the tasks run.
 
     Raises:
-        CheckpointError: the checkpoint lacks a part of its model (`lm.whole`), or holds what is no number.
-        InputError: `out` holds files; or a transform is asked for without calibration, or of a model that has no place
-            for its scales.
-        BusyError: another run works on the same output.
-        ToolError: workers died and the retries did not help.
+        CheckpointError: A part of the model is missing in the checkpoint (`lm.checkpoint.complete`), or a weight is
+            not finite.
+        InputError: `out` holds files; or a transform is asked for without calibration, or for a model whose inputs
+            cannot be folded.
+        BusyError: Another run works on the same output.
+        ToolError: Workers died and the retries did not help.
     """
     began, meter, work = time.monotonic(), Meter(), out.with_name(f"{out.name}.work")
-    _clear(work, out)
-    _check_free(out)
+    _remove_finished_work(work, out)
+    _check_empty(out)
     refuse_stacked(checkpoint)
     check_whole(checkpoint)
-    _check_transform(checkpoint, asked)
+    _check_transform(checkpoint, request)
     with meter.stage("read and hash"):
         model = content_hash(checkpoint)
-    key = content_key(model, _settings(asked), [layer.name for layer in checkpoint.layers])
+    key = content_key(model, _settings(request), [layer.name for layer in checkpoint.layers])
     claim_output(work)
     with sole_user(work):
-        _check_free(out)  # again: hashing takes minutes, and another run may have ended meanwhile
-        remove_leftovers(out)  # under the lock: on shared storage a process of another machine looks dead
-        scratch = work / "scratch"  # nothing in it outlives a run
+        _check_empty(out)  # again: hashing can take minutes, and another run may have ended in that time
+        remove_leftovers(out)  # under the lock: on shared storage a process of another machine looks like a dead one
+        scratch = work / "scratch"  # only for this run
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         with open_session(engine, scratch) as session:
-            bench = Passes(checkpoint, asked, Steps(work / "steps", versions()), key, session, progress, meter)
-            bench.make_all()
+            steps = Steps(work / "steps", versions())
+            passes = Passes(checkpoint, request, TaskRunner(checkpoint, request, steps, key, session, progress, meter))
+            passes.run()
         with ExitStack() as stage:
             stage.enter_context(meter.stage("pack"))
 
@@ -95,58 +113,47 @@ def quantize_checkpoint(
 
             exported = export_packed(
                 checkpoint,
-                bench.layers(),
+                passes.layers(),
                 out,
-                profile_name=asked.profile.name,
-                profile_sha256=profile_sha256(asked.profile),
-                made_by={**versions(), "goal": asked.goal, "source": asked.source, **_named(asked)},
-                changed=bench.folded(),
+                profile_name=request.profile.name,
+                profile_sha256=profile_sha256(request.profile),
+                made_by={**versions(), "goal": request.goal, "source": request.source, **_transform_entry(request)},
+                changed=passes.folded(),
                 progress=tell,
             )
         _remove(work, out)
-    layers, seconds, transform = len(checkpoint.layers), time.monotonic() - began, asked.recipe.quantize.transform
-    notes = () if transform == "none" else (NOTE.format(transform, len(bench.scales), layers),)
-    notes += (*_shared_note(checkpoint), *padding_note(tuple(bench.grids.values())))
-    return Stream(out, exported.bits, layers, bench.reused, asked.source, seconds, meter.most_b, notes, meter.usage())
+    layers, seconds, transform = len(checkpoint.layers), time.monotonic() - began, request.recipe.quantize.transform
+    notes = () if transform == "none" else (NOTE.format(transform, len(passes.scales), layers),)
+    notes += (*_shared_notes(checkpoint), *padding_note(tuple(passes.grids.values())))
+    return QuantizationResult(
+        out, exported.bits, layers, passes.reused, request.source, seconds, meter.most_b, notes, meter.usage()
+    )
 
 
-def told(done: Stream) -> dict[str, object]:
-    """The result as plain values, for `--json`."""
-    return {
-        "folder": str(done.folder),
-        "layers": done.layers,
-        "reused": done.reused,
-        "bits_per_weight": done.bits.per_weight,
-        "weights": done.bits.weights,
-        "source": done.source,
-        "notes": list(done.notes),
-        "seconds": done.seconds,
-        "peak_bytes": done.peak_b,
-        "stages": usage_table(done.stages),
-    }
-
-
-def _shared_note(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """What shares the bytes of a layer, and so is not quantized by itself."""
+def _shared_notes(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Return one sentence for each tensor that shares the bytes of a layer and is therefore not quantized."""
     found = [(name, checkpoint.shared[name]) for name in shared_layers(checkpoint)]
     return tuple(f"{name} stays in full precision, as it shares the bytes of {other}" for name, other in found)
 
 
-def _check_free(out: Path) -> None:
+def _check_empty(out: Path) -> None:
     if out.exists() and any(out.iterdir()):
         raise InputError(f"the output folder {out} must be empty or not exist yet, and it holds files; name another")
 
 
 def _remove(work: Path, out: Path) -> None:
-    """Remove the folder of work, first from its name: what a killed process leaves of it is swept by the next."""
+    """Remove the work folder. It is renamed first, so that the next run cleans up if this one is killed here."""
     doomed = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    shutil.rmtree(doomed, ignore_errors=True)  # of a killed process of the same number, as in containers
+    shutil.rmtree(doomed, ignore_errors=True)  # left by a killed process with the same number, as in containers
     work.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)  # another machine may be sweeping it
+    shutil.rmtree(doomed, ignore_errors=True)  # another machine may be removing it at the same time
 
 
-def _clear(work: Path, out: Path) -> None:
-    """Remove what a run left that was killed after its model was whole; a folder that is not ours stays."""
+def _remove_finished_work(work: Path, out: Path) -> None:
+    """Remove the work folder of a run that was killed after its model was complete.
+
+    A folder without our lock file is not ours and stays.
+    """
     if not (out / MANIFEST).is_file():
         return
     if (work / LOCK).is_file():
@@ -155,11 +162,11 @@ def _clear(work: Path, out: Path) -> None:
     remove_leftovers(out)
 
 
-def _check_transform(checkpoint: Checkpoint, asked: Asked) -> None:
-    transform = asked.recipe.quantize.transform
+def _check_transform(checkpoint: Checkpoint, request: Request) -> None:
+    transform = request.recipe.quantize.transform
     if transform == "none":
         return
-    need_calibration(transform, asked.calibration is not None)
+    require_calibration(transform, request.calibration is not None)
     if not folds(checkpoint):
         raise InputError(
             f"the transform {transform} must have a norm or a linear layer to fold its scales into, and the chosen "
@@ -167,12 +174,15 @@ def _check_transform(checkpoint: Checkpoint, asked: Asked) -> None:
         )
 
 
-def _named(asked: Asked) -> dict[str, str]:
-    transform = asked.recipe.quantize.transform
+def _transform_entry(request: Request) -> dict[str, str]:
+    """Return the model configuration's entry for the transform, if there is one."""
+    transform = request.recipe.quantize.transform
     return {} if transform == "none" else {"transform": transform}
 
 
-def _settings(asked: Asked) -> list[object]:
-    tokens = None if asked.calibration is None else content_key(asked.calibration.tolist())
-    quantize, hardware, seed = asked.recipe.quantize, asked.recipe.hardware, asked.recipe.seed
-    return [MEANING, profile_sha256(asked.profile), asked.goal, tokens, quantize, hardware.tile, hardware.margin, seed]
+def _settings(request: Request) -> list[object]:
+    """Return all settings that the layers depend on; their hash is part of the key of every step."""
+    tokens = None if request.calibration is None else content_key(request.calibration.tolist())
+    quantize, hardware, seed = request.recipe.quantize, request.recipe.hardware, request.recipe.seed
+    profile = profile_sha256(request.profile)
+    return [MEANING, profile, request.goal, tokens, quantize, hardware.tile, hardware.margin, seed]

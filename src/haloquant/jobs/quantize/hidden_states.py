@@ -1,4 +1,4 @@
-"""The hidden states behind a decoder block, kept so that a pass that was stopped goes on from the block it was in."""
+"""The hidden states after a decoder block, saved as steps, so that a stopped pass can continue from its last block."""
 
 import shutil
 from collections.abc import Iterable
@@ -12,19 +12,23 @@ from haloquant.store.steps import Steps
 
 
 @dataclass(frozen=True)
-class KeptStates:
-    """The states of one pass, as steps."""
+class StoredStates:
+    """The saved hidden states of one pass; `name` is that of the pass."""
 
     steps: Steps
     key: str
-    name: str  # of the pass
+    name: str
 
     @property
     def _prefix(self) -> str:
         return f"states-{self.name.replace(' ', '-')}"
 
-    def begin(self, missing: Iterable[LinearLayer]) -> tuple[int, np.ndarray] | None:
-        """The last kept states before the first block that lacks a layer, and how many blocks they have passed."""
+    def resume(self, missing: Iterable[LinearLayer]) -> tuple[int, np.ndarray] | None:
+        """Return where a stopped pass can continue: a number of finished blocks, and the hidden states after them.
+
+        These are the latest saved states from before the first block that has an unfinished layer. None means that
+        the pass must begin at the first block.
+        """
         first = min(layer.block or 0 for layer in missing)
         for blocks in range(first, 0, -1):
             folder = self.steps.find(f"{self._prefix}-{blocks}", self.key)
@@ -32,8 +36,14 @@ class KeptStates:
                 return blocks, load_arrays(folder / "states.safetensors")["states"]
         return None
 
-    def passed(self, blocks: int, states: np.ndarray, missing: Iterable[LinearLayer]) -> None:
-        """Keep the states behind a block; those that only finished layers came after go."""
+    def save(self, blocks: int, states: np.ndarray, missing: Iterable[LinearLayer]) -> None:
+        """Save the hidden states after this block, and delete older ones that no unfinished layer still needs.
+
+        Args:
+            blocks: Number of finished blocks.
+            states: Hidden states after them [windows, tokens, hidden].
+            missing: Layers that are not finished.
+        """
         self.steps.run(
             f"{self._prefix}-{blocks}",
             self.key,
@@ -44,7 +54,7 @@ class KeptStates:
             if older < oldest:
                 self.steps.forget(f"{self._prefix}-{older}", self.key)
 
-    def forget(self) -> None:
-        """A pass that is whole needs no place to go on from."""
+    def delete_all(self) -> None:
+        """Delete all states of the pass, once every layer is finished."""
         for folder in self.steps.root.glob(f"{self._prefix}-*"):
             shutil.rmtree(folder)

@@ -1,16 +1,17 @@
-"""One layer as a task that may run anywhere: a worker reads its own tensor, and gives back packed codes or losses.
+"""Tasks on one layer, which any worker can run: the worker reads the layer's tensor and returns codes or losses.
 
-Before a transform, the layers that read one input are a task too: a worker gives back the scale of that input.
+With a transform there is one more kind of task: for all layers that read the same input, the worker returns the scale
+of that input.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from haloquant.dvfs.classes import Classes
-from haloquant.jobs.quantize import halo
-from haloquant.jobs.quantize.transform import scale_known, scale_layer, scale_of
+from haloquant.jobs.engine.tasks import Arrays
+from haloquant.jobs.quantize.layer_rounding import round_layer
+from haloquant.jobs.quantize.transform import input_scale, scale_layer, scale_layer_statistics
 from haloquant.lm.checkpoint.reader import LinearLayer, read_layer
 from haloquant.lm.checkpoint.safetensors import StoredTensor
 from haloquant.lm.export.folding import Fold
@@ -21,14 +22,13 @@ from haloquant.quant.tiles import make_grid, tile_sums, uniform_map
 from haloquant.recipe import Transform
 from haloquant.records import LayerStatistics, QuantizedWeight, TileGrid, TileMap
 
-Arrays = Mapping[str, np.ndarray]
-PARTS = ("fisher", "hessian", "input_absmean", "input_absmax")
-SCALE, ROWS = "transform.scale", "transform.rows"  # of a layer behind a transform, beside the parts of its statistics
+PARTS = ("fisher", "hessian", "input_absmean", "input_absmax")  # arrays of a layer's statistics
+SCALE, ROWS = "transform.scale", "transform.rows"  # further arrays of a task: input scale and divisors of its rows
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What all layers of a model share."""
+class LayerSettings:
+    """Settings that all layers of a model share."""
 
     classes: Classes
     tile: int
@@ -38,22 +38,24 @@ class Settings:
 
 @dataclass(frozen=True)
 class LayerTask:
-    """One layer. Its arrays are the parts of its statistics, none where `source` is empty: data-free.
+    """One layer to quantize or to measure.
 
-    Behind a transform they hold the scale of its input, or what its rows are divided by, or both.
+    The arrays of the task are the parts of the layer's statistics, or none if `source` is empty (no calibration).
+    With a transform they also hold the scale of the layer's input (`SCALE`), the divisors of its rows (`ROWS`), or
+    both. `codebook` is the class of every tile [down, across]; it is None if the losses of all classes are measured.
     """
 
     layer: LinearLayer
     tensor: StoredTensor
-    settings: Settings
-    codebook: np.ndarray | None = None  # class of every tile [down, across]; none where all classes are measured
+    settings: LayerSettings
+    codebook: np.ndarray | None = None
     tokens: int = 0
     source: str = ""
 
 
 @dataclass(frozen=True)
 class ScaleTask:
-    """The layers that read one input. Its arrays are the parts of the statistics of the first: of that input."""
+    """The layers that read one input, whose scale is wanted. The arrays are the parts of the first one's statistics."""
 
     transform: Transform
     place: Fold
@@ -64,39 +66,42 @@ class ScaleTask:
 
 
 def find_scale(task: ScaleTask, arrays: Arrays) -> tuple[None, Arrays]:
-    """The scale of the input, as `scale`; no array where no token reached the layers."""
+    """Return the scale of the input as the array `scale`, or no array if no token reached the layers."""
     weights = tuple(read_layer(tensor, layer) for tensor, layer in zip(task.tensors, task.layers, strict=True))
     known = tuple(LayerStatistics(layer.name, task.tokens, source=task.source, **arrays) for layer in task.layers)
-    scale = scale_of(task.transform, task.place, weights, known)
+    scale = input_scale(task.transform, task.place, weights, known)
     return None, {} if scale is None else {"scale": scale}
 
 
-def known_arrays(known: LayerStatistics | None) -> dict[str, np.ndarray]:
-    """The parts of a layer's statistics that there are, by name."""
-    if known is None:
+def statistics_arrays(statistics: LayerStatistics | None) -> dict[str, np.ndarray]:
+    """Return the parts of a layer's statistics that are present, by name."""
+    if statistics is None:
         return {}
-    return {part: array for part in PARTS if (array := getattr(known, part)) is not None}
+    return {part: array for part in PARTS if (array := getattr(statistics, part)) is not None}
 
 
-def make_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
-    """The layer's packed tensors."""
+def quantize_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
+    """Return the layer's packed tensors."""
     layer = task.layer
     if task.codebook is None:
-        raise ValueError(f"a task that makes {layer.name} must have the class of every tile")
+        raise ValueError(f"a task that quantizes {layer.name} must have the class of every tile")
     tile_map = TileMap(layer.name, _grid(task), task.codebook)
-    return None, pack(_round(task, _weight(task, arrays), tile_map, _known(task, arrays)))
+    return None, pack(_round(task, _weight(task, arrays), tile_map, _statistics(task, arrays)))
 
 
 def measure_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
-    """Loss of every tile of the layer in each class but base, [tiles, classes], as `loss`."""
-    known, grid = _known(task, arrays), _grid(task)
+    """Return the loss of every tile of the layer in each class but base, [tiles, classes], as the array `loss`.
+
+    With statistics it is the loss of the Kronecker-factored Hessian, in nats, as in `tile_losses.predict_tile_losses`.
+    Without, it is the squared error divided by the layer's mean square, so that the losses of layers are comparable.
+    """
+    known, grid = _statistics(task, arrays), _grid(task)
     weight = _weight(task, arrays)
     columns: list[np.ndarray] = []
     for index in range(len(task.settings.classes.codebooks) - 1):
-        made = _round(task, weight, uniform_map(task.layer.name, grid, index), known)
-        error = weight - dequantize(made)
+        rounded = _round(task, weight, uniform_map(task.layer.name, grid, index), known)
+        error = weight - dequantize(rounded)
         if known is None:
-            # Data-free: squared error relative to the layer's own energy, so that layers compare.
             part = tile_sums(error**2, grid) / float(np.mean(weight.astype(np.float64) ** 2) or 1.0)
         else:
             part = kronecker_losses(weight, weight - error, known, grid)
@@ -112,14 +117,14 @@ def _weight(task: LayerTask, arrays: Arrays) -> np.ndarray:
     return scale_layer(read_layer(task.tensor, task.layer), arrays.get(SCALE), arrays.get(ROWS))
 
 
-def _known(task: LayerTask, arrays: Arrays) -> LayerStatistics | None:
+def _statistics(task: LayerTask, arrays: Arrays) -> LayerStatistics | None:
     if not task.source:
         return None
     parts = {part: arrays[part] for part in PARTS if part in arrays}
     known = LayerStatistics(task.layer.name, task.tokens, source=task.source, **parts)
-    return scale_known(known, arrays.get(SCALE), arrays.get(ROWS))
+    return scale_layer_statistics(known, arrays.get(SCALE), arrays.get(ROWS))
 
 
 def _round(task: LayerTask, weight: np.ndarray, tile_map: TileMap, known: LayerStatistics | None) -> QuantizedWeight:
-    asked = task.settings
-    return halo.one_layer(weight, known, tile_map, asked.classes, asked.sparse_budget, asked.compensate)
+    settings = task.settings
+    return round_layer(weight, known, tile_map, settings.classes, settings.sparse_budget, settings.compensate)

@@ -1,7 +1,7 @@
-"""A packed model on shared storage: made whole on this machine, then uploaded with the manifest last.
+"""Write a packed model to shared storage: it is made on this machine first, then uploaded with the manifest last.
 
-An object of such storage appears when it is whole, and a model without its manifest is not one; so a reader finds a
-whole model or none. An upload that was stopped goes on with the files that are missing.
+An object of such storage becomes visible only when it is complete, and a model without its manifest is not valid. So a
+reader finds a complete model or none. An upload that was stopped continues with the missing files.
 """
 
 import shutil
@@ -13,31 +13,34 @@ from platformdirs import user_cache_path
 
 from haloquant.errors import InputError
 from haloquant.jobs.inputs import Progress
-from haloquant.jobs.quantize.checkpoint import Stream
+from haloquant.jobs.quantize.checkpoint import QuantizationResult
 from haloquant.lm.checkpoint.remote import check_url, list_files, put_file
 from haloquant.lm.export.model_folder import MANIFEST
 from haloquant.store.atomic_files import claim_output, content_key, read_bounded, sha256_file, sole_user, write_bytes
 
-UPLOADED = "uploaded.json"  # name -> SHA-256 of what was sent
+UPLOADED = "uploaded.json"  # maps the name of each sent file to its SHA-256
 
 
 def work_folder(url: str) -> Path:
-    """Where this machine keeps what is finished of a model for that URL."""
+    """Return the folder of this machine that holds the finished parts of a model for that URL."""
     return user_cache_path("haloquant") / "shared" / content_key(url)[:24]
 
 
-def to_shared(url: str, work: Path, make: Callable[[Path], Stream], progress: Progress) -> Stream:
-    """Have `make` write the model into a folder under `work`, and upload it to `url`.
+def upload_model(
+    url: str, work: Path, make: Callable[[Path], QuantizationResult], progress: Progress
+) -> QuantizationResult:
+    """Make a model in a folder under `work` and upload it to `url`.
 
     Args:
-        url: a folder of shared storage; empty, or one that an earlier upload of this very model began.
-        work: a folder of this machine for all that a rerun goes on from; gone when the model is whole.
-        make: writes a packed model, or goes on with one.
-        progress: of the upload too.
+        url: A folder of shared storage; empty, or one that an earlier upload of this same model began.
+        work: A folder of this machine for all that a rerun continues from. The model's files in it are removed when the
+            upload is complete.
+        make: Writes a packed model to a folder, or continues with one.
+        progress: Progress of the upload.
 
     Raises:
-        InputError: the URL holds something else.
-        BusyError: another run on this machine works on the same.
+        InputError: The URL holds other files.
+        BusyError: Another run on this machine works on the same model.
     """
     url = check_url(url)
     claim_output(work)
@@ -49,26 +52,27 @@ def to_shared(url: str, work: Path, make: Callable[[Path], Stream], progress: Pr
                 f"the output folder {url} must be empty or not exist yet, and it holds {strange[0]}; name another"
             )
         staged = work / "model"
-        kept = work / "made.json"
-        if not kept.is_file():
-            shutil.rmtree(staged, ignore_errors=True)  # killed between its renaming and this note
-            write_bytes(kept, msgspec.json.encode(make(staged), enc_hook=str))
-        done = msgspec.json.decode(read_bounded(kept, 1 << 20), type=Stream, dec_hook=lambda kind, value: kind(value))
+        result_file = work / "made.json"
+        if not result_file.is_file():
+            shutil.rmtree(staged, ignore_errors=True)  # left by a run that was killed before it wrote the result file
+            write_bytes(result_file, msgspec.json.encode(make(staged), enc_hook=str))
+        stored = read_bounded(result_file, 1 << 20)
+        model = msgspec.json.decode(stored, type=QuantizationResult, dec_hook=lambda kind, value: kind(value))
         _upload(staged, url, work, sent, progress)
         shutil.rmtree(staged)
-        for file in (kept, work / UPLOADED):
+        for file in (result_file, work / UPLOADED):
             file.unlink()
-    return done
+    return model
 
 
 def _upload(staged: Path, url: str, work: Path, sent: dict[str, str], progress: Progress) -> None:
-    """Send what is missing; the manifest after everything it names."""
+    """Send the missing files; the manifest comes last, after all files that it names."""
     files = sorted((file for file in staged.iterdir() if file.is_file()), key=lambda f: (f.name == MANIFEST, f.name))
     there = list_files(url)
     for done, file in enumerate(files):
         digest = sha256_file(file)
         if sent.get(file.name) != digest or there.get(file.name) != file.stat().st_size:
-            # Noted before it is sent: what a killed upload left is then known to be ours.
+            # The name is noted before the file is sent, so that a rerun knows that a part at the URL is ours.
             write_bytes(work / UPLOADED, msgspec.json.encode({**sent, file.name: ""}))
             put_file(file, f"{url}/{file.name}")
             sent[file.name] = digest
@@ -77,6 +81,7 @@ def _upload(staged: Path, url: str, work: Path, sent: dict[str, str], progress: 
 
 
 def _sent(work: Path) -> dict[str, str]:
+    """Return the names and SHA-256 of the files that were sent already."""
     if not (work / UPLOADED).is_file():
         return {}
     return msgspec.json.decode(read_bounded(work / UPLOADED, 1 << 24), type=dict[str, str])

@@ -1,9 +1,11 @@
-"""HALO behind an equivalent transform: each layer's input divided by a scale, its weight multiplied by it.
+"""HALO with an equivalent transform: each layer's input is divided by a scale, and its weight multiplied by it.
 
-W diag(s) is what HALO quantizes, with the statistics of x / s. The division is folded into what makes x (`lm.folding`):
-a norm's weight, or the rows of the linear layer before. So that this is exact in any floating-point type, scales are
-powers of two; the packed model is then an ordinary one, with the logits of the one that was evaluated. Inputs whose
-division has no place keep their scale of 1.
+HALO quantizes W diag(s), with the statistics of x / s. The division of x is folded into what makes x (`lm.export.
+folding`): the weight of a norm, or the rows of the linear layer before. To make this exact in every floating-point
+type, the scales are powers of two. The packed model then needs no extra operation, and its logits are those that were
+evaluated. An input whose division cannot be folded keeps a scale of 1.
+
+Sources of the scales: SmoothQuant (arXiv 2211.10438) and AWQ (arXiv 2306.00978), in `quant.transforms`.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,14 +29,18 @@ from haloquant.quant.transforms.input_scaling import (
 from haloquant.recipe import Transform
 from haloquant.records import LayerStatistics
 
-AWQ_POINTS = 10  # exponents tried
-AWQ_ROUNDING = "rtn-w4-g128-sym"  # what AWQ's search rounds by: HALO's codebooks are chosen only after the scaling
+AWQ_POINTS = 10  # number of exponents that AWQ's search tries
+AWQ_ROUNDING = "rtn-w4-g128-sym"  # how AWQ's search rounds; HALO's codebooks are chosen only after the scaling
 NOTE = "{}: inputs of {} of {} layers are divided by powers of two, folded into what makes them"
 
 
 @dataclass(frozen=True)
 class Transformed:
-    """Weights and statistics after the transform: the scale of layers' inputs, and what makers' rows are divided by."""
+    """Weights and statistics after the transform.
+
+    `scales` holds the scale of each layer's input. `rows` holds the divisors of the rows of the layers that make such
+    an input.
+    """
 
     weights: Mapping[str, np.ndarray]
     statistics: Mapping[str, LayerStatistics]
@@ -42,16 +48,16 @@ class Transformed:
     rows: Mapping[str, np.ndarray]
 
     def undo(self, layer: str, weight: np.ndarray) -> np.ndarray:
-        """A rounded weight in terms of input and output as they were."""
+        """Return a rounded weight for the layer's original input and output."""
         whole = weight * self.rows[layer][:, None] if layer in self.rows else weight
         return unscale_weight(whole, self.scales[layer]) if layer in self.scales else whole
 
 
-def need_calibration(transform: Transform, calibrated: bool) -> None:
-    """Refuse a transform of a model whose layers' inputs nobody has seen.
+def require_calibration(transform: Transform, calibrated: bool) -> None:
+    """Check that a transform has the calibration text that it needs.
 
     Raises:
-        InputError: there is no calibration text.
+        InputError: A transform is asked for without a calibration text.
     """
     if transform != "none" and not calibrated:
         raise InputError(
@@ -65,12 +71,15 @@ def find_scales(
     weights: Mapping[str, np.ndarray],
     statistics: Mapping[str, LayerStatistics],
     places: tuple[Fold, ...],
-    tell: Callable[[int, int], None],
+    progress: Callable[[int, int], None],
 ) -> dict[str, np.ndarray]:
-    """The scale of every input that has a place, by the layers that read it; none without a transform."""
+    """Return the scale [in] of every input that can be folded, by the name of each layer that reads it.
+
+    Without a transform the result is empty. `progress` is called with inputs done and inputs in all.
+    """
     scales: dict[str, np.ndarray] = {}
     for done, place in enumerate(places):
-        scale = scale_of(
+        scale = input_scale(
             transform,
             place,
             tuple(weights[layer] for layer in place.layers),
@@ -78,16 +87,22 @@ def find_scales(
         )
         if scale is not None:
             scales |= dict.fromkeys(place.layers, scale)
-        tell(done + 1, len(places))
+        progress(done + 1, len(places))
     return scales
 
 
-def scale_of(
+def input_scale(
     transform: Transform, place: Fold, weights: tuple[np.ndarray, ...], known: tuple[LayerStatistics, ...]
 ) -> np.ndarray | None:
-    """The scale of one input, from the weights of the layers that read it; None without a transform or a token seen.
+    """Return the scale [in] of one input; None without a transform, or if no token reached the layers.
 
-    AWQ's exponent is the one whose rounded weights err least in the layers' own outputs, by the calibrated Hessian.
+    AWQ takes the exponent whose rounded weights have the least error in the layers' outputs, by the calibrated Hessian.
+
+    Args:
+        transform: How the scale is found.
+        place: The input, and what its division is folded into.
+        weights: Weights of the layers that read the input.
+        known: Statistics of these layers.
     """
     if transform == "none" or any(part.input_absmax is None for part in known):
         return None
@@ -97,41 +112,46 @@ def scale_of(
     return awq.scaling(weights, known, _rounded(name), awq.AwqConfig(AWQ_POINTS), layer=name, shape=shape).scale
 
 
-def apply(
+def apply_scales(
     scales: Mapping[str, np.ndarray],
     places: tuple[Fold, ...],
     weights: Mapping[str, np.ndarray],
     statistics: Mapping[str, LayerStatistics],
 ) -> Transformed:
-    """Scale the layers that have a scale, and divide the rows of those that make their inputs."""
+    """Multiply the weights of layers whose input has a scale, and divide the rows of layers that make such an input."""
     rows = divided_rows(scales, places)
-    made: dict[str, np.ndarray] = {}
+    scaled: dict[str, np.ndarray] = {}
     known: dict[str, LayerStatistics] = {}
     for layer, weight in weights.items():
-        made[layer] = scale_layer(weight, scales.get(layer), rows.get(layer))
-        known[layer] = scale_known(statistics[layer], scales.get(layer), rows.get(layer))
-    return Transformed(made, known, scales, rows)
+        scaled[layer] = scale_layer(weight, scales.get(layer), rows.get(layer))
+        known[layer] = scale_layer_statistics(statistics[layer], scales.get(layer), rows.get(layer))
+    return Transformed(scaled, known, scales, rows)
 
 
 def divided_rows(scales: Mapping[str, np.ndarray], places: tuple[Fold, ...]) -> dict[str, np.ndarray]:
-    """What the rows of layers are divided by that make the input of another whose scale is among `scales`."""
+    """Return the divisors of the output rows [out] of every linear layer that makes an input with a scale."""
     return {p.maker: p.rows(scales[p.layers[0]]) for p in places if p.maker is not None and p.layers[0] in scales}
 
 
 def scale_layer(weight: np.ndarray, scale: np.ndarray | None, rows: np.ndarray | None) -> np.ndarray:
-    """A weight as HALO sees it: its columns times the scale of its input, its rows divided; None changes nothing."""
+    """Return the weight that HALO quantizes: columns times the scale of the input, rows divided by their divisors.
+
+    None for `scale` or `rows` leaves the columns or the rows as they are.
+    """
     wide = weight if scale is None else scale_weight(weight, scale)
     return wide if rows is None else wide / rows[:, None]
 
 
-def scale_known(known: LayerStatistics, scale: np.ndarray | None, rows: np.ndarray | None) -> LayerStatistics:
-    """What calibration would have found of that weight."""
+def scale_layer_statistics(
+    known: LayerStatistics, scale: np.ndarray | None, rows: np.ndarray | None
+) -> LayerStatistics:
+    """Return the statistics that calibration would have measured for the weight of `scale_layer`."""
     wide = known if scale is None else scale_statistics(known, scale)
     return wide if rows is None else scale_rows(wide, rows)
 
 
 def _shape(place: Fold, scale: np.ndarray) -> np.ndarray:
-    """A scale that can be folded exactly: powers of two, and one for the query heads that share a value head."""
+    """Return a scale that folds exactly: powers of two, and the same for query heads that share a value head."""
     queries, values = place.heads
     return powers_of_two(scale if queries == values else tie_repeated(scale, queries, values))
 

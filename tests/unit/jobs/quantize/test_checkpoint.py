@@ -8,7 +8,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from haloquant.errors import CheckpointError
-from haloquant.jobs.quantize import checkpoint
+from haloquant.jobs.quantize.checkpoint import QuantizationResult, quantize_checkpoint
+from haloquant.jobs.quantize.request import Request
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.lm.packed.reader import iterate_layers, open_packed
 from haloquant.quant.layer import dequantize
@@ -30,9 +31,9 @@ def _model(folder: Path, change: dict[str, np.ndarray]) -> Path:
     return folder
 
 
-def _stream(folder: Path, out: Path, goal: str = "acc-opt", tile: int = 8) -> checkpoint.Stream:
-    asked = checkpoint.Asked(PROFILE, goal, Recipe(hardware=Hardware(tile=tile)), None, "nothing")  # type: ignore[arg-type]
-    return checkpoint.quantize_checkpoint(open_checkpoint(folder), asked, out)
+def _stream(folder: Path, out: Path, goal: str = "acc-opt", tile: int = 8) -> QuantizationResult:
+    asked = Request(PROFILE, goal, Recipe(hardware=Hardware(tile=tile)), None, "nothing")  # type: ignore[arg-type]
+    return quantize_checkpoint(open_checkpoint(folder), asked, out)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

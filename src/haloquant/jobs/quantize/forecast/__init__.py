@@ -1,1 +1,9 @@
-"""."""
+"""Predict what a quantization takes before it runs.
+
+`model_sizes` reads the sizes of a model, `machine_rates` measures this machine, and `plan` computes memory and time of
+every stage from both.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

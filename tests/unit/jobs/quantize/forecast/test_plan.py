@@ -8,17 +8,9 @@ import pytest
 
 from haloquant.accel.workload.model_shapes import named_shape
 from haloquant.errors import InputError
-from haloquant.jobs.inputs import planned_model
-from haloquant.jobs.quantize.forecast.plan import (
-    BASE_B,
-    BITS,
-    TORCH_B,
-    Model,
-    Rates,
-    Shape,
-    of_shape,
-    predict,
-)
+from haloquant.jobs.inputs import read_model_sizes
+from haloquant.jobs.quantize.forecast.model_sizes import LayerSize, ModelSizes, sizes_of_shape
+from haloquant.jobs.quantize.forecast.plan import BASE_B, BITS, TORCH_B, Rates, predict
 
 RATES = Rates(1e7, 1e8, 1e-6, 1e-10, 1e-10, 1e10, 1e9, 5e8)
 
@@ -26,7 +18,7 @@ RATES = Rates(1e7, 1e8, 1e-6, 1e-10, 1e-10, 1e10, 1e9, 5e8)
 @pytest.mark.parametrize("name", ["llama2-70b", "llama3.1-405b"])
 def test_time_and_disk_are_linear_in_weights_and_memory_does_not_grow(name: str) -> None:
     shape = replace(named_shape(name), layers=42)
-    once, thrice = (predict(of_shape(replace(shape, layers=n)), RATES, 32, 2048) for n in (42, 126))
+    once, thrice = (predict(sizes_of_shape(replace(shape, layers=n)), RATES, 32, 2048) for n in (42, 126))
     assert thrice.weights == 3 * once.weights
     for calibrated in (False, True):
         pairs = zip(*(p.calibrated if calibrated else p.free for p in (once, thrice)), strict=True)
@@ -43,7 +35,7 @@ def test_time_and_disk_are_linear_in_weights_and_memory_does_not_grow(name: str)
 def test_weights_are_those_of_the_published_sizes(name: str, weights: int) -> None:
     """Parameters less embedding, head and norms: 68,976,648,192 of Llama 2 70B, 405,853,388,800 of Llama 3.1 405B."""
     shape = named_shape(name)
-    model = of_shape(shape)
+    model = sizes_of_shape(shape)
     assert sum(x.weights for x in model.layers) == weights
     norms = (2 * shape.layers + 1) * shape.hidden
     published = {"llama2-70b": 68_976_648_192, "llama3.1-405b": 405_853_388_800}[name]
@@ -51,7 +43,7 @@ def test_weights_are_those_of_the_published_sizes(name: str, weights: int) -> No
 
 
 def test_one_layer_by_hand() -> None:
-    model = Model("m", (Shape(0, 0, 1000, 500),), 500, 2e6, 1e6)
+    model = ModelSizes("m", (LayerSize(0, 0, 1000, 500),), 500, 2e6, 1e6)
     plan = predict(model, RATES, 4, 100)
     assert plan.written_b == 1e6 + 5e5 * BITS / 8
     times = {stage.name: stage.seconds for stage in plan.calibrated}
@@ -69,7 +61,7 @@ def test_one_layer_by_hand() -> None:
 
 
 def test_a_transform_passes_over_the_inputs_once_more() -> None:
-    model = Model("m", (Shape(0, 0, 1000, 500),), 500, 2e6, 1e6)
+    model = ModelSizes("m", (LayerSize(0, 0, 1000, 500),), 500, 2e6, 1e6)
     plain = predict(model, RATES, 4, 100).calibrated
     for kind, search in (("smoothquant", 0.0), ("awq", 10 * 5e5 * 500 / 1e10)):
         plan = predict(model, RATES, 4, 100, transform=kind)
@@ -81,18 +73,18 @@ def test_a_transform_passes_over_the_inputs_once_more() -> None:
 
 def test_a_7b_model_takes_what_one_took() -> None:
     """LLaMA-2-7B's shapes, data-free and unmixed, went from end to end twice: 1.81 and 1.90 GB at the peak."""
-    plan = predict(of_shape(named_shape("llama2-7b")), RATES, 32, 2048, balanced=False)
+    plan = predict(sizes_of_shape(named_shape("llama2-7b")), RATES, 32, 2048, balanced=False)
     assert plan.peak_b(False) == pytest.approx(1.9e9, rel=0.1)
     assert plan.written_b == pytest.approx(3.92e9, rel=0.02)
 
 
 def test_an_embedding_larger_than_a_shard_is_held_beside_the_head() -> None:
-    plan = predict(of_shape(named_shape("llama3.1-405b")), RATES, 32, 2048)
+    plan = predict(sizes_of_shape(named_shape("llama3.1-405b")), RATES, 32, 2048)
     assert plan.free[-1].driver_b == BASE_B + 2 * (2 * 128256 * 16384)
 
 
 def test_packing_is_timed_by_its_own_rate() -> None:
-    model = Model("m", (Shape(0, 0, 1000, 500),), 500, 2e6, 1e6)
+    model = ModelSizes("m", (LayerSize(0, 0, 1000, 500),), 500, 2e6, 1e6)
     plan = predict(model, RATES, 4, 100)
     assert plan.free[-2].seconds == pytest.approx(5e5 / 1e8 + plan.written_b / 5e8)
     assert plan.free[-1].seconds == pytest.approx((plan.written_b + 1e6) / 1e9)
@@ -105,13 +97,13 @@ def test_a_bare_configuration_is_enough(tmp_path: Path) -> None:
     }  # fmt: skip
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config))
-    found, window = planned_model(str(path))
+    found, window = read_model_sizes(str(path))
     assert window == 2048
-    assert found.layers == planned_model("llama3.1-405b")[0].layers
+    assert found.layers == read_model_sizes("llama3.1-405b")[0].layers
     with pytest.raises(
         InputError, match=r"^the model to plan for must be a folder, a config\.json, or one of .*, not 'x'$"
     ):
-        planned_model("x")
+        read_model_sizes("x")
 
 
 def test_a_7b_model_takes_the_time_one_took() -> None:
@@ -123,7 +115,7 @@ def test_a_7b_model_takes_the_time_one_took() -> None:
     rates = replace(RATES, free_weights_per_s=3.31e7, packed_weights_per_s=3.9e8)
     rates = replace(rates, hash_b_per_s=1.55e9, write_b_per_s=3.6e9)
     shape = named_shape("llama2-7b")
-    whole = predict(of_shape(shape), rates, 32, 2048, balanced=False)
+    whole = predict(sizes_of_shape(shape), rates, 32, 2048, balanced=False)
     assert whole.seconds(False) == pytest.approx(289, rel=0.1)
-    part = predict(of_shape(replace(shape, layers=2, vocabulary=8192)), rates, 32, 2048, balanced=False)
+    part = predict(sizes_of_shape(replace(shape, layers=2, vocabulary=8192)), rates, 32, 2048, balanced=False)
     assert part.seconds(False) == pytest.approx(23.2, rel=0.2)

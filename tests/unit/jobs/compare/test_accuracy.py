@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from haloquant.jobs.compare.methods import Accuracy, rise_error
+from haloquant.jobs.compare.accuracy import Accuracy, rise_error
 from haloquant.report.results import MethodRow
 from haloquant.report.tables import _with_error
 

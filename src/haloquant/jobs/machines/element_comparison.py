@@ -1,8 +1,8 @@
-"""Other processing elements on the same machine, counted in full adders: what a structure does, not silicon.
+"""Compare processing elements of other papers on the same machine, with delays and energies counted in full adders.
 
-Each element is clocked as much faster or slower than a plain 8-bit array multiplier as its own slowest value is; its
-weights are uniform at its own bits, those of the head too where the model quantizes it. Beside times stand BOPs and
-EBOPs of one token.
+The counts describe the structure of an element, not a layout in silicon. The clock of an element differs from that of a
+plain 8-bit array multiplier in the ratio of their slowest values' delays. Its weights are uniform integers of its own
+width, also in the head if the model quantizes it. The rows also give the bit operations (BOPs, EBOPs) of one token.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussia
 from haloquant.dvfs.operating_points import slowest_delay_s
 from haloquant.dvfs.schedule import plan
 from haloquant.jobs.machines.method_cost import POLICIES
-from haloquant.jobs.machines.systems import Loaded, halo_system
+from haloquant.jobs.machines.systems import QuantizedModel, halo_system
 from haloquant.records import LayerTiles, MacProfile, OperatingPoint
 
 SERIAL_DIGITS = 8
@@ -27,15 +27,19 @@ SERIAL_DIGITS = 8
 
 @dataclass(frozen=True, slots=True)
 class ElementRow:
-    """One element on one pass. BOPs and EBOPs are of one token through all quantized layers."""
+    """One element on one pass.
+
+    `after` names its source. `frequency_hz` is the clock of its fastest tiles. `mac_j` is the mean energy of the pass's
+    multiply-accumulates, with attention. BOPs and EBOPs are those of one token through all quantized layers.
+    """
 
     element: str
     after: str
     phase: str
     target: str
-    frequency_hz: float  # of its fastest tiles
+    frequency_hz: float
     cycles_per_mac: int
-    mac_j: float  # mean over the multiply-accumulates of this pass, attention included
+    mac_j: float
     time_s: float
     energy_j: float
     bound: str
@@ -43,15 +47,15 @@ class ElementRow:
     ebops: int
 
 
-def compare_elements(loaded: Loaded, workload: Workload, target: Target) -> list[ElementRow]:
-    """Return a plain array multiplier, HALO's words on it, and the elements of MixPE, QuartDepth and USEFUSE."""
+def compare_elements(model: QuantizedModel, workload: Workload, target: Target) -> list[ElementRow]:
+    """Return rows for an array multiplier, HALO's words on it, and the elements of MixPE, QuartDepth and USEFUSE."""
     plain = array_element(8, 8)
     slowest = float(plain.delay_s.max())
-    halo = halo_system(loaded, workload, target, "boost").layer_tiles
-    clocks = [slowest / slowest_delay_s(plain, 0, book.values) for book in loaded.classes.codebooks]
+    halo = halo_system(model, workload, target, "boost").layer_tiles
+    clocks = [slowest / slowest_delay_s(plain, 0, book.values) for book in model.classes.codebooks]
 
     def row(name: str, after: str, profile: MacProfile, bits: int, cycles: int = 1) -> ElementRow:
-        tiles = loaded.only_quantized(_uniform(bits, workload, target))
+        tiles = model.only_quantized(_uniform(bits, workload, target))
         return _row(name, after, profile, [slowest / float(profile.delay_s.max())], cycles, tiles, workload, target)
 
     return [
@@ -64,7 +68,7 @@ def compare_elements(loaded: Loaded, workload: Workload, target: Target) -> list
 
 
 def _uniform(bits: int, workload: Workload, target: Target) -> dict[str, LayerTiles]:
-    """Gaussian weights on the symmetric integers of so many bits."""
+    """Return random tiles: Gaussian weights on the symmetric integers of so many bits."""
     values = uniform_values(bits)
     mix = [ClassMix(1.0, values, gaussian_frequency(values))]
     stored = Encoding(code_bits=float(bits), scale_bits=16.0 if bits < 8 else 0.0)
@@ -81,17 +85,17 @@ def _row(
     workload: Workload,
     target: Target,
 ) -> ElementRow:
-    """Simulate one element: `ratios` are the clocks of its classes over the machine's base clock."""
+    """Simulate one element; `ratios` are the clocks of its classes divided by the machine's base clock."""
     base = target.base
     points = tuple(OperatingPoint(base.voltage_v, base.frequency_hz * ratio) for ratio in ratios)
-    own = min(points, key=lambda point: point.frequency_hz)  # what all values meet: attention and the check's measure
+    own = min(points, key=lambda point: point.frequency_hz)  # the clock that all values meet; attention runs at it
     machine = replace(target, points=(own,), array=replace(target.array, claimed_clocks=False))
     system = System(name, tiles, points, profile.activation_bits, after)
     runs = [
         run_system(system, workload, machine, profile, plan, policy, cycles_per_mac=float(cycles))
         for policy in POLICIES
     ]
-    run = min(runs, key=lambda made: made.time_s)
+    run = min(runs, key=lambda run: run.time_s)
     return ElementRow(
         name, after, workload.phase, target.name, max(point.frequency_hz for point in points), cycles,
         run.total.energy_j["mac"] / workload.macs, run.time_s, run.total.total_energy_j, limiting_resource(run),

@@ -1,4 +1,4 @@
-"""What this machine does in a second with one thread, measured in a few: what a plan's times are made of."""
+"""Measure how fast this machine is with one thread, in a few seconds. A plan computes its times from these rates."""
 
 import hashlib
 import os
@@ -18,30 +18,34 @@ from haloquant.quant.sparse import split
 from haloquant.quant.tiles import make_grid, uniform_map
 from haloquant.records import Codebook, LayerStatistics, OperatingPoint
 
-PROBE = (4096, 4096)  # as large as layers are: smaller ones stay in the caches, and their memory is not new each time
-PROBE_FILE = 32 << 20
-NARROW, WIDE, ROWS = 256, 1024, 128
+PROBE = (4096, 4096)  # as large as real layers: a smaller one would stay in the caches
+PROBE_FILE = 32 << 20  # bytes
+NARROW, WIDE, ROWS = 256, 1024, 128  # input widths and number of rows of the calibrated layers that are timed
 
 
 @dataclass(frozen=True)
 class Rates:
-    """This machine, with one thread."""
+    """The speed of this machine with one thread.
 
-    free_weights_per_s: float  # read as bf16, sparse part, searched scales and nearest rounding, packed
+    A calibrated weight takes `calibrated_s` + `calibrated_by_width_s` x (input features of its layer) seconds. The
+    Cholesky factor of a layer's Hessian takes `factor_s` x (input features)^3 seconds.
+    """
+
+    free_weights_per_s: float  # without calibration: read as bf16, sparse part, scale search, rounding, packing
     packed_weights_per_s: float  # read packed, checked, and packed again for the model
-    calibrated_s: float  # of a calibrated weight, whatever its layer's width
-    calibrated_by_width_s: float  # of a calibrated weight, for each input feature of its layer
-    factor_s: float  # of a Cholesky factor, for each cubed input feature
-    madds_per_s: float  # float32 matrix products
-    hash_b_per_s: float  # of a file that is read and hashed
-    write_b_per_s: float  # of a file that is written and flushed
+    calibrated_s: float
+    calibrated_by_width_s: float
+    factor_s: float
+    madds_per_s: float  # multiply-adds of float32 matrix products
+    hash_b_per_s: float  # bytes of a file read and hashed
+    write_b_per_s: float  # bytes of a file written and flushed
 
 
-def probe() -> Rates:
-    """Measure this machine for about five seconds, after a warm-up that compiles."""
+def measure_rates() -> Rates:
+    """Return the speed of this machine. It takes about five seconds, after a first call that compiles."""
     rng = np.random.default_rng(0)
     with one_thread():
-        rounded, grid = rounding(PROBE), make_grid(*PROBE)
+        rounded, grid = rounding_call(PROBE), make_grid(*PROBE)
         made, count = rounded(), PROBE[0] * PROBE[1]
         free = count / _fastest(rounded)
         packed = count / _fastest(lambda: pack(unpack(made, "probe", _BOOKS, grid.tile_out, grid.tile_in)))
@@ -60,14 +64,17 @@ def probe() -> Rates:
         )
 
 
-def rounding(shape: tuple[int, int]) -> Callable[[], dict[str, np.ndarray]]:
-    """A call that does what a worker does with a layer data-free: from bf16, sparse part out, rounded, packed."""
+def rounding_call(shape: tuple[int, int]) -> Callable[[], dict[str, np.ndarray]]:
+    """Return a function that does what a worker does with a layer without calibration, on random weights.
+
+    It converts bf16 to float32, takes out the sparse weights, rounds the rest and packs it.
+    """
     weight = np.random.default_rng(0).standard_normal(shape, np.float32)
     tiles, halves = uniform_map("probe", make_grid(*shape)), (weight.view(np.uint32) >> 16).astype(np.uint16)
 
     def rounded() -> dict[str, np.ndarray]:
         seen = (halves.astype(np.uint32) << 16).view(np.float32)
-        np.dot(seen.ravel(), seen.ravel())  # as a reader looks for what is not finite
+        np.dot(seen.ravel(), seen.ravel())  # a reader checks for values that are not finite in the same way
         sparse, _ = split(seen, layer="probe")
         return pack(quantize_weight(seen, tiles=tiles, codebooks=_BOOKS, sparse=sparse))
 
@@ -75,7 +82,7 @@ def rounding(shape: tuple[int, int]) -> Callable[[], dict[str, np.ndarray]]:
 
 
 def _file_rates() -> tuple[float, float]:
-    """Bytes hashed and bytes written in a second of the processor, through a file of the system's own folder."""
+    """Return the bytes hashed and the bytes written per second of processor time, with a temporary file."""
     data = bytes(PROBE_FILE)
     with TemporaryFile() as file:
 
@@ -95,7 +102,7 @@ def _file_rates() -> tuple[float, float]:
 
 
 def _calibrated_s(rng: np.random.Generator, width: int) -> float:
-    """Seconds for a weight of a calibrated layer of this width."""
+    """Return the seconds for one weight of a calibrated layer of this width."""
     weight = rng.standard_normal((ROWS, width), np.float32)
     inputs = rng.standard_normal((2 * width, width), np.float32)
     known = LayerStatistics("probe", 2 * width, hessian=inputs.T @ inputs / np.float32(width), source="probe")
@@ -105,11 +112,11 @@ def _calibrated_s(rng: np.random.Generator, width: int) -> float:
 
 
 def _fastest(call: Callable[[], object]) -> float:
-    """The quicker of two calls, in CPU seconds, after one that compiles."""
+    """Return the shorter processor time of two calls in seconds, after a first call that compiles."""
     call()
     best = float("inf")
     for _ in range(2):
-        began = time.process_time()  # other programs, and further threads, are not to count
+        began = time.process_time()  # does not count the time of other programs
         call()
         best = min(best, time.process_time() - began)
     return best

@@ -1,0 +1,79 @@
+"""How well a model predicts a text with quantized weights: perplexity, and the error of a difference of two."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from haloquant.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Perplexity with quantized weights, and with 8-bit activations too.
+
+    `perplexity_a8` is None if activations were not rounded. `window_nats` is the mean loss of each full window with
+    quantized weights, in nats; two methods are compared by it.
+    """
+
+    perplexity: float
+    perplexity_a8: float | None
+    tokens: int
+    description: str
+    window_nats: tuple[float, ...] = ()
+
+    @property
+    def final_perplexity(self) -> float:
+        """The perplexity with 8-bit activations, or with quantized weights only if activations were not rounded."""
+        return self.perplexity if self.perplexity_a8 is None else self.perplexity_a8
+
+
+def measure_accuracy(
+    model: Any,
+    weights: Mapping[str, np.ndarray],
+    tokens: np.ndarray,
+    recipe: Recipe,
+    progress: Callable[[int, int], None],
+    input_scale: Mapping[str, np.ndarray] | None = None,
+) -> Accuracy:
+    """Return the perplexity of a model that computes with these weights, and with 8-bit activations too.
+
+    Args:
+        model: The full-precision model.
+        weights: Weights [out, in] by layer; empty for the model's own, whose activations are not rounded.
+        tokens: The text.
+        recipe: Says how many tokens are used and whether activations are rounded.
+        progress: Called with windows done and windows in all.
+        input_scale: Scales of an equivalent transform by layer: the activations x / s are rounded to 8 bits. The
+            weights are for x itself.
+    """
+    # Imported here, because quantizing without calibration does not need torch.
+    from haloquant.lm.evaluation.perplexity import default_window, perplexity
+    from haloquant.lm.evaluation.rounded_activations import activations_per_token
+    from haloquant.lm.swap_weights import with_weights
+
+    window = default_window(model)
+    limit = recipe.text.evaluation_tokens
+    windows = max(1, limit // window) if limit else None
+    with with_weights(model, weights):
+        plain = perplexity(model, tokens, max_windows=windows, progress=progress)
+        if recipe.quantize.activations == "none" or not weights:
+            return Accuracy(plain.value, None, plain.tokens_scored, plain.describe(), plain.window_nats)
+        with activations_per_token(model, list(weights), input_scale=input_scale):
+            rounded = perplexity(model, tokens, max_windows=windows, progress=progress)
+    return Accuracy(plain.value, rounded.value, plain.tokens_scored, plain.describe(), plain.window_nats)
+
+
+def rise_error(accuracy: Accuracy, reference: Accuracy) -> float | None:
+    """Return the standard error of the rise of perplexity over a reference, or None if it cannot be computed.
+
+    It is computed from the differences window by window (delta method): reference perplexity x standard deviation of
+    the differences / sqrt(windows). A window is hard or easy for both methods alike, so the error of the difference is
+    much smaller than that of either perplexity. It needs two windows at least, and the same windows for both.
+    """
+    count = len(reference.window_nats)
+    if count < 2 or len(accuracy.window_nats) != count:
+        return None
+    gaps = np.subtract(accuracy.window_nats, reference.window_nats)
+    return reference.perplexity * float(gaps.std(ddof=1)) / float(np.sqrt(count))

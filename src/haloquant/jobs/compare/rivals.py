@@ -1,0 +1,113 @@
+"""Rival methods on one model: quantize its layers, and place the integers that they multiply with on the MAC."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from haloquant.accel.rivals import value_tiles
+from haloquant.dvfs.classes import Classes
+from haloquant.dvfs.operating_points import rows_of, slowest_delay_s
+from haloquant.errors import InputError
+from haloquant.lm.checkpoint.reader import Checkpoint
+from haloquant.quant.rivals.registry import rival
+from haloquant.records import LayerResult, LayerStatistics, LayerTiles, MacProfile, TileGrid
+
+# Integers of 8 and of 4 bits, HALO's references: the name in the tables, and the rival that makes them.
+REFERENCES: Mapping[str, str] = {"w8a8": "rtn-w8", "w4a8": "rtn-w4-g128-sym"}
+
+
+def quantize_rival(
+    name: str,
+    weights: Mapping[str, np.ndarray],
+    statistics: Mapping[str, LayerStatistics],
+    progress: Callable[[int, int], None],
+    row_hessians: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, LayerResult]:
+    """Return every layer quantized by a rival.
+
+    Args:
+        name: Name of the rival (`quant.rivals.registry`).
+        weights: Weight [out, in] of every layer.
+        statistics: Statistics of every layer.
+        progress: Called with layers done and layers in all.
+        row_hessians: For rivals that use them, the Hessians of output rows by layer (`row_hessians`).
+    """
+    method = rival(name)
+    results: dict[str, LayerResult] = {}
+    for done, (layer, weight) in enumerate(weights.items()):
+        more = {"row_hessian": (row_hessians or {}).get(layer)} if method.by_head else {}
+        results[layer] = method.quantize(weight, statistics[layer], layer=layer, **more)
+        progress(done + 1, len(weights))
+    return results
+
+
+def row_hessians(
+    model: Any, checkpoint: Checkpoint, tokens: np.ndarray, limit: int, progress: Callable[[int, int], None]
+) -> dict[str, np.ndarray]:
+    """Return, by layer, how attention weighs errors in the rows of queries, keys and values: [heads, rows, rows].
+
+    The result is empty if one matrix holds queries, keys and values: BoA then rounds by plain GPTQ and notes it.
+
+    Args:
+        model: The full-precision model.
+        checkpoint: Its checkpoint.
+        tokens: The calibration text.
+        limit: Number of tokens that are used; 0 takes the whole text.
+        progress: Called with windows done and windows in all.
+    """
+    from haloquant.lm.calibration.attention_hessian import collect_row_hessians
+    from haloquant.lm.calibration.in_memory import cut_windows
+    from haloquant.lm.evaluation.perplexity import default_window
+
+    window = default_window(model)
+    windows = cut_windows(tokens, window, max(1, (limit or len(tokens)) // window))
+    try:
+        return collect_row_hessians(model, checkpoint, windows, progress)
+    except InputError:
+        return {}
+
+
+def array_tiles(result: LayerResult, grid: TileGrid, profile: MacProfile, corner: int) -> LayerTiles | None:
+    """Return what the array sees of a rival's layer, all tiles in class 0, or None if it is not made of integers.
+
+    An integer that is narrower than the MAC's weight may be multiplied by a power of two, because its scale can be
+    divided by the same power. The rival gets the place in the MAC's weight that `best_place` finds.
+    """
+    if result.mac_values is None:
+        return None
+    values = np.unique(result.mac_values)
+    moved = best_place(values, profile, corner)
+    placed = moved[np.searchsorted(values, result.mac_values)]
+    return value_tiles(result.layer, placed, grid, result.bits)
+
+
+def best_place(values: np.ndarray, profile: MacProfile, corner: int) -> np.ndarray:
+    """Return the values times the power of two that makes them fastest on the MAC, then least in mean energy.
+
+    `accel.rivals.uniform_system` chooses a place too, but differently. This function knows the values of a real layer
+    and compares their own delays, and then the mean energy of the distinct values. `uniform_system` draws Gaussian
+    weights and compares the clocks that HALO's codebooks allow, and then the energy weighted by frequency.
+    """
+    best, key = values, (np.inf, np.inf)
+    for shift in range(8):
+        moved = values.astype(np.int32) << shift
+        if moved.min() < profile.weights[0] or moved.max() > profile.weights[-1]:
+            break
+        if not np.isin(moved, profile.weights).all():
+            continue
+        rows = rows_of(profile, moved)
+        candidate = (float(profile.delay_s[corner][rows].max()), float(profile.energy_j[corner][rows].mean()))
+        if candidate < key:
+            best, key = moved.astype(np.int16), candidate
+    return best
+
+
+def clock_ratio(tiles: Mapping[str, LayerTiles], classes: Classes) -> float:
+    """Return how many times faster than the base clock the MAC can run with the values that occur in these tiles."""
+    profile, corner = classes.profile, classes.corner
+    slowest_s = 0.0
+    for record in tiles.values():
+        present = record.values[record.histogram.any(axis=(0, 1))]
+        slowest_s = max(slowest_s, slowest_delay_s(profile, corner, present))
+    return float(profile.delay_s[corner].max()) / slowest_s if slowest_s else 1.0

@@ -1,0 +1,52 @@
+"""The sizes of a model that a plan needs: its linear layers, and its bytes on disk."""
+
+from dataclasses import dataclass
+
+from haloquant.accel.workload.model_shapes import ModelShape
+from haloquant.lm.checkpoint.reader import Checkpoint
+
+
+@dataclass(frozen=True)
+class LayerSize:
+    """The size of a linear layer. Layers of one `group` read the same input."""
+
+    block: int
+    group: int
+    out_features: int
+    in_features: int
+
+    @property
+    def weights(self) -> int:
+        """Number of weights."""
+        return self.out_features * self.in_features
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """The sizes of a model. `stored_b` is its bytes on disk; `kept_b` is the part of them that is copied unchanged."""
+
+    name: str
+    layers: tuple[LayerSize, ...]
+    hidden: int
+    stored_b: float
+    kept_b: float
+
+
+def sizes_of_checkpoint(checkpoint: Checkpoint) -> ModelSizes:
+    """Return the sizes of an opened checkpoint."""
+    layers = tuple(LayerSize(x.block or 0, x.group, x.out_features, x.in_features) for x in checkpoint.layers)
+    stored = sum(float(t.size_bytes) for t in checkpoint.tensors.values())
+    replaced = sum(float(checkpoint.tensors[t].size_bytes) for t in {layer.tensor for layer in checkpoint.layers})
+    name = checkpoint.folder.name
+    return ModelSizes(name, layers, checkpoint.architecture.hidden_size, stored, stored - replaced)
+
+
+def sizes_of_shape(shape: ModelShape) -> ModelSizes:
+    """Return the sizes of a model from its shape alone, as if it were stored in 16 bits."""
+    q, kv = shape.heads * shape.head_features, shape.kv_heads * shape.head_features
+    wide, hidden = shape.intermediate, shape.hidden
+    block = [(0, q, hidden), (0, kv, hidden), (0, kv, hidden), (1, hidden, q)]
+    block += [(2, wide, hidden)] * (2 if shape.family == "llama" else 1) + [(3, hidden, wide)]
+    layers = tuple(LayerSize(b, 4 * b + group, rows, cols) for b in range(shape.layers) for group, rows, cols in block)
+    kept = 2.0 * 2 * shape.vocabulary * hidden  # embedding and head
+    return ModelSizes(shape.name, layers, hidden, kept + 2.0 * sum(x.weights for x in layers), kept)

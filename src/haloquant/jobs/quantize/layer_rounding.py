@@ -1,0 +1,79 @@
+"""Quantize layers to HALO's form, given the class of each tile: sparse weights, scales, rounding, refinement."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from haloquant.dvfs.classes import Classes
+from haloquant.quant.accumulator import check_accumulation
+from haloquant.quant.layer import quantize_weight
+from haloquant.quant.rounding.refinement import DEFAULT_SHARE, quantize_weight_refined
+from haloquant.quant.sparse import split
+from haloquant.recipe import Recipe
+from haloquant.records import LayerStatistics, QuantizedWeight, TileMap
+
+
+def round_layers(
+    weights: Mapping[str, np.ndarray],
+    statistics: Mapping[str, LayerStatistics],
+    maps: Mapping[str, TileMap],
+    classes: Classes,
+    recipe: Recipe,
+    progress: Callable[[int, int], None],
+) -> dict[str, QuantizedWeight]:
+    """Return every layer in HALO form, by name; `progress` is called with layers done and layers in all.
+
+    Raises:
+        InfeasibleError: The sums of a layer could overflow 32 bits.
+    """
+    rounded: dict[str, QuantizedWeight] = {}
+    settings = recipe.quantize
+    for done, (layer, weight) in enumerate(weights.items()):
+        rounded[layer] = round_layer(
+            weight,
+            statistics[layer],
+            maps[layer],
+            classes,
+            settings.sparse_budget,
+            settings.compensate,
+            settings.refine,
+        )
+        progress(done + 1, len(weights))
+    return rounded
+
+
+def round_layer(
+    weight: np.ndarray,
+    statistics: LayerStatistics | None,
+    tile_map: TileMap,
+    classes: Classes,
+    sparse_budget: float,
+    compensate: bool,
+    refined_share: float = DEFAULT_SHARE,
+) -> QuantizedWeight:
+    """Return one layer in HALO form.
+
+    The sparse weights are taken out first; then the scales are searched and the rest is rounded to the words of each
+    tile's class. If a Hessian is known and `compensate` is set, rounding errors are compensated, and a share of the
+    tiles is refined afterwards; otherwise each weight is rounded to the nearest word.
+
+    Args:
+        weight: The weight matrix [out, in].
+        statistics: What calibration measured of the layer; None without calibration.
+        tile_map: The class of each tile.
+        classes: Codebooks, fastest class first; the last, for all weight values, is not used.
+        sparse_budget: Share of the weights that are kept in 8 bits as a sparse matrix.
+        compensate: Whether rounding errors are compensated.
+        refined_share: Share of the tiles that are refined.
+
+    Raises:
+        InfeasibleError: The layer's sums could overflow 32 bits.
+    """
+    books = classes.codebooks[:-1]
+    check_accumulation(tile_map.layer, weight.shape[1], books)
+    sparse, _ = split(weight, statistics, layer=tile_map.layer, budget=sparse_budget)
+    if statistics is None or statistics.hessian is None or not compensate:
+        return quantize_weight(weight, tiles=tile_map, codebooks=books, statistics=statistics, sparse=sparse)
+    return quantize_weight_refined(
+        weight, tiles=tile_map, codebooks=books, statistics=statistics, sparse=sparse, share=refined_share
+    )

@@ -1,0 +1,56 @@
+"""How much each tile of a model matters: its sensitivity, and its predicted loss in every class."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from haloquant.dvfs.classes import Classes
+from haloquant.jobs.quantize.allocation import layer_grids
+from haloquant.jobs.quantize.layer_rounding import round_layers
+from haloquant.quant.allocation import flatten
+from haloquant.quant.layer import dequantize
+from haloquant.quant.sensitivity import importance, tile_scores
+from haloquant.quant.tile_loss import kronecker_losses
+from haloquant.quant.tiles import uniform_map
+from haloquant.recipe import Recipe
+from haloquant.records import LayerStatistics, TileGrid
+
+
+def tile_sensitivities(
+    shapes: Mapping[str, tuple[int, int]], statistics: Mapping[str, LayerStatistics], tile: int
+) -> dict[str, np.ndarray]:
+    """Return the sensitivity of every tile of every layer, [tiles down, tiles across] by layer.
+
+    It is computed from the best importance that the statistics allow (`quant.sensitivity.importance`).
+    """
+    found: dict[str, np.ndarray] = {}
+    for layer, grid in layer_grids(shapes, tile).items():
+        shape = (grid.out_features, grid.in_features)
+        weights = np.broadcast_to(importance(statistics[layer], grid.in_features), shape)
+        found[layer] = tile_scores(np.ascontiguousarray(weights), grid)
+    return found
+
+
+def predict_tile_losses(
+    weights: Mapping[str, np.ndarray],
+    statistics: Mapping[str, LayerStatistics],
+    grids: Mapping[str, TileGrid],
+    classes: Classes,
+    recipe: Recipe,
+    progress: Callable[[int, int], None],
+) -> np.ndarray:
+    """Return the predicted rise of the model's loss for every tile in every class but base, [tiles, classes], in nats.
+
+    Each layer is really quantized with all its tiles in one class. The loss is that of the Kronecker-factored Hessian
+    (`quant.tile_loss.kronecker_losses`). A tile's share can come out negative if the errors of neighbouring tiles
+    cancel. Such shares are set to 0, because a tile alone cannot lower the loss.
+    """
+    count = len(classes.codebooks) - 1
+    parts: list[list[np.ndarray]] = [[] for _ in range(count)]
+    for done, (layer, weight) in enumerate(weights.items()):
+        for index in range(count):
+            maps = {layer: uniform_map(layer, grids[layer], index)}
+            rounded = round_layers({layer: weight}, statistics, maps, classes, recipe, lambda done, total: None)[layer]
+            parts[index].append(kronecker_losses(weight, dequantize(rounded), statistics[layer], grids[layer]))
+        progress(done + 1, len(weights))
+    return np.maximum(np.stack([flatten(part) for part in parts], axis=1), 0.0)
