@@ -1,4 +1,4 @@
-"""`profiles`: the MACs that come with the package beside one another, or one MAC with its operating points."""
+"""`profiles`: a table of the shipped MACs, or one MAC with its operating points."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,15 +15,15 @@ from haloquant.records import MacProfile
 from haloquant.store.profiles import DEFAULT, fastest_for_any_value, find_profile, read_profile, shipped_profiles
 from haloquant.units import engineering
 
-WORDS = (9, 16)  # of the fast and the slow class
+WORDS = (9, 16)  # codebook sizes of the fast and the slow class
 Numbers = dict[str, float | None]
-_MOST_WORDS = 32  # that are written out
+_MOST_WORDS = 32  # a longer list of values is printed as its first and last
 
 
 def register(app: typer.Typer) -> None:
-    """Add this room's command."""
+    """Add this command to the app."""
     app.command(
-        epilog="`haloquant profiles` · `haloquant profiles --profile default --period-ps 200` · "
+        epilog="Examples: `haloquant profiles` · `haloquant profiles --profile default --period-ps 200` · "
         "`haloquant profiles --profile 'sky130hd-digitsdadda_ks+lone-mul-abc' --words 0,8,16,32,64 --clock-mhz 500` · "
         "`haloquant profiles --plot macs.html`"
     )(profiles)
@@ -31,25 +31,25 @@ def register(app: typer.Typer) -> None:
 
 def profiles(
     profile: Annotated[
-        str | None, typer.Option("--profile", "-p", help="One MAC alone: a shipped profile's name, default, or a file.")
+        str | None, typer.Option("--profile", "-p", help="Show one MAC: a shipped profile's name, default, or a file.")
     ] = None,
     period_ps: Annotated[
         float | None, typer.Option("--period-ps", help="With --profile: which values meet this period.", min=0.0)
     ] = None,
     words: Annotated[
-        str | None, typer.Option(help="With --profile: the period of these values, such as 0,8,16 (all without it).")
+        str | None, typer.Option(help="With --profile: the least period of these values, such as 0,8,16.")
     ] = None,
     clock_mhz: Annotated[
-        float | None, typer.Option("--clock-mhz", help="With --profile: least voltage for this clock.", min=0.0)
+        float | None, typer.Option("--clock-mhz", help="With --profile: the least voltage for this clock.", min=0.0)
     ] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw --profile and the frontier over all into this .html or .png.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """List the MAC profiles that come with the package, show one with its operating points, or draw one beside all."""
+    """List the MAC profiles that come with the package, show one with its operating points, or draw one among all."""
     if profile is None and not (period_ps is words is clock_mhz is None):
-        raise InputError("--period-ps, --words and --clock-mhz must come with --profile, the MAC that is meant")
+        raise InputError("--period-ps, --words and --clock-mhz must come with --profile, which names the MAC")
     found = {name: read_profile(path) for name, path in shipped_profiles().items()}
     if plot:
         from haloquant.report.charts.circuits import draw_circuits
@@ -65,7 +65,7 @@ def profiles(
 
 
 def show(wanted: dict[str, MacProfile], known: dict[str, MacProfile]) -> None:
-    """Print one line for each of the wanted MACs, measured against the best of their library among the known ones."""
+    """Print a line for each of the wanted MACs; `known` are the MACs among which the fastest of a library is found."""
     table = Table(
         "profile", "slowest, ps", "own\n16 / 9 words", "absolute\n16 / 9 words", "energy, fJ", "corners", "description"
     )
@@ -91,7 +91,7 @@ def show(wanted: dict[str, MacProfile], known: dict[str, MacProfile]) -> None:
 
 
 def numbers(mac: MacProfile, known: dict[str, MacProfile]) -> Numbers:
-    """Return what the table and `--json` say of a MAC; `absolute_*` is None where the library holds no other."""
+    """Return the numbers of a MAC for the table and `--json`; `absolute_*` is None if its library has no other MAC."""
     delay = np.sort(mac.delay_s[0])
     energy = mac.energy_j[0]
     baseline = fastest_for_any_value(mac, known.values())
@@ -114,7 +114,7 @@ def _one(
     clock_mhz: float | None,
     json: bool,
 ) -> None:
-    """What one MAC holds, or the operating point that was asked for."""
+    """Print one MAC with its usual operating points, or with the one that the options ask for."""
     from haloquant.dvfs.alpha_power_law import least_voltage, vf_curve
     from haloquant.dvfs.operating_points import admissible_values, period_for
 
@@ -163,7 +163,7 @@ def _one(
 
 
 def _curve(mac: MacProfile, values: np.ndarray) -> str:
-    """The fitted law of voltage and clock, in words."""
+    """Return the fitted law of voltage and clock as a sentence."""
     from haloquant.dvfs.alpha_power_law import vf_curve
 
     curve = vf_curve(mac, values=values)
@@ -177,7 +177,11 @@ def _curve(mac: MacProfile, values: np.ndarray) -> str:
 
 
 def _values(text: str) -> np.ndarray:
-    """Weight values from a list such as 0,8,-8."""
+    """Return the weight values in a text such as "0,8,-8", sorted.
+
+    Raises:
+        InputError: the text is no list of whole numbers.
+    """
     try:
         found = np.unique(np.array([int(part) for part in text.split(",")], np.int16))
     except (ValueError, OverflowError) as error:

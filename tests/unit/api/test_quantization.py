@@ -1,0 +1,54 @@
+"""`haloquant.quantize` refuses wrong arguments before any work, and `forecast` reads shapes alone."""
+
+from pathlib import Path
+
+import pytest
+
+import haloquant
+from haloquant.errors import CheckpointError, HaloquantError, InputError, RecipeError
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "error", "sentence"),
+    [
+        ("/nope", {}, CheckpointError, "the model must be `demo` or a folder in Hugging Face format"),
+        ("demo", {"calibration": "/nope.txt"}, RecipeError, "text.calibration: a text must be a .txt or .xz file"),
+        ("demo", {"calibration": "none", "transform": "awq"}, InputError, "awq must have a calibration text"),
+        ("demo", {"profile": "fast-one"}, InputError, "the profile must be a file or one of"),
+        ("demo", {"tile": 4}, InputError, "tile must be a whole number of at least 8, not 4"),
+        ("demo", {"sparse_budget": 0.6}, InputError, r"sparse_budget must be 0 to 0\.5, not 0\.6"),
+        ("demo", {"workers": 0}, InputError, "workers must be at least 1, not 0"),
+        ("demo", {"exclude": "("}, CheckpointError, "a layer pattern must be a regular expression"),
+    ],
+)
+def test_a_wrong_argument_is_answered_by_a_sentence(
+    model: str, options: dict[str, object], error: type[HaloquantError], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=sentence):
+        haloquant.quantize(model, tmp_path / "out", **options)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_holds_other_files_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "thesis.tex"
+    file.write_text("precious")
+    with pytest.raises(InputError, match="must be empty or not exist yet, and it holds files"):
+        haloquant.quantize("demo", tmp_path, calibration="none", progress=False)
+    with pytest.raises(InputError, match="must be a folder, and it is a file"):
+        haloquant.quantize("demo", file, calibration="none", progress=False)
+    assert file.read_text() == "precious" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_forecast_needs_a_shape_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from haloquant.api import quantization
+    from haloquant.jobs.quantize.forecast.rates import Rates
+
+    rates = Rates(**{name: 1e9 for name in Rates.__dataclass_fields__})
+    monkeypatch.setattr(quantization.rates, "probe", lambda: rates)
+    calibrated = haloquant.forecast("opt-1.3b", goal="acc-opt")
+    free = haloquant.forecast("opt-1.3b", goal="acc-opt", calibration="none")
+    assert "calibrate" in {stage.name for stage in calibrated.stages}
+    assert "calibrate" not in {stage.name for stage in free.stages}
+    assert calibrated.layers == 24 * 6 and calibrated.window_tokens == 2048
+    with pytest.raises(InputError, match=r"the model to plan for must be a folder, a config\.json, or one of"):
+        haloquant.forecast("opt-9b")
