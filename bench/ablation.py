@@ -1,4 +1,4 @@
-"""What each step of HALO is worth on a real model, beside its rivals at their bits. Prints JSON, keeps finished rows.
+"""Measure what each step of HALO gains on a real model, beside its rivals. Prints JSON and reuses finished rows.
 
     python bench/ablation.py --text books=BOOKS_TEST --text wikitext2=WIKITEXT2_TEST --calibration BOOKS_VALID \
         [--model FOLDER] [--profile NAME] [--tokens 8192] [--samples 32] [--rows PATTERN ...] [--out FILE]

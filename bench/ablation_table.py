@@ -1,4 +1,4 @@
-"""Results of `ablation.py` as a Markdown table, and two of its rows against each other.
+"""Print the results of `ablation.py` as a Markdown table, and compare two of its rows.
 
 python bench/ablation_table.py ROWS.json [--rows PATTERN ...] [--versus "OURS" "THEIRS"] ...
 """

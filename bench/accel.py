@@ -1,12 +1,12 @@
-"""Whole 70B passes on one core: tiles, schedule, simulation, prefill and decode, from few tokens to many. Prints JSON.
+"""Simulate whole passes of a 70B model on one core, prefill and decode, for few to many tokens. Prints JSON.
 
-Counted are CPU seconds of this process (the machine may be shared) from the model's shape to the finished simulation of
-both passes; starting Python and importing are given apart (`imports_s`) and together (`process_s`, of a fresh process
-that does both passes once and nothing twice). `rows` is prefill and decode together at more and more tokens, on two
-machines: `shape_s` with tiles drawn from the shapes (layers of equal shape share their map), `maps_s` with a class map
-and histograms of its own in every layer, as a checkpoint has them (planning and simulating alone; making the maps
-stands for reading the checkpoint). Time must not grow with tokens. The floor beside each time is what looking once at
-every distinct tile costs (the sum of its histogram).
+Times are CPU seconds of this process, because the machine may be shared. They run from the model's shape to the
+finished simulation of both passes. Starting Python and importing are given separately (`imports_s`) and included in
+`process_s`, the time of a new process that does both passes once. `rows` gives prefill and decode together for growing
+numbers of tokens on two machines. In `shape_s` tiles are drawn from the shapes, and layers of equal shape share their
+map. In `maps_s` every layer has its own class map and histograms, as in a checkpoint; only planning and simulating are
+timed. The time must not grow with the tokens. The floor is the time to look once at every distinct tile (the sum of its
+histogram).
 
     python bench/accel.py [model ...]
 """

@@ -1,4 +1,4 @@
-"""What 8-bit activations cost: one scale per token, found as it runs, or one per layer, fixed by calibration."""
+"""Accuracy cost of 8-bit activations: one scale per token, computed at run time, or one per layer from calibration."""
 
 import json
 from pathlib import Path

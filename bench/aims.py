@@ -1,4 +1,4 @@
-"""The issue's aims with their figures, each decided by two standard errors of a difference taken window by window."""
+"""Check the accuracy aims: each is decided by two standard errors of a difference that is taken window by window."""
 
 from typing import Any
 

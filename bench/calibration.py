@@ -1,9 +1,9 @@
-"""What calibration costs beside the forward and backward pass it needs anyway; prints one JSON object.
+"""Cost of calibration relative to the forward and backward pass that it needs in any case; prints one JSON object.
 
     python bench/calibration.py [--hidden 512] [--blocks 4] [--tokens 2048]
 
-A random Llama-shaped model in float32. The floor is one forward pass and one backward pass that gives every weight its
-gradient by autograd for the whole batch at once, which is not yet a Fisher: that needs the gradient of each sample.
+The model has random float32 weights and Llama's shape. The floor is one forward and one backward pass in which autograd
+computes the gradient of the whole batch. The Fisher information needs more: the gradient of each sample.
 """
 
 import argparse

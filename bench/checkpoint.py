@@ -2,10 +2,11 @@
 
     python bench/checkpoint.py FOLDER [--cold] [--quantize] [--export NEW_FOLDER]
 
-Beside each figure stands its floor on this machine: reading the same files into one buffer and dropping the bytes.
-`--cold` asks the kernel to forget the files first. `--quantize` makes HALO layers of them data-free (3-sigma outliers
-sparse, scale search, nearest rounding; half of the tiles in a 9-word class, half in a 16-word class, words as a Booth
-MAC has them); `--export` also writes the packed model. make_checkpoint.py makes FOLDER.
+Each figure comes with its floor on this machine: reading the same files into one buffer and dropping the bytes.
+`--cold` first asks the kernel to drop the files from its cache. `--quantize` quantizes the layers without data: 3-sigma
+outliers are sparse, scales are searched, rounding is to nearest; half of the tiles have a codebook of 9 words and half
+one of 16 words, with words that are fast on a Booth MAC. `--export` also writes the packed model. make_checkpoint.py
+makes FOLDER.
 """
 
 import argparse

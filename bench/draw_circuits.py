@@ -1,6 +1,6 @@
 """Draw the pictures of the circuit pages: python bench/draw_circuits.py [FOLDER]
 
-The same charts as `haloquant profiles --plot`, one file each, of the default profile and of the whole MAC beside it.
+It draws the charts of `haloquant profiles --plot`, one file each, for the default profile and for some other MACs.
 """
 
 import sys

@@ -1,13 +1,13 @@
-"""The absolute frontier: the fastest words of any MAC against the best MAC of the library at all values.
+"""Compare the fastest words of every MAC with the library's best MAC for all weight values.
 
 Usage: python bench/frontier.py LIBERTY_FOLDER [LIBRARY ...] [mul | accumulating]
 
-Prints one JSON line a MAC, then one a library.
+Prints one JSON line for each MAC, then one for each library.
 
-Two baselines stand beside every speed: the MAC's own slowest value (`own`, the ratio that papers quote) and the fastest
-MAC of the library that does all values in one clock (`absolute`, the ratio that an architect gets). Accuracy of the
-words is their signal-to-noise ratio on Gaussian and Student t (5 degrees) weights with the best scale; the floor beside
-it is round to nearest onto the plain INT4 grid.
+Every speed is given relative to two baselines: the MAC's own slowest value (`own`, the ratio that papers quote), and
+the library's fastest MAC that computes all values in one clock (`absolute`, the gain over a design without HALO). The
+accuracy of the words is their signal-to-noise ratio on Gaussian and Student t (5 degrees of freedom) weights with the
+best scale. It is compared with rounding to nearest on the plain INT4 grid.
 """
 
 import json

@@ -1,11 +1,11 @@
-"""Coverage-guided fuzzing of a reader of outside files with atheris (libFuzzer): inputs that reach new lines are kept.
+"""Fuzz one file reader with atheris (libFuzzer), guided by coverage: inputs that reach new lines are kept.
 
     pip install 'haloquant[nightly]'
     python bench/fuzz_guided.py "recipe" -runs=100000 -max_len=8192 [CORPUS_FOLDER ...]
 
-The readers and what they may raise are those of `bench/fuzz_readers.py`; sound inputs begin the corpus. Anything but
-the reader's own error with a sentence ends the run with a traceback, and libFuzzer keeps the input (crash-..., or
-timeout-..., oom-...). Modules of compiled loops are not instrumented: Numba reads their bytecode.
+`bench/fuzz_readers.py` lists the readers and the errors that they may raise. The corpus starts with undamaged inputs.
+Any other error, or an error without a message, ends the run with a traceback, and libFuzzer saves the input (crash-...,
+timeout-... or oom-...). Modules with compiled loops are not instrumented, because Numba reads their bytecode.
 """
 
 import sys
@@ -30,7 +30,7 @@ from haloquant.errors import HaloquantError  # noqa: E402
 
 
 def main() -> None:
-    """Fuzz the reader that is named first; everything after it is libFuzzer's."""
+    """Fuzz the reader that the first argument names; pass all further arguments to libFuzzer."""
     known = {reader.name: reader for reader in READERS}
     if len(sys.argv) < 2 or sys.argv[1] not in known:
         sys.exit(f"the reader must be one of {', '.join(known)}")

@@ -1,9 +1,9 @@
-"""Feed the readers of outside files with damaged ones, for as long as wanted; print a line of JSON for each reader.
+"""Give damaged files to every file reader, for as long as wanted; print one line of JSON for each reader.
 
     python bench/fuzz_readers.py [--seconds 3600 | --inputs 100000] [--seed 0] [reader ...]
 
-A reader may only return, or raise its own error with a sentence; anything else, a second too slow per megabyte, or
-memory out of proportion is a finding, and the input is written to the folder named by --keep. To add a reader, add a
+A reader may return, or raise its own error with a message. Any other error, more than a second per megabyte, or memory
+out of proportion to the input is a finding, and the input is written to the folder of --keep. To add a reader, add a
 `Reader` to `READERS`, or a `FileReader` to `tests/support/hostile_files.py` if the short test should include it: a
 name, undamaged inputs to start from, the function to call, and the errors it may raise. `--inputs` counts inputs per
 reader.

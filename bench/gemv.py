@@ -1,9 +1,9 @@
 """Decode on the CPU: y = W x from packed codes against torch's own matrix-vector products, in one run.
 
-The floor is the time to read the stored bytes at the bandwidth that a copy reaches here. CPU seconds are given beside
-wall seconds, since a shared machine stretches the latter. Threads that wait sleep: by OpenMP's default they spin, and
-where other programs keep one thread waiting, the other's spinning is counted as its CPU time. Larger batches show where
-decoding whole blocks of weights takes over from products straight from codes.
+The floor is the time to read the stored bytes at the bandwidth that a copy reaches on this machine. CPU seconds are
+given beside wall-clock seconds, because other programs on the machine lengthen the latter. Waiting threads sleep: by
+OpenMP's default they would spin, and spinning counts as CPU time. Larger batches show from which size decoding whole
+blocks of weights is faster than computing products directly from codes.
 
     python bench/gemv.py --threads 1 2 --tokens 1 8 64 512
 """

@@ -1,4 +1,4 @@
-"""Loading a packed model: what each step costs beside the floor, which is reading the file from the disk.
+"""Measure each step of loading a packed model. The floor is reading the file from the disk.
 
 python bench/load.py --hidden 1024 --blocks 4
 python bench/load.py --folder MODEL-HALO        # a packed model that is there: cold (forgotten by the system) and warm

@@ -3,9 +3,9 @@
     python bench/make_checkpoint.py FOLDER --shape 7b          # 13 GB, LLaMA-2-7B's shapes
     python bench/make_checkpoint.py FOLDER --shape 1gb         # the same layers, 2 blocks and a small vocabulary
 
-Weights are normal with standard deviation 1/sqrt(in), one in 2000 of them ten times as large (outliers, as real models
-have). The numbers come from a pool of 2^24 that is read at random offsets, so that writing is bound by the disk.
-There is no tokenizer: such a model is for data-free quantization only.
+Weights are normal with standard deviation 1/sqrt(in), and one in 2000 is ten times as large, because real models have
+such outliers. The numbers come from a pool of 2^24 numbers that is read at random offsets, so the disk limits the
+speed. There is no tokenizer, so such a model can only be quantized without data.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """Make the profiles that the package ships. Usage: python bench/make_profiles.py LIBERTY_FOLDER [--check] [NAME ...]
 
 With --check nothing is written: the MAC is synthesized again, timed for all weights and simulated for eight of them,
-and what the shipped profile says is compared with that (relative; profiles have six digits, so 5e-7 is nothing).
+and the relative difference to the shipped profile is printed. Profiles have six digits, so up to 5e-7 is rounding.
 
-LIBERTY_FOLDER holds nangate45/, asap7/ and sky130hd/ with their .lib.gz files. Prints one JSON line a profile.
+LIBERTY_FOLDER holds nangate45/, asap7/ and sky130hd/ with their .lib.gz files. Prints one JSON line for each profile.
 """
 
 import json

@@ -1,12 +1,12 @@
-"""Partial sums of a real model's layers, for `haloquant characterize --partial-sums FILE`. Prints JSON beside it.
+"""Measure partial sums in a real model's layers for `haloquant characterize --partial-sums FILE`. Also prints JSON.
 
     python bench/measure_partial_sums.py [MODEL TEXT OUT]
 
-Without arguments: the demo model and its calibration text, into the file that the package ships. Every linear layer but
-the head gets its real inputs, rounded to 8 bits with one scale per token (`lm.linear`), and its weights rounded to 8
-and to 4 bits with one scale per output channel. A column of ROWS weights is drawn, in proportion to the layers' sizes,
-and a row in it: what comes to the MAC there is the sum of the products of the rows above, at one token and the next.
-The floor beside the spread is the Gaussian model that was the default before.
+Without arguments, it uses the demo model and its calibration text and writes the file that the package ships. Every
+linear layer except the head gets its real inputs, rounded to 8 bits with one scale per token, and its weights, rounded
+to 8 and to 4 bits with one scale per output channel. A column of ROWS weights is drawn at random, in proportion to the
+layers' sizes, and then a row of this column. The partial sum at this row is the sum of the products of the rows above;
+it is recorded for one token and the next. The spread is compared with a Gaussian model.
 """
 
 import json

@@ -1,14 +1,14 @@
-"""One layer, every quantizer: seconds, weights/s and peak memory of ours next to torchao, HQQ and llm-compressor.
+"""Quantize one layer with every quantizer: time, weights/s and peak memory, beside torchao, HQQ and llm-compressor.
 
-Each runs in a process of its own, so that peak memory is its own, and is timed by CPU seconds on one thread after a
-small warm-up (which compiles what is compiled), so that a shared machine matters little. Peers run where they are
-installed:
+Each quantizer runs in its own process, so its peak memory is its own. Times are CPU seconds on one thread after a small
+warm-up that compiles the kernels, so other programs on the machine matter little. Each peer runs with the interpreter
+of an environment where it is installed:
 
     python bench/peers.py --out 4096 --in 11008 --torchao PYTHON --hqq PYTHON --llmcompressor PYTHON [--only NAME ...]
 
-Prints JSON. `floor_s` is what no program can undercut: for rounding to nearest the time to read the weights and write a
-byte for each (measured as such), for compensation that plus in^3/3 + out in^2/2 multiply-adds at the measured rate of a
-float32 matrix product. `ratio` is ours over the peer that does the same.
+Prints JSON. `floor_s` is a lower bound for any program: for rounding to nearest the measured time to read the weights
+and write one byte for each; for compensation this time plus in^3/3 + out in^2/2 multiply-adds at the measured rate of a
+float32 matrix product. `ratio` is our time divided by that of the peer that does the same.
 """
 
 import argparse

@@ -1,10 +1,9 @@
-"""Weights per second of the quantizer on one layer, with the floor beside it. Prints JSON.
+"""Measure the quantizer's weights per second on one layer, and the floor. Prints JSON.
 
     python bench/quantize.py [--out 4096] [--in 11008] [--threads 2] [--no-compensation]
 
-CPU seconds per million weights are what counts on a shared machine; wall-clock weights per second stand beside them.
-The floor is reading the layer once in 16 bits and writing it once in 4. Rivals that are not installed are named as
-such.
+On a shared machine read the CPU seconds per million weights; weights per wall-clock second are also given. The floor is
+reading the layer once in 16 bits and writing it once in 4 bits. Rivals that are not installed are listed as such.
 """
 
 import argparse

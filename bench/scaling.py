@@ -1,13 +1,13 @@
-"""Scaling of a quantization over workers: one and two of a pool and of a Ray cluster, beside the machine's own bound.
+"""Scaling of a quantization over workers: one and two workers of a pool and of Ray, and the machine's own limit.
 
     python bench/scaling.py [--model FOLDER] [--out scaling.json]          # under four minutes on an idle machine
 
-Efficiency is T(1) / (n T(n)), of the whole command, of its layers (workers started within), and of the layers after
-the first one is done. The floor of the time of n workers is T(1) / n on n cores of their own. Threads of one core share
-its units, so the machine's own efficiency is measured in the same run: plain processes without any engine, n at once
-against one, that round a layer as a worker does, or only multiply matrices. No engine can do better than the first; the
-efficiency over it is printed too. Without a model, one of 405 million random weights is made (LLaMA-2-7B's layers, two
-blocks). Do not read figures that were made under load: the load average before and after stands beside them.
+Efficiency is T(1) / (n T(n)). It is given for the whole command, for its layers including the start of the workers, and
+for the layers after the first one is done. The floor of the time of n workers is T(1) / n if each has its own core.
+Threads of one core share its units, so the machine's own efficiency is measured in the same run: n plain processes
+without an engine against one, which round a layer as a worker does, or only multiply matrices. No engine can exceed the
+former; the efficiency relative to it is printed too. Without a model, one of 405 million random weights is made
+(LLaMA-2-7B's layers, two blocks). Do not use figures from a busy machine: the load average before and after is printed.
 """
 
 import argparse

@@ -1,13 +1,12 @@
-"""The exhaustive dynamic table: 256 weights x 65,536 activation transitions, against Icarus on one weight. Prints JSON.
+"""Time the simulation of 256 weights x 65,536 activation transitions, and Icarus on one weight. Prints JSON.
 
     python bench/simulate.py LIBERTY(.lib or .lib.gz) [booth|array|dadda]
 
-Two worker threads. `wall_s` is what a clock on the wall says; on a shared machine it is too long by as much as the
-threads had to wait, so `cpu_s` (of all threads), its half (two cores of one's own, evenly loaded) and the load of the
-machine stand beside it. Icarus simulates all
-transitions of one weight with the same delays (module paths, the largest over the conditions) and is extrapolated to
-all weights; its time is compiling and running. The floor is the goal that was set: 60 s on two cores, that is 120 CPU
-seconds, for 500 gates, and 100 times Icarus.
+It uses two worker threads. On a shared machine the wall-clock time `wall_s` includes waiting, so `cpu_s` (the CPU time
+of all threads), half of it (the time on two idle cores) and the load of the machine are also given. Icarus simulates
+all transitions of one weight with the same delays (module paths, the largest over the conditions); its time for
+compiling and running is extrapolated to all weights. The goal is 60 s on two cores, that is 120 CPU seconds, for 500
+gates, and 100 times the speed of Icarus.
 """
 
 import gzip

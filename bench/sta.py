@@ -2,10 +2,10 @@
 
     python bench/sta.py <folder with liberty/*> [--skip-opensta]
 
-Ratios are of processor time in one run (the machine may be shared); OpenSTA gets one process for all values, and its
-start and library reading are taken off. The floor beside our timing is one multiply-add per arc, pair of edges and
-weight; beside the parser it is `float` on every word of every table. The 12 MB library is the trimmed sky130 file with
-its cells repeated under other names to the size of the whole one.
+Ratios are of CPU time in one run, because the machine may be shared. OpenSTA runs all values in one process, and the
+time of its start and of reading the library is subtracted. The floor of our timing is one multiply-add for each arc,
+pair of edges and weight; the floor of the parser is `float` on every number of every table. The 12 MB library is the
+trimmed sky130 file with its cells repeated under other names up to the size of the complete file.
 """
 
 import argparse

@@ -1,14 +1,13 @@
-"""All tables of docs/results.md anew, by one command, from a model, a calibration text and two held-out texts.
+"""Compute all tables of docs/results.md again from a model, a calibration text and two held-out texts.
 
     python bench/tables.py --data FOLDER [--model demo] [--work FOLDER] [--results docs/results.md] [--only SET ...]
         [--tokens 24576] [--short 8192] [--samples 32] [--hold-back]
     python bench/tables.py --data FOLDER --only whole own      # whole texts, an hour and a half of one core
 
-`--data` holds books_test, books_valid, wikitext2_raw_test and tinystories_valid (.txt.xz). Rows are kept in `--work` as
-JSON and are not made twice, so an interrupted run goes on; remove the folder when the model has changed (it is refused
-otherwise, by the model's hash). Each table is written between `<!-- table: NAME -->` and `<!-- end -->`; text outside
-stays. With `--hold-back` tables are only printed. About 30 CPU minutes for all
-sets but the whole texts, with one thread.
+`--data` holds books_test, books_valid, wikitext2_raw_test and tinystories_valid (.txt.xz). Finished rows are stored as
+JSON in `--work`, so an interrupted run continues. If the model has changed, its hash differs and the folder is refused:
+remove it. Each table is written between `<!-- table: NAME -->` and `<!-- end -->`; other text is left unchanged. With
+`--hold-back` tables are only printed. All sets except the whole texts take about 30 CPU minutes with one thread.
 """
 
 import argparse

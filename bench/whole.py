@@ -1,8 +1,8 @@
-"""The rows of docs/results.md on whole texts: every token but a window's first predicted once, none left out.
+"""Compute the rows of docs/results.md on complete texts: every token except each window's first is predicted once.
 
-`tables.py --only whole own` runs it. A forward pass over half a million tokens is four fifths matrix products at the
-peak of one core (the demo model: two and a half CPU minutes for a row, a text and a kind of activation), so each figure
-is kept as soon as it is there, the ones that matter most come first, and a second call goes on.
+`tables.py --only whole own` runs it. Four fifths of the time are matrix products at the peak rate of one core. With the
+demo model each row takes two and a half CPU minutes for each text and each kind of activation. So each figure is stored
+as soon as it is computed, the most important ones come first, and a second call continues.
 """
 
 import json

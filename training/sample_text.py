@@ -1,4 +1,4 @@
-"""Write the demo's calibration text: samples of the demo model itself, so that no foreign text has to be shipped.
+"""Write the demo's calibration text: samples of the demo model itself, so the package ships no text of other authors.
 
 Usage: python training/sample_text.py MODEL OUT.txt
 """

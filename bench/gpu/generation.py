@@ -1,8 +1,8 @@
-"""A generated token of a model of LLaMA-2-7B's shapes, and its energy: bfloat16, sixteen words, nine words.
+"""Time and energy of a generated token with LLaMA-2-7B's shapes: bfloat16, sixteen words, nine words.
 
-The context is one token long, so that attention gives back its value: no attention kernel runs, and the cache of keys
-and values is empty. All else of a block runs, in bfloat16 around the seven products. Embedding is left out; the
-product with the vocabulary is bfloat16 in all three.
+The context is one token long, so attention returns that token's value: no attention kernel runs, and the cache of keys
+and values is empty. Everything else in a block runs, in bfloat16 around the seven products. The embedding is left out.
+The product with the vocabulary is bfloat16 in all three cases.
 """
 
 import time

@@ -1,9 +1,9 @@
-"""Instructions per weight of the packed kernels, read in what the compiler writes: no GPU is needed, none is measured.
+"""Count the instructions per weight of the packed kernels in the compiler's output. No GPU is needed or measured.
 
-Each kernel is compiled to machine code; instructions of its loop over tiles are counted (an inner loop as often as it
-runs) and divided by the weights that one thread decodes in a tile. From that follows a floor: an H200 issues at most
-one instruction of a warp a cycle on each of 4 schedulers of its 132 multiprocessors. The other floor is reading the
-stored bytes at the bandwidth of a large copy. Registers, spills and loads from the codebook are given beside.
+Each kernel is compiled to machine code. The instructions of its loop over tiles are counted, those of an inner loop as
+often as it runs, and divided by the weights that one thread decodes in a tile. This gives one floor: an H200 issues at
+most one warp instruction per cycle on each of the 4 schedulers of its 132 multiprocessors. The other floor is reading
+the stored bytes at the bandwidth of a large copy. Registers, spills and loads from the codebook are also given.
 
     python bench/gpu/instructions.py --capability 80 90
 """

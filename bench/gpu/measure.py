@@ -1,8 +1,8 @@
-"""All that is measured on one GPU of the H100's kind, in about five minutes: one JSON document.
+"""Measure everything on one H100-class GPU in about five minutes, and write one JSON document.
 
-Sections run in the order of `SECTIONS`, in a process of their own, which goes on to the next section. If it ends early
-or a section outlasts its limit, its error is recorded and a new process takes the next section. The document is written
-after every section, so what was measured is never lost. Triton's kernels are first compiled by many processes at once.
+A separate process runs the sections in the order of `SECTIONS`. If it ends early or a section exceeds its time limit,
+the error is recorded and a new process continues with the next section. The document is written after every section, so
+no measurement is lost. Several processes first compile Triton's kernels in parallel.
 
     python bench/gpu/measure.py --out measured.json
     python bench/gpu/measure.py --only correctness decode

@@ -1,6 +1,7 @@
-"""Other 4-bit kernels for decode and prefill: GemLite, and the int4 kernel that torchao's weight-only path calls.
+"""Measure other 4-bit kernels for decode and prefill: GemLite, and the int4 kernel of torchao's weight-only path.
 
-torch itself holds the latter (aten::_weight_int4pack_mm). Both take groups of 128 inputs with a scale and a zero each.
+The latter is part of torch (aten::_weight_int4pack_mm). Both use groups of 128 inputs with one scale and one zero
+point.
 """
 
 from collections.abc import Callable

@@ -1,9 +1,10 @@
-"""Does the value of the weights change the power of a real NVIDIA GPU? Energy per INT8 product of one matrix product.
+"""Measure whether weight values change the power of an NVIDIA GPU: energy per product of one INT8 matrix product.
 
-The same activations meet weights of the same shape and other values: W8 and W4 grids, HALO's 16 and 9 words, zeros, and
-the nine words permuted (same histogram). Windows are interleaved and their order drawn anew for every round, so that
-drift of temperature and clock hits all alike. Energy is NVML's own counter (Volta and newer); clocks and temperature
-are logged, and no setting of the board is touched. Where there is no such GPU it says so and ends with 0.
+The same activations are multiplied with weights of one shape but different values: W8 and W4 grids, HALO's 16 and 9
+words, zeros, and the nine words permuted (same histogram). Measurements alternate between these, in a new random order
+in every round, so that changes of temperature and clock affect all equally. The energy comes from NVML's counter (Volta
+and newer). Clocks and temperature are logged, and no setting of the board is changed. Without such a GPU the program
+says so and returns 0.
 
     python bench/gpu/power.py [--size 8192] [--seconds 5] [--rounds 10] [--seed 0]
 

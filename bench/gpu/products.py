@@ -1,4 +1,4 @@
-"""Packed products on a GPU: are they right, and how fast are decode and prefill?"""
+"""Check the results of packed products on a GPU, and measure the speed of decode and prefill."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

@@ -1,4 +1,4 @@
-"""Rates that a quantizer on a GPU needs, in plain torch: products, Cholesky, copies, sums of inputs, GPTQ's loop."""
+"""Measure in plain torch the operations of a quantizer on a GPU: products, Cholesky, copies, Hessians, GPTQ's loop."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,7 @@
-"""What the sections of measure.py share: random packed layers, times of CUDA graphs, picks of Triton's tuner, and rows.
+"""Functions shared by the sections of measure.py: random packed layers, CUDA graph timing, tuner results, result rows.
 
-Without a GPU the same code runs on the CPU, the Triton kernels in their interpreter. Mistakes show there; times mean
-nothing.
+Without a GPU the same code runs on the CPU, with the Triton kernels in their interpreter. This finds mistakes; the
+times mean nothing.
 """
 
 import gc
