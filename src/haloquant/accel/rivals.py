@@ -86,7 +86,8 @@ def uniform_system(
 
     Of the shifts that fit the 8-bit multiplier the one with the fastest clock is taken, then the one with the least
     energy, as an architect would. The head stays in 8 bits and is a class of its own. Values are as frequent as for
-    Gaussian weights.
+    Gaussian weights. `jobs.compare.rivals.best_place` places the values of a real layer: it compares their own delays
+    instead of the clocks of HALO's classes, and the mean energy of the distinct values.
 
     Args:
         workload: The pass.

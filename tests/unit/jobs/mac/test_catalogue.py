@@ -1,0 +1,81 @@
+"""The MACs a person can name, and what is said of wrong names; nothing is synthesized here."""
+
+import pytest
+
+from haloquant.circuits.ports import weight_values
+from haloquant.circuits.rtl.generator import generate
+from haloquant.cli.app import invoke
+from haloquant.errors import InputError
+from haloquant.jobs.mac.catalogue import generated_mac, mac_names, mac_specs
+from haloquant.store.profiles import shipped_profiles
+
+
+def test_every_part_of_the_generator_has_a_name() -> None:
+    known = set(mac_names())
+    assert {
+        "boothwdadda_bk-mul",
+        "bwarray_rca-macks",
+        "smdadda_ks-fused",
+        "digitsdadda_ks+lone-mul",
+        "digitsdadda_ks+upper-pipeks",
+        "digitsdadda_ks+both-mul",
+        "digitsdadda_ks+both-save",
+        "sxarray_rcaw4a8-mul",
+        "native-mul",
+        "serial",
+    } <= known
+    assert "native-fused" not in known
+    # 6 row kinds x 2 trees x 3 adders x (3 + 2 * 3) stages x 2 widths; 3 bypasses of 8-bit digits but for `fused`;
+    # native: 2 + 2 * 3 stages x 2 widths; 2 serial ones
+    assert len(known) == 6 * 6 * 9 * 2 + 6 * 8 * 3 + 8 * 2 + 2
+
+
+def test_a_bit_serial_product_takes_a_cycle_for_every_activation_bit() -> None:
+    assert [generated_mac(name).cycles for name in ("serial", "serialw4a8", "native-mul", "bwdadda_ks-pipebk")] == [
+        8,
+        8,
+        1,
+        1,
+    ]
+
+
+def test_every_shipped_profile_is_of_a_unit_with_a_name() -> None:
+    units = {name.split("-", 1)[1].rsplit("-", 1)[0] for name in shipped_profiles()}
+    assert units <= set(mac_names())
+
+
+@pytest.mark.parametrize("spec", [s for s in mac_specs().values() if s.tree == "dadda" and s.adder == "ks"])
+def test_every_kind_of_unit_is_generated(spec) -> None:
+    source = generated_mac(spec.name)
+    assert source.verilog == generate(spec)
+    assert f"// {spec.name}: " in source.verilog
+    assert weight_values(source.ports).size >= 15  # four bits; sign and magnitude have one zero
+
+
+def test_parts_of_two_mode_units_get_their_own_periods() -> None:
+    both = generated_mac("digitsdadda_ks+both-pipebk")
+    assert both.parts == (("whole", 1.0), ("upper", 1 / 2), ("lone", 1 / 3), ("accumulate", 1 / 3), ("hold", 1.0))
+    assert both.period == 1 / 6
+    assert (generated_mac("boothwdadda_bk-mul").parts, generated_mac("boothwdadda_bk-mul").period) == ((), 1.0)
+
+
+def test_the_serial_unit_is_one_of_ours() -> None:
+    source = generated_mac("serialw4a8")
+    assert (source.ports.latency, source.ports.weight_bits) == (8, 4)
+    assert source.description == "4x8 signed: bit-serial, one adder, one activation bit a cycle"
+
+
+def test_a_wrong_name_is_told_its_neighbours() -> None:
+    with pytest.raises(
+        InputError,
+        match=r"^the MAC must be named <rows><tree>_<adder>-<stage>, such as boothwdadda_bk-mul, .*; "
+        r"not 'boothdadda_bk-mul'\. `haloquant characterize --list` shows all$",
+    ):
+        generated_mac("boothdadda_bk-mul")
+
+
+def test_the_command_lists_and_asks_for_a_library(capfd: pytest.CaptureFixture[str]) -> None:
+    assert invoke(["characterize", "--list"]) == 0
+    assert capfd.readouterr().out.split() == mac_names()
+    assert invoke(["characterize"]) == 2
+    assert "characterize needs a cell library: --liberty FILE" in capfd.readouterr().err
