@@ -72,12 +72,12 @@ BUDGET = 0.005
 
 
 def silent(done: int, total: int) -> None:
-    """Progress that nobody watches."""
+    """Ignore progress reports."""
 
 
 @dataclass
 class Lab:
-    """A model, what calibration knows of it, and the texts that judge it."""
+    """A model, its calibration statistics, and the evaluation texts."""
 
     folder: Path
     profile_name: str
@@ -103,13 +103,13 @@ class Lab:
 
     @cached_property
     def by_token(self) -> dict[str, LayerStatistics]:
-        """With the Fisher of every position by itself: the less noisy one, for k-means by Fisher."""
+        """Return statistics with the Fisher information of each position; it is less noisy, and k-means uses it."""
         tokens = read_text(self.folder, self.calibration, "calibration").tokens
         return collect(self.model, tokens, tuple(self.weights), samples=self.samples, fisher="token", hessian=False)
 
     @cached_property
     def rows(self) -> dict[str, np.ndarray]:
-        """What attention makes of errors by head, for BoA."""
+        """Return the attention Hessians by head, which BoA needs."""
         tokens = read_text(self.folder, self.calibration, "calibration").tokens
         windows = cut_windows(tokens, default_window(self.model), self.samples)
         return collect_row_hessians(self.model, open_checkpoint(self.folder), windows)
@@ -140,17 +140,17 @@ class Lab:
 
     @cached_property
     def bal(self) -> np.ndarray:
-        """Class of every tile at the knee."""
+        """Return the class of every tile at the knee of the trade-off."""
         return self.allocator.path.at(self.allocator.stop("bal"))
 
     def free(self, words: int) -> Codebook:
-        """The best words of all that the MAC has, at its base clock: what the admissible set costs."""
+        """Return the best codebook of all values at the base clock, to measure what a restricted set costs."""
         base = self.classes.base
         slack = np.zeros(base.values.size)
         return select_codebook(base.values, self.sample, name="free", point=base.point, slack_s=slack, size=words)
 
     def score(self, weights: Mapping[str, np.ndarray], text: str, rounded: bool) -> Perplexity:
-        """Perplexity with these weights; `rounded` gives the layers 8-bit activations."""
+        """Return the perplexity with these weights; with `rounded` the layers get 8-bit activations."""
         windows = max(1, self.tokens // default_window(self.model))
         with with_weights(self.model, weights):
             hold = activations_per_token(self.model, list(self.weights)) if rounded else nullcontext()
@@ -162,7 +162,7 @@ Method = Callable[[Lab], Made]
 
 
 def layerwise(make: Callable[[Lab, str], QuantizedWeight]) -> Method:
-    """A method that does every layer by itself."""
+    """A method that quantizes each layer independently."""
     return lambda lab: {name: layer_result(make(lab, name)) for name in lab.weights}
 
 
@@ -178,7 +178,7 @@ def step(words: int, kind: str) -> Method:
 
 
 def one_step(lab: Lab, name: str, books: tuple[Codebook, ...], kind: str) -> QuantizedWeight:
-    """A layer up to a step: every step adds to the one before it."""
+    """Quantize a layer with all steps up to the given one."""
     weight, known = lab.weights[name], lab.known[name]
     tiles = uniform_map(name, lab.grids[name], 0)
     matters = importance(known, weight.shape[1])
@@ -201,7 +201,7 @@ def one_step(lab: Lab, name: str, books: tuple[Codebook, ...], kind: str) -> Qua
 
 
 def free(words: int) -> Method:
-    """All words of the MAC allowed, refined, no sparse part."""
+    """Quantize with all values of the MAC allowed, refinement, and no sparse part."""
 
     def all_layers(lab: Lab) -> Made:
         book = lab.free(words)
@@ -236,12 +236,12 @@ def paper_rule(lab: Lab, count: int) -> np.ndarray:
 
 
 def refined(lab: Lab, name: str, tiles: TileMap) -> QuantizedWeight:
-    """HALO as the pipeline does it."""
+    """HALO as `haloquant run` computes it."""
     return round_layer(lab.weights[name], lab.known[name], tiles, lab.classes, BUDGET, True)
 
 
 def scaled(kind: Transform) -> Method:
-    """HALO at the knee behind the scaling that a packed model would have, undone in the weights."""
+    """HALO at the knee with the input scaling of a packed model, which is undone in the returned weights."""
 
     def all_layers(lab: Lab) -> Made:
         maps = {part.layer: part for part in unflatten(lab.bal, list(lab.grids.items()))}
@@ -258,7 +258,7 @@ def scaled(kind: Transform) -> Method:
 
 
 def by_rival(name: str) -> Method:
-    """A rival by name."""
+    """Return the rival method with this name."""
 
     def all_layers(lab: Lab) -> Made:
         known = lab.by_token if rival(name).by_token else lab.known

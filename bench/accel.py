@@ -39,7 +39,7 @@ SLOW = np.arange(-128, 128, 16, dtype=np.int16)
 
 
 def profile() -> MacProfile:
-    """A made-up profile: its figures do not matter to the time taken."""
+    """Return an invented profile; its numbers do not change the time of a simulation."""
     energy = (50e-15 + 1e-15 * np.abs(WEIGHTS.astype(np.float64)))[None, :]
     corners = (Corner("bench", 1.0, 25.0),)
     delay = np.full((1, 256), 5e-10)
@@ -53,7 +53,7 @@ def mix(all_values: float, slow: float, fast: float) -> list[ClassMix]:
 
 
 def machine(name: str) -> Target:
-    """A described machine at the paper's three clocks."""
+    """Return a shipped target at the paper's three clocks."""
     described, paper = read_systolic(name), read_systolic("paper_tpu")
     return replace(described, points=paper.points, array=replace(described.array, claimed_clocks=True))
 
@@ -64,7 +64,7 @@ def drawn(workload: Workload) -> dict[str, LayerTiles]:
 
 
 def own_maps(workload: Workload) -> dict[str, LayerTiles]:
-    """The same with nothing shared: every layer with its own random map and its own histograms, in 16 bits."""
+    """Return tiles that share nothing: every layer has its own random map and its own 16-bit histograms."""
     rng = np.random.default_rng(0)
     made: dict[str, LayerTiles] = {}
     for name, tiles in drawn(workload).items():
@@ -77,7 +77,7 @@ def own_maps(workload: Workload) -> dict[str, LayerTiles]:
 
 
 def passes(workload: Workload, tiles: dict[str, LayerTiles], target: Target) -> dict[str, float]:
-    """CPU seconds of planning and simulating one pass, and what came out."""
+    """Return the CPU seconds of planning and simulating one pass, and the simulation."""
     delay_s = np.full(256, 1e-10)  # known, so that every tile's clock is checked
     start = clock()
     schedule = plan(workload.gemms, tiles, target.points, target.base, accumulator_bytes=target.accumulator_b)
@@ -136,7 +136,7 @@ def rows(shape: ModelShape, name: str) -> list[dict[str, float]]:
 
 
 def peak_mb() -> float:
-    """The most memory this process has held."""
+    """Return the peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

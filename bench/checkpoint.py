@@ -47,7 +47,7 @@ def floor_seconds(files: Sequence[Path]) -> tuple[float, float]:
 
 
 def codebooks() -> tuple[Codebook, ...]:
-    """Two classes of words, for the time they take; their timing is not looked at."""
+    """Return two codebooks; only the time of quantizing with them matters, not their delays."""
     fast = np.array([-128, -64, -32, -16, 0, 16, 32, 64, 96], np.int16)
     slow = np.arange(-128, 128, 16, np.int16)
     return tuple(Codebook(n, v, OperatingPoint(1.0, f), 0.0) for n, v, f in (("fast", fast, 3e9), ("slow", slow, 2e9)))

@@ -50,7 +50,7 @@ class Candidate:
 
 
 def candidates() -> list[Candidate]:
-    """What has been tried, single-mode first."""
+    """Return the MACs to compare; those with a single mode come first."""
     plain = [Candidate(MacSpec(rows=rows, adder="ks")) for rows in ("digits", "boothw", "bw", "sx", "sm")]
     plain += [Candidate(MacSpec(rows="digits", adder="bk")), Candidate(MacSpec(rows="native"))]
     plain += [Candidate(MacSpec(), "sharing", period=1.5)]
@@ -125,7 +125,7 @@ def measure(candidate: Candidate, name: str, folder: Path) -> dict[str, object]:
 
 
 def ps(seconds: float) -> float:
-    """Picoseconds, for people."""
+    """Return a time in picoseconds, rounded for reading."""
     return round(float(seconds) * 1e12, 1)
 
 

@@ -42,7 +42,7 @@ MOST_BYTES = 512 << 20
 
 @dataclass(frozen=True)
 class Reader:
-    """One reader of outside bytes."""
+    """One reader of files from outside, with its undamaged inputs and the errors that it may raise."""
 
     name: str
     seeds: Sequence[bytes]

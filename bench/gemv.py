@@ -55,7 +55,10 @@ def random_layer(out_features: int, in_features: int, fast_share: float, sparse:
 
 
 def measure(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, dict[str, float]]:
-    """Best and median of wall and CPU seconds; the candidates take turns, so that all meet the same disturbance."""
+    """Return the best and the median of wall-clock and CPU seconds.
+
+    The candidates run in turn, so other programs on the machine disturb all of them equally.
+    """
     clocks: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for run in runs.values():
         run()

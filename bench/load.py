@@ -30,7 +30,7 @@ from support.tiny_model import save_llama
 
 
 def random_layers(checkpoint: Checkpoint) -> Iterator[QuantizedWeight]:
-    """Random codes for every layer, half of the tiles of nine words: what they are does not matter to loading."""
+    """Write random codes for every layer, half of the tiles with nine words; loading does not depend on the codes."""
     generator = np.random.default_rng(0)
     for layer in checkpoint.layers:
         grid = make_grid(layer.out_features, layer.in_features)
@@ -88,7 +88,7 @@ def read_all(files: list[Path]) -> None:
 
 
 def measure_folder(folder: Path, repeats: int) -> dict[str, object]:
-    """Plain reading, digest and whole load take turns, cold and warm; best of the repeats, wall and CPU seconds."""
+    """Time plain reading, hashing and loading in turn, cold and warm; return the best wall-clock and CPU seconds."""
     files = shard_files(folder)
     model = open_packed(folder)
     runs = {

@@ -135,7 +135,7 @@ def make(recipe: Recipe, folder: Path) -> dict[str, object]:
 
 
 def check(recipe: Recipe, folder: Path) -> dict[str, object]:
-    """How far a shipped profile is from what the present code says, at its first corner."""
+    """Return the relative differences between a shipped profile and what this code computes, at its first corner."""
     corners = recipe.corners or CORNERS[recipe.library]
     _, netlist, library = _mapped(recipe, folder, corners)
     shipped = read_profile(OUT / f"{recipe.name}{SUFFIX}")

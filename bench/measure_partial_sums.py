@@ -81,7 +81,7 @@ def pairs_of(
 
 
 def beside_gaussian(sums: PartialSums, seen: tuple[np.ndarray, np.ndarray]) -> dict[str, object]:
-    """What was observed, what is drawn from its summary, and the Gaussian model: spread, and bits that change."""
+    """Compare the measured sums, sums drawn from their summary, and the Gaussian model: spread and bits that change."""
     widths = 2.0**sums.weight_bits / 8, 2.0**sums.activation_bits / 8
     values, chance = gaussian_partial_sums(ROWS, *widths, 24)
     generator = np.random.default_rng(1)

@@ -47,7 +47,7 @@ SAME = {
 
 
 def layer(out: int, features: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same weight and Hessian for all: heavy-tailed weights, inputs with a few loud channels."""
+    """Return one weight and Hessian for all quantizers: heavy-tailed weights, inputs with a few large channels."""
     rng = np.random.default_rng(0)
     weight = (
         rng.standard_t(
@@ -178,7 +178,7 @@ def floors(out: int, features: int) -> dict[str, float]:
 
 
 def spawn(python: str, name: str, out: int, features: int) -> dict[str, float | int | str]:
-    """Run `work` elsewhere; a peer that fails says so instead of stopping the rest."""
+    """Run `work` in another process; if a peer fails, return its error, so that the others still run."""
     environment = dict(os.environ) | {
         key: "1" for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     }

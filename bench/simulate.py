@@ -44,7 +44,7 @@ STRUCTURES = {
 
 
 def main(path: Path, structure: str, period_s: float = 500e-12) -> dict[str, object]:
-    """Synthesize, simulate all weights, compare one with Icarus."""
+    """Synthesize a MAC, simulate all weights, and compare one weight with Icarus."""
     content = path.read_bytes()
     text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
     library = parse_liberty(text, path.name)

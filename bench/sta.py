@@ -48,7 +48,7 @@ def seconds(work: Callable[[], object], times: int = 5) -> float:
 
 
 def of_opensta(tool: OpenSta, netlist: Netlist, text: str) -> tuple[np.ndarray, float]:
-    """OpenSTA's delays, and its processor time for the values alone."""
+    """Return OpenSTA's delays and its CPU time for the weight values, without its start."""
 
     def run(count: int) -> tuple[np.ndarray, float]:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -78,7 +78,7 @@ SETS = ("long", "full", "shipped", "macs", "stories", "activations")
 
 
 def samples(sets: dict[str, Any]) -> str:
-    """What was predicted, and how well the model does it in full precision."""
+    """Return the table of the texts: tokens that were predicted, and the perplexity in full precision."""
     lines = ["| sample | predicted tokens | full precision |", "|---|---|---|"]
     for name, text, label in (
         ("whole", BOOKS, "books, whole"),
@@ -196,7 +196,7 @@ def stories(asked: argparse.Namespace) -> Lab:
 
 
 def keep(file: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The rows that are kept in a file, or none yet."""
+    """Return the rows that are stored in a file; none if there is no file yet."""
     kept = json.loads(file.read_text()) if file.exists() else {"settings": settings, "rows": {}}
     if kept["settings"] != settings:
         raise SystemExit(f"{file} must hold rows of this model and these settings, not others: remove it")

@@ -48,7 +48,7 @@ class Compiled:
 def compile_kernel(
     kernel: Any, signature: dict[str, str], constants: dict[str, Any], capability: int, warps: int
 ) -> Compiled:
-    """Compile for a target that need not be there; pointers and feature counts are multiples of 16, as they are."""
+    """Compile for a target that this machine need not have; pointers and feature counts are multiples of 16."""
     function = kernel.fn if isinstance(kernel, triton.runtime.Autotuner) else kernel
     aligned = [i for i, name in enumerate(signature) if signature[name][0] == "*" or name.endswith("_features")]
     source = ASTSource(
@@ -69,7 +69,7 @@ def compile_kernel(
 
 
 def run_tool(name: str, *arguments: str) -> str:
-    """Output of a tool that comes in Triton's wheel."""
+    """Return the output of a tool that Triton's wheel contains."""
     return subprocess.run([str(TOOLS / name), *arguments], capture_output=True, text=True, check=True).stdout
 
 

@@ -68,7 +68,7 @@ def environment(bench: Any) -> None:
 
 
 def section(name: str) -> Callable[[Any], None]:
-    """What runs for a section."""
+    """Return the function that runs a section."""
     if name == "environment":
         return environment
     import generation
@@ -90,7 +90,7 @@ def section(name: str) -> Callable[[Any], None]:
 
 
 def plain(value: Any) -> Any:
-    """The same, with infinities and what is no number as text: JSON has neither."""
+    """Return the value with infinities and NaN as text, because JSON has neither."""
     if isinstance(value, dict):
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -126,7 +126,7 @@ def child(names: list[str], events: Path, tiny: bool, part: tuple[int, int] | No
 
 
 class Document:
-    """What is known so far; written anew after every change worth keeping."""
+    """The results so far; the document is written again after every important change."""
 
     def __init__(self, out: Path | None, names: list[str]) -> None:
         self.out, self.began = out, time.monotonic()
@@ -176,7 +176,7 @@ def digest(document: Document) -> str:
 
 
 def start(names: list[str], events: Path, tiny: bool, part: str = "") -> "subprocess.Popen[bytes]":
-    """A process for sections, which leads a group of its own; what it prints goes to a file beside the events."""
+    """Start a process for sections in a process group of its own; its output goes to a file beside the events."""
     command = [sys.executable, __file__, "--child", *names, "--events", str(events)]
     command += ["--tiny"] * tiny + ["--part", part] * bool(part)
     with events.with_suffix(".log").open("ab") as log:

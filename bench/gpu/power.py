@@ -25,7 +25,7 @@ SIXTEEN = np.array([-128, -64, -32, -16, -8, -4, -2, -1, 0, 1, 2, 4, 8, 16, 32, 
 
 
 class Skip(Exception):
-    """There is nothing to measure here; the text says why."""
+    """There is nothing to measure on this machine; the message says why."""
 
 
 @dataclass(frozen=True)

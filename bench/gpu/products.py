@@ -61,7 +61,7 @@ def float_errors(x: torch.Tensor, layer: PackedLayer, weight: torch.Tensor) -> d
 
 
 def int_errors(x: torch.Tensor, layer: PackedLayer) -> dict[str, Any]:
-    """Is the integer product the reference's, bit for bit, and twice the same?"""
+    """Check that the integer product equals the reference bit for bit, and that a second run gives the same bits."""
     scale = torch.rand(x.shape[0], device=DEVICE)
     y, again = launch.integer_linear(x, scale, layer), launch.integer_linear(x, scale, layer)
     right = torch.equal(y, fallback.integer_linear(x, scale, layer))
@@ -90,7 +90,7 @@ def check(
 
 
 def correctness(bench: Bench) -> None:
-    """Kernels against the reference: in their first way for many counts of tokens, then in every way."""
+    """Compare kernels with the reference: the first configuration for many token counts, then every configuration."""
     counts = (1, 5) if bench.tiny else (1, 2, 4, 7, 16, 64)
     shapes = [(32, 64)] if bench.tiny else [(1024, 2048), (1000, 1932)]
     tile = 32 if bench.tiny else 128
@@ -128,7 +128,7 @@ def special(bench: Bench, layer: PackedLayer, **labels: Any) -> None:
 
 
 def every_way(bench: Bench, shape: tuple[int, int], tile: int) -> None:
-    """All rows and warps that the tuner could pick."""
+    """Return all configurations (rows and warps) that the tuner could choose."""
     name = "half and half, 0.5 % sparse"
     layer = random_layer(shape, KINDS[name], tile, seed=2)
     weight = fallback.dequantize(layer).double() if bench.part is None else layer.table

@@ -63,7 +63,7 @@ class Times:
 
 
 def fatal(error: BaseException) -> bool:
-    """Does no CUDA call of this process succeed after this error?"""
+    """Return whether every further CUDA call of this process would fail after this error."""
     text = f"{type(error).__name__} {error}"
     return any(word in text for word in FATAL)
 
@@ -85,7 +85,7 @@ class Bench:
             self.emit({"row": values})
 
     def mine(self) -> bool:
-        """Is the next case this process's own? Where all is measured, every case is."""
+        """Return whether this process handles the next case; a process that measures handles every case."""
         self._turn += 1
         return self.part is None or self._turn % self.part[1] == self.part[0]
 
@@ -105,7 +105,7 @@ class Bench:
     def times(
         self, runs: Sequence[Callable[[], object]], repeats: int = 21, least: int = 20, graph: bool = True
     ) -> Times:
-        """Time of one run. A CUDA graph holds all runs, again and again up to `least`: launches do not count."""
+        """Return the time of one run. A CUDA graph repeats the runs up to `least`, so launches are not counted."""
         if self.part is not None:
             runs[0]()
             return Times(1.0, 1.0, 1.0)
@@ -149,7 +149,7 @@ class Bench:
 
 
 def _compile(tuner: Any, bench: Bench, *args: Any, **kwargs: Any) -> None:
-    """Stand in for the tuner: compile and run this process's share of the ways, and measure none."""
+    """Replace the tuner: compile and run this process's share of the configurations, and measure none."""
     tuner.nargs = dict(zip(tuner.arg_names, args, strict=False))
     alone = len(tuner.configs) == 1  # then the caller has chosen the share
     for config in tuner.configs if alone else list(tuner.prune_configs(kwargs)):
@@ -181,13 +181,13 @@ def synchronize() -> None:
 
 
 def forget_picks() -> None:
-    """Let the tuner measure again: it keeps its picks by shape alone, though other words may want others."""
+    """Let the tuner measure again: it stores its choices by shape only, but other codebooks may need other choices."""
     for kernel in KERNELS.values():
         kernel.cache.clear()
 
 
 def picks() -> dict[str, Any]:
-    """What the tuner picked since `forget_picks`, with the microseconds of all ways, written rows x warps."""
+    """Return the tuner's choices since `forget_picks`, with the microseconds of every configuration (rows x warps)."""
     found = {}
     for name, kernel in KERNELS.items():
         if kernel.cache:
