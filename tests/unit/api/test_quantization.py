@@ -41,10 +41,10 @@ def test_an_output_that_holds_other_files_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_forecast_needs_a_shape_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     from haloquant.api import quantization
-    from haloquant.jobs.quantize.forecast.rates import Rates
+    from haloquant.jobs.quantize.forecast.machine_rates import Rates
 
     rates = Rates(**{name: 1e9 for name in Rates.__dataclass_fields__})
-    monkeypatch.setattr(quantization.rates, "probe", lambda: rates)
+    monkeypatch.setattr(quantization.machine_rates, "measure_rates", lambda: rates)
     calibrated = haloquant.forecast("opt-1.3b", goal="acc-opt")
     free = haloquant.forecast("opt-1.3b", goal="acc-opt", calibration="none")
     assert "calibrate" in {stage.name for stage in calibrated.stages}
