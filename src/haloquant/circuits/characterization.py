@@ -1,4 +1,6 @@
-"""From a mapped MAC and a cell library at one or more corners to the table everything else stands on."""
+"""`characterize` makes a `MacProfile` of a mapped MAC: delay, energy and leakage of each weight value at each
+corner.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,11 +24,11 @@ from haloquant.records import MacProfile
 
 _FANOUT = 4
 _SAMPLES = 4096
-_ROUNDING_S = 5e-14  # simulation counts whole femtoseconds a gate, so a long path may seem some of them later
-_DIGITS = 6  # relative; a table look-up knows less
+_ROUNDING_S = 5e-14  # tolerance: simulation rounds the delay of each gate to 1 fs, so a long path may seem later
+_DIGITS = 6  # significant digits of a profile; table look-ups are less exact
 
 DynamicAnalysis = Callable[[Netlist, Library, Conditions], tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]]
-"""Gives the sensitised delay (s; NaN where it was not searched for) and the energy (J) of every weight value."""
+"""Returns the sensitised delay (s, or NaN if it is not known) and the energy (J) of every weight value."""
 
 
 def characterize(
@@ -40,23 +42,28 @@ def characterize(
     provenance: Mapping[str, str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> MacProfile:
-    """Characterise a MAC for every weight value its pins can hold.
+    """Characterize a MAC for every weight value that its pins can hold.
 
-    The netlist is first checked to compute w*a + p. Each library is one corner of the same cells.
+    The function first checks that the netlist computes weight * activation + partial.
 
     Args:
         netlist: the mapped MAC.
-        libraries: one per corner; the first is the one that area is taken from.
+        libraries: the cell library at each corner; the area comes from the first.
         description: one line for people.
-        name: what the profile is called; the netlist's name where None.
-        conditions: what stands around the MAC; `typical_conditions` of each corner where None.
-        dynamic: gives sensitised delay and energy, as `exhaustive` and `sampled`; both are NaN where None.
-        provenance: what is known of how the netlist was made; added to what is known here.
-        progress: called with (corners done, corners).
+        name: name of the profile; if None, the name of the netlist.
+        conditions: boundary conditions of the MAC; if None, `typical_conditions` of each corner.
+        dynamic: returns sensitised delay and energy, e.g. `exhaustive_simulation` or `sampled_simulation`; if None,
+        both
+            are NaN.
+        provenance: how the netlist was made; this function adds entries of its own.
+        progress: called with (number of finished corners, number of corners).
+
+    Returns:
+        The profile: delays in s, energies in J, leakage in W, area in m2.
 
     Raises:
-        NetlistError: the netlist does not compute w*a + p, or a library lacks one of its cells.
-        LibertyError: no library, or one without an inverter where conditions are to be derived.
+        NetlistError: if the netlist does not compute weight * activation + partial, or a library lacks one of its
+        cells. LibertyError: if there is no library, or the conditions must be derived and a library has no inverter.
     """
     if not libraries:
         raise LibertyError("characterize must be given at least one cell library, not none")
@@ -103,19 +110,23 @@ def characterize(
 def exhaustive_simulation(
     netlist: Netlist, library: Library, conditions: Conditions, partial_sums: PartialSums | None = None
 ) -> tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]:
-    """Simulate every activation transition, all equally probable: worst sensitised delay (s) and mean energy (J).
+    """Simulate all activation transitions with equal probability.
 
-    A MAC with a partial sum has too many transitions: 8,192 are drawn, and the delay is the longest seen among them.
+    A MAC with a partial sum has too many transitions. For it 8,192 are drawn, and the delay is the longest among them.
 
     Args:
         netlist: the mapped MAC.
-        library: the corner.
-        conditions: what stands around it.
-        partial_sums: what its partial sums are drawn from; the Gaussian model of `stimuli.default_stimuli` where None.
+        library: the cells at one corner.
+        conditions: boundary conditions of the MAC.
+        partial_sums: statistics to draw the partial sums from; if None, the Gaussian model of
+            `stimuli.default_stimuli`.
+
+    Returns:
+        The longest sensitised delay (s) and the mean energy (J) of every weight value.
 
     Raises:
-        NetlistError: what `simulate_values` refuses.
-        InputError: partial sums of other activation bits.
+        NetlistError: if `simulate_values` refuses the netlist.
+        InputError: if the partial sums are of another activation width.
     """
     found = simulate_values(netlist, library, None, mac_stimuli(netlist.ports, partial_sums), conditions)
     return found.delay_s, found.energy_j[0]
@@ -124,9 +135,10 @@ def exhaustive_simulation(
 def sampled_simulation(
     netlist: Netlist, library: Library, conditions: Conditions, partial_sums: PartialSums | None = None
 ) -> tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]:
-    """Simulate 4,096 activation transitions drawn once: mean energy (J); the sensitised delay is NaN.
+    """Simulate 4,096 randomly drawn activation transitions. Arguments and errors are those of `exhaustive_simulation`.
 
-    Arguments and errors are those of `exhaustive`.
+    Returns:
+        NaN for the sensitised delay, and the mean energy (J) of every weight value.
     """
     stimuli = mac_stimuli(netlist.ports, partial_sums)
     if stimuli.transition.size > _SAMPLES:
@@ -145,10 +157,16 @@ def sampled_simulation(
 
 
 def mac_stimuli(ports: MacPorts, partial_sums: PartialSums | None) -> Stimuli:
-    """Every activation transition, or a draw with partial sums; in carry-save form as two scattered words.
+    """Return the stimuli of a MAC: every activation transition, or drawn lanes if it adds a partial sum.
+
+    In carry-save form the partial sums are the two words of `encode_partial_sums`.
+
+    Args:
+        ports: the ports of the MAC.
+        partial_sums: statistics to draw from; if None, a Gaussian model.
 
     Raises:
-        InputError: partial sums of other activation bits.
+        InputError: if the partial sums are of another activation width.
     """
     if ports.partial is None or partial_sums is None:
         stimuli = default_stimuli(ports.activation_bits, ports.sum_bits if ports.partial else 0)
@@ -169,15 +187,15 @@ def mac_stimuli(ports: MacPorts, partial_sums: PartialSums | None) -> Stimuli:
 
 
 def typical_conditions(library: Library) -> Conditions:
-    """Return conditions of a unit among its like: slew and load of the smallest inverter that drives four of itself.
+    """Return typical boundary conditions: load and slew of the smallest inverter that drives four copies of itself.
 
     Raises:
-        LibertyError: the library has no inverter.
+        LibertyError: if the library has no inverter.
     """
     inverter = smallest_inverter(library)
     load_f = _FANOUT * inverter.inputs[0].capacitance_f
     slew_s = 0.0
-    for _ in range(4):  # an inverter in a chain of such inverters; converges to a percent in three
+    for _ in range(4):  # the slew in a chain of such inverters; three iterations reach 1 %
         slews = [
             look_up(table, slew_s, load_f).value
             for arc in inverter.arcs
@@ -189,10 +207,10 @@ def typical_conditions(library: Library) -> Conditions:
 
 
 def smallest_inverter(library: Library) -> Cell:
-    """Return the inverter of the least area.
+    """Return the inverter with the smallest area.
 
     Raises:
-        LibertyError: the library has none.
+        LibertyError: if the library has no inverter.
     """
     inverters = [cell for cell in library.cells.values() if _is_inverter(cell)]
     if not inverters:
@@ -217,7 +235,7 @@ def _leakage_w(netlist: Netlist, library: Library) -> float:
 
 
 def _cell_leakage_w(cell: Cell) -> float:
-    """The library's own mean, or the mean over the states it names where it gives none (as ASAP7)."""
+    """Return the cell's leakage; if the library gives none (as ASAP7), the mean over the states that it lists."""
     if cell.leakage_w > 0 or not cell.leakage:
         return cell.leakage_w
     return sum(state.power_w for state in cell.leakage) / len(cell.leakage)
@@ -231,7 +249,7 @@ def _area_m2(netlist: Netlist, library: Library) -> float:
 
 
 def _rounded(values: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
-    """To six significant digits, so that a profile's text is short and its bytes are the same everywhere."""
+    """Round to six significant digits. Then a profile is short, and equal on every machine."""
     return np.array([float(f"{v:.{_DIGITS}g}") for v in values.ravel()]).reshape(values.shape)
 
 

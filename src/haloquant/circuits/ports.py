@@ -1,4 +1,4 @@
-"""Which ports of a MAC hold what, and how a weight value stands on the weight pins."""
+"""The ports of a MAC, and the encoding of weight values on the weight pins."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -17,13 +17,13 @@ _MAX_BITS = 64
 
 @dataclass(frozen=True, slots=True)
 class MacPorts:
-    """Names and widths of a MAC's ports. `partial` and `clock` are None where the MAC has none.
+    """Names and widths of a MAC's ports. `partial` or `clock` is None if the MAC has no such port.
 
-    The MAC computes `result = weight * activation + partial` (without `partial`: the product), all signed. Bit 0 is the
-    least significant. `weight_bits` counts pins: sign-magnitude holds -127..127 on 8 pins, stored Booth digits hold
-    three pins (one, two, negative) for every two weight bits. `latency` counts clock edges from activation to result.
-    `tied` holds static pins at a constant: (port, value) pairs. With `carry_save` partial sum and result are two words
-    each, the lower and the upper half of the port, whose sum counts.
+    The MAC computes `result = weight * activation + partial`, or without `partial` the product. All numbers are signed,
+    and bit 0 is the least significant. `weight_bits` counts pins: sign-magnitude holds -127..127 on 8 pins, and stored
+    Booth digits need three pins (one, two, negative) for every two weight bits. `latency` is the number of clock edges
+    from activation to result. `tied` lists constant input ports as (port, value). With `carry_save`, partial sum and
+    result consist of two words each, the lower and the upper half of the port; the number is the sum of the two words.
     """
 
     weight: str = "weight"
@@ -41,18 +41,19 @@ class MacPorts:
 
     @property
     def sum_bits(self) -> int:
-        """Width of the number that the result stands for."""
+        """Width of the number that the result represents."""
         return self.result_bits // 2 if self.carry_save else self.result_bits
 
 
 def parse_ports(toml_text: str) -> MacPorts:
-    """Read the small TOML file that declares the ports of a user's MAC.
+    """Read the TOML text that declares the ports of a user's MAC.
 
     Args:
-        toml_text: keys as in `MacPorts`; absent keys take its defaults; `partial = ""` means that there is none.
+        toml_text: keys as in `MacPorts`; a missing key has its default; `partial = ""` means that there is no such
+        port.
 
     Raises:
-        NetlistError: the text is not TOML, has an unknown key, or a width out of range.
+        NetlistError: if the text is not TOML, has an unknown key, or has a width out of range.
     """
     try:
         ports = msgspec.toml.decode(toml_text, type=_PortsFile)
@@ -89,7 +90,7 @@ class _PortsFile(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def weight_values(ports: MacPorts) -> Int16[np.ndarray, " w"]:
-    """Return every weight value the pins can hold, ascending."""
+    """Return every weight value that the pins can hold, ascending."""
     if ports.encoding == "twos_complement":
         bits = ports.weight_bits
         return np.arange(-(1 << (bits - 1)), 1 << (bits - 1), dtype=np.int16)
@@ -104,7 +105,7 @@ def weight_pins(ports: MacPorts, values: Int16[np.ndarray, " w"]) -> Bool[np.nda
     """Return the level of every weight pin (least significant first) for each weight value.
 
     Raises:
-        NetlistError: a value that the pins cannot hold.
+        NetlistError: if the pins cannot hold a value.
     """
     allowed = weight_values(ports)
     if values.size and (values.min() < allowed[0] or values.max() > allowed[-1]):
@@ -120,10 +121,11 @@ def weight_pins(ports: MacPorts, values: Int16[np.ndarray, " w"]) -> Bool[np.nda
 
 
 def stored_digits(values: Int64[np.ndarray, " w"], digits: int) -> Int64[np.ndarray, "w digits"]:
-    """Return the radix-4 digits (-2..2) that are stored for a weight: of all that mean it, those with fewest non-zeros.
+    """Return the radix-4 digits (-2..2) that are stored for each weight, least significant first.
 
-    A recoder in the MAC must take Booth's digits (32 = 64 - 2 * 16); one that runs before storing may take the
-    shortest (32 = 2 * 16). Of equally many non-zeros the smallest magnitudes are taken, then the fewest negatives.
+    Of all digit strings with the weight's value, the one with the fewest non-zero digits is chosen; then the one with
+    the smallest sum of magnitudes; then the one with the fewest negative digits. A Booth recoder in the MAC cannot
+    choose (32 = 64 - 2 * 16); a recoder before storage can take the shortest string (32 = 2 * 16).
     """
     choices = np.array(list(product((0, 1, -1, 2, -2), repeat=digits)), dtype=np.int64)
     means = choices @ 4 ** np.arange(digits)

@@ -1,4 +1,4 @@
-"""A library's own full and half adder, wrapped in the modules `fa` and `ha` that generated MACs are made of."""
+"""Verilog modules `fa` and `ha` made of a library's own full-adder and half-adder cells."""
 
 import numpy as np
 
@@ -7,13 +7,14 @@ from haloquant.errors import LibertyError
 
 
 def adder_verilog(library: Library) -> str:
-    """Return Verilog of modules `fa` and `ha` made of the library's smallest adder cells, for structure-keeping.
+    """Return Verilog of the modules `fa` and `ha`, made of the library's smallest adder cells.
 
-    Outputs that a cell gives inverted (as in ASAP7) are inverted again by plain logic, which mapping turns into
-    inverters. A library without a half adder gets one of plain logic.
+    Synthesis that keeps the adder structure replaces the modules of a generated MAC by these. If a cell has inverted
+    outputs (as in ASAP7), plain logic inverts them again; mapping makes inverters of it. If the library has no half
+    adder, `ha` is plain logic.
 
     Raises:
-        LibertyError: the library has no full-adder cell.
+        LibertyError: if the library has no full-adder cell.
     """
     full = _smallest(library, 3)
     if full is None:

@@ -1,14 +1,15 @@
-"""Verilog of adders: a writer that writes gates, two ways to compress rows of bits, three ways to add the last two.
+"""Verilog of adders: a writer of gates, two trees that compress rows of bits to two rows, three adders for the last
+two.
 
-Nets are Verilog expressions of one bit; "1'b0" and "1'b1" are folded wherever they meet a gate, so a constant row of
-corrections costs only what it must even where the synthesizer keeps the structure.
+A net is a one-bit Verilog expression. The writer folds the constants "1'b0" and "1'b1" into the gates that read them.
+So a constant correction row adds no needless gates, even if the synthesizer keeps the structure.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 Net = str
-Row = Mapping[int, Net]  # column -> net, at most one a column
+Row = Mapping[int, Net]  # column -> net, at most one net for each column
 Tree = Literal["array", "dadda"]
 Adder = Literal["rca", "bk", "ks"]
 
@@ -29,7 +30,7 @@ endmodule
 
 
 class GateWriter:
-    """Collects the lines of one module body; every method returns the net that it wrote."""
+    """Collects the lines of one Verilog module body. Each method writes a gate and returns its output net."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -113,7 +114,7 @@ def constant_row(value: int, width: int) -> Row:
 
 
 def place_bits(rows: Sequence[Row], strays: Sequence[tuple[int, Net]]) -> list[Row]:
-    """Return the rows with single bits put into the first row that has their column free, else into new rows."""
+    """Return the rows, with each of the single bits in the first row that has no bit in its column, or in a new row."""
     out = [dict(row) for row in rows]
     for column, net in strays:
         home = next((row for row in out if column not in row), None)
@@ -127,8 +128,8 @@ def place_bits(rows: Sequence[Row], strays: Sequence[tuple[int, Net]]) -> list[R
 def compress(writer: GateWriter, rows: Sequence[Row], width: int, tree: Tree) -> tuple[list[Net], list[Net]]:
     """Return two rows of `width` nets whose sum is the sum of all rows modulo 2**width.
 
-    `array` adds one row after the other with carry-save adders; `dadda` reduces all columns at once to the heights
-    2, 3, 4, 6, 9, 13 ... (Dadda, Alta Frequenza 34, 1965).
+    `array` adds one row after the other with carry-save adders. `dadda` reduces all columns level by level to the
+    heights ... 13, 9, 6, 4, 3, 2 (Dadda, Alta Frequenza 34, 1965).
     """
     columns = _array(writer, rows, width) if tree == "array" else _dadda(writer, rows, width)
     first = [column[0] if column else ZERO for column in columns]
@@ -158,7 +159,7 @@ def _array(writer: GateWriter, rows: Sequence[Row], width: int) -> list[list[Net
         for at, carry in enumerate(carries[:width]):
             if carry is not None:
                 columns[at].append(carry)
-    return _dadda_columns(writer, columns)  # a correction row may leave a third bit; never more than one level
+    return _dadda_columns(writer, columns)  # a correction row may leave a third bit, which one level removes
 
 
 def _dadda(writer: GateWriter, rows: Sequence[Row], width: int) -> list[list[Net]]:
@@ -179,7 +180,7 @@ def _dadda_columns(writer: GateWriter, columns: list[list[Net]]) -> list[list[Ne
         for column in columns:
             nets, after, carries = list(column), list(arriving), []
             while len(nets) + len(after) > height:
-                if len(nets) < 2:  # more carries than bits: take carries in
+                if len(nets) < 2:  # more carries than bits: add carries, too
                     nets, after = after + nets, []
                 if len(nets) + len(after) == height + 1 or len(nets) < 3:
                     s, carry = writer.half_adder(nets.pop(0), nets.pop(0))
@@ -194,10 +195,10 @@ def _dadda_columns(writer: GateWriter, columns: list[list[Net]]) -> list[list[Ne
 
 
 def add(writer: GateWriter, adder: Adder, x: Sequence[Net], y: Sequence[Net], carry_in: Net = ZERO) -> list[Net]:
-    """Return x + y + carry_in modulo 2**len(x), as nets.
+    """Return the nets of x + y + carry_in modulo 2**len(x).
 
-    `rca` ripples; `bk` is the prefix tree of Brent and Kung (IEEE Trans. Comput. C-31(3), 1982), `ks` that of Kogge and
-    Stone (IEEE Trans. Comput. C-22(8), 1973).
+    `rca` is a ripple-carry adder, `bk` the prefix tree of Brent and Kung (IEEE Trans. Comput. C-31(3), 1982), and `ks`
+    the prefix tree of Kogge and Stone (IEEE Trans. Comput. C-22(8), 1973).
     """
     if adder == "rca":
         total, carry = [], carry_in

@@ -1,8 +1,7 @@
-"""Verilog of a bit-serial MAC: one adder, one activation bit a cycle, weight * activation + partial after all of them.
+"""Verilog of a bit-serial MAC: one adder that processes one activation bit per cycle.
 
-Its period hardly depends on the weight (below a percent): from the second cycle on the weight stands in a shift
-register, which toggles.
-It is here as the rival that spends cycles instead of gates.
+It is the comparison unit that needs more cycles instead of more gates. Its period depends on the weight by less than
+1 %, because from the second cycle on the weight is in a shift register that toggles.
 """
 
 from haloquant.circuits.ports import MacPorts
@@ -10,7 +9,7 @@ from haloquant.errors import NetlistError
 
 
 def serial_ports(weight_bits: int = 8, activation_bits: int = 8, accumulator_bits: int = 24) -> MacPorts:
-    """Return the ports of `generate_serial`; the result stands after one clock edge for every activation bit."""
+    """Return the ports of `generate_serial`; the result is ready after one clock edge for each activation bit."""
     return MacPorts(
         clock="clk",
         weight_bits=weight_bits,
@@ -21,12 +20,14 @@ def serial_ports(weight_bits: int = 8, activation_bits: int = 8, accumulator_bit
 
 
 def generate_serial(weight_bits: int = 8, activation_bits: int = 8, accumulator_bits: int = 24) -> str:
-    """Return the Verilog of a bit-serial MAC, top module `mac`; all registers start at 0 and operands are held.
+    """Return the Verilog of a bit-serial MAC, top module `mac`. All registers start at 0, and the operands are
+    constant.
 
-    Cycle k adds weight * 2**k where bit k of the activation is 1; the sign bit's weight is subtracted.
+    Cycle k adds weight * 2**k if bit k of the activation is 1; for the sign bit it subtracts.
 
     Raises:
-        NetlistError: activation bits that no counter wraps around at, or an accumulator narrower than the product.
+        NetlistError: if the number of activation bits is not 2, 4, 8 or 16, or the accumulator is narrower than the
+            product.
     """
     counter_bits = activation_bits.bit_length() - 1
     if activation_bits != 1 << counter_bits or activation_bits < 2:

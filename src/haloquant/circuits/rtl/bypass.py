@@ -1,11 +1,12 @@
-"""Two-mode multipliers: ways around the tree for words of few digits, so that a codebook has a clock of its own.
+"""Multipliers with bypasses around the adder tree for weights with few digits, which can then run at a faster clock.
 
-The weight is stored as four radix-4 digits. `whole` multiplies with all of them. A word with one digit that is not zero
-(0 and the powers of two) needs no addition: `lone` negates the activation where the digit is negative and shifts it. A
-word whose two lower digits are zero (the multiples of 16, an INT4 grid) needs one addition: `upper`. The last gates
-choose one of them by the weight, which stands still, so that timing of a word sees its own way only. The ways that are
-not taken get a weight of zero and are quiet; that gate stands before the static pins and costs no time. Each module is
-to be synthesized alone to its own period (`partitions` of `eda.yosys.synthesize`).
+The weight is stored as four radix-4 digits. The module `whole` multiplies with all four digits. A weight with at most
+one non-zero digit (0 and the powers of two) needs no addition: the module `lone` shifts the activation, and negates it
+if the digit is negative. A weight whose two lower digits are zero (the multiples of 16, an INT4 grid) needs one
+addition: the module `upper`. The last gates select one of the modules by the weight. The weight is constant, so its
+timing contains only the selected module. The other modules get the weight zero and do not toggle; the gate for this is
+at the constant weight pins and adds no delay. Each module must be synthesized alone to its own period (`partitions` of
+`eda.yosys.synthesize`).
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ Bypass = Literal["none", "lone", "upper", "both"]
 
 
 def bypass_partitions(bypass: Bypass) -> tuple[str, ...]:
-    """Return the modules that are to be synthesized alone, slowest first."""
+    """Return the names of the modules that must be synthesized alone, slowest first."""
     return {"none": (), "lone": ("whole", "lone"), "upper": ("whole", "upper"), "both": ("whole", "upper", "lone")}[
         bypass
     ]
@@ -47,7 +48,7 @@ def bypass_modules(bypass: Bypass, tree: Tree, adder: Adder, pins: int, activati
 
 
 def selection_lines(bypass: Bypass, pins: int, width: int) -> list[str]:
-    """Return the lines that make the wire `chosen`: one level of and-or behind the modules."""
+    """Return the Verilog lines of the wire `chosen`: the modules, and one and-or level that selects one of them."""
     digits, half, shift = pins // 3, pins // 2, pins // 6 * 2
     lines = [f"wire idle{k} = ~(weight[{3 * k}] | weight[{3 * k + 1}]);" for k in range(digits)]
     others = [" & ".join(f"idle{j}" for j in range(digits) if j != k) for k in range(digits)]
@@ -73,9 +74,9 @@ def _own_pins(module: str, pins: int) -> int:
 
 
 def _lone(writer: GateWriter, pins: int, activation: Sequence[Net], width: int) -> list[Net]:
-    """(-1)**negative * activation, then shifted to the one digit's place: no carry but that of the negation.
+    """Return the product with a one-digit weight: (-1)**negative * activation, shifted to the place of the digit.
 
-    -a has the bits a[i] xor (a[i-1] or ... or a[0]).
+    Only the negation needs a carry chain: -a has the bits a[i] xor (a[i-1] or ... or a[0]).
     """
     weight = bits("weight", pins)
     negative = ZERO
@@ -86,7 +87,7 @@ def _lone(writer: GateWriter, pins: int, activation: Sequence[Net], width: int) 
     signed = [activation[0]]
     signed += [writer.xor(activation[i], writer.and_(negative, any_below[i - 1])) for i in range(1, count)]
     top = writer.mux(negative, writer.invert(activation[-1]), activation[-1])
-    signed.append(writer.and_(top, any_below[-1]))  # -(-128) is 128: one bit more
+    signed.append(writer.and_(top, any_below[-1]))  # one more bit, because -(-128) is 128
     product = [ZERO] * width
     for k in range(0, pins, 3):
         for shift, pin in ((k // 3 * 2, weight[k]), (k // 3 * 2 + 1, weight[k + 1])):

@@ -1,6 +1,6 @@
-"""One generator of multiply-accumulate units as Verilog text. Everything it writes is checked against w*a + p.
+"""`generate` writes a multiply-accumulate unit (MAC) as Verilog text.
 
-A unit is named `<rows><tree>_<adder>-<stage>`: `boothwdadda_bk-mul`, `sxarray_rca-macks`, `bwdadda_ks-fused`.
+Its name is `<rows><tree>_<adder>-<stage>`, e.g. `boothwdadda_bk-mul`, `sxarray_rca-macks`, `bwdadda_ks-fused`.
 """
 
 from collections.abc import Sequence
@@ -45,11 +45,13 @@ ROWS: dict[Rows, str] = {
 
 @dataclass(frozen=True, slots=True)
 class MacSpec:
-    """What to generate. Four weight bits with `sx` rows are the shift-and-add unit of mixed-precision designs.
+    """The specification of a MAC. Four weight bits with `sx` rows give the shift-and-add unit of mixed-precision
+    designs.
 
-    `mul` is the multiplier alone; `mac` adds the partial sum in the same cycle; `pipe` has a register between the
-    product and that adder; `fused` compresses the partial sum with the rows; `save` has the register too, and then adds
-    in carry-save form: partial sum and result are two words each, and one adder at the array's edge joins them.
+    The stage `mul` is the multiplier alone. `mac` adds the partial sum in the same cycle. `pipe` has a register between
+    the product and that adder. `fused` compresses the partial sum together with the rows. `save` has the register too,
+    and then adds in carry-save form: partial sum and result are two words each, which one adder at the edge of the
+    array adds up.
     """
 
     rows: Rows = "boothw"
@@ -57,14 +59,14 @@ class MacSpec:
     adder: Adder = "bk"
     stage: Stage = "mul"
     accumulator: Adder = "bk"  # the adder of `mac` and `pipe`
-    bypass: Bypass = "none"  # ways around the tree for some words, see `rtl_bypass`; of stored digits only
+    bypass: Bypass = "none"  # bypasses around the tree, see `bypass`; only with the rows `digits`
     weight_bits: int = 8
     activation_bits: int = 8
     accumulator_bits: int = 24
 
     @property
     def name(self) -> str:
-        """The name of the unit, unique among specifications."""
+        """The name of the unit; different specifications have different names."""
         size = (
             "" if (self.weight_bits, self.activation_bits) == (8, 8) else f"w{self.weight_bits}a{self.activation_bits}"
         )
@@ -75,7 +77,7 @@ class MacSpec:
 
     @property
     def description(self) -> str:
-        """One line for people."""
+        """A description of the unit for people, in one line."""
         tree = {"array": "array", "dadda": "Dadda tree"}[self.tree]
         adder = {"rca": "ripple", "bk": "Brent-Kung", "ks": "Kogge-Stone"}
         stage = {
@@ -115,7 +117,7 @@ def generate(spec: MacSpec) -> str:
     """Return the Verilog of one unit: modules `fa` and `ha`, and the top module `mac` with ports as in `ports_of`.
 
     Raises:
-        NetlistError: the combination of rows and stage does not exist.
+        NetlistError: if this combination of rows, stage and bypass does not exist.
     """
     if spec.bypass != "none" and (spec.rows != "digits" or spec.stage == "fused" or spec.weight_bits != 8):
         raise NetlistError("a bypass must go around the tree of 8-bit stored digits, in the stages mul, mac and pipe")
@@ -146,7 +148,7 @@ def generate(spec: MacSpec) -> str:
 
 
 def partitions_of(spec: MacSpec) -> tuple[str, ...]:
-    """Return the modules that a two-mode unit is to be synthesized in, slowest first; none for the others."""
+    """Return the modules of the unit that must be synthesized alone, slowest first; empty for most units."""
     parts = () if spec.bypass == "none" else bypass_partitions(spec.bypass)
     if spec.stage == "pipe" or (parts and spec.stage == "mac"):
         parts = (*parts, "accumulate")
@@ -154,15 +156,17 @@ def partitions_of(spec: MacSpec) -> tuple[str, ...]:
 
 
 def _holds_signs(spec: MacSpec) -> bool:
-    """Whether the second stage may be the slower one: behind a bypass, or before an adder that carries."""
+    """Whether the second stage may be the slower one: after a bypass, or if it has a carry-propagate adder."""
     return spec.stage == "pipe" or (spec.stage == "save" and spec.bypass != "none")
 
 
 def _registered(writer: GateWriter, product: Sequence[Net], width: int, columns: int | None) -> list[Net]:
-    """The product behind its registers, sign-extended to `width`; the sign is held once for so many `columns` each.
+    """Return the product after its registers, sign-extended to `width`, with one sign register for each `columns`
+    columns.
 
-    One flip-flop for all of them takes 155 ps from clock to output in Nangate45, and one that drives three columns
-    about 110. They are modules of their own, so that no tool merges them. With None there is one, as for other bits.
+    In Nangate45 one flip-flop that drives all columns takes 155 ps from clock to output; one that drives three columns
+    takes about 110 ps. The sign registers are separate modules, so that no tool merges them. If `columns` is None, one
+    register holds the sign, as for the other bits.
     """
     if columns is None:
         writer.lines.append(f"reg [{len(product) - 1}:0] product;")

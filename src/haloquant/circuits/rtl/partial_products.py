@@ -1,4 +1,4 @@
-"""Verilog of partial products: the rows of bits whose sum is weight * activation."""
+"""Verilog of partial products: rows of bits whose sum is weight * activation."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ def bits(port: str, width: int) -> list[Net]:
 
 
 def sign_extended(writer: GateWriter, multiplier: Sequence[Net], multiplicand: Sequence[Net], width: int) -> list[Row]:
-    """Rows of and gates, sign-extended to `width`; the top row is negated. An inactive multiplier bit gives zeros."""
+    """Return rows of and gates, sign-extended to `width`; the row of the sign bit is negated."""
     last = len(multiplier) - 1
     rows: list[Row] = []
     for i, bit in enumerate(multiplier):
@@ -24,7 +24,7 @@ def sign_extended(writer: GateWriter, multiplier: Sequence[Net], multiplicand: S
 
 
 def baugh_wooley(writer: GateWriter, multiplier: Sequence[Net], multiplicand: Sequence[Net], width: int) -> list[Row]:
-    """Rows of and gates with the terms of negative weight inverted (Baugh and Wooley, IEEE TC C-22, 1973)."""
+    """Return rows of and gates with the negative terms inverted (Baugh and Wooley, IEEE Trans. Comput. C-22, 1973)."""
     n, m = len(multiplier), len(multiplicand)
     rows: list[Row] = []
     for i, bit in enumerate(multiplier):
@@ -35,7 +35,7 @@ def baugh_wooley(writer: GateWriter, multiplier: Sequence[Net], multiplicand: Se
 
 
 def encode_booth(writer: GateWriter, multiplier: Sequence[Net]) -> list[Digit]:
-    """Radix-4 Booth digits of a two's-complement multiplier; the digit 0 is never marked negative."""
+    """Return the radix-4 Booth digits of a two's-complement multiplier. The digit 0 is never marked as negative."""
     if len(multiplier) % 2:
         multiplier = [*multiplier, multiplier[-1]]
     digits: list[Digit] = []
@@ -49,13 +49,16 @@ def encode_booth(writer: GateWriter, multiplier: Sequence[Net]) -> list[Digit]:
 
 
 def stored_digits(port: str, pins: int) -> list[Digit]:
-    """Booth digits that stand on the weight pins already, three pins each."""
+    """Return the digits that are stored on the weight pins, three pins for each."""
     nets = bits(port, pins)
     return [(nets[k], nets[k + 1], nets[k + 2]) for k in range(0, pins, 3)]
 
 
 def booth(writer: GateWriter, digits: Sequence[Digit], multiplicand: Sequence[Net], width: int) -> list[Row]:
-    """One row a digit: 0, x, 2x or their negatives; sign bits inverted, with one constant for all sign extensions."""
+    """Return one row for each digit: 0, x, 2x or a negative of these.
+
+    The sign bits are inverted, and one constant row replaces all sign extensions.
+    """
     rows: list[Row] = []
     strays: list[tuple[int, Net]] = []
     constant = 0
@@ -76,7 +79,9 @@ def booth(writer: GateWriter, digits: Sequence[Digit], multiplicand: Sequence[Ne
 
 
 def sign_magnitude(writer: GateWriter, weight: Sequence[Net], activation: Sequence[Net], width: int) -> list[Row]:
-    """|w| * (a xor s) + s |w| = w * a, as -a = ~a + 1: rows of the magnitude's bits and one correction row."""
+    """Return the rows of |w| * (a xor s) + s |w| = w * a (as -a = ~a + 1): one row for each bit of |w|, one
+    correction.
+    """
     *magnitude, sign = weight
     flipped = [writer.xor(a, sign) for a in activation]
     rows: list[Row] = []

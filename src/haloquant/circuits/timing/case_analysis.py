@@ -1,12 +1,13 @@
-"""What a gate can still do when some of its inputs are constant: the logic half of static timing.
+"""Case analysis: the edges that a gate can propagate when some of its inputs are constant.
 
-A gate's input is 0, 1 or free. A timing arc then lets through the pairs (input edge, output edge) for which some
-assignment of the free inputs, in agreement with the constants and with the arc's `when`, makes the output follow the
-input that way. An arc from another output of the cell (ASAP7's adders have them) has no function to ask; it lets
-through what its tables have, while both outputs can move.
+Each input of a gate is 0, 1 or free. A timing arc can propagate a pair (input edge, output edge) if some assignment of
+the free inputs agrees with the constants and with the arc's `when`, and makes the output follow the input in that way.
+Some arcs start at another output of the cell (in ASAP7's adders). They have no function, so they propagate all pairs of
+their tables, if both outputs can change.
 
-This is exact per gate (from truth tables; OpenSTA 3 does the same with decision diagrams, its 2019 version judged term
-by term); it knows nothing of correlation between the inputs, which no static timer does.
+The analysis is exact for a single gate, because it uses truth tables. (OpenSTA 3 uses decision diagrams and is exact
+too; its version of 2019 looks at each term of the function alone.) It ignores correlation between the inputs, as every
+static timer does.
 """
 
 from collections.abc import Sequence
@@ -24,22 +25,22 @@ from haloquant.errors import NetlistError
 
 FREE = 2
 EDGES = ("rise", "fall")
-# Bit 2 * input_edge + output_edge, where rise is 0 and fall is 1
+# Bit 2 * input_edge + output_edge; a rising edge is 0, a falling edge is 1
 _POSITIVE, _NEGATIVE = 0b1001, 0b0110
 _SENSE_MASK = {"positive_unate": _POSITIVE, "negative_unate": _NEGATIVE, "non_unate": _POSITIVE | _NEGATIVE}
 
 
 def edge_pair_bit(input_edge: int, output_edge: int) -> int:
-    """The bit of a mask that stands for (input edge, output edge)."""
+    """Return the bit of an edge mask for the pair (input edge, output edge)."""
     return 1 << (2 * input_edge + output_edge)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A gate with some inputs constant: its outputs (0, 1, FREE), and the pairs of edges each arc lets through.
+    """A gate with some constant inputs: the states of its outputs (0, 1 or FREE), and an edge mask for each arc.
 
-    `masks` are the pairs that can happen; `enabled` are all pairs of an arc's tables, if its input can move its output
-    at all and its `when` can hold.
+    `masks` holds the pairs of edges that can happen. `enabled` holds all pairs of an arc's tables if its input can
+    change its output and its `when` can be true, else 0.
     """
 
     outputs: tuple[int, ...]
@@ -49,25 +50,25 @@ class Case:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Cases:
-    """Many cases of one kind: `Case` as rows."""
+    """The edge masks of many cases of one cell type; each row is one `Case`."""
 
     masks: UInt8[np.ndarray, "cases arcs"]
     enabled: UInt8[np.ndarray, "cases arcs"]
 
 
 class CaseAnalysis:
-    """The cases of one cell kind. `arcs` are its delay arcs, in the order of every case's masks."""
+    """Analyses the cases of one cell type. `arcs` are its delay arcs, in the order of the masks of every case."""
 
     def __init__(self, kind: CellKind, cell: Cell) -> None:
-        """Tabulate the functions and conditions of `cell` over the inputs of `kind`.
+        """Compute the truth tables of the functions and conditions of `cell` over the inputs of `kind`.
 
         Raises:
-            NetlistError: where an output has no function, or no arc to one of the inputs it depends on.
+            NetlistError: if an output has no function, or has no arc from an input that it depends on.
         """
         if len(kind.inputs) > MAX_INPUTS:
             raise NetlistError(f"cell {kind.name} must have at most {MAX_INPUTS} inputs, not {len(kind.inputs)}")
         self.kind = kind
-        self.arcs = _in_order(kind, cell)
+        self.arcs = _ordered_arcs(kind, cell)
         self.functions: dict[str, BooleanFunction] = {}
         self.tables: dict[str, UInt8[np.ndarray, " rows"]] = {}
         self.arc_input = [[*kind.inputs, *kind.outputs].index(arc.related) for arc in self.arcs]
@@ -85,10 +86,10 @@ class CaseAnalysis:
                     )
 
     def cases(self, codes: Int64[np.ndarray, " cases"]) -> Cases:
-        """Masks of many cases at once; `case` is the slow twin.
+        """Return the masks of many cases at once; `case` is the reference for one case.
 
         Args:
-            codes: the states as ternary numbers, input i having the weight 3**i.
+            codes: the input states of each case as one ternary number; input i has the weight 3**i.
         """
         shape = (len(codes), len(self.arcs))
         masks, enabled = np.zeros(shape, dtype=np.uint8), np.zeros(shape, dtype=np.uint8)
@@ -108,7 +109,9 @@ class CaseAnalysis:
         return Cases(masks, enabled)
 
     def case(self, states: Sequence[int]) -> Case:
-        """One case, by trying every assignment: states are 0, 1 or FREE, in the order of the kind's inputs."""
+        """Return one case by trying every assignment. `states` are 0, 1 or FREE, in the order of the cell type's
+        inputs.
+        """
         names = self.kind.inputs
         tries: dict[tuple[int, ...], dict[str, int]] = {}
         for bits in product(*[(0, 1) if state == FREE else (state,) for state in states]):
@@ -146,7 +149,9 @@ class CaseAnalysis:
         return Case(outputs, tuple(masks), tuple(enabled))
 
     def _condition(self, when: BooleanFunction | None) -> Bool[np.ndarray, " rows"]:
-        """A `when` over the inputs alone (true without one): an output that it names is replaced by its function."""
+        """Return the truth table of `when` over the inputs. Outputs in it are replaced by their functions; None is
+        true.
+        """
         every = np.arange(1 << len(self.kind.inputs))
         if when is None:
             return np.ones(len(every), dtype=bool)
@@ -164,8 +169,8 @@ class CaseAnalysis:
         return when.table()[rows].astype(bool)
 
 
-def _in_order(kind: CellKind, cell: Cell) -> tuple[TimingArc, ...]:
-    """The delay arcs between the kind's pins, those of an output before those that start at it."""
+def _ordered_arcs(kind: CellKind, cell: Cell) -> tuple[TimingArc, ...]:
+    """Return the delay arcs between the pins. Arcs that end at an output come before arcs that start at it."""
     arcs = [arc for arc in cell.arcs if arc.pin in kind.outputs and arc.related in (*kind.inputs, *kind.outputs)]
     ordered: list[TimingArc] = []
     while arcs:
@@ -180,7 +185,7 @@ def _in_order(kind: CellKind, cell: Cell) -> tuple[TimingArc, ...]:
 
 
 def arc_mask(arc: TimingArc) -> int:
-    """The pairs of edges that an arc has tables for, by its sense alone."""
+    """Return the mask of the edge pairs that agree with the arc's sense and have tables."""
     mask = _SENSE_MASK[arc.sense]
     if arc.cell_rise is None or arc.rise_transition is None:
         mask &= ~(edge_pair_bit(0, 0) | edge_pair_bit(1, 0))

@@ -1,4 +1,4 @@
-"""The boundary conditions of a timed MAC."""
+"""The boundary conditions under which a MAC is timed and simulated."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,14 +6,14 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What stands outside the MAC, the same for every weight, and which slews count.
+    """Input slew, clock slew and output load, the same for every weight value, and the rule for merging slews.
 
-    A net's slew is the largest of the edges that arrive on it. `slews` says of which: "possible" takes the edges that
-    can happen with the weight held constant; "enabled" takes all edges of an arc if any of them can, as OpenSTA does
-    (an exclusive-or with one input constant then still gets the slew of the edge it cannot make).
+    The slew of a net is the largest slew of the edges that arrive at it. With `slews` "possible" these are the edges
+    that can happen while the weight is constant. With "enabled", as in OpenSTA, all edges of an arc count if one of
+    them can happen; so an exclusive-or with one constant input also gets the slew of the edge that it cannot make.
     """
 
-    input_slew_s: float = 0.0  # of activation and partial sum
+    input_slew_s: float = 0.0  # of the activation and partial-sum inputs
     clock_slew_s: float = 0.0
-    output_load_f: float = 0.0  # at every result pin
+    output_load_f: float = 0.0  # at each result bit
     slews: Literal["possible", "enabled"] = "possible"

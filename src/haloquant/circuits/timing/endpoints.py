@@ -1,4 +1,4 @@
-"""Where paths start and end: port states by weight, clock-to-output of registers, setup at their inputs."""
+"""The start and end points of paths: constant nets for each weight, register outputs, register inputs."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from haloquant.errors import NetlistError
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Launch:
-    """A register output from which paths start."""
+    """A register output, where paths start, and its clock-to-output arc."""
 
     name: str
     net: int
@@ -24,7 +24,7 @@ class Launch:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Capture:
-    """A register input at which paths end; without setup tables the path ends at its arrival."""
+    """A register input, where paths end. If `setup` is None, the path ends at the arrival without a setup time."""
 
     name: str
     pin: str
@@ -33,10 +33,10 @@ class Capture:
 
 
 def initial_states(netlist: Netlist, weights: Int16[np.ndarray, " w"]) -> UInt8[np.ndarray, "n w"]:
-    """0, 1 or FREE for every net that is known before propagation: constants, weight, tied pins.
+    """Return the state of every net before propagation: 0 or 1 for constants, weight pins and tied pins, else FREE.
 
     Raises:
-        NetlistError: where a weight does not fit the weight port.
+        NetlistError: if a weight does not fit the weight port.
     """
     states = np.full((netlist.nets, len(weights)), FREE, dtype=np.uint8)
     states[0], states[1] = 0, 1
@@ -46,20 +46,20 @@ def initial_states(netlist: Netlist, weights: Int16[np.ndarray, " w"]) -> UInt8[
 
 
 def gate_analyses(netlist: Netlist, library: Library) -> dict[int, CaseAnalysis]:
-    """The case analysis of every combinational kind, by its index in `netlist.kinds`.
+    """Return the case analysis of every combinational cell type, by its index in `netlist.kinds`.
 
     Raises:
-        NetlistError: where a cell lacks a function or an arc that its function needs.
+        NetlistError: if a cell lacks a function, or an arc that its function needs.
     """
     cells = library_cells(netlist, library)
     return {k: CaseAnalysis(netlist.kinds[k], cells[k]) for k in sorted(set(netlist.gates.kind.tolist()))}
 
 
 def launches(netlist: Netlist, library: Library) -> list[Launch]:
-    """The clock-to-output arc of every connected register output.
+    """Return the clock-to-output arcs of all register outputs.
 
     Raises:
-        NetlistError: where a register's cell has no such arc.
+        NetlistError: if a register's cell has no such arc.
     """
     found: list[Launch] = []
     cells, registers = library_cells(netlist, library), netlist.registers
@@ -75,7 +75,7 @@ def launches(netlist: Netlist, library: Library) -> list[Launch]:
 
 
 def captures(netlist: Netlist, library: Library) -> list[Capture]:
-    """Every register input that the next state depends on."""
+    """Return every register input that the next state depends on, once per setup constraint."""
     found: list[Capture] = []
     cells, registers = library_cells(netlist, library), netlist.registers
     for i, name in enumerate(registers.names):
@@ -89,7 +89,7 @@ def captures(netlist: Netlist, library: Library) -> list[Capture]:
 
 
 def delay_tables(arc: TimingArc, output_edge: int) -> tuple[Table | None, Table | None]:
-    """The delay and the transition table of an arc for one edge of its output (0 rise, 1 fall)."""
+    """Return the delay table and the transition table of an arc for one edge of its output (0 rise, 1 fall)."""
     if output_edge == 0:
         return arc.cell_rise, arc.rise_transition
     return arc.cell_fall, arc.fall_transition

@@ -1,4 +1,4 @@
-"""`WorstPath` in words and numbers that a reader can redo by hand. Nothing is printed here."""
+"""Reports of a `WorstPath`: a table of its gates, or a text from which every number can be recomputed by hand."""
 
 from haloquant.circuits.timing.paths import PathStep, TableReading, WorstPath
 from haloquant.units import FEMTO, PICO
@@ -7,12 +7,13 @@ HEADERS = ("gate", "cell", "arc", "slew in (ps)", "load (fF)", "delay (ps)", "sl
 
 
 def path_rows(path: WorstPath) -> list[tuple[str, ...]]:
-    """The path as rows under `HEADERS`: the start, one row per gate, the setup where there is one.
+    """Return the path as table rows: the start, one row per gate, and the setup if the path ends at a register.
 
-    "slew out" is what this arc makes; the next "slew in" is the largest of all arcs onto the net, so may be more.
+    "slew out" is the slew of this arc. The next "slew in" is the largest slew of all arcs to the net, so it may be
+    larger.
 
     Returns:
-        As many cells in each row as there are headers; times in ps, capacitances in fF.
+        Rows with one cell for each of `HEADERS`; times in ps, capacitances in fF.
     """
     rows: list[tuple[str, ...]] = [("", "", f"{path.start} {path.start_edge}s", "", "", "", "", "0.000")]
     rows += [
@@ -35,10 +36,10 @@ def path_rows(path: WorstPath) -> list[tuple[str, ...]]:
 
 
 def path_text(path: WorstPath) -> str:
-    """The path with every look-up written out, one paragraph per gate.
+    """Return the path as a text with every table look-up, one paragraph per gate.
 
-    Each look-up shows the grid cell, the fractions u and v in it, and the bilinear sum, so that it can be redone with
-    the library's text beside it.
+    Each look-up shows the grid cell, the fractions u and v in it, and the bilinear sum. So a reader can repeat it with
+    the text of the library.
     """
     lines = [
         f"{path.netlist} with weight {path.weight}, library {path.library}: {_ps(path.delay_s)} ps to {path.end}",
@@ -62,7 +63,7 @@ def path_text(path: WorstPath) -> str:
 
 
 def _sum(reading: TableReading, x: float, y: float, column_unit: float, column_name: str) -> str:
-    """One look-up: `at (x, y) in [x0, x1] x [y0, y1]: u, v -> sum`."""
+    """Return one look-up as `at (x, y) in [x0, x1] x [y0, y1], u v: sum = value`."""
     look = reading.lookup
     u, v = look.row_fraction, look.column_fraction
     x0, x1 = (f"{x / PICO:.4f}" for x in reading.rows)

@@ -1,4 +1,4 @@
-"""The longest path under one weight value, gate by gate, with every table look-up."""
+"""The longest path for one weight value, gate by gate, with every table look-up."""
 
 from dataclasses import dataclass
 
@@ -14,16 +14,16 @@ from haloquant.errors import NetlistError
 
 @dataclass(frozen=True, slots=True)
 class TableReading:
-    """One look-up: the grid cell it fell into, the values at its corners, and what comes out."""
+    """One table look-up, and the axis values at the corners of its grid cell."""
 
     lookup: Lookup
-    rows: tuple[float, float]  # slews (s) at the corners; equal where the table has one row
+    rows: tuple[float, float]  # slews (s) at the corners; equal if the table has one row
     columns: tuple[float, float]  # loads (F), or data slews (s) of a setup table
 
 
 @dataclass(frozen=True, slots=True)
 class PathStep:
-    """One gate of a path: an edge at `from_pin` makes an edge at `to_pin`, which drives net `net`."""
+    """One gate of a path: an edge at `from_pin` causes an edge at `to_pin`, which drives the net `net`."""
 
     gate: str
     cell: str
@@ -31,45 +31,45 @@ class PathStep:
     to_pin: str
     from_edge: str  # "rise" or "fall"
     to_edge: str
-    when: str  # the arc's condition, "" where it has none
+    when: str  # the arc's condition; "" if it has none
     net: str
-    input_slew_s: float  # largest slew on the net before, of that edge
+    input_slew_s: float  # the largest slew of that edge on the net at `from_pin`
     load_f: float
     delay: TableReading
     transition: TableReading
-    arrival_s: float  # after this gate
+    arrival_s: float  # at `to_pin`
 
 
 @dataclass(frozen=True, slots=True)
 class WorstPath:
-    """The longest path while the MAC holds `weight`. `steps` is empty where the path is a wire or nothing moves."""
+    """The longest path while the weight is constant. `steps` is empty if the path is a plain wire."""
 
     netlist: str
     library: str
     weight: int
-    start: str  # a port bit, or a register's clock pin
+    start: str  # an input bit, or the clock of a register
     start_edge: str
     steps: tuple[PathStep, ...]
     end: str
-    setup: TableReading | None  # at a register: rows are clock slews, columns data slews
-    delay_s: float  # arrival at the end plus setup
+    setup: TableReading | None  # only at a register; rows are clock slews, columns data slews
+    delay_s: float  # arrival at the end plus setup time
 
 
 def worst_path(netlist: Netlist, library: Library, weight: int, conditions: Conditions | None = None) -> WorstPath:
-    """Trace the longest path under one weight value.
+    """Return the longest path for one weight value.
 
     Args:
         netlist: the MAC.
         library: cells at the corner to time at.
         weight: the value on the weight pins.
-        conditions: as for `static_delays`.
+        conditions: boundary conditions; all zero if None.
 
     Returns:
-        The path; its `delay_s` is what `static_delays` gives for this weight.
+        The path. Its `delay_s` equals the value of `static_delays` for this weight.
 
     Raises:
-        NetlistError: where the weight does not fit the port, the library lacks something, or nothing moves at all
-            (a multiplier that holds 0).
+        NetlistError: if the weight does not fit the port, the library lacks a cell, pin or arc, or no output can change
+            (e.g. a multiplier with weight 0).
     """
     conditions = conditions or Conditions()
     one = time_single_value(netlist, library, weight, conditions)
@@ -82,9 +82,9 @@ def worst_path(netlist: Netlist, library: Library, weight: int, conditions: Cond
     while step.arc is not None:
         steps.append(_step(netlist, step))
         before = one.steps.get((step.from_net, step.from_edge))
-        step = (
-            ArrivalStep(step.from_net, step.from_edge, 0.0) if before is None else before
-        )  # a register's clock has no step
+        if before is None:  # the clock of a register has no step
+            before = ArrivalStep(step.from_net, step.from_edge, 0.0)
+        step = before
     return WorstPath(
         netlist=netlist.name,
         library=library.name,
@@ -102,7 +102,9 @@ def _step(netlist: Netlist, step: ArrivalStep) -> PathStep:
     arc = step.arc
     delay, transition = delay_tables(arc, step.edge) if arc else (None, None)
     if arc is None or delay is None or transition is None or step.delay is None or step.transition is None:
-        raise NetlistError(f"gate {step.gate} must have been timed to be explained")  # ours: steps with arcs have these
+        raise NetlistError(
+            f"gate {step.gate} must have been timed to be explained"
+        )  # cannot happen: every step with an arc has them
     return PathStep(
         gate=step.gate,
         cell=step.cell,

@@ -1,6 +1,6 @@
-"""The compiled loops of `sta`: constants and arrivals through every gate in order, all weights side by side.
+"""The compiled loops of static timing: constants and arrivals, gate by gate, for all weight values at once.
 
-`sta_reference.time_one` is their slow twin.
+`single_value.time_single_value` is their reference implementation in plain Python.
 """
 
 import typing
@@ -12,10 +12,11 @@ import numpy as np
 @numba.njit(cache=True, error_model="numpy")
 @typing.no_type_check
 def propagate_constants(kind, input_start, input_net, output_start, output_net, truth_at, truth, state, code):
-    """Fill `state` [net, weight] (0, 1, 2 free) behind every gate, and `code` [gate, weight], its inputs as base 3.
+    """Fill `state` [net, weight] for the outputs of every gate, and `code` [gate, weight].
 
-    Output `j` of kind `k` has its truth table at `truth[truth_at[k, j]:]`. An output is constant if all rows that agree
-    with the constant inputs have one value.
+    A state is 0, 1, or 2 for free. A code holds the states of a gate's inputs as one base-3 number. Output `j` of cell
+    type `k` has its truth table at `truth[truth_at[k, j]:]`. An output is constant if all rows that agree with the
+    constant inputs have the same value.
     """
     for g in range(kind.shape[0]):
         first, inputs = input_start[g], input_start[g + 1] - input_start[g]
@@ -30,13 +31,15 @@ def propagate_constants(kind, input_start, input_net, output_start, output_net, 
                     value |= s << i
             code[g, w] = ternary
             for j in range(output_start[g + 1] - output_start[g]):
-                state[output_net[output_start[g] + j], w] = _value(truth, truth_at[kind[g], j], inputs, known, value)
+                state[output_net[output_start[g] + j], w] = _constant_value(
+                    truth, truth_at[kind[g], j], inputs, known, value
+                )
 
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
 @typing.no_type_check
-def _value(truth, at, inputs, known, value):
-    """The value that all rows with `row & known == value` share, or 2; steps through the free bits only."""
+def _constant_value(truth, at, inputs, known, value):
+    """Return the common value of all rows with `row & known == value`, or 2 if they differ."""
     free = ((1 << inputs) - 1) & ~known
     first = truth[at + value]
     part = (0 - free) & free
@@ -50,10 +53,10 @@ def _value(truth, at, inputs, known, value):
 @numba.njit(cache=True, error_model="numpy")
 @typing.no_type_check
 def fill_edge_masks(codes, inputs, tables, when, conditional, arc_input, arc_output, by_sense, masks, enabled):
-    """Fill `masks` and `enabled` [case, arc] of one kind of cell, see `sta_case.Case`; both come as zeros.
+    """Fill `masks` and `enabled` [case, arc] of one cell type, as in `case_analysis.Case`; both must be 0 at the start.
 
-    `codes` are the states as base 3. `tables` [output, row] and `when` [arc, row] are over the rows of the inputs,
-    `by_sense` the pairs of edges that an arc has tables for.
+    `codes` are the input states as base-3 numbers. `tables` [output, row] and `when` [arc, row] are truth tables over
+    the inputs. `by_sense` [arc] is the mask of the edge pairs that an arc has tables for.
     """
     arcs = arc_input.shape[0]
     can, certain = np.empty(arcs, np.bool_), np.empty(arcs, np.bool_)
@@ -66,10 +69,10 @@ def fill_edge_masks(codes, inputs, tables, when, conditional, arc_input, arc_out
                 value |= (code % 3) << i
             code //= 3
         for a in range(arcs):
-            can[a], certain[a] = _seen(when[a], free, value)
+            can[a], certain[a] = _condition_states(when[a], free, value)
         for a in range(arcs):
             on = can[a]
-            if not conditional[a]:  # off where a conditional arc of its pins surely applies
+            if not conditional[a]:  # off if a conditional arc of the same pins applies in every row
                 for b in range(arcs):
                     same = arc_input[a] == arc_input[b] and arc_output[a] == arc_output[b]
                     if same and conditional[b] and certain[b]:
@@ -78,8 +81,8 @@ def fill_edge_masks(codes, inputs, tables, when, conditional, arc_input, arc_out
                 continue
             out = tables[arc_output[a]]
             if arc_input[a] >= inputs:
-                zero, one = _both(tables[arc_input[a] - inputs], free, value)
-                low, high = _both(out, free, value)
+                zero, one = _contains_0_and_1(tables[arc_input[a] - inputs], free, value)
+                low, high = _contains_0_and_1(out, free, value)
                 if zero and one and low and high:
                     masks[c, a] = enabled[c, a] = by_sense[a]
                 continue
@@ -101,16 +104,18 @@ def fill_edge_masks(codes, inputs, tables, when, conditional, arc_input, arc_out
 
 @numba.njit(cache=True, error_model="numpy", inline="always")
 @typing.no_type_check
-def _seen(holds, free, value):
-    """Whether a condition can hold, and whether it surely does, over the rows in agreement with the constants."""
-    low, high = _both(holds, free, value)
+def _condition_states(holds, free, value):
+    """Return whether a condition can be true, and whether it must be true, in the rows that agree with the
+    constants.
+    """
+    low, high = _contains_0_and_1(holds, free, value)
     return high, not low
 
 
 @numba.njit(cache=True, error_model="numpy")
 @typing.no_type_check
-def _both(table, free, value):
-    """Whether a 0, and whether a 1, stands in the rows in agreement with the constants."""
+def _contains_0_and_1(table, free, value):
+    """Return whether the rows that agree with the constants contain a 0, and whether they contain a 1."""
     low, high, part = False, False, 0
     while True:
         if table[value | part]:
@@ -128,13 +133,14 @@ def propagate_arrivals(
     kind, input_start, input_net, output_start, output_net,
     arc_start, arc_input, arc_output, tables, pool, load, case, masks, slew_masks, arrival, slew,
 ):  # fmt: skip
-    """Fill `arrival` and `slew` [net, edge, weight] in place (the caller's own, seen by nobody else).
+    """Fill `arrival` and `slew` [net, edge, weight] in place.
 
-    Kind `k` has the arcs `arc_start[k] .. arc_start[k + 1]`, each from one of its pins (inputs, then outputs) to one of
-    its outputs; an output's own arcs come before those that start at it.
-    `tables[arc, output edge, (delay, slew)]` says where the row axis, the column axis and the values stand in `pool`,
-    and how many rows and columns there are (0: no table). `case[g, w]` numbers the row of `masks` that says which pairs
-    of edges each arc of gate g lets through, and of `slew_masks`, which says whose slews count.
+    Cell type `k` has the arcs `arc_start[k] .. arc_start[k + 1] - 1`. Each leads from one of its pins (inputs, then
+    outputs) to one of its outputs. Arcs that end at an output come before arcs that start at it.
+    `tables[arc, output edge, (delay, slew)]` holds five numbers: the offsets of the row axis, of the column axis and of
+    the values in `pool`, and the counts of rows and columns (0 rows: no table). `case[g, w]` is a row of `masks` and
+    `slew_masks`: the edge pairs for which each arc of gate g propagates arrivals, and those for which it propagates
+    slews.
     """
     longest = 1
     for a in range(tables.shape[0]):
@@ -176,7 +182,7 @@ def propagate_arrivals(
 @numba.njit(cache=True, error_model="numpy")
 @typing.no_type_check
 def _at_load(pool, table, y, out):
-    """Reduce a table to a function of the slew alone: interpolate along the load, outermost segments continued."""
+    """Reduce a table to a function of the slew: interpolate along the load, and continue the outermost segments."""
     columns, values, rows, count = table[1], table[2], table[3], table[4]
     j, v, step = 0, 0.0, 0
     if count > 1:
@@ -192,7 +198,7 @@ def _at_load(pool, table, y, out):
 @numba.njit(cache=True, error_model="numpy", inline="always")
 @typing.no_type_check
 def _read(pool, axis, n, values, x):
-    """Linear interpolation over the input slew, the outermost segments continued."""
+    """Interpolate linearly over the input slew, and continue the outermost segments."""
     if n == 1:
         return values[0]
     i = 0

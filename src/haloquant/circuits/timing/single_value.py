@@ -1,7 +1,8 @@
-"""Static timing of one weight value, in plain Python: the slow twin of `sta`, and what `worst_path` walks back through.
+"""Static timing of one weight value in plain Python. `worst_path` traces the longest path back through its steps.
 
-Arrival of an edge at a gate's output = max over arcs of (arrival of the input edge + table(input slew, load)); its slew
-is the largest that any arc gives (graph-based analysis, as OpenSTA does by default).
+The arrival of an edge at a gate's output is the maximum over its arcs of (arrival of the input edge + delay from the
+table at input slew and load). Its slew is the largest slew of these arcs. This is graph-based analysis, the default of
+OpenSTA.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from haloquant.errors import NetlistError
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ArrivalStep:
-    """The latest arrival of one edge of one net, and the arc that set it (None at a port)."""
+    """The latest arrival of one edge at one net, and the arc that determines it; at an input port `arc` is None."""
 
     net: int
     edge: int  # 0 rise, 1 fall
@@ -37,17 +38,17 @@ class ArrivalStep:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SingleValueTiming:
-    """All arrivals and merged slews (s) under one weight value, by (net, edge)."""
+    """All arrivals and merged slews (s) for one weight value, by (net, edge)."""
 
     steps: dict[tuple[int, int], ArrivalStep]
     slew_s: dict[tuple[int, int], float]
-    loads_f: tuple[list[float], list[float]]
-    state: list[int]
+    loads_f: tuple[list[float], list[float]]  # of each net when it rises, when it falls
+    state: list[int]  # of each net: 0, 1 or FREE
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PathEnd:
-    """Where a path ends: at a result bit, or at a register with its setup time."""
+    """The end of a path: a result bit, or a register input with its setup time."""
 
     name: str
     step: ArrivalStep
@@ -57,30 +58,32 @@ class PathEnd:
 
     @property
     def delay_s(self) -> float:
-        """Arrival plus setup."""
+        """Arrival plus setup time."""
         return self.step.arrival_s + self.setup_s
 
 
 def time_single_value(netlist: Netlist, library: Library, weight: int, conditions: Conditions) -> SingleValueTiming:
-    """Arrivals and slews of every net while the MAC holds one weight.
+    """Return the arrivals and slews of every net while the weight is constant.
 
     Raises:
-        NetlistError: where the weight does not fit the port, or the library lacks a cell, pin or arc.
+        NetlistError: if the weight does not fit the port, or the library lacks a cell, pin or arc.
     """
     state = [int(s) for s in initial_states(netlist, np.array([weight], dtype=np.int16))[:, 0]]
     rise, fall = net_loads(netlist, library, conditions.output_load_f)
-    one = SingleValueTiming({}, {}, (rise.tolist(), fall.tolist()), state)
+    timing = SingleValueTiming({}, {}, (rise.tolist(), fall.tolist()), state)
     for net in (*netlist.activation_net.tolist(), *netlist.partial_net.tolist()):
         for edge in (0, 1):
-            one.steps[net, edge] = ArrivalStep(net, edge, 0.0)
-            one.slew_s[net, edge] = conditions.input_slew_s
+            timing.steps[net, edge] = ArrivalStep(net, edge, 0.0)
+            timing.slew_s[net, edge] = conditions.input_slew_s
     for launch in launches(netlist, library):
         clock = ArrivalStep(netlist.clock_net, 0 if launch.arc.kind == "rising_edge" else 1, 0.0)
         for edge in (0, 1):
             cell = netlist.kinds[netlist.registers.kind[netlist.registers.names.index(launch.name)]].name
             if delay_tables(launch.arc, edge) != (None, None):
                 slew = conditions.clock_slew_s
-                _keep(one, _through(one, clock, slew, launch.arc, edge, launch.net, launch.name, cell))
+                _keep_latest(
+                    timing, _propagate_edge(timing, clock, slew, launch.arc, edge, launch.net, launch.name, cell)
+                )
     analyses = gate_analyses(netlist, library)
     seen: dict[tuple[int, ...], Case] = {}
     gates = netlist.gates
@@ -96,17 +99,17 @@ def time_single_value(netlist: Netlist, library: Library, weight: int, condition
         counted = case.masks if conditions.slews == "possible" else case.enabled
         for arc, mask, slew_mask in zip(analysis.arcs, case.masks, counted, strict=True):
             for pair in ((0, 0), (0, 1), (1, 0), (1, 1)):
-                before = one.steps.get((of[arc.related], pair[0]))
+                before = timing.steps.get((of[arc.related], pair[0]))
                 if before is not None and slew_mask & edge_pair_bit(*pair):
-                    slew = one.slew_s[of[arc.related], pair[0]]
-                    step = _through(one, before, slew, arc, pair[1], of[arc.pin], name, analysis.kind.name)
+                    slew = timing.slew_s[of[arc.related], pair[0]]
+                    step = _propagate_edge(timing, before, slew, arc, pair[1], of[arc.pin], name, analysis.kind.name)
                     if mask & edge_pair_bit(*pair):
-                        _keep(one, step)
-    return one
+                        _keep_latest(timing, step)
+    return timing
 
 
-def _through(
-    one: SingleValueTiming,
+def _propagate_edge(
+    timing: SingleValueTiming,
     before: ArrivalStep,
     slew_s: float,
     arc: TimingArc,
@@ -115,46 +118,46 @@ def _through(
     gate: str,
     cell: str,
 ) -> ArrivalStep:
-    """Let one edge through one arc, and keep its slew if it is the largest on the net it reaches."""
+    """Propagate one edge through one arc, and keep its slew if it is the largest on the target net."""
     delay_table, slew_table = delay_tables(arc, edge)
     if delay_table is None or slew_table is None:
         raise NetlistError(f"cell {cell} must have delay and transition tables from {arc.related} to {arc.pin}")
-    load = one.loads_f[edge][net]
+    load = timing.loads_f[edge][net]
     delay, transition = look_up(delay_table, slew_s, load), look_up(slew_table, slew_s, load)
-    one.slew_s[net, edge] = max(one.slew_s.get((net, edge), 0.0), transition.value)
+    timing.slew_s[net, edge] = max(timing.slew_s.get((net, edge), 0.0), transition.value)
     arrival = before.arrival_s + delay.value
     return ArrivalStep(net, edge, arrival, gate, cell, arc, before.net, before.edge, slew_s, load, delay, transition)
 
 
-def _keep(one: SingleValueTiming, step: ArrivalStep) -> None:
-    """Keep a step if it is the latest of its net and edge."""
+def _keep_latest(timing: SingleValueTiming, step: ArrivalStep) -> None:
+    """Keep a step if it is the latest one of its net and edge."""
     key = (step.net, step.edge)
-    if key not in one.steps or step.arrival_s > one.steps[key].arrival_s:
-        one.steps[key] = step
+    if key not in timing.steps or step.arrival_s > timing.steps[key].arrival_s:
+        timing.steps[key] = step
 
 
-def path_ends(netlist: Netlist, library: Library, one: SingleValueTiming, conditions: Conditions) -> list[PathEnd]:
-    """Every end that a transition reaches, latest first."""
+def path_ends(netlist: Netlist, library: Library, timing: SingleValueTiming, conditions: Conditions) -> list[PathEnd]:
+    """Return every path end that a transition can reach, latest first."""
     ends: list[PathEnd] = []
     for i, net in enumerate(netlist.result_net.tolist()):
         for edge in (0, 1):
-            step = one.steps.get((net, edge))
-            if step is not None and one.state[net] == FREE:
+            step = timing.steps.get((net, edge))
+            if step is not None and timing.state[net] == FREE:
                 ends.append(PathEnd(f"{netlist.ports.result}[{i}]", step))
     for capture in captures(netlist, library):
         for edge in (0, 1):
-            step = one.steps.get((capture.net, edge))
-            if step is not None and one.state[capture.net] == FREE:
-                ends.append(_captured(one, capture, step, conditions))
+            step = timing.steps.get((capture.net, edge))
+            if step is not None and timing.state[capture.net] == FREE:
+                ends.append(_captured(timing, capture, step, conditions))
     return sorted(ends, key=lambda end: -end.delay_s)
 
 
-def _captured(one: SingleValueTiming, capture: Capture, step: ArrivalStep, conditions: Conditions) -> PathEnd:
+def _captured(timing: SingleValueTiming, capture: Capture, step: ArrivalStep, conditions: Conditions) -> PathEnd:
     table = None
     if capture.setup is not None:
         table = capture.setup.rise if step.edge == 0 else capture.setup.fall
     name = f"{capture.name}/{capture.pin}"
     if table is None:
         return PathEnd(name, step)
-    setup = look_up(table, conditions.clock_slew_s, one.slew_s[capture.net, step.edge])
+    setup = look_up(table, conditions.clock_slew_s, timing.slew_s[capture.net, step.edge])
     return PathEnd(name, step, setup.value, setup, table)

@@ -1,9 +1,9 @@
-"""Static timing of a MAC for every weight value in one pass.
+"""Static timing of a MAC for all weight values at once.
 
-The weight is held constant, so each value leaves other paths (`sta_case`). Delays come from NLDM tables (`nldm`), with
-rise and fall, merged slews, and the load of the driven pins; there are no wires. One compiled pass over the gates in
-topological order carries the constants of all weights side by side, a second one their arrivals and slews. The load of
-a net does not depend on the weight, so a table is reduced to a function of the input slew once per gate.
+The weight is constant, so each value leaves different paths (`case_analysis`). Delays come from NLDM tables (`nldm`),
+for rise and fall, with merged slews and the load of the driven pins; there are no wires. One compiled pass over the
+gates in topological order propagates the constants of all weights, a second one propagates arrivals and slews. The load
+of a net does not depend on the weight, so each table is reduced to a function of the input slew once per gate.
 """
 
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ from haloquant.circuits.timing.propagation import propagate_arrivals, propagate_
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Timing:
-    """Arrivals of all nets. Edge 0 is rise, 1 is fall; an edge that never happens arrives at -inf."""
+    """Arrivals and slews of all nets. Edge 0 is rise, 1 is fall. An edge that cannot happen has the arrival -inf."""
 
     weights: Int16[np.ndarray, " w"]
     state: UInt8[np.ndarray, "n w"]  # 0, 1 or 2 (free)
     arrival_s: Float64[np.ndarray, "n 2 w"]
     slew_s: Float64[np.ndarray, "n 2 w"]
-    delay_s: Float64[np.ndarray, " w"]  # the longest path, setup included; 0 where nothing moves
+    delay_s: Float64[np.ndarray, " w"]  # longest path, setup included; 0 if no end can change
 
 
 def static_delays(
@@ -38,16 +38,18 @@ def static_delays(
     weights: Int16[np.ndarray, " w"] | None = None,
     conditions: Conditions | None = None,
 ) -> Float64[np.ndarray, " w"]:
-    """Longest path (s) for each weight value: from activation, partial sum or a register to a result or a register.
+    """Return the delay (s) of the longest path for each weight value.
+
+    Paths lead from the activation, the partial sum or a register to a result or a register.
 
     Args:
         netlist: the MAC.
-        library: cells at the corner to time at; may be another corner's than the netlist was read with.
-        weights: the values to hold; all that the port can hold, ascending, where None.
-        conditions: input slew, clock slew and output load; all zero where None.
+        library: cells at the corner to time; it may be another corner than the one that the netlist was read with.
+        weights: the weight values; if None, all that the port can hold, ascending.
+        conditions: boundary conditions; all zero if None.
 
     Raises:
-        NetlistError: where a weight does not fit the port, or the library lacks a cell, pin, function or arc.
+        NetlistError: if a weight does not fit the port, or the library lacks a cell, pin, function or arc.
     """
     return analyze_timing(netlist, library, weights, conditions).delay_s
 
@@ -58,7 +60,7 @@ def analyze_timing(
     weights: Int16[np.ndarray, " w"] | None = None,
     conditions: Conditions | None = None,
 ) -> Timing:
-    """Like `static_delays`, with every arrival, slew and constant."""
+    """Return every arrival, slew and constant besides the delays; arguments and errors as in `static_delays`."""
     weights = weight_values(netlist.ports) if weights is None else weights
     conditions = conditions or Conditions()
     gates = netlist.gates
@@ -67,19 +69,19 @@ def analyze_timing(
     analyses = gate_analyses(netlist, library)
     state = initial_states(netlist, weights)
     code = np.empty((len(gates), len(weights)), dtype=np.int32)
-    propagate_constants(*wiring, *_truth(netlist, analyses), state, code)
-    case, masks, enabled = _cases(netlist, analyses, code)
-    arrival, slew = _start(netlist, library, conditions, load, len(weights))
+    propagate_constants(*wiring, *_truth_tables(netlist, analyses), state, code)
+    case, masks, enabled = _number_cases(netlist, analyses, code)
+    arrival, slew = _start_points(netlist, library, conditions, load, len(weights))
     counted = masks if conditions.slews == "possible" else enabled
-    propagate_arrivals(*wiring, *_arcs(netlist, analyses), load, case, masks, counted, arrival, slew)
-    delay = _ends(netlist, library, conditions, state, arrival, slew)
+    propagate_arrivals(*wiring, *_arc_tables(netlist, analyses), load, case, masks, counted, arrival, slew)
+    delay = _end_delays(netlist, library, conditions, state, arrival, slew)
     return Timing(weights, state, arrival, slew, delay)
 
 
-def _truth(
+def _truth_tables(
     netlist: Netlist, analyses: dict[int, CaseAnalysis]
 ) -> tuple[Int32[np.ndarray, "kinds outputs"], UInt8[np.ndarray, " pool"]]:
-    """All truth tables of all kinds in one array, and where each begins."""
+    """Return the offset of each truth table, by cell type and output, and one array with all truth tables."""
     at = np.zeros((len(netlist.kinds), max((len(k.outputs) for k in netlist.kinds), default=0)), dtype=np.int32)
     pool = [np.zeros(1, dtype=np.uint8)]
     size = 1
@@ -91,18 +93,18 @@ def _truth(
     return at, np.concatenate(pool)
 
 
-def _cases(
+def _number_cases(
     netlist: Netlist, analyses: dict[int, CaseAnalysis], code: Int32[np.ndarray, "g w"]
 ) -> tuple[Int32[np.ndarray, "g w"], UInt8[np.ndarray, "cases arcs"], UInt8[np.ndarray, "cases arcs"]]:
-    """Number the cases that occur, kind by kind.
+    """Number the cases that occur, one cell type after the other.
 
     Returns:
-        The number of each gate's case; of each case `Case.masks` and `Case.enabled`.
+        The case number of each gate and weight; `Case.masks` and `Case.enabled` of each case number.
     """
     widest = max((len(analysis.arcs) for analysis in analyses.values()), default=0)
     case = np.zeros_like(code)
     blocks: list[Cases] = []
-    count = 1  # case 0 is nobody's
+    count = 1  # case 0 means 'not computed'; real cases start at 1
     for k, analysis in analyses.items():
         members = np.flatnonzero(netlist.gates.kind == k)
         own = code[members]
@@ -124,10 +126,12 @@ def _cases(
     return case, masks, enabled
 
 
-def _start(
+def _start_points(
     netlist: Netlist, library: Library, conditions: Conditions, loads: Float64[np.ndarray, "2 n"], width: int
 ) -> tuple[Float64[np.ndarray, "n 2 w"], Float64[np.ndarray, "n 2 w"]]:
-    """Arrivals and slews before the sweep: ports at 0, register outputs after their clock-to-output delay."""
+    """Return the arrivals and slews at the start points: ports at 0, register outputs at their clock-to-output
+    delay.
+    """
     arrival = np.full((netlist.nets, 2, width), -np.inf)
     slew = np.zeros_like(arrival)
     for nets in (netlist.activation_net, netlist.partial_net):
@@ -144,7 +148,7 @@ def _start(
     return arrival, slew
 
 
-def _arcs(
+def _arc_tables(
     netlist: Netlist, analyses: dict[int, CaseAnalysis]
 ) -> tuple[
     Int32[np.ndarray, " kinds1"],
@@ -153,7 +157,7 @@ def _arcs(
     Int32[np.ndarray, "arcs 2 2 5"],
     Float64[np.ndarray, " pool"],
 ]:
-    """The arcs of every kind and their tables, as `sta_kernel.sweep` wants them."""
+    """Return the arcs of every cell type and their tables, in the form of `propagation.propagate_arrivals`."""
     count = np.zeros(len(netlist.kinds) + 1, dtype=np.int32)
     for k, analysis in analyses.items():
         count[k + 1] = len(analysis.arcs)
@@ -163,7 +167,7 @@ def _arcs(
     outputs = np.array([j for analysis in ordered for j in analysis.arc_output], dtype=np.int32)
     tables = np.zeros((len(inputs), 2, 2, 5), dtype=np.int32)
     pool: list[Float64[np.ndarray, " n"]] = []
-    known: dict[int, int] = {}  # id of an array that `library` keeps alive -> where it stands
+    known: dict[int, int] = {}  # id of an array that `library` keeps alive -> its offset in the pool
     size = 0
 
     def place(array: Float64[np.ndarray, "..."]) -> int:
@@ -184,7 +188,7 @@ def _arcs(
     return start, inputs, outputs, tables, np.concatenate([np.zeros(0), *pool])
 
 
-def _ends(
+def _end_delays(
     netlist: Netlist,
     library: Library,
     conditions: Conditions,
@@ -192,7 +196,9 @@ def _ends(
     arrival: Float64[np.ndarray, "n 2 w"],
     slew: Float64[np.ndarray, "n 2 w"],
 ) -> Float64[np.ndarray, " w"]:
-    """The latest arrival at a result, or at a register input plus its setup time."""
+    """Return the latest arrival at a result, or at a register input plus its setup time, for each weight; at least
+    0.
+    """
     at_result = np.where((state[netlist.result_net] == FREE)[:, None, :], arrival[netlist.result_net], -np.inf)
     worst = at_result.max(axis=(0, 1), initial=-np.inf)
     for capture in captures(netlist, library):
