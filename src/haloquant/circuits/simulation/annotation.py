@@ -1,4 +1,4 @@
-"""A netlist and a library as the plain arrays that the simulation runs on."""
+"""Annotates the gates of a netlist with delays and energies from the library, for every weight value."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,22 +31,22 @@ from haloquant.units import FEMTO
 
 @dataclass(frozen=True, eq=False, slots=True)
 class StaticPass:
-    """What the tables are read at. Arrays of edges stand as (fall, rise): the level after the edge is the index."""
+    """Results of static timing at which the tables are read. Pairs are (fall, rise): the index is the level after."""
 
-    levels: Bool[np.ndarray, "w weight"]  # of every weight pin, by weight value
-    slew_s: tuple[Float64[np.ndarray, "w n"], Float64[np.ndarray, "w n"]]  # of every net in the static pass
-    load_f: tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]  # that every net's driver sees
+    levels: Bool[np.ndarray, "w weight"]  # of every weight pin, for each weight value
+    slew_s: tuple[Float64[np.ndarray, "w n"], Float64[np.ndarray, "w n"]]  # of every net in static timing
+    load_f: tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]  # of every net
     conditions: Conditions
 
     @property
     def weights(self) -> int:
-        """How many weight values."""
+        """The number of weight values."""
         return self.levels.shape[0]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Gate:
-    """One output of one instance."""
+    """One output of one instance, with its tables for each weight value."""
 
     name: str
     inputs: list[int]
@@ -59,13 +59,13 @@ class _Gate:
 
 
 def annotate_gates(netlist: Netlist, library: Library, static_pass: StaticPass) -> TimedGates:
-    """Put delays and energies on every gate, by weight value.
+    """Return the gates with their delays and energies for every weight value.
 
-    A cell with several outputs becomes one gate for each, the energy of its input edges going with the first.
+    A cell with several outputs becomes one gate for each output. The first of them has the energy of the input edges.
 
     Raises:
-        NetlistError: for a gate with more than six inputs, or a register that feeds itself.
-        LibertyError: for a cell without an arc where its output depends on a pin.
+        NetlistError: if a gate has more than six inputs, or a register feeds itself.
+        LibertyError: if a cell has no arc from a pin that its output depends on.
     """
     cells = library_cells(netlist, library)
     gates = _combinational(netlist, cells, static_pass)
@@ -164,7 +164,7 @@ def _load(static_pass: StaticPass, net: int) -> tuple[float, float]:
 
 
 def _sorted(gates: list[_Gate], netlist: Netlist) -> list[_Gate]:
-    """Topological order, registers included; gates keep their order where they can."""
+    """Return gates and registers in topological order; the given order is kept where possible."""
     known = {*range(2), *netlist.weight_net.tolist(), *netlist.tied_net.tolist()}
     known |= {*netlist.activation_net.tolist(), *netlist.partial_net.tolist()}
     waiting, done = gates, list[_Gate]()
@@ -188,7 +188,7 @@ def _sorted(gates: list[_Gate], netlist: Netlist) -> list[_Gate]:
 def _ends(
     netlist: Netlist, library: Library, static_pass: StaticPass
 ) -> tuple[Int32[np.ndarray, " e"], Int32[np.ndarray, "w e 2"]]:
-    """The nets at which paths end, and the setup time of each after an edge to level 0 or 1."""
+    """Return the nets at which paths end, and the setup time (fs) of each after an edge to level 0 or 1."""
     nets = netlist.result_net.tolist()
     setup = [np.zeros((static_pass.weights, 2))] * len(nets)
     for capture in captures(netlist, library):

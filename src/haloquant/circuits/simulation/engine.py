@@ -1,4 +1,4 @@
-"""Runs a program: every node's waveforms once, kept while somebody still needs them."""
+"""Simulates the nodes of a program: each node once. Its waveforms are kept until their last reader is done."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -18,16 +18,16 @@ from haloquant.circuits.simulation.waveform_lanes import (
 )
 from haloquant.circuits.simulation.waveforms import Filter, Waveforms, evaluate_gate, launch_register
 
-_DIRECT = 1 << 20  # keys below this get a table with a place for each
+_DIRECT = 1 << 20  # smaller keys are numbered with a table that has an entry for each key
 _LARGEST_KEY = 1 << 62
 
-# What the four transitions of one input bit look like: stays 0, falls, rises, stays 1 (digit = before + 2 after).
+# Waveforms of the four transitions of one input bit: stays 0, falls, rises, stays 1 (digit = before + 2 after).
 _BIT = Waveforms(np.array([0, 1, 0, 1], np.uint8), np.array([0, 0, 1, 2, 2], np.int32), np.zeros(2, np.int32))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class NetLanes:
-    """One net over the lanes of a domain: which of its waveforms it shows in each."""
+    """One net over the lanes of a domain: its different waveforms, and the index of the waveform in each lane."""
 
     waveforms: Waveforms
     ids: np.ndarray  # unsigned, [lane of the domain]
@@ -36,10 +36,11 @@ class NetLanes:
 
 @dataclass(eq=False)
 class Domains:
-    """The lanes of every domain: a subset of activation bits (all their transitions), or all lanes of the stimuli.
+    """The domains over which nodes are simulated. A domain is a set of lanes.
 
-    A node that depends on k activation bits only is simulated over their 4**k transitions. A domain's number is a mask
-    of activation bits; the bit above them stands for the stimuli's own lanes.
+    It is either all transitions of a subset of the activation bits, or all lanes of the stimuli. A node that depends on
+    only k activation bits is simulated over their 4**k transitions. The number of a domain is the mask of its
+    activation bits; the bit above them means all lanes of the stimuli.
     """
 
     stimuli: Stimuli
@@ -47,24 +48,28 @@ class Domains:
     _probability: dict[int, Float64[np.ndarray, "d lane"]] = field(default_factory=dict)
 
     def stimuli_domain(self) -> int:
-        """The domain that all others are within."""
+        """Return the domain of all lanes of the stimuli, which contains all other domains."""
         return 1 << self.stimuli.activation_bits
 
     def result_domain(self, partial: bool) -> int:
-        """The domain of a MAC's results: all lanes where it has a partial sum, else all activation bits."""
+        """Return the domain of a MAC's results: with a partial sum all lanes of the stimuli, else all activation
+        bits.
+        """
         return self.for_support(2 * self.stimuli_domain() - 1 if partial else self.stimuli_domain() - 1)
 
     def for_support(self, support: int) -> int:
-        """The smallest domain for a node of this support."""
-        drawn = 4 ** support.bit_count() > self.stimuli.transition.size  # fewer lanes than the bits have transitions
+        """Return the smallest domain for a node with this support."""
+        drawn = 4 ** support.bit_count() > self.stimuli.transition.size  # the stimuli have fewer lanes
         return self.stimuli_domain() if drawn or support & self.stimuli_domain() else support
 
     def lane_count(self, domain: int) -> int:
-        """How many lanes a domain has."""
+        """Return the number of lanes of a domain."""
         return self.stimuli.transition.size if domain == self.stimuli_domain() else 4 ** domain.bit_count()
 
     def lane_map(self, wide: int, narrow: int) -> Int32[np.ndarray, " lane"]:
-        """For every lane of `wide`, the lane of `narrow` (a part of it) that shows the same."""
+        """Return for every lane of `wide` the lane of `narrow`, a part of it, in which the bits of `narrow` are the
+        same.
+        """
         found = self._maps.get((wide, narrow))
         if found is None:
             bits = [i for i in range(self.stimuli.activation_bits) if wide == self.stimuli_domain() or wide >> i & 1]
@@ -85,7 +90,7 @@ class Domains:
         return found
 
     def probability(self, domain: int) -> Float64[np.ndarray, "d lane"]:
-        """The probability of every lane of a domain, by distribution."""
+        """Return the probability of every lane of a domain, for each distribution."""
         found = self._probability.get(domain)
         if found is None:
             if domain == self.stimuli_domain():
@@ -99,7 +104,7 @@ class Domains:
 
 
 class Engine:
-    """Evaluates nodes. Holds scratch memory, so one engine serves one thread."""
+    """Simulates single nodes. It holds scratch memory, so each thread needs its own engine."""
 
     def __init__(self, program: Program, domains: Domains, filtering: Filter) -> None:
         self.program = program
@@ -118,7 +123,7 @@ class Engine:
         self._out_times = np.empty(1 << 20, np.int32)
 
     def inputs(self) -> dict[int, NetLanes]:
-        """The waveforms of the activation and partial-sum bits, by node number."""
+        """Return the waveforms of the activation and partial-sum bits, by node number."""
         stimuli = self.domains.stimuli
         found: dict[int, NetLanes] = {}
         for bit in range(stimuli.activation_bits):
@@ -136,11 +141,11 @@ class Engine:
         """Simulate one node.
 
         Returns:
-            Its output, and by distribution the mean number of output edges and the mean internal energy (J).
+            The output, and for each distribution the mean number of output edges and the mean internal energy (J).
         """
         domain = self.domains.for_support(node.support)
         lanes = self.domains.lane_count(domain)
-        count = self._combine(inputs, domain, lanes)
+        count = self._number_combinations(inputs, domain, lanes)
         lane_of = self._lane_of[:count]
         shown = np.empty((len(inputs), count), np.int32)
         row = 0
@@ -182,7 +187,7 @@ class Engine:
     def _finish(
         self, domain: int, lanes: int, out_id: np.ndarray, waves: int, energy: np.ndarray
     ) -> tuple[NetLanes, Float64[np.ndarray, "d 2"]]:
-        """Copy the output out of the scratch memory, and weigh edges and energy."""
+        """Copy the output from the scratch memory, and compute the mean number of edges and the mean energy."""
         number = self._number[:lanes]
         out_start = self._out_start[: waves + 1].copy()
         waveforms = Waveforms(self._out_level[:waves].copy(), out_start, self._out_times[: out_start[-1]].copy())
@@ -193,8 +198,8 @@ class Engine:
         gather(out_id, number, ids)
         return NetLanes(waveforms, ids, domain), totals
 
-    def _combine(self, inputs: list[NetLanes], domain: int, lanes: int) -> int:
-        """Number the combinations of input waveforms; returns how many."""
+    def _number_combinations(self, inputs: list[NetLanes], domain: int, lanes: int) -> int:
+        """Number the different combinations of input waveforms, and return their count."""
         keys = self._keys[:lanes]
         keys[:] = 0
         size = 1
@@ -218,7 +223,7 @@ class Engine:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class NodeTotals:
-    """By node of the program: mean output edges and internal energy (J) per operation, by distribution."""
+    """Mean output edges and mean internal energy (J) per operation, for each node of the program and distribution."""
 
     toggles: Float64[np.ndarray, "node d"]
     internal_j: Float64[np.ndarray, "node d"]
@@ -236,11 +241,11 @@ def run_program(
 
     Args:
         program: the nodes.
-        domains: the lanes.
-        order: indices of weights, those that share much next to each other (less is then kept at a time).
-        results: the nets whose nodes are handed to `visit`.
-        filtering: what a gate does with short pulses.
-        visit: called as `visit(w, lanes by node)` when a weight's nodes are done; constant nodes are not among them.
+        domains: the domains.
+        order: indices of weights. Weights that share many nodes should be adjacent, so that fewer waveforms are kept.
+        results: the nets whose nodes are passed to `visit`.
+        filtering: the treatment of short pulses.
+        visit: called as `visit(w, lanes by node)` when all nodes of weight w are done. Constant nodes are left out.
     """
     engine = Engine(program, domains, filtering)
     live = engine.inputs()
@@ -255,7 +260,7 @@ def run_program(
     for nodes in shown:
         for node in nodes:
             uses[node] += 1
-    uses[: program.first] = np.iinfo(np.int64).max  # inputs stay
+    uses[: program.first] = np.iinfo(np.int64).max  # inputs are never released
     distributions = domains.stimuli.probability.shape[0]
     totals = np.zeros((len(program.nodes), distributions, 2))
     done = np.zeros(program.first + len(program.nodes), bool)

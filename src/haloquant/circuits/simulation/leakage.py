@@ -1,6 +1,6 @@
-"""Leakage of a MAC by weight value, state by state.
+"""Leakage power of a MAC for every weight value, from the leakage of each gate's states.
 
-The dynamic part of power is counted edge by edge in `simulate_engine`; its tables are read in `simulate_arcs`.
+`engine` computes the dynamic energy; `switching_arcs` reads its tables.
 """
 
 import numpy as np
@@ -13,16 +13,15 @@ from haloquant.circuits.simulation.switching_arcs import leakage_table, truth_ta
 
 
 def leakage_w(netlist: Netlist, library: Library, weights: Int16[np.ndarray, " w"]) -> Float64[np.ndarray, " w"]:
-    """Leakage power (W) with each weight held, mean over all activation values.
+    """Return the leakage power (W) for each weight value, the mean over all activation values.
 
-    Every gate leaks by the library's `leakage_power` of the state its inputs are in. A partial sum of 0 is taken (its
-    bits are settled by data that this function does not know). Registers leak `cell_leakage_power`; their outputs are
-    taken as settled at 0.
+    The leakage of a gate is the library's `leakage_power` for the state of its inputs; of a register, its
+    `cell_leakage_power`. The partial sum and the register outputs are taken as 0, because their data are unknown here.
 
     Args:
         netlist: the gates.
-        library: gives leakage by state.
-        weights: the values to hold.
+        library: gives the leakage of each state.
+        weights: the weight values.
     """
     cells = library_cells(netlist, library)
     bits = netlist.ports.activation_bits

@@ -1,9 +1,9 @@
-"""What has to be simulated: each gate once for every different thing it can do, over all weight values together.
+"""The simulation program: one node for each different behaviour of a gate, over all weight values together.
 
-A constant weight turns most gates into smaller ones, and what a gate does depends only on the constants in its own
-cone: the first rows of an array multiplier do the same for all weights that share the low bits. So nodes are
-hash-consed: two weights share a node where the gate's function, its input nodes, delays and energies are all equal.
-Nothing is approximated.
+A constant weight turns most gates into smaller ones, and the behaviour of a gate depends only on the constants in its
+own input cone. For example, the first rows of an array multiplier behave the same for all weights with the same low
+bits. So nodes are hash-consed: two weights share a node if the gate's function, its input nodes, its delays and its
+energies are all equal. This is exact.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ ZERO, ONE = 0, 1  # node numbers of the constants
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Node:
-    """One gate as it stands for some weight values, constants folded in. Tables are [pin, minterm] of the live pins."""
+    """One gate for some weight values, after constant folding. Tables are [pin, minterm] over the remaining pins."""
 
     gate: int
     inputs: tuple[int, ...]  # nodes
@@ -27,27 +27,26 @@ class Node:
     delay_fs: Int32[np.ndarray, "pin m"]
     internal_j: Float64[np.ndarray, "pin m"]
     hidden_j: Float64[np.ndarray, "pin m"]
-    support: int  # bit i: depends on activation bit i; the bit above them: on the partial sum
+    support: int  # bit i: depends on activation bit i; the next higher bit: depends on the partial sum
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Program:
-    """All nodes, inputs before outputs, and which of them stand where for each weight.
+    """All nodes in topological order, and the node of each net and gate for each weight.
 
-    Nodes 0 and 1 are the constants, then come the activation bits, the partial-sum bits and the gates; `nodes[i]` is
-    node `first + i`. A gate whose output is constant while its inputs are not, and whose input edges cost energy, has a
-    node too, which nothing reads.
+    Nodes 0 and 1 are the constants. Then come the activation bits, the partial-sum bits and the gates; `nodes[i]` is
+    node `first + i`. A gate with a constant output has a node without readers if its input edges cost energy.
     """
 
     first: int
     nodes: tuple[Node, ...]
     register: Bool[np.ndarray, " g"]
-    of_net: Int32[np.ndarray, "w net"]  # node that drives each net
-    of_gate: Int32[np.ndarray, "w g"]  # node that holds each gate's energy, 0 where it has none
+    of_net: Int32[np.ndarray, "w net"]  # the node that drives each net
+    of_gate: Int32[np.ndarray, "w g"]  # the node with the energy of each gate; 0 if it has none
 
 
 def build_program(gates: TimedGates) -> Program:
-    """Fold the weight's constants into the gates, and share what is equal between weights."""
+    """Fold the constants of each weight into the gates, and share equal nodes between weights."""
     weights = gates.delay_fs.shape[0]
     of_net = np.full((weights, gates.nets), -1, np.int32)
     of_gate = np.zeros((weights, gates.pins.size), np.int32)
@@ -93,10 +92,10 @@ def fold_constants(
     hidden_j: Float64[np.ndarray, " slot"],
     support: list[int],
 ) -> Node:
-    """Return the gate with its constant pins folded in.
+    """Return the node of a gate without its constant pins.
 
-    A live pin that can no longer change the output is kept only where something depends on its level; it then causes
-    nothing (its delay is `NEVER`).
+    A pin that cannot change the output is kept only if some delay or energy depends on its level. Its own delay is then
+    `NEVER`.
     """
     pins = sources.size
     shape = (pins,) + (2,) * pins  # axis p + 1 ... of the minterm, most significant pin first
@@ -106,7 +105,7 @@ def fold_constants(
     for pin in range(pins - 1, -1, -1):
         if sources[pin] > ONE:
             continue
-        value, tables = _without(value, tables, live, pin, int(sources[pin]))
+        value, tables = _fix_pin(value, tables, live, pin, int(sources[pin]))
     for pin in list(reversed(live)):
         axis = len(live) - 1 - live.index(pin)
         if np.array_equal(value.take(0, axis), value.take(1, axis)):
@@ -114,7 +113,7 @@ def fold_constants(
             others = [np.delete(table, idle, axis=0) for table in tables]
             same = all(np.array_equal(t.take(0, axis + 1), t.take(1, axis + 1)) for t in others)
             if same and not tables[2][idle].any():
-                value, tables = _without(value, tables, live, pin, 0)
+                value, tables = _fix_pin(value, tables, live, pin, 0)
             else:
                 tables[0] = tables[0].copy()
                 tables[0][idle] = NEVER
@@ -135,7 +134,7 @@ def fold_constants(
     )
 
 
-def _without(value, tables, live: list[int], pin: int, level: int):
+def _fix_pin(value, tables, live: list[int], pin: int, level: int):
     place = live.index(pin)
     axis = len(live) - 1 - place
     value = value.take(level, axis)

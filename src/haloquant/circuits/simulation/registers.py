@@ -1,4 +1,4 @@
-"""Registers as the simulation sees them: what they launch, what their inputs need, what their clock costs."""
+"""Tables of registers for the simulation: clock-to-output delays, energies of data pins, energy of the clock pin."""
 
 import numpy as np
 from jaxtyping import Float64, Int32
@@ -12,10 +12,10 @@ from haloquant.units import FEMTO
 
 
 def data_pins(cell: Cell) -> tuple[str, ...]:
-    """The pins a register's next state depends on.
+    """Return the pins that a register's next state depends on.
 
     Raises:
-        NetlistError: a cell that is no register.
+        NetlistError: if the cell is not a register.
     """
     if cell.register is None:
         raise NetlistError(f"cell {cell.name} must be a register, and is none")
@@ -23,10 +23,10 @@ def data_pins(cell: Cell) -> tuple[str, ...]:
 
 
 def register_truth(cell: Cell, output: str) -> list[int]:
-    """The output after the clock edge, in every minterm of the data pins.
+    """Return the output after the clock edge for every minterm of the data pins.
 
     Raises:
-        NetlistError: an output that is not one of the register's two states.
+        NetlistError: if the output is neither the state nor the inverted state of the register.
     """
     pins = data_pins(cell)
     function = cell.pin(output).function
@@ -41,17 +41,17 @@ def register_truth(cell: Cell, output: str) -> list[int]:
 def register_slots(
     cell: Cell, output: str, clock_slew_s: float, load_f: tuple[float, float], weights: int
 ) -> tuple[Int32[np.ndarray, "w pin m"], Float64[np.ndarray, "w pin m"]]:
-    """Delay (fs) from the clock edge to the output, and its internal energy (J), by the minterm of the data pins after.
+    """Return the delay (fs) from clock to output and the internal energy (J), for the minterm of the data pins after.
 
     Args:
         cell: the register.
         output: its output pin.
-        clock_slew_s: slew of the clock pin.
-        load_f: that the output sees, falling and rising.
-        weights: how many weights.
+        clock_slew_s: slew at the clock pin.
+        load_f: load of the output when it falls and when it rises.
+        weights: number of weight values.
 
     Raises:
-        NetlistError: a register without a clock-to-output arc.
+        NetlistError: if the register has no clock-to-output arc.
     """
     truth = register_truth(cell, output)
     arcs = [arc for arc in cell.arcs if arc.pin == output and arc.kind in ("rising_edge", "falling_edge")]
@@ -72,7 +72,10 @@ def register_slots(
 
 
 def data_slots(cell: Cell, slews: Slews, weights: int) -> Float64[np.ndarray, "w pin m"]:
-    """Energy (J) of an edge of a data pin itself, mean over the library's conditions; slews by place in `data_pins`."""
+    """Return the energy (J) of an edge of a data pin itself, the mean over the library's conditions.
+
+    `slews` takes the position of a pin in `data_pins`.
+    """
     pins = data_pins(cell)
     energy = np.zeros((weights, len(pins), 1 << len(pins)))
     for p, pin in enumerate(pins):
@@ -88,7 +91,7 @@ def data_slots(cell: Cell, slews: Slews, weights: int) -> Float64[np.ndarray, "w
 
 
 def clock_energy_j(cell: Cell, clock_slew_s: float) -> float:
-    """Energy (J) of a rising and a falling edge of the clock pin, mean over the conditions the library tells apart."""
+    """Return the energy (J) of a rising and a falling clock edge, the mean over the library's conditions."""
     clocks = cell.register.clocked_on.inputs if cell.register else ()
     groups = [group for group in cell.powers if group.pin in clocks and group.related is None]
     conditions = len({group.when.text if group.when else "" for group in groups})

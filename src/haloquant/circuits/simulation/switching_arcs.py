@@ -1,10 +1,10 @@
-"""From library tables to the delay and energy of every way a gate can switch.
+"""Selects and reads the library tables for the delay and energy of each way in which a gate can switch.
 
-The tables are read at the slews and loads of the static pass for each weight value: a pin's slew is the worst that
-static timing finds there with this weight held (its constants folded), not that of the event at hand. So a sensitised
-delay is never above the static one, and may be a little pessimistic.
+The tables are read at the slews and loads of static timing for each weight value. So the slew of a pin is the largest
+that can arrive there with this weight, not the slew of the simulated event. A sensitised delay is therefore never above
+the static delay, and may be slightly pessimistic.
 
-Which tables belong to which minterm is the same for every gate of a cell: it is worked out once, as `SwitchingTables`s.
+The tables of a minterm are the same for every gate of a cell, so they are selected once per cell (`SwitchingTables`).
 """
 
 from collections.abc import Callable, Sequence
@@ -18,45 +18,45 @@ from haloquant.circuits.liberty.nldm import Table
 from haloquant.circuits.liberty.records import Cell, InternalPower, TimingArc
 from haloquant.errors import LibertyError
 
-Slews = Callable[[int, int], Float64[np.ndarray, " w"]]  # (pin, level after the edge) -> slew by weight, s
+Slews = Callable[[int, int], Float64[np.ndarray, " w"]]  # (pin, level after the edge) -> slew (s) for each weight
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SwitchingTables:
-    """Tables to be read together for some minterms that a change of one pin leads to.
+    """The tables that apply if a change of one pin leads to one of some minterms.
 
-    The tables of a term add up (a library may give one per supply pin). Of several terms the largest counts for a
-    delay, the mean for an energy.
+    The tables of one term are added, because a library may have one for each supply pin. Of several terms, a delay
+    takes the maximum and an energy the mean.
     """
 
     pin: int
-    level: int  # of the pin after its change
-    output: int  # level of the pin whose load is the table's second axis: the output, or the pin itself
+    level: int  # level of the pin after its change
+    output: int  # new level of the output, or of the pin itself: selects the load
     minterms: tuple[int, ...]
     terms: tuple[tuple[Table, ...], ...]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CellSwitchingTables:
-    """All readings of one output of a cell, and its function by minterm (input i at level `m >> i & 1`)."""
+    """All tables of one output of a cell, and its function by minterm m (input i has the level `m >> i & 1`)."""
 
     pins: int
     truth: tuple[int, ...]
     delay: tuple[SwitchingTables, ...]
     internal: tuple[SwitchingTables, ...]
-    hidden: tuple[SwitchingTables, ...]  # of the input pins' own edges, the same for every output
+    hidden: tuple[SwitchingTables, ...]  # for the edges of the input pins themselves; the same for every output
 
 
 def cell_switching_tables(cell: Cell, output: str) -> CellSwitchingTables:
-    """Work out which tables of a combinational cell belong to which minterm.
+    """Select the tables of a combinational cell for each minterm.
 
-    For delays: of the arcs from a pin to this output edge those of a fitting `timing_sense` count, then those whose
-    `when` holds in the minterm, then those that have a `when` at all. A pin that changes together with others may fit
-    no arc: then every arc to this edge counts. For internal energy: the groups whose `when` holds, else those without
-    one, else all of the pin's. For the pins' own energy likewise, but without the last resort.
+    For delays, the arcs from a pin to this output edge are filtered in steps: by a matching `timing_sense`, then by a
+    `when` that is true in the minterm, then by having a `when`. A step that would leave no arc is skipped; this happens
+    if several pins change together. For internal energy, the groups whose `when` is true are taken, else those without
+    `when`, else all groups of the pin. For the energy of the pin itself the last alternative is left out.
 
     Raises:
-        LibertyError: a pin that the output depends on and no arc comes from, or an output without a function.
+        LibertyError: if the output has no function, or no arc from a pin that it depends on.
     """
     truth = truth_table(cell, output).astype(int)
     delay, internal, hidden = list[SwitchingTables](), list[SwitchingTables](), list[SwitchingTables]()
@@ -79,15 +79,15 @@ def read_gate_tables(
     weights: int,
     combine: Callable[..., np.ndarray],
 ) -> Float64[np.ndarray, "w pin m"]:
-    """Read tables for one gate; 0 where there is no reading.
+    """Read the tables for one gate; entries without a table are 0.
 
     Args:
-        readings: of its cell.
-        pins: how many inputs.
-        slews: of each pin and edge.
-        load_f: that the output sees, falling and rising.
-        weights: how many weights.
-        combine: of several terms (`np.max` or `np.mean`, along axis 0).
+        readings: the tables of its cell.
+        pins: number of inputs.
+        slews: gives the slew of each pin and edge.
+        load_f: load of the output when it falls and when it rises.
+        weights: number of weight values.
+        combine: combines several terms along axis 0: `np.max` or `np.mean`.
     """
     found = np.zeros((weights, pins, 1 << pins))
     for reading in readings:
@@ -101,7 +101,7 @@ def read_gate_tables(
 
 
 def read_table(table: Table, slew_s: np.ndarray, load_f: float) -> np.ndarray:
-    """Read a table at many slews and one load, bilinearly (`nldm.look_up` is the same for one slew)."""
+    """Read a table at many slews and one load by bilinear interpolation, as `nldm.look_up` does for one slew."""
     rows, columns, values = table.rows, table.columns, table.values
     j = 0
     column = values[:, 0]
@@ -117,7 +117,7 @@ def read_table(table: Table, slew_s: np.ndarray, load_f: float) -> np.ndarray:
 
 
 def truth_table(cell: Cell, output: str) -> Bool[np.ndarray, " m"]:
-    """The output's value in every minterm of the cell's inputs."""
+    """Return the value of the output in every minterm of the cell's inputs."""
     function = cell.pin(output).function
     if function is None:
         raise LibertyError(f"pin {output} of cell {cell.name} must have a function, but has none")
@@ -125,7 +125,7 @@ def truth_table(cell: Cell, output: str) -> Bool[np.ndarray, " m"]:
 
 
 def condition_minterms(cell: Cell, when: BooleanFunction | None) -> Bool[np.ndarray, " m"]:
-    """In which minterms of the cell's inputs a condition on inputs and outputs holds."""
+    """Return for every minterm of the cell's inputs whether a condition on inputs and outputs is true."""
     inputs = tuple(pin.name for pin in cell.inputs)
     rows = 1 << len(inputs)
     if when is None:
@@ -138,7 +138,7 @@ def condition_minterms(cell: Cell, when: BooleanFunction | None) -> Bool[np.ndar
 
 
 def leakage_table(cell: Cell) -> Float64[np.ndarray, " m"]:
-    """Leakage power (W) of a cell in every minterm of its inputs; its unconditional figure where no condition holds."""
+    """Return the leakage power (W) of a cell in every minterm; the unconditional value where no condition is true."""
     anywhere = [entry.power_w for entry in cell.leakage if entry.when is None]
     power = np.zeros(1 << len(cell.inputs))
     known = np.zeros(power.size, bool)
@@ -190,9 +190,9 @@ def _energies(
             holding = list(conditions)
         if holding:
             found.setdefault((m >> p & 1, int(up), tuple(holding)), []).append(m)
-    readings: list[SwitchingTables] = []
+    selected: list[SwitchingTables] = []
     for (level, up, holding), minterms in found.items():
         tables = [[g.rise if up else g.fall for g in conditions[text]] for text in holding]
         terms = tuple(tuple(table for table in term if table is not None) for term in tables)
-        readings.append(SwitchingTables(p, level, up, tuple(minterms), terms))
-    return readings
+        selected.append(SwitchingTables(p, level, up, tuple(minterms), terms))
+    return selected

@@ -1,4 +1,4 @@
-"""The netlist as the simulation reads it."""
+"""The record of an annotated netlist, which the simulation reads."""
 
 from dataclasses import dataclass
 
@@ -10,36 +10,38 @@ MAX_PINS = 6
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TimedGates:
-    """A levelised netlist with everything the simulation needs, as plain arrays.
+    """A levelised netlist with delays and energies for each weight value, as plain arrays.
 
-    Nets are numbered; gates stand in topological order. Pin p of gate g in minterm m (pin p at level `m >> p & 1`) has
-    the slot `slot[g] + p * 2**pins[g] + m`: `delay_fs` and `internal_j` there belong to the output edge that follows
-    where pin p's change leads to minterm m, `hidden_j` to the edge of the pin itself.
+    Nets are numbered; gates are in topological order. Minterm m of a gate has pin p at level `m >> p & 1`. Pin p of
+    gate g and minterm m have the slot `slot[g] + p * 2**pins[g] + m`. If a change of pin p leads to minterm m and the
+    output changes, `delay_fs` and `internal_j` of this slot apply. `hidden_j` of this slot is the energy of the edge
+    of pin p itself.
 
-    A register stands as a gate of its data pins that goes from their settled state before the transition to the one
-    after it, `delay_fs` (of the minterm after) behind the clock edge at time 0: one stage sees this operation's
-    transition while the next sees the last operation's, and both are drawn alike.
+    A register is a gate of its data pins. Its output changes from the value for their settled levels before the
+    transition to the value for those after it, `delay_fs` of the minterm after later than the clock edge at time 0. In
+    a pipeline one stage processes this operation while the next processes the previous one; both have the same
+    statistics.
     """
 
-    names: tuple[str, ...]  # of the gates
+    names: tuple[str, ...]  # "instance/output pin" of each gate
     pins: Int32[np.ndarray, " g"]
-    inputs: Int32[np.ndarray, "g 6"]  # nets, -1 beyond the gate's pins
+    inputs: Int32[np.ndarray, "g 6"]  # nets; -1 in unused places
     output: Int32[np.ndarray, " g"]
     truth: UInt64[np.ndarray, " g"]
     slot: Int32[np.ndarray, " g"]
     delay_fs: Int32[np.ndarray, "w slot"]
     internal_j: Float64[np.ndarray, "w slot"]
     hidden_j: Float64[np.ndarray, "w slot"]
-    switching_j: Float64[np.ndarray, " net"]  # of one edge of the net
+    switching_j: Float64[np.ndarray, " net"]  # energy of one edge of the net
     activation: Int32[np.ndarray, " a"]  # nets, least significant bit first
     partial: Int32[np.ndarray, " p"]
-    constant: Int32[np.ndarray, " c"]  # nets at a constant level: weight pins, ties
+    constant: Int32[np.ndarray, " c"]  # nets with a constant level: constants, weight pins, tied pins
     level: Bool[np.ndarray, "w c"]
     result: Int32[np.ndarray, " r"]
     register: Bool[np.ndarray, " g"]
-    end: Int32[np.ndarray, " e"]  # nets at which paths end: results and data pins of registers
-    setup_fs: Int32[np.ndarray, "w e 2"]  # time the end needs after an edge to level 0 or 1
-    clock_j: float  # that the registers' clock pins cost in one cycle
+    end: Int32[np.ndarray, " e"]  # nets at which paths end: results and data inputs of registers
+    setup_fs: Int32[np.ndarray, "w e 2"]  # setup time of each end after an edge to level 0 or 1
+    clock_j: float  # energy of all clock pins in one cycle
 
     @property
     def nets(self) -> int:

@@ -1,9 +1,8 @@
-"""Sensitised delay and energy of every weight value: gate-level timing simulation over all activation transitions.
+"""`simulate_values` computes the sensitised delay and the energy of every weight value by gate-level timing simulation.
 
-`simulate_values` is the door. The netlist is timed statically with each weight held (`sta`), every arc's delay and
-energy is read at the slews and loads found there (`simulate_timing`), equal gates are shared between weights
-(`simulate_program`) and simulated with their glitches (`simulate_engine`, `waveform`). Inputs change at time 0, all in
-the same instant, from a settled state.
+Static timing gives the slews and loads for each weight. `annotation` reads the delay and energy of every arc at these.
+`program` shares equal gates between weights, and `engine` simulates them with their glitches. All inputs change at time
+0, from a settled state.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,27 +33,27 @@ PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class DynamicTable:
-    """What simulation found for every weight value.
+    """The results of the simulation for every weight value.
 
-    An operation is one activation transition (with its partial sums, where the MAC has them); means are over the
-    stimuli's distributions `d`. Energies are of one operation, leakage excluded.
+    An operation is one activation transition, with its partial sums if the MAC adds one. Means are over each
+    distribution `d` of the stimuli. Energies are for one operation, without leakage.
     """
 
     weights: Int16[np.ndarray, " w"]
     distributions: tuple[str, ...]
-    delay_s: Float64[np.ndarray, " w"]  # last edge of any result bit in the worst transition; 0 where nothing moves
+    delay_s: Float64[np.ndarray, " w"]  # last edge at a path end plus setup, worst transition; 0 if no end moves
     percentiles: tuple[float, ...]
-    percentile_s: Float64[np.ndarray, "q w"]  # of the last edge, over the first distribution
-    toggles: Float64[np.ndarray, "d w"]  # edges of all gate outputs
-    switching_j: Float64[np.ndarray, "d w"]  # charging what gate outputs drive, 1/2 C V^2 an edge
-    internal_j: Float64[np.ndarray, "d w"]  # inside the cells, from the library's tables
-    clock_j: float  # inside the registers at their clock pins, in one cycle
-    input_j: Float64[np.ndarray, " d"]  # charging what the activation and partial-sum pins drive; not in `energy_j`
-    leakage_w: Float64[np.ndarray, " w"]  # mean over activation values, state by state
+    percentile_s: Float64[np.ndarray, "q w"]  # percentiles of the last edge, over the first distribution
+    toggles: Float64[np.ndarray, "d w"]  # number of edges of all gate outputs
+    switching_j: Float64[np.ndarray, "d w"]  # for the loads of gate outputs, 1/2 C V^2 for each edge
+    internal_j: Float64[np.ndarray, "d w"]  # inside the cells, from the library
+    clock_j: float  # at the clock pins of the registers, in one cycle
+    input_j: Float64[np.ndarray, " d"]  # for the loads of the activation and partial-sum pins; not in `energy_j`
+    leakage_w: Float64[np.ndarray, " w"]  # mean over the activation values
 
     @property
     def energy_j(self) -> Float64[np.ndarray, "d w"]:
-        """Switching, internal and clock energy."""
+        """The sum of switching, internal and clock energy."""
         return self.switching_j + self.internal_j + self.clock_j
 
 
@@ -74,34 +73,34 @@ def simulate_values(
     Args:
         netlist: the mapped MAC.
         library: cells at the corner to simulate at.
-        weights: the values to hold; all that the port can hold, ascending, where None.
-        stimuli: the transitions; `stimuli.default_stimuli` where None (every pair of activations once; with partial
-            sums drawn from a Gaussian model where the MAC has them).
-        conditions: input slew and output load, as in `sta.static_delays`.
-        filtering: what a gate does with pulses shorter than its delay.
-        workers: threads; the weights are shared out among them.
-        progress: called with (weights done, weights).
+        weights: the weight values; if None, all that the port can hold, ascending.
+        stimuli: the transitions; if None, those of `stimuli.default_stimuli`: every pair of activations once, or drawn
+            lanes with a Gaussian model of the partial sums.
+        conditions: boundary conditions, as in `static_timing.static_delays`; all zero if None.
+        filtering: the treatment of pulses shorter than the delay of a gate.
+        workers: number of threads; each simulates a part of the weights.
+        progress: called with (number of finished weights, number of weights).
 
     Raises:
-        NetlistError: a weight that does not fit the port, a gate with more than six inputs, or a MAC with a partial
-            sum and stimuli without.
+        NetlistError: if a weight does not fit the port, a gate has more than six inputs, or the MAC adds a partial sum
+            and the stimuli have none.
     """
     weights = weight_values(netlist.ports) if weights is None else weights
     stimuli = stimuli or default_stimuli(netlist.ports.activation_bits, netlist.partial_net.size)
     gates = annotate_netlist(netlist, library, weights, conditions)
     _check(netlist, stimuli)
     program = build_program(gates)
-    found = _Found(gates, program, stimuli, progress)
-    parts = _share_out(weights, netlist, max(workers, 1))
+    results = _Results(gates, program, stimuli, progress)
+    parts = _split_weights(weights, netlist, max(workers, 1))
     with ThreadPoolExecutor(len(parts)) as pool:
-        list(pool.map(lambda part: found.run(part, filtering), parts))
-    return found.table(weights, leakage_w(netlist, library, weights))
+        list(pool.map(lambda part: results.run(part, filtering), parts))
+    return results.table(weights, leakage_w(netlist, library, weights))
 
 
 def annotate_netlist(
     netlist: Netlist, library: Library, weights: Int16[np.ndarray, " w"], conditions: Conditions | None
 ) -> TimedGates:
-    """The netlist with the delays and energies of its static pass, by weight value."""
+    """Time the netlist statically and return it with the delays and energies for every weight value."""
     conditions = conditions or Conditions()
     timing = analyze_timing(netlist, library, weights, conditions)
     rise, fall = net_loads(netlist, library, conditions.output_load_f)
@@ -123,16 +122,18 @@ def _check(netlist: Netlist, stimuli: Stimuli) -> None:
         )
 
 
-def _share_out(weights: Int16[np.ndarray, " w"], netlist: Netlist, workers: int) -> list[list[int]]:
-    """Indices of weights, those with the same low bits next to each other: they share the most nodes."""
+def _split_weights(weights: Int16[np.ndarray, " w"], netlist: Netlist, workers: int) -> list[list[int]]:
+    """Split the indices of the weights among workers. Weights with equal low bits share most nodes, so they are
+    adjacent.
+    """
     pins = weight_pins(netlist.ports, weights)
     order = np.lexsort(pins.T[::-1]).tolist()  # the least significant bit counts most
     size = -(-len(order) // workers)
     return [order[i : i + size] for i in range(0, len(order), size)] or [[]]
 
 
-class _Found:
-    """Collects what the workers find; each writes its own weights only."""
+class _Results:
+    """Collects the results. Each worker writes only the columns of its own weights."""
 
     def __init__(
         self, gates: TimedGates, program: Program, stimuli: Stimuli, progress: Callable[[int, int], None] | None
@@ -173,7 +174,7 @@ class _Found:
     def _last_edges(
         self, domains: Domains, wide: int, w: int, lanes: dict[int, NetLanes]
     ) -> Int32[np.ndarray, " lane"]:
-        """Last edge at any path's end, setup included (fs), in every lane of `wide`; 0 where nothing moves."""
+        """Return the last edge at any path end, setup included (fs), in every lane of `wide`; 0 if no end moves."""
         latest = np.zeros(domains.lane_count(wide), np.int32)
         ends = {(int(self.program.of_net[w, net]), *setup) for net, setup in self._ends(w)}
         for node, fall, rise in ends:
@@ -216,7 +217,7 @@ class _Found:
 
 
 def last_edge_fs(waves: Waveforms, setup_fs: tuple[int, int] = (0, 0)) -> Int32[np.ndarray, " u"]:
-    """Time (fs) of the last edge of each waveform, plus what the level after it needs; 0 where there is none."""
+    """Return the time (fs) of the last edge of each waveform plus the setup time of that edge; 0 without an edge."""
     last = np.zeros(waves.level.size, np.int32)
     edges = np.diff(waves.start)
     moves = edges > 0
@@ -228,7 +229,7 @@ def last_edge_fs(waves: Waveforms, setup_fs: tuple[int, int] = (0, 0)) -> Int32[
 def weighted_percentiles(
     values: Int32[np.ndarray, " lane"], probability: Float64[np.ndarray, " lane"]
 ) -> Float64[np.ndarray, " q"]:
-    """The least value that is not exceeded with each of the chances `PERCENTILES`."""
+    """Return for each of `PERCENTILES` the smallest value that is not exceeded with that probability."""
     order = np.argsort(values)
     below = np.cumsum(probability[order])
     at = np.searchsorted(below, np.array(PERCENTILES) / 100 * below[-1] * (1 - 1e-12))

@@ -1,4 +1,4 @@
-"""Loops over lanes: which combination of input waveforms each lane shows, and what it counts for."""
+"""Compiled loops over lanes: number the combinations of input waveforms, and sum edges and energy over lanes."""
 
 from typing import no_type_check
 
@@ -8,7 +8,7 @@ from numba import njit
 @njit(nogil=True, cache=True)
 @no_type_check
 def extend_keys(keys, ids, radix):
-    """Set `keys[lane] = keys[lane] * radix + ids[lane]`: one number per combination of waveforms, pin after pin."""
+    """Set `keys[lane] = keys[lane] * radix + ids[lane]`. After all pins a key is a combination of waveforms."""
     for lane in range(keys.size):
         keys[lane] = keys[lane] * radix + ids[lane]
 
@@ -16,7 +16,7 @@ def extend_keys(keys, ids, radix):
 @njit(nogil=True, cache=True)
 @no_type_check
 def extend_keys_mapped(keys, ids, lane_map, radix):
-    """`extend_keys` where the input is kept over fewer lanes: `lane` shows what its own `lane_map[lane]` shows."""
+    """Do the same as `extend_keys` for an input over another domain: `lane` has the waveform of `lane_map[lane]`."""
     for lane in range(keys.size):
         keys[lane] = keys[lane] * radix + ids[lane_map[lane]]
 
@@ -24,10 +24,10 @@ def extend_keys_mapped(keys, ids, lane_map, radix):
 @njit(nogil=True, cache=True)
 @no_type_check
 def number_keys_direct(keys, table, number, lane_of):
-    """Number the different keys from 0 in order of appearance, with a table that has a place for every possible key.
+    """Number the different keys from 0 in order of appearance, with a table that has an entry for every possible key.
 
-    `table` holds -1 everywhere, before and after. Fills `number[lane]` and `lane_of[number]` (the first lane that shows
-    it) and returns how many there are.
+    All entries of `table` are -1 before and after. The function fills `number[lane]` and `lane_of[number]`, the first
+    lane with that number, and returns the count of different keys.
     """
     count = 0
     for lane in range(keys.size):
@@ -47,7 +47,10 @@ def number_keys_direct(keys, table, number, lane_of):
 @njit(nogil=True, cache=True)
 @no_type_check
 def number_keys_hashed(keys, table, number, lane_of):
-    """`number_keys_direct` for keys too large for that: open addressing in `table`, a power of two, twice the lanes."""
+    """Do the same as `number_keys_direct` for large keys, by open addressing.
+
+    The size of `table` is a power of two and at least twice the number of lanes.
+    """
     count = 0
     mask = table.size - 1
     for lane in range(keys.size):
@@ -82,7 +85,9 @@ def gather(out_id, number, ids):
 @njit(nogil=True, cache=True)
 @no_type_check
 def accumulate_totals(number, probability, out_id, out_start, energy, counted, totals):
-    """Mean output edges and energy by distribution: `totals[d] = (edges, J)`; `counted` is scratch."""
+    """Set `totals[d]` to the mean output edges and the mean energy (J) of distribution d; `counted` is scratch
+    memory.
+    """
     for d in range(probability.shape[0]):
         counted[: out_id.size] = 0.0
         for lane in range(number.size):
@@ -100,6 +105,6 @@ def accumulate_totals(number, probability, out_id, out_start, energy, counted, t
 @njit(nogil=True, cache=True)
 @no_type_check
 def take_latest(latest, last, ids, lane_map):
-    """Raise `latest[lane]` to `last[ids[lane_map[lane]]]` wherever that is later."""
+    """Set `latest[lane]` to the maximum of itself and `last[ids[lane_map[lane]]]`."""
     for lane in range(latest.size):
         latest[lane] = max(latest[lane], last[ids[lane_map[lane]]])

@@ -1,23 +1,23 @@
-"""Waveforms as a dictionary: the few different ones a net can show, and which of them it shows in each transition.
+"""Waveforms of nets, and the compiled loops that compute the output waveforms of gates and registers.
 
-A *lane* is one transition of the inputs. A net's waveform in one lane is its level before the transition and the times
-at which it toggles. Over the 65,536 transitions of eight activation bits most nets show far fewer than 65,536 different
-waveforms, so a net is kept as `Waveforms` (the different ones) plus one index per lane. A gate is then evaluated
-once for every different *combination* of its inputs' waveforms, and counted as often as the combination occurs.
+A *lane* is one transition of the inputs. The waveform of a net in one lane is its level before the transition and the
+times at which it toggles. Over the 65,536 transitions of eight activation bits most nets have far fewer than 65,536
+different waveforms. So a net is stored as its different `Waveforms` and one index per lane. A gate is evaluated once
+for each different *combination* of input waveforms, and counted as often as the combination occurs.
 
-Times are integers (fs), so that equality is equality and nothing depends on the order of summation.
+Times are integers (fs), so comparisons are exact and no result depends on the order of a summation.
 
-The filter (what a gate makes of input changes closer together than its own delay):
+The filter is the treatment of input changes that are closer together than the delay of the gate:
 
-- `INERTIAL`: one pending output change at a time. A change of the function's value while one is pending takes the
-  pending one back, and the pulse shorter than the delay never shows. This is what IEEE 1364-2005, 14.6 says of module
-  paths whose pulse limits equal the delay (the default).
-- `SAMPLED`: what Icarus Verilog's `vvp` does for module paths: every change of the function's value schedules a look
-  at the function after the delay, and the output takes the value the function has *then*. It differs where a change
-  was taken back and came again: the earlier look shows it early.
+- `INERTIAL`: at most one output change is pending. If the function's value changes back while a change is pending, the
+  pending change is cancelled, so a pulse shorter than the delay never appears. This is the rule of IEEE 1364-2005,
+  14.6, for module paths whose pulse limits equal the delay (the default).
+- `SAMPLED`: the rule of Icarus Verilog's `vvp` for module paths. Every change of the function's value schedules a
+  sample of the function after the delay, and the output takes the value that the function has at that time. The results
+  differ if a change is taken back and happens again: the earlier sample then shows it too early.
 
-When several inputs change in the same instant they change together, and the output follows after the least of their
-delays (so does Icarus).
+If several inputs change at the same time, they change together, and the output follows after the smallest of their
+delays, as in Icarus.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ NEVER: Final = 2**31 - 1
 
 
 class Filter(IntEnum):
-    """What a gate does with pulses shorter than its delay."""
+    """The treatment of pulses shorter than the delay of a gate."""
 
     INERTIAL = 0
     SAMPLED = 1
@@ -40,7 +40,9 @@ class Filter(IntEnum):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Waveforms:
-    """Different waveforms of a net: number u starts at `level[u]` and toggles at `times_fs[start[u]:start[u+1]]`."""
+    """The different waveforms of a net: waveform u has `level[u]` first and toggles at
+    `times_fs[start[u]:start[u+1]]`.
+    """
 
     level: UInt8[np.ndarray, " u"]
     start: Int32[np.ndarray, " u1"]
@@ -78,30 +80,31 @@ def evaluate_gate(
     """Evaluate one gate for every combination of input waveforms.
 
     Args:
-        shown: [pin, combination], which row of `level` and `start` each pin shows.
-        level: level before the transition of every waveform of every pin.
-        start: [row, 2], where in `times` a waveform begins and ends.
-        times: toggle times, ascending within a waveform, fs.
-        truth: the function, bit m its value where pin p has level `m >> p & 1`.
-        delay: [pin, m], delay (fs, at least 1) where the change of that pin leads to minterm m.
-        internal: [pin, m], energy (J) of an output edge so caused.
-        hidden: [pin, m], energy (J) of the input edge itself.
-        sampled: the filter.
-        table: for the output's waveforms; all -1 before and after, a power of two, twice the combinations.
-        out_id: [combination], filled with the index of the output's waveform.
-        out_level: filled with the levels of the different output waveforms.
-        out_start: filled with where they begin in `out_times`, one more than waveforms.
-        out_times: filled with their toggle times.
-        energy: [combination], filled with internal energy (J).
+        shown: [pin, combination], the row of `level` and `start` with the waveform of each pin.
+        level: [row], the level of a waveform before the transition.
+        start: [row, 2], the first and the end index of a waveform in `times`.
+        times: toggle times (fs), ascending within a waveform.
+        truth: the function; bit m is its value if each pin p has the level `m >> p & 1`.
+        delay: [pin, m], the delay (fs, at least 1) if a change of that pin leads to minterm m.
+        internal: [pin, m], the energy (J) of an output edge that this change causes.
+        hidden: [pin, m], the energy (J) of the input edge itself.
+        sampled: whether the filter is `SAMPLED`.
+        table: a hash table for the output waveforms; all -1 before and after; its size is a power of two and at least
+            twice the number of combinations.
+        out_id: [combination], receives the index of the output waveform.
+        out_level: receives the level of each different output waveform before the transition.
+        out_start: receives the index of each waveform in `out_times`, and the end of the last one.
+        out_times: receives the toggle times.
+        energy: [combination], receives the internal energy (J).
 
     Returns:
-        How many different waveforms the output has, or -1 where `out_times` is too short (nothing is then of use).
+        The number of different output waveforms, or -1 if `out_times` is too short; then all results are invalid.
     """
     pins, combinations = shown.shape
     at = np.empty(pins, np.int64)
     end = np.empty(pins, np.int64)
     upcoming = np.empty(pins, np.int32)
-    looks = np.empty(1, np.int32)
+    samples = np.empty(1, np.int32)
     causes = np.empty(1, np.int64)
     mask = table.size - 1
     waves = 0
@@ -123,8 +126,8 @@ def evaluate_gate(
         if used + longest > out_times.size:
             full = True
             break
-        if sampled and looks.size < longest:
-            looks = np.empty(longest, np.int32)
+        if sampled and samples.size < longest:
+            samples = np.empty(longest, np.int32)
             causes = np.empty(longest, np.int64)
         first = np.int64(truth >> np.uint64(m)) & 1
         function = first
@@ -133,26 +136,26 @@ def evaluate_gate(
         length = 0
         pending = NEVER
         cause = 0
-        waiting = 0
+        queued = 0
         while now != NEVER:
-            if pending <= now:  # what was pending shows, also in the very instant of the next change
+            if pending <= now:  # the pending change happens, also at the very time of the next input change
                 if function != out:
                     out_times[used + length] = pending
                     length += 1
                     out = function
                     joules += internal[cause // 64, cause % 64]
                 pending = NEVER
-                if sampled:  # looks of the same interval see the same value
+                if sampled:  # all samples until now see the same value
                     kept = 0
-                    for i in range(waiting):
-                        if looks[i] > now:
-                            looks[kept] = looks[i]
+                    for i in range(queued):
+                        if samples[i] > now:
+                            samples[kept] = samples[i]
                             causes[kept] = causes[i]
                             kept += 1
-                            if looks[kept - 1] < pending:
-                                pending = looks[kept - 1]
+                            if samples[kept - 1] < pending:
+                                pending = samples[kept - 1]
                                 cause = causes[kept - 1]
-                    waiting = kept
+                    queued = kept
             new = m
             following = NEVER
             for p in range(pins):
@@ -174,9 +177,9 @@ def evaluate_gate(
             if value != function:
                 function = value
                 if sampled:
-                    looks[waiting] = now + least
-                    causes[waiting] = pin * 64 + m
-                    waiting += 1
+                    samples[queued] = now + least
+                    causes[queued] = pin * 64 + m
+                    queued += 1
                     if now + least < pending:
                         pending = now + least
                         cause = pin * 64 + m
@@ -226,8 +229,9 @@ def launch_register(
 ):
     """Evaluate one register for every combination of its data pins' waveforms; arguments as in `evaluate_gate`.
 
-    Its output goes from the function of the settled levels before to that of the settled levels after, in one edge,
-    whose delay depends on its direction only. So there are four different waveforms: low, falling, rising, high.
+    The output changes in one edge from the function of the settled levels before the transition to the function of
+    those after it. The delay depends only on the direction of the edge. So there are four different waveforms: low,
+    falling, rising, high.
     """
     pins, combinations = shown.shape
     for wave in range(4):

@@ -72,8 +72,8 @@ def worst_path(netlist: Netlist, library: Library, weight: int, conditions: Cond
             (e.g. a multiplier with weight 0).
     """
     conditions = conditions or Conditions()
-    one = time_single_value(netlist, library, weight, conditions)
-    ends = path_ends(netlist, library, one, conditions)
+    timing = time_single_value(netlist, library, weight, conditions)
+    ends = path_ends(netlist, library, timing, conditions)
     if not ends:
         raise NetlistError(f"no path to explain: with weight {weight} nothing in {netlist.name} moves")
     end = ends[0]
@@ -81,7 +81,7 @@ def worst_path(netlist: Netlist, library: Library, weight: int, conditions: Cond
     step = end.step
     while step.arc is not None:
         steps.append(_step(netlist, step))
-        before = one.steps.get((step.from_net, step.from_edge))
+        before = timing.steps.get((step.from_net, step.from_edge))
         if before is None:  # the clock of a register has no step
             before = ArrivalStep(step.from_net, step.from_edge, 0.0)
         step = before
@@ -102,9 +102,8 @@ def _step(netlist: Netlist, step: ArrivalStep) -> PathStep:
     arc = step.arc
     delay, transition = delay_tables(arc, step.edge) if arc else (None, None)
     if arc is None or delay is None or transition is None or step.delay is None or step.transition is None:
-        raise NetlistError(
-            f"gate {step.gate} must have been timed to be explained"
-        )  # cannot happen: every step with an arc has them
+        # This cannot happen: every step with an arc has its tables and look-ups.
+        raise NetlistError(f"gate {step.gate} must have been timed to be explained")
     return PathStep(
         gate=step.gate,
         cell=step.cell,

@@ -1,6 +1,6 @@
-"""A schedule as what an array is fed with: tile after tile, with the places where it must drain first.
+"""Converts a schedule to the sequence of tiles that one systolic array processes, and where the array must drain first.
 
-For the check against a real array description; one array, rows not cut into blocks.
+It serves the check against a Verilog description of the array. Rows are not cut into blocks.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,9 @@ from haloquant.records import OperatingPoint, Schedule
 
 @dataclass(frozen=True)
 class ArrayProgram:
-    """Tiles in order. Layers stand side by side: inputs [m, k of all layers], outputs [m, n of all layers], padded."""
+    """The tiles in order. Layers are concatenated: inputs are [m, k of all layers], outputs [m, n of all layers],
+    padded.
+    """
 
     rows: int
     columns: int
@@ -30,7 +32,7 @@ class ArrayProgram:
 
     @property
     def sums(self) -> Int64[np.ndarray, "m n"]:
-        """What the array must give: every tile's product added where its columns are."""
+        """The expected output of the array: the product of every tile, added at the columns of the tile."""
         result = np.zeros((len(self.inputs), self.outputs), np.int64)
         for tile, k, n in zip(self.weights, self.input_column.tolist(), self.output_column.tolist(), strict=True):
             part = self.inputs[:, k : k + self.rows].astype(np.int64) @ tile.astype(np.int64)
@@ -38,7 +40,7 @@ class ArrayProgram:
         return result
 
     def cycles(self, load: WeightLoad) -> int:
-        """What the closed forms say the whole program takes."""
+        """Return the cycles of the whole program by the closed-form model."""
         bounds = [0, *np.flatnonzero(self.drain).tolist(), len(self.drain)]
         runs = [
             run_cycles(load, self.rows, self.columns, len(self.inputs), stop - start)
@@ -64,7 +66,7 @@ def array_program(
         columns: C of the array.
 
     Raises:
-        InputError: if a layer runs whole, rows are cut into blocks, or activations differ in rows.
+        InputError: if a layer runs as a whole, rows are cut into blocks, or layers have different numbers of rows.
     """
     if any(count > 1 for count in schedule.row_blocks.values()) or any(phase.whole for phase in schedule.phases):
         raise InputError("schedule of an array program must have tiles only and rows in one block.")
@@ -100,5 +102,5 @@ def array_program(
 
 
 def _padded(array: Int8[np.ndarray, "a b"], first: int, second: int) -> Int8[np.ndarray, "c d"]:
-    """Zeros added so that both sides are whole multiples."""
+    """Return the array, padded with zeros so that its sides are multiples of `first` and `second`."""
     return np.pad(array, ((0, -array.shape[0] % first), (0, -array.shape[1] % second)))

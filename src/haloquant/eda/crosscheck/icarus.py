@@ -1,4 +1,4 @@
-"""Icarus Verilog: runs a Verilog text and gives back what it printed."""
+"""Runs a Verilog simulation in Icarus Verilog and returns what it printed and wrote."""
 
 import re
 import shutil
@@ -22,7 +22,7 @@ def find_icarus() -> Icarus:
     """Find Icarus Verilog on the search path.
 
     Raises:
-        ToolError: where `iverilog` or `vvp` is missing.
+        ToolError: if `iverilog` or `vvp` is missing.
     """
     found = {name: shutil.which(name) for name in ("iverilog", "vvp")}
     compiler, runtime = found["iverilog"], found["vvp"]
@@ -35,7 +35,7 @@ def find_icarus() -> Icarus:
 
 
 def icarus_version(icarus: Icarus, limit_s: float = 10.0) -> str:
-    """The version that the compiler reports, e.g. "11.0"."""
+    """Return the version that the compiler reports, e.g. "11.0"."""
     text = _run([str(icarus.compiler), "-V"], Path.cwd(), limit_s, "iverilog -V")
     match = re.search(r"Icarus Verilog version (\S+)", text)
     if match is None:
@@ -48,14 +48,14 @@ def run_verilog(icarus: Icarus, files: dict[str, str], limit_s: float) -> dict[s
 
     Args:
         icarus: the programs.
-        files: text by file name: every `.v` is compiled, all others lie beside (for `$readmemh`).
-        limit_s: how long compiling and running may each take.
+        files: text by file name; every `.v` is compiled, other files are put into the same folder (for `$readmemh`).
+        limit_s: time limit (s) for compiling, and again for running.
 
     Returns:
-        Text by file name of what the simulation wrote; what it printed is under `stdout`.
+        The files that the simulation wrote, as text by file name, and under `stdout` what it printed.
 
     Raises:
-        ToolError: where a program fails or takes longer, with the first lines of what it said.
+        ToolError: if a program fails or exceeds the limit; the message has the first lines of its output.
     """
     with TemporaryDirectory(prefix="haloquant-icarus-") as name:
         folder = Path(name)

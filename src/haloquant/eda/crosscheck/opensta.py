@@ -1,10 +1,10 @@
-"""OpenSTA as the judge of our static timing: the same netlist and library, one case analysis per weight value.
+"""Checks static timing with OpenSTA: the same netlist and library, one case analysis for each weight value.
 
-Only tests and benchmarks use this. The program runs in a temporary folder with a time limit; it is given a netlist that
-we write ourselves (so that instance `g12` is gate 12), a copy of the library, and a script of fixed words and numbers.
+Only tests and benchmarks use this module. OpenSTA runs in a temporary folder with a time limit. It gets a netlist that
+this module writes (instance `g12` is gate 12), a copy of the library, and a script of fixed words and numbers.
 
-The copy of the library lacks `default_wire_load`: OpenSTA would add that statistical wire to every net (Nangate45:
-5-7 % slower), and our timing, like the placement-free comparison it serves, has no wires.
+The copy of the library has no `default_wire_load`. OpenSTA would add this statistical wire to every net (Nangate45:
+5-7 % slower), and our timing has no wires.
 """
 
 import os
@@ -31,12 +31,12 @@ from haloquant.errors import NetlistError, ToolError
 from haloquant.units import FEMTO, PICO
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,200}")
-_PERIOD_PS = 0.001  # any; a path's delay is the period minus its slack
+_PERIOD_PS = 0.001  # arbitrary: the delay of a path is the period minus its slack
 
 
 @dataclass(frozen=True, slots=True)
 class OpenSta:
-    """An OpenSTA that was found."""
+    """An installed OpenSTA."""
 
     path: str
     version: str
@@ -44,7 +44,9 @@ class OpenSta:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CaseAnalysisRun:
-    """The longest path by weight value, 0 where nothing moves; how long the program took in all and for the values."""
+    """Longest path for each weight value (0 if no output can change), and wall time of the process and of its
+    analyses.
+    """
 
     delay_s: Float64[np.ndarray, " w"]
     process_s: float
@@ -53,7 +55,7 @@ class CaseAnalysisRun:
 
 @dataclass(frozen=True, slots=True)
 class DisabledArc:
-    """One arc of one gate that OpenSTA is told not to use."""
+    """An arc of a gate that OpenSTA must not use."""
 
     gate: int
     related: str
@@ -61,10 +63,10 @@ class DisabledArc:
 
 
 def find_opensta() -> tuple[OpenSta, ...]:
-    """Every `sta` on the path, each once, in the path's order.
+    """Return every `sta` on the search path, each once, in the order of the path.
 
     Raises:
-        ToolError: there is none.
+        ToolError: if there is none.
     """
     found: dict[str, OpenSta] = {}
     for folder in os.get_exec_path():
@@ -87,20 +89,20 @@ def case_delays(
     disabled: Sequence[DisabledArc] = (),
     time_limit_s: float = 600.0,
 ) -> CaseAnalysisRun:
-    """Longest path (s) with the weight pins held at each value in turn, in one process.
+    """Return the longest path (s) for each weight value, all computed by one process.
 
     Args:
-        tool: which OpenSTA.
+        tool: the OpenSTA to run.
         netlist: the MAC.
-        liberty_text: the library it is mapped to, as text.
-        weights: values to hold.
-        conditions: slews and load; `slews` has no influence on OpenSTA, which always takes "enabled".
-        disabled: arcs that it must not use, under every value.
-        time_limit_s: for the whole process.
+        liberty_text: the text of its cell library.
+        weights: the weight values.
+        conditions: slews and load. The rule `slews` is ignored, because OpenSTA always takes "enabled".
+        disabled: arcs that OpenSTA must not use for any value.
+        time_limit_s: limit for the whole process.
 
     Raises:
-        ToolError: it failed, or ran longer than the limit.
-        NetlistError: a cell or pin has a name that plain Verilog cannot say.
+        ToolError: if OpenSTA fails or exceeds the limit.
+        NetlistError: if the name of a cell or pin is not a plain Verilog identifier.
     """
     script = [*_setup(netlist, conditions or Conditions())]
     script += [f"set_disable_timing -from {d.related} -to {d.pin} [get_cells g{d.gate}]" for d in disabled]
@@ -127,10 +129,10 @@ def case_delays(
 def case_path(
     tool: OpenSta, netlist: Netlist, liberty_text: str, weight: int, conditions: Conditions | None = None
 ) -> list[tuple[int, str]]:
-    """The pins along OpenSTA's longest path under one weight, as (gate, pin); register pins are left out.
+    """Return the pins of OpenSTA's longest path for one weight, as (gate, pin), without register pins.
 
     Raises:
-        ToolError: it failed.
+        ToolError: if OpenSTA fails or exceeds the limit.
     """
     pins = weight_pins(netlist.ports, np.array([weight], dtype=np.int16))[0]
     script = [*_setup(netlist, conditions or Conditions())]
@@ -141,13 +143,13 @@ def case_path(
 
 
 def idle_arcs(netlist: Netlist, library: Library, weight: int) -> list[DisabledArc]:
-    """Arcs that cannot move their gate's output under one weight although their input is free.
+    """Return the arcs that cannot change their gate's output for one weight, although their input is free.
 
-    An exact analysis of the gate's function finds them; OpenSTA of 2019 looks at a function term by term and misses
-    some (`!A1 !B + !A2 !B` with A1 = 0 does not depend on A2). Told of them, it agrees with us.
+    They follow from an exact analysis of the gate's function. OpenSTA of 2019 looks at each term of a function alone
+    and misses some (`!A1 !B + !A2 !B` with A1 = 0 does not depend on A2). With these arcs disabled it agrees with us.
 
     Raises:
-        NetlistError: where the weight does not fit the port, or the library lacks something.
+        NetlistError: if the weight does not fit the port, or the library lacks a cell, pin, function or arc.
     """
     state = analyze_timing(netlist, library, np.array([weight], dtype=np.int16)).state[:, 0]
     analyses, gates = gate_analyses(netlist, library), netlist.gates
@@ -167,10 +169,10 @@ def idle_arcs(netlist: Netlist, library: Library, weight: int) -> list[DisabledA
 
 
 def netlist_verilog(netlist: Netlist) -> str:
-    """The netlist as structural Verilog: module `mac`, ports w, a, p, clk and y, instances g0.. and r0.. in our order.
+    """Return the netlist as structural Verilog: module `mac`, ports w, a, p, clk, y, gates g0.. and registers r0.. .
 
     Raises:
-        NetlistError: a cell or pin has a name that plain Verilog cannot say.
+        NetlistError: if the name of a cell or pin is not a plain Verilog identifier.
     """
     for name in {n for kind in netlist.kinds for n in (kind.name, *kind.inputs, *kind.outputs)}:
         if not _IDENTIFIER.fullmatch(name):

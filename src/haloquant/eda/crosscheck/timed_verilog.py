@@ -1,10 +1,10 @@
-"""The simulated netlist as Verilog with its delays, for another simulator to judge ours by.
+"""Writes the annotated netlist as Verilog with delays, so that another simulator can check our simulation.
 
-Every gate becomes a module of its own with a truth table. Verilog's module paths know the output's edge but (in Icarus,
-which ignores SDF's COND) no state, so `without_conditions` first gives every pin its largest delay to each output edge;
-both simulators are then run on that. Icarus filters short pulses of module paths in its own way (`Filter.SAMPLED`). Its
-gate delays are inertial (`Filter.INERTIAL`) but know no pins, so for that filter `without_pins` gives the gate its
-largest delay to each edge.
+Every gate becomes a module with a truth table. Delays of Verilog module paths depend on the output edge, but in Icarus
+(which ignores COND of SDF) not on the state. So `without_conditions` first gives every pin its largest delay to each
+output edge, and both simulators run with these delays. Icarus filters short pulses of module paths by its own rule
+(`Filter.SAMPLED`). Its gate delays are inertial (`Filter.INERTIAL`) but know no pins, so for that filter
+`without_pins` gives the gate its largest delay to each edge.
 """
 
 from dataclasses import replace
@@ -19,12 +19,12 @@ from haloquant.errors import NetlistError
 
 
 def without_conditions(gates: TimedGates) -> TimedGates:
-    """The same netlist with delays that depend on the pin and the output's edge only: the largest over the minterms."""
+    """Return the gates with delays that depend only on pin and output edge: the largest over the minterms."""
     return _largest(gates, (2,))
 
 
 def without_pins(gates: TimedGates) -> TimedGates:
-    """The same netlist with delays that depend on the output's edge only: the largest over pins and minterms."""
+    """Return the gates with delays that depend only on the output edge: the largest over pins and minterms."""
     return _largest(gates, (1, 2))
 
 
@@ -45,18 +45,18 @@ def _largest(gates: TimedGates, axes: tuple[int, ...]) -> TimedGates:
 def timed_verilog(gates: TimedGates, weight: int, filtering: Filter, module: str = "mac") -> str:
     """Write the netlist as one Verilog text, delays in fs.
 
-    The module has the ports `a` and `r`, and `p` where there is a partial sum; net 5 is the wire `n5`; the weight pins
-    are held inside. A pin that cannot change its gate's output under this weight gets no path (it causes nothing in our
-    simulation either).
+    The module has the ports `a` and `r`, and `p` if there is a partial sum. Net 5 is the wire `n5`. The weight pins are
+    constants inside. A pin that cannot change its gate's output for this weight gets no path, because it causes no edge
+    in our simulation either.
 
     Args:
-        gates: delays as `without_conditions` or `without_pins` leaves them.
+        gates: the result of `without_conditions` or `without_pins`.
         weight: index of the weight value.
         filtering: `SAMPLED` writes module paths, `INERTIAL` gate delays.
         module: name of the top module; the gates' modules are called `mac_0` and so on.
 
     Raises:
-        NetlistError: for a netlist with registers.
+        NetlistError: if the netlist has registers.
     """
     if gates.register.any():
         raise NetlistError(f"a netlist to be written must have no registers, but has {int(gates.register.sum())}")
@@ -67,7 +67,7 @@ def timed_verilog(gates: TimedGates, weight: int, filtering: Filter, module: str
     levels = zip(gates.constant, gates.level[weight], strict=True)
     body = [
         f"wire {', '.join(f'n{net}' for net in range(gates.nets))};"
-    ]  # of one vector each bit would wake all readers
+    ]  # single wires: a change of one bit of a vector would trigger all its readers
     body += [f"assign n{net} = 1'b{int(level)};" for net, level in levels]
     body += [f"assign n{net} = a[{i}];" for i, net in enumerate(gates.activation)]
     body += [f"assign n{net} = p[{i}];" for i, net in enumerate(gates.partial)]
@@ -83,7 +83,7 @@ def timed_verilog(gates: TimedGates, weight: int, filtering: Filter, module: str
 
 
 def _delays(gates: TimedGates, g: int, weight: int, causes: list[bool]) -> dict[int, tuple[int, int]]:
-    """Delay to the output's rise and fall, by pin."""
+    """Return the delays to the output's rise and fall, by pin."""
     pins, truth = int(gates.pins[g]), int(gates.truth[g])
     found: dict[int, tuple[int, int]] = {}
     for pin in range(pins):
@@ -159,7 +159,9 @@ def vectors(
     activation: tuple[Int16[np.ndarray, " n"], Int16[np.ndarray, " n"]],
     partial: tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]] | None = None,
 ) -> str:
-    """What the test bench reads: state before and after of every transition, one hexadecimal number a line."""
+    """Return `vectors.txt` of the test bench: the inputs before and after each transition, one hexadecimal number a
+    line.
+    """
     bits = gates.activation.size
     lines: list[str] = []
     for i in range(activation[0].size):

@@ -1,4 +1,4 @@
-"""Our weight-stationary array (`rtl/ws_array.v`) run in a Verilog simulator, to hold the closed forms against."""
+"""Runs our weight-stationary array (`data/rtl/ws_array.v`) in a Verilog simulator, to check the closed-form cycles."""
 
 import os
 import re
@@ -21,7 +21,7 @@ from haloquant.errors import InputError, ToolError
 
 @dataclass(frozen=True)
 class ArrayRun:
-    """What the simulated array did: cycles from the first weight row to the last sum, and the sums."""
+    """The result of the simulated array: cycles from the first weight row to the last sum, and the sums."""
 
     cycles: int
     sums: Int64[np.ndarray, "m n"]
@@ -31,7 +31,7 @@ def run_icarus(program: ArrayProgram, load: WeightLoad, limit_s: float = 60.0) -
     """Run a program on the array in Icarus Verilog.
 
     Raises:
-        InputError: if the load is neither none nor double, which are what the array description can do.
+        InputError: if the load is neither none nor double, the two that the array supports.
         ToolError: if Icarus is missing, fails or takes longer.
     """
     written = run_verilog(find_icarus(), _files(program, load), limit_s)
@@ -61,7 +61,7 @@ def run_verilator(program: ArrayProgram, load: WeightLoad, limit_s: float = 300.
 
 
 def _files(program: ArrayProgram, load: WeightLoad) -> dict[str, str]:
-    """The description, its bench, a top with the sizes, and the program as hexadecimal words."""
+    """Return the files of the simulation: array, test bench, top module with the sizes, program in hexadecimal."""
     if load not in (WeightLoad.NONE, WeightLoad.DOUBLE):
         raise InputError(f"weight load of the array description must be none or double, not {load}.")
     folder = resources.files("haloquant") / "data" / "rtl"
@@ -99,7 +99,7 @@ def _read(program: ArrayProgram, printed: str, sums: str) -> ArrayRun:
 
 
 def _run(command: list[str], folder: Path, limit_s: float, name: str) -> str:
-    """Run a program in a session of its own, so that what it starts ends with it."""
+    """Run a program in its own session, so that its child processes end with it."""
     process = subprocess.Popen(
         command,
         cwd=folder,

@@ -1,10 +1,10 @@
-"""Which nets and pins are constant under one weight value, gate by gate."""
+"""Constant nets for one weight value, and the pins that can still change the output of a gate."""
 
 from haloquant.circuits.simulation.timed_gates import TimedGates
 
 
 def known_levels(gates: TimedGates, weight: int) -> dict[int, int]:
-    """The nets that are constant with this weight held, gate by gate, and their levels."""
+    """Return the levels of all nets that are constant for this weight, found gate by gate."""
     known = {int(net): int(level) for net, level in zip(gates.constant, gates.level[weight], strict=True)}
     for g in range(len(gates.names)):
         values = {int(gates.truth[g]) >> m & 1 for m in possible_minterms(gates, g, known)}
@@ -14,7 +14,7 @@ def known_levels(gates: TimedGates, weight: int) -> dict[int, int]:
 
 
 def possible_minterms(gates: TimedGates, g: int, known: dict[int, int]) -> set[int]:
-    """The minterms of a gate's inputs that agree with the constants."""
+    """Return the minterms of a gate's inputs that agree with the constants."""
     nets = [int(net) for net in gates.inputs[g, : gates.pins[g]]]
     return {
         m
@@ -24,7 +24,7 @@ def possible_minterms(gates: TimedGates, g: int, known: dict[int, int]) -> set[i
 
 
 def influential_pins(gates: TimedGates, g: int, known: dict[int, int]) -> list[bool]:
-    """Which pins of a gate can still change its output, given the constants."""
+    """Return for each pin of a gate whether it can change the output, given the constants."""
     possible, truth = possible_minterms(gates, g, known), int(gates.truth[g])
     return [
         any((truth >> m ^ truth >> (m ^ 1 << pin)) & 1 for m in possible if m ^ 1 << pin in possible)

@@ -1,6 +1,7 @@
-"""The slow twin of the simulation: one transition, one weight, one event at a time from a heap, no sharing, no folding.
+"""Reference implementation of the simulation: one transition and one weight, with an event queue.
 
-It reads the same delays and energies (`TimedGates`) and must agree with the compiled engine edge for edge.
+It does not share nodes or fold constants. It reads the same delays and energies (`TimedGates`) as the compiled engine,
+and must produce the same edges.
 """
 
 import heapq
@@ -17,17 +18,17 @@ class _Gate:
     output: int
     truth: int
     slot: int
-    causes: list[bool]  # pins that can change the output, given the constants
+    causes: list[bool]  # whether each pin can change the output, given the constants
     register: bool = False
     minterm: int = 0
-    value: int = 0  # of the function now
-    level: int = 0  # of the output now
-    due: tuple[int, int] | None = None  # (number of the event that is pending, slot that caused it)
+    value: int = 0  # of the function, at the current time
+    level: int = 0  # of the output, at the current time
+    due: tuple[int, int] | None = None  # the pending event: its number, and the slot that caused it
 
 
 @dataclass(slots=True)
 class Trace:
-    """What one transition does: edges of every net in time order (fs), levels before it, and internal energy (J)."""
+    """The result of one transition: levels before it, edges of every net in time order (fs), internal energy (J)."""
 
     before: list[int]
     edges_fs: list[list[int]] = field(default_factory=list)
@@ -46,9 +47,9 @@ def simulate_transition(
     Args:
         gates: the netlist with its delays.
         weight: index of the weight value (row of `gates.delay_fs`).
-        activation: before and after.
+        activation: activation before and after.
         partial: partial sum before and after.
-        filtering: what a gate does with short pulses.
+        filtering: the treatment of short pulses.
     """
     delay, internal, hidden = gates.delay_fs[weight], gates.internal_j[weight], gates.hidden_j[weight]
     level = [0] * gates.nets
@@ -90,7 +91,7 @@ def simulate_transition(
             _, number, index, cause = heapq.heappop(events)
             gate = circuit[index]
             if filtering is Filter.INERTIAL and (gate.due is None or gate.due[0] != number):
-                continue  # taken back
+                continue  # the event was cancelled
             if gate.value != gate.level:
                 gate.level = gate.value
                 trace.internal_j += float(internal[cause])
@@ -125,7 +126,7 @@ def simulate_transition(
 
 
 def _settled(gates: TimedGates, weight: int, level: list[int]) -> list[_Gate]:
-    """The gates in the state before the transition; sets the level of every net."""
+    """Return the gates in the settled state for the given input levels, and set `level` of every net."""
     known = known_levels(gates, weight)
     circuit: list[_Gate] = []
     for g in range(len(gates.names)):

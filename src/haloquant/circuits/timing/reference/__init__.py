@@ -1,1 +1,1 @@
-"""Slow reference implementations of the static timing, for tests."""
+"""Reference implementation of static timing, slow and simple. Only tests and benchmarks use it."""
