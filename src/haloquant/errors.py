@@ -24,6 +24,11 @@ import msgspec
 MALFORMED: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, at most 300 characters; the name of its class where it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
 class HaloquantError(Exception):
     """Base of all errors for users. The text is a sentence; tests check it. `exit_code` is that of the command line."""
 

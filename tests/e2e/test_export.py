@@ -13,7 +13,7 @@ from haloquant.errors import FormatError, HaloquantError, InputError
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.lm.export.compressed_tensors import export_compressed
 from haloquant.lm.export.dequantized import export_dequantized
-from haloquant.lm.export.original_files import narrow
+from haloquant.lm.export.original_files import cast
 from haloquant.lm.export.packed import export_packed
 from haloquant.lm.packed.config import digest, parse_config
 from haloquant.lm.packed.reader import check_digest, iterate_layers, open_packed, verify
@@ -116,13 +116,13 @@ def test_gpt2_is_written_transposed(tmp_path) -> None:
 def test_bfloat16_rounds_as_torch_does() -> None:
     values = np.random.default_rng(0).normal(0, 1, 100000).astype(np.float32)
     values[:4] = [0.0, -0.0, 3.3e38, 1e-40]
-    ours = torch.from_numpy(narrow(values, "BF16", "x").view(np.int16)).view(torch.bfloat16)
+    ours = torch.from_numpy(cast(values, "BF16", "x").view(np.int16)).view(torch.bfloat16)
     assert torch.equal(ours, torch.from_numpy(values).to(torch.bfloat16))
 
 
 def test_float16_overflow_is_refused() -> None:
     with pytest.raises(InputError, match="weights of x must fit float16"):
-        narrow(np.array([1e6], np.float32), "F16", "x")
+        cast(np.array([1e6], np.float32), "F16", "x")
 
 
 def test_compressed_tensors_refuses_sparse_weights(tiny, tmp_path) -> None:

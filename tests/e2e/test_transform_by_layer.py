@@ -67,7 +67,8 @@ def test_the_packed_model_is_the_one_whose_layers_were_scaled_and_undone(
         for name in place.vectors:
             before, after = (read_float32(x.tensors[name]).reshape(-1) for x in (checkpoint, packed))
             scale = scales[place.layers[0]]
-            np.testing.assert_array_equal(before, after * (scale if place.maker is None else place.rows(scale)))
+            divisor = scale if place.producer is None else place.row_divisors(scale)
+            np.testing.assert_array_equal(before, after * divisor)
     seen = apply_scales(scales, folds(checkpoint), weights, known)
     rounded = {q.layer: seen.undo(q.layer, dequantize(q)) for q in iterate_layers(packed)}
     for layer, weight in rounded.items():  # 16 words behind a scale: near the weight they stand for

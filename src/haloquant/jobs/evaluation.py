@@ -14,7 +14,7 @@ from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.packed.loading import load
 from haloquant.lm.packed.reader import open_packed
 from haloquant.lm.text import load_tokenizer
-from haloquant.lm.torch_model import in_silence, load_model
+from haloquant.lm.torch_model import load_model, quiet_transformers
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ def open_model(folder: Path) -> tuple[Any, tuple[str, ...], float]:
     """Return the model, the names of its linear layers, and their stored bits per weight."""
     if is_packed(folder):
         config = open_packed(folder).config
-        with in_silence():
+        with quiet_transformers():
             return load(folder), config.layers, config.bits_per_weight
     checkpoint = open_checkpoint(folder)
     bits = {checkpoint.tensors[layer.tensor].dtype for layer in checkpoint.layers}

@@ -1,4 +1,4 @@
-"""Which kernel runs a packed layer: one door for all devices."""
+"""Choose the kernel that runs a packed layer: compiled code on the CPU, Triton or plain torch on other devices."""
 
 from functools import cache
 from importlib.util import find_spec
@@ -13,27 +13,35 @@ from haloquant.kernels import fallback
 from haloquant.kernels.cpu import gemv
 from haloquant.kernels.layer_tensors import PackedLayer
 
-MOST_GEMV_TOKENS = 12  # above, decoding a block of weights once and multiplying it with all tokens is cheaper
-BLOCK_WEIGHTS = 1 << 22  # weights decoded at a time: 16 MiB of float32
+MOST_GEMV_TOKENS = 12  # with more tokens, it is cheaper to decode a block of weights once for all tokens
+BLOCK_WEIGHTS = 1 << 22  # weights that prefill decodes at a time: 16 MiB of float32
 
 
 def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """Y = x W^T in the type of x, [..., in] -> [..., out], accumulated in float32."""
+    """Return x W^T in the type of x, [..., in] -> [..., out], accumulated in float32."""
     if x.device.type != "cpu":
-        return _gpu().linear(x, layer) if _has_triton() else fallback.linear(x, layer)
+        return _triton().linear(x, layer) if _has_triton() else fallback.linear(x, layer)
     tokens = x.reshape(-1, layer.grid.in_features).to(torch.float32)
     y = _decode(tokens, layer) if tokens.shape[0] <= MOST_GEMV_TOKENS else _prefill(tokens, layer)
     return y.view(*x.shape[:-1], layer.grid.out_features).to(x.dtype)
 
 
 def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """`reference.integer_linear`, bit for bit: int8 [tokens, in] and a scale per token -> f32 [tokens, out].
+    """Compute the product in the accelerator's arithmetic; equal to `fallback.integer_linear` bit for bit.
+
+    Args:
+        tokens: activations, int8 [tokens, in].
+        token_scale: one scale per token, f32 [tokens].
+        layer: a packed layer.
+
+    Returns:
+        f32 [tokens, out].
 
     Raises:
-        InfeasibleError: a tile is so long that the kernel's float32 could not hold its sum exactly.
+        InfeasibleError: a tile is so long that float32 could not hold its integer sum exactly.
     """
     if tokens.device.type != "cpu":
-        return (_gpu() if _has_triton() else fallback).integer_linear(tokens, token_scale, layer)
+        return (_triton() if _has_triton() else fallback).integer_linear(tokens, token_scale, layer)
     most = (1 << 24) // (128 * 128)
     if layer.grid.tile_in > most:
         raise InfeasibleError(f"tiles must be at most {most} inputs long for exact sums, not {layer.grid.tile_in}")
@@ -45,7 +53,7 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
 
 
 def dequantize(layer: PackedLayer) -> torch.Tensor:
-    """Weights f32 [out, in]."""
+    """Return the weights, f32 [out, in]."""
     if layer.packed.device.type != "cpu":
         return (_gpu() if _has_triton() else fallback).dequantize(layer)
     weight = torch.empty(layer.grid.out_features, layer.grid.in_features)
@@ -58,8 +66,8 @@ def _has_triton() -> bool:
     return find_spec("triton") is not None
 
 
-def _gpu() -> Any:
-    from haloquant.kernels.triton import launch  # imports Triton, which an install for CPUs lacks
+def _triton() -> Any:
+    from haloquant.kernels.triton import launch  # imports Triton, which may not be installed
 
     return launch
 
@@ -86,9 +94,10 @@ def _prefill(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
 
 
 def _arrays(layer: PackedLayer) -> Any:
-    """The stored tensors as numpy sees them, without a copy, in the kernels' order of arguments.
+    """Return the stored tensors as numpy arrays, without a copy, in the order of the kernels' arguments.
 
-    The kernels then run in as many threads as torch: both share OpenMP, where numba's number would become torch's too.
+    It also sets the number of numba's threads to that of torch. Both share OpenMP, so a number that numba sets would
+    also hold for torch.
     """
     numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     sparse = layer.sparse

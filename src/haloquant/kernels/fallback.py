@@ -1,4 +1,9 @@
-"""The slow, obvious twins in torch, on any device: every fast kernel is tested against these."""
+"""Plain torch versions of all kernels, for any device.
+
+They have two purposes. `dispatch` uses them on devices other than the CPU where Triton is missing, and for decoding
+weights there. The tests use them as the reference with which every fast kernel is compared, so they are written for
+clarity and not for speed.
+"""
 
 import torch
 
@@ -9,7 +14,7 @@ MOST_PRODUCTS = 1 << 26  # of the sparse part, held at a time: 256 MiB
 
 
 def unpack_codes(layer: PackedLayer) -> torch.Tensor:
-    """Codes u8 [out, in], tile by tile."""
+    """Return the codes, u8 [out, in], decoded tile by tile."""
     grid = layer.grid
     codes = torch.empty(grid.out_features, grid.in_features, dtype=torch.uint8, device=layer.packed.device)
     starts, classes = layer.offsets.tolist(), layer.classes.tolist()
@@ -18,7 +23,7 @@ def unpack_codes(layer: PackedLayer) -> torch.Tensor:
             index = d * grid.across + a
             part = codes[
                 d * grid.tile_out : (d + 1) * grid.tile_out, a * grid.tile_in : (a + 1) * grid.tile_in
-            ]  # a view: what is written here is written there
+            ]  # a view into `codes`
             _unpack_tile(layer.packed[starts[index] : starts[index + 1]], part, layer.sizes[classes[d][a]])
     return codes
 
@@ -31,7 +36,7 @@ def _unpack_tile(data: torch.Tensor, codes: torch.Tensor, size: int) -> None:
     fives = rows // DIGITS if size <= NINE else 0
     pairs = data[: fives * cols * 2].view(fives, cols, 2).to(torch.int32)
     rest = pairs[..., 0] + 256 * pairs[..., 1]
-    for k in range(DIGITS):  # the word is a fraction of 65536: multiplying by 9 pushes the next digit above the point
+    for k in range(DIGITS):  # a fraction of 65536; multiplying by 9 moves the next digit above the point
         rest = rest * NINE
         codes[k : fives * DIGITS : DIGITS] = (rest >> 16).to(torch.uint8)
         rest = rest & 65535
@@ -43,7 +48,7 @@ def _unpack_tile(data: torch.Tensor, codes: torch.Tensor, size: int) -> None:
 
 
 def unpack_values(layer: PackedLayer) -> torch.Tensor:
-    """Weight values f32 [out, in]: the word of every code, an integer of int8."""
+    """Return the weight values, f32 [out, in]: the word of every code, an integer in the range of int8."""
     grid = layer.grid
     classes = layer.classes.long().repeat_interleave(grid.tile_out, 0).repeat_interleave(grid.tile_in, 1)
     classes = classes[: grid.out_features, : grid.in_features]
@@ -51,8 +56,8 @@ def unpack_values(layer: PackedLayer) -> torch.Tensor:
 
 
 def dequantize(layer: PackedLayer) -> torch.Tensor:
-    """Weights f32 [out, in], sparse part added: the meaning of the format, as `quant.weight.dequantize`."""
-    weight = unpack_values(layer) * _spread(layer)
+    """Return the weights, f32 [out, in], with the sparse part added; equal to `quant.layer.dequantize`."""
+    weight = unpack_values(layer) * _scale_of_weights(layer)
     if layer.sparse is not None:
         rows, cols, values = _entries(layer.sparse)
         weight.index_put_((rows, cols), values, accumulate=True)
@@ -60,26 +65,22 @@ def dequantize(layer: PackedLayer) -> torch.Tensor:
 
 
 def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """Y = x W^T in the type of x, [..., in] -> [..., out], by way of the whole weight matrix."""
+    """Return x W^T in the type of x, [..., in] -> [..., out], from the dequantized weight matrix."""
     return torch.nn.functional.linear(x, dequantize(layer).to(x.dtype))
 
 
-def quantize_activations(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens [tokens, in] as int8 with one f32 scale per token: round(127 x / max|x|), ties to even.
-
-    A token of zeros gets scale 0.
-    """
-    largest = x.float().abs().amax(dim=1)
-    scale = largest / 127
-    steps = torch.where(largest > 0, 127 / largest, torch.zeros_like(largest))
-    return torch.round(x.float() * steps[:, None]).clamp(-127, 127).to(torch.int8), scale
-
-
 def integer_tile_sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """What leaves the array: i32 [tokens, out, across], the sum over a tile's inputs of int8 value x int8 activation.
+    """Return the partial sums that leave the array: sums over a tile's inputs of int8 value x int8 activation.
 
-    In a weight-stationary array a partial sum leaves a tile once per output column, to be scaled. No rounding happens
-    here, so every order of addition gives these numbers.
+    In a weight-stationary array, a partial sum leaves a tile once per output and is then scaled. The sums are exact
+    integers, so they do not depend on the order of addition.
+
+    Args:
+        tokens: activations, int8 [tokens, in].
+        layer: a packed layer.
+
+    Returns:
+        i32 [tokens, out, across].
     """
     grid = layer.grid
     values = unpack_values(layer).to(torch.int32)
@@ -91,7 +92,7 @@ def integer_tile_sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
 
 
 def integer_sparse_sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """What leaves the sparse engine: i32 [tokens, out], the sum over a row of int8 value x int8 activation."""
+    """Return the sums of the sparse engine, i32 [tokens, out]: sums over a row of int8 value x int8 activation."""
     grid = layer.grid
     sums = torch.zeros(tokens.shape[0], grid.out_features, dtype=torch.int32, device=tokens.device)
     if layer.sparse is None:
@@ -105,17 +106,25 @@ def integer_sparse_sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tenso
 
 
 def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """The accelerator's arithmetic, f32 [tokens, out]: tile sums scaled and added tile by tile, then the sparse sum.
+    """Compute the product in the accelerator's arithmetic: tile sums are scaled and added, then the sparse sum.
 
-    y = (((0 + t_0 s_0) + t_1 s_1) + ... + u s_u) * token_scale, every step rounded to float32, with t the int32 sums of
-    the tiles, s their float16 scales, u and s_u those of the sparse engine.
+    y = (((0 + t_0 s_0) + t_1 s_1) + ... + u s_u) * token_scale, where every step is rounded to float32. t are the int32
+    sums of the tiles and s their float16 scales; u and s_u are the sum and the scale of the sparse engine.
+
+    Args:
+        tokens: activations, int8 [tokens, in].
+        token_scale: one scale per token, f32 [tokens].
+        layer: a packed layer.
+
+    Returns:
+        f32 [tokens, out].
     """
     dense = add_tiles(integer_tile_sums(tokens, layer), layer)
     return add_sparse(dense, tokens, layer) * token_scale[:, None]
 
 
 def add_tiles(sums: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """Tile sums i32 [tokens, out, across] scaled and added in the order of the tiles, each step rounded to float32."""
+    """Scale tile sums, i32 [tokens, out, across], and add them in tile order; every step is rounded to float32."""
     scale = layer.scale.float()
     y = torch.zeros(sums.shape[:2], device=sums.device)
     for a in range(layer.grid.across):
@@ -124,13 +133,13 @@ def add_tiles(sums: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
 
 
 def add_sparse(dense: torch.Tensor, tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """The dense part [tokens, out] plus what the sparse engine makes of the int8 tokens."""
+    """Return the dense part [tokens, out] plus the scaled sums of the sparse engine for the int8 tokens."""
     if layer.sparse is None:
         return dense
     return dense + integer_sparse_sums(tokens, layer).float() * layer.sparse.scale.float()
 
 
-def _spread(layer: PackedLayer) -> torch.Tensor:
+def _scale_of_weights(layer: PackedLayer) -> torch.Tensor:
     return layer.scale.float().repeat_interleave(layer.grid.tile_in, 1)[:, : layer.grid.in_features]
 
 

@@ -1,4 +1,4 @@
-"""One packed layer as the kernels see it: the stored tensors, and what follows from them."""
+"""One packed layer as the kernels take it: the stored tensors, and tables that are derived from them."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from haloquant.records import TileGrid
 
 @dataclass(frozen=True)
 class PackedSparse:
-    """The sparse part in CSR, as stored."""
+    """The sparse part as stored, in compressed sparse rows (CSR)."""
 
     row_ptr: torch.Tensor  # i32 [out + 1]
     col: torch.Tensor  # u16 or i32 [nnz]
@@ -22,22 +22,22 @@ class PackedSparse:
 
 @dataclass(frozen=True)
 class PackedLayer:
-    """A packed linear layer on one device. `quant.packing` says what the tensors hold."""
+    """A packed linear layer on one device. `quant.format.packing` describes the stored tensors."""
 
     grid: TileGrid
     packed: torch.Tensor  # u8 [bytes]
     scale: torch.Tensor  # f16 [out, across]
     classes: torch.Tensor  # u8 [down, across]
-    offsets: torch.Tensor  # i64 [tiles + 1], where each tile starts
+    offsets: torch.Tensor  # i64 [tiles + 1], first byte of each tile
     table: torch.Tensor  # f32 [classes, words], padded with zeros to 16 or 256 words
-    words: torch.Tensor  # u8 [classes, words], the same as int8
+    words: torch.Tensor  # u8 [classes, words], the words as int8
     sizes: tuple[int, ...]  # words of each codebook
-    counts: torch.Tensor  # i32 [classes], the same on the device
+    counts: torch.Tensor  # i32 [classes], `sizes` on the device
     sparse: PackedSparse | None
 
     @property
     def bytes(self) -> int:
-        """Stored bytes that a product with this layer must read."""
+        """Number of stored bytes that a product with this layer reads."""
         tensors = [self.packed, self.scale, self.classes]
         if self.sparse is not None:
             tensors += [self.sparse.row_ptr, self.sparse.col, self.sparse.value, self.sparse.scale]
@@ -45,7 +45,7 @@ class PackedLayer:
 
 
 def word_table(values: tuple[tuple[int, ...], ...]) -> np.ndarray:
-    """Codebooks as one float32 table [classes, 16 or 256], padded with zeros, so that any code is a safe index."""
+    """Return codebooks as a float32 table [classes, 16 or 256], padded with zeros so that any code is a valid index."""
     width = 16 if max(map(len, values)) <= 16 else 256
     table = np.zeros((len(values), width), np.float32)
     for row, words in zip(table, values, strict=True):
@@ -54,12 +54,12 @@ def word_table(values: tuple[tuple[int, ...], ...]) -> np.ndarray:
 
 
 def word_bytes(table: torch.Tensor) -> torch.Tensor:
-    """A table of words as int8, in bytes u8 [classes, words]."""
+    """Return a table of words as int8, in bytes u8 [classes, words]."""
     return table.to(torch.int8).view(torch.uint8)
 
 
 def _row_pointers(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Where each row starts, i32 [out + 1]: the running sums of the stored counts (version 1 stored the sums)."""
+    """Return the start of each row, i32 [out + 1]: running sums of the stored counts. Version 1 stored the sums."""
     if ROWS_V1 in tensors:
         return tensors[ROWS_V1]
     counts = tensors[ROWS].to(torch.int32)
@@ -69,9 +69,15 @@ def _row_pointers(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
 def packed_layer(
     tensors: dict[str, torch.Tensor], values: tuple[tuple[int, ...], ...], tile_out: int, tile_in: int
 ) -> PackedLayer:
-    """The kernels' view of the stored tensors of one layer (names as in `quant.packing`), on their device.
+    """Make the kernels' form of one layer, on the device of the stored tensors.
 
-    Nothing is checked here: `quant.packing.check_layer` is for that.
+    The tensors are not checked here; `quant.format.packing.check_layer` does that.
+
+    Args:
+        tensors: the stored tensors, with the names of `quant.format.packing`.
+        values: the words of each codebook.
+        tile_out: tile size along the outputs.
+        tile_in: tile size along the inputs.
     """
     out_features, in_features = tensors["weight_shape"].tolist()
     grid = TileGrid(out_features, in_features, tile_out, tile_in)

@@ -1,6 +1,6 @@
-"""The product with a packed layer as one operator of torch: what compiles a model sees a box with a shape, not Python.
+"""The product with a packed layer as a custom operator of torch, so that `torch.compile` does not trace into it.
 
-Running a model step by step calls `dispatch.linear` itself, since an operator's registration costs some 20 us a call.
+Without compilation, models call `dispatch.linear` itself, since the operator costs about 20 us per call.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def _shape_of(
 
 
 def compiled_linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """As `dispatch.linear`, for use inside `torch.compile`."""
+    """Return x W^T as `dispatch.linear` does, for use inside `torch.compile`."""
     dense = [layer.packed, layer.scale, layer.classes, layer.offsets, layer.table, layer.words, layer.counts]
     kept = layer.sparse
     sparse = [] if kept is None else [kept.row_ptr, kept.col, kept.value, kept.scale]

@@ -1,4 +1,4 @@
-"""Put other weights into the linear layers of a loaded model for a while, and take them out again."""
+"""Replace weights of linear layers of a loaded model within a `with` block, and restore them after it."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,7 +12,9 @@ from haloquant.errors import CheckpointError
 
 
 def find_module(model: torch.nn.Module, layer: str) -> torch.nn.Module:
-    """The module that a checkpoint calls `layer`; prefixes such as `model.` or `transformer.` may differ.
+    """Return the module that a checkpoint calls `layer`.
+
+    The names in the model and in the checkpoint may differ by a prefix such as `model.` or `transformer.`.
 
     Raises:
         CheckpointError: no module, or more than one, has that name.
@@ -33,14 +35,17 @@ def find_module(model: torch.nn.Module, layer: str) -> torch.nn.Module:
 
 
 def is_transposed(module: torch.nn.Module) -> bool:
-    """Whether the module keeps its weight as [in, out] (the Conv1D of GPT-2)."""
+    """Return whether the module stores its weight as [in, out], as the Conv1D of GPT-2 does."""
     return type(module).__name__ == "Conv1D"
 
 
 def weight_parameter(model: torch.nn.Module, layer: str) -> tuple[torch.Tensor, bool]:
-    """The parameter that holds the weight of `layer` and whether it is stored transposed.
+    """Return the parameter that holds the weight of `layer`, and whether it is stored as [in, out].
 
-    A layer `name.3` of a 3-D expert tensor `name` gives the view of that expert.
+    For a layer `name.3`, where `name` is a 3-D tensor [experts, out, in], the parameter is a view of expert 3.
+
+    Raises:
+        CheckpointError: no single module has that name, or it is not a linear layer.
     """
     parent, _, last = layer.rpartition(".")
     if last.isdigit():
@@ -60,7 +65,7 @@ def weight_parameter(model: torch.nn.Module, layer: str) -> tuple[torch.Tensor, 
 
 
 def get_weight(model: torch.nn.Module, layer: str) -> Float32[np.ndarray, "out in"]:
-    """A copy of the weight of `layer`, [out, in]."""
+    """Return a copy of the weight of `layer`, [out, in]."""
     weight, transposed = weight_parameter(model, layer)
     array = weight.detach().to(torch.float32).cpu().numpy()
     return np.array(array.T if transposed else array, order="C")
@@ -68,7 +73,7 @@ def get_weight(model: torch.nn.Module, layer: str) -> Float32[np.ndarray, "out i
 
 @contextmanager
 def with_weights(model: Any, weights: Mapping[str, Float32[np.ndarray, "_ _"]]) -> Iterator[Any]:
-    """Within the block the model computes with `weights` ({layer: [out, in]}); after it, with its own again.
+    """Within the block, the model computes with `weights` ({layer: [out, in]}); after it, with its own again.
 
     Raises:
         CheckpointError: a layer is not in the model, is shared with another module, or has another shape.
@@ -98,7 +103,7 @@ def with_weights(model: Any, weights: Mapping[str, Float32[np.ndarray, "_ _"]]) 
 
 
 def _owners(model: torch.nn.Module) -> dict[int, list[str]]:
-    """Names of the parameters by where their memory begins: more than one name means shared."""
+    """Return the names of the parameters by the address of their memory; shared memory has more than one name."""
     owners: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         owners.setdefault(parameter.data_ptr(), []).append(name)

@@ -1,4 +1,4 @@
-"""Texts and tokens: bounded reads of .txt and .xz, and the tokenizer that lies beside the model."""
+"""Read texts (.txt and .xz) of bounded size, and tokenize them with the tokenizer of the model folder."""
 
 import lzma
 from pathlib import Path
@@ -7,20 +7,20 @@ from typing import Any, BinaryIO
 import numpy as np
 from jaxtyping import Int64
 
-from haloquant.errors import CheckpointError, InputError
+from haloquant.errors import CheckpointError, InputError, first_line
 from haloquant.lm.checkpoint.paths import local_folder
 
-MAX_TEXT_BYTES = 256 << 20  # of the text itself, after decompression
+MAX_TEXT_BYTES = 256 << 20  # size after decompression
 MAX_TOKENIZER_BYTES = 128 << 20
-MAX_XZ_MEMORY_BYTES = 256 << 20  # `xz -9` takes 65 MiB to read
+MAX_XZ_MEMORY_BYTES = 256 << 20  # reading a file of `xz -9` takes 65 MiB
 CHUNK_BYTES = 1 << 20
 
 
 def load_text(path: Path | str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
-    """The UTF-8 text of a .txt or .xz file.
+    """Return the UTF-8 text of a .txt or .xz file.
 
     Raises:
-        InputError: the file is missing, no UTF-8, damaged, empty, or longer than `limit_bytes` once decompressed.
+        InputError: the file is missing, not UTF-8, damaged, empty, or longer than `limit_bytes` once decompressed.
     """
     path = Path(path).expanduser()
     try:
@@ -51,9 +51,10 @@ def load_text(path: Path | str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
 
 
 def _read_xz(stream: BinaryIO, most_bytes: int) -> bytes:
-    """The first bytes of an .xz file of one stream or several; what comes after them and is none is not looked at.
+    """Return at most `most_bytes` decompressed bytes of an .xz file, which may hold several streams.
 
-    The memory that a header claims is held to a limit before it is taken.
+    Bytes after the last stream that are not a stream are ignored. The memory that a header asks for is limited before
+    it is allocated.
     """
     pieces: list[bytes] = []
     left = most_bytes
@@ -62,7 +63,7 @@ def _read_xz(stream: BinaryIO, most_bytes: int) -> bytes:
         data, ended = b"", decoder.eof
         if ended:
             data = decoder.unused_data or stream.read(CHUNK_BYTES)
-            if not data.strip(b"\0"):  # the format lets streams be padded
+            if not data.strip(b"\0"):  # zero bytes may pad the streams
                 break
             data = data.lstrip(b"\0")
             decoder = lzma.LZMADecompressor(memlimit=MAX_XZ_MEMORY_BYTES)
@@ -79,7 +80,7 @@ def _read_xz(stream: BinaryIO, most_bytes: int) -> bytes:
 
 
 def load_tokenizer(folder: Path | str) -> Any:
-    """The tokenizer of a model folder, from local files only and without running code of the model.
+    """Return the tokenizer of a model folder, from local files only and without running code of the model.
 
     Raises:
         CheckpointError: the folder holds no tokenizer, or one that transformers cannot build.
@@ -98,17 +99,17 @@ def load_tokenizer(folder: Path | str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the library raises bare Exception for a damaged tokenizer.json
-        raise CheckpointError(
-            f"the tokenizer of {path} must load in transformers, but: {_first_line(error)}"
-        ) from error
+        raise CheckpointError(f"the tokenizer of {path} must load in transformers, but: {first_line(error)}") from error
 
 
 def tokenize(folder: Path | str, text: str) -> Int64[np.ndarray, " t"]:
-    """Token ids of the whole text as the model's own tokenizer gives them (with its leading token, if it adds one).
+    """Return the token ids of the whole text, as the model's own tokenizer gives them.
+
+    If the tokenizer adds a token at the beginning, it is included.
 
     Raises:
         CheckpointError: as `load_tokenizer`.
-        InputError: the text has no token.
+        InputError: the text is empty.
     """
     if not text.strip():
         raise InputError("a text to be tokenized must not be empty")
@@ -117,9 +118,5 @@ def tokenize(folder: Path | str, text: str) -> Int64[np.ndarray, " t"]:
 
 
 def bos_token(folder: Path | str) -> int | None:
-    """The id of the token that begins a text for this model, where its tokenizer names one."""
+    """Return the id of the token that begins a text for this model; None if its tokenizer names none."""
     return load_tokenizer(folder).bos_token_id
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

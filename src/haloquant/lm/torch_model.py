@@ -1,11 +1,12 @@
-"""Load a model into memory, in float32, from a local folder of safetensors and nothing else."""
+"""Load a causal language model from a local folder of safetensors into memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from haloquant.errors import CheckpointError, MissingExtraError
+from haloquant.errors import CheckpointError, MissingExtraError, first_line
+from haloquant.lm.checkpoint.complete import COMPUTED_TENSORS
 from haloquant.lm.checkpoint.reader import open_checkpoint
 
 try:
@@ -15,13 +16,10 @@ try:
 except ImportError as error:  # pragma: no cover - depends on the installation
     raise MissingExtraError("running a model needs torch and transformers: pip install 'haloquant[lm]'") from error
 
-# Tensors that transformers computes itself; a checkpoint may lack them.
-_COMPUTED = ("rotary_emb.inv_freq", "attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias")
-
 
 @contextmanager
-def in_silence() -> Iterator[None]:
-    """Without transformers' bars and remarks, which would stand among a command's own."""
+def quiet_transformers() -> Iterator[None]:
+    """Suppress the progress bars and warnings of transformers within the block."""
     verbosity = hf_logging.get_verbosity()
     bars = hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
@@ -35,17 +33,21 @@ def in_silence() -> Iterator[None]:
 
 
 def load_model(folder: Path | str, dtype: "torch.dtype | None" = None) -> Any:
-    """The causal language model in `folder`, in evaluation mode and float32 unless `dtype` says otherwise.
+    """Return the causal language model in `folder`, in evaluation mode and without gradients.
 
-    Nothing is fetched, no code of the model folder is run, no pickle is opened, and a checkpoint that lacks a weight is
-    refused (transformers alone would fill it with random numbers).
+    Nothing is downloaded, no code of the model folder is run and no pickle is opened. A checkpoint that lacks a weight
+    is refused; transformers alone would fill that weight with random numbers.
+
+    Args:
+        folder: a model folder.
+        dtype: type of the weights; float32 where None.
 
     Raises:
         CheckpointError: as `open_checkpoint`; or the model class is unknown to transformers; or weights are missing.
     """
     checkpoint = open_checkpoint(folder)
     try:
-        with in_silence():
+        with quiet_transformers():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 checkpoint.folder,
                 dtype=torch.float32 if dtype is None else dtype,
@@ -55,12 +57,11 @@ def load_model(folder: Path | str, dtype: "torch.dtype | None" = None) -> Any:
                 output_loading_info=True,
             )
     except (ValueError, KeyError, OSError, RuntimeError, ImportError) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise CheckpointError(
-            f"{checkpoint.folder} must load as a causal model in transformers, but: {line}"
+            f"{checkpoint.folder} must load as a causal model in transformers, but: {first_line(error)}"
         ) from error
     model, info = loaded
-    missing = sorted(key for key in info["missing_keys"] if not key.endswith(_COMPUTED))
+    missing = sorted(key for key in info["missing_keys"] if not key.endswith(COMPUTED_TENSORS))
     if missing:
         raise CheckpointError(
             f"{checkpoint.folder} must hold every weight of its model, but lacks {len(missing)}, first {missing[0]}"

@@ -17,7 +17,7 @@ from haloquant.kernels.torch_operator import compiled_linear
 from haloquant.quant import layer as weight
 from haloquant.records import QuantizedWeight
 from support.halo_layers import NINE, codebook, random_layer
-from support.packed_layers import BOOKS, layer, tokens, view
+from support.packed_layers import BOOKS, layer, quantize_activations, tokens, view
 
 SHAPES = [
     (384, 256, 128),
@@ -90,7 +90,7 @@ def test_a_cpu_without_the_vector_instructions_computes_the_same(tmp_path) -> No
     import torch
     from haloquant.kernels import dispatch, fallback
     from haloquant.kernels.cpu import gemv
-    from support.packed_layers import layer, tokens
+    from support.packed_layers import layer, quantize_activations, tokens
     packed = layer((384, 256, 128), "two")[1]
     x = tokens(1, 256)
     error = (dispatch.linear(x, packed) - fallback.linear(x, packed)).abs().max()
@@ -159,7 +159,7 @@ def by_hand(q: QuantizedWeight, x: np.ndarray, scale: np.ndarray) -> np.ndarray:
 @CASES
 def test_integer_path_is_the_array_bit_for_bit(shape, books) -> None:
     q, packed = layer(shape, books)
-    x, scale = fallback.quantize_activations(tokens(2, shape[1]))
+    x, scale = quantize_activations(tokens(2, shape[1]))
     wanted = by_hand(q, x.numpy(), scale.numpy())
     assert np.array_equal(fallback.integer_linear(x, scale, packed).numpy(), wanted)
     assert np.array_equal(dispatch.integer_linear(x, scale, packed).numpy(), wanted)
@@ -185,6 +185,6 @@ def test_integer_path_refuses_tiles_whose_sums_it_could_not_hold() -> None:
 
 def test_activations_are_rounded_to_the_largest_of_each_token() -> None:
     x = torch.tensor([[1.0, -2.0, 0.5], [0.0, 0.0, 0.0]])
-    integers, scale = fallback.quantize_activations(x)
+    integers, scale = quantize_activations(x)
     assert integers.tolist() == [[64, -127, 32], [0, 0, 0]]  # 63.5 and 31.75
     assert scale.tolist() == pytest.approx([2 / 127, 0])

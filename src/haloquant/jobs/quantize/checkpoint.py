@@ -25,7 +25,7 @@ from haloquant.jobs.quantize.passes import Passes
 from haloquant.jobs.quantize.request import Request
 from haloquant.jobs.quantize.task_runner import TaskRunner
 from haloquant.jobs.quantize.transform import NOTE, require_calibration
-from haloquant.lm.checkpoint.complete import check_whole, shared_layers
+from haloquant.lm.checkpoint.complete import check_complete, shared_layers
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash
 from haloquant.lm.export.folding import folds
 from haloquant.lm.export.model_folder import MANIFEST
@@ -86,7 +86,7 @@ def quantize_checkpoint(
     _remove_finished_work(work, out)
     _check_empty(out)
     refuse_stacked(checkpoint)
-    check_whole(checkpoint)
+    check_complete(checkpoint)
     _check_transform(checkpoint, request)
     with meter.stage("read and hash"):
         model = content_hash(checkpoint)

@@ -130,7 +130,11 @@ def apply_scales(
 
 def divided_rows(scales: Mapping[str, np.ndarray], places: tuple[Fold, ...]) -> dict[str, np.ndarray]:
     """Return the divisors of the output rows [out] of every linear layer that makes an input with a scale."""
-    return {p.maker: p.rows(scales[p.layers[0]]) for p in places if p.maker is not None and p.layers[0] in scales}
+    return {
+        place.producer: place.row_divisors(scales[place.layers[0]])
+        for place in places
+        if place.producer is not None and place.layers[0] in scales
+    }
 
 
 def scale_layer(weight: np.ndarray, scale: np.ndarray | None, rows: np.ndarray | None) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Matrix-vector products straight from packed codes, on the CPU.
+"""Matrix-vector products directly from packed codes, on the CPU.
 
-Each thread takes a row of tiles, so that packed bytes are read once, in order. Full tiles of 128 inputs run on vector
-instructions where the CPU has them; all others run in plain loops, which are also the slow twin.
+Each thread takes a row of tiles, so packed bytes are read once and in order. Tiles with 128 inputs use vector
+instructions if the CPU has AVX-512. All other tiles use plain loops, with which the tests compare the vector code.
 """
 
 from typing import no_type_check
@@ -17,7 +17,7 @@ FAST = vector_instructions.available()
 @njit
 @no_type_check
 def _half(bits):
-    """float16 bits as float32: moved into place, the exponent's bias is then 112 too small."""
+    """Convert float16 bits to float32: shift them into place and multiply by 2^112, the difference of the biases."""
     magnitude = np.uint32((np.uint32(bits) & np.uint32(0x7FFF)) << 13).view(np.float32) * np.float32(2.0**112)
     return -magnitude if bits & 0x8000 else magnitude
 
@@ -25,7 +25,7 @@ def _half(bits):
 @njit
 @no_type_check
 def _tile_slow(packed, at, x, table, size, scale, rows, cols, y):
-    """y[row] += scale[row] * sum over the tile's inputs of word * x."""
+    """Add scale[row] * sum over the tile's inputs of word * x to y[row], in plain loops."""
     left = rows
     if size <= 9:
         groups = rows // 5
@@ -64,7 +64,7 @@ if FAST:
     @njit
     @no_type_check
     def _tile_fast(packed, at, x_nibbles, x_fives, table, size, scale, rows, sums):
-        """sums[row] += scale[row] * products, 16 partial sums per row, for a tile of 128 inputs."""
+        """Add scale[row] * products to sums[row], 16 partial sums per row, for a tile of 128 inputs."""
         base, table_at = packed.ctypes.data + at, table.ctypes.data
         scale_at, step, sums_at = scale.ctypes.data, scale.strides[0], sums.ctypes.data
         left = rows
@@ -77,18 +77,28 @@ if FAST:
             base, x_nibbles.ctypes.data, table_at, scale_at, step, sums_at, rows - left, left
         )
 
-else:  # the instructions cannot even be compiled for other CPUs
+else:  # the vector code cannot be compiled for other CPUs
 
     @njit
     @no_type_check
     def _tile_fast(packed, at, x_nibbles, x_fives, table, size, scale, rows, sums):
-        """Never called: `fast` is False on this CPU."""
+        """Do nothing; this is never called, since `fast` is False on this CPU."""
+
+
+@njit
+@no_type_check
+def _tile(packed, at, x, x_nibbles, x_fives, a, table, size, scale, rows, cols, fast, sums, y):
+    """Add the products of tile `a` of a row of tiles to `sums` (vector instructions) or to `y` (plain loops)."""
+    if fast and cols == 128 and size <= 16:
+        _tile_fast(packed, at, x_nibbles[a], x_fives[a], table, size, scale, rows, sums)
+    else:
+        _tile_slow(packed, at, x, table, size, scale, rows, cols, y)
 
 
 @njit
 @no_type_check
 def _sparse_row(row, row_ptr, col, value, x):
-    """Sum of value * x over a row of the sparse part, in four chains."""
+    """Return the sum of value * x over a row of the sparse part, in four independent chains of additions."""
     a = b = c = d = np.float32(0)
     start, stop = row_ptr[row], row_ptr[row + 1]
     whole = start + (stop - start) // 4 * 4
@@ -105,7 +115,7 @@ def _sparse_row(row, row_ptr, col, value, x):
 @njit
 @no_type_check
 def _arrange(x, across):
-    """The inputs in the two orders in which the vector kernels meet them, [across, 128] each."""
+    """Return the inputs in the two orders in which the vector kernels read them, [across, 128] each."""
     nibbles = np.zeros((across, 128), np.float32)
     fives = np.zeros((across, 128), np.float32)
     for i in range(x.size):
@@ -118,10 +128,10 @@ def _arrange(x, across):
 @njit(parallel=True, cache=True)
 @no_type_check
 def gemv(x, packed, scale, classes, offsets, table, sizes, tiles, sparse, fast, y):
-    """y[out] = W x[in] in float32.
+    """Compute y[out] = W x[in] in float32.
 
-    `scale` is [out, across] as float16 bits, `tiles` (tile_out, tile_in), `sparse` (row_ptr, col, value, scale bits);
-    `fast` allows the vector kernels.
+    `scale` is [out, across] as float16 bits, `tiles` is (tile_out, tile_in), `sparse` is (row_ptr, col, value, scale
+    bits), and `fast` allows the vector kernels. The other arguments are the fields of `PackedLayer`.
     """
     tile_out, tile_in = tiles
     row_ptr, col, value, sparse_scale = sparse
@@ -140,10 +150,22 @@ def gemv(x, packed, scale, classes, offsets, table, sizes, tiles, sparse, fast, 
             cols = min(tile_in, x.size - a * tile_in)
             at = offsets[d * across + a]
             factor = scale[low : low + rows, a]
-            if fast and cols == 128 and sizes[k] <= 16:
-                _tile_fast(packed, at, x_nibbles[a], x_fives[a], table[k], sizes[k], factor, rows, sums)
-            else:
-                _tile_slow(packed, at, x[a * tile_in :], table[k], sizes[k], factor, rows, cols, out)
+            _tile(
+                packed,
+                at,
+                x[a * tile_in :],
+                x_nibbles,
+                x_fives,
+                a,
+                table[k],
+                sizes[k],
+                factor,
+                rows,
+                cols,
+                fast,
+                sums,
+                out,
+            )
         for r in range(rows):
             out[r] += sums[r].sum()
             if value.size:
@@ -153,10 +175,10 @@ def gemv(x, packed, scale, classes, offsets, table, sizes, tiles, sparse, fast, 
 @njit(parallel=True, cache=True)
 @no_type_check
 def gemv_integer(x, packed, scale, classes, offsets, table, sizes, tiles, sparse, fast, y):
-    """The accelerator's arithmetic: as `gemv`, but every tile's sum is whole before it is scaled and added in order.
+    """Compute the product in the accelerator's arithmetic: each tile's sum is completed, scaled, and added in order.
 
-    `x` holds int8 activations as float32. A tile's sum is below 2^24, so float32 holds every partial sum exactly and
-    the order of addition inside a tile does not matter; the caller sees to that.
+    The arguments are those of `gemv`. `x` holds int8 activations as float32. The caller ensures that a tile's sum is
+    below 2^24. So float32 holds every partial sum exactly, and the order of additions inside a tile does not matter.
     """
     tile_out, tile_in = tiles
     row_ptr, col, value, sparse_scale = sparse
@@ -176,10 +198,22 @@ def gemv_integer(x, packed, scale, classes, offsets, table, sizes, tiles, sparse
             at = offsets[d * across + a]
             total[:] = 0
             sums = np.zeros((rows, 16), np.float32)
-            if fast and cols == 128 and sizes[k] <= 16:
-                _tile_fast(packed, at, x_nibbles[a], x_fives[a], table[k], sizes[k], ones, rows, sums)
-            else:
-                _tile_slow(packed, at, x[a * tile_in :], table[k], sizes[k], ones, rows, cols, total)
+            _tile(
+                packed,
+                at,
+                x[a * tile_in :],
+                x_nibbles,
+                x_fives,
+                a,
+                table[k],
+                sizes[k],
+                ones,
+                rows,
+                cols,
+                fast,
+                sums,
+                total,
+            )
             for r in range(rows):
                 y[low + r] += (total[r] + sums[r].sum()) * _half(scale[low + r, a])
         if value.size:
@@ -193,7 +227,7 @@ def gemv_integer(x, packed, scale, classes, offsets, table, sizes, tiles, sparse
 @njit(parallel=True, cache=True)
 @no_type_check
 def dequantize(packed, scale, classes, offsets, table, sizes, tiles, sparse, first, out):
-    """Rows `first` .. of W in float32, as many as `out` [rows, in] has; `first` is the first row of a tile."""
+    """Write rows of W in float32, from row `first` on, into `out` [rows, in]; `first` is the first row of a tile."""
     tile_out, tile_in = tiles
     row_ptr, col, value, sparse_scale = sparse
     across = classes.shape[1]

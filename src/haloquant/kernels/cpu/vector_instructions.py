@@ -1,10 +1,10 @@
-"""Vector instructions that numba does not write by itself: 16 floats of a table in one register, looked up at once.
+"""AVX-512 instructions that numba does not generate: a register holds a table of 16 floats, read in one look-up.
 
-Each intrinsic below runs one full tile of 128 inputs against one token and adds to 16 partial sums per row. What they
-compute is what `cpu._tile_slow` computes in plain loops; they are used only where the CPU has AVX-512.
+Each intrinsic below multiplies one full tile of 128 inputs with one token and adds to 16 partial sums per row. It
+computes the same as `_tile_slow` of `kernels.cpu.gemv`. It is used only if the CPU has AVX-512.
 """
 
-# llvmlite has no types of its own:
+# llvmlite has no type annotations:
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOptionalMemberAccess=false
 
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 LANES = 16
-WIDTH = 128  # inputs of a tile
+WIDTH = 128  # inputs of a full tile
 I16, I32, I64, FLOAT, HALF = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.HalfType()
 V16F, V16I, V32H = ir.VectorType(FLOAT, 16), ir.VectorType(I32, 16), ir.VectorType(I16, 32)
 V32I = ir.VectorType(I32, 32)
 
 
 def available() -> bool:
-    """Whether numba compiles for this CPU, and this CPU has the instructions."""
+    """Return whether numba compiles for this CPU and this CPU has the instructions."""
     if config.CPU_NAME not in (None, "", "host"):
         return False
     features = llvm.get_host_cpu_features()
@@ -36,7 +36,7 @@ def _constant(vector: ir.VectorType, value: int) -> ir.Constant:
 
 
 class _Tile:
-    """What both kernels share: loads, look-ups, and adding a row's products to its partial sums."""
+    """Parts that both kernels share: loads, look-ups, and adding the products of a row to its partial sums."""
 
     def __init__(self, builder: ir.IRBuilder, args: Any) -> None:
         self.builder = builder
@@ -49,20 +49,20 @@ class _Tile:
         self.x = [self.load(V16F, x, ir.Constant(I64, 4 * LANES * s)) for s in range(WIDTH // LANES)]
 
     def load(self, vector: ir.Type, base: ir.Value, offset: ir.Value) -> ir.Value:
-        """The vector at a byte address."""
+        """Load the vector at byte address `base` + `offset`."""
         address = self.builder.inttoptr(self.builder.add(base, offset), vector.as_pointer())
         return self.builder.load(address, align=2 if vector is HALF else 4 if vector is not V32H else 2)
 
     def words(self, codes: ir.Value) -> ir.Value:
-        """The words of 16 codes, which stand in the lowest 4 bits of each lane; the other bits do not matter."""
+        """Return the words of 16 codes, which are the lowest 4 bits of each lane; other bits are ignored."""
         return self.builder.call(self.lookup, [self.table, codes])
 
     def multiply_add(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-        """Return a * b + c in one rounding."""
+        """Return a * b + c, rounded once."""
         return self.builder.call(self.fma, [a, b, c])
 
     def store(self, row: ir.Value, products: ir.Value) -> None:
-        """sums[row] += scale[row] * products, 16 at a time."""
+        """Add scale[row] * products to the 16 partial sums of a row."""
         b = self.builder
         scale = b.fpext(self.load(HALF, self.scale, b.mul(row, self.stride)), FLOAT)
         spread = b.insert_element(ir.Constant(V16F, ir.Undefined), scale, ir.Constant(I32, 0))
@@ -73,21 +73,21 @@ class _Tile:
 
 
 def _nibbles(builder: ir.IRBuilder, args: Any) -> None:
-    """Rows of nibbles: 16 words of 32 bits each hold 8 codes; code s of word l is input 8 l + s."""
+    """Rows in nibbles: each of 16 32-bit integers holds 8 codes; code s of integer l belongs to input 8 l + s."""
     tile = _Tile(builder, args)
     first, rows = args[6:]
     with cgutils.for_range(builder, rows) as loop:
         words = tile.load(V16I, tile.packed, builder.mul(loop.index, ir.Constant(I64, WIDTH // 2)))
-        halves: list[ir.Value | None] = [None, None]  # two chains of additions
+        halves: list[ir.Value | None] = [None, None]  # two independent chains of additions
         for s, x in enumerate(tile.x):
             values = tile.words(builder.lshr(words, _constant(V16I, 4 * s)) if s else words)
-            sofar = halves[s % 2]
-            halves[s % 2] = builder.fmul(values, x) if sofar is None else tile.multiply_add(values, x, sofar)
+            partial = halves[s % 2]
+            halves[s % 2] = builder.fmul(values, x) if partial is None else tile.multiply_add(values, x, partial)
         tile.store(builder.add(first, loop.index), builder.fadd(*halves))
 
 
 def _fives(builder: ir.IRBuilder, args: Any) -> None:
-    """Groups of five rows: a 16-bit fraction per input; multiplying by 9 brings the next row's code to the top."""
+    """Groups of five rows in base 9: a 16-bit fraction per input; multiplying by 9 moves the next code above it."""
     tile = _Tile(builder, args)
     first, groups = args[6:]
     nine, shift = _constant(V32H, 9), _constant(V32I, 16)
@@ -100,17 +100,17 @@ def _fives(builder: ir.IRBuilder, args: Any) -> None:
                 wide = builder.mul(builder.zext(rest, V32I), _constant(V32I, 9))
                 digits = builder.bitcast(builder.trunc(builder.lshr(wide, shift), V32H), V16I)
                 rest = builder.mul(rest, nine)
-                for half in range(2):  # even inputs stand in the lower 16 bits of a lane, odd ones above
+                for half in range(2):  # even inputs are in the lower 16 bits of a lane, odd inputs in the upper
                     codes = builder.lshr(digits, _constant(V16I, 16)) if half else digits
-                    values, x, sofar = tile.words(codes), tile.x[2 * chunk + half], sums[k]
-                    sums[k] = builder.fmul(values, x) if sofar is None else tile.multiply_add(values, x, sofar)
+                    values, x, partial = tile.words(codes), tile.x[2 * chunk + half], sums[k]
+                    sums[k] = builder.fmul(values, x) if partial is None else tile.multiply_add(values, x, partial)
         row = builder.add(first, builder.mul(loop.index, ir.Constant(I64, 5)))
         for k, products in enumerate(sums):
             tile.store(builder.add(row, ir.Constant(I64, k)), products)
 
 
 def _kernel(build: Callable[[ir.IRBuilder, Any], None], doc: str) -> Any:
-    """An intrinsic of (packed, x, table, scale, stride, sums, first, count): addresses, a stride, and two counts."""
+    """Make an intrinsic of (packed, x, table, scale, stride, sums, first, count): addresses, a stride, two counts."""
 
     def typing(context, packed, x, table, scale, stride, sums, first, count):
         def code(context, builder, signature, args):
@@ -124,5 +124,5 @@ def _kernel(build: Callable[[ir.IRBuilder, Any], None], doc: str) -> Any:
     return intrinsic(typing)
 
 
-nibbles_tile = _kernel(_nibbles, "Rows `first` .. `first + count` of a tile in nibbles.")
-fives_tile = _kernel(_fives, "`count` groups of five rows from row `first` of a tile in base 9.")
+nibbles_tile = _kernel(_nibbles, "Compute rows `first` to `first + count` of a tile in nibbles.")
+fives_tile = _kernel(_fives, "Compute `count` groups of five rows of a tile in base 9, from row `first` on.")

@@ -1,7 +1,7 @@
-"""Packed codes to weights in Triton, for products of many tokens.
+"""Dequantize packed weights in Triton, for products of many tokens, and scale the integer sums of tiles.
 
-Decoding costs the same for any number of tokens, so from a few tokens on it is cheaper to write a block of weights once
-and to leave the product to the vendor's library.
+The cost of decoding does not depend on the number of tokens. So with more than a few tokens it is cheaper to write a
+block of weights once and to multiply with the vendor's library.
 """
 
 # Triton's language is not Python's, and has no types:
@@ -13,18 +13,18 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from haloquant.kernels.triton.tuning import PRUNE, ways
+from haloquant.kernels.triton.tuning import PRUNE, configurations
 from haloquant.kernels.triton.word_decoding import words_of
 
-_WAYS = [(32, 4), (16, 4), (64, 4), (64, 8), (128, 8)]  # rows, warps
+_CHOICES = [(32, 4), (16, 4), (64, 4), (64, 8), (128, 8)]  # rows, warps
 
 
 @triton.jit
 @no_type_check
 def half_codes(packed, at, r, h, rows, cols, first):
-    """Codes of the even and of the odd inputs [rows, inputs / 2] of rows in nibbles, from row `first` on."""
+    """Return the codes of the even and of the odd inputs, [rows, inputs / 2], of rows in nibbles, from row `first`."""
     place = at + (r - first) * ((cols + 1) // 2) + h
-    here = (r >= first) & (r < rows) & (h < (cols + 1) // 2)  # as 2 h < cols, but seen to hold for whole vectors
+    here = (r >= first) & (r < rows) & (h < (cols + 1) // 2)  # equals 2 h < cols, in a form that Triton can vectorize
     pair = tl.load(packed + place, mask=here, other=0)
     return pair & 15, pair >> 4
 
@@ -32,7 +32,7 @@ def half_codes(packed, at, r, h, rows, cols, first):
 @triton.jit
 @no_type_check
 def five_codes(packed, at, r, j, groups, cols, power):
-    """Codes [rows, inputs] of rows in base 9: fraction * 9^k without its whole part, times 9, is the k-th digit."""
+    """Return the codes [rows, inputs] of rows in base 9: digit k is the integer part of 9 * frac(9^k * fraction)."""
     pairs = (packed + at).to(tl.pointer_type(tl.uint16))  # tiles start at multiples of 16 bytes
     here = (r < groups * 5) & (j < cols)
     fraction = tl.load(pairs + (r // 5 * cols + j), mask=here, other=0).to(tl.int32)
@@ -43,12 +43,12 @@ def five_codes(packed, at, r, j, groups, cols, power):
 @triton.jit
 @no_type_check
 def powers(r):
-    """9 to the power of the row's place in its group of five."""
+    """Return 9 to the power of the row's position in its group of five."""
     k = r % 5
     return tl.where(k == 0, 1, tl.where(k == 1, 9, tl.where(k == 2, 81, tl.where(k == 3, 729, 6561))))
 
 
-@triton.autotune(ways(_WAYS), ["out_features", "in_features", "NINE", "SIXTEEN"], prune_configs_by=PRUNE)
+@triton.autotune(configurations(_CHOICES), ["out_features", "in_features", "NINE", "SIXTEEN"], prune_configs_by=PRUNE)
 @triton.jit
 @no_type_check
 def dequantize_kernel(
@@ -57,9 +57,10 @@ def dequantize_kernel(
     TILE_OUT: tl.constexpr, TILE_IN: tl.constexpr, COLS: tl.constexpr, WORDS: tl.constexpr, FULL: tl.constexpr,
     NINE: tl.constexpr, SIXTEEN: tl.constexpr, MORE: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    """weight[out, in] = word * scale for the rows of tiles from `down_first` on: a block of rows of one tile a program.
+    """Compute weight[out, in] = word * scale, for the rows of tiles from `down_first` on.
 
-    `weight` begins with the first row of that row of tiles. The other sizes are as in `gemv_kernel`.
+    Each program takes a block of rows of one tile. `weight` begins with the first row of the row of tiles `down_first`.
+    The compile-time arguments are as in `gemv_kernel`.
     """
     blocks = tl.cdiv(TILE_OUT, ROWS)
     below = tl.program_id(0) // blocks
@@ -79,7 +80,7 @@ def dequantize_kernel(
     codes = tl.zeros((ROWS, COLS), tl.uint8)
     first = 0
     here = (r < rows) & (j < cols)
-    if NINE:  # noqa: SIM102 - the outer choice is made while Triton compiles, the inner one as it runs
+    if NINE:  # noqa: SIM102 - the outer condition is known at compile time, the inner one at run time
         if size <= 9:
             first = rows // 5 * 5
             codes += five_codes(packed, at, r, j, rows // 5, cols, powers(r))
@@ -89,7 +90,7 @@ def dequantize_kernel(
         codes += tl.interleave(even, odd)
     value = words_of(codes, tl.load(book), tl.load(book + 1)).to(tl.float32)
     if MORE:  # noqa: SIM102
-        if size > 16:  # no registers hold so many words
+        if size > 16:  # too many words for the registers
             wide = tl.load(packed + at + r * cols + j, mask=here, other=0).to(tl.int32)
             found = tl.load(words + kind * WORDS + wide, mask=here, other=0)
             value = found.to(tl.int8, bitcast=True).to(tl.float32)
@@ -105,7 +106,7 @@ def add_sparse_kernel(
     row_ptr, col, value, sparse_scale, weight, in_features, first_row,
     WIDE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """weight[out, in] += value * scale of the sparse part: one program per row. A row's columns are distinct."""
+    """Add value * scale of the sparse part to weight[out, in]. One program per row, whose columns are distinct."""
     row = tl.program_id(0)
     begin = tl.load(row_ptr + first_row + row)
     end = tl.load(row_ptr + first_row + row + 1)
@@ -127,9 +128,9 @@ def add_sparse_kernel(
 def scale_tile_sums_kernel(
     sums, scale, y, out_features, across, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """y[token, out] = the int32 sums [token, across, out] times their tile's scale, added in the order of the tiles.
+    """Compute y[token, out]: int32 tile sums [token, across, out] times the tile's scale, added in tile order.
 
-    Every product and every sum is rounded to float32, as the accelerator rounds: the launch must not fuse them.
+    Every product and every sum is rounded to float32, as in the accelerator. So the launch must not fuse them.
     """
     row = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     token = tl.program_id(1)

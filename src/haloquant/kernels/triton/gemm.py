@@ -1,8 +1,8 @@
-"""Many int8 tokens in Triton, as int8 products on tensor units, each tile's sum scaled by itself.
+"""Products of many int8 tokens in Triton, in the accelerator's arithmetic, on tensor cores.
 
-This is the accelerator's arithmetic: the int32 sum of a tile is scaled in float32 and added in the order of the tiles.
-Codes become words in registers, out of the tile's codebook, which lies in registers too (`word_decoding`). Only a
-codebook of more than 16 words is looked up in memory.
+The int32 sum of each tile is scaled in float32 and added in the order of the tiles. Codes are converted to words in
+registers, which also hold the tile's codebook (see `word_decoding`). Only a codebook of more than 16 words is looked up
+in memory.
 """
 
 # Triton's language is not Python's, and has no types:
@@ -15,13 +15,13 @@ import triton
 import triton.language as tl
 
 from haloquant.kernels.triton.dequantization import five_codes, half_codes, powers
-from haloquant.kernels.triton.tuning import PRUNE, ways
+from haloquant.kernels.triton.tuning import PRUNE, configurations
 from haloquant.kernels.triton.word_decoding import words_of
 
-_WAYS = [(64, 8), (64, 4), (32, 4), (128, 4), (128, 8)]  # rows, warps
+_CHOICES = [(64, 8), (64, 4), (32, 4), (128, 4), (128, 8)]  # rows, warps
 
 
-@triton.autotune(ways(_WAYS), ["out_features", "in_features", "BLOCK", "NINE"], prune_configs_by=PRUNE)
+@triton.autotune(configurations(_CHOICES), ["out_features", "in_features", "BLOCK", "NINE"], prune_configs_by=PRUNE)
 @triton.jit
 @no_type_check
 def gemm_kernel(
@@ -30,9 +30,9 @@ def gemm_kernel(
     TILE_OUT: tl.constexpr, TILE_IN: tl.constexpr, COLS: tl.constexpr, WORDS: tl.constexpr, FULL: tl.constexpr,
     NINE: tl.constexpr, MORE: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    """y[tokens, out] = the sum over tiles of scale * (int8 x times int8 words); a block of tokens and rows a program.
+    """Compute y[tokens, out] = sum over tiles of scale * (int8 x times int8 words).
 
-    The sizes are as in `gemv_kernel`.
+    Each program takes a block of tokens and a block of rows. The compile-time arguments are as in `gemv_kernel`.
     """
     m = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)[:, None]
     blocks = tl.cdiv(TILE_OUT, ROWS)
@@ -56,7 +56,7 @@ def gemm_kernel(
             size = tl.load(counts + kind)
         codes = tl.zeros((ROWS, COLS), tl.uint8)
         first = 0
-        if NINE:  # noqa: SIM102 - the outer choice is made while Triton compiles, the inner one as it runs
+        if NINE:  # noqa: SIM102 - the outer condition is known at compile time, the inner one at run time
             if size <= 9:
                 first = rows // 5 * 5
                 codes += five_codes(packed, at, r, j, rows // 5, cols, power)
@@ -66,7 +66,7 @@ def gemm_kernel(
             codes += tl.interleave(even, odd)
         weight = words_of(codes, tl.load(book), tl.load(book + 1))
         if MORE:  # noqa: SIM102
-            if size > 16:  # no registers hold so many words
+            if size > 16:  # too many words for the registers
                 here = (r < rows) & (j < cols)
                 wide = tl.load(packed + at + r * cols + j, mask=here, other=0).to(tl.int32)
                 places = words + kind * WORDS + wide

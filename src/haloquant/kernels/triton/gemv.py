@@ -1,11 +1,11 @@
-"""Decode in Triton: one or a few tokens straight from packed codes, in whole numbers.
+"""Decode in Triton: matrix-vector products of one or a few tokens from packed codes, in integers.
 
-Codes become words in registers, out of the tile's codebook, which lies in registers too (`gpu_words`); weights are
-never written to memory. Only a codebook of more than 16 words is looked up in memory. A program takes a block of rows
-of a row of tiles.
+Codes are converted to words in registers, which also hold the tile's codebook (see `word_decoding`); weights are never
+written to memory. Only a codebook of more than 16 words is looked up in memory. A program takes a block of rows of a
+row of tiles.
 
-Words and inputs are multiplied four at a time (DP4A), which takes fewer instructions than floats do: inputs that are
-not int8 already become three digits that are (`gpu_digits`).
+Words and inputs are multiplied four at a time (DP4A), which takes fewer instructions than float products. Inputs that
+are not int8 are converted to three int8 digits first (see `activation_digits`).
 """
 
 # Triton's language is not Python's, and has no types:
@@ -17,16 +17,16 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from haloquant.kernels.triton.tuning import PRUNE, ways
+from haloquant.kernels.triton.tuning import PRUNE, configurations
 from haloquant.kernels.triton.word_decoding import dot, dot_four, fives, sixteen
 
-_WAYS = [(64, 1), (128, 2), (128, 4), (64, 2), (128, 1), (32, 1), (32, 2), (16, 1)]  # rows, warps
+_CHOICES = [(64, 1), (128, 2), (128, 4), (64, 2), (128, 1), (32, 1), (32, 2), (16, 1)]  # rows, warps
 
 
 @triton.jit
 @no_type_check
 def _nibbles(packed, at, r, e, rows, cols, TILE_IN: tl.constexpr, ALIGNED: tl.constexpr):
-    """16 nibbles of each row, as int64."""
+    """Load 16 nibbles of each row, as int64."""
     here = (r < rows) & (16 * e < cols)
     if ALIGNED:
         words = (packed + at).to(tl.pointer_type(tl.int64))
@@ -43,7 +43,7 @@ def _nibbles(packed, at, r, e, rows, cols, TILE_IN: tl.constexpr, ALIGNED: tl.co
 @triton.jit
 @no_type_check
 def _fractions(packed, at, g, e, groups, cols, TILE_IN: tl.constexpr, ALIGNED: tl.constexpr):
-    """Four columns of groups of five rows in base 9, 16 bits each, as int64."""
+    """Load four columns of groups of five rows in base 9, 16 bits each, as int64."""
     here = (g < groups) & (4 * e < cols)
     if ALIGNED:
         words = (packed + at).to(tl.pointer_type(tl.int64))
@@ -61,7 +61,7 @@ def _fractions(packed, at, g, e, groups, cols, TILE_IN: tl.constexpr, ALIGNED: t
 @triton.jit
 @no_type_check
 def _words_in_memory(packed, at, r, e, rows, cols, words, FIRST: tl.constexpr):
-    """Four int8 words of a codebook of more than 16, which no registers hold: codes are bytes, words are looked up."""
+    """Look up four int8 words in memory, for a codebook of more than 16 words, where codes are bytes."""
     four = tl.zeros((r + e).shape, tl.int32)
     for c in tl.static_range(4):
         column = 16 * e + FIRST + c
@@ -74,11 +74,11 @@ def _words_in_memory(packed, at, r, e, rows, cols, words, FIRST: tl.constexpr):
 @triton.jit
 @no_type_check
 def _joined(s0, s1, s2, scale, here, step, WIDE: tl.constexpr):
-    """Sums of three digits as one float32, times their row's scale and the step of the inputs."""
+    """Combine the sums of three digits to float32, times the scale of their row and the step of the inputs."""
     factor = tl.load(scale, mask=here, other=0.0).to(tl.float32) * step
-    if WIDE <= 1024:  # noqa: SIM108 - Triton chooses while it compiles
+    if WIDE <= 1024:  # noqa: SIM108 - Triton decides this at compile time
         low = (s1 * 256 + s0).to(tl.float32)
-    else:  # those could leave 32 bits
+    else:  # the integer sum could exceed 32 bits
         low = s1.to(tl.float32) * 256.0 + s0.to(tl.float32)
     return (s2.to(tl.float32) * 65536.0 + low) * factor[:, None]
 
@@ -86,7 +86,7 @@ def _joined(s0, s1, s2, scale, here, step, WIDE: tl.constexpr):
 @triton.jit
 @no_type_check
 def _dots(w0, w1, w2, w3, w4, inputs, s0, s1, s2, s3, s4):
-    """Four inputs times the words of five rows."""
+    """Add four inputs times the words of five rows to five sums."""
     inputs = tl.load(inputs)
     return (
         dot_four(w0, inputs, s0),
@@ -100,7 +100,7 @@ def _dots(w0, w1, w2, w3, w4, inputs, s0, s1, s2, s3, s4):
 @triton.jit
 @no_type_check
 def _digits(w0, w1, w2, w3, x, plane, e, s0, s1, s2, WHOLE: tl.constexpr):
-    """Lane e's 16 words times each digit of its inputs; with WHOLE there is one digit."""
+    """Add the 16 words of lane e times each digit of its inputs to the digit's sum; with WHOLE there is one digit."""
     at = x.to(tl.pointer_type(tl.int64)) + 2 * e
     s0 = dot(w0, w1, w2, w3, tl.load(at), tl.load(at + 1), s0)
     if not WHOLE:
@@ -111,7 +111,9 @@ def _digits(w0, w1, w2, w3, x, plane, e, s0, s1, s2, WHOLE: tl.constexpr):
     return s0, s1, s2
 
 
-@triton.autotune(ways(_WAYS), ["out_features", "in_features", "NINE", "SIXTEEN", "WHOLE"], prune_configs_by=PRUNE)
+@triton.autotune(
+    configurations(_CHOICES), ["out_features", "in_features", "NINE", "SIXTEEN", "WHOLE"], prune_configs_by=PRUNE
+)
 @triton.jit
 @no_type_check
 def gemv_kernel(
@@ -120,16 +122,17 @@ def gemv_kernel(
     TILE_OUT: tl.constexpr, TILE_IN: tl.constexpr, WIDE: tl.constexpr, WORDS: tl.constexpr, FULL: tl.constexpr,
     NINE: tl.constexpr, SIXTEEN: tl.constexpr, MORE: tl.constexpr, WHOLE: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    """y[token, split, out] = sum over the split's tiles of scale * sum of word * x.
+    """Compute y[token, split, out] = sum over the tiles of a split of scale * (sum of word * x).
 
-    With WHOLE, x is int8, `splits` is `across`, each split is one tile, and y holds its int32 sums, not scaled. FULL
-    says that every tile is TILE_IN inputs long; NINE, SIXTEEN and MORE, that there are codebooks of up to 9, of 10 to
-    16 and of more words. With NINE, and not WHOLE, tiles in base 9 have sums apart from the rest: [.., split, 2, out].
+    The tiles of a row are divided into `splits` of `each` tiles. With WHOLE, x is int8, each split is one tile, and y
+    holds its int32 sums without scale. FULL means that every tile has TILE_IN inputs. NINE, SIXTEEN and MORE mean that
+    there are codebooks of up to 9, of 10 to 16, and of more than 16 words. With NINE and without WHOLE, tiles in base 9
+    write their partial sums to a second plane: y is [token, split, 2, out].
     """
     LANES: tl.constexpr = 4 if WIDE >= 64 else WIDE // 16
     LANES_NINE: tl.constexpr = 8 if WIDE >= 32 else WIDE // 4
     LANES_LEFT: tl.constexpr = 8 if WIDE % 128 == 0 else LANES
-    GROUPS: tl.constexpr = ROWS // 4  # of five rows, more than enough
+    GROUPS: tl.constexpr = ROWS // 4  # groups of five rows; at least as many as a block has
     APART: tl.constexpr = NINE and not WHOLE
     blocks = tl.cdiv(TILE_OUT, ROWS)
     d = tl.program_id(0) // blocks
@@ -143,10 +146,10 @@ def gemv_kernel(
     t0 = tl.zeros((GROUPS, LANES_NINE), tl.int32 if WHOLE else tl.float32)
     t1, t2, t3, t4 = t0, t0, t0, t0
     t5 = tl.zeros((4, LANES_LEFT), tl.int32 if WHOLE else tl.float32)
-    first = rows // 5 * 5  # the rows from there on lie in nibbles where the others are in base 9
+    first = rows // 5 * 5  # in a tile in base 9, rows from here on are stored in nibbles
     tail = first + tl.arange(0, 4)
     size = 16
-    plane = across * WIDE  # from one digit to the next
+    plane = across * WIDE  # distance between two digits
     stored = planes + token.to(tl.int64) * (plane if WHOLE else 3 * plane)
     for a in range(split * each, tl.minimum(across, (split + 1) * each)):
         kind = tl.load(classes + d * across + a).to(tl.int32)
@@ -161,7 +164,7 @@ def gemv_kernel(
             step = tl.load(steps + token * across + a)
         if NINE or MORE:
             size = tl.load(counts + kind)
-        if NINE:  # noqa: SIM102 - the outer choice is made while Triton compiles, the inner one as it runs
+        if NINE:  # noqa: SIM102 - the outer condition is known at compile time, the inner one at run time
             if size <= 9:
                 if block * GROUPS * 5 < first:
                     last = (high & 255).to(tl.int32) * 0x01010101
@@ -226,7 +229,7 @@ def gemv_kernel(
     if APART:
         tl.store(place + r, tl.sum(total, axis=1), mask=r < rows)
         place += out_features
-    elif NINE:  # one tile, all of whose rows are of one kind
+    elif NINE:  # one tile: either all its rows are in base 9 or none
         tl.store(place + r, tl.sum(total, axis=1), mask=r < tl.where(size > 9, rows, 0))
     else:
         tl.store(place + r, tl.sum(total, axis=1), mask=r < rows)
@@ -250,7 +253,7 @@ def gather_kernel(
     parts, x, row_ptr, col, value, sparse_scale, y, out_features, in_features, splits,
     SPARSE: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """y[token, out] = the sum of the splits, in order, plus the sparse row: one program per output and token."""
+    """Compute y[token, out]: the sum of the splits, in order, plus the sparse row. One program per output and token."""
     row = tl.program_id(0)
     token = tl.program_id(1)
     total = tl.zeros((), tl.float32)

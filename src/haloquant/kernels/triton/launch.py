@@ -1,13 +1,13 @@
-"""Packed products on a GPU: up to four tokens straight from packed codes, more by way of dequantized blocks.
+"""Launch the Triton kernels: up to four tokens directly from packed codes, more through dequantized blocks of weights.
 
-For a single token the tiles of a row are shared among several programs, whose sums are added in a fixed order, so that
-results repeat bit for bit as long as Triton's tuner picks the same rows and warps for a shape: within a process it
-does, and whole numbers do not depend on it. With TRITON_INTERPRET=1 the same code runs on the CPU, which is how it is
-tested where there is no accelerator. The interpreter multiplies floats with numpy's BLAS, which may round the last bit
-of a token's result otherwise beside other tokens; whole numbers are exact there too.
+For few tokens, the tiles of a row are divided among several programs, whose sums are added in a fixed order. Results
+repeat bit for bit as long as Triton's tuner selects the same rows and warps for a shape, as it does within a process.
+Integer results do not depend on that. With TRITON_INTERPRET=1 the same code runs on the CPU; so it is tested on
+machines without a GPU. The interpreter multiplies floats with the BLAS of numpy, which may round the last bit of a
+token's result differently if there are other tokens. Integers are exact there too.
 """
 
-# A Triton kernel is launched with options that its signature does not name:
+# A Triton kernel is launched with options that its signature does not list:
 # pyright: reportCallIssue=false
 
 import torch
@@ -22,28 +22,28 @@ from haloquant.kernels.triton.gemv import gather_kernel, gemv_kernel
 from haloquant.quant.format.bit_layout import NINE
 
 MOST_GEMV_TOKENS = 4
-MOST_WORDS = 16  # that registers hold
-PROGRAMS = 2048  # about this many for one token: 16 for each of the 132 multiprocessors of an H200
-USUAL_ROWS = 32  # of the blocks that PROGRAMS counts; the tuner may take others
+MOST_WORDS = 16  # largest codebook that registers hold
+PROGRAMS = 2048  # target number of programs for one token: 16 for each of the 132 multiprocessors of an H200
+USUAL_ROWS = 32  # rows of a block when programs are counted; the tuner may select another number
 MOST_BLOCK_TOKENS = 64
-MOST_BLOCK_WEIGHTS = 1 << 27  # dequantized at a time: 256 MiB of bfloat16
-REACH = 2**31 - 1  # of an offset within one launch, in elements: kernels count in 32 bits
+MOST_BLOCK_WEIGHTS = 1 << 27  # weights that are dequantized at a time: 256 MiB of bfloat16
+MOST_OFFSET = 2**31 - 1  # elements that one launch can address, since kernels use 32-bit offsets
 
 
 def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """Y = x W^T in the type of x, [..., in] -> [..., out], accumulated in float32."""
+    """Return x W^T in the type of x, [..., in] -> [..., out], accumulated in float32."""
     tokens = x.reshape(-1, layer.grid.in_features).contiguous()
     y = _gemv(tokens, layer) if tokens.shape[0] <= MOST_GEMV_TOKENS else _product(tokens, layer)
     return y.view(*x.shape[:-1], layer.grid.out_features)
 
 
 def integer_tile_sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """As `reference.integer_tile_sums`: i32 [tokens, out, across] of int8 tokens [tokens, in]."""
+    """Return the same as `fallback.integer_tile_sums`: i32 [tokens, out, across] of int8 tokens [tokens, in]."""
     return _tile_sums(tokens.contiguous(), layer).transpose(1, 2)
 
 
 def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """As `reference.integer_linear`, bit for bit: int8 [tokens, in] and a scale per token -> f32 [tokens, out]."""
+    """Return the same as `fallback.integer_linear`, bit for bit: f32 [tokens, out] of int8 tokens [tokens, in]."""
     if tokens.shape[0] <= MOST_GEMV_TOKENS:
         dense = _scaled_tile_sums(tokens.contiguous(), layer)
     else:
@@ -53,7 +53,7 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
 
 
 def dequantize(layer: PackedLayer, kind: torch.dtype = torch.float32) -> torch.Tensor:
-    """Weights [out, in] in the type `kind`, sparse part added: word * scale in float32, rounded once to `kind`."""
+    """Return the weights [out, in], with the sparse part: word * scale in float32, rounded to the type `kind`."""
     grid = layer.grid
     weight = torch.empty(grid.out_features, grid.in_features, dtype=kind, device=layer.packed.device)
     _write_weights(layer, weight, 0)
@@ -61,7 +61,7 @@ def dequantize(layer: PackedLayer, kind: torch.dtype = torch.float32) -> torch.T
 
 
 def _product(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """Many tokens: blocks of rows of weights are dequantized to the type of the tokens, and the library multiplies."""
+    """Multiply many tokens: dequantize blocks of rows to the type of the tokens, and multiply with the library."""
     grid = layer.grid
     most = max(1, MOST_BLOCK_WEIGHTS // (grid.in_features * grid.tile_out))  # rows of tiles in a block
     step = most * grid.tile_out
@@ -80,7 +80,7 @@ def _write_weights(layer: PackedLayer, weight: torch.Tensor, first_row: int) -> 
     """Dequantize the rows from `first_row`, a multiple of the tile's rows, into `weight` [rows, in]."""
     grid = layer.grid
     down = -(-weight.shape[0] // grid.tile_out)
-    dequantize_kernel[lambda way: (down * _blocks(layer, way), grid.across)](
+    dequantize_kernel[lambda chosen: (down * _blocks(layer, chosen), grid.across)](
         *_stored(layer),
         weight,
         grid.out_features,
@@ -110,7 +110,7 @@ def _write_weights(layer: PackedLayer, weight: torch.Tensor, first_row: int) -> 
 
 
 def _tile_sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """Int32 sums of tiles [tokens, across, out]."""
+    """Return the int32 sums of tiles, [tokens, across, out]."""
     grid = layer.grid
     parts = torch.empty(tokens.shape[0], grid.across, grid.out_features, dtype=torch.int32, device=tokens.device)
     _launch_gemv(tokens, layer, parts, 1, whole=True)
@@ -118,7 +118,7 @@ def _tile_sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
 
 
 def _scaled_tile_sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """As `fallback.add_tiles` of the tile sums, bit for bit: f32 [tokens, out]."""
+    """Return the same as `fallback.add_tiles` of the tile sums, bit for bit: f32 [tokens, out]."""
     grid = layer.grid
     y = torch.empty(tokens.shape[0], grid.out_features, device=tokens.device)
     scale_tile_sums_kernel[(-(-grid.out_features // 128), tokens.shape[0])](
@@ -128,7 +128,7 @@ def _scaled_tile_sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
         grid.out_features,
         grid.across,
         BLOCK=128,
-        enable_fp_fusion=False,  # a fused multiply-add would round once where the accelerator rounds twice
+        enable_fp_fusion=False,  # the accelerator rounds product and sum separately
     )
     return y
 
@@ -138,12 +138,12 @@ def _gemv(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     rows = grid.down * -(-grid.tile_out // USUAL_ROWS)
     each = max(1, grid.across * rows * tokens.shape[0] // PROGRAMS)
     splits = -(-grid.across // each)
-    sums = splits * (2 if min(layer.sizes) <= NINE else 1)  # those of rows in base 9 lie apart
+    sums = splits * (2 if min(layer.sizes) <= NINE else 1)  # base-9 rows write their partial sums to a second plane
     parts = torch.empty(tokens.shape[0], sums, grid.out_features, dtype=torch.float32, device=tokens.device)
     _launch_gemv(tokens, layer, parts, each, whole=False)
     y = torch.empty(tokens.shape[0], grid.out_features, dtype=tokens.dtype, device=tokens.device)
     sparse = layer.sparse
-    none = layer.counts  # never read
+    none = layer.counts  # placeholder that is never read
     col = none if sparse is None else _signed_columns(layer)
     gather_kernel[(grid.out_features, tokens.shape[0])](
         parts,
@@ -183,7 +183,7 @@ def _launch_gemv(tokens: torch.Tensor, layer: PackedLayer, parts: torch.Tensor, 
         WHOLE=whole,
         enable_fp_fusion=True,
     )
-    gemv_kernel[lambda way: (grid.down * _blocks(layer, way), splits, tokens.shape[0])](
+    gemv_kernel[lambda chosen: (grid.down * _blocks(layer, chosen), splits, tokens.shape[0])](
         planes,
         steps,
         *_stored(layer),
@@ -197,17 +197,22 @@ def _launch_gemv(tokens: torch.Tensor, layer: PackedLayer, parts: torch.Tensor, 
         **_sizes(layer),
         SIXTEEN=_has_sixteen(layer),
         WHOLE=whole,
-        enable_fp_fusion=True,  # for the sums that are scaled; whole numbers have none
+        enable_fp_fusion=True,  # affects only the scaled float sums
     )
 
 
 def _launch_gemm(tokens: torch.Tensor, layer: PackedLayer, y: torch.Tensor) -> None:
     grid = layer.grid
-    most = max(1, REACH // max(grid.in_features, grid.out_features))
+    most = max(1, MOST_OFFSET // max(grid.in_features, grid.out_features))
     for some, into in zip(tokens.split(most), y.split(most), strict=True):
-        # As few sizes as possible, since each is compiled and tuned by itself; a product of Triton takes 16 at least.
+        # Few different sizes, since each is compiled and tuned separately. `tl.dot` needs at least 16 rows.
         size = min(MOST_BLOCK_TOKENS, max(16, triton.next_power_of_2(some.shape[0])))
-        gemm_kernel[lambda way, count=some.shape[0], size=size: (-(-count // size), grid.down * _blocks(layer, way))](
+        gemm_kernel[
+            lambda chosen, count=some.shape[0], size=size: (
+                -(-count // size),
+                grid.down * _blocks(layer, chosen),
+            )
+        ](
             some,
             *_stored(layer),
             into,
@@ -218,19 +223,19 @@ def _launch_gemm(tokens: torch.Tensor, layer: PackedLayer, y: torch.Tensor) -> N
             COLS=max(16, triton.next_power_of_2(min(grid.tile_in, grid.in_features))),
             **_sizes(layer),
             BLOCK=size,
-            enable_fp_fusion=False,  # a fused multiply-add would round once where the accelerator rounds twice
+            enable_fp_fusion=False,  # the accelerator rounds product and sum separately
         )
 
 
 def _signed_columns(layer: PackedLayer) -> torch.Tensor:
-    """Columns of the sparse part as Triton takes them: 16-bit ones as int16, whose bits the kernels read unsigned."""
-    assert layer.sparse is not None  # noqa: S101 - the caller has looked
+    """Return the columns of the sparse part for Triton: uint16 as int16, whose bits the kernels read as unsigned."""
+    assert layer.sparse is not None  # noqa: S101 - the caller checked it
     col = layer.sparse.col
     return col.view(torch.int16) if col.dtype == torch.uint16 else col
 
 
 def _has_sixteen(layer: PackedLayer) -> bool:
-    """Whether a codebook has 10 to 16 words."""
+    """Return whether a codebook has 10 to 16 words."""
     return any(NINE < size <= MOST_WORDS for size in layer.sizes)
 
 
@@ -238,13 +243,13 @@ def _stored(layer: PackedLayer) -> tuple[torch.Tensor, ...]:
     return layer.packed, layer.scale, layer.classes, layer.offsets, layer.words, layer.counts
 
 
-def _blocks(layer: PackedLayer, way: dict[str, int]) -> int:
-    """Programs for one row of tiles, by the rows that the tuner gives to each."""
-    return -(-layer.grid.tile_out // way["ROWS"])
+def _blocks(layer: PackedLayer, configuration: dict[str, int]) -> int:
+    """Return the number of programs for one row of tiles, given the rows per program that the tuner selected."""
+    return -(-layer.grid.tile_out // configuration["ROWS"])
 
 
 def _wide(tile_in: int) -> int:
-    """Inputs of a tile with the zeros behind them, so that whole lanes of 16 can be read."""
+    """Return the padded number of inputs of a tile, so that whole lanes of 16 inputs can be read."""
     return 16 if tile_in <= 16 else 32 if tile_in <= 32 else -(-tile_in // 64) * 64
 
 

@@ -1,23 +1,23 @@
-"""Ways to divide a kernel's work, in rows and warps a program: the best is measured on the board by Triton's tuner.
+"""Configurations of a kernel: rows and warps per program. Triton's tuner measures them on the GPU and keeps the best.
 
-It is measured when a shape is first met, for it could not be known without a board.
+It measures when a shape occurs for the first time.
 """
 
 from typing import Any
 
 import triton
 
-# The interpreter has no clock to tune by: there all kernels run with the first.
+# The interpreter cannot measure times; there all kernels use the first configuration.
 _TUNED = not triton.knobs.runtime.interpret  # type: ignore[attr-defined]
 
 
-def ways(found: list[tuple[int, int]]) -> list[triton.Config]:
-    """Rows and warps as the tuner takes them."""
-    return [triton.Config({"ROWS": rows}, num_warps=warps) for rows, warps in (found if _TUNED else found[:1])]
+def configurations(choices: list[tuple[int, int]]) -> list[triton.Config]:
+    """Return configurations for the tuner from pairs (rows, warps)."""
+    return [triton.Config({"ROWS": rows}, num_warps=warps) for rows, warps in (choices if _TUNED else choices[:1])]
 
 
 def _fitting(configs: list[triton.Config], arguments: dict[str, Any], **sizes: Any) -> list[triton.Config]:
-    """Leave out blocks of more rows than a tile has."""
+    """Return the configurations whose blocks have no more rows than a tile; the first one if there are none."""
     tile = sizes["TILE_OUT"] if "TILE_OUT" in sizes else arguments["TILE_OUT"]
     return [one for one in configs if one.kwargs["ROWS"] <= max(16, tile)] or configs[:1]
 

@@ -1,9 +1,10 @@
-"""Codes to words in registers: byte permutes and four-way integer products, each beside its twin in plain operations.
+"""Convert codes to words in registers, and multiply four words at a time, in PTX assembly.
 
-A codebook of up to 16 int8 words is four 32-bit registers (two int64 here), loaded once a tile. PRMT picks four bytes
-of eight by the low three bits of four nibbles; the fourth bit picks between the two halves of the codebook in a third
-PRMT. No weight is looked up in memory. Triton's interpreter runs the twins; `tests/unit/test_gpu_assembly.py` runs the
-assembly itself, instruction by instruction, against them.
+A codebook of up to 16 int8 words is held in four 32-bit registers (two int64 here), loaded once per tile. The byte
+permute PRMT selects four bytes out of eight by the low three bits of four nibbles. The fourth bit selects between the
+two halves of the codebook in a third PRMT. No weight is looked up in memory. Every function has a second version in
+plain operations, which Triton's interpreter runs. `tests/unit/kernels/triton/test_word_decoding.py` executes the
+assembly instruction by instruction and compares both.
 """
 
 # Triton's language is not Python's, and has no types:
@@ -17,7 +18,7 @@ import triton.language as tl
 
 ASSEMBLY = tl.constexpr(not triton.knobs.runtime.interpret)
 
-# $0-$3: four words each; $4: 16 nibbles; $5, $6: the codebook.
+# $0 to $3: four words each; $4: 16 nibbles; $5, $6: the codebook.
 SIXTEEN = """{
 .reg .b32 q<2>, t<4>, c, m, a, b;
 mov.b64 {q0, q1}, $4;
@@ -39,7 +40,7 @@ prmt.b32 ${2 * half + 1}, a, b, m;
     for half in range(2)
 ) + "}"  # fmt: skip
 
-# $0-$4: four words of one row each; $5: four columns' fractions; $6: words 0-7; $7: word 8, four times.
+# $0 to $4: four words of one row each; $5: the fractions of four columns; $6: words 0 to 7; $7: word 8, four times.
 FIVES = """{
 .reg .b32 f<4>, d<4>, t<2>, m, a;
 .reg .b64 r;
@@ -75,7 +76,7 @@ dp4a.s32.s32 $0, $5, x3, $0;
 
 DOT_FOUR = "dp4a.s32.s32 $0, $1, $2, $3;"
 
-# Four codes, a byte each, to the nibbles of `c` and `m`, which pick bytes and halves.
+# Convert four codes of one byte each to the nibbles of `c` and `m`, which select bytes and halves.
 _PICK = """or.b32 c, q, m;
 prmt.b32 c, c, 0, 0x4420;
 shr.u32 m, c, 1;
@@ -83,7 +84,7 @@ and.b32 c, c, 0x7777;
 lop3.b32 m, m, 0x4444, 0x3210, 0xEA;
 """
 
-# $0: four words; $1: four codes, a byte each; $2 and $6: the codebook. Triton hands over four of it, all the same.
+# $0: four words; $1: four codes, one byte each; $2 and $6: the codebook. Triton passes four equal copies of it.
 BYTES = (
     """{
 .reg .b32 q, t<4>, c, m, a, b;
@@ -105,7 +106,7 @@ _SIXTEEN, _FIVES, _DOT, _DOT_FOUR, _BYTES = map(tl.constexpr, (SIXTEEN, FIVES, D
 @triton.jit
 @no_type_check
 def byte_of(code, low, high):
-    """Byte `code` (below 16) of a codebook, 0 to 255: the first eight in `low`, the others in `high`."""
+    """Return byte `code` (below 16) of a codebook, 0 to 255; `low` holds the first eight bytes, `high` the others."""
     half = tl.where(code < 8, low, high)
     return ((half >> ((code & 7) * 8).to(tl.int64)) & 255).to(tl.int32)
 
@@ -113,7 +114,7 @@ def byte_of(code, low, high):
 @triton.jit
 @no_type_check
 def _four_of(codes, first, low, high):
-    """Words of the nibbles `first` to `first` + 3 of an int64, a byte each."""
+    """Return the words of the nibbles `first` to `first` + 3 of an int64, one byte each."""
     packed = byte_of((codes >> (4 * first)) & 15, low, high)
     for c in tl.static_range(1, 4):
         packed |= byte_of((codes >> (4 * first + 4 * c)) & 15, low, high) << (8 * c)
@@ -123,7 +124,7 @@ def _four_of(codes, first, low, high):
 @triton.jit
 @no_type_check
 def sixteen(codes, low, high):
-    """Words of 16 nibbles (an int64), as four int32 of four bytes."""
+    """Return the words of 16 nibbles (an int64), as four int32 of four bytes."""
     if ASSEMBLY:
         return tl.inline_asm_elementwise(
             _SIXTEEN, "=&r,=&r,=&r,=&r,l,l,l", [codes, low, high], (tl.int32, tl.int32, tl.int32, tl.int32), True, 1
@@ -140,7 +141,7 @@ def sixteen(codes, low, high):
 @triton.jit
 @no_type_check
 def _four_digits(fractions, power, low, last):
-    """Words of the digit that `power` of 9 brings up, of four 16-bit fractions in an int64: four bytes."""
+    """Return the words of digit k of four 16-bit fractions in an int64, as four bytes; `power` is 9^k."""
     packed = tl.zeros(fractions.shape, tl.int32)
     for c in tl.static_range(4):
         rest = (((fractions >> (16 * c)) & 65535).to(tl.int32) * power) & 65535
@@ -151,7 +152,7 @@ def _four_digits(fractions, power, low, last):
 @triton.jit
 @no_type_check
 def fives(fractions, low, last):
-    """Words of five rows, of four columns each (16-bit fractions in an int64), as five int32 of four bytes."""
+    """Return the words of five rows and four columns (16-bit fractions in an int64), as five int32 of four bytes."""
     if ASSEMBLY:
         return tl.inline_asm_elementwise(
             _FIVES, "=&r,=&r,=&r,=&r,=&r,l,l,r", [fractions, low, last],
@@ -170,7 +171,7 @@ def fives(fractions, low, last):
 @triton.jit
 @no_type_check
 def dot_four(words, inputs, total):
-    """Total + the products of four int8 words with four int8 inputs."""
+    """Return total + the products of four int8 words with four int8 inputs."""
     if ASSEMBLY:
         return tl.inline_asm_elementwise(_DOT_FOUR, "=r,r,r,r", [words, inputs, total], tl.int32, True, 1)
     else:
@@ -182,7 +183,7 @@ def dot_four(words, inputs, total):
 @triton.jit
 @no_type_check
 def dot(a, b, c, d, first, second, total):
-    """Total + the products of 16 int8 words with 16 int8 inputs, which are two int64."""
+    """Return total + the products of 16 int8 words with 16 int8 inputs, which are two int64."""
     if ASSEMBLY:
         return tl.inline_asm_elementwise(
             _DOT, "=&r,r,r,r,r,r,l,l", [total, a, b, c, d, first, second], tl.int32, True, 1
@@ -197,7 +198,7 @@ def dot(a, b, c, d, first, second, total):
 @triton.jit
 @no_type_check
 def words_of(codes, low, high):
-    """Int8 words of uint8 codes below 16."""
+    """Return the int8 words of uint8 codes below 16."""
     if ASSEMBLY:
         return tl.inline_asm_elementwise(_BYTES, "=&r,r,l,l,l,l,l,l,l,l", [codes, low, high], tl.int8, True, 4)
     else:

@@ -1,9 +1,12 @@
-"""What attention makes of an error in its projections: one matrix per head that couples the rows of that head (BoA).
+"""Row Hessians of attention projections (BoA, arXiv 2406.13474): one matrix per head that couples the head's rows.
 
-For queries of a head it is the sum over tokens of k k^T, for keys that of q q^T over the query heads that share the key
-head, for values W_O^T W_O over the same heads (arXiv 2406.13474). Queries and keys are taken as they leave their
-projections: the rotation by position, which leaves near tokens almost unturned against each other, is left out, as are
-softmax and the causal mask.
+The matrix weights an error in the rows of a head by its effect on the output of attention:
+- for the queries of a head, the sum over tokens of k k^T;
+- for the keys of a head, the sum over tokens of q q^T, added over the query heads that share the key head;
+- for the values of a head, W_O^T W_O, added over the same query heads.
+
+Queries and keys are the outputs of their projections. The rotary position embedding, which rotates neighbouring tokens
+by nearly the same angle, is not applied, nor are softmax and the causal mask.
 """
 
 from collections.abc import Callable
@@ -17,7 +20,7 @@ from haloquant.errors import InputError
 from haloquant.lm.checkpoint.reader import Checkpoint
 from haloquant.lm.swap_weights import find_module, get_weight
 
-Rows = Float32[np.ndarray, "heads size size"]
+HeadMatrices = Float32[np.ndarray, "heads size size"]
 
 
 def collect_row_hessians(
@@ -25,17 +28,22 @@ def collect_row_hessians(
     checkpoint: Checkpoint,
     windows: Int64[np.ndarray, "s t"],
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Rows]:
-    """The row matrix of every head, mean over tokens, by layer; for q_proj, k_proj and v_proj of each block.
+) -> dict[str, HeadMatrices]:
+    """Return the row Hessians of every head of q_proj, k_proj and v_proj in each block, by layer name.
+
+    Sums over tokens are divided by the number of tokens.
 
     Args:
         model: the checkpoint's model, loaded.
-        checkpoint: its folder, opened: its chosen layers get a matrix.
-        windows: calibration windows, as `calibration.cut_windows` gives them.
-        progress: called with windows done and windows in all.
+        checkpoint: its opened folder; projections among its selected layers get matrices.
+        windows: calibration windows, as `in_memory.cut_windows` returns them.
+        progress: called with the number of windows done and of all windows.
+
+    Returns:
+        {layer: [heads, head_dim, head_dim]}; `heads` counts query heads for q_proj, key-value heads for k_proj, v_proj.
 
     Raises:
-        InputError: the model has no separate projections of queries, keys and values.
+        InputError: the model has no separate projections for queries, keys and values.
     """
     chosen = {layer.name for layer in checkpoint.layers}
     prefixes = sorted(name.removesuffix("q_proj") for name in chosen if name.endswith(".q_proj"))
@@ -70,18 +78,18 @@ def collect_row_hessians(
     finally:
         for handle in handles:
             handle.remove()
-    found: dict[str, Rows] = {}
+    found: dict[str, HeadMatrices] = {}
     for prefix in prefixes:
         queries, keys = (sums[prefix + name].cpu().numpy() / windows.size for name in ("q_proj", "k_proj"))
-        shared = keys.shape[0] // queries.shape[0]  # query heads for each key head
+        shared = keys.shape[0] // queries.shape[0]  # query heads per key head
         found[f"{prefix}q_proj"] = np.repeat(queries, shared, axis=0)
         found[f"{prefix}k_proj"] = keys.reshape(kv_heads, shared, size, size).sum(1)
-        found[f"{prefix}v_proj"] = _values(model, prefix, size, kv_heads)
+        found[f"{prefix}v_proj"] = _value_matrices(model, prefix, size, kv_heads)
     return found
 
 
-def _values(model: Any, prefix: str, size: int, kv_heads: int) -> Rows:
-    """W_O^T W_O of each value head, summed over the query heads that it serves."""
+def _value_matrices(model: Any, prefix: str, size: int, kv_heads: int) -> HeadMatrices:
+    """Return W_O^T W_O of each value head, summed over the query heads that read it."""
     names = [name for name, _ in find_module(model, prefix.removesuffix(".")).named_children()]
     output = next((name for name in ("o_proj", "out_proj") if name in names), None)
     if output is None:

@@ -1,8 +1,9 @@
-"""Run a decoder block by block with one block in memory, for models whose weights, let alone gradients, do not fit.
+"""Run a decoder block by block, with the weights of one block in memory at a time.
 
-The embedding is filled once; each block is filled when it is reached and emptied after it. The hidden states of all
-windows are kept between blocks, in memory or in a scratch file. Whatever a model hands to its blocks beside the hidden
-states (masks, rotary tables) is learned by running it once with a stub in place of each block.
+This serves models whose weights or gradients do not fit in memory. The weights of a block are loaded before it runs and
+freed after it. The hidden states of all windows are kept between blocks, in memory or in a scratch file. A model passes
+other arguments to its blocks beside the hidden states (masks, rotary tables); they are recorded by running the model
+once with a stub in place of each block.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,29 +17,32 @@ import torch
 from jaxtyping import Int64
 
 from haloquant.errors import CheckpointError
-from haloquant.lm.calibration.empty_model import Skeleton
+from haloquant.lm.calibration.empty_model import EmptyModel
 from haloquant.lm.checkpoint.reader import Checkpoint
 
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # what a block is given after the hidden states
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of a block after the hidden states
 
 
-class _Reached(Exception):
-    """The forward pass has come as far as was wanted."""
+class _StopForward(Exception):
+    """Ends a forward pass at the block that was to be reached."""
 
 
-class _WantsTuple(Exception):
-    """The model takes the first element of what a block returns."""
+class _NeedsTuple(Exception):
+    """The model expects its blocks to return a tuple."""
 
 
 class BlockRunner:
-    """A decoder whose blocks are loaded one at a time, and the hidden states of all windows at the current depth."""
+    """A decoder whose blocks are loaded one at a time, with the hidden states of all windows before the next block.
+
+    `hidden` is float32 [windows, tokens, hidden].
+    """
 
     def __init__(self, checkpoint: Checkpoint, windows: Int64[np.ndarray, "s t"], scratch: Path | None = None) -> None:
         self.windows = windows
-        self.skeleton = Skeleton(checkpoint)
-        self.blocks = self.skeleton.blocks
+        self.empty_model = EmptyModel(checkpoint)
+        self.blocks = self.empty_model.blocks
         self._returns_tuple = False
-        with self.skeleton.filled(self.skeleton.around(with_head=False)):
+        with self.empty_model.filled(self.empty_model.outside_blocks(with_head=False)):
             self._arguments = self._learn_arguments()
             width = self._embed(0).shape[-1]
             self.hidden = _hidden_states((*windows.shape, width), scratch)
@@ -47,30 +51,30 @@ class BlockRunner:
 
     @contextmanager
     def loaded(self, block: int) -> Iterator[torch.nn.Module]:
-        """Within the block of code, decoder block number `block` has its weights."""
-        with self.skeleton.filled(self.skeleton.parameters_of(self.blocks[block])):
+        """Within the `with` block, decoder block number `block` has its weights."""
+        with self.empty_model.filled(self.empty_model.parameters_of(self.blocks[block])):
             yield self.blocks[block]
 
     def run(self, block: int, states: torch.Tensor) -> torch.Tensor:
-        """The output of a loaded block for hidden states [1, t, hidden]."""
+        """Return the output of a loaded block for hidden states [1, t, hidden]."""
         args, kwargs = self._arguments[block]
         output = self.blocks[block](states, *args, **kwargs)
         return output[0] if isinstance(output, tuple) else output
 
     def states(self, index: int) -> torch.Tensor:
-        """A copy of the hidden states of window `index` at the current depth, [1, t, hidden]."""
+        """Return a copy of the hidden states of window `index`, [1, t, hidden]."""
         return torch.from_numpy(np.array(self.hidden[index : index + 1]))
 
     def advance(self, block: int) -> None:
-        """Replace the hidden states of every window by the output of the loaded block."""
+        """Run a loaded block on every window and replace the hidden states by its output."""
         with torch.no_grad():
             for index in range(len(self.windows)):
                 self.hidden[index] = self.run(block, self.states(index))[0].float().numpy()
 
     def logits(self) -> Iterator[torch.Tensor]:
-        """The model's logits of each window, [1, t, vocabulary], once the hidden states have passed the last block."""
+        """Yield the logits of each window, [1, t, vocabulary]. Call it after the last block has run."""
         last = len(self.blocks) - 1
-        with self.skeleton.filled(self.skeleton.around(with_head=True)):
+        with self.empty_model.filled(self.empty_model.outside_blocks(with_head=True)):
             for index in range(len(self.windows)):
                 states = self.states(index)
                 with self._stubs(lambda block, given, _, states=states: states if block == last else given):
@@ -85,50 +89,50 @@ class BlockRunner:
             ) -> torch.Tensor:
                 seen.append(arguments)
                 if block == len(self.blocks) - 1:
-                    raise _Reached
+                    raise _StopForward
                 return given
 
             try:
                 with self._stubs(note):
                     self._forward(0)
-            except _Reached:
+            except _StopForward:
                 return seen
-            except _WantsTuple:
+            except _NeedsTuple:
                 continue
-        checkpoint = self.skeleton.checkpoint
+        checkpoint = self.empty_model.checkpoint
         raise CheckpointError(
             f"{checkpoint.folder} ({checkpoint.architecture.model_type}) must hand hidden states from block to block "
             "to be run block by block, but does not; load the model whole instead"
         )
 
     def _embed(self, index: int) -> torch.Tensor:
-        """What the first block is given for window `index`."""
+        """Return the input of the first block for window `index`, [1, t, hidden]."""
         kept: list[torch.Tensor] = []
 
         def keep(_block: int, given: torch.Tensor, _arguments: Arguments) -> torch.Tensor:
             kept.append(given)
-            raise _Reached
+            raise _StopForward
 
         try:
             with self._stubs(keep):
                 self._forward(index)
-        except _Reached:
+        except _StopForward:
             pass
         return kept[0].float()
 
     def _forward(self, index: int) -> Any:
         with torch.no_grad():
-            return self.skeleton.model(input_ids=torch.from_numpy(self.windows[index : index + 1]), use_cache=False)
+            return self.empty_model.model(input_ids=torch.from_numpy(self.windows[index : index + 1]), use_cache=False)
 
     @contextmanager
     def _stubs(self, answer: Callable[[int, torch.Tensor, Arguments], torch.Tensor]) -> Iterator[None]:
-        """Within the block of code, `answer` stands for every decoder block."""
+        """Within the `with` block, every decoder block calls `answer` instead of computing."""
 
         def stub(block: int) -> Callable[..., Any]:
             def forward(*args: Any, **kwargs: Any) -> Any:
                 given = args[0] if args else kwargs.pop("hidden_states")
                 if not isinstance(given, torch.Tensor) or given.ndim != 3:
-                    raise _WantsTuple
+                    raise _NeedsTuple
                 result = answer(block, given, (args[1:], kwargs))
                 return (result,) if self._returns_tuple else result
 
@@ -144,8 +148,8 @@ class BlockRunner:
 
 
 def _hidden_states(shape: tuple[int, ...], scratch: Path | None) -> np.ndarray:
-    """Room for the hidden states of all windows, [windows, tokens, hidden] float32."""
+    """Return an empty float32 array [windows, tokens, hidden], in memory or in a file of the folder `scratch`."""
     if scratch is None:
         return np.empty(shape, np.float32)
-    with TemporaryFile(dir=scratch) as file:  # the map keeps the file until it is garbage
+    with TemporaryFile(dir=scratch) as file:  # the memory map keeps the deleted file open
         return np.memmap(file, np.float32, "w+", shape=shape)

@@ -1,9 +1,11 @@
-"""Calibration, true-sequential rounding and evaluation of models that are never whole in memory: block by block.
+"""Calibration, true-sequential rounding and perplexity of models that do not fit in memory, one block at a time.
 
-The gradient of the model's loss cannot be had so. What stands in for the Fisher is declared in `source`: the
-Gauss-Newton diagonal of the block's own output y, F = E over random signs r of (d <r, y> / dW)^2 = sum over outputs of
-(dy / dW)^2 (Hutchinson's estimate), divided by the squared norm of y, so that blocks compare by relative error; or the
-diagonal of the Hessian, the same for every output.
+The gradient of the model's loss is not available in this way. The field `source` of the statistics names what replaces
+the Fisher information:
+- "block": the Gauss-Newton diagonal of the block's output y by Hutchinson's estimate,
+  F = E over random signs r of (d <r, y> / dW)^2 = sum over outputs of (dy / dW)^2, divided by the squared norm of y, so
+  that blocks are compared by relative error;
+- "hessian": the diagonal of the Hessian, the same for every output.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +20,9 @@ from jaxtyping import Float32, Int64
 
 from haloquant.errors import InputError
 from haloquant.lm.calibration.block_runner import BlockRunner
-from haloquant.lm.calibration.hessian import Recorder, to_statistics, watch
-from haloquant.lm.calibration.shards import BlockFisher, Shards, ShardTask, model_at, one_by_one, see_block
+from haloquant.lm.calibration.hessian import Recorder, record, to_statistics
+from haloquant.lm.calibration.shard_tasks import BlockFisher, RunShards, ShardTask, model_source, run_in_order
+from haloquant.lm.calibration.shards import sum_block
 from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer
 from haloquant.lm.evaluation.perplexity import Perplexity, sum_nll
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
@@ -43,24 +46,30 @@ def collect_by_block(
     seed: int = 0,
     scratch: Path | None = None,
     progress: Progress | None = None,
-    shards: Shards = one_by_one,
+    shards: RunShards = run_in_order,
     begin: tuple[int, Float32[np.ndarray, "s t h"]] | None = None,
     passed: Callable[[int, Float32[np.ndarray, "s t h"]], None] | None = None,
 ) -> Iterator[tuple[LinearLayer, LayerStatistics]]:
-    """Statistics of every layer of the checkpoint in order of execution, with one decoder block in memory.
+    """Yield the statistics of every layer of the checkpoint in order of execution, with one block in memory.
 
-    Each block's windows are summed in shards of a fixed size, which are added in order: where they run changes nothing.
+    The windows of a block are summed in shards of a fixed size, and the shards are added in order. So the sums do not
+    depend on where the shards run.
 
     Args:
         checkpoint: an opened model folder.
-        windows: calibration windows, as `calibration.cut_windows` gives them.
-        fisher: what stands in for the Fisher; `source` of the statistics names it.
-        seed: of the random signs.
-        scratch: a folder for the hidden states (samples x tokens x hidden x 4 bytes); in memory where None.
-        progress: called with blocks done and blocks in all.
-        shards: runs the tasks; in this process one after another unless given.
-        begin: the block to begin with and the hidden states before it, as `passed` was given them.
-        passed: called with a number of blocks passed and the hidden states behind them, once their statistics are out.
+        windows: calibration windows, as `in_memory.cut_windows` returns them.
+        fisher: what replaces the Fisher information; `source` of the statistics names it.
+        seed: seed of the random signs.
+        scratch: folder for the hidden states (samples x tokens x hidden x 4 bytes); in memory where None.
+        progress: called with the number of blocks done and of all blocks.
+        shards: runs the tasks; by default one after another in this process.
+        begin: the first block to run and the hidden states before it, as `passed` received them. From block 0 where
+            None.
+        passed: called after the statistics of a block were yielded, with the number of finished blocks and the hidden
+            states after them.
+
+    Yields:
+        Each layer with its statistics.
 
     Raises:
         CheckpointError: the model cannot be run block by block, or a tensor cannot be read.
@@ -69,11 +78,11 @@ def collect_by_block(
     start = 0
     if begin is not None:
         start, runner.hidden[:] = begin
-    place = model_at(checkpoint, windows)
+    model = model_source(checkpoint, windows)
     source = f"hessian: x x^T of the full-precision model; {SOURCES[fisher]}; {_describe(windows)}"
     for block, layers in _by_block(checkpoint, len(runner.blocks))[start:]:
-        task = ShardTask(place, block, tuple(layer.name for layer in layers), 0, fisher, seed)
-        recorder = see_block(runner, task, shards, len(windows))
+        task = ShardTask(model, block, tuple(layer.name for layer in layers), 0, fisher, seed)
+        recorder = sum_block(runner, task, shards, len(windows))
         for layer, known in zip(layers, to_statistics(recorder, source, len(windows)).values(), strict=True):
             yield layer, _hessian_as_fisher(known, layer) if fisher == "hessian" else known
         del recorder
@@ -90,20 +99,21 @@ def round_by_block(
     scratch: Path | None = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[LinearLayer, Float32[np.ndarray, "out in"]]]:
-    """Round the layers in order, each with the Hessian of the inputs that the already rounded prefix gives it.
+    """Round the layers in order of execution, each with the Hessian of its inputs in the already rounded model.
 
-    This is the "true sequential" order of GPTQ: within a block, a dependency group sees the groups before it rounded.
+    This is the "true sequential" order of GPTQ (arXiv 2210.17323): within a block, the inputs of a dependency group are
+    computed with the rounded weights of all groups before it.
 
     Args:
         checkpoint: an opened model folder.
         windows: calibration windows.
         rounder: called with a layer, its weight and its statistics (hessian and input maxima, no fisher); returns the
-            weight that the layer is to compute with.
-        scratch: a folder for the hidden states; in memory where None.
-        progress: called with blocks done and blocks in all.
+            rounded weight, which later layers see.
+        scratch: folder for the hidden states; in memory where None.
+        progress: called with the number of blocks done and of all blocks.
 
     Yields:
-        Each layer with what the rounder made of it.
+        Each layer with its rounded weight.
     """
     runner = BlockRunner(checkpoint, windows, scratch)
     source = f"hessian: x x^T of the rounded prefix; {SOURCES['none']}; {_describe(windows)}"
@@ -111,8 +121,8 @@ def round_by_block(
         with runner.loaded(block):
             for _, members in groupby(layers, key=lambda layer: layer.group):
                 group = list(members)
-                for layer, known in zip(group, _see_group(runner, block, group, source), strict=True):
-                    yield layer, _replace(runner, layer, rounder, known)
+                for layer, known in zip(group, _record_group(runner, block, group, source), strict=True):
+                    yield layer, _round(runner, layer, rounder, known)
             runner.advance(block)
         if progress is not None:
             progress(block + 1, len(runner.blocks))
@@ -126,24 +136,24 @@ def perplexity_by_block(
     scratch: Path | None = None,
     progress: Progress | None = None,
 ) -> Perplexity:
-    """Perplexity over full windows with one decoder block in memory; equal to `perplexity` on the model held whole.
+    """Perplexity over full windows with one decoder block in memory; equal to `perplexity` of the whole model.
 
     Args:
         checkpoint: an opened model folder.
-        windows: consecutive windows of the text (`calibration.cut_windows` with as many samples as there are).
-        weight_of: gives the weight a layer is to compute with, or None for the checkpoint's own.
-        activation_bits: round the inputs of the checkpoint's layers, one scale per token; not at all where None.
-        scratch: a folder for the hidden states; in memory where None.
-        progress: called with blocks done and blocks in all.
+        windows: consecutive windows of the text (`in_memory.cut_windows` with as many samples as there are windows).
+        weight_of: returns the weight that a layer computes with, or None for the checkpoint's own.
+        activation_bits: bits of the rounded inputs of the layers, one scale per token; not rounded where None.
+        scratch: folder for the hidden states; in memory where None.
+        progress: called with the number of blocks done and of all blocks.
     """
     runner = BlockRunner(checkpoint, windows, scratch)
     for block, layers in _by_block(checkpoint, len(runner.blocks)):
         names = [layer.name for layer in layers] if activation_bits is not None else []
-        with runner.loaded(block), activations_per_token(runner.skeleton.model, names, activation_bits or 8):
+        with runner.loaded(block), activations_per_token(runner.empty_model.model, names, activation_bits or 8):
             for layer in layers:
                 weight = None if weight_of is None else weight_of(layer)
                 if weight is not None:
-                    _put(runner, layer, weight)
+                    _set_weight(runner, layer, weight)
             runner.advance(block)
         if progress is not None:
             progress(block + 1, len(runner.blocks))
@@ -154,18 +164,18 @@ def perplexity_by_block(
 
 
 def _by_block(checkpoint: Checkpoint, blocks: int) -> list[tuple[int, list[LinearLayer]]]:
-    """Every block with its chosen layers, none where the patterns leave none: it still has to be run."""
+    """Return every block with its selected layers. A block without selected layers is included, since it must run."""
     outside = [layer.name for layer in checkpoint.layers if layer.block is None]
     if outside:
         raise InputError(f"block by block, only layers of decoder blocks can be calibrated, not {outside[0]}")
     return [(block, [layer for layer in checkpoint.layers if layer.block == block]) for block in range(blocks)]
 
 
-class _Seen(Exception):
-    """Every layer of the group has its input: the rest of the block need not run."""
+class _AllRecorded(Exception):
+    """Ends the run of a block once every layer of the group has recorded its input."""
 
 
-def _see_group(runner: BlockRunner, block: int, group: Sequence[LinearLayer], source: str) -> list[LayerStatistics]:
+def _record_group(runner: BlockRunner, block: int, group: Sequence[LinearLayer], source: str) -> list[LayerStatistics]:
     names = tuple(layer.name for layer in group)
     recorder = Recorder(names, with_gram=True)
     waiting: set[str] = set()
@@ -174,17 +184,17 @@ def _see_group(runner: BlockRunner, block: int, group: Sequence[LinearLayer], so
         def hook(*_: object) -> None:
             waiting.discard(name)
             if not waiting:
-                raise _Seen
+                raise _AllRecorded
 
         return hook
 
-    model = runner.skeleton.model
-    with watch(model, recorder, None), torch.no_grad():
+    model = runner.empty_model.model
+    with record(model, recorder, None), torch.no_grad():
         handles = [find_module(model, name).register_forward_hook(count(name)) for name in names]
         try:
             for index in range(len(runner.windows)):
                 waiting.update(names)
-                with suppress(_Seen):
+                with suppress(_AllRecorded):
                     runner.run(block, runner.states(index))
                 recorder.forget_last()
         finally:
@@ -193,14 +203,14 @@ def _see_group(runner: BlockRunner, block: int, group: Sequence[LinearLayer], so
     return list(to_statistics(recorder, source, len(runner.windows)).values())
 
 
-def _replace(runner: BlockRunner, layer: LinearLayer, rounder: Rounder, known: LayerStatistics) -> np.ndarray:
-    weight = rounder(layer, get_weight(runner.skeleton.model, layer.name), known)
-    _put(runner, layer, weight)
+def _round(runner: BlockRunner, layer: LinearLayer, rounder: Rounder, known: LayerStatistics) -> np.ndarray:
+    weight = rounder(layer, get_weight(runner.empty_model.model, layer.name), known)
+    _set_weight(runner, layer, weight)
     return weight
 
 
-def _put(runner: BlockRunner, layer: LinearLayer, weight: np.ndarray) -> None:
-    parameter, transposed = weight_parameter(runner.skeleton.model, layer.name)
+def _set_weight(runner: BlockRunner, layer: LinearLayer, weight: np.ndarray) -> None:
+    parameter, transposed = weight_parameter(runner.empty_model.model, layer.name)
     with torch.no_grad():
         parameter.copy_(torch.from_numpy(np.ascontiguousarray(weight.T if transposed else weight)))
 

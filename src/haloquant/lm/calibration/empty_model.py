@@ -1,4 +1,4 @@
-"""A model of transformers without weights, any part of which can be filled from its checkpoint for a while."""
+"""A model of transformers without weights, parts of which can be loaded from the checkpoint within a `with` block."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -9,21 +9,19 @@ import torch
 from accelerate import init_empty_weights
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from haloquant.errors import CheckpointError
+from haloquant.errors import CheckpointError, first_line
 from haloquant.lm.checkpoint.reader import Checkpoint, read_tensor
 from haloquant.lm.swap_weights import find_module
 from haloquant.records.layer_names import HEADS
 
 _BLOCK_NAME = re.compile(r"^(?:.*?\.)?(?:layers|h|blocks|block|layer)\.\d+(?=\.)")
-
-
 _HEAD_WEIGHTS = tuple(f"{name}.weight" for name in HEADS)
 
 
-class Skeleton:
-    """The model of a checkpoint on the meta device: its code runs, its weights come and go.
+class EmptyModel:
+    """The model of a checkpoint on torch's meta device, so that its parameters take no memory until they are filled.
 
-    `blocks` are its decoder blocks in order; `parameters_of(block)` and `around` are the names to fill.
+    `blocks` are its decoder blocks in order. `parameters_of(block)` and `outside_blocks()` return names for `filled`.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -37,12 +35,12 @@ class Skeleton:
         self.blocks: list[torch.nn.Module] = list(siblings)
 
     def parameters_of(self, module: torch.nn.Module) -> list[str]:
-        """Full names of the parameters within `module`."""
+        """Return the full names of the parameters within `module`."""
         inside = {id(p) for p in module.parameters()}
         return [name for name, p in self._empty.items() if id(p) in inside]
 
-    def around(self, with_head: bool) -> list[str]:
-        """Names of the parameters outside the blocks; the language-model head's only where asked for."""
+    def outside_blocks(self, with_head: bool) -> list[str]:
+        """Return the names of the parameters outside the blocks, with or without those of the language-model head."""
         inside = {id(p) for block in self.blocks for p in block.parameters()}
         head = self.model.get_output_embeddings()
         if head is not None and not with_head:
@@ -51,10 +49,10 @@ class Skeleton:
 
     @contextmanager
     def filled(self, names: Iterable[str]) -> Iterator[None]:
-        """Within the block of code, the named parameters have their values from the checkpoint, in float32.
+        """Within the `with` block, the named parameters have their values from the checkpoint, in float32.
 
         Raises:
-            CheckpointError: the checkpoint lacks one, or holds it in another shape.
+            CheckpointError: the checkpoint lacks a parameter, or holds it in another shape.
         """
         names = list(names)
         values: dict[str, torch.nn.Parameter] = {}
@@ -90,7 +88,7 @@ class Skeleton:
         return self.model.get_input_embeddings()
 
     def _find_tensors(self) -> dict[str, str]:
-        """Parameter name to tensor name: equal but for the prefix of the inner model, and for a tied head."""
+        """Map parameter names to tensor names. They differ by the prefix of the inner model, and for a tied head."""
         prefix = f"{self.model.base_model_prefix}."
         held = self.checkpoint.tensors
         found: dict[str, str] = {}
@@ -104,7 +102,7 @@ class Skeleton:
             by_module = {id(module): name for name, module in self.model.named_modules()}
             source = f"{by_module[id(self._inputs())]}.weight"
             tied = self.checkpoint.architecture.tied_embeddings and source in found
-            others = [name for name in _HEAD_WEIGHTS if name in held]  # the module's name may differ from the tensor's
+            others = [name for name in _HEAD_WEIGHTS if name in held]  # the module may have another name
             if tied or others:
                 found.setdefault(f"{by_module[id(head)]}.weight", found[source] if tied else others[0])
         return found
@@ -112,10 +110,11 @@ class Skeleton:
 
 def _build(checkpoint: Checkpoint) -> Any:
     try:
-        config = AutoConfig.from_pretrained(checkpoint.here(), local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(checkpoint.small_files(), local_files_only=True, trust_remote_code=False)
         with init_empty_weights(include_buffers=False):
             model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     except (ValueError, KeyError, OSError) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise CheckpointError(f"{checkpoint.folder} must be a causal model of transformers, but: {line}") from error
+        raise CheckpointError(
+            f"{checkpoint.folder} must be a causal model of transformers, but: {first_line(error)}"
+        ) from error
     return model.eval().requires_grad_(False)

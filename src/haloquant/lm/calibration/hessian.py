@@ -1,8 +1,8 @@
-"""Running sums over calibration tokens, taken by hooks on the linear layers of a model that runs anyway.
+"""Sums over calibration tokens for Hessian and Fisher, collected by hooks on the linear layers of a running model.
 
-Nothing of the model is changed: a hook sees the input x of a layer and, where a loss is differentiated, the gradient of
-its output; gradients of the weights themselves are never asked of autograd, so that no second copy of the model exists.
-Layers that read the same tensor (q, k and v; gate and up) share one sum.
+A hook receives the input x of a layer and, if a loss is differentiated, the gradient of its output. The gradient of a
+weight is formed from these two; autograd does not keep it, so no second copy of the model is in memory. Layers that
+read the same tensor (q, k and v; gate and up) share one sum. The model itself is not changed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,16 +19,16 @@ from haloquant.records import LayerStatistics
 
 @dataclass
 class InputSums:
-    """Sums over tokens of one layer input: x x^T, |x| and the maximum of |x|."""
+    """Sums over the tokens of one layer input: x x^T, |x| and the maximum of |x|."""
 
-    absolute: torch.Tensor  # [in], float64: many small terms
-    largest: torch.Tensor  # [in]
-    gram: torch.Tensor | None  # [in, in]
+    absolute: torch.Tensor  # [in], sum of |x| in float64, since many small terms are added
+    largest: torch.Tensor  # [in], maximum of |x|
+    gram: torch.Tensor | None  # [in, in], sum of x x^T
     tokens: int = 0
 
     @classmethod
     def zeros(cls, features: int, device: torch.device, with_gram: bool) -> "InputSums":
-        """Sums over no token yet."""
+        """Return sums over zero tokens."""
         gram = torch.zeros(features, features, device=device) if with_gram else None
         absolute = torch.zeros(features, dtype=torch.float64, device=device)
         return cls(absolute, torch.zeros(features, device=device), gram)
@@ -46,17 +46,17 @@ class InputSums:
 
 @dataclass
 class Recorder:
-    """The sums of all watched layers. `squares[layer]` is the sum over samples of the squared weight gradient."""
+    """The sums of all recorded layers. `squares[layer]` is the sum over samples of the squared weight gradient."""
 
     layers: Sequence[str]
     with_gram: bool
     inputs: dict[str, InputSums] = field(default_factory=dict)
     squares: dict[str, torch.Tensor] = field(default_factory=dict)
-    batch: int = 1  # samples in the pass that runs now
+    batch: int = 1  # samples in the current forward pass
     _last: tuple[torch.Tensor, InputSums] | None = None
 
-    def see_input(self, layer: str, x: torch.Tensor) -> None:
-        """Add the input of `layer`; a tensor that was just added for its neighbour is not added again."""
+    def add_input(self, layer: str, x: torch.Tensor) -> None:
+        """Add the input of `layer`. If the layer before it read the same tensor, both share one sum, added once."""
         if self._last is not None and self._last[0] is x:
             self.inputs[layer] = self._last[1]
             return
@@ -67,14 +67,14 @@ class Recorder:
         sums.add(rows)
         self._last = (x, sums)
 
-    def see_gradient_by_sample(self, layer: str, x: torch.Tensor, gradient: torch.Tensor) -> None:
-        """Add (d loss_b / d W)^2 for each sample b of the batch; `gradient` is d loss / d output, [b, t, out]."""
+    def add_gradient_by_sample(self, layer: str, x: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Add (d loss_b / d W)^2 for each sample b of the batch. `gradient` is d loss / d output, [b, t, out]."""
         for row, delta in zip(self._by_sample(x), self._by_sample(gradient), strict=True):
             squared = delta.T @ row
             self._square(layer, squared.shape, x.device).addcmul_(squared, squared)
 
-    def see_gradient_by_token(self, layer: str, x: torch.Tensor, gradient: torch.Tensor) -> None:
-        """Add sum over tokens of (delta_t x_t^T)^2: each position of a sample counted as a sample of its own."""
+    def add_gradient_by_token(self, layer: str, x: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Add the sum over tokens t of (delta_t x_t^T)^2: every position counts as a sample of its own."""
         rows, deltas = x.reshape(-1, x.shape[-1]).square(), gradient.reshape(-1, gradient.shape[-1]).square()
         shape = torch.Size((deltas.shape[1], rows.shape[1]))
         self._square(layer, shape, x.device).addmm_(deltas.T, rows)
@@ -85,26 +85,26 @@ class Recorder:
         return self.squares[layer]
 
     def _by_sample(self, x: torch.Tensor) -> torch.Tensor:
-        """[b, t, n] in float32; some decoders flatten samples and tokens into one axis."""
+        """Return x as float32 [b, t, n]. Some decoders flatten samples and tokens into one axis."""
         return x.detach().float().reshape(self.batch, -1, x.shape[-1])
 
     def forget_last(self) -> None:
-        """Call after each forward pass: lets go of the last input."""
+        """Release the last input; call this after each forward pass."""
         self._last = None
 
 
 @contextmanager
-def watch(model: torch.nn.Module, recorder: Recorder, gradients: str | None) -> Iterator[Recorder]:
-    """Hook the layers of `recorder` for the time of the block. `gradients` is None, "sample" or "token"."""
+def record(model: torch.nn.Module, recorder: Recorder, gradients: str | None) -> Iterator[Recorder]:
+    """Record the layers of `recorder` within the `with` block. `gradients` is None, "sample" or "token"."""
 
     def hook_for(layer: str) -> Callable[[torch.nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]:
-        see = recorder.see_gradient_by_sample if gradients == "sample" else recorder.see_gradient_by_token
+        add = recorder.add_gradient_by_sample if gradients == "sample" else recorder.add_gradient_by_token
 
         def hook(_module: torch.nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
             x = args[0]
-            recorder.see_input(layer, x)
+            recorder.add_input(layer, x)
             if gradients is not None and output.requires_grad:
-                output.register_hook(partial(see, layer, x.detach()))
+                output.register_hook(partial(add, layer, x.detach()))
 
         return hook
 
@@ -117,9 +117,14 @@ def watch(model: torch.nn.Module, recorder: Recorder, gradients: str | None) -> 
 
 
 def to_statistics(recorder: Recorder, source: str, samples: int) -> dict[str, LayerStatistics]:
-    """The sums as statistics: hessian (2/T) sum x x^T, fisher the mean over samples of squared gradients.
+    """Convert the sums to statistics: hessian = (2/T) sum x x^T, fisher = mean over samples of squared gradients.
 
-    A layer that no token reached (an expert never chosen) has 0 tokens and no parts, and its source says so.
+    A layer that no token reached (an expert that was never selected) has 0 tokens and no arrays; `source` says so.
+
+    Args:
+        recorder: the sums over all windows.
+        source: how the statistics were made.
+        samples: number of windows.
     """
     shared: dict[int, Mapping[str, Any]] = {}
     result: dict[str, LayerStatistics] = {}

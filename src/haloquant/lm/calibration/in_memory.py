@@ -1,8 +1,9 @@
-"""Calibration: what the quantizer knows of every linear layer, from text run through the model once.
+"""Calibration with the whole model in memory: statistics of every linear layer from one pass over a text.
 
-The diagonal Fisher is F = (1/|D|) sum over samples d of (dL_d / dW)^2, L_d the mean next-token loss of sample d, a
-window of text (real gradients through the whole model, float32). The layer Hessian is (2/T) sum over tokens of x x^T,
-that of the squared error of the layer's output. One model is in memory, and of gradients only those of activations.
+The diagonal of the Fisher information is F = (1/|D|) sum over samples d of (dL_d / dW)^2. A sample is a window of text,
+and L_d is its mean next-token loss. Gradients are exact, through the whole model, in float32. The Hessian of a layer is
+(2/T) sum over tokens of x x^T, the Hessian of the squared error of the layer's output. Memory holds the model and the
+gradients of activations, not those of weights.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Int64
 
 from haloquant.errors import InputError
-from haloquant.lm.calibration.hessian import Recorder, to_statistics, watch
+from haloquant.lm.calibration.hessian import Recorder, record, to_statistics
 from haloquant.lm.evaluation.perplexity import default_window
 from haloquant.records import LayerStatistics
 
@@ -24,7 +25,16 @@ Fisher = Literal["sample", "token", "none"]
 def cut_windows(
     tokens: Int64[np.ndarray, " t"], window: int, samples: int, bos: int | None = None
 ) -> Int64[np.ndarray, "s window"]:
-    """At most `samples` windows spread evenly over a text, without overlap; each begins with `bos` where given.
+    """Cut at most `samples` windows from a text, spread evenly and without overlap.
+
+    Args:
+        tokens: the text.
+        window: tokens in a window.
+        samples: greatest number of windows.
+        bos: token that begins each window; None adds no token.
+
+    Returns:
+        Token ids [samples, window].
 
     Raises:
         InputError: the text is shorter than one window, or a number is not positive.
@@ -54,20 +64,20 @@ def collect(
     hessian: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, LayerStatistics]:
-    """Statistics of the named layers from one pass over calibration windows.
+    """Return the statistics of the named layers from one pass over calibration windows.
 
     Args:
         model: a causal language model of transformers in float32.
         tokens: the calibration text.
         layers: names of linear layers, as in the checkpoint.
-        window: tokens per sample; the model's length, 2048 at most, where None.
-        samples: windows, spread evenly over the text.
-        bos: a token to begin each window with.
-        fisher: "sample" squares the gradient of each window's mean loss; "token" squares the contribution of every
-            position by itself (the same in expectation where positions are independent, and less noisy with few
-            samples); "none" takes no gradient.
+        window: tokens per sample; where None, the model's context length, at most 2048.
+        samples: number of windows, spread evenly over the text.
+        bos: token that begins each window; None adds no token.
+        fisher: "sample" squares the gradient of each window's mean loss. "token" squares the contribution of every
+            position by itself; this has the same expectation if positions are independent, and less noise with few
+            samples. "none" computes no gradient.
         hessian: whether to sum x x^T.
-        progress: called with samples done and samples in all.
+        progress: called with the number of samples done and of all samples.
 
     Raises:
         InputError: the text is too short.
@@ -75,10 +85,11 @@ def collect(
     """
     windows = cut_windows(tokens, default_window(model) if window is None else window, samples, bos)
     recorder = Recorder(tuple(layers), with_gram=hessian)
-    routed = any("experts" in layer for layer in layers)  # an expert sees tokens of all samples in one heap
+    # The input of an expert mixes the tokens of all samples of a batch, so a batch is one sample there.
+    routed = any("experts" in layer for layer in layers)
     at_once = 1 if routed else max(1, BATCH_TOKENS // windows.shape[1])
     device = next(model.parameters()).device
-    with watch(model, recorder, None if fisher == "none" else fisher):
+    with record(model, recorder, None if fisher == "none" else fisher):
         for first in range(0, len(windows), at_once):
             batch = torch.from_numpy(windows[first : first + at_once]).to(device)
             recorder.batch = len(batch)
@@ -94,7 +105,7 @@ def collect(
 
 
 def describe(fisher: Fisher, hessian: bool, windows: Int64[np.ndarray, "s window"]) -> str:
-    """The `source` of the statistics: how each part was made."""
+    """Return the field `source` of the statistics: how each part was made."""
     parts = ["hessian: x x^T of the full-precision model"] if hessian else []
     if fisher != "none":
         parts.insert(0, f"fisher: gradients of the mean loss through the whole model, squared by {fisher}")
@@ -103,7 +114,7 @@ def describe(fisher: Fisher, hessian: bool, windows: Int64[np.ndarray, "s window
 
 
 def _differentiate(model: Any, batch: torch.Tensor) -> None:
-    """Backpropagate the sum over samples of their mean loss, so that each sample's gradient is that of its own loss."""
+    """Backpropagate the sum of the samples' mean losses, so that the gradient of a sample is that of its own loss."""
     embedded = model.get_input_embeddings()(batch).detach().requires_grad_(True)
     logits = model(inputs_embeds=embedded, use_cache=False).logits[:, :-1].float()
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="sum")

@@ -1,7 +1,6 @@
-"""Keep calibration statistics in a file, so that one pass serves every codebook, tile size and schedule tried after it.
+"""Save calibration statistics to one safetensors file, and load them.
 
-One safetensors file, written whole or not at all; a matrix that layers share (q, k and v see the same input) is stored
-once. The name of a cached file is a hash of everything the statistics depend on, so a stale one is never found.
+A matrix that several layers share (q, k and v read the same input) is stored once.
 """
 
 from collections.abc import Mapping
@@ -17,12 +16,12 @@ from haloquant.lm.checkpoint.safetensors import StoredTensor, read_float32, read
 from haloquant.records import LayerStatistics
 from haloquant.store.atomic_files import atomic_file, raise_os_errors
 
-VERSION = 1  # of what `collect` computes: a change of meaning must not find old files
+VERSION = 1  # part of a step's key: increase it when the meaning of what `collect` computes changes
 PARTS = ("fisher", "hessian", "input_absmean", "input_absmax")
 
 
 class _Entry(msgspec.Struct, frozen=True):
-    """What the file's header says of one layer: `parts` maps a part to the tensor that holds it."""
+    """What the header of the file holds for one layer: `parts` maps the name of a part to that of its tensor."""
 
     tokens: int
     source: str
@@ -30,7 +29,7 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 def save_statistics(path: Path, statistics: Mapping[str, LayerStatistics]) -> None:
-    """Write statistics to `path`, which appears only when it is whole.
+    """Write statistics to `path`, which appears only when it is complete.
 
     Raises:
         OSError: the file cannot be written.
@@ -53,10 +52,10 @@ def save_statistics(path: Path, statistics: Mapping[str, LayerStatistics]) -> No
 
 
 def load_statistics(path: Path) -> dict[str, LayerStatistics]:
-    """Read what `save_statistics` wrote; shared matrices are shared again.
+    """Read what `save_statistics` wrote. Layers that shared a matrix share it again.
 
     Raises:
-        CheckpointError: the file is missing, cut short, or holds something else.
+        CheckpointError: the file is missing or truncated, or holds something else.
     """
     stored = read_header(path)
     try:

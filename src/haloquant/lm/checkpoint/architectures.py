@@ -1,8 +1,8 @@
-"""What a decoder's configuration says, and in which order its linear layers run.
+"""Read a decoder's configuration, and derive from tensor names in which order its linear layers run.
 
-A checkpoint is a bag of named tensors. This file turns names into roles: which 2-D tensors are linear layers of a
-decoder block, and which of them depend on which (layers of one role read the same input and may run in any order).
-Families that are known get their exact order; anything else is placed by the words that decoders commonly use.
+A checkpoint holds named tensors. This module maps each name to a role: it says which 2-D tensors are linear layers of a
+decoder block, and in which order they run. Layers of one role read the same input and may run in any order. For known
+model families the order is exact; for other decoders it is derived from names that decoders commonly use.
 """
 
 import re
@@ -20,7 +20,7 @@ MAX_CONFIG_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Architecture:
-    """The facts of a `config.json` that this package needs. `known` is False where the layer order was inferred."""
+    """The part of a `config.json` that this package needs. `known` is False where the layer order was inferred."""
 
     model_type: str
     hidden_size: int
@@ -38,14 +38,14 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a tensor stands in the run: block number, position of its role in the block, expert number or None."""
+    """When a layer runs: number of its block, position of its role in the block, and number of its expert, if any."""
 
     block: int
     role: int
     expert: int | None = None
 
 
-# Any other decoder: the words in use for each role, tried in this order on the part of the name inside the block.
+# Any other decoder: common names for each role, tried in this order on the part of the name within the block.
 _GENERIC = (
     r".*\b(q|k|v|qkv|query|key|value|query_key_value|c_attn|Wqkv|W_pack|in_proj|q_a|kv_a|wq|wk|wv)(_proj|_proj_with_mqa)?",
     r".*\b(q_b|kv_b)_proj",
@@ -53,7 +53,7 @@ _GENERIC = (
     r".*\b(gate_proj|up_proj|gate_up_proj|fc1|fc_in|c_fc|w1|w3|dense_h_to_4h|lin1|linear1|up|gate|wi|wi_0|wi_1)",
     r".*\b(down_proj|fc2|fc_out|c_proj|w2|dense_4h_to_h|lin2|linear2|down|wo|proj)",
 )
-# Not linear layers of the decoder, whatever their shape.
+# Names that are never linear layers of the decoder, whatever their shape.
 _NEVER = re.compile(
     r"norm|embed|\bln_|layernorm|rotary|\bwpe\b|\bwte\b|router|conv|vision|\bA_log\b|(^|\.)gate$|shared_expert_gate$"
 )
@@ -62,7 +62,7 @@ _EXPERT = re.compile(r"\bexperts\.(\d+)\.")
 
 
 class _Config(msgspec.Struct):
-    """The part of config.json that is read; names differ by family."""
+    """The part of config.json that is read. The same quantity has different names in different families."""
 
     model_type: str = ""
     hidden_size: int | None = None
@@ -84,7 +84,7 @@ class _Config(msgspec.Struct):
     quantization_config: dict[str, msgspec.Raw] | None = None
 
 
-# Families whose transformers configuration ties the embeddings unless the file says otherwise.
+# Families whose configuration in transformers ties the embeddings by default.
 _TIED_BY_DEFAULT = frozenset({"gpt2", "opt", "gemma", "gemma2"})
 
 
@@ -92,8 +92,8 @@ def read_architecture(folder: Path) -> Architecture:
     """Read `folder/config.json`.
 
     Raises:
-        CheckpointError: the file is missing, no JSON, lacks a size, or describes an encoder-decoder or a model that is
-            quantized already.
+        CheckpointError: the file is missing, is not JSON or lacks a size, or it describes an encoder-decoder or a model
+            that is quantized already.
     """
     path = folder / "config.json"
     text = read_bounded(path, MAX_CONFIG_BYTES, "a model folder must hold config.json", CheckpointError)
@@ -135,15 +135,21 @@ def _first(path: Path, name: str, *values: int | None) -> int:
 
 
 def split_block(name: str) -> tuple[int, str] | None:
-    """The number of the decoder block that a tensor's name puts it in, and its name within; None outside of blocks."""
+    """Return the number of the decoder block in a tensor's name and the name within it; None outside the blocks."""
     match = _BLOCK.match(name)
     return None if match is None else (int(match[1]), match[2])
 
 
 def place_linear(module: str, model_type: str) -> Place | None:
-    """Where the module `module` (a tensor's name without `.weight`) runs; None where it is no linear layer of a block.
+    """Return when a module runs; None if it is not a linear layer of a block.
 
-    Roles of an unknown family come from common names; a 2-D weight in a block with an unheard-of name runs last in it.
+    Args:
+        module: name of the module: a tensor's name without `.weight`.
+        model_type: the model family, as config.json names it.
+
+    Returns:
+        The place. In an unknown family the role comes from common names, and a layer with an unknown name runs last in
+        its block.
     """
     placed = split_block(module)
     if placed is None or _NEVER.search(module):

@@ -1,6 +1,7 @@
-"""Whether a checkpoint is all of its model: what a quantized copy of it would otherwise carry on, looking whole.
+"""Check that a checkpoint holds every tensor of its model.
 
-Where a model is loaded by transformers, that says what is missing. Layer by layer and without calibration nobody does.
+When transformers loads a model, it reports missing tensors. A model that is quantized layer by layer without
+calibration is never loaded by transformers, so this module checks it.
 """
 
 from haloquant.errors import CheckpointError
@@ -8,20 +9,23 @@ from haloquant.lm.checkpoint.architectures import split_block
 from haloquant.lm.checkpoint.reader import Checkpoint
 from haloquant.lm.checkpoint.safetensors import READABLE, check_finite
 
-EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")  # of the known families
+EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")  # names in the known families
+
+# Buffers that transformers computes itself; a checkpoint may lack them.
+COMPUTED_TENSORS = ("rotary_emb.inv_freq", "attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias")
 
 
-def check_whole(checkpoint: Checkpoint) -> None:
-    """Refuse a checkpoint that lacks a part of its model, or whose tensors beside the layers are no numbers.
+def check_complete(checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint that lacks a part of its model, or holds NaN or infinity outside its linear layers.
 
-    Every block that config.json counts must be there. In families that are known all blocks are alike, so each must
-    hold what the others hold, in the same shapes, and there must be an embedding. The layers' own values are checked
-    when they are read.
+    Every block that config.json counts must be present. In known families all blocks are alike, so each block must hold
+    the same tensors in the same shapes as the others, and there must be an embedding. The values of the linear layers
+    are checked when they are read.
 
     Raises:
         CheckpointError: something is missing, of another shape than in the other blocks, NaN or infinite.
     """
-    blocks: dict[int, dict[str, str]] = {}  # tensors of each block: the name within it, the whole name
+    blocks: dict[int, dict[str, str]] = {}  # for each block: name within the block -> full name
     for name in checkpoint.tensors:
         if (place := split_block(name)) is not None:
             blocks.setdefault(place[0], {})[place[1]] = name
@@ -46,7 +50,7 @@ def check_whole(checkpoint: Checkpoint) -> None:
 
 
 def shared_layers(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Tensors of blocks that share the bytes of another and are copied as they are: it alone is quantized."""
+    """Return the tensors of blocks that share the bytes of another tensor; they are copied and not quantized."""
     return tuple(name for name in checkpoint.shared if split_block(name) is not None)
 
 

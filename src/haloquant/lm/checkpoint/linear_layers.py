@@ -1,4 +1,4 @@
-"""Which tensors of a checkpoint are linear layers, in which order they run, and which of them were asked for."""
+"""Find the linear layers of a checkpoint, put them in order of execution, and select them by patterns."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ class LinearLayer:
     out_features: int
     in_features: int
     group: int
-    block: int | None  # None: outside the decoder blocks (a language-model head asked for by name)
+    block: int | None  # None: outside the decoder blocks (the language-model head)
     transposed: bool = False  # stored [in, out]
     expert: int | None = None
-    slice: int | None = None  # the index into a 3-D tensor of experts
+    slice: int | None = None  # index into a 3-D tensor of experts [experts, out, in]
     bias: str | None = None
 
     @property
@@ -45,7 +45,15 @@ def find_layers(
     include: Sequence[str],
     exclude: Sequence[str],
 ) -> tuple[LinearLayer, ...]:
-    """The linear layers to quantize, in order of execution, with their dependency groups.
+    """Return the linear layers to quantize, in order of execution, with their dependency groups.
+
+    Args:
+        folder: the model folder, for error sentences.
+        architecture: its configuration.
+        tensors: its tensors by name.
+        shared: names of tensors that share the bytes of another tensor, to the name of that one.
+        include: regular expressions of module names to select; every layer of the decoder blocks where empty.
+        exclude: regular expressions of module names to leave out.
 
     Raises:
         CheckpointError: no tensor looks like a layer of a decoder block, or the patterns leave none.
@@ -112,23 +120,11 @@ def _number_groups(found: list[tuple[Place, LinearLayer]]) -> tuple[LinearLayer,
 
 
 def _position(name: str) -> int:
-    """Layers of one group in the order people write them: q before k before v, gate before up."""
+    """Return the customary position of a layer in its group: q before k before v, gate before up."""
     leaf = name.rsplit(".", 1)[-1]
     names = (
-        "q_proj",
-        "wq",
-        "query",
-        "k_proj",
-        "wk",
-        "key",
-        "v_proj",
-        "wv",
-        "value",
-        "gate_proj",
-        "w1",
-        "up_proj",
-        "w3",
-    )
+        "q_proj", "wq", "query", "k_proj", "wk", "key", "v_proj", "wv", "value", "gate_proj", "w1", "up_proj", "w3",
+    )  # fmt: skip
     return names.index(leaf) if leaf in names else len(names)
 
 
@@ -138,7 +134,7 @@ def _find_head(
     shared: Mapping[str, str],
     layers: Sequence[LinearLayer],
 ) -> tuple[LinearLayer, ...]:
-    """The language-model head, where it is a tensor of its own."""
+    """Return the language-model head if it is a tensor of its own."""
     for module in HEADS:
         tensor = tensors.get(f"{module}.weight")
         if tensor is None or tensor.name in shared or len(tensor.shape) != 2 or architecture.tied_embeddings:

@@ -1,4 +1,4 @@
-"""A Hugging Face model folder, read one tensor at a time: no torch, no model class, one layer in memory.
+"""Read a Hugging Face model folder one tensor at a time, without torch and without the model's class.
 
 checkpoint = open_checkpoint(folder)
 for layer in checkpoint.layers:
@@ -29,7 +29,8 @@ MAX_INDEX_BYTES = 64 << 20
 class Checkpoint:
     """A model folder whose headers were checked. `layers` are the linear layers to quantize, in order of execution.
 
-    `shared` maps a tensor's name to the one whose bytes it shares; such a tensor is read and quantized once.
+    `shared` maps a tensor's name to the name of the tensor whose bytes it shares. Shared bytes are read and quantized
+    once.
     """
 
     folder: Path
@@ -37,20 +38,20 @@ class Checkpoint:
     tensors: Mapping[str, StoredTensor]
     layers: tuple[LinearLayer, ...]
     shared: Mapping[str, str]
-    url: str = ""  # where the shards lie, if not in the folder
+    url: str = ""  # location of the shards, if they are not in the folder
 
     @property
     def files(self) -> tuple[Path | RemoteFile, ...]:
-        """The safetensors files, in order of name."""
+        """The safetensors files, sorted by name."""
         return tuple(sorted({tensor.file for tensor in self.tensors.values()}, key=str))
 
-    def here(self) -> Path:
-        """A folder with the model's small files: `folder`, or copies where that is on another machine."""
+    def small_files(self) -> Path:
+        """Return a folder with the model's small files: `folder`, or a copy if `folder` is on another machine."""
         return fetch_small(self.url) if self.url and not self.folder.is_dir() else self.folder
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all tensors, a shared one counted once."""
+        """Bytes of all tensors; shared bytes are counted once."""
         return sum(tensor.size_bytes for name, tensor in self.tensors.items() if name not in self.shared)
 
     @property
@@ -59,10 +60,10 @@ class Checkpoint:
         return max(layer.weights for layer in self.layers)
 
     def layer(self, name: str) -> LinearLayer:
-        """The layer of that name.
+        """Return the layer of that name.
 
         Raises:
-            CheckpointError: there is none.
+            CheckpointError: there is no such layer.
         """
         for layer in self.layers:
             if layer.name == name:
@@ -73,13 +74,13 @@ class Checkpoint:
 
 
 def open_checkpoint(folder: Path | str, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Checkpoint:
-    """Open a model folder: read the configuration, the index and every header, and name the linear layers.
+    """Open a model folder: read the configuration, the index and every header, and find the linear layers.
 
     Args:
-        folder: a folder with config.json and model.safetensors, or shards with model.safetensors.index.json; or the
-            URL of one (`lm.remote`), whose tensors are read from there.
-        include: regular expressions, searched in module names. Empty: every linear layer of the decoder blocks. The
-            language-model head is left in full precision unless a pattern names it.
+        folder: a folder with config.json and model.safetensors, or with shards and model.safetensors.index.json; or the
+            URL of such a folder (see `lm.checkpoint.remote`), from which tensors are then read.
+        include: regular expressions, searched in module names. Where empty, every linear layer of the decoder blocks is
+            selected. The language-model head is left in full precision unless a pattern matches it.
         exclude: regular expressions of modules to leave in full precision.
 
     Raises:
@@ -100,13 +101,14 @@ def open_checkpoint(folder: Path | str, include: Sequence[str] = (), exclude: Se
 def read_weight(
     checkpoint: Checkpoint, layer: LinearLayer | str, out: Float32[np.ndarray, " m"] | None = None
 ) -> Float32[np.ndarray, "out in"]:
-    """The weight matrix of one layer as float32 [out_features, in_features], read from disk.
+    """Read the weight matrix of one layer from disk, float32 [out_features, in_features].
 
     Args:
         checkpoint: an opened model folder.
         layer: one of its layers, or its name.
-        out: flat memory to read into, as long as the largest layer (`largest_layer`); the result is then a view of it
-            that holds until the next read. Fresh memory where None.
+        out: flat array to read into, with room for the largest layer (`largest_layer`). The result is then a view of
+            it (a copy if the layer is stored transposed), valid until the next read. New memory where None. Reusing
+            one array saves the page faults of new memory, which cost more time than the reading.
 
     Raises:
         CheckpointError: the tensor cannot be read, or holds NaN or infinity.
@@ -118,7 +120,7 @@ def read_weight(
 def read_layer(
     tensor: StoredTensor, layer: LinearLayer, out: Float32[np.ndarray, " m"] | None = None
 ) -> Float32[np.ndarray, "out in"]:
-    """As `read_weight`, from the layer's tensor alone: what a worker is sent instead of the whole checkpoint."""
+    """As `read_weight`, from the layer's tensor alone, so that a worker does not need the whole checkpoint."""
     start = 0 if layer.slice is None else layer.slice * layer.weights
     flat = read_float32(tensor, start, layer.weights, out)
     if layer.transposed:
@@ -127,7 +129,7 @@ def read_layer(
 
 
 def read_tensor(checkpoint: Checkpoint, name: str) -> Float32[np.ndarray, "..."]:
-    """Any tensor of the checkpoint as float32 in its stored shape (a bias, a norm, the embedding).
+    """Read any tensor of the checkpoint as float32 in its stored shape, for example a bias, a norm or the embedding.
 
     Raises:
         CheckpointError: there is no such tensor, or it cannot be read.
@@ -139,7 +141,7 @@ def read_tensor(checkpoint: Checkpoint, name: str) -> Float32[np.ndarray, "..."]
 
 
 def content_hash(checkpoint: Checkpoint) -> str:
-    """SHA-256 over the configuration and every byte of the tensors: the key of cached statistics."""
+    """Return the SHA-256 over the configuration and every byte of the shards; it identifies the model."""
     digest = hashlib.sha256((checkpoint.folder / "config.json").read_bytes())
     for file in checkpoint.files:
         with file.open("rb") as stream:
@@ -153,13 +155,13 @@ class _Index(msgspec.Struct):
 
 
 class _Remote:
-    """A remote folder's files by name, listed once."""
+    """The files of a remote folder by name, listed once."""
 
     def __init__(self, url: str) -> None:
         self.url, self.names = url, frozenset(list_files(url))
 
     def file(self, name: str) -> RemoteFile | None:
-        """The file of that name, if there is one."""
+        """Return the file of that name, or None if there is none."""
         return RemoteFile(f"{self.url}/{name}") if name in self.names else None
 
 
@@ -175,7 +177,8 @@ def _read_tensors(folder: Path, remote: _Remote | None) -> dict[str, StoredTenso
         return read_header(files[0])
     if files:
         raise CheckpointError(
-            f"{folder} holds {len(files)} safetensors files and must also hold {index.name}, which says what is where"
+            f"{folder} holds {len(files)} safetensors files and must also hold {index.name}, which says which "
+            "tensor is in which file"
         )
     pickled = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in folder.glob(pattern))
     if pickled:

@@ -1,7 +1,8 @@
-"""Model folders on shared storage: `s3://bucket/model` and its kin through fsspec, `hf://owner/model@revision` pinned.
+"""Read model folders on shared storage (`s3://bucket/model`, `gs://`, `abfs://`) and on a hub, through fsspec.
 
-Small files are copied to a temporary folder of this machine, as the tokenizer and the model's code want files; shards
-stay where they are, and every tensor is read by its own range of bytes. Nothing is fetched unless a person names a URL.
+A model of a hub must be pinned to a revision: `hf://owner/model@revision`. Small files are copied to a temporary folder
+of this machine, since transformers and the tokenizer need local files. Shards are not copied: every tensor is read as a
+range of bytes. Nothing is fetched unless the user gives a URL.
 """
 
 import atexit
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from haloquant.errors import CheckpointError, InputError, MissingExtraError
+from haloquant.errors import CheckpointError, InputError, MissingExtraError, first_line
 
 SCHEMES = ("s3", "gs", "abfs", "hf", "memory")
 SMALL_SUFFIXES = (".json", ".txt", ".model", ".jinja", ".tiktoken")
@@ -24,8 +25,8 @@ BLOCK_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
-class _About:
-    """As much of a file's status as readers ask for."""
+class _FileStatus:
+    """The fields of `os.stat_result` that the readers use."""
 
     st_mode: int
     st_size: int
@@ -33,7 +34,7 @@ class _About:
 
 @dataclass(frozen=True, order=True)
 class RemoteFile:
-    """One file of shared storage, by its URL. It reads as a `Path` does."""
+    """One file of shared storage, by its URL. It has the reading methods of a `Path`."""
 
     url: str
 
@@ -43,38 +44,38 @@ class RemoteFile:
         return self.url.rpartition("/")[2]
 
     def open(self, mode: str = "rb", buffering: int = -1) -> Any:
-        """Open for reading; ranges are fetched as they are asked for."""
+        """Open for reading; byte ranges are fetched when they are read."""
         del mode, buffering
         system, path = _system(self.url)
         return system.open(path, "rb", block_size=BLOCK_BYTES)
 
-    def stat(self) -> _About:
-        """Its size."""
+    def stat(self) -> _FileStatus:
+        """Return the size and the kind of the file."""
         system, path = _system(self.url)
-        return _About(stat.S_IFREG, int(system.size(path)))
+        return _FileStatus(stat.S_IFREG, int(system.size(path)))
 
     def __fspath__(self) -> str:
-        raise InputError(f"{self.url} must be on this machine to be opened so; copy the model here first")
+        raise InputError(f"{self.url} must be on this machine to be opened as a file; copy the model here first")
 
     def __str__(self) -> str:
         return self.url
 
 
 def is_url(text: str) -> bool:
-    """Whether a person named shared storage instead of a folder."""
+    """Return whether `text` is a URL and not a local path."""
     return "://" in text
 
 
 def local_path(url: str) -> Path | None:
-    """The folder that a `file://` URL names; None for other URLs."""
+    """Return the folder that a `file://` URL names; None for other URLs."""
     return Path(unquote(url.removeprefix("file://"))) if url.startswith("file:///") else None
 
 
 def check_url(url: str) -> str:
-    """The URL without a slash at its end.
+    """Return the URL without a slash at its end.
 
     Raises:
-        InputError: its scheme is not one of those that are read, it is chained, or a hub's model is not pinned.
+        InputError: the scheme is not supported, the URL is chained (`::`), or a model of a hub is not pinned.
     """
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES or "::" in url or not rest.strip("/"):
@@ -91,7 +92,7 @@ def check_url(url: str) -> str:
 
 
 def list_files(url: str) -> dict[str, int]:
-    """Names and sizes of the files right in a remote folder; none where there is no such folder.
+    """Return names and sizes in bytes of the files directly in a remote folder; empty if there is no such folder.
 
     Raises:
         CheckpointError: the storage does not answer.
@@ -101,8 +102,8 @@ def list_files(url: str) -> dict[str, int]:
         found = system.ls(path, detail=True, refresh=True) if _refreshes(system) else system.ls(path, detail=True)
     except FileNotFoundError:
         return {}
-    except Exception as error:  # each storage has errors of its own
-        raise CheckpointError(f"{url} must answer, but: {_line(error)}") from error
+    except Exception as error:  # each storage raises its own classes
+        raise CheckpointError(f"{url} must answer, but: {first_line(error)}") from error
     if len(found) > MOST_FILES:
         raise CheckpointError(f"{url} must hold at most {MOST_FILES} files, not {len(found)}")
     return {
@@ -111,7 +112,7 @@ def list_files(url: str) -> dict[str, int]:
 
 
 def fetch_small(url: str) -> Path:
-    """A temporary folder with copies of a remote folder's small files, gone when the process ends.
+    """Copy the small files of a remote folder to a temporary folder, which is removed when the process ends.
 
     Raises:
         CheckpointError: the folder is absent or a file cannot be read.
@@ -127,12 +128,12 @@ def fetch_small(url: str) -> Path:
             try:
                 system.get_file(f"{path}/{name}", str(home / name))
             except Exception as error:
-                raise CheckpointError(f"{url}/{name} must be readable, but: {_line(error)}") from error
+                raise CheckpointError(f"{url}/{name} must be readable, but: {first_line(error)}") from error
     return home
 
 
 def put_file(source: Path, url: str) -> None:
-    """Copy a file to shared storage, where it appears when it is whole.
+    """Copy a file to shared storage, where it appears only when it is complete.
 
     Raises:
         OSError: it cannot be written.
@@ -142,7 +143,7 @@ def put_file(source: Path, url: str) -> None:
         system.makedirs(path.rpartition("/")[0], exist_ok=True)
         system.put_file(str(source), path)
     except Exception as error:
-        raise OSError(5, _line(error), url) from error
+        raise OSError(5, first_line(error), url) from error
 
 
 @cache
@@ -155,18 +156,14 @@ def _fsspec() -> Any:
 
 
 def _system(url: str) -> tuple[Any, str]:
-    """The storage behind a URL and the path within it."""
+    """Return the storage behind a URL, and the path within it."""
     check_url(url)
     try:
         return _fsspec().core.url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise MissingExtraError(f"{url} needs a package that fsspec can use: {_line(error)}") from error
+        raise MissingExtraError(f"{url} needs a package that fsspec can use: {first_line(error)}") from error
 
 
 def _refreshes(system: Any) -> bool:
-    """Whether listings are kept and must be asked for anew."""
+    """Return whether the storage caches listings, so that a new listing must be requested."""
     return "s3" in system.protocol or "hf" in system.protocol
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

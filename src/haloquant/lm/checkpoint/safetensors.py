@@ -1,8 +1,9 @@
-"""Safetensors read as streams of float32: headers checked before anything is allocated, no torch, no memory map.
+"""Read safetensors files as float32, without torch. Headers are checked before anything is allocated.
 
 A file is 8 bytes of header length (little endian), a JSON header {name: {dtype, shape, data_offsets}}, and the data
-(format: https://github.com/huggingface/safetensors). Reading goes through a bounded buffer instead of a memory map, so
-that the peak of resident memory is what the caller holds, and a file cut short is an error instead of a SIGBUS.
+(format: https://github.com/huggingface/safetensors). Data is read through a buffer of fixed size and not through a
+memory map. So resident memory is bounded by what the caller keeps, and a truncated file raises an error instead of the
+signal SIGBUS.
 """
 
 import json
@@ -20,7 +21,7 @@ from haloquant.errors import MALFORMED, CheckpointError
 from haloquant.lm.checkpoint.remote import RemoteFile
 
 MAX_HEADER_BYTES = 100 << 20
-CHUNK_BYTES = 1 << 20  # so that a chunk is still in the cache when it is converted
+CHUNK_BYTES = 1 << 20  # small enough to be still in the processor cache when it is converted
 ITEM_BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2,
     "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
@@ -30,7 +31,7 @@ READABLE = ("F32", "F16", "BF16", "F64")
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """Where one tensor lies: file, byte offset from the file's start, element type and shape."""
+    """Where one tensor is stored: file, byte offset from the start of the file, element type and shape."""
 
     name: str
     file: Path | RemoteFile
@@ -52,16 +53,17 @@ class _Entry(msgspec.Struct):
 
 
 def read_header(file: Path | RemoteFile) -> dict[str, StoredTensor]:
-    """The tensors of a safetensors file, without reading any of them.
+    """Return the tensors of a safetensors file by name; only the header is read.
 
     Raises:
-        CheckpointError: the file is cut short, is no safetensors file, or its header contradicts itself or the size.
+        CheckpointError: the file is truncated or not a safetensors file, or its header contradicts itself or the file
+            size.
     """
     try:
-        about = file.stat()
-        if not stat.S_ISREG(about.st_mode):  # a named pipe would be waited for without end
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a named pipe could block forever
             raise CheckpointError(f"{file} must be a regular file, and is not")
-        size = about.st_size
+        size = status.st_size
         with file.open("rb") as stream:
             return _parse_header(stream, file, size)
     except FileNotFoundError as error:
@@ -91,7 +93,7 @@ def _parse_header(stream: Any, file: Path | RemoteFile, size: int) -> dict[str, 
 
 
 def _once(pairs: list[tuple[str, object]]) -> None:
-    """Refuse a name that stands twice: which of the two is meant differs between readers."""
+    """Refuse a header that holds a name twice: readers differ in which of the two they take."""
     seen: set[str] = set()
     for name, _ in pairs:
         if name in seen:
@@ -119,7 +121,7 @@ def _check_entry(file: Path | RemoteFile, name: str, entry: _Entry, start: int, 
 
 
 def _check_overlap(file: Path | RemoteFile, tensors: dict[str, StoredTensor]) -> None:
-    """Two tensors may share exactly the same bytes (tied), but not a part of them."""
+    """Refuse tensors that overlap in part. Two tensors may have exactly the same bytes (tied weights)."""
     previous: StoredTensor | None = None
     for tensor in sorted((t for t in tensors.values() if t.size_bytes), key=lambda t: (t.offset, t.size_bytes)):
         if previous is not None and tensor.offset < previous.offset + previous.size_bytes:
@@ -132,17 +134,17 @@ def _check_overlap(file: Path | RemoteFile, tensors: dict[str, StoredTensor]) ->
 def read_float32(
     tensor: StoredTensor, start: int = 0, count: int | None = None, out: Float32[np.ndarray, " m"] | None = None
 ) -> Float32[np.ndarray, " n"]:
-    """Elements `start` to `start + count` of a tensor in storage order, as float32.
+    """Read elements `start` to `start + count` of a tensor in storage order, as float32.
 
     Args:
         tensor: a tensor stored as F32, F16, BF16 or F64.
-        start: first element.
+        start: index of the first element.
         count: number of elements; all from `start` on where None.
-        out: memory to fill, at least `count` long; fresh memory where None. Handing the same array in again saves the
-            page faults of fresh memory, which cost more than the reading.
+        out: array to fill, at least `count` long; new memory where None. Reusing one array saves the page faults of new
+            memory, which cost more time than the reading.
 
     Returns:
-        The elements; a view of the beginning of `out` where that was given.
+        The elements; a view of the beginning of `out` if that was given.
 
     Raises:
         CheckpointError: the tensor is stored in another type, the file ends early, or a value is NaN or infinite.
@@ -172,7 +174,7 @@ def read_float32(
 
 
 def check_finite(tensor: StoredTensor) -> None:
-    """Read a tensor through, a piece at a time, and keep nothing.
+    """Read a whole tensor piece by piece to check that its values are finite.
 
     Raises:
         CheckpointError: as `read_float32`.
@@ -200,20 +202,20 @@ def read_exactly(stream: Any, view: memoryview, tensor: StoredTensor) -> None:
 def _convert(view: memoryview, dtype: str, out: np.ndarray) -> None:
     if dtype == "BF16":  # the upper half of a float32
         bits = out.view(np.uint32)
-        bits[:] = np.frombuffer(view, "<u2")  # widened first, shifted in place: half the time of one mixed-type shift
+        bits[:] = np.frombuffer(view, "<u2")  # widen, then shift in place: half the time of a mixed-type shift
         bits <<= 16
     elif dtype == "F16":
         out[:] = np.frombuffer(view, "<f2")
     elif dtype == "F32":
         out[:] = np.frombuffer(view, "<f4")
     else:
-        with np.errstate(over="ignore"):  # an overflow becomes infinite and is reported as such
+        with np.errstate(over="ignore"):  # an overflow becomes infinity, which `_check_finite` reports
             out[:] = np.frombuffer(view, "<f8")
 
 
 def _check_finite(piece: np.ndarray, tensor: StoredTensor, first: int) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(np.dot(piece, piece)):  # one NaN or infinity makes the sum so; quicker than looking at each
+        if np.isfinite(np.dot(piece, piece)):  # faster than testing each value; not finite if one is not
             return
     finite = np.isfinite(piece)
     if finite.all():

@@ -1,9 +1,10 @@
-"""Evaluation through EleutherAI's lm-eval: another protocol than `perplexity`, and figures that others compare with.
+"""Evaluate a model with EleutherAI's lm-eval, whose protocol differs from that of `perplexity`.
 
-lm-eval's `loglikelihood_rolling` predicts every token of a document once; the first window begins with the model's
-prefix token, each later one with the last token before it. Its perplexities are per word and per byte of the text, not
-per token, so they compare between tokenizers. Here it runs offline, on text given or on a folder of task files. The
-tokenizer's own beginning token is not added a second time (lm-eval 0.4.13 does so by default, and predicts it).
+`loglikelihood_rolling` of lm-eval predicts every token of a document once. The first window begins with the model's
+prefix token, each later one with the last token before it. Perplexities are per word and per byte of the text, not per
+token, so they can be compared between tokenizers. Here it runs offline, on given texts or on a folder of task files.
+The beginning token of the tokenizer is not added a second time; by default lm-eval 0.4.13 adds it twice and predicts
+it.
 """
 
 import json
@@ -30,12 +31,12 @@ except ImportError as error:  # pragma: no cover - depends on the installation
     raise MissingExtraError("lm-eval is not installed: pip install 'haloquant[eval]'") from error
 
 _METRICS = ("word_perplexity", "byte_perplexity", "bits_per_byte")
-_TITLE = re.compile(r"^ = [^=].* = $", re.MULTILINE)  # a page of WikiText; sections have more equals signs
+_TITLE = re.compile(r"^ = [^=].* = $", re.MULTILINE)  # page title; section titles have more equals signs
 
 
 @dataclass(frozen=True)
 class TextScore:
-    """What lm-eval says of a text: perplexity per word and per byte, and bits per byte."""
+    """Result of lm-eval for a text: perplexity per word and per byte, and bits per byte."""
 
     task: str
     word_perplexity: float
@@ -45,7 +46,7 @@ class TextScore:
 
 
 class _LocalModel(HFLM):
-    """lm-eval's model of transformers, which never asks a hub for the model's revision."""
+    """The transformers model of lm-eval, without the request for the model's revision to a hub."""
 
     def get_model_info(self) -> dict[str, Any]:
         return {}
@@ -54,14 +55,14 @@ class _LocalModel(HFLM):
 def evaluate_text(
     model: Any, tokenizer: Any, documents: Sequence[str], task: str = "text", window: int | None = None
 ) -> TextScore:
-    """Perplexity of plain documents by lm-eval's `loglikelihood_rolling`.
+    """Return the perplexity of plain documents by `loglikelihood_rolling` of lm-eval.
 
     Args:
         model: a causal language model of transformers.
         tokenizer: its tokenizer.
-        documents: the texts; each is begun anew.
-        task: a name for the score.
-        window: tokens of context; the model's length, 2048 at most, where None.
+        documents: the texts; each is evaluated on its own.
+        task: name of the score.
+        window: tokens of context; where None, the model's context length, at most 2048.
 
     Raises:
         InputError: there is no text.
@@ -70,13 +71,15 @@ def evaluate_text(
 
 
 def evaluate_wikitext(model: Any, tokenizer: Any, text: str, window: int | None = None) -> TextScore:
-    """WikiText by the rules of lm-eval's own `wikitext` task: page by page, detokenized, words of the raw page counted.
+    """Return the perplexity of WikiText by the rules of the `wikitext` task of lm-eval.
+
+    Pages are evaluated one by one and are detokenized; the words of the raw page are counted.
 
     Args:
         model: a causal language model of transformers.
         tokenizer: its tokenizer.
         text: a split of WikiText-2 raw, with its ` = Title = ` lines.
-        window: tokens of context; the model's length, 2048 at most, where None.
+        window: tokens of context; where None, the model's context length, at most 2048.
 
     Raises:
         InputError: the text has no page.
@@ -88,7 +91,7 @@ def evaluate_wikitext(model: Any, tokenizer: Any, text: str, window: int | None 
 
 
 def split_pages(text: str) -> list[str]:
-    """The pages of a WikiText split, each from its ` = Title = ` line to the next.
+    """Return the pages of a WikiText split, each from its ` = Title = ` line to the next.
 
     Raises:
         InputError: there is no such line.
@@ -102,17 +105,17 @@ def split_pages(text: str) -> list[str]:
 def evaluate_tasks(
     model: Any, tokenizer: Any, folder: Path, tasks: Sequence[str], limit: int | None = None, window: int | None = None
 ) -> Mapping[str, Mapping[str, float]]:
-    """Metrics of lm-eval tasks that are defined by YAML files in `folder`, by task and metric.
+    """Return the metrics of lm-eval tasks that YAML files in `folder` define, by task and metric.
 
-    Task files can name Python functions, which lm-eval then runs: give only a folder that you trust.
+    Task files can name Python functions, which lm-eval runs. So give only a folder that you trust.
 
     Args:
         model: a causal language model of transformers.
         tokenizer: its tokenizer.
-        folder: where the task files are; their data sets must be local files too.
+        folder: folder of the task files; their data sets must be local files too.
         tasks: names of tasks in the folder.
-        limit: use only so many documents of each.
-        window: tokens of context; the model's length, 2048 at most, where None.
+        limit: greatest number of documents of each task; all where None.
+        window: tokens of context; where None, the model's context length, at most 2048.
 
     Raises:
         InputError: a task is not defined there.
@@ -157,8 +160,8 @@ def _run(
     length = default_window(model) if window is None else window
     build: Any = _LocalModel  # lm-eval's decorators hide the signatures from type checkers
     evaluate: Any = simple_evaluate
-    with warnings.catch_warnings(), redirect_stderr(StringIO()):  # a progress bar for every document
-        warnings.simplefilter("ignore")  # of datasets and multiprocess, about their own insides
+    with warnings.catch_warnings(), redirect_stderr(StringIO()):  # lm-eval shows a progress bar for every document
+        warnings.simplefilter("ignore")  # internal warnings of the packages datasets and multiprocess
         wrapped = build(
             pretrained=model,
             tokenizer=tokenizer,
@@ -167,7 +170,7 @@ def _run(
             batch_size=1,
             device=str(next(model.parameters()).device),
             prefix_token_id=_prefix(model, tokenizer),
-            add_bos_token=False,  # the rolling protocol puts the prefix token there itself; it must not be predicted
+            add_bos_token=False,  # the rolling protocol adds the prefix token itself, and it must not be predicted
         )
         return evaluate(
             wrapped,
@@ -181,10 +184,10 @@ def _run(
 
 
 def _prefix(model: Any, tokenizer: Any) -> int | None:
-    """The token before a text: None where lm-eval finds one in the tokenizer, else the one config.json names.
+    """Return the token before a text: None if lm-eval finds one in the tokenizer, else the one in config.json.
 
     Raises:
-        InputError: neither names one; lm-eval would end in the middle of its work.
+        InputError: neither has one; lm-eval would fail in the middle of the evaluation.
     """
     if tokenizer.bos_token_id is not None or tokenizer.eos_token_id is not None:
         return None
@@ -199,7 +202,7 @@ def _prefix(model: Any, tokenizer: Any) -> int | None:
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """lm-eval names a metric `word_perplexity,none`: the part after the comma is its filter."""
+    """Return the metrics by name. lm-eval names a metric `word_perplexity,none`, with its filter after the comma."""
     return {
         name.split(",")[0]: float(value)
         for name, value in metrics.items()

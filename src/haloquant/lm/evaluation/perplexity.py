@@ -1,12 +1,12 @@
-"""Perplexity by the standard protocol, with the count of the tokens it was taken over.
+"""Perplexity by the standard protocol, with the number of tokens over which it was computed.
 
-The text is tokenized as one string and cut into windows of the model's length (2048 where it allows more) that do not
-overlap; within a window every token but the first is predicted from those before it; perplexity is exp of the mean
-negative log-likelihood of the predicted tokens. So do GPTQ and the papers after it. They drop the last, shorter window;
-here it is scored too and kept apart, so that both figures can be had.
+The text is tokenized as one string and cut into windows without overlap. A window is as long as the model's context, at
+most 2048 tokens. Within a window every token but the first is predicted from those before it. Perplexity is exp of the
+mean negative log-likelihood of the predicted tokens. This is the protocol of GPTQ (arXiv 2210.17323) and later papers.
+They drop the last, shorter window; here it is scored too and kept apart, so that both figures are available.
 
-With `bos`, each window instead begins with that token, so that every token of the text is predicted exactly once. It is
-another number: a token early in a window has less context than it would have in the whole text, and is counted.
+With `bos`, each window begins with that token instead, so that every token of the text is predicted exactly once. This
+gives another figure, because the first token of each window is now counted, with little context.
 """
 
 import math
@@ -21,14 +21,14 @@ from jaxtyping import Float64, Int64
 from haloquant.errors import InputError
 
 STANDARD_WINDOW = 2048
-MAX_LOGITS = 1 << 25  # floats of logits at a time: 128 MiB
+MAX_LOGITS = 1 << 25  # floats of logits computed at a time: 128 MiB
 
 
 @dataclass(frozen=True)
 class Perplexity:
-    """Negative log-likelihoods (nats) window by window, and what they were taken over.
+    """Negative log-likelihoods (nats) of each window, and the numbers of tokens.
 
-    `protocol` is "windows" or "windows with bos"; `sampled` says that only some windows of the text were scored.
+    `protocol` is "windows" or "windows with bos"; `sampled` is true if only some windows of the text were scored.
     """
 
     nll: Float64[np.ndarray, " windows"]  # sum over the tokens scored in each window
@@ -40,12 +40,12 @@ class Perplexity:
 
     @property
     def full_windows(self) -> Int64[np.ndarray, " full"]:
-        """Indices of the windows that are not cut short by the end of the text."""
+        """Indices of the windows of full length; only the last window may be shorter."""
         return np.flatnonzero(self.scored == self.scored.max())
 
     @property
     def value(self) -> float:
-        """Perplexity over the full windows: the figure of the literature."""
+        """Perplexity over the full windows: the figure that papers give."""
         full = self.full_windows
         return math.exp(float(self.nll[full].sum()) / int(self.scored[full].sum()))
 
@@ -57,12 +57,12 @@ class Perplexity:
 
     @property
     def value_whole_text(self) -> float:
-        """Perplexity with the last, shorter window counted in."""
+        """Perplexity over all windows, including the last, shorter one."""
         return math.exp(float(self.nll.sum()) / self.tokens_scored)
 
     @property
     def tokens_scored(self) -> int:
-        """Tokens predicted, the last window's included."""
+        """Number of predicted tokens, including those of the last window."""
         return int(self.scored.sum())
 
     @property
@@ -72,7 +72,7 @@ class Perplexity:
         return self.value * float(means.std(ddof=1)) / math.sqrt(len(means)) if len(means) > 1 else math.nan
 
     def describe(self) -> str:
-        """One line: what was counted."""
+        """Return one line that says over which tokens the perplexity was computed."""
         part = "a sample of " if self.sampled else ""
         return (
             f"{self.tokens_scored} tokens predicted in {part}{len(self.nll)} windows of {self.window} "
@@ -81,7 +81,7 @@ class Perplexity:
 
 
 def default_window(model: Any) -> int:
-    """The model's own length, 2048 at most."""
+    """Return the model's context length in tokens, at most 2048."""
     config = model.config
     length = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
     return min(length or STANDARD_WINDOW, STANDARD_WINDOW)
@@ -95,15 +95,15 @@ def perplexity(
     max_windows: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Perplexity:
-    """Perplexity of a causal model on a tokenized text.
+    """Compute the perplexity of a causal model on a tokenized text.
 
     Args:
         model: a causal language model of transformers, float32, in evaluation mode.
         tokens: the whole text.
-        window: tokens per window (with `bos`: that token included); the model's length or 2048 where None.
-        bos: a token to begin each window with; then every token of the text is predicted.
-        max_windows: score only so many windows, spread evenly over the text; the result says it is a sample.
-        progress: called with windows done and windows in all.
+        window: tokens per window, including `bos`; where None, the model's context length, at most 2048.
+        bos: token that begins each window; then every token of the text is predicted. None adds no token.
+        max_windows: greatest number of windows, spread evenly over the text; the result is then marked as a sample.
+        progress: called with the number of windows done and of all windows.
 
     Raises:
         InputError: the text is shorter than two tokens, a token is outside the vocabulary, or the window is too short.
@@ -170,7 +170,7 @@ def _score(model: Any, ids: np.ndarray) -> list[float]:
 
 
 def sum_nll(logits: torch.Tensor, ids: torch.Tensor) -> list[float]:
-    """Sum of the negative log-likelihoods (nats) of all tokens but the first of each row of `ids`, [b, t]."""
+    """Return, for each row of `ids` [b, t], the sum of negative log-likelihoods (nats) of all tokens but the first."""
     shifted = logits[:, :-1].float().flatten(0, 1)
     nll = torch.nn.functional.cross_entropy(shifted, ids[:, 1:].flatten(), reduction="none")
     return nll.reshape(len(ids), -1).double().sum(1).tolist()

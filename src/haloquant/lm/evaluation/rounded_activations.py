@@ -1,8 +1,8 @@
-"""Activations in 8 bits: what a MAC array multiplies, simulated in float32 while a model is evaluated.
+"""Simulate rounded activations (8 bits by default), as a MAC array multiplies them, in float32 during an evaluation.
 
-The input x of each named linear layer becomes scale * clamp(round(x / scale), -127, 127), symmetric, either with one
-scale per token (max |x| of the token / 127, as it runs: dynamic) or with one per layer, fixed by calibration (static).
-With an equivalent transform (SmoothQuant, AWQ) the array sees x / s, so it is x / s that is rounded.
+The input x of each named linear layer is replaced by scale * clamp(round(x / scale), -127, 127). The scale is either
+one per token, max |x| of the token / 127, computed at run time (dynamic), or one per layer, fixed by calibration
+(static). With an equivalent transform (SmoothQuant, AWQ) the array multiplies x / s, so x / s is rounded.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,14 +21,14 @@ Quantizer = Callable[[torch.Tensor], torch.Tensor]
 
 
 def quantize_per_token(x: torch.Tensor, bits: int = 8) -> torch.Tensor:
-    """The input rounded to `bits` with one scale for each vector along the last axis. Zero vectors stay zero."""
+    """Round x to `bits`, with one scale for each vector along the last axis. Zero vectors stay zero."""
     top = _top(bits)
     scale = x.abs().amax(-1, keepdim=True) / top
     return _round(x, scale, top)
 
 
 def quantize_per_tensor(x: torch.Tensor, absmax: float, bits: int = 8) -> torch.Tensor:
-    """The input rounded to `bits` with the scale absmax / (2^(bits-1) - 1); larger values are clipped."""
+    """Round x to `bits` with the scale absmax / (2^(bits-1) - 1); values beyond `absmax` are clipped."""
     top = _top(bits)
     return _round(x, torch.tensor(absmax / top, dtype=x.dtype, device=x.device), top)
 
@@ -51,13 +51,14 @@ def activations_per_token(
     bits: int = 8,
     input_scale: Mapping[str, Float32[np.ndarray, " _"]] | None = None,
 ) -> Iterator[Any]:
-    """Within the block the named layers see inputs of `bits` bits, one scale per token, computed as it runs.
+    """Within the block, round the inputs of the named layers to `bits` bits, with one scale per token.
 
     Args:
         model: a loaded model.
         layers: the linear layers whose inputs are rounded.
-        bits: 2 to 16.
-        input_scale: {layer: s} of an equivalent transform: x / s is rounded, and s multiplied back (W is not changed).
+        bits: bits of a rounded value, 2 to 16.
+        input_scale: {layer: s} of an equivalent transform: x / s is rounded and multiplied by s again. The weight is
+            not changed.
     """
     _top(bits)
     rounders: dict[str, Quantizer] = {layer: lambda x: quantize_per_token(x, bits) for layer in layers}
@@ -72,7 +73,13 @@ def activations_per_tensor(
     bits: int = 8,
     input_scale: Mapping[str, Float32[np.ndarray, " _"]] | None = None,
 ) -> Iterator[Any]:
-    """Within the block the layers of `statistics` see inputs of `bits` bits, with one scale each, fixed by calibration.
+    """Within the block, round the inputs of layers to `bits` bits, with one scale per layer from calibration.
+
+    Args:
+        model: a loaded model.
+        statistics: statistics with `input_absmax` of the layers whose inputs are rounded.
+        bits: bits of a rounded value, 2 to 16.
+        input_scale: {layer: s} of an equivalent transform, as in `activations_per_token`.
 
     Raises:
         InputError: a layer has no recorded maximum.

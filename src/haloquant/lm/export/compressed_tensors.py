@@ -1,8 +1,8 @@
-"""Write the dense part of a quantized model as compressed-tensors, which stock transformers and vLLM load.
+"""Write the dense part of a quantized model in the compressed-tensors format, which transformers and vLLM load.
 
-HALO's dense part is int8 words times a scale per (output channel, tile), which is the format "pack-quantized" with 8
-bits and groups as long as a tile: 8 bits stored instead of about 4, and none of our code. Sparse weights have scales
-of their own and do not fit.
+The dense part of HALO is int8 words times a scale per (output channel, tile). This equals the format "pack-quantized"
+with 8 bits and groups as long as a tile. It stores 8 bits per weight instead of about 4, and it is read without
+haloquant. Sparse weights have their own scales, which this format cannot hold.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,11 +24,11 @@ from haloquant.lm.export.model_folder import (
 from haloquant.lm.export.original_files import (
     Exported,
     Progress,
-    check_same,
-    copy_others,
+    cast,
+    check_same_codebooks,
+    copy_other_tensors,
+    find_layer,
     float_type,
-    known_layer,
-    narrow,
     read_config,
     with_dtype,
 )
@@ -47,6 +47,14 @@ def export_compressed(
 ) -> Exported:
     """Write a model in compressed-tensors' pack-quantized format, 8 bits, groups of `tile_in` inputs.
 
+    Args:
+        checkpoint: the original model.
+        quantized: layers in HALO form, without sparse weights.
+        folder: target; must not exist or be empty.
+        made_by: versions and settings, kept in the manifest.
+        shard_bytes: greatest size of a shard.
+        progress: called with the number of layers done and of the layers of the checkpoint.
+
     Raises:
         InputError: a layer holds sparse weights, is not a whole number of groups wide, has other tiles than the first,
             or is not an ordinary linear layer of the checkpoint.
@@ -61,8 +69,8 @@ def export_compressed(
         replaced: set[str] = set()
         for q in quantized:
             first = q if first is None else first
-            layer = known_layer(known, q)
-            check_same(first, q)
+            layer = find_layer(known, q)
+            check_same_codebooks(first, q)
             _check_fits(q, layer.transposed)
             tensors = compress(q)
             for name, tensor in tensors.items():
@@ -78,7 +86,7 @@ def export_compressed(
                 progress(done, len(checkpoint.layers))
         if first is None:
             raise InputError("a compressed-tensors model must have at least one quantized layer, not none")
-        copy_others(checkpoint, writer, replaced)
+        copy_other_tensors(checkpoint, writer, replaced)
         writer.finish()
         unpacked = {
             name.removesuffix(".weight")
@@ -92,11 +100,11 @@ def export_compressed(
 
 
 def compress(q: QuantizedWeight) -> dict[str, RawTensor]:
-    """The tensors of one layer: four offset bytes in an int32 (lowest first), scales in float16, the shape."""
+    """Return the tensors of one layer: four bytes of word + 128 in an int32, lowest first; scales in float16; shape."""
     offset = (mac_values(q) + 128).astype(np.uint8)
     return {
         "weight_packed": RawTensor("I32", (offset.shape[0], offset.shape[1] // 4), np.ascontiguousarray(offset)),
-        "weight_scale": RawTensor("F16", q.scale.shape, narrow(q.scale, "F16", q.layer)),
+        "weight_scale": RawTensor("F16", q.scale.shape, cast(q.scale, "F16", q.layer)),
         "weight_shape": RawTensor.of(np.array(q.codes.shape, np.int64)),
     }
 

@@ -1,4 +1,4 @@
-"""Write a quantized model as an ordinary one: the weights it computes with, in a plain floating-point type."""
+"""Write a quantized model as an ordinary model: its dequantized weights in a floating-point type."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,9 +19,9 @@ from haloquant.lm.export.original_files import (
     FLOATS,
     Exported,
     Progress,
-    copy_others,
-    known_layer,
-    narrow,
+    cast,
+    copy_other_tensors,
+    find_layer,
     read_config,
     with_dtype,
 )
@@ -39,19 +39,20 @@ def export_dequantized(
     shard_bytes: int = SHARD_BYTES,
     progress: Progress | None = None,
 ) -> Exported:
-    """Write the quantized weights as an ordinary model, which needs none of our code.
+    """Write the dequantized weights as an ordinary model, which is read without haloquant.
 
     Args:
         checkpoint: the original model.
         quantized: layers in HALO form.
         folder: target; must not exist or be empty.
-        dtype: "BF16", "F16" or "F32" for the quantized layers (F16 and BF16 round them once more); other tensors stay.
-        made_by: kept in the manifest.
+        dtype: type of the quantized layers: "BF16", "F16" or "F32". F16 and BF16 round the weights once more. Other
+            tensors keep their type.
+        made_by: versions and settings, kept in the manifest.
         shard_bytes: greatest size of a shard.
-        progress: called with (layers done, layers of the checkpoint).
+        progress: called with the number of layers done and of the layers of the checkpoint.
 
     Raises:
-        InputError: as `export_packed`, or the dtype is another, or a weight overflows it.
+        InputError: as `export_packed`; or the dtype is not one of these, or a weight overflows it.
     """
     if dtype not in FLOATS:
         raise InputError(f"dtype of a dequantized model must be one of {', '.join(FLOATS)}, not {dtype!r}")
@@ -63,17 +64,17 @@ def export_dequantized(
         writer = ShardWriter(temporary, shard_bytes)
         replaced: set[str] = set()
         for q in quantized:
-            layer = known_layer(known, q, experts=True)
+            layer = find_layer(known, q, experts=True)
             weight = dequantize(q)
-            stored = narrow(weight.T if layer.transposed else weight, dtype, q.layer)
+            stored = cast(weight.T if layer.transposed else weight, dtype, q.layer)
             bits += BitCount(weights=weight.size, codes=8 * stored.nbytes)
             shape = checkpoint.tensors[layer.tensor].shape
             if layer.slice is None:
                 writer.add(layer.tensor, RawTensor(dtype, shape, stored))
-            else:  # a 3-D tensor of experts is written once all of them are there
+            else:  # a 3-D tensor of experts is written after its last expert
                 if layer.tensor not in slices:
                     original = read_tensor(checkpoint, layer.tensor)
-                    slices[layer.tensor] = narrow(original, dtype, layer.tensor).reshape(shape[0], -1)
+                    slices[layer.tensor] = cast(original, dtype, layer.tensor).reshape(shape[0], -1)
                 slices[layer.tensor][layer.slice] = stored.ravel()
             replaced.add(layer.tensor)
             done += 1
@@ -81,7 +82,7 @@ def export_dequantized(
                 progress(done, len(checkpoint.layers))
         for name, whole in slices.items():
             writer.add(name, RawTensor(dtype, checkpoint.tensors[name].shape, whole))
-        copy_others(checkpoint, writer, replaced)
+        copy_other_tensors(checkpoint, writer, replaced)
         writer.finish()
         write_json(temporary / "config.json", with_dtype(config, dtype))
         copy_small_files(checkpoint.folder, temporary)

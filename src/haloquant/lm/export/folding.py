@@ -1,9 +1,12 @@
-"""Where the division of a layer's input by a scale goes: into what makes the input, so that it costs nothing.
+"""Find where the division of a layer's input by a scale can be folded into the tensors that produce the input.
 
-A normalisation that feeds only the layers at hand has its weight and bias divided. A linear layer before (values before
-the output projection, up before down) has its rows and its bias divided, as nothing but a product by other numbers
-stands between: the gate's activation, or a ReLU, which lets positive factors pass. Where neither holds (a GELU between,
-one matrix for queries, keys and values, a norm that others read too) there is no place, and no scale.
+Folding makes the division free at run time. There are two cases:
+- A normalisation that feeds only these layers: its weight and bias are divided.
+- A linear layer that produces the input (values before the output projection, `up` before `down`): its rows and bias
+  are divided. This is valid because the operation in between is a product with other numbers (the gate's activation),
+  or a ReLU, for which relu(x / s) = relu(x) / s if s > 0.
+In all other cases (a GELU in between, one matrix for queries, keys and values, a norm that other layers read too) the
+input gets no scale.
 """
 
 import re
@@ -16,27 +19,30 @@ from jaxtyping import Float32
 from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_float32
 from haloquant.lm.export.model_folder import RawTensor
-from haloquant.lm.export.original_files import narrow, read_config
+from haloquant.lm.export.original_files import cast, read_config
 from haloquant.records.layer_names import GPT2, LLAMA, NEOX, OPT, PHI3
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One input: the linear layers that read it, and what is divided by its scale."""
+    """One input: the linear layers that read it, and the tensors that are divided by its scale."""
 
     layers: tuple[str, ...]
-    vectors: tuple[str, ...]  # stored tensors: weight and bias of a norm, or the bias of `maker`
-    maker: str | None = None  # the linear layer whose rows are divided; None: a norm makes the input
-    heads: tuple[int, int] = (1, 1)  # of queries and of values: a value head may stand several times in the input
+    vectors: tuple[str, ...]  # stored tensors: weight and bias of a norm, or the bias of `producer`
+    producer: str | None = None  # the linear layer whose rows are divided; None: a norm produces the input
+    heads: tuple[int, int] = (1, 1)  # query heads and value heads; the input may repeat a value head several times
 
-    def rows(self, scale: Float32[np.ndarray, " in"]) -> Float32[np.ndarray, " rows"]:
-        """What the rows of the maker are divided by: the scale of each value head's first appearance."""
+    def row_divisors(self, scale: Float32[np.ndarray, " in"]) -> Float32[np.ndarray, " rows"]:
+        """Return the divisor of each output row of the layer that produces this input.
+
+        With grouped queries, it is the scale of the first query head that reads each value head.
+        """
         queries, values = self.heads
         return np.ascontiguousarray(scale.reshape(values, queries // values, -1)[:, 0].reshape(-1))
 
 
-# Readers (all of them, within the block) and the norm before them, or the linear layer before the one reader.
-_MAKERS = {LLAMA.attention_output: "self_attn.v_proj", LLAMA.feed_forward_down: "mlp.up_proj"}
+# All layers of a block that read an input, and the norm or the linear layer that produces it.
+_PRODUCERS = {LLAMA.attention_output: "self_attn.v_proj", LLAMA.feed_forward_down: "mlp.up_proj"}
 _LLAMA = {LLAMA.query_key_value: "input_layernorm", LLAMA.feed_forward_up: "post_attention_layernorm"}
 NORMS: dict[str, dict[tuple[str, ...], str]] = {
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "smollm3"), _LLAMA),
@@ -45,37 +51,37 @@ NORMS: dict[str, dict[tuple[str, ...], str]] = {
     "gpt_neox": {NEOX.query_key_value: "input_layernorm", NEOX.feed_forward_up: "post_attention_layernorm"},
     "gpt2": {GPT2.query_key_value: "ln_1", GPT2.feed_forward_up: "ln_2"},
 }
-# Gemma's norms multiply by 1 + weight, which a division does not reach; its linear layers take it.
-MAKERS: dict[str, dict[tuple[str, ...], str]] = {
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma", "gemma2"), _MAKERS),
+# Gemma's norms multiply by 1 + weight, so dividing the weight does not divide the output; only its linear layers fold.
+PRODUCERS: dict[str, dict[tuple[str, ...], str]] = {
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "smollm3", "gemma", "gemma2"), _PRODUCERS),
     "opt": {OPT.attention_output: "self_attn.v_proj", OPT.feed_forward_down: "fc1"},
 }
 _PREFIX = re.compile(r"^(.*?\.\d+\.)(.+)$")
 
 
 def folds(checkpoint: Checkpoint) -> tuple[Fold, ...]:
-    """Every input of the chosen layers whose scale has a place, in order of execution."""
+    """Return every input of the selected layers whose scale can be folded, in order of execution."""
     kind = checkpoint.architecture.model_type
     config = read_config(checkpoint)
-    norms, makers = dict(NORMS.get(kind, {})), dict(MAKERS.get(kind, {}))
-    if not config.get("do_layer_norm_before", True):  # OPT-350m normalises after
+    norms, producers = dict(NORMS.get(kind, {})), dict(PRODUCERS.get(kind, {}))
+    if not config.get("do_layer_norm_before", True):  # OPT-350m normalises after each layer
         norms = {}
     if kind == "opt" and config.get("activation_function", "relu") != "relu":
-        makers.pop(("fc2",))
+        producers.pop(("fc2",))
     blocks: dict[str, dict[str, LinearLayer]] = {}
     for layer in checkpoint.layers:
         if layer.block is not None and (match := _PREFIX.match(layer.name)):
             blocks.setdefault(match[1], {})[match[2]] = layer
     found: list[tuple[int, Fold]] = []
     for prefix, layers in blocks.items():
-        for readers, before in (norms | makers).items():
+        for readers, before in (norms | producers).items():
             if not all(reader in layers for reader in readers):
                 continue
             names = tuple(prefix + reader for reader in readers)
             fold = (
-                _norm(checkpoint, names, prefix + before)
+                _from_norm(checkpoint, names, prefix + before)
                 if readers in norms
-                else _maker(checkpoint, names, layers.get(before))
+                else _from_linear(checkpoint, names, layers.get(before))
             )
             if fold is not None:
                 found.append((layers[readers[0]].group, fold))
@@ -85,25 +91,34 @@ def folds(checkpoint: Checkpoint) -> tuple[Fold, ...]:
 def folded_tensors(
     checkpoint: Checkpoint, places: tuple[Fold, ...], scales: Mapping[str, Float32[np.ndarray, " _"]]
 ) -> dict[str, RawTensor]:
-    """The stored vectors divided by the scales of their inputs, in the type in which they are stored.
+    """Return the stored vectors divided by the scales of their inputs, in their stored type.
 
-    By a power of two that is exact. Rows of linear layers are not here: they are divided before they are rounded.
+    Division by a power of two is exact. The rows of linear layers are not included; they are divided before they are
+    rounded.
+
+    Args:
+        checkpoint: the original model.
+        places: the inputs, as `folds` returns them.
+        scales: {first layer that reads an input: scale of each input channel}.
     """
-    made: dict[str, RawTensor] = {}
+    divided: dict[str, RawTensor] = {}
     for fold in places:
         scale = scales.get(fold.layers[0])
         if scale is None:
             continue
-        divisor = scale if fold.maker is None else fold.rows(scale)
+        divisor = scale if fold.producer is None else fold.row_divisors(scale)
         for name in fold.vectors:
             tensor = checkpoint.tensors[name]
-            divided = read_float32(tensor).reshape(-1) / divisor
-            made[name] = RawTensor(tensor.dtype, tensor.shape, narrow(divided, tensor.dtype, name))
-    return made
+            quotient = read_float32(tensor).reshape(-1) / divisor
+            divided[name] = RawTensor(tensor.dtype, tensor.shape, cast(quotient, tensor.dtype, name))
+    return divided
 
 
 def with_others_of(checkpoint: Checkpoint, packed: Mapping[str, StoredTensor]) -> Checkpoint:
-    """The checkpoint with norms, biases and embeddings as a packed model has them, into which scales may be folded."""
+    """Return the checkpoint with the unquantized tensors (norms, biases, embeddings) of a packed model.
+
+    Scales may have been folded into them.
+    """
     same = {
         name: tensor
         for name, tensor in packed.items()
@@ -112,20 +127,20 @@ def with_others_of(checkpoint: Checkpoint, packed: Mapping[str, StoredTensor]) -
     return replace(checkpoint, tensors={**checkpoint.tensors, **same})
 
 
-def _norm(checkpoint: Checkpoint, names: tuple[str, ...], norm: str) -> Fold | None:
+def _from_norm(checkpoint: Checkpoint, names: tuple[str, ...], norm: str) -> Fold | None:
     vectors = tuple(name for name in (f"{norm}.weight", f"{norm}.bias") if name in checkpoint.tensors)
     owned = all(name not in checkpoint.shared and name not in checkpoint.shared.values() for name in vectors)
     return Fold(names, vectors) if f"{norm}.weight" in vectors and owned else None
 
 
-def _maker(checkpoint: Checkpoint, names: tuple[str, ...], maker: LinearLayer | None) -> Fold | None:
+def _from_linear(checkpoint: Checkpoint, names: tuple[str, ...], producer: LinearLayer | None) -> Fold | None:
     reader = next(layer for layer in checkpoint.layers if layer.name == names[0])
-    if maker is None:
+    if producer is None:
         return None
     heads = (1, 1)
-    if maker.out_features != reader.in_features:  # grouped queries: each value head serves a run of query heads
+    if producer.out_features != reader.in_features:  # grouped queries: several query heads read each value head
         queries, values = checkpoint.architecture.heads, checkpoint.architecture.kv_heads
-        if maker.out_features * (queries // values) != reader.in_features:
+        if producer.out_features * (queries // values) != reader.in_features:
             return None
         heads = (queries, values)
-    return Fold(names, () if maker.bias is None else (maker.bias,), maker.name, heads)
+    return Fold(names, () if producer.bias is None else (producer.bias,), producer.name, heads)

@@ -1,6 +1,6 @@
-"""Write a model folder: shards in safetensors with an index, small files, and a manifest last of all.
+"""Write a model folder: shards in safetensors with an index, small files, and a manifest.
 
-Everything is written into a folder beside the target and renamed into place, so a reader finds a whole model or none.
+Everything is written into a temporary folder, which is then renamed. So a reader finds a complete model or none.
 """
 
 import shutil
@@ -16,7 +16,7 @@ from safetensors import TensorSpec, serialize_file
 
 from haloquant.errors import CheckpointError, InputError
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_exactly
-from haloquant.lm.packed.config import line_of
+from haloquant.lm.packed.config import line_of_data
 from haloquant.store.atomic_files import atomic_folder, raise_os_errors
 
 MANIFEST = "halo_manifest.json"
@@ -34,21 +34,21 @@ MOST_COPIED_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class RawTensor:
-    """A tensor as bytes, so that types numpy does not know pass through."""
+    """A tensor as bytes, so that types that numpy lacks (BF16) can be copied."""
 
-    dtype: str  # as safetensors writes it: "BF16"
+    dtype: str  # name in safetensors, for example "BF16"
     shape: tuple[int, ...]
-    data: np.ndarray  # contiguous, any type of the same number of bytes
+    data: np.ndarray  # contiguous; any type with the same number of bytes
 
     @classmethod
     def of(cls, array: np.ndarray) -> "RawTensor":
-        """From a numpy array."""
+        """Make one from a numpy array."""
         array = np.ascontiguousarray(array)
         return cls(SHORT[array.dtype.name], array.shape, array)
 
     @classmethod
     def read(cls, tensor: StoredTensor) -> "RawTensor":
-        """A stored tensor, byte for byte.
+        """Read a stored tensor, byte for byte.
 
         Raises:
             CheckpointError: the file ends early.
@@ -61,31 +61,31 @@ class RawTensor:
 
 
 class ShardWriter:
-    """Collects tensors and writes a shard whenever enough have gathered; `finish` names the shards and indexes them."""
+    """Collect tensors and write a shard for every `shard_bytes`; `finish` names the shards and writes the index."""
 
     def __init__(self, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
         self.folder = folder
         self.shard_bytes = shard_bytes
-        self.lines: dict[str, str] = {}  # digest line of every tensor
+        self.lines: dict[str, str] = {}  # tensor name -> its line in the digest
         self.total_bytes = 0
         self._pending: dict[str, RawTensor] = {}
         self._pending_bytes = 0
         self._shards: list[list[str]] = []
 
     def add(self, name: str, tensor: RawTensor) -> None:
-        """Take one tensor; it must not change until the shard is written."""
+        """Add one tensor; its data must not change until the shard is written."""
         if name in self.lines:
             raise InputError(f"a tensor must be written once, not {name} twice")
         size = tensor.data.nbytes
         if self._pending and self._pending_bytes + size > self.shard_bytes:
             self._flush()
-        self.lines[name] = line_of(tensor.dtype, tensor.shape, tensor.data)
+        self.lines[name] = line_of_data(tensor.dtype, tensor.shape, tensor.data)
         self._pending[name] = tensor
         self._pending_bytes += size
         self.total_bytes += size
 
     def finish(self) -> None:
-        """Write what is left, name the shards, and write the index if there is more than one."""
+        """Write the last shard, name the shards, and write the index if there is more than one."""
         self._flush()
         count = len(self._shards)
         names = ["model.safetensors"]
@@ -120,16 +120,16 @@ class ShardWriter:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Indented JSON in a fixed order of keys as given."""
+    """Write indented JSON; keys keep their order."""
     path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
 
 
 def copy_small_files(source: Path, target: Path) -> None:
-    """Copy tokenizer, generation settings and the like; weights, indices, code and config.json stay behind.
+    """Copy small files such as the tokenizer and the generation settings; not weights, indices, code and config.json.
 
     Raises:
-        CheckpointError: a file is a link out of the folder: a stranger's model would have a file of this machine copied
-            into one that may be given away. Links into the blobs of a hub's cache are as the hub makes them.
+        CheckpointError: a file is a link out of the folder. Copying it would put a private file of this machine into a
+            model that may be published. Links into the `blobs` folder of a hub's cache are allowed.
     """
     homes = (source.resolve(), source.resolve().parent.parent / "blobs")
     for file in sorted(source.iterdir()):

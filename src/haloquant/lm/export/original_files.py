@@ -1,4 +1,4 @@
-"""What every export takes from the original model folder, and what it refuses."""
+"""Parts that all exports share: tensors and settings taken from the original model folder, and checks."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,15 +21,20 @@ FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written."""
+    """Result of an export."""
 
     folder: Path
-    bits: BitCount  # of the quantized layers, as stored in this format
-    total_bytes: int  # all tensors
+    bits: BitCount  # stored bits of the quantized layers in this format
+    total_bytes: int  # of all tensors
 
 
-def narrow(weight: np.ndarray, dtype: str, layer: str) -> np.ndarray:
-    """Contiguous bytes of a float32 array in `dtype`, rounded to nearest even; bfloat16 as its bits in uint16.
+def cast(weight: np.ndarray, dtype: str, layer: str) -> np.ndarray:
+    """Return a float32 array as a contiguous array of `dtype`, rounded to nearest even; bfloat16 as bits in uint16.
+
+    Args:
+        weight: the array.
+        dtype: "F32", "F16" or "BF16".
+        layer: name for the error sentence.
 
     Raises:
         InputError: a value overflows float16.
@@ -48,11 +53,16 @@ def narrow(weight: np.ndarray, dtype: str, layer: str) -> np.ndarray:
     return half
 
 
-def known_layer(known: Mapping[str, LinearLayer], q: QuantizedWeight, experts: bool = False) -> LinearLayer:
-    """The checkpoint's layer that `q` stands for; `experts`: a part of a 3-D expert tensor will do.
+def find_layer(known: Mapping[str, LinearLayer], q: QuantizedWeight, experts: bool = False) -> LinearLayer:
+    """Return the checkpoint's layer that `q` is the quantized form of.
+
+    Args:
+        known: the layers of the checkpoint by name.
+        q: a quantized layer.
+        experts: whether a part of a 3-D expert tensor is accepted.
 
     Raises:
-        InputError: there is none, it has another shape, or it is a part of an expert tensor.
+        InputError: there is no such layer, it has another shape, or it is a part of an expert tensor.
     """
     layer = known.get(q.layer)
     if layer is None:
@@ -70,7 +80,7 @@ def known_layer(known: Mapping[str, LinearLayer], q: QuantizedWeight, experts: b
 
 
 def refuse_stacked(checkpoint: Checkpoint) -> None:
-    """Refuse, before any work is done, what could not be packed at its end.
+    """Refuse a checkpoint with layers that cannot be packed, before any work is done.
 
     Raises:
         InputError: a layer is a part of a 3-D tensor of experts.
@@ -84,11 +94,11 @@ def refuse_stacked(checkpoint: Checkpoint) -> None:
         )
 
 
-def check_same(first: QuantizedWeight, q: QuantizedWeight) -> None:
+def check_same_codebooks(first: QuantizedWeight, q: QuantizedWeight) -> None:
     """Refuse a layer whose codebooks or tile sizes are not those of the first.
 
     Raises:
-        InputError: they are not.
+        InputError: the codebooks or tile sizes differ.
     """
     sizes = [(x.tiles.grid.tile_out, x.tiles.grid.tile_in) for x in (first, q)]
     if sizes[0] != sizes[1]:
@@ -98,10 +108,17 @@ def check_same(first: QuantizedWeight, q: QuantizedWeight) -> None:
         raise InputError(f"all layers of a packed model must have the same codebooks, not others as {q.layer}")
 
 
-def copy_others(
+def copy_other_tensors(
     checkpoint: Checkpoint, writer: ShardWriter, replaced: set[str], changed: Mapping[str, RawTensor] | None = None
 ) -> None:
-    """Copy every tensor that was not replaced, byte for byte or as `changed` has it; a tied head is left out."""
+    """Copy every tensor that was not replaced, except a head that is tied to the embedding.
+
+    Args:
+        checkpoint: the original model.
+        writer: receives the tensors.
+        replaced: names of the tensors that were written in quantized form.
+        changed: tensors to write instead of the original ones, by name.
+    """
     tied = checkpoint.shared if checkpoint.architecture.tied_embeddings else {}
     for name, tensor in checkpoint.tensors.items():
         if name in replaced or (name in tied and split_block(name) is None):
@@ -110,23 +127,23 @@ def copy_others(
 
 
 def float_type(checkpoint: Checkpoint, config: Mapping[str, Any]) -> str:
-    """The model's floating-point type as safetensors writes it: what config.json says, else the first tensor's."""
+    """Return the model's floating-point type as named in safetensors: that of config.json, else of the first tensor."""
     named = {long: short for short, long in FLOATS.items()}
-    said = named.get(str(config.get("dtype", config.get("torch_dtype"))))
-    return said or next((t.dtype for t in checkpoint.tensors.values() if t.dtype in FLOATS), "F32")
+    configured = named.get(str(config.get("dtype", config.get("torch_dtype"))))
+    return configured or next((t.dtype for t in checkpoint.tensors.values() if t.dtype in FLOATS), "F32")
 
 
 def with_dtype(config: dict[str, Any], dtype: str) -> dict[str, Any]:
-    """The configuration with its floating-point type said in today's word."""
+    """Return the configuration with `dtype` set; the older name `torch_dtype` is removed."""
     return {key: value for key, value in config.items() if key != "torch_dtype"} | {"dtype": FLOATS[dtype]}
 
 
 def read_config(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The original config.json.
+    """Return the original config.json.
 
     Raises:
         InputError: the model is quantized already.
-        CheckpointError: the configuration is no JSON object.
+        CheckpointError: the configuration is not a JSON object.
     """
     path = checkpoint.folder / "config.json"
     data = read_bounded(path, MAX_CONFIG_BYTES, "a model folder must hold config.json", CheckpointError)

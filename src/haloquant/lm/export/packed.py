@@ -1,4 +1,4 @@
-"""Write a quantized model as a packed HALO folder, one layer at a time, with at most a shard in memory."""
+"""Write a quantized model as a packed HALO folder, one layer at a time, with at most one shard in memory."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,10 +19,10 @@ from haloquant.lm.export.model_folder import (
 from haloquant.lm.export.original_files import (
     Exported,
     Progress,
-    check_same,
-    copy_others,
+    check_same_codebooks,
+    copy_other_tensors,
+    find_layer,
     float_type,
-    known_layer,
     read_config,
     with_dtype,
 )
@@ -43,18 +43,18 @@ def export_packed(
     changed: Mapping[str, RawTensor] | None = None,
     progress: Progress | None = None,
 ) -> Exported:
-    """Write the packed HALO model that `haloquant.load` and, after `import haloquant`, transformers read.
+    """Write a packed HALO model, which `haloquant.load` and, after `import haloquant`, transformers can load.
 
     Args:
-        checkpoint: the original model; what is not quantized is copied from it byte for byte.
-        quantized: layers in HALO form, all with the same codebooks and tile sizes; may be a generator.
+        checkpoint: the original model; tensors that are not quantized are copied byte for byte.
+        quantized: layers in HALO form, all with the same codebooks and tile sizes; a generator is allowed.
         folder: target; must not exist or be empty.
-        profile_name: name of the MAC profile that gave the codebooks.
-        profile_sha256: its hash.
+        profile_name: name of the MAC profile from which the codebooks were chosen.
+        profile_sha256: hash of the profile.
         made_by: versions and settings, kept in the manifest.
         shard_bytes: greatest size of a shard.
-        changed: tensors beside the layers that are not copied: norms and biases that a transform was folded into.
-        progress: called with (layers done, layers of the checkpoint).
+        changed: tensors to write instead of the original ones: norms and biases into which a transform was folded.
+        progress: called with the number of layers done and of the layers of the checkpoint.
 
     Raises:
         InputError: a layer is not in the checkpoint, comes twice, is part of a 3-D expert tensor, or has other
@@ -69,14 +69,14 @@ def export_packed(
         kind = float_type(checkpoint, config)
         for q in quantized:
             first = q if first is None else first
-            layer = known_layer(known, q)
-            check_same(first, q)
+            layer = find_layer(known, q)
+            check_same_codebooks(first, q)
             tensors = pack(q)
             bits += packed_bits(tensors, q.codebooks)
             for name, array in tensors.items():
                 writer.add(f"{q.layer}.{name}", RawTensor.of(array))
-            # Where the packed names are not understood, this empty tensor's shape is refused; without it a reader would
-            # find the weight missing and might fill it with random numbers.
+            # A reader that does not know this format refuses the shape of this empty tensor. Without the tensor, such a
+            # reader would find the weight missing and might fill it with random numbers.
             writer.add(f"{q.layer}.weight", RawTensor(kind, (0,), np.empty(0, np.uint8)))
             replaced.add(layer.tensor)
             names.append(q.layer)
@@ -84,7 +84,7 @@ def export_packed(
                 progress(len(names), len(checkpoint.layers))
         if first is None:
             raise InputError("a packed model must have at least one quantized layer, not none")
-        copy_others(checkpoint, writer, replaced, changed)
+        copy_other_tensors(checkpoint, writer, replaced, changed)
         writer.finish()
         grid = first.tiles.grid
         packed = make_config(

@@ -1,7 +1,9 @@
-"""Tell transformers of packed HALO models, without importing it: it is told when it is imported, or at once if it was.
+"""Register the quantization method "halo" with transformers, without importing transformers.
 
-transformers finds no quantization method by itself, so `import haloquant` has to come before `from_pretrained`; the
-order of `import haloquant` and `import transformers` does not matter.
+If transformers is already imported, the method is registered at once, otherwise when transformers is imported.
+transformers does not discover quantization methods, so `import haloquant` has to come before `from_pretrained`. The
+order of `import haloquant` and `import transformers` does not matter. This module runs at `import haloquant` and
+imports only the standard library.
 """
 
 import sys
@@ -16,7 +18,7 @@ TARGET = "transformers.quantizers.auto"
 
 
 def register_with_transformers() -> None:
-    """Register the method "halo", now or as soon as transformers' registry is imported."""
+    """Register the method "halo" now, or as soon as the registry of transformers is imported."""
     module = sys.modules.get(TARGET)
     if module is not None and hasattr(module, "register_quantizer"):
         _register()
@@ -25,16 +27,16 @@ def register_with_transformers() -> None:
 
 
 def _register() -> None:
-    import_module("haloquant.lm.integrations.transformers")  # which registers its classes
+    import_module("haloquant.lm.integrations.transformers")  # the module registers its classes when it is imported
 
 
 class _Finder(MetaPathFinder):
-    """Finds nothing itself; lets the loader of transformers' registry call us when it is done."""
+    """Wraps the loader of the registry of transformers, so that it registers "halo" after loading."""
 
     def find_spec(
         self, fullname: str, path: Iterable[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The usual finding of the registry's module, with our loader around its own."""
+        """Return the usual spec of the registry's module with a wrapped loader; None for other modules."""
         if fullname != TARGET:
             return None
         if self in sys.meta_path:
@@ -46,17 +48,17 @@ class _Finder(MetaPathFinder):
 
 
 class _Loader(Loader):
-    """Loads as the loader it wraps, then registers."""
+    """Loads with the loader that it wraps, then registers."""
 
     def __init__(self, inner: Loader) -> None:
         self.inner = inner
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """As the inner loader."""
+        """Create the module with the inner loader."""
         return self.inner.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        """As the inner loader; then the registry is whole and takes our classes."""
+        """Execute the module with the inner loader, then register the classes, since the registry is complete now."""
         self.inner.exec_module(module)
         _register()
 

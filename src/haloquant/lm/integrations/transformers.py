@@ -1,7 +1,7 @@
-"""transformers loads and saves packed HALO models through its public registration (import `haloquant` first).
+"""Load and save packed HALO models in transformers, through its public registration (import `haloquant` first).
 
-This is imported while transformers' own `modeling_utils` still is (it imports the registry), so what is needed of that
-is imported inside the functions that need it.
+This module is imported during the import of `modeling_utils` of transformers, which imports the registry. So whatever
+depends on `modeling_utils` is imported inside functions.
 """
 
 import re
@@ -17,20 +17,18 @@ from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from haloquant.errors import FormatError
+from haloquant.lm.checkpoint.complete import COMPUTED_TENSORS
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_header
 from haloquant.lm.export.model_folder import NAMES, SHORT
-from haloquant.lm.packed.config import METHOD, PackedConfig, digest, line_of, parse_config
+from haloquant.lm.packed.config import METHOD, PackedConfig, digest, line_of_data, parse_config
 from haloquant.lm.packed.halo_linear import HaloLinear
 from haloquant.lm.packed.reader import check_digest, check_names
 from haloquant.lm.swap_weights import find_module, is_transposed
 from haloquant.quant.format.packing import DENSE, SPARSE
 
-# Buffers that a model computes itself; a checkpoint may lack them.
-COMPUTED = ("rotary_emb.inv_freq", "attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias")
-
 
 class HaloConfig(QuantizationConfigMixin):
-    """`quantization_config` of a packed model, checked when it is made."""
+    """`quantization_config` of a packed model, checked when the object is made."""
 
     sha256: str
 
@@ -38,22 +36,21 @@ class HaloConfig(QuantizationConfigMixin):
         """Take the fields of `PackedConfig`.
 
         Raises:
-            FormatError: they are not those of a packed model of this version.
+            FormatError: they are not those of a packed model of a supported version.
         """
         vars(self).update(parse_config(fields).as_dict())
 
     @property
     def packed(self) -> PackedConfig:
-        """The fields as a record."""
+        """The fields as a `PackedConfig`."""
         return parse_config(vars(self))
 
 
 class HaloQuantizer(HfQuantizer):
-    """Puts `HaloLinear` where the packed layers belong, before weights are loaded; checks them before and after."""
+    """Replaces the packed layers by `HaloLinear` before weights are loaded, and checks the tensors before and after."""
 
-    requires_calibration = (
-        True  # a model in full precision is quantized by `haloquant quantize`, not while it is loaded
-    )
+    # A full-precision model is quantized by `haloquant quantize`, not while it is loaded.
+    requires_calibration = True
 
     quantization_config: HaloConfig
 
@@ -68,21 +65,24 @@ class HaloQuantizer(HfQuantizer):
             tensors |= read_header(Path(file))
         check_names(config, tensors)
         check_digest(config, tensors)
-        places = {id(module): path for path, module in model.named_modules()}
+        paths = {id(module): path for path, module in model.named_modules()}
         for name in config.layers:
-            _replace(model, places, name, config, tensors, dtype or torch.get_default_dtype())
+            _replace(model, paths, name, config, tensors, dtype or torch.get_default_dtype())
         _check_complete(model, tensors)
 
     def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:
         packed = (module for module in model.modules() if isinstance(module, HaloLinear))
         here = [module for module in packed if module.weight_packed.device.type != "meta"]
-        with ThreadPoolExecutor(min(cpu_count() or 1, 16)) as pool:  # the pass over codes releases the lock
+        with ThreadPoolExecutor(min(cpu_count() or 1, 16)) as pool:  # the check of the codes releases the GIL
             for _done in pool.map(HaloLinear.check, here):
                 pass
         return model
 
     def get_state_dict_and_metadata(self, model: Any) -> tuple[None, dict[str, str]]:
-        """Let transformers take the state dict; set the digest of what it will write, which a cast may have changed."""
+        """Update the digest to the tensors that transformers will write (a cast may have changed them); return None.
+
+        None makes transformers take the model's own state dict.
+        """
         from transformers.core_model_loading import revert_weight_conversion
         from transformers.modeling_utils import remove_tied_weights_from_state_dict
 
@@ -94,24 +94,24 @@ class HaloQuantizer(HfQuantizer):
         return None, {}
 
     def is_serializable(self) -> bool:  # type: ignore[override]
-        """`save_pretrained` writes the packed tensors again."""
+        """Return True: `save_pretrained` can write the packed tensors."""
         return True
 
     @property
     def is_trainable(self) -> bool:  # type: ignore[override]
-        """Codes have no gradient."""
+        """Return False: codes have no gradient."""
         return False
 
     def _dequantize(self, model: Any, dtype: torch.dtype | None = None) -> Any:
         for name, module in list(model.named_modules()):
             if isinstance(module, HaloLinear):
-                model.set_submodule(name, module.plain(dtype))
+                model.set_submodule(name, module.to_linear(dtype))
         return model
 
 
 def _replace(
     model: Any,
-    places: dict[int, str],
+    paths: dict[int, str],
     name: str,
     config: PackedConfig,
     tensors: dict[str, StoredTensor],
@@ -126,17 +126,17 @@ def _replace(
     rows, cols = (int(size) for size in weight.shape)  # type: ignore[union-attr]
     features = (cols, rows) if is_transposed(module) else (rows, cols)
     packed = HaloLinear(name, config, shapes, features, module.bias is not None, dtype)
-    model.set_submodule(places[id(module)], packed)
+    model.set_submodule(paths[id(module)], packed)
 
 
 def _check_complete(model: Any, tensors: dict[str, StoredTensor]) -> None:
-    """Transformers fills what is missing with random numbers and a warning; here it is an error."""
+    """Refuse a model that lacks a tensor; transformers would only warn and fill it with random numbers."""
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightConverter, WeightRenaming, apply_renamings
 
     conversions = get_model_conversion_mapping(model)
     renamings = [one for one in conversions if isinstance(one, WeightRenaming)]
-    made = [pattern for one in conversions if isinstance(one, WeightConverter) for pattern in one.target_patterns]
+    converted = [pattern for one in conversions if isinstance(one, WeightConverter) for pattern in one.target_patterns]
     prefix = f"{model.base_model_prefix}."
     present = set(tensors) | {apply_renamings(name, renamings) for name in tensors}
     present |= {name.removeprefix(prefix) for name in present} | {prefix + name for name in present}
@@ -146,8 +146,8 @@ def _check_complete(model: Any, tensors: dict[str, StoredTensor]) -> None:
         for name in model.state_dict()
         if name not in present
         and name not in allowed
-        and not name.endswith(COMPUTED)
-        and not any(re.search(pattern, name) for pattern in made)
+        and not name.endswith(COMPUTED_TENSORS)
+        and not any(re.search(pattern, name) for pattern in converted)
     ]
     if missing:
         raise FormatError(
@@ -161,9 +161,9 @@ def _line(tensor: torch.Tensor, version: int) -> str:
     data = tensor.detach().cpu().contiguous()
     name = str(data.dtype).removeprefix("torch.")
     raw = data.reshape(-1).view(torch.uint8).numpy() if data.numel() else b""
-    return line_of(SHORT[name], tuple(data.shape), raw, version)
+    return line_of_data(SHORT[name], tuple(data.shape), raw, version)
 
 
-# On import, which happens once, whether transformers' registry or this module comes first.
+# This runs once, at import, whether the registry of transformers or this module is imported first.
 register_quantization_config(METHOD)(HaloConfig)
 register_quantizer(METHOD)(HaloQuantizer)

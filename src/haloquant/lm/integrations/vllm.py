@@ -1,12 +1,12 @@
-"""Packed HALO layers in vLLM: a quantization configuration and a linear method. Imported by vLLM's plugin loader only.
+"""Packed HALO layers in vLLM: a quantization configuration and a linear method. Only vLLM's plugin loader imports it.
 
-vLLM fuses layers (q, k and v into one) and asks for parameters before it reads a file, while packed tensors have
-lengths of their own. So each parameter starts empty and its loader keeps what the file holds, part by part; when all is
-loaded, the parts become packed layers, checked as everywhere, and a fused layer joins their outputs. The digest over
-all tensors is compared before that, when vLLM tells the configuration which folder it is about to load.
+vLLM fuses layers (q, k and v into one) and creates parameters before it reads a file, but the lengths of packed tensors
+are only known from the file. So each parameter starts empty, and its weight loader keeps the tensors of each part.
+After loading, every part becomes a checked `HaloLinear`, and the fused layer concatenates their outputs. The digest
+over all tensors is compared earlier, when vLLM passes the model folder to the configuration.
 """
 
-# vLLM may be absent, and transformers' and torch's stubs know nothing of its hooks:
+# vLLM may be absent:
 # pyright: reportMissingImports=false
 
 from pathlib import Path
@@ -33,45 +33,45 @@ KINDS = {
 
 @register_quantization_config(METHOD)
 class HaloVllmConfig(QuantizationConfig):
-    """`quantization_config` of a packed model, as vLLM hands it over."""
+    """`quantization_config` of a packed model, in the interface of vLLM."""
 
     def __init__(self, packed: PackedConfig) -> None:
         super().__init__()
         self.packed = packed
 
     def get_name(self) -> str:
-        """The method's name."""
+        """Return the name of the method."""
         return METHOD
 
     def get_supported_act_dtypes(self) -> list[torch.dtype]:
-        """Any of these; products are accumulated in float32."""
+        """Return the supported types of activations; products are accumulated in float32."""
         return [torch.bfloat16, torch.float16, torch.float32]
 
     @classmethod
     def get_min_capability(cls) -> int:
-        """The Triton kernels need what Triton needs."""
+        """Return the least CUDA compute capability (times 10) that Triton supports."""
         return 80
 
     @staticmethod
     def get_config_filenames() -> list[str]:
-        """Everything is in config.json."""
+        """Return no file names, since everything is in config.json."""
         return []
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "HaloVllmConfig":
-        """From the `quantization_config` of config.json.
+        """Make the configuration from `quantization_config` of config.json.
 
         Raises:
-            FormatError: it is not that of a packed model of this version.
+            FormatError: it is not that of a packed model of a supported version.
         """
         return cls(parse_config(config))
 
     def get_quant_method(self, layer: Any, prefix: str) -> Any:
-        """Packed layers get our method, other linear layers vLLM's own, everything else none.
+        """Return the HALO method for packed layers, vLLM's own for other linear layers, and None for everything else.
 
         Raises:
-            FormatError: a fused layer is packed in part.
-            InfeasibleError: a layer that is packed is not a linear one in vLLM (an output head, a block of experts).
+            FormatError: only a part of a fused layer is packed.
+            InfeasibleError: a packed layer is not a linear layer in vLLM (an output head, a block of experts).
         """
         if not isinstance(layer, LinearBase):
             for name in self.packed.layers:
@@ -90,10 +90,10 @@ class HaloVllmConfig(QuantizationConfig):
         return HaloVllmMethod(self.packed, names)
 
     def maybe_update_config(self, model_name: str, hf_config: Any = None, revision: str | None = None) -> None:
-        """VLLM's hook between reading the configuration and loading: compare the digest over all tensors.
+        """Compare the digest over all tensors; vLLM calls this between reading the configuration and loading.
 
         Raises:
-            FormatError: a byte of the folder is not what was written.
+            FormatError: the folder has changed since it was written.
             InfeasibleError: the model is not a local folder.
         """
         if not Path(model_name).is_dir():
@@ -105,13 +105,13 @@ class HaloVllmConfig(QuantizationConfig):
         check_digest(model.config, model.tensors)
 
     def apply_vllm_mapper(self, hf_to_vllm_mapper: Any) -> None:
-        """Names of the packed layers as the model's class in vLLM calls them."""
+        """Rename the packed layers as the model's class in vLLM names them."""
         names = hf_to_vllm_mapper.apply_list(list(self.packed.layers))
         self.packed = msgspec.structs.replace(self.packed, layers=tuple(names))
 
 
 class HaloVllmMethod(LinearMethodBase):
-    """Collects the packed tensors of one (perhaps fused) layer and computes from them."""
+    """Collects the packed tensors of one layer, which may be fused, and computes with them."""
 
     def __init__(self, packed: PackedConfig, names: list[str]) -> None:
         self.packed = packed
@@ -127,29 +127,29 @@ class HaloVllmMethod(LinearMethodBase):
         params_dtype: torch.dtype,
         **_: Any,
     ) -> None:
-        """Give the layer an empty parameter for every tensor the file may hold.
+        """Give the layer an empty parameter for every tensor that the file may hold.
 
         Raises:
-            InfeasibleError: the layer is split among devices, and tiles cannot be.
+            InfeasibleError: the layer is split among devices; tiles cannot be split.
         """
         if input_size_per_partition != input_size or sum(output_partition_sizes) != output_size:
             raise InfeasibleError("a packed HALO model must run on one device in vLLM, not split by tensor parallelism")
         layer.halo_parts = {}
         layer.halo_sizes = (output_partition_sizes, input_size, params_dtype)
         for name in (*DENSE, *SPARSE, "weight"):
-            kind = KINDS.get(name, params_dtype)  # vLLM warns where a file's type is another
+            kind = KINDS.get(name, params_dtype)  # vLLM warns if the type in the file differs
             parameter: Any = torch.nn.Parameter(torch.empty(0, dtype=kind), requires_grad=False)
-            parameter.weight_loader = _Keep(layer.halo_parts, name)
+            parameter.weight_loader = _KeepingLoader(layer.halo_parts, name)
             layer.register_parameter(name, parameter)
 
     def process_weights_after_loading(self, layer: Any) -> None:
-        """Make packed layers of what was loaded, and check them.
+        """Make packed layers of the loaded tensors, and check them.
 
         Raises:
             FormatError: a tensor is missing or damaged.
         """
         sizes, width, dtype = layer.halo_sizes
-        if len(self.names) == 1:  # the checkpoint itself holds q, k and v in one
+        if len(self.names) == 1:  # the checkpoint itself stores q, k and v as one layer
             sizes = [sum(sizes)]
         modules = []
         for index, (name, size) in enumerate(zip(self.names, sizes, strict=True)):
@@ -163,20 +163,20 @@ class HaloVllmMethod(LinearMethodBase):
                 setattr(module, part, tensors[part])
             module.weight = torch.empty(0, dtype=dtype)
             module.check()
-            module.to(layer.weight.device).layer()  # the kernels' view is made now, not while a graph is captured
+            module.to(layer.weight.device).layer()  # not while a CUDA graph is captured
             modules.append(module)
         layer.halo_parts = None
         layer.halo_modules = torch.nn.ModuleList(modules)
 
     def apply(self, layer: Any, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """[..., in] -> [..., out], the outputs of fused parts side by side."""
+        """Return the product, [..., in] -> [..., out]; the outputs of fused parts are concatenated."""
         outputs = [module(x) for module in layer.halo_modules]
         y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         return y if bias is None else y + bias
 
 
-class _Keep:
-    """A weight loader that keeps the tensor for later, under the part of the fused layer it belongs to."""
+class _KeepingLoader:
+    """A weight loader that keeps a copy of the tensor under the part of the fused layer that it belongs to."""
 
     def __init__(self, parts: dict[Any, dict[str, torch.Tensor]], name: str) -> None:
         self.parts = parts
@@ -187,12 +187,15 @@ class _Keep:
 
 
 def part_names(prefix: str, mapping: dict[str, list[str]]) -> list[str]:
-    """The layers of the checkpoint that a layer of vLLM stands for, in their order."""
+    """Return the layers of the checkpoint that a (fused) layer of vLLM stands for, in their order."""
     parent, _, leaf = prefix.rpartition(".")
     return [f"{parent}.{part}" if parent else part for part in mapping.get(leaf, [leaf])]
 
 
 def _part(parts: dict[Any, dict[str, torch.Tensor]], index: int, count: int) -> dict[str, torch.Tensor]:
-    """The tensors of one part: vLLM numbers parts, or calls them q, k and v; an unfused layer has none of that."""
+    """Return the tensors of one part of a layer.
+
+    vLLM numbers the parts, or calls them "q", "k" and "v"; the part of an unfused layer has the key None.
+    """
     keys = [None] if count == 1 else [index, "qkv"[index] if count == 3 else index]
     return next((parts[key] for key in keys if key in parts), {})

@@ -1,6 +1,7 @@
-"""The entry point `vllm.general_plugins`: tells vLLM of the method "halo".
+"""The entry point `vllm.general_plugins`, which registers the method "halo" with vLLM.
 
-Tried in vLLM 0.33's own layers and weight loader, and by hand once in an engine of vLLM 0.32, on a CPU; on no GPU yet.
+It was tested with the layers and the weight loader of vLLM 0.33, and once by hand in an engine of vLLM 0.32 on a CPU.
+It has not been tested on a GPU.
 """
 
 from importlib import import_module
@@ -10,7 +11,7 @@ from haloquant.errors import MissingExtraError
 
 
 def register() -> None:
-    """Register the method with vLLM; twice does no harm (vLLM calls plugins in every process).
+    """Register the method with vLLM. It may be called more than once, since vLLM calls plugins in every process.
 
     Raises:
         MissingExtraError: vLLM is not installed.

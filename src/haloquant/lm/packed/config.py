@@ -1,4 +1,4 @@
-"""What `quantization_config` of a packed model says, read with distrust, and the digest that ties it to the tensors."""
+"""The `quantization_config` of a packed model: reading, checking, and the digest over it and all tensors."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,12 +14,13 @@ from haloquant.records import Codebook, OperatingPoint
 
 METHOD = "halo"
 VERSION = 2
-OLDEST = 1  # version 1 keeps running sums of the sparse weights per row, and its digest takes the SHA-256 of tensors
+# Version 1 stores running sums of the sparse weights per row, and its digest uses the SHA-256 of each tensor.
+OLDEST = 1
 LARGEST_TILE = 1 << 16
 
 
 class Book(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One codebook as it is written down."""
+    """One codebook in the configuration."""
 
     name: str
     values: tuple[int, ...]
@@ -40,18 +41,18 @@ class PackedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profile_name: str
     profile_sha256: str
     bits_per_weight: float  # stored bits of the packed layers, everything counted
-    sha256: str = ""  # digest over all of the above and every tensor
+    sha256: str = ""  # digest over all fields above and every tensor
 
     def books(self) -> tuple[Codebook, ...]:
-        """The codebooks as records.
+        """Return the codebooks as records.
 
         Raises:
-            FormatError: one of them is not ascending, lacks 0, or leaves int8.
+            FormatError: one of them is not ascending, lacks 0, or does not fit int8.
         """
         return tuple(_codebook(book) for book in self.codebooks)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for a JSON file."""
+        """Return the fields as plain values, for a JSON file."""
         return msgspec.to_builtins(self)
 
 
@@ -63,7 +64,7 @@ def make_config(
     profile: tuple[str, str],
     bits_per_weight: float,
 ) -> PackedConfig:
-    """The configuration of a model that is written now; `profile` is its name and its SHA-256."""
+    """Return the configuration of a new model, without digest. `profile` is the name and SHA-256 of the MAC profile."""
     books = tuple(
         Book(
             book.name,
@@ -78,10 +79,10 @@ def make_config(
 
 
 def parse_config(raw: object) -> PackedConfig:
-    """A `quantization_config` as read from JSON.
+    """Check a `quantization_config` that was read from JSON, and convert it.
 
     Raises:
-        FormatError: it is not ours, of another version, or malformed.
+        FormatError: it is of another method or version, or malformed.
     """
     if not isinstance(raw, Mapping) or raw.get("quant_method") != METHOD:
         given = raw.get("quant_method") if isinstance(raw, Mapping) else raw
@@ -119,11 +120,11 @@ def _codebook(book: Book) -> Codebook:
 
 
 def digest(config: PackedConfig, tensors: Mapping[str, str]) -> str:
-    """SHA-256 over the configuration (without its own digest) and the line of every tensor.
+    """Return the SHA-256 over the configuration (without its digest) and the line of every tensor.
 
     Args:
         config: the configuration.
-        tensors: name -> `tensor_line` of every tensor of the model.
+        tensors: name of every tensor of the model -> its `tensor_line`.
     """
     text = msgspec.json.encode(msgspec.structs.replace(config, sha256=""), order="deterministic")
     lines = "".join(f"{name} {tensors[name]}\n" for name in sorted(tensors))
@@ -131,22 +132,22 @@ def digest(config: PackedConfig, tensors: Mapping[str, str]) -> str:
 
 
 def new_checksum(version: int) -> Any:
-    """An empty checksum of a tensor's bytes, with `update` and `hexdigest`, as a format version takes it.
+    """Return an empty checksum for the bytes of a tensor, with `update` and `hexdigest`, as a format version needs it.
 
-    XXH3 of 128 bits runs at the speed of memory, so that reading and not hashing bounds a load; SHA-256, ten times and
-    more slower, is kept for the files of the manifest. Both find damage. Neither is a signature: who can write the
-    folder can write its digest too.
+    XXH3 with 128 bits runs at the speed of memory, so the time to load is bounded by reading and not by hashing.
+    SHA-256 takes more than ten times as long; it is used for the files of the manifest. Both detect damage. Neither is
+    a signature, since whoever can write the folder can write its digest too.
     """
     return hashlib.sha256() if version == 1 else xxhash.xxh3_128()
 
 
 def tensor_line(dtype: str, shape: tuple[int, ...], checksum: str) -> str:
-    """What the model's digest says of one tensor: its type, its shape and the checksum of its bytes."""
+    """Return the line of one tensor in the digest: its type, its shape and the checksum of its bytes."""
     return f"{dtype} {list(shape)} {checksum}"
 
 
-def line_of(dtype: str, shape: tuple[int, ...], data: Any, version: int = VERSION) -> str:
-    """`tensor_line` of bytes that are in memory."""
+def line_of_data(dtype: str, shape: tuple[int, ...], data: Any, version: int = VERSION) -> str:
+    """Return the `tensor_line` of bytes in memory."""
     checksum = new_checksum(version)
     checksum.update(data)
     return tensor_line(dtype, shape, checksum.hexdigest())

@@ -1,4 +1,4 @@
-"""A linear layer that keeps its packed tensors and computes from them."""
+"""A linear layer of torch that stores packed tensors and computes from them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,14 +14,14 @@ from haloquant.lm.packed.config import PackedConfig
 from haloquant.quant.format.bit_layout import count_wrong
 from haloquant.quant.format.packing import DENSE, SPARSE, check_layer, sizes_of
 
-HALVES = ("weight_scale", "sparse_scale")
+FLOAT16_BUFFERS = ("weight_scale", "sparse_scale")
 
 
 class HaloLinear(nn.Module):
-    """y = x W^T + b from packed tensors, which are its buffers, under the names of the format.
+    """y = x W^T + b from packed tensors, which are buffers with the names of the format.
 
-    `weight` is an empty tensor of the model's type. It tells callers that ask a linear layer for its type and device,
-    and in a file it stops a reader that does not know the packed names.
+    `weight` is an empty tensor of the model's type. It gives type and device to callers that ask a linear layer for
+    them. In a file, its shape is refused by a reader that does not know the packed names.
     """
 
     weight: torch.Tensor
@@ -37,16 +37,16 @@ class HaloLinear(nn.Module):
         dtype: torch.dtype,
         device: torch.device | str = "meta",
     ) -> None:
-        """Make an empty layer.
+        """Make a layer with empty buffers.
 
         Args:
-            name: of the module, for error sentences.
-            config: the model's.
+            name: name of the module, for error sentences.
+            config: configuration of the model.
             shapes: type and shape of every stored tensor of the layer, from the headers.
-            features: out and in.
-            bias: whether the layer has one.
+            features: out_features and in_features.
+            bias: whether the layer has a bias.
             dtype: the model's floating-point type.
-            device: where the empty tensors live.
+            device: device of the empty tensors.
         """
         super().__init__()
         self.name = name
@@ -61,14 +61,14 @@ class HaloLinear(nn.Module):
         self._layer: PackedLayer | None = None
 
     def stored(self) -> dict[str, torch.Tensor]:
-        """The packed tensors by their names in the format."""
+        """Return the packed tensors by their names in the format."""
         return {name: buffer for name in (*DENSE, *SPARSE) if (buffer := self._buffers.get(name)) is not None}
 
     def check(self) -> None:
-        """Refuse tensors that do not fit together, or codes that mean nothing.
+        """Refuse tensors that do not fit together, and codes that are not below the size of their codebook.
 
         Raises:
-            FormatError: they do not.
+            FormatError: the tensors are damaged.
         """
         arrays = {name: tensor.cpu().numpy() for name, tensor in self.stored().items()}
         books = self.config.books()
@@ -86,15 +86,15 @@ class HaloLinear(nn.Module):
             )
 
     def layer(self) -> PackedLayer:
-        """The kernels' view of the tensors, made anew when they have moved."""
+        """Return the tensors as the kernels take them; computed again after the tensors moved to another device."""
         if self._layer is None or self._layer.packed is not self.weight_packed:
             values = tuple(book.values for book in self.config.codebooks)
             self._layer = packed_layer(self.stored(), values, self.config.tile_out, self.config.tile_in)
         return self._layer
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[..., in] -> [..., out] in the type of x."""
-        if torch.is_grad_enabled() and x.requires_grad:  # the kernels have no backward; the weights are constant
+        """Return x W^T + b, [..., in] -> [..., out], in the type of x."""
+        if torch.is_grad_enabled() and x.requires_grad:  # the kernels have no backward pass; the weights are constant
             y = nn.functional.linear(x, self.dequantize(x.dtype))
         else:
             product = compiled_linear if torch.compiler.is_compiling() else linear
@@ -102,11 +102,11 @@ class HaloLinear(nn.Module):
         return y if self.bias is None else y + self.bias
 
     def dequantize(self, dtype: torch.dtype) -> torch.Tensor:
-        """The whole weight [out, in]."""
+        """Return the weight [out, in]."""
         return dequantize(self.layer()).to(dtype)
 
-    def plain(self, dtype: torch.dtype | None = None) -> nn.Linear:
-        """An ordinary linear layer with the same weight."""
+    def to_linear(self, dtype: torch.dtype | None = None) -> nn.Linear:
+        """Return an ordinary linear layer with the same weight."""
         linear = nn.Linear(1, 1, bias=False)
         linear.in_features, linear.out_features = self.in_features, self.out_features
         linear.weight = nn.Parameter(self.dequantize(self.weight.dtype if dtype is None else dtype), False)
@@ -115,12 +115,12 @@ class HaloLinear(nn.Module):
         return linear
 
     def extra_repr(self) -> str:
-        """What `print(model)` shows."""
+        """Return the text that `print(model)` shows."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "HaloLinear":
-        """Move with the model, but keep scales in float16: another type would round them."""
-        kept = {name: self._buffers[name] for name in HALVES if name in self._buffers}
+        """Move the buffers with the model, but keep scales in float16, since a conversion would round them."""
+        kept = {name: self._buffers[name] for name in FLOAT16_BUFFERS if name in self._buffers}
         super()._apply(fn, recurse)
         for name, tensor in kept.items():
             moved = self._buffers[name]

@@ -1,21 +1,22 @@
-"""`haloquant.load`: a packed model, in memory and ready to run."""
+"""Load a packed model into memory, ready to run (`haloquant.load`)."""
 
 from pathlib import Path
 from typing import Any
 
-from haloquant.errors import CheckpointError, HaloquantError, MissingExtraError
+from haloquant.errors import CheckpointError, HaloquantError, MissingExtraError, first_line
 from haloquant.lm.packed.reader import check_profile, open_packed
 
 
 def load(folder: Path | str, *, profile_sha256: str | None = None, **settings: Any) -> Any:
-    """The causal language model of a packed folder, as `AutoModelForCausalLM.from_pretrained` after `import haloquant`.
+    """Load the causal language model of a packed folder.
 
-    Nothing is fetched and no code of the folder is run.
+    It does the same as `AutoModelForCausalLM.from_pretrained` after `import haloquant`, but nothing is downloaded and
+    no code of the folder is run.
 
     Args:
-        folder: what `export_packed` or `save_pretrained` wrote.
-        profile_sha256: the MAC profile the model should be made for; any where None.
-        **settings: passed to `from_pretrained`: `dtype`, `device_map`, `attn_implementation` ...
+        folder: a folder that `export_packed` or `save_pretrained` wrote.
+        profile_sha256: hash of the MAC profile for which the model must be made; any profile where None.
+        **settings: passed to `from_pretrained`, for example `dtype`, `device_map`, `attn_implementation`.
 
     Raises:
         FormatError: the folder is damaged, incomplete, of another version, or made for another profile.
@@ -34,5 +35,6 @@ def load(folder: Path | str, *, profile_sha256: str | None = None, **settings: A
     except HaloquantError:
         raise
     except (ValueError, KeyError, OSError, ImportError) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise CheckpointError(f"{model.folder} must load as a causal model in transformers, but: {line}") from error
+        raise CheckpointError(
+            f"{model.folder} must load as a causal model in transformers, but: {first_line(error)}"
+        ) from error

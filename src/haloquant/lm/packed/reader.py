@@ -1,4 +1,4 @@
-"""Read a packed HALO folder without torch: everything is checked before anything is believed."""
+"""Read and verify a packed HALO folder, without torch. Every value is checked before it is used."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ from haloquant.records import QuantizedWeight
 from haloquant.store.atomic_files import check_files, read_bounded, read_manifest
 
 PIECE_BYTES = 1 << 20
-MOST_READERS = 32  # enough to keep a fast disk's queue full
+MOST_READERS = 32  # threads; enough to keep the queue of a fast disk full
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class PackedModel:
 
 @dataclass(frozen=True)
 class Verified:
-    """What `verify` looked at."""
+    """What `verify` checked."""
 
     layers: int
     weights: int
     bits_per_weight: float
     tensors: int
-    files: int  # checksums of the manifest that were compared; 0 where there is no manifest
-    profile: str  # name of the MAC profile the codebooks come from
+    files: int  # checked checksums of the manifest; 0 where there is no manifest
+    profile: str  # name of the MAC profile of the codebooks
 
 
 def open_packed(folder: Path | str) -> PackedModel:
@@ -69,7 +69,7 @@ def open_packed(folder: Path | str) -> PackedModel:
 
 
 def shard_files(folder: Path) -> list[Path]:
-    """The shards of a model folder, in order of name.
+    """Return the shards of a model folder, sorted by name.
 
     Raises:
         FormatError: there are none, or the index names one that is missing.
@@ -94,10 +94,10 @@ def shard_files(folder: Path) -> list[Path]:
 
 
 def check_names(config: PackedConfig, tensors: Mapping[str, Any]) -> None:
-    """Refuse a model whose packed tensors are not exactly those of the layers its configuration names.
+    """Refuse a model whose packed tensors are not exactly those of the layers that its configuration names.
 
     Raises:
-        FormatError: a tensor is missing, or one belongs to no layer.
+        FormatError: a tensor is missing, or a tensor belongs to no layer.
     """
     layers = set(config.layers)
     for layer in config.layers:
@@ -111,7 +111,7 @@ def check_names(config: PackedConfig, tensors: Mapping[str, Any]) -> None:
 
 
 def read_layer(model: PackedModel, layer: str) -> QuantizedWeight:
-    """One layer in HALO form.
+    """Read one layer in HALO form.
 
     Raises:
         FormatError: the layer is not packed, or its tensors are damaged.
@@ -125,19 +125,24 @@ def read_layer(model: PackedModel, layer: str) -> QuantizedWeight:
 
 
 def iterate_layers(model: PackedModel) -> Iterator[QuantizedWeight]:
-    """Every layer in HALO form, one at a time, in the order they were written."""
+    """Yield every layer in HALO form, in the order in which the layers were written."""
     for layer in model.config.layers:
         yield read_layer(model, layer)
 
 
 def check_digest(config: PackedConfig, tensors: Mapping[str, StoredTensor], threads: int | None = None) -> None:
-    """Refuse tensors or a configuration that are not, byte for byte, those the model was written with.
+    """Refuse tensors or a configuration that changed, even by one byte, since the model was written.
+
+    Args:
+        config: the configuration, with its digest.
+        tensors: every tensor of the model by name.
+        threads: number of reading threads; where None, twice the processors, at most `MOST_READERS`.
 
     Raises:
-        FormatError: they are not.
+        FormatError: the digest differs.
     """
     workers = min(threads or 2 * (cpu_count() or 1), MOST_READERS)
-    with ThreadPoolExecutor(workers) as pool:  # reading and hashing release the interpreter's lock
+    with ThreadPoolExecutor(workers) as pool:  # reading and hashing release the GIL
         found = pool.map(partial(tensor_digest, version=config.version), tensors.values())
         lines = dict(zip(tensors, found, strict=True))
     if digest(config, lines) != config.sha256:
@@ -149,7 +154,7 @@ def check_digest(config: PackedConfig, tensors: Mapping[str, StoredTensor], thre
 
 
 def tensor_digest(tensor: StoredTensor, version: int) -> str:
-    """The line of one stored tensor, read in pieces that stay in the cache between reading and hashing.
+    """Return the digest line of one stored tensor, read in pieces that fit the processor cache.
 
     Raises:
         CheckpointError: the file ends early or cannot be read.
@@ -176,7 +181,10 @@ def verify(folder: Path | str, profile_sha256: str | None = None) -> Verified:
 
     Args:
         folder: the model.
-        profile_sha256: the MAC profile the codebooks should come from; any where None.
+        profile_sha256: hash of the MAC profile for which the model must be made; any profile where None.
+
+    Returns:
+        What was checked.
 
     Raises:
         FormatError: something is damaged, missing, of another version, or made for another profile.
@@ -191,10 +199,10 @@ def verify(folder: Path | str, profile_sha256: str | None = None) -> Verified:
 
 
 def check_profile(config: PackedConfig, profile_sha256: str | None) -> None:
-    """Refuse a model made for another MAC profile.
+    """Refuse a model that was made for another MAC profile than `profile_sha256`; None accepts any.
 
     Raises:
-        FormatError: it was.
+        FormatError: the profile is another.
     """
     if profile_sha256 is not None and profile_sha256 != config.profile_sha256:
         raise FormatError(

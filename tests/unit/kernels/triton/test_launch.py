@@ -47,15 +47,15 @@ for (out, width, tile), books, sparse in shapes:
     # Two launches, of seven tokens and of two. Whole numbers are exact. A float product is numpy's here, and a BLAS may
     # round a row otherwise in another place of a block. A term passes through at most `steps` roundings: its product,
     # the sum of its tile, the scale, the sum of tiles, the sparse part. So each result errs by steps * eps / 2 at most.
-    x, reach = torch.from_numpy(generator.normal(0, 1, (9, width))).float(), launch.REACH
+    x, reach = torch.from_numpy(generator.normal(0, 1, (9, width))).float(), launch.MOST_OFFSET
     tokens, scale = torch.from_numpy(generator.integers(-127, 128, (9, width)).astype(np.int8)), torch.rand(9)
     whole, size, steps = launch.linear(x, layer), x.double().abs() @ weight.abs().T, width + layer.grid.across + 3
     wanted = fallback.integer_linear(tokens, scale, layer)
     assert torch.equal(launch.integer_linear(tokens, scale, layer), wanted)
-    launch.REACH = 7 * max(out, width)
+    launch.MOST_OFFSET = 7 * max(out, width)
     assert ((launch.linear(x, layer) - whole).abs() <= steps * torch.finfo(torch.float32).eps * size).all()
     assert torch.equal(launch.integer_linear(tokens, scale, layer), wanted)
-    launch.REACH = reach
+    launch.MOST_OFFSET = reach
     for count in (2, 5):
         tokens = torch.from_numpy(generator.integers(-127, 128, (count, width)).astype(np.int8))
         scale = torch.rand(count)

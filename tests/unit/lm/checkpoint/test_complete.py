@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from haloquant.errors import CheckpointError
-from haloquant.lm.checkpoint.complete import check_whole, shared_layers
+from haloquant.lm.checkpoint.complete import check_complete, shared_layers
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from support.tiny_model import save_gpt2, save_llama
 
@@ -31,14 +31,14 @@ def changed(whole: Path, folder: Path, edit) -> Path:
 
 def refused(whole: Path, folder: Path, edit) -> str:
     with pytest.raises(CheckpointError) as caught:
-        check_whole(open_checkpoint(changed(whole, folder, edit)))
+        check_complete(open_checkpoint(changed(whole, folder, edit)))
     return str(caught.value).replace(f"{folder}", "FOLDER")
 
 
 def test_whole_models_pass(whole: Path, tmp_path: Path) -> None:
     for folder in (whole, save_gpt2(tmp_path / "gpt2")):
         checkpoint = open_checkpoint(folder)
-        check_whole(checkpoint)
+        check_complete(checkpoint)
         assert shared_layers(checkpoint) == ()
 
 
@@ -95,9 +95,9 @@ def test_an_unknown_family_may_have_unlike_blocks_but_must_have_all(whole: Path,
     folder = changed(whole, tmp_path / "m", lambda tensors: tensors.pop(Q))
     config = (folder / "config.json").read_text().replace('"llama"', '"mystery"')
     (folder / "config.json").write_text(config)
-    check_whole(open_checkpoint(folder))
+    check_complete(open_checkpoint(folder))
     (folder / "config.json").write_text(config.replace('"num_hidden_layers": 2', '"num_hidden_layers": 3'))
     with pytest.raises(
         CheckpointError, match=r"must hold 3 decoder blocks, as config\.json says, but holds nothing of block 2"
     ):
-        check_whole(open_checkpoint(folder))
+        check_complete(open_checkpoint(folder))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from haloquant.jobs.quantize.forecast.machine_rates import Rates
 from haloquant.jobs.quantize.forecast.model_sizes import LayerSize, ModelSizes
 from haloquant.jobs.quantize.transform import AWQ_POINTS
-from haloquant.lm.calibration.shard_size import SHARD_WINDOWS
+from haloquant.lm.calibration.shard_tasks import SHARD_WINDOWS
 from haloquant.lm.export.model_folder import SHARD_BYTES
 from haloquant.recipe import Transform
 

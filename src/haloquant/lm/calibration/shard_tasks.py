@@ -1,0 +1,79 @@
+"""Tasks of calibrating one decoder block: fixed shards of windows, which may run in any process. Free of torch.
+
+The division into shards does not depend on the number of workers, and shards are added in their order. So the sums have
+the same bytes on one process, on many processes, and on a cluster. `shards` computes and adds them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from haloquant.lm.checkpoint.reader import Checkpoint
+
+SHARD_WINDOWS = 4
+"""Windows in a shard. It is fixed, because the order of additions decides how the sums are rounded."""
+
+BlockFisher = Literal["block", "hessian", "none"]
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A checkpoint, and one window from which the arguments of its blocks are recorded.
+
+    Two are equal (so that a worker reuses its cached model) if folder, layout hash and window are equal.
+    """
+
+    folder: Path
+    layout: str  # hash of the configuration and of the position of every tensor
+    window: bytes  # token ids, int64
+    checkpoint: Checkpoint = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Run the windows of one shard through one block.
+
+    It comes with one array, `states`: the hidden states of its windows before the block, float32 [n, t, hidden].
+    """
+
+    model: ModelSource
+    block: int
+    layers: tuple[str, ...]
+    first: int  # number of the shard's first window
+    fisher: BlockFisher
+    seed: int
+
+
+@dataclass(frozen=True)
+class ShardInputs:
+    """Describes the arrays of a finished shard."""
+
+    inputs: Mapping[str, str]  # layer -> name of the input that it reads: the first layer that reads it
+    tokens: Mapping[str, int]  # name of the input -> number of summed tokens
+
+
+RunShards = Callable[
+    [Callable[[ShardTask, Arrays], tuple[ShardInputs, Arrays]], Iterable[tuple[ShardTask, Arrays]]],
+    Iterator[tuple[int, ShardInputs, Arrays]],
+]
+
+
+def run_in_order(
+    function: Callable[[ShardTask, Arrays], tuple[ShardInputs, Arrays]], tasks: Iterable[tuple[ShardTask, Arrays]]
+) -> Iterator[tuple[int, ShardInputs, Arrays]]:
+    """Run the shards in this process, one after another; yield the index and the result of each."""
+    for index, (task, arrays) in enumerate(tasks):
+        yield index, *function(task, arrays)
+
+
+def model_source(checkpoint: Checkpoint, windows: np.ndarray) -> ModelSource:
+    """Return what a worker needs to run the blocks of a checkpoint on windows of this length."""
+    layout = sha256((checkpoint.folder / "config.json").read_bytes())
+    layout.update(repr(sorted(checkpoint.tensors.items())).encode())
+    window = np.ascontiguousarray(windows[0], np.int64).tobytes()
+    return ModelSource(checkpoint.folder, layout.hexdigest(), window, checkpoint)
