@@ -55,7 +55,7 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
 def dequantize(layer: PackedLayer) -> torch.Tensor:
     """Return the weights, f32 [out, in]."""
     if layer.packed.device.type != "cpu":
-        return (_gpu() if _has_triton() else fallback).dequantize(layer)
+        return (_triton() if _has_triton() else fallback).dequantize(layer)
     weight = torch.empty(layer.grid.out_features, layer.grid.in_features)
     gemv.dequantize(*_arrays(layer), first=0, out=weight.numpy())
     return weight
