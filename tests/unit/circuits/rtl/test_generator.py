@@ -7,10 +7,9 @@ import pytest
 from haloquant.circuits.liberty.parser import parse_liberty
 from haloquant.circuits.netlist.logic_check import check_mac
 from haloquant.circuits.netlist.parser import parse_netlist
-from haloquant.circuits.rtl.bit_serial import generate_serial, serial_ports
 from haloquant.circuits.rtl.generator import ROWS, MacSpec, generate, partitions_of, ports_of
 from haloquant.eda.yosys import find_yosys, synthesize
-from haloquant.errors import InputError, NetlistError, ToolError
+from haloquant.errors import NetlistError, ToolError
 from support.mapping_library import mapping_library_text
 
 LIBRARY = parse_liberty(mapping_library_text(), "mapping.lib")
@@ -28,6 +27,8 @@ def liberty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 SMALL = [MacSpec(rows=rows, tree="array", adder="rca", weight_bits=4, activation_bits=4) for rows in ROWS]
+
+
 SMALL += [
     MacSpec(rows="boothw", adder="ks", stage="fused", weight_bits=4, activation_bits=5, accumulator_bits=12),
     MacSpec(rows="bw", adder="bk", stage="mac", weight_bits=5, activation_bits=4, accumulator_bits=12),
@@ -82,42 +83,3 @@ def test_names_are_unique():
 def test_what_cannot_be_generated(spec: MacSpec, sentence: str):
     with pytest.raises(NetlistError, match=sentence):
         generate(spec)
-
-
-def test_verilog_that_yosys_refuses(liberty: Path):
-    with pytest.raises(NetlistError, match=r"the Verilog must be accepted by Yosys, which says: syntax error"):
-        synthesize("module mac (input a output b); endmodule", liberty, 1e-9)
-    with pytest.raises(
-        NetlistError, match=r"the Verilog must be accepted by Yosys, which says: Module `top' not found"
-    ):
-        synthesize(generate(MacSpec(weight_bits=2, activation_bits=2)), liberty, 1e-9, top="top")
-
-
-def test_names_that_could_be_commands_are_refused(liberty: Path):
-    with pytest.raises(NetlistError, match=r"a module's name must be a plain Verilog identifier, not 'mac; exec'"):
-        synthesize("", liberty, 1e-9, top="mac; exec")
-    with pytest.raises(InputError, match=r"abc_script must be one of depth, .*, not 'x'"):
-        synthesize("", liberty, 1e-9, abc_script="x")
-
-
-def test_a_time_limit_holds(liberty: Path):
-    with pytest.raises(ToolError, match=r"synthesis must end within 0.01 s, and Yosys did not; allow it more time"):
-        synthesize(generate(MacSpec()), liberty, 1e-9, time_limit_s=0.01)
-
-
-def test_a_missing_library(tmp_path: Path):
-    with pytest.raises(InputError, match=r"must be a readable Liberty file, plain or gzip"):
-        synthesize("", tmp_path / "none.lib", 1e-9)
-
-
-def test_the_bit_serial_unit(liberty: Path):
-    netlist = parse_netlist(
-        synthesize(generate_serial(4, 4, 10), liberty, 1e-9, abc_script="sharing").json_text,
-        LIBRARY,
-        serial_ports(4, 4, 10),
-    )
-    assert check_mac(netlist, LIBRARY) == 3 * 256
-    with pytest.raises(NetlistError, match=r"a bit-serial MAC must have 2, 4, 8 or 16 activation bits, not 6"):
-        generate_serial(activation_bits=6)
-    with pytest.raises(NetlistError, match=r"the accumulator must have at least 16 bits, not 12"):
-        generate_serial(accumulator_bits=12)

@@ -5,26 +5,18 @@ import pytest
 
 from haloquant.circuits.netlist.parser import parse_netlist
 from haloquant.circuits.ports import MacPorts
-from haloquant.circuits.simulation.leakage import leakage_w
 from haloquant.circuits.simulation.stimuli import (
     Stimuli,
     activation_stimuli,
-    all_transitions,
-    default_stimuli,
-    gaussian_partial_sums,
     transition_index,
-    with_partial_sums,
 )
 from haloquant.circuits.simulation.value_table import (
     PERCENTILES,
-    annotate_netlist,
     simulate_values,
     weighted_percentiles,
 )
-from haloquant.circuits.simulation.waveforms import Filter
 from haloquant.circuits.timing.conditions import Conditions
-from haloquant.eda.crosscheck.timed_verilog import timed_verilog
-from haloquant.errors import InputError, NetlistError
+from haloquant.errors import NetlistError
 from support.circuits import Wiring, multiplier, small_library
 from support.near import near
 
@@ -75,11 +67,6 @@ def test_a_weight_that_blocks_leaves_only_the_pins_own_energy():
     assert found.internal_j[0, 1] == near((0.2 + 0.4) / 4 * 1e-15)
 
 
-def test_leakage_goes_by_state():
-    """AND2 leaks 5 nW where both inputs are high and 2 nW else, INV 5 nW where its input is high and 2 nW else."""
-    np.testing.assert_allclose(leakage_w(chain(), small_library(), ONE_BIT), [(5 + 5 + 2 + 2) / 2 * 1e-9, 4e-9])
-
-
 def test_distributions_reweigh_the_same_transitions():
     netlist = chain()
     only_up = np.zeros(4)
@@ -128,39 +115,6 @@ def test_percentiles_are_the_least_values_not_exceeded():
     np.testing.assert_array_equal(weighted_percentiles(values, probability), [10, 30, 30, 30])
 
 
-def test_pairs_are_numbered_by_their_bits():
-    before, after = all_transitions(3)
-    np.testing.assert_array_equal(transition_index(before, after, 3), np.arange(64))
-    assert sorted(set(before.tolist())) == list(range(-4, 4))
-    assert (before[1], after[1]) == (1, 0)
-    assert (before[2], after[2]) == (0, 1)
-
-
-def test_gaussian_partial_sums_have_the_variance_of_the_model():
-    values, probability = gaussian_partial_sums(128, 32.0, 32.0, 24)
-    assert probability.sum() == near(1)
-    assert (probability * values).sum() == near(0, abs=1)
-    expected = (32.0 * 32.0) ** 2 * np.mean(np.arange(128))
-    assert (probability * values.astype(float) ** 2).sum() == near(expected, rel=0.01)
-
-
-def test_partial_sums_are_drawn_from_the_histogram_and_repeatably():
-    values, histogram = np.array([-3, 0, 5]), np.array([1.0, 0.0, 3.0])
-    one = with_partial_sums(activation_stimuli(3), values, histogram, lanes=150, seed=5)
-    two = with_partial_sums(activation_stimuli(3), values, histogram, lanes=150, seed=5)
-    np.testing.assert_array_equal(one.partial_before, two.partial_before)
-    assert set(one.partial_after.tolist()) == {-3, 5}
-    assert one.probability.sum() == near(1)
-    assert np.bincount(one.transition, minlength=64).min() >= 2
-
-
-def test_the_default_is_every_pair_or_a_draw_with_partial_sums():
-    assert default_stimuli(4, 0).transition.size == 256
-    drawn = default_stimuli(4, 12)
-    assert drawn.transition.size == 256
-    assert drawn.partial_before is not None
-
-
 def test_stimuli_without_partial_sums_are_refused_where_the_mac_adds_one():
     with pytest.raises(NetlistError, match=r"stimuli for netlist mac must have partial sums, as it adds one"):
         simulate_values(multiplier(2, partial=True), small_library(), stimuli=activation_stimuli(2))
@@ -169,18 +123,3 @@ def test_stimuli_without_partial_sums_are_refused_where_the_mac_adds_one():
 def test_stimuli_of_another_width_are_refused():
     with pytest.raises(NetlistError, match=r"stimuli for netlist mac must have 2 activation bits, not 3"):
         simulate_values(multiplier(2), small_library(), stimuli=activation_stimuli(3))
-
-
-def test_a_distribution_of_the_wrong_length_is_refused():
-    with pytest.raises(InputError, match=r"seen must have 16 entries, not 3"):
-        activation_stimuli(2, seen=np.ones(3))
-    with pytest.raises(InputError, match=r"seen must be counts or probabilities of at least 0, not all 0"):
-        activation_stimuli(2, seen=np.zeros(16))
-
-
-def test_registers_are_not_written_as_verilog():
-    gates = annotate_netlist(
-        multiplier(2, partial=True, pipelined=True), small_library(), np.array([1], np.int16), None
-    )
-    with pytest.raises(NetlistError, match=r"a netlist to be written must have no registers, but has 4"):
-        timed_verilog(gates, 0, Filter.SAMPLED)

@@ -6,19 +6,16 @@ import numpy as np
 import pytest
 
 from haloquant.circuits.liberty.parser import parse_liberty
-from haloquant.circuits.netlist.builder import CellKind
 from haloquant.circuits.netlist.parser import Netlist, parse_netlist
 from haloquant.circuits.ports import MacPorts, weight_values
-from haloquant.circuits.timing.case_analysis import FREE, CaseAnalysis
+from haloquant.circuits.timing.case_analysis import FREE
 from haloquant.circuits.timing.conditions import Conditions
 from haloquant.circuits.timing.paths import worst_path
 from haloquant.circuits.timing.reference.delays import reference_delay
-from haloquant.circuits.timing.single_value import time_single_value
 from haloquant.circuits.timing.static_timing import analyze_timing, static_delays
 from haloquant.errors import NetlistError
 from support.gate_cases import (
     CELLS,
-    PINS,
     Gate,
     arc,
     array_multiplier,
@@ -31,7 +28,11 @@ from support.gate_cases import (
 from support.near import near
 
 LIBRARY = parse_liberty(library_text())
+
+
 TINY = MacPorts(partial=None, weight_bits=1, activation_bits=1, result_bits=1)
+
+
 PORTS = {"weight": ("input", [2]), "activation": ("input", [3]), "result": ("output", [4])}
 
 
@@ -49,29 +50,6 @@ def random_mac(seed: int, bits: int = 3, gates: int = 50) -> Netlist:
         "result": ("output", driven[-6:]),
     }
     return read(found, MacPorts(weight_bits=bits, activation_bits=bits, result_bits=6), pins)
-
-
-@pytest.mark.parametrize("slews", ["possible", "enabled"])
-@pytest.mark.parametrize("seed", range(4))
-def test_all_values_at_once_are_each_value_alone(seed: int, slews: str):
-    netlist = random_mac(seed)
-    conditions = Conditions(input_slew_s=7e-11, output_load_f=5e-15, slews=slews)  # pyright: ignore[reportArgumentType]
-    fast = static_delays(netlist, LIBRARY, None, conditions)
-    slow = [reference_delay(netlist, LIBRARY, int(w), conditions) for w in weight_values(netlist.ports)]
-    np.testing.assert_allclose(fast, slow, rtol=1e-12, atol=0)
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_every_arrival_slew_and_constant_is_the_slow_twins(seed: int):
-    netlist = random_mac(seed)
-    timing = analyze_timing(netlist, LIBRARY)
-    for i, weight in enumerate(timing.weights.tolist()):
-        one = time_single_value(netlist, LIBRARY, weight, Conditions())
-        assert one.state == timing.state[:, i].tolist()
-        for (net, edge), step in one.steps.items():
-            assert timing.arrival_s[net, edge, i] == near(step.arrival_s, rel=1e-12)
-            assert timing.slew_s[net, edge, i] == near(one.slew_s[net, edge], rel=1e-12, abs=1e-24)
-        assert np.isfinite(timing.arrival_s[:, :, i]).sum() == len(one.steps)
 
 
 def test_constants_are_what_every_activation_gives():
@@ -92,37 +70,6 @@ def test_constants_are_what_every_activation_gives():
                     assert function is not None
                     values[net] = function.evaluate(pins)
                     assert known[net] in (FREE, values[net])
-
-
-@pytest.mark.parametrize("name", [*sorted(PINS), "SUM"])
-def test_cases_at_once_are_each_case_tried_out(name: str):
-    cell = LIBRARY.cells[name]
-    inputs = tuple(pin.name for pin in cell.inputs)
-    analysis = CaseAnalysis(CellKind(name, inputs, tuple(pin.name for pin in cell.outputs)), cell)
-    codes = np.arange(3 ** len(inputs))
-    found = analysis.cases(codes)
-    for code in codes.tolist():
-        case = analysis.case([code // 3**i % 3 for i in range(len(inputs))])
-        assert found.masks[code].tolist() == list(case.masks)
-        assert found.enabled[code].tolist() == list(case.enabled)
-
-
-def test_an_exclusive_or_with_a_constant_input_follows_one_way_only():
-    netlist = read({"u": ("XOR2", {"A": 3, "B": 2, "Y": 4})})
-    analysis = CaseAnalysis(netlist.kinds[0], LIBRARY.cells["XOR2"])
-    positive, negative = 0b1001, 0b0110
-    assert analysis.case((FREE, 0)).masks == (positive, 0, 0, 0)
-    assert analysis.case((FREE, 1)).masks == (0, negative, 0, 0)
-    assert analysis.case((FREE, FREE)).masks == (positive, negative, positive, negative)
-
-
-def test_an_arc_without_condition_gives_way_to_one_that_surely_applies():
-    netlist = read({"u": ("AO21", {"A1": 2, "A2": 2, "B": 3, "Y": 4})})
-    analysis = CaseAnalysis(netlist.kinds[0], LIBRARY.cells["AO21"])
-    assert [a.when.text if a.when else "" for a in analysis.arcs] == ["", "", "!A1 & !A2", "A1 & !A2", ""]
-    assert analysis.case((0, 0, FREE)).masks == (0, 0, 0b1001, 0, 0)
-    assert analysis.case((0, 1, FREE)).masks == (0, 0, 0, 0, 0b1001)
-    assert analysis.case((0, FREE, FREE)).masks == (0, 0, 0b1001, 0, 0b1001)  # and A2 cannot move the output
 
 
 def test_a_sum_that_is_timed_from_the_carry_waits_for_it():

@@ -1,0 +1,47 @@
+"""Synthesis: what Yosys and the adapter refuse."""
+
+from pathlib import Path
+
+import pytest
+
+from haloquant.circuits.rtl.generator import MacSpec, generate
+from haloquant.eda.yosys import find_yosys, synthesize
+from haloquant.errors import InputError, NetlistError, ToolError
+from support.mapping_library import mapping_library_text
+
+
+@pytest.fixture(scope="module")
+def liberty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    try:
+        find_yosys()
+    except ToolError as error:
+        pytest.skip(f"needs Yosys: {error}")
+    path = tmp_path_factory.mktemp("liberty") / "mapping.lib"
+    path.write_text(mapping_library_text())
+    return path
+
+
+def test_verilog_that_yosys_refuses(liberty: Path):
+    with pytest.raises(NetlistError, match=r"the Verilog must be accepted by Yosys, which says: syntax error"):
+        synthesize("module mac (input a output b); endmodule", liberty, 1e-9)
+    with pytest.raises(
+        NetlistError, match=r"the Verilog must be accepted by Yosys, which says: Module `top' not found"
+    ):
+        synthesize(generate(MacSpec(weight_bits=2, activation_bits=2)), liberty, 1e-9, top="top")
+
+
+def test_names_that_could_be_commands_are_refused(liberty: Path):
+    with pytest.raises(NetlistError, match=r"a module's name must be a plain Verilog identifier, not 'mac; exec'"):
+        synthesize("", liberty, 1e-9, top="mac; exec")
+    with pytest.raises(InputError, match=r"abc_script must be one of depth, .*, not 'x'"):
+        synthesize("", liberty, 1e-9, abc_script="x")
+
+
+def test_a_time_limit_holds(liberty: Path):
+    with pytest.raises(ToolError, match=r"synthesis must end within 0.01 s, and Yosys did not; allow it more time"):
+        synthesize(generate(MacSpec()), liberty, 1e-9, time_limit_s=0.01)
+
+
+def test_a_missing_library(tmp_path: Path):
+    with pytest.raises(InputError, match=r"must be a readable Liberty file, plain or gzip"):
+        synthesize("", tmp_path / "none.lib", 1e-9)
