@@ -1,0 +1,9 @@
+"""Products with packed weights on CPU and GPU.
+
+`dispatch` chooses the kernel by device: `cpu` (numba), `triton`, or `fallback` (plain torch, also the reference
+of the tests). `layer_tensors` prepares a layer for them, and `torch_operator` wraps the product for `torch.compile`.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

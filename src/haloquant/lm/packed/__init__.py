@@ -1,1 +1,9 @@
-"""."""
+"""Packed HALO models: configuration, reading and verification, and the layer that computes from packed tensors.
+
+`config` holds `quantization_config` and the digest, `reader` reads and verifies a folder without torch, `halo_linear`
+is the torch layer, and `loading` loads a whole model through transformers.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
