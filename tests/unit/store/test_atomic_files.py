@@ -3,14 +3,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from haloquant.errors import BusyError, InputError
 from haloquant.store.atomic_files import (
     atomic_folder,
+    check_files,
     claim_output,
     is_finished,
     read_bounded,
+    read_manifest,
     remove_all_leftovers,
     sole_user,
     write_text,
@@ -95,3 +98,31 @@ def test_second_run_is_refused_and_a_dead_one_leaves_no_stale_lock(tmp_path: Pat
         holder.communicate()
     with sole_user(tmp_path):
         assert str(os.getpid()) in (tmp_path / ".haloquant.lock.owner").read_text()
+
+
+def test_a_manifest_without_key_names_every_file_and_no_file_outside(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    with atomic_folder(folder, made_by={"haloquant": "1"}, manifest_name="halo_manifest.json") as temporary:
+        (temporary / "a").write_text("one")
+    manifest = read_manifest(folder, "halo_manifest.json")
+    assert manifest.key is msgspec.UNSET and list(manifest.files) == ["a"] and manifest.made_by == {"haloquant": "1"}
+    assert b'"key"' not in (folder / "halo_manifest.json").read_bytes()
+    check_files(folder, manifest)
+    outside = msgspec.structs.replace(manifest, files={"../model/a": manifest.files["a"]})
+    with pytest.raises(InputError, match=r"must hold \.\./model/a, which manifest\.json names, and it is missing"):
+        check_files(folder, outside)
+    (folder / "a").write_text("two")
+    with pytest.raises(InputError, match=r"must have the SHA-256 \w{12}, not \w{12}: the file is damaged"):
+        check_files(folder, manifest)
+
+
+def test_a_folder_that_is_not_empty_is_replaced_only_on_request(tmp_path: Path) -> None:
+    folder = tmp_path / "step"
+    folder.mkdir()
+    (folder / "old").touch()
+    with pytest.raises(OSError), atomic_folder(folder, "k"):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["step"]
+    with atomic_folder(folder, "k", replace=True):
+        pass
+    assert is_finished(folder, "k") and not (folder / "old").exists()
