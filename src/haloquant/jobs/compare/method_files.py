@@ -1,4 +1,4 @@
-"""Files of one method's finished step: its numbers as JSON, and what stands in its tiles as arrays."""
+"""Files of one finished method: its numbers as JSON, and the contents of its tiles as arrays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
