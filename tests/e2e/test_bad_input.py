@@ -1,6 +1,6 @@
-"""The bad inputs that a quantizer meets, through its door: each ends with its sentence, and no folder that looks whole.
+"""Bad inputs of `haloquant quantize`: each gives its error message and leaves no output folder that looks complete.
 
-What is bad but can be done (shared tensors, layers smaller than a tile, an unknown family) is done and reported.
+Unusual inputs that can be quantized (shared tensors, layers smaller than a tile, an unknown family) are, with a note.
 """
 
 import json
