@@ -22,7 +22,7 @@ import numpy as np
 from haloquant.accel.simulation import simulate
 from haloquant.accel.target import Target
 from haloquant.accel.workload.model_shapes import ModelShape, named_shape
-from haloquant.accel.workload.passes import Workload, decode, prefill
+from haloquant.accel.workload.prefill_decode import Workload, decode, prefill
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency, synthetic_workload
 from haloquant.dvfs.schedule import plan
 from haloquant.records import Corner, LayerTiles, MacProfile

@@ -26,7 +26,7 @@ from haloquant.circuits.ports import weight_values
 from haloquant.circuits.rtl.generator import MacSpec
 from haloquant.circuits.timing.static_timing import static_delays
 from haloquant.jobs.mac.catalogue import mac_from_spec
-from haloquant.jobs.mac.profile import synthesize_mac
+from haloquant.jobs.mac.profile_building import synthesize_mac
 from haloquant.store.profiles import find_profile, shipped_profiles
 
 LIBRARIES = {

@@ -31,7 +31,7 @@ from haloquant.circuits.timing.conditions import Conditions
 from haloquant.circuits.timing.static_timing import static_delays
 from haloquant.eda.yosys import Synthesis
 from haloquant.jobs.mac.catalogue import generated_mac, mac_from_spec
-from haloquant.jobs.mac.profile import partial_sums_for, synthesize_mac
+from haloquant.jobs.mac.profile_building import partial_sums_for, synthesize_mac
 from haloquant.store.cell_libraries import read_library
 from haloquant.store.profiles import SUFFIX, read_profile, write_profile
 

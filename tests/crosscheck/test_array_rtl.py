@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from haloquant.accel.cost_model.cycles import WeightLoad
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.dvfs.schedule import plan
 from haloquant.eda.crosscheck import verilog_array
-from haloquant.eda.crosscheck.array_program import ArrayProgram, array_program
+from haloquant.eda.crosscheck.array_feed import ArrayProgram, array_program
 from haloquant.errors import InputError, ToolError
 from support.accel_cases import BASE, MIDDLE, TOP, random_tiles, tiny_workload
 

@@ -13,10 +13,7 @@ transformers = pytest.importorskip("transformers")
 from haloquant.errors import CheckpointError, InputError  # noqa: E402
 from haloquant.lm.calibration.by_block import collect_by_block, perplexity_by_block, round_by_block  # noqa: E402
 from haloquant.lm.calibration.in_memory import collect, cut_windows  # noqa: E402
-from haloquant.lm.calibration.statistics_file import (  # noqa: E402
-    load_statistics,
-    save_statistics,
-)
+from haloquant.lm.calibration.statistics_file import load_statistics, save_statistics  # noqa: E402
 from haloquant.lm.checkpoint.reader import open_checkpoint, read_weight  # noqa: E402
 from haloquant.lm.evaluation.perplexity import perplexity  # noqa: E402
 from haloquant.lm.evaluation.rounded_activations import activations_per_token  # noqa: E402

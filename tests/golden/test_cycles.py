@@ -6,12 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from haloquant.accel.cost_model.cycles import (
-    WeightLoad,
-    drain_cycles,
-    first_load_cycles,
-    run_cycles,
-)
+from haloquant.accel.cost_model.cycles import WeightLoad, drain_cycles, first_load_cycles, run_cycles
 from haloquant.accel.cost_model.reference.dataflow_cycles import (
     input_stationary_cycles,
     output_stationary_cycles,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from haloquant.accel.workload.passes import decode, prefill
+from haloquant.accel.workload.prefill_decode import decode, prefill
 from haloquant.dvfs.schedule import Policy
 from haloquant.jobs.machines.systems import QuantizedModel, halo_system, load_shape, rival_systems, run_system
 from haloquant.store.profiles import find_profile

@@ -2,11 +2,11 @@
 
 import pytest
 
-from haloquant.accel.comparison import run_system
 from haloquant.accel.results import Simulation
-from haloquant.accel.rivals import System, float_system
+from haloquant.accel.rival_systems import System, float_system
+from haloquant.accel.system_comparison import run_system
 from haloquant.accel.workload.model_shapes import named_shape
-from haloquant.accel.workload.passes import Workload, decode, prefill
+from haloquant.accel.workload.prefill_decode import Workload, decode, prefill
 from haloquant.accel.workload.synthetic_tiles import Encoding, synthetic_workload
 from haloquant.dvfs.schedule import plan
 from haloquant.store.targets import read_systolic

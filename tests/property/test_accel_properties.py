@@ -13,7 +13,7 @@ from haloquant.accel.results import Simulation
 from haloquant.accel.simulation import simulate
 from haloquant.accel.target import Target
 from haloquant.accel.timeline.events import timeline
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.dvfs.reference.exhaustive_order import fewest_transitions
 from haloquant.dvfs.schedule import Policy, plan
 from haloquant.records import LayerTiles, OperatingPoint, Schedule

@@ -6,7 +6,7 @@ import numpy as np
 
 from haloquant.accel.cost_model.cycles import WeightLoad
 from haloquant.accel.target import Array, Dram, OnChip, Spmv, Static, Target, Transition
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency
 from haloquant.records import BitCount, Codebook, Corner, Gemm, LayerTiles, MacProfile, OperatingPoint, TileGrid
 

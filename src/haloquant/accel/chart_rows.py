@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from haloquant.accel.comparison import Comparison, SweepPoint
 from haloquant.accel.gpu_roofline import WhatIf
 from haloquant.accel.results import BOUNDS, Simulation
+from haloquant.accel.system_comparison import Comparison, SweepPoint
 
 
 @dataclass(frozen=True, slots=True)

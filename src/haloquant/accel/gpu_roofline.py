@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from haloquant.accel.target import ClockBlock, GpuTarget
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.errors import InputError
 from haloquant.records import Gemm, OperatingPoint
 

@@ -19,7 +19,7 @@ from haloquant.accel.cost_model.schedule_coverage import check_names, covers_wor
 from haloquant.accel.cost_model.step_cost import CostModel, as_time_and_energy
 from haloquant.accel.results import BOUNDS, LayerCost, Simulation
 from haloquant.accel.target import Target
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.errors import InputError
 from haloquant.records import Cost, LayerTiles, MacProfile, Schedule
 from haloquant.records.phases import PhaseTable, used_points

@@ -13,7 +13,7 @@ from haloquant.circuits.timing.paths import WorstPath, worst_path
 from haloquant.dvfs.operating_points import rows_of
 from haloquant.errors import InputError
 from haloquant.jobs.mac import catalogue
-from haloquant.jobs.mac import profile as mac_job
+from haloquant.jobs.mac import profile_building as mac_job
 from haloquant.records import MacProfile
 from haloquant.store.profiles import find_profile, write_profile
 

@@ -6,7 +6,7 @@ from typing import Generic, Literal, TypeVar, get_args
 
 from haloquant.accel.chart_rows import BandwidthClockCell, GpuRow, Mark, gpu_row, sweep_marks
 from haloquant.accel.target import GpuTarget, Target
-from haloquant.accel.workload.passes import decode
+from haloquant.accel.workload.prefill_decode import decode
 from haloquant.api.arguments import check_choice, check_range, path_text
 from haloquant.api.machines import check_phases, floating_notes, open_on, passes_of
 from haloquant.jobs.machines import sweeps

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from haloquant.accel.chart_rows import PolicyRow, policy_row
 from haloquant.accel.results import Simulation
 from haloquant.accel.target import Target
-from haloquant.accel.workload.passes import Workload, decode, prefill
+from haloquant.accel.workload.prefill_decode import Workload, decode, prefill
 from haloquant.api.arguments import check_choice, check_count, check_range, path_text
 from haloquant.dvfs.schedule import Policy
 from haloquant.errors import InfeasibleError, InputError

@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 from jaxtyping import Float64
 
-from haloquant.circuits.liberty.nldm import look_up
 from haloquant.circuits.liberty.records import Cell, Library
+from haloquant.circuits.liberty.table_interpolation import look_up
 from haloquant.circuits.netlist.logic_check import check_mac, encode_partial_sums
 from haloquant.circuits.netlist.parser import Netlist, library_cells
 from haloquant.circuits.ports import MacPorts, weight_values

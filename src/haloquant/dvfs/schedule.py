@@ -15,8 +15,8 @@ from itertools import groupby
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from haloquant.dvfs.islands import plan_islands
 from haloquant.dvfs.order import PointNumbers, by_frequency, count_transitions, group_orders
+from haloquant.dvfs.static_islands import plan_islands
 from haloquant.dvfs.tile_index import TileIndex, check_fits
 from haloquant.errors import InfeasibleError, InputError
 from haloquant.records import Gemm, LayerTiles, OperatingPoint, Schedule

@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from haloquant.accel.workload.model_shapes import MODELS, named_shape, shape_from_config
 from haloquant.errors import MALFORMED, CheckpointError, InputError, RecipeError
 from haloquant.jobs.quantize.forecast.model_sizes import ModelSizes, sizes_of_checkpoint, sizes_of_shape
-from haloquant.lm.checkpoint.complete import check_complete
+from haloquant.lm.checkpoint.completeness import check_complete
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint
 from haloquant.lm.text import load_text, tokenize
 from haloquant.recipe import Recipe

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from haloquant.errors import CheckpointError, MissingExtraError, first_line
-from haloquant.lm.checkpoint.complete import COMPUTED_TENSORS
+from haloquant.lm.checkpoint.completeness import COMPUTED_TENSORS
 from haloquant.lm.checkpoint.reader import open_checkpoint
 
 try:

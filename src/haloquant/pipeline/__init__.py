@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from haloquant.moved import attribute_of
+from haloquant.deprecated_names import attribute_of
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,5 @@
 from .cell_libraries import read_library as read_library
+from .finished_steps import Steps as Steps
 from .partial_sums import read_partial_sums as read_partial_sums
 from .partial_sums import write_partial_sums as write_partial_sums
 from .profiles import find_profile as find_profile
@@ -12,7 +13,6 @@ from .simulation_files import layers_csv as layers_csv
 from .simulation_files import read_simulation as read_simulation
 from .simulation_files import simulation_json as simulation_json
 from .simulation_files import trace_json as trace_json
-from .steps import Steps as Steps
 from .targets import read_gpu as read_gpu
 from .targets import read_systolic as read_systolic
 from .targets import read_target as read_target

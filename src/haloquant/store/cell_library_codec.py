@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 from jaxtyping import Float64, Int32
 
-from haloquant.circuits.liberty.nldm import Table
 from haloquant.circuits.liberty.records import Library
+from haloquant.circuits.liberty.table_interpolation import Table
 
 
 class _Stored(msgspec.Struct):

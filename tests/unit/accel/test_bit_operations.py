@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from haloquant.accel import bit_operations
-from haloquant.accel.rivals import value_tiles
+from haloquant.accel.rival_systems import value_tiles
 from haloquant.errors import InputError
 from haloquant.records import BitCount, TileGrid
 from support.near import near

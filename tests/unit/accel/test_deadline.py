@@ -2,14 +2,10 @@
 
 import pytest
 
-from haloquant.accel.comparison import (
-    runs_at_lower_supplies,
-)
 from haloquant.accel.deadline import meet_deadline, race_to_idle
-from haloquant.accel.rivals import (
-    System,
-)
+from haloquant.accel.rival_systems import System
 from haloquant.accel.simulation import simulate
+from haloquant.accel.system_comparison import runs_at_lower_supplies
 from haloquant.dvfs.alpha_power_law import alpha_power_delay
 from haloquant.dvfs.schedule import plan
 from haloquant.dvfs.supply_modes import slowed_points

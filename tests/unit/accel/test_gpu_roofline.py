@@ -4,7 +4,7 @@ import pytest
 
 from haloquant.accel.gpu_roofline import FLOAT16, W4A8, W8A8, GpuFormat, gpu_pass, what_if
 from haloquant.accel.workload.model_shapes import named_shape
-from haloquant.accel.workload.passes import decode, prefill
+from haloquant.accel.workload.prefill_decode import decode, prefill
 from haloquant.errors import InputError
 from haloquant.store.targets import read_gpu
 from support.near import near

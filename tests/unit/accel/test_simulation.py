@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from haloquant.accel.rivals import value_tiles
+from haloquant.accel.rival_systems import value_tiles
 from haloquant.accel.simulation import simulate
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.dvfs.schedule import plan
 from haloquant.records import BitCount, Gemm, TileGrid
 from support.accel_cases import BASE, TOP, toy_profile, toy_target

@@ -3,7 +3,7 @@
 import pytest
 
 from haloquant.accel.workload.model_shapes import named_shape
-from haloquant.accel.workload.passes import decode, prefill
+from haloquant.accel.workload.prefill_decode import decode, prefill
 from haloquant.accel.workload.synthetic_tiles import Encoding, synthetic_workload
 from haloquant.dvfs.schedule import Policy, plan
 from haloquant.errors import InfeasibleError, InputError

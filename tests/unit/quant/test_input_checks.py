@@ -5,10 +5,7 @@ import pytest
 
 from haloquant.errors import CheckpointError, InfeasibleError, InputError
 from haloquant.quant.layer import quantize_weight
-from haloquant.quant.tiles import (
-    make_grid,
-    uniform_map,
-)
+from haloquant.quant.tiles import make_grid, uniform_map
 from support.quant_twins import NINE, SIXTEEN, book, random_weight, tile_map
 
 BOOKS = (SIXTEEN, NINE)

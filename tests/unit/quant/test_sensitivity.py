@@ -7,13 +7,7 @@ import pytest
 
 from haloquant.errors import InputError
 from haloquant.quant.hessian import hessian_importance
-from haloquant.quant.sensitivity import (
-    fisher_importance,
-    importance,
-    layer_fisher,
-    tile_scores,
-    uniform_importance,
-)
+from haloquant.quant.sensitivity import fisher_importance, importance, layer_fisher, tile_scores, uniform_importance
 from haloquant.records import LayerStatistics, TileGrid
 from support.quant_twins import random_statistics
 

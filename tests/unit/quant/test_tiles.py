@@ -4,15 +4,7 @@ import numpy as np
 import pytest
 
 from haloquant.errors import InputError
-from haloquant.quant.tiles import (
-    make_grid,
-    padding,
-    padding_note,
-    tile_columns,
-    tile_counts,
-    tile_rows,
-    tile_sums,
-)
+from haloquant.quant.tiles import make_grid, padding, padding_note, tile_columns, tile_counts, tile_rows, tile_sums
 
 
 def test_grid_sizes() -> None:

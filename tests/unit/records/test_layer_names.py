@@ -3,7 +3,7 @@
 import pytest
 
 from haloquant.accel.workload.model_shapes import named_shape
-from haloquant.accel.workload.passes import prefill
+from haloquant.accel.workload.prefill_decode import prefill
 from haloquant.lm.checkpoint.architectures import Place, place_linear
 from haloquant.records.layer_names import BLOCK_LAYERS, LLAMA
 

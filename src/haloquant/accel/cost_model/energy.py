@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from haloquant.accel.cost_model.layer_work import LayerWork
 from haloquant.accel.cost_model.memory_traffic import MemoryTraffic
-from haloquant.accel.cost_model.steps import Island, LayerPart, Step
+from haloquant.accel.cost_model.schedule_steps import Island, LayerPart, Step
 from haloquant.accel.target import Target
 
 COMPONENTS = ("mac", "spmv", "sram", "accumulator", "dram", "leakage", "dvfs")

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from haloquant.accel.target import Target
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.dvfs.operating_points import rows_of
 from haloquant.errors import InputError, ProfileError
 from haloquant.records import Gemm, LayerTiles, MacProfile

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from haloquant.accel.cost_model.layer_work import LayerWork
 from haloquant.accel.target import Target
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from haloquant.accel.cost_model.cycles import first_load_cycles
 from haloquant.accel.cost_model.layer_work import LayerWork
 from haloquant.accel.cost_model.memory_traffic import MemoryTraffic
 from haloquant.accel.cost_model.schedule_coverage import FlatTileRun
+from haloquant.accel.cost_model.schedule_steps import Step, steps_of
 from haloquant.accel.cost_model.step_cost import COST_COLUMNS, CostModel, StepCost, cost_of_step
-from haloquant.accel.cost_model.steps import Step, steps_of
 from haloquant.accel.cost_model.time_bounds import StepTime
 from haloquant.accel.results import Segment
 from haloquant.accel.target import Target

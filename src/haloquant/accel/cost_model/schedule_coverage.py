@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int32, Int64
 
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.errors import InputError
 from haloquant.records import LayerTiles, Phase, Schedule, TileGrid
 from haloquant.records.phases import GroupOrder, PhaseTable

@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from haloquant.accel.cost_model.energy import COMPONENTS, leakage_w, switching_energy_j
 from haloquant.accel.cost_model.layer_work import LayerWork
 from haloquant.accel.cost_model.memory_traffic import MemoryTraffic
-from haloquant.accel.cost_model.steps import Step
+from haloquant.accel.cost_model.schedule_steps import Step
 from haloquant.accel.cost_model.time_bounds import StepTime, step_time
 from haloquant.accel.results import TIME_PARTS
 from haloquant.accel.target import Target

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from haloquant.accel.cost_model.cycles import run_cycles
 from haloquant.accel.cost_model.layer_work import LayerWork
 from haloquant.accel.cost_model.memory_traffic import MemoryTraffic
-from haloquant.accel.cost_model.steps import Island, Step
+from haloquant.accel.cost_model.schedule_steps import Island, Step
 from haloquant.accel.target import Target
 
 

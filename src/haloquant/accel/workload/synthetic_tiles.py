@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64, Int16, Int64
 
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.errors import InputError
 from haloquant.records import BitCount, LayerTiles, TileGrid
 from haloquant.records.layer_names import HEAD

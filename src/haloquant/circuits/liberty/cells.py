@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from haloquant.circuits.liberty.boolean_functions import BooleanFunction, parse_function
-from haloquant.circuits.liberty.nldm import Table
 from haloquant.circuits.liberty.records import Cell, Constraint, InternalPower, Leakage, Pin, Register, TimingArc
 from haloquant.circuits.liberty.syntax import Group, SourceText, unquote
+from haloquant.circuits.liberty.table_interpolation import Table
 from haloquant.circuits.liberty.tables import TableReader, Units, read_number
 from haloquant.errors import LibertyError
 

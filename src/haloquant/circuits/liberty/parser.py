@@ -8,10 +8,7 @@ condition, all in SI units. It leaves out wire loads, current-source models, noi
 import math
 
 from haloquant.circuits.liberty.cells import CellReader
-from haloquant.circuits.liberty.records import (
-    Cell,
-    Library,
-)
+from haloquant.circuits.liberty.records import Cell, Library
 from haloquant.circuits.liberty.syntax import Group, SourceText, read_groups, unquote
 from haloquant.circuits.liberty.tables import read_number, read_units
 from haloquant.records import Corner

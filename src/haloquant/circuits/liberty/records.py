@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from haloquant.circuits.liberty.boolean_functions import BooleanFunction
-from haloquant.circuits.liberty.nldm import Table
+from haloquant.circuits.liberty.table_interpolation import Table
 from haloquant.records import Corner
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from haloquant.circuits.liberty.nldm import Table
 from haloquant.circuits.liberty.syntax import Group, SourceText, unquote
+from haloquant.circuits.liberty.table_interpolation import Table
 
 _PREFIX = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15, "a": 1e-18, "k": 1e3}
 _UNIT = re.compile(r"\s*([0-9.]{0,12})\s*([munpfak]?)(s|v|w|f|a|ohm)\s*", re.IGNORECASE)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int32
 
-from haloquant.circuits.liberty.nldm import interpolate
 from haloquant.circuits.liberty.records import Cell, Library
+from haloquant.circuits.liberty.table_interpolation import interpolate
 from haloquant.circuits.netlist.parser import Netlist, library_cells
 from haloquant.circuits.simulation.registers import (
     clock_energy_j,

@@ -4,8 +4,8 @@ import numpy as np
 from jaxtyping import Float64, Int32
 
 from haloquant.circuits.liberty.boolean_functions import table_over_inputs
-from haloquant.circuits.liberty.nldm import Table
 from haloquant.circuits.liberty.records import Cell
+from haloquant.circuits.liberty.table_interpolation import Table
 from haloquant.circuits.simulation.switching_arcs import Slews, read_table
 from haloquant.errors import NetlistError
 from haloquant.units import FEMTO

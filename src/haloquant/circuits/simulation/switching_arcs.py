@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from haloquant.circuits.liberty.boolean_functions import BooleanFunction, table_over_inputs
-from haloquant.circuits.liberty.nldm import Table
 from haloquant.circuits.liberty.records import Cell, InternalPower, TimingArc
+from haloquant.circuits.liberty.table_interpolation import Table
 from haloquant.errors import LibertyError
 
 Slews = Callable[[int, int], Float64[np.ndarray, " w"]]  # (pin, level after the edge) -> slew (s) for each weight

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int16, UInt8
 
-from haloquant.circuits.liberty.nldm import Table
 from haloquant.circuits.liberty.records import Constraint, Library, TimingArc
+from haloquant.circuits.liberty.table_interpolation import Table
 from haloquant.circuits.netlist.parser import Netlist, library_cells
 from haloquant.circuits.ports import weight_pins
 from haloquant.circuits.timing.case_analysis import FREE, CaseAnalysis

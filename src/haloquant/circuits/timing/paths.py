@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from haloquant.circuits.liberty.nldm import Lookup, Table
 from haloquant.circuits.liberty.records import Library
+from haloquant.circuits.liberty.table_interpolation import Lookup, Table
 from haloquant.circuits.netlist.parser import Netlist
 from haloquant.circuits.timing.case_analysis import EDGES
 from haloquant.circuits.timing.conditions import Conditions

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from haloquant.circuits.liberty.nldm import Lookup, Table, look_up
 from haloquant.circuits.liberty.records import Library, TimingArc
+from haloquant.circuits.liberty.table_interpolation import Lookup, Table, look_up
 from haloquant.circuits.netlist.parser import Netlist, net_loads
 from haloquant.circuits.timing.case_analysis import FREE, Case, edge_pair_bit
 from haloquant.circuits.timing.conditions import Conditions

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int16, Int32, UInt8
 
-from haloquant.circuits.liberty.nldm import interpolate, look_up
 from haloquant.circuits.liberty.records import Library
+from haloquant.circuits.liberty.table_interpolation import interpolate, look_up
 from haloquant.circuits.netlist.parser import Netlist, net_loads
 from haloquant.circuits.ports import weight_values
 from haloquant.circuits.timing.case_analysis import FREE, CaseAnalysis, Cases

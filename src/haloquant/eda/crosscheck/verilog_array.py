@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from haloquant.accel.cost_model.cycles import WeightLoad
-from haloquant.eda.crosscheck.array_program import ArrayProgram
+from haloquant.eda.crosscheck.array_feed import ArrayProgram
 from haloquant.eda.crosscheck.icarus import find_icarus, run_verilog
 from haloquant.errors import InputError, ToolError
 

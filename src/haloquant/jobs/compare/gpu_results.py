@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from haloquant.accel.gpu_roofline import Arithmetic, GpuFormat, what_if
 from haloquant.accel.target import GpuTarget
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.jobs.compare.method_files import MethodResult
 from haloquant.report.results import GpuRow
 

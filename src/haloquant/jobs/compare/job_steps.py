@@ -31,7 +31,7 @@ from haloquant.quant.tiles import make_grid
 from haloquant.recipe import Recipe
 from haloquant.records import LayerStatistics, MacProfile, QuantizedWeight
 from haloquant.store.arrays import load_arrays, load_arrays_if_any, save_arrays, save_arrays_if_any
-from haloquant.store.steps import Steps
+from haloquant.store.finished_steps import Steps
 
 
 class JobSteps:

@@ -6,7 +6,7 @@ import numpy as np
 
 from haloquant.accel.results import Simulation
 from haloquant.accel.target import Target
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.dvfs.classes import Classes
 from haloquant.jobs.compare.accuracy import Accuracy, rise_error
 from haloquant.jobs.compare.method_files import MethodResult

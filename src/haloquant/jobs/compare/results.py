@@ -7,7 +7,7 @@ import numpy as np
 
 from haloquant.accel.results import Simulation
 from haloquant.accel.target import Target
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.dvfs.classes import Classes
 from haloquant.errors import InputError
 from haloquant.jobs.compare.gpu_results import gpu_rows

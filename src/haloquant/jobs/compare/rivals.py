@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from haloquant.accel.rivals import value_tiles
+from haloquant.accel.rival_systems import value_tiles
 from haloquant.dvfs.classes import Classes
 from haloquant.dvfs.operating_points import rows_of, slowest_delay_s
 from haloquant.errors import InputError
@@ -85,7 +85,7 @@ def array_tiles(result: LayerResult, grid: TileGrid, profile: MacProfile, corner
 def best_place(values: np.ndarray, profile: MacProfile, corner: int) -> np.ndarray:
     """Return the values times the power of two that makes them fastest on the MAC, then least in mean energy.
 
-    `accel.rivals.uniform_system` chooses a place too, but differently. This function knows the values of a real layer
+    `accel.rival_systems.uniform_system` chooses a place too, but differently. This function knows the values of a real layer
     and compares their own delays, and then the mean energy of the distinct values. `uniform_system` draws Gaussian
     weights and compares the clocks that HALO's codebooks allow, and then the energy weighted by frequency.
     """

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from haloquant.accel.comparison import STATIC_W, TRANSITIONS_S, sweep_static, sweep_transition
 from haloquant.accel.results import Simulation
+from haloquant.accel.system_comparison import STATIC_W, TRANSITIONS_S, sweep_static, sweep_transition
 from haloquant.accel.target import Target
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.report.results import SweepRow
 
 STATIC_FACTORS = (0.0, 0.5, 1.0, 2.0, 4.0)  # times the machine's own static power

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from haloquant.errors import ToolError
-from haloquant.jobs.engine.feeding import SentAgain, feed
+from haloquant.jobs.engine.task_feeding import SentAgain, feed
 from haloquant.jobs.engine.tasks import RETRIES, Arrays, Function, Work
 from haloquant.jobs.engine.threads import one_numba_thread, one_thread
 from haloquant.store.arrays import load_arrays, save_arrays

@@ -11,8 +11,8 @@ from typing import Any
 
 from haloquant.errors import MissingExtraError, ToolError
 from haloquant.jobs.engine.array_pieces import cut, join
-from haloquant.jobs.engine.feeding import feed
 from haloquant.jobs.engine.ray_worker import run_ray_task
+from haloquant.jobs.engine.task_feeding import feed
 from haloquant.jobs.engine.tasks import RETRIES, Arrays, Function, Work
 
 

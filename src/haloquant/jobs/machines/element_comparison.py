@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 from haloquant.accel.bit_operations import bops, ebops
 from haloquant.accel.chart_rows import limiting_resource
-from haloquant.accel.comparison import run_system
 from haloquant.accel.processing_elements import array_element, serial_element
-from haloquant.accel.rivals import System, uniform_values
+from haloquant.accel.rival_systems import System, uniform_values
+from haloquant.accel.system_comparison import run_system
 from haloquant.accel.target import Target
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency, synthetic_workload
 from haloquant.dvfs.operating_points import slowest_delay_s
 from haloquant.dvfs.schedule import plan

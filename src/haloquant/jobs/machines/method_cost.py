@@ -10,7 +10,7 @@ from haloquant.accel.results import Simulation
 from haloquant.accel.simulation import simulate
 from haloquant.accel.target import Target
 from haloquant.accel.workload.model_shapes import ModelShape, named_shape, shape_from_config
-from haloquant.accel.workload.passes import Workload, decode, prefill
+from haloquant.accel.workload.prefill_decode import Workload, decode, prefill
 from haloquant.dvfs.classes import Classes
 from haloquant.dvfs.schedule import Policy, plan
 from haloquant.jobs.inputs import read_config

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from haloquant.accel.chart_rows import BandwidthClockCell, limiting_resource
-from haloquant.accel.comparison import (
+from haloquant.accel.deadline import DeadlineRun, meet_deadline, race_to_idle
+from haloquant.accel.gpu_roofline import FLOAT16, W4A8, W8A8, GpuFormat, WhatIf, what_if
+from haloquant.accel.results import Simulation
+from haloquant.accel.rival_systems import System
+from haloquant.accel.system_comparison import (
     Comparison,
     SweepPoint,
     compare_runs,
@@ -16,12 +20,8 @@ from haloquant.accel.comparison import (
     sweep_static,
     sweep_transition,
 )
-from haloquant.accel.deadline import DeadlineRun, meet_deadline, race_to_idle
-from haloquant.accel.gpu_roofline import FLOAT16, W4A8, W8A8, GpuFormat, WhatIf, what_if
-from haloquant.accel.results import Simulation
-from haloquant.accel.rivals import System
 from haloquant.accel.target import GpuTarget, Target
-from haloquant.accel.workload.passes import Workload, decode, prefill
+from haloquant.accel.workload.prefill_decode import Workload, decode, prefill
 from haloquant.dvfs.schedule import Policy, plan
 from haloquant.dvfs.supply_modes import slowed_points, voltage_steps
 from haloquant.errors import InputError

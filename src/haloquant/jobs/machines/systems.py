@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from haloquant.accel.results import Simulation
-from haloquant.accel.rivals import System, float_system, uniform_system
+from haloquant.accel.rival_systems import System, float_system, uniform_system
 from haloquant.accel.target import Target
 from haloquant.accel.workload.model_shapes import ModelShape, named_shape, shape_from_config
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency, synthetic_workload
 from haloquant.dvfs.classes import Classes, choose_classes
 from haloquant.dvfs.operating_points import period_for

@@ -21,11 +21,11 @@ from haloquant.jobs.engine.session import open_session
 from haloquant.jobs.engine.tasks import THIS_PROCESS, Engine
 from haloquant.jobs.inputs import Progress, silent
 from haloquant.jobs.provenance import versions
-from haloquant.jobs.quantize.passes import Passes
+from haloquant.jobs.quantize.checkpoint_passes import Passes
 from haloquant.jobs.quantize.request import Request
 from haloquant.jobs.quantize.task_runner import TaskRunner
 from haloquant.jobs.quantize.transform import NOTE, require_calibration
-from haloquant.lm.checkpoint.complete import check_complete, shared_layers
+from haloquant.lm.checkpoint.completeness import check_complete, shared_layers
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash
 from haloquant.lm.export.folding import folds
 from haloquant.lm.export.model_folder import MANIFEST
@@ -34,8 +34,8 @@ from haloquant.lm.export.packed import export_packed
 from haloquant.quant.tiles import padding_note
 from haloquant.records import BitCount
 from haloquant.store.atomic_files import LOCK, claim_output, content_key, remove_leftovers, sole_user
+from haloquant.store.finished_steps import Steps
 from haloquant.store.profiles import profile_sha256
-from haloquant.store.steps import Steps
 
 MEANING = 2  # version of what the settings mean; raise it when results change, so that older steps are not reused
 
@@ -75,7 +75,7 @@ def quantize_checkpoint(
         engine: Where the tasks run.
 
     Raises:
-        CheckpointError: A part of the model is missing in the checkpoint (`lm.checkpoint.complete`), or a weight is
+        CheckpointError: A part of the model is missing in the checkpoint (`lm.checkpoint.completeness`), or a weight is
             not finite.
         InputError: `out` holds files; or a transform is asked for without calibration, or for a model whose inputs
             cannot be folded.

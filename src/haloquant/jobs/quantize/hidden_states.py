@@ -8,7 +8,7 @@ import numpy as np
 
 from haloquant.lm.checkpoint.reader import LinearLayer
 from haloquant.store.arrays import load_arrays, save_arrays
-from haloquant.store.steps import Steps
+from haloquant.store.finished_steps import Steps
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from haloquant.jobs.quantize.hidden_states import StoredStates
 from haloquant.jobs.quantize.request import Request
 from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer
 from haloquant.records import LayerStatistics
-from haloquant.store.steps import Steps
+from haloquant.store.finished_steps import Steps
 
 Fisher = Literal["block", "none"]  # the Fisher argument of `lm.calibration.by_block.collect_by_block`
 

@@ -9,14 +9,7 @@ import torch
 
 from haloquant.lm.calibration.block_runner import BlockRunner
 from haloquant.lm.calibration.hessian import InputSums, Recorder, record
-from haloquant.lm.calibration.shard_tasks import (
-    SHARD_WINDOWS,
-    Arrays,
-    ModelSource,
-    RunShards,
-    ShardInputs,
-    ShardTask,
-)
+from haloquant.lm.calibration.shard_tasks import SHARD_WINDOWS, Arrays, ModelSource, RunShards, ShardInputs, ShardTask
 
 
 def sum_shard(task: ShardTask, arrays: Arrays) -> tuple[ShardInputs, Arrays]:

@@ -1,5 +1,5 @@
 from .architectures import Architecture as Architecture
-from .complete import check_complete as check_complete
+from .completeness import check_complete as check_complete
 from .linear_layers import LinearLayer as LinearLayer
 from .reader import Checkpoint as Checkpoint
 from .reader import open_checkpoint as open_checkpoint

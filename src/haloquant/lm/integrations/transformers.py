@@ -17,7 +17,7 @@ from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from haloquant.errors import FormatError
-from haloquant.lm.checkpoint.complete import COMPUTED_TENSORS
+from haloquant.lm.checkpoint.completeness import COMPUTED_TENSORS
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_header
 from haloquant.lm.export.model_folder import NAMES, SHORT
 from haloquant.lm.packed.config import METHOD, PackedConfig, digest, line_of_data, parse_config

@@ -18,7 +18,7 @@ from haloquant.errors import InputError
 from haloquant.quant.hessian import damped, layer_hessian
 from haloquant.quant.input_checks import check_setting
 from haloquant.quant.rivals import gptq
-from haloquant.quant.rivals.parts.stored_bits import grid_bits
+from haloquant.quant.rivals.parts.bit_counts import grid_bits
 from haloquant.quant.rounding import uniform_grid
 from haloquant.quant.rounding.compensation import Progress, compensate, factorize, split_blocks
 from haloquant.records import LayerResult, LayerStatistics

@@ -12,8 +12,8 @@ from jaxtyping import Float32
 
 from haloquant.quant.hessian import layer_hessian, output_loss
 from haloquant.quant.input_checks import check_setting
+from haloquant.quant.rivals.parts.bit_counts import branch_bits, grid_bits
 from haloquant.quant.rivals.parts.low_rank import Branch, closest_output
-from haloquant.quant.rivals.parts.stored_bits import branch_bits, grid_bits
 from haloquant.quant.rounding import uniform_grid
 from haloquant.records import BitCount, LayerResult, LayerStatistics
 

@@ -8,7 +8,7 @@ from jaxtyping import Float32, Int64
 
 from haloquant.quant.hessian import layer_hessian
 from haloquant.quant.input_checks import check_setting
-from haloquant.quant.rivals.parts.stored_bits import grid_bits, order_bits
+from haloquant.quant.rivals.parts.bit_counts import grid_bits, order_bits
 from haloquant.quant.rounding import uniform_grid
 from haloquant.quant.rounding.compensation import Compensated, Factor, Progress, compensate, factorize, split_blocks
 from haloquant.records import BitCount, LayerResult, LayerStatistics

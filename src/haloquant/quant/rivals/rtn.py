@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from haloquant.quant.rivals.parts.stored_bits import grid_bits
+from haloquant.quant.rivals.parts.bit_counts import grid_bits
 from haloquant.quant.rounding import uniform_grid
 from haloquant.records import LayerResult, LayerStatistics
 

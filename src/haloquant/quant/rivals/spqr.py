@@ -10,7 +10,7 @@ from numba import njit
 from haloquant.quant.float16 import SMALLEST
 from haloquant.quant.hessian import layer_hessian
 from haloquant.quant.input_checks import check_setting, check_weight
-from haloquant.quant.rivals.parts.stored_bits import csr_bits
+from haloquant.quant.rivals.parts.bit_counts import csr_bits
 from haloquant.quant.rounding.compensation import Progress, activation_order_by_tile, compensate, factorize
 from haloquant.records import BitCount, LayerResult, LayerStatistics
 

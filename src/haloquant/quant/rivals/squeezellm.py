@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from haloquant.quant.input_checks import check_setting, check_weight
+from haloquant.quant.rivals.parts.bit_counts import csr_bits
 from haloquant.quant.rivals.parts.kmeans import Solver, assign, centroids
-from haloquant.quant.rivals.parts.stored_bits import csr_bits
 from haloquant.quant.sensitivity import layer_fisher
 from haloquant.records import BitCount, LayerResult, LayerStatistics
 

@@ -10,8 +10,8 @@ from jaxtyping import Float32
 
 from haloquant.quant.hessian import layer_hessian
 from haloquant.quant.input_checks import check_setting
+from haloquant.quant.rivals.parts.bit_counts import branch_bits, grid_bits
 from haloquant.quant.rivals.parts.low_rank import closest
-from haloquant.quant.rivals.parts.stored_bits import branch_bits, grid_bits
 from haloquant.quant.rounding import uniform_grid
 from haloquant.quant.rounding.compensation import Progress
 from haloquant.records import BitCount, LayerResult, LayerStatistics
@@ -46,7 +46,7 @@ def quantize(
 ) -> LayerResult:
     """Quantize one layer by groups, with distillation (LKD as ZeroQuant-Local) and low-rank repair (LoRC) if asked for.
 
-    ZeroQuant-Global is this method on another weight: see `transforms.propagation.target`.
+    ZeroQuant-Global is this method on another weight: see `transforms.error_propagation.target`.
 
     Args:
         weight: [out, in], finite.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from haloquant.accel.simulation import simulate
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.dvfs.schedule import plan
 from haloquant.errors import InputError, ProfileError
 from haloquant.records import Gemm

@@ -5,7 +5,7 @@ import pytest
 from haloquant.accel.cost_model.layer_work import layer_works
 from haloquant.accel.cost_model.memory_traffic import layer_traffic
 from haloquant.accel.workload.model_shapes import named_shape
-from haloquant.accel.workload.passes import prefill
+from haloquant.accel.workload.prefill_decode import prefill
 from haloquant.store.targets import read_systolic
 from support.accel_cases import toy_profile
 

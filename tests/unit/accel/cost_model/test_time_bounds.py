@@ -6,9 +6,9 @@ import pytest
 
 from haloquant.accel.cost_model.layer_work import layer_works
 from haloquant.accel.cost_model.memory_traffic import MemoryTraffic
-from haloquant.accel.cost_model.steps import Island, LayerPart, Step
+from haloquant.accel.cost_model.schedule_steps import Island, LayerPart, Step
 from haloquant.accel.cost_model.time_bounds import island_cycles, step_time
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.records import Gemm
 from support.accel_cases import BASE, random_tiles, toy_profile, toy_target
 from support.near import near

@@ -12,7 +12,7 @@ from haloquant.circuits.ports import MacPorts
 from haloquant.circuits.rtl.generator import MacSpec, ports_of
 from haloquant.circuits.simulation.partial_sums import PartialSums, draw_partial_sums, summarize_partial_sums
 from haloquant.errors import InputError
-from haloquant.jobs.mac.profile import partial_sums_for
+from haloquant.jobs.mac.profile_building import partial_sums_for
 from haloquant.store.partial_sums import DEMO_FILE, FORMAT, read_partial_sums, write_partial_sums
 
 ADDS = MacPorts()

@@ -5,16 +5,8 @@ import pytest
 
 from haloquant.circuits.netlist.parser import parse_netlist
 from haloquant.circuits.ports import MacPorts
-from haloquant.circuits.simulation.stimuli import (
-    Stimuli,
-    activation_stimuli,
-    transition_index,
-)
-from haloquant.circuits.simulation.value_table import (
-    PERCENTILES,
-    simulate_values,
-    weighted_percentiles,
-)
+from haloquant.circuits.simulation.stimuli import Stimuli, activation_stimuli, transition_index
+from haloquant.circuits.simulation.value_table import PERCENTILES, simulate_values, weighted_percentiles
 from haloquant.circuits.timing.conditions import Conditions
 from haloquant.errors import NetlistError
 from support.circuits import Wiring, multiplier, small_library

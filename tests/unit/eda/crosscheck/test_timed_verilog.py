@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from haloquant.circuits.simulation.value_table import (
-    annotate_netlist,
-)
+from haloquant.circuits.simulation.value_table import annotate_netlist
 from haloquant.circuits.simulation.waveforms import Filter
 from haloquant.eda.crosscheck.timed_verilog import timed_verilog
 from haloquant.errors import NetlistError

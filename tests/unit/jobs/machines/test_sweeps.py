@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from haloquant.accel.workload.model_shapes import ModelShape
-from haloquant.accel.workload.passes import decode, prefill
+from haloquant.accel.workload.prefill_decode import decode, prefill
 from haloquant.dvfs.alpha_power_law import alpha_power_delay, vf_curve
 from haloquant.dvfs.classes import Classes
 from haloquant.errors import InfeasibleError, InputError

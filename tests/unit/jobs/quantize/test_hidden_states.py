@@ -6,7 +6,7 @@ import numpy as np
 
 from haloquant.jobs.quantize.hidden_states import StoredStates
 from haloquant.lm.checkpoint.linear_layers import LinearLayer
-from haloquant.store.steps import Steps
+from haloquant.store.finished_steps import Steps
 
 
 def layers(*blocks: int) -> list[LinearLayer]:

@@ -8,12 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from haloquant.errors import CheckpointError, FormatError
-from haloquant.lm.checkpoint.reader import (
-    content_hash,
-    open_checkpoint,
-    read_tensor,
-    read_weight,
-)
+from haloquant.lm.checkpoint.reader import content_hash, open_checkpoint, read_tensor, read_weight
 from haloquant.lm.checkpoint.safetensors import read_header
 from haloquant.lm.packed.reader import shard_files
 from support.hostile_files import CONFIG as ONE_BLOCK

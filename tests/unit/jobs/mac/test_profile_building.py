@@ -3,7 +3,7 @@
 import pytest
 
 from haloquant.errors import InputError
-from haloquant.jobs.mac.profile import choose_script
+from haloquant.jobs.mac.profile_building import choose_script
 
 
 def test_scripts() -> None:

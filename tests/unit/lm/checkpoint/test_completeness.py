@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from haloquant.errors import CheckpointError
-from haloquant.lm.checkpoint.complete import check_complete, shared_layers
+from haloquant.lm.checkpoint.completeness import check_complete, shared_layers
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from support.tiny_model import save_gpt2, save_llama
 

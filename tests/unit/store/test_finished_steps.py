@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from haloquant.errors import InputError
-from haloquant.store.steps import Steps
+from haloquant.store.finished_steps import Steps
 
 
 def test_steps_are_reused_by_content(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from haloquant.accel.results import Simulation
-from haloquant.accel.rivals import System
+from haloquant.accel.rival_systems import System
 from haloquant.accel.simulation import DelayAt, simulate
 from haloquant.accel.target import Target
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.records import Gemm, LayerTiles, MacProfile, OperatingPoint, Schedule
 
 Planner = Callable[

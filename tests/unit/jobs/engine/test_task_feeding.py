@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 
-from haloquant.jobs.engine.feeding import SentAgain, feed
+from haloquant.jobs.engine.task_feeding import SentAgain, feed
 from haloquant.jobs.engine.tasks import Arrays, Work
 
 

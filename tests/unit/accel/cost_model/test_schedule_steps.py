@@ -4,8 +4,8 @@ import numpy as np
 
 from haloquant.accel.cost_model.layer_work import layer_works
 from haloquant.accel.cost_model.schedule_coverage import FlatTileRun
-from haloquant.accel.cost_model.steps import steps_of
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.cost_model.schedule_steps import steps_of
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.records import Gemm, Phase
 from support.accel_cases import BASE, TOP, random_tiles, toy_profile, toy_target
 

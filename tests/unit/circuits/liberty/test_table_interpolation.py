@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from haloquant.circuits.liberty.nldm import Table, interpolate, look_up
+from haloquant.circuits.liberty.table_interpolation import Table, interpolate, look_up
 from support.near import near
 
 TABLE = Table(np.array([1.0, 3.0, 4.0]), np.array([10.0, 30.0]), np.array([[1.0, 2.0], [3.0, 8.0], [5.0, 6.0]]))

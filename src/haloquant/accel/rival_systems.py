@@ -12,7 +12,7 @@ from jaxtyping import Int16
 
 from haloquant.accel.clock_checks import present_values
 from haloquant.accel.cost_model.layer_work import mean_energy_j
-from haloquant.accel.workload.passes import Workload
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency, synthetic_workload
 from haloquant.dvfs.operating_points import rows_of, slowest_delay_s
 from haloquant.errors import InputError

@@ -1,18 +1,9 @@
 """Comparisons and sweeps, their chart rows and their roofline."""
 
 from haloquant.accel.chart_rows import stacked_bars, sweep_marks
-from haloquant.accel.comparison import (
-    compare_runs,
-    run_system,
-    sweep_bandwidth,
-    sweep_static,
-    sweep_transition,
-)
-from haloquant.accel.rivals import (
-    float_system,
-    uniform_system,
-)
+from haloquant.accel.rival_systems import float_system, uniform_system
 from haloquant.accel.roofline import roofline_points, roofs
+from haloquant.accel.system_comparison import compare_runs, run_system, sweep_bandwidth, sweep_static, sweep_transition
 from haloquant.dvfs.schedule import plan
 from support.accel_cases import (
     BASE,

@@ -1,6 +1,6 @@
 """Stored bits of the rival methods' parts, by hand."""
 
-from haloquant.quant.rivals.parts.stored_bits import branch_bits, csr_bits, grid_bits, order_bits
+from haloquant.quant.rivals.parts.bit_counts import branch_bits, csr_bits, grid_bits, order_bits
 from haloquant.quant.rounding.uniform_grid import GridSpec
 
 

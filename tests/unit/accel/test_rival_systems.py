@@ -3,13 +3,7 @@
 import numpy as np
 import pytest
 
-from haloquant.accel.rivals import (
-    allowed_point,
-    measured_system,
-    uniform_system,
-    uniform_values,
-    value_tiles,
-)
+from haloquant.accel.rival_systems import allowed_point, measured_system, uniform_system, uniform_values, value_tiles
 from haloquant.errors import InputError, ProfileError
 from haloquant.records import BitCount, Codebook, TileGrid
 from support.accel_cases import (
