@@ -8,12 +8,17 @@ import pytest
 from haloquant.circuits.characterization import (
     characterize,
     exhaustive_simulation,
+    mac_stimuli,
     sampled_simulation,
     typical_conditions,
 )
 from haloquant.circuits.liberty.parser import parse_liberty
+from haloquant.circuits.netlist.logic_check import encode_partial_sums
+from haloquant.circuits.ports import MacPorts
+from haloquant.circuits.rtl.generator import MacSpec, ports_of
 from haloquant.circuits.timing.static_timing import static_delays
-from haloquant.errors import LibertyError, NetlistError
+from haloquant.errors import InputError, LibertyError, NetlistError
+from haloquant.jobs.mac.profile_building import partial_sums_for
 from support.circuits import multiplier, small_library
 from support.mapping_library import mapping_library_text
 from support.near import near
@@ -64,3 +69,20 @@ def test_what_cannot_be_characterised():
     bare = replace(small_library(), cells={k: c for k, c in small_library().cells.items() if k != "INV"})
     with pytest.raises(LibertyError, match=r"small.lib: the library must have an inverter, and has none"):
         typical_conditions(bare)
+
+
+ADDS = MacPorts()
+
+
+def test_lanes_of_a_mac_hold_measured_sums_also_as_two_words() -> None:
+    sums = partial_sums_for(ADDS, "demo")[0]
+    assert sums is not None
+    lanes = mac_stimuli(ADDS, sums)
+    assert lanes.transition.size == 8192 and lanes.partial_before is not None
+    kept = mac_stimuli(ports_of(MacSpec(rows="digits", stage="save")), sums)
+    np.testing.assert_array_equal(
+        kept.partial_before, encode_partial_sums(lanes.partial_before, ports_of(MacSpec(rows="digits", stage="save")))
+    )
+    assert mac_stimuli(ports_of(MacSpec()), sums).partial_before is None
+    with pytest.raises(InputError, match=r"^partial sums for this MAC must be of 4 activation bits, not 8$"):
+        mac_stimuli(MacPorts(activation_bits=4), sums)
