@@ -147,7 +147,7 @@ def test_the_version_is_read(icarus):
 
 
 def test_a_simulation_that_takes_too_long_is_stopped(icarus):
-    with pytest.raises(ToolError, match=r"vvp must finish within 1 s, and did not; give it fewer transitions"):
+    with pytest.raises(ToolError, match=r"vvp must finish within 1 s, and did not; give it less to do or more time"):
         run_verilog(icarus, {"loop.v": "module m; initial forever #1; endmodule"}, limit_s=1.0)
 
 

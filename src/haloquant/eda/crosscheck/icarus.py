@@ -2,11 +2,11 @@
 
 import re
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from haloquant.eda.crosscheck.processes import run_program
 from haloquant.errors import ToolError
 
 
@@ -36,7 +36,7 @@ def find_icarus() -> Icarus:
 
 def icarus_version(icarus: Icarus, limit_s: float = 10.0) -> str:
     """Return the version that the compiler reports, e.g. "11.0"."""
-    text = _run([str(icarus.compiler), "-V"], Path.cwd(), limit_s, "iverilog -V")
+    text = run_program([str(icarus.compiler), "-V"], Path.cwd(), limit_s, "iverilog -V")
     match = re.search(r"Icarus Verilog version (\S+)", text)
     if match is None:
         raise ToolError(f"iverilog -V must name its version, and printed: {text[:80]!r}")
@@ -65,20 +65,7 @@ def run_verilog(icarus: Icarus, files: dict[str, str], limit_s: float) -> dict[s
             (folder / file).write_text(text, encoding="ascii")
         sources = sorted(file for file in files if file.endswith(".v"))
         compile_command = [str(icarus.compiler), "-g2012", "-gspecify", "-o", "simulation.vvp", *sources]
-        _run(compile_command, folder, limit_s, "iverilog")
-        printed = _run([str(icarus.runtime), "-n", "simulation.vvp"], folder, limit_s, "vvp")
+        run_program(compile_command, folder, limit_s, "iverilog")
+        printed = run_program([str(icarus.runtime), "-n", "simulation.vvp"], folder, limit_s, "vvp")
         written = {path.name for path in folder.iterdir()} - {*files, "simulation.vvp"}
         return {"stdout": printed, **{file: (folder / file).read_text(encoding="ascii") for file in sorted(written)}}
-
-
-def _run(command: list[str], folder: Path, limit_s: float, name: str) -> str:
-    try:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=limit_s, check=False, stdin=subprocess.DEVNULL
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ToolError(f"{name} must finish within {limit_s:g} s, and did not; give it fewer transitions") from error
-    if done.returncode:
-        said = " | ".join((done.stderr or done.stdout).strip().splitlines()[:3])
-        raise ToolError(f"{name} failed with exit code {done.returncode}: {said}")
-    return done.stdout

@@ -1,10 +1,7 @@
 """Runs our weight-stationary array (`data/rtl/ws_array.v`) in a Verilog simulator, to check the closed-form cycles."""
 
-import os
 import re
 import shutil
-import signal
-import subprocess
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,6 +13,7 @@ from jaxtyping import Int64
 from haloquant.accel.cost_model.cycles import WeightLoad
 from haloquant.eda.crosscheck.array_feed import ArrayProgram
 from haloquant.eda.crosscheck.icarus import find_icarus, run_verilog
+from haloquant.eda.crosscheck.processes import run_program
 from haloquant.errors import InputError, ToolError
 
 
@@ -55,8 +53,8 @@ def run_verilator(program: ArrayProgram, load: WeightLoad, limit_s: float = 300.
             (folder / file).write_text(text, encoding="ascii")
         sources = sorted(file for file in files if file.endswith(".v"))
         build = [verilator, "--binary", "-j", "1", "-Wno-fatal", "-Wno-lint", "-Wno-style", "--top-module", "ws_top"]
-        _run([*build, "-O3", "--Mdir", "built", "-o", "array", *sources], folder, limit_s, "verilator")
-        printed = _run([str(folder / "built" / "array")], folder, limit_s, "the verilated array")
+        run_program([*build, "-O3", "--Mdir", "built", "-o", "array", *sources], folder, limit_s, "verilator")
+        printed = run_program([str(folder / "built" / "array")], folder, limit_s, "the verilated array")
         return _read(program, printed, (folder / "sums.hex").read_text(encoding="ascii"))
 
 
@@ -96,26 +94,3 @@ def _read(program: ArrayProgram, printed: str, sums: str) -> ArrayRun:
         raise ToolError(f"the array must print its cycles and give {m * program.outputs} sums, not {printed[:80]!r}")
     values = np.array([int(word, 16) for word in words], np.uint32).astype(np.int32).astype(np.int64)
     return ArrayRun(int(found.group(1)), values.reshape(m, program.outputs))
-
-
-def _run(command: list[str], folder: Path, limit_s: float, name: str) -> str:
-    """Run a program in its own session, so that its child processes end with it."""
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        printed, _ = process.communicate(timeout=limit_s)
-    except subprocess.TimeoutExpired as error:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        raise ToolError(f"{name} must finish within {limit_s:g} s, and did not") from error
-    if process.returncode:
-        said = " | ".join(printed.strip().splitlines()[:3])
-        raise ToolError(f"{name} failed with exit code {process.returncode}: {said}")
-    return printed
