@@ -85,9 +85,9 @@ def array_tiles(result: LayerResult, grid: TileGrid, profile: MacProfile, corner
 def best_place(values: np.ndarray, profile: MacProfile, corner: int) -> np.ndarray:
     """Return the values times the power of two that makes them fastest on the MAC, then least in mean energy.
 
-    `accel.rival_systems.uniform_system` chooses a place too, but differently. This function knows the values of a real layer
-    and compares their own delays, and then the mean energy of the distinct values. `uniform_system` draws Gaussian
-    weights and compares the clocks that HALO's codebooks allow, and then the energy weighted by frequency.
+    `accel.rival_systems.uniform_system` chooses a place too, but differently. This function knows the values of a real
+    layer and compares their own delays, and then the mean energy of the distinct values. `uniform_system` draws
+    Gaussian weights and compares the clocks that HALO's codebooks allow, and then the energy weighted by frequency.
     """
     best, key = values, (np.inf, np.inf)
     for shift in range(8):
