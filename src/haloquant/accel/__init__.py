@@ -1,8 +1,8 @@
 """Time and energy of a quantized model on a described accelerator.
 
-`workload` makes the matrix products of a pass. `simulate` runs a schedule of them on a `Target` with the formulas of
-`cost_model`; `results` and `timeline` hold the outcome. `rivals` and `comparison` put other methods on the same
-machine. `gpu_roofline` estimates the same pass on a GPU.
+`workload` makes the matrix products of a pass. `simulation` runs a schedule of them on a `Target` with the formulas of
+`cost_model`; `results` and `timeline` hold the outcome. `rival_systems` and `system_comparison` put other methods on
+the same machine. `gpu_roofline` estimates the same pass on a GPU.
 """
 
 import lazy_loader

@@ -67,7 +67,7 @@ def check_claims(
         from haloquant.api import check_claims
 
         for row in check_claims("llama2-7b").rows:
-            print(row.paper.rival, f"paper {row.paper.speedup:.2f}x, machine {row.honest.speedup:.2f}x")
+            print(row.paper.rival, f"paper {row.paper.speedup:.2f}x, machine {row.described.speedup:.2f}x")
         ```
     """
     check_phases(prefill_tokens, context_tokens, batch, fast_share)

@@ -37,7 +37,7 @@ def claims(options: MachineOptions, out: OutFolder = None, json: Json = False) -
         claim_output(out)
     study = check_claims(options.model, options.target, **options.keywords())
     name = study.machine.name
-    rows = [row for c in study.rows for row in (comparison_row("paper", c.paper), comparison_row(name, c.honest))]
+    rows = [row for c in study.rows for row in (comparison_row("paper", c.paper), comparison_row(name, c.described))]
     document = table_document("claims", study.model, study.profile, study.machine, records_to_rows(rows), study.notes)
     title = f"{study.fast_share:.0%} fast tiles"
     if out:
@@ -49,7 +49,7 @@ def claims(options: MachineOptions, out: OutFolder = None, json: Json = False) -
         "the rival's clock there", title=f"{title} (above 1×: HALO is better)", title_justify="left",
     )  # fmt: skip
     for claim in study.rows:
-        a, b = claim.paper, claim.honest
+        a, b = claim.paper, claim.described
         table.add_row(
             b.phase, b.rival, f"{a.speedup:.2f}×", f"{a.energy_ratio:.2f}×", f"{b.speedup:.2f}×",
             f"{b.energy_ratio:.2f}×", b.why,

@@ -1,7 +1,7 @@
 """Dynamic voltage and frequency scaling (DVFS): operating points of a MAC, and schedules of tiles over them.
 
 `operating_points` relates weight values and clock periods, `alpha_power_law` clocks and voltages, `classes` chooses the
-codebooks of a job. `schedule` plans a pass, with `order` for few transitions, or `islands` for none.
+codebooks of a job. `schedule` plans a pass, with `order` for few transitions, or `static_islands` for none.
 """
 
 import lazy_loader

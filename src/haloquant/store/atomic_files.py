@@ -174,7 +174,7 @@ def atomic_folder(
     """Yield a temporary folder beside `path`, which is renamed to `path` on success and removed on failure.
 
     Before it is renamed, every file in it is flushed to the disk and its manifest is written. So a reader finds either
-    either the complete folder or none.
+    the complete folder or none.
 
     Args:
         path: the folder to make.

@@ -1,6 +1,6 @@
 """Tiles of layers without weights, from the layers' shapes and the share of tiles in each class.
 
-They replace a checkpoint where no weights are available. `quant.tiles.layer_tiles` counts the tiles of real weights.
+They replace a checkpoint where no weights are available. `quant.tile_histogram` counts the tiles of real weights.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Readers of Liberty cell libraries.
 
 `syntax` parses the text into groups; `cells`, `tables` and `boolean_functions` convert them; `records` holds the result
-and `nldm` reads its tables. `parser` is the entry.
+and `table_interpolation` reads its tables. `parser` is the entry.
 """
 
 import lazy_loader

@@ -1,6 +1,6 @@
 """Static timing of a MAC for all weight values at once.
 
-The weight is constant, so each value leaves different paths (`case_analysis`). Delays come from NLDM tables (`nldm`),
+The weight is constant, so each value leaves different paths (`case_analysis`). Delays come from NLDM tables,
 for rise and fall, with merged slews and the load of the driven pins; there are no wires. One compiled pass over the
 gates in topological order propagates the constants of all weights, a second one propagates arrivals and slews. The load
 of a net does not depend on the weight, so each table is reduced to a function of the input slew once per gate.

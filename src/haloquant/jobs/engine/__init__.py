@@ -1,7 +1,7 @@
 """Engines run independent tasks: in this process, in local worker processes, or on a Ray cluster.
 
 `tasks` describes engines, tasks and sessions. `session` opens the workers of an engine: `local_pool` or `ray_cluster`,
-which both take tasks through the loop in `feeding`. `metering` measures time and memory, `threads` limits threads.
+which both take tasks through the loop in `task_feeding`. `metering` measures time and memory, `threads` limits threads.
 """
 
 import lazy_loader

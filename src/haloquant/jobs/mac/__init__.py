@@ -1,7 +1,7 @@
 """From the name of a MAC to its profile.
 
-`catalogue` names every MAC that the generator knows and gives its Verilog; `profile` synthesizes, times and simulates
-it with a cell library.
+`catalogue` names every MAC that the generator knows and gives its Verilog; `profile_building` synthesizes, times and
+simulates it with a cell library.
 """
 
 import lazy_loader

@@ -124,15 +124,15 @@ def _faster(points: Sequence[OperatingPoint], factor: float) -> tuple[OperatingP
 class Claim:
     """HALO against one rival on one pass.
 
-    `paper` is under the paper's assumptions, `honest` on a fully described machine.
+    `paper` is under the paper's assumptions, `described` on a fully described machine.
     """
 
     paper: Comparison
-    honest: Comparison
+    described: Comparison
 
 
 def paper_claims(
-    model: QuantizedModel, paper: Target, honest: Target, tokens: int, context: int, batch: int
+    model: QuantizedModel, paper: Target, described: Target, tokens: int, context: int, batch: int
 ) -> list[Claim]:
     """Return HALO against every rival for prefill and decode, under the paper's assumptions and on a described machine.
 
@@ -143,7 +143,7 @@ def paper_claims(
     Args:
         model: The model.
         paper: The machine with the paper's clocks.
-        honest: The described machine.
+        described: The described machine.
         tokens: Tokens of the prefill.
         context: Context of the decode step, in tokens.
         batch: Number of sequences that are decoded together.
@@ -154,7 +154,7 @@ def paper_claims(
         (prefill(shape, tokens, attention=False, head_rows=tokens), prefill(shape, tokens)),
         (decode(shape, context, batch, attention=False), decode(shape, context, batch)),
     ):
-        sides = [_compare(model, bare, paper), _compare(model, whole, honest)]
+        sides = [_compare(model, bare, paper), _compare(model, whole, described)]
         found += [Claim(a, b) for a, b in zip(*sides, strict=True)]
     return found
 

@@ -18,6 +18,9 @@ def load(folder: Path | str, *, profile_sha256: str | None = None, **settings: A
         profile_sha256: hash of the MAC profile for which the model must be made; any profile where None.
         **settings: passed to `from_pretrained`, for example `dtype`, `device_map`, `attn_implementation`.
 
+    Returns:
+        A model of transformers whose linear layers compute from their packed codes.
+
     Raises:
         FormatError: the folder is damaged, incomplete, of another version, or made for another profile.
         MissingExtraError: torch or transformers is not installed.

@@ -29,7 +29,7 @@ def search(
 
     Fourteen or more trial scales of either sign are judged by the error that remains after a least-squares fit,
     <w,w> - <w,c>^2 / <c,c>, where c are the nearest words. The best is refined by two rounds of assigning words and
-    fitting the scale. The tests compare the result with the exact optimum (`best_scale` of their support).
+    fitting the scale. The tests compare the result with the exact optimum.
 
     Args:
         weight: [out, in], with 0 at the places of sparse weights.

@@ -29,15 +29,15 @@ LOADED = QuantizedModel("tiny", SHAPE, Classes(toy_profile(), 0, BOOKS), None, 0
 
 def test_claims_stand_side_by_side() -> None:
     found = paper_claims(LOADED, read_systolic("paper_tpu"), read_systolic("edge_lpddr5x"), 256, 256, 1)
-    assert [(c.honest.phase, c.honest.rival.split()[0]) for c in found] == [
+    assert [(c.described.phase, c.described.rival.split()[0]) for c in found] == [
         (phase, rival) for phase in ("prefill", "decode") for rival in ("FP16", "W8A8", "W4A8", "W3A8")
     ]
-    by = {(c.honest.phase, c.honest.rival.split()[0]): c for c in found}
+    by = {(c.described.phase, c.described.rival.split()[0]): c for c in found}
     # the paper's premises: the same gain in both passes, none of it from bits
     assert by["prefill", "W8A8"].paper.speedup == near(by["decode", "W8A8"].paper.speedup, rel=0.1)
     assert by["decode", "W8A8"].paper.speedup == near(by["decode", "W4A8"].paper.speedup)
     # a machine with memory: decode gains what bits give, so hardly anything against four bits
-    assert by["decode", "W4A8"].honest.speedup < 1.2 < by["decode", "W8A8"].honest.speedup
+    assert by["decode", "W4A8"].described.speedup < 1.2 < by["decode", "W8A8"].described.speedup
 
 
 @pytest.mark.parametrize("over", ["transition", "static", "bandwidth"])

@@ -1,0 +1,73 @@
+"""The pages name only files of the repository and modules of the package that exist."""
+
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+TOP = {path.name for path in ROOT.iterdir()}
+PACKAGES = {path.name for path in (ROOT / "src/haloquant").iterdir() if path.is_dir()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    named = set(re.findall(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|md|toml|json|v))`", page.read_text()))
+    roots = [(ROOT, TOP), (ROOT / "src/haloquant", PACKAGES)]
+    missing = [
+        name
+        for name in sorted(named)
+        if any(name.split("/")[0] in known for _, known in roots)
+        and not any((folder / name).exists() for folder, _ in roots)
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_modules_that_a_page_documents_exist(page: Path) -> None:
+    for name in re.findall(r"^::: (haloquant[\w.]*)", page.read_text(), re.MULTILINE):
+        parts = name.split(".")
+        for count in range(len(parts), 0, -1):
+            try:
+                found = importlib.util.find_spec(".".join(parts[:count]))
+            except ModuleNotFoundError:
+                continue
+            if found is not None:
+                break
+        else:
+            pytest.fail(f"{name} does not exist")
+        module = importlib.import_module(".".join(parts[:count]))
+        assert len(parts) - count <= 1, name
+        assert all(hasattr(module, part) for part in parts[count:]), name
+
+
+def test_stubs_of_packages_name_what_their_modules_define() -> None:
+    for stub in sorted((ROOT / "src/haloquant").rglob("__init__.pyi")):
+        for module, line in re.findall(r"^from \.([\w.]+) import (.+)$", stub.read_text(), re.MULTILINE):
+            source = stub.parent / (module.replace(".", "/") + ".py")
+            text = source.read_text()
+            for name in re.findall(r"(\w+) as \w+", line):
+                assert re.search(rf"^(?:class|def) {name}\b|^{name}\b", text, re.MULTILINE), (stub, name)
+
+
+def test_entries_have_other_names_than_the_modules_of_their_package() -> None:
+    """A re-exported name that equals a module's would be the module as soon as that is imported."""
+    for stub in sorted((ROOT / "src/haloquant").rglob("__init__.pyi")):
+        entries = set(re.findall(r"^from \S+ import (\w+) as", stub.read_text(), re.MULTILINE))
+        modules = {path.stem for path in stub.parent.glob("*.py")} | {
+            path.name for path in stub.parent.iterdir() if path.is_dir()
+        }
+        assert not entries & modules, stub
+
+
+def test_import_contracts_name_packages_that_exist() -> None:
+    """import-linter skips a name that it cannot find in some kinds of contract."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    for contract in contracts:
+        for name in [*contract.get("source_modules", []), *contract.get("forbidden_modules", [])]:
+            if name.startswith("haloquant"):
+                place = ROOT / "src" / name.replace(".", "/")
+                assert place.is_dir() or place.with_suffix(".py").exists(), name
