@@ -76,7 +76,7 @@ class Forecast:
     """What a quantization would take on this machine, predicted from the model's shapes."""
 
     plan: Plan
-    """Bytes to read and to write, and every stage for the data-free and the calibrated way."""
+    """Bytes to read and to write, and the stages without and with calibration."""
     layers: int
     """Number of linear layers."""
     windows: int
@@ -88,7 +88,7 @@ class Forecast:
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """Stages of the asked way: time in seconds with one worker, memory in bytes."""
+        """Stages with or without calibration, as `calibrated` says: seconds with one worker, and memory in bytes."""
         return self.plan.calibrated if self.calibrated else self.plan.free
 
 
@@ -113,13 +113,13 @@ def quantize(
 ) -> Quantized:
     """Quantize every linear layer of a model to HALO's packed form, one layer at a time.
 
-    A call that was stopped goes on from its finished layers when it is made again. The bytes written depend neither on
-    `engine` nor on `workers`.
+    If a call was stopped, the same call continues after the layers that were finished. The bytes written depend neither
+    on `engine` nor on `workers`.
 
     Args:
         model: Folder in Hugging Face format, a URL of one, or "demo" for the shipped model.
         out: Folder or URL (s3://...) of the packed model. It must be empty or not exist yet.
-        goal: "perf-opt" (every tile in the fast class), "acc-opt" (the slow class wherever it saves loss) or "bal"
+        goal: "perf-opt" (every tile in the fast class), "acc-opt" (the slow class wherever it lowers the loss) or "bal"
             (the knee between them).
         profile: MAC that multiplies the weights: the name of a shipped profile, or a file that `characterize` wrote.
         calibration: Text (.txt, .xz) that shows which weights matter, "demo" for the shipped one, or "none".
@@ -140,10 +140,10 @@ def quantize(
         Where the packed model is, its bits per weight, and the time and memory it took.
 
     Raises:
-        InputError: An argument is not allowed, `out` holds other files, or a file that is named is not there.
+        InputError: An argument is not allowed, `out` holds other files, or a file does not exist.
         CheckpointError: The model folder is absent, incomplete or damaged. (An InputError.)
         BusyError: Another run works on the same output.
-        MissingExtraError: A calibration is asked for and torch is not installed.
+        MissingExtraError: Calibration needs torch, and torch is not installed.
 
     Example:
         ```python

@@ -1,6 +1,6 @@
 """Explain why each tile of a layer has its class, from the files of a finished run.
 
-The explanation uses stored losses only if the run's classes follow from them.
+Stored losses are used only if an allocation by them gives the classes of the run.
 """
 
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ class TileReason:
     """One tile: its place, its class, its sensitivity, and what decided about its class.
 
     `rank` is the rank of its sensitivity in the model; 1 is the most sensitive. `loss` is the predicted loss in each
-    class in nats, fastest class first. `saving` lists its steps to slower classes on the path of allocations: the loss
-    that each step saves per time it adds, in nats per second, steepest first. The allocation took the first `taken` of
-    these steps.
+    class in nats, fastest class first. `saving` has one entry for each step of the tile to a slower class on the path
+    of allocations: the decrease of the loss divided by the added time, in nats per second, largest first. The
+    allocation took the first `taken` of these steps.
     """
 
     down: int
@@ -44,11 +44,11 @@ class TileReason:
 
 @dataclass(frozen=True)
 class LayerReasons:
-    """The tiles of a layer, and the position on the path at which the allocation of the whole model stopped.
+    """The tiles of a layer, and the position `stop` on the path at which the allocation of the whole model stopped.
 
-    `classes` is (name, clock in hertz, number of words) of each class. `shape` is (tiles down, tiles across).
-    `last_taken` and `first_left` are the nats saved per second by the last step that was taken and by the first that
-    was not taken; None if there is no such step.
+    The path has `stops` positions. `classes` is (name, clock in hertz, number of words) of each class. `shape` is
+    (tiles down, tiles across). `last_taken` is the decrease of the loss per added second of the last step that was
+    taken, and `first_left` that of the first step that was not taken; None if there is no such step.
     """
 
     layer: str
@@ -160,7 +160,7 @@ def _rows(results: Results, method: str) -> list[TileRow]:
 
 
 def _find_losses(folder: Path, method: str, chosen: np.ndarray, period: np.ndarray) -> tuple[np.ndarray, Sweep, int]:
-    """Return the newest stored losses from which these classes follow, their path, and the method's position on it."""
+    """Return the newest stored losses that give these classes, their path, and the method's position on it."""
     files = sorted(folder.glob("steps/tile-losses-*/losses.safetensors"), key=lambda file: -file.stat().st_mtime)
     for file in files:
         loss = load_arrays(file).get("loss")

@@ -1,4 +1,4 @@
-"""Where results come from: versions of packages, and hashes of a job's model, texts and MAC profile."""
+"""What the results of a job depend on: versions of packages, and hashes of its model, texts and MAC profile."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +13,7 @@ _PACKAGES = ("haloquant", "numpy", "scipy", "numba", "torch", "transformers", "t
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, of the machine type and of the installed packages that can change a result."""
+    """Return the version of Python, the type of machine, and the version of each package that can change a result."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for name in _PACKAGES:
         try:

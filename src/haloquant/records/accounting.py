@@ -10,13 +10,13 @@ from haloquant.records.tiles import QuantizedWeight
 
 @dataclass(frozen=True, slots=True)
 class BitCount:
-    """Stored bits of one or more layers, by what they store. Counts can be added.
+    """Stored bits of one or more layers, by purpose. Counts can be added.
 
     Attributes:
         weights: number of weights (not bits), without padding.
         codes: bits of the codes, padding included.
         scales: bits of scales and zero points.
-        sparse: bits of sparse values, their columns, counts or pointers of rows, and kinds.
+        sparse: bits of sparse weights: values, columns, row counts or row pointers, and kinds.
         codebooks: bits of codebooks and other tables, class maps and shapes.
         branches: bits of low-rank side branches.
     """
@@ -55,10 +55,10 @@ class LayerResult:
 
     Attributes:
         layer: name of the layer.
-        weight: what the layer computes with.
+        weight: the weights after quantization, as floating-point numbers.
         bits: stored bits.
-        mac_values: integers that the MAC array multiplies with. Delay and energy of a rival are taken from the same MAC
-            profile by them. None if the method needs a floating-point multiplier.
+        mac_values: integers that the MAC array multiplies with. The delay and energy of these integers are looked up
+            in the MAC profile. None if the method needs a floating-point multiplier.
         quantized: the layer in HALO form; None for other methods.
         notes: sentences for the report.
     """

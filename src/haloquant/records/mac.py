@@ -12,7 +12,7 @@ class Corner:
     """One process, voltage and temperature at which a cell library was characterised.
 
     Attributes:
-        name: of the corner.
+        name: name of the corner.
         voltage_v: supply voltage.
         temperature_c: temperature in degrees Celsius.
         process: "tt" (typical), "ss" (slow) or "ff" (fast) transistors.
@@ -42,13 +42,13 @@ class MacProfile:
     """How the value of the stationary weight changes delay and energy of one multiply-accumulate (MAC) unit.
 
     Attributes:
-        name: of the profile.
-        description: one sentence for people.
+        name: name of the profile.
+        description: one sentence about the MAC.
         weights: all weight values, ascending; axis `w` of the arrays below.
         corners: process, voltage and temperature of axis `corner`.
-        delay_s: static delay: the longest path that remains when the weight is propagated as a constant.
-        sensitised_delay_s: longest path that an activation transition really toggles; at most `delay_s`. NaN means that
-            it was not simulated.
+        delay_s: static delay: that of the longest path that remains if the weight is propagated as a constant.
+        sensitised_delay_s: delay of the longest path that an activation transition toggles; at most `delay_s`. NaN
+            means that it was not simulated.
         energy_j: switching plus internal energy of one operation without leakage, mean over activation transitions.
         leakage_w: leakage power of the unit.
         area_m2: cell area of the unit.
@@ -71,11 +71,11 @@ class MacProfile:
 
 @dataclass(frozen=True)
 class Codebook:
-    """The weight values (words) that tiles of one class may use, and the operating point at which all meet timing.
+    """The weight values (words) that tiles of one class may use, and the operating point at which they all meet timing.
 
     Attributes:
-        name: of the class: "fast", "slow", "base" ...
-        values: the words, ascending, 0 among them. A code is an index into them.
+        name: name of the class: "fast", "slow", "base" ...
+        values: the words, ascending; they include 0. A code is an index into them.
         point: operating point of the class.
         slack_s: clock period - delay of the slowest word - margin; at least 0.
     """

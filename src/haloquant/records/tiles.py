@@ -11,7 +11,7 @@ from haloquant.records.mac import Codebook
 
 @dataclass(frozen=True, slots=True)
 class TileGrid:
-    """How a weight matrix is cut into tiles of the array's size. The last row and column of tiles may be smaller.
+    """How a weight matrix is divided into tiles of the array's size. The last row and column of tiles may be smaller.
 
     Attributes:
         out_features: output features of the layer.
@@ -46,7 +46,7 @@ class TileMap:
 
 
 class SparseKind(IntEnum):
-    """Why a weight is kept in the sparse part: far from the mean, or of large Fisher information."""
+    """Why a weight is in the sparse part: it is far from the mean, or its Fisher information is large."""
 
     OUTLIER = 0
     SALIENT = 1
@@ -62,7 +62,7 @@ class SparseWeights:
         rows: output feature of each weight.
         cols: input feature of each weight.
         values: its integer value.
-        scale: of every output feature; a float16 value, 0 for rows without sparse weights.
+        scale: one for each output feature; a float16 value, 0 for rows without sparse weights.
         kind: `SparseKind` of each weight.
     """
 
@@ -83,7 +83,7 @@ class QuantizedWeight:
     Attributes:
         layer: name of the layer.
         codes: index of each weight's word in the codebook of its tile.
-        scale: of every (output feature, tile along the inputs). Float16 holds it exactly; it may be negative.
+        scale: one for each (output feature, tile along the inputs). Float16 holds it exactly; it may be negative.
         tiles: class of every tile.
         codebooks: one codebook for each class.
         sparse: weights kept beside the dense part.

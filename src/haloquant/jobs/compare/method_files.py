@@ -18,7 +18,8 @@ from haloquant.store.atomic_files import read_bounded, write_bytes
 class MethodResult:
     """A method that was quantized and evaluated.
 
-    `tiles` holds what the array sees of each layer; it is empty if the method needs a floating-point multiplier.
+    `tiles` holds the integers of each layer, as the array multiplies them. It is empty if the method needs a
+    floating-point multiplier.
     """
 
     name: str

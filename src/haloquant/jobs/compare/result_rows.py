@@ -20,7 +20,8 @@ from haloquant.store.profiles import has_accumulator, read_profile, shipped_prof
 def run_method(name: str, method: MethodResult, workload: Workload, target: Target, classes: Classes) -> Run | None:
     """Simulate one pass of a method on a machine.
 
-    The result is None for a method without integers, which the array cannot run, except for full precision.
+    The result is None for a method that needs a floating-point multiplier, because the array cannot run it. Full
+    precision is the exception.
     """
     if not method.tiles and name != "fp16":
         return None
@@ -67,7 +68,7 @@ def cost_row(target: Target, simulation: Simulation) -> CostRow:
 
 
 def _bounds(simulation: Simulation) -> dict[str, float]:
-    """Return the share of the busy time that each bound limits."""
+    """Return, for each bound, the share of the busy time in which it limits the speed."""
     shares: dict[str, float] = {}
     for segment in simulation.segments:
         shares[segment.bound] = shares.get(segment.bound, 0.0) + segment.busy_s
@@ -141,9 +142,9 @@ def profile_row(classes: Classes) -> ProfileRow:
 
 
 def _fastest_mac(profile: MacProfile, corner: Corner) -> tuple[str, float]:
-    """Return the name and the period in seconds of the fastest MAC, for all weight values, of this kind and corner.
+    """Return the name and the period in seconds of the fastest MAC of the same kind at the same corner.
 
-    It is chosen among this profile and those that come with the package.
+    The period is that of the slowest weight value. The MAC is this profile or one that comes with the package.
     """
     found = {profile.name: float(profile.delay_s[0].max())}
     for path in shipped_profiles().values():

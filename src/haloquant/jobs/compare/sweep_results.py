@@ -1,4 +1,7 @@
-"""Rows of the results for methods at other transition times and static powers of a machine, the least certain data."""
+"""Rows of the results for methods at other transition times and static powers of a machine.
+
+These two are the least certain data of a machine.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,7 +22,7 @@ def sweep_rows(
 ) -> list[SweepRow]:
     """Return the time and energy of each method at several transition times and static powers, for every phase.
 
-    Schedules are made again for every value, because a compiler would know what a transition costs.
+    A new schedule is made for every value, because a compiler would know the cost of a transition.
 
     Args:
         names: Names of the methods.

@@ -1,4 +1,4 @@
-"""Tasks in processes of this machine. Arrays travel in safetensors files of a scratch folder, not through pipes."""
+"""Run tasks in processes of this machine. Arrays are passed in safetensors files of a scratch folder, not in pipes."""
 
 import multiprocessing
 import os
@@ -23,7 +23,7 @@ Answer = Future[tuple[Any, bool]]
 
 @dataclass(frozen=True)
 class _Call:
-    """One task as it is sent: the file of its arrays (None: it has none), and the file for the arrays it returns."""
+    """A task as it is sent, with the file of its arrays (None without arrays) and the file for the returned arrays."""
 
     function: Function
     argument: Any
@@ -34,16 +34,16 @@ class _Call:
 class Pool:
     """A session of local worker processes.
 
-    Processes are started fresh, because torch and OpenMP can hang in a forked process. If a process is lost, its task
-    runs again in a new one.
+    Processes are spawned, because torch and OpenMP can hang in a forked process. If a process is lost, its task runs
+    again in a new one.
     """
 
     def __init__(self, workers: int, scratch: Path) -> None:
         self.workers, self._scratch = workers, scratch
-        self._number = 0  # of the next array file
+        self._number = 0  # number of the next array file
         self._breaks = 0  # how often processes were lost since the last result
-        self._generation = 0  # of the processes: raised when lost ones are replaced
-        self._sent: dict[Answer, tuple[_Call, int]] = {}  # each task with the generation that it was sent to
+        self._generation = 0  # generation of the processes; it increases when lost ones are replaced
+        self._sent: dict[Answer, tuple[_Call, int]] = {}  # each task, and the generation it was sent to
         self._pool = self._start()
 
     def run(self, function: Function, works: Iterable[Work]) -> Iterator[tuple[int, Any, Arrays]]:
@@ -109,7 +109,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class _Sender:
-    """One `run` of a pool, for the feeding loop."""
+    """The calls that the feeding loop makes during one `run` of a pool."""
 
     pool: Pool
     function: Function
@@ -126,7 +126,7 @@ class _Sender:
 
 @contextmanager
 def open_pool(workers: int, scratch: Path | None) -> Iterator[Pool]:
-    """Open a pool for the `with` block; arrays travel in `scratch`, or where None in a folder for temporary files."""
+    """Open a pool for the `with` block. Arrays are passed in `scratch`, or in a temporary folder if it is None."""
     with tempfile.TemporaryDirectory(prefix="pool-", dir=scratch) as folder:
         pool = Pool(workers, Path(folder))
         try:
@@ -138,7 +138,7 @@ def open_pool(workers: int, scratch: Path | None) -> Iterator[Pool]:
 
 
 def _start_worker() -> None:
-    """Set up a new worker process: one numba thread, and an end as soon as the parent process ends.
+    """Set up a new worker process: it has one numba thread, and it ends as soon as the parent process ends.
 
     A parent that is killed cannot tell its workers to end, so each worker watches its parent in a thread.
     """

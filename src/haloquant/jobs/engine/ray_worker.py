@@ -1,4 +1,4 @@
-"""What wakes up in a Ray worker: one task, started by the cluster with the arguments that the driver sent."""
+"""The function that runs one task in a Ray worker, with the arguments that the driver sent."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, no_type_check

@@ -18,10 +18,10 @@ from haloquant.lm.checkpoint.reader import Checkpoint
 from haloquant.recipe import Recipe
 from haloquant.records import LayerTiles, OperatingPoint, Schedule
 
-# Without islands, which need several arrays and an even load; `haloquant schedule --policy` offers them.
+# Islands are left out: they need several arrays with the same load. `haloquant schedule --policy` offers them.
 POLICIES = (Policy.PANEL, Policy.SERPENTINE, Policy.NONE)
 
-# From a supply in volts to the delay at it, relative to the delay at the base supply.
+# Takes a supply in volts; returns the delay at that supply relative to the delay at the base supply.
 DelayLaw = Callable[[float], float]
 
 
@@ -62,9 +62,9 @@ def recipe_shape(recipe: Recipe, checkpoint: Checkpoint, name: str) -> ModelShap
 
 
 def with_tile_size(target: Target, tile: int) -> Target:
-    """Return the machine with arrays of tile x tile and about as many multipliers as before.
+    """Return the machine with arrays of tile x tile and about the same number of multipliers.
 
-    The accumulator memory and the static power, which are given per array, are shared out over the new arrays.
+    The accumulator memory and the static power are given per array; their totals are divided among the new arrays.
     """
     array = target.array
     if array.rows == array.columns == tile:
@@ -78,9 +78,9 @@ def with_tile_size(target: Target, tile: int) -> Target:
 def class_points(target: Target, classes: Classes) -> tuple[OperatingPoint, ...]:
     """Return the operating point of every class on a machine.
 
-    On a machine with claimed clocks (`paper_tpu`) the classes get the machine's own points, the fastest class the
-    fastest point. On any other machine a class runs at the base clock times the ratio that this MAC's delays allow, at
-    the base supply; the supply is not raised for speed.
+    On a machine with claimed clocks (`paper_tpu`) the classes get the machine's own points: the fastest class
+    gets the fastest point. On any other machine a class runs at the base clock times the ratio that this MAC's delays
+    allow, at the base supply; the supply is not raised for speed.
     """
     if target.array.claimed_clocks:
         ranked = [target.points[min(i, len(target.points) - 1)] for i in range(len(classes.codebooks))]

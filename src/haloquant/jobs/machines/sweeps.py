@@ -183,7 +183,7 @@ class Deadlines:
 def deadline_runs(
     model: QuantizedModel, workload: Workload, target: Target, period_s: float, idle_w: float
 ) -> Deadlines:
-    """Return HALO at full speed and then idle, and HALO at the supply with the least energy that meets the deadline.
+    """Return two runs of HALO: full speed and then idle, and the supply that meets the deadline with the least energy.
 
     Args:
         model: The model.
@@ -231,7 +231,7 @@ def gpu_runs(model: QuantizedModel, workload: Workload, target: GpuTarget) -> li
 def _stored_bits(model: QuantizedModel) -> float:
     """Return the stored bits per weight of the model.
 
-    For a named shape they are the bits of the words, plus 0.285 for 16-bit scales and 0.5 % sparse weights.
+    A named shape has no tiles. Its bits are those of the words, plus 0.285 for 16-bit scales and 0.5 % sparse weights.
     """
     if model.tiles:
         return sum((tiles.bits for tiles in model.tiles.values()), BitCount()).per_weight

@@ -1,8 +1,8 @@
 """Run one task for each layer of a checkpoint, and keep every finished task as a step on disk.
 
-Workers return their results, and only this process writes them. So a lost worker costs the task that it was running,
-and a stopped job costs the few tasks whose results were not written yet. A calibrated pass also keeps the hidden
-states after each block, to continue from there.
+Workers return their results, and only this process writes them. So if a worker is lost, only the task that it was
+running is repeated. If a job is stopped, the few tasks whose results were not written yet are repeated. A calibrated
+pass also stores the hidden states after each block, to continue from there.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -63,7 +63,7 @@ class TaskRunner:
         self._checkpoint, self._request, self._session = checkpoint, request, session
 
     def run(self, layers: LayerPass) -> int:
-        """Run the tasks of the layers that are not finished. Return how many layers were finished before."""
+        """Run the tasks of the layers that are not finished. Return the number of the other layers."""
         tell, total = self.counter(layers.name), len(layers.layers)
         for layer in layers.layers:
             if (folder := self.steps.find(*layers.step(layer))) is not None:
@@ -97,7 +97,7 @@ class TaskRunner:
         return total - len(missing)
 
     def counter(self, task: str) -> Callable[[int, int], None]:
-        """Return a progress function for one task, which takes the parts done and the parts in all."""
+        """Return a progress function for one task. Its arguments are the number of parts done and of all parts."""
         return lambda done, total: self.progress(task, done, total)
 
     def _finished(self, layers: LayerPass, layer: LinearLayer) -> bool:

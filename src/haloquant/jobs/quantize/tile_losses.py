@@ -41,9 +41,9 @@ def predict_tile_losses(
 ) -> np.ndarray:
     """Return the predicted rise of the model's loss for every tile in every class but base, [tiles, classes], in nats.
 
-    Each layer is really quantized with all its tiles in one class. The loss is that of the Kronecker-factored Hessian
-    (`quant.tile_loss.kronecker_losses`). A tile's share can come out negative if the errors of neighbouring tiles
-    cancel. Such shares are set to 0, because a tile alone cannot lower the loss.
+    Each layer is quantized once per class, with all its tiles in that class. The loss is computed with the
+    Kronecker-factored Hessian (`quant.tile_loss.kronecker_losses`). The share of a tile can be negative if the errors
+    of neighbouring tiles cancel. Such a share is set to 0, because one tile alone cannot lower the loss.
     """
     count = len(classes.codebooks) - 1
     parts: list[list[np.ndarray]] = [[] for _ in range(count)]

@@ -1,12 +1,12 @@
-"""How the codes of a tile lie in bytes. Every tile starts at a known byte, so a kernel can read it alone.
+"""How the codes of a tile are stored in bytes. Every tile starts at a known byte, so a kernel can read any one tile.
 
-The number of words in the tile's codebook decides the encoding. Rows and columns are those of the tile without padding.
+The size of the tile's codebook decides the encoding. Rows and columns are those of the tile without padding.
 
-- At most 9 words: five rows share one 16-bit word per column. The word is the base-9 fraction 0.d0 d1 d2 d3 d4, rounded
+- At most 9 values: five rows share one 16-bit word per column. It is the base-9 fraction 0.d0 d1 d2 d3 d4, rounded
   up to a multiple of 1/65536; d0 is the code of the first of the five rows. Multiplying by 9 shifts the next digit out.
   The rows that remain (rows mod 5) follow in nibbles.
-- At most 16 words: one nibble per code, row by row. The even column is in the low half of its byte.
-- More words: one byte per code, row by row.
+- At most 16 values: one nibble per code, row by row. The even column is in the low half of its byte.
+- More values: one byte per code, row by row.
 
 Every tile is padded with zeros to a multiple of 16 bytes. Tiles are stored along the inputs first, then along the
 outputs.
@@ -23,7 +23,7 @@ from haloquant.quant.tiles import tile_columns, tile_rows
 from haloquant.records import TileGrid
 
 NINE = 9  # base of the 16-bit words, and the largest codebook that is stored in them
-DIGITS = 5  # of a 16-bit word: 9^5 = 59049 <= 65536
+DIGITS = 5  # digits of a 16-bit word: 9^5 = 59049 <= 65536
 _ALIGNMENT = 16  # bytes
 
 
@@ -83,7 +83,7 @@ def count_wrong(packed: UInt8[np.ndarray, " n"], classes: np.ndarray, sizes: tup
 
 @cache
 def _largest_digits() -> np.ndarray:
-    """Return the largest digit of every 16-bit word; 255 for a word that no five digits are stored as."""
+    """Return the largest digit of every 16-bit word; 255 for a word that `encode` never writes."""
     words = np.arange(NINE**DIGITS)
     digits = np.max([words // NINE**k % NINE for k in range(DIGITS)], axis=0)
     largest = np.full(65536, 255, np.uint8)
@@ -94,7 +94,7 @@ def _largest_digits() -> np.ndarray:
 @njit(cache=True)
 @no_type_check
 def _place(tile, classes, tile_out, tile_in, out_features, in_features):
-    """Return where a tile lies (first row, rows, first column, columns) and its class."""
+    """Return the position of a tile (first row, number of rows, first column, number of columns) and its class."""
     d = np.int64(tile) // classes.shape[1]
     a = np.int64(tile) % classes.shape[1]
     low = d * tile_out
@@ -157,7 +157,7 @@ def _get_nibbles(packed, at, codes, row, first, cols, size):
 @njit(parallel=True, cache=True)
 @no_type_check
 def _decode(packed, classes, offsets, sizes, tile_out, tile_in, codes, wrong):
-    """Read the codes of all tiles, and write for each tile the number of those that are wrong."""
+    """Read the codes of all tiles. Write for each tile the number of codes, words and bytes that are wrong."""
     for tile in prange(classes.size):
         low, rows, first, cols, kind = _place(tile, classes, tile_out, tile_in, codes.shape[0], codes.shape[1])
         at = offsets[tile]
@@ -201,8 +201,8 @@ def _decode(packed, classes, offsets, sizes, tile_out, tile_in, codes, wrong):
 def _five_sound(words):
     """Return whether `encode` can have written every word.
 
-    `encode` writes word = ceil(65536 v / 59049), where v is the number that the digits stand for. So 59049 word is less
-    than 59049 above 65536 v. All steps are in 16 bits, so that the compiler uses vector instructions.
+    `encode` writes word = ceil(65536 v / 59049), where v is the value of the five digits. So the difference
+    59049 word - 65536 v is less than 59049. All steps are in 16 bits, so that the compiler uses vector instructions.
     """
     worst = np.uint16(0)
     for index in range(words.size):

@@ -1,4 +1,4 @@
-"""AWQ (arXiv 2306.00978): scale up the weights that meet large activations, so that rounding hurts them less."""
+"""AWQ (arXiv 2306.00978): scale up weights that multiply large activations, to make their rounding errors smaller."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,19 +41,19 @@ def scaling(
     layer: str,
     shape: Callable[[Float32[np.ndarray, " in"]], Float32[np.ndarray, " in"]] = lambda scale: scale,
 ) -> InputScaling:
-    """Search the exponent alpha of the scale s = mean|X|^alpha / sqrt(max s min s) that loses least.
+    """Search the exponent alpha of the scale s = mean|X|^alpha / sqrt(max s min s) with the lowest loss.
 
     The loss is the output error of all linear layers that share the input: the sum of tr(dW H dW^T), where
     dW = Q(W diag(s)) diag(1/s) - W. The authors' code takes the output of the surrounding module instead.
-    alpha = 0 (s = 1) is tried too, so by this loss the result is never worse than no scaling.
+    alpha = 0 (s = 1) is tried too, so the loss is never higher than without scaling.
 
     Args:
         weights: every linear layer that reads this input, each [out, in].
         statistics: one for each weight, with Hessian and `input_absmean`.
         rounding: rounds a scaled weight, given its scaled statistics. Any method fits.
-        config: the search.
-        layer: name in errors.
-        shape: applied to every trial scale before it is judged, for example rounding to powers of two.
+        config: settings of the search.
+        layer: name of the layer, for error messages.
+        shape: applied to every trial scale before its loss is computed, for example rounding to powers of two.
 
     Returns:
         The scale. Its notes hold the exponent and the loss relative to alpha = 0.
@@ -101,7 +101,7 @@ def clip(
     *,
     layer: str,
 ) -> Float32[np.ndarray, "out in"]:
-    """Clip every group of a weight to the range that loses least after rounding to nearest.
+    """Clip every group of a weight to the range with the lowest loss after rounding to nearest.
 
     The ranges of `ClipConfig` are tried. The loss of a group is dw^T H_gg dw, where H_gg is its diagonal block of the
     Hessian. The authors do not clip query and key projections.
@@ -111,7 +111,7 @@ def clip(
         statistics: with the Hessian.
         spec: the grid that the weight will be rounded to.
         config: the ranges.
-        layer: name in errors.
+        layer: name of the layer, for error messages.
 
     Returns:
         The clipped weight.
