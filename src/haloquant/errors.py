@@ -1,7 +1,7 @@
-"""The exceptions of the package. Their text says what was expected, what was given, and often what would help.
+"""The exceptions of the package. Their text gives the expected and the given value, and often a remedy.
 
 HaloquantError
-├─ InputError          an input file or value is not what it must be
+├─ InputError          an input file or value is not valid
 │  ├─ LibertyError     a cell library
 │  ├─ NetlistError     a gate-level netlist, or RTL that does not compute w*a + p
 │  ├─ ProfileError     a MAC profile
@@ -36,7 +36,7 @@ class HaloquantError(Exception):
 
 
 class InputError(HaloquantError):
-    """An input file or value is not what it must be."""
+    """An input file or value is not valid."""
 
     exit_code = 2
 
@@ -50,7 +50,7 @@ class NetlistError(InputError):
 
 
 class ProfileError(InputError):
-    """A MAC profile is malformed, or lacks what was asked for."""
+    """A MAC profile is malformed, or lacks a required value."""
 
 
 class TargetError(InputError):

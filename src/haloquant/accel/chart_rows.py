@@ -98,7 +98,7 @@ class DeadlineRow:
     energy_j: float
     idle_j: float
     in_time: bool
-    chosen: str  # "race-to-idle", "deadline", both or nothing
+    chosen: str  # "race-to-idle", "deadline", both of them, or empty
 
 
 @dataclass(frozen=True, slots=True)

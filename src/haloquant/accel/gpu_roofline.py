@@ -1,7 +1,7 @@
 """Time and energy of a pass on a GPU by the roofline model, and what a faster clock would need.
 
 The clock of a multiprocessor drives register files, schedulers and memories as well as multipliers, but weight values
-shorten only the multipliers' paths. So operating points above the board's own are a what-if. A driver takes
+shorten only the multipliers' paths. So operating points above the board's own are hypothetical. A driver takes
 milliseconds to change the clock, so it cannot be switched per tile. On a real board HALO's weights change the number of
 bits that are read and, a little, the power.
 """

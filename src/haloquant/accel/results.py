@@ -71,7 +71,7 @@ class Simulation:
     layer_names: tuple[str, ...]
     tokens: int
     macs: int
-    peak_macs_per_s: float  # of all arrays at the fastest clock used
+    peak_macs_per_s: float  # peak rate of all arrays at the fastest clock used
     dram_bytes: float
     notes: tuple[str, ...] = field(default=())
 

@@ -21,7 +21,7 @@ from haloquant.records import BitCount, Codebook, LayerTiles, MacProfile, Operat
 
 @dataclass(frozen=True)
 class System:
-    """A quantized model as the machine sees it: its tiles, and the operating point of each class of tiles.
+    """A quantized model on a machine: its tiles, and the operating point of each class of tiles.
 
     FP16 has no tiles; every layer runs in floating point at the base point. `why` states the reason for the clocks.
     """

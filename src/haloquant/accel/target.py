@@ -44,7 +44,7 @@ class Transition:
 
     latency_s: float
     energy_j: float
-    regulator_efficiency: float  # of the on-chip voltage regulator that makes transitions possible
+    regulator_efficiency: float  # of the on-chip voltage regulator, which transitions need
 
 
 @dataclass(frozen=True, slots=True)

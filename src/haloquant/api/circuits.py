@@ -1,4 +1,4 @@
-"""Measure a MAC, and say what the value of a weight does to it."""
+"""Measure a MAC, and explain how the value of a weight changes its delay and energy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,7 +76,8 @@ def characterize(
         period_s: Clock period in seconds that timing-driven synthesis aims at.
         keep_adders: Keep the full-adder structure of the design, and do not restructure it.
         script: How ABC restructures (a key of `haloquant.eda.yosys.ABC_SCRIPTS`); chosen by `keep_adders` if None.
-        simulate: False measures delays only. Energies are then NaN, and what needs energy refuses the profile.
+        simulate: False measures delays only. Energies are then NaN, and functions that need energies refuse the
+            profile.
         partial_sums: What partial sums are drawn from: "demo" (measured on the demo model), "gaussian", or a file.
         out: Profile file to write; none is written if None.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
@@ -86,7 +87,7 @@ def characterize(
         [corner, weight value].
 
     Raises:
-        InputError: An argument is not allowed, or a file that is named is not there or damaged.
+        InputError: An argument is not allowed, or a file does not exist or is damaged.
         NetlistError: The MAC does not compute weight * activation + partial. (An InputError.)
         ToolError: Yosys failed.
         MissingExtraError: pyosys is not installed.
@@ -146,7 +147,7 @@ def longest_path(
         Every gate of the path with its table look-ups; times in seconds, capacitances in farads.
 
     Raises:
-        InputError: An argument is not allowed, or a file that is named is not there or damaged.
+        InputError: An argument is not allowed, or a file does not exist or is damaged.
         ToolError: Yosys failed.
         MissingExtraError: pyosys is not installed.
 
@@ -204,7 +205,7 @@ def find_mac(mac: str | Path, ports: str | Path | None = None) -> catalogue.MacS
     """Return a generated MAC by its name or, with `ports`, your own from its Verilog file.
 
     Raises:
-        InputError: there is no MAC of that name, or a file is not there or damaged.
+        InputError: there is no MAC of that name, or a file does not exist or is damaged.
     """
     name = path_text("mac", mac)
     if ports is None:

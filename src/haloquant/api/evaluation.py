@@ -41,7 +41,7 @@ def evaluate(
         The perplexity with its standard error, and the model's stored bits per weight.
 
     Raises:
-        InputError: An argument is not allowed, or a file that is named is not there.
+        InputError: An argument is not allowed, or a file does not exist.
         MissingExtraError: torch or transformers is not installed.
 
     Example:
@@ -103,7 +103,7 @@ def compare(
         One record per model, in the order given; `perplexity_a8` is that with 8-bit activations per token.
 
     Raises:
-        InputError: An argument is not allowed, or a file that is named is not there.
+        InputError: An argument is not allowed, or a file does not exist.
         MissingExtraError: torch or transformers is not installed.
 
     Example:

@@ -22,7 +22,7 @@ ELEMENTS_NOTE = "counted in full adders (40 nm figures), not characterised: rati
 
 @dataclass(frozen=True)
 class Study(Generic[Row]):
-    """Rows that answer one question about a model on a machine, with what a reader must know about them."""
+    """Rows that answer one question about a model on a machine, with the assumptions that a reader must know."""
 
     model: str
     profile: str
@@ -157,7 +157,7 @@ def meet_deadline(
 
     Raises:
         InputError: As in `simulate`.
-        InfeasibleError: No supply meets the deadline; the text says the least possible time.
+        InfeasibleError: No supply meets the deadline; the message gives the shortest possible time.
 
     Example:
         ```python

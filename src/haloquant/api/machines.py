@@ -240,7 +240,7 @@ def open_on(
     """Return the machine, and a packed folder or a named shape ready to run on it.
 
     Raises:
-        InputError: one of them is not there, or the packed model was made for another profile.
+        InputError: one of them does not exist, or the packed model was made for another profile.
     """
     what = path_text("model", model)
     machine, mac = read_systolic(path_text("target", target)), find_profile(path_text("profile", profile))

@@ -1,4 +1,4 @@
-"""Quantize a model folder, or predict what that takes."""
+"""Quantize a model folder, or predict the time, memory and disk space of that."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ DATA_FREE = "nothing: data-free, every weight of a layer counts alike"
 
 @dataclass(frozen=True)
 class Quantized:
-    """What `quantize` wrote, and what it took."""
+    """The result of `quantize`: the packed model, and the time and memory that were used."""
 
     folder: Path | str
     """The packed model's folder, or its URL on shared storage."""
@@ -43,7 +43,7 @@ class Quantized:
     layers: int
     """Number of quantized linear layers."""
     reused: int
-    """How many of the layers an earlier, stopped call had finished."""
+    """Number of layers that an earlier, stopped call had finished."""
     source: str
     """Where the weights' sensitivity came from, such as "32 windows of text.txt"."""
     seconds: float
@@ -73,7 +73,7 @@ class Quantized:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a quantization would take on this machine, predicted from the model's shapes."""
+    """Time, memory and disk space of a quantization on this machine, predicted from the model's shapes."""
 
     plan: Plan
     """Bytes to read and to write, and the stages without and with calibration."""

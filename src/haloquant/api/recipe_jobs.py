@@ -33,8 +33,8 @@ def run(
 ) -> Job:
     """Do everything that a recipe describes: quantize, schedule, simulate, evaluate, pack and report.
 
-    Finished steps are kept in `out` and found again by the hash of their inputs, so a stopped job goes on when the
-    call is made again.
+    Finished steps are kept in `out` and found again by the hash of their inputs, so a stopped job continues if
+    the call is repeated.
 
     Args:
         recipe: A `haloquant.recipe.Recipe`, or a TOML file of one. None is the job of the shipped demo model.
@@ -52,7 +52,7 @@ def run(
 
     Raises:
         RecipeError: The recipe is not valid. (An InputError.)
-        InputError: Something that the recipe names is not there, or `out` holds other files.
+        InputError: A file that the recipe names does not exist, or `out` holds other files.
         BusyError: Another run holds the folder.
 
     Example:
@@ -90,7 +90,7 @@ def validate(
         workers: As in `run`.
 
     Raises:
-        InputError: The recipe is not valid, or something that it names is not there or damaged.
+        InputError: The recipe is not valid, or a file that it names does not exist or is damaged.
 
     Example:
         ```python
@@ -131,7 +131,7 @@ def explore(
         and energy (J) at once.
 
     Raises:
-        InputError: An argument is not allowed, something that is named is not there, or `out` holds other files.
+        InputError: An argument is not allowed, a named file does not exist, or `out` holds other files.
         BusyError: Another run holds the folder.
 
     Example:
@@ -194,7 +194,7 @@ def changed(
     text: str | Path | None = None,
     whole_text: bool = False,
 ) -> Recipe:
-    """Return a recipe, read from its file if it is one, with the given parts in place of its own.
+    """Return a recipe, or the recipe in a file, with the given parts in place of its own.
 
     Raises:
         RecipeError: the file is missing or holds no valid recipe.

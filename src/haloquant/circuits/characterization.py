@@ -49,13 +49,12 @@ def characterize(
     Args:
         netlist: the mapped MAC.
         libraries: the cell library at each corner; the area comes from the first.
-        description: one line for people.
+        description: a description of the MAC in one line.
         name: name of the profile; if None, the name of the netlist.
         conditions: boundary conditions of the MAC; if None, `typical_conditions` of each corner.
         dynamic: returns sensitised delay and energy, e.g. `exhaustive_simulation` or `sampled_simulation`; if None,
-        both
-            are NaN.
-        provenance: how the netlist was made; this function adds entries of its own.
+            both are NaN.
+        provenance: how the netlist was made; this function adds further entries.
         progress: called with (number of finished corners, number of corners).
 
     Returns:
@@ -63,7 +62,8 @@ def characterize(
 
     Raises:
         NetlistError: if the netlist does not compute weight * activation + partial, or a library lacks one of its
-        cells. LibertyError: if there is no library, or the conditions must be derived and a library has no inverter.
+            cells.
+        LibertyError: if there is no library, or the conditions must be derived and a library has no inverter.
     """
     if not libraries:
         raise LibertyError("characterize must be given at least one cell library, not none")

@@ -1,4 +1,4 @@
-"""`characterize` and `explain`: measure a MAC, and say what the value of a weight does to it."""
+"""`characterize` and `explain`: measure a MAC, and explain how the value of a weight changes it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -129,7 +129,7 @@ def explain(
         bool, typer.Option("--lookups", help="Write out every table look-up, so that it can be redone by hand.")
     ] = False,
 ) -> None:
-    """Say what a weight's value does to a MAC, or why the tiles of a layer have their classes.
+    """Explain how a weight's value changes a MAC, or why the tiles of a layer have their classes.
 
     For a weight: its rank among all values of a profile or, with a cell library, its longest path. For a layer: what
     decided the class of each tile in a finished run.

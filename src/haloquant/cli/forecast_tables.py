@@ -1,4 +1,4 @@
-"""Tables of what a quantization is predicted to take, and of what one took."""
+"""Tables of the predicted and of the measured time, memory and disk space of a quantization."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -41,7 +41,7 @@ def _duration(seconds: float) -> str:
 
 
 def stage_table(stages: Sequence["StageUsage"], predicted: Sequence["Stage"]) -> Table:
-    """Return what every stage took, next to what was predicted. Rows of layer kinds stand under their stage."""
+    """Return the measured and the predicted use of every stage. Rows of layer kinds are below their stage."""
     table = Table("stage", "time", "processor", "predicted", "memory", "predicted", "worker", title="stages")
     expected = {stage.name: stage for stage in predicted}
     for spent in stages:

@@ -40,7 +40,7 @@ def run(
 ) -> None:
     """Quantize, schedule, simulate, evaluate, pack and report: everything that a recipe asks for.
 
-    Finished steps are found again by the hash of their inputs, so a stopped job goes on where it was.
+    Finished steps are found again by the hash of their inputs, so the same command continues a stopped job.
     """
     if example:
         stdout.print(example_recipe(), end="", highlight=False, markup=False)

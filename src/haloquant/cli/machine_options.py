@@ -37,7 +37,7 @@ class MachineOptions:
     fast: float
 
     def keywords(self) -> dict[str, Any]:
-        """Return the options as keyword arguments of `haloquant.simulate` and its kin."""
+        """Return the options as keyword arguments of `haloquant.simulate` and similar functions."""
         return {
             "profile": self.profile,
             "prefill_tokens": self.prefill,

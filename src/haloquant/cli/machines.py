@@ -1,4 +1,4 @@
-"""`simulate`, `schedule`, `explore`, `targets`: what a model takes on a machine."""
+"""`simulate`, `schedule`, `explore`, `targets`: time and energy of a model on a machine."""
 
 from pathlib import Path
 from typing import Annotated, Literal

@@ -80,7 +80,7 @@ def quantize(
 ) -> None:
     """Quantize a model to HALO's packed form, one layer at a time.
 
-    If it is stopped, the same command goes on from the finished layers.
+    If it is stopped, the same command continues after the finished layers.
     """
     if dry_run:
         predicted = haloquant.forecast(model, goal=goal, calibration=calibration, samples=samples, transform=transform)

@@ -1,4 +1,4 @@
-"""Jobs: what a command of haloquant does from its inputs to its files.
+"""Jobs: the work of each command of haloquant, from its inputs to its files.
 
 `inputs` opens models and texts. `quantize` quantizes a checkpoint, `compare` compares methods on one model,
 `exploration` searches MACs and tile sizes, `machines` simulates, `mac` characterizes a MAC, `evaluation` measures

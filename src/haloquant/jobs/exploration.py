@@ -1,4 +1,4 @@
-"""Search the Pareto front over MACs, tile sizes and goals; every point is really quantized, evaluated and simulated."""
+"""Search the Pareto front over MACs, tile sizes and goals; every point is quantized, evaluated and simulated."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

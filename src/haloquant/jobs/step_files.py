@@ -1,4 +1,4 @@
-"""Files that a finished step keeps: the codebooks of the classes as JSON, and packed layers as arrays."""
+"""Files of a finished step: the codebooks of the classes as JSON, and packed layers as arrays."""
 
 from collections.abc import Mapping
 from pathlib import Path

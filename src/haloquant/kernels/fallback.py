@@ -10,7 +10,7 @@ import torch
 from haloquant.kernels.layer_tensors import PackedLayer, PackedSparse
 from haloquant.quant.format.bit_layout import DIGITS, NINE
 
-MOST_PRODUCTS = 1 << 26  # of the sparse part, held at a time: 256 MiB
+MOST_PRODUCTS = 1 << 26  # products of the sparse part that are held at a time: 256 MiB
 
 
 def unpack_codes(layer: PackedLayer) -> torch.Tensor:

@@ -2,7 +2,8 @@
 
 `codebook` chooses the words of each class, `sparse` the weights kept apart, `allocation` the class of every tile;
 `layer` and `rounding` quantize one layer, `format` stores it. `transforms` scale inputs before; `rivals` are other
-methods; `hessian`, `sensitivity` and `tile_loss` say which errors matter. `reference` holds slow twins for tests.
+methods; `hessian`, `sensitivity` and `tile_loss` measure which errors matter. `reference` holds slow reference
+implementations for tests.
 """
 
 import lazy_loader

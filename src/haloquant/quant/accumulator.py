@@ -30,7 +30,7 @@ def check_accumulation(layer: str, terms: int, codebooks: tuple[Codebook, ...], 
         layer: name of the layer in the error.
         terms: number of products of one sum. Partial sums leave a tile to be scaled, so this is the tile's length
             along the inputs if every tile has its own scale, or the whole input for one scale per output channel.
-        codebooks: of the layer; their largest magnitude counts.
+        codebooks: codebooks of the layer; their largest magnitude counts.
         accumulator_bits: width of the accumulator.
 
     Raises:

@@ -1,6 +1,6 @@
 """Choice of a class for every tile: HALO's cumulative rule, or least predicted loss under a budget of time or energy.
 
-The tiles of all layers stand in one list; `flatten` and `unflatten` convert between layers and list. Loss and cost are
+The tiles of all layers are in one list; `flatten` and `unflatten` convert between layers and list. Loss and cost are
 arrays [tiles, classes] that add up over tiles. Choosing one class per tile under a budget is the multiple-choice
 knapsack problem. `sweep` solves its relaxation exactly: it takes the lower convex hull of (cost, loss) of every tile,
 and applies all hull steps in order of falling (loss saved / extra cost). After each step, the allocation is an exact

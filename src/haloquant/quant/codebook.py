@@ -17,10 +17,10 @@ from haloquant.quant.rounding.scale_search import search
 from haloquant.quant.tiles import make_grid, uniform_map
 from haloquant.records import Codebook, OperatingPoint, TileGrid
 
-# Scales that are scanned: what the largest admissible value stands for, in rms of the group. At a large scale the
-# largest values stay unused.
+# Scales that are scanned: the weight that the largest admissible value represents, in rms of the group. At a large
+# scale the largest values stay unused.
 _RANGES = np.geomspace(1.6, 16.0, 28)
-_BINS = 2048  # of the histogram
+_BINS = 2048  # bins of the histogram
 _LIMIT = 8.0  # end of the histogram in rms; larger weights count at the end
 
 
@@ -30,8 +30,8 @@ class WeightSample:
 
     Attributes:
         groups: weights, each group divided by its rms.
-        importance: of each weight, times rms^2 of its group. So errors of normalised weights add up to the weighted
-            error of the model. The mean is 1.
+        importance: importance of each weight, times rms^2 of its group. So errors of normalised weights add up to the
+            weighted error of the model. The mean is 1.
     """
 
     groups: Float32[np.ndarray, "n length"]
@@ -104,7 +104,7 @@ def select_codebook(
     Args:
         admissible: weight values that meet the period, ascending, 0 among them.
         sample: the model's weights.
-        name: of the class.
+        name: name of the class.
         point: operating point at which the admissible values meet timing.
         slack_s: period - delay - margin of every admissible value. The codebook gets the least slack of its words.
         size: greatest number of words.
@@ -164,7 +164,7 @@ def best_subset(
         admissible: ascending values, 0 among them.
         energy: cost of each value, in the unit of the objective, when all weights use it.
         histogram: bin centres (ascending), weighted mass and count of each bin (`histogram_of`).
-        scale: weight that one unit of a word stands for; positive.
+        scale: the weight that one unit of a word represents; positive.
         size: greatest number of words.
 
     Returns:

@@ -18,7 +18,7 @@ def layer_hessian(
     """Return the layer Hessian.
 
     Args:
-        statistics: of the layer.
+        statistics: statistics of the layer.
         in_features: number of input features of the layer. If it is given, size and finiteness are checked.
         method: what needs the Hessian; it is named in the error.
 

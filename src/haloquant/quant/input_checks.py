@@ -1,4 +1,4 @@
-"""Checks of what the quantizer is given. Each function raises an error that says what is wrong and what would do."""
+"""Checks of the inputs of the quantizer. Each error names what is wrong and how to correct it."""
 
 import numpy as np
 
@@ -84,10 +84,10 @@ def check_codebook(codebook: Codebook) -> None:
 
 
 def check_setting(name: str, value: float | int, low: float | int, high: float | int, layer: str) -> None:
-    """Check that a setting lies within low..high.
+    """Check that a setting is within low..high.
 
     Raises:
-        InputError: it lies outside, or is not a number.
+        InputError: it is outside, or is not a number.
     """
     if not low <= value <= high:
         raise InputError(f"layer '{layer}': {name} must be between {low:g} and {high:g}, not {value:g}")
@@ -98,7 +98,7 @@ def check_matrix(matrix: np.ndarray, shape: tuple[int, int], what: str, layer: s
 
     Args:
         matrix: the matrix.
-        shape: shape that the layer asks for.
+        shape: shape that the layer needs.
         what: name of the matrix in the error, such as "Hessian".
         layer: name of the layer in the error.
 

@@ -30,7 +30,7 @@ def quantize_weight(
         weight: [out, in], finite.
         tiles: class of every tile; its grid must fit the weight.
         codebooks: one codebook for each class.
-        statistics: their Fisher part or Hessian weights the scale search. Without them all weights count alike.
+        statistics: their Fisher part or Hessian weights the scale search. Without them all weights count the same.
         sparse: weights kept beside the dense part (from `sparse.split`); the dense part holds 0 there.
 
     Returns:
@@ -61,7 +61,7 @@ def quantize_weight_compensated(
     """Quantize a layer with searched scales, then column-wise error compensation onto the tiles' codebooks.
 
     Scales are searched before compensation and stay fixed. Columns are rounded by falling Hessian diagonal; codes stay
-    at their places. Sparse weights take part: their int8 value is rounded from the compensated weight.
+    at their places. Sparse weights are rounded too: their int8 value is rounded from the compensated weight.
 
     Args:
         weight: [out, in], finite.
@@ -105,7 +105,7 @@ def quantize_weight_compensated(
 
 
 def dequantize(q: QuantizedWeight) -> Float32[np.ndarray, "out in"]:
-    """Return the weights that a layer in HALO form stands for.
+    """Return the weights of a layer in HALO form as floating-point numbers.
 
     A weight is the word of its code times the scale of its (output channel, tile), plus the sparse weight there.
     """
@@ -115,7 +115,7 @@ def dequantize(q: QuantizedWeight) -> Float32[np.ndarray, "out in"]:
 
 
 def mac_values(q: QuantizedWeight) -> Int16[np.ndarray, "out in"]:
-    """Return the integers that stand in the MAC array: the words, and 0 where a sparse weight is kept."""
+    """Return the integers that the MAC array holds: the words, and 0 where a sparse weight is kept."""
     return _scaled_words(q, np.ones(q.scale.shape, np.float32)).astype(np.int16)
 
 

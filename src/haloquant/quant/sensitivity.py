@@ -1,4 +1,4 @@
-"""How much an error in each weight matters: importance per weight, and HALO's sensitivity per tile."""
+"""The importance of an error in each weight: importance per weight, and HALO's sensitivity per tile."""
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -16,7 +16,7 @@ def layer_fisher(
     """Return the diagonal Fisher information: the mean squared gradient of the loss by each weight.
 
     Args:
-        statistics: of the layer.
+        statistics: statistics of the layer.
         method: what needs the Fisher information; it is named in the error.
         shape: shape of the weight. If it is given, shape and finiteness are checked.
 

@@ -8,7 +8,7 @@ from haloquant.quant.float16 import round_scales
 from haloquant.quant.input_checks import check_weight
 from haloquant.records import LayerStatistics, SparseKind, SparseWeights
 
-_LARGEST = 127  # of a symmetric int8
+_LARGEST = 127  # largest value of a symmetric int8
 _DENSE = 255  # kind of a weight that stays in the dense part
 
 
@@ -27,9 +27,9 @@ def split(
     both counts as salient. Without a Fisher part there are only outliers.
 
     Args:
-        weight: of the layer.
+        weight: weight of the layer.
         statistics: may hold the Fisher diagonal.
-        layer: name in errors.
+        layer: name of the layer in error messages.
         budget: greatest share of all weights that are kept.
         sigma: an outlier is farther from the mean than this many standard deviations of the layer.
         salient: share of all weights that are kept for their Fisher information.
@@ -73,17 +73,17 @@ def split_leave_one_out(
     budget: float = 0.005,
     threshold: float = 0.2,
 ) -> tuple[SparseWeights, Bool[np.ndarray, "out in"]]:
-    """Choose the weights whose rounding costs most loss, by SpQR's test in its cheap form.
+    """Choose the weights whose rounding raises the loss most, by an approximation of SpQR's test.
 
     Rounding one weight w to q costs (w - q)^2 / [H^-1]_jj after optimal compensation (SpQR, arXiv 2306.03078; OBS). A
     weight is kept if this cost is above `threshold` times the mean of var(w) / [H^-1]_jj. The costliest weights are
     kept first, up to the budget.
 
     Args:
-        weight: of the layer.
+        weight: weight of the layer.
         dense: the weight rounded to nearest.
         diagonal: 1 / [H^-1]_jj of the damped layer Hessian; it is the square of `compensation.Factor.diagonal`.
-        layer: name in errors.
+        layer: name of the layer in error messages.
         budget: greatest share of all weights that are kept.
         threshold: SpQR's tau.
 

@@ -1,4 +1,4 @@
-"""How often each weight value stands in each tile: what the accelerator model needs to know of a quantized layer."""
+"""How often each weight value occurs in each tile. The accelerator model needs this of a quantized layer."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Predicted rise of the model's loss, tile by tile, from the errors that rounding really made.
+"""Predicted rise of the model's loss, tile by tile, from the actual rounding errors.
 
 Second order: rounding w to q raises the mean loss by about 1/2 (w - q)^T F (w - q), where F is the Fisher information
 of one token. F is approximated by its Kronecker form, row factor x layer Hessian, because error compensation minimises

@@ -1,8 +1,8 @@
 """The phases of a schedule as arrays.
 
 A schedule has many phases, but most groups of a model have the same tile maps and the same order. Such groups share one
-`GroupOrder`, so that a stage computes what depends on it only once. `PhaseTable` is also a sequence of `Phase` records;
-the records are created at the first access.
+`GroupOrder`, so that a stage computes the results of an order only once. `PhaseTable` is also a sequence of `Phase`
+records; the records are created at the first access.
 """
 
 from collections.abc import Iterator, Sequence

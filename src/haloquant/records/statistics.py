@@ -1,4 +1,4 @@
-"""What calibration measured of one linear layer."""
+"""The statistics of one linear layer from calibration."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from jaxtyping import Float32
 
 @dataclass(frozen=True)
 class LayerStatistics:
-    """What calibration measured of one linear layer. A part that was not measured is None.
+    """Statistics of one linear layer from calibration. A part that was not measured is None.
 
     Attributes:
         layer: name of the layer.

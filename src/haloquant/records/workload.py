@@ -1,4 +1,4 @@
-"""The matrix products of a forward pass, and the tiles of a layer as the accelerator model sees them."""
+"""The matrix products of a forward pass, and the tiles of a layer for the accelerator model."""
 
 from dataclasses import dataclass
 
@@ -34,14 +34,14 @@ class Gemm:
 
 @dataclass(frozen=True)
 class LayerTiles:
-    """What the accelerator model needs to know of one quantized layer.
+    """The tiles of one quantized layer, for the accelerator model.
 
     Attributes:
         layer: name of the layer.
         grid: its tiles.
         classes: class of every tile.
         values: weight values, ascending; axis `v` of the histogram.
-        histogram: how often each weight value stands in each tile. Padding counts as value 0.
+        histogram: how often each weight value occurs in each tile. Padding counts as value 0.
         sparse_nnz: number of sparse weights.
         bits: stored bits.
     """

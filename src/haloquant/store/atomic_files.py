@@ -26,7 +26,7 @@ LOCK = ".haloquant.lock"
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a finished folder holds, and what made it. It is the last file that is written into the folder."""
+    """The files of a finished folder, and their origin. It is the last file that is written into the folder."""
 
     key: str | msgspec.UnsetType = msgspec.UNSET  # hash of the inputs of a step; a model folder has none
     files: dict[str, str]  # relative path -> SHA-256

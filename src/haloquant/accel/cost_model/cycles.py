@@ -12,7 +12,7 @@ from enum import StrEnum
 class WeightLoad(StrEnum):
     """What the load of the next tile's weights overlaps with."""
 
-    NONE = "none"  # nothing: load, stream and drain follow each other, as in SCALE-Sim's weight-stationary dataflow
+    NONE = "none"  # no overlap: load, stream and drain follow each other, as in SCALE-Sim's weight-stationary dataflow
     SINGLE = "single"  # one weight register: the load overlaps the drain, not the stream
     DOUBLE = "double"  # a shadow register: the load overlaps the stream of the tile before
 

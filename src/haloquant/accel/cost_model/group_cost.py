@@ -3,7 +3,7 @@
 All steps of a dependency group are computed at once as arrays, and equal groups only once. The cost of a group depends
 on its order, on its layers' work and on the clock before it. So the run time of this module grows with the number of
 different groups and their tiles, not with rows or panels. The formulas are those of `step_cost`, `time_bounds` and
-`energy`, which `phase_cost` applies step by step. Tests hold the two paths to a relative difference of 1e-12.
+`energy`, which `phase_cost` applies step by step. Tests check that the two paths differ by at most 1e-12 (relative).
 """
 
 import math

@@ -7,7 +7,7 @@ layers if they fit a half.
 
 Attention runs head by head and, within a head, by blocks of queries, whose softmax needs no other rows. Where the keys
 (or values) of one head fit a half, its scores never leave the chip. Queries and results are stored for all heads at
-once, because the layers before and after need them so.
+once, because the layers before and after need all heads.
 """
 
 import math

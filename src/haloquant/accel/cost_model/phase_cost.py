@@ -29,7 +29,7 @@ class PassCost:
 
     costs: Float64[np.ndarray, "layer cost"]
     segments: Sequence[Segment]
-    cycles: int  # of the arrays; of islands that run at the same time the longest counts
+    cycles: int  # cycles of the arrays; of islands that run at the same time, the longest counts
     transitions: int
 
 

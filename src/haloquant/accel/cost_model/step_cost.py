@@ -27,11 +27,11 @@ COST_COLUMNS: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True)
 class CostModel:
-    """The machine, and what the cost of every step needs beside it.
+    """The machine, and three further inputs of the cost of every step.
 
     `reference_v` is the supply at which the profile's energies hold. `mean_mac_j` is the profile's energy averaged over
-    its weight values, for the sparse engine. `switching` says whether the pass changes its operating point at all; only
-    then is there an on-chip regulator.
+    its weight values, for the sparse engine. `switching` is True if the pass changes its operating point; only then
+    is there an on-chip regulator.
     """
 
     target: Target

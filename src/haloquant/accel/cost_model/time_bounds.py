@@ -51,7 +51,7 @@ def step_time(step: Step, works: Sequence[LayerWork], traffics: Sequence[MemoryT
 def island_cycles(island: Island, works: Sequence[LayerWork], blocks: int, target: Target) -> int:
     """Return the cycles of an island in one step, drains included.
 
-    The tiles are shared out evenly over the island's arrays, once per block of rows. A tile whose units need c cycles
+    The tiles are divided evenly among the island's arrays, once per block of rows. A tile whose units need c cycles
     per multiply-accumulate counts as c tiles.
     """
     array = target.array

@@ -27,7 +27,7 @@ class Node:
     delay_fs: Int32[np.ndarray, "pin m"]
     internal_j: Float64[np.ndarray, "pin m"]
     hidden_j: Float64[np.ndarray, "pin m"]
-    support: int  # bit i: depends on activation bit i; the next higher bit: depends on the partial sum
+    support: int  # bit i: it depends on activation bit i; the next higher bit: it depends on the partial sum
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -101,7 +101,7 @@ def read_gate_tables(
 
 
 def read_table(table: Table, slew_s: np.ndarray, load_f: float) -> np.ndarray:
-    """Read a table at many slews and one load by bilinear interpolation, as `nldm.look_up` does for one slew."""
+    """Read a table at many slews and one load by bilinear interpolation; see `table_interpolation.look_up`."""
     rows, columns, values = table.rows, table.columns, table.values
     j = 0
     column = values[:, 0]

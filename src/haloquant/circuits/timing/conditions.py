@@ -13,7 +13,7 @@ class Conditions:
     them can happen; so an exclusive-or with one constant input also gets the slew of the edge that it cannot make.
     """
 
-    input_slew_s: float = 0.0  # of the activation and partial-sum inputs
+    input_slew_s: float = 0.0  # slew of the activation and partial-sum inputs
     clock_slew_s: float = 0.0
     output_load_f: float = 0.0  # at each result bit
     slews: Literal["possible", "enabled"] = "possible"

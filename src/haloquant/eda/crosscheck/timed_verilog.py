@@ -3,8 +3,8 @@
 Every gate becomes a module with a truth table. Delays of Verilog module paths depend on the output edge, but in Icarus
 (which ignores COND of SDF) not on the state. So `without_conditions` first gives every pin its largest delay to each
 output edge, and both simulators run with these delays. Icarus filters short pulses of module paths by its own rule
-(`Filter.SAMPLED`). Its gate delays are inertial (`Filter.INERTIAL`) but know no pins, so for that filter
-`without_pins` gives the gate its largest delay to each edge.
+(`Filter.SAMPLED`). Its gate delays are inertial (`Filter.INERTIAL`) and do not depend on the pin, so for that
+filter `without_pins` gives the gate its largest delay to each edge.
 """
 
 from dataclasses import replace

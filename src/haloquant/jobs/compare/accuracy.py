@@ -69,8 +69,9 @@ def rise_error(accuracy: Accuracy, reference: Accuracy) -> float | None:
     """Return the standard error of the rise of perplexity over a reference, or None if it cannot be computed.
 
     It is computed from the differences window by window (delta method): reference perplexity x standard deviation of
-    the differences / sqrt(windows). A window is hard or easy for both methods alike, so the error of the difference is
-    much smaller than that of either perplexity. It needs two windows at least, and the same windows for both.
+    the differences / sqrt(windows). A window that is hard for one method is hard for the other too, so the error of the
+    difference is much smaller than that of either perplexity. It needs two windows at least, and the same windows for
+    both.
     """
     count = len(reference.window_nats)
     if count < 2 or len(accuracy.window_nats) != count:

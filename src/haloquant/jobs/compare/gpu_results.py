@@ -1,4 +1,4 @@
-"""Rows of the results for graphics processors, modelled as rooflines: what the methods would take there."""
+"""Rows of the results for graphics processors, modelled as rooflines: time and energy of the methods there."""
 
 from collections.abc import Mapping, Sequence
 

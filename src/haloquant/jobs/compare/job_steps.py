@@ -35,7 +35,7 @@ from haloquant.store.finished_steps import Steps
 
 
 class JobSteps:
-    """The inputs of one job and its shared steps; what was loaded stays in memory.
+    """The inputs of one job and its shared steps; loaded data stay in memory.
 
     `reused` names the steps that were finished before this run. `folders` holds the folder of every step by its name.
     `fresh` names the steps whose files workers of this run made.
@@ -117,7 +117,7 @@ class JobSteps:
 
     @cached_property
     def places(self) -> tuple[Fold, ...]:
-        """The inputs whose scale can be folded into what makes them."""
+        """The inputs whose scale can be folded into the layer that makes them."""
         return folds(self.inputs.checkpoint)
 
     @cached_property

@@ -79,7 +79,7 @@ def finish_methods(job: JobSteps, out: Path, engine: Engine) -> None:
 
     Raises:
         ToolError: A worker died and the retries did not help, or the cluster does not answer.
-        MissingExtraError: Ray is asked for and not installed.
+        MissingExtraError: The engine is Ray, and Ray is not installed.
     """
     missing = [step for step in all_methods(job).values() if job.steps.find(step.name, step.inputs) is None]
     for step in missing:

@@ -69,7 +69,7 @@ def row_hessians(
 
 
 def array_tiles(result: LayerResult, grid: TileGrid, profile: MacProfile, corner: int) -> LayerTiles | None:
-    """Return what the array sees of a rival's layer, all tiles in class 0, or None if it is not made of integers.
+    """Return the tiles of a rival's layer, all in class 0, or None if the method has no integers.
 
     An integer that is narrower than the MAC's weight may be multiplied by a power of two, because its scale can be
     divided by the same power. The rival gets the place in the MAC's weight that `best_place` finds.

@@ -21,7 +21,7 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True)
 class StageUsage:
-    """What one stage used: in total, or for its layers of one kind.
+    """The time and memory of one stage: in total, or for its layers of one kind.
 
     `kind` is the last part of the layer's name (e.g. `q_proj`); empty for the stage's total.
     """
@@ -37,7 +37,7 @@ class StageUsage:
 
 @dataclass(frozen=True)
 class TaskUsage:
-    """What one task used: the process that ran it, its processor time, and the peak memory of that process."""
+    """The resources of one task: the process that ran it, its processor time, and the peak memory of that process."""
 
     process: int
     cpu_s: float
@@ -126,7 +126,7 @@ def usage_table(usage: Sequence[StageUsage]) -> list[dict[str, object]]:
 
 
 def metered(call: tuple[Function, Any], arrays: Arrays) -> tuple[tuple[Any, TaskUsage], Arrays]:
-    """A task that runs another task's function and also returns what that used.
+    """A task that runs another task's function and also returns the resources that it used.
 
     Args:
         call: The function and its small argument.

@@ -1,7 +1,7 @@
-"""Tasks on a Ray cluster. Arrays travel through the cluster's object store in pieces (`array_pieces`).
+"""Tasks on a Ray cluster. Arrays are passed through the cluster's object store in pieces (`array_pieces`).
 
 If a worker or a node is lost, Ray runs its tasks again elsewhere. The driver process owns the arguments of tasks, so
-the loss of a worker loses no argument. What runs in a worker is in `ray_worker`.
+the loss of a worker loses no argument. The function that runs in a worker is in `ray_worker`.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -31,7 +31,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class _Sender:
-    """One `run` on a cluster, for the feeding loop. A handle is Ray's stream of a task's results."""
+    """The calls of the feeding loop during one `run` on a cluster. A handle is Ray's stream of a task's results."""
 
     cluster: Cluster
     function: Function

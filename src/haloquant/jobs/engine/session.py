@@ -39,7 +39,7 @@ def open_session(engine: Engine, scratch: Path | None = None) -> Iterator[Sessio
 
     Raises:
         ToolError: A worker died and the retries did not help, or the cluster does not answer.
-        MissingExtraError: Ray is asked for and not installed.
+        MissingExtraError: The engine is Ray, and Ray is not installed.
     """
     if engine.kind == "ray":
         from haloquant.jobs.engine.ray_cluster import open_cluster
@@ -67,7 +67,7 @@ def run_tasks(
 
     Raises:
         ToolError: A worker died and the retries did not help.
-        MissingExtraError: Ray is asked for and not installed.
+        MissingExtraError: The engine is Ray, and Ray is not installed.
     """
     if engine.kind == "local" and len(arguments) < 2:
         engine = THIS_PROCESS

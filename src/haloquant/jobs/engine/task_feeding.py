@@ -19,7 +19,7 @@ class SentAgain(Generic[Handle]):
 
 @runtime_checkable
 class Workers(Protocol[Handle]):
-    """How the feeding loop talks to workers. A handle stands for one task that was sent."""
+    """How the feeding loop talks to workers. A handle identifies one task that was sent."""
 
     def send(self, work: Work) -> Handle:
         """Send one task."""

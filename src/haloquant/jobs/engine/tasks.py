@@ -1,4 +1,4 @@
-"""What all engines share: the description of an engine, of a task and of a session, and the engine's name as text.
+"""Common parts of all engines: descriptions of an engine, a task and a session, and the engine's name as text.
 
 A task is a function that can be imported by its name, a small argument, and named arrays of any size. It returns a
 small result and named arrays.
@@ -36,7 +36,7 @@ THIS_PROCESS = Engine()
 
 @dataclass(frozen=True)
 class Work:
-    """The input of one task: a small argument, and arrays that travel in files or pieces."""
+    """The input of one task: a small argument, and arrays that are passed in files or pieces."""
 
     argument: Any
     arrays: Arrays = field(default_factory=dict)

@@ -25,7 +25,7 @@ class SupplyLaw:
 
 
 def measured_supply_law(profile: MacProfile, target: Target) -> SupplyLaw:
-    """Return the alpha-power law fitted to a profile's voltages; the highest one stands for the machine's base supply.
+    """Return the alpha-power law fitted to a profile's voltages; the highest one is taken as the machine's base supply.
 
     Raises:
         InfeasibleError: The profile has fewer than three voltages of one process and temperature.

@@ -37,7 +37,7 @@ from haloquant.store.atomic_files import LOCK, claim_output, content_key, remove
 from haloquant.store.finished_steps import Steps
 from haloquant.store.profiles import profile_sha256
 
-MEANING = 2  # version of what the settings mean; raise it when results change, so that older steps are not reused
+MEANING = 2  # version of the meaning of the settings; raise it when results change, so that older steps are not reused
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class QuantizationResult:
     """The result of `quantize_checkpoint`.
 
     `reused` counts the layers that an earlier run had finished. `source` says where the sensitivity comes from.
-    `peak_b` is the peak memory of this process since it began, in bytes. `stages` says what each stage used.
+    `peak_b` is the peak memory of this process since it began, in bytes. `stages` holds the time and memory of each
+    stage.
     """
 
     folder: Path
@@ -77,7 +78,7 @@ def quantize_checkpoint(
     Raises:
         CheckpointError: A part of the model is missing in the checkpoint (`lm.checkpoint.completeness`), or a weight is
             not finite.
-        InputError: `out` holds files; or a transform is asked for without calibration, or for a model whose inputs
+        InputError: `out` holds files; or there is a transform without calibration, or for a model whose inputs
             cannot be folded.
         BusyError: Another run works on the same output.
         ToolError: Workers died and the retries did not help.

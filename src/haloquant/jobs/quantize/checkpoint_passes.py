@@ -46,7 +46,7 @@ class Passes:
         shapes = {layer.name: (layer.out_features, layer.in_features) for layer in checkpoint.layers}
         self.grids = layer_grids(shapes, self.tile)
         self.places: tuple[Fold, ...] = ()
-        self.scales: dict[str, np.ndarray] = {}  # of the inputs of layers, with a transform
+        self.scales: dict[str, np.ndarray] = {}  # scales of the inputs of layers, with a transform
         self._rows: dict[str, np.ndarray] = {}  # divisors of the rows of layers, with a transform
         self._classes: Classes | None = None
 

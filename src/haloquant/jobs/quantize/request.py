@@ -1,4 +1,4 @@
-"""What is asked of a quantization: every setting that its result depends on besides the checkpoint."""
+"""The settings of a quantization: all inputs of the result except the checkpoint."""
 
 from dataclasses import dataclass
 

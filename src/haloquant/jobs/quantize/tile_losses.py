@@ -1,4 +1,4 @@
-"""How much each tile of a model matters: its sensitivity, and its predicted loss in every class."""
+"""The importance of each tile of a model: its sensitivity, and its predicted loss in every class."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,9 +1,9 @@
 """HALO with an equivalent transform: each layer's input is divided by a scale, and its weight multiplied by it.
 
-HALO quantizes W diag(s), with the statistics of x / s. The division of x is folded into what makes x: the weight of a
-norm, or the rows of the linear layer before (`lm.export.folding`). To make this exact in every floating-point type, the
-scales are powers of two. The packed model then needs no extra operation, and its logits are those that were evaluated.
-An input whose division cannot be folded keeps a scale of 1.
+HALO quantizes W diag(s), with the statistics of x / s. The division of x is folded into the layer that makes x: the
+weight of a norm, or the rows of the linear layer before (`lm.export.folding`). To make this exact in every
+floating-point type, the scales are powers of two. The packed model then needs no extra operation, and its logits are
+those that were evaluated. An input whose division cannot be folded keeps a scale of 1.
 
 Sources of the scales: SmoothQuant (arXiv 2211.10438) and AWQ (arXiv 2306.00978), in `quant.transforms`.
 """
@@ -57,7 +57,7 @@ def require_calibration(transform: Transform, calibrated: bool) -> None:
     """Check that a transform has the calibration text that it needs.
 
     Raises:
-        InputError: A transform is asked for without a calibration text.
+        InputError: There is a transform and no calibration text.
     """
     if transform != "none" and not calibrated:
         raise InputError(

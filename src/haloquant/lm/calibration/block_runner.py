@@ -24,7 +24,7 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of a block after
 
 
 class _StopForward(Exception):
-    """Ends a forward pass at the block that was to be reached."""
+    """Ends a forward pass when it reaches the requested block."""
 
 
 class _NeedsTuple(Exception):

@@ -1,7 +1,7 @@
 """Calibration, true-sequential rounding and perplexity of models that do not fit in memory, one block at a time.
 
-The gradient of the model's loss is not available in this way. The field `source` of the statistics names what replaces
-the Fisher information:
+The gradient of the model's loss is not available in this way. The field `source` of the statistics names the quantity
+that replaces the Fisher information:
 - "block": the Gauss-Newton diagonal of the block's output y by Hutchinson's estimate,
   F = E over random signs r of (d <r, y> / dW)^2 = sum over outputs of (dy / dW)^2, divided by the squared norm of y, so
   that blocks are compared by relative error;

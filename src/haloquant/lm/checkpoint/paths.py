@@ -1,4 +1,4 @@
-"""Checks of paths: that a model is a folder of this machine, and that a shard lies in its folder."""
+"""Checks of paths: that a model is a folder of this machine, and that a shard is in its folder."""
 
 from pathlib import Path, PurePath
 
@@ -9,7 +9,7 @@ def local_folder(folder: Path | str) -> Path:
     """Return `folder` as a path, if it is a folder of this machine. `~` stands for the home folder.
 
     Raises:
-        CheckpointError: nothing is there, or a file is. The name is never looked up on a model hub.
+        CheckpointError: the folder does not exist, or it is a file. The name is never looked up on a model hub.
     """
     path = Path(folder).expanduser()
     if path.is_dir():

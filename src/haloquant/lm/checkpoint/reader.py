@@ -106,8 +106,8 @@ def read_weight(
     Args:
         checkpoint: an opened model folder.
         layer: one of its layers, or its name.
-        out: flat array to read into, with room for the largest layer (`largest_layer`). The result is then a view of
-            it (a copy if the layer is stored transposed), valid until the next read. New memory where None. Reusing
+        out: flat array to read into, at least as long as the largest layer (`largest_layer`). The result is then a view
+            of it (a copy if the layer is stored transposed), valid until the next read. New memory where None. Reusing
             one array saves the page faults of new memory, which cost more time than the reading.
 
     Raises:

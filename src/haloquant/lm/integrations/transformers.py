@@ -1,7 +1,7 @@
 """Load and save packed HALO models in transformers, through its public registration (import `haloquant` first).
 
-This module is imported during the import of `modeling_utils` of transformers, which imports the registry. So whatever
-depends on `modeling_utils` is imported inside functions.
+This module is imported during the import of `modeling_utils` of transformers, which imports the registry. So every
+module that depends on `modeling_utils` is imported inside functions.
 """
 
 import re

@@ -187,7 +187,7 @@ class _KeepingLoader:
 
 
 def part_names(prefix: str, mapping: dict[str, list[str]]) -> list[str]:
-    """Return the layers of the checkpoint that a (fused) layer of vLLM stands for, in their order."""
+    """Return the layers of the checkpoint that form a (fused) layer of vLLM, in their order."""
     parent, _, leaf = prefix.rpartition(".")
     return [f"{parent}.{part}" if parent else part for part in mapping.get(leaf, [leaf])]
 

@@ -136,7 +136,7 @@ def new_checksum(version: int) -> Any:
 
     XXH3 with 128 bits runs at the speed of memory, so the time to load is bounded by reading and not by hashing.
     SHA-256 takes more than ten times as long; it is used for the files of the manifest. Both detect damage. Neither is
-    a signature, since whoever can write the folder can write its digest too.
+    a signature, since a person who can write the folder can write its digest too.
     """
     return hashlib.sha256() if version == 1 else xxhash.xxh3_128()
 

@@ -37,7 +37,7 @@ class PackedModel:
 
 @dataclass(frozen=True)
 class Verified:
-    """What `verify` checked."""
+    """The result of `verify`: the number of checked parts."""
 
     layers: int
     weights: int

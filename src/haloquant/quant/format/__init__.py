@@ -1,7 +1,7 @@
 """The packed format of one layer in HALO form.
 
-`packing` turns a layer into named arrays and back; `bit_layout` says how codes lie in bytes; `stored_bits` counts the
-stored bits without packing.
+`packing` turns a layer into named arrays and back; `bit_layout` describes how codes are stored in bytes; `stored_bits`
+counts the stored bits without packing.
 """
 
 import lazy_loader

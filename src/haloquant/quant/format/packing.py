@@ -1,6 +1,6 @@
-"""The packed format of one layer: named arrays for a layer in HALO form, and the way back.
+"""The packed format of one layer: conversion of a layer in HALO form to named arrays, and back.
 
-`bit_layout` says how codes lie in bytes.
+`bit_layout` describes how codes are stored in bytes.
 
 | tensor | type, shape | holds |
 |---|---|---|
@@ -67,12 +67,12 @@ def unpack(
     Args:
         tensors: arrays named as in the table above, without a prefix.
         layer: name of the layer, in the result and in errors.
-        codebooks: of the model, one for each class.
+        codebooks: codebooks of the model, one for each class.
         tile_out: tile size along the outputs.
         tile_in: tile size along the inputs.
 
     Raises:
-        FormatError: a tensor is missing, has the wrong type or shape, or holds what `pack` cannot have written.
+        FormatError: a tensor is missing, has the wrong type or shape, or holds values that `pack` cannot have written.
     """
     tiles = check_layer(tensors, layer, codebooks, tile_out, tile_in)
     codes, wrong = decode(tensors["weight_packed"], tiles.codebook, sizes_of(codebooks), tiles.grid)

@@ -8,7 +8,7 @@ from haloquant.records import BitCount, QuantizedWeight, SparseWeights
 
 
 def count_bits(q: QuantizedWeight) -> BitCount:
-    """Return the stored bits of one layer by what they store. Equal to `packed_bits(pack(q))`, without packing."""
+    """Return the stored bits of one layer by purpose. Equal to `packed_bits(pack(q))`, without packing."""
     sizes = sizes_of(q.codebooks)
     return BitCount(
         weights=q.codes.size,

@@ -1,4 +1,4 @@
-"""What a rounding lost, measured directly."""
+"""The loss of a rounding, measured directly."""
 
 import numpy as np
 from jaxtyping import Float32, Float64

@@ -21,7 +21,7 @@ class AwqLayerConfig:
     """Settings.
 
     Attributes:
-        bits: of a code.
+        bits: bits of a code.
         group: input features per scale; None means the whole row.
         scale_points: number of exponents that are tried for the scale; 1 means no scaling.
         clip_points: number of ranges that are tried for clipping; 1 means no clipping.
@@ -42,10 +42,10 @@ def quantize(
         weight: [out, in], finite.
         statistics: with the Hessian and `input_absmean`.
         config: settings.
-        layer: name in the result and in errors.
+        layer: name of the layer in the result and in error messages.
 
     Returns:
-        The result. `mac_values` are the signed levels; they meet the inputs divided by the scale.
+        The result. `mac_values` are the signed levels; they multiply the inputs divided by the scale.
 
     Raises:
         CheckpointError: the weight is not a finite matrix.

@@ -51,10 +51,10 @@ def quantize(
     """Quantize one layer by BoA. Without a row Hessian (output projection, MLP) it is GPTQ, and a note says so.
 
     Args:
-        weight: [out, in] with out = heads * size; the rows of a head stand together.
+        weight: [out, in] with out = heads * size; the rows of a head are consecutive.
         statistics: with the column Hessian. If it differs by head (values), call once per head with its rows.
         config: settings.
-        layer: name in the result and in errors.
+        layer: name of the layer in the result and in error messages.
         row_hessian: G of every head, symmetric and positive semidefinite.
         progress: called with (finished rows of a head, rows of a head).
 

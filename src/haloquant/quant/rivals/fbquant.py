@@ -23,10 +23,10 @@ class FbQuantConfig:
     """Settings.
 
     Attributes:
-        bits: of a code.
+        bits: bits of a code.
         group: input features per scale; None means the whole row.
-        scheme: of the grid.
-        rank: of the branch.
+        scheme: scheme of the grid.
+        rank: rank of the branch.
         rounds: how often the branch is fitted and the weight rounded again.
         damping: share of the Hessian's mean diagonal that is added to its diagonal.
     """
@@ -48,7 +48,7 @@ def quantize(
         weight: [out, in], finite.
         statistics: with the Hessian.
         config: settings.
-        layer: name in the result and in errors.
+        layer: name of the layer in the result and in error messages.
 
     Returns:
         The result. `mac_values` belong to the dense part; the float16 branch is counted under `bits.branches`.

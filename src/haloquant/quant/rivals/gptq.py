@@ -21,9 +21,9 @@ class GptqConfig:
     """Settings of the grid, and how columns are rounded.
 
     Attributes:
-        bits: of a code.
+        bits: bits of a code.
         group: input features per scale; None means the whole row.
-        scheme: of the grid.
+        scheme: scheme of the grid.
         damping: share of the Hessian's mean diagonal that is added to its diagonal.
         order: "activation" rounds the features with the greatest Hessian diagonal first; "natural" from first to last.
         groups: "static" fits every group's grid to the weights before any is rounded, and a group is a run of
@@ -53,7 +53,7 @@ def quantize(
         weight: [out, in], finite.
         statistics: with the Hessian (2/T) X X^T. Features that were always 0 (zero diagonal) get weight 0.
         config: settings.
-        layer: name in the result and in errors.
+        layer: name of the layer in the result and in error messages.
         progress: called with (finished blocks of columns, blocks).
 
     Returns:

@@ -26,7 +26,7 @@ class Rival:
     """One method with its settings. Call `quantize(weight, statistics, layer=...)`; it returns a `LayerResult`.
 
     Attributes:
-        name: of the preset.
+        name: name of the preset.
         quantize: the method with its settings.
         config: the settings.
         needs: fields of `LayerStatistics` that must not be None.

@@ -28,7 +28,7 @@ def quantize(
         weight: [out, in], finite.
         statistics: not used.
         config: settings.
-        layer: name in the result and in errors.
+        layer: name of the layer in the result and in error messages.
 
     Returns:
         The result; `mac_values` are the signed levels.

@@ -56,7 +56,7 @@ def quantize(
         weight: [out, in], finite.
         statistics: with the Hessian.
         config: settings.
-        layer: name in the result and in errors.
+        layer: name of the layer in the result and in error messages.
         progress: called with (finished blocks, blocks).
 
     Returns:

@@ -20,9 +20,9 @@ class SpqrConfig:
     """Settings.
 
     Attributes:
-        bits: of a code.
+        bits: bits of a code.
         group: inputs that share a scale and a zero point.
-        statistic_bits: of a group's scale, and of its zero point.
+        statistic_bits: bits of a group's scale, and of its zero point.
         statistic_group: output features whose statistics (of the same inputs) are quantized together, with one float16
             offset and one float16 step.
         threshold: a weight is kept in float16 if the loss of its group falls by more than this times the mean over the
@@ -54,7 +54,7 @@ def quantize(
         weight: [out, in], finite.
         statistics: with the Hessian.
         config: settings.
-        layer: name in the result and in errors.
+        layer: name of the layer in the result and in error messages.
         progress: called with (finished groups, groups).
 
     Returns:

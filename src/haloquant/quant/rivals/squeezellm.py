@@ -17,7 +17,7 @@ class SqueezeLlmConfig:
     """Settings.
 
     Attributes:
-        bits: of an index into the table.
+        bits: bits of an index into the table.
         outliers: fraction of the weights that are kept sparse in float16 for their magnitude. The paper tunes a factor
             of its quartile threshold so that 0.45 % are kept; the fraction gives the same threshold directly.
         salient: fraction of the weights that are kept sparse in float16 for their Fisher information.
@@ -39,7 +39,7 @@ def quantize(
         weight: [out, in], finite.
         statistics: with the diagonal Fisher.
         config: settings.
-        layer: name in the result and in errors.
+        layer: name of the layer in the result and in error messages.
 
     Returns:
         The result. It has no `mac_values`, because the centroids are float16.

@@ -22,11 +22,11 @@ class ZeroQuantConfig:
     """Settings of the symmetric grid, the distillation and the branch.
 
     Attributes:
-        bits: of a code.
+        bits: bits of a code.
         group: input features per scale; None means the whole row.
-        steps: of layer-wise distillation; 0 means none.
+        steps: number of steps of layer-wise distillation; 0 means none.
         rate: first step size of the distillation in units of 1 / (greatest eigenvalue of the Hessian).
-        rank: of LoRC's low-rank branch; 0 means none.
+        rank: rank of LoRC's low-rank branch; 0 means none.
     """
 
     bits: int = 4
@@ -44,15 +44,16 @@ def quantize(
     layer: str,
     progress: Progress | None = None,
 ) -> LayerResult:
-    """Quantize one layer by groups, with distillation (LKD as ZeroQuant-Local) and low-rank repair (LoRC) if asked for.
+    """Quantize one layer by groups.
 
+    The settings can add distillation (LKD as ZeroQuant-Local) and low-rank repair (LoRC).
     ZeroQuant-Global is this method on another weight: see `transforms.error_propagation.target`.
 
     Args:
         weight: [out, in], finite.
         statistics: with the Hessian if `steps` > 0.
         config: settings.
-        layer: name in the result and in errors.
+        layer: name of the layer in the result and in error messages.
         progress: called with (finished steps, steps).
 
     Returns:

@@ -6,8 +6,8 @@ that are already rounded. So each column in turn rounds its target to nearest. G
 with the Cholesky factor of H^-1, which is R^-1. This form needs one factorization instead of three, and it gives the
 loss of every column without further work. The tests compare it with GPTQ as published.
 
-What a column may be rounded to is given by a function from a block of columns to ascending levels per output channel.
-So any grid fits: codebooks of tiles, integers with scale and zero point, k-means tables.
+A function gives the allowed values of a block of columns, as ascending levels per output channel. So any grid is
+possible: codebooks of tiles, integers with scale and zero point, k-means tables.
 """
 
 from collections.abc import Callable, Sequence
@@ -103,7 +103,7 @@ def factorize(
         hessian: (2/T) X X^T, symmetric.
         blocks: every column once, in order of processing.
         damping: share of the mean diagonal that is added to the diagonal.
-        layer: name in errors.
+        layer: name of the layer in error messages.
 
     Raises:
         InputError: the Hessian is not finite, or is indefinite with every damping up to 10; or the blocks do not hold
@@ -150,7 +150,7 @@ def compensate(
 
     Args:
         weight: [out, in].
-        factor: of the layer's Hessian; its blocks give the order.
+        factor: factor of the layer's Hessian; its blocks give the order.
         levels: returns the values that each output channel may use in a block, in one or more tables. It is called
             once per block with the block's targets, before any column of the block is rounded.
         groups: the table that each input column uses. Default: the first table.

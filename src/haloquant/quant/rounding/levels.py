@@ -1,4 +1,4 @@
-"""Codebooks times scales as ascending levels, and the way back from the index of a level to the code of a word.
+"""Codebooks times scales as ascending levels, and conversion of the index of a level to the code of a word.
 
 Error compensation rounds to levels. With a negative scale the order of the words is reversed.
 """

@@ -244,7 +244,7 @@ def lookup(codes, scale, classes, tile_out, tile_in, values, out):
 @njit(parallel=True, cache=True)
 @no_type_check
 def count_codes(codes, classes, tile_out, tile_in, counts):
-    """Add to counts[d, a, code] how often each code stands in tile (d, a)."""
+    """Add to counts[d, a, code] how often each code occurs in tile (d, a)."""
     out_features, in_features = codes.shape
     down, across = classes.shape
     for tile in prange(down * across):

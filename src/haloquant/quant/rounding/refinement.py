@@ -41,13 +41,13 @@ def refine(
     share: float = 1.0,
     progress: Progress | None = None,
 ) -> QuantizedWeight:
-    """Return the same layer with scales, codes and sparse values of less loss.
+    """Return the same layer with scales, codes and sparse values that have a lower loss.
 
     Nearly all time of a sweep goes into the product of the error with the Hessian's columns of the visited tiles: out x
     in x in multiply-adds if all tiles are visited. `share` limits it.
 
     Args:
-        weight: of the layer before quantization, [out, in].
+        weight: weight of the layer before quantization, [out, in].
         q: the layer in HALO form, from any rounding.
         hessian: (2/T) X X^T.
         damping: share of the mean diagonal that is added to the diagonal, so that inputs that calibration did not see
@@ -125,7 +125,7 @@ def quantize_weight_refined(
     share: float = DEFAULT_SHARE,
     progress: Progress | None = None,
 ) -> QuantizedWeight:
-    """Quantize a layer with error compensation, then refine the `share` of its tile columns that lose most, once.
+    """Quantize a layer with error compensation, then refine once the `share` of its tile columns with the largest loss.
 
     The arguments and errors are those of `layer.quantize_weight_compensated`. `progress` is called with (finished
     blocks, blocks) of compensation, then with (finished tile columns, tile columns) of refinement.

@@ -16,7 +16,7 @@ _LOWEST, _HIGHEST, _STEP = 0.36, 1.1, 1.085
 # An asymmetric codebook may do best if its short side spans the weights. So its trials go on until the short side does,
 # but at most this factor beyond _HIGHEST.
 _FARTHEST = 8.0
-ROUNDS = 2  # of assigning words and fitting the scale, after the best trial is found
+ROUNDS = 2  # rounds of assigning words and fitting the scale, after the best trial is found
 
 
 def search(

@@ -1,7 +1,7 @@
 """Uniform grids: a scale and a zero point per (output feature, group of input features).
 
 The formulas are the usual ones of rounding to nearest (docs/stages/rivals.md). Scales are rounded to float16 before
-they are used, because they are stored so. So the result is what the counted bits really hold.
+they are used, because the stored format has float16 scales. So the result equals the stored layer.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class GridSpec:
     """Fineness of a grid.
 
     Attributes:
-        bits: of a code.
+        bits: bits of a code.
         group: input features that share a scale; None means all of them.
         scheme: "symmetric" has no zero point; "asymmetric" has one integer zero point per group.
     """
@@ -62,7 +62,7 @@ class Grid:
 
     Attributes:
         spec: fineness.
-        scale: of every group; float16 holds it exactly.
+        scale: scale of every group; float16 holds it exactly.
         zero: zero point of every group, an integer in float32; 0 if the scheme is symmetric.
     """
 

@@ -1,4 +1,4 @@
-"""Quantization behind an input scaling, with the result in terms of the unscaled input."""
+"""Quantization after an input scaling, with the result in terms of the unscaled input."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,13 +17,13 @@ def through(
 ) -> LayerResult:
     """Quantize W diag(s) with the statistics of x / s, and return the result as a weight for x.
 
-    This judges a scaling on weights alone. If activations are rounded too, fold the scale into the layer that makes the
-    input and quantize `scale_weight(weight, s)`, so that x / s is what is rounded.
+    This evaluates a scaling on weights alone. If activations are rounded too, fold the scale into the layer that makes
+    the input and quantize `scale_weight(weight, s)`, so that x / s is what is rounded.
 
     Args:
-        scaling: of the layer's input.
-        weight: of the layer before rounding.
-        statistics: of the layer before scaling.
+        scaling: scaling of the layer's input.
+        weight: weight of the layer before rounding.
+        statistics: statistics of the layer before scaling.
         method: any quantization method, HALO or a rival.
 
     Returns:

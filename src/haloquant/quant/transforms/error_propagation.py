@@ -1,7 +1,7 @@
 """Correction of a weight for errors of its input, in closed form.
 
-X is the full-precision input, and X' the input that really comes: from quantized layers before, or with rounded
-activations. min over V of |W X - V X'|^2 + lambda |V - W|^2 is V = W + W (X - X') X'^T (X' X'^T + lambda I)^-1.
+X is the full-precision input, and X' the actual input: it comes from quantized layers, or its activations are
+rounded. min over V of |W X - V X'|^2 + lambda |V - W|^2 is V = W + W (X - X') X'^T (X' X'^T + lambda I)^-1.
 QuartDepth (arXiv 2503.16709) uses it for quantized activations. As the target of layer-wise distillation it is
 ZeroQuant-Global.
 """
@@ -28,7 +28,7 @@ def target(
         weight: W, [out, in].
         cross: (2/T) X X'^T; rows belong to the full-precision input.
         hessian: (2/T) X' X'^T over the same tokens.
-        layer: name in errors.
+        layer: name of the layer in error messages.
         damping: lambda as a fraction of the mean diagonal of `hessian`.
 
     Returns:

@@ -78,7 +78,7 @@ def tie_repeated(scale: Float32[np.ndarray, " in"], heads: int, kv_heads: int) -
     value head under different attention weights. The scales of a run are replaced by their geometric mean.
 
     Args:
-        scale: of the output projection's input, [in] = [heads * head size].
+        scale: scale of the output projection's input, [in] = [heads * head size].
         heads: number of query heads.
         kv_heads: number of value heads.
 

@@ -32,7 +32,7 @@ def scaling(
         weights: every linear layer that reads this input, each [out, in].
         statistics: with `input_absmax` of the shared input.
         config: the migration strength.
-        layer: name in errors.
+        layer: name of the layer in error messages.
 
     Returns:
         Scales of at least 1e-5. A feature that was always 0 in calibration gets 1.

@@ -11,7 +11,7 @@ def weight_stationary_cycles(load: WeightLoad, rows: int, columns: int, m: int, 
     """Return the cycles of one product [m, k] x [k, n] on one weight-stationary array.
 
     NONE equals SCALE-Sim 3.0.0's reported total + 1 on its stall-free rows (it reports the index of the last cycle).
-    NONE and DOUBLE equal a Verilator simulation of our own array. SINGLE was compared with nothing outside.
+    NONE and DOUBLE equal a Verilator simulation of our own array. SINGLE was not compared with another simulator.
 
     Raises:
         TargetError: a size is not positive.

@@ -21,8 +21,8 @@ class _Gate:
     causes: list[bool]  # whether each pin can change the output, given the constants
     register: bool = False
     minterm: int = 0
-    value: int = 0  # of the function, at the current time
-    level: int = 0  # of the output, at the current time
+    value: int = 0  # value of the function at the current time
+    level: int = 0  # level of the output at the current time
     due: tuple[int, int] | None = None  # the pending event: its number, and the slot that caused it
 
 

@@ -1,4 +1,4 @@
-"""Predict what a quantization takes before it runs.
+"""Predict the time, memory and disk space of a quantization before it runs.
 
 `model_sizes` reads the sizes of a model, `machine_rates` measures this machine, and `plan` computes memory and time of
 every stage from both.

@@ -1,1 +1,1 @@
-"""What several rival methods share: k-means, low-rank branches, offsets and counts of stored bits."""
+"""Parts that several rival methods use: k-means, low-rank branches, offsets and counts of stored bits."""

@@ -26,7 +26,7 @@ def centroids(
 
     Args:
         values: the numbers.
-        weights: at least 0. In a row without a positive weight all numbers count alike.
+        weights: at least 0. In a row without a positive weight all numbers count the same.
         count: centroids per row.
         solver: "exact" finds the optimum; "lloyd" starts from intervals with equally many numbers and iterates.
         iterations: greatest number of iterations of "lloyd".

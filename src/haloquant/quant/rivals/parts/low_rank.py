@@ -40,7 +40,7 @@ def closest_output(
     Args:
         error: E.
         hessian: H of the layer.
-        rank: of the branch.
+        rank: rank of the branch.
         damping: fraction of the mean diagonal of H that is added to its diagonal.
 
     Raises:

@@ -27,8 +27,8 @@ def with_offsets(
     """Add one float16 offset per (output feature, group of input features) to the result of any method.
 
     Args:
-        result: of HALO or a rival.
-        weight: of the layer before rounding.
+        result: the result of HALO or of a rival.
+        weight: weight of the layer before rounding.
         statistics: with the Hessian.
         group: input features that share an offset.
         damping: fraction of the mean diagonal of P H P^T that is added to its diagonal.
