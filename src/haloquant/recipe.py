@@ -83,7 +83,7 @@ class Quantize(Section, frozen=True):
     slow_loss_db: Decibel = 1.0
     compensate: bool = True
     refine: Share = 0.5  # share of the tiles, those with the largest loss, that are refined after compensation
-    transform: Transform = "none"  # scales the layers' inputs before HALO's rounding; folded into what makes them
+    transform: Transform = "none"  # scales the layers' inputs before HALO's rounding; folded into earlier layers
     sweep: tuple[Share, ...] = (0.33, 0.67)  # further points of the Pareto front, as shares of its length
 
     def class_sizes(self) -> tuple[tuple[str, int, float], ...]:

@@ -1,4 +1,4 @@
-"""Time and energy of a pass on a GPU by the roofline model, and what a faster clock would need.
+"""Time and energy of a pass on a GPU by the roofline model, and the requirements of a faster clock.
 
 The clock of a multiprocessor drives register files, schedulers and memories as well as multipliers, but weight values
 shorten only the multipliers' paths. So operating points above the board's own are hypothetical. A driver takes

@@ -26,8 +26,8 @@ class LayerCost:
 class Segment:
     """A period at one operating point. It holds the time that each resource needs alone, and the longest, `busy_s`.
 
-    The transition (`transition_s`) comes before it. If the group is cut into several blocks of rows, one segment stands
-    for all `blocks`, and `transitions` counts the transitions into it over all of them. Islands of one group are
+    The transition (`transition_s`) comes before it. If the group is cut into several blocks of rows, one segment
+    represents all `blocks`, and `transitions` counts the transitions into it over all of them. Islands of one group are
     segments with equal start and end.
     """
 

@@ -81,7 +81,7 @@ def simulate(
         and clocks_are_met(table, schedule.layers, layer_tiles, delays, profile)
     ):
         pass_cost = cost_of_groups(table, schedule.row_blocks, works, traffics, model)
-    else:  # any other schedule; what does not fit is refused here with the layer and the tile
+    else:  # any other schedule; an error names the layer and the tile that do not fit
         phases = phase_runs(workload, layer_tiles, schedule)
         check_clocks(phases, schedule.layers, layer_tiles, delays, profile)
         pass_cost = cost_of_phases(phases, schedule.row_blocks, works, traffics, model)

@@ -1,4 +1,4 @@
-"""Checks of arguments. Each error is a sentence that names the argument, what is allowed and what was given."""
+"""Checks of arguments. Each error gives the name of the argument, the allowed values and the given value."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -34,7 +34,7 @@ def check_device(device: object) -> None:
 
 
 def check_count(name: str, value: object, least: int) -> None:
-    """Refuse what is not a whole number of at least `least`.
+    """Refuse a value that is not a whole number of at least `least`.
 
     Raises:
         InputError: it is not.
@@ -44,7 +44,7 @@ def check_count(name: str, value: object, least: int) -> None:
 
 
 def check_range(name: str, value: object, least: float, most: float = float("inf")) -> None:
-    """Refuse what is not a finite number from `least` to `most`.
+    """Refuse a value that is not a finite number from `least` to `most`.
 
     Raises:
         InputError: it is not.

@@ -43,7 +43,7 @@ class MachineComparison:
     runs: tuple[SystemRun, ...]
     """Prefill first; HALO last in each phase."""
     notes: tuple[str, ...]
-    """Sentences on what the simulation assumed."""
+    """Sentences on the assumptions of the simulation."""
 
     @property
     def simulations(self) -> tuple[Simulation, ...]:
@@ -172,7 +172,7 @@ def schedule(
     batch: int = 1,
     fast_share: float = 0.8,
 ) -> PolicyComparison:
-    """Simulate HALO under different orders of the tiles: how many clock transitions each makes, and what they cost.
+    """Simulate HALO under different orders of the tiles: the number of clock transitions of each, and their cost.
 
     Args:
         model: As in `simulate`.

@@ -1,4 +1,4 @@
-"""Progress for people: bars with the time left on a terminal, plain lines on standard error elsewhere."""
+"""Show progress: bars with the time left on a terminal, plain lines on standard error elsewhere."""
 
 import sys
 import time

@@ -51,7 +51,7 @@ class Quantized:
     peak_bytes: float
     """Most memory of this process, in bytes."""
     notes: tuple[str, ...]
-    """Sentences on what a user should know, such as layers that stay in full precision."""
+    """Notes for the user, such as layers that stay in full precision."""
     stages: tuple[StageUsage, ...]
     """Time in seconds and memory in bytes of each stage."""
 

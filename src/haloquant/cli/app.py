@@ -17,7 +17,7 @@ KEPT_NOTE = "Finished steps are kept, and the same command goes on from there."
 app = typer.Typer(
     name="haloquant",
     help="Hardware-aware quantization of language models. Weight values are chosen for the delay and the energy of the "
-    "MAC that multiplies them; the packed models run, and simulations say on which machines this pays.",
+    "MAC that multiplies them. The packed models run, and simulations show which machines gain from this.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -42,9 +42,7 @@ def invoke(arguments: list[str]) -> int:
         _print_error(str(error))
         return error.exit_code
     except MemoryError:
-        _print_error(
-            "there is not enough memory; `haloquant quantize --dry-run` predicts what a model takes. " + KEPT_NOTE
-        )
+        _print_error("there is not enough memory; `haloquant quantize --dry-run` predicts the memory. " + KEPT_NOTE)
         return NO_SPACE
     except BrokenPipeError:
         # The program that read our output has ended. Discard what is still buffered.

@@ -38,7 +38,7 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Quantize, schedule, simulate, evaluate, pack and report: everything that a recipe asks for.
+    """Quantize, schedule, simulate, evaluate, pack and report: everything that a recipe describes.
 
     Finished steps are found again by the hash of their inputs, so the same command continues a stopped job.
     """

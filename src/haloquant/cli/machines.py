@@ -106,7 +106,7 @@ def schedule(
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Compare orders of the tiles: how many clock transitions each makes, and what they cost."""
+    """Compare orders of the tiles: the number of clock transitions of each, and their cost."""
     from haloquant.api.machines import schedule as compare_orders
     from haloquant.report.charts.policies import policy_chart
     from haloquant.store.atomic_files import claim_output, write_bytes

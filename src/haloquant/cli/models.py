@@ -73,7 +73,7 @@ def quantize(
         ),
     ] = False,
     stages: Annotated[
-        bool, typer.Option("--stages", help="Print what every stage took, and what --dry-run predicts for it.")
+        bool, typer.Option("--stages", help="Print the measured use of every stage, and the prediction of --dry-run.")
     ] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -119,7 +119,7 @@ def quantize(
         return
     if expected is not None:
         stdout.print(stage_table(made.stages, expected))
-    again = f", {made.reused} of them finished before" if made.reused else ""
+    again = f", {made.reused} of them finished by an earlier call" if made.reused else ""
     notes = "".join(f"{note}\n" for note in made.notes)
     stdout.print(
         f"{made.layers} layers{again}: {made.bits_per_weight:.3f} bits per weight stored, "

@@ -160,7 +160,7 @@ def deadline(
 
 @with_machine_options(target="gpu_2080ti")
 def gpu(options: MachineOptions, out: OutFolder = None, json: Json = False) -> None:
-    """Estimate a model on a graphics processor by its roofline, and say what the paper's clocks would need of it.
+    """Estimate a model on a graphics processor by its roofline, and list the requirements of the paper's clocks.
 
     Nothing is measured. In the source tree, `python bench/gpu/power.py` measures a real NVIDIA board.
     """

@@ -1,4 +1,4 @@
-"""What `explain --layer` prints: a map of the layer's tile classes, and what decided the class of each tile."""
+"""The output of `explain --layer`: a map of the layer's tile classes, and the reason for the class of each tile."""
 
 from collections.abc import Sequence
 from pathlib import Path

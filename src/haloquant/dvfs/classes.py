@@ -17,7 +17,7 @@ from haloquant.errors import InfeasibleError, ProfileError
 from haloquant.quant.codebook import WeightSample, best_subset, histogram_of, select_codebook
 from haloquant.records import Codebook, MacProfile, OperatingPoint
 
-# Trial scales of the period search: the largest word stands for this many standard deviations of the weights.
+# Trial scales of the period search: the largest word represents this many standard deviations of the weights.
 _REACHES = (2.0, 2.7, 3.4)
 
 
@@ -57,7 +57,7 @@ def choose_classes(
     Args:
         profile: The MAC.
         corner: Which of its corners.
-        sample: Weights of the model. They decide what a good codebook is.
+        sample: Weights of the model, for which the codebooks are chosen.
         sizes: For each class its name, the most words, and how many dB its error may exceed the best codebook's.
         margin: Share of the period that is kept free.
         progress: Called with the number of classes done and the number of all.
@@ -68,7 +68,7 @@ def choose_classes(
     """
     if 0 not in profile.weights:
         raise ProfileError(
-            f"profile {profile.name} must hold the weight value 0, which pads tiles and stands where weights are sparse"
+            f"profile {profile.name} must hold the weight value 0, which pads tiles and replaces sparse weights"
         )
     if profile.weights.size == 1:
         raise InfeasibleError(

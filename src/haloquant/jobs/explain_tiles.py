@@ -24,7 +24,7 @@ MAX_RESULTS = 1 << 28
 
 @dataclass(frozen=True)
 class TileReason:
-    """One tile: its place, its class, its sensitivity, and what decided about its class.
+    """One tile: its place, its class, its sensitivity, and the numbers that decided its class.
 
     `rank` is the rank of its sensitivity in the model; 1 is the most sensitive. `loss` is the predicted loss in each
     class in nats, fastest class first. `saving` has one entry for each step of the tile to a slower class on the path
@@ -154,7 +154,7 @@ def read_results(folder: Path) -> Results:
 def _rows(results: Results, method: str) -> list[TileRow]:
     rows = [row for row in results.tiles if row.method == method]
     if not rows:
-        known = ", ".join(dict.fromkeys(row.method for row in results.tiles)) or "none, for it made no HALO model"
+        known = ", ".join(dict.fromkeys(row.method for row in results.tiles)) or "none: it made no HALO model"
         raise InputError(f"the method must be one of this run's ({known}), not {method!r}")
     return rows
 

@@ -1,4 +1,4 @@
-"""Open what a recipe names: the model folder, and the texts as tokens."""
+"""Open the inputs that a recipe names: the model folder, and the texts as tokens."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

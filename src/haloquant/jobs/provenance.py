@@ -24,7 +24,7 @@ def versions() -> dict[str, str]:
 
 
 def job_provenance(recipe: Recipe, inputs: Inputs, classes: Classes) -> dict[str, str]:
-    """Return what the results of a job depend on, by name: the hashes of its inputs, its recipe and the versions."""
+    """Return the origin of the results of a job, by name: the hashes of its inputs, its recipe and the versions."""
     return {
         "model sha256": inputs.model_sha256,
         "calibration": f"{inputs.calibration.name}, sha256 {inputs.calibration.sha256}",

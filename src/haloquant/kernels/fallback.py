@@ -99,7 +99,7 @@ def integer_sparse_sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tenso
         return sums
     rows, cols, _ = _entries(layer.sparse)
     value = layer.sparse.value.to(torch.int32)
-    most = max(1, MOST_PRODUCTS // max(1, value.numel()))  # tokens at a time; whole numbers add up alike in any order
+    most = max(1, MOST_PRODUCTS // max(1, value.numel()))  # tokens at a time; the order of integer sums is free
     for some, into in zip(tokens.split(most), sums.split(most), strict=True):
         into.index_add_(1, rows, some[:, cols].to(torch.int32) * value)
     return sums

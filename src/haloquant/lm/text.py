@@ -53,7 +53,7 @@ def load_text(path: Path | str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
 def _read_xz(stream: BinaryIO, most_bytes: int) -> bytes:
     """Return at most `most_bytes` decompressed bytes of an .xz file, which may hold several streams.
 
-    Bytes after the last stream that are not a stream are ignored. The memory that a header asks for is limited before
+    Bytes after the last stream that are not a stream are ignored. The memory that a header requests is limited before
     it is allocated.
     """
     pieces: list[bytes] = []

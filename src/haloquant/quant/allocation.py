@@ -208,7 +208,7 @@ def _cheapest(loss: np.ndarray, cost: np.ndarray) -> np.ndarray:
 
 
 def _fill(loss: np.ndarray, cost: np.ndarray, classes: np.ndarray, budget: float) -> np.ndarray:
-    """Apply single changes of class that fit the budget, the one that saves most loss first, until none saves loss."""
+    """Apply single changes of class that fit the budget, largest decrease of the loss first, until none lowers it."""
     tiles = np.arange(loss.shape[0])
     classes = classes.copy()
     left = budget - float(cost[tiles, classes].sum())

@@ -1,9 +1,9 @@
-"""Choice of a codebook: the admissible weight values that lose least of this model's weights and switch little energy.
+"""Choice of a codebook: the admissible weight values with the least error of this model's weights and little energy.
 
 The admissible values (those whose delay meets the period) come from a measured profile. The weights come from the
 model as a sample of scale groups. For one scale the best words are found exactly, by dynamic programming over the
 histogram of normalised weights. The scale is scanned. The best words are then improved by exchanging single words,
-judged on the sample itself, where every group has its own searched scale.
+evaluated on the sample itself, where every group has its own searched scale.
 """
 
 from collections.abc import Iterable
@@ -45,7 +45,7 @@ def sample_groups(
 ) -> WeightSample:
     """Take evenly spaced scale groups of every layer.
 
-    Groups that are cut short by the end of the layer are left out, unless the layer is shorter than a tile: then the
+    Groups that are shortened by the end of the layer are left out, unless the layer is shorter than a tile: then the
     group is padded with zeros of importance 0. Groups of zeros are left out.
 
     Args:

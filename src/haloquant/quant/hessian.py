@@ -20,7 +20,7 @@ def layer_hessian(
     Args:
         statistics: statistics of the layer.
         in_features: number of input features of the layer. If it is given, size and finiteness are checked.
-        method: what needs the Hessian; it is named in the error.
+        method: the method that needs the Hessian; the error names it.
 
     Raises:
         InputError: the statistics hold no Hessian, one of another size, or one that is not finite.

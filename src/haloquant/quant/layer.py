@@ -31,7 +31,7 @@ def quantize_weight(
         tiles: class of every tile; its grid must fit the weight.
         codebooks: one codebook for each class.
         statistics: their Fisher part or Hessian weights the scale search. Without them all weights count the same.
-        sparse: weights kept beside the dense part (from `sparse.split`); the dense part holds 0 there.
+        sparse: weights kept outside the dense part (from `sparse.split`); the dense part holds 0 there.
 
     Returns:
         The layer in HALO form.

@@ -17,7 +17,7 @@ def layer_fisher(
 
     Args:
         statistics: statistics of the layer.
-        method: what needs the Fisher information; it is named in the error.
+        method: the method that needs the Fisher information; the error names it.
         shape: shape of the weight. If it is given, shape and finiteness are checked.
 
     Raises:

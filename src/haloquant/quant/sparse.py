@@ -1,4 +1,4 @@
-"""The sparse part of a layer: outliers and salient weights, kept in 8 bits beside the dense codes (METHOD, stage 1)."""
+"""The sparse part of a layer: outliers and salient weights, stored in 8 bits separately from the dense codes."""
 
 import numpy as np
 from jaxtyping import Bool, Float32

@@ -99,7 +99,7 @@ _Content = tuple[list[tuple[int, Int32[np.ndarray, "n 2"]]], list[int]]
 
 
 def _contents(order: GroupOrder) -> list[_Content]:
-    """Return what runs in each phase of a group. Layers are counted from the first of the group."""
+    """Return the tiles and layers that run in each phase of a group. Layers are counted from the first of the group."""
     contents: list[_Content] = [([], []) for _ in order.level]
     for layer, (phase_of, whole) in enumerate(zip(order.phase_of, order.whole, strict=True)):
         if phase_of is None:

@@ -54,7 +54,7 @@ class SparseKind(IntEnum):
 
 @dataclass(frozen=True)
 class SparseWeights:
-    """The weights that are kept in 8 bits beside the dense part, sorted by row, then column.
+    """The weights that are kept in 8 bits outside the dense part, sorted by row, then column.
 
     A weight is values[i] * scale[rows[i]]. The dense part holds the word 0 at these places.
 
@@ -86,7 +86,7 @@ class QuantizedWeight:
         scale: one for each (output feature, tile along the inputs). Float16 holds it exactly; it may be negative.
         tiles: class of every tile.
         codebooks: one codebook for each class.
-        sparse: weights kept beside the dense part.
+        sparse: weights kept outside the dense part.
     """
 
     layer: str

@@ -29,7 +29,7 @@ def gpu_table(results: Results) -> Table:
 def gpu_sentences(results: Results) -> list[str]:
     """Return sentences with the numbers behind the table.
 
-    They say what fewer stored bits gain, what the paper's clocks would gain, and what such clocks would require.
+    They give the gain of fewer stored bits, the gain of the paper's clocks, and the requirements of such clocks.
     """
     said = [
         "Model, not measured: a roofline of products and memory traffic at stored bits. Launches, unpacking and "

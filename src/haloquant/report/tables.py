@@ -32,7 +32,7 @@ class Card:
     value: str
     against: tuple[tuple[str, str], ...]
     note: str
-    unit: str = ""  # says what `value` is a ratio to; empty for a value that is not a ratio
+    unit: str = ""  # the reference of a `value` that is a ratio; empty for other values
 
 
 def cost_of(method: MethodRow, target: str, phase: str) -> CostRow | None:

@@ -88,7 +88,7 @@ def _fsync_folder(folder: Path) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files and folders of `path` that killed processes left beside it.
+    """Remove the temporary files and folders of `path` that killed processes left in its folder.
 
     The name of a temporary file contains the number of its process; only those of dead processes are removed.
     """
@@ -129,7 +129,7 @@ def _is_alive(process: int) -> bool:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`. On success it is flushed to the disk and renamed, on failure removed."""
+    """Yield a temporary path next to `path`. On success it is flushed to the disk and renamed, on failure removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -171,7 +171,7 @@ def atomic_folder(
     manifest_name: str = MANIFEST,
     replace: bool = False,
 ) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`, which is renamed to `path` on success and removed on failure.
+    """Yield a temporary folder next to `path`, which is renamed to `path` on success and removed on failure.
 
     Before it is renamed, every file in it is flushed to the disk and its manifest is written. So a reader finds either
     the complete folder or none.
@@ -240,7 +240,7 @@ def check_files(folder: Path, manifest: Manifest, name: str = MANIFEST, error: t
         error: class of the errors that are raised.
 
     Raises:
-        InputError: a file is missing, lies outside the folder, or has another checksum.
+        InputError: a file is missing, is outside the folder, or has another checksum.
     """
     for relative, expected in manifest.files.items():
         file, parts = folder / relative, PurePath(relative)

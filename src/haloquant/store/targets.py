@@ -162,7 +162,7 @@ class _Reader:
     def finish(self) -> None:
         for key in self.table:
             raise TargetError(
-                f"{self.where(key)} is not known to targets of this kind; it must go or be spelled otherwise."
+                f"{self.where(key)} is not known to targets of this kind; remove it or correct its spelling."
             )
 
 

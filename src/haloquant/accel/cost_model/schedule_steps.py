@@ -24,7 +24,7 @@ class LayerPart:
 
 @dataclass(frozen=True, slots=True)
 class Island:
-    """A range of arrays at one operating point, and what it runs. Without islands one range holds all arrays."""
+    """A range of arrays at one operating point, and its layer parts. Without islands one range holds all arrays."""
 
     point: OperatingPoint
     first_array: int

@@ -4,9 +4,9 @@ The weight is stored as four radix-4 digits. The module `whole` multiplies with 
 one non-zero digit (0 and the powers of two) needs no addition: the module `lone` shifts the activation, and negates it
 if the digit is negative. A weight whose two lower digits are zero (the multiples of 16, an INT4 grid) needs one
 addition: the module `upper`. The last gates select one of the modules by the weight. The weight is constant, so its
-timing contains only the selected module. The other modules get the weight zero and do not toggle; the gate for this is
-at the constant weight pins and adds no delay. Each module must be synthesized alone to its own period (`partitions` of
-`eda.yosys.synthesize`).
+timing contains only the selected module. The other modules get the weight zero and do not toggle. The gate for this
+is at the constant weight pins, so it adds no delay. Each module must be synthesized alone to its own period
+(`partitions` of `eda.yosys.synthesize`).
 """
 
 from collections.abc import Sequence

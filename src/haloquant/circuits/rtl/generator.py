@@ -77,7 +77,7 @@ class MacSpec:
 
     @property
     def description(self) -> str:
-        """A description of the unit for people, in one line."""
+        """A description of the unit in one line."""
         tree = {"array": "array", "dadda": "Dadda tree"}[self.tree]
         adder = {"rca": "ripple", "bk": "Brent-Kung", "ks": "Kogge-Stone"}
         stage = {

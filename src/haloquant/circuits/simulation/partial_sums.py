@@ -23,7 +23,7 @@ class PartialSums:
     values the first has its rank in the i-th of k equal parts and the second in the j-th.
     """
 
-    source: str  # a text for people: which model, how many sums, how they were measured
+    source: str  # a description: which model, how many sums, how they were measured
     weight_bits: int
     activation_bits: int
     quantile: Int64[np.ndarray, " q"]
@@ -79,14 +79,14 @@ def summarize_partial_sums(
 ) -> PartialSums:
     """Summarize observed pairs of consecutive partial sums.
 
-    Equal values (many partial sums are 0) get different ranks, in the order in which they come.
+    Equal values (many partial sums are 0) get different ranks, in the order of the input.
 
     Args:
         before: the first value of each pair.
         after: the second value of each pair.
         weight_bits: width of the weight codes whose products were added.
         activation_bits: width of the activation codes whose products were added.
-        source: a text for people: which model, how many sums, how they were measured.
+        source: a description: which model, how many sums, how they were measured.
         quantiles: number of quantiles to keep.
         parts: number of rows and of columns of the grid of ranks.
 

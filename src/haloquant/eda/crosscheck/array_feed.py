@@ -1,6 +1,6 @@
 """Converts a schedule to the sequence of tiles that one systolic array processes, and where the array must drain first.
 
-It serves the check against a Verilog description of the array. Rows are not cut into blocks.
+It is used for the check against a Verilog description of the array. Rows are not cut into blocks.
 """
 
 from collections.abc import Mapping

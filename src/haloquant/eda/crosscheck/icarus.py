@@ -1,4 +1,4 @@
-"""Runs a Verilog simulation in Icarus Verilog and returns what it printed and wrote."""
+"""Runs a Verilog simulation in Icarus Verilog and returns its output and the files that it wrote."""
 
 import re
 import shutil
@@ -52,7 +52,7 @@ def run_verilog(icarus: Icarus, files: dict[str, str], limit_s: float) -> dict[s
         limit_s: time limit (s) for compiling, and again for running.
 
     Returns:
-        The files that the simulation wrote, as text by file name, and under `stdout` what it printed.
+        The files that the simulation wrote, as text by file name, and under `stdout` its output.
 
     Raises:
         ToolError: if a program fails or exceeds the limit; the message has the first lines of its output.

@@ -9,7 +9,7 @@ from haloquant.errors import ToolError
 
 
 def run_program(command: list[str], folder: Path, limit_s: float, name: str) -> str:
-    """Run a program in its own session, so that its child processes end with it, and return what it printed.
+    """Run a program in its own session, so that its child processes end with it, and return its output.
 
     Args:
         command: the program and its arguments.

@@ -25,7 +25,7 @@ from haloquant.store.targets import read_gpu, read_systolic
 
 @dataclass(frozen=True)
 class Job:
-    """The result of a finished job: its results, its folder, and the names of the steps that were finished before."""
+    """A finished job: its results, its folder, and the names of the steps that an earlier run had finished."""
 
     results: Results
     folder: Path

@@ -179,7 +179,7 @@ class JobSteps:
         return load_packed(self.folders[name], tuple(self.shapes), self.classes.codebooks[:-1], tile)
 
     def halo_key(self) -> list[object]:
-        """Return what every HALO method depends on besides the classes of its tiles."""
+        """Return the inputs of every HALO method besides the classes of its tiles."""
         settings = self.recipe.quantize
         books = [[b.name, b.values.tolist(), b.point.frequency_hz] for b in self.classes.codebooks]
         return [
@@ -193,12 +193,12 @@ class JobSteps:
         ]
 
     def _calibration_key(self) -> list[object]:
-        """Return what the statistics depend on."""
+        """Return the inputs of the statistics."""
         text = self.inputs.calibration
         return [self.inputs.model_sha256, self.recipe.model.exclude, text.sha256, self.recipe.text.calibration_tokens]
 
     def evaluation_key(self) -> list[object]:
-        """Return what the accuracy of every method depends on."""
+        """Return the inputs of the accuracy of every method."""
         text = self.inputs.evaluation
         return [
             self._calibration_key(),
@@ -209,7 +209,7 @@ class JobSteps:
         ]
 
     def profile_key(self) -> list[object]:
-        """Return what identifies the MAC."""
+        """Return the values that identify the MAC."""
         return [self.profile.name, dict(self.profile.provenance), self.profile.delay_s.tolist()]
 
     def step(self, name: str, inputs: object, make: Callable[[Path], None]) -> Path:

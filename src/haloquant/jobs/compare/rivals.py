@@ -72,7 +72,7 @@ def array_tiles(result: LayerResult, grid: TileGrid, profile: MacProfile, corner
     """Return the tiles of a rival's layer, all in class 0, or None if the method has no integers.
 
     An integer that is narrower than the MAC's weight may be multiplied by a power of two, because its scale can be
-    divided by the same power. The rival gets the place in the MAC's weight that `best_place` finds.
+    divided by the same power. `best_place` chooses the power.
     """
     if result.mac_values is None:
         return None

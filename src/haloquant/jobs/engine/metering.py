@@ -1,4 +1,4 @@
-"""Measure what the stages of a long job use: time, processor time and peak memory, of this process and of its workers.
+"""Measure time, processor time and peak memory of each stage of a long job, in this process and its workers.
 
 On Linux the peak of a stage is the kernel's high-water mark of resident memory, which is reset when the stage begins.
 On other systems it is the peak since the process began. The numbers are not written into the model's files, so these

@@ -55,7 +55,7 @@ class LayerTask:
 
 @dataclass(frozen=True)
 class ScaleTask:
-    """The layers that read one input, whose scale is wanted. The arrays are the parts of the first one's statistics."""
+    """The layers that read one input, for the search of its scale. The arrays are the statistics of the first layer."""
 
     transform: Transform
     place: Fold

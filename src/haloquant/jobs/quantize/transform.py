@@ -100,7 +100,7 @@ def input_scale(
 
     Args:
         transform: How the scale is found.
-        place: The input, and what its division is folded into.
+        place: The input, and the tensors into which its division is folded.
         weights: Weights of the layers that read the input.
         known: Statistics of these layers.
     """

@@ -35,7 +35,7 @@ def collect_row_hessians(
 
     Args:
         model: the checkpoint's model, loaded.
-        checkpoint: its opened folder; projections among its selected layers get matrices.
+        checkpoint: its opened folder; the result holds matrices of the projections among its selected layers.
         windows: calibration windows, as `in_memory.cut_windows` returns them.
         progress: called with the number of windows done and of all windows.
 

@@ -1,8 +1,8 @@
 """Run a decoder block by block, with the weights of one block in memory at a time.
 
-This serves models whose weights or gradients do not fit in memory. The weights of a block are loaded before it runs and
+It is for models whose weights or gradients do not fit in memory. The weights of a block are loaded before it runs and
 freed after it. The hidden states of all windows are kept between blocks, in memory or in a scratch file. A model passes
-other arguments to its blocks beside the hidden states (masks, rotary tables); they are recorded by running the model
+other arguments to its blocks besides the hidden states (masks, rotary tables); they are recorded by running the model
 once with a stub in place of each block.
 """
 
@@ -101,7 +101,7 @@ class BlockRunner:
                 continue
         checkpoint = self.empty_model.checkpoint
         raise CheckpointError(
-            f"{checkpoint.folder} ({checkpoint.architecture.model_type}) must hand hidden states from block to block "
+            f"{checkpoint.folder} ({checkpoint.architecture.model_type}) must pass hidden states from block to block "
             "to be run block by block, but does not; load the model whole instead"
         )
 

@@ -58,7 +58,7 @@ def collect_by_block(
     Args:
         checkpoint: an opened model folder.
         windows: calibration windows, as `in_memory.cut_windows` returns them.
-        fisher: what replaces the Fisher information; `source` of the statistics names it.
+        fisher: the quantity that replaces the Fisher information; `source` of the statistics names it.
         seed: seed of the random signs.
         scratch: folder for the hidden states (samples x tokens x hidden x 4 bytes); in memory where None.
         progress: called with the number of blocks done and of all blocks.

@@ -72,7 +72,7 @@ def run_in_order(
 
 
 def model_source(checkpoint: Checkpoint, windows: np.ndarray) -> ModelSource:
-    """Return what a worker needs to run the blocks of a checkpoint on windows of this length."""
+    """Return the data that a worker needs to run the blocks of a checkpoint on windows of this length."""
     layout = sha256((checkpoint.folder / "config.json").read_bytes())
     layout.update(repr(sorted(checkpoint.tensors.items())).encode())
     window = np.ascontiguousarray(windows[0], np.int64).tobytes()

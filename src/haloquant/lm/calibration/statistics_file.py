@@ -16,7 +16,7 @@ from haloquant.lm.checkpoint.safetensors import StoredTensor, read_float32, read
 from haloquant.records import LayerStatistics
 from haloquant.store.atomic_files import atomic_file, raise_os_errors
 
-VERSION = 1  # part of a step's key: increase it when the meaning of what `collect` computes changes
+VERSION = 1  # part of a step's key: increase it when the meaning of the results of `collect` changes
 PARTS = ("fisher", "hessian", "input_absmean", "input_absmax")
 
 
@@ -52,7 +52,7 @@ def save_statistics(path: Path, statistics: Mapping[str, LayerStatistics]) -> No
 
 
 def load_statistics(path: Path) -> dict[str, LayerStatistics]:
-    """Read what `save_statistics` wrote. Layers that shared a matrix share it again.
+    """Read a file that `save_statistics` wrote. Layers that shared a matrix share it again.
 
     Raises:
         CheckpointError: the file is missing or truncated, or holds something else.

@@ -53,7 +53,7 @@ _GENERIC = (
     r".*\b(gate_proj|up_proj|gate_up_proj|fc1|fc_in|c_fc|w1|w3|dense_h_to_4h|lin1|linear1|up|gate|wi|wi_0|wi_1)",
     r".*\b(down_proj|fc2|fc_out|c_proj|w2|dense_4h_to_h|lin2|linear2|down|wo|proj)",
 )
-# Names that are never linear layers of the decoder, whatever their shape.
+# Names that are never linear layers of the decoder, for any shape.
 _NEVER = re.compile(
     r"norm|embed|\bln_|layernorm|rotary|\bwpe\b|\bwte\b|router|conv|vision|\bA_log\b|(^|\.)gate$|shared_expert_gate$"
 )

@@ -6,7 +6,7 @@ from haloquant.errors import CheckpointError
 
 
 def local_folder(folder: Path | str) -> Path:
-    """Return `folder` as a path, if it is a folder of this machine. `~` stands for the home folder.
+    """Return `folder` as a path, if it is a folder of this machine. `~` is the home folder.
 
     Raises:
         CheckpointError: the folder does not exist, or it is a file. The name is never looked up on a model hub.
@@ -23,7 +23,7 @@ def local_folder(folder: Path | str) -> Path:
 
 
 def is_shard_name(name: object) -> bool:
-    """Return whether an index may name this shard: a *.safetensors file beside the index, never a path elsewhere."""
+    """Return whether an index may name this shard: only a *.safetensors file in the folder of the index."""
     return (
         isinstance(name, str)
         and PurePath(name).name == name

@@ -84,7 +84,7 @@ def open_checkpoint(folder: Path | str, include: Sequence[str] = (), exclude: Se
         exclude: regular expressions of modules to leave in full precision.
 
     Raises:
-        CheckpointError: something is missing, cut short, contradictory or of an unknown kind.
+        CheckpointError: something is missing, truncated, contradictory or of an unknown kind.
     """
     url = str(folder) if is_url(str(folder)) else ""
     if url and (local := local_path(url)) is not None:

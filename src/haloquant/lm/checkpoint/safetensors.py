@@ -2,8 +2,8 @@
 
 A file is 8 bytes of header length (little endian), a JSON header {name: {dtype, shape, data_offsets}}, and the data
 (format: https://github.com/huggingface/safetensors). Data is read through a buffer of fixed size and not through a
-memory map. So resident memory is bounded by what the caller keeps, and a truncated file raises an error instead of the
-signal SIGBUS.
+memory map. So resident memory is bounded by the arrays that the caller keeps, and a truncated file raises an error
+instead of the signal SIGBUS.
 """
 
 import json

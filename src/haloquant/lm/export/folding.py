@@ -6,7 +6,7 @@ Folding makes the division free at run time. There are two cases:
   are divided. This is valid because the operation in between is a product with other numbers (the gate's activation),
   or a ReLU, for which relu(x / s) = relu(x) / s if s > 0.
 In all other cases (a GELU in between, one matrix for queries, keys and values, a norm that other layers read too) the
-input gets no scale.
+input has no scale.
 """
 
 import re

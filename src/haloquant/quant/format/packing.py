@@ -39,7 +39,7 @@ def pack(q: QuantizedWeight) -> dict[str, np.ndarray]:
     """Return the named arrays of one layer (see the table above).
 
     Raises:
-        FormatError: a code is not below its codebook's size, a scale is not a float16 value, or a sparse weight lies
+        FormatError: a code is not below its codebook's size, a scale is not a float16 value, or a sparse weight is
             outside the layer.
     """
     grid = q.tiles.grid

@@ -143,7 +143,7 @@ def _ranges(target: np.ndarray, outlier: np.ndarray) -> tuple[np.ndarray, np.nda
 @njit(cache=True)
 @no_type_check
 def _gains(target, stiffness, top):
-    """Return by how much the loss of its group falls when each weight is left out."""
+    """Return the decrease of the loss of a group when each of its weights is left out."""
     rows, width = target.shape
     gains = np.empty((rows, width), np.float32)
     for r in range(rows):

@@ -71,7 +71,7 @@ def natural_order(in_features: int, length: int) -> tuple[Int64[np.ndarray, " _"
 
 
 def activation_order(diagonal: Float32[np.ndarray, " in"], length: int) -> tuple[Int64[np.ndarray, " _"], ...]:
-    """Return blocks of columns by falling Hessian diagonal, whatever tile they belong to (GPTQ's activation order).
+    """Return blocks of columns by falling Hessian diagonal, independent of their tiles (GPTQ's activation order).
 
     Only the order of rounding changes; codes stay at their places. The scales of tiles must be fixed before, because
     the columns of one tile are rounded in different blocks.

@@ -156,7 +156,7 @@ def search_and_round(
     """Write the scale and the codes of every (output feature, tile).
 
     `ratios[k, :trials[k]]` are the scales to try for class k, in units of largest weight / largest word. For each
-    trial scale the nearest words are assigned and judged by A * A / B (`_moments`), which is the error they save with
+    trial scale the nearest words are assigned and compared by A * A / B (`_moments`), the decrease of the error with
     their least-squares scale. The best trial is refined by `rounds` of assigning words and fitting the scale. The
     result is rounded to float16, and the codes are taken with it. A segment of zeros gets scale 0 and the code of 0.
     """

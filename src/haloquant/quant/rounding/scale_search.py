@@ -27,7 +27,7 @@ def search(
 ) -> tuple[Float32[np.ndarray, "out across"], UInt8[np.ndarray, "out in"]]:
     """Return one scale per (output channel, tile) that makes sum importance (w - scale word)^2 small, and the codes.
 
-    Fourteen or more trial scales of either sign are judged by the error that remains after a least-squares fit,
+    Fourteen or more trial scales of either sign are compared by the error that remains after a least-squares fit,
     <w,w> - <w,c>^2 / <c,c>, where c are the nearest words. The best is refined by two rounds of assigning words and
     fitting the scale. The tests compare the result with the exact optimum.
 

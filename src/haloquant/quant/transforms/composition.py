@@ -18,7 +18,7 @@ def through(
     """Quantize W diag(s) with the statistics of x / s, and return the result as a weight for x.
 
     This evaluates a scaling on weights alone. If activations are rounded too, fold the scale into the layer that makes
-    the input and quantize `scale_weight(weight, s)`, so that x / s is what is rounded.
+    the input and quantize `scale_weight(weight, s)`, so that x / s is rounded.
 
     Args:
         scaling: scaling of the layer's input.

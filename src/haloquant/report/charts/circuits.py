@@ -82,7 +82,7 @@ def histogram(profile: MacProfile, corner: int = 0) -> alt.LayerChart | alt.Face
     for number, row in enumerate(points):
         mark = alt.Chart(alt.Data(values=[{"period": 1e12 / row.frequency_hz, "label": row.name}]))
         layers.append(mark.mark_rule(strokeDash=[5, 3]).encode(x="period:Q"))
-        # The first two periods are close together, so one label stands left of its line and the other right.
+        # The first two periods are close together, so one label is left of its line and the other right.
         side = 9 if number == 1 else -7
         layers.append(
             mark.mark_text(angle=270, align="right", dx=-4, dy=side, y=0).encode(x="period:Q", text="label:N")

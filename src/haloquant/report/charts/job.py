@@ -63,7 +63,7 @@ def by_weight_value(profile: ProfileRow, legend: str = "fastest class that holds
         marks.append({"period_ps": period, "at": above, "label": label})
     rules = alt.Chart(alt.Data(values=marks))
     lines = rules.mark_rule(strokeDash=[5, 3]).encode(y="period_ps:Q")
-    # The labels stand to the right of the plot, where they cover no bars.
+    # The labels are to the right of the plot, where they cover no bars.
     labels = rules.mark_text(align="left", dx=4, x=WIDTH, clip=False).encode(y="at:Q", text="label:N")
     energy = base.encode(x=x, y=alt.Y("energy_fj:Q", title="energy per MAC, fJ"), color=colour, tooltip=tips)
     return alt.vconcat(alt.layer(delay, lines, labels), energy)

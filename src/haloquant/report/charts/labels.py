@@ -63,7 +63,7 @@ def _cost(
     width: float,
     height: float,
 ) -> float:
-    """Return the area of placed dots and names that the box covers, plus a penalty for what leaves the plot."""
+    """Return the area of placed dots and names that the box covers, plus a penalty for the part outside the plot."""
     left, top, right, bottom = box
     hidden = sum(
         max(0.0, min(right, c) - max(left, a)) * max(0.0, min(bottom, d) - max(top, b)) for a, b, c, d in blocks

@@ -65,7 +65,7 @@ def measure_rates() -> Rates:
 
 
 def rounding_call(shape: tuple[int, int]) -> Callable[[], dict[str, np.ndarray]]:
-    """Return a function that does what a worker does with a layer without calibration, on random weights.
+    """Return a function that does the work of a worker on one layer without calibration, with random weights.
 
     It converts bf16 to float32, takes out the sparse weights, rounds the rest and packs it.
     """
@@ -74,7 +74,7 @@ def rounding_call(shape: tuple[int, int]) -> Callable[[], dict[str, np.ndarray]]
 
     def rounded() -> dict[str, np.ndarray]:
         seen = (halves.astype(np.uint32) << 16).view(np.float32)
-        np.dot(seen.ravel(), seen.ravel())  # a reader checks for values that are not finite in the same way
+        np.dot(seen.ravel(), seen.ravel())  # a reader checks in the same way that all values are finite
         sparse, _ = split(seen, layer="probe")
         return pack(quantize_weight(seen, tiles=tiles, codebooks=_BOOKS, sparse=sparse))
 

@@ -163,7 +163,7 @@ def _calibration_madds(layers: Sequence[LayerSize], tokens: int) -> float:
     """Return the multiply-adds of calibration.
 
     For each weight and token there is one in the forward pass, one for the gradient of the input and one for the
-    gradient of the weight. The sums x x^T come on top.
+    gradient of the weight. The sums x x^T are added to these.
     """
     return _inputs_madds(layers, tokens) + float(tokens) * 2 * sum(x.weights for x in layers)
 
