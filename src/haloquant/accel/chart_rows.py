@@ -1,4 +1,4 @@
-"""Rows of the tables that charts and CSV files are made from: plain numbers, one row per mark."""
+"""Rows of the tables that charts and CSV files are made from: plain numbers, one row per mark of a chart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

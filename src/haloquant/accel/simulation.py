@@ -62,7 +62,7 @@ def simulate(
     Raises:
         InputError: the schedule is not of this workload, leaves out or repeats a tile, or runs a tile at a clock that
             its slowest weight value does not meet.
-        ProfileError: the profile lacks a weight value, or does not know its energy.
+        ProfileError: the profile lacks a weight value or its energy.
     """
     if not 0 <= corner < len(profile.corners):
         raise InputError(f"corner must be 0 to {len(profile.corners) - 1} for profile {profile.name}, not {corner}.")

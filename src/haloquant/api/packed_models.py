@@ -25,7 +25,8 @@ def verify(folder: str | Path, profile_sha256: str | None = None, *, profile: st
     Args:
         folder: Packed model folder.
         profile_sha256: SHA-256 of the MAC profile that the model must be made for; any if None.
-        profile: The same by name: a shipped profile's name, or a file that `characterize` wrote.
+        profile: The MAC profile that the model must be made for, by name: a shipped profile's name, or a file that
+            `characterize` wrote.
 
     Returns:
         The number of layers, weights, tensors and files that were checked, and the bits per weight.

@@ -66,7 +66,7 @@ def model_folder(path: str) -> Path:
 
 
 def read_inputs(recipe: Recipe) -> Inputs:
-    """Open the model and the texts that a recipe names, so that mistakes show before any work.
+    """Open the model and the texts that a recipe names, so that errors are found before any work.
 
     Raises:
         CheckpointError: The model folder is missing or malformed, or a part of the model is missing.

@@ -1,7 +1,8 @@
 """Cost model of a pass on a systolic accelerator.
 
-`layer_work` and `memory_traffic` say what each layer needs, `schedule_steps` cuts a schedule into steps, `time_bounds`
-and `energy` give a step's time and energy. `group_cost` (fast) and `phase_cost` (general) add the steps up over a pass.
+`layer_work` and `memory_traffic` compute the work and the bytes of each layer, `schedule_steps` divides a schedule into
+steps, `time_bounds` and `energy` give a step's time and energy. `group_cost` (fast) and `phase_cost` (general) add the
+steps up over a pass.
 """
 
 import lazy_loader

@@ -46,7 +46,7 @@ def layer_works(
 
     Raises:
         InputError: a size is not positive, tiles are not of the array's size, or layers of one group differ in rows.
-        ProfileError: the profile lacks a weight value, or does not know its energy.
+        ProfileError: the profile lacks a weight value or its energy.
     """
     rows, columns = target.array.rows, target.array.columns
     energy = profile.energy_j[corner]

@@ -50,7 +50,7 @@ def timeline(simulation: Simulation, most_events: int | None = None) -> Timeline
 
     Args:
         simulation: One pass.
-        most_events: The timeline ends after the step with which it holds so many events. None means no limit.
+        most_events: The timeline ends after the step at which it has this many events. None means no limit.
     """
     events: list[Event] = []
     levels: list[SupplyLevel] = []

@@ -82,7 +82,7 @@ def _gemms(
     names = BLOCK_LAYERS[shape.family]
     gemms: list[Gemm] = []
     group = 0
-    shared = shape.heads // shape.kv_heads  # query heads that read the same keys run as more rows of one product
+    shared = shape.heads // shape.kv_heads  # query heads that share keys become further rows of one product
     for layer in range(shape.layers):
         block = f"{BLOCK_PREFIX[shape.family]}.{layer}"
         for name, features in zip(names.query_key_value, (q, kv, kv), strict=True):

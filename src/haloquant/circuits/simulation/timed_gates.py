@@ -18,9 +18,9 @@ class TimedGates:
     of pin p itself.
 
     A register is a gate of its data pins. Its output changes from the value for their settled levels before the
-    transition to the value for those after it, `delay_fs` of the minterm after later than the clock edge at time 0. In
-    a pipeline one stage processes this operation while the next processes the previous one; both have the same
-    statistics.
+    transition to the value for the levels after it. The clock edge is at time 0, and the change is `delay_fs` later,
+    read at the minterm after the transition. In a pipeline one stage processes this operation while the next processes
+    the previous one; both have the same statistics.
     """
 
     names: tuple[str, ...]  # "instance/output pin" of each gate

@@ -34,7 +34,7 @@ class Job:
 
 
 def open_inputs(recipe: Recipe) -> tuple[Inputs, MacProfile]:
-    """Return the inputs and the MAC of a job. Its machines are opened too, so that mistakes show before any work.
+    """Return the inputs and the MAC of a job. Its machines are opened too, so that errors are found before any work.
 
     Raises:
         HaloquantError: Something that the recipe names is missing or malformed.

@@ -28,7 +28,7 @@ from haloquant.store.profiles import find_profile
 class MethodTask:
     """One method of a job, by name.
 
-    `home` is the folder that relative names in the recipe start from. `finished` names the folders of the steps that
+    Relative paths in the recipe start at the folder `home`. `finished` names the folders of the steps that
     the method reads. `key` is the hash of the inputs, the MAC and the versions that the job was started with.
     """
 

@@ -45,7 +45,7 @@ class TaskUsage:
 
 
 class Meter:
-    """Adds up the usage of stages. A stage may be entered several times; an inner stage does not count to the outer."""
+    """Adds up the usage of stages. A stage may be entered several times. The outer stage excludes the inner one."""
 
     def __init__(self) -> None:
         self._open: list[str] = []
@@ -55,7 +55,7 @@ class Meter:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count the `with` block to the stage `name`."""
+        """Count the time of the `with` block as time of the stage `name`."""
         self._close_interval()
         self._open.append(name)
         try:
@@ -65,7 +65,7 @@ class Meter:
             self._open.pop()
 
     def add(self, kind: str, weights: int, used: TaskUsage) -> None:
-        """Count a task on one layer to the open stage.
+        """Add a task on one layer to the open stage.
 
         The stage's own processor time already holds a task that ran in this process; only a worker's task is added.
         """

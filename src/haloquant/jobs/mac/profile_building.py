@@ -78,7 +78,7 @@ def partial_sums_for(ports: MacPorts, named: str) -> tuple[PartialSums | None, s
             MAC's widths), `gaussian` for the Gaussian model, or a file of `store.partial_sums`.
 
     Returns:
-        The statistics, or None for the Gaussian model or for a MAC that adds nothing; and the line.
+        The statistics, or None for the Gaussian model or for a MAC that adds no partial sum; and the line.
 
     Raises:
         InputError: The file is missing or malformed, or has no partial sums of the MAC's widths.

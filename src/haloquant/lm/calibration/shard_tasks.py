@@ -1,7 +1,8 @@
-"""Tasks of calibrating one decoder block: fixed shards of windows, which may run in any process. Free of torch.
+"""Tasks of calibrating one decoder block: fixed shards of windows, which may run in any process.
 
 The division into shards does not depend on the number of workers, and shards are added in their order. So the sums have
-the same bytes on one process, on many processes, and on a cluster. `shards` computes and adds them.
+the same bytes on one process, on many processes, and on a cluster. `shards` computes and adds
+them. This module does not import torch.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -3,7 +3,7 @@
 The text is tokenized as one string and cut into windows without overlap. A window is as long as the model's context, at
 most 2048 tokens. Within a window every token but the first is predicted from those before it. Perplexity is exp of the
 mean negative log-likelihood of the predicted tokens. This is the protocol of GPTQ (arXiv 2210.17323) and later papers.
-They drop the last, shorter window; here it is scored too and kept apart, so that both figures are available.
+They drop the last, shorter window; here it is scored too, and both figures are available.
 
 With `bos`, each window begins with that token instead, so that every token of the text is predicted exactly once. This
 gives another figure, because the first token of each window is now counted, with little context.

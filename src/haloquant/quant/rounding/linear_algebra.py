@@ -2,8 +2,8 @@
 
 A BLAS with several threads cuts a product into parts by their number and rounds each part differently. One changed bit
 may change a code at a tie. So every product here is cut into bands of fixed size, and a BLAS with one thread computes
-each band. As many bands are computed at the same time as the BLAS was allowed threads. The threaded Cholesky
-factorization of LAPACK has the same problem, so a blocked one is written here.
+each band. The number of bands that are computed at the same time is the number of threads that the BLAS may use. The
+threaded Cholesky factorization of LAPACK has the same problem, so a blocked one is written here.
 """
 
 from collections.abc import Iterator
