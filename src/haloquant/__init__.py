@@ -1,7 +1,7 @@
 """haloquant: hardware-aware quantization of language models.
 
 The most used functions of `haloquant.api` are attributes of this package; each is imported at its first use. Importing
-the package also tells transformers, at once or when it is imported, how packed HALO models are loaded.
+the package also registers packed HALO models with transformers, at once or when transformers is imported.
 """
 
 import lazy_loader

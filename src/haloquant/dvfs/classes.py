@@ -1,9 +1,10 @@
-"""Choice of the classes of a MAC: for each class the shortest period at which a good enough codebook exists.
+"""Choice of the classes of a MAC: for each class the shortest period at which a codebook of sufficient accuracy exists.
 
 The HALO paper fixes the clocks and takes the words that meet them. A MAC with another order of delays would get a poor
-codebook that way. Here a class states instead how many decibels of weight error it may lose against the best codebook
-of its size with no timing limit, and gets the fastest clock at which it loses no more. `Classes.clock_ratio` reports
-how much faster that clock is; on a MAC that was optimised for speed the ratio is small.
+codebook that way. Here each class has a limit in decibels instead. Its weight error may exceed that of the best
+codebook of its size, chosen without a timing limit, by at most this limit. The class gets the fastest clock with such a
+codebook. `Classes.clock_ratio` is this clock over the clock that every value meets; on a MAC that was optimised for
+speed the ratio is small.
 """
 
 from collections.abc import Callable
@@ -94,7 +95,7 @@ def _fastest(
     loss_db: float,
     margin: float,
 ) -> Codebook:
-    """The codebook at the shortest period that loses at most `loss_db`.
+    """The codebook at the shortest period whose error exceeds the best one by at most `loss_db`.
 
     The best codebook's error falls as the period grows, so the period is found by bisection over the profile's delays.
     The bisection uses the exact best words for the weights' histogram at a few scales, which is quick. The codebook at

@@ -2,8 +2,8 @@
 
 Layers of one dependency group (q, k and v; gate and up) read the same activations and may be interleaved. Groups run
 one after the other. Inside a group all tiles of one class run together, so all its partial sums are stored at once.
-Where the accumulators cannot hold them, the group is cut by rows of activations (each weight is then read once per
-block) or by panels of columns (each weight is read once, at about as many transitions).
+If the accumulators cannot hold them, the group is divided in one of two ways. With blocks of rows of activations, each
+weight is read once per block. With panels of columns, each weight is read once, with about as many transitions.
 """
 
 import math

@@ -25,8 +25,8 @@ class SpqrConfig:
         statistic_bits: bits of a group's scale, and of its zero point.
         statistic_group: output features whose statistics (of the same inputs) are quantized together, with one float16
             offset and one float16 step.
-        threshold: a weight is kept in float16 if the loss of its group falls by more than this times the mean over the
-            group's inputs of (variance over outputs) * R_jj^2 when the weight is left out.
+        threshold: a weight is kept in float16 if leaving it out lowers the loss of its group by more than this times m.
+            m is the mean over the group's inputs of (variance over outputs) * R_jj^2.
         damping: share of the Hessian's mean diagonal that is added to its diagonal.
     """
 

@@ -13,7 +13,7 @@ from haloquant.records import Codebook, TileMap
 # Trial scales: the range of the largest word over the largest weight. At 1 nothing is clipped; a smaller ratio clips
 # outliers and makes the steps finer. The trials go from _LOWEST to _HIGHEST in factors of at most _STEP.
 _LOWEST, _HIGHEST, _STEP = 0.36, 1.1, 1.085
-# An asymmetric codebook may do best if its short side spans the weights. So its trials go on until the short side does,
+# For an asymmetric codebook the best scale may let its short side span the weights. So its trials continue until then,
 # but at most this factor beyond _HIGHEST.
 _FARTHEST = 8.0
 ROUNDS = 2  # rounds of assigning words and fitting the scale, after the best trial is found
