@@ -1,4 +1,4 @@
-"""Quantize a model folder, or predict the time, memory and disk space of that."""
+"""Quantize a model folder, or predict the time, memory and disk space that this needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ from haloquant.store.atomic_files import read_bounded, write_bytes
 class MethodResult:
     """A method that was quantized and evaluated.
 
-    `tiles` holds the integers of each layer, as the array multiplies them. It is empty if the method needs a
+    `tiles` holds the tile classes and value histograms of each layer. It is empty if the method needs a
     floating-point multiplier.
     """
 

@@ -63,7 +63,7 @@ class TaskRunner:
         self._checkpoint, self._request, self._session = checkpoint, request, session
 
     def run(self, layers: LayerPass) -> int:
-        """Run the tasks of the layers that are not finished. Return the number of the other layers."""
+        """Run the tasks of the layers that are not finished. Return the number of layers that were finished already."""
         tell, total = self.counter(layers.name), len(layers.layers)
         for layer in layers.layers:
             if (folder := self.steps.find(*layers.step(layer))) is not None:
