@@ -83,7 +83,8 @@ def once(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def keep_pictures() -> None:
     """Have simulations run and pictures drawn once."""
-    job.gather, page.draw_figures, page.figure_png = once(job.gather), once(page.draw_figures), once(page.figure_png)
+    job.gather_results = once(job.gather_results)
+    page.draw_figures, page.figure_png = once(page.draw_figures), once(page.figure_png)
 
 
 def on_edges(act: Callable[[], None]) -> None:

@@ -1,20 +1,17 @@
 """Tables of the predicted and of the measured time, memory and disk space of a quantization."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from haloquant.api.quantization import Forecast
 from haloquant.cli.console import stdout
+from haloquant.jobs.engine.metering import StageUsage
+from haloquant.jobs.quantize.forecast.plan import Stage
 from haloquant.units import engineering
 
-if TYPE_CHECKING:
-    from haloquant.api.quantization import Forecast
-    from haloquant.jobs.engine.metering import StageUsage
-    from haloquant.jobs.quantize.forecast.plan import Stage
 
-
-def show_forecast(predicted: "Forecast", workers: int) -> None:
+def show_forecast(predicted: Forecast, workers: int) -> None:
     """Print the predicted memory, disk and time of every stage."""
     plan = predicted.plan
     how = f"{predicted.windows} windows of {predicted.window_tokens} tokens" if predicted.calibrated else "data-free"
@@ -40,7 +37,7 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {rest // 60:02} min" if hours else f"{rest // 60} min {rest % 60:02} s"
 
 
-def stage_table(stages: Sequence["StageUsage"], predicted: Sequence["Stage"]) -> Table:
+def stage_table(stages: Sequence[StageUsage], predicted: Sequence[Stage]) -> Table:
     """Return the measured and the predicted use of every stage. Rows of layer kinds are below their stage."""
     table = Table("stage", "time", "processor", "predicted", "memory", "predicted", "worker", title="stages")
     expected = {stage.name: stage for stage in predicted}

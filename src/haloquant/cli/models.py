@@ -10,7 +10,6 @@ from rich.table import Table
 
 import haloquant
 from haloquant.cli.console import stdout
-from haloquant.cli.forecast_tables import show_forecast, stage_table
 from haloquant.cli.options import Json, Profile, Quiet
 from haloquant.errors import InputError
 from haloquant.recipe import Goal, Transform
@@ -82,6 +81,8 @@ def quantize(
 
     If it is stopped, the same command continues after the finished layers.
     """
+    from haloquant.cli.forecast_tables import show_forecast, stage_table  # numba is slow to load
+
     if dry_run:
         predicted = haloquant.forecast(model, goal=goal, calibration=calibration, samples=samples, transform=transform)
         if json:

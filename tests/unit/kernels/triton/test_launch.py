@@ -35,7 +35,8 @@ for (out, width, tile), books, sparse in shapes:
         exact, size = x.double() @ weight.T, x.double().abs() @ weight.abs().T
         y = launch.linear(x, layer)
         assert y.dtype == dtype and y.shape == (count, out)
-        bound = 1e-6 if dtype == torch.float32 else 0.005
+        # bfloat16 rounds to 2^-9 four times at most: the weight, its sparse part, the product's sum and the result.
+        bound = 1e-6 if dtype == torch.float32 else 4 * 2**-9
         worst = ((y.double() - exact).abs() / (size + 1e-12)).max().item()
         assert worst <= bound, (out, width, tile, books, sparse, count, dtype, worst)
     assert torch.equal(launch.dequantize(layer), fallback.dequantize(layer))
