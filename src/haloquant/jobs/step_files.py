@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from haloquant.dvfs.classes import Classes
-from haloquant.quant.format.packing import pack, unpack
+from haloquant.quant.format.packing import PackedWeight, pack, packed_weight
 from haloquant.records import Codebook, MacProfile, OperatingPoint, QuantizedWeight
 from haloquant.store.arrays import load_arrays, save_arrays
 from haloquant.store.atomic_files import read_bounded, write_bytes
@@ -52,12 +52,16 @@ def save_packed(folder: Path, quantized: Mapping[str, QuantizedWeight]) -> None:
 
 def load_packed(
     folder: Path, layers: tuple[str, ...], codebooks: tuple[Codebook, ...], tile: int
-) -> list[QuantizedWeight]:
-    """Return the named layers that `save_packed` wrote, in the order of `layers`; tiles are tile x tile."""
+) -> list[PackedWeight]:
+    """Return the named layers that `save_packed` wrote, in the order of `layers`; tiles are tile x tile.
+
+    Raises:
+        FormatError: the file is damaged.
+    """
     arrays = load_arrays(folder / "packed.safetensors")
-    found: list[QuantizedWeight] = []
+    found: list[PackedWeight] = []
     for layer in layers:
         prefix = f"{layer}."
         own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-        found.append(unpack(own, layer, codebooks, tile, tile))
+        found.append(packed_weight(own, layer, codebooks, tile, tile))
     return found

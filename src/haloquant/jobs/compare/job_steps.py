@@ -26,10 +26,11 @@ from haloquant.lm.evaluation.perplexity import default_window
 from haloquant.lm.export.folding import Fold, folds
 from haloquant.lm.torch_model import load_model
 from haloquant.quant.codebook import sample_groups
+from haloquant.quant.format.packing import PackedWeight
 from haloquant.quant.sensitivity import importance
 from haloquant.quant.tiles import make_grid
 from haloquant.recipe import Recipe
-from haloquant.records import LayerStatistics, MacProfile, QuantizedWeight
+from haloquant.records import LayerStatistics, MacProfile
 from haloquant.store.arrays import load_arrays, load_arrays_if_any, save_arrays, save_arrays_if_any
 from haloquant.store.finished_steps import Steps
 
@@ -173,7 +174,7 @@ class JobSteps:
         folder = self.step("tile-losses", self.halo_key(), make)
         return build_allocator(grids, load_arrays(folder / "losses.safetensors")["loss"], self.classes)
 
-    def packed(self, name: str) -> list[QuantizedWeight]:
+    def packed(self, name: str) -> list[PackedWeight]:
         """Return the layers of a HALO method whose step is finished."""
         tile = self.recipe.hardware.tile
         return load_packed(self.folders[name], tuple(self.shapes), self.classes.codebooks[:-1], tile)

@@ -28,9 +28,10 @@ from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer, read_weight
 from haloquant.lm.export.folding import Fold, folded_tensors, folds
 from haloquant.lm.export.model_folder import RawTensor
 from haloquant.quant.codebook import sample_groups
+from haloquant.quant.format.packing import PackedWeight
 from haloquant.quant.sensitivity import uniform_importance
 from haloquant.quant.tiles import make_grid, uniform_map
-from haloquant.records import LayerStatistics, QuantizedWeight, TileMap
+from haloquant.records import LayerStatistics, TileMap
 from haloquant.store.arrays import load_arrays, load_arrays_if_any, save_arrays, save_arrays_if_any
 
 SAMPLED_LAYERS = 12  # number of layers, about, whose weights the codebooks are chosen for
@@ -70,8 +71,8 @@ class Passes:
         work = self._layer_work(classes, {name: part.codebook for name, part in maps.items()})
         self.reused += self.runner.run(LayerPass("quantize", self.checkpoint.layers, step, quantize_layer, work, save))
 
-    def layers(self) -> Iterator[QuantizedWeight]:
-        """Yield every layer in HALO form, in the checkpoint's order. Call it after `run`."""
+    def layers(self) -> Iterator[PackedWeight]:
+        """Yield every layer in packed form, in the checkpoint's order. Call it after `run`."""
         if self._classes is None:
             raise ValueError("run must be called before layers")
         for layer in self.checkpoint.layers:

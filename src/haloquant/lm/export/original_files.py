@@ -12,6 +12,7 @@ from haloquant.errors import MALFORMED, CheckpointError, InputError
 from haloquant.lm.checkpoint.architectures import MAX_CONFIG_BYTES, split_block
 from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer
 from haloquant.lm.export.model_folder import RawTensor, ShardWriter
+from haloquant.quant.format.packing import PackedWeight
 from haloquant.records import BitCount, QuantizedWeight
 from haloquant.store.atomic_files import read_bounded
 
@@ -53,7 +54,9 @@ def cast(weight: np.ndarray, dtype: str, layer: str) -> np.ndarray:
     return half
 
 
-def find_layer(known: Mapping[str, LinearLayer], q: QuantizedWeight, experts: bool = False) -> LinearLayer:
+def find_layer(
+    known: Mapping[str, LinearLayer], q: QuantizedWeight | PackedWeight, experts: bool = False
+) -> LinearLayer:
     """Return the checkpoint's layer that `q` is the quantized form of.
 
     Args:
@@ -67,10 +70,10 @@ def find_layer(known: Mapping[str, LinearLayer], q: QuantizedWeight, experts: bo
     layer = known.get(q.layer)
     if layer is None:
         raise InputError(f"a quantized layer must be one of the checkpoint's, not {q.layer!r}")
-    if q.codes.shape != (layer.out_features, layer.in_features):
-        raise InputError(
-            f"{q.layer} must be quantized as {(layer.out_features, layer.in_features)}, not {q.codes.shape}"
-        )
+    grid = q.tiles.grid
+    shape = q.codes.shape if isinstance(q, QuantizedWeight) else (grid.out_features, grid.in_features)
+    if shape != (layer.out_features, layer.in_features):
+        raise InputError(f"{q.layer} must be quantized as {(layer.out_features, layer.in_features)}, not {shape}")
     if layer.slice is not None and not experts:
         raise InputError(
             f"{q.layer} must be a linear layer of its own to be packed, not a part of the expert tensor "
@@ -94,7 +97,7 @@ def refuse_stacked(checkpoint: Checkpoint) -> None:
         )
 
 
-def check_same_codebooks(first: QuantizedWeight, q: QuantizedWeight) -> None:
+def check_same_codebooks(first: QuantizedWeight | PackedWeight, q: QuantizedWeight | PackedWeight) -> None:
     """Refuse a layer whose codebooks or tile sizes are not those of the first.
 
     Raises:

@@ -27,13 +27,13 @@ from haloquant.lm.export.original_files import (
     with_dtype,
 )
 from haloquant.lm.packed.config import digest, make_config
-from haloquant.quant.format.packing import pack, packed_bits
+from haloquant.quant.format.packing import PackedWeight, pack, packed_bits
 from haloquant.records import BitCount, QuantizedWeight
 
 
 def export_packed(
     checkpoint: Checkpoint,
-    quantized: Iterable[QuantizedWeight],
+    quantized: Iterable[QuantizedWeight | PackedWeight],
     folder: Path,
     *,
     profile_name: str,
@@ -47,7 +47,8 @@ def export_packed(
 
     Args:
         checkpoint: the original model; tensors that are not quantized are copied byte for byte.
-        quantized: layers in HALO form, all with the same codebooks and tile sizes; a generator is allowed.
+        quantized: layers in HALO form, or packed already, all with the same codebooks and tile sizes; a generator is
+            allowed.
         folder: target; must not exist or be empty.
         profile_name: name of the MAC profile from which the codebooks were chosen.
         profile_sha256: hash of the profile.
@@ -71,7 +72,7 @@ def export_packed(
             first = q if first is None else first
             layer = find_layer(known, q)
             check_same_codebooks(first, q)
-            tensors = pack(q)
+            tensors = pack(q) if isinstance(q, QuantizedWeight) else q.tensors
             bits += packed_bits(tensors, q.codebooks)
             for name, array in tensors.items():
                 writer.add(f"{q.layer}.{name}", RawTensor.of(array))

@@ -19,11 +19,12 @@ Version 1 of the format stored `sparse_row_ptr` i32 [out + 1], the running sums 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from haloquant.errors import FormatError
-from haloquant.quant.format.bit_layout import decode, encode, tile_offsets
+from haloquant.quant.format.bit_layout import count_wrong, decode, encode, tile_offsets
 from haloquant.quant.tiles import classes_by_row
 from haloquant.records import BitCount, Codebook, QuantizedWeight, SparseWeights, TileGrid, TileMap
 
@@ -33,6 +34,16 @@ ROWS, ROWS_V1 = "sparse_row_count", "sparse_row_ptr"
 _COUNT_TYPES = (np.uint8, np.uint16, np.int32)
 # Tensors of layers with sparse weights, of both versions.
 SPARSE = (ROWS, ROWS_V1, "sparse_col", "sparse_value", "sparse_scale", "sparse_kind")
+
+
+@dataclass(frozen=True)
+class PackedWeight:
+    """One layer in packed form: its arrays (see the table above), its tile map, and the codebooks of the model."""
+
+    layer: str
+    tensors: Mapping[str, np.ndarray]
+    tiles: TileMap
+    codebooks: tuple[Codebook, ...]
 
 
 def pack(q: QuantizedWeight) -> dict[str, np.ndarray]:
@@ -76,13 +87,35 @@ def unpack(
     """
     tiles = check_layer(tensors, layer, codebooks, tile_out, tile_in)
     codes, wrong = decode(tensors["weight_packed"], tiles.codebook, sizes_of(codebooks), tiles.grid)
+    _refuse_wrong_codes(layer, wrong)
+    scale = tensors["weight_scale"].astype(np.float32)
+    return QuantizedWeight(layer, codes, scale, tiles, codebooks, _unpack_sparse(tensors, tiles.grid))
+
+
+def packed_weight(
+    tensors: Mapping[str, np.ndarray], layer: str, codebooks: tuple[Codebook, ...], tile_out: int, tile_in: int
+) -> PackedWeight:
+    """Return stored arrays as a packed layer, in the order in which `pack` gives them. Nothing is decoded.
+
+    The arguments and the checks are those of `unpack`.
+
+    Raises:
+        FormatError: as `unpack`.
+    """
+    tiles = check_layer(tensors, layer, codebooks, tile_out, tile_in)
+    wrong = count_wrong(tensors["weight_packed"], tiles.codebook, sizes_of(codebooks), tiles.grid)
+    _refuse_wrong_codes(layer, wrong)
+    ordered = {name: tensors[name] for name in (*DENSE, *SPARSE) if name in tensors}
+    return PackedWeight(layer, ordered, tiles, codebooks)
+
+
+def _refuse_wrong_codes(layer: str, wrong: int) -> None:
+    """Raise a FormatError if codes are out of range."""
     if wrong:
         raise FormatError(
             f"codes of {layer} must be below the size of their tile's codebook, but {wrong} are out of range: the file "
             "is damaged"
         )
-    scale = tensors["weight_scale"].astype(np.float32)
-    return QuantizedWeight(layer, codes, scale, tiles, codebooks, _unpack_sparse(tensors, tiles.grid))
 
 
 def check_layer(

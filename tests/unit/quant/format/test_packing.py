@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from haloquant.errors import FormatError
-from haloquant.quant.format.packing import pack, packed_bits, unpack
+from haloquant.quant.format.packing import pack, packed_bits, packed_weight, unpack
 from haloquant.quant.format.stored_bits import count_bits
 from haloquant.records import SparseWeights
 from support.halo_layers import NINE, SIXTEEN, codebook, random_layer, same
@@ -31,6 +31,20 @@ def back(q, tensors):
 def test_unpack_undoes_pack(out_features, in_features, tile, books) -> None:
     q = random_layer(out_features, in_features, tile, BOOKS[books], seed=3, sparse=0.01)
     assert same(back(q, pack(q)), q)
+
+
+@pytest.mark.parametrize("books", BOOKS)
+def test_a_packed_layer_keeps_its_arrays_in_order_and_is_checked_without_decoding(books) -> None:
+    q = random_layer(130, 172, 128, BOOKS[books], seed=3, sparse=0.01)
+    tensors = pack(q)
+    shuffled = dict(sorted(tensors.items()))  # a file gives them back in another order
+    packed = packed_weight(shuffled, q.layer, q.codebooks, 128, 128)
+    assert list(packed.tensors) == list(tensors)
+    assert all(packed.tensors[name] is tensors[name] for name in tensors)
+    assert np.array_equal(packed.tiles.codebook, q.tiles.codebook)
+    broken = tensors | {"weight_packed": np.full_like(tensors["weight_packed"], 255)}
+    with pytest.raises(FormatError, match="out of range: the file is damaged"):
+        packed_weight(broken, q.layer, q.codebooks, 128, 128)
 
 
 @pytest.mark.parametrize("books", BOOKS)
