@@ -15,6 +15,7 @@ from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.export.folding import folded_tensors, with_others_of
 from haloquant.lm.export.packed import export_packed
 from haloquant.lm.swap_weights import with_weights
+from haloquant.quant.format.packing import unpack
 from haloquant.quant.layer import dequantize
 from haloquant.recipe import Model, Quantize, Recipe, Text, Workload, parse_recipe
 from haloquant.store.profiles import find_profile
@@ -106,7 +107,8 @@ def test_the_packed_model_has_the_logits_of_the_one_that_was_evaluated(
     }  # fmt: skip
     export_packed(checkpoint, layers, tmp_path / "packed", profile_name="p", profile_sha256="0" * 64, changed=changed)
     tokens = torch.arange(40)[None]
-    rounded = {q.layer: seen.undo(q.layer, dequantize(q)) for q in layers}
+    unpacked = [unpack(q.tensors, q.layer, q.codebooks, q.tiles.grid.tile_out, q.tiles.grid.tile_in) for q in layers]
+    rounded = {q.layer: seen.undo(q.layer, dequantize(q)) for q in unpacked}
     with torch.no_grad(), with_weights(made.model, rounded):
         evaluated = made.model(tokens).logits
         with activations_per_token(made.model, list(rounded), input_scale=seen.scales):
