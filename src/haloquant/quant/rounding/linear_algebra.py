@@ -9,18 +9,21 @@ threaded Cholesky factorization of LAPACK has the same problem, so a blocked one
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Lock
+from math import ceil
+from threading import Barrier, Lock
 
 import numpy as np
 from jaxtyping import Float32
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from threadpoolctl import ThreadpoolController
 
-_BAND = 512  # rows or columns of a product that one BLAS call computes
+_BAND = 512  # most rows or columns of a product that one BLAS call computes
+_ALIGNED = 16  # a band is a multiple of this, so that BLAS works on whole vectors
 _BLOCK = 128  # columns of the Cholesky factor that are computed together
 _SHARED = 1 << 22  # with fewer multiplications than this, starting a second thread takes longer than it saves
 _BLAS = ThreadpoolController().select(user_api="blas").lib_controllers  # numpy's and scipy's, loaded above
 _CHANGED = Lock()  # held while the number of BLAS threads is changed
+_touched = 0  # buffers of BLAS that `_touch_buffers` has prepared in this process
 
 
 @contextmanager
@@ -38,11 +41,36 @@ def _workers() -> Iterator[Executor | None]:
                 with ThreadPoolExecutor(
                     min(before), initializer=_set_threads, initargs=([1] * len(before),)
                 ) as workers:
+                    _touch_buffers(min(before), workers)
                     yield workers
             finally:
                 _set_threads(before)
             return
+        _touch_buffers(1, None)
     yield None
+
+
+def _touch_buffers(count: int, workers: Executor | None) -> None:
+    """Let BLAS touch its working buffers for the first time in a square product, once in a process.
+
+    OpenBLAS copies parts of its operands into a buffer, one for each product that runs at the same time. If a product
+    of at most about 128 columns is the first to touch a buffer, products of this shape stay three times slower until
+    the process ends (seen with OpenBLAS 0.3.31 on AMD Zen). The square product below takes 3 ms.
+    """
+    global _touched
+    if _touched >= count:
+        return
+    _touched = count
+    together = Barrier(count)
+
+    def touch(_: int) -> None:
+        together.wait()  # the buffers of products that run one after the other are one buffer
+        np.matmul(np.ones((1024, 16), np.float32), np.ones((16, 1024), np.float32))
+
+    if workers is None:
+        touch(0)
+    else:
+        list(workers.map(touch, range(count)))
 
 
 def _set_threads(counts: list[int]) -> None:
@@ -62,24 +90,35 @@ def product(a: Float32[np.ndarray, "m k"], b: Float32[np.ndarray, "k n"]) -> Flo
 
 
 def _product(a: np.ndarray, b: np.ndarray, workers: Executor | None) -> np.ndarray:
-    """Return a @ b, computed in bands of rows, or in bands of columns if there are more columns than rows."""
+    """Return a @ b, computed in bands of rows, or in bands of columns if there are few rows and more columns."""
     (m, k), n = a.shape, b.shape[1]
     total = np.empty((m, n), np.float32)
+    by_rows = m >= min(n, 4 * _BAND)
+    length = m if by_rows else n
+    width = _band_width(length)
 
     def band(low: int) -> None:
-        part = slice(low, low + _BAND)
-        if m >= n:
+        part = slice(low, low + width)
+        if by_rows:
             np.matmul(a[part], b, out=total[part])
         else:
             np.matmul(a, b[:, part], out=total[:, part])
 
-    starts = range(0, max(m, n), _BAND)
+    starts = range(0, length, width)
     if workers is None or len(starts) == 1 or m * k * n < _SHARED:
         for low in starts:
             band(low)
     else:
         list(workers.map(band, starts))
     return total
+
+
+def _band_width(length: int) -> int:
+    """Return how many of `length` rows or columns stand in a band: at most `_BAND`, and about equally many in each."""
+    if length <= _BAND // 4:
+        return max(length, 1)
+    bands = 2 * ceil(length / (2 * _BAND))
+    return ceil(length / bands / _ALIGNED) * _ALIGNED
 
 
 def upper_factor(matrix: Float32[np.ndarray, "n n"]) -> Float32[np.ndarray, "n n"]:
