@@ -66,7 +66,7 @@ def machine(kind: str, workers: int) -> float:
 
 def timed(model: Path, out: Path, engine) -> tuple[dict[str, float], bytes]:
     """Seconds of one data-free quantization, and the model's bytes."""
-    from haloquant.jobs.quantize.checkpoint import quantize_checkpoint
+    from haloquant.jobs.quantize.job import quantize_checkpoint
     from haloquant.jobs.quantize.request import Request
     from haloquant.lm.checkpoint.reader import open_checkpoint
     from haloquant.recipe import Recipe

@@ -139,14 +139,14 @@ def sizes(books: str) -> dict[str, Any]:
 def jobs(rows: int) -> Iterator[tuple[str, Any, dict[str, str], dict[str, Any]]]:
     """Name, kernel, signature and constants of everything that runs for a layer."""
     for books in BITS:
-        for whole in (False, True):
-            name = f"{books} words, {'int8' if whole else 'bfloat16'}"
-            total = "*i32" if whole else "*fp32"
+        for int8 in (False, True):
+            name = f"{books} words, {'int8' if int8 else 'bfloat16'}"
+            total = "*i32" if int8 else "*fp32"
             yield (
                 f"decode, {name}",
                 gemv.gemv_kernel,
                 {"planes": "*i8", "steps": "*fp32", **STORED, "y": total, **FEATURES, "each": "i32", "splits": "i32"},
-                sizes(books) | {"WIDE": TILE, "SIXTEEN": books == "sixteen", "WHOLE": whole, "ROWS": rows},
+                sizes(books) | {"WIDE": TILE, "SIXTEEN": books == "sixteen", "INT8": int8, "ROWS": rows},
             )
         yield (
             f"prefill, {books} words, int8",
@@ -164,7 +164,7 @@ def jobs(rows: int) -> Iterator[tuple[str, Any, dict[str, str], dict[str, Any]]]
         "digits of inputs",
         activation_digits.planes_kernel,
         {"x": "*bf16", "planes": "*i8", "steps": "*fp32", "in_features": "i32", "across": "i32"},
-        {"TILE_IN": TILE, "WIDE": TILE, "BLOCK": TILE, "WHOLE": False},
+        {"TILE_IN": TILE, "WIDE": TILE, "BLOCK": TILE, "INT8": False},
     )
     sparse = {"row_ptr": "*i32", "col": "*i16", "value": "*i8", "sparse_scale": "*fp16", "y": "*bf16"}
     counts = {"out_features": "i32", "in_features": "i32", "splits": "i32"}

@@ -189,7 +189,7 @@ def decode_layer(
     checked = bench.part is None and shape == shapes_of(bench)[0]
     weight = fallback.dequantize(layer).double() if checked else layer.table
     for count in counts[:1] if "model" in name else counts:
-        few = count <= launch.MOST_GEMV_TOKENS
+        few = count <= launch.MOST_GPU_GEMV_TOKENS
         x = tokens_of(count, shape[1], torch.bfloat16)
         labels = {"shape": shape, "weights": name, "tokens": count}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from haloquant.jobs.engine.tasks import Engine
-from haloquant.jobs.quantize.checkpoint import quantize_checkpoint
+from haloquant.jobs.quantize.job import quantize_checkpoint
 from haloquant.jobs.quantize.request import Request
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.recipe import Hardware, Recipe

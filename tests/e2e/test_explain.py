@@ -39,14 +39,14 @@ def test_the_classes_follow_from_what_is_shown(out: Path) -> None:
     row = next(r for r in results["tiles"] if (r["method"], r["layer"]) == ("halo-bal", LAYER))
     found = explain_layer(out, LAYER, "halo-bal")
     assert found.letters() == ["".join("FS"[c] for c in line) for line in row["classes"]]
-    assert 0 < found.stop < found.stops - 1
-    assert found.last_taken is not None and found.first_left is not None
-    assert found.last_taken >= found.first_left > 0
+    assert 0 < found.steps_taken < found.steps
+    assert found.last_taken_nats_per_s is not None and found.first_left_nats_per_s is not None
+    assert found.last_taken_nats_per_s >= found.first_left_nats_per_s > 0
     fast, slow = (1 / clock for _, clock, _ in found.classes)
     for tile in found.tiles:
         # By hand, with two classes: slow where what it saves per added time is at least what the last step saved.
         rate = (tile.loss[0] - tile.loss[1]) / (slow - fast)
-        assert tile.chosen == int(rate >= found.last_taken * (1 - 1e-6))
+        assert tile.chosen == int(rate >= found.last_taken_nats_per_s * (1 - 1e-6))
         assert tile.sensitivity == row["sensitivity"][tile.down][tile.across]
     every = np.concatenate([np.ravel(r["sensitivity"]) for r in results["tiles"] if r["method"] == "halo-bal"])
     assert found.model_tiles == every.size
@@ -56,7 +56,8 @@ def test_the_classes_follow_from_what_is_shown(out: Path) -> None:
 @pytest.mark.parametrize(("goal", "letter"), [("perf-opt", "F"), ("acc-opt", "S")])
 def test_the_ends_are_one_class(out: Path, goal: Goal, letter: str) -> None:
     found = explain_layer(out, LAYER, f"halo-{goal}")
-    assert (found.last_taken is None, found.first_left is None) == (goal == "perf-opt", goal == "acc-opt")
+    none_taken, none_left = found.last_taken_nats_per_s is None, found.first_left_nats_per_s is None
+    assert (none_taken, none_left) == (goal == "perf-opt", goal == "acc-opt")
     helped = [mark for tile, mark in zip(found.tiles, "".join(found.letters()), strict=True) if tile.saving]
     assert set(helped) == {letter}
 

@@ -12,7 +12,7 @@ from haloquant.cli.app import invoke
 from haloquant.errors import InputError
 from haloquant.jobs.engine.tasks import Engine
 from haloquant.jobs.inputs import read_text
-from haloquant.jobs.quantize.checkpoint import QuantizationResult, quantize_checkpoint
+from haloquant.jobs.quantize.job import QuantizationResult, quantize_checkpoint
 from haloquant.jobs.quantize.request import Request
 from haloquant.jobs.quantize.transform import apply_scales, find_scales
 from haloquant.lm.calibration.in_memory import collect, cut_windows

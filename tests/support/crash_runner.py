@@ -30,7 +30,7 @@ os.environ["NUMBA_THREADING_LAYER"] = "workqueue"  # with OpenMP, numba ends a f
 
 from haloquant.errors import InputError
 from haloquant.jobs.compare import job
-from haloquant.jobs.quantize.checkpoint import quantize_checkpoint
+from haloquant.jobs.quantize.job import quantize_checkpoint
 from haloquant.jobs.quantize.request import Request
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.recipe import Hardware, Recipe, read_recipe

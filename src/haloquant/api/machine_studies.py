@@ -164,7 +164,7 @@ def meet_deadline(
         from haloquant.api import meet_deadline
 
         (found,) = meet_deadline("llama2-7b", period_s=0.2).rows
-        print(f"{found.paced.energy_j:.3f} J at {found.supply_factor:.0%} of the supply")
+        print(f"{found.least_energy.energy_j:.3f} J at {found.supply_factor:.0%} of the supply")
         ```
     """
     check_phases(1, context_tokens, batch, fast_share)

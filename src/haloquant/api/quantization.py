@@ -12,10 +12,10 @@ from haloquant.errors import InputError
 from haloquant.jobs.engine.metering import StageUsage, usage_table
 from haloquant.jobs.engine.tasks import parse_engine
 from haloquant.jobs.inputs import model_folder, model_window, read_model_sizes, read_text
-from haloquant.jobs.quantize.checkpoint import quantize_checkpoint
 from haloquant.jobs.quantize.forecast import machine_rates
 from haloquant.jobs.quantize.forecast.model_sizes import sizes_of_checkpoint
 from haloquant.jobs.quantize.forecast.plan import Plan, Stage, predict
+from haloquant.jobs.quantize.job import quantize_checkpoint
 from haloquant.jobs.quantize.request import Request
 from haloquant.jobs.quantize.shared_storage import upload_model, work_folder
 from haloquant.jobs.quantize.transform import require_calibration

@@ -133,7 +133,10 @@ def deadline(
     keywords = {name: value for name, value in options.keywords().items() if name != "prefill_tokens"}
     study = meet_deadline(options.model, options.target, period_s=ms / 1e3, idle_w=idle, **keywords)
     (found,), machine = study.rows, cast(Target, study.machine)
-    names = ((found.race.simulation, found.race.mode), (found.paced.simulation, found.paced.mode))
+    names = (
+        (found.race_to_idle.simulation, found.race_to_idle.mode),
+        (found.least_energy.simulation, found.least_energy.mode),
+    )
     rows = [
         DeadlineRow(
             factor, run.time_s, run.total.total_energy_j + (wait := idle * max(0.0, ms / 1e3 - run.time_s)), wait,
@@ -148,7 +151,7 @@ def deadline(
     if json:
         return _print(document)
     table = Table("mode", "supply", "busy", "energy", "of it idle", title=title, title_justify="left")
-    for timed, factor in ((found.race, 1.0), (found.paced, found.supply_factor)):
+    for timed, factor in ((found.race_to_idle, 1.0), (found.least_energy, found.supply_factor)):
         table.add_row(
             timed.mode, f"{factor:.0%} ({factor * machine.base.voltage_v:.3g} V)",
             engineering(timed.simulation.time_s, "s", 4), engineering(timed.energy_j, "J"),

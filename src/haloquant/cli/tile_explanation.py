@@ -35,10 +35,11 @@ def _rule(found: LayerReasons) -> str:
         "Every tile starts in its fastest class; steps to a slower one are taken in the order of predicted loss saved "
         "per time of a MAC cycle, over the whole model. "
     )
-    where = f"This method stops after {found.stop} of {found.stops - 1} steps"
-    last = "" if found.last_taken is None else f"; the last one taken saved {_rate(found.last_taken)}"
-    left = "" if found.first_left is None else f"; the first one left would have saved {_rate(found.first_left)}"
-    return begin + where + last + left + ". Sensitivity is shown beside it; it does not decide."
+    where = f"This method stops after {found.steps_taken} of {found.steps} steps"
+    taken, left = found.last_taken_nats_per_s, found.first_left_nats_per_s
+    last = "" if taken is None else f"; the last one taken saved {_rate(taken)}"
+    next_one = "" if left is None else f"; the first one left would have saved {_rate(left)}"
+    return begin + where + last + next_one + ". Sensitivity is shown beside it; it does not decide."
 
 
 def _table(found: LayerReasons, marks: Sequence[str], rows: int) -> Table:

@@ -44,11 +44,12 @@ class TileReason:
 
 @dataclass(frozen=True)
 class LayerReasons:
-    """The tiles of a layer, and the position `stop` on the path at which the allocation of the whole model stopped.
+    """The tiles of a layer, and where the allocation of the whole model stopped.
 
-    The path has `stops` positions. `classes` is (name, clock in hertz, number of words) of each class. `shape` is
-    (tiles down, tiles across). `last_taken` is the decrease of the loss per added second of the last step that was
-    taken, and `first_left` that of the first step that was not taken; None if there is no such step.
+    The allocation took the first `steps_taken` of the `steps` that lead to the slowest classes. `classes` is (name,
+    clock in hertz, number of words) of each class. `shape` is (tiles down, tiles across). `last_taken_nats_per_s` is
+    the decrease of the loss per added second of the last step that was taken, and `first_left_nats_per_s` that of the
+    first step that was not taken. They are None if there is no such step.
     """
 
     layer: str
@@ -57,10 +58,10 @@ class LayerReasons:
     tiles: tuple[TileReason, ...]
     shape: tuple[int, int]
     model_tiles: int
-    stop: int
-    stops: int
-    last_taken: float | None
-    first_left: float | None
+    steps_taken: int
+    steps: int
+    last_taken_nats_per_s: float | None
+    first_left_nats_per_s: float | None
 
     def letters(self) -> list[str]:
         """Return the classes as text: one letter for each tile, one line for each row of tiles."""
@@ -133,7 +134,7 @@ def explain_layer(folder: Path, layer: str, method: str) -> LayerReasons:
         (len(rows[found].classes), across),
         len(chosen),
         stop,
-        len(path.cost),
+        len(path.cost) - 1,
         float(saving[stop - 1]) if stop > 0 else None,
         float(saving[stop]) if stop < len(saving) else None,
     )

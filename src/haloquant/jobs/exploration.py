@@ -80,7 +80,7 @@ def explore_one(task: ExplorationTask) -> list[Point]:
         for name in recipe.hardware.targets:
             target = method_cost.with_tile_size(read_systolic(name), recipe.hardware.tile)
             for workload in passes:
-                run = method_cost.best_run(
+                run = method_cost.best_pass(
                     workload, method.tiles, method_cost.class_points(target, job.classes), target, job.classes, goal
                 )
                 total = run.simulation.total

@@ -13,7 +13,7 @@ from haloquant.kernels import fallback
 from haloquant.kernels.cpu import gemv
 from haloquant.kernels.layer_tensors import PackedLayer
 
-MOST_GEMV_TOKENS = 12  # with more tokens, it is cheaper to decode a block of weights once for all tokens
+MOST_CPU_GEMV_TOKENS = 12  # with more tokens, it is cheaper to decode a block of weights once for all tokens
 BLOCK_WEIGHTS = 1 << 22  # weights that prefill decodes at a time: 16 MiB of float32
 
 
@@ -22,7 +22,7 @@ def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     if x.device.type != "cpu":
         return _triton().linear(x, layer) if _has_triton() else fallback.linear(x, layer)
     tokens = x.reshape(-1, layer.grid.in_features).to(torch.float32)
-    y = _decode(tokens, layer) if tokens.shape[0] <= MOST_GEMV_TOKENS else _prefill(tokens, layer)
+    y = _decode(tokens, layer) if tokens.shape[0] <= MOST_CPU_GEMV_TOKENS else _prefill(tokens, layer)
     return y.view(*x.shape[:-1], layer.grid.out_features).to(x.dtype)
 
 

@@ -2,7 +2,7 @@
 
 `codebook` chooses the words of each class, `sparse` the weights kept apart, `allocation` the class of every tile;
 `layer` and `rounding` quantize one layer, `format` stores it. `transforms` scale inputs before; `rivals` are other
-methods; `hessian`, `sensitivity` and `tile_loss` measure which errors matter. `reference` holds slow reference
+methods; `hessian`, `sensitivity` and `kronecker_loss` measure which errors matter. `reference` holds slow reference
 implementations for tests.
 """
 

@@ -11,13 +11,15 @@ from haloquant.dvfs.classes import Classes
 from haloquant.jobs.compare.accuracy import Accuracy, rise_error
 from haloquant.jobs.compare.method_files import MethodResult
 from haloquant.jobs.compare.rivals import clock_ratio
-from haloquant.jobs.machines.method_cost import Run, best_run, class_points, single_class_point
+from haloquant.jobs.machines.method_cost import ScheduledPass, best_pass, class_points, single_class_point
 from haloquant.records import Corner, LayerTiles, MacProfile, OperatingPoint
 from haloquant.report.results import ClassRow, CostRow, MethodRow, ParetoRow, ProfileRow, SpanRow
 from haloquant.store.profiles import has_accumulator, read_profile, shipped_profiles
 
 
-def run_method(name: str, method: MethodResult, workload: Workload, target: Target, classes: Classes) -> Run | None:
+def run_method(
+    name: str, method: MethodResult, workload: Workload, target: Target, classes: Classes
+) -> ScheduledPass | None:
     """Simulate one pass of a method on a machine.
 
     The result is None for a method that needs a floating-point multiplier, because the array cannot run it. Full
@@ -25,7 +27,7 @@ def run_method(name: str, method: MethodResult, workload: Workload, target: Targ
     """
     if not method.tiles and name != "fp16":
         return None
-    return best_run(workload, method.tiles, _points(name, method, target, classes), target, classes, name)
+    return best_pass(workload, method.tiles, _points(name, method, target, classes), target, classes, name)
 
 
 def _points(name: str, method: MethodResult, target: Target, classes: Classes) -> tuple[OperatingPoint, ...]:

@@ -41,8 +41,8 @@ def pass_energy_j(simulation: Simulation) -> float:
 
 
 @dataclass(frozen=True)
-class Run:
-    """A simulated pass and its schedule."""
+class ScheduledPass:
+    """The simulation of a pass, and the schedule that it ran."""
 
     simulation: Simulation
     schedule: Schedule
@@ -112,7 +112,7 @@ def delays_on_target(classes: Classes, target: Target) -> Float64[np.ndarray, " 
     return delay * (target.base.period_s / float(delay.max()))
 
 
-def best_run(
+def best_pass(
     workload: Workload,
     tiles: Mapping[str, LayerTiles],
     points: tuple[OperatingPoint, ...],
@@ -122,8 +122,8 @@ def best_run(
     law: DelayLaw = constant_delay,
     policies: Sequence[Policy] = POLICIES,
     cost: Callable[[Simulation], float] = pass_time_s,
-) -> Run:
-    """Schedule and simulate one pass by every policy, and return the run with the lowest cost.
+) -> ScheduledPass:
+    """Schedule and simulate one pass by every policy, and return the result with the lowest cost.
 
     A compiler would choose the policy in the same way, because it knows the machine.
 
@@ -136,13 +136,13 @@ def best_run(
         system: A name for the result.
         law: Delay at a supply relative to the delay at the base supply.
         policies: The orders of tiles to try.
-        cost: The cost of a run; by default its time.
+        cost: The cost of a simulated pass; by default its time.
     """
-    runs = [_run(workload, tiles, points, target, classes, system, policy, law) for policy in policies]
-    return min(runs, key=lambda run: cost(run.simulation))
+    passes = [_schedule_and_simulate(workload, tiles, points, target, classes, system, p, law) for p in policies]
+    return min(passes, key=lambda found: cost(found.simulation))
 
 
-def _run(
+def _schedule_and_simulate(
     workload: Workload,
     tiles: Mapping[str, LayerTiles],
     points: tuple[OperatingPoint, ...],
@@ -151,7 +151,7 @@ def _run(
     system: str,
     policy: Policy,
     law: DelayLaw,
-) -> Run:
+) -> ScheduledPass:
     schedule = plan(workload.gemms, tiles, points, target.base, policy, target.accumulator_b, target.array.count)
     delays = delays_on_target(classes, target)
     simulation = simulate(
@@ -165,4 +165,4 @@ def _run(
         kv_bits=16 if not tiles else 8,
         system=system,
     )
-    return Run(simulation, schedule)
+    return ScheduledPass(simulation, schedule)

@@ -167,14 +167,14 @@ def _compare(model: QuantizedModel, workload: Workload, target: Target) -> list[
 
 @dataclass(frozen=True)
 class Deadlines:
-    """Two ways to meet a deadline: `race` runs as fast as possible and then idles, `paced` runs at a lower supply.
+    """Two ways to meet a deadline: run as fast as possible and then idle, or run at the supply with the least energy.
 
-    `supply_factor` is the supply of `paced` as a share of the machine's own. `law` says in words where the delay at a
-    lower supply comes from. `candidates` holds every supply that was tried, as such a share, with its run.
+    `supply_factor` is the supply of `least_energy` as a share of the machine's own supply. `law` says where the delay
+    at a lower supply comes from. `candidates` holds every supply that was tried, as such a share, with its simulation.
     """
 
-    race: DeadlineRun
-    paced: DeadlineRun
+    race_to_idle: DeadlineRun
+    least_energy: DeadlineRun
     supply_factor: float
     law: str
     candidates: tuple[tuple[float, Simulation], ...]
@@ -213,10 +213,10 @@ def deadline_runs(
 
     best_policy = min(method_cost.POLICIES, key=lambda policy: runs_by(policy, factors[:1])[0].time_s)
     runs = runs_by(best_policy, factors)
-    paced = meet_deadline(runs, period_s, idle_w)
-    factor = factors[runs.index(paced.simulation)]
-    race = race_to_idle(runs[0], period_s, idle_w)
-    return Deadlines(race, paced, factor, law.source, tuple(zip(factors, runs, strict=True)))
+    least_energy = meet_deadline(runs, period_s, idle_w)
+    factor = factors[runs.index(least_energy.simulation)]
+    candidates = tuple(zip(factors, runs, strict=True))
+    return Deadlines(race_to_idle(runs[0], period_s, idle_w), least_energy, factor, law.source, candidates)
 
 
 def gpu_runs(model: QuantizedModel, workload: Workload, target: GpuTarget) -> list[WhatIf]:

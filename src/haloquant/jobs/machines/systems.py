@@ -136,7 +136,7 @@ def run_system(
     eco = any(point.voltage_v < target.base.voltage_v for point in system.points)
     law = measured_supply_law(model.classes.profile, target).delay if eco else method_cost.constant_delay
     cost = method_cost.pass_energy_j if eco else method_cost.pass_time_s
-    run = method_cost.best_run(
+    run = method_cost.best_pass(
         workload, system.layer_tiles, system.points, target, model.classes, system.name, law, policies, cost
     )
     return run.simulation

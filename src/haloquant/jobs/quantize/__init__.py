@@ -1,6 +1,6 @@
 """Quantize a checkpoint to HALO's packed form.
 
-`checkpoint` is the entry. It sends the checkpoint through `checkpoint_passes` (scales of a `transform`, codebooks,
+`job` is the entry. It sends the checkpoint through `checkpoint_passes` (scales of a `transform`, codebooks,
 `tile_losses`, layers), whose tasks (`layer_tasks`, `layer_rounding`) `task_runner` gives to an engine. `allocation`
 chooses the class of each tile. `forecast` predicts time and memory. `shared_storage` uploads the result.
 """

@@ -16,8 +16,8 @@ from haloquant.lm.checkpoint.reader import LinearLayer, read_layer
 from haloquant.lm.checkpoint.safetensors import StoredTensor
 from haloquant.lm.export.folding import Fold
 from haloquant.quant.format.packing import pack
+from haloquant.quant.kronecker_loss import kronecker_losses
 from haloquant.quant.layer import dequantize
-from haloquant.quant.tile_loss import kronecker_losses
 from haloquant.quant.tiles import make_grid, tile_sums, uniform_map
 from haloquant.recipe import Transform
 from haloquant.records import LayerStatistics, QuantizedWeight, TileGrid, TileMap

@@ -13,7 +13,7 @@ from platformdirs import user_cache_path
 
 from haloquant.errors import InputError
 from haloquant.jobs.inputs import Progress
-from haloquant.jobs.quantize.checkpoint import QuantizationResult
+from haloquant.jobs.quantize.job import QuantizationResult
 from haloquant.lm.checkpoint.remote import check_url, list_files, put_file
 from haloquant.lm.export.model_folder import MANIFEST
 from haloquant.store.atomic_files import claim_output, content_key, read_bounded, sha256_file, sole_user, write_bytes

@@ -8,9 +8,9 @@ from haloquant.dvfs.classes import Classes
 from haloquant.jobs.quantize.allocation import layer_grids
 from haloquant.jobs.quantize.layer_rounding import round_layers
 from haloquant.quant.allocation import flatten
+from haloquant.quant.kronecker_loss import kronecker_losses
 from haloquant.quant.layer import dequantize
 from haloquant.quant.sensitivity import importance, tile_scores
-from haloquant.quant.tile_loss import kronecker_losses
 from haloquant.quant.tiles import uniform_map
 from haloquant.recipe import Recipe
 from haloquant.records import LayerStatistics, TileGrid
@@ -42,8 +42,8 @@ def predict_tile_losses(
     """Return the predicted rise of the model's loss for every tile in every class but base, [tiles, classes], in nats.
 
     Each layer is quantized once per class, with all its tiles in that class. The loss is computed with the
-    Kronecker-factored Hessian (`quant.tile_loss.kronecker_losses`). The share of a tile can be negative if the errors
-    of neighbouring tiles cancel. Such a share is set to 0, because one tile alone cannot lower the loss.
+    Kronecker-factored Hessian (`quant.kronecker_loss.kronecker_losses`). The share of a tile can be negative if the
+    errors of neighbouring tiles cancel. Such a share is set to 0, because one tile alone cannot lower the loss.
     """
     count = len(classes.codebooks) - 1
     parts: list[list[np.ndarray]] = [[] for _ in range(count)]

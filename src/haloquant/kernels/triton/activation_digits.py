@@ -19,18 +19,18 @@ import triton.language as tl
 @no_type_check
 def planes_kernel(
     x, planes, steps, in_features, across,
-    TILE_IN: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr, WHOLE: tl.constexpr,
+    TILE_IN: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr, INT8: tl.constexpr,
 ):  # fmt: skip
     """Write int8 digits [tokens, digits, across, WIDE], zeros after a tile's end, and one step per token and tile.
 
-    x = step * (d0 + 256 d1 + 65536 d2), rounded to nearest. With WHOLE, x is int8 and is its only digit.
+    x = step * (d0 + 256 d1 + 65536 d2), rounded to nearest. With INT8, x is int8 and is its only digit.
     """
     a = tl.program_id(0)
     token = tl.program_id(1)
     j = tl.arange(0, BLOCK)
     here = (j < TILE_IN) & (a * TILE_IN + j < in_features)
     inputs = tl.load(x + token * in_features + a * TILE_IN + j, mask=here, other=0)
-    if WHOLE:
+    if INT8:
         tl.store(planes + (token * across + a) * WIDE + j, inputs, mask=j < WIDE)
     else:
         value = inputs.to(tl.float32)

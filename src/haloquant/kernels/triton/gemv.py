@@ -99,11 +99,11 @@ def _dots(w0, w1, w2, w3, w4, inputs, s0, s1, s2, s3, s4):
 
 @triton.jit
 @no_type_check
-def _digits(w0, w1, w2, w3, x, plane, e, s0, s1, s2, WHOLE: tl.constexpr):
-    """Add the 16 words of lane e times each digit of its inputs to the digit's sum; with WHOLE there is one digit."""
+def _digits(w0, w1, w2, w3, x, plane, e, s0, s1, s2, INT8: tl.constexpr):
+    """Add the 16 words of lane e times each digit of its inputs to the digit's sum; with INT8 there is one digit."""
     at = x.to(tl.pointer_type(tl.int64)) + 2 * e
     s0 = dot(w0, w1, w2, w3, tl.load(at), tl.load(at + 1), s0)
-    if not WHOLE:
+    if not INT8:
         at = (x + plane).to(tl.pointer_type(tl.int64)) + 2 * e
         s1 = dot(w0, w1, w2, w3, tl.load(at), tl.load(at + 1), s1)
         at = (x + 2 * plane).to(tl.pointer_type(tl.int64)) + 2 * e
@@ -112,7 +112,7 @@ def _digits(w0, w1, w2, w3, x, plane, e, s0, s1, s2, WHOLE: tl.constexpr):
 
 
 @triton.autotune(
-    configurations(_CHOICES), ["out_features", "in_features", "NINE", "SIXTEEN", "WHOLE"], prune_configs_by=PRUNE
+    configurations(_CHOICES), ["out_features", "in_features", "NINE", "SIXTEEN", "INT8"], prune_configs_by=PRUNE
 )
 @triton.jit
 @no_type_check
@@ -120,20 +120,20 @@ def gemv_kernel(
     planes, steps, packed, scale, classes, offsets, words, counts, y,
     out_features, in_features, across, each, splits,
     TILE_OUT: tl.constexpr, TILE_IN: tl.constexpr, WIDE: tl.constexpr, WORDS: tl.constexpr, FULL: tl.constexpr,
-    NINE: tl.constexpr, SIXTEEN: tl.constexpr, MORE: tl.constexpr, WHOLE: tl.constexpr, ROWS: tl.constexpr,
+    NINE: tl.constexpr, SIXTEEN: tl.constexpr, MORE: tl.constexpr, INT8: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     """Compute y[token, split, out] = sum over the tiles of a split of scale * (sum of word * x).
 
-    The tiles of a row are divided into `splits` of `each` tiles. With WHOLE, x is int8, each split is one tile, and y
+    The tiles of a row are divided into `splits` of `each` tiles. With INT8, x is int8, each split is one tile, and y
     holds its int32 sums without scale. FULL means that every tile has TILE_IN inputs. NINE, SIXTEEN and MORE mean that
-    there are codebooks of up to 9, of 10 to 16, and of more than 16 words. With NINE and without WHOLE, tiles in base 9
+    there are codebooks of up to 9, of 10 to 16, and of more than 16 words. With NINE and without INT8, tiles in base 9
     write their partial sums to a second plane: y is [token, split, 2, out].
     """
     LANES: tl.constexpr = 4 if WIDE >= 64 else WIDE // 16
     LANES_NINE: tl.constexpr = 8 if WIDE >= 32 else WIDE // 4
     LANES_LEFT: tl.constexpr = 8 if WIDE % 128 == 0 else LANES
     GROUPS: tl.constexpr = ROWS // 4  # groups of five rows; at least as many as a block has
-    APART: tl.constexpr = NINE and not WHOLE
+    APART: tl.constexpr = NINE and not INT8
     blocks = tl.cdiv(TILE_OUT, ROWS)
     d = tl.program_id(0) // blocks
     block = tl.program_id(0) % blocks
@@ -142,15 +142,15 @@ def gemv_kernel(
     r = block * ROWS + tl.arange(0, ROWS)
     g = block * GROUPS + tl.arange(0, GROUPS)
     rows = tl.minimum(TILE_OUT, out_features - d * TILE_OUT)
-    total = tl.zeros((ROWS, LANES), tl.int32 if WHOLE else tl.float32)
-    t0 = tl.zeros((GROUPS, LANES_NINE), tl.int32 if WHOLE else tl.float32)
+    total = tl.zeros((ROWS, LANES), tl.int32 if INT8 else tl.float32)
+    t0 = tl.zeros((GROUPS, LANES_NINE), tl.int32 if INT8 else tl.float32)
     t1, t2, t3, t4 = t0, t0, t0, t0
-    t5 = tl.zeros((4, LANES_LEFT), tl.int32 if WHOLE else tl.float32)
+    t5 = tl.zeros((4, LANES_LEFT), tl.int32 if INT8 else tl.float32)
     first = rows // 5 * 5  # in a tile in base 9, rows from here on are stored in nibbles
     tail = first + tl.arange(0, 4)
     size = 16
     plane = across * WIDE  # distance between two digits
-    stored = planes + token.to(tl.int64) * (plane if WHOLE else 3 * plane)
+    stored = planes + token.to(tl.int64) * (plane if INT8 else 3 * plane)
     for a in range(split * each, tl.minimum(across, (split + 1) * each)):
         kind = tl.load(classes + d * across + a).to(tl.int32)
         at = tl.multiple_of(tl.load(offsets + d * across + a), 16)
@@ -160,7 +160,7 @@ def gemv_kernel(
         cols = TILE_IN if FULL else tl.minimum(TILE_IN, in_features - a * TILE_IN)
         x = stored + a * WIDE
         step = 1.0
-        if not WHOLE:
+        if not INT8:
             step = tl.load(steps + token * across + a)
         if NINE or MORE:
             size = tl.load(counts + kind)
@@ -178,12 +178,12 @@ def gemv_kernel(
                         w0, w1, w2, w3, w4 = fives(f, low, last)
                         at_x = x.to(tl.pointer_type(tl.int32)) + e
                         a0, a1, a2, a3, a4 = _dots(w0, w1, w2, w3, w4, at_x, a0, a1, a2, a3, a4)
-                        if not WHOLE:
+                        if not INT8:
                             at_x = (x + plane).to(tl.pointer_type(tl.int32)) + e
                             b0, b1, b2, b3, b4 = _dots(w0, w1, w2, w3, w4, at_x, b0, b1, b2, b3, b4)
                             at_x = (x + 2 * plane).to(tl.pointer_type(tl.int32)) + e
                             c0, c1, c2, c3, c4 = _dots(w0, w1, w2, w3, w4, at_x, c0, c1, c2, c3, c4)
-                    if WHOLE:
+                    if INT8:
                         t0, t1, t2, t3, t4 = a0, a1, a2, a3, a4
                     else:
                         factor = scale + (d * TILE_OUT + g * 5) * across + a
@@ -201,8 +201,8 @@ def gemv_kernel(
                         q = _nibbles(packed, at + first // 5 * cols * 2, tail[:, None] - first, e, rows - first, cols,
                                      TILE_IN, FULL and TILE_IN % 16 == 0)  # fmt: skip
                         w0, w1, w2, w3 = sixteen(q, low, high)
-                        s0, s1, s2 = _digits(w0, w1, w2, w3, x, plane, e, s0, s1, s2, WHOLE)
-                    if WHOLE:
+                        s0, s1, s2 = _digits(w0, w1, w2, w3, x, plane, e, s0, s1, s2, INT8)
+                    if INT8:
                         t5 = s0
                     else:
                         factor = scale + (d * TILE_OUT + tail) * across + a
@@ -220,8 +220,8 @@ def gemv_kernel(
                         w1 = _words_in_memory(packed, at, r[:, None], e, rows, cols, book, 4)
                         w2 = _words_in_memory(packed, at, r[:, None], e, rows, cols, book, 8)
                         w3 = _words_in_memory(packed, at, r[:, None], e, rows, cols, book, 12)
-                s0, s1, s2 = _digits(w0, w1, w2, w3, x, plane, e, s0, s1, s2, WHOLE)
-            if WHOLE:
+                s0, s1, s2 = _digits(w0, w1, w2, w3, x, plane, e, s0, s1, s2, INT8)
+            if INT8:
                 total = s0
             else:
                 total += _joined(s0, s1, s2, scale + (d * TILE_OUT + r) * across + a, r < rows, step, WIDE)
@@ -235,7 +235,7 @@ def gemv_kernel(
         tl.store(place + r, tl.sum(total, axis=1), mask=r < rows)
     if NINE:
         most = rows
-        if WHOLE:
+        if INT8:
             most = tl.where(size > 9, 0, rows)
         left = tl.minimum(first, most) - g * 5
         tl.store(place + g * 5, tl.sum(t0, axis=1), mask=left > 0)

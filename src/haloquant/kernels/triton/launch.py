@@ -21,7 +21,7 @@ from haloquant.kernels.triton.gemm import gemm_kernel
 from haloquant.kernels.triton.gemv import gather_kernel, gemv_kernel
 from haloquant.quant.format.bit_layout import NINE
 
-MOST_GEMV_TOKENS = 4
+MOST_GPU_GEMV_TOKENS = 4
 MOST_WORDS = 16  # largest codebook that registers hold
 PROGRAMS = 2048  # target number of programs for one token: 16 for each of the 132 multiprocessors of an H200
 USUAL_ROWS = 32  # rows of a block when programs are counted; the tuner may select another number
@@ -33,7 +33,7 @@ MOST_OFFSET = 2**31 - 1  # elements that one launch can address, since kernels u
 def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     """Return x W^T in the type of x, [..., in] -> [..., out], accumulated in float32."""
     tokens = x.reshape(-1, layer.grid.in_features).contiguous()
-    y = _gemv(tokens, layer) if tokens.shape[0] <= MOST_GEMV_TOKENS else _product(tokens, layer)
+    y = _gemv(tokens, layer) if tokens.shape[0] <= MOST_GPU_GEMV_TOKENS else _product(tokens, layer)
     return y.view(*x.shape[:-1], layer.grid.out_features)
 
 
@@ -44,7 +44,7 @@ def integer_tile_sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
 
 def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     """Return the same as `fallback.integer_linear`, bit for bit: f32 [tokens, out] of int8 tokens [tokens, in]."""
-    if tokens.shape[0] <= MOST_GEMV_TOKENS:
+    if tokens.shape[0] <= MOST_GPU_GEMV_TOKENS:
         dense = _scaled_tile_sums(tokens.contiguous(), layer)
     else:
         dense = torch.empty(tokens.shape[0], layer.grid.out_features, device=tokens.device)
@@ -113,7 +113,7 @@ def _tile_sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     """Return the int32 sums of tiles, [tokens, across, out]."""
     grid = layer.grid
     parts = torch.empty(tokens.shape[0], grid.across, grid.out_features, dtype=torch.int32, device=tokens.device)
-    _launch_gemv(tokens, layer, parts, 1, whole=True)
+    _launch_gemv(tokens, layer, parts, 1, int8=True)
     return parts
 
 
@@ -140,7 +140,7 @@ def _gemv(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     splits = -(-grid.across // each)
     sums = splits * (2 if min(layer.sizes) <= NINE else 1)  # base-9 rows write their partial sums to a second plane
     parts = torch.empty(tokens.shape[0], sums, grid.out_features, dtype=torch.float32, device=tokens.device)
-    _launch_gemv(tokens, layer, parts, each, whole=False)
+    _launch_gemv(tokens, layer, parts, each, int8=False)
     y = torch.empty(tokens.shape[0], grid.out_features, dtype=tokens.dtype, device=tokens.device)
     sparse = layer.sparse
     none = layer.counts  # placeholder that is never read
@@ -164,11 +164,11 @@ def _gemv(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     return y
 
 
-def _launch_gemv(tokens: torch.Tensor, layer: PackedLayer, parts: torch.Tensor, each: int, whole: bool) -> None:
+def _launch_gemv(tokens: torch.Tensor, layer: PackedLayer, parts: torch.Tensor, each: int, int8: bool) -> None:
     grid = layer.grid
     splits = -(-grid.across // each)
     wide = _wide(grid.tile_in)
-    digits = (tokens.shape[0], 1 if whole else 3, grid.across, wide)
+    digits = (tokens.shape[0], 1 if int8 else 3, grid.across, wide)
     planes = torch.empty(digits, dtype=torch.int8, device=tokens.device)
     steps = torch.empty(tokens.shape[0], grid.across, dtype=torch.float32, device=tokens.device)
     planes_kernel[(grid.across, tokens.shape[0])](
@@ -180,7 +180,7 @@ def _launch_gemv(tokens: torch.Tensor, layer: PackedLayer, parts: torch.Tensor, 
         TILE_IN=grid.tile_in,
         WIDE=wide,
         BLOCK=triton.next_power_of_2(wide),
-        WHOLE=whole,
+        INT8=int8,
         enable_fp_fusion=True,
     )
     gemv_kernel[lambda chosen: (grid.down * _blocks(layer, chosen), splits, tokens.shape[0])](
@@ -196,7 +196,7 @@ def _launch_gemv(tokens: torch.Tensor, layer: PackedLayer, parts: torch.Tensor, 
         WIDE=wide,
         **_sizes(layer),
         SIXTEEN=_has_sixteen(layer),
-        WHOLE=whole,
+        INT8=int8,
         enable_fp_fusion=True,  # affects only the scaled float sums
     )
 

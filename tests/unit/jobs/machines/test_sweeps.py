@@ -102,16 +102,16 @@ def test_eco_of_one_voltage_says_what_would_do() -> None:
 def test_a_deadline_spares_energy_or_says_the_least_possible() -> None:
     machine, step = read_systolic("edge_lpddr5x"), decode(SHAPE, 64)
     found = deadline_runs(LOADED, step, machine, 1.0, 0.0)
-    assert found.paced.energy_j < found.race.energy_j and found.supply_factor < 1
+    assert found.least_energy.energy_j < found.race_to_idle.energy_j and found.supply_factor < 1
     assert found.law == (
         "ASSUMED, not measured: alpha-power law with a threshold of 0.35 V and an exponent of 1.3, down to 60% of the "
         "base supply; a V-f curve needs at least 3 voltages of one process and temperature, and toy has 1"
     )
     assert [factor for factor, _ in found.candidates][::16] == [1.0, 0.6]
-    assert found.race.simulation.time_s <= found.paced.simulation.time_s <= 1.0
-    least = found.race.simulation.time_s
+    assert found.race_to_idle.simulation.time_s <= found.least_energy.simulation.time_s <= 1.0
+    least = found.race_to_idle.simulation.time_s
     hurried = deadline_runs(LOADED, step, machine, least * 1.000001, 0.0)
-    assert hurried.paced.simulation.time_s <= least * 1.000001
+    assert hurried.least_energy.simulation.time_s <= least * 1.000001
     with pytest.raises(
         InfeasibleError, match=r"^deadline must be at least .*s, the fastest this machine can do, not 1 ns"
     ):

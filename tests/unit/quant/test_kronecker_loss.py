@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from haloquant.errors import InputError
+from haloquant.quant.kronecker_loss import kronecker_losses, row_factor
 from haloquant.quant.reference.losses import fisher_losses
-from haloquant.quant.tile_loss import kronecker_losses, row_factor
 from haloquant.records import LayerStatistics, TileGrid
 from support.quant_twins import random_statistics, random_weight
 

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from haloquant.errors import CheckpointError
-from haloquant.jobs.quantize.checkpoint import QuantizationResult, quantize_checkpoint
+from haloquant.jobs.quantize.job import QuantizationResult, quantize_checkpoint
 from haloquant.jobs.quantize.request import Request
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.lm.packed.reader import iterate_layers, open_packed
