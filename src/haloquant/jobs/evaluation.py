@@ -35,8 +35,8 @@ def open_model(folder: Path) -> tuple[Any, tuple[str, ...], float]:
         with quiet_transformers():
             return load(folder), config.layers, config.bits_per_weight
     checkpoint = open_checkpoint(folder)
-    bits = {checkpoint.tensors[layer.tensor].dtype for layer in checkpoint.layers}
-    width = max({"F32": 32.0, "F16": 16.0, "BF16": 16.0}.get(kind, 16.0) for kind in bits)
+    stored = {layer.tensor: checkpoint.tensors[layer.tensor] for layer in checkpoint.layers}.values()
+    width = 8 * sum(t.size_bytes for t in stored) / sum(t.count for t in stored)
     return load_model(folder), tuple(layer.name for layer in checkpoint.layers), width
 
 

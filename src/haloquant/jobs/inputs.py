@@ -13,6 +13,7 @@ from haloquant.accel.workload.model_shapes import MODELS, named_shape, shape_fro
 from haloquant.errors import MALFORMED, CheckpointError, InputError, RecipeError
 from haloquant.jobs.quantize.forecast.model_sizes import ModelSizes, sizes_of_checkpoint, sizes_of_shape
 from haloquant.lm.checkpoint.completeness import check_complete
+from haloquant.lm.checkpoint.paths import local_folder
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint
 from haloquant.lm.text import load_text, tokenize
 from haloquant.recipe import Recipe
@@ -53,16 +54,19 @@ def package_folder() -> Path:
 def model_folder(path: str) -> Path:
     """Return the folder of the model that a recipe names; `demo` is the model that comes with the package.
 
+    For a GGUF file it is a temporary folder with its configuration and tokenizer (`lm.checkpoint.paths`).
+
     Raises:
-        CheckpointError: There is no such folder.
+        CheckpointError: There is no such folder or GGUF file, or the file is damaged.
     """
-    folder = package_folder() / "demo" / "model" if path == "demo" else Path(path)
-    if not folder.is_dir():
+    if path == "demo":
+        return package_folder() / "demo" / "model"
+    if not Path(path).expanduser().exists():
         raise CheckpointError(
-            f"the model must be `demo` or a folder in Hugging Face format on this machine, not {path!r}; "
-            "nothing is downloaded"
+            f"the model must be `demo` or a folder in Hugging Face format or a GGUF file on this machine, not "
+            f"{path!r}; nothing is downloaded"
         )
-    return folder
+    return local_folder(path)
 
 
 def read_inputs(recipe: Recipe) -> Inputs:

@@ -7,11 +7,12 @@ from typing import Any
 
 from haloquant.errors import CheckpointError, MissingExtraError, first_line
 from haloquant.lm.checkpoint.completeness import COMPUTED_TENSORS
-from haloquant.lm.checkpoint.reader import open_checkpoint
+from haloquant.lm.checkpoint.reader import Checkpoint, open_checkpoint, read_tensor
+from haloquant.lm.checkpoint.safetensors import StoredTensor
 
 try:
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging as hf_logging
 except ImportError as error:  # pragma: no cover - depends on the installation
     raise MissingExtraError("running a model needs torch and transformers: pip install 'haloquant[lm]'") from error
@@ -39,22 +40,18 @@ def load_model(folder: Path | str, dtype: "torch.dtype | None" = None) -> Any:
     is refused; transformers alone would fill that weight with random numbers.
 
     Args:
-        folder: a model folder.
+        folder: a model folder, or a GGUF file.
         dtype: type of the weights; float32 where None.
 
     Raises:
         CheckpointError: as `open_checkpoint`; or the model class is unknown to transformers; or weights are missing.
     """
     checkpoint = open_checkpoint(folder)
+    dtype = torch.float32 if dtype is None else dtype
     try:
         with quiet_transformers():
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                checkpoint.folder,
-                dtype=torch.float32 if dtype is None else dtype,
-                local_files_only=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
+            loaded = (
+                _from_files(checkpoint.folder, dtype) if _all_plain(checkpoint) else _from_tensors(checkpoint, dtype)
             )
     except (ValueError, KeyError, OSError, RuntimeError, ImportError) as error:
         raise CheckpointError(
@@ -70,3 +67,23 @@ def load_model(folder: Path | str, dtype: "torch.dtype | None" = None) -> Any:
         name = sorted(str(key[0]) for key in info["mismatched_keys"])[0]
         raise CheckpointError(f"{checkpoint.folder} must hold weights of the configured shapes, but {name} differs")
     return model.eval().requires_grad_(False)
+
+
+def _from_files(folder: Path, dtype: "torch.dtype") -> Any:
+    """Load as transformers does, from safetensors."""
+    return AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=dtype,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+
+
+def _from_tensors(checkpoint: Checkpoint, dtype: "torch.dtype") -> Any:
+    """Load the tensors as this package reads them, for files that transformers would not read in the same way."""
+    config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+    tensors = {name: torch.from_numpy(read_tensor(checkpoint, name)).to(dtype) for name in checkpoint.tensors}
+    kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    return kind.from_pretrained(None, config=config, state_dict=tensors, dtype=dtype, output_loading_info=True)

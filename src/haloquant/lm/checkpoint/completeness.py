@@ -7,7 +7,7 @@ calibration is never loaded by transformers, so this module checks it.
 from haloquant.errors import CheckpointError
 from haloquant.lm.checkpoint.architectures import split_block
 from haloquant.lm.checkpoint.reader import Checkpoint
-from haloquant.lm.checkpoint.safetensors import READABLE, check_finite
+from haloquant.lm.checkpoint.safetensors import check_finite
 
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")  # names in the known families
 
@@ -45,7 +45,7 @@ def check_complete(checkpoint: Checkpoint) -> None:
             )
     layers = {layer.tensor for layer in checkpoint.layers}
     for name, tensor in checkpoint.tensors.items():
-        if name not in layers and tensor.dtype in READABLE:
+        if name not in layers and tensor.readable:
             check_finite(tensor)
 
 

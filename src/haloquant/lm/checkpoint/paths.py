@@ -1,25 +1,55 @@
-"""Checks of paths: that a model is a folder of this machine, and that a shard is in its folder."""
+"""Paths of models: the folder of a model on this machine, and the names of shards in it."""
 
 from pathlib import Path, PurePath
 
 from haloquant.errors import CheckpointError
 
+GGUF = ".gguf"
+MARK = ".made-from-gguf"  # a file of the folders that `lm.checkpoint.gguf` makes
+
 
 def local_folder(folder: Path | str) -> Path:
-    """Return `folder` as a path, if it is a folder of this machine. `~` is the home folder.
+    """Return the folder of a model on this machine. `~` is the home folder.
+
+    A GGUF file, and a folder that holds one and no safetensors, gives a temporary folder with the configuration, the
+    tokenizer and a link to the file (`lm.checkpoint.gguf`).
 
     Raises:
-        CheckpointError: the folder does not exist, or it is a file. The name is never looked up on a model hub.
+        CheckpointError: the folder does not exist, it is another file, it holds several models in GGUF, or the GGUF
+            file is damaged. The name is never looked up on a model hub.
     """
     path = Path(folder).expanduser()
     if path.is_dir():
-        return path
+        file = _gguf_in(path)
+        return path if file is None else _gguf_folder(file)
+    if path.is_file() and path.suffix.lower() == GGUF:
+        return _gguf_folder(path)
     if path.exists():
-        raise CheckpointError(f"the model must be a folder with config.json and safetensors, not the file {path}")
+        raise CheckpointError(
+            f"the model must be a folder with config.json and safetensors, or a GGUF file, not the file {path}"
+        )
     raise CheckpointError(
         f"the model must be a folder on this machine, but {path} does not exist; "
         "nothing is fetched from a hub: download the model first and give its folder"
     )
+
+
+def _gguf_in(folder: Path) -> Path | None:
+    """Return the GGUF file of a folder that holds one and no safetensors; None for a folder in Hugging Face format."""
+    files = [file for file in sorted(folder.iterdir()) if file.is_file()]
+    found = [file for file in files if file.suffix.lower() == GGUF]
+    if not found or any(file.suffix == ".safetensors" for file in files) or (folder / MARK).is_file():
+        return None
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found[:4]) + (", ..." if len(found) > 4 else "")
+        raise CheckpointError(f"{folder} holds {len(found)} models in GGUF ({names}); give the path of one of them")
+    return found[0]
+
+
+def _gguf_folder(file: Path) -> Path:
+    from haloquant.lm.checkpoint.gguf.folder import make_folder
+
+    return make_folder(file)
 
 
 def is_shard_name(name: object) -> bool:

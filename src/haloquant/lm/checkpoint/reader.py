@@ -17,7 +17,7 @@ from jaxtyping import Float32
 from haloquant.errors import MALFORMED, CheckpointError
 from haloquant.lm.checkpoint.architectures import Architecture, read_architecture
 from haloquant.lm.checkpoint.linear_layers import LinearLayer, find_layers
-from haloquant.lm.checkpoint.paths import is_shard_name, local_folder
+from haloquant.lm.checkpoint.paths import MARK, is_shard_name, local_folder
 from haloquant.lm.checkpoint.remote import RemoteFile, check_url, fetch_small, is_url, list_files, local_path
 from haloquant.lm.checkpoint.safetensors import CHUNK_BYTES, StoredTensor, read_float32, read_header
 from haloquant.store.atomic_files import read_bounded
@@ -27,7 +27,9 @@ MAX_INDEX_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model folder whose headers were checked. `layers` are the linear layers to quantize, in order of execution.
+    """A model whose headers were checked. `layers` are the linear layers to quantize, in order of execution.
+
+    `folder` holds its configuration and tokenizer; `tensors` may lie in other files.
 
     `shared` maps a tensor's name to the name of the tensor whose bytes it shares. Shared bytes are read and quantized
     once.
@@ -42,12 +44,14 @@ class Checkpoint:
 
     @property
     def files(self) -> tuple[Path | RemoteFile, ...]:
-        """The safetensors files, sorted by name."""
+        """The files that hold the tensors, sorted by name."""
         return tuple(sorted({tensor.file for tensor in self.tensors.values()}, key=str))
 
     def small_files(self) -> Path:
         """Return a folder with the model's small files: `folder`, or a copy if `folder` is on another machine."""
-        return fetch_small(self.url) if self.url and not self.folder.is_dir() else self.folder
+        if self.folder.is_dir():
+            return self.folder
+        return fetch_small(self.url) if self.url else local_folder(str(self.files[0]))
 
     @property
     def size_bytes(self) -> int:
@@ -78,7 +82,7 @@ def open_checkpoint(folder: Path | str, include: Sequence[str] = (), exclude: Se
 
     Args:
         folder: a folder with config.json and model.safetensors, or with shards and model.safetensors.index.json; or the
-            URL of such a folder (see `lm.checkpoint.remote`), from which tensors are then read.
+            URL of such a folder (see `lm.checkpoint.remote`), from which tensors are then read; or a GGUF file.
         include: regular expressions, searched in module names. Where empty, every linear layer of the decoder blocks is
             selected. The language-model head is left in full precision unless a pattern matches it.
         exclude: regular expressions of modules to leave in full precision.
@@ -92,7 +96,7 @@ def open_checkpoint(folder: Path | str, include: Sequence[str] = (), exclude: Se
     url = check_url(url) if url else ""
     path = fetch_small(url) if url else local_folder(folder)
     architecture = read_architecture(path)
-    tensors = _read_tensors(path, _Remote(url) if url else None)
+    tensors = _read_gguf(path) if (path / MARK).is_file() else _read_tensors(path, _Remote(url) if url else None)
     shared = _find_shared(tensors)
     layers = find_layers(path, architecture, tensors, shared, include, exclude)
     return Checkpoint(path, architecture, tensors, layers, shared, url)
@@ -163,6 +167,12 @@ class _Remote:
     def file(self, name: str) -> RemoteFile | None:
         """Return the file of that name, or None if there is none."""
         return RemoteFile(f"{self.url}/{name}") if name in self.names else None
+
+
+def _read_gguf(folder: Path) -> Mapping[str, StoredTensor]:
+    from haloquant.lm.checkpoint.gguf.folder import read_tensors
+
+    return read_tensors(folder)
 
 
 def _read_tensors(folder: Path, remote: _Remote | None) -> dict[str, StoredTensor]:

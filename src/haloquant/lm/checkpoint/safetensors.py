@@ -45,6 +45,34 @@ class StoredTensor:
         """Number of elements."""
         return prod(self.shape)
 
+    @property
+    def readable(self) -> bool:
+        """Whether the values can be read as float32."""
+        return self.dtype in READABLE
+
+    @property
+    def copied_dtype(self) -> str:
+        """The type in which a copy has exactly the same values."""
+        return self.dtype
+
+    def fill(self, out: Float32[np.ndarray, " n"], start: int) -> None:
+        """Read elements `start` to `start + out.size` in storage order; `read_float32` checks the arguments.
+
+        Raises:
+            CheckpointError: the file ends early, or a value is NaN or infinite.
+        """
+        item = ITEM_BYTES[self.dtype]
+        step = CHUNK_BYTES // item
+        with self.file.open("rb", buffering=0) as stream:
+            stream.seek(self.offset + start * item)
+            buffer = bytearray(min(step, max(out.size, 1)) * item)
+            for first in range(0, out.size, step):
+                piece = out[first : first + step]
+                view = memoryview(buffer)[: piece.size * item]
+                read_exactly(stream, view, self)
+                _convert(view, self.dtype, piece)
+                check_piece(piece, self, start + first)
+
 
 class _Entry(msgspec.Struct):
     dtype: str
@@ -149,7 +177,7 @@ def read_float32(
     Raises:
         CheckpointError: the tensor is stored in another type, the file ends early, or a value is NaN or infinite.
     """
-    if tensor.dtype not in READABLE:
+    if not tensor.readable:
         raise CheckpointError(
             f"{tensor.file}: tensor {tensor.name} must be stored in {', '.join(READABLE)}, not {tensor.dtype}"
         )
@@ -158,18 +186,8 @@ def read_float32(
         raise ValueError(f"elements {start} to {start + count} of {tensor.name} must lie within its {tensor.count}")
     if out is not None and out.size < count:
         raise ValueError(f"out must have room for {count} elements of {tensor.name}, not {out.size}")
-    item = ITEM_BYTES[tensor.dtype]
     out = np.empty(count, np.float32) if out is None else out[:count]
-    step = CHUNK_BYTES // item
-    with tensor.file.open("rb", buffering=0) as stream:
-        stream.seek(tensor.offset + start * item)
-        buffer = bytearray(min(step, max(count, 1)) * item)
-        for first in range(0, count, step):
-            piece = out[first : first + step]
-            view = memoryview(buffer)[: piece.size * item]
-            read_exactly(stream, view, tensor)
-            _convert(view, tensor.dtype, piece)
-            _check_finite(piece, tensor, start + first)
+    tensor.fill(out, start)
     return out
 
 
@@ -209,11 +227,16 @@ def _convert(view: memoryview, dtype: str, out: np.ndarray) -> None:
     elif dtype == "F32":
         out[:] = np.frombuffer(view, "<f4")
     else:
-        with np.errstate(over="ignore"):  # an overflow becomes infinity, which `_check_finite` reports
+        with np.errstate(over="ignore"):  # an overflow becomes infinity, which `check_piece` reports
             out[:] = np.frombuffer(view, "<f8")
 
 
-def _check_finite(piece: np.ndarray, tensor: StoredTensor, first: int) -> None:
+def check_piece(piece: np.ndarray, tensor: StoredTensor, first: int) -> None:
+    """Refuse NaN and infinity among the elements from `first` on.
+
+    Raises:
+        CheckpointError: a value is NaN or infinite; the sentence names its place.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(np.dot(piece, piece)):  # faster than testing each value; not finite if one is not
             return

@@ -110,7 +110,7 @@ def folded_tensors(
         for name in fold.vectors:
             tensor = checkpoint.tensors[name]
             quotient = read_float32(tensor).reshape(-1) / divisor
-            divided[name] = RawTensor(tensor.dtype, tensor.shape, cast(quotient, tensor.dtype, name))
+            divided[name] = RawTensor(tensor.copied_dtype, tensor.shape, cast(quotient, tensor.copied_dtype, name))
     return divided
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from safetensors import TensorSpec, serialize_file
 
 from haloquant.errors import CheckpointError, InputError
-from haloquant.lm.checkpoint.safetensors import StoredTensor, read_exactly
+from haloquant.lm.checkpoint.gguf.tensors import GgufTensor
+from haloquant.lm.checkpoint.safetensors import StoredTensor, read_exactly, read_float32
 from haloquant.lm.packed.config import line_of_data
 from haloquant.store.atomic_files import atomic_folder, raise_os_errors
 
@@ -48,11 +49,16 @@ class RawTensor:
 
     @classmethod
     def read(cls, tensor: StoredTensor) -> "RawTensor":
-        """Read a stored tensor, byte for byte.
+        """Read a stored tensor, byte for byte; a tensor of a GGUF file in `copied_dtype`, which has the same values.
 
         Raises:
             CheckpointError: the file ends early.
         """
+        if isinstance(tensor, GgufTensor):
+            values = read_float32(tensor).reshape(tensor.shape)
+            if tensor.copied_dtype == "BF16":  # the upper half of a float32; the lower half is zero
+                return cls("BF16", tensor.shape, (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16))
+            return cls.of(values.astype(NAMES[tensor.copied_dtype]))
         data = np.empty(tensor.size_bytes, np.uint8)
         with tensor.file.open("rb") as stream:
             stream.seek(tensor.offset)

@@ -26,5 +26,5 @@ def test_a_model_is_a_folder_of_this_machine(tmp_path: Path) -> None:
     assert local_folder(str(tmp_path)) == tmp_path
     file = tmp_path / "model.safetensors"
     file.touch()
-    with pytest.raises(CheckpointError, match=r"must be a folder with config\.json and safetensors, not the file"):
+    with pytest.raises(CheckpointError, match=r"must be a folder .* or a GGUF file, not the file"):
         local_folder(file)

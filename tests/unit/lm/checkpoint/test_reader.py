@@ -219,7 +219,7 @@ def test_what_is_no_model_folder_is_named(tmp_path: Path) -> None:
         open_checkpoint("meta-llama/Llama-2-7b")
     file = tmp_path / "file"
     file.write_text("x")
-    with pytest.raises(CheckpointError, match=r"must be a folder with config\.json and safetensors, not the file"):
+    with pytest.raises(CheckpointError, match=r"must be a folder .* or a GGUF file, not the file"):
         open_checkpoint(file)
     with pytest.raises(CheckpointError, match=r"a model folder must hold config\.json, but .* does not exist"):
         open_checkpoint(tmp_path)

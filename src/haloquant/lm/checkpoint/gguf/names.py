@@ -1,0 +1,115 @@
+"""Map the tensors of a GGUF file to the parameters of the model in transformers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from haloquant.errors import CheckpointError, MissingExtraError, first_line
+from haloquant.lm.checkpoint.gguf.header import GgufHeader
+from haloquant.lm.checkpoint.gguf.layout import find_layout
+from haloquant.lm.checkpoint.gguf.package import gguf_package
+from haloquant.lm.checkpoint.gguf.tensors import GgufTensor, gguf_tensor
+
+# Families whose tensors and configuration transformers reads from GGUF, and whose changes `layout` undoes.
+ARCHITECTURES = (
+    "llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "gpt2", "starcoder2", "stablelm", "nemotron",
+)  # fmt: skip
+# Tensors that a model computes from its configuration (`folder` reads the scaling of positions from them).
+COMPUTED = ("rope_freqs.weight",)
+
+
+def check_architecture(header: GgufHeader) -> None:
+    """Refuse a file of a family that is not read.
+
+    Raises:
+        CheckpointError: it is one.
+    """
+    if header.architecture not in ARCHITECTURES:
+        raise CheckpointError(
+            f"{header.file} must hold a model of a family that is read from GGUF ({', '.join(ARCHITECTURES)}), not "
+            f"{header.architecture!r:.40}; give the original folder of this model"
+        )
+
+
+def map_tensors(header: GgufHeader, config: Any) -> dict[str, GgufTensor]:
+    """Return the tensors of a file by their names in the model of transformers.
+
+    Args:
+        header: the header of the file.
+        config: the model's configuration, of transformers.
+
+    Raises:
+        CheckpointError: a parameter of the model is missing, a tensor has no place in it, or a shape is another; or a
+            tensor has a type that cannot be de-quantized.
+    """
+    shapes = _parameters(header, config)
+    names = _names(header, shapes)
+    heads = int(header.number("attention.head_count") or 0)
+    kv_heads = int(header.number("attention.head_count_kv") or heads)
+    found: dict[str, GgufTensor] = {}
+    for stored, entry in header.tensors.items():
+        name = names.get(stored)
+        if name is None:
+            if stored in COMPUTED:
+                continue
+            raise CheckpointError(
+                f"{header.file} must hold only tensors of a {config.model_type} model of transformers, which has no "
+                f"place for {stored}"
+            )
+        layout = find_layout(header.architecture, stored, heads, kv_heads)
+        tensor = gguf_tensor(header, entry, name, layout)
+        if tensor.shape != shapes[name]:
+            raise CheckpointError(
+                f"{header.file}: tensor {stored} must be {list(shapes[name])}, as its metadata say, not "
+                f"{list(tensor.shape)}; the header is of another model, or damaged"
+            )
+        found[name] = tensor
+    _check_all_there(header, config, shapes, names, found)
+    return found
+
+
+def _check_all_there(
+    header: GgufHeader,
+    config: Any,
+    shapes: Mapping[str, tuple[int, ...]],
+    names: Mapping[str, str],
+    found: Mapping[str, GgufTensor],
+) -> None:
+    stored = {name: gguf for gguf, name in names.items()}
+    for name in shapes:
+        tied = config.tie_word_embeddings and name == "lm_head.weight"
+        if name not in found and not tied:
+            raise CheckpointError(
+                f"{header.file} must hold every tensor of its model, but lacks {stored.get(name, name)}; the file is "
+                "incomplete"
+            )
+
+
+def _parameters(header: GgufHeader, config: Any) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the model's tensors by name, from a model without memory for its weights."""
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM
+    except ImportError as error:
+        raise MissingExtraError("GGUF files need torch and transformers: pip install 'haloquant[gguf]'") from error
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except (ValueError, KeyError, TypeError, RuntimeError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"{header.file} must describe a model of transformers, but: {first_line(error)}"
+        ) from error
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def _names(header: GgufHeader, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+    """Return the names of the model's tensors by their names in the file, from the table of the gguf package."""
+    gguf = gguf_package()
+    kinds = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
+    table = gguf.get_tensor_name_map(kinds[header.architecture], int(header.number("block_count") or 0))
+    found: dict[str, str] = {}
+    for name in shapes:
+        module, _, suffix = name.rpartition(".")
+        stored = table.get_name(module) or table.get_name(module.partition(".")[2])
+        if stored is not None:
+            found[f"{stored}.{suffix}"] = name
+    return found

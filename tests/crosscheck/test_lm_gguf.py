@@ -1,0 +1,89 @@
+"""GGUF files against the loader of transformers and against the model that they were made of."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+gguf = pytest.importorskip("gguf")
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from haloquant.lm.checkpoint.reader import open_checkpoint, read_tensor, read_weight  # noqa: E402
+from haloquant.lm.torch_model import load_model, quiet_transformers  # noqa: E402
+from support.gguf_files import convert  # noqa: E402
+
+COMMON = {"vocab_size": 262, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+LLAMA = {**COMMON, "intermediate_size": 64, "num_key_value_heads": 2, "max_position_embeddings": 64}
+IDS = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
+GPT2 = {"vocab_size": 262, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+CONFIGS: dict[str, Any] = {
+    "llama": lambda: transformers.LlamaConfig(**LLAMA, **IDS, tie_word_embeddings=True, attention_bias=False),
+    "llama, untied": lambda: transformers.LlamaConfig(**LLAMA, **IDS, rope_theta=5e5),
+    "qwen2": lambda: transformers.Qwen2Config(**LLAMA, **IDS),
+    "qwen3": lambda: transformers.Qwen3Config(**LLAMA, **IDS, head_dim=128),
+    "gemma2": lambda: transformers.Gemma2Config(**LLAMA, **IDS, head_dim=16, sliding_window=4096),
+    "gemma3": lambda: transformers.Gemma3TextConfig(**LLAMA, **IDS, head_dim=16, sliding_window=4096),
+    "phi3": lambda: transformers.Phi3Config(**LLAMA, **IDS),
+    "gpt2": lambda: transformers.GPT2Config(**GPT2, bos_token_id=0, eos_token_id=1),
+    "starcoder2": lambda: transformers.Starcoder2Config(**LLAMA, **IDS, sliding_window=None),
+    "stablelm": lambda: transformers.StableLmConfig(**LLAMA, **IDS, partial_rotary_factor=0.25),
+    "nemotron": lambda: transformers.NemotronConfig(**LLAMA, **IDS),
+}
+# transformers reads these files in another way than the models they were made of: it takes its own default for
+# `n_positions` of GPT-2.
+NOT_READ = ("gpt2",)
+
+
+def save(family: str, folder: Path) -> Path:
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = transformers.AutoModelForCausalLM.from_config(CONFIGS[family]())
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim == 1:
+                    parameter.add_(0.1 * torch.randn_like(parameter))
+        model.save_pretrained(folder)
+    return folder
+
+
+def logits(model: Any) -> Any:
+    with torch.inference_mode():
+        return model.eval()(input_ids=torch.arange(3, 43)[None]).logits
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_a_file_gives_the_model_that_it_was_made_of_and_that_transformers_reads(family: str, tmp_path: Path) -> None:
+    file = convert(save(family, tmp_path / "hf"), tmp_path / "m.gguf")
+    with quiet_transformers(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        original = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "hf", dtype=torch.float32)
+        ours = load_model(file)
+    for name, tensor in original.state_dict().items():
+        assert torch.allclose(ours.state_dict()[name], tensor, rtol=0, atol=1e-6), name  # one is added to some norms
+    assert torch.allclose(logits(ours), logits(original), atol=1e-5)
+    if family in NOT_READ:
+        return
+    with quiet_transformers(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=file.name, dtype=torch.float32)
+    assert all(torch.equal(ours.state_dict()[name], tensor) for name, tensor in theirs.state_dict().items())
+    assert torch.equal(logits(ours), logits(theirs))
+
+
+@pytest.mark.parametrize("kind", ["F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"])
+def test_weights_of_every_type_are_those_that_transformers_dequantizes(kind: str, tmp_path: Path) -> None:
+    file = convert(save("llama", tmp_path / "hf"), tmp_path / "m.gguf", kind)
+    with quiet_transformers(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=file.name, dtype=torch.float32)
+    state = theirs.state_dict()
+    checkpoint = open_checkpoint(file)
+    assert {t.dtype for n, t in checkpoint.tensors.items() if "proj" in n} == {kind}
+    for layer in checkpoint.layers:
+        assert np.array_equal(read_weight(checkpoint, layer), state[layer.tensor].numpy())
+    for name in checkpoint.tensors:
+        assert np.array_equal(read_tensor(checkpoint, name), state[name].numpy())

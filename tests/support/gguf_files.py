@@ -1,0 +1,126 @@
+"""Small GGUF files: a model that transformers saved, changed as llama.cpp's converter changes it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ARCHITECTURE = {"gemma3_text": "gemma3", "mistral": "llama"}
+EPSILONS = ("layer_norm_epsilon", "norm_epsilon", "layer_norm_eps", "norm_eps")
+# K-quants and others that the gguf package de-quantizes but does not quantize: their float16 scales, as byte offsets.
+SCALES = {"Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,), "IQ4_XS": (0,)}
+
+
+def encode(weight: np.ndarray, kind: str, seed: int = 0) -> np.ndarray:
+    """Return a weight in a type of GGUF; K-quants are random codes with small scales, of the same shape."""
+    import gguf
+
+    number = gguf.GGMLQuantizationType[kind]
+    if kind not in SCALES:
+        return gguf.quants.quantize(np.ascontiguousarray(weight, np.float32), number)
+    block, size = gguf.GGML_QUANT_SIZES[number]
+    rows, cols = weight.shape
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, 256, (rows * cols // block, size)).astype(np.uint8)
+    for offset in SCALES[kind]:
+        scale = rng.uniform(1e-4, 1e-3, len(blocks)).astype(np.float16)
+        blocks[:, offset : offset + 2] = scale.view(np.uint8).reshape(-1, 2)
+    return blocks.reshape(rows, cols // block * size)
+
+
+def convert(
+    folder: Path, file: Path, kind: str = "F32", *, drop: str = "", tokens: int | None = None, **more: Any
+) -> Path:
+    """Write the model of a Hugging Face folder as a GGUF file.
+
+    Args:
+        folder: the model.
+        file: the GGUF file.
+        kind: type of the matrices; norms and biases are F32, as llama.cpp has them.
+        drop: name of a tensor to leave out.
+        tokens: number of tokens of a byte-level tokenizer; the vocabulary of the model where None, no tokenizer for 0.
+        more: metadata of the family in place of the right ones.
+    """
+    import gguf
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config: Any = AutoConfig.from_pretrained(folder)
+    state = AutoModelForCausalLM.from_pretrained(folder, dtype="float32").state_dict()
+    family = ARCHITECTURE.get(config.model_type, config.model_type)
+    kinds = {name: number for number, name in gguf.MODEL_ARCH_NAMES.items()}
+    writer = gguf.GGUFWriter(file, family)
+    for name, value in (_metadata(config, family) | more).items():
+        add = writer.add_float32 if isinstance(value, float) else writer.add_uint32
+        add(f"{family}.{name}", value)
+    if tokens != 0:
+        _add_tokenizer(writer, tokens or config.vocab_size)
+    names = gguf.get_tensor_name_map(kinds[family], config.num_hidden_layers)
+    for name, tensor in state.items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        module, _, suffix = name.rpartition(".")
+        stored = f"{names.get_name(module)}.{suffix}"
+        weight = change(tensor.numpy(), stored, family, config)
+        if stored == drop:
+            continue
+        if weight.ndim == 1 or stored == "position_embd.weight":
+            writer.add_tensor(stored, weight)
+        else:
+            writer.add_tensor(stored, encode(weight, kind), raw_dtype=gguf.GGMLQuantizationType[kind])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
+
+
+def change(weight: np.ndarray, stored: str, family: str, config: Any) -> np.ndarray:
+    """Return a tensor as llama.cpp's converter writes it."""
+    if family == "llama" and (".attn_q." in stored or ".attn_k." in stored):
+        heads = config.num_attention_heads if ".attn_q." in stored else config.num_key_value_heads
+        split = weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
+        return np.ascontiguousarray(split.swapaxes(1, 2).reshape(weight.shape))
+    if family in ("gemma2", "gemma3", "nemotron") and stored.endswith("norm.weight"):
+        return weight + 1
+    if family == "gpt2" and weight.ndim == 2 and stored.startswith("blk."):
+        return np.ascontiguousarray(weight.T)
+    return weight
+
+
+def _metadata(config: Any, family: str) -> dict[str, int | float]:
+    given = {
+        "block_count": config.num_hidden_layers,
+        "context_length": config.max_position_embeddings,
+        "embedding_length": config.hidden_size,
+        "attention.head_count": config.num_attention_heads,
+        "feed_forward_length": getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
+        "attention.head_count_kv": getattr(config, "num_key_value_heads", None),
+        "attention.key_length": getattr(config, "head_dim", None) if family in ("qwen3", "gemma2", "gemma3") else None,
+        "vocab_size": config.vocab_size if family not in ("gpt2", "starcoder2") else None,
+    }
+    rms = getattr(config, "rms_norm_eps", None)
+    plain = next((getattr(config, name) for name in EPSILONS if hasattr(config, name)), None)
+    kind = "rms_" if rms is not None or family == "nemotron" else ""
+    given[f"attention.layer_norm_{kind}epsilon"] = float(rms or plain)
+    rope = getattr(config, "rope_parameters", None)
+    if rope:
+        given["rope.freq_base"] = float(rope.get("rope_theta", 10000.0))
+    if family == "llama":
+        given["rope.dimension_count"] = config.head_dim
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _add_tokenizer(writer: Any, count: int) -> None:
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    letters = sorted(bytes_to_unicode().values())
+    special = ["<s>", "</s>", "<pad>"]
+    tokens = [*special, *letters, "th"][:count]
+    tokens += [f"[unused{i}]" for i in range(count - len(tokens))]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3 if i < len(special) else 1 for i in range(count)])
+    writer.add_token_merges(["t h"])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(1)
