@@ -50,9 +50,8 @@ def load_model(folder: Path | str, dtype: "torch.dtype | None" = None) -> Any:
     dtype = torch.float32 if dtype is None else dtype
     try:
         with quiet_transformers():
-            loaded = (
-                _from_files(checkpoint.folder, dtype) if _all_plain(checkpoint) else _from_tensors(checkpoint, dtype)
-            )
+            plain = all(type(tensor) is StoredTensor for tensor in checkpoint.tensors.values())
+            loaded = _from_files(checkpoint.folder, dtype) if plain else _from_tensors(checkpoint, dtype)
     except (ValueError, KeyError, OSError, RuntimeError, ImportError) as error:
         raise CheckpointError(
             f"{checkpoint.folder} must load as a causal model in transformers, but: {first_line(error)}"
