@@ -1,6 +1,5 @@
 """Engines give the same results in the same order, and a lost worker loses no work."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -32,14 +31,3 @@ def test_our_errors_pass_through_the_pool() -> None:
 def test_a_task_that_always_kills_its_worker_is_given_up() -> None:
     with pytest.raises(ToolError, match="worker processes were killed 3 times"):
         run_tasks(always_die, range(2), Engine(workers=2))
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
-def test_a_ray_cluster_replaces_a_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray")
-    # The workers import the task by its module's name.
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]), prepend=os.pathsep)
-    tasks = [(str(tmp_path), x) for x in range(5)]
-    assert run_tasks(die_once, tasks, Engine("ray", workers=2)) == [0, 1, 4, 9, 16]
-    assert (tmp_path / "died").exists()

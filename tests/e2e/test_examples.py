@@ -1,8 +1,10 @@
 """Every script in examples/ runs, and so does the Python in the documentation."""
 
 import re
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,18 @@ def run(name: str, arguments: list[str]) -> str:
     return done.stdout
 
 
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[[str, list[str]], str]:
+    """Runs an example in this process, which has imported torch already."""
+
+    def run(name: str, arguments: list[str]) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capfd.readouterr().out
+
+    return run
+
+
 def test_no_example_is_forgotten() -> None:
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(SMALL)
 
@@ -40,7 +54,9 @@ def test_machine_without_weights() -> None:
 
 
 @pytest.mark.slow
-def test_whole_job(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
+def test_whole_job(
+    tiny_folder: Path, small_text: Path, tmp_path: Path, run_here: Callable[[str, list[str]], str]
+) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
         f'[model]\npath = "{tiny_folder}"\n[text]\ncalibration = "{small_text}"\nevaluation = "{small_text}"\n'
@@ -48,13 +64,15 @@ def test_whole_job(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
         '[hardware]\ntargets = ["edge_lpddr5x"]\ngpus = []\n'
         '[quantize]\nrivals = []\nsweep = []\ngoals = ["bal"]\n[workload]\nprefill_tokens = 8\n'
     )
-    said = run("whole_job.py", [str(recipe), str(tmp_path / "out")])
+    said = run_here("whole_job.py", [str(recipe), str(tmp_path / "out")])
     assert "halo-bal" in said
     assert (tmp_path / "out" / "report.html").is_file()
 
 
-def test_quantize_model(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
-    lines = run("quantize_model.py", [str(tiny_folder), str(tmp_path / "packed"), str(small_text)]).splitlines()
+def test_quantize_model(
+    tiny_folder: Path, small_text: Path, tmp_path: Path, run_here: Callable[[str, list[str]], str]
+) -> None:
+    lines = run_here("quantize_model.py", [str(tiny_folder), str(tmp_path / "packed"), str(small_text)]).splitlines()
     assert lines[0].startswith("14 layers at ")
     assert [line.split()[0] for line in lines[1:]] == ["tiny", "packed"]
 
