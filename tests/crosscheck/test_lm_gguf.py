@@ -19,9 +19,26 @@ COMMON = {"vocab_size": 262, "hidden_size": 32, "num_hidden_layers": 2, "num_att
 LLAMA = {**COMMON, "intermediate_size": 64, "num_key_value_heads": 2, "max_position_embeddings": 64}
 IDS = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
 GPT2 = {"vocab_size": 262, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1}
+WIDE = LLAMA | HEADS | {"hidden_size": 128, "max_position_embeddings": 1 << 17}
+ROPE = {"rope_type": "default", "rope_theta": 10000.0}
+PARTIAL = ROPE | {"partial_rotary_factor": 0.5}
+SCALED = {
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 32.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
 CONFIGS: dict[str, Any] = {
     "llama": lambda: transformers.LlamaConfig(**LLAMA, **IDS, tie_word_embeddings=True, attention_bias=False),
     "llama, untied": lambda: transformers.LlamaConfig(**LLAMA, **IDS, rope_theta=5e5),
+    "llama, scaled": lambda: transformers.LlamaConfig(**WIDE, **IDS, rope_parameters=SCALED),
+    "llama, linear": lambda: transformers.LlamaConfig(
+        **LLAMA, **IDS, rope_parameters=ROPE | {"rope_type": "linear", "factor": 4.0}
+    ),
+    "qwen3, narrow": lambda: transformers.Qwen3Config(**LLAMA, **IDS, head_dim=16),
     "qwen2": lambda: transformers.Qwen2Config(**LLAMA, **IDS),
     "qwen3": lambda: transformers.Qwen3Config(**LLAMA, **IDS, head_dim=128),
     "gemma2": lambda: transformers.Gemma2Config(**LLAMA, **IDS, head_dim=16, sliding_window=4096),
@@ -29,12 +46,12 @@ CONFIGS: dict[str, Any] = {
     "phi3": lambda: transformers.Phi3Config(**LLAMA, **IDS),
     "gpt2": lambda: transformers.GPT2Config(**GPT2, bos_token_id=0, eos_token_id=1),
     "starcoder2": lambda: transformers.Starcoder2Config(**LLAMA, **IDS, sliding_window=None),
-    "stablelm": lambda: transformers.StableLmConfig(**LLAMA, **IDS, partial_rotary_factor=0.25),
+    "stablelm": lambda: transformers.StableLmConfig(**LLAMA, **IDS, rope_parameters=PARTIAL),
     "nemotron": lambda: transformers.NemotronConfig(**LLAMA, **IDS),
 }
-# transformers reads these files in another way than the models they were made of: it takes its own default for
-# `n_positions` of GPT-2.
-NOT_READ = ("gpt2",)
+# transformers reads these files in another way than the models that they were made of: it passes over the positions of
+# GPT-2, the scaling and the base of rotary positions, and the width of heads.
+NOT_READ = ("gpt2", "stablelm", "llama, scaled", "llama, linear", "qwen3, narrow", "phi3")
 
 
 def save(family: str, folder: Path) -> Path:
@@ -65,6 +82,7 @@ def test_a_file_gives_the_model_that_it_was_made_of_and_that_transformers_reads(
     for name, tensor in original.state_dict().items():
         assert torch.allclose(ours.state_dict()[name], tensor, rtol=0, atol=1e-6), name  # one is added to some norms
     assert torch.allclose(logits(ours), logits(original), atol=1e-5)
+    assert getattr(ours.config, "rope_parameters", None) == getattr(original.config, "rope_parameters", None)
     if family in NOT_READ:
         return
     with quiet_transformers(), warnings.catch_warnings():

@@ -45,13 +45,14 @@ def convert(
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config: Any = AutoConfig.from_pretrained(folder)
-    state = AutoModelForCausalLM.from_pretrained(folder, dtype="float32").state_dict()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+    state = model.state_dict()
     family = ARCHITECTURE.get(config.model_type, config.model_type)
     kinds = {name: number for number, name in gguf.MODEL_ARCH_NAMES.items()}
     writer = gguf.GGUFWriter(file, family)
     for name, value in (_metadata(config, family) | more).items():
-        add = writer.add_float32 if isinstance(value, float) else writer.add_uint32
-        add(f"{family}.{name}", value)
+        kinds_of_value = {float: writer.add_float32, int: writer.add_uint32, str: writer.add_string}
+        kinds_of_value[type(value)](f"{family}.{name}", value)
     if tokens != 0:
         _add_tokenizer(writer, tokens or config.vocab_size)
     names = gguf.get_tensor_name_map(kinds[family], config.num_hidden_layers)
@@ -67,6 +68,10 @@ def convert(
             writer.add_tensor(stored, weight)
         else:
             writer.add_tensor(stored, encode(weight, kind), raw_dtype=gguf.GGMLQuantizationType[kind])
+    if (getattr(config, "rope_parameters", None) or {}).get("rope_type") == "llama3":
+        scaled = model.model.rotary_emb.inv_freq.numpy()
+        plain = config.rope_parameters["rope_theta"] ** -(np.arange(len(scaled)) / len(scaled))
+        writer.add_tensor("rope_freqs.weight", (plain / scaled).astype(np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -87,7 +92,7 @@ def change(weight: np.ndarray, stored: str, family: str, config: Any) -> np.ndar
     return weight
 
 
-def _metadata(config: Any, family: str) -> dict[str, int | float]:
+def _metadata(config: Any, family: str) -> dict[str, Any]:
     given = {
         "block_count": config.num_hidden_layers,
         "context_length": config.max_position_embeddings,
@@ -105,8 +110,10 @@ def _metadata(config: Any, family: str) -> dict[str, int | float]:
     rope = getattr(config, "rope_parameters", None)
     if rope:
         given["rope.freq_base"] = float(rope.get("rope_theta", 10000.0))
-    if family == "llama":
-        given["rope.dimension_count"] = config.head_dim
+        head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        given["rope.dimension_count"] = int(head * rope.get("partial_rotary_factor", 1.0))
+        if rope.get("rope_type") == "linear":
+            given |= {"rope.scaling.type": "linear", "rope.scaling.factor": float(rope["factor"])}
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -56,14 +56,14 @@ def check_range(name: str, value: object, least: float, most: float = float("inf
 
 
 def path_text(name: str, value: object) -> str:
-    """Return a path, a URL or a name as text.
+    """Return a path, a URL or a name as text. `~` at the beginning of a path becomes the home folder.
 
     Raises:
         InputError: it is neither str nor Path, or it is empty.
     """
     if not isinstance(value, str | Path) or not str(value):
         raise InputError(f"{name} must be a name or path as str or Path, not {value!r:.80}")
-    return str(value)
+    return str(Path(value).expanduser()) if str(value).startswith("~") else str(value)
 
 
 def path_texts(name: str, values: object) -> tuple[str, ...]:

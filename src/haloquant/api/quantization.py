@@ -161,7 +161,7 @@ def quantize(
     check_range("sparse_budget", sparse_budget, 0.0, 0.5)
     where, mac = parse_engine(path_text("engine", engine), workers), path_text("profile", profile)
     checkpoint = _open(model, exclude)
-    windows, source = _windows(checkpoint.folder, text, samples)
+    windows, source, short = _windows(checkpoint.folder, text, samples)
     recipe = Recipe(
         hardware=Hardware(profile=mac, tile=tile),
         quantize=Quantize(sparse_budget=sparse_budget, compensate=compensate, transform=transform),
@@ -176,7 +176,7 @@ def quantize(
         else:
             done = make(_folder(out))
             folder = done.folder
-    bits, notes, stages = done.bits, tuple(done.notes), tuple(done.stages)
+    bits, notes, stages = done.bits, (*short, *done.notes), tuple(done.stages)
     return Quantized(
         folder, bits.per_weight, bits.weights, done.layers, done.reused, done.source, done.seconds, done.peak_b, notes,
         stages,
@@ -252,11 +252,17 @@ def _folder(out: str) -> Path:
     return folder
 
 
-def _windows(folder: Path, text: str, samples: int) -> "tuple[np.ndarray | None, str]":
-    """Return calibration windows as tokens [samples, window], None without calibration, and a name for their source."""
+def _windows(folder: Path, text: str, samples: int) -> "tuple[np.ndarray | None, str, tuple[str, ...]]":
+    """Return calibration windows as tokens [samples, window], a name for their source, and notes for the user.
+
+    Without calibration the windows are None.
+    """
     if text == "none":
-        return None, DATA_FREE
+        return None, DATA_FREE, ()
     from haloquant.lm.calibration.in_memory import cut_windows  # needs torch, which data-free quantization does not
 
     found = read_text(folder, text, "calibration")
-    return cut_windows(found.tokens, model_window(folder), samples), f"{samples} windows of {found.name}"
+    windows = cut_windows(found.tokens, model_window(folder), samples)
+    count, length = windows.shape
+    note = f"{found.name} has {count} windows of {length} tokens, so {count} were used and not {samples}"
+    return windows, f"{count} windows of {found.name}", (note,) if count < samples else ()

@@ -15,6 +15,7 @@ from haloquant.jobs.quantize.forecast.model_sizes import ModelSizes, sizes_of_ch
 from haloquant.lm.checkpoint.completeness import check_complete
 from haloquant.lm.checkpoint.paths import local_folder
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint
+from haloquant.lm.export.model_folder import list_small_files
 from haloquant.lm.text import load_text, tokenize
 from haloquant.recipe import Recipe
 from haloquant.store.atomic_files import read_bounded, sha256_bytes
@@ -73,12 +74,14 @@ def read_inputs(recipe: Recipe) -> Inputs:
     """Open the model and the texts that a recipe names, so that errors are found before any work.
 
     Raises:
-        CheckpointError: The model folder is missing or malformed, or a part of the model is missing.
+        CheckpointError: The model folder is missing or malformed, or a part of the model is missing; or the tokenizer
+            gives tokens beyond the model's vocabulary.
         RecipeError: A text is missing.
     """
     folder = model_folder(recipe.model.path)
     checkpoint = open_checkpoint(folder, exclude=recipe.model.exclude)
     check_complete(checkpoint)
+    list_small_files(folder)  # they are copied into the packed model; a link out of the folder is refused now
     name = "demo model" if recipe.model.path == "demo" else folder.resolve().name
     return Inputs(
         name,
@@ -152,6 +155,7 @@ def read_text(folder: Path, path: str, use: str) -> Text:
 
     Raises:
         RecipeError: There is no such text.
+        CheckpointError: The tokenizer is missing, or gives a token beyond the model's vocabulary.
     """
     file = package_folder() / "demo" / f"{use}.txt" if path == "demo" else Path(path)
     try:
@@ -159,4 +163,22 @@ def read_text(folder: Path, path: str, use: str) -> Text:
     except InputError as error:
         raise RecipeError(f"text.{use}: {error}") from error
     name = f"the demo's own {use} text" if path == "demo" else file.name
-    return Text(name, tokenize(folder, text), sha256_bytes(text.encode()))
+    tokens = tokenize(folder, text)
+    _check_vocabulary(folder, name, tokens)
+    return Text(name, tokens, sha256_bytes(text.encode()))
+
+
+def _check_vocabulary(folder: Path, name: str, tokens: np.ndarray) -> None:
+    """Refuse tokens that the model has no embedding for.
+
+    Raises:
+        CheckpointError: There is one.
+    """
+    config = read_config(folder)
+    inner = config.get("text_config")
+    size = config.get("vocab_size") or (inner.get("vocab_size") if isinstance(inner, dict) else None)
+    if isinstance(size, int) and len(tokens) and int(tokens.max()) >= size:
+        raise CheckpointError(
+            f"the tokenizer of {folder} must give tokens below the model's vocabulary of {size}, but gives "
+            f"{int(tokens.max())} for {name}: it belongs to another model, or tokens were added to it alone"
+        )

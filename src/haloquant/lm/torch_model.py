@@ -7,6 +7,7 @@ from typing import Any
 
 from haloquant.errors import CheckpointError, MissingExtraError, first_line
 from haloquant.lm.checkpoint.completeness import COMPUTED_TENSORS
+from haloquant.lm.checkpoint.model_files import INDEX, WEIGHTS
 from haloquant.lm.checkpoint.reader import Checkpoint, open_checkpoint, read_tensor
 from haloquant.lm.checkpoint.safetensors import StoredTensor
 
@@ -51,6 +52,7 @@ def load_model(folder: Path | str, dtype: "torch.dtype | None" = None) -> Any:
     try:
         with quiet_transformers():
             plain = all(type(tensor) is StoredTensor for tensor in checkpoint.tensors.values())
+            plain = plain and any((checkpoint.folder / name).is_file() for name in (WEIGHTS, INDEX))
             loaded = _from_files(checkpoint.folder, dtype) if plain else _from_tensors(checkpoint, dtype)
     except (ValueError, KeyError, OSError, RuntimeError, ImportError) as error:
         raise CheckpointError(

@@ -28,7 +28,7 @@ from haloquant.jobs.quantize.transform import NOTE, require_calibration
 from haloquant.lm.checkpoint.completeness import check_complete, shared_layers
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash
 from haloquant.lm.export.folding import folds
-from haloquant.lm.export.model_folder import MANIFEST
+from haloquant.lm.export.model_folder import MANIFEST, list_small_files
 from haloquant.lm.export.original_files import refuse_stacked
 from haloquant.lm.export.packed import export_packed
 from haloquant.quant.tiles import padding_note
@@ -88,6 +88,7 @@ def quantize_checkpoint(
     _check_empty(out)
     refuse_stacked(checkpoint)
     check_complete(checkpoint)
+    list_small_files(checkpoint.folder)  # a link out of the folder is refused now, and not when the layers are done
     _check_transform(checkpoint, request)
     with meter.stage("read and hash"):
         model = content_hash(checkpoint)
@@ -125,7 +126,7 @@ def quantize_checkpoint(
         _remove(work, out)
     layers, seconds, transform = len(checkpoint.layers), time.monotonic() - began, request.recipe.quantize.transform
     notes = () if transform == "none" else (NOTE.format(transform, len(passes.scales), layers),)
-    notes += (*_shared_notes(checkpoint), *padding_note(tuple(passes.grids.values())))
+    notes = (*checkpoint.notes, *notes, *_shared_notes(checkpoint), *padding_note(tuple(passes.grids.values())))
     return QuantizationResult(
         out, exported.bits, layers, passes.reused, request.source, seconds, meter.most_b, notes, meter.usage()
     )

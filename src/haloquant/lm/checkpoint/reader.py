@@ -10,19 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from jaxtyping import Float32
 
-from haloquant.errors import MALFORMED, CheckpointError
+from haloquant.errors import CheckpointError
 from haloquant.lm.checkpoint.architectures import Architecture, read_architecture
 from haloquant.lm.checkpoint.linear_layers import LinearLayer, find_layers
-from haloquant.lm.checkpoint.paths import MARK, is_shard_name, local_folder
-from haloquant.lm.checkpoint.remote import RemoteFile, check_url, fetch_small, is_url, list_files, local_path
-from haloquant.lm.checkpoint.safetensors import CHUNK_BYTES, StoredTensor, read_float32, read_header
-from haloquant.store.atomic_files import read_bounded
-
-MAX_INDEX_BYTES = 64 << 20
+from haloquant.lm.checkpoint.model_files import find_tensors, with_prefix
+from haloquant.lm.checkpoint.paths import MARK, local_folder
+from haloquant.lm.checkpoint.remote import RemoteFile, check_url, fetch_small, is_url, local_path
+from haloquant.lm.checkpoint.safetensors import CHUNK_BYTES, StoredTensor, read_float32
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,7 @@ class Checkpoint:
     layers: tuple[LinearLayer, ...]
     shared: Mapping[str, str]
     url: str = ""  # location of the shards, if they are not in the folder
+    notes: tuple[str, ...] = ()  # sentences for the user, such as names of files that are not read
 
     @property
     def files(self) -> tuple[Path | RemoteFile, ...]:
@@ -96,10 +94,11 @@ def open_checkpoint(folder: Path | str, include: Sequence[str] = (), exclude: Se
     url = check_url(url) if url else ""
     path = fetch_small(url) if url else local_folder(folder)
     architecture = read_architecture(path)
-    tensors = _read_gguf(path) if (path / MARK).is_file() else _read_tensors(path, _Remote(url) if url else None)
+    tensors, notes = (_read_gguf(path), ()) if (path / MARK).is_file() else find_tensors(path, url)
+    tensors = with_prefix(tensors, architecture.model_type)
     shared = _find_shared(tensors)
     layers = find_layers(path, architecture, tensors, shared, include, exclude)
-    return Checkpoint(path, architecture, tensors, layers, shared, url)
+    return Checkpoint(path, architecture, tensors, layers, shared, url, notes)
 
 
 def read_weight(
@@ -154,72 +153,10 @@ def content_hash(checkpoint: Checkpoint) -> str:
     return digest.hexdigest()
 
 
-class _Index(msgspec.Struct):
-    weight_map: dict[str, str]
-
-
-class _Remote:
-    """The files of a remote folder by name, listed once."""
-
-    def __init__(self, url: str) -> None:
-        self.url, self.names = url, frozenset(list_files(url))
-
-    def file(self, name: str) -> RemoteFile | None:
-        """Return the file of that name, or None if there is none."""
-        return RemoteFile(f"{self.url}/{name}") if name in self.names else None
-
-
 def _read_gguf(folder: Path) -> Mapping[str, StoredTensor]:
     from haloquant.lm.checkpoint.gguf.folder import read_tensors
 
     return read_tensors(folder)
-
-
-def _read_tensors(folder: Path, remote: _Remote | None) -> dict[str, StoredTensor]:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        return _read_indexed(folder, index, remote)
-    files: Sequence[Path | RemoteFile] = sorted(folder.glob("*.safetensors"))
-    if remote is not None:
-        shards = sorted(name for name in remote.names if is_shard_name(name))
-        files = [file for name in shards if (file := remote.file(name)) is not None]
-    if len(files) == 1:
-        return read_header(files[0])
-    if files:
-        raise CheckpointError(
-            f"{folder} holds {len(files)} safetensors files and must also hold {index.name}, which says which "
-            "tensor is in which file"
-        )
-    pickled = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in folder.glob(pattern))
-    if pickled:
-        raise CheckpointError(
-            f"{folder} must hold safetensors, not only {pickled[0]}: pickled weights can run code and are not read; "
-            "save the model again with safe serialization"
-        )
-    raise CheckpointError(f"{folder} must hold model.safetensors or shards with {index.name}, but holds neither")
-
-
-def _read_indexed(folder: Path, index: Path, remote: _Remote | None) -> dict[str, StoredTensor]:
-    try:
-        data = read_bounded(index, MAX_INDEX_BYTES, error=CheckpointError)
-        weight_map = msgspec.json.decode(data, type=_Index).weight_map
-    except MALFORMED as error:
-        raise CheckpointError(f"{index} must map tensors to shards, but is damaged: {error}") from error
-    headers: dict[str, dict[str, StoredTensor]] = {}
-    for shard in sorted(set(weight_map.values())):
-        if not is_shard_name(shard):
-            raise CheckpointError(f"{index} must name shards beside it (*.safetensors), not {shard!r:.80}")
-        local = folder / shard if (folder / shard).is_file() else None
-        file = local if remote is None else remote.file(shard)
-        if file is None:
-            raise CheckpointError(f"{folder} lacks the shard {shard}, which {index.name} names; download it")
-        headers[shard] = read_header(file)
-    tensors: dict[str, StoredTensor] = {}
-    for name, shard in weight_map.items():
-        if name not in headers[shard]:
-            raise CheckpointError(f"{folder / shard} must hold the tensor {name}, as {index.name} says, but does not")
-        tensors[name] = headers[shard][name]
-    return tensors
 
 
 def _find_shared(tensors: Mapping[str, StoredTensor]) -> dict[str, str]:

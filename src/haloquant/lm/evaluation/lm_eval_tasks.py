@@ -3,8 +3,9 @@
 `loglikelihood_rolling` of lm-eval predicts every token of a document once. The first window begins with the model's
 prefix token, each later one with the last token before it. Perplexities are per word and per byte of the text, not per
 token, so they can be compared between tokenizers. Here it runs offline, on given texts or on a folder of task files.
-The beginning token of the tokenizer is not added a second time; by default lm-eval 0.4.13 adds it twice and predicts
-it.
+In rolling tasks the beginning token of the tokenizer is not added a second time; by default lm-eval 0.4.13 adds it
+twice there and predicts it. In all other tasks a context begins as the tokenizer begins a text, as by default in
+lm-eval: some models lose most of their accuracy without their beginning token.
 """
 
 import json
@@ -50,6 +51,14 @@ class _LocalModel(HFLM):
 
     def get_model_info(self) -> dict[str, Any]:
         return {}
+
+    def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> Any:
+        self.add_bos_token = False  # the rolling protocol adds the prefix token itself, and it must not be predicted
+        inherited: Any = super().loglikelihood_rolling
+        try:
+            return inherited(requests, disable_tqdm)
+        finally:
+            self.add_bos_token = None
 
 
 def evaluate_text(
@@ -170,7 +179,6 @@ def _run(
             batch_size=1,
             device=str(next(model.parameters()).device),
             prefix_token_id=_prefix(model, tokenizer),
-            add_bos_token=False,  # the rolling protocol adds the prefix token itself, and it must not be predicted
         )
         return evaluate(
             wrapped,

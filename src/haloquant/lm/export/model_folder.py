@@ -134,10 +134,26 @@ def copy_small_files(source: Path, target: Path) -> None:
     """Copy small files such as the tokenizer and the generation settings; not weights, indices, code and config.json.
 
     Raises:
-        CheckpointError: a file is a link out of the folder. Copying it would put a private file of this machine into a
-            model that may be published. Links into the `blobs` folder of a hub's cache are allowed.
+        CheckpointError: as `list_small_files`.
     """
-    homes = (source.resolve(), source.resolve().parent.parent / "blobs")
+    for file in list_small_files(source):
+        if file.stat().st_size <= MOST_COPIED_BYTES:
+            shutil.copyfile(file, target / file.name)
+
+
+def list_small_files(source: Path) -> list[Path]:
+    """Return the files of a model folder that `copy_small_files` copies.
+
+    Raises:
+        CheckpointError: a file is a link out of the folder. Copying it would put a private file of this machine into a
+            model that may be published. Links into the `blobs` folder of a hub's cache are allowed, and links into the
+            one folder that both config.json and the weights are links into.
+    """
+    homes = [source.resolve(), source.resolve().parent.parent / "blobs"]
+    store = (source / "config.json").resolve().parent
+    weights = {file.resolve().parent for file in source.glob("*.safetensors")}
+    homes += [store] if weights == {store} else []
+    found: list[Path] = []
     for file in sorted(source.iterdir()):
         skip = file.name in ("config.json", MANIFEST) or file.name.endswith(".index.json")
         if file.suffix not in COPIED_SUFFIXES or skip or not file.is_file():
@@ -147,8 +163,8 @@ def copy_small_files(source: Path, target: Path) -> None:
                 f"{file} must lie in the model folder, not be a link to {file.resolve()}: what it holds would be "
                 "copied into the new model; put the file itself there, or remove it"
             )
-        if file.stat().st_size <= MOST_COPIED_BYTES:
-            shutil.copyfile(file, target / file.name)
+        found.append(file)
+    return found
 
 
 @contextmanager

@@ -13,8 +13,8 @@ import numpy as np
 
 from haloquant.errors import MALFORMED, CheckpointError, FormatError
 from haloquant.lm.checkpoint.architectures import MAX_CONFIG_BYTES
+from haloquant.lm.checkpoint.model_files import MAX_INDEX_BYTES
 from haloquant.lm.checkpoint.paths import is_shard_name, local_folder
-from haloquant.lm.checkpoint.reader import MAX_INDEX_BYTES
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_header
 from haloquant.lm.export.model_folder import INDEX, MANIFEST, NAMES
 from haloquant.lm.packed.config import PackedConfig, digest, new_checksum, parse_config, tensor_line

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from haloquant.errors import CheckpointError
-from haloquant.lm.export.model_folder import copy_small_files
+from haloquant.lm.export.model_folder import copy_small_files, list_small_files
 
 
 def _file(path: Path, data: bytes) -> Path:
@@ -29,3 +29,17 @@ def test_a_link_out_of_a_model_folder_is_not_copied_into_a_model_that_may_be_giv
     ):
         copy_small_files(model, out)
     assert not (out / "notes.txt").exists()
+
+
+def test_a_folder_whose_files_are_all_links_into_one_other_folder_is_copied(tmp_path: Path) -> None:
+    store, model, out = tmp_path / "store", tmp_path / "model", tmp_path / "out"
+    for folder in (store, model, out):
+        folder.mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (model / name).symlink_to(_file(store / name, b"{}"))
+    copy_small_files(model, out)
+    assert (out / "tokenizer.json").read_bytes() == b"{}"
+    (model / "model.safetensors").unlink()
+    _file(model / "model.safetensors", b"{}")  # the weights are the folder's own, so its links may lead anywhere
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json must lie in the model folder, not be a link"):
+        list_small_files(model)

@@ -13,7 +13,7 @@ from haloquant.lm.checkpoint.gguf.tensors import GgufTensor, gguf_tensor
 ARCHITECTURES = (
     "llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "gpt2", "starcoder2", "stablelm", "nemotron",
 )  # fmt: skip
-# Tensors that a model computes from its configuration (`folder` reads the scaling of positions from them).
+# Tensors that a model computes from its configuration (`config` reads the scaling of positions from them).
 COMPUTED = ("rope_freqs.weight",)
 
 

@@ -1,0 +1,148 @@
+"""Make the configuration of transformers for a GGUF file.
+
+transformers reads it from the metadata. What it leaves out (sizes and bases that its own defaults would replace, and
+the scaling of positions) is added here from the metadata and the tensors.
+"""
+
+import math
+import struct
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from haloquant.errors import CheckpointError, MissingExtraError, first_line
+from haloquant.lm.checkpoint.gguf.header import MAGIC, GgufHeader
+from haloquant.lm.checkpoint.gguf.layout import Layout
+from haloquant.lm.checkpoint.gguf.tensors import gguf_tensor
+from haloquant.lm.checkpoint.safetensors import read_float32
+
+FACTORS = "rope_freqs.weight"  # Llama 3.1 and later: what the frequency of each rotary pair is divided by
+# Llama 3's other parameters, which a file does not give; llama.cpp's converter has them as defaults.
+LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+# Names in a configuration that transformers does not read, for some or all families, and where a file holds them.
+_NUMBERS = {
+    "head_dim": "attention.key_length",
+    "sliding_window": "attention.sliding_window",
+    "attn_logit_softcapping": "attn_logit_softcapping",
+    "final_logit_softcapping": "final_logit_softcapping",
+}
+
+
+def make_config(header: GgufHeader) -> Any:
+    """Return the configuration of transformers for a GGUF file.
+
+    Raises:
+        CheckpointError: transformers cannot build it from the metadata, there are more tokens than rows of the
+            embedding, or the positions are scaled in a way that is not read.
+        MissingExtraError: transformers is not installed.
+    """
+    try:
+        from transformers import AutoConfig
+        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CLASSES
+
+        from haloquant.lm.torch_model import quiet_transformers
+    except ImportError as error:
+        raise MissingExtraError("GGUF files need torch and transformers: pip install 'haloquant[gguf]'") from error
+    with tempfile.TemporaryDirectory(prefix="haloquant-gguf-") as scratch:
+        (Path(scratch) / "header.gguf").write_bytes(_short_header(header))
+        try:
+            with quiet_transformers():
+                config = AutoConfig.from_pretrained(scratch, gguf_file="header.gguf", local_files_only=True)
+                _complete(config, header)
+        except Exception as error:  # the library and the package raise whatever a wrong value leads to
+            raise CheckpointError(
+                f"{header.file} must describe a model of transformers, but: {first_line(error)}"
+            ) from error
+    tokens = header.metadata.get("tokenizer.ggml.tokens")
+    if isinstance(tokens, list) and len(tokens) > config.vocab_size:
+        raise CheckpointError(
+            f"{header.file} must have a row of its embedding for each of its {len(tokens)} tokens, but has "
+            f"{config.vocab_size}; the tokenizer is of another model"
+        )
+    _scale_positions(config, header)
+    config.architectures = [CLASSES[config.model_type]]
+    return config
+
+
+def _short_header(header: GgufHeader) -> bytes:
+    """Return a GGUF file with the same metadata and names of tensors, without the lists of tokens and the data.
+
+    The reader that transformers uses takes tens of seconds for the lists of tokens.
+    """
+    kept = [data for name, data in header.encoded.items() if not name.startswith("tokenizer.ggml.")]
+    kept += [
+        data
+        for name, data in header.encoded.items()
+        if name.startswith("tokenizer.ggml.") and not isinstance(header.metadata[name], list)
+    ]
+    names = [name.encode() for name in header.tensors]
+    table = b"".join(struct.pack("<Q", len(name)) + name + struct.pack("<IQIQ", 1, 1, 0, 0) for name in names)
+    head = MAGIC + struct.pack("<IQQ", header.version, len(names), len(kept)) + b"".join(kept) + table
+    return head + bytes(1 << 21)  # at least one alignment, and the one value that all tensors share
+
+
+def _complete(config: Any, header: GgufHeader) -> None:
+    """Add what transformers does not read from the metadata."""
+    tensors = header.tensors
+    if (embedding := tensors.get("token_embd.weight")) is not None:
+        config.vocab_size = embedding.shape[0]
+        for name in ("bos_token_id", "eos_token_id", "pad_token_id"):  # a family's default may lie beyond
+            if isinstance(token := getattr(config, name, None), int) and token >= config.vocab_size:
+                setattr(config, name, None)
+    if header.architecture == "gpt2":
+        config.n_positions = int(header.number("context_length") or config.n_positions)
+        config.n_inner = int(header.number("feed_forward_length") or 0) or None
+    for name, key in _NUMBERS.items():
+        if (value := header.number(key)) is not None and hasattr(config, name):
+            setattr(config, name, value)
+    if hasattr(config, "attention_bias"):
+        config.attention_bias = "blk.0.attn_q.bias" in tensors
+    if hasattr(config, "mlp_bias"):
+        config.mlp_bias = "blk.0.ffn_up.bias" in tensors
+    rope = getattr(config, "rope_parameters", None)
+    if rope and (base := header.number("rope.freq_base")) is not None and "rope_theta" in rope:
+        rope["rope_theta"] = base
+    width, turned = getattr(config, "head_dim", None), header.number("rope.dimension_count")
+    width = width or config.hidden_size // config.num_attention_heads
+    if rope and turned is not None and "partial_rotary_factor" in rope:
+        rope["partial_rotary_factor"] = turned / width
+
+
+def _scale_positions(config: Any, header: GgufHeader) -> None:
+    """Add the scaling of rotary positions to a configuration.
+
+    Raises:
+        CheckpointError: it is of a kind that is not read.
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    rope = rope.get("full_attention", rope)  # Gemma 3 has parameters by kind of layer, and scales those of one kind
+    kind, factor = header.metadata.get(f"{header.architecture}.rope.scaling.type"), header.number("rope.scaling.factor")
+    original = header.number("rope.scaling.original_context_length")
+    if (entry := header.tensors.get(FACTORS)) is not None:
+        factors = read_float32(gguf_tensor(header, entry, FACTORS, Layout()))
+        rope |= {"rope_type": "llama3", "factor": float(factors.max()), **LLAMA3}
+        if not np.allclose(factors, _llama3_factors(len(factors), rope), rtol=1e-4):
+            raise CheckpointError(
+                f"{header.file} must scale its positions as Llama 3 does ({FACTORS} of a context of 8192), but does "
+                "not; give the original folder of this model"
+            )
+    elif kind == "linear" and factor:
+        rope |= {"rope_type": "linear", "factor": factor}
+    elif kind == "yarn" and factor and original:
+        rope |= {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": int(original)}
+    elif kind not in (None, "none", "linear", "yarn"):
+        raise CheckpointError(
+            f"{header.file} must scale its positions linearly, by yarn or as Llama 3 does, not by {kind!r:.40}; give "
+            "the original folder of this model"
+        )
+
+
+def _llama3_factors(pairs: int, rope: dict[str, Any]) -> np.ndarray:
+    """Return what the frequency of each pair is divided by (transformers, `_compute_llama3_parameters`)."""
+    wavelength = 2 * math.pi * rope["rope_theta"] ** (np.arange(pairs) / pairs)
+    turns = rope["original_max_position_embeddings"] / wavelength
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    smooth = np.clip((turns - low) / (high - low), 0, 1)
+    return 1 / ((1 - smooth) / rope["factor"] + smooth)

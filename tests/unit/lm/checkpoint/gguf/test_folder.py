@@ -1,0 +1,94 @@
+"""Small files of GGUF files, and files that are not whole models of their metadata."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+gguf = pytest.importorskip("gguf")
+pytest.importorskip("torch")
+
+from haloquant.errors import CheckpointError, MissingExtraError  # noqa: E402
+from haloquant.lm.checkpoint.gguf import package  # noqa: E402
+from haloquant.lm.checkpoint.gguf.folder import make_folder  # noqa: E402
+from haloquant.lm.checkpoint.paths import local_folder  # noqa: E402
+from haloquant.lm.checkpoint.reader import open_checkpoint  # noqa: E402
+from haloquant.lm.text import load_tokenizer  # noqa: E402
+from support.gguf_files import convert  # noqa: E402
+from support.tiny_model import save_llama  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def hf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_llama(tmp_path_factory.mktemp("hf"), attention_bias=False, vocab_size=262, intermediate_size=160)
+
+
+def test_the_configuration_and_the_tokenizer_of_a_file(hf: Path, tmp_path: Path) -> None:
+    file = convert(hf, tmp_path / "tiny.Q8_0.gguf", "Q8_0")
+    folder = make_folder(file)
+    assert folder == make_folder(file) and folder.name == "tiny.Q8_0"
+    made, given = (json.loads((path / "config.json").read_text()) for path in (folder, hf))
+    for name in ("hidden_size", "intermediate_size", "num_key_value_heads", "vocab_size", "tie_word_embeddings"):
+        assert made[name] == given[name]
+    assert made["architectures"] == ["LlamaForCausalLM"] and str(folder.parent) not in json.dumps(made)
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.decode(tokenizer("the ü")["input_ids"]) == "the ü"
+    assert tokenizer.vocab_size == 262 and tokenizer.eos_token_id == 1
+
+
+def test_a_folder_with_one_file_is_that_file_and_one_with_two_is_refused(hf: Path, tmp_path: Path) -> None:
+    convert(hf, tmp_path / "a.gguf", "F16")
+    assert local_folder(tmp_path).name == "a"
+    assert len(open_checkpoint(tmp_path).layers) == 14
+    (tmp_path / "b.gguf").write_bytes(b"GGUF")
+    with pytest.raises(CheckpointError, match=r"holds 2 models in GGUF \(a\.gguf, b\.gguf\); give the path of one"):
+        local_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"drop": "blk.1.ffn_up.weight"}, r"must hold every tensor of its model, but lacks blk\.1\.ffn_up\.weight"),
+        ({"block_count": 1}, r"has no place for blk\.1\."),
+        ({"embedding_length": 128}, r"tensor .* must be \[.*128.*\], as its metadata say, not \["),
+        ({"tokens": 300}, "must have a row of its embedding for each of its 300 tokens, but has 262"),
+        ({"attention.head_count": 0}, "must describe a model of transformers, but"),
+        (
+            {"rope.scaling.type": "longrope"},
+            "must scale its positions .* not by 'longrope'",
+        ),
+    ],
+)
+def test_a_header_of_another_model_is_refused(
+    settings: dict[str, Any], sentence: str, hf: Path, tmp_path: Path
+) -> None:
+    file = convert(hf, tmp_path / "x.gguf", **({"tokens": 0} | settings))
+    with pytest.raises(CheckpointError, match=sentence):
+        open_checkpoint(file)
+
+
+def test_a_file_that_is_cut_short_is_refused_before_any_tensor_is_read(hf: Path, tmp_path: Path) -> None:
+    file = convert(hf, tmp_path / "x.gguf", tokens=0)
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(CheckpointError, match=r"is cut short: tensor \S+ must end at byte"):
+        open_checkpoint(file)
+
+
+def test_a_family_that_is_not_read_is_named(tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "x.gguf", "rwkv7")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(CheckpointError, match=r"a family that is read from GGUF \(llama, .*\), not 'rwkv7'"):
+        open_checkpoint(tmp_path / "x.gguf")
+
+
+def test_a_missing_package_is_one_sentence(hf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = convert(hf, tmp_path / "x.gguf", tokens=0)
+    package.gguf_package.cache_clear()
+    monkeypatch.setitem(__import__("sys").modules, "gguf", None)
+    with pytest.raises(MissingExtraError, match=r"GGUF files need the gguf package: pip install 'haloquant\[gguf\]'"):
+        make_folder(file)
+    package.gguf_package.cache_clear()
