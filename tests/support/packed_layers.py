@@ -1,6 +1,7 @@
 """Random layers in packed form, as the kernels take them."""
 
 import numpy as np
+import pytest
 import torch
 
 from haloquant.kernels.layer_tensors import PackedLayer, packed_layer
@@ -13,6 +14,18 @@ BOOKS = {
     "nine": (codebook(NINE),),
     "bytes": (codebook(tuple(range(-100, 101))), codebook((-1, 0, 1)), codebook(SIXTEEN[2:13])),
 }
+
+SHAPES = [
+    (384, 256, 128),
+    (130, 172, 128),
+    (300, 515, 128),
+    (37, 41, (7, 11)),
+    (33, 65, 32),
+    (1, 1, 128),
+    (70, 256, (23, 128)),
+]
+CASES = pytest.mark.parametrize("shape", SHAPES, ids=str)
+KINDS = pytest.mark.parametrize("books", BOOKS)
 
 
 def view(q: QuantizedWeight) -> PackedLayer:

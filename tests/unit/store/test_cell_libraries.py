@@ -1,36 +1,15 @@
 """Liberty files: bounds, the cache, and what damages it."""
 
-import dataclasses
 import gzip
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from haloquant.circuits.liberty.parser import parse_liberty
 from haloquant.circuits.liberty.records import Library
 from haloquant.errors import InputError, LibertyError
 from haloquant.store import cell_libraries as store
-from haloquant.store.cell_library_codec import decode_library, encode_library
+from support.equal_records import same
 from support.gate_cases import library_text
-
-
-def same(a: object, b: object) -> bool:
-    """Equal down to the last bit of every table."""
-    if dataclasses.is_dataclass(a):
-        return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
-    if isinstance(a, np.ndarray):
-        return isinstance(b, np.ndarray) and np.array_equal(a, b)
-    if isinstance(a, tuple):
-        return isinstance(b, tuple) and len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
-    if isinstance(a, dict):
-        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    return a == b
-
-
-def test_a_library_survives_its_bytes():
-    library = parse_liberty(library_text(), "small.lib")
-    assert same(decode_library(encode_library(library)), library)
 
 
 def test_the_second_reading_does_not_parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

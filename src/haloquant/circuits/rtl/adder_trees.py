@@ -100,8 +100,10 @@ class GateWriter:
             constants.remove(ZERO)
             left = (others + constants)[:2]
             return self.half_adder(left[0], left[1])
-        if constants:  # one or more ONE: x + y + 1
-            x, y = (others + constants[1:])[:2]
+        if len(constants) > 1:  # x + 1 + 1
+            return (others + constants[2:])[0], ONE
+        if constants:  # x + y + 1
+            x, y = others
             return self.invert(self.xor(x, y)), self.or_(x, y)
         s, co = self._name(), self._name()
         self.lines.append(f"wire {s}, {co}; fa u{s} (.a({a}), .b({b}), .c({c}), .s({s}), .co({co}));")

@@ -2,15 +2,12 @@
 
 import numpy as np
 
-from haloquant.accel.cost_model.layer_work import layer_works
 from haloquant.accel.cost_model.schedule_coverage import FlatTileRun
 from haloquant.accel.cost_model.schedule_steps import steps_of
-from haloquant.accel.workload.prefill_decode import Workload
-from haloquant.records import Gemm, Phase
-from support.accel_cases import BASE, TOP, random_tiles, toy_profile, toy_target
+from haloquant.records import Phase
+from support.accel_cases import BASE, TOP
+from support.one_layer import WORKS
 
-WORKLOAD = Workload("one", "prefill", (Gemm("x", 5, 24, 24, 0),), 5, 1, 5)
-WORKS = layer_works(WORKLOAD, random_tiles(WORKLOAD, 0), toy_target(), toy_profile(), 0, 8, 1.0)
 PHASES = [
     (Phase(0, point, ()), (FlatTileRun(0, np.arange(first, first + 3)),))
     for point, first in ((BASE, 0), (BASE, 3), (TOP, 6))

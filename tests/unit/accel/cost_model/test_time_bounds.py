@@ -4,18 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from haloquant.accel.cost_model.layer_work import layer_works
 from haloquant.accel.cost_model.memory_traffic import MemoryTraffic
 from haloquant.accel.cost_model.schedule_steps import Island, LayerPart, Step
 from haloquant.accel.cost_model.time_bounds import island_cycles, step_time
-from haloquant.accel.workload.prefill_decode import Workload
-from haloquant.records import Gemm
-from support.accel_cases import BASE, random_tiles, toy_profile, toy_target
+from support.accel_cases import BASE, toy_target
 from support.near import near
+from support.one_layer import WORKS
 
-# One layer of 3 x 3 tiles of 8 x 8, five rows, three sparse weights.
-WORKLOAD = Workload("one", "prefill", (Gemm("x", 5, 24, 24, 0),), 5, 1, 5)
-WORKS = layer_works(WORKLOAD, random_tiles(WORKLOAD, 0), toy_target(), toy_profile(), 0, 8, 1.0)
 STEP = Step(0, 1, 0, 0.0, (Island(BASE, 0, 1, (LayerPart(0, 9, 1.0, 0.0),)),))
 
 

@@ -1,0 +1,18 @@
+"""Elements of other papers beside HALO on one machine."""
+
+from haloquant.accel.workload.prefill_decode import prefill
+from haloquant.jobs.machines.element_comparison import compare_elements
+from haloquant.store.targets import read_systolic
+from support.machine_models import LOADED, SHAPE
+
+
+def test_other_elements_run_on_the_same_machine() -> None:
+    rows = {row.element: row for row in compare_elements(LOADED, prefill(SHAPE, 64), read_systolic("tpuv4i_like"))}
+    plain, halo, four = rows["W8A8 array"], rows["HALO on W8A8 array"], rows["W4A4 array"]
+    assert rows["W4A8 shift-and-add"].bops < plain.bops and four.ebops < rows["W4A8 shift-and-add"].ebops
+    # powers of two are one effective bit each: far below eight-bit integers
+    assert halo.ebops < plain.ebops / 2
+    assert plain.frequency_hz == read_systolic("tpuv4i_like").base.frequency_hz
+    assert four.frequency_hz > plain.frequency_hz and four.energy_j < plain.energy_j
+    serial = rows["W8A8 bit-serial"]
+    assert (serial.cycles_per_mac, serial.bops) == (8, plain.bops) and serial.frequency_hz > four.frequency_hz

@@ -1,0 +1,16 @@
+"""The product as an operator that torch.compile does not trace into."""
+
+import pytest
+import torch
+
+from haloquant.kernels import dispatch
+from haloquant.kernels.torch_operator import compiled_linear
+from support.packed_layers import layer, tokens
+
+
+@pytest.mark.parametrize("sparse", [0, 0.05])
+def test_a_compiled_model_computes_the_same_without_a_break_in_its_graph(sparse) -> None:
+    packed = layer((130, 172, 128), "two", sparse)[1]
+    x = tokens(3, 172)
+    compiled = torch.compile(lambda x: compiled_linear(x, packed) * 2, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(x), dispatch.linear(x, packed) * 2)
