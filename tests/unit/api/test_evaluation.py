@@ -1,0 +1,50 @@
+"""Arguments of an evaluation are checked before a model is read."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haloquant.api.evaluation import compare, evaluate, evaluate_tasks
+from haloquant.errors import InputError
+from haloquant.jobs import evaluation
+
+
+@pytest.fixture(autouse=True)
+def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation that begins is a failure."""
+
+    def fail(*_: object) -> None:
+        raise AssertionError("an evaluation began")
+
+    monkeypatch.setattr(evaluation, "evaluate_model", fail)
+    monkeypatch.setattr(evaluation, "evaluate_tasks", fail)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"model": ""}, r"^model must be a name or path as str or Path, not ''$"),
+        ({"text": ""}, r"^text must be a name or path as str or Path, not ''$"),
+        ({"tokens": -1}, r"^tokens must be a whole number of at least 0, not -1$"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        evaluate(**({"model": "demo", "progress": False} | arguments))
+
+
+def test_a_comparison_takes_several_models_and_finds_a_missing_one_first(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^models must be a sequence of model folders, not the one path 'demo'$"):
+        compare("demo", progress=False)
+    with pytest.raises(InputError, match="no-such-model"):
+        compare(["demo", tmp_path / "no-such-model"], progress=False)
+
+
+def test_one_task_may_be_given_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(evaluation, "evaluate_tasks", lambda *arguments: given.extend(arguments) or {})
+    assert evaluate_tasks("demo", "tasks", tasks="one") == {}
+    assert given == ["demo", Path("tasks"), ("one",)]
+    with pytest.raises(InputError, match=r"^folder must be a name or path as str or Path, not ''$"):
+        evaluate_tasks("demo", "", tasks="one")

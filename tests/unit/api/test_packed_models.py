@@ -1,0 +1,23 @@
+"""Checking and converting packed folders from the public functions."""
+
+from pathlib import Path
+
+import pytest
+
+from haloquant.api.packed_models import export, verify
+from haloquant.errors import FormatError, InputError
+
+
+def test_paths_are_checked_by_name() -> None:
+    with pytest.raises(InputError, match=r"^out must be a name or path"):
+        export("packed", "", source="demo", progress=False)
+    with pytest.raises(InputError, match=r"^source must be a name or path"):
+        export("packed", "out", source="", progress=False)
+    with pytest.raises(InputError, match=r"^folder must be a name or path"):
+        verify("")
+
+
+def test_a_profile_that_does_not_exist_is_found_before_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no-such-mac") as error:
+        verify(tmp_path / "none", profile="no-such-mac")
+    assert not isinstance(error.value, FormatError)

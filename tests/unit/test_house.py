@@ -1,0 +1,96 @@
+"""Unit tests stand where the source stands: tests/unit/<package>/test_<module>.py."""
+
+import ast
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+SOURCE = TESTS.parent / "src/haloquant"
+LINES = 20  # lines within functions, docstrings aside, from which a module needs a test file of its own
+
+# Modules and whole packages that are tested elsewhere: the file that tests them.
+ELSEWHERE = {
+    # Inner parts of a stage. The whole stage is compared with a slow twin, or with numbers worked by hand.
+    "accel/cost_model/group_cost": "property/test_accel_twin.py",
+    "circuits/simulation/annotation": "unit/circuits/simulation/test_value_table.py",
+    "circuits/simulation/engine": "property/test_simulate_twin.py",
+    "circuits/simulation/waveforms": "property/test_simulate_twin.py",
+    "circuits/timing/path_report": "golden/test_timing_by_hand.py",
+    "circuits/timing/propagation": "unit/circuits/timing/test_single_value.py",
+    "kernels/cpu/vector_instructions": "unit/kernels/cpu/test_gemv.py",
+    "kernels/triton": "unit/kernels/triton/test_launch.py",
+    # Another program is the judge.
+    "eda/crosscheck": "crosscheck/test_opensta.py",
+    "lm/calibration": "crosscheck/test_lm_calibration.py",
+    "lm/checkpoint/architectures": "crosscheck/test_lm_architectures.py",
+    "lm/checkpoint/gguf": "crosscheck/test_lm_gguf.py",
+    "lm/evaluation/lm_eval_tasks": "crosscheck/test_lm_tasks.py",
+    "lm/integrations/vllm": "crosscheck/test_vllm_interface.py",
+    "lm/torch_model": "crosscheck/test_lm_architectures.py",
+    # Commands and the steps of whole jobs: what they write and print is compared.
+    "cli": "e2e/test_cli.py",
+    "jobs/compare": "e2e/test_engine_run.py",
+    "jobs/engine/local_pool": "e2e/test_engine.py",
+    "jobs/engine/ray_cluster": "e2e/test_engine.py",
+    "jobs/evaluation": "e2e/test_cli.py",
+    "jobs/explain_tiles": "e2e/test_explain.py",
+    "jobs/quantize": "e2e/test_engine_layers.py",
+    "lm/integrations/transformers": "e2e/test_hf.py",
+    "lm/packed/halo_linear": "e2e/test_hf.py",
+    # Pages and pictures: a browser draws them, or the job that writes them is run.
+    "report": "e2e/test_report.py",
+}
+
+
+def _lines_of_behaviour(module: Path) -> int:
+    """The lines of the bodies of all functions, without their docstrings."""
+    lines: set[int] = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            for statement in body:
+                lines.update(range(statement.lineno, (statement.end_lineno or statement.lineno) + 1))
+    return len(lines)
+
+
+def _test_of(module: Path) -> Path:
+    return TESTS / "unit" / module.relative_to(SOURCE).parent / f"test_{module.name}"
+
+
+def _elsewhere(module: Path) -> bool:
+    place = module.relative_to(SOURCE).with_suffix("")
+    return any(part.as_posix() in ELSEWHERE for part in (place, *place.parents))
+
+
+def _modules() -> list[Path]:
+    return [
+        path
+        for path in sorted(SOURCE.rglob("*.py"))
+        if path.name != "__init__.py" and not {"reference", "data"} & set(path.relative_to(SOURCE).parts)
+    ]
+
+
+def test_every_module_has_its_test_file_or_a_file_that_tests_it_elsewhere() -> None:
+    missing = [
+        path.relative_to(SOURCE).as_posix()
+        for path in _modules()
+        if not _test_of(path).exists() and not _elsewhere(path) and _lines_of_behaviour(path) > LINES
+    ]
+    assert not missing, "write tests/unit/<package>/test_<module>.py, or name in ELSEWHERE the file that tests it"
+
+
+def test_every_unit_test_file_is_of_a_module() -> None:
+    without = [
+        path.relative_to(TESTS).as_posix()
+        for path in sorted((TESTS / "unit").rglob("test_*.py"))
+        if (folder := path.parent.relative_to(TESTS / "unit")).parts
+        and folder.parts[0] not in ("bench", "support")
+        and not (SOURCE / folder / path.name.removeprefix("test_")).exists()
+    ]
+    assert without == ["unit/api/test_import.py"]  # of the package itself
+
+
+def test_what_is_tested_elsewhere_exists_and_has_no_file_of_its_own() -> None:
+    for place, test in ELSEWHERE.items():
+        assert (TESTS / test).is_file(), test
+        module = (SOURCE / place).with_suffix(".py")
+        assert (SOURCE / place).is_dir() or (module.is_file() and not _test_of(module).exists()), place
