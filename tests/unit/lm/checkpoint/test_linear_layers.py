@@ -87,12 +87,12 @@ def test_a_name_that_could_lead_out_of_a_folder_is_refused(tmp_path: Path) -> No
 
 def test_weights_of_gpt2_are_stored_from_input_to_output(tmp_path: Path) -> None:
     sizes = {"attn.c_attn": (8, 24), "attn.c_proj": (8, 8), "mlp.c_fc": (8, 32), "mlp.c_proj": (32, 8)}
-    tensors = {f"h.0.{name}.weight": np.ones(shape, np.float32) for name, shape in reversed(sizes.items())}
-    save_file(tensors | {"wte.weight": np.zeros((16, 8), np.float32)}, tmp_path / "model.safetensors")
+    tensors = {f"transformer.h.0.{name}.weight": np.ones(shape, np.float32) for name, shape in reversed(sizes.items())}
+    save_file(tensors | {"transformer.wte.weight": np.zeros((16, 8), np.float32)}, tmp_path / "model.safetensors")
     config = {"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 2, "vocab_size": 16}
     (tmp_path / "config.json").write_text(json.dumps(config))
     layers = open_checkpoint(tmp_path).layers
-    assert [layer.name for layer in layers] == [f"h.0.{name}" for name in sizes]
+    assert [layer.name for layer in layers] == [f"transformer.h.0.{name}" for name in sizes]
     assert [(layer.in_features, layer.out_features, layer.transposed) for layer in layers] == [
         (*shape, True) for shape in sizes.values()
     ]
