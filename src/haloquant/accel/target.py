@@ -35,7 +35,7 @@ class Array:
     float_rate: float  # 16-bit floating-point multiply-accumulates per cycle and unit; 1 for 8-bit integers
     float_energy: float  # energy of a 16-bit operation over the profile's mean energy of an 8-bit one
     claimed_clocks: bool  # the points are claims and are not checked against a profile
-    profile_voltage_v: float = 0.0  # the supply at which the profile's energies hold; 0: the base point's
+    profile_voltage_v: float = 0.0  # supply at which the profile's energies hold; 0 means the supply of the base point
 
 
 @dataclass(frozen=True, slots=True)

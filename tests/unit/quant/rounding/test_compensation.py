@@ -75,7 +75,7 @@ def test_damping_rises_where_it_must() -> None:
     hessian = np.array([[1, 1.05], [1.05, 1]], np.float32)  # indefinite: calibration noise may do that
     factor = factorize(hessian, natural_order(2, 2))
     assert factor.damping == pytest.approx(0.1)
-    with pytest.raises(InputError, match="not indefinite even with 10 times"):
+    with pytest.raises(InputError, match="and is not even if 10 times"):
         factorize(np.array([[1, 90], [90, 1]], np.float32), natural_order(2, 2))
 
 
