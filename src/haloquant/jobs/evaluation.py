@@ -93,7 +93,7 @@ def evaluate_tasks(
         for task in tasks:
             if task not in TEXT_TASKS:
                 raise InputError(f"a task without a task folder must be {' or '.join(TEXT_TASKS)}, not {task!r:.80}")
-        document = load_text(text_file(text, "evaluation"))
+    document = load_text(text_file(text, "evaluation")) if folder is None else ""
     try:
         from haloquant.lm.evaluation import lm_eval_tasks
     except ImportError as error:

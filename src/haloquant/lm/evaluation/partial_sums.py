@@ -51,7 +51,7 @@ def measure_partial_sums(
     Args:
         folder: Folder of a full-precision model.
         text: Text (.txt, .xz) whose first 4096 tokens are the input.
-        progress: Called with the number of weights that are done and their number, counted in layers and widths.
+        progress: Called with the number of layers done and of all layers, each counted once for each width of weights.
 
     Raises:
         CheckpointError: The model is malformed, or its experts are stacked in one tensor.
