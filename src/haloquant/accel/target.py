@@ -24,8 +24,8 @@ class Figure:
 class Array:
     """The systolic arrays: `count` of them, each `rows` x `columns` multiply-accumulate units.
 
-    If `claimed_clocks` is False, the profile's slowest weight value meets the base clock on this machine, and a class
-    runs faster in the ratio in which its own slowest value is faster.
+    If `claimed_clocks` is False, the profile's slowest weight value takes one period of the base clock. If the slowest
+    value of a class is r times as fast, the class runs at r times the base clock.
     """
 
     rows: int
