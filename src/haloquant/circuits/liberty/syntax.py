@@ -47,11 +47,7 @@ class SourceText:
     text: str
 
     def fail(self, offset: int, sentence: str) -> NoReturn:
-        """Refuse the text with a sentence that follows `name:line: `. The line is that of the character at `offset`.
-
-        Raises:
-            LibertyError: always.
-        """
+        """Raise a `LibertyError` whose message is `sentence` after `name:line: `, the line at `offset`."""
         raise LibertyError(f"{self.name}:{self.text.count(chr(10), 0, offset) + 1}: {sentence}")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from haloquant.errors import CheckpointError
+from haloquant.lm.checkpoint.adapters import ADAPTER_CONFIG, merge_adapter
 from haloquant.lm.checkpoint.architectures import Architecture, read_architecture
 from haloquant.lm.checkpoint.linear_layers import LinearLayer, find_layers
 from haloquant.lm.checkpoint.model_files import find_tensors, with_prefix
@@ -43,7 +44,7 @@ class Checkpoint:
     @property
     def files(self) -> tuple[Path | RemoteFile, ...]:
         """The files that hold the tensors, sorted by name."""
-        return tuple(sorted({tensor.file for tensor in self.tensors.values()}, key=str))
+        return tuple(sorted({file for tensor in self.tensors.values() for file in tensor.files}, key=str))
 
     def small_files(self) -> Path:
         """Return a folder with the model's small files: `folder`, or a copy if `folder` is on another machine."""
@@ -95,10 +96,10 @@ def open_checkpoint(folder: Path | str, include: Sequence[str] = (), exclude: Se
     path = fetch_small(url) if url else local_folder(folder)
     architecture = read_architecture(path)
     tensors, notes = (_read_gguf(path), ()) if (path / MARK).is_file() else find_tensors(path, url)
-    tensors = with_prefix(tensors, architecture.model_type)
+    tensors, merged = merge_adapter(path, with_prefix(tensors, architecture.model_type))
     shared = _find_shared(tensors)
     layers = find_layers(path, architecture, tensors, shared, include, exclude)
-    return Checkpoint(path, architecture, tensors, layers, shared, url, notes)
+    return Checkpoint(path, architecture, tensors, layers, shared, url, (*notes, *merged))
 
 
 def read_weight(
@@ -146,6 +147,8 @@ def read_tensor(checkpoint: Checkpoint, name: str) -> Float32[np.ndarray, "..."]
 def content_hash(checkpoint: Checkpoint) -> str:
     """Return the SHA-256 over the configuration and every byte of the shards; it identifies the model."""
     digest = hashlib.sha256((checkpoint.folder / "config.json").read_bytes())
+    if (adapter := checkpoint.folder / ADAPTER_CONFIG).is_file():
+        digest.update(adapter.read_bytes())
     for file in checkpoint.files:
         with file.open("rb") as stream:
             while chunk := stream.read(CHUNK_BYTES):

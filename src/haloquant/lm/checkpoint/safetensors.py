@@ -46,6 +46,11 @@ class StoredTensor:
         return prod(self.shape)
 
     @property
+    def files(self) -> tuple[Path | RemoteFile, ...]:
+        """The files that hold the values."""
+        return (self.file,)
+
+    @property
     def readable(self) -> bool:
         """Whether the values can be read as float32."""
         return self.dtype in READABLE

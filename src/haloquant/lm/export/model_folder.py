@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import TensorSpec, serialize_file
 
 from haloquant.errors import CheckpointError, InputError
-from haloquant.lm.checkpoint.gguf.tensors import GgufTensor
+from haloquant.lm.checkpoint.adapters import ADAPTER_CONFIG
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_exactly, read_float32
 from haloquant.lm.packed.config import line_of_data
 from haloquant.store.atomic_files import atomic_folder, raise_os_errors
@@ -49,12 +49,12 @@ class RawTensor:
 
     @classmethod
     def read(cls, tensor: StoredTensor) -> "RawTensor":
-        """Read a stored tensor, byte for byte; a tensor of a GGUF file in `copied_dtype`, which has the same values.
+        """Read a stored tensor, byte for byte; another in `copied_dtype`, which has the same values.
 
         Raises:
             CheckpointError: the file ends early.
         """
-        if isinstance(tensor, GgufTensor):
+        if type(tensor) is not StoredTensor:
             values = read_float32(tensor).reshape(tensor.shape)
             if tensor.copied_dtype == "BF16":  # the upper half of a float32; the lower half is zero
                 return cls("BF16", tensor.shape, (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16))
@@ -79,12 +79,7 @@ class ShardWriter:
         self._shards: list[list[str]] = []
 
     def add(self, name: str, tensor: RawTensor) -> None:
-        """Add one tensor. Its data must not change until the shard is written.
-
-        Raises:
-            InputError: a tensor of this name was added before.
-            OSError: a shard cannot be written; the error names the file.
-        """
+        """Add one tensor; its data must not change until the shard is written."""
         if name in self.lines:
             raise InputError(f"a tensor must be written once, not {name} twice")
         size = tensor.data.nbytes
@@ -96,11 +91,7 @@ class ShardWriter:
         self.total_bytes += size
 
     def finish(self) -> None:
-        """Write the last shard, name the shards, and write the index if there is more than one.
-
-        Raises:
-            OSError: a file cannot be written; the error names the file.
-        """
+        """Write the last shard, name the shards, and write the index if there is more than one."""
         self._flush()
         count = len(self._shards)
         names = ["model.safetensors"]
@@ -140,7 +131,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def copy_small_files(source: Path, target: Path) -> None:
-    """Copy small files such as the tokenizer and the generation settings; not weights, indices, code and config.json.
+    """Copy small files such as the tokenizer and the generation settings; not weights, indices, code, config.json
+    and the configuration of a merged adapter.
 
     Raises:
         CheckpointError: as `list_small_files`.
@@ -164,7 +156,7 @@ def list_small_files(source: Path) -> list[Path]:
     homes += [store] if weights == {store} else []
     found: list[Path] = []
     for file in sorted(source.iterdir()):
-        skip = file.name in ("config.json", MANIFEST) or file.name.endswith(".index.json")
+        skip = file.name in ("config.json", ADAPTER_CONFIG, MANIFEST) or file.name.endswith(".index.json")
         if file.suffix not in COPIED_SUFFIXES or skip or not file.is_file():
             continue
         if file.resolve().parent not in homes:
