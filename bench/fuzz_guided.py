@@ -36,7 +36,7 @@ def main() -> None:
         sys.exit(f"the reader must be one of {', '.join(known)}")
     reader = known[sys.argv[1]]
     corpus = tempfile.mkdtemp(prefix="haloquant-corpus-")
-    for number, seed in enumerate(reader.seeds):
+    for number, seed in enumerate(reader.seeds()):
         (Path(corpus) / f"seed-{number}").write_bytes(seed)
         reader.read(seed)  # compiled before anything is timed
 

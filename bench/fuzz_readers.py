@@ -4,9 +4,8 @@
 
 A reader may return, or raise its own error with a message. Any other error, more than a second per megabyte, or memory
 out of proportion to the input is a finding, and the input is written to the folder of --keep. To add a reader, add a
-`Reader` to `READERS`, or a `FileReader` to `tests/support/hostile_files.py` if the short test should include it: a
-name, undamaged inputs to start from, the function to call, and the errors it may raise. `--inputs` counts inputs per
-reader.
+`FileReader` to `READERS`, or to `tests/support/hostile_files.py` if the short test should include it. `--inputs` counts
+inputs per reader.
 """
 
 import argparse
@@ -16,8 +15,7 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +32,18 @@ from haloquant.circuits.timing.static_timing import static_delays
 from haloquant.errors import HaloquantError, LibertyError, NetlistError
 from haloquant.store.cell_library_codec import decode_library, encode_library
 from support.gate_cases import library_text, netlist_json, random_gates
-from support.hostile_files import FILE_READERS, damage
+from support.hostile_files import FILE_READERS, FileReader, damage
 
 SLOWEST_S = 2.0  # for inputs of at most a few tens of kilobytes
 MOST_BYTES = 512 << 20
 
 
-@dataclass(frozen=True)
-class Reader:
-    """One reader of files from outside, with its undamaged inputs and the errors that it may raise."""
-
-    name: str
-    seeds: Sequence[bytes]
-    read: Callable[[bytes], object]
-    error: type[Exception] | tuple[type[Exception], ...]
-    kind: str = "bytes"  # "json" and "toml" are also damaged value by value
-
-
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
+
+
+def _libraries() -> list[bytes]:
+    return [library_text().encode()]
 
 
 def _netlists() -> list[bytes]:
@@ -79,30 +70,33 @@ def _time_library(data: bytes) -> object:
     return static_delays(parse_netlist(_text(_netlists()[0]), LIBRARY, TINY), parse_liberty(_text(data)))
 
 
-READERS: tuple[Reader, ...] = (
-    Reader("liberty", [library_text().encode()], lambda data: parse_liberty(_text(data)), LibertyError),
-    Reader("liberty function", _FUNCTIONS, lambda data: parse_function(_text(data)), LibertyError),
-    Reader("liberty, timed", [library_text().encode()], _time_library, (LibertyError, NetlistError)),
-    Reader("netlist, timed", _netlists(), _time, NetlistError),
-    Reader("ports", _PORTS, lambda data: parse_ports(_text(data)), NetlistError),
-    Reader(
+READERS: tuple[FileReader, ...] = (
+    FileReader("liberty", "bytes", _libraries, lambda data: parse_liberty(_text(data)), LibertyError),
+    FileReader("liberty function", "bytes", lambda: _FUNCTIONS, lambda data: parse_function(_text(data)), LibertyError),
+    FileReader("liberty, timed", "bytes", _libraries, _time_library, (LibertyError, NetlistError)),
+    FileReader("netlist, timed", "bytes", _netlists, _time, NetlistError),
+    FileReader("ports", "bytes", lambda: _PORTS, lambda data: parse_ports(_text(data)), NetlistError),
+    FileReader(
         "library cache",
-        [encode_library(LIBRARY)],
+        "bytes",
+        lambda: [encode_library(LIBRARY)],
         decode_library,
         (ValueError, TypeError, IndexError, KeyError, RecursionError),
     ),
-    *(Reader(each.name, tuple(each.seeds()), each.read, each.error, each.kind) for each in FILE_READERS),
+    *FILE_READERS,
 )
 
 
-def fuzz(reader: Reader, seconds: float, inputs: int, seed: int, keep: Path | None) -> dict[str, Any]:
+def fuzz(
+    reader: FileReader, seeds: Sequence[bytes], seconds: float, inputs: int, seed: int, keep: Path | None
+) -> dict[str, Any]:
     """Damage and read until the time is over or the inputs are done."""
     rng = np.random.default_rng(seed)
     counts = {"inputs": 0, "returned": 0, "refused": 0, "findings": 0}
     slowest, first = 0.0, ""
     end = time.monotonic() + seconds
     while time.monotonic() < end and counts["inputs"] < inputs:
-        data = damage(reader.seeds[int(rng.integers(len(reader.seeds)))], reader.kind, rng)
+        data = damage(seeds[int(rng.integers(len(seeds)))], reader.kind, rng)
         began = time.process_time()
         finding = ""
         try:
@@ -145,15 +139,16 @@ def main() -> None:
     seconds = asked.seconds or (3600.0 if asked.inputs is None else math.inf)
     inputs = asked.inputs or sys.maxsize
     set_num_threads(1)
+    seeds = {reader.name: tuple(reader.seeds()) for reader in chosen}
     for reader in chosen:
-        for data in reader.seeds:
+        for data in seeds[reader.name]:
             reader.read(data)  # compiled before memory is counted
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 2 * MOST_BYTES, resource.RLIM_INFINITY))
     each = seconds / max(1, len(chosen))
     findings = 0
     for reader in chosen:  # one line of JSON each, so that a run that is stopped has said what it did
-        result = fuzz(reader, each, inputs, asked.seed, asked.keep)
+        result = fuzz(reader, seeds[reader.name], each, inputs, asked.seed, asked.keep)
         findings += result["findings"]
         print(json.dumps({"reader": reader.name, **result}), flush=True)
     sys.exit(findings > 0)

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
 from haloquant.circuits.characterization import typical_conditions
 from haloquant.circuits.liberty.parser import parse_liberty
 from haloquant.circuits.netlist.parser import parse_netlist
@@ -26,13 +28,14 @@ from haloquant.circuits.ports import weight_values
 from haloquant.circuits.rtl.generator import MacSpec, generate, ports_of
 from haloquant.circuits.simulation.engine import Domains, run_program
 from haloquant.circuits.simulation.program import build_program
-from haloquant.circuits.simulation.stimuli import activation_stimuli, all_transitions
+from haloquant.circuits.simulation.stimuli import activation_stimuli
 from haloquant.circuits.simulation.value_table import annotate_netlist, last_edge_fs, simulate_values
 from haloquant.circuits.simulation.waveforms import Filter
 from haloquant.circuits.timing.static_timing import static_delays
 from haloquant.eda.crosscheck.icarus import find_icarus, icarus_version, run_verilog
 from haloquant.eda.crosscheck.timed_verilog import bench_verilog, timed_verilog, vectors, without_conditions
 from haloquant.eda.yosys import synthesize
+from support.transitions import all_transitions
 
 WEIGHT = -86
 WORKERS = 2

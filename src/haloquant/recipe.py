@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from haloquant.errors import MALFORMED, InputError, RecipeError
+from haloquant.records.tiles import CLASS_WORDS
 from haloquant.store.atomic_files import read_bounded
 
 MOST = (1 << 31) - 1  # largest number of tokens, rows or seeds: no array index overflows below it
@@ -77,8 +78,8 @@ class Quantize(Section, frozen=True):
     rivals: tuple[str, ...] = DEFAULT_RIVALS
     activations: ActivationMode = "token"
     sparse_budget: Fraction = 0.005
-    fast_words: Annotated[int, msgspec.Meta(ge=2, le=9)] = 9
-    slow_words: Annotated[int, msgspec.Meta(ge=2, le=16)] = 16
+    fast_words: Annotated[int, msgspec.Meta(ge=2, le=9)] = CLASS_WORDS[0]
+    slow_words: Annotated[int, msgspec.Meta(ge=2, le=16)] = CLASS_WORDS[1]
     fast_loss_db: Decibel = 2.5
     slow_loss_db: Decibel = 1.0
     compensate: bool = True

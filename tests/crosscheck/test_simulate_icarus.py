@@ -8,13 +8,7 @@ import pytest
 from haloquant.circuits.ports import weight_values
 from haloquant.circuits.simulation.engine import Domains, NetLanes, run_program
 from haloquant.circuits.simulation.program import build_program
-from haloquant.circuits.simulation.stimuli import (
-    activation_stimuli,
-    all_transitions,
-    gaussian_partial_sums,
-    transition_index,
-    with_partial_sums,
-)
+from haloquant.circuits.simulation.stimuli import activation_stimuli, gaussian_partial_sums, with_partial_sums
 from haloquant.circuits.simulation.timed_gates import TimedGates
 from haloquant.circuits.simulation.value_table import annotate_netlist, last_edge_fs
 from haloquant.circuits.simulation.waveforms import Filter
@@ -29,6 +23,7 @@ from haloquant.eda.crosscheck.timed_verilog import (
 )
 from haloquant.errors import ToolError
 from support.circuits import multiplier, small_library
+from support.transitions import all_transitions, transition_index
 
 pytestmark = pytest.mark.crosscheck
 SETTLE_FS = 5_000_000

@@ -26,7 +26,7 @@ from haloquant.circuits.rtl.generator import MacSpec, generate, ports_of
 from haloquant.circuits.simulation.engine import Domains, run_program
 from haloquant.circuits.simulation.leakage import leakage_w
 from haloquant.circuits.simulation.program import build_program
-from haloquant.circuits.simulation.stimuli import activation_stimuli, transition_index
+from haloquant.circuits.simulation.stimuli import activation_stimuli
 from haloquant.circuits.simulation.switching_arcs import leakage_table
 from haloquant.circuits.simulation.timed_gates import TimedGates
 from haloquant.circuits.simulation.value_table import annotate_netlist
@@ -43,6 +43,7 @@ from support.gate_cases import array_multiplier
 from support.near import near
 from support.power_judge import RULES, Cells, Question, ask, read_cells, whole_power
 from support.seen_edges import Seen
+from support.transitions import transition_index
 
 pytestmark = [pytest.mark.crosscheck, pytest.mark.data]
 

@@ -113,7 +113,7 @@ def test_a_profile_without_a_value_beside_0(model: Path, tmp_path: Path, capfd: 
     write_profile(only(whole.weights > 0), tmp_path / "poor.profile.json")
     assert "profile poor must hold the weight value 0, which pads tiles" in refused(model, tmp_path, capfd, *more)
     sizes = (("fast", 9, 2.5),)
-    sentence = "profile poor must admit a weight value beside 0 for class fast, and no period does"
+    sentence = "profile poor must hold a weight value other than 0 for class fast, and holds none"
     with pytest.raises(InfeasibleError, match=f"^{sentence}$"):
         choose_classes(only(whole.weights == 0), 0, gaussian_sample(), sizes)
 

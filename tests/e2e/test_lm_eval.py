@@ -86,6 +86,29 @@ def test_tasks_on_a_packed_model(models: dict[str, Path], tasks: Path, capfd: py
     assert same["next_word"]["acc"] == found["next_word"]["acc"]
 
 
-def test_a_task_needs_its_folder(models: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.slow
+def test_a_text_is_scored_without_a_task_folder(
+    models: dict[str, Path], tasks: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One document scored as `text` has the figures of the same document in a task file."""
+    file = tmp_path / "page.txt"
+    file.write_text(PAGES[0])
+    (tasks / "pages.jsonl").write_text(json.dumps({"page": PAGES[0]}))
+    wanted = scores(models["packed"], tasks, capfd)["pages"]
+    command = ["evaluate", str(models["packed"]), "--text", str(file), "--task"]
+    assert invoke([*command, "text"]) == 0
+    found = json.loads(capfd.readouterr().out)["text"]
+    assert found["documents"] == 1
+    for name in ("byte_perplexity", "bits_per_byte", "word_perplexity"):
+        assert found[name] == pytest.approx(wanted[name], rel=1e-9)
+    assert invoke([*command, "wikitext"]) == 2
+    assert "must have ' = Title = ' lines that begin its pages" in capfd.readouterr().err
+    file.write_text(" = A page = \n\n It cost 1 @,@ 000 . \n")
+    assert invoke([*command, "wikitext"]) == 0
+    page = json.loads(capfd.readouterr().out)["wikitext"]
+    assert page["documents"] == 1 and page["word_perplexity"] > page["byte_perplexity"] > 1
+
+
+def test_other_tasks_need_their_folder(models: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
     assert invoke(["evaluate", str(models["packed"]), "--task", "pages", "--quiet"]) == 2
-    assert "--task must come with --task-folder" in capfd.readouterr().err
+    assert "a task without a task folder must be text or wikitext, not 'pages'" in capfd.readouterr().err

@@ -34,7 +34,6 @@ from haloquant.recipe import parse_recipe, read_recipe
 from haloquant.report.results import decode_results
 from haloquant.store.atomic_files import MANIFEST, is_finished
 from haloquant.store.profiles import read_profile
-from haloquant.store.simulation_files import read_simulation
 from haloquant.store.targets import parse_target
 from support.hostile_files import FILE_READERS, FileReader, damage, framed, nested
 
@@ -126,8 +125,6 @@ def _file(path: Path, data: bytes) -> Path:
 def test_json_that_no_parser_can_hold_is_refused_by_every_reader(data: bytes, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^results\.json must be results of a haloquant run: "):
         decode_results(data, Path("results.json"))
-    with pytest.raises(FormatError, match=r"^simulation must be "):
-        read_simulation(data)
     with pytest.raises(ProfileError, match=r"x must be a MAC profile: "):
         read_profile(_file(tmp_path / "x", data))
     with pytest.raises(CheckpointError, match=r"must be a safetensors file, but its header is damaged: "):

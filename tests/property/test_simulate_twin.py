@@ -9,7 +9,7 @@ from haloquant.circuits.characterization import typical_conditions
 from haloquant.circuits.simulation.engine import Domains, NetLanes, run_program
 from haloquant.circuits.simulation.program import build_program
 from haloquant.circuits.simulation.reference.event_queue import simulate_transition
-from haloquant.circuits.simulation.stimuli import Stimuli, activation_stimuli, all_transitions
+from haloquant.circuits.simulation.stimuli import Stimuli, activation_stimuli
 from haloquant.circuits.simulation.timed_gates import MAX_PINS, TimedGates
 from haloquant.circuits.simulation.value_table import simulate_values
 from haloquant.circuits.simulation.waveforms import Filter
@@ -17,6 +17,7 @@ from haloquant.circuits.timing.conditions import Conditions
 from haloquant.circuits.timing.static_timing import static_delays
 from support.circuits import multiplier, small_library
 from support.near import near
+from support.transitions import all_transitions
 
 BITS, CONSTANTS, PARTIAL, WEIGHTS = 2, 2, 1, 3
 

@@ -21,11 +21,9 @@ import numpy as np
 import tomli_w
 from safetensors.numpy import save_file
 
-from haloquant.accel.simulation import simulate
 from haloquant.circuits.liberty.parser import parse_liberty
 from haloquant.circuits.netlist.parser import parse_netlist
 from haloquant.circuits.ports import MacPorts, parse_ports
-from haloquant.dvfs.schedule import plan
 from haloquant.errors import (
     CheckpointError,
     FormatError,
@@ -45,9 +43,7 @@ from haloquant.records import Codebook, OperatingPoint, TileMap
 from haloquant.report import results
 from haloquant.store.atomic_files import sha256_bytes
 from haloquant.store.profiles import read_profile, shipped_profiles
-from haloquant.store.simulation_files import read_simulation, simulation_json
 from haloquant.store.targets import parse_target
-from support.accel_cases import random_tiles, tiny_workload, toy_codebooks, toy_profile, toy_target
 from support.gate_cases import library_text, netlist_json, random_gates
 from support.tiny_model import iterate_weights
 
@@ -205,14 +201,6 @@ def _results() -> list[bytes]:
     return [results.encode_results(made)]
 
 
-def _simulation() -> list[bytes]:
-    workload, target = tiny_workload(30), toy_target()
-    tiles = random_tiles(workload, 1)
-    points = tuple(book.point for book in toy_codebooks())
-    schedule = plan(workload.gemms, tiles, points, points[0], "serpentine", 1500.0)
-    return [simulation_json(simulate(workload, tiles, schedule, target, toy_profile(), system="x"), target)]
-
-
 def _targets() -> list[bytes]:
     folder = resources.files("haloquant") / "data" / "targets"
     return [(folder / f"{name}.toml").read_bytes() for name in ("paper_tpu", "h200")]
@@ -281,7 +269,6 @@ FILE_READERS: tuple[FileReader, ...] = (
     FileReader(
         "results", "json", _results, lambda data: results.decode_results(data, Path("results.json")), InputError
     ),
-    FileReader("simulation", "json", _simulation, read_simulation, FormatError),
     FileReader(
         "mac ports", "toml", lambda: [_PORTS], lambda data: parse_ports(data.decode("utf-8", "replace")), NetlistError
     ),

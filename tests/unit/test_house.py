@@ -24,6 +24,7 @@ ELSEWHERE = {
     "lm/checkpoint/architectures": "crosscheck/test_lm_architectures.py",
     "lm/checkpoint/gguf": "crosscheck/test_lm_gguf.py",
     "lm/evaluation/lm_eval_tasks": "crosscheck/test_lm_tasks.py",
+    "lm/evaluation/partial_sums": "crosscheck/test_lm_partial_sums.py",
     "lm/integrations/vllm": "crosscheck/test_vllm_interface.py",
     "lm/torch_model": "crosscheck/test_lm_architectures.py",
     # Commands and the steps of whole jobs: what they write and print is compared.

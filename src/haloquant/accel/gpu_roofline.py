@@ -1,9 +1,9 @@
-"""Time and energy of a pass on a GPU by the roofline model, and the requirements of a faster clock.
+"""Time and energy of a pass on a GPU by the roofline model, and the blocks that must follow a faster clock.
 
 The clock of a multiprocessor drives register files, schedulers and memories as well as multipliers, but weight values
 shorten only the multipliers' paths. So operating points above the board's own are hypothetical. A driver takes
-milliseconds to change the clock, so it cannot be switched per tile. On a real board HALO's weights change the number of
-bits that are read and, a little, the power.
+milliseconds to change the clock, so it cannot be switched per tile. On a real board HALO's weights change only the
+number of bits that are read and, slightly, the power.
 """
 
 from collections.abc import Collection
@@ -79,9 +79,9 @@ def gpu_pass(
 
     Arithmetic rates scale with the clock, starting from the target's first point; the bandwidth does not. The energy
     per operation is chosen so that the board draws its power limit when its tensor cores run at the peak rate of the
-    first point. This holds for every arithmetic, so 16-bit floating point costs more per operation in the ratio in
-    which it is slower. The energy scales with the square of the supply. Attention is multiplied in floating point in
-    every format, as in today's kernels.
+    first point. This holds for every number format. So an operation in 16-bit floating point costs as many times more
+    energy as it is slower. The energy scales with the square of the supply. Attention is multiplied in floating point
+    in every format, as in today's kernels.
 
     Args:
         workload: The pass.
@@ -143,9 +143,8 @@ class WhatIf:
     cost: GpuCost
     speedup: float  # over the first point
     energy_ratio: float  # over the first point
-    must_follow: tuple[
-        ClockBlock, ...
-    ]  # blocks that must reach this clock although weight values do not shorten their paths
+    # Blocks that must reach this clock although weight values do not shorten their paths.
+    must_follow: tuple[ClockBlock, ...]
     switching_s: float  # transition time of one pass if the clock were switched per dependency group
 
 

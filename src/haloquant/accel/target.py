@@ -24,8 +24,8 @@ class Figure:
 class Array:
     """The systolic arrays: `count` of them, each `rows` x `columns` multiply-accumulate units.
 
-    If `claimed_clocks` is False, the profile's slowest weight value meets the base clock on this machine, and a class
-    runs faster in the ratio in which its own slowest value is faster.
+    If `claimed_clocks` is False, the profile's slowest weight value takes one period of the base clock. If the slowest
+    value of a class is r times as fast, the class runs at r times the base clock.
     """
 
     rows: int
@@ -35,7 +35,7 @@ class Array:
     float_rate: float  # 16-bit floating-point multiply-accumulates per cycle and unit; 1 for 8-bit integers
     float_energy: float  # energy of a 16-bit operation over the profile's mean energy of an 8-bit one
     claimed_clocks: bool  # the points are claims and are not checked against a profile
-    profile_voltage_v: float = 0.0  # the supply at which the profile's energies hold; 0: the base point's
+    profile_voltage_v: float = 0.0  # supply at which the profile's energies hold; 0 means the supply of the base point
 
 
 @dataclass(frozen=True, slots=True)

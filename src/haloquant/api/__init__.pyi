@@ -21,6 +21,7 @@ from .machines import schedule as schedule
 from .machines import simulate as simulate
 from .packed_models import export as export
 from .packed_models import verify as verify
+from .partial_sums import measure_partial_sums as measure_partial_sums
 from .quantization import Forecast as Forecast
 from .quantization import Quantized as Quantized
 from .quantization import forecast as forecast
@@ -53,6 +54,7 @@ __all__ = [
     "forecast",
     "longest_path",
     "mac_names",
+    "measure_partial_sums",
     "meet_deadline",
     "quantize",
     "rank_weight",

@@ -61,20 +61,25 @@ def evaluate(
 
 
 def evaluate_tasks(
-    model: str | Path, folder: str | Path, *, tasks: str | Sequence[str]
+    model: str | Path, folder: str | Path | None = None, *, tasks: str | Sequence[str], text: str | Path = "demo"
 ) -> Mapping[str, Mapping[str, float]]:
-    """Run lm-eval tasks from local task files.
+    """Run lm-eval tasks from local task files, or score a text file by lm-eval's rules.
+
+    The perplexities of lm-eval are per word and per byte, so models with different tokenizers can be compared.
 
     Args:
         model: Model folder, plain or packed, or "demo" for the shipped model.
-        folder: Folder with lm-eval task files (YAML). Task files can run code, so use only those that you trust.
-        tasks: Names of the tasks.
+        folder: Folder with lm-eval task files (YAML). Task files can run code, so use only those that you trust. None
+            scores `text`.
+        tasks: Names of the tasks. Without a folder: "text" scores the text as one document; "wikitext" scores a split
+            of WikiText page by page, as the task of that name in lm-eval does.
+        text: Text file (.txt, .xz), or "demo" for the shipped evaluation text; only used without a folder.
 
     Returns:
         The metrics of every task: `{task: {metric: value}}`.
 
     Raises:
-        InputError: An argument is not allowed, or there is no such model, folder or task.
+        InputError: An argument is not allowed, or there is no such model, folder, task or text.
         MissingExtraError: lm-eval is not installed.
 
     Example:
@@ -84,8 +89,9 @@ def evaluate_tasks(
         print(haloquant.evaluate_tasks("model-halo", "my-tasks", tasks=["my_task"]))
         ```
     """
-    name, path = path_text("model", model), Path(path_text("folder", folder))
-    return evaluation.evaluate_tasks(name, path, texts("tasks", tasks))
+    path = None if folder is None else Path(path_text("folder", folder))
+    name, file = path_text("model", model), path_text("text", text)
+    return evaluation.evaluate_tasks(name, path, texts("tasks", tasks), file)
 
 
 def compare(

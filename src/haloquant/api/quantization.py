@@ -208,7 +208,7 @@ def forecast(
         Every stage with its time in seconds (one worker) and memory in bytes.
 
     Raises:
-        InputError: An argument is not allowed, or there is no such model.
+        InputError: An argument is not allowed, there is no such model, or `exclude` is given for a shape.
 
     Example:
         ```python
@@ -220,6 +220,8 @@ def forecast(
     """
     model, text = path_text("model", model), path_text("calibration", calibration)
     _check(goal, transform, text, samples)
+    if exclude and not (is_url(model) or model == "demo" or Path(model).is_dir()):
+        raise InputError(f"exclude needs the names of layers: the model must be a folder or a URL, not {model!r:.80}")
     if exclude or is_url(model):
         checkpoint = _open(model, exclude)
         sizes, window_tokens = sizes_of_checkpoint(checkpoint), model_window(checkpoint.folder)

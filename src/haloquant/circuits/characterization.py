@@ -79,7 +79,7 @@ def characterize(
         if progress is not None:
             progress(i + 1, len(libraries))
     if (sensitised > delay + _ROUNDING_S).any():
-        raise NetlistError(f"{netlist.name} must not move later than its static delay; this is a defect of haloquant")
+        raise NetlistError(f"{netlist.name} switches later than its static delay: a defect of haloquant; report it")
     sensitised = np.minimum(sensitised, delay)
     return MacProfile(
         name=name or netlist.name,

@@ -1,4 +1,4 @@
-"""`characterize` and `explain`: measure a MAC, and explain how the value of a weight changes it."""
+"""`characterize`, `partial-sums`, `explain`: measure a MAC and its inputs, and explain the effect of a weight value."""
 
 from pathlib import Path
 from typing import Annotated
@@ -49,10 +49,30 @@ def register(app: typer.Typer) -> None:
         "`haloquant characterize --rtl mac.v --ports mac.toml --liberty cells.lib`"
     )(characterize)
     app.command(
+        "partial-sums",
+        epilog="Example: `haloquant partial-sums my-model --text my-text.txt --out my.partial-sums.json`",
+    )(partial_sums)
+    app.command(
         epilog="Examples: `haloquant explain --weight -86` · "
         "`haloquant explain --weight -86 --mac sxarray_rca-mul --liberty cells.lib` · "
         "`haloquant explain --layer model.layers.0.mlp.down_proj out`"
     )(explain)
+
+
+def partial_sums(
+    model: Annotated[str, typer.Argument(help="Full-precision model folder in Hugging Face format, or `demo`.")],
+    text: Annotated[str, typer.Option(help="Text that the model reads (.txt, .xz), or `demo`.")] = "demo",
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("model.partial-sums.json"),
+    quiet: Quiet = False,
+) -> None:
+    """Measure the partial sums in a model's layers, from which `characterize --partial-sums FILE` draws its stimuli."""
+    from haloquant.api.partial_sums import measure_partial_sums
+
+    for sums in measure_partial_sums(model, text, out=out, progress=not quiet):
+        low, high = int(sums.quantile[0]), int(sums.quantile[-1])
+        values = f"{low:,} to {high:,}, median {int(sums.quantile[sums.quantile.size // 2]):,}"
+        stdout.print(f"weights of {sums.weight_bits} bits: {values}. {sums.source}", highlight=False)
+    stdout.print(f"written to {out}", highlight=False)
 
 
 def characterize(
@@ -68,7 +88,7 @@ def characterize(
         str,
         typer.Option(
             help="What partial sums are drawn from: demo (measured on the demo model's layers), gaussian, or a FILE "
-            "that bench/measure_partial_sums.py wrote of your model."
+            "that `haloquant partial-sums` wrote of your model."
         ),
     ] = "demo",
     out: Annotated[Path, typer.Option("--out", "-o", help="Profile to write.")] = Path("mac.profile.json"),

@@ -84,14 +84,16 @@ def quantize(
     from haloquant.cli.forecast_tables import show_forecast, stage_table  # numba is slow to load
 
     if dry_run:
-        predicted = haloquant.forecast(model, goal=goal, calibration=calibration, samples=samples, transform=transform)
+        predicted = haloquant.forecast(
+            model, goal=goal, calibration=calibration, samples=samples, transform=transform, exclude=exclude
+        )
         if json:
             stdout.print_json(msgspec.json.encode(predicted.plan).decode())
             return
         show_forecast(predicted, workers)
         return
     if out is None:
-        raise InputError("--out must name the folder of the packed model (or --dry-run be given)")
+        raise InputError("--out must name the folder of the packed model; --dry-run needs none")
     made = haloquant.quantize(
         model,
         out,
@@ -139,7 +141,11 @@ def evaluate(
         Literal["none", "token"], typer.Option(help="token: round activations to 8 bits, one scale per token.")
     ] = "none",
     tasks: Annotated[
-        list[str] | None, typer.Option("--task", help="lm-eval task of --task-folder; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--task",
+            help="lm-eval task of --task-folder; repeatable. Without a folder: `text` or `wikitext`, scoring --text.",
+        ),
     ] = None,
     task_folder: Annotated[
         Path | None, typer.Option(help="Folder with lm-eval task files. They can run code: use only those you trust.")
@@ -149,9 +155,7 @@ def evaluate(
 ) -> None:
     """Measure the perplexity of a plain or packed model on a text, or its scores on lm-eval tasks."""
     if tasks:
-        if task_folder is None:
-            raise InputError("--task must come with --task-folder, the folder of the task files")
-        scores = haloquant.evaluate_tasks(model, task_folder, tasks=tasks)
+        scores = haloquant.evaluate_tasks(model, task_folder, tasks=tasks, text=text)
         stdout.print_json(msgspec.json.encode(scores).decode())
         return
     found = haloquant.evaluate(model, text, tokens=tokens, activations=activations, progress=not quiet)

@@ -12,10 +12,10 @@ from haloquant.cli.console import stdout
 from haloquant.cli.options import Json
 from haloquant.errors import InputError
 from haloquant.records import MacProfile
+from haloquant.records.tiles import CLASS_WORDS
 from haloquant.store.profiles import DEFAULT, fastest_for_any_value, find_profile, read_profile, shipped_profiles
 from haloquant.units import engineering
 
-WORDS = (9, 16)  # codebook sizes of the fast and the slow class
 Numbers = dict[str, float | None]
 _MOST_WORDS = 32  # a longer list of values is printed as its first and last
 
@@ -96,7 +96,7 @@ def numbers(mac: MacProfile, known: dict[str, MacProfile]) -> Numbers:
     energy = mac.energy_j[0]
     baseline = fastest_for_any_value(mac, known.values())
     row: Numbers = {"slowest_ps": float(delay[-1]) * 1e12}
-    for count in reversed(WORDS):
+    for count in reversed(CLASS_WORDS):
         period = float(delay[min(count, len(delay)) - 1])
         alone = baseline is mac and mac.name not in known
         row[f"ratio_{count}"] = float(delay[-1]) / period
@@ -124,7 +124,7 @@ def _one(
         values = _values(words)
         rows = [(period_for(mac, 0, values), values)]
     else:
-        periods = sorted({float(np.sort(mac.delay_s[0])[min(n, mac.weights.size) - 1]) for n in (*WORDS, 256)})
+        periods = sorted({float(np.sort(mac.delay_s[0])[min(n, mac.weights.size) - 1]) for n in (*CLASS_WORDS, 256)})
         rows = [(period_s, admissible_values(mac, 0, period_s)) for period_s in periods]
     volts = None
     if clock_mhz is not None:

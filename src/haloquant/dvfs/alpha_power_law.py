@@ -132,7 +132,7 @@ def least_voltage(curve: VfCurve, frequency_hz: float) -> OperatingPoint:
     top = clock_at(curve, high)
     if frequency_hz > top:
         raise InfeasibleError(
-            f"the clock must be at most {engineering(top, 'Hz')}, what {high:g} V gives, "
+            f"the clock must be at most {engineering(top, 'Hz')}, the clock at {high:g} V, "
             f"not {engineering(frequency_hz, 'Hz')}"
         )
     for _ in range(60):  # bisection, as the clock rises with the voltage

@@ -73,7 +73,7 @@ def choose_classes(
         )
     if profile.weights.size == 1:
         raise InfeasibleError(
-            f"profile {profile.name} must admit a weight value beside 0 for class {sizes[0][0]}, and no period does"
+            f"profile {profile.name} must hold a weight value other than 0 for class {sizes[0][0]}, and holds none"
         )
     voltage_v = profile.corners[corner].voltage_v
     books: list[Codebook] = []

@@ -197,8 +197,8 @@ def _rows(group: int, live_bytes: float, m: int, accumulator_bytes: float) -> in
     most = m if math.isinf(accumulator_bytes) else int(min(m, accumulator_bytes * m // live_bytes))
     if most < 1:
         raise InfeasibleError(
-            f"accumulators must hold one row of partial sums of group {group}, {engineering(live_bytes / m, 'B')}, "
-            f"not {engineering(accumulator_bytes, 'B')}; policy panel or colblock needs less."
+            f"accumulators must hold one row of partial sums of group {group} ({engineering(live_bytes / m, 'B')}), "
+            f"and they hold {engineering(accumulator_bytes, 'B')}; policy panel or colblock needs less."
         )
     return -(-m // most)
 

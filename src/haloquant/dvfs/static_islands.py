@@ -47,7 +47,7 @@ def plan_islands(
     levels = sorted(needed, key=lambda point: point.frequency_hz)
     if arrays < len(levels):
         raise InfeasibleError(
-            f"islands need at least one array per operating point in use, {len(levels)}, not {arrays}; "
+            f"islands need at least one array for each of the {len(levels)} operating points in use, not {arrays}; "
             "policy serpentine or none would do."
         )
     loads = np.array([[_count(tiles.get(p, ())) for p in levels] for _, tiles, _ in work], np.float64)

@@ -6,15 +6,17 @@ from typing import Any
 
 import msgspec
 
-from haloquant.errors import MissingExtraError
-from haloquant.jobs.inputs import Progress, is_packed, model_folder, read_text, silent
+from haloquant.errors import InputError, MissingExtraError
+from haloquant.jobs.inputs import Progress, is_packed, model_folder, read_text, silent, text_file
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.lm.evaluation.perplexity import default_window, perplexity
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.packed.loading import load
 from haloquant.lm.packed.reader import open_packed
-from haloquant.lm.text import load_tokenizer
+from haloquant.lm.text import load_text, load_tokenizer
 from haloquant.lm.torch_model import load_model, quiet_transformers
+
+TEXT_TASKS = ("text", "wikitext")  # tasks of lm-eval that score a text file
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -72,21 +74,40 @@ def evaluate_model(model: str, text: str, tokens: int, rounded: bool, progress: 
     return Evaluation(name, bits, score.value, score.standard_error, f"{found.name}: {score.describe()}")
 
 
-def evaluate_tasks(model: str, folder: Path, tasks: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
+def evaluate_tasks(
+    model: str, folder: Path | None, tasks: Sequence[str], text: str = "demo"
+) -> Mapping[str, Mapping[str, float]]:
     """Return the metrics of lm-eval tasks: task to metric to value.
 
     Args:
         model: A model folder, or `demo`.
-        folder: Folder with the task files.
+        folder: Folder with the task files; None for the tasks `text` and `wikitext`, which score a text.
         tasks: Names of the tasks.
+        text: A text file, or `demo`, for the tasks without a folder.
 
     Raises:
         MissingExtraError: lm-eval is not installed.
+        InputError: There is no such task, or the text is missing or has no pages.
     """
+    if folder is None:
+        for task in tasks:
+            if task not in TEXT_TASKS:
+                raise InputError(f"a task without a task folder must be {' or '.join(TEXT_TASKS)}, not {task!r:.80}")
+    document = load_text(text_file(text, "evaluation")) if folder is None else ""
     try:
         from haloquant.lm.evaluation import lm_eval_tasks
     except ImportError as error:
         raise MissingExtraError("tasks need lm-eval: pip install 'haloquant[eval]'") from error
     path = model_folder(model)
     loaded, _, _ = open_model(path)
-    return lm_eval_tasks.evaluate_tasks(loaded, load_tokenizer(path), folder, tasks)
+    tokenizer = load_tokenizer(path)
+    if folder is not None:
+        return lm_eval_tasks.evaluate_tasks(loaded, tokenizer, folder, tasks)
+    found: dict[str, Mapping[str, float]] = {}
+    for task in tasks:
+        if task == "wikitext":
+            score = lm_eval_tasks.evaluate_wikitext(loaded, tokenizer, document)
+        else:
+            score = lm_eval_tasks.evaluate_text(loaded, tokenizer, [document])
+        found[task] = {name: value for name, value in vars(score).items() if name != "task"}
+    return found

@@ -145,6 +145,11 @@ def read_model_sizes(name: str) -> tuple[ModelSizes, int]:
     return sizes_of_shape(named_shape(name)), 2048
 
 
+def text_file(path: str, use: str) -> Path:
+    """Return the file of a text; `demo` is the text for this use (`calibration` or `evaluation`) in the package."""
+    return package_folder() / "demo" / f"{use}.txt" if path == "demo" else Path(path)
+
+
 def read_text(folder: Path, path: str, use: str) -> Text:
     """Return a text as tokens of the model in `folder`.
 
@@ -157,7 +162,7 @@ def read_text(folder: Path, path: str, use: str) -> Text:
         RecipeError: There is no such text.
         CheckpointError: The tokenizer is missing, or gives a token beyond the model's vocabulary.
     """
-    file = package_folder() / "demo" / f"{use}.txt" if path == "demo" else Path(path)
+    file = text_file(path, use)
     try:
         text = load_text(file)
     except InputError as error:

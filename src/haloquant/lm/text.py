@@ -115,8 +115,3 @@ def tokenize(folder: Path | str, text: str) -> Int64[np.ndarray, " t"]:
         raise InputError("a text to be tokenized must not be empty")
     ids = load_tokenizer(folder)(text, verbose=False)["input_ids"]
     return np.asarray(ids, np.int64)
-
-
-def bos_token(folder: Path | str) -> int | None:
-    """Return the id of the token that begins a text for this model; None if its tokenizer names none."""
-    return load_tokenizer(folder).bos_token_id

@@ -28,8 +28,8 @@ def check_accumulation(layer: str, terms: int, codebooks: tuple[Codebook, ...], 
 
     Args:
         layer: name of the layer in the error.
-        terms: number of products of one sum. Partial sums leave a tile to be scaled, so this is the tile's length
-            along the inputs if every tile has its own scale, or the whole input for one scale per output channel.
+        terms: number of products in one integer sum. If every tile has its own scale, this is the length of a tile
+            along the inputs. With one scale per output channel it is the number of input features.
         codebooks: codebooks of the layer; their largest magnitude counts.
         accumulator_bits: width of the accumulator.
 

@@ -8,6 +8,8 @@ from jaxtyping import Float32, Int8, Int32, UInt8
 
 from haloquant.records.mac import Codebook
 
+CLASS_WORDS = (9, 16)  # words of the fast and of the slow class, where nothing else is asked for
+
 
 @dataclass(frozen=True, slots=True)
 class TileGrid:

@@ -164,7 +164,7 @@ class Results(Record, frozen=True):
         for row in self.methods:
             if row.name == name:
                 return row
-        raise InputError(f"the results hold {', '.join(r.name for r in self.methods)}, not {name}")
+        raise InputError(f"the method must be one of {', '.join(r.name for r in self.methods)}, not {name}")
 
 
 def encode_results(results: Results) -> bytes:

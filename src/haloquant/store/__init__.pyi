@@ -10,8 +10,6 @@ from .result_tables import table_csv as table_csv
 from .result_tables import table_document as table_document
 from .result_tables import table_json as table_json
 from .simulation_files import layers_csv as layers_csv
-from .simulation_files import read_simulation as read_simulation
-from .simulation_files import simulation_json as simulation_json
 from .simulation_files import trace_json as trace_json
 from .targets import read_gpu as read_gpu
 from .targets import read_systolic as read_systolic
@@ -26,12 +24,10 @@ __all__ = [
     "read_library",
     "read_partial_sums",
     "read_profile",
-    "read_simulation",
     "read_systolic",
     "read_target",
     "shipped_profiles",
     "shipped_targets",
-    "simulation_json",
     "table_csv",
     "table_document",
     "table_json",

@@ -10,7 +10,6 @@ import msgspec
 from haloquant.accel.results import LayerCost, Simulation
 from haloquant.accel.target import Figure, Target
 from haloquant.accel.timeline.events import Event, Timeline, timeline
-from haloquant.errors import MALFORMED, FormatError
 from haloquant.store.atomic_files import content_key
 
 SIMULATION_VERSION = 1
@@ -64,7 +63,7 @@ class SimulationDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
 
 def simulation_document(simulation: Simulation, target: Target) -> SimulationDocument:
-    """Return the JSON document of a simulation."""
+    """Return the document of a simulation, to be encoded as JSON."""
     total = simulation.total
     return SimulationDocument(
         format="haloquant.simulation",
@@ -90,29 +89,6 @@ def simulation_document(simulation: Simulation, target: Target) -> SimulationDoc
         figures={path: _figure(made) for path, made in target.figures.items()},
         notes=list(simulation.notes),
     )
-
-
-def simulation_json(simulation: Simulation, target: Target) -> bytes:
-    """Return the document as indented JSON. An infinite number of the machine is written as the text "inf"."""
-    return msgspec.json.format(msgspec.json.encode(simulation_document(simulation, target)), indent=1)
-
-
-def read_simulation(raw: bytes) -> SimulationDocument:
-    """Return the document that the JSON bytes hold.
-
-    Raises:
-        FormatError: the bytes are not such a document, or the document has another version.
-    """
-    try:
-        head = msgspec.json.decode(raw, type=dict[str, object])
-        if head.get("format") != "haloquant.simulation" or head.get("version") != SIMULATION_VERSION:
-            raise FormatError(
-                f"simulation must be of format haloquant.simulation, version {SIMULATION_VERSION}, "
-                f"not {head.get('format')!r}, version {head.get('version')!r}."
-            )
-        return msgspec.json.decode(raw, type=SimulationDocument)
-    except MALFORMED as error:
-        raise FormatError(f"simulation must be a JSON document of haloquant, and it is not: {error}.") from error
 
 
 def layers_csv(simulations: Sequence[Simulation]) -> str:

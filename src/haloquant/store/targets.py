@@ -217,6 +217,7 @@ def _array(reader: _Reader) -> Array:
     clocks = reader.text("clocks")
     if clocks not in ("claimed", "profile"):
         raise TargetError(f"{reader.where('clocks')} must be claimed or profile, not {clocks!r}.")
+    energy_v = reader.positive("profile_voltage", "V") if "profile_voltage" in reader.table else 0.0
     made = Array(
         reader.whole("rows"),
         reader.whole("columns"),
@@ -225,6 +226,7 @@ def _array(reader: _Reader) -> Array:
         reader.positive("float_rate", "1"),
         reader.positive("float_energy", "1"),
         clocks == "claimed",
+        energy_v,
     )
     reader.finish()
     return made

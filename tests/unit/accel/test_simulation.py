@@ -36,3 +36,8 @@ def test_one_layer_by_hand() -> None:
     busy = 17 / 3.7e9 + run.total.time_s["fill"]
     assert run.total.energy_j["leakage"] == near(busy * (0.01 * 1.2 + 0.005))
     assert run.total.energy_j["dvfs"] == 0
+    # the same MAC, characterized at half the supply of the machine: its energy is four times as high
+    low = replace(machine, array=replace(machine.array, profile_voltage_v=0.5 * BASE.voltage_v))
+    other = simulate(workload, tiles, plan(workload.gemms, tiles, (TOP,), BASE), low, toy_profile())
+    assert other.total.energy_j["mac"] == near(4 * run.total.energy_j["mac"])
+    assert other.total.energy_j["dram"] == run.total.energy_j["dram"]

@@ -1,11 +1,15 @@
 """`haloquant.quantize` refuses wrong arguments before any work, and `forecast` reads shapes alone."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 import haloquant
+from haloquant.api import quantization
+from haloquant.cli.app import invoke
 from haloquant.errors import CheckpointError, HaloquantError, InputError, RecipeError
+from haloquant.jobs.quantize.forecast.machine_rates import Rates
 
 
 @pytest.mark.parametrize(
@@ -39,12 +43,15 @@ def test_an_output_that_holds_other_files_is_left_alone(tmp_path: Path) -> None:
     assert file.read_text() == "precious" and len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_forecast_needs_a_shape_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from haloquant.api import quantization
-    from haloquant.jobs.quantize.forecast.machine_rates import Rates
-
+@pytest.fixture
+def fixed_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let forecasts take fixed rates, so that they need no second to measure this machine."""
     rates = Rates(**{name: 1e9 for name in Rates.__dataclass_fields__})
     monkeypatch.setattr(quantization.machine_rates, "measure_rates", lambda: rates)
+
+
+@pytest.mark.usefixtures("fixed_rates")
+def test_a_forecast_needs_a_shape_alone() -> None:
     calibrated = haloquant.forecast("opt-1.3b", goal="acc-opt")
     free = haloquant.forecast("opt-1.3b", goal="acc-opt", calibration="none")
     assert "calibrate" in {stage.name for stage in calibrated.stages}
@@ -52,3 +59,16 @@ def test_a_forecast_needs_a_shape_alone(monkeypatch: pytest.MonkeyPatch) -> None
     assert calibrated.layers == 24 * 6 and calibrated.window_tokens == 2048
     with pytest.raises(InputError, match=r"the model to plan for must be a folder, a config\.json, or one of"):
         haloquant.forecast("opt-9b")
+
+
+@pytest.mark.usefixtures("fixed_rates")
+def test_a_forecast_leaves_excluded_layers_out(capsys: pytest.CaptureFixture[str]) -> None:
+    every, some = haloquant.forecast("demo"), haloquant.forecast("demo", exclude="mlp")
+    assert 0 < some.layers < every.layers
+    weights: list[int] = []
+    for options in ([], ["--exclude", "mlp"]):
+        assert invoke(["quantize", "demo", "--dry-run", "--json", *options]) == 0
+        weights.append(json.loads(capsys.readouterr().out)["weights"])
+    assert weights == [every.plan.weights, some.plan.weights]
+    with pytest.raises(InputError, match="exclude needs the names of layers: the model must be a folder or a URL, not"):
+        haloquant.forecast("opt-1.3b", exclude="mlp")

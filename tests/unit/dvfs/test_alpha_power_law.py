@@ -40,7 +40,7 @@ def test_outside_the_measured_range():
         InfeasibleError, match=r"the voltage must be 1.28 to 1.76 V, where the curve was measured, not 2"
     ):
         clock_at(curve, 2.0)
-    with pytest.raises(InfeasibleError, match=r"the clock must be at most .*Hz, what 1.76 V gives, not 100 GHz"):
+    with pytest.raises(InfeasibleError, match=r"the clock must be at most .*Hz, the clock at 1.76 V, not 100 GHz"):
         least_voltage(curve, 1e11)
 
 

@@ -37,5 +37,5 @@ def test_profiles_without_zero_or_without_another_value_are_refused() -> None:
     one = replace(profile, weights=np.array([3], np.int16), **columns)
     with pytest.raises(ProfileError, match=r"^profile toy must hold the weight value 0"):
         choose_classes(one, 0, gaussian_sample(8), SIZES)
-    with pytest.raises(InfeasibleError, match=r"^profile toy must admit a weight value beside 0 for class fast"):
+    with pytest.raises(InfeasibleError, match=r"^profile toy must hold a weight value other than 0 for class fast"):
         choose_classes(replace(one, weights=np.array([0], np.int16)), 0, gaussian_sample(8), SIZES)

@@ -69,5 +69,5 @@ def test_bad_choices_are_refused() -> None:
         plan(workload.gemms, tiles, POINTS, BASE, accumulator_bytes=-1.0)
     with pytest.raises(InputError, match=r"^arrays must be at least 1, not 0.$"):
         plan(workload.gemms, tiles, POINTS, BASE, arrays=0)
-    with pytest.raises(InfeasibleError, match=r"^accumulators must hold one row of partial sums of group 0, 148 B"):
+    with pytest.raises(InfeasibleError, match=r"^accumulators must hold one row of partial sums of group 0 .148 B"):
         plan(workload.gemms, tiles, POINTS, BASE, Policy.SERPENTINE, 100.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from haloquant.errors import CheckpointError, InputError
-from haloquant.lm.text import bos_token, load_text, load_tokenizer, tokenize
+from haloquant.lm.text import load_text, load_tokenizer, tokenize
 
 
 def test_plain_and_compressed_texts_read_alike(tmp_path: Path) -> None:
@@ -82,5 +82,5 @@ def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
 def test_the_tokenizer_of_the_model_is_used(find_data: Callable[[str], Path]) -> None:
     folder = find_data("models/stories260K")
     tokens = tokenize(folder, "Once upon a time")
-    assert tokens[0] == bos_token(folder) == 1
+    assert tokens[0] == load_tokenizer(folder).bos_token_id == 1
     assert load_tokenizer(folder).decode(tokens[1:]) == "Once upon a time"

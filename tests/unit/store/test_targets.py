@@ -9,6 +9,7 @@ import pytest
 import tomli_w
 
 from haloquant.accel.cost_model.cycles import WeightLoad
+from haloquant.accel.target import Target
 from haloquant.errors import TargetError
 from haloquant.records import OperatingPoint
 from haloquant.store.targets import parse_target, read_gpu, read_systolic, read_target, shipped_targets
@@ -40,6 +41,18 @@ def test_units_become_si() -> None:
     assert [p.frequency_hz for p in paper.points] == [1.9e9, 2.4e9, 3.7e9] and paper.array.claimed_clocks
     assert paper.dram.bandwidth_b_per_s == float("inf") and paper.transition.latency_s == 0
     assert read_gpu("gpu_2080ti").int8_mac_per_s == near(544 * 128 * 1.5e9, rel=1e-3)
+
+
+def test_the_supply_of_the_profiles_energies_may_be_given() -> None:
+    given = 'profile_voltage = { value = 700, unit = "mV", status = "assumed", source = "nominal supply" }'
+    text = _text().replace('clocks = "profile"', f'{given}\nclocks = "profile"')
+    target = parse_target(text.encode())
+    assert isinstance(target, Target)
+    assert target.energy_voltage_v == near(0.7) and target.base.voltage_v == 1.0
+    assert target.figures["array.profile_voltage"].status == "assumed"
+    assert read_systolic("edge_lpddr5x").energy_voltage_v == 1.0  # without it, the supply of the base point
+    with pytest.raises(TargetError, match=r"^array.profile_voltage.value must be above 0 V, not 0 mV.$"):
+        parse_target(text.replace("value = 700", "value = 0").encode())
 
 
 def test_a_file_may_be_read(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Cost of a pass, phase by phase: the general path, for any list of phases.
 
 `simulation.simulate` takes this path for islands (several phases at the same time) and for schedules written by hand.
-It also takes it for a planner's table that does not cover the workload or has a clock that is too fast, because the
-checks of this path name the error. A valid `PhaseTable` takes the fast path, `group_cost`; tests compare the two.
+It also takes this path if a planner's table does not cover the workload or has a clock that is too fast. The checks of
+this path then name the error. A valid `PhaseTable` takes the fast path, `group_cost`. Tests compare the two.
 """
 
 from collections.abc import Mapping, Sequence

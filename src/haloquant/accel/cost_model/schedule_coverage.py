@@ -35,8 +35,8 @@ def check_names(workload: Workload, schedule: Schedule) -> None:
     names = tuple(gemm.layer for gemm in workload.gemms)
     if schedule.layers != names:
         raise InputError(
-            f"schedule must be of workload {workload.name} with its {len(names)} products in order, "
-            f"not of {len(schedule.layers)} other ones."
+            f"schedule must list the {len(names)} products of workload {workload.name} in order, "
+            f"and it lists {len(schedule.layers)} others."
         )
 
 
@@ -130,7 +130,9 @@ def _runs(
         gemm = workload.gemms[run.layer]
         tiles = layer_tiles.get(gemm.layer)
         if tiles is None:
-            raise InputError(f"{gemm.layer} must run whole, for it has no tile map; the schedule lists tiles of it.")
+            raise InputError(
+                f"{gemm.layer} must run as a whole because it has no tile map, but the schedule lists tiles of it."
+            )
         if phase.group != gemm.group:
             raise InputError(f"tiles of {gemm.layer} must run in its dependency group, {gemm.group}.")
         grid = tiles.grid

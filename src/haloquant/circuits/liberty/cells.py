@@ -87,7 +87,7 @@ class CellReader:
     def _timing(self, group: Group, pin: Pin, arcs: list[TimingArc], constraints: list[Constraint]) -> None:
         kind = unquote(group.attributes.get("timing_type", "combinational"))
         if kind not in _DELAYS and kind not in _CHECKS:
-            return  # recovery, removal, pulse width, three-state, clear, preset: they are on no path of a MAC
+            return  # recovery, removal, pulse width, three-state, clear, preset: no path of a MAC has them
         when = self._function(group, "when")
         tables = self._tables(group, self.units.time_s)
         related = _names(group.attributes.get("related_pin", ""))

@@ -1,8 +1,12 @@
 """`parse_liberty` converts the text of a Liberty file to a `Library`. `store.cell_libraries` reads the file.
 
-The library keeps pins with rise and fall capacitance, logic functions as truth tables, NLDM delay and slew tables with
-sense and `when`, setup and hold constraints, internal power, leakage, flip-flops, thresholds and the operating
-condition, all in SI units. It leaves out wire loads, current-source models, noise and buses.
+The library keeps, in SI units:
+- pins with rise and fall capacitance, and logic functions as truth tables;
+- NLDM delay and slew tables with sense and `when`, and setup and hold constraints;
+- internal power and leakage;
+- flip-flops, thresholds and the operating condition.
+
+It leaves out wire loads, current-source models, noise and buses.
 """
 
 import math

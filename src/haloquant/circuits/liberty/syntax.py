@@ -47,7 +47,11 @@ class SourceText:
     text: str
 
     def fail(self, offset: int, sentence: str) -> NoReturn:
-        """Raise a `LibertyError` whose message is `sentence` after `name:line: `, the line at `offset`."""
+        """Refuse the text with a sentence that follows `name:line: `. The line is that of the character at `offset`.
+
+        Raises:
+            LibertyError: always.
+        """
         raise LibertyError(f"{self.name}:{self.text.count(chr(10), 0, offset) + 1}: {sentence}")
 
 

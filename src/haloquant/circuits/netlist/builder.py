@@ -1,4 +1,4 @@
-"""Numbers the nets and gates of a module, and refuses modules that cannot be timed."""
+"""Number the nets and gates of a module, and refuse modules that cannot be timed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -40,7 +40,15 @@ class NetlistBuilder:
         self._labels = _labels(module)
 
     def net(self, bit: Bit, where: str) -> int:
-        """Return the number of a net. `where` names the bit in the error message if the bit is open."""
+        """Return the number of a net.
+
+        Args:
+            bit: the bit of Yosys: a number, or a text for a constant level or an open bit.
+            where: the place of the bit, for the error message.
+
+        Raises:
+            NetlistError: the bit is open.
+        """
         if isinstance(bit, str):
             if bit in ("0", "1"):
                 return int(bit)
@@ -51,7 +59,12 @@ class NetlistBuilder:
         return self.number[bit]
 
     def port(self, name: str, width: int, direction: str) -> list[int]:
-        """Return the nets of a port, least significant first. The nets of an input are marked as driven."""
+        """Return the nets of a port, least significant first. The nets of an input are marked as driven.
+
+        Raises:
+            NetlistError: the module has no such port, it has another direction or width, a bit is open, or a net of an
+                input has another driver.
+        """
         port = self.module.ports.get(name)
         if port is None:
             has = ", ".join(sorted(self.module.ports)) or "none"
@@ -67,12 +80,20 @@ class NetlistBuilder:
         return nets
 
     def tied(self, name: str) -> list[int]:
-        """Return the nets of an input port of any width that is held constant."""
+        """Return the nets of an input port of any width that is held constant.
+
+        Raises:
+            NetlistError: as `port`.
+        """
         port = self.module.ports.get(name)
         return self.port(name, len(port.bits) if port else 1, "input")
 
     def check_inputs_declared(self, ports: MacPorts) -> None:
-        """Refuse an input that `ports` does not declare, because its value would be unknown."""
+        """Refuse an input that `ports` does not declare, because its value would be unknown.
+
+        Raises:
+            NetlistError: there is such an input.
+        """
         known = {ports.weight, ports.activation, ports.partial, ports.clock, *(name for name, _ in ports.tied)}
         for name, port in self.module.ports.items():
             if port.direction != "output" and name not in known:
@@ -81,13 +102,22 @@ class NetlistBuilder:
                 )
 
     def add_driver(self, net: int, by: str) -> None:
-        """Register the driver of a net; refuse a second driver."""
+        """Register the driver of a net.
+
+        Raises:
+            NetlistError: the net has a driver already.
+        """
         if net in self.driver:
             raise NetlistError(f"net {self.names[net]} must have one driver, not both {self.driver[net]} and {by}")
         self.driver[net] = by
 
     def instances(self) -> tuple[list[Gate], list[Gate]]:
-        """Return all combinational gates and all registers, with the nets at their pins."""
+        """Return all combinational gates and all registers, with the nets at their pins.
+
+        Raises:
+            NetlistError: a cell is not in the library, is a latch, a clock gate or a three-state driver, or has an
+                output without a function; or a pin is unknown, open or connected to several nets.
+        """
         gates: list[Gate] = []
         registers: list[Gate] = []
         for name, instance in self.module.cells.items():
@@ -147,7 +177,11 @@ class NetlistBuilder:
         return Gate(name, list(self.kinds).index(cell.name), inputs, outputs)
 
     def check_drivers(self, used: Iterable[int]) -> None:
-        """Refuse a net that has readers and no driver."""
+        """Refuse a net that has readers and no driver.
+
+        Raises:
+            NetlistError: there is such a net among `used`.
+        """
         for net in used:
             if net not in self.driver:
                 raise NetlistError(f"net {self.names[net]} must have a driver, but nothing drives it")

@@ -10,8 +10,8 @@ def adder_verilog(library: Library) -> str:
     """Return Verilog of the modules `fa` and `ha`, made of the library's smallest adder cells.
 
     Synthesis that keeps the adder structure replaces the modules of a generated MAC by these. If a cell has inverted
-    outputs (as in ASAP7), plain logic inverts them again; mapping makes inverters of it. If the library has no half
-    adder, `ha` is plain logic.
+    outputs (as in ASAP7), plain logic inverts them again, and technology mapping turns this logic into inverters. If
+    the library has no half adder, `ha` is plain logic.
 
     Raises:
         LibertyError: if the library has no full-adder cell.
@@ -19,8 +19,8 @@ def adder_verilog(library: Library) -> str:
     full = _smallest(library, 3)
     if full is None:
         raise LibertyError(
-            f"{library.source}: structure-keeping needs a full-adder cell (sum and majority of three inputs), and "
-            "there is none; map with partitions instead"
+            f"{library.source}: a netlist that keeps its structure needs a full-adder cell (sum and majority of three "
+            "inputs), and there is none; map with partitions instead"
         )
     text = _wrap("fa", *full)
     half = _smallest(library, 2)

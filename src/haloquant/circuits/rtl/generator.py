@@ -120,9 +120,9 @@ def generate(spec: MacSpec) -> str:
         NetlistError: if this combination of rows, stage and bypass does not exist.
     """
     if spec.bypass != "none" and (spec.rows != "digits" or spec.stage == "fused" or spec.weight_bits != 8):
-        raise NetlistError("a bypass must go around the tree of 8-bit stored digits, in the stages mul, mac and pipe")
+        raise NetlistError("a bypass needs stored digits, 8-bit weights, and the stage mul, mac, pipe or save")
     if spec.rows == "native" and spec.stage == "fused":
-        raise NetlistError("a fused MAC must have rows of its own, not the synthesizer's *; use the stage mac or pipe")
+        raise NetlistError("a fused MAC needs rows of partial products, not native; use the stage mac or pipe")
     ports = ports_of(spec)
     writer = GateWriter()
     product_bits = spec.weight_bits + spec.activation_bits

@@ -9,7 +9,7 @@ the default is every pair of values, all equally probable.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float64, Int16, Int32, Int64
+from jaxtyping import Float64, Int32, Int64
 
 from haloquant.circuits.simulation.partial_sums import PartialSums, draw_partial_sums
 from haloquant.errors import InputError
@@ -31,36 +31,13 @@ class Stimuli:
     partial_after: Int64[np.ndarray, " lane"] | None = None
 
 
-def transition_index(
-    before: Int16[np.ndarray, " n"], after: Int16[np.ndarray, " n"], bits: int
-) -> Int32[np.ndarray, " n"]:
-    """Return the index of each transition from activation `before` to `after` (two's complement, `bits` wide)."""
-    index = np.zeros(before.shape, np.int32)
-    for bit in range(bits):
-        digit = (before >> bit & 1) + 2 * (after >> bit & 1)
-        index |= digit.astype(np.int32) << (2 * bit)
-    return index
-
-
-def all_transitions(bits: int) -> tuple[Int16[np.ndarray, " n"], Int16[np.ndarray, " n"]]:
-    """Return the activation before and the activation after each of the 4**bits transitions, in index order."""
-    index = np.arange(4**bits)
-    before = np.zeros(index.size, np.int64)
-    after = np.zeros(index.size, np.int64)
-    for bit in range(bits):
-        before |= (index >> (2 * bit) & 1) << bit
-        after |= (index >> (2 * bit + 1) & 1) << bit
-    sign = 1 << (bits - 1)
-    return ((before ^ sign) - sign).astype(np.int16), ((after ^ sign) - sign).astype(np.int16)
-
-
 def activation_stimuli(bits: int = 8, **distributions: Float64[np.ndarray, " n"]) -> Stimuli:
     """Return stimuli with every activation transition once and no partial sum.
 
     Args:
         bits: number of activation bits.
-        distributions: further distributions by name: probabilities or counts of all transitions, in the order of
-            `all_transitions`; each is divided by its sum. The first distribution is always `uniform`.
+        distributions: further distributions by name: probabilities or counts of all 4**bits transitions, in the order
+            of their index; each is divided by its sum. The first distribution is always `uniform`.
 
     Raises:
         InputError: if a distribution has the wrong length, a negative entry, or the sum 0.

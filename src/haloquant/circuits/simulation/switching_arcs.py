@@ -1,4 +1,4 @@
-"""Selects and reads the library tables for the delay and energy of each way in which a gate can switch.
+"""Select and read the library tables for the delay and energy of each way in which a gate can switch.
 
 The tables are read at the slews and loads of static timing for each weight value. So the slew of a pin is the largest
 that can arrive there with this weight, not the slew of the simulated event. A sensitised delay is therefore never above
@@ -117,7 +117,11 @@ def read_table(table: Table, slew_s: np.ndarray, load_f: float) -> np.ndarray:
 
 
 def truth_table(cell: Cell, output: str) -> Bool[np.ndarray, " m"]:
-    """Return the value of the output in every minterm of the cell's inputs."""
+    """Return the value of the output in every minterm of the cell's inputs.
+
+    Raises:
+        LibertyError: the output has no function.
+    """
     function = cell.pin(output).function
     if function is None:
         raise LibertyError(f"pin {output} of cell {cell.name} must have a function, but has none")
@@ -125,7 +129,11 @@ def truth_table(cell: Cell, output: str) -> Bool[np.ndarray, " m"]:
 
 
 def condition_minterms(cell: Cell, when: BooleanFunction | None) -> Bool[np.ndarray, " m"]:
-    """Return for every minterm of the cell's inputs whether a condition on inputs and outputs is true."""
+    """Return for every minterm of the cell's inputs whether a condition on inputs and outputs is true.
+
+    Raises:
+        LibertyError: the condition names an output that has no function.
+    """
     inputs = tuple(pin.name for pin in cell.inputs)
     rows = 1 << len(inputs)
     if when is None:
@@ -138,7 +146,11 @@ def condition_minterms(cell: Cell, when: BooleanFunction | None) -> Bool[np.ndar
 
 
 def leakage_table(cell: Cell) -> Float64[np.ndarray, " m"]:
-    """Return the leakage power (W) of a cell in every minterm; the unconditional value where no condition is true."""
+    """Return the leakage power (W) of a cell in every minterm; the unconditional value where no condition is true.
+
+    Raises:
+        LibertyError: a condition names an output that has no function.
+    """
     anywhere = [entry.power_w for entry in cell.leakage if entry.when is None]
     power = np.zeros(1 << len(cell.inputs))
     known = np.zeros(power.size, bool)

@@ -112,7 +112,7 @@ def annotate_netlist(
 def _check(netlist: Netlist, stimuli: Stimuli) -> None:
     if netlist.partial_net.size and stimuli.partial_before is None:
         raise NetlistError(
-            f"stimuli for netlist {netlist.name} must have partial sums, as it adds one, and have none; "
+            f"stimuli for netlist {netlist.name} must have partial sums, because it adds one; "
             "draw them with stimuli.with_partial_sums"
         )
     if stimuli.activation_bits != netlist.ports.activation_bits:

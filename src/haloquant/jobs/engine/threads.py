@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from threadpoolctl import threadpool_limits
+from haloquant.quant.rounding.blas_threads import one_blas_thread
 
 
 @contextmanager
@@ -16,7 +16,7 @@ def one_thread() -> Iterator[None]:
     """
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch is not None else 1
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         if torch is not None:
             torch.set_num_threads(1)
         try:

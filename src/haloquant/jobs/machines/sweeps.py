@@ -110,7 +110,7 @@ def bandwidth_clock_map(model: QuantizedModel, workload: Workload, target: Targe
 def _check_limited(target: Target) -> None:
     if math.isinf(target.dram.bandwidth_b_per_s):
         raise InputError(
-            f"a sweep over bandwidth must be of a machine with a limited one, not {target.name}; "
+            f"a sweep over bandwidth needs a machine with a limited bandwidth, not {target.name}; "
             "tpuv4i_like or edge_lpddr5x would do."
         )
 

@@ -173,7 +173,7 @@ def _eco_points(classes: Classes, target: Target) -> tuple[OperatingPoint, ...]:
         law = measured_supply_law(classes.profile, target)
     except InfeasibleError as error:
         raise InfeasibleError(
-            f"{error}; eco lowers the supply by such a curve, so --mode boost or --profile {ECO_PROFILE} would do"
+            f"{error}; mode eco needs such a curve; use --mode boost or --profile {ECO_PROFILE}"
         ) from error
     base = target.base
     periods = [base.period_s / classes.clock_ratio(i) for i in range(len(classes.codebooks))]

@@ -1,7 +1,7 @@
 """Measure a model: perplexity, tasks of lm-eval, and the effect of rounded activations.
 
-`perplexity` scores windows of a text, `lm_eval_tasks` runs lm-eval offline, and `rounded_activations` simulates the
-integer inputs of a MAC array during either.
+`perplexity` scores windows of a text, `lm_eval_tasks` runs lm-eval offline. `rounded_activations` simulates the
+integer inputs of a MAC array during either. `partial_sums` draws the sums that a MAC of this array receives.
 """
 
 import lazy_loader

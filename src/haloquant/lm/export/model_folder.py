@@ -79,7 +79,12 @@ class ShardWriter:
         self._shards: list[list[str]] = []
 
     def add(self, name: str, tensor: RawTensor) -> None:
-        """Add one tensor; its data must not change until the shard is written."""
+        """Add one tensor. Its data must not change until the shard is written.
+
+        Raises:
+            InputError: a tensor of this name was added before.
+            OSError: a shard cannot be written; the error names the file.
+        """
         if name in self.lines:
             raise InputError(f"a tensor must be written once, not {name} twice")
         size = tensor.data.nbytes
@@ -91,7 +96,11 @@ class ShardWriter:
         self.total_bytes += size
 
     def finish(self) -> None:
-        """Write the last shard, name the shards, and write the index if there is more than one."""
+        """Write the last shard, name the shards, and write the index if there is more than one.
+
+        Raises:
+            OSError: a file cannot be written; the error names the file.
+        """
         self._flush()
         count = len(self._shards)
         names = ["model.safetensors"]

@@ -1,6 +1,7 @@
 """Presets of the rival methods by name.
 
-A name says method, bits and group: `gptq-w4-g128` is GPTQ with 4-bit codes and one scale for 128 input features.
+A name gives the method, the bits and the group: `gptq-w4-g128` is GPTQ with 4-bit codes and one
+scale for 128 input features.
 """
 
 from collections.abc import Callable, Mapping

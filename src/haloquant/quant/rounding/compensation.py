@@ -114,7 +114,7 @@ def factorize(
         raise InputError(f"column blocks of {layer} must hold every one of {hessian.shape[0]} inputs once")
     trace = float(np.trace(hessian, dtype=np.float64))
     if not np.isfinite(hessian.sum(dtype=np.float64)) or trace < 0:
-        raise InputError(f"Hessian of {layer} must be finite and positive, not damaged: calibrate again in float32")
+        raise InputError(f"Hessian of {layer} must be finite and not negative, and is not: calibrate in float32")
     if not damping > 0:
         raise InputError(f"damping of {layer} must be positive, not {damping}")
     mean = trace / order.size or 1.0
@@ -132,7 +132,7 @@ def factorize(
         upper /= diagonal[None, :]
         return Factor(tuple(np.asarray(block, np.int64) for block in blocks), upper, diagonal, share)
     raise InputError(
-        f"Hessian of {layer} must be positive definite once damped, not indefinite even with 10 times its mean diagonal"
+        f"Hessian of {layer} must be positive definite, and is not even if 10 times its mean diagonal is added"
     )
 
 

@@ -6,86 +6,24 @@ each band. The number of bands that are computed at the same time is the number 
 threaded Cholesky factorization of LAPACK has the same problem, so a blocked one is written here.
 """
 
-from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Executor
 from math import ceil
-from threading import Barrier, Lock
 
 import numpy as np
 from jaxtyping import Float32
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
-from threadpoolctl import ThreadpoolController
+
+from haloquant.quant.rounding.blas_threads import band_workers
 
 _BAND = 512  # most rows or columns of a product that one BLAS call computes
 _ALIGNED = 16  # a band is a multiple of this, so that BLAS works on whole vectors
 _BLOCK = 128  # columns of the Cholesky factor that are computed together
 _SHARED = 1 << 22  # with fewer multiplications than this, starting a second thread takes longer than it saves
-_BLAS = ThreadpoolController().select(user_api="blas").lib_controllers  # numpy's and scipy's, loaded above
-_CHANGED = Lock()  # held while the number of BLAS threads is changed
-_touched = 0  # buffers of BLAS that `_touch_buffers` has prepared in this process
-
-
-@contextmanager
-def _workers() -> Iterator[Executor | None]:
-    """Give BLAS one thread inside the `with` block, and yield Python threads that compute bands.
-
-    None is yielded if BLAS is allowed one thread only. In some BLAS the number of threads holds for the whole process,
-    in others for one Python thread. So callers that change it wait for each other, and every worker sets its own.
-    """
-    with _CHANGED:
-        before = [library.get_num_threads() for library in _BLAS]
-        if any(count != 1 for count in before):
-            try:
-                _set_threads([1] * len(before))
-                with ThreadPoolExecutor(
-                    min(before), initializer=_set_threads, initargs=([1] * len(before),)
-                ) as workers:
-                    _touch_buffers(min(before), workers)
-                    yield workers
-            finally:
-                _set_threads(before)
-            return
-        _touch_buffers(1, None)
-    yield None
-
-
-def _touch_buffers(count: int, workers: Executor | None) -> None:
-    """Let BLAS touch its working buffers for the first time in a square product, once in a process.
-
-    OpenBLAS copies parts of its operands into a buffer, one for each product that runs at the same time. If a product
-    of at most about 128 columns is the first to touch a buffer, products of this shape stay three times slower until
-    the process ends (seen with OpenBLAS 0.3.31 on AMD Zen). The square product below takes 3 ms.
-    """
-    global _touched
-    if _touched >= count:
-        return
-    _touched = count
-    together = Barrier(count)
-
-    def touch(_: int) -> None:
-        together.wait()  # the buffers of products that run one after the other are one buffer
-        np.matmul(np.ones((1024, 16), np.float32), np.ones((16, 1024), np.float32))
-
-    if workers is None:
-        touch(0)
-    else:
-        list(workers.map(touch, range(count)))
-
-
-def _set_threads(counts: list[int]) -> None:
-    """Set the number of threads of each BLAS.
-
-    threadpoolctl lets one Python thread change OpenBLAS and silently ignores the others. Here `_CHANGED` keeps callers
-    apart, so OpenBLAS is changed directly.
-    """
-    for library, count in zip(_BLAS, counts, strict=True):
-        getattr(library, "_real_set_num_threads", library.set_num_threads)(count)
 
 
 def product(a: Float32[np.ndarray, "m k"], b: Float32[np.ndarray, "k n"]) -> Float32[np.ndarray, "m n"]:
     """Return a @ b in float32."""
-    with _workers() as workers:
+    with band_workers() as workers:
         return _product(a, b, workers)
 
 
@@ -132,7 +70,7 @@ def upper_factor(matrix: Float32[np.ndarray, "n n"]) -> Float32[np.ndarray, "n n
     n = matrix.shape[0]
     factor = np.zeros_like(matrix)
     starts = range((n - 1) // _BLOCK * _BLOCK, -1, -_BLOCK)
-    with _workers() as workers:
+    with band_workers() as workers:
         for low in starts:
             high = min(low + _BLOCK, n)
             column = matrix[:high, low:high].copy()

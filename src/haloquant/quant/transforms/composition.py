@@ -1,4 +1,4 @@
-"""Quantization after an input scaling, with the result in terms of the unscaled input."""
+"""Quantize a layer whose input is scaled, and return the result as a weight for the unscaled input."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,8 +17,8 @@ def through(
 ) -> LayerResult:
     """Quantize W diag(s) with the statistics of x / s, and return the result as a weight for x.
 
-    This evaluates a scaling on weights alone. If activations are rounded too, fold the scale into the layer that makes
-    the input and quantize `scale_weight(weight, s)`, so that x / s is rounded.
+    This measures the effect of a scaling on the weights only. If activations are rounded too, fold the scale into
+    the layer that makes the input and quantize `scale_weight(weight, s)`, so that x / s is rounded.
 
     Args:
         scaling: scaling of the layer's input.
@@ -31,5 +31,8 @@ def through(
         None, because the packed form belongs to the folded model.
     """
     scaled = method(scale_weight(weight, scaling.scale), scale_statistics(statistics, scaling.scale))
-    notes = (*scaled.notes, f"{scaling.method}: the inputs are divided by a scale, folded into what makes them")
+    notes = (
+        *scaled.notes,
+        f"{scaling.method}: the inputs are divided by a scale, folded into the layer that makes them",
+    )
     return replace(scaled, weight=unscale_weight(scaled.weight, scaling.scale), quantized=None, notes=notes)

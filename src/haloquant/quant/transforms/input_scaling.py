@@ -89,7 +89,9 @@ def tie_repeated(scale: Float32[np.ndarray, " in"], heads: int, kv_heads: int) -
         InputError: `kv_heads` does not divide `heads`, or `heads` does not divide the features.
     """
     if heads % kv_heads or scale.size % heads:
-        raise InputError(f"{scale.size} features must divide into {heads} heads, and these into {kv_heads} value heads")
+        raise InputError(
+            f"{scale.size} features must be a multiple of {heads} heads, and these of {kv_heads} value heads"
+        )
     runs = np.log(scale.reshape(kv_heads, heads // kv_heads, scale.size // heads))
     tied = np.exp(runs.mean(axis=1, keepdims=True))
     return np.ascontiguousarray(np.broadcast_to(tied, runs.shape).reshape(-1), np.float32)

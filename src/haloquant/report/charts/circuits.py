@@ -9,12 +9,12 @@ import vl_convert
 
 from haloquant.errors import InputError
 from haloquant.records import MacProfile
+from haloquant.records.tiles import CLASS_WORDS
 from haloquant.report.charts import job
 from haloquant.report.results import ClassRow, ProfileRow
 from haloquant.store.atomic_files import write_bytes, write_text
 from haloquant.store.profiles import fastest_for_any_value, has_accumulator
 
-WORDS = (9, 16)  # codebook sizes of the fast and the slow class
 SET_COLOURS = [*job.CLASS_COLOURS[:2], "#000000"]
 
 
@@ -27,7 +27,7 @@ def operating_points(profile: MacProfile, corner: int = 0) -> list[ClassRow]:
     delay = profile.delay_s[corner]
     volt = profile.corners[corner].voltage_v
     rows: dict[int, ClassRow] = {}
-    for words in (*WORDS, len(delay)):
+    for words in (*CLASS_WORDS, len(delay)):
         period = float(np.sort(delay)[min(words, len(delay)) - 1])
         held = profile.weights[delay <= period].tolist()
         name = f"all {len(held)}" if len(held) == len(delay) else f"{len(held)} values"
@@ -108,7 +108,7 @@ def frontier_rows(profiles: Mapping[str, MacProfile]) -> list[dict[str, str | fl
         library, _, short = mac.name.partition("-")
         delay = np.sort(mac.delay_s[0])
         kind = "multiplier and accumulator" if has_accumulator(mac) else "multiplier alone"
-        for words in (*WORDS, len(delay)):
+        for words in (*CLASS_WORDS, len(delay)):
             period = float(delay[min(words, len(delay)) - 1])
             rows.append(
                 {
@@ -130,7 +130,7 @@ def frontier(profiles: Mapping[str, MacProfile]) -> alt.VConcatChart:
     """Draw the speed of every MAC's fastest values relative to the library's best MAC for all values, and its area."""
     rows = frontier_rows(profiles)
     panels: list[alt.HConcatChart] = []
-    names = [f"{WORDS[0]} best words", f"{WORDS[1]} best words", "all values"]
+    names = [f"{CLASS_WORDS[0]} best words", f"{CLASS_WORDS[1]} best words", "all values"]
     fastest = max(float(row["speed"]) for row in rows) * 1.05
     for panel in dict.fromkeys(row["panel"] for row in rows):
         data = [row for row in rows if row["panel"] == panel]

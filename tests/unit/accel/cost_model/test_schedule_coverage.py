@@ -28,11 +28,11 @@ def test_schedules_that_do_not_cover_the_workload_are_refused() -> None:
     twice = replace(schedule, phases=(first, *schedule.phases))
     with pytest.raises(InputError, match=r"^every tile of 0.\w must run exactly once, not 2 times \(tile \d, \d\).$"):
         simulate(workload, tiles, twice, target, profile)
-    with pytest.raises(InputError, match=r"^schedule must be of workload tiny prefill with its 6 products in order"):
+    with pytest.raises(InputError, match=r"^schedule must list the 6 products of workload tiny prefill in order"):
         simulate(workload, tiles, replace(schedule, layers=schedule.layers[:-1]), target, profile)
     less = {name: t for name, t in tiles.items() if name != "1.o"}
     with pytest.raises(
-        InputError, match=r"^1.o must run whole, for it has no tile map; the schedule lists tiles of it.$"
+        InputError, match=r"^1.o must run as a whole because it has no tile map, but the schedule lists tiles of it.$"
     ):
         simulate(workload, less, schedule, target, profile)
     run = first.runs[0]

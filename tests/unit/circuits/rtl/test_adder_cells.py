@@ -25,6 +25,6 @@ def test_adder_cells_are_found_by_what_they_compute():
 
 
 def test_a_library_without_adders():
-    sentence = r"mapping.lib: structure-keeping needs a full-adder cell .*; map with partitions instead"
+    sentence = r"mapping.lib: a netlist that keeps its structure needs a full-adder .*; map with partitions instead"
     with pytest.raises(LibertyError, match=sentence):
         adder_verilog(parse_liberty(mapping_library_text(), "mapping.lib"))

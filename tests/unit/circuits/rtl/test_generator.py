@@ -76,8 +76,11 @@ def test_names_are_unique():
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [
-        (MacSpec(rows="native", stage="fused"), r"a fused MAC must have rows of its own, not the synthesizer's \*"),
-        (MacSpec(bypass="lone"), r"a bypass must go around the tree of 8-bit stored digits"),
+        (
+            MacSpec(rows="native", stage="fused"),
+            r"a fused MAC needs rows of partial products, not native",
+        ),
+        (MacSpec(bypass="lone"), r"a bypass needs stored digits, 8-bit weights"),
     ],
 )
 def test_what_cannot_be_generated(spec: MacSpec, sentence: str):

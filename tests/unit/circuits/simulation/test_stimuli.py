@@ -5,14 +5,13 @@ import pytest
 
 from haloquant.circuits.simulation.stimuli import (
     activation_stimuli,
-    all_transitions,
     default_stimuli,
     gaussian_partial_sums,
-    transition_index,
     with_partial_sums,
 )
 from haloquant.errors import InputError
 from support.near import near
+from support.transitions import all_transitions, transition_index
 
 
 def test_pairs_are_numbered_by_their_bits():

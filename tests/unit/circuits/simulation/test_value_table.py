@@ -5,12 +5,13 @@ import pytest
 
 from haloquant.circuits.netlist.parser import parse_netlist
 from haloquant.circuits.ports import MacPorts
-from haloquant.circuits.simulation.stimuli import Stimuli, activation_stimuli, transition_index
+from haloquant.circuits.simulation.stimuli import Stimuli, activation_stimuli
 from haloquant.circuits.simulation.value_table import PERCENTILES, simulate_values, weighted_percentiles
 from haloquant.circuits.timing.conditions import Conditions
 from haloquant.errors import NetlistError
 from support.circuits import Wiring, multiplier, small_library
 from support.near import near
+from support.transitions import transition_index
 
 ONE_BIT = np.array([-1, 0], np.int16)  # weight pin at 1, at 0
 
@@ -108,7 +109,7 @@ def test_percentiles_are_the_least_values_not_exceeded():
 
 
 def test_stimuli_without_partial_sums_are_refused_where_the_mac_adds_one():
-    with pytest.raises(NetlistError, match=r"stimuli for netlist mac must have partial sums, as it adds one"):
+    with pytest.raises(NetlistError, match=r"stimuli for netlist mac must have partial sums, because it adds one"):
         simulate_values(multiplier(2, partial=True), small_library(), stimuli=activation_stimuli(2))
 
 

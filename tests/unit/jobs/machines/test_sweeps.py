@@ -102,7 +102,7 @@ def test_the_map_has_the_machine_in_its_middle() -> None:
 def test_a_bandwidth_without_a_limit_cannot_be_varied(over: Callable[..., object]) -> None:
     rest = ("bandwidth",) if over is sweep_systems else ()
     with pytest.raises(
-        InputError, match=r"^a sweep over bandwidth must be of a machine with a limited one, not paper_"
+        InputError, match=r"^a sweep over bandwidth needs a machine with a limited bandwidth, not paper_"
     ):
         over(LOADED, decode(SHAPE, 64), read_systolic("paper_tpu"), *rest)
 

@@ -32,8 +32,8 @@ def test_eco_keeps_the_clock_and_takes_the_order_that_draws_least(name: str) -> 
 
 def test_eco_of_one_voltage_says_what_would_do() -> None:
     sentence = (
-        r"^a V-f curve needs at least 3 voltages of one process and temperature, and toy has 1; eco lowers the supply "
-        r"by such a curve, so --mode boost or --profile sky130hd-digitsdadda_ks\+lone-mul-abc would do$"
+        r"^a V-f curve needs at least 3 voltages of one process and temperature, and toy has 1; mode eco needs such "
+        r"a curve; use --mode boost or --profile sky130hd-digitsdadda_ks\+lone-mul-abc$"
     )
     with pytest.raises(InfeasibleError, match=sentence):
         halo_system(LOADED, decode(SHAPE, 64), read_systolic("edge_lpddr5x"), "eco")

@@ -75,7 +75,7 @@ def test_damping_rises_where_it_must() -> None:
     hessian = np.array([[1, 1.05], [1.05, 1]], np.float32)  # indefinite: calibration noise may do that
     factor = factorize(hessian, natural_order(2, 2))
     assert factor.damping == pytest.approx(0.1)
-    with pytest.raises(InputError, match="not indefinite even with 10 times"):
+    with pytest.raises(InputError, match="and is not even if 10 times"):
         factorize(np.array([[1, 90], [90, 1]], np.float32), natural_order(2, 2))
 
 
@@ -83,7 +83,7 @@ def test_damping_rises_where_it_must() -> None:
     ("hessian", "blocks", "damping", "sentence"),
     [
         (np.eye(3), [np.array([0, 1])], 0.01, "column blocks of mlp must hold every one of 3 inputs once"),
-        (np.full((2, 2), np.nan), [np.arange(2)], 0.01, "Hessian of mlp must be finite and positive, not damaged"),
+        (np.full((2, 2), np.nan), [np.arange(2)], 0.01, "Hessian of mlp must be finite and not negative, and is not"),
         (np.eye(2), [np.arange(2)], 0.0, "damping of mlp must be positive, not 0.0"),
     ],
 )

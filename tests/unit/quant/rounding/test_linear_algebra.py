@@ -12,7 +12,7 @@ import pytest
 import threadpoolctl
 from scipy.linalg import LinAlgError
 
-from haloquant.quant.rounding import linear_algebra
+from haloquant.quant.rounding.blas_threads import band_workers
 from haloquant.quant.rounding.linear_algebra import product, upper_factor
 from support.quant_twins import random_statistics
 
@@ -103,7 +103,7 @@ def test_callers_in_several_python_threads_get_the_same_bits_and_leave_the_threa
     seen: list[set[int]] = []
 
     def call(_: int) -> np.ndarray:
-        with linear_algebra._workers():
+        with band_workers():
             seen.append({library.get_num_threads() for library in libraries})
         return product(a, b)
 

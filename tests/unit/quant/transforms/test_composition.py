@@ -50,4 +50,4 @@ def test_a_scale_of_one_is_the_method_itself():
     one = input_scaling.InputScaling("none", np.ones(64, np.float32))
     same = composition.through(one, weight, known, method)
     assert same.weight.tobytes() == method(weight, known).weight.tobytes()
-    assert same.notes == ("none: the inputs are divided by a scale, folded into what makes them",)
+    assert same.notes == ("none: the inputs are divided by a scale, folded into the layer that makes them",)

@@ -31,5 +31,5 @@ def test_tied_scale_is_one_for_the_heads_of_a_value_head():
     scale = np.array([1, 2, 4, 8, 3, 3, 3, 3], np.float32)  # 4 heads of 2 features, 2 value heads
     tied = input_scaling.tie_repeated(scale, heads=4, kv_heads=2)
     np.testing.assert_allclose(tied, [2, 4, 2, 4, 3, 3, 3, 3], rtol=1e-6)
-    with pytest.raises(InputError, match="8 features must divide into 3 heads, and these into 2 value heads"):
+    with pytest.raises(InputError, match="8 features must be a multiple of 3 heads, and these of 2"):
         input_scaling.tie_repeated(scale, heads=3, kv_heads=2)
