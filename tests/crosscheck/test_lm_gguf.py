@@ -42,7 +42,9 @@ CONFIGS: dict[str, Any] = {
     "qwen2": lambda: transformers.Qwen2Config(**LLAMA, **IDS),
     "qwen3": lambda: transformers.Qwen3Config(**LLAMA, **IDS, head_dim=128),
     "gemma2": lambda: transformers.Gemma2Config(**LLAMA, **IDS, head_dim=16, sliding_window=4096),
-    "gemma3": lambda: transformers.Gemma3TextConfig(**LLAMA, **IDS, head_dim=16, sliding_window=4096),
+    "gemma3": lambda: transformers.Gemma3TextConfig(  # every sixth layer attends to all positions
+        **LLAMA | {"num_hidden_layers": 6}, **IDS, head_dim=16, sliding_window=4096
+    ),
     "phi3": lambda: transformers.Phi3Config(**LLAMA, **IDS),
     "gpt2": lambda: transformers.GPT2Config(**GPT2, bos_token_id=0, eos_token_id=1),
     "starcoder2": lambda: transformers.Starcoder2Config(**LLAMA, **IDS, sliding_window=None),

@@ -109,6 +109,7 @@ def _metadata(config: Any, family: str) -> dict[str, Any]:
     given[f"attention.layer_norm_{kind}epsilon"] = float(rms or plain)
     rope = getattr(config, "rope_parameters", None)
     if rope:
+        rope = rope.get("full_attention", rope)  # Gemma 3 has parameters by kind of layer
         given["rope.freq_base"] = float(rope.get("rope_theta", 10000.0))
         head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         given["rope.dimension_count"] = int(head * rope.get("partial_rotary_factor", 1.0))
