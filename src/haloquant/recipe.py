@@ -1,7 +1,8 @@
 """A recipe: all settings of `haloquant run`, as one frozen record that is read from TOML."""
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -16,6 +17,7 @@ Decibel = Annotated[float, msgspec.Meta(ge=0.0, le=200.0)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
 Goal = Literal["perf-opt", "bal", "acc-opt"]
+# Activations in 8 bits with one scale per token, or one per layer fixed by calibration ("tensor"), or not rounded.
 ActivationMode = Literal["token", "tensor", "none"]
 Transform = Literal["none", "smoothquant", "awq"]
 
@@ -61,7 +63,7 @@ class Hardware(Section, frozen=True):
     """
 
     profile: str = "default"
-    targets: tuple[str, ...] = ("paper_tpu", "edge_lpddr5x")
+    targets: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("paper_tpu", "edge_lpddr5x")
     gpus: tuple[str, ...] = ("gpu_2080ti", "h200")
     tile: Annotated[int, msgspec.Meta(ge=1, le=1 << 16)] = 128
     margin: Fraction = 0.0
@@ -74,7 +76,7 @@ class Quantize(Section, frozen=True):
     `*_loss_db` dB worse than the best codebook of that size with no timing limit.
     """
 
-    goals: tuple[Goal, ...] = ("perf-opt", "bal", "acc-opt")
+    goals: Annotated[tuple[Goal, ...], msgspec.Meta(min_length=1)] = ("perf-opt", "bal", "acc-opt")
     rivals: tuple[str, ...] = DEFAULT_RIVALS
     activations: ActivationMode = "token"
     sparse_budget: Fraction = 0.005
@@ -138,7 +140,23 @@ def parse_recipe(data: bytes, source: str) -> Recipe:
     try:
         return msgspec.toml.decode(data, type=Recipe)
     except MALFORMED as error:
-        raise RecipeError(f"{source} must be a haloquant recipe in TOML: {error}") from error
+        allowed = _allowed(str(error)) if isinstance(error, msgspec.ValidationError) else ""
+        raise RecipeError(f"{source} must be a haloquant recipe in TOML: {error}{allowed}") from error
+
+
+def _allowed(error: str) -> str:
+    """Return what is allowed at the place that an error of msgspec names: words, or keys; empty for other errors."""
+    place = re.search(r"at `\$([^`]*)`", error)
+    kind: Any = Recipe
+    for key in re.findall(r"[a-z_]+", place[1]) if place else ():
+        kind = get_type_hints(kind)[key]  # without the limits of numbers
+    if "unknown field" in error:
+        return f"; the keys there are {', '.join(kind.__struct_fields__)}"
+    if get_origin(kind) is tuple:
+        kind = get_args(kind)[0]
+    if "enum value" in error and get_origin(kind) is Literal:
+        return f"; it must be one of {', '.join(get_args(kind))}"
+    return ""
 
 
 def example_recipe() -> str:

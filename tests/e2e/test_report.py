@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -29,7 +30,8 @@ from haloquant.report.results import (
     decode_results,
     encode_results,
 )
-from haloquant.report.tables import method_table
+from haloquant.report.tables import base_method, cards, headline, method_table
+from haloquant.report.warnings import TOO_WIDE, find_warnings
 
 
 def made_gpus() -> list[GpuRow]:
@@ -123,6 +125,33 @@ def test_ratios_in_the_table_are_against_w8a8() -> None:
     assert halo.cells[4] == f"{(1e-5 + 2e-5 + 1e-7) / (0.6e-5 + 2e-5 + 1e-7):.2f}×"
     assert halo.cells[5] == f"{(0.6e-6 + 4e-6) / (1e-6 + 4e-6):.2f}"
     assert "| halo-bal | 3.90 | 31.800 | 31.900 |" in render_markdown(made_results())
+
+
+def test_a_job_without_the_balanced_goal_is_presented_by_another_of_its_goals() -> None:
+    results = made_results()
+    kept = [row for row in results.methods if row.name != "halo-bal"]
+    made = msgspec.structs.replace(results, methods=[*kept, *(
+        msgspec.structs.replace(row, name="halo-acc-opt") for row in results.methods if row.name == "halo-bal"
+    )])  # fmt: skip
+    assert headline([row.name for row in made.methods]) == "halo-acc-opt"
+    assert cards(made)[0].note.startswith("halo-acc-opt, ")
+    with pytest.raises(InputError, match=r"^the results must hold one of halo-bal, .* not only fp16$"):
+        headline(["fp16"])
+
+
+def test_ratios_are_to_w4a8_where_the_mac_cannot_run_w8a8() -> None:
+    results = made_results()
+    narrow = [
+        msgspec.structs.replace(row, costs=[], notes=[TOO_WIDE]) if row.name == "w8a8" else row
+        for row in results.methods
+    ]
+    made = msgspec.structs.replace(results, methods=narrow)
+    assert base_method(made).name == "w4a8"
+    assert "ratios to W4A8" in render_markdown(made)
+    rows = {row.cells[0]: row.cells for row in method_table(made).rows}
+    assert rows["w4a8"][4] == "1.00×" and rows["w8a8"][4] == "–"
+    assert [card.unit for card in cards(made)[1:]] == ["as fast as w4a8", "of w4a8's"]
+    assert f"w8a8: {TOO_WIDE}, so no speed or energy is given." in find_warnings(made)
 
 
 def test_results_survive_a_round_trip_and_other_versions_are_refused() -> None:

@@ -21,3 +21,19 @@ from haloquant.recipe import parse_recipe
 def test_a_recipe_holds_no_number_beyond_use(text: str) -> None:
     with pytest.raises(RecipeError, match=r"^r must be a haloquant recipe in TOML: Expected "):
         parse_recipe(text.encode(), "r")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('[quantize]\ngoals = ["acc"]', "`$.quantize.goals[0]`; it must be one of perf-opt, bal, acc-opt"),
+        ('[quantize]\nactivations = "row"', "`$.quantize.activations`; it must be one of token, tensor, none"),
+        ('[quantize]\ntransform = "gptq"', "`$.quantize.transform`; it must be one of none, smoothquant, awq"),
+        ("[workload]\ntokens = 1", "; the keys there are prefill_tokens, decode_batch, decode_context, shapes"),
+        ("tokens = 1", "; the keys there are seed, model, text, hardware, quantize, workload"),
+    ],
+)
+def test_what_would_do_is_listed(text: str, sentence: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text.encode(), "r")
+    assert str(caught.value).endswith(sentence)

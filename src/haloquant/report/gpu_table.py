@@ -1,7 +1,7 @@
 """The report's table and sentences about graphics processors: a roofline model by stored bits, not a measurement."""
 
 from haloquant.report.results import GpuRow, Results
-from haloquant.report.tables import HEADLINE, Row, Table
+from haloquant.report.tables import Row, Table
 
 HEAD = (
     "board, method", "bits/weight", "clock, GHz", "prefill, µs", "µJ/token", "decode, µs", "µJ/token", "bound",
@@ -22,7 +22,7 @@ def gpu_table(results: Results) -> Table:
             at = phases.get(phase)
             cells += ["–", "–"] if at is None else [f"{at.time_s * 1e6:.1f}", f"{at.energy_per_token_j * 1e6:.1f}"]
         cells.append(" / ".join(at.bound for at in phases.values()))
-        rows.append(Row("halo" if method == HEADLINE else "rival", tuple(cells)))
+        rows.append(Row("halo" if method.startswith("halo-") else "rival", tuple(cells)))
     return Table(HEAD, tuple(rows))
 
 
@@ -42,24 +42,24 @@ def gpu_sentences(results: Results) -> list[str]:
 
 
 def _find(rows: list[GpuRow], method: str, phase: str, what_if: bool = False) -> GpuRow | None:
-    found = [row for row in rows if row.method == method and row.phase == phase and row.what_if == what_if]
+    found = [row for row in rows if row.method.startswith(method) and row.phase == phase and row.what_if == what_if]
     return found[-1] if found else None  # the highest clock
 
 
 def _bits(target: str, rows: list[GpuRow]) -> list[str]:
-    halo, plain = _find(rows, HEADLINE, "decode"), _find(rows, "w4a8", "decode")
+    halo, plain = _find(rows, "halo-", "decode"), _find(rows, "w4a8", "decode")
     if halo is None or plain is None:
         return []
     return [
-        f"{target}, decode at the board's own clock: {HEADLINE} takes {halo.time_s / plain.time_s:.2f} of W4A8's time, "
-        f"which is what {halo.weight_bits:.2f} instead of {plain.weight_bits:.2f} stored bits give."
+        f"{target}, decode at the board's own clock: {halo.method} takes {halo.time_s / plain.time_s:.2f} of W4A8's "
+        f"time, which is what {halo.weight_bits:.2f} instead of {plain.weight_bits:.2f} stored bits give."
     ]
 
 
 def _clock(target: str, rows: list[GpuRow]) -> list[str]:
     said: list[str] = []
     for phase in ("prefill", "decode"):
-        own, high = _find(rows, HEADLINE, phase), _find(rows, HEADLINE, phase, what_if=True)
+        own, high = _find(rows, "halo-", phase), _find(rows, "halo-", phase, what_if=True)
         if own is None or high is None:
             continue
         said.append(

@@ -2,7 +2,7 @@
 
 from haloquant.report.gpu_table import gpu_sentences, gpu_table
 from haloquant.report.results import Results
-from haloquant.report.tables import method_table
+from haloquant.report.tables import base_method, method_table
 
 
 def render_markdown(results: Results) -> str:
@@ -20,7 +20,8 @@ def render_markdown(results: Results) -> str:
         "± is the standard error of a perplexity's difference to fp16, window by window: methods closer than about "
         "twice that are not told apart by this text.",
         "",
-        "Speed and energy are ratios to W8A8 on the same simulated machine, through the same MAC profile.",
+        f"Speed and energy are ratios to {base_method(results).name.upper()} on the same simulated machine, through "
+        "the same MAC profile.",
         "",
     ]
     if results.warnings:

@@ -15,7 +15,7 @@ from haloquant.report.charts import job
 from haloquant.report.charts.sweeps import sweep_chart
 from haloquant.report.gpu_table import gpu_sentences, gpu_table
 from haloquant.report.results import Results
-from haloquant.report.tables import HEADLINE, cards, method_table, targets_and_phases
+from haloquant.report.tables import base_method, cards, headline, method_table, targets_and_phases
 
 _SEE = {
     "time": "Behind each bar: its length, and the bound that held longest with its share of the busy time. Where that "
@@ -64,6 +64,7 @@ def draw_figures(results: Results, progress: Callable[[int, int], None] | None =
     """
     classes = [row.name for row in results.profile.classes]
     reference = results.method("fp16").perplexity
+    shown, base = headline([row.name for row in results.methods]), base_method(results).name.upper()
     plan: list[tuple[str, str, str, Callable[[], alt.TopLevelMixin]]] = [
         (
             "weights",
@@ -83,10 +84,10 @@ def draw_figures(results: Results, progress: Callable[[int, int], None] | None =
         (
             "tiles",
             "Which tiles got which class",
-            f"{HEADLINE}, one map a layer (block.projection), every map stretched to a square: rows are output "
+            f"{shown}, one map a layer (block.projection), every map stretched to a square: rows are output "
             "features, columns input features. Layers that are hurt most by coarse words keep the finer, slower ones. "
             "Hover for the sensitivity.",
-            lambda: job.tile_maps(results.tiles, classes, HEADLINE),
+            lambda: job.tile_maps(results.tiles, classes, shown),
         ),
     ]
     if results.pareto:
@@ -103,7 +104,7 @@ def draw_figures(results: Results, progress: Callable[[int, int], None] | None =
         (
             f"{quantity}-{phase}",
             f"{quantity.capitalize()} of {phase}, and what bounds it",
-            "Parts of the simulated total, every method on every machine; W8A8 is 1 on each. " + _SEE[quantity],
+            f"Parts of the simulated total, every method on every machine; {base} is 1 on each. " + _SEE[quantity],
             partial(job.stacked_costs, results, quantity, phase),
         )
         for phase in dict.fromkeys(c.phase for c in results.methods[0].costs)
@@ -151,6 +152,7 @@ def render_page(results: Results, drawn: list[Figure]) -> str:
         cards=cards(results),
         table=method_table(results),
         pairs=targets_and_phases(results),
+        base=base_method(results).name.upper(),
         board=gpu_table(results),
         board_says=gpu_sentences(results),
         recipe=_pretty(results.provenance.get("recipe")),

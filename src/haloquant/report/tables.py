@@ -1,11 +1,13 @@
 """Format the results as tables for the HTML page, for Markdown and for the terminal."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from haloquant.errors import InputError
 from haloquant.report.results import CostRow, MethodRow, Results
 
 BASELINES = ("fp16", "w8a8", "w4a8")
-HEADLINE = "halo-bal"
+HALO_METHODS = ("halo-bal", "halo-acc-opt", "halo-perf-opt")  # the first of them in a job is its headline
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,31 @@ class Card:
     unit: str = ""  # the reference of a `value` that is a ratio; empty for other values
 
 
+def headline(names: Collection[str]) -> str:
+    """Return the HALO method that the report presents: the balanced one, or the next best that the job made.
+
+    Raises:
+        InputError: there is no HALO method.
+    """
+    for name in HALO_METHODS:
+        if name in names:
+            return name
+    raise InputError(f"the results must hold one of {', '.join(HALO_METHODS)}, not only {', '.join(names) or 'none'}")
+
+
+def base_method(results: Results) -> MethodRow:
+    """Return the method to which speed and energy are compared: W8A8, or W4A8 or FP16 on a MAC that cannot run it.
+
+    Raises:
+        InputError: none of them was simulated.
+    """
+    rows = {row.name: row for row in results.methods if row.costs}
+    for name in ("w8a8", "w4a8", "fp16"):
+        if name in rows:
+            return rows[name]
+    raise InputError("the results must hold the cost of w8a8, w4a8 or fp16 on a machine, and hold none")
+
+
 def cost_of(method: MethodRow, target: str, phase: str) -> CostRow | None:
     """Return the cost of a method on a machine in a phase, or None if it was not simulated."""
     return next((c for c in method.costs if c.target == target and c.phase == phase), None)
@@ -46,9 +73,9 @@ def targets_and_phases(results: Results) -> list[tuple[str, str]]:
 
 
 def method_table(results: Results) -> Table:
-    """Return one row for each method: stored bits, perplexity, and speed and energy as ratios to W8A8."""
+    """Return one row for each method: stored bits, perplexity, and speed and energy as ratios to `base_method`."""
     pairs = targets_and_phases(results)
-    base = results.method("w8a8")
+    base = base_method(results)
     head = ["method", "bits/weight", "perplexity W", "W+A8"]
     for target, phase in pairs:
         head += [f"speed {target} {phase}", f"energy {target} {phase}"]
@@ -75,11 +102,11 @@ def _with_error(method: MethodRow) -> str:
 
 
 def cards(results: Results) -> tuple[Card, ...]:
-    """Return perplexity, speed and energy of the balanced model, each compared with FP16, W8A8 and W4A8.
+    """Return perplexity, speed and energy of the headline model, each compared with FP16, W8A8 and W4A8.
 
     Speed and energy are those of the first pair of target and phase.
     """
-    halo = results.method(HEADLINE)
+    halo, base = results.method(headline([row.name for row in results.methods])), base_method(results).name
     target, phase = targets_and_phases(results)[0]
     mine = cost_of(halo, target, phase)
     others = [results.method(name) for name in BASELINES]
@@ -87,7 +114,7 @@ def cards(results: Results) -> tuple[Card, ...]:
         "Perplexity",
         f"{_a8(halo):.3f}",
         tuple((m.name, f"{_a8(m):.3f}") for m in others),
-        f"{HEADLINE}, {halo.bits_per_weight:.2f} bits per weight, 8-bit activations (fp16: neither quantized)",
+        f"{halo.name}, {halo.bits_per_weight:.2f} bits per weight, 8-bit activations (fp16: neither quantized)",
     )
     if mine is None:
         return (accuracy,)
@@ -99,8 +126,8 @@ def cards(results: Results) -> tuple[Card, ...]:
     where = f"{phase} on {target}, simulated"
     return (
         accuracy,
-        Card("Speed", dict(speed)["against w8a8"], speed, where, "as fast as w8a8"),
-        Card("Energy", dict(energy)["against w8a8"], energy, where, "of w8a8's"),
+        Card("Speed", dict(speed)[f"against {base}"], speed, where, f"as fast as {base}"),
+        Card("Energy", dict(energy)[f"against {base}"], energy, where, f"of {base}'s"),
     )
 
 

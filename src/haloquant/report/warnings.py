@@ -1,17 +1,18 @@
 """Write the report's warnings: sentences that say where HALO gains nothing, and by how much, with their numbers."""
 
 from haloquant.report.results import MethodRow, ProfileRow, Results
-from haloquant.report.tables import HEADLINE, cost_of, targets_and_phases
+from haloquant.report.tables import cost_of, headline, targets_and_phases
 
 SMALL_GAIN = 1.05
+TOO_WIDE = "this MAC has fewer weight values than the integers of the method"
 
 
 def find_warnings(results: Results) -> list[str]:
     """Return every warning that applies to these results."""
     found = [*_clock(results.profile)]
-    names = {m.name for m in results.methods}
-    if HEADLINE in names:
-        halo = results.method(HEADLINE)
+    names = [m.name for m in results.methods]
+    if any(name.startswith("halo-") for name in names):
+        halo = results.method(headline(names))
         for target, phase in targets_and_phases(results):
             found += _cost(results, halo, target, phase)
         found += _accuracy(results, halo)
@@ -69,7 +70,13 @@ def _accuracy(results: Results, halo: MethodRow) -> list[str]:
 
 
 def _floating_point(results: Results) -> list[str]:
-    names = [m.name for m in results.methods if m.family == "rival" and not m.costs]
+    wide = [m.name for m in results.methods if m.family == "rival" and not m.costs and TOO_WIDE in m.notes]
+    names = [m.name for m in results.methods if m.family == "rival" and not m.costs and m.name not in wide]
+    said = [f"{', '.join(wide)}: {TOO_WIDE}, so no speed or energy is given."] if wide else []
+    return [*said, *_no_integers(names)]
+
+
+def _no_integers(names: list[str]) -> list[str]:
     if not names:
         return []
     return [f"{', '.join(names)}: no integer MAC can run these weights as they are, so no speed or energy is given."]

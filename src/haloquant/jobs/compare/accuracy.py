@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from haloquant.recipe import Recipe
+from haloquant.records import LayerStatistics
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ def measure_accuracy(
     recipe: Recipe,
     progress: Callable[[int, int], None],
     input_scale: Mapping[str, np.ndarray] | None = None,
+    statistics: Mapping[str, LayerStatistics] | None = None,
 ) -> Accuracy:
     """Return the perplexity of a model that computes with these weights, and with 8-bit activations too.
 
@@ -47,10 +49,15 @@ def measure_accuracy(
         progress: Called with windows done and windows in all.
         input_scale: Scales of an equivalent transform by layer: the activations x / s are rounded to 8 bits. The
             weights are for x itself.
+        statistics: For a recipe with one activation scale per layer, the largest inputs that calibration saw of each
+            layer before any transform.
+
+    Raises:
+        InputError: The recipe asks for one scale per layer, and a layer has no calibrated maximum.
     """
     # Imported here, because quantizing without calibration does not need torch.
     from haloquant.lm.evaluation.perplexity import default_window, perplexity
-    from haloquant.lm.evaluation.rounded_activations import activations_per_token
+    from haloquant.lm.evaluation.rounded_activations import activations_per_tensor, activations_per_token
     from haloquant.lm.swap_weights import with_weights
 
     window = default_window(model)
@@ -60,7 +67,12 @@ def measure_accuracy(
         plain = perplexity(model, tokens, max_windows=windows, progress=progress)
         if recipe.quantize.activations == "none" or not weights:
             return Accuracy(plain.value, None, plain.tokens_scored, plain.describe(), plain.window_nats)
-        with activations_per_token(model, list(weights), input_scale=input_scale):
+        if recipe.quantize.activations == "tensor":
+            known = {layer: (statistics or {}).get(layer, LayerStatistics(layer, 0)) for layer in weights}
+            context = activations_per_tensor(model, known, input_scale=input_scale)
+        else:
+            context = activations_per_token(model, list(weights), input_scale=input_scale)
+        with context:
             rounded = perplexity(model, tokens, max_windows=windows, progress=progress)
     return Accuracy(plain.value, rounded.value, plain.tokens_scored, plain.describe(), plain.window_nats)
 

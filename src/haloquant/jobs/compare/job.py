@@ -17,7 +17,7 @@ from haloquant.recipe import Recipe
 from haloquant.records import MacProfile
 from haloquant.report.markdown import render_markdown
 from haloquant.report.results import Results, encode_results
-from haloquant.report.tables import HEADLINE
+from haloquant.report.tables import headline
 from haloquant.store.atomic_files import claim_output, remove_all_leftovers, sole_user, write_bytes, write_text
 from haloquant.store.profiles import find_profile, profile_sha256
 from haloquant.store.targets import read_gpu, read_systolic
@@ -84,9 +84,8 @@ def run(recipe: Recipe, out: Path, progress: Progress = silent, engine: Engine =
 def _export(job: JobSteps, out: Path) -> None:
     """Write the packed model of the headline method, unless the same model is there already."""
     link = out / "model"
-    if HEADLINE not in job.folders:
-        return
-    layers = job.packed(HEADLINE)
+    name = headline([f"halo-{goal}" for goal in job.recipe.quantize.goals])
+    layers = job.packed(name)
     profile = job.profile
 
     def make(folder: Path) -> None:
@@ -101,7 +100,7 @@ def _export(job: JobSteps, out: Path) -> None:
             progress=lambda done, total: job.progress("pack", done, total),
         )
 
-    step, _ = job.steps.run("packed", job.folders[HEADLINE].name, make)
+    step, _ = job.steps.run("packed", job.folders[name].name, make)
     if not link.is_symlink() or link.resolve() != (step / "model").resolve():
         link.unlink(missing_ok=True)
         link.symlink_to((step / "model").relative_to(out))

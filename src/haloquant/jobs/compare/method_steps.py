@@ -20,6 +20,7 @@ from haloquant.quant.rivals.registry import rival
 from haloquant.quant.tile_histogram import layer_tiles
 from haloquant.quant.tiles import make_grid
 from haloquant.records import BitCount, LayerStatistics
+from haloquant.report.warnings import TOO_WIDE
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ def rival_method(job: JobSteps, name: str, rival_name: str) -> MethodStep:
     chosen = rival(rival_name)
 
     def read() -> tuple[Mapping[str, LayerStatistics], Mapping[str, np.ndarray] | None]:
+        if job.recipe.quantize.activations == "tensor":
+            _ = job.statistics  # their maxima scale the activations of every method
         known = job.token_statistics if chosen.by_token else job.statistics
         return known, job.row_hessians if chosen.by_head else None
 
@@ -92,8 +95,11 @@ def rival_method(job: JobSteps, name: str, rival_name: str) -> MethodStep:
             if (seen := array_tiles(result, make_grid(*job.shapes[layer], tile, tile), job.profile, job.corner))
             is not None
         }
+        too_wide = [layer for layer, result in found.items() if result.mac_values is not None and layer not in tiles]
         bits = sum((result.bits for result in found.values()), BitCount())
         notes = dict.fromkeys(note for result in found.values() for note in result.notes)
+        if too_wide:  # a method runs on the array as a whole or not at all
+            tiles, notes = {}, {**notes, TOO_WIDE: None}
         accuracy = _accuracy(job, name, {layer: result.weight for layer, result in found.items()})
         save_method(folder, MethodResult(name, accuracy, bits, tuple(notes), tiles))
 
@@ -131,4 +137,5 @@ def _accuracy(
 ) -> Accuracy:
     """Measure the accuracy of the job's model with these weights on the job's evaluation text."""
     tell = partial(job.progress, f"evaluate {name}")
-    return measure_accuracy(job.model, weights, job.inputs.evaluation.tokens, job.recipe, tell, input_scale)
+    known = job.statistics if job.recipe.quantize.activations == "tensor" and weights else None
+    return measure_accuracy(job.model, weights, job.inputs.evaluation.tokens, job.recipe, tell, input_scale, known)

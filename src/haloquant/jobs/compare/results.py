@@ -27,7 +27,7 @@ from haloquant.jobs.machines.method_cost import recipe_shape, recipe_workloads, 
 from haloquant.jobs.provenance import job_provenance
 from haloquant.recipe import Recipe
 from haloquant.report.results import RESULTS_VERSION, CostRow, MethodRow, Results, SpanRow, TileRow
-from haloquant.report.tables import HEADLINE
+from haloquant.report.tables import headline
 from haloquant.report.warnings import find_warnings
 from haloquant.store.targets import read_gpu, read_systolic
 
@@ -52,7 +52,7 @@ def gather_results(
     """
     targets = [with_tile_size(read_systolic(name), recipe.hardware.tile) for name in recipe.hardware.targets]
     passes = recipe_workloads(recipe_shape(recipe, inputs.checkpoint, inputs.name), recipe)
-    reference = methods["fp16"].accuracy
+    reference, shown = methods["fp16"].accuracy, headline(methods)
     rows: list[MethodRow] = []
     timeline: list[SpanRow] = []
     timeline_of = ""
@@ -65,7 +65,7 @@ def gather_results(
                     continue
                 costs.append(cost_row(target, run.simulation))
                 # The report shows the machine whose schedule uses the most operating points.
-                if name == HEADLINE and workload.phase == "prefill":
+                if name == shown and workload.phase == "prefill":
                     spans = timeline_rows(run.simulation, classes, target)
                     if distinct_points(spans) > distinct_points(timeline):
                         timeline = spans
@@ -100,9 +100,7 @@ def gather_results(
         timeline_of=timeline_of,
         provenance=job_provenance(recipe, inputs, classes),
         gpus=gpu_rows([read_gpu(name) for name in recipe.hardware.gpus], methods, passes),
-        sweeps=sweep_rows(
-            [n for n in ("w4a8", HEADLINE) if n in methods and methods[n].tiles], passes, targets[-1], simulate
-        ),
+        sweeps=sweep_rows([n for n in ("w4a8", shown) if methods[n].tiles], passes, targets[-1], simulate),
     )
     return msgspec.structs.replace(results, warnings=find_warnings(results))
 

@@ -6,6 +6,7 @@ import altair as alt
 
 from haloquant.report.charts.labels import FONT, Span, place_labels
 from haloquant.report.results import MethodRow, ParetoRow, ProfileRow, Results, SpanRow, TileRow
+from haloquant.report.tables import base_method
 
 alt.data_transformers.disable_max_rows()
 
@@ -195,15 +196,14 @@ def accuracy_by_bits(methods: list[MethodRow]) -> alt.LayerChart | alt.FacetChar
 
 
 def stacked_costs(results: Results, quantity: str, phase: str) -> alt.Chart | alt.FacetChart:
-    """Draw the parts of time or energy of every method, as ratios to W8A8 on the same machine.
+    """Draw the parts of time or energy of every method, as ratios to one method on the same machine.
 
     There is one panel for each machine.
     """
+    base = base_method(results)
     data: list[dict[str, object]] = []
     total_of = {
-        c.target: (c.total_time_s if quantity == "time" else c.total_energy_j)
-        for c in results.method("w8a8").costs
-        if c.phase == phase
+        c.target: (c.total_time_s if quantity == "time" else c.total_energy_j) for c in base.costs if c.phase == phase
     }
     longest = 0.0
     for method in results.methods:
@@ -228,17 +228,17 @@ def stacked_costs(results: Results, quantity: str, phase: str) -> alt.Chart | al
     shown = {str(row["part"]) for row in data}
     known = {part: colour for part, colour in PART_COLOURS.items() if part in shown}
     colours = alt.Scale(domain=list(known), range=list(known.values()))
-    base = alt.Chart().encode(y=alt.Y("method:N", sort=order, title=None))
-    bars = base.mark_bar().encode(
+    lines = alt.Chart().encode(y=alt.Y("method:N", sort=order, title=None))
+    bars = lines.mark_bar().encode(
         x=alt.X(
             "ratio:Q",
-            title=f"{quantity} of {phase}, W8A8 = 1",
+            title=f"{quantity} of {phase}, {base.name.upper()} = 1",
             scale=alt.Scale(domain=[0, longest * (1.35 if quantity == "time" else 1.12)], nice=False),
         ),
         color=alt.Color("part:N", scale=colours, legend=alt.Legend(orient="top", title=None)),
         tooltip=["method:N", "part:N", alt.Tooltip("ratio:Q", format=".3f")],
     )
-    text = base.mark_text(align="left", dx=4, fontSize=FONT).encode(x="total:Q", text="label:N")
+    text = lines.mark_text(align="left", dx=4, fontSize=FONT).encode(x="total:Q", text="label:N")
     return (
         alt.layer(bars, text, data=alt.Data(values=data))
         .properties(width=380, height=alt.Step(18))

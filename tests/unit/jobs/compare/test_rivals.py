@@ -20,3 +20,8 @@ def test_the_fastest_place_wins_then_the_least_energy() -> None:
     energy = energy.copy()
     energy[:, np.isin(toy.weights, (-16, 16))] = 0.5
     assert best_place(values, replace(flat, delay_s=delay, energy_j=energy), 0).tolist() == [-16, 0, 16]
+
+
+def test_integers_that_the_mac_lacks_have_no_place() -> None:
+    toy = toy_profile()
+    assert best_place(np.array([-127, 0, int(toy.weights[-1]) + 1], np.int16), toy, 0) is None
