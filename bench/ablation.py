@@ -26,7 +26,7 @@ from haloquant.jobs.compare.rivals import quantize_rival
 from haloquant.jobs.inputs import model_folder, read_text
 from haloquant.jobs.quantize.allocation import FAST, SLOW, Allocator, build_allocator, layer_grids
 from haloquant.jobs.quantize.layer_rounding import round_layer
-from haloquant.jobs.quantize.tile_losses import predict_tile_losses, tile_sensitivities
+from haloquant.jobs.quantize.reference.tile_losses import predict_tile_losses, tile_sensitivities
 from haloquant.jobs.quantize.transform import apply_scales as transformed
 from haloquant.jobs.quantize.transform import find_scales
 from haloquant.lm.calibration.attention_hessian import collect_row_hessians

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from haloquant.jobs.compare.job_steps import JobSteps
-from haloquant.jobs.compare.method_steps import finish_method, rival_method
-from haloquant.jobs.compare.rivals import quantize_rival
+from haloquant.jobs.compare.method_files import MethodResult
+from haloquant.jobs.compare.method_steps import finish_layers, finish_methods, rival_method
+from haloquant.jobs.compare.rival_tasks import load_rival_weight
 from haloquant.jobs.inputs import read_inputs, silent
+from haloquant.lm.calibration.by_block import collect_by_block
+from haloquant.lm.checkpoint.reader import read_weight
 from haloquant.quant.rivals import boa
 from haloquant.recipe import Model, Quantize, Recipe, Text, Workload
 from haloquant.store.profiles import find_profile
@@ -29,30 +32,44 @@ def attention_loss(made, weights, statistics, rows) -> float:
     """tr(G D H D^T) over the heads of every layer that has a row Hessian."""
     total = 0.0
     for layer, g in rows.items():
-        error = (made[layer].weight - weights[layer]).astype(np.float64).reshape(g.shape[0], g.shape[1], -1)
+        error = (made[layer] - weights[layer]).astype(np.float64).reshape(g.shape[0], g.shape[1], -1)
         total += float(np.einsum("hab,hbi,ij,haj->", g, error, statistics[layer].hessian, error, optimize=True))
     return total
+
+
+def rounded(made: JobSteps, name: str) -> tuple[MethodResult, dict[str, np.ndarray]]:
+    """A rival's row, and the weights that the job made for it."""
+    step = rival_method(made, name, name)
+    assert step.layers is not None
+    finish_layers(made, [step])
+    layers = made.inputs.checkpoint.layers
+    weights = {layer.name: load_rival_weight(made.passes.runner.folder(step.layers.key(layer))) for layer in layers}
+    return finish_methods(made, {name: step})[name], weights
 
 
 def test_the_boa_row_is_attention_aware(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
     made = bench(tiny_folder, small_text, tmp_path)
     rows = made.row_hessians
     assert {layer.rsplit(".", 1)[1] for layer in rows} == {"q_proj", "k_proj", "v_proj"}
-    row = finish_method(made, rival_method(made, "boa-w3-g128", "boa-w3-g128"))
+    row, aware = rounded(made, "boa-w3-g128")
     assert row.notes == (boa.NOTE_AWARE, boa.NOTE_PLAIN)
-    args = (made.weights, made.statistics, lambda done, total: None)
-    aware = quantize_rival("boa-w3-g128", *args, rows)
-    plain = quantize_rival("gptq-w3-g128", *args)
-    for layer in made.weights:
-        same = np.array_equal(aware[layer].weight, plain[layer].weight)
+    _, plain = rounded(made, "gptq-w3-g128")
+    checkpoint = made.inputs.checkpoint
+    weights = {layer.name: read_weight(checkpoint, layer) for layer in checkpoint.layers}
+    for layer in weights:
+        same = np.array_equal(aware[layer], plain[layer])
         assert same == (layer not in rows)
     # The loss that it is for is less, over the whole model.
-    losses = [attention_loss(found, made.weights, made.statistics, rows) for found in (aware, plain)]
+    windows = made.request.calibration
+    assert windows is not None
+    statistics = {layer.name: known for layer, known in collect_by_block(checkpoint, windows)}
+    losses = [attention_loss(found, weights, statistics, rows) for found in (aware, plain)]
     assert losses[0] < losses[1]
     assert made.folders["boa-w3-g128"] != made.folders["row-hessians"]
     again = bench(tiny_folder, small_text, tmp_path)
     assert set(again.row_hessians) == set(rows)
     assert "row-hessians" in again.reused
+    assert not list(tmp_path.glob("steps/boa-w3-g128-model*"))  # the float32 weights of a finished rival are deleted
 
 
 def test_a_model_with_fused_projections_gets_plain_gptq_and_says_so(
@@ -69,4 +86,4 @@ def test_a_model_with_fused_projections_gets_plain_gptq_and_says_so(
         (folder / name).write_bytes((tiny_folder / name).read_bytes())
     made = bench(folder, small_text, tmp_path / "out")
     assert made.row_hessians == {}
-    assert finish_method(made, rival_method(made, "boa-w3-g128", "boa-w3-g128")).notes == (boa.NOTE_PLAIN,)
+    assert rounded(made, "boa-w3-g128")[0].notes == (boa.NOTE_PLAIN,)

@@ -7,7 +7,7 @@ import pytest
 
 from haloquant.cli.app import invoke
 from haloquant.errors import InputError
-from haloquant.jobs.compare import job, method_tasks
+from haloquant.jobs.compare import job
 from haloquant.jobs.compare.method_tasks import MethodTask, method_files
 from haloquant.jobs.engine.session import InProcess
 from haloquant.jobs.engine.tasks import Engine
@@ -21,7 +21,7 @@ def test_tasks_make_the_same_files_and_are_no_reused_steps(
     job_alone: dict[str, bytes], small_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In this process: what a pool and a cluster add is tested with layers and in test_engine_ray.py."""
-    monkeypatch.setattr(method_tasks, "open_session", lambda _: nullcontext(InProcess()))
+    monkeypatch.setattr(job, "open_session", lambda *_: nullcontext(InProcess()))
     seen: list[tuple[str, int, int]] = []
     out = tmp_path / "out"
     with undrawn():

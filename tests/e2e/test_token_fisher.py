@@ -6,9 +6,10 @@ import numpy as np
 
 from haloquant.jobs.compare.accuracy import measure_accuracy
 from haloquant.jobs.compare.job_steps import JobSteps
-from haloquant.jobs.compare.method_steps import finish_method, rival_method
-from haloquant.jobs.compare.rivals import quantize_rival
+from haloquant.jobs.compare.method_steps import finish_methods, rival_method
 from haloquant.jobs.inputs import read_inputs, silent
+from haloquant.lm.calibration.in_memory import collect
+from haloquant.lm.checkpoint.reader import read_weight
 from haloquant.quant.rivals.registry import RIVALS
 from haloquant.recipe import Model, Quantize, Recipe, Text, Workload
 from haloquant.store.profiles import find_profile
@@ -26,30 +27,35 @@ def bench(folder: Path, text: Path, out: Path, rivals: tuple[str, ...]) -> JobSt
 
 def test_the_squeezellm_row_is_weighed_by_tokens(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
     made = bench(tiny_folder, small_text, tmp_path, ("squeezellm-w3",))
-    row = finish_method(made, rival_method(made, "squeezellm-w3", "squeezellm-w3"))
+    step = rival_method(made, "squeezellm-w3", "squeezellm-w3")
+    row = finish_methods(made, {"squeezellm-w3": step})["squeezellm-w3"]
     assert any("squared by token" in note for note in row.notes)
+    checkpoint, windows = made.inputs.checkpoint, made.request.calibration
+    assert windows is not None
+    weights = {layer.name: read_weight(checkpoint, layer) for layer in checkpoint.layers}
     by_token, by_window = (
-        quantize_rival("squeezellm-w3", made.weights, known, lambda done, total: None)
-        for known in (made.token_statistics, made.statistics)
+        collect(made.model, windows.reshape(-1), tuple(weights), windows.shape[1], len(windows), fisher=kind)
+        for kind in ("token", "sample")
     )
-    assert any(not np.array_equal(by_token[layer].weight, by_window[layer].weight) for layer in made.weights)
+    assert any(not np.array_equal(by_token[layer].fisher, by_window[layer].fisher) for layer in weights)
+    method = RIVALS["squeezellm-w3"]
     found = measure_accuracy(
         made.model,
-        {layer: part.weight for layer, part in by_token.items()},
+        {k: method.quantize(weight, by_token[k], layer=k).weight for k, weight in weights.items()},
         made.inputs.evaluation.tokens,
         made.recipe,
         lambda done, total: None,
     )
     assert row.accuracy == found
     again = bench(tiny_folder, small_text, tmp_path, ("squeezellm-w3",))
-    assert again.token_statistics.keys() == made.token_statistics.keys()
+    assert again.token_statistics == made.token_statistics
     assert "calibrate-by-token" in again.reused
 
 
 def test_only_a_rival_that_asks_costs_the_second_pass(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
     made = bench(tiny_folder, small_text, tmp_path, ("gptq-w3-g128",))
-    finish_method(made, rival_method(made, "gptq-w3-g128", "gptq-w3-g128"))
+    finish_methods(made, {"gptq-w3-g128": rival_method(made, "gptq-w3-g128", "gptq-w3-g128")})
     assert "calibrate-by-token" not in made.folders
-    assert {name for name, finish_method in RIVALS.items() if finish_method.by_token} == {
+    assert {name for name, method in RIVALS.items() if method.by_token} == {
         f"squeezellm-w{bits}{kind}" for bits in (4, 3) for kind in ("", "-sparse")
     }

@@ -9,16 +9,19 @@ import pytest
 from haloquant.errors import RecipeError
 from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.compare.method_files import MethodResult
-from haloquant.jobs.compare.method_steps import finish_method, halo_method
+from haloquant.jobs.compare.method_steps import finish_methods, halo_method
 from haloquant.jobs.inputs import read_inputs, silent
+from haloquant.jobs.quantize.transform import scale_layer
+from haloquant.lm.checkpoint.reader import read_weight
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
-from haloquant.lm.export.folding import folded_tensors, with_others_of
+from haloquant.lm.export.folding import folded_tensors, folds, with_others_of
 from haloquant.lm.export.packed import export_packed
 from haloquant.lm.swap_weights import with_weights
 from haloquant.quant.format.packing import unpack
 from haloquant.quant.layer import dequantize
 from haloquant.recipe import Model, Quantize, Recipe, Text, Workload, parse_recipe
 from haloquant.store.profiles import find_profile
+from support.whole_model_transform import Transformed
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,16 @@ def bench(recipe: Recipe, out: Path, transform: str) -> JobSteps:
 
 
 def made_bal(bench: JobSteps) -> MethodResult:
-    return finish_method(bench, halo_method(bench, "halo-bal", bench.allocator.stop("bal")))
+    step = halo_method(bench, "halo-bal", bench.allocator.goal_maps("bal"))
+    return finish_methods(bench, {"halo-bal": step})["halo-bal"]
+
+
+def transformed(bench: JobSteps) -> tuple[dict[str, np.ndarray], Transformed]:
+    """The weights of the model, and what the job's scales make of them."""
+    checkpoint, passes = bench.inputs.checkpoint, bench.passes
+    weights = {layer.name: read_weight(checkpoint, layer) for layer in checkpoint.layers}
+    scaled = {k: scale_layer(w, passes.scales.get(k), passes.rows.get(k)) for k, w in weights.items()}
+    return weights, Transformed(scaled, {}, passes.scales, passes.rows)
 
 
 @pytest.mark.parametrize("transform", ["smoothquant", "awq"])
@@ -42,10 +54,10 @@ def test_the_forward_stays_what_it_was(recipe: Recipe, tmp_path: Path, transform
     import torch
 
     made = bench(recipe, tmp_path, transform)
-    seen = made.transformed
-    assert set(seen.scales) == set(made.weights)
+    weights, seen = transformed(made)
+    assert set(seen.scales) == set(weights)
     assert any(np.ptp(scale) > 0.01 for scale in seen.scales.values())
-    for layer, weight in made.weights.items():
+    for layer, weight in weights.items():
         np.testing.assert_allclose(seen.undo(layer, seen.weights[layer]), weight, rtol=1e-6)
         # x' = x / s and W' = W diag(s): the product is the same, but for the rows of what makes another's input.
         x = np.random.default_rng(0).normal(size=weight.shape[1]).astype(np.float32)
@@ -61,13 +73,10 @@ def test_the_forward_stays_what_it_was(recipe: Recipe, tmp_path: Path, transform
     torch.testing.assert_close(again, plain, rtol=1e-2, atol=1e-2)  # 16 bits instead of none
 
 
-def test_the_statistics_of_one_input_are_one_and_keep_their_source(recipe: Recipe, tmp_path: Path) -> None:
+def test_without_a_transform_nothing_is_scaled(recipe: Recipe, tmp_path: Path) -> None:
     made = bench(recipe, tmp_path, "none")
-    assert [len(place.layers) for place in made.places] == [3, 1, 2, 1] * 2  # q k v, o, gate up, down
-    sources = {known.source for known in made.statistics.values()}
-    assert all(source for source in sources)
-    assert {known.tokens for known in made.statistics.values()} == {256}
-    assert made.transformed.weights is made.weights
+    assert [len(place.layers) for place in folds(made.inputs.checkpoint)] == [3, 1, 2, 1] * 2  # q k v, o, gate up, down
+    assert (made.passes.places, made.passes.scales, made.passes.rows) == ((), {}, {})
 
 
 @pytest.mark.parametrize("transform", ["smoothquant", "awq"])
@@ -76,7 +85,6 @@ def test_the_job_evaluates_it_and_says_where_it_is(recipe: Recipe, tmp_path: Pat
     before = made_bal(plain)
     after = made_bal(other)
     assert plain.folders["halo-bal"] != other.folders["halo-bal"]  # the transform is part of what the step depends on
-    assert plain.folders["calibrate"] == other.folders["calibrate"]
     assert before.notes == ()
     assert after.notes == (
         f"{transform}: inputs of 14 of 14 layers are divided by powers of two, folded into what makes them",
@@ -100,8 +108,10 @@ def test_the_packed_model_has_the_logits_of_the_one_that_was_evaluated(
 
     made = bench(recipe, tmp_path, transform)
     made_bal(made)
-    layers, seen, checkpoint = made.packed("halo-bal"), made.transformed, made.inputs.checkpoint
-    changed = folded_tensors(checkpoint, made.places, seen.scales)
+    _, seen = transformed(made)
+    layers, checkpoint = list(made.passes.layers(made.allocator.goal_maps("bal"))), made.inputs.checkpoint
+    changed = made.passes.folded()
+    assert changed.keys() == folded_tensors(checkpoint, folds(checkpoint), seen.scales).keys()
     assert {name.rsplit(".", 2)[1] for name in changed} == {
         "input_layernorm", "post_attention_layernorm", "v_proj",
     }  # fmt: skip

@@ -14,7 +14,6 @@ from haloquant.jobs.engine.tasks import Engine
 from haloquant.jobs.inputs import read_text
 from haloquant.jobs.quantize.job import QuantizationResult, quantize_checkpoint
 from haloquant.jobs.quantize.request import Request
-from haloquant.jobs.quantize.transform import apply_scales, find_scales
 from haloquant.lm.calibration.in_memory import collect, cut_windows
 from haloquant.lm.checkpoint.reader import open_checkpoint, read_weight
 from haloquant.lm.checkpoint.safetensors import read_float32
@@ -23,6 +22,7 @@ from haloquant.lm.packed.reader import iterate_layers, open_packed
 from haloquant.quant.layer import dequantize
 from haloquant.recipe import Hardware, Quantize, Recipe
 from haloquant.store.profiles import find_profile
+from support.whole_model_transform import apply_scales, find_scales
 
 KINDS = pytest.mark.parametrize("kind", ["smoothquant", "awq"])
 

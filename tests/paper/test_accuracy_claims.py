@@ -15,7 +15,8 @@ import pytest
 from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.inputs import read_inputs
 from haloquant.jobs.quantize.allocation import FAST, SLOW, layer_grids
-from haloquant.jobs.quantize.layer_rounding import round_layers
+from haloquant.lm.calibration.by_block import collect_by_block
+from haloquant.lm.checkpoint.reader import read_weight
 from haloquant.lm.evaluation.perplexity import Perplexity, perplexity
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.swap_weights import with_weights
@@ -24,7 +25,7 @@ from haloquant.quant.rivals.registry import rival
 from haloquant.quant.rounding.refinement import quantize_weight_refined
 from haloquant.quant.tiles import uniform_map
 from haloquant.recipe import Recipe, Text
-from haloquant.records import BitCount, LayerResult
+from haloquant.records import BitCount, LayerResult, LayerStatistics
 from haloquant.store.profiles import find_profile
 
 pytestmark = pytest.mark.slow
@@ -36,6 +37,19 @@ class Table:
 
     def __init__(self, folder: Path) -> None:
         self.bench = JobSteps(RECIPE, read_inputs(RECIPE), find_profile("default"), folder, lambda task, d, t: None)
+
+    @cached_property
+    def weights(self) -> dict[str, np.ndarray]:
+        """The weights of all layers."""
+        checkpoint = self.bench.inputs.checkpoint
+        return {layer.name: read_weight(checkpoint, layer) for layer in checkpoint.layers}
+
+    @cached_property
+    def statistics(self) -> dict[str, LayerStatistics]:
+        """The statistics of all layers, as the job's passes collect them."""
+        windows = self.bench.request.calibration
+        assert windows is not None
+        return {layer.name: known for layer, known in collect_by_block(self.bench.inputs.checkpoint, windows)}
 
     @cached_property
     def full(self) -> Perplexity:
@@ -61,24 +75,23 @@ class Table:
                     weight,
                     tiles=uniform_map(name, grids[name], 0),
                     codebooks=(book,),
-                    statistics=self.bench.statistics[name],
+                    statistics=self.statistics[name],
                 )
             )
-            for name, weight in self.bench.weights.items()
+            for name, weight in self.weights.items()
         }
 
     def bal(self) -> dict[str, LayerResult]:
         """The knee of the sweep over classes, with the sparse part."""
-        maps = self.bench.allocator.maps(self.bench.allocator.stop("bal"))
-        made = round_layers(
-            self.bench.weights, self.bench.statistics, maps, self.bench.classes, RECIPE, lambda d, t: None
-        )
-        return {name: layer_result(q) for name, q in made.items()}
+        maps = self.bench.allocator.goal_maps("bal")
+        self.bench.passes.quantize([maps])
+        layers = self.bench.inputs.checkpoint.layers
+        return {layer.name: layer_result(self.bench.quantized(maps, layer)) for layer in layers}
 
     def rival(self, name: str) -> dict[str, LayerResult]:
         """A rival's layers."""
-        known = self.bench.statistics
-        return {k: rival(name).quantize(w, known[k], layer=k) for k, w in self.bench.weights.items()}
+        known = self.statistics
+        return {k: rival(name).quantize(w, known[k], layer=k) for k, w in self.weights.items()}
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from haloquant.api.progress import Progress, reporting
 from haloquant.errors import InputError
 from haloquant.jobs.engine.metering import StageUsage, usage_table
 from haloquant.jobs.engine.tasks import parse_engine
-from haloquant.jobs.inputs import model_folder, model_window, read_model_sizes, read_text
+from haloquant.jobs.inputs import calibration_windows, model_folder, model_window, read_model_sizes, read_text
 from haloquant.jobs.quantize.forecast import machine_rates
 from haloquant.jobs.quantize.forecast.model_sizes import sizes_of_checkpoint
 from haloquant.jobs.quantize.forecast.plan import Plan, Stage, predict
@@ -119,7 +119,7 @@ def quantize(
     Args:
         model: Folder in Hugging Face format, a URL of one, or "demo" for the shipped model.
         out: Folder or URL (s3://...) of the packed model. It must be empty or not exist yet.
-        goal: "perf-opt" (every tile in the fast class), "acc-opt" (the slow class wherever it lowers the loss) or "bal"
+        goal: "perf-opt" (every tile in the fast class), "acc-opt" (every tile in the slow class) or "bal"
             (the knee between them).
         profile: MAC that multiplies the weights: the name of a shipped profile, or a file that `characterize` wrote.
         calibration: Text (.txt, .xz) that shows which weights matter, "demo" for the shipped one, or "none".
@@ -261,10 +261,8 @@ def _windows(folder: Path, text: str, samples: int) -> "tuple[np.ndarray | None,
     """
     if text == "none":
         return None, DATA_FREE, ()
-    from haloquant.lm.calibration.in_memory import cut_windows  # needs torch, which data-free quantization does not
-
     found = read_text(folder, text, "calibration")
-    windows = cut_windows(found.tokens, model_window(folder), samples)
+    windows, source = calibration_windows(folder, found, samples)
     count, length = windows.shape
     note = f"{found.name} has {count} windows of {length} tokens, so {count} were used and not {samples}"
-    return windows, f"{count} windows of {found.name}", (note,) if count < samples else ()
+    return windows, source, (note,) if count < samples else ()

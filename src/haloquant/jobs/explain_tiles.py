@@ -12,7 +12,7 @@ import numpy as np
 
 from haloquant.errors import InputError
 from haloquant.jobs.mac.catalogue import closest_names
-from haloquant.jobs.quantize.allocation import Allocator
+from haloquant.jobs.quantize.allocation import FAST, SLOW, Allocator
 from haloquant.quant.allocation import Sweep, sweep
 from haloquant.recipe import Goal
 from haloquant.report.results import Results, TileRow, decode_results
@@ -168,8 +168,11 @@ def _find_losses(folder: Path, method: str, chosen: np.ndarray, period: np.ndarr
         if loss is None or loss.shape != (len(chosen), len(period)):
             continue
         path = sweep(loss, np.broadcast_to(period, loss.shape).copy())
-        stop = Allocator({}, loss, path).stop(cast(Goal, method.removeprefix("halo-")))
-        if np.array_equal(path.at(stop), chosen):
+        goal = cast(Goal, method.removeprefix("halo-"))
+        stop = Allocator({}, loss, path).stop(goal)
+        uniform = {"perf-opt": FAST, "acc-opt": SLOW}.get(goal)
+        classes = path.at(stop) if uniform is None else np.full(len(chosen), uniform)
+        if np.array_equal(classes, chosen):
             return loss, path, stop
     raise InputError(
         f"{folder / 'steps'} must hold the tile-losses step that led to its results, and holds {len(files)} of which "

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from haloquant.jobs.compare.job_steps import JobSteps
-from haloquant.jobs.compare.method_steps import finish_method, halo_method
+from haloquant.jobs.compare.method_steps import finish_methods, halo_method
 from haloquant.jobs.compare.result_rows import fast_fraction
 from haloquant.jobs.engine.session import run_tasks
 from haloquant.jobs.engine.tasks import Engine
@@ -75,8 +75,11 @@ def explore_one(task: ExplorationTask) -> list[Point]:
     job = JobSteps(recipe, inputs, profile, task.out, silent)
     passes = method_cost.recipe_workloads(method_cost.recipe_shape(recipe, inputs.checkpoint, inputs.name), recipe)
     points: list[Point] = []
-    for goal in recipe.quantize.goals:
-        method = finish_method(job, halo_method(job, f"halo-{goal}", job.allocator.stop(goal)))
+    goals = recipe.quantize.goals
+    methods = finish_methods(
+        job, {goal: halo_method(job, f"halo-{goal}", job.allocator.goal_maps(goal)) for goal in goals}
+    )
+    for goal, method in methods.items():
         for name in recipe.hardware.targets:
             target = method_cost.with_tile_size(read_systolic(name), recipe.hardware.tile)
             for workload in passes:

@@ -38,11 +38,12 @@ class Text:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The model and the texts of a job."""
+    """The model and the texts of a job. `window` is the number of tokens in a window of the model."""
 
     name: str
     checkpoint: Checkpoint
     model_sha256: str
+    window: int
     calibration: Text
     evaluation: Text
 
@@ -87,6 +88,7 @@ def read_inputs(recipe: Recipe) -> Inputs:
         name,
         checkpoint,
         content_hash(checkpoint),
+        model_window(folder),
         read_text(folder, recipe.text.calibration, "calibration"),
         read_text(folder, recipe.text.evaluation, "evaluation"),
     )
@@ -187,3 +189,15 @@ def _check_vocabulary(folder: Path, name: str, tokens: np.ndarray) -> None:
             f"the tokenizer of {folder} must give tokens below the model's vocabulary of {size}, but gives "
             f"{int(tokens.max())} for {name}: it belongs to another model, or tokens were added to it alone"
         )
+
+
+def calibration_windows(folder: Path, text: Text, samples: int) -> tuple[Int64[np.ndarray, "s t"], str]:
+    """Return at most `samples` windows of a text, as long as the model's context, and a name for their source.
+
+    Raises:
+        InputError: The text is shorter than one window.
+    """
+    from haloquant.lm.calibration.in_memory import cut_windows  # needs torch
+
+    windows = cut_windows(text.tokens, model_window(folder), samples)
+    return windows, f"{len(windows)} windows of {text.name}"

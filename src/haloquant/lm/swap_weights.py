@@ -1,6 +1,6 @@
 """Replace weights of linear layers of a loaded model within a `with` block, and restore them after it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -71,35 +71,73 @@ def get_weight(model: torch.nn.Module, layer: str) -> Float32[np.ndarray, "out i
     return np.array(array.T if transposed else array, order="C")
 
 
+class LayerWeights(Mapping[str, np.ndarray]):
+    """Weights [out, in] by layer, each of which is read when it is asked for, so that one is in memory at a time."""
+
+    def __init__(self, readers: Mapping[str, Callable[[], np.ndarray]]) -> None:
+        self._readers = readers
+
+    def __getitem__(self, layer: str) -> np.ndarray:
+        return self._readers[layer]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._readers)
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+
 @contextmanager
-def with_weights(model: Any, weights: Mapping[str, Float32[np.ndarray, "_ _"]]) -> Iterator[Any]:
+def with_weights(
+    model: Any,
+    weights: Mapping[str, Float32[np.ndarray, "_ _"]],
+    originals: Mapping[str, Float32[np.ndarray, "_ _"]] | None = None,
+) -> Iterator[Any]:
     """Within the block, the model computes with `weights` ({layer: [out, in]}); after it, with its own again.
+
+    Args:
+        model: a loaded model.
+        weights: the weights by layer; each is read once.
+        originals: the model's own weights by layer, to put them back; None keeps a copy of them in memory meanwhile.
 
     Raises:
         CheckpointError: a layer is not in the model, is shared with another module, or has another shape.
     """
     targets = {layer: weight_parameter(model, layer) for layer in weights}
     owners = _owners(model)
-    for layer, (target, transposed) in targets.items():
-        wanted = tuple(target.shape[::-1] if transposed else target.shape)
+    for layer, (target, _) in targets.items():
         if len(owners.get(target.data_ptr(), ())) > 1:
             raise CheckpointError(
                 f"the weight of {layer} must be its own, but it is shared: {', '.join(owners[target.data_ptr()])}; "
                 "leave this layer in full precision"
             )
-        if weights[layer].shape != wanted:
-            raise CheckpointError(f"the weight of {layer} must be {list(wanted)}, not {list(weights[layer].shape)}")
-    kept = {layer: target.detach().clone() for layer, (target, _) in targets.items()}
+    changed: list[str] = []
+    kept: dict[str, torch.Tensor] = {}
     try:
-        with torch.no_grad():
-            for layer, (target, transposed) in targets.items():
-                array = np.ascontiguousarray(weights[layer].T if transposed else weights[layer])
-                target.copy_(torch.from_numpy(array))
+        for layer, (target, transposed) in targets.items():
+            weight = weights[layer]
+            wanted = tuple(target.shape[::-1] if transposed else target.shape)
+            if weight.shape != wanted:
+                raise CheckpointError(f"the weight of {layer} must be {list(wanted)}, not {list(weight.shape)}")
+            changed.append(layer)
+            if originals is None:
+                kept[layer] = target.detach().clone()
+            _copy_into(target, transposed, weight)
         yield model
     finally:
-        with torch.no_grad():
-            for layer, (target, _) in targets.items():
-                target.copy_(kept[layer])
+        for layer in changed:
+            target, transposed = targets[layer]
+            if originals is None:
+                with torch.no_grad():
+                    target.copy_(kept[layer])
+            else:
+                _copy_into(target, transposed, originals[layer])
+
+
+def _copy_into(target: torch.Tensor, transposed: bool, weight: np.ndarray) -> None:
+    array = np.ascontiguousarray(weight.T if transposed else weight)
+    with torch.no_grad():
+        target.copy_(torch.from_numpy(array))
 
 
 def _owners(model: torch.nn.Module) -> dict[int, list[str]]:

@@ -38,6 +38,7 @@ def measure_accuracy(
     progress: Callable[[int, int], None],
     input_scale: Mapping[str, np.ndarray] | None = None,
     statistics: Mapping[str, LayerStatistics] | None = None,
+    originals: Mapping[str, np.ndarray] | None = None,
 ) -> Accuracy:
     """Return the perplexity of a model that computes with these weights, and with 8-bit activations too.
 
@@ -51,6 +52,7 @@ def measure_accuracy(
             weights are for x itself.
         statistics: For a recipe with one activation scale per layer, the largest inputs that calibration saw of each
             layer before any transform.
+        originals: The model's own weights by layer, to put them back; None keeps a copy of them in memory meanwhile.
 
     Raises:
         InputError: The recipe asks for one scale per layer, and a layer has no calibrated maximum.
@@ -63,7 +65,7 @@ def measure_accuracy(
     window = default_window(model)
     limit = recipe.text.evaluation_tokens
     windows = max(1, limit // window) if limit else None
-    with with_weights(model, weights):
+    with with_weights(model, weights, originals):
         plain = perplexity(model, tokens, max_windows=windows, progress=progress)
         if recipe.quantize.activations == "none" or not weights:
             return Accuracy(plain.value, None, plain.tokens_scored, plain.describe(), plain.window_nats)

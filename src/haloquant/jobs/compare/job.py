@@ -1,19 +1,27 @@
 """The whole job of `haloquant run`: a recipe goes in; results, a packed model and a report come out."""
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from haloquant.jobs.compare.job_steps import JobSteps
-from haloquant.jobs.compare.method_steps import finish_method, main_methods, sweep_methods
-from haloquant.jobs.compare.method_tasks import finish_methods
+from haloquant.jobs.compare.method_steps import (
+    MethodStep,
+    finish_layers,
+    finish_methods,
+    main_methods,
+    sweep_methods,
+)
+from haloquant.jobs.compare.method_tasks import evaluate_methods
 from haloquant.jobs.compare.results import gather_results
+from haloquant.jobs.engine.session import open_session
 from haloquant.jobs.engine.tasks import THIS_PROCESS, Engine
 from haloquant.jobs.inputs import Inputs, Progress, read_inputs, silent
 from haloquant.jobs.provenance import versions
-from haloquant.lm.export.folding import folded_tensors
+from haloquant.jobs.quantize.request import made_by
 from haloquant.lm.export.packed import export_packed
-from haloquant.recipe import Recipe
+from haloquant.recipe import Goal, Recipe
 from haloquant.records import MacProfile
 from haloquant.report.markdown import render_markdown
 from haloquant.report.results import Results, encode_results
@@ -64,43 +72,54 @@ def run(recipe: Recipe, out: Path, progress: Progress = silent, engine: Engine =
     """
     begin = time.monotonic()
     inputs, profile = open_inputs(recipe)
-    job = JobSteps(recipe, inputs, profile, out, progress)
     claim_output(out)
     with sole_user(out):
         for folder in (out, out / "steps", out / "figures"):
             remove_all_leftovers(folder)
-        if engine != THIS_PROCESS:
-            finish_methods(job, out, engine)
-        methods = {name: finish_method(job, step) for name, step in main_methods(job).items()}
-        sweep = {name: finish_method(job, step) for name, step in sweep_methods(job).items()}
-        results = gather_results(recipe, job.inputs, job.classes, methods, sweep, job.sensitivity)
-        _export(job, out)
+        scratch = out / "scratch"  # only for this run
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        with open_session(engine, scratch) as session:
+            job = JobSteps(recipe, inputs, profile, out, progress, session)
+            steps, sweep = main_methods(job), sweep_methods(job)
+            if engine != THIS_PROCESS:
+                evaluate_methods(job, out, finish_layers(job, {**steps, **sweep}.values()))
+            found = finish_methods(job, {**steps, **sweep})
+        shutil.rmtree(scratch)
+        methods, points = ({name: found[name] for name in chosen} for chosen in (steps, sweep))
+        results = gather_results(recipe, job.inputs, job.classes, methods, points, job.sensitivity)
+        goal: Goal = next(goal for goal in recipe.quantize.goals if f"halo-{goal}" == headline(steps))
+        _export(job, goal, steps[headline(steps)], out)
         write_bytes(out / "results.json", encode_results(results))
         write_text(out / "results.md", render_markdown(results))
         write_report(results, out, progress)
     return Job(results, out, time.monotonic() - begin, tuple(job.reused))
 
 
-def _export(job: JobSteps, out: Path) -> None:
-    """Write the packed model of the headline method, unless the same model is there already."""
-    link = out / "model"
-    name = headline([f"halo-{goal}" for goal in job.recipe.quantize.goals])
-    layers = job.packed(name)
-    profile = job.profile
+def _export(job: JobSteps, goal: Goal, method: MethodStep, out: Path) -> None:
+    """Write the packed model of the headline method, unless the same model is there already.
+
+    Its files are those that `haloquant quantize` writes for the same goal and calibration.
+    """
+    link, profile, maps = out / "model", job.profile, method.maps
+    if maps is None:
+        raise ValueError(f"{method.name} must be a method of HALO to be packed")
+    if job.steps.find("packed", job.folders[method.name].name) is None:
+        job.passes.quantize([maps])  # its layers are missing if an earlier run was stopped between the two
 
     def make(folder: Path) -> None:
         export_packed(
             job.inputs.checkpoint,
-            layers,
+            job.passes.layers(maps),
             folder / "model",
             profile_name=profile.name,
             profile_sha256=profile_sha256(profile),
-            made_by=versions(),
-            changed=folded_tensors(job.inputs.checkpoint, job.places, job.transformed.scales),
+            made_by={**versions(), **made_by(job.request, goal)},
+            changed=job.passes.folded(),
             progress=lambda done, total: job.progress("pack", done, total),
         )
 
-    step, _ = job.steps.run("packed", job.folders[name].name, make)
+    step, _ = job.steps.run("packed", job.folders[method.name].name, make)
     if not link.is_symlink() or link.resolve() != (step / "model").resolve():
         link.unlink(missing_ok=True)
         link.symlink_to((step / "model").relative_to(out))

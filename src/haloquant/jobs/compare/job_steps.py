@@ -1,6 +1,7 @@
 """The inputs of one job and the steps that its methods share: calibration, transform, codebooks, losses of tiles.
 
-A step is made when it is first needed. A rerun finds it by the hash of everything that it depends on.
+The layers are quantized by the same passes as in `jobs.quantize`, so the packed model of a goal is the same. A step is
+made when it is first needed. A rerun finds it by the hash of everything that it depends on.
 """
 
 from collections.abc import Callable
@@ -10,45 +11,64 @@ from typing import Any
 
 import numpy as np
 
-from haloquant.dvfs.classes import Classes, choose_classes
+from haloquant.dvfs.classes import Classes
 from haloquant.jobs.compare.rivals import row_hessians
-from haloquant.jobs.engine.threads import one_thread
-from haloquant.jobs.inputs import Inputs, Progress
+from haloquant.jobs.engine.metering import Meter
+from haloquant.jobs.engine.session import InProcess
+from haloquant.jobs.engine.tasks import Session
+from haloquant.jobs.inputs import Inputs, Progress, calibration_windows
 from haloquant.jobs.provenance import versions
-from haloquant.jobs.quantize.allocation import Allocator, build_allocator, layer_grids
-from haloquant.jobs.quantize.tile_losses import predict_tile_losses, tile_sensitivities
-from haloquant.jobs.quantize.transform import Transformed, apply_scales, find_scales
-from haloquant.jobs.step_files import load_classes, load_packed, save_classes
-from haloquant.lm.calibration.in_memory import Fisher, collect
+from haloquant.jobs.quantize.allocation import Allocator, build_allocator
+from haloquant.jobs.quantize.checkpoint_passes import Maps, Passes
+from haloquant.jobs.quantize.request import Request, passes_key
+from haloquant.jobs.quantize.task_runner import TaskRunner
+from haloquant.jobs.quantize.transform import restore_layer
+from haloquant.lm.calibration.in_memory import collect
 from haloquant.lm.calibration.statistics_file import VERSION, load_statistics, save_statistics
-from haloquant.lm.checkpoint.reader import read_weight
-from haloquant.lm.evaluation.perplexity import default_window
-from haloquant.lm.export.folding import Fold, folds
+from haloquant.lm.checkpoint.reader import LinearLayer
 from haloquant.lm.torch_model import load_model
-from haloquant.quant.codebook import sample_groups
-from haloquant.quant.format.packing import PackedWeight
-from haloquant.quant.sensitivity import importance
-from haloquant.quant.tiles import make_grid
+from haloquant.quant.format.packing import unpack
+from haloquant.quant.layer import dequantize
 from haloquant.recipe import Recipe
-from haloquant.records import LayerStatistics, MacProfile
+from haloquant.records import LayerStatistics, MacProfile, QuantizedWeight
 from haloquant.store.arrays import load_arrays, load_arrays_if_any, save_arrays, save_arrays_if_any
+from haloquant.store.atomic_files import sha256_bytes
 from haloquant.store.finished_steps import Steps
 
 
 class JobSteps:
-    """The inputs of one job and its shared steps; loaded data stay in memory.
+    """The inputs of one job and its shared steps.
 
     `reused` names the steps that were finished before this run. `folders` holds the folder of every step by its name.
-    `fresh` names the steps whose files workers of this run made.
+    `fresh` names the steps whose files workers of this run made. `session` runs the tasks on layers.
     """
 
-    def __init__(self, recipe: Recipe, inputs: Inputs, profile: MacProfile, out: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        inputs: Inputs,
+        profile: MacProfile,
+        out: Path,
+        progress: Progress,
+        session: Session | None = None,
+    ) -> None:
         self.recipe, self.inputs, self.profile, self.progress = recipe, inputs, profile, progress
         self.steps = Steps(out / "steps", versions())
         self.reused: list[str] = []
         self.folders: dict[str, Path] = {}
         self.fresh: set[str] = set()
         self.corner = 0
+        windows, source = calibration_windows(inputs.checkpoint.folder, inputs.calibration, self._samples())
+        self.request = Request(profile, None, recipe, windows, source)
+        self.key = passes_key(inputs.model_sha256, inputs.checkpoint, self.request)
+        self.session = session or InProcess()
+        runner = TaskRunner(inputs.checkpoint, self.request, self.steps, self.key, self.session, progress, Meter())
+        self.passes = Passes(inputs.checkpoint, self.request, runner)
+
+    def _samples(self) -> int:
+        """Return the number of calibration windows that the recipe asks for."""
+        tokens = self.recipe.text.calibration_tokens or len(self.inputs.calibration.tokens)
+        return max(1, tokens // self.inputs.window)
 
     @cached_property
     def model(self) -> Any:
@@ -56,154 +76,102 @@ class JobSteps:
         return load_model(self.inputs.checkpoint.folder)
 
     @cached_property
-    def weights(self) -> dict[str, np.ndarray]:
-        """The weight [out, in] of every linear layer."""
-        return {layer.name: read_weight(self.inputs.checkpoint, layer) for layer in self.inputs.checkpoint.layers}
-
-    @cached_property
     def shapes(self) -> dict[str, tuple[int, int]]:
         """The shape (out, in) of every linear layer."""
         return {layer.name: (layer.out_features, layer.in_features) for layer in self.inputs.checkpoint.layers}
 
     @cached_property
-    def statistics(self) -> dict[str, LayerStatistics]:
-        """The statistics that calibration measures of every layer."""
-        return self._calibrated("calibrate", "sample")
-
-    @cached_property
-    def token_statistics(self) -> dict[str, LayerStatistics]:
-        """Statistics with the Fisher information of single tokens and no Hessian, for rivals that use them."""
-        return self._calibrated("calibrate-by-token", "token")
-
-    def _calibrated(self, name: str, fisher: Fisher) -> dict[str, LayerStatistics]:
-        """Calibrate in the step `name`, with the Fisher information of `fisher`."""
-        tokens, limit = self.inputs.calibration.tokens, self.recipe.text.calibration_tokens
-        tell = partial(self.progress, name.replace("-", " "))
-
-        def make(folder: Path) -> None:
-            count = max(1, (limit or len(tokens)) // default_window(self.model))
-            found = collect(self.model, tokens, tuple(self.shapes), None, count, None, fisher, fisher == "sample", tell)
-            save_statistics(folder / "statistics.safetensors", found)
-
-        return load_statistics(self.step(name, [VERSION, self._calibration_key()], make) / "statistics.safetensors")
-
-    @cached_property
-    def row_hessians(self) -> dict[str, np.ndarray]:
-        """How attention weighs errors in the rows of queries, keys and values (`rivals.row_hessians`)."""
-        text, limit = self.inputs.calibration, self.recipe.text.calibration_tokens
-
-        def make(folder: Path) -> None:
-            tell = partial(self.progress, "row Hessians")
-            found = row_hessians(self.model, self.inputs.checkpoint, text.tokens, limit, tell)
-            save_arrays_if_any(folder / "rows.safetensors", found)
-
-        return load_arrays_if_any(self.step("row-hessians", self._calibration_key(), make) / "rows.safetensors")
-
-    @cached_property
-    def transformed(self) -> Transformed:
-        """The layers that HALO quantizes: after the recipe's transform, or unchanged without one."""
-        transform = self.recipe.quantize.transform
-        if transform == "none":
-            return Transformed(self.weights, self.statistics, {}, {})
-
-        def make(folder: Path) -> None:
-            tell = partial(self.progress, f"{transform} scales")
-            with one_thread():
-                scales = find_scales(transform, self.weights, self.statistics, self.places, tell)
-            save_arrays_if_any(folder / "scales.safetensors", scales)
-
-        key = [transform, "powers of two, folded", self._calibration_key()]
-        scales = load_arrays_if_any(self.step("transform", key, make) / "scales.safetensors")
-        return apply_scales(scales, self.places, self.weights, self.statistics)
-
-    @cached_property
-    def places(self) -> tuple[Fold, ...]:
-        """The inputs whose scale can be folded into the layer that makes them."""
-        return folds(self.inputs.checkpoint)
+    def classes(self) -> Classes:
+        """The codebooks that are chosen for this MAC and this model."""
+        return self.passes.classes
 
     @cached_property
     def sensitivity(self) -> dict[str, np.ndarray]:
         """The sensitivity of every tile [tiles down, tiles across] of every layer."""
-        return tile_sensitivities(self.shapes, self.transformed.statistics, self.recipe.hardware.tile)
-
-    @cached_property
-    def classes(self) -> Classes:
-        """The codebooks that are chosen for this MAC and this model."""
-        settings, tile = self.recipe.quantize, self.recipe.hardware.tile
-
-        def make(folder: Path) -> None:
-            grid = make_grid(tile, tile, tile, tile)
-            seen = self.transformed
-            pairs = (
-                (weight, importance(seen.statistics[name], weight.shape[1])) for name, weight in seen.weights.items()
-            )
-            sample = sample_groups(pairs, grid, per_layer=8)
-            chosen = choose_classes(
-                self.profile,
-                self.corner,
-                sample,
-                settings.class_sizes(),
-                self.recipe.hardware.margin,
-                lambda d, t: self.progress("choose codebooks", d, t),
-            )
-            save_classes(folder, chosen)
-
-        key = [
-            self._calibration_key(),
-            self.profile_key(),
-            self.recipe.hardware,
-            settings.fast_words,
-            settings.slow_words,
-            settings.fast_loss_db,
-            settings.slow_loss_db,
-            settings.transform,
-        ]
-        return load_classes(self.step("classes", key, make), self.profile, self.corner)
+        stored = load_arrays(self._tile_losses / "sensitivity.safetensors")
+        return {name: stored[name] for name in self.shapes}
 
     @cached_property
     def allocator(self) -> Allocator:
         """The predicted loss of every tile in every class, and the path of allocations."""
-        grids = layer_grids(self.shapes, self.recipe.hardware.tile)
+        losses = load_arrays(self._tile_losses / "losses.safetensors")["loss"]
+        return build_allocator(self.passes.grids, losses, self.classes)
+
+    @cached_property
+    def input_maxima(self) -> dict[str, LayerStatistics]:
+        """Statistics that hold the largest inputs of every layer, for activations with one scale per layer."""
+        stored = load_arrays_if_any(self._tile_losses / "input_maxima.safetensors")
+        return {name: LayerStatistics(name, 0, input_absmax=stored.get(name)) for name in self.shapes}
+
+    @cached_property
+    def _tile_losses(self) -> Path:
+        """The folder of the step that holds losses and sensitivities of all tiles, and the largest inputs."""
 
         def make(folder: Path) -> None:
-            seen, tell = self.transformed, partial(self.progress, "measure tiles")
-            with one_thread():
-                losses = predict_tile_losses(seen.weights, seen.statistics, grids, self.classes, self.recipe, tell)
-            save_arrays(folder / "losses.safetensors", {"loss": losses})
+            save_arrays(folder / "losses.safetensors", {"loss": self.passes.allocator.loss})
+            save_arrays(folder / "sensitivity.safetensors", self.passes.sensitivity)
+            save_arrays_if_any(folder / "input_maxima.safetensors", self.passes.input_maxima)
 
-        folder = self.step("tile-losses", self.halo_key(), make)
-        return build_allocator(grids, load_arrays(folder / "losses.safetensors")["loss"], self.classes)
+        return self.step("tile-losses", self.key, make)
 
-    def packed(self, name: str) -> list[PackedWeight]:
-        """Return the layers of a HALO method whose step is finished."""
-        tile = self.recipe.hardware.tile
-        return load_packed(self.folders[name], tuple(self.shapes), self.classes.codebooks[:-1], tile)
+    @cached_property
+    def token_statistics(self) -> Path:
+        """The file of statistics with the Fisher information of single tokens, for rivals that use it."""
 
-    def halo_key(self) -> list[object]:
-        """Return the inputs of every HALO method besides the classes of its tiles."""
-        settings = self.recipe.quantize
-        books = [[b.name, b.values.tolist(), b.point.frequency_hz] for b in self.classes.codebooks]
-        return [
-            self._calibration_key(),
-            books,
-            self.recipe.hardware.tile,
-            settings.sparse_budget,
-            settings.compensate,
-            settings.refine,
-            settings.transform,
-        ]
+        def make(folder: Path) -> None:
+            tell = partial(self.progress, "calibrate by token")
+            windows, layers = self._windows, tuple(self.shapes)
+            found = collect(
+                self.model, windows.reshape(-1), layers, windows.shape[1], len(windows), None, "token", False, tell
+            )
+            save_statistics(folder / "statistics.safetensors", found)
 
-    def _calibration_key(self) -> list[object]:
-        """Return the inputs of the statistics."""
-        text = self.inputs.calibration
-        return [self.inputs.model_sha256, self.recipe.model.exclude, text.sha256, self.recipe.text.calibration_tokens]
+        key = [VERSION, self.calibration_key()]
+        return self.step("calibrate-by-token", key, make) / "statistics.safetensors"
+
+    def token_fisher(self, layer: str) -> LayerStatistics:
+        """Return the statistics of one layer from `token_statistics`."""
+        return load_statistics(self.token_statistics, (layer,))[layer]
+
+    @cached_property
+    def row_hessians(self) -> dict[str, np.ndarray]:
+        """How attention weighs errors in the rows of queries, keys and values (`rivals.row_hessians`)."""
+
+        def make(folder: Path) -> None:
+            tell = partial(self.progress, "row Hessians")
+            found = row_hessians(self.model, self.inputs.checkpoint, self._windows, tell)
+            save_arrays_if_any(folder / "rows.safetensors", found)
+
+        return load_arrays_if_any(self.step("row-hessians", self.calibration_key(), make) / "rows.safetensors")
+
+    @property
+    def _windows(self) -> np.ndarray:
+        if self.request.calibration is None:
+            raise ValueError("a job must have calibration windows")
+        return self.request.calibration
+
+    def restored(self, maps: Maps, layer: LinearLayer) -> np.ndarray:
+        """Return a layer's rounded weight [out, in] for the layer's original input and output."""
+        weight = dequantize(self.quantized(maps, layer))
+        return restore_layer(weight, self.passes.scales.get(layer.name), self.passes.rows.get(layer.name))
+
+    def quantized(self, maps: Maps, layer: LinearLayer) -> QuantizedWeight:
+        """Return a layer of a HALO method whose layers are finished."""
+        packed = self.passes.layer(maps, layer)
+        grid = packed.tiles.grid
+        return unpack(packed.tensors, packed.layer, packed.codebooks, grid.tile_out, grid.tile_in)
+
+    def calibration_key(self) -> list[object]:
+        """Return the inputs of statistics."""
+        windows = self._windows
+        return [self.inputs.model_sha256, list(self.shapes), windows.shape, sha256_bytes(windows.tobytes())]
 
     def evaluation_key(self) -> list[object]:
         """Return the inputs of the accuracy of every method."""
-        text = self.inputs.evaluation
         return [
-            self._calibration_key(),
-            text.sha256,
+            self.inputs.model_sha256,
+            list(self.shapes),
+            sha256_bytes(self.inputs.evaluation.tokens.tobytes()),
             self.recipe.text.evaluation_tokens,
             self.recipe.quantize.activations,
             self.recipe.hardware.tile,

@@ -1,6 +1,10 @@
-"""Each method of a job as a step that this process or a worker can make: full precision, rivals, and HALO's goals."""
+"""Each method of a job as a step that this process or a worker can make: full precision, rivals, and HALO's goals.
 
-from collections.abc import Callable, Mapping
+The layers of a method are finished first, in one pass for all methods (`finish_layers`). The step of the method then
+evaluates them, with one layer at a time in memory beside the model.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,16 +14,26 @@ import numpy as np
 from haloquant.jobs.compare.accuracy import Accuracy, measure_accuracy
 from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.compare.method_files import MethodResult, load_method, save_method
-from haloquant.jobs.compare.rivals import REFERENCES, array_tiles, quantize_rival
-from haloquant.jobs.engine.threads import one_thread
-from haloquant.jobs.quantize.layer_rounding import round_layers
+from haloquant.jobs.compare.rival_tasks import (
+    ROW_HESSIAN,
+    TOKEN_FISHER,
+    RivalTask,
+    load_rival_layer,
+    load_rival_weight,
+    quantize_rival_layer,
+    save_rival_layer,
+)
+from haloquant.jobs.compare.rivals import REFERENCES
+from haloquant.jobs.engine.tasks import Work
+from haloquant.jobs.quantize.checkpoint_passes import Maps
+from haloquant.jobs.quantize.layer_tasks import statistics_arrays
+from haloquant.jobs.quantize.task_runner import LayerStep, StepKey
 from haloquant.jobs.quantize.transform import NOTE
-from haloquant.jobs.step_files import save_packed
-from haloquant.quant.layer import dequantize
+from haloquant.lm.checkpoint.reader import LinearLayer, read_weight
+from haloquant.lm.swap_weights import LayerWeights
 from haloquant.quant.rivals.registry import rival
 from haloquant.quant.tile_histogram import layer_tiles
-from haloquant.quant.tiles import make_grid
-from haloquant.records import BitCount, LayerStatistics
+from haloquant.records import BitCount, LayerStatistics, LayerTiles
 from haloquant.report.warnings import TOO_WIDE
 
 
@@ -28,18 +42,40 @@ class MethodStep:
     """The step of one method.
 
     `inputs` is everything that the result depends on; its hash is the step's key. `make` writes the step's files to a
-    folder. `prepare` makes the steps that `make` reads.
+    folder; it reads the layers that `finish_layers` made: those of the classes `maps`, or those of the step `layers`.
     """
 
     name: str
     inputs: object
     make: Callable[[Path], None]
-    prepare: Callable[[], object] = lambda: None
+    maps: Maps | None = None
+    layers: LayerStep | None = None
 
 
-def finish_method(job: JobSteps, step: MethodStep) -> MethodResult:
-    """Return the result of a method; its step is made now unless it is finished already."""
-    return load_method(job.step(step.name, step.inputs, step.make))
+def finish_methods(job: JobSteps, steps: Mapping[str, MethodStep]) -> dict[str, MethodResult]:
+    """Return the results of methods, by name. Steps that are not finished are made in this process."""
+    finish_layers(job, steps.values())
+    results = {name: load_method(job.step(step.name, step.inputs, step.make)) for name, step in steps.items()}
+    forget_rival_layers(job, steps.values())
+    return results
+
+
+def finish_layers(job: JobSteps, steps: Iterable[MethodStep]) -> list[MethodStep]:
+    """Quantize the layers of all methods whose step is not finished, in one pass. Return these methods."""
+    missing = [step for step in steps if job.steps.find(step.name, step.inputs) is None]
+    maps = [step.maps for step in missing if step.maps is not None]
+    others = [step.layers for step in missing if step.layers is not None]
+    if maps or others:
+        job.passes.quantize(maps, others)
+    return missing
+
+
+def forget_rival_layers(job: JobSteps, steps: Iterable[MethodStep]) -> None:
+    """Delete the layers of finished rivals: they are float32 weights, and nothing reads them again."""
+    for step in steps:
+        if step.layers is not None and job.steps.find(step.name, step.inputs) is not None:
+            for layer in job.inputs.checkpoint.layers:
+                job.steps.forget(*step.layers.key(layer))
 
 
 def main_methods(job: JobSteps) -> dict[str, MethodStep]:
@@ -50,7 +86,7 @@ def main_methods(job: JobSteps) -> dict[str, MethodStep]:
         if name not in REFERENCES.values():
             steps.append(rival_method(job, name, name))
     for goal in job.recipe.quantize.goals:
-        steps.append(halo_method(job, f"halo-{goal}", job.allocator.stop(goal)))
+        steps.append(halo_method(job, f"halo-{goal}", job.allocator.goal_maps(goal)))
     return {step.name: step for step in steps}
 
 
@@ -59,7 +95,11 @@ def sweep_methods(job: JobSteps) -> dict[str, MethodStep]:
     last = len(job.allocator.path.cost) - 1
     goals = {job.allocator.stop(goal) for goal in job.recipe.quantize.goals}
     stops = [round(last * share) for share in job.recipe.quantize.sweep]
-    return {f"halo-{s}": halo_method(job, f"halo-{s}", s) for s in dict.fromkeys(stops) if s not in goals}
+    return {
+        f"halo-{s}": halo_method(job, f"halo-{s}", job.allocator.maps(s))
+        for s in dict.fromkeys(stops)
+        if s not in goals
+    }
 
 
 def full_precision(job: JobSteps) -> MethodStep:
@@ -75,67 +115,84 @@ def full_precision(job: JobSteps) -> MethodStep:
 
 def rival_method(job: JobSteps, name: str, rival_name: str) -> MethodStep:
     """Return the step of the rival `rival_name`, which is called `name` in the tables."""
-    chosen = rival(rival_name)
-
-    def read() -> tuple[Mapping[str, LayerStatistics], Mapping[str, np.ndarray] | None]:
-        if job.recipe.quantize.activations == "tensor":
-            _ = job.statistics  # their maxima scale the activations of every method
-        known = job.token_statistics if chosen.by_token else job.statistics
-        return known, job.row_hessians if chosen.by_head else None
+    layers, step = job.inputs.checkpoint.layers, _rival_layers(job, rival_name)
 
     def make(folder: Path) -> None:
-        known, rows = read()
-        tell = partial(job.progress, f"quantize {name}")
-        with one_thread():
-            found = quantize_rival(rival_name, job.weights, known, tell, rows)
-        tile = job.recipe.hardware.tile
-        tiles = {
-            layer: seen
-            for layer, result in found.items()
-            if (seen := array_tiles(result, make_grid(*job.shapes[layer], tile, tile), job.profile, job.corner))
-            is not None
-        }
-        too_wide = [layer for layer, result in found.items() if result.mac_values is not None and layer not in tiles]
-        bits = sum((result.bits for result in found.values()), BitCount())
-        notes = dict.fromkeys(note for result in found.values() for note in result.notes)
-        if too_wide:  # a method runs on the array as a whole or not at all
+        folders = {layer.name: job.passes.runner.folder(step.key(layer)) for layer in layers}
+        found = [load_rival_layer(folders[layer.name], layer, job.recipe.hardware.tile) for layer in layers]
+        tiles = {seen.layer: seen for _, seen in found if seen is not None}
+        bits = sum((made.bits for made, _ in found), BitCount())
+        notes = dict.fromkeys(note for made, _ in found for note in made.notes)
+        if any(made.too_wide for made, _ in found):  # a method runs on the array as a whole or not at all
             tiles, notes = {}, {**notes, TOO_WIDE: None}
-        accuracy = _accuracy(job, name, {layer: result.weight for layer, result in found.items()})
-        save_method(folder, MethodResult(name, accuracy, bits, tuple(notes), tiles))
+        weights = _weights(layers, lambda layer: load_rival_weight(folders[layer.name]))
+        save_method(folder, MethodResult(name, _accuracy(job, name, weights), bits, tuple(notes), tiles))
 
-    key = [rival_name, chosen.by_head, chosen.by_token, job.evaluation_key(), job.profile_key()]
-    return MethodStep(name, key, make, read)
+    inputs = [step.key(layers[0])[1], job.evaluation_key()] if layers else []
+    return MethodStep(name, inputs, make, layers=step)
 
 
-def halo_method(job: JobSteps, name: str, stop: int) -> MethodStep:
-    """Return the step of HALO with the classes at a position of the path of allocations; packed layers are kept."""
-    maps = job.allocator.maps(stop)
+def _rival_layers(job: JobSteps, rival_name: str) -> LayerStep:
+    """Return the step that quantizes a layer by a rival."""
+    chosen, tensors = rival(rival_name), job.inputs.checkpoint.tensors
+    tile = job.recipe.hardware.tile
+    inputs = [job.calibration_key(), job.recipe.seed, tile, repr(chosen.config), chosen.by_head, chosen.by_token]
+
+    def key(layer: LinearLayer) -> StepKey:
+        return f"{rival_name}-{layer.name}", [*inputs, job.profile_key()]
+
+    def work(layer: LinearLayer, known: LayerStatistics | None) -> Work:
+        arrays, (tokens, source) = statistics_arrays(known), (0, "") if known is None else (known.tokens, known.source)
+        token_source = ""
+        if chosen.by_token:
+            by_token = job.token_fisher(layer.name)
+            token_source = by_token.source
+            if by_token.fisher is not None:
+                arrays[TOKEN_FISHER] = by_token.fisher
+        if chosen.by_head and layer.name in job.row_hessians:
+            arrays[ROW_HESSIAN] = job.row_hessians[layer.name]
+        tensor = tensors[layer.tensor]
+        task = RivalTask(layer, tensor, rival_name, tile, job.profile, job.corner, tokens, source, token_source)
+        return Work(task, arrays)
+
+    return LayerStep(key, quantize_rival_layer, work, save_rival_layer)
+
+
+def halo_method(job: JobSteps, name: str, maps: Maps) -> MethodStep:
+    """Return the step of HALO with these classes of tiles."""
+    layers = job.inputs.checkpoint.layers
 
     def make(folder: Path) -> None:
-        seen = job.transformed
-        tell = partial(job.progress, f"quantize {name}")
-        with one_thread():
-            found = round_layers(seen.weights, seen.statistics, maps, job.classes, job.recipe, tell)
-        save_packed(folder, found)
-        tiles = {layer: layer_tiles(q) for layer, q in found.items()}
+        tiles: dict[str, LayerTiles] = {}
+        for layer in layers:
+            tiles[layer.name] = layer_tiles(job.quantized(maps, layer))
         bits = sum((seen.bits for seen in tiles.values()), BitCount())
-        rounded = {layer: seen.undo(layer, dequantize(q)) for layer, q in found.items()}
-        transform = job.recipe.quantize.transform
-        notes = () if transform == "none" else (NOTE.format(transform, len(seen.scales), len(found)),)
-        accuracy = _accuracy(job, name, rounded, seen.scales)
+        scales, transform = job.passes.scales, job.recipe.quantize.transform
+        notes = () if transform == "none" else (NOTE.format(transform, len(scales), len(layers)),)
+        weights = _weights(layers, lambda layer: job.restored(maps, layer))
+        accuracy = _accuracy(job, name, weights, scales)
         save_method(folder, MethodResult(name, accuracy, bits, notes, tiles))
 
     classes = [maps[layer].codebook.tolist() for layer in job.shapes]
-    return MethodStep(name, [classes, job.evaluation_key(), job.halo_key()], make)
+    return MethodStep(name, [classes, job.evaluation_key(), job.key], make, maps=maps)
+
+
+def _weights(layers: Sequence[LinearLayer], read: Callable[[LinearLayer], np.ndarray]) -> LayerWeights:
+    """Return the weights of layers, each of which is read when it is asked for."""
+    return LayerWeights({layer.name: partial(read, layer) for layer in layers})
 
 
 def _accuracy(
     job: JobSteps,
     name: str,
-    weights: dict[str, np.ndarray],
+    weights: Mapping[str, np.ndarray],
     input_scale: Mapping[str, np.ndarray] | None = None,
 ) -> Accuracy:
     """Measure the accuracy of the job's model with these weights on the job's evaluation text."""
     tell = partial(job.progress, f"evaluate {name}")
-    known = job.statistics if job.recipe.quantize.activations == "tensor" and weights else None
-    return measure_accuracy(job.model, weights, job.inputs.evaluation.tokens, job.recipe, tell, input_scale, known)
+    checkpoint, tensor = job.inputs.checkpoint, job.recipe.quantize.activations == "tensor"
+    originals = _weights(checkpoint.layers, partial(read_weight, checkpoint))
+    known = job.input_maxima if tensor and weights else None
+    return measure_accuracy(
+        job.model, weights, job.inputs.evaluation.tokens, job.recipe, tell, input_scale, known, originals
+    )

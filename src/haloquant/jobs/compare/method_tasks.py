@@ -1,11 +1,11 @@
-"""A job's methods as tasks: a worker quantizes and evaluates a method, and this process writes the files of its step.
+"""A job's methods as tasks: a worker evaluates a method, and this process writes the files of its step.
 
-The steps that several methods read (calibration, codebooks, losses of tiles) are made in this process first. Workers
+The layers of all methods and the steps that they read (codebooks, losses of tiles) are finished first. Workers
 read them from the job's folder, and they read the model and the texts by the names in the recipe. So on a cluster
 every node must have the same files at the same places.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +17,7 @@ import numpy as np
 from haloquant.errors import InputError
 from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.compare.method_steps import MethodStep, main_methods, sweep_methods
-from haloquant.jobs.engine.session import open_session
-from haloquant.jobs.engine.tasks import Arrays, Engine, Work
+from haloquant.jobs.engine.tasks import Arrays, Work
 from haloquant.jobs.inputs import read_inputs, silent
 from haloquant.recipe import Recipe
 from haloquant.store.profiles import find_profile
@@ -66,7 +65,7 @@ def method_files(task: MethodTask, _: Arrays) -> tuple[None, Arrays]:
 
 def _job_key(job: JobSteps) -> str:
     """Return the hash of the job's inputs, MAC and versions. A worker with another hash must not make a method."""
-    return job.steps.key("methods", [job.evaluation_key(), job.profile_key()])
+    return job.steps.key("methods", [job.key, job.evaluation_key(), job.profile_key()])
 
 
 def all_methods(job: JobSteps) -> dict[str, MethodStep]:
@@ -74,27 +73,22 @@ def all_methods(job: JobSteps) -> dict[str, MethodStep]:
     return main_methods(job) | sweep_methods(job)
 
 
-def finish_methods(job: JobSteps, out: Path, engine: Engine) -> None:
-    """Finish the steps of all methods of the job on the workers of an engine.
+def evaluate_methods(job: JobSteps, out: Path, steps: Sequence[MethodStep]) -> None:
+    """Finish the steps of methods whose layers are finished, on the workers of the job's session.
 
     Raises:
         ToolError: A worker died and the retries did not help, or the cluster does not answer.
-        MissingExtraError: The engine is Ray, and Ray is not installed.
     """
-    missing = [step for step in all_methods(job).values() if job.steps.find(step.name, step.inputs) is None]
-    for step in missing:
-        step.prepare()
-    if not missing:
+    if not steps:
         return
     finished = tuple(folder.name for folder in job.folders.values())
     key = _job_key(job)
-    works = [Work(MethodTask(job.recipe, Path.cwd(), out.resolve(), finished, key, step.name)) for step in missing]
-    with open_session(engine) as session:
-        for done, (index, _, files) in enumerate(session.run(method_files, works)):
-            step = missing[index]
-            job.steps.run(step.name, step.inputs, partial(_write, files))
-            job.fresh.add(step.name)
-            job.progress("methods", done + 1, len(missing))
+    works = [Work(MethodTask(job.recipe, Path.cwd(), out.resolve(), finished, key, step.name)) for step in steps]
+    for done, (index, _, files) in enumerate(job.session.run(method_files, works)):
+        step = steps[index]
+        job.steps.run(step.name, step.inputs, partial(_write, files))
+        job.fresh.add(step.name)
+        job.progress("methods", done + 1, len(steps))
 
 
 def _write(files: Mapping[str, np.ndarray], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Rival methods on one model: quantize its layers, and place the integers that they multiply with on the MAC."""
+"""Rival methods on one model: what they need of it, and where the MAC multiplies their integers."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,40 +10,14 @@ from haloquant.dvfs.classes import Classes
 from haloquant.dvfs.operating_points import rows_of, slowest_delay_s
 from haloquant.errors import InputError
 from haloquant.lm.checkpoint.reader import Checkpoint
-from haloquant.quant.rivals.registry import rival
-from haloquant.records import LayerResult, LayerStatistics, LayerTiles, MacProfile, TileGrid
+from haloquant.records import LayerResult, LayerTiles, MacProfile, TileGrid
 
 # Integers of 8 and of 4 bits, HALO's references: the name in the tables, and the rival that makes them.
 REFERENCES: Mapping[str, str] = {"w8a8": "rtn-w8", "w4a8": "rtn-w4-g128-sym"}
 
 
-def quantize_rival(
-    name: str,
-    weights: Mapping[str, np.ndarray],
-    statistics: Mapping[str, LayerStatistics],
-    progress: Callable[[int, int], None],
-    row_hessians: Mapping[str, np.ndarray] | None = None,
-) -> dict[str, LayerResult]:
-    """Return every layer quantized by a rival.
-
-    Args:
-        name: Name of the rival (`quant.rivals.registry`).
-        weights: Weight [out, in] of every layer.
-        statistics: Statistics of every layer.
-        progress: Called with layers done and layers in all.
-        row_hessians: For rivals that use them, the Hessians of output rows by layer (`row_hessians`).
-    """
-    method = rival(name)
-    results: dict[str, LayerResult] = {}
-    for done, (layer, weight) in enumerate(weights.items()):
-        more = {"row_hessian": (row_hessians or {}).get(layer)} if method.by_head else {}
-        results[layer] = method.quantize(weight, statistics[layer], layer=layer, **more)
-        progress(done + 1, len(weights))
-    return results
-
-
 def row_hessians(
-    model: Any, checkpoint: Checkpoint, tokens: np.ndarray, limit: int, progress: Callable[[int, int], None]
+    model: Any, checkpoint: Checkpoint, windows: np.ndarray, progress: Callable[[int, int], None]
 ) -> dict[str, np.ndarray]:
     """Return, by layer, how attention weighs errors in the rows of queries, keys and values: [heads, rows, rows].
 
@@ -52,16 +26,11 @@ def row_hessians(
     Args:
         model: The full-precision model.
         checkpoint: Its checkpoint.
-        tokens: The calibration text.
-        limit: Number of tokens that are used; 0 takes the whole text.
+        windows: Calibration windows [windows, tokens].
         progress: Called with windows done and windows in all.
     """
     from haloquant.lm.calibration.attention_hessian import collect_row_hessians
-    from haloquant.lm.calibration.in_memory import cut_windows
-    from haloquant.lm.evaluation.perplexity import default_window
 
-    window = default_window(model)
-    windows = cut_windows(tokens, window, max(1, (limit or len(tokens)) // window))
     try:
         return collect_row_hessians(model, checkpoint, windows, progress)
     except InputError:

@@ -1,8 +1,9 @@
 """Quantize a checkpoint to HALO's packed form.
 
 `job` is the entry. It sends the checkpoint through `checkpoint_passes` (scales of a `transform`, codebooks,
-`tile_losses`, layers), whose tasks (`layer_tasks`, `layer_rounding`) `task_runner` gives to an engine. `allocation`
-chooses the class of each tile. `forecast` predicts time and memory. `shared_storage` uploads the result.
+losses of tiles, layers), whose tasks (`layer_tasks`, `layer_rounding`) `task_runner` gives to an engine. `allocation`
+chooses the class of each tile. `forecast` predicts time and memory. `shared_storage` uploads the result. `reference`
+holds slow twins.
 """
 
 import lazy_loader

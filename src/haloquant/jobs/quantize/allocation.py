@@ -7,7 +7,7 @@ import numpy as np
 
 from haloquant.dvfs.classes import Classes
 from haloquant.quant.allocation import Sweep, knee, sweep, unflatten
-from haloquant.quant.tiles import make_grid
+from haloquant.quant.tiles import make_grid, uniform_map
 from haloquant.recipe import Goal
 from haloquant.records import TileGrid, TileMap
 
@@ -29,10 +29,20 @@ class Allocator:
         """Return the position of a goal on the path: its first point, its knee, or its last point."""
         return {"perf-opt": 0, "bal": knee(self.path), "acc-opt": len(self.path.cost) - 1}[goal]
 
+    def goal_maps(self, goal: Goal) -> dict[str, TileMap]:
+        """Return the class of every tile for a goal, by layer."""
+        return self.maps(self.stop(goal)) if goal == "bal" else uniform_maps(self.grids, goal)
+
     def maps(self, stop: int) -> dict[str, TileMap]:
         """Return the class of every tile at a position of the path, by layer."""
         parts = unflatten(self.path.at(stop), list(self.grids.items()))
         return {part.layer: part for part in parts}
+
+
+def uniform_maps(grids: Mapping[str, TileGrid], goal: Goal) -> dict[str, TileMap]:
+    """Return one class for all tiles, by layer: the fast class for `perf-opt`, the slow class for `acc-opt`."""
+    index = {"perf-opt": FAST, "acc-opt": SLOW}[goal]
+    return {layer: uniform_map(layer, grid, index) for layer, grid in grids.items()}
 
 
 def layer_grids(shapes: Mapping[str, tuple[int, int]], tile: int) -> dict[str, TileGrid]:

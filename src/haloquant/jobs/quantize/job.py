@@ -4,8 +4,7 @@ Without calibration torch is not needed, and all weights of a layer count the sa
 is in memory at a time. The goal `bal` needs the losses of all tiles before any class is chosen, so it passes over the
 layers twice. A transform adds one pass before all others, because the codebooks are chosen for scaled weights.
 
-This path and `jobs.compare` share the rounding, but calibrate and choose codebooks differently, so the models that
-they make are not equal: this one calibrates block by block and samples a few layers, the other holds the whole model.
+`jobs.compare` makes the same model with the same passes.
 """
 
 import os
@@ -21,8 +20,9 @@ from haloquant.jobs.engine.session import open_session
 from haloquant.jobs.engine.tasks import THIS_PROCESS, Engine
 from haloquant.jobs.inputs import Progress, silent
 from haloquant.jobs.provenance import versions
-from haloquant.jobs.quantize.checkpoint_passes import Passes
-from haloquant.jobs.quantize.request import Request
+from haloquant.jobs.quantize.allocation import uniform_maps
+from haloquant.jobs.quantize.checkpoint_passes import Maps, Passes
+from haloquant.jobs.quantize.request import Request, made_by, passes_key
 from haloquant.jobs.quantize.task_runner import TaskRunner
 from haloquant.jobs.quantize.transform import NOTE, require_calibration
 from haloquant.lm.checkpoint.completeness import check_complete, shared_layers
@@ -32,12 +32,11 @@ from haloquant.lm.export.model_folder import MANIFEST, list_small_files
 from haloquant.lm.export.original_files import refuse_stacked
 from haloquant.lm.export.packed import export_packed
 from haloquant.quant.tiles import padding_note
+from haloquant.recipe import Goal
 from haloquant.records import BitCount
-from haloquant.store.atomic_files import LOCK, claim_output, content_key, remove_leftovers, sole_user
+from haloquant.store.atomic_files import LOCK, claim_output, remove_leftovers, sole_user
 from haloquant.store.finished_steps import Steps
 from haloquant.store.profiles import profile_sha256
-
-MEANING = 2  # version of the meaning of the settings; raise it when results change, so that older steps are not reused
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,8 @@ def quantize_checkpoint(
         BusyError: Another run works on the same output.
         ToolError: Workers died and the retries did not help.
     """
+    if (goal := request.goal) is None:
+        raise ValueError("a quantization must have a goal")
     began, meter, work = time.monotonic(), Meter(), out.with_name(f"{out.name}.work")
     _remove_finished_work(work, out)
     _check_empty(out)
@@ -92,7 +93,7 @@ def quantize_checkpoint(
     _check_transform(checkpoint, request)
     with meter.stage("read and hash"):
         model = content_hash(checkpoint)
-    key = content_key(model, _settings(request), [layer.name for layer in checkpoint.layers])
+    key = passes_key(model, checkpoint, request)
     claim_output(work)
     with sole_user(work):
         _check_empty(out)  # again: hashing can take minutes, and another run may have ended in that time
@@ -103,7 +104,8 @@ def quantize_checkpoint(
         with open_session(engine, scratch) as session:
             steps = Steps(work / "steps", versions())
             passes = Passes(checkpoint, request, TaskRunner(checkpoint, request, steps, key, session, progress, meter))
-            passes.run()
+            maps = _maps(passes, goal)
+            passes.quantize([maps])
         with ExitStack() as stage:
             stage.enter_context(meter.stage("pack"))
 
@@ -115,11 +117,11 @@ def quantize_checkpoint(
 
             exported = export_packed(
                 checkpoint,
-                passes.layers(),
+                passes.layers(maps),
                 out,
                 profile_name=request.profile.name,
                 profile_sha256=profile_sha256(request.profile),
-                made_by={**versions(), "goal": request.goal, "source": request.source, **_transform_entry(request)},
+                made_by={**versions(), **made_by(request, goal)},
                 changed=passes.folded(),
                 progress=tell,
             )
@@ -176,15 +178,6 @@ def _check_transform(checkpoint: Checkpoint, request: Request) -> None:
         )
 
 
-def _transform_entry(request: Request) -> dict[str, str]:
-    """Return the model configuration's entry for the transform, if there is one."""
-    transform = request.recipe.quantize.transform
-    return {} if transform == "none" else {"transform": transform}
-
-
-def _settings(request: Request) -> list[object]:
-    """Return all settings that the layers depend on; their hash is part of the key of every step."""
-    tokens = None if request.calibration is None else content_key(request.calibration.tolist())
-    quantize, hardware, seed = request.recipe.quantize, request.recipe.hardware, request.recipe.seed
-    profile = profile_sha256(request.profile)
-    return [MEANING, profile, request.goal, tokens, quantize, hardware.tile, hardware.margin, seed]
+def _maps(passes: Passes, goal: Goal) -> Maps:
+    """Return the class of every tile by layer. Only `bal` measures the loss of every tile in every class for it."""
+    return passes.allocator.goal_maps(goal) if goal == "bal" else uniform_maps(passes.grids, goal)

@@ -1,6 +1,4 @@
-"""Quantize layers to HALO's form, given the class of each tile: sparse weights, scales, rounding, refinement."""
-
-from collections.abc import Callable, Mapping
+"""Quantize a layer to HALO's form, given the class of each tile: sparse weights, scales, rounding, refinement."""
 
 import numpy as np
 
@@ -9,37 +7,7 @@ from haloquant.quant.accumulator import check_accumulation
 from haloquant.quant.layer import quantize_weight
 from haloquant.quant.rounding.refinement import DEFAULT_SHARE, quantize_weight_refined
 from haloquant.quant.sparse import split
-from haloquant.recipe import Recipe
 from haloquant.records import LayerStatistics, QuantizedWeight, TileMap
-
-
-def round_layers(
-    weights: Mapping[str, np.ndarray],
-    statistics: Mapping[str, LayerStatistics],
-    maps: Mapping[str, TileMap],
-    classes: Classes,
-    recipe: Recipe,
-    progress: Callable[[int, int], None],
-) -> dict[str, QuantizedWeight]:
-    """Return every layer in HALO form, by name; `progress` is called with layers done and layers in all.
-
-    Raises:
-        InfeasibleError: The sums of a layer could overflow 32 bits.
-    """
-    rounded: dict[str, QuantizedWeight] = {}
-    settings = recipe.quantize
-    for done, (layer, weight) in enumerate(weights.items()):
-        rounded[layer] = round_layer(
-            weight,
-            statistics[layer],
-            maps[layer],
-            classes,
-            settings.sparse_budget,
-            settings.compensate,
-            settings.refine,
-        )
-        progress(done + 1, len(weights))
-    return rounded
 
 
 def round_layer(

@@ -18,6 +18,7 @@ from haloquant.lm.export.folding import Fold
 from haloquant.quant.format.packing import pack
 from haloquant.quant.kronecker_loss import kronecker_losses
 from haloquant.quant.layer import dequantize
+from haloquant.quant.sensitivity import importance, tile_scores
 from haloquant.quant.tiles import make_grid, tile_sums, uniform_map
 from haloquant.recipe import Transform
 from haloquant.records import LayerStatistics, QuantizedWeight, TileGrid, TileMap
@@ -34,6 +35,7 @@ class LayerSettings:
     tile: int
     sparse_budget: float
     compensate: bool
+    refined_share: float
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,13 @@ def statistics_arrays(statistics: LayerStatistics | None) -> dict[str, np.ndarra
     return {part: array for part in PARTS if (array := getattr(statistics, part)) is not None}
 
 
+def statistics_of(layer: str, tokens: int, source: str, arrays: Arrays) -> LayerStatistics | None:
+    """Return the statistics whose parts `statistics_arrays` returned, or None without calibration (no `source`)."""
+    if not source:
+        return None
+    return LayerStatistics(layer, tokens, source=source, **{part: arrays[part] for part in PARTS if part in arrays})
+
+
 def quantize_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
     """Return the layer's packed tensors."""
     layer = task.layer
@@ -90,10 +99,17 @@ def quantize_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
 
 
 def measure_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
-    """Return the loss of every tile of the layer in each class but base, [tiles, classes], as the array `loss`.
+    """Return the loss of every tile in each class but base, the sensitivity of every tile, and the largest inputs.
 
-    With statistics it is the loss of the Kronecker-factored Hessian, in nats, as in `tile_losses.predict_tile_losses`.
+    `loss` is [tiles, classes]. Each class is measured with all tiles of the layer in that class. With statistics it is
+    the predicted rise of the model's loss by the Kronecker-factored Hessian, in nats (`quant.kronecker_loss`).
     Without, it is the squared error divided by the layer's mean square, so that the losses of layers are comparable.
+    The share of a tile can be negative if the errors of neighbouring tiles cancel. Such a share is set to 0, because
+    one tile alone cannot lower the loss.
+
+    `sensitivity` is [tiles down, tiles across], from the best importance that the statistics allow
+    (`sensitivity.importance`). `input_absmax` is the largest input of each input feature, before any transform. Both
+    are absent without statistics.
     """
     known, grid = _statistics(task, arrays), _grid(task)
     weight = _weight(task, arrays)
@@ -106,7 +122,13 @@ def measure_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
         else:
             part = kronecker_losses(weight, weight - error, known, grid)
         columns.append(part.reshape(-1))
-    return None, {"loss": np.maximum(np.stack(columns, axis=1), 0.0)}
+    measured = {"loss": np.maximum(np.stack(columns, axis=1), 0.0)}
+    if known is not None:
+        weights = np.broadcast_to(importance(known, grid.in_features), (grid.out_features, grid.in_features))
+        measured["sensitivity"] = tile_scores(np.ascontiguousarray(weights), grid)
+        if "input_absmax" in arrays:
+            measured["input_absmax"] = arrays["input_absmax"]
+    return None, measured
 
 
 def _grid(task: LayerTask) -> TileGrid:
@@ -118,13 +140,20 @@ def _weight(task: LayerTask, arrays: Arrays) -> np.ndarray:
 
 
 def _statistics(task: LayerTask, arrays: Arrays) -> LayerStatistics | None:
-    if not task.source:
+    known = statistics_of(task.layer.name, task.tokens, task.source, arrays)
+    if known is None:
         return None
-    parts = {part: arrays[part] for part in PARTS if part in arrays}
-    known = LayerStatistics(task.layer.name, task.tokens, source=task.source, **parts)
     return scale_layer_statistics(known, arrays.get(SCALE), arrays.get(ROWS))
 
 
 def _round(task: LayerTask, weight: np.ndarray, tile_map: TileMap, known: LayerStatistics | None) -> QuantizedWeight:
     settings = task.settings
-    return round_layer(weight, known, tile_map, settings.classes, settings.sparse_budget, settings.compensate)
+    return round_layer(
+        weight,
+        known,
+        tile_map,
+        settings.classes,
+        settings.sparse_budget,
+        settings.compensate,
+        settings.refined_share,
+    )

@@ -1,23 +1,55 @@
-"""The settings of a quantization: all inputs of the result except the checkpoint."""
+"""The settings of a quantization: all inputs of the result except the checkpoint, and the hash of them."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from haloquant.lm.checkpoint.reader import Checkpoint
 from haloquant.recipe import Goal, Recipe
 from haloquant.records import MacProfile
+from haloquant.store.atomic_files import content_key
+from haloquant.store.profiles import profile_sha256
+
+MEANING = 3  # version of the meaning of the settings; raise it when results change, so that older steps are not reused
 
 
 @dataclass(frozen=True)
 class Request:
     """One quantization.
 
-    `calibration` holds windows of tokens [windows, tokens]; None quantizes without calibration data. `source` says in
-    words where the sensitivity comes from, for the reader of the result.
+    `goal` is None if the caller asks for the models of several goals. `calibration` holds windows of tokens
+    [windows, tokens]; None quantizes without calibration data. `source` says in words where the sensitivity comes
+    from, for the reader of the result.
     """
 
     profile: MacProfile
-    goal: Goal
+    goal: Goal | None
     recipe: Recipe
     calibration: np.ndarray | None
     source: str
+
+
+def passes_key(model_sha256: str, checkpoint: Checkpoint, request: Request) -> str:
+    """Return the hash of everything that the losses of the tiles and the layers depend on, but the classes of tiles."""
+    tokens = None if request.calibration is None else content_key(request.calibration.tolist())
+    quantize, hardware = request.recipe.quantize, request.recipe.hardware
+    settings = [
+        profile_sha256(request.profile),
+        tokens,
+        quantize.class_sizes(),
+        quantize.sparse_budget,
+        quantize.compensate,
+        quantize.refine,
+        quantize.transform,
+        hardware.tile,
+        hardware.margin,
+        request.recipe.seed,
+    ]
+    return content_key(MEANING, model_sha256, settings, [layer.name for layer in checkpoint.layers])
+
+
+def made_by(request: Request, goal: Goal) -> dict[str, str]:
+    """Return the model configuration's entries that say how the model was made."""
+    transform = request.recipe.quantize.transform
+    entries = {"goal": goal, "source": request.source}
+    return entries if transform == "none" else {**entries, "transform": transform}

@@ -1,14 +1,15 @@
-"""Run one task for each layer of a checkpoint, and keep every finished task as a step on disk.
+"""Run tasks on the layers of a checkpoint, and keep every finished task as a step on disk.
 
 Workers return their results, and only this process writes them. So if a worker is lost, only the task that it was
 running is repeated. If a job is stopped, the few tasks whose results were not written yet are repeated. A calibrated
 pass also stores the hidden states after each block, to continue from there.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,31 +22,42 @@ from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer
 from haloquant.records import LayerStatistics
 from haloquant.store.finished_steps import Steps
 
+StepKey = tuple[str, object]  # a step's name, and everything that its result depends on
 Fisher = Literal["block", "none"]  # the Fisher argument of `lm.calibration.by_block.collect_by_block`
 
 
 @dataclass(frozen=True)
-class LayerPass:
-    """One pass over layers: `function` is run for each, unless its step is finished already.
+class LayerStep:
+    """One step that a pass finishes for every layer.
 
-    `name` is shown as progress. `step` gives the name and the inputs of a layer's step. `work` makes the task's input
-    from the layer and its statistics (None without calibration). `save` writes the returned arrays to the step's
-    folder. `fisher` says which Fisher information calibration collects.
+    `key` gives the name and the inputs of a layer's step. `work` makes the task's input from the layer and its
+    statistics (None without calibration), and `function` runs it. `save` writes what the task returned to the step's
+    folder: a small result and arrays.
+    """
+
+    key: Callable[[LinearLayer], StepKey]
+    function: Function
+    work: Callable[[LinearLayer, LayerStatistics | None], Work]
+    save: Callable[[Path, LinearLayer, Any, Arrays], None]
+
+
+@dataclass(frozen=True)
+class LayerPass:
+    """One pass over layers, which finishes the same steps for each.
+
+    `name` is shown as progress. `fisher` says which Fisher information calibration collects.
     """
 
     name: str
     layers: Sequence[LinearLayer]
-    step: Callable[[LinearLayer], tuple[str, object]]
-    function: Function
-    work: Callable[[LinearLayer, LayerStatistics | None], Work]
-    save: Callable[[Path, LinearLayer, Arrays], None]
+    steps: Sequence[LayerStep]
     fisher: Fisher = "block"
 
 
 class TaskRunner:
     """Runs passes over the layers of one checkpoint on the workers of a session.
 
-    `folders` holds the folder of every finished step by the step's name.
+    `folder` returns the folder of a finished step.
     """
 
     def __init__(
@@ -59,62 +71,89 @@ class TaskRunner:
         meter: Meter,
     ) -> None:
         self.steps, self.key, self.progress, self.meter = steps, key, progress, meter
-        self.folders: dict[str, Path] = {}
+        self._folders: dict[str, Path] = {}
         self._checkpoint, self._request, self._session = checkpoint, request, session
+        self._calibrated = False  # whether a pass over all layers has collected statistics
 
     def run(self, layers: LayerPass) -> int:
-        """Run the tasks of the layers that are not finished. Return the number of layers that were finished already."""
-        tell, total = self.counter(layers.name), len(layers.layers)
+        """Run the tasks of all unfinished steps. Return the number of layers that were finished before.
+
+        Steps with the same name and inputs, as of two models that agree in a layer, are one step.
+        """
+        known: dict[str, bool] = {}  # every step by its hash: whether it is finished
+        steps: dict[str, list[tuple[LayerStep, StepKey]]] = {layer.name: [] for layer in layers.layers}
         for layer in layers.layers:
-            if (folder := self.steps.find(*layers.step(layer))) is not None:
-                self.folders[layers.step(layer)[0]] = folder
-        missing = [layer for layer in layers.layers if not self._finished(layers, layer)]
-        done = total - len(missing)
-        wanted = {layer.name for layer in missing}
-        sent: list[LinearLayer] = []
+            for step in layers.steps:
+                key = step.key(layer)
+                place = self.steps.key(*key)
+                if place not in known:
+                    known[place] = self.find(key) is not None
+                    if not known[place]:
+                        steps[layer.name].append((step, key))
+        missing = {layer.name: layer for layer in layers.layers if steps[layer.name]}
+        tell, total, done = self.counter(layers.name), len(known), sum(known.values())
+        sent: list[tuple[LinearLayer, LayerStep, StepKey]] = []
         if done:
             tell(done, total)
 
         def works() -> Iterator[Work]:
-            for layer, known in self._metered(layers, self._statistics(layers, missing)):
-                if layer.name not in wanted:
-                    continue
-                sent.append(layer)
-                task = layers.work(layer, known)
-                yield Work((layers.function, task.argument), task.arrays)
+            for layer, statistics in self._metered(layers, self._statistics(layers, missing)):
+                for step, key in tuple(steps.get(layer.name, ())):  # a copy: finished steps leave the list
+                    sent.append((layer, step, key))
+                    task = step.work(layer, statistics)
+                    yield Work((step.function, task.argument), task.arrays)
 
         with self.meter.stage(layers.name):
-            for index, (_, used), arrays in self._session.run(metered, works()):
-                layer = sent[index]
+            for index, (made, used), arrays in self._session.run(metered, works()):
+                layer, step, key = sent[index]
                 self.meter.add(layer.name.rpartition(".")[2], layer.out_features * layer.in_features, used)
-                folder, _ = self.steps.run(
-                    *layers.step(layer), lambda at, x=layer, made=arrays: layers.save(at, x, made)
-                )
-                self.folders[layers.step(layer)[0]] = folder
+                self.steps.run(*key, partial(_save, step, layer, made, arrays))
+                steps[layer.name].remove((step, key))
+                if not steps[layer.name]:
+                    missing.pop(layer.name)
                 done += 1
                 tell(done, total)
         StoredStates(self.steps, self.key, layers.name).delete_all()
-        return total - len(missing)
+        return len(layers.layers) - len({layer.name for layer, _, _ in sent})
+
+    def find(self, key: StepKey) -> Path | None:
+        """Return the folder of a step, or None if it is not finished."""
+        name, inputs = key
+        place = self.steps.key(name, inputs)
+        if place not in self._folders and (folder := self.steps.find(name, inputs)) is not None:
+            self._folders[place] = folder
+        return self._folders.get(place)
+
+    def folder(self, key: StepKey) -> Path:
+        """Return the folder of a finished step.
+
+        Raises:
+            ValueError: the step is not finished.
+        """
+        folder = self.find(key)
+        if folder is None:
+            raise ValueError(f"the step {key[0]} must be finished before its files are read")
+        return folder
 
     def counter(self, task: str) -> Callable[[int, int], None]:
         """Return a progress function for one task. Its arguments are the number of parts done and of all parts."""
         return lambda done, total: self.progress(task, done, total)
 
-    def _finished(self, layers: LayerPass, layer: LinearLayer) -> bool:
-        return layers.step(layer)[0] in self.folders
-
     def _statistics(
-        self, layers: LayerPass, missing: Sequence[LinearLayer]
+        self, layers: LayerPass, missing: Mapping[str, LinearLayer]
     ) -> Iterator[tuple[LinearLayer, LayerStatistics | None]]:
-        """Yield layers with their statistics from calibration; if no layer is missing, calibration does not run."""
+        """Yield layers with their statistics from calibration; if no layer is missing, calibration does not run.
+
+        `missing` loses a layer when all its steps are finished.
+        """
         if self._request.calibration is None or not missing:
-            return ((layer, None) for layer in missing)
+            return ((layer, None) for layer in tuple(missing.values()))
         from haloquant.lm.calibration.by_block import collect_by_block  # needs torch
 
         stored = StoredStates(self.steps, self.key, layers.name)
 
         def save_states(blocks: int, states: np.ndarray) -> None:
-            stored.save(blocks, states, (x for x in layers.layers if not self._finished(layers, x)))
+            stored.save(blocks, states, missing.values())
 
         return collect_by_block(
             self._checkpoint,
@@ -123,7 +162,7 @@ class TaskRunner:
             seed=self._request.recipe.seed,
             progress=self.counter(f"calibrate to {layers.name}"),
             shards=lambda function, works: self._session.run(function, (Work(*work) for work in works)),
-            begin=stored.resume(missing),
+            begin=stored.resume(missing.values()),
             passed=save_states,
         )
 
@@ -134,12 +173,16 @@ class TaskRunner:
         if self._request.calibration is None:
             yield from found
             return
-        name = layers.name
-        again = name == "quantize" and self._request.goal == "bal"
-        stage = {"measure tiles": "calibrate", "quantize": "calibrate again" if again else "calibrate"}.get(name, name)
+        stage = layers.name
+        if layers.fisher != "none":
+            stage, self._calibrated = "calibrate again" if self._calibrated else "calibrate", True
         while True:
             with self.meter.stage(stage):
                 item = next(found, None)
             if item is None:
                 return
             yield item
+
+
+def _save(step: LayerStep, layer: LinearLayer, made: Any, arrays: Arrays, folder: Path) -> None:
+    step.save(folder, layer, made, arrays)

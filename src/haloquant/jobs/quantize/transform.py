@@ -8,8 +8,7 @@ those that were evaluated. An input whose division cannot be folded keeps a scal
 Sources of the scales: SmoothQuant (arXiv 2211.10438) and AWQ (arXiv 2306.00978), in `quant.transforms`.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -34,25 +33,6 @@ AWQ_ROUNDING = "rtn-w4-g128-sym"  # how AWQ's search rounds; HALO's codebooks ar
 NOTE = "{}: inputs of {} of {} layers are divided by powers of two, folded into what makes them"
 
 
-@dataclass(frozen=True)
-class Transformed:
-    """Weights and statistics after the transform.
-
-    `scales` holds the scale of each layer's input. `rows` holds the divisors of the rows of the layers that make such
-    an input.
-    """
-
-    weights: Mapping[str, np.ndarray]
-    statistics: Mapping[str, LayerStatistics]
-    scales: Mapping[str, np.ndarray]
-    rows: Mapping[str, np.ndarray]
-
-    def undo(self, layer: str, weight: np.ndarray) -> np.ndarray:
-        """Return a rounded weight for the layer's original input and output."""
-        whole = weight * self.rows[layer][:, None] if layer in self.rows else weight
-        return unscale_weight(whole, self.scales[layer]) if layer in self.scales else whole
-
-
 def require_calibration(transform: Transform, calibrated: bool) -> None:
     """Check that a transform has the calibration text that it needs.
 
@@ -64,31 +44,6 @@ def require_calibration(transform: Transform, calibrated: bool) -> None:
             f"the transform {transform} must have a calibration text, as its scales come from the layers' inputs; name "
             "one, or leave the transform out"
         )
-
-
-def find_scales(
-    transform: Transform,
-    weights: Mapping[str, np.ndarray],
-    statistics: Mapping[str, LayerStatistics],
-    places: tuple[Fold, ...],
-    progress: Callable[[int, int], None],
-) -> dict[str, np.ndarray]:
-    """Return the scale [in] of every input that can be folded, by the name of each layer that reads it.
-
-    Without a transform the result is empty. `progress` is called with inputs done and inputs in all.
-    """
-    scales: dict[str, np.ndarray] = {}
-    for done, place in enumerate(places):
-        scale = input_scale(
-            transform,
-            place,
-            tuple(weights[layer] for layer in place.layers),
-            tuple(statistics[layer] for layer in place.layers),
-        )
-        if scale is not None:
-            scales |= dict.fromkeys(place.layers, scale)
-        progress(done + 1, len(places))
-    return scales
 
 
 def input_scale(
@@ -112,22 +67,6 @@ def input_scale(
     return awq.scaling(weights, known, _rounded(name), awq.AwqConfig(AWQ_POINTS), layer=name, shape=shape).scale
 
 
-def apply_scales(
-    scales: Mapping[str, np.ndarray],
-    places: tuple[Fold, ...],
-    weights: Mapping[str, np.ndarray],
-    statistics: Mapping[str, LayerStatistics],
-) -> Transformed:
-    """Multiply the weights of layers whose input has a scale, and divide the rows of layers that make such an input."""
-    rows = divided_rows(scales, places)
-    scaled: dict[str, np.ndarray] = {}
-    known: dict[str, LayerStatistics] = {}
-    for layer, weight in weights.items():
-        scaled[layer] = scale_layer(weight, scales.get(layer), rows.get(layer))
-        known[layer] = scale_layer_statistics(statistics[layer], scales.get(layer), rows.get(layer))
-    return Transformed(scaled, known, scales, rows)
-
-
 def divided_rows(scales: Mapping[str, np.ndarray], places: tuple[Fold, ...]) -> dict[str, np.ndarray]:
     """Return the divisors of the output rows [out] of every linear layer that makes an input with a scale."""
     return {
@@ -144,6 +83,12 @@ def scale_layer(weight: np.ndarray, scale: np.ndarray | None, rows: np.ndarray |
     """
     wide = weight if scale is None else scale_weight(weight, scale)
     return wide if rows is None else wide / rows[:, None]
+
+
+def restore_layer(weight: np.ndarray, scale: np.ndarray | None, rows: np.ndarray | None) -> np.ndarray:
+    """Return a rounded weight for the layer's original input and output: the inverse of `scale_layer`."""
+    whole = weight if rows is None else weight * rows[:, None]
+    return whole if scale is None else unscale_weight(whole, scale)
 
 
 def scale_layer_statistics(

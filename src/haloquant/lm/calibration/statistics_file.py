@@ -3,7 +3,7 @@
 A matrix that several layers share (q, k and v read the same input) is stored once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -51,8 +51,12 @@ def save_statistics(path: Path, statistics: Mapping[str, LayerStatistics]) -> No
         save_file(tensors, temporary, metadata={"statistics": msgspec.json.encode(entries).decode()})
 
 
-def load_statistics(path: Path) -> dict[str, LayerStatistics]:
+def load_statistics(path: Path, layers: Collection[str] | None = None) -> dict[str, LayerStatistics]:
     """Read a file that `save_statistics` wrote. Layers that shared a matrix share it again.
+
+    Args:
+        path: the file.
+        layers: layers to read; all where None.
 
     Raises:
         CheckpointError: the file is missing or truncated, or holds something else.
@@ -65,7 +69,11 @@ def load_statistics(path: Path) -> dict[str, LayerStatistics]:
     except (SafetensorError, *MALFORMED) as error:
         raise CheckpointError(f"{path} must hold calibration statistics, but: {error}") from error
     arrays: dict[str, np.ndarray] = {}
-    return {layer: _restore(path, layer, entry, stored, arrays) for layer, entry in entries.items()}
+    return {
+        layer: _restore(path, layer, entry, stored, arrays)
+        for layer, entry in entries.items()
+        if layers is None or layer in layers
+    }
 
 
 def _restore(

@@ -1,4 +1,7 @@
-"""The importance of each tile of a model: its sensitivity, and its predicted loss in every class."""
+"""The importance of each tile of a model that is in memory as a whole: its sensitivity, and its loss in every class.
+
+The product measures one layer at a time (`layer_tasks.measure_layer`).
+"""
 
 from collections.abc import Callable, Mapping
 
@@ -6,14 +9,14 @@ import numpy as np
 
 from haloquant.dvfs.classes import Classes
 from haloquant.jobs.quantize.allocation import layer_grids
-from haloquant.jobs.quantize.layer_rounding import round_layers
+from haloquant.jobs.quantize.layer_rounding import round_layer
 from haloquant.quant.allocation import flatten
 from haloquant.quant.kronecker_loss import kronecker_losses
 from haloquant.quant.layer import dequantize
 from haloquant.quant.sensitivity import importance, tile_scores
 from haloquant.quant.tiles import uniform_map
 from haloquant.recipe import Recipe
-from haloquant.records import LayerStatistics, TileGrid
+from haloquant.records import LayerStatistics, QuantizedWeight, TileGrid, TileMap
 
 
 def tile_sensitivities(
@@ -54,3 +57,32 @@ def predict_tile_losses(
             parts[index].append(kronecker_losses(weight, dequantize(rounded), statistics[layer], grids[layer]))
         progress(done + 1, len(weights))
     return np.maximum(np.stack([flatten(part) for part in parts], axis=1), 0.0)
+
+
+def round_layers(
+    weights: Mapping[str, np.ndarray],
+    statistics: Mapping[str, LayerStatistics],
+    maps: Mapping[str, TileMap],
+    classes: Classes,
+    recipe: Recipe,
+    progress: Callable[[int, int], None],
+) -> dict[str, QuantizedWeight]:
+    """Return every layer in HALO form, by name; `progress` is called with layers done and layers in all.
+
+    Raises:
+        InfeasibleError: The sums of a layer could overflow 32 bits.
+    """
+    rounded: dict[str, QuantizedWeight] = {}
+    settings = recipe.quantize
+    for done, (layer, weight) in enumerate(weights.items()):
+        rounded[layer] = round_layer(
+            weight,
+            statistics[layer],
+            maps[layer],
+            classes,
+            settings.sparse_budget,
+            settings.compensate,
+            settings.refine,
+        )
+        progress(done + 1, len(weights))
+    return rounded
