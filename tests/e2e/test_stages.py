@@ -10,7 +10,7 @@ from haloquant.jobs.quantize.forecast import machine_rates
 from haloquant.jobs.quantize.forecast.machine_rates import Rates
 from support.small_job import files_of
 
-RATES = Rates(1e7, 1e8, 1e-6, 1e-10, 1e-10, 1e10, 1e9, 5e8)
+RATES = Rates(1e7, 1e8, 1e-6, 1e-10, 1e-10, 1e10, 1e9, 1e9, 5e8)
 ENDS = ["pack", "copy and check"]
 FREE = ["read and hash", "choose codebooks", "measure tiles", "quantize", *ENDS]
 CALIBRATED = ["read and hash", "choose codebooks", "calibrate", "measure tiles", "calibrate again", "quantize", *ENDS]

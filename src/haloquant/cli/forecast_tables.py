@@ -7,7 +7,7 @@ from rich.table import Table
 from haloquant.api.quantization import Forecast
 from haloquant.cli.console import stdout
 from haloquant.jobs.engine.metering import StageUsage
-from haloquant.jobs.quantize.forecast.plan import Stage
+from haloquant.jobs.quantize.forecast.plan import Stage, start_s
 from haloquant.units import engineering
 
 
@@ -23,6 +23,10 @@ def show_forecast(predicted: Forecast, workers: int) -> None:
         seconds = stage.seconds / (workers if stage.worker_b else 1)
         more = engineering(stage.worker_b, "B") if stage.worker_b else "–"
         table.add_row(stage.name, _duration(seconds), engineering(stage.driver_b, "B"), more)
+    table.add_section()
+    total_s, peak_b = plan.seconds(predicted.calibrated, workers), plan.peak_b(predicted.calibrated)
+    table.add_row("start", _duration(start_s(predicted.calibrated)), "", "")
+    table.add_row("total", _duration(total_s), engineering(peak_b, "B"), "", style="bold")
     stdout.print(table)
     stdout.print(
         f"{engineering(plan.read_b, 'B')} to read; {engineering(plan.written_b, 'B')} to write, and the same while it "

@@ -37,6 +37,7 @@ class Rates:
     calibrated_by_width_s: float
     factor_s: float
     madds_per_s: float  # multiply-adds of float32 matrix products
+    exps_per_s: float  # exponentials of float32, for the softmax of attention
     hash_b_per_s: float  # bytes of a file read and hashed
     write_b_per_s: float  # bytes of a file written and flushed
 
@@ -60,6 +61,7 @@ def measure_rates() -> Rates:
             by_width,
             _fastest(lambda: cho_factor(positive)) / WIDE**3,
             WIDE**3 / _fastest(lambda: square @ square),
+            square.size / _fastest(lambda: np.exp(square)),
             *_file_rates(),
         )
 

@@ -23,13 +23,18 @@ class LayerSize:
 
 @dataclass(frozen=True)
 class ModelSizes:
-    """The sizes of a model. `stored_b` is its bytes on disk; `kept_b` is the part of them that is copied unchanged."""
+    """The sizes of a model.
+
+    `stored_b` is its bytes on disk; `kept_b` is the part of them that is copied unchanged. `heads` is the number of
+    attention heads of a block.
+    """
 
     name: str
     layers: tuple[LayerSize, ...]
     hidden: int
     stored_b: float
     kept_b: float
+    heads: int
 
 
 def sizes_of_checkpoint(checkpoint: Checkpoint) -> ModelSizes:
@@ -38,7 +43,9 @@ def sizes_of_checkpoint(checkpoint: Checkpoint) -> ModelSizes:
     stored = sum(float(t.size_bytes) for t in checkpoint.tensors.values())
     replaced = sum(float(checkpoint.tensors[t].size_bytes) for t in {layer.tensor for layer in checkpoint.layers})
     name = checkpoint.folder.name
-    return ModelSizes(name, layers, checkpoint.architecture.hidden_size, stored, stored - replaced)
+    return ModelSizes(
+        name, layers, checkpoint.architecture.hidden_size, stored, stored - replaced, checkpoint.architecture.heads
+    )
 
 
 def sizes_of_shape(shape: ModelShape) -> ModelSizes:
@@ -49,4 +56,5 @@ def sizes_of_shape(shape: ModelShape) -> ModelSizes:
     block += [(2, wide, hidden)] * (2 if shape.family == "llama" else 1) + [(3, hidden, wide)]
     layers = tuple(LayerSize(b, 4 * b + group, rows, cols) for b in range(shape.layers) for group, rows, cols in block)
     kept = 2.0 * 2 * shape.vocabulary * hidden  # embedding and head
-    return ModelSizes(shape.name, layers, hidden, kept + 2.0 * sum(x.weights for x in layers), kept)
+    stored = kept + 2.0 * sum(x.weights for x in layers)
+    return ModelSizes(shape.name, layers, hidden, stored, kept, shape.heads)

@@ -31,6 +31,13 @@ COLD = 1.7
 HEAP = 1.25
 # Seconds of the search for codebooks.
 BOOKS_S = 0.5
+# Processor seconds before the first stage: loading libraries and compiled kernels; torch and transformers add more.
+START_S, TORCH_START_S = 2.5, 6.0
+# Processor seconds of a call on one layer beside its weights, and of a window in one block beside its multiply-adds.
+CALL_S, WINDOW_S = 0.01, 0.01
+# Attention forward and backward with a mask, for each head and pair of tokens: multiply-adds for each feature of the
+# head, and the softmax in exponentials. Both were fitted to torch's scaled_dot_product_attention on a CPU.
+PAIR_MADDS, PAIR_EXPS = 8.0, 2.5
 # Number of layers whose weights the search sees.
 SAMPLED = 12
 # Time of reading one weight of these layers, relative to rounding it.
@@ -66,9 +73,16 @@ class Plan:
         """Return the peak memory in bytes of one process that does everything."""
         return max(stage.driver_b for stage in (self.calibrated if calibrated else self.free))
 
-    def seconds(self, calibrated: bool) -> float:
-        """Return the time of all stages in seconds with one worker."""
-        return sum(stage.seconds for stage in (self.calibrated if calibrated else self.free))
+    def seconds(self, calibrated: bool, workers: int = 1) -> float:
+        """Return the time in seconds from the start of the command to its end."""
+        stages = self.calibrated if calibrated else self.free
+        spent = sum(stage.seconds / (workers if stage.worker_b else 1) for stage in stages)
+        return start_s(calibrated) + spent
+
+
+def start_s(calibrated: bool) -> float:
+    """Return the seconds before the first stage, in which libraries are loaded."""
+    return START_S + TORCH_START_S * calibrated
 
 
 def predict(
@@ -105,7 +119,7 @@ def predict(
         ),
     )
     layer_b = LAYER_B * largest
-    once = FRESH * weights / rates.free_weights_per_s
+    once = FRESH * weights / rates.free_weights_per_s + CALL_S * len(model.layers)
     free = [Stage("quantize", once + keep_s, BASE_B + layer_b, BASE_B + layer_b)]
     if balanced:
         free.insert(0, Stage("measure tiles", 2 * once, BASE_B + layer_b, BASE_B + layer_b))
@@ -115,12 +129,13 @@ def predict(
     shard = 8.0 * min(SHARD_WINDOWS, windows) * length * model.hidden
     passing = Stage(
         "calibrate",
-        _calibration_madds(model.layers, windows * length) / rates.madds_per_s,
+        _calibration_madds(model.layers, windows * length) / rates.madds_per_s
+        + _attention_s(model, windows, length, rates),
         BASE_B + TORCH_B + states + 2 * sums + block_b + shard,  # the running sums, and a shard's own
         BASE_B + TORCH_B + sums + block_b + shard,
     )
     known_b = layer_b + 4.0 * largest + 12.0 * widest**2  # Fisher; then Hessian, its factor, and scratch
-    rounding = sum(_rounding_s(x, rates) for x in model.layers)
+    rounding = sum(_rounding_s(x, rates) + CALL_S for x in model.layers)
     worker_b = BASE_B + known_b
     driver_b = BASE_B + TORCH_B + states + sums + known_b
     calibrated = [passing, Stage("quantize", rounding + keep_s, driver_b, worker_b)]
@@ -133,6 +148,7 @@ def predict(
         ]
     if transform != "none":
         seconds = _inputs_madds(model.layers, windows * length) / rates.madds_per_s
+        seconds += _attention_s(model, windows, length, rates) / 3  # the forward pass alone
         if transform == "awq":  # the output error of every candidate scale, from the Hessian
             seconds += AWQ_POINTS * sum(x.weights * x.in_features for x in model.layers) / rates.madds_per_s
         calibrated.insert(0, Stage(f"{transform} scales", seconds, passing.driver_b, max(passing.worker_b, worker_b)))
@@ -166,6 +182,16 @@ def _calibration_madds(layers: Sequence[LayerSize], tokens: int) -> float:
     gradient of the weight. The sums x x^T are added to these.
     """
     return _inputs_madds(layers, tokens) + float(tokens) * 2 * sum(x.weights for x in layers)
+
+
+def _attention_s(model: ModelSizes, windows: int, length: int, rates: Rates) -> float:
+    """Return the seconds of attention in all blocks, forward and backward, and of calling torch window by window.
+
+    The heads together are taken to be as wide as the hidden states.
+    """
+    blocks = len(_blocks(model.layers))
+    pair_s = PAIR_MADDS * model.hidden / rates.madds_per_s + PAIR_EXPS * model.heads / rates.exps_per_s
+    return float(windows) * blocks * (length**2 * pair_s + WINDOW_S)
 
 
 def _inputs_madds(layers: Sequence[LayerSize], tokens: int) -> float:

@@ -12,7 +12,7 @@ from haloquant.jobs.inputs import read_model_sizes
 from haloquant.jobs.quantize.forecast.model_sizes import LayerSize, ModelSizes, sizes_of_shape
 from haloquant.jobs.quantize.forecast.plan import BASE_B, BITS, TORCH_B, Rates, predict
 
-RATES = Rates(1e7, 1e8, 1e-6, 1e-10, 1e-10, 1e10, 1e9, 5e8)
+RATES = Rates(1e7, 1e8, 1e-6, 1e-10, 1e-10, 1e10, 1e9, 1e9, 5e8)
 
 
 @pytest.mark.parametrize("name", ["llama2-70b", "llama3.1-405b"])
@@ -43,15 +43,19 @@ def test_weights_are_those_of_the_published_sizes(name: str, weights: int) -> No
 
 
 def test_one_layer_by_hand() -> None:
-    model = ModelSizes("m", (LayerSize(0, 0, 1000, 500),), 500, 2e6, 1e6)
+    model = ModelSizes("m", (LayerSize(0, 0, 1000, 500),), 500, 2e6, 1e6, 10)
     plan = predict(model, RATES, 4, 100)
     assert plan.written_b == 1e6 + 5e5 * BITS / 8
     times = {stage.name: stage.seconds for stage in plan.calibrated}
-    assert times["calibrate"] == pytest.approx(400 * (3 * 5e5 + 500**2) / 1e10)
-    rounding = 5e5 * (1e-6 + 1e-10 * 500) + 1e-10 * 500**3
+    attention = 4 * (100**2 * (8 * 500 / 1e10 + 2.5 * 10 / 1e9) + 0.01)  # four windows in one block
+    assert times["calibrate"] == pytest.approx(400 * (3 * 5e5 + 500**2) / 1e10 + attention)
+    rounding = 5e5 * (1e-6 + 1e-10 * 500) + 1e-10 * 500**3 + 0.01
     assert times["quantize"] == pytest.approx(rounding + 5e5 * BITS / 8 * (1 / 5e8 + 1 / 1e9))  # and kept as a step
     assert times["measure tiles"] == pytest.approx(2 * rounding)
     assert times["choose codebooks"] == pytest.approx(0.5 + 5e5 / 12 / 1e7)
+    assert plan.seconds(True) == pytest.approx(2.5 + 6.0 + sum(times.values()))
+    halved = sum(stage.seconds / 2 for stage in plan.calibrated if stage.worker_b)
+    assert plan.seconds(True, workers=2) == pytest.approx(plan.seconds(True) - halved)
     memory = {stage.name: stage.driver_b for stage in plan.calibrated}
     sums, states, shard, block = 4 * (5e5 + 500**2), 4 * 400 * 500, 8 * 400 * 500, 4 * 5e5
     assert memory["calibrate"] == BASE_B + TORCH_B + states + 2 * sums + block + shard
@@ -61,13 +65,14 @@ def test_one_layer_by_hand() -> None:
 
 
 def test_a_transform_passes_over_the_inputs_once_more() -> None:
-    model = ModelSizes("m", (LayerSize(0, 0, 1000, 500),), 500, 2e6, 1e6)
+    model = ModelSizes("m", (LayerSize(0, 0, 1000, 500),), 500, 2e6, 1e6, 10)
     plain = predict(model, RATES, 4, 100).calibrated
     for kind, search in (("smoothquant", 0.0), ("awq", 10 * 5e5 * 500 / 1e10)):
         plan = predict(model, RATES, 4, 100, transform=kind)
         added = [stage for stage in plan.calibrated if stage not in plain]
         assert [stage.name for stage in added] == [f"{kind} scales"]
-        assert added[0].seconds == pytest.approx(400 * (5e5 + 500**2) / 1e10 + search)
+        attention = 4 * (100**2 * (8 * 500 / 1e10 + 2.5 * 10 / 1e9) + 0.01) / 3
+        assert added[0].seconds == pytest.approx(400 * (5e5 + 500**2) / 1e10 + attention + search)
         assert plan.free == predict(model, RATES, 4, 100).free
 
 
@@ -84,7 +89,7 @@ def test_an_embedding_larger_than_a_shard_is_held_beside_the_head() -> None:
 
 
 def test_packing_is_timed_by_its_own_rate() -> None:
-    model = ModelSizes("m", (LayerSize(0, 0, 1000, 500),), 500, 2e6, 1e6)
+    model = ModelSizes("m", (LayerSize(0, 0, 1000, 500),), 500, 2e6, 1e6, 10)
     plan = predict(model, RATES, 4, 100)
     assert plan.free[-2].seconds == pytest.approx(5e5 / 1e8 + plan.written_b / 5e8)
     assert plan.free[-1].seconds == pytest.approx((plan.written_b + 1e6) / 1e9)
