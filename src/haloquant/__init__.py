@@ -4,10 +4,27 @@ The most used functions of `haloquant.api` are attributes of this package; each 
 the package also registers packed HALO models with transformers, at once or when transformers is imported.
 """
 
+from typing import Any
+
 import lazy_loader
 
 from haloquant.lm.integrations.import_hook import register_with_transformers
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    """Import and return an attribute at its first use.
+
+    Raises:
+        MissingExtraError: It needs a package that is not installed; the text names the extra.
+    """
+    try:
+        return _load(name)
+    except ModuleNotFoundError as error:
+        from haloquant.errors import missing_extra
+
+        raise (missing_extra(error) or error) from error
+
 
 register_with_transformers()

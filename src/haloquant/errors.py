@@ -15,6 +15,7 @@ HaloquantError
 └─ BusyError           another run uses the output folder
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -85,6 +86,29 @@ class MissingExtraError(HaloquantError):
     """An optional dependency is not installed. The text names the extra that installs it."""
 
     exit_code = 5
+
+
+# The extra that installs a package, by the name under which the package is imported.
+EXTRAS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("torch", "transformers", "tokenizers", "accelerate"), "lm"),
+    **dict.fromkeys(("altair", "vl_convert", "jinja2"), "report"),
+    **dict.fromkeys(("fsspec", "s3fs"), "remote"),
+    **dict.fromkeys(("triton", "pynvml"), "gpu"),
+    "lm_eval": "eval",
+    "pyosys": "eda",
+    "ray": "ray",
+    "gguf": "gguf",
+}
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
+    """Return the error that names the extra of a package that is not installed; None for any other package."""
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRAS:
+        return None
+    extra = EXTRAS[package]
+    more = "; haloquant[demo] installs all that `haloquant run` needs" if extra in ("lm", "report") else ""
+    return MissingExtraError(f"this needs {package}, which is not installed: pip install 'haloquant[{extra}]'{more}")
 
 
 class BusyError(HaloquantError):

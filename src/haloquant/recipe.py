@@ -144,6 +144,19 @@ def parse_recipe(data: bytes, source: str) -> Recipe:
         raise RecipeError(f"{source} must be a haloquant recipe in TOML: {error}{allowed}") from error
 
 
+def checked_recipe(recipe: Recipe) -> Recipe:
+    """Return a recipe that was made in Python, after the checks that a recipe in TOML passes.
+
+    Raises:
+        RecipeError: It holds a value of another type or out of range.
+    """
+    try:
+        return msgspec.convert(msgspec.to_builtins(recipe), type=Recipe)
+    except (*MALFORMED, TypeError) as error:
+        allowed = _allowed(str(error)) if isinstance(error, msgspec.ValidationError) else ""
+        raise RecipeError(f"the recipe must hold values of its keys' types: {error}{allowed}") from error
+
+
 def _allowed(error: str) -> str:
     """Return what is allowed at the place that an error of msgspec names: words, or keys; empty for other errors."""
     place = re.search(r"at `\$([^`]*)`", error)

@@ -4,7 +4,7 @@ import pytest
 
 from support.engine_jobs import job_of_one_process, layers_of_one_process
 from support.small_job import save_recipe
-from support.tiny_model import save_llama
+from support.tiny_model import save_tiny
 
 WORDS = "the ship went out upon the water and the keeper saw her light , but she was gone before the morning . "
 
@@ -13,16 +13,7 @@ WORDS = "the ship went out upon the water and the keeper saw her light , but she
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of two blocks with a byte-level tokenizer: small enough to quantize many times over."""
     pytest.importorskip("transformers")
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    folder = save_llama(tmp_path_factory.mktemp("model") / "tiny", vocab_size=257, max_position_embeddings=64)
-    vocabulary = {symbol: i for i, symbol in enumerate(["<end>", *sorted(pre_tokenizers.ByteLevel.alphabet())])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
-    return folder
+    return save_tiny(tmp_path_factory.mktemp("model") / "tiny")
 
 
 @pytest.fixture(scope="session")

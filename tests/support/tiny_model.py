@@ -44,6 +44,25 @@ def save_llama(folder: Path, tied: bool = True, dtype: str = "float32", **change
     return folder
 
 
+def save_tiny(folder: Path) -> Path:
+    """A random Llama of two blocks with a tokenizer of bytes: small enough to quantize many times over."""
+    save_llama(folder, vocab_size=257, max_position_embeddings=64)
+    save_byte_tokenizer(folder)
+    return folder
+
+
+def save_byte_tokenizer(folder: Path) -> None:
+    """A tokenizer of 257 tokens beside a model: the end of a text, and every byte."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    vocabulary = {symbol: i for i, symbol in enumerate(["<end>", *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+
+
 def save_gpt2(folder: Path) -> Path:
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel

@@ -13,7 +13,7 @@ from haloquant.jobs.compare import job
 from haloquant.jobs.compare.job import Job
 from haloquant.jobs.engine.tasks import parse_engine
 from haloquant.jobs.explain_tiles import read_results
-from haloquant.recipe import Recipe, read_recipe
+from haloquant.recipe import Recipe, checked_recipe, read_recipe
 from haloquant.report.charts.exploration import Point
 
 RecipeLike = Recipe | str | Path | None
@@ -202,7 +202,9 @@ def changed(
     replace = msgspec.structs.replace
     if recipe is None:
         recipe = Recipe()
-    elif not isinstance(recipe, Recipe):
+    elif isinstance(recipe, Recipe):
+        recipe = checked_recipe(recipe)
+    else:
         recipe = read_recipe(Path(path_text("recipe", recipe)))
     if model is not None:
         recipe = replace(recipe, model=replace(recipe.model, path=path_text("model", model)))

@@ -8,7 +8,7 @@ from typer.main import get_command
 
 from haloquant.cli import circuits, jobs, machines, models, profiles, studies
 from haloquant.cli.console import stderr
-from haloquant.errors import HaloquantError
+from haloquant.errors import HaloquantError, missing_extra
 
 INTERRUPTED = 130
 NO_SPACE = 7
@@ -29,7 +29,10 @@ for group in (jobs, models, circuits, profiles, machines, studies):
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 2 wrong input, 3 infeasible, 4 tool, 6 busy, 7 disk, 130 Ctrl-C."""
+    """Run the command line.
+
+    Exit codes: 0 done, 2 wrong input, 3 infeasible, 4 tool, 5 missing extra, 6 busy, 7 disk, 130 Ctrl-C.
+    """
     sys.exit(invoke(sys.argv[1:]))
 
 
@@ -41,6 +44,12 @@ def invoke(arguments: list[str]) -> int:
     except HaloquantError as error:
         _print_error(str(error))
         return error.exit_code
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        _print_error(str(missing))
+        return missing.exit_code
     except MemoryError:
         _print_error("there is not enough memory; `haloquant quantize --dry-run` predicts the memory. " + KEPT_NOTE)
         return NO_SPACE

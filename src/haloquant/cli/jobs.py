@@ -47,7 +47,7 @@ def run(
         return
     if validate:
         haloquant.validate(recipe, model=model, profile=profile, text=text, engine=engine, workers=workers)
-        stdout.print("the recipe is sound: its model, texts, profile and targets were found and opened")
+        stdout.print("the recipe is sound: all that it names was opened, and its parts fit together")
         return
     done = haloquant.run(
         recipe,

@@ -89,3 +89,17 @@ def with_machine_options(
         return run
 
     return decorate
+
+
+def output_files(out: Path | None) -> Any:
+    """Return the module that writes the files of `--out`, and claim the folder; None without `--out`.
+
+    It needs the drawing libraries, which only `--out` needs, and it is imported before any work.
+    """
+    if out is None:
+        return None
+    from haloquant.cli import machine_files
+    from haloquant.store.atomic_files import claim_output
+
+    claim_output(out)
+    return machine_files

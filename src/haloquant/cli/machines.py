@@ -9,7 +9,7 @@ from rich.table import Table
 
 import haloquant
 from haloquant.cli.console import stdout
-from haloquant.cli.machine_options import MachineOptions, OutFolder, with_machine_options
+from haloquant.cli.machine_options import MachineOptions, OutFolder, output_files, with_machine_options
 from haloquant.cli.options import Json, Out, Quiet
 from haloquant.units import engineering
 
@@ -46,21 +46,18 @@ def simulate(
 ) -> None:
     """Simulate a model on a machine: time and energy with HALO and with FP16, W8A8, W4A8 and W3A8."""
     from haloquant.accel.chart_rows import limiting_resource
-    from haloquant.store.atomic_files import claim_output, write_bytes, write_text
+    from haloquant.store.atomic_files import write_bytes, write_text
     from haloquant.store.simulation_files import layers_csv, simulation_document, trace_json
 
-    if out:
-        claim_output(out)
+    files = output_files(out)
     found = haloquant.simulate(options.model, options.target, mode=mode, **options.keywords())
     machine, simulations = found.machine, found.simulations
     if trace:
         write_bytes(trace, trace_json(simulations[-1]))
     if csv:
         write_text(csv, layers_csv(simulations))
-    if out:
-        from haloquant.cli.machine_files import write_runs  # imports the drawing libraries, which takes a second
-
-        write_runs(out, found.model, simulations, machine)
+    if out and files:
+        files.write_runs(out, found.model, simulations, machine)
     if json:
         documents = [simulation_document(run, machine) for run in simulations]
         stdout.print(msgspec.json.encode(documents).decode(), highlight=False, markup=False, soft_wrap=True)
@@ -108,24 +105,22 @@ def schedule(
 ) -> None:
     """Compare orders of the tiles: the number of clock transitions of each, and their cost."""
     from haloquant.api.machines import schedule as compare_orders
-    from haloquant.report.charts.policies import policy_chart
-    from haloquant.store.atomic_files import claim_output, write_bytes
+    from haloquant.store.atomic_files import write_bytes
     from haloquant.store.result_tables import records_to_rows, table_document, table_json
     from haloquant.store.simulation_files import trace_json
 
-    if out:
-        claim_output(out)
+    files = output_files(out)
     found = compare_orders(options.model, options.target, policy=policy, **options.keywords())
     rows, runs = found.rows, found.simulations
     document = table_document("schedule", found.model, found.profile, found.machine, records_to_rows(rows), found.notes)
     title = f"{found.model} on {found.machine.name}"
     if trace:
         write_bytes(trace, trace_json(min((r for r in runs if r.phase == "decode"), key=lambda run: run.time_s)))
-    if out:
-        from haloquant.cli.machine_files import write_orders, write_table
+    if out and files:
+        from haloquant.report.charts.policies import policy_chart
 
-        write_table(out, "schedule", document, policy_chart(rows, title))
-        write_orders(out, runs)
+        files.write_table(out, "schedule", document, policy_chart(rows, title))
+        files.write_orders(out, runs)
     if json:
         stdout.print(table_json(document).decode(), end="", highlight=False, markup=False, soft_wrap=True)
         return

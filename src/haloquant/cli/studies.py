@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 
 from haloquant.cli.console import stdout
-from haloquant.cli.machine_options import MachineOptions, OutFolder, with_machine_options
+from haloquant.cli.machine_options import MachineOptions, OutFolder, output_files, with_machine_options
 from haloquant.cli.options import Json
 from haloquant.units import engineering
 
@@ -28,20 +28,16 @@ def claims(options: MachineOptions, out: OutFolder = None, json: Json = False) -
     """Compare HALO with every rival under the paper's premises, and under those of a described machine."""
     from haloquant.accel.chart_rows import comparison_row
     from haloquant.api.machine_studies import check_claims
-    from haloquant.cli.machine_files import write_table
-    from haloquant.report.charts import machines
-    from haloquant.store.atomic_files import claim_output
     from haloquant.store.result_tables import records_to_rows, table_document
 
-    if out:
-        claim_output(out)
+    files = output_files(out)
     study = check_claims(options.model, options.target, **options.keywords())
     name = study.machine.name
     rows = [row for c in study.rows for row in (comparison_row("paper", c.paper), comparison_row(name, c.described))]
     document = table_document("claims", study.model, study.profile, study.machine, records_to_rows(rows), study.notes)
     title = f"{study.fast_share:.0%} fast tiles"
-    if out:
-        write_table(out, "claims", document, machines.claims_chart(rows, title))
+    if out and files:
+        files.write_table(out, "claims", document, files.machines.claims_chart(rows, title))
     if json:
         return _print(document)
     table = Table(
@@ -72,20 +68,15 @@ def sweep(
     """Simulate HALO, W8A8 and W4A8 over transition times, static powers, bandwidths, or bandwidths and clocks."""
     from haloquant.accel.chart_rows import BandwidthClockCell, Mark
     from haloquant.api.machine_studies import sweep as vary
-    from haloquant.cli.machine_files import write_table
-    from haloquant.report.charts import machines
-    from haloquant.store.atomic_files import claim_output
     from haloquant.store.result_tables import records_to_rows, table_document
 
-    if out:
-        claim_output(out)
+    files = output_files(out)
     study = vary(options.model, options.target, over=over, **options.keywords())
     title = f"{study.model} on {study.machine.name}"
     table = Table(title=title, title_justify="left")
     cells = [row for row in study.rows if isinstance(row, BandwidthClockCell)]
     marks = [row for row in study.rows if isinstance(row, Mark)]
     if over == "bandwidth-clock":
-        chart = machines.bandwidth_clock_map(cells, title)
         for name in ("pass", "bandwidth", "base clock", "time", "bound", f"speed over {cells[0].rival}", ""):
             table.add_column(name)
         for cell in cells:
@@ -94,7 +85,6 @@ def sweep(
                 engineering(cell.time_s, "s"), cell.bound, f"{cell.speedup:.2f}×", "the machine" if cell.own else "",
             )  # fmt: skip
     else:
-        chart = machines.sweep_chart(marks, title)
         for name in ("pass", over, "system", "time", "energy", "transitions"):
             table.add_column(name)
         for mark in marks:
@@ -104,8 +94,10 @@ def sweep(
             )  # fmt: skip
     rows = records_to_rows(study.rows)
     document = table_document("sweep", study.model, study.profile, study.machine, rows, study.notes)
-    if out:
-        write_table(out, f"sweep-{over}", document, chart)
+    if out and files:
+        bandwidth = over == "bandwidth-clock"
+        draw = files.machines.bandwidth_clock_map if bandwidth else files.machines.sweep_chart
+        files.write_table(out, f"sweep-{over}", document, draw(cells if bandwidth else marks, title))
     if json:
         return _print(document)
     stdout.print(table)
@@ -123,13 +115,9 @@ def deadline(
     from haloquant.accel.chart_rows import DeadlineRow
     from haloquant.accel.target import Target
     from haloquant.api.machine_studies import meet_deadline
-    from haloquant.cli.machine_files import write_table
-    from haloquant.report.charts import machines
-    from haloquant.store.atomic_files import claim_output
     from haloquant.store.result_tables import records_to_rows, table_document
 
-    if out:
-        claim_output(out)
+    files = output_files(out)
     keywords = {name: value for name, value in options.keywords().items() if name != "prefill_tokens"}
     study = meet_deadline(options.model, options.target, period_s=ms / 1e3, idle_w=idle, **keywords)
     (found,), machine = study.rows, cast(Target, study.machine)
@@ -146,8 +134,8 @@ def deadline(
     ]  # fmt: skip
     document = table_document("deadline", study.model, study.profile, machine, records_to_rows(rows), study.notes)
     title = f"{study.model} on {machine.name}, {ms:g} ms"
-    if out:
-        write_table(out, "deadline", document, machines.deadline_chart(rows, ms / 1e3, title))
+    if out and files:
+        files.write_table(out, "deadline", document, files.machines.deadline_chart(rows, ms / 1e3, title))
     if json:
         return _print(document)
     table = Table("mode", "supply", "busy", "energy", "of it idle", title=title, title_justify="left")
@@ -169,17 +157,14 @@ def gpu(options: MachineOptions, out: OutFolder = None, json: Json = False) -> N
     """
     from haloquant.accel.target import GpuTarget
     from haloquant.api.machine_studies import estimate_gpu
-    from haloquant.cli.machine_files import write_table
-    from haloquant.store.atomic_files import claim_output
     from haloquant.store.result_tables import records_to_rows, table_document
 
-    if out:
-        claim_output(out)
+    files = output_files(out)
     study = estimate_gpu(options.model, options.target, **options.keywords())
     rows, board = study.rows, cast(GpuTarget, study.machine)
     document = table_document("gpu", study.model, study.profile, board, records_to_rows(rows), study.notes)
-    if out:
-        write_table(out, "gpu", document)
+    if out and files:
+        files.write_table(out, "gpu", document)
     if json:
         return _print(document)
     table = Table(
@@ -207,17 +192,14 @@ def gpu(options: MachineOptions, out: OutFolder = None, json: Json = False) -> N
 def elements(options: MachineOptions, out: OutFolder = None, json: Json = False) -> None:
     """Compare other multipliers on the same machine (MixPE, QuartDepth's W4A4, bit-serial) and their BOPs."""
     from haloquant.api.machine_studies import compare_multipliers
-    from haloquant.cli.machine_files import write_table
-    from haloquant.store.atomic_files import claim_output
     from haloquant.store.result_tables import records_to_rows, table_document
 
-    if out:
-        claim_output(out)
+    files = output_files(out)
     study = compare_multipliers(options.model, options.target, **options.keywords())
     rows = study.rows
     document = table_document("elements", study.model, study.profile, study.machine, records_to_rows(rows), study.notes)
-    if out:
-        write_table(out, "elements", document)
+    if out and files:
+        files.write_table(out, "elements", document)
     if json:
         return _print(document)
     table = Table(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from haloquant.jobs.compare.job import open_inputs
 from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.compare.method_steps import finish_methods, halo_method
 from haloquant.jobs.compare.result_rows import fast_fraction
@@ -13,6 +14,7 @@ from haloquant.jobs.engine.session import run_tasks
 from haloquant.jobs.engine.tasks import Engine
 from haloquant.jobs.inputs import Progress, read_inputs, silent
 from haloquant.jobs.machines import method_cost
+from haloquant.jobs.recipe_checks import check_profile
 from haloquant.recipe import Recipe
 from haloquant.report.charts.exploration import Point
 from haloquant.store.atomic_files import claim_output, sole_user, write_bytes
@@ -51,9 +53,9 @@ def explore(
     Raises:
         HaloquantError: An input is wrong; this is found before any work.
     """
-    read_inputs(recipe)
+    open_inputs(recipe)
     for name in profiles:
-        find_profile(name)
+        check_profile(find_profile(name))
     claim_output(out)
     replace = msgspec.structs.replace
     tasks = [

@@ -74,3 +74,19 @@ def test_type_checkers_see_what_is_imported() -> None:
     tree = ast.parse(stub.read_text())
     imported = {alias.asname for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert imported == set(haloquant.__all__)
+
+
+def test_a_missing_package_is_named_with_its_extra() -> None:
+    """In a process where torch and altair cannot be imported, as in an installation without extras."""
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['altair'] = None; import haloquant\n"
+        "from haloquant.cli.app import invoke\n"
+        "try: haloquant.evaluate\n"
+        "except haloquant.errors.MissingExtraError as error: print(error)\n"
+        "print(invoke(['evaluate', 'demo']), invoke(['profiles', '--plot', 'x.html']), invoke(['targets']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    said = done.stdout.splitlines()
+    assert said[0].startswith("this needs torch, which is not installed: pip install 'haloquant[lm]'; ")
+    assert said[-1] == "5 5 0"
+    assert "Traceback" not in done.stderr and "pip install 'haloquant[report]'" in done.stderr

@@ -20,6 +20,14 @@ from haloquant.jobs.engine.tasks import THIS_PROCESS, Engine
 from haloquant.jobs.inputs import Inputs, Progress, read_inputs, silent
 from haloquant.jobs.provenance import versions
 from haloquant.jobs.quantize.request import made_by
+from haloquant.jobs.recipe_checks import (
+    DRAWING_PACKAGES,
+    MODEL_PACKAGES,
+    check_job,
+    check_names,
+    check_profile,
+    require_packages,
+)
 from haloquant.lm.export.packed import export_packed
 from haloquant.recipe import Goal, Recipe
 from haloquant.records import MacProfile
@@ -28,7 +36,6 @@ from haloquant.report.results import Results, encode_results
 from haloquant.report.tables import headline
 from haloquant.store.atomic_files import claim_output, remove_all_leftovers, sole_user, write_bytes, write_text
 from haloquant.store.profiles import find_profile, profile_sha256
-from haloquant.store.targets import read_gpu, read_systolic
 
 
 @dataclass(frozen=True)
@@ -42,17 +49,19 @@ class Job:
 
 
 def open_inputs(recipe: Recipe) -> tuple[Inputs, MacProfile]:
-    """Return the inputs and the MAC of a job. Its machines are opened too, so that errors are found before any work.
+    """Return the inputs and the MAC of a job, after every check that can be made before any work.
 
     Raises:
-        HaloquantError: Something that the recipe names is missing or malformed.
+        HaloquantError: Something that the recipe names is missing or malformed, or its parts do not fit together.
+        MissingExtraError: A package that the job needs is not installed.
     """
-    for name in recipe.hardware.targets:
-        read_systolic(name)
-    for name in recipe.hardware.gpus:
-        read_gpu(name)
+    require_packages((*MODEL_PACKAGES, *DRAWING_PACKAGES), "a job", "demo")
+    check_names(recipe)
     profile = find_profile(recipe.hardware.profile)
-    return read_inputs(recipe), profile
+    check_profile(profile)
+    inputs = read_inputs(recipe)
+    check_job(recipe, inputs, profile)
+    return inputs, profile
 
 
 def run(recipe: Recipe, out: Path, progress: Progress = silent, engine: Engine = THIS_PROCESS) -> Job:

@@ -1,6 +1,7 @@
 """Gather the results of a job: simulate every finished method on every machine, and add the warnings for the reader."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -23,6 +24,7 @@ from haloquant.jobs.compare.result_rows import (
 )
 from haloquant.jobs.compare.sweep_results import sweep_rows
 from haloquant.jobs.inputs import Inputs
+from haloquant.jobs.machines.drawn_tiles import draw_tiles
 from haloquant.jobs.machines.method_cost import recipe_shape, recipe_workloads, with_tile_size
 from haloquant.jobs.provenance import job_provenance
 from haloquant.recipe import Recipe
@@ -53,6 +55,9 @@ def gather_results(
     targets = [with_tile_size(read_systolic(name), recipe.hardware.tile) for name in recipe.hardware.targets]
     passes = recipe_workloads(recipe_shape(recipe, inputs.checkpoint, inputs.name), recipe)
     reference, shown = methods["fp16"].accuracy, headline(methods)
+    everything = {**sweep, **methods}
+    if recipe.workload.shapes != "model":
+        everything = {name: _on_shape(method, passes[0], recipe) for name, method in everything.items()}
     rows: list[MethodRow] = []
     timeline: list[SpanRow] = []
     timeline_of = ""
@@ -60,7 +65,7 @@ def gather_results(
         costs: list[CostRow] = []
         for target in targets:
             for workload in passes:
-                run = run_method(name, method, workload, target, classes)
+                run = run_method(name, everything[name], workload, target, classes)
                 if run is None:
                     continue
                 costs.append(cost_row(target, run.simulation))
@@ -79,7 +84,7 @@ def gather_results(
     ]
 
     def simulate(name: str, workload: Workload, target: Target) -> Simulation:
-        run = run_method(name, methods[name], workload, target, classes)
+        run = run_method(name, everything[name], workload, target, classes)
         if run is None:
             raise InputError(f"the method to sweep must run on the array, and {name} has no integers")
         return run.simulation
@@ -94,15 +99,22 @@ def gather_results(
         profile=profile_row(classes),
         methods=rows,
         tiles=tiles,
-        pareto=pareto_rows({**methods, **sweep}, passes[0], targets[0], classes),
+        pareto=pareto_rows({name: everything[name] for name in (*methods, *sweep)}, passes[0], targets[0], classes),
         pareto_of=f"prefill on {targets[0].name}",
         timeline=timeline,
         timeline_of=timeline_of,
         provenance=job_provenance(recipe, inputs, classes),
-        gpus=gpu_rows([read_gpu(name) for name in recipe.hardware.gpus], methods, passes),
+        gpus=gpu_rows(
+            [read_gpu(name) for name in recipe.hardware.gpus], {name: everything[name] for name in methods}, passes
+        ),
         sweeps=sweep_rows([n for n in ("w4a8", shown) if methods[n].tiles], passes, targets[-1], simulate),
     )
     return msgspec.structs.replace(results, warnings=find_warnings(results))
+
+
+def _on_shape(method: MethodResult, workload: Workload, recipe: Recipe) -> MethodResult:
+    """Return the method with tiles that are drawn for the layers of a named shape."""
+    return replace(method, tiles=draw_tiles(method.tiles, workload, recipe.hardware.tile, recipe.seed))
 
 
 def _parameters(inputs: Inputs) -> int:

@@ -1,0 +1,76 @@
+"""Tiles of a named shape for a method that was measured on a smaller model: drawn at random, alike in every share."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from haloquant.accel.workload.prefill_decode import Workload
+from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, synthetic_workload
+from haloquant.records import BitCount, LayerTiles
+from haloquant.records.layer_names import HEAD
+
+
+def draw_tiles(measured: Mapping[str, LayerTiles], workload: Workload, tile: int, seed: int) -> dict[str, LayerTiles]:
+    """Return tiles for the layers of a workload with the shares of classes, values and bits of measured layers.
+
+    Each class has the share of tiles and the frequency of weight values that it has over all measured layers, padding
+    left out. Stored bits per weight, and per output feature and tile, are theirs too. The head gets no tiles, because
+    methods leave the head in floating point.
+
+    Args:
+        measured: Tiles of every layer of a model; empty for a method that no integer MAC runs.
+        workload: A pass of the named shape.
+        tile: Rows and columns of a tile.
+        seed: Seed of the places of the classes.
+    """
+    if not measured:
+        return {}
+    mix = _class_mix(list(measured.values()))
+    drawn = synthetic_workload(workload, tile, tile, mix, _encoding(list(measured.values()), len(mix)), seed=seed)
+    return {name: part for name, part in drawn.items() if name != HEAD}
+
+
+def _class_mix(layers: list[LayerTiles]) -> list[ClassMix]:
+    """The share of tiles and the frequency of values of each class, over all layers."""
+    values = np.unique(np.concatenate([part.values for part in layers]))
+    count = 1 + max(int(part.classes.max()) for part in layers)
+    tiles, seen = np.zeros(count), np.zeros((count, values.size))
+    for part in layers:
+        columns, zero = np.searchsorted(values, part.values), int(np.searchsorted(values, 0))
+        padding = part.grid.tile_out * part.grid.tile_in - _cells(part)
+        for number in range(count):
+            here = part.classes == number
+            tiles[number] += np.count_nonzero(here)
+            seen[number, columns] += part.histogram[here].sum(axis=0, dtype=np.int64)
+            seen[number, zero] -= padding[here].sum()
+    shares = tiles / tiles.sum()
+    return [
+        ClassMix(float(share), values[row > 0], row[row > 0])
+        if share
+        else ClassMix(0.0, np.zeros(1, np.int16), np.ones(1))
+        for share, row in zip(shares, seen, strict=True)
+    ]
+
+
+def _cells(part: LayerTiles) -> np.ndarray:
+    """Weights in each tile [down, across], without padding."""
+    grid = part.grid
+    down = np.minimum(grid.tile_out, grid.out_features - grid.tile_out * np.arange(grid.down))
+    across = np.minimum(grid.tile_in, grid.in_features - grid.tile_in * np.arange(grid.across))
+    return np.multiply.outer(down, across)
+
+
+def _encoding(layers: list[LayerTiles], classes: int) -> Encoding:
+    """The stored bits of the layers, per weight, per output feature and tile, and per sparse weight."""
+    bits = sum((part.bits for part in layers), BitCount())
+    scales = sum(part.grid.out_features * part.grid.across for part in layers)
+    tiles = sum(part.grid.down * part.grid.across for part in layers)
+    sparse = sum(part.sparse_nnz for part in layers)
+    counted = 8 * tiles if classes > 1 else 0  # the class of a tile, which `synthetic_tiles` adds itself
+    rest = bits.total - bits.scales - (bits.sparse if sparse else 0) - counted
+    return Encoding(
+        rest / bits.weights,
+        bits.scales / scales,
+        sparse / bits.weights,
+        bits.sparse / sparse if sparse else 0.0,
+    )

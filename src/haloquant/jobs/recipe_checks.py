@@ -1,0 +1,121 @@
+"""Checks of a recipe before any work: all that could stop a job later is found here, and nothing is computed."""
+
+from collections.abc import Callable, Collection
+from importlib.util import find_spec
+from typing import TypeVar
+
+import numpy as np
+
+from haloquant.accel.workload.model_shapes import named_shape
+from haloquant.errors import InputError, MissingExtraError, ProfileError, RecipeError
+from haloquant.jobs.inputs import Inputs, model_window
+from haloquant.jobs.machines.method_cost import recipe_shape, recipe_workloads
+from haloquant.lm.export.folding import folds
+from haloquant.quant.rivals.registry import rival
+from haloquant.recipe import Recipe
+from haloquant.records import MacProfile
+from haloquant.store.targets import read_gpu, read_systolic
+
+T = TypeVar("T")
+
+MODEL_PACKAGES = ("torch", "transformers", "tokenizers", "accelerate")
+DRAWING_PACKAGES = ("altair", "vl_convert", "jinja2")
+
+
+def require_packages(names: Collection[str], purpose: str, extra: str) -> None:
+    """Check that optional packages are installed, without importing them.
+
+    Args:
+        names: The packages, as they are imported.
+        purpose: The beginning of the error sentence, such as "a report".
+        extra: The extra of this package that installs them.
+
+    Raises:
+        MissingExtraError: One of them is not installed.
+    """
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(f"{purpose} needs {', '.join(missing)}: pip install 'haloquant[{extra}]'")
+
+
+def check_names(recipe: Recipe) -> None:
+    """Check all that a recipe names besides files of the model, its texts and the MAC.
+
+    Raises:
+        RecipeError: A rival or a shape is unknown, or two machines have one name.
+        TargetError: The description of a machine is malformed.
+    """
+    for key, names, read in (
+        ("hardware.targets", recipe.hardware.targets, read_systolic),
+        ("hardware.gpus", recipe.hardware.gpus, read_gpu),
+    ):
+        found = [_at(key, read, name).name for name in names]
+        if len(set(found)) < len(found):
+            raise RecipeError(f"{key} must name each machine once, not {', '.join(found)}")
+    for name in recipe.quantize.rivals:
+        _at("quantize.rivals", rival, name)
+    if recipe.workload.shapes != "model":
+        _at("workload.shapes", named_shape, recipe.workload.shapes)
+
+
+def check_profile(profile: MacProfile) -> None:
+    """Check that a MAC has what the choice of words and the simulation look up.
+
+    Raises:
+        ProfileError: The profile lacks the weight value 0, a value beside it, or an energy.
+    """
+    if 0 not in profile.weights:
+        raise ProfileError(
+            f"profile {profile.name} must hold the weight value 0, which pads tiles and replaces sparse weights"
+        )
+    unknown = profile.weights[~np.isfinite(profile.energy_j[0])]
+    if unknown.size:
+        raise ProfileError(
+            f"profile {profile.name} must hold the energy of every weight value, and lacks that of {unknown.size}, "
+            f"first {unknown[0]}; characterize it without --static-only"
+        )
+
+
+def check_job(recipe: Recipe, inputs: Inputs, profile: MacProfile) -> None:
+    """Check that the model, the texts, the MAC and the machines of a job fit together.
+
+    Raises:
+        RecipeError: A text has too few tokens, the transform finds no place, or the machine model lacks a layer.
+        ProfileError: The MAC lacks a value.
+    """
+    check_profile(profile)
+    window, vocabulary = model_window(inputs.checkpoint.folder), inputs.checkpoint.architecture.vocabulary
+    for use, least, what in (("calibration", window, "one window"), ("evaluation", 2, "to predict")):
+        tokens = getattr(inputs, use).tokens
+        if len(tokens) < least:
+            raise RecipeError(
+                f"text.{use} must have at least {least} tokens, {what}, but has {len(tokens)}; give a longer text"
+            )
+        if tokens.max() >= vocabulary:
+            raise RecipeError(
+                f"text.{use}: the tokens must be below the model's vocabulary of {vocabulary}, not {tokens.max()}: "
+                "the tokenizer belongs to another model"
+            )
+    if recipe.quantize.transform != "none" and not folds(inputs.checkpoint):
+        raise RecipeError(
+            f"quantize.transform must be none for {inputs.name}: no input of its layers has a scale that can be folded "
+            f"into the layer before, so {recipe.quantize.transform} would change nothing"
+        )
+    shape = _at("the machine model", lambda _: recipe_shape(recipe, inputs.checkpoint, inputs.name), "")
+    passes = recipe_workloads(shape, recipe)
+    if recipe.workload.shapes == "model":
+        sizes = {gemm.layer: (gemm.n, gemm.k) for gemm in passes[0].gemms}
+        for layer in inputs.checkpoint.layers:
+            if sizes.get(layer.name) != (layer.out_features, layer.in_features):
+                raise RecipeError(
+                    f"the machine model must hold the layer {layer.name} of {layer.out_features} x {layer.in_features} "
+                    f'weights, and has none of that name and size; name a shape instead (workload.shapes = "llama2-7b")'
+                )
+
+
+def _at(key: str, read: Callable[[str], T], name: str) -> T:
+    """Return `read(name)`; an error begins with the key of the recipe that holds the name."""
+    try:
+        return read(name)
+    except InputError as error:
+        raise type(error)(f"{key}: {error}") from error

@@ -1,0 +1,113 @@
+"""`haloquant run --validate` finds what would stop a job after its work has begun; the job itself begins with it."""
+
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import haloquant
+from haloquant.cli.app import invoke
+from haloquant.errors import HaloquantError, RecipeError
+from haloquant.jobs import recipe_checks
+from haloquant.recipe import Quantize, Recipe
+from haloquant.store.profiles import find_profile, write_profile
+from support.small_job import save_recipe
+
+
+@pytest.fixture
+def recipe(tiny_folder: Path, small_text: Path, tmp_path: Path) -> Path:
+    return save_recipe(tmp_path / "recipe.toml", tiny_folder, small_text)
+
+
+def refused(recipe: Path, capfd: pytest.CaptureFixture[str], old: str, new: str) -> str:
+    """What --validate says of a changed recipe. The job says the same, and writes nothing."""
+    assert old in recipe.read_text()
+    recipe.write_text(recipe.read_text().replace(old, new))
+    assert invoke(["run", str(recipe), "--validate"]) == 2
+    said = " ".join(capfd.readouterr().err.split())
+    out = recipe.parent / "out"
+    assert invoke(["run", str(recipe), "--out", str(out), "--quiet"]) == 2
+    assert " ".join(capfd.readouterr().err.split()) == said
+    assert not out.exists()
+    return said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('["gptq-w4-g128"]', '["gptq-w4-g64"]', "quantize.rivals: rival must be one of awq-w3-g128, "),
+        ('["gptq-w4-g128"]', '["awq"]', "not 'awq'"),
+        ('["edge_lpddr5x"]', '["edge"]', "hardware.targets: target must be one of "),
+        ('["edge_lpddr5x"]', '["h200"]', "hardware.targets: "),
+        ('["edge_lpddr5x"]', '["edge_lpddr5x", "edge_lpddr5x"]', "hardware.targets must name each machine once"),
+        ("gpus = []", 'gpus = ["edge_lpddr5x"]', "hardware.gpus: "),
+        ("prefill_tokens = 16", 'shapes = "llama2"', "workload.shapes: model shape must be one of llama2-7b, "),
+        ("sweep = []", 'goals = ["acc"]', "it must be one of perf-opt, bal, acc-opt"),
+        ("sweep = []", "goals = []", "Expected `array` of length >= 1 - at `$.quantize.goals`"),
+    ],
+)
+def test_a_name_that_nothing_has(
+    recipe: Path, capfd: pytest.CaptureFixture[str], old: str, new: str, sentence: str
+) -> None:
+    assert sentence in refused(recipe, capfd, old, new)
+
+
+def test_a_text_without_a_window_and_one_without_a_prediction(
+    recipe: Path, small_text: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = recipe.read_text()
+    (tmp_path / "short.txt").write_text("ship")
+    said = refused(recipe, capfd, f'calibration = "{small_text}"', f'calibration = "{tmp_path / "short.txt"}"')
+    assert "text.calibration must have at least 64 tokens, one window, but has 4; give a longer text" in said
+    recipe.write_text(whole)
+    (tmp_path / "short.txt").write_text("s")
+    said = refused(recipe, capfd, f'evaluation = "{small_text}"', f'evaluation = "{tmp_path / "short.txt"}"')
+    assert "text.evaluation must have at least 2 tokens, to predict, but has 1; give a longer text" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda mac: (mac.weights != 0, mac.energy_j), "must hold the weight value 0, which pads tiles"),
+        (
+            lambda mac: (mac.weights < 999, np.full_like(mac.energy_j, np.nan)),
+            "must hold the energy of every weight value, and lacks that of 256, first -128; characterize it without",
+        ),
+    ],
+    ids=["no zero", "no energies"],
+)
+def test_a_mac_without_a_value_that_is_looked_up(
+    recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], change, sentence: str
+) -> None:
+    mac = find_profile("default")
+    keep, energy = change(mac)
+    parts = {"delay_s": mac.delay_s, "sensitised_delay_s": mac.sensitised_delay_s, "energy_j": energy}
+    poor = replace(mac, name="poor", weights=mac.weights[keep], **{key: part[:, keep] for key, part in parts.items()})
+    write_profile(poor, tmp_path / "poor.profile.json")
+    said = refused(recipe, capfd, "tile = 32", f'tile = 32\nprofile = "{tmp_path / "poor.profile.json"}"')
+    assert f"profile poor {sentence}" in said
+
+
+def test_explore_makes_the_same_checks_for_every_mac(
+    recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recipe.write_text(recipe.read_text().replace('["edge_lpddr5x"]', '["edge"]'))
+    assert invoke(["explore", str(recipe), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert "hardware.targets: target must be one of" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_recipe_made_in_python_passes_the_checks_of_one_in_toml() -> None:
+    wrong = Recipe(quantize=Quantize(goals=("acc",)))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(RecipeError, match=r"`\$\.quantize\.goals\[0\]`; it must be one of perf-opt, bal, acc-opt$"):
+        haloquant.validate(wrong)
+
+
+def test_a_package_that_is_not_installed_is_named_with_its_extra_before_any_work(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe_checks, "find_spec", lambda name: None if name == "altair" else find_spec(name))
+    with pytest.raises(HaloquantError, match=r"^a job needs altair: pip install 'haloquant\[demo\]'$"):
+        haloquant.validate(recipe)
