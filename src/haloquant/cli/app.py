@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 from typer.main import get_command
@@ -9,6 +10,7 @@ from typer.main import get_command
 from haloquant.cli import circuits, jobs, machines, models, profiles, studies
 from haloquant.cli.console import stderr
 from haloquant.errors import HaloquantError, missing_extra
+from haloquant.lm.checkpoint.hub import DOWNLOAD
 
 INTERRUPTED = 130
 NO_SPACE = 7
@@ -26,6 +28,17 @@ app = typer.Typer(
 )
 for group in (jobs, models, circuits, profiles, machines, studies):
     group.register(app)
+
+
+@app.callback()
+def common(
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch a model that is named owner/model from the Hugging Face hub.")
+    ] = False,
+) -> None:
+    """Take the options of all commands."""
+    if download:
+        os.environ[DOWNLOAD] = "1"
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from haloquant.errors import InputError, MissingExtraError
 from haloquant.jobs.inputs import Progress, is_packed, model_folder, read_text, silent, text_file
+from haloquant.lm.checkpoint.hub import origin
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.lm.evaluation.perplexity import default_window, perplexity
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
@@ -61,7 +62,7 @@ def evaluate_model(model: str, text: str, tokens: int, rounded: bool, progress: 
     loaded, layers, bits = open_model(folder)
     window = default_window(loaded)
     limit = max(1, tokens // window) if tokens else None
-    name = "demo" if model == "demo" else folder.name
+    name = "demo" if model == "demo" else origin(folder) or folder.name
 
     def tell(done: int, total: int) -> None:
         progress(f"evaluate {name}{' W+A8' if rounded else ''}", done, total)

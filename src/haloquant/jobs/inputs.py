@@ -13,6 +13,7 @@ from haloquant.accel.workload.model_shapes import MODELS, named_shape, shape_fro
 from haloquant.errors import MALFORMED, CheckpointError, InputError, RecipeError
 from haloquant.jobs.quantize.forecast.model_sizes import ModelSizes, sizes_of_checkpoint, sizes_of_shape
 from haloquant.lm.checkpoint.completeness import check_complete
+from haloquant.lm.checkpoint.hub import is_hub_name, origin
 from haloquant.lm.checkpoint.paths import local_folder
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint
 from haloquant.lm.export.model_folder import list_small_files
@@ -56,14 +57,15 @@ def package_folder() -> Path:
 def model_folder(path: str) -> Path:
     """Return the folder of the model that a recipe names; `demo` is the model that comes with the package.
 
-    For a GGUF file it is a temporary folder with its configuration and tokenizer (`lm.checkpoint.paths`).
+    For a GGUF file it is a temporary folder with its configuration and tokenizer. For a name of the hub it is the
+    folder in the hub's cache (`lm.checkpoint.paths`).
 
     Raises:
-        CheckpointError: There is no such folder or GGUF file, or the file is damaged.
+        CheckpointError: There is no such folder, GGUF file or cached model, or the file is damaged.
     """
     if path == "demo":
         return package_folder() / "demo" / "model"
-    if not Path(path).expanduser().exists():
+    if not Path(path).expanduser().exists() and not is_hub_name(path):
         raise CheckpointError(
             f"the model must be `demo` or a folder in Hugging Face format or a GGUF file on this machine, not "
             f"{path!r}; nothing is downloaded"
@@ -83,7 +85,7 @@ def read_inputs(recipe: Recipe) -> Inputs:
     checkpoint = open_checkpoint(folder, exclude=recipe.model.exclude)
     check_complete(checkpoint)
     list_small_files(folder)  # they are copied into the packed model; a link out of the folder is refused now
-    name = "demo model" if recipe.model.path == "demo" else folder.resolve().name
+    name = "demo model" if recipe.model.path == "demo" else origin(folder) or folder.resolve().name
     return Inputs(
         name,
         checkpoint,

@@ -7,6 +7,7 @@ import msgspec
 
 from haloquant.dvfs.classes import Classes
 from haloquant.jobs.inputs import Inputs
+from haloquant.lm.checkpoint.hub import origin_entry
 from haloquant.recipe import Recipe
 
 _PACKAGES = ("haloquant", "numpy", "scipy", "numba", "torch", "transformers", "tokenizers", "safetensors")
@@ -26,6 +27,7 @@ def versions() -> dict[str, str]:
 def job_provenance(recipe: Recipe, inputs: Inputs, classes: Classes) -> dict[str, str]:
     """Return the origin of the results of a job, by name: the hashes of its inputs, its recipe and the versions."""
     return {
+        **origin_entry(inputs.checkpoint.origin),
         "model sha256": inputs.model_sha256,
         "calibration": f"{inputs.calibration.name}, sha256 {inputs.calibration.sha256}",
         "evaluation": f"{inputs.evaluation.name}, sha256 {inputs.evaluation.sha256}",

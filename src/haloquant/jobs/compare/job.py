@@ -28,6 +28,7 @@ from haloquant.jobs.recipe_checks import (
     check_profile,
     require_packages,
 )
+from haloquant.lm.checkpoint.hub import origin_entry
 from haloquant.lm.export.packed import export_packed
 from haloquant.recipe import Goal, Recipe
 from haloquant.records import MacProfile
@@ -123,7 +124,7 @@ def _export(job: JobSteps, goal: Goal, method: MethodStep, out: Path) -> None:
             folder / "model",
             profile_name=profile.name,
             profile_sha256=profile_sha256(profile),
-            made_by={**versions(), **made_by(job.request, goal)},
+            made_by={**versions(), **made_by(job.request, goal), **origin_entry(job.inputs.checkpoint.origin)},
             changed=job.passes.folded(),
             progress=lambda done, total: job.progress("pack", done, total),
         )

@@ -26,6 +26,7 @@ from haloquant.jobs.quantize.request import Request, made_by, passes_key
 from haloquant.jobs.quantize.task_runner import TaskRunner
 from haloquant.jobs.quantize.transform import NOTE, require_calibration
 from haloquant.lm.checkpoint.completeness import check_complete, shared_layers
+from haloquant.lm.checkpoint.hub import origin_entry
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash
 from haloquant.lm.export.folding import folds
 from haloquant.lm.export.model_folder import MANIFEST, list_small_files
@@ -121,7 +122,7 @@ def quantize_checkpoint(
                 out,
                 profile_name=request.profile.name,
                 profile_sha256=profile_sha256(request.profile),
-                made_by={**versions(), **made_by(request, goal)},
+                made_by={**versions(), **made_by(request, goal), **origin_entry(checkpoint.origin)},
                 changed=passes.folded(),
                 progress=tell,
             )

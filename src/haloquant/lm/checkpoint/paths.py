@@ -3,6 +3,7 @@
 from pathlib import Path, PurePath
 
 from haloquant.errors import CheckpointError
+from haloquant.lm.checkpoint.hub import find_snapshot, is_hub_name
 
 GGUF = ".gguf"
 MARK = ".made-from-gguf"  # a file of the folders that `lm.checkpoint.gguf` makes
@@ -11,14 +12,18 @@ MARK = ".made-from-gguf"  # a file of the folders that `lm.checkpoint.gguf` make
 def local_folder(folder: Path | str) -> Path:
     """Return the folder of a model on this machine. `~` is the home folder.
 
+    A name of the hub, `owner/model` or `owner/model@revision`, gives its folder in the hub's cache (`hub`).
+
     A GGUF file, and a folder that holds one and no safetensors, gives a temporary folder with the configuration, the
     tokenizer and a link to the file (`lm.checkpoint.gguf`).
 
     Raises:
-        CheckpointError: the folder does not exist, it is another file, it holds several models in GGUF, or the GGUF
-            file is damaged. The name is never looked up on a model hub.
+        CheckpointError: the folder does not exist, it is another file, it holds several models in GGUF, the GGUF file
+            is damaged, or the hub's cache does not hold the model. Nothing is fetched unless the user asks for it.
     """
     path = Path(folder).expanduser()
+    if not path.exists() and is_hub_name(str(folder)):
+        path = find_snapshot(str(folder))
     if path.is_dir():
         file = _gguf_in(path)
         return path if file is None else _gguf_folder(file)

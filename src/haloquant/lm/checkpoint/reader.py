@@ -16,6 +16,7 @@ from jaxtyping import Float32
 from haloquant.errors import CheckpointError
 from haloquant.lm.checkpoint.adapters import ADAPTER_CONFIG, merge_adapter
 from haloquant.lm.checkpoint.architectures import Architecture, read_architecture
+from haloquant.lm.checkpoint.hub import hub_note, origin
 from haloquant.lm.checkpoint.linear_layers import LinearLayer, find_layers
 from haloquant.lm.checkpoint.model_files import find_tensors, with_prefix
 from haloquant.lm.checkpoint.paths import MARK, local_folder
@@ -40,6 +41,7 @@ class Checkpoint:
     shared: Mapping[str, str]
     url: str = ""  # location of the shards, if they are not in the folder
     notes: tuple[str, ...] = ()  # sentences for the user, such as names of files that are not read
+    origin: str = ""  # owner/model@commit of a model in the hub's cache
 
     @property
     def files(self) -> tuple[Path | RemoteFile, ...]:
@@ -94,12 +96,13 @@ def open_checkpoint(folder: Path | str, include: Sequence[str] = (), exclude: Se
         folder, url = local, ""
     url = check_url(url) if url else ""
     path = fetch_small(url) if url else local_folder(folder)
+    came = origin(path)
     architecture = read_architecture(path)
     tensors, notes = (_read_gguf(path), ()) if (path / MARK).is_file() else find_tensors(path, url)
     tensors, merged = merge_adapter(path, with_prefix(tensors, architecture.model_type))
     shared = _find_shared(tensors)
     layers = find_layers(path, architecture, tensors, shared, include, exclude)
-    return Checkpoint(path, architecture, tensors, layers, shared, url, (*notes, *merged))
+    return Checkpoint(path, architecture, tensors, layers, shared, url, (*hub_note(came), *notes, *merged), came)
 
 
 def read_weight(
