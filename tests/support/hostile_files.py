@@ -66,6 +66,7 @@ ROLES = {
     "mlp.down_proj": (8, 12),
 }
 INDEX = "model.safetensors.index.json"
+SHARD = "model-00001-of-00001.safetensors"  # a file called model.safetensors would be read without the index
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,9 @@ def model_folder() -> Path:
     tensors = {"model.embed_tokens.weight": (16, 8), "model.norm.weight": (8,), "lm_head.weight": (16, 8)}
     tensors |= {f"model.layers.0.{role}.weight": shape for role, shape in ROLES.items()}
     arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in tensors.items()}
-    save_file(arrays, folder / "model.safetensors")
+    save_file(arrays, folder / SHARD)
     (folder / "config.json").write_text(json.dumps(CONFIG))
-    (folder / INDEX).write_text(json.dumps({"weight_map": dict.fromkeys(arrays, "model.safetensors")}))
+    (folder / INDEX).write_text(json.dumps({"weight_map": dict.fromkeys(arrays, SHARD)}))
     return folder
 
 
@@ -163,11 +164,11 @@ def _of(sound: Callable[[], Path], file: str) -> Callable[[], list[bytes]]:
 
 
 def _header(sound: Callable[[], Path]) -> Callable[[], list[bytes]]:
-    return lambda: [unframed((sound() / "model.safetensors").read_bytes())[0]]
+    return lambda: [unframed(next(sound().glob("model*.safetensors")).read_bytes())[0]]
 
 
 def _with_data(sound: Callable[[], Path]) -> Callable[[bytes], bytes]:
-    return lambda header: framed(header, unframed((sound() / "model.safetensors").read_bytes())[1])
+    return lambda header: framed(header, unframed(next(sound().glob("model*.safetensors")).read_bytes())[1])
 
 
 def _profile_body() -> list[bytes]:
@@ -222,14 +223,14 @@ FILE_READERS: tuple[FileReader, ...] = (
         "shard header",
         "json",
         _header(model_folder),
-        _inside(model_folder, "model.safetensors", _read_plain, _with_data(model_folder)),
+        _inside(model_folder, SHARD, _read_plain, _with_data(model_folder)),
         CheckpointError,
     ),
     FileReader(
         "shard",
         "bytes",
-        _of(model_folder, "model.safetensors"),
-        _inside(model_folder, "model.safetensors", _read_plain),
+        _of(model_folder, SHARD),
+        _inside(model_folder, SHARD, _read_plain),
         CheckpointError,
     ),
     FileReader("index", "json", _of(model_folder, INDEX), _inside(model_folder, INDEX, _read_plain), CheckpointError),
