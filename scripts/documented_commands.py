@@ -36,12 +36,13 @@ NOT_RUN: dict[str, tuple[tuple[str, ...], str]] = {
     r"(s3|hf)://": (("full",), "needs the network"),
     r"ray=HOST": (("full",), "needs a cluster of that name"),
     r"^haloquant run recipe.toml --out": (("full",), "minutes; .ci/run runs the same recipe from the wheel"),
+    r"^haloquant characterize .*(cells.lib.gz|sums.json)$": (("full",), "a minute; the same with --period-ps is run"),
     r"^haloquant explore": (("full",), "minutes; tests/e2e/test_cli.py runs it on a tiny model"),
 }  # fmt: skip
 
 MAC = """
 module mac(
-  input signed [7:0] weight, input signed [2:0] activation, input signed [13:0] partial, output signed [13:0] result
+  input signed [7:0] weight, input signed [7:0] activation, input signed [23:0] partial, output signed [23:0] result
 );
   assign result = weight * activation + partial;
 endmodule
@@ -115,11 +116,12 @@ def make_files(folder: Path, full: Path) -> None:
     make = "from pathlib import Path; from support.tiny_model import save_tiny; save_tiny(Path('path/to/model'))"
     settings = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
     subprocess.run([str(full / "python"), "-c", make], cwd=folder, env=settings, check=True, capture_output=True)
-    shutil.copytree(folder / "path/to/model", folder / "MODEL")
+    for name in ("MODEL", "MODEL_FOLDER"):
+        shutil.copytree(folder / "path/to/model", folder / name)
     for name in ("text.txt", "my-text.txt"):
         (folder / name).write_text(WORDS * 12)
     (folder / "mac.v").write_text(MAC)
-    (folder / "mac.toml").write_text("weight_bits = 8\nactivation_bits = 3\nresult_bits = 14\n")
+    (folder / "mac.toml").write_text("weight_bits = 8\n")
     library = (ROOT / "tests/data/liberty").rglob("*.lib.gz")
     data = next(iter(sorted(library))).read_bytes()
     for name in ("cells.lib.gz", "cells_tt.lib.gz"):
