@@ -125,21 +125,26 @@ def test_replacements_that_do_not_fit(saved: Any) -> None:
         pass
 
 
-def test_stacked_experts_are_read_but_not_replaced(tmp_path: Path) -> None:
+def test_experts_that_transformers_stacks_are_linear_layers_of_their_own(tmp_path: Path) -> None:
     config = transformers.MixtralConfig(**LLAMA, num_local_experts=2, num_experts_per_tok=1)
+    torch.manual_seed(0)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     checkpoint = open_checkpoint(tmp_path)
     experts = [layer for layer in checkpoint.layers if layer.expert is not None]
     assert {layer.expert for layer in experts} == {0, 1} and len(experts) == 2 * 2 * 3
     assert not any("gate" in layer.name.rsplit(".", 1)[-1] and layer.expert is None for layer in checkpoint.layers)
     model = load_model(tmp_path)
-    with pytest.raises(
-        CheckpointError, match=r"transformers stacks the experts of this model .* \(exclude 'experts'\)"
-    ):
-        find_module(model, experts[0].name)
-    dense = open_checkpoint(tmp_path, exclude=["experts"])
-    for layer, weight in iterate_weights(dense):
+    for layer, weight in iterate_weights(checkpoint):
         np.testing.assert_array_equal(weight, get_weight(model, layer.name))
+    plain = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    ids = torch.arange(8)[None]
+    with torch.no_grad():
+        before = model(input_ids=ids).logits
+        torch.testing.assert_close(before, plain(input_ids=ids).logits)
+        zero = {layer.name: np.zeros((layer.out_features, layer.in_features), np.float32) for layer in experts}
+        with with_weights(model, zero):
+            assert not torch.equal(model(input_ids=ids).logits, before)
+        assert torch.equal(model(input_ids=ids).logits, before)
 
 
 def test_bf16_shards_are_read_as_torch_reads_them(tmp_path: Path, saved: Any) -> None:

@@ -135,7 +135,7 @@ def test_json_that_no_parser_can_hold_is_refused_by_every_reader(data: bytes, tm
     with pytest.raises((FormatError, CheckpointError), match=r"config\.json must be |quant_method of a packed"):
         open_packed(tmp_path)
     if data is not BAD_UTF8:
-        with pytest.raises(CheckpointError, match=r"config\.json must be a JSON object"):
+        with pytest.raises(CheckpointError, match=r"config\.json must be the JSON"):
             read_config(tmp_path)
     with pytest.raises(NetlistError, match=r"^a netlist must be JSON as Yosys' write_json writes it"):
         read_module(data.decode("utf-8", "replace"))

@@ -9,6 +9,7 @@ import pytest
     ("old", "name", "new"),
     [
         ("haloquant.config", "Recipe", "haloquant.recipe"),
+        ("haloquant.lm.replace", "find_module", "haloquant.lm.swap_weights"),
         ("haloquant.types", "MacProfile", "haloquant.records"),
         ("haloquant.pipeline", "run", "haloquant.jobs.compare.job"),
         ("haloquant.pipeline.job", "Job", "haloquant.jobs.compare.job"),

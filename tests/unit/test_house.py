@@ -26,6 +26,10 @@ ELSEWHERE = {
     "lm/evaluation/lm_eval_tasks": "crosscheck/test_lm_tasks.py",
     "lm/evaluation/partial_sums": "crosscheck/test_lm_partial_sums.py",
     "lm/integrations/vllm": "crosscheck/test_vllm_interface.py",
+    **dict.fromkeys(
+        ("jobs/machines/model_layers", "lm/experts", "lm/model_check", "lm/tensor_names"),
+        "crosscheck/test_lm_families.py",
+    ),
     "lm/torch_model": "crosscheck/test_lm_architectures.py",
     # Commands and the steps of whole jobs: what they write and print is compared.
     "cli": "e2e/test_cli.py",
@@ -35,6 +39,7 @@ ELSEWHERE = {
     "jobs/evaluation": "e2e/test_cli.py",
     "jobs/explain_tiles": "e2e/test_explain.py",
     "jobs/quantize": "e2e/test_engine_layers.py",
+    "jobs/recipe_checks": "e2e/test_recipe_checks.py",
     "lm/integrations/transformers": "e2e/test_hf.py",
     "lm/packed/halo_linear": "e2e/test_hf.py",
     # Pages and pictures: a browser draws them, or the job that writes them is run.

@@ -1,6 +1,6 @@
 """Quantize a model folder, or predict the time, memory and disk space that this needs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from haloquant.jobs.quantize.job import quantize_checkpoint
 from haloquant.jobs.quantize.request import Request
 from haloquant.jobs.quantize.shared_storage import upload_model, work_folder
 from haloquant.jobs.quantize.transform import require_calibration
+from haloquant.lm.checkpoint.left_layers import LeftLayer
 from haloquant.lm.checkpoint.reader import Checkpoint, open_checkpoint
 from haloquant.lm.checkpoint.remote import is_url, local_path
 from haloquant.recipe import Goal, Hardware, Quantize, Recipe, Transform
@@ -54,6 +55,10 @@ class Quantized:
     """Notes for the user, such as layers that stay in full precision."""
     stages: tuple[StageUsage, ...]
     """Time in seconds and memory in bytes of each stage."""
+    left: tuple[LeftLayer, ...]
+    """Matrices that stay in full precision, embeddings left out, each with the reason."""
+    few_tokens: Mapping[str, int]
+    """Calibration tokens of each expert's layer that was rounded with the mean of its layer's experts."""
 
     def to_dict(self) -> dict[str, object]:
         """Return the record as plain values, as `haloquant quantize --json` prints it."""
@@ -65,6 +70,8 @@ class Quantized:
             "weights": self.weights,
             "source": self.source,
             "notes": list(self.notes),
+            "left_in_full_precision": [{"name": x.name, "reason": x.reason} for x in self.left],
+            "experts_with_few_tokens": dict(self.few_tokens),
             "seconds": self.seconds,
             "peak_bytes": self.peak_bytes,
             "stages": usage_table(self.stages),
@@ -179,7 +186,7 @@ def quantize(
     bits, notes, stages = done.bits, (*short, *done.notes), tuple(done.stages)
     return Quantized(
         folder, bits.per_weight, bits.weights, done.layers, done.reused, done.source, done.seconds, done.peak_b, notes,
-        stages,
+        stages, done.left, done.few_tokens,
     )  # fmt: skip
 
 

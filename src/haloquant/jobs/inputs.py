@@ -5,23 +5,26 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from jaxtyping import Int64
 
 from haloquant.accel.workload.model_shapes import MODELS, named_shape, shape_from_config
-from haloquant.errors import MALFORMED, CheckpointError, InputError, RecipeError
+from haloquant.errors import CheckpointError, InputError, MissingExtraError, RecipeError
 from haloquant.jobs.quantize.forecast.model_sizes import ModelSizes, sizes_of_checkpoint, sizes_of_shape
-from haloquant.lm.checkpoint.completeness import check_complete
+from haloquant.lm.checkpoint import model_config
+from haloquant.lm.checkpoint.completeness import check_complete, check_names
 from haloquant.lm.checkpoint.hub import is_hub_name, origin
 from haloquant.lm.checkpoint.paths import local_folder
-from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint
+from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint, virtual_checkpoint
 from haloquant.lm.export.model_folder import list_small_files
 from haloquant.lm.text import load_text, tokenize
 from haloquant.recipe import Recipe
-from haloquant.store.atomic_files import read_bounded, sha256_bytes
+from haloquant.records.layer_names import BLOCK_LAYERS, LLAMA, OPT
+from haloquant.store.atomic_files import sha256_bytes
 
 Progress = Callable[[str, int, int], None]
+# Families whose layers follow from the sizes in config.json alone.
+SHAPED = frozenset(name for name, layers in BLOCK_LAYERS.items() if layers in (LLAMA, OPT))
 
 
 def silent(task: str, done: int, total: int) -> None:
@@ -102,10 +105,7 @@ def read_config(folder: Path) -> dict[str, object]:
     Raises:
         CheckpointError: It is not a JSON object.
     """
-    try:
-        return msgspec.json.decode(read_bounded(folder / "config.json", 1 << 24), type=dict[str, object])
-    except MALFORMED as error:
-        raise CheckpointError(f"{folder / 'config.json'} must be a JSON object: {error}") from error
+    return model_config.read_config(folder / "config.json")
 
 
 def is_packed(folder: Path) -> bool:
@@ -114,16 +114,8 @@ def is_packed(folder: Path) -> bool:
 
 
 def model_window(folder: Path) -> int:
-    """Return the number of tokens in a window of this model: its number of positions, 2048 at most.
-
-    Raises:
-        CheckpointError: The configuration gives no positive number of positions.
-    """
-    config = read_config(folder)
-    length = config.get("max_position_embeddings") or config.get("n_positions") or 2048
-    if not isinstance(length, int) or length < 1:
-        raise CheckpointError(f"{folder / 'config.json'} must give a positive number of positions, not {length!r:.40}")
-    return min(length, 2048)
+    """Return the number of tokens in a window of this model: its number of positions, 2048 at most."""
+    return model_config.window_tokens(read_config(folder), 2048)
 
 
 def read_model_sizes(name: str) -> tuple[ModelSizes, int]:
@@ -138,10 +130,11 @@ def read_model_sizes(name: str) -> tuple[ModelSizes, int]:
     path = Path(name)
     if name == "demo" or path.is_dir():
         folder = model_folder(name)
-        return sizes_of_checkpoint(open_checkpoint(folder)), model_window(folder)
+        checkpoint = open_checkpoint(folder)
+        check_names(checkpoint)
+        return sizes_of_checkpoint(checkpoint), model_window(folder)
     if path.is_file():
-        config = read_config(path.parent) if path.name == "config.json" else {}
-        return sizes_of_shape(shape_from_config(config, str(path))), model_window(path.parent)
+        return _sizes_of_config(path), model_config.window_tokens(model_config.read_config(path), 2048)
     if name.lower() not in MODELS:
         raise InputError(
             f"the model to plan for must be a folder, a config.json, or one of {', '.join(MODELS)}, not {name!r:.80}"
@@ -152,6 +145,24 @@ def read_model_sizes(name: str) -> tuple[ModelSizes, int]:
 def text_file(path: str, use: str) -> Path:
     """Return the file of a text; `demo` is the text for this use (`calibration` or `evaluation`) in the package."""
     return package_folder() / "demo" / f"{use}.txt" if path == "demo" else Path(path)
+
+
+def _sizes_of_config(path: Path) -> ModelSizes:
+    """Return the sizes of the model that a config.json describes, with the layers that transformers gives it.
+
+    Without transformers, only families whose layers this package knows can be planned for.
+    """
+    config = model_config.read_config(path)
+    try:
+        from haloquant.lm.model_check import tensor_shapes
+    except ImportError as error:
+        if str(config.get("model_type")) not in SHAPED:
+            raise MissingExtraError(
+                f"planning for {path}, a {config.get('model_type')} model without its tensors, needs torch and "
+                "transformers: pip install 'haloquant[lm]'; or give the model's folder"
+            ) from error
+        return sizes_of_shape(shape_from_config(config, str(path)))
+    return sizes_of_checkpoint(virtual_checkpoint(path, config, tensor_shapes(path)))
 
 
 def read_text(folder: Path, path: str, use: str) -> Text:

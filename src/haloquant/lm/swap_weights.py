@@ -14,21 +14,17 @@ from haloquant.errors import CheckpointError
 def find_module(model: torch.nn.Module, layer: str) -> torch.nn.Module:
     """Return the module that a checkpoint calls `layer`.
 
-    The names in the model and in the checkpoint may differ by a prefix such as `model.` or `transformer.`.
+    The names in the model and in the checkpoint may differ by a prefix such as `model.` or `transformer.`. Other
+    differences are noted on the model (`lm.experts.name_layers`).
 
     Raises:
         CheckpointError: no module, or more than one, has that name.
     """
     with suppress(AttributeError):
-        return model.get_submodule(layer)
+        return model.get_submodule(getattr(model, "halo_names", {}).get(layer, layer))
     modules = dict(model.named_modules())
     fits = [name for name in modules if name.endswith("." + layer)]
     fits = fits or [name for name in modules if name and layer.endswith("." + name) and name.count(".") > 1]
-    if not fits and ".experts." in layer:
-        raise CheckpointError(
-            f"the model must have a module named {layer}, but transformers stacks the experts of this model into one "
-            "tensor; leave them in full precision when it is calibrated or evaluated (exclude 'experts')"
-        )
     if len(fits) != 1:
         raise CheckpointError(f"the model must have one module named {layer}, not {len(fits)}")
     return modules[fits[0]]
@@ -42,21 +38,9 @@ def is_transposed(module: torch.nn.Module) -> bool:
 def weight_parameter(model: torch.nn.Module, layer: str) -> tuple[torch.Tensor, bool]:
     """Return the parameter that holds the weight of `layer`, and whether it is stored as [in, out].
 
-    For a layer `name.3`, where `name` is a 3-D tensor [experts, out, in], the parameter is a view of expert 3.
-
     Raises:
         CheckpointError: no single module has that name, or it is not a linear layer.
     """
-    parent, _, last = layer.rpartition(".")
-    if last.isdigit():
-        owner, _, attribute = parent.rpartition(".")
-        try:
-            holder = find_module(model, owner)
-        except CheckpointError:
-            holder = None
-        tensor = getattr(holder, attribute, None)
-        if isinstance(tensor, torch.Tensor) and tensor.ndim == 3:
-            return tensor[int(last)], False
     module = find_module(model, layer)
     weight = getattr(module, "weight", None)
     if not isinstance(weight, torch.Tensor) or weight.ndim != 2:

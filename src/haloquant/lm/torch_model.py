@@ -13,10 +13,13 @@ from haloquant.lm.checkpoint.safetensors import StoredTensor
 
 try:
     import torch
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
     from transformers.utils import logging as hf_logging
 except ImportError as error:  # pragma: no cover - depends on the installation
     raise MissingExtraError("running a model needs torch and transformers: pip install 'haloquant[lm]'") from error
+
+from haloquant.lm.experts import unstack_checkpoint
+from haloquant.lm.model_class import model_class
 
 
 @contextmanager
@@ -67,12 +70,14 @@ def load_model(folder: Path | str, dtype: "torch.dtype | None" = None) -> Any:
     if info.get("mismatched_keys"):
         name = sorted(str(key[0]) for key in info["mismatched_keys"])[0]
         raise CheckpointError(f"{checkpoint.folder} must hold weights of the configured shapes, but {name} differs")
-    return model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    unstack_checkpoint(model, (*checkpoint.layers, *checkpoint.unchosen))
+    return model
 
 
 def _from_files(folder: Path, dtype: "torch.dtype") -> Any:
     """Load as transformers does, from safetensors."""
-    return AutoModelForCausalLM.from_pretrained(
+    return model_class(folder).from_pretrained(
         folder,
         dtype=dtype,
         local_files_only=True,

@@ -13,8 +13,28 @@ Family = Literal["llama", "opt"]
 
 
 @dataclass(frozen=True, slots=True)
+class WeightLayer:
+    """A linear layer of a model: y = W x. Layers of one `group` read the same input.
+
+    `family` names the layers that a router chooses among, one of each expert; it is empty for a layer that every token
+    passes. `after_attention` is true for a layer that reads the output of attention.
+    """
+
+    name: str
+    out_features: int
+    in_features: int
+    group: int
+    family: str = ""
+    after_attention: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ModelShape:
-    """A decoder-only transformer. `llama` has a gated feed-forward (gate, up, down), `opt` a plain one (fc1, fc2)."""
+    """A decoder-only transformer. `llama` has a gated feed-forward (gate, up, down), `opt` a plain one (fc1, fc2).
+
+    If `weight_layers` is not empty, the model has these layers and not those of the family; the last is the head. A
+    token passes `experts_per_token` of the experts of each family.
+    """
 
     name: str
     family: Family
@@ -25,6 +45,8 @@ class ModelShape:
     kv_heads: int
     vocabulary: int
     head_size: int = 0  # 0: hidden / heads
+    weight_layers: tuple[WeightLayer, ...] = ()
+    experts_per_token: int = 1
 
     def __post_init__(self) -> None:
         for name in ("hidden", "intermediate", "layers", "heads", "kv_heads", "vocabulary"):

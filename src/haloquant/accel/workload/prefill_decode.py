@@ -76,6 +76,8 @@ def decode(shape: ModelShape, context: int, batch: int = 1, attention: bool = Tr
 def _gemms(
     shape: ModelShape, tokens: int, context: int, batch: int, attention: bool, head_rows: int
 ) -> tuple[Gemm, ...]:
+    if shape.weight_layers:
+        return _gemms_of_layers(shape, tokens, context, batch, attention, head_rows)
     m = tokens * batch
     size = shape.head_features
     q, kv = shape.heads * size, shape.kv_heads * size
@@ -102,6 +104,45 @@ def _gemms(
         ]
         group += 3
     gemms.append(Gemm(HEAD, head_rows, shape.hidden, shape.vocabulary, group))
+    return tuple(gemms)
+
+
+def _gemms_of_layers(
+    shape: ModelShape, tokens: int, context: int, batch: int, attention: bool, head_rows: int
+) -> tuple[Gemm, ...]:
+    """Return the products of a model whose layers are listed.
+
+    Tokens are spread evenly over the experts. If there are fewer tokens than experts, only the first experts run.
+    """
+    m = tokens * batch
+    size, shared = shape.head_features, shape.heads // shape.kv_heads
+    families: dict[str, int] = {}
+    for layer in shape.weight_layers:
+        families[layer.family] = families.get(layer.family, 0) + 1
+    seen: dict[str, int] = {}
+    gemms: list[Gemm] = []
+    group, last = -1, -1
+    *inner, head = shape.weight_layers
+    for layer in inner:
+        if layer.group != last:
+            group, last = group + 1, layer.group
+            if layer.after_attention and attention:
+                block = layer.name.rpartition(".")[0]
+                heads = shape.kv_heads * batch
+                gemms.append(Gemm(f"{block}.scores", tokens * shared, size, context, group, heads, False))
+                gemms.append(Gemm(f"{block}.values", tokens * shared, context, size, group + 1, heads, False))
+                group += 2
+        rows = m
+        if layer.family:
+            active = min(families[layer.family], m * shape.experts_per_token)
+            number = seen[layer.family] = seen.get(layer.family, 0) + 1
+            if number > active:
+                continue
+            rows = -(-m * shape.experts_per_token // active)
+        if gemms and gemms[-1].group == group and gemms[-1].m != rows:
+            group += 1  # experts beside a layer that every token passes: products of one group have equal rows
+        gemms.append(Gemm(layer.name, rows, layer.in_features, layer.out_features, group))
+    gemms.append(Gemm(head.name, head_rows, head.in_features, head.out_features, group + 1))
     return tuple(gemms)
 
 

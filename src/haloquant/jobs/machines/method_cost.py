@@ -9,11 +9,12 @@ from jaxtyping import Float64
 from haloquant.accel.results import Simulation
 from haloquant.accel.simulation import simulate
 from haloquant.accel.target import Target
-from haloquant.accel.workload.model_shapes import ModelShape, named_shape, shape_from_config
+from haloquant.accel.workload.model_shapes import ModelShape, named_shape
 from haloquant.accel.workload.prefill_decode import Workload, decode, prefill
 from haloquant.dvfs.classes import Classes
 from haloquant.dvfs.schedule import Policy, plan
-from haloquant.jobs.inputs import read_config
+from haloquant.jobs.machines.model_layers import shape_of_checkpoint
+from haloquant.lm.checkpoint.linear_layers import expert_family
 from haloquant.lm.checkpoint.reader import Checkpoint
 from haloquant.recipe import Recipe
 from haloquant.records import LayerTiles, OperatingPoint, Schedule
@@ -57,7 +58,7 @@ def recipe_workloads(shape: ModelShape, recipe: Recipe) -> tuple[Workload, Workl
 def recipe_shape(recipe: Recipe, checkpoint: Checkpoint, name: str) -> ModelShape:
     """Return the shape that a recipe simulates: the model's own, called `name`, or a named shape."""
     if recipe.workload.shapes == "model":
-        return shape_from_config(read_config(checkpoint.folder), name)
+        return shape_of_checkpoint(checkpoint, name)
     return named_shape(recipe.workload.shapes)
 
 
@@ -129,7 +130,7 @@ def best_pass(
 
     Args:
         workload: The pass.
-        tiles: The tiles of every quantized layer; empty for floating point.
+        tiles: The tiles of every quantized layer; empty for floating point. Experts that do not run are left out.
         points: The operating point of each class.
         target: The machine.
         classes: Classes of the MAC; every tile's clock is checked against the MAC's delays.
@@ -138,6 +139,8 @@ def best_pass(
         policies: The orders of tiles to try.
         cost: The cost of a simulated pass; by default its time.
     """
+    ran = {gemm.layer for gemm in workload.gemms}
+    tiles = {name: part for name, part in tiles.items() if name in ran or expert_family(name) is None}
     passes = [_schedule_and_simulate(workload, tiles, points, target, classes, system, p, law) for p in policies]
     return min(passes, key=lambda found: cost(found.simulation))
 

@@ -9,7 +9,7 @@ import numpy as np
 from haloquant.accel.results import Simulation
 from haloquant.accel.rival_systems import System, float_system, uniform_system
 from haloquant.accel.target import Target
-from haloquant.accel.workload.model_shapes import ModelShape, named_shape, shape_from_config
+from haloquant.accel.workload.model_shapes import ModelShape, named_shape
 from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency, synthetic_workload
 from haloquant.dvfs.classes import Classes, choose_classes
@@ -17,8 +17,8 @@ from haloquant.dvfs.operating_points import period_for
 from haloquant.dvfs.schedule import Policy
 from haloquant.dvfs.supply_modes import eco_points, voltage_steps
 from haloquant.errors import InfeasibleError, InputError
-from haloquant.jobs.inputs import read_config
 from haloquant.jobs.machines import method_cost
+from haloquant.jobs.machines.model_layers import shape_of_packed
 from haloquant.jobs.machines.supply_law import measured_supply_law
 from haloquant.lm.packed.reader import iterate_layers, open_packed
 from haloquant.quant.codebook import gaussian_sample
@@ -75,7 +75,8 @@ def load_packed(folder: Path, profile: MacProfile) -> QuantizedModel:
     voltage = profile.corners[0].voltage_v
     base = Codebook("base", profile.weights, OperatingPoint(voltage, 1.0 / period), 0.0)
     tiles = {q.layer: layer_tiles(q) for q in iterate_layers(packed)}
-    shape = shape_from_config(read_config(folder), folder.name)
+    sizes = {name: (part.grid.out_features, part.grid.in_features) for name, part in tiles.items()}
+    shape = shape_of_packed(packed, sizes, folder.name)
     fast = float(np.mean(np.concatenate([t.classes.ravel() for t in tiles.values()]) == 0))
     return QuantizedModel(folder.name, shape, Classes(profile, 0, (*books, base)), tiles, fast)
 

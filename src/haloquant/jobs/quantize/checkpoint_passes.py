@@ -30,6 +30,8 @@ from haloquant.jobs.quantize.request import Request
 from haloquant.jobs.quantize.task_runner import LayerPass, LayerStep, StepKey, TaskRunner
 from haloquant.jobs.quantize.transform import divided_rows, scale_layer
 from haloquant.jobs.step_files import load_classes, load_packed, save_classes
+from haloquant.lm.calibration.expert_stand_ins import few_tokens
+from haloquant.lm.checkpoint.linear_layers import expert_family
 from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer, read_weight
 from haloquant.lm.export.folding import Fold, folded_tensors, folds
 from haloquant.lm.export.model_folder import RawTensor
@@ -40,6 +42,7 @@ from haloquant.quant.tiles import make_grid
 from haloquant.records import LayerStatistics, TileMap
 from haloquant.store.arrays import load_arrays, load_arrays_if_any, save_arrays, save_arrays_if_any
 
+TOKENS = "tokens.safetensors"  # in the step of an expert's layer: the number of tokens that reached it
 SAMPLED_LAYERS = 12  # number of layers, about, whose weights the codebooks are chosen for
 Maps = Mapping[str, TileMap]
 
@@ -135,6 +138,20 @@ class Passes:
         folder = self.runner.folder(self._layer_key(maps, layer))
         return load_packed(folder, (layer.name,), self.classes.codebooks[:-1], self.tile)[0]
 
+    @property
+    def experts(self) -> int:
+        """Number of layers that belong to experts."""
+        return sum(expert_family(layer.name) is not None for layer in self.checkpoint.layers)
+
+    def poor_experts(self, maps: Maps) -> dict[str, int]:
+        """Return the calibration tokens of each expert's layer that saw too few of them. Call it after `quantize`."""
+        found: dict[str, int] = {}
+        for layer in self.checkpoint.layers:
+            file = self.runner.folder(self._layer_key(maps, layer)) / TOKENS
+            if file.is_file() and few_tokens(tokens := int(load_arrays(file)["tokens"][0]), layer.in_features):
+                found[layer.name] = tokens
+        return found
+
     def folded(self) -> dict[str, RawTensor]:
         """Return the norms and biases with the scales of a transform folded in."""
         return folded_tensors(self.checkpoint, self.places, self.scales)
@@ -147,6 +164,8 @@ class Passes:
 
         def save(folder: Path, layer: LinearLayer, _: Any, arrays: Arrays) -> None:
             save_arrays(folder / "packed.safetensors", {f"{layer.name}.{name}": a for name, a in arrays.items()})
+            if layer.name in self.runner.tokens and expert_family(layer.name) is not None:
+                save_arrays(folder / TOKENS, {"tokens": np.array([self.runner.tokens[layer.name]], np.int64)})
 
         work = self._layer_work({name: part.codebook for name, part in maps.items()})
         return LayerStep(lambda layer: self._layer_key(maps, layer), quantize_layer, work, save)

@@ -10,8 +10,9 @@ layers twice. A transform adds one pass before all others, because the codebooks
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from haloquant.errors import InputError
@@ -25,12 +26,12 @@ from haloquant.jobs.quantize.checkpoint_passes import Maps, Passes
 from haloquant.jobs.quantize.request import Request, made_by, passes_key
 from haloquant.jobs.quantize.task_runner import TaskRunner
 from haloquant.jobs.quantize.transform import NOTE, require_calibration
-from haloquant.lm.checkpoint.completeness import check_complete, shared_layers
+from haloquant.lm.checkpoint.completeness import check_complete
 from haloquant.lm.checkpoint.hub import origin_entry
+from haloquant.lm.checkpoint.left_layers import LeftLayer, left_layers, left_notes
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash
 from haloquant.lm.export.folding import folds
 from haloquant.lm.export.model_folder import MANIFEST, list_small_files
-from haloquant.lm.export.original_files import refuse_stacked
 from haloquant.lm.export.packed import export_packed
 from haloquant.quant.tiles import padding_note
 from haloquant.recipe import Goal
@@ -46,7 +47,8 @@ class QuantizationResult:
 
     `reused` counts the layers that an earlier run had finished. `source` says where the sensitivity comes from.
     `peak_b` is the peak memory of this process since it began, in bytes. `stages` holds the time and memory of each
-    stage.
+    stage. `left` holds the matrices that stay in full precision. `few_tokens` holds the number of calibration tokens of
+    each expert's layer that is rounded with the mean of its layer's experts, because few tokens reached it.
     """
 
     folder: Path
@@ -58,6 +60,8 @@ class QuantizationResult:
     peak_b: float
     notes: tuple[str, ...] = ()
     stages: tuple[StageUsage, ...] = ()
+    left: tuple[LeftLayer, ...] = ()
+    few_tokens: Mapping[str, int] = field(default_factory=dict)
 
 
 def quantize_checkpoint(
@@ -88,9 +92,9 @@ def quantize_checkpoint(
     began, meter, work = time.monotonic(), Meter(), out.with_name(f"{out.name}.work")
     _remove_finished_work(work, out)
     _check_empty(out)
-    refuse_stacked(checkpoint)
     check_complete(checkpoint)
     list_small_files(checkpoint.folder)  # a link out of the folder is refused now, and not when the layers are done
+    unchecked = _check_in_transformers(checkpoint, request.calibration is not None)
     _check_transform(checkpoint, request)
     with meter.stage("read and hash"):
         model = content_hash(checkpoint)
@@ -107,6 +111,7 @@ def quantize_checkpoint(
             passes = Passes(checkpoint, request, TaskRunner(checkpoint, request, steps, key, session, progress, meter))
             maps = _maps(passes, goal)
             passes.quantize([maps])
+            few = passes.poor_experts(maps)
         with ExitStack() as stage:
             stage.enter_context(meter.stage("pack"))
 
@@ -129,16 +134,33 @@ def quantize_checkpoint(
         _remove(work, out)
     layers, seconds, transform = len(checkpoint.layers), time.monotonic() - began, request.recipe.quantize.transform
     notes = () if transform == "none" else (NOTE.format(transform, len(passes.scales), layers),)
-    notes = (*checkpoint.notes, *notes, *_shared_notes(checkpoint), *padding_note(tuple(passes.grids.values())))
+    left = left_layers(checkpoint)
+    notes = (*checkpoint.notes, *notes, *unchecked, *left_notes(left), *_expert_notes(few, passes.experts))
+    notes += padding_note(tuple(passes.grids.values()))
     return QuantizationResult(
-        out, exported.bits, layers, passes.reused, request.source, seconds, meter.most_b, notes, meter.usage()
+        out,
+        exported.bits,
+        layers,
+        passes.reused,
+        request.source,
+        seconds,
+        meter.most_b,
+        notes,
+        meter.usage(),
+        left,
+        few,
     )
 
 
-def _shared_notes(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Return one sentence for each tensor that shares the bytes of a layer and is therefore not quantized."""
-    found = [(name, checkpoint.shared[name]) for name in shared_layers(checkpoint)]
-    return tuple(f"{name} stays in full precision, as it shares the bytes of {other}" for name, other in found)
+def _expert_notes(few: Mapping[str, int], experts: int) -> tuple[str, ...]:
+    """Return a sentence on the experts that few calibration tokens reached."""
+    if not few:
+        return ()
+    none = sum(tokens == 0 for tokens in few.values())
+    return (
+        f"{len(few)} of {experts} layers of experts saw fewer calibration tokens than a quarter of their inputs, "
+        f"{none} of them none: the mean Hessian of the layer's experts stands in; more windows (--samples) reach more",
+    )
 
 
 def _check_empty(out: Path) -> None:
@@ -165,6 +187,29 @@ def _remove_finished_work(work: Path, out: Path) -> None:
         with sole_user(work):
             _remove(work, out)
     remove_leftovers(out)
+
+
+def _check_in_transformers(checkpoint: Checkpoint, calibrated: bool) -> tuple[str, ...]:
+    """Check that transformers can load the model and has the chosen layers.
+
+    Data-free quantization needs no transformers. It checks families whose layers are not listed, if it can.
+
+    Returns:
+        A sentence if transformers does not know the family.
+    """
+    if checkpoint.architecture.known and not calibrated:
+        return ()
+    try:
+        from haloquant.lm.model_check import check_model, is_known  # needs torch, which data-free quantization does not
+    except ImportError:
+        return ()
+    if not calibrated and not is_known(checkpoint):
+        kind = checkpoint.architecture.model_type
+        return (
+            f"transformers does not know {kind!r}: the layers were found by their names and not checked in a model",
+        )
+    check_model(checkpoint)
+    return ()
 
 
 def _check_transform(checkpoint: Checkpoint, request: Request) -> None:

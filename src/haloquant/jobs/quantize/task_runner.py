@@ -57,7 +57,8 @@ class LayerPass:
 class TaskRunner:
     """Runs passes over the layers of one checkpoint on the workers of a session.
 
-    `folder` returns the folder of a finished step.
+    `folder` returns the folder of a finished step. `tokens` holds the number of calibration tokens of the layers that
+    ran in this call.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class TaskRunner:
     ) -> None:
         self.steps, self.key, self.progress, self.meter = steps, key, progress, meter
         self._folders: dict[str, Path] = {}
+        self.tokens: dict[str, int] = {}
         self._checkpoint, self._request, self._session = checkpoint, request, session
         self._calibrated = False  # whether a pass over all layers has collected statistics
 
@@ -98,6 +100,8 @@ class TaskRunner:
 
         def works() -> Iterator[Work]:
             for layer, statistics in self._metered(layers, self._statistics(layers, missing)):
+                if statistics is not None:
+                    self.tokens[layer.name] = statistics.tokens
                 for step, key in tuple(steps.get(layer.name, ())):  # a copy: finished steps leave the list
                     sent.append((layer, step, key))
                     task = step.work(layer, statistics)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from haloquant.errors import CheckpointError
+from haloquant.errors import CheckpointError, HaloquantError, first_line
 from haloquant.lm.calibration.empty_model import EmptyModel
 from haloquant.lm.checkpoint.reader import Checkpoint
 
@@ -27,25 +27,35 @@ class _StopForward(Exception):
     """Ends a forward pass when it reaches the requested block."""
 
 
-class _NeedsTuple(Exception):
-    """The model expects its blocks to return a tuple."""
+class _OtherOutput(Exception):
+    """The model expects its blocks to return something else."""
+
+
+# What a block returns, in the models of transformers: hidden states alone, or first in a tuple.
+_OUTPUTS: tuple[Callable[[torch.Tensor], Any], ...] = (
+    lambda states: states,
+    lambda states: (states,),
+    lambda states: (states, None),
+    lambda states: (states, None, None),
+)
 
 
 class BlockRunner:
     """A decoder whose blocks are loaded one at a time, with the hidden states of all windows before the next block.
 
-    `hidden` is float32 [windows, tokens, hidden].
+    `hidden` is float32 [windows, tokens, hidden]; a model with several residual streams has one more axis before the
+    last.
     """
 
     def __init__(self, checkpoint: Checkpoint, windows: Int64[np.ndarray, "s t"], scratch: Path | None = None) -> None:
         self.windows = windows
         self.empty_model = EmptyModel(checkpoint)
         self.blocks = self.empty_model.blocks
-        self._returns_tuple = False
-        with self.empty_model.filled(self.empty_model.outside_blocks(with_head=False)):
+        self._shape_output: Callable[[torch.Tensor], Any] = _OUTPUTS[0]
+        outside = self.empty_model.outside_blocks(with_head=False)
+        with self._sentences(), self.empty_model.filled(outside):
             self._arguments = self._learn_arguments()
-            width = self._embed(0).shape[-1]
-            self.hidden = _hidden_states((*windows.shape, width), scratch)
+            self.hidden = _hidden_states((len(windows), *self._embed(0).shape[1:]), scratch)
             for index in range(len(windows)):
                 self.hidden[index] = self._embed(index)[0].numpy()
 
@@ -56,9 +66,14 @@ class BlockRunner:
             yield self.blocks[block]
 
     def run(self, block: int, states: torch.Tensor) -> torch.Tensor:
-        """Return the output of a loaded block for hidden states [1, t, hidden]."""
+        """Return the output of a loaded block for hidden states [1, t, hidden].
+
+        Raises:
+            CheckpointError: the block cannot be run.
+        """
         args, kwargs = self._arguments[block]
-        output = self.blocks[block](states, *args, **kwargs)
+        with self._sentences():
+            output = self.blocks[block](states, *args, **kwargs)
         return output[0] if isinstance(output, tuple) else output
 
     def states(self, index: int) -> torch.Tensor:
@@ -81,7 +96,7 @@ class BlockRunner:
                     yield self._forward(index).logits
 
     def _learn_arguments(self) -> list[Arguments]:
-        for self._returns_tuple in (False, True):
+        for self._shape_output in _OUTPUTS:
             seen: list[Arguments] = []
 
             def note(
@@ -97,13 +112,23 @@ class BlockRunner:
                     self._forward(0)
             except _StopForward:
                 return seen
-            except _NeedsTuple:
-                continue
-        checkpoint = self.empty_model.checkpoint
-        raise CheckpointError(
-            f"{checkpoint.folder} ({checkpoint.architecture.model_type}) must pass hidden states from block to block "
-            "to be run block by block, but does not; load the model whole instead"
-        )
+            except (_OtherOutput, ValueError, TypeError, IndexError, AttributeError):
+                continue  # the model expects its blocks to return something else
+        raise ValueError("it passes no hidden states of [samples, tokens, width] from block to block")
+
+    @contextmanager
+    def _sentences(self) -> Iterator[None]:
+        """Turn an error of the model's own code into a sentence."""
+        try:
+            yield
+        except HaloquantError:
+            raise
+        except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+            checkpoint = self.empty_model.checkpoint
+            raise CheckpointError(
+                f"{checkpoint.folder} ({checkpoint.architecture.model_type}) must run block by block to be calibrated, "
+                f"but: {first_line(error)}; quantize it without calibration (--calibration none)"
+            ) from error
 
     def _embed(self, index: int) -> torch.Tensor:
         """Return the input of the first block for window `index`, [1, t, hidden]."""
@@ -131,10 +156,10 @@ class BlockRunner:
         def stub(block: int) -> Callable[..., Any]:
             def forward(*args: Any, **kwargs: Any) -> Any:
                 given = args[0] if args else kwargs.pop("hidden_states")
-                if not isinstance(given, torch.Tensor) or given.ndim != 3:
-                    raise _NeedsTuple
+                if not isinstance(given, torch.Tensor) or given.ndim < 3:
+                    raise _OtherOutput
                 result = answer(block, given, (args[1:], kwargs))
-                return (result,) if self._returns_tuple else result
+                return self._shape_output(result)
 
             return forward
 

@@ -20,6 +20,7 @@ from jaxtyping import Float32, Int64
 
 from haloquant.errors import InputError
 from haloquant.lm.calibration.block_runner import BlockRunner
+from haloquant.lm.calibration.expert_stand_ins import with_stand_ins
 from haloquant.lm.calibration.hessian import Recorder, record, to_statistics
 from haloquant.lm.calibration.shard_tasks import BlockFisher, RunShards, ShardTask, model_source, run_in_order
 from haloquant.lm.calibration.shards import sum_block
@@ -83,7 +84,9 @@ def collect_by_block(
     for block, layers in _by_block(checkpoint, len(runner.blocks))[start:]:
         task = ShardTask(model, block, tuple(layer.name for layer in layers), 0, fisher, seed)
         recorder = sum_block(runner, task, shards, len(windows))
-        for layer, known in zip(layers, to_statistics(recorder, source, len(windows)).values(), strict=True):
+        measured = to_statistics(recorder, source, len(windows))
+        measured = with_stand_ins(measured, {layer.name: layer.in_features for layer in layers})
+        for layer, known in zip(layers, measured.values(), strict=True):
             yield layer, _hessian_as_fisher(known, layer) if fisher == "hessian" else known
         del recorder
         if passed is not None:
@@ -200,7 +203,8 @@ def _record_group(runner: BlockRunner, block: int, group: Sequence[LinearLayer],
         finally:
             for handle in handles:
                 handle.remove()
-    return list(to_statistics(recorder, source, len(runner.windows)).values())
+    measured = to_statistics(recorder, source, len(runner.windows))
+    return list(with_stand_ins(measured, {layer.name: layer.in_features for layer in group}).values())
 
 
 def _round(runner: BlockRunner, layer: LinearLayer, rounder: Rounder, known: LayerStatistics) -> np.ndarray:

@@ -1,43 +1,70 @@
 """A model of transformers without weights, parts of which can be loaded from the checkpoint within a `with` block."""
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import init_empty_weights
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
 from haloquant.errors import CheckpointError, first_line
-from haloquant.lm.checkpoint.reader import Checkpoint, read_tensor
+from haloquant.lm.checkpoint.reader import Checkpoint, read_layer, read_tensor
+from haloquant.lm.checkpoint.safetensors import StoredTensor, read_float32
+from haloquant.lm.experts import unstack_checkpoint
+from haloquant.lm.export.model_folder import NAMES, RawTensor
+from haloquant.lm.model_class import class_of
 from haloquant.lm.swap_weights import find_module
+from haloquant.lm.tensor_names import TensorNames
 from haloquant.records.layer_names import HEADS
 
-_BLOCK_NAME = re.compile(r"^(?:.*?\.)?(?:layers|h|blocks|block|layer)\.\d+(?=\.)")
 _HEAD_WEIGHTS = tuple(f"{name}.weight" for name in HEADS)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """A rule of transformers that makes parameters from several tensors, and its tensors with their patterns.
+
+    `key` is the first parameter that it makes.
+    """
+
+    key: str
+    converter: Any
+    tensors: tuple[tuple[str, str], ...]
 
 
 class EmptyModel:
     """The model of a checkpoint on torch's meta device, so that its parameters take no memory until they are filled.
 
     `blocks` are its decoder blocks in order. `parameters_of(block)` and `outside_blocks()` return names for `filled`.
+    Experts are linear layers of their own (`lm.experts`).
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
-        self.model = _build(checkpoint)
+        self.model = build_empty(checkpoint)
+        layers = (*checkpoint.layers, *checkpoint.unchosen)
+        names = TensorNames(self.model)
+        experts = unstack_checkpoint(self.model, layers)
+        by_name = {layer.name: layer for layer in layers}
+        self._experts = {f"{path}.weight": by_name[name] for path, name in experts.items()}
         self._empty = dict(self.model.named_parameters(remove_duplicate=False))
-        self._tensors = self._find_tensors()
-        prefixes = dict.fromkeys(m[0] for layer in checkpoint.layers if (m := _BLOCK_NAME.match(layer.name)))
-        first = find_module(self.model, next(iter(prefixes)))
-        siblings = next(m for m in self.model.modules() if isinstance(m, torch.nn.ModuleList) and first in list(m))
-        self.blocks: list[torch.nn.Module] = list(siblings)
+        self._rules: dict[str, _Rule] = {}
+        self._tensors = self._find_tensors(names)
+        self._load_buffers(names)
+        self.blocks: list[torch.nn.Module] = _blocks_of(self.model, [x.name for x in layers if x.block is not None])
 
     def parameters_of(self, module: torch.nn.Module) -> list[str]:
         """Return the full names of the parameters within `module`."""
         inside = {id(p) for p in module.parameters()}
         return [name for name, p in self._empty.items() if id(p) in inside]
+
+    def lacking(self) -> list[str]:
+        """Return the parameters that the checkpoint gives no value for."""
+        return [name for name in self._empty if name not in self._tensors]
 
     def outside_blocks(self, with_head: bool) -> list[str]:
         """Return the names of the parameters outside the blocks, with or without those of the language-model head."""
@@ -61,24 +88,39 @@ class EmptyModel:
                 tensor = self._tensors.get(name)
                 if tensor is None:
                     raise CheckpointError(
-                        f"{self.checkpoint.folder} must hold {name} under that name to be run block by block, "
-                        "but does not; load the model whole instead"
+                        f"{self.checkpoint.folder} must hold {name}, or tensors that transformers makes it from, but "
+                        "does not; download the missing shard"
                     )
                 if tensor not in values:
-                    values[tensor] = torch.nn.Parameter(self._read(tensor, self._empty[name]), requires_grad=False)
+                    values[tensor] = torch.nn.Parameter(self._read(tensor, name), requires_grad=False)
                 self._set(name, values[tensor])
             yield
         finally:
             for name in names:
                 self._set(name, self._empty[name])
 
-    def _read(self, tensor: str, empty: torch.Tensor) -> torch.Tensor:
-        array = read_tensor(self.checkpoint, tensor)
-        if array.shape != tuple(empty.shape):
+    def _read(self, tensor: str, name: str) -> torch.Tensor:
+        """Return the value of the parameter `name`, whose source is `tensor` (see `_find_tensors`)."""
+        empty = self._empty[name]
+        if name in self._experts:
+            layer = self._experts[name]
+            value = torch.from_numpy(np.array(read_layer(self.checkpoint.tensors[layer.tensor], layer)))
+        elif name in self._rules:
+            value = self._convert(name)
+        else:
+            value = _tensor_of(self.checkpoint.tensors[tensor])
+        if value.shape != empty.shape:
             raise CheckpointError(
-                f"{self.checkpoint.folder}: tensor {tensor} must be {list(empty.shape)}, not {list(array.shape)}"
+                f"{self.checkpoint.folder}: tensor {tensor} must be {list(empty.shape)}, not {list(value.shape)}"
             )
-        return torch.from_numpy(array)
+        return value
+
+    def _convert(self, name: str) -> torch.Tensor:
+        rule = self._rules[name]
+        converter = deepcopy(rule.converter)
+        for tensor, pattern in rule.tensors:
+            converter.add_tensor(rule.key, tensor, pattern, torch.from_numpy(read_tensor(self.checkpoint, tensor)))
+        return _made(converter, self.model, rule.key)[name].float().contiguous()
 
     def _set(self, name: str, value: torch.nn.Parameter) -> None:
         owner, _, attribute = name.rpartition(".")
@@ -87,16 +129,32 @@ class EmptyModel:
     def _inputs(self) -> torch.nn.Module:
         return self.model.get_input_embeddings()
 
-    def _find_tensors(self) -> dict[str, str]:
-        """Map parameter names to tensor names. They differ by the prefix of the inner model, and for a tied head."""
-        prefix = f"{self.model.base_model_prefix}."
+    def _find_tensors(self, names: TensorNames) -> dict[str, str]:
+        """Map parameter names to their sources: a tensor, an expert's layer, or the first tensor of a rule."""
         held = self.checkpoint.tensors
-        found: dict[str, str] = {}
-        for name in self._empty:
-            for candidate in (name, name.removeprefix(prefix), prefix + name):
-                if candidate in held:
-                    found[name] = candidate
-                    break
+        found = {name: layer.name for name, layer in self._experts.items()}
+        grouped: dict[str, list[tuple[str, str]]] = {}
+        converters: dict[str, Any] = {}
+        for tensor in held:
+            target = names.target(tensor)
+            if target is None:
+                continue
+            if target.converter is None:
+                if target.key in self._empty:
+                    found[target.key] = tensor
+                continue
+            grouped.setdefault(target.key, []).append((tensor, str(target.pattern)))
+            converters[target.key] = target.converter
+        for key, tensors in grouped.items():
+            if key not in self._empty:
+                continue  # a stack of experts, which are layers of their own now
+            rule = _Rule(key, converters[key], tuple(tensors))
+            trial = deepcopy(rule.converter)
+            for tensor, pattern in tensors:
+                trial.add_tensor(key, tensor, pattern, torch.empty(held[tensor].shape, device="meta"))
+            for name in _made(trial, self.model, key):
+                if name in self._empty:
+                    self._rules[name], found[name] = rule, f"{name} of {tensors[0][0]}"
         head = self.model.get_output_embeddings()
         if head is not None:
             by_module = {id(module): name for name, module in self.model.named_modules()}
@@ -105,16 +163,70 @@ class EmptyModel:
             others = [name for name in _HEAD_WEIGHTS if name in held]  # the module may have another name
             if tied or others:
                 found.setdefault(f"{by_module[id(head)]}.weight", found[source] if tied else others[0])
+        same = {id(self._empty[name]): tensor for name, tensor in found.items() if name in self._empty}
+        for name, parameter in self._empty.items():  # modules that share a parameter
+            if name not in found and id(parameter) in same:
+                found[name] = same[id(parameter)]
         return found
 
+    def _load_buffers(self, names: TensorNames) -> None:
+        """Read the buffers that the checkpoint holds, such as the bias of a router; the model keeps them."""
+        buffers = dict(self.model.named_buffers())
+        for tensor in self.checkpoint.tensors:
+            target = names.target(tensor)
+            if target is not None and target.converter is None and target.key in buffers:
+                stored, buffer = self.checkpoint.tensors[tensor], buffers[target.key]
+                if stored.shape == tuple(buffer.shape):
+                    buffer.copy_(_tensor_of(stored))
 
-def _build(checkpoint: Checkpoint) -> Any:
+
+def build_empty(checkpoint: Checkpoint) -> Any:
+    """Return the model of a checkpoint without weights.
+
+    Raises:
+        CheckpointError: transformers cannot make it.
+    """
     try:
         config = AutoConfig.from_pretrained(checkpoint.small_files(), local_files_only=True, trust_remote_code=False)
-        with init_empty_weights(include_buffers=False):
-            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
-    except (ValueError, KeyError, OSError) as error:
+        return empty_from_config(config)
+    except (ValueError, KeyError, OSError, TypeError, AttributeError, ImportError) as error:
         raise CheckpointError(
             f"{checkpoint.folder} must be a causal model of transformers, but: {first_line(error)}"
         ) from error
+
+
+def empty_from_config(config: Any) -> Any:
+    """Return a model without weights from a configuration of transformers."""
+    with init_empty_weights(include_buffers=False):
+        model = class_of(config).from_config(config, dtype=torch.float32, trust_remote_code=False)
     return model.eval().requires_grad_(False)
+
+
+def _blocks_of(model: torch.nn.Module, layers: list[str]) -> list[torch.nn.Module]:
+    """Return the decoder blocks: the outermost list of modules that holds the first of the layers that is found."""
+    for name in layers:
+        try:
+            layer = find_module(model, name)
+        except CheckpointError:
+            continue
+        for module in model.modules():
+            if isinstance(module, torch.nn.ModuleList) and any(layer is inner for x in module for inner in x.modules()):
+                return list(module)
+    raise CheckpointError(
+        f"the model ({type(model).__name__}) must keep its decoder blocks in a list of modules with linear layers such "
+        f"as {layers[0]}, but does not"
+    )
+
+
+def _tensor_of(stored: StoredTensor) -> torch.Tensor:
+    """Return a stored tensor: floating-point numbers in float32, others in their own type."""
+    if stored.readable:
+        return torch.from_numpy(read_float32(stored).reshape(stored.shape))
+    raw = RawTensor.read(stored)
+    return torch.from_numpy(raw.data.view(NAMES[stored.dtype]).reshape(stored.shape))
+
+
+def _made(converter: Any, model: Any, key: str) -> dict[str, torch.Tensor]:
+    """Return the parameters that a rule makes from the tensors that were added to it."""
+    made = converter.convert(key, model=model, config=model.config)
+    return {name: value[0] if isinstance(value, list) else value for name, value in made.items()}

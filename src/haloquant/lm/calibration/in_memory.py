@@ -14,8 +14,11 @@ import torch
 from jaxtyping import Int64
 
 from haloquant.errors import InputError
+from haloquant.lm.calibration.expert_stand_ins import with_stand_ins
 from haloquant.lm.calibration.hessian import Recorder, record, to_statistics
+from haloquant.lm.checkpoint.linear_layers import expert_family
 from haloquant.lm.evaluation.perplexity import default_window
+from haloquant.lm.swap_weights import weight_parameter
 from haloquant.records import LayerStatistics
 
 BATCH_TOKENS = 2048
@@ -86,7 +89,7 @@ def collect(
     windows = cut_windows(tokens, default_window(model) if window is None else window, samples, bos)
     recorder = Recorder(tuple(layers), with_gram=hessian)
     # The input of an expert mixes the tokens of all samples of a batch, so a batch is one sample there.
-    routed = any("experts" in layer for layer in layers)
+    routed = any(expert_family(layer) is not None for layer in layers)
     at_once = 1 if routed else max(1, BATCH_TOKENS // windows.shape[1])
     device = next(model.parameters()).device
     with record(model, recorder, None if fisher == "none" else fisher):
@@ -101,7 +104,14 @@ def collect(
             recorder.forget_last()
             if progress is not None:
                 progress(min(first + at_once, len(windows)), len(windows))
-    return to_statistics(recorder, describe(fisher, hessian, windows), len(windows))
+    measured = to_statistics(recorder, describe(fisher, hessian, windows), len(windows))
+    return with_stand_ins(measured, {name: _width(model, name) for name in layers if routed})
+
+
+def _width(model: Any, layer: str) -> int:
+    """Return the number of inputs of a linear layer."""
+    weight, transposed = weight_parameter(model, layer)
+    return int(weight.shape[0 if transposed else 1])
 
 
 def describe(fisher: Fisher, hessian: bool, windows: Int64[np.ndarray, "s window"]) -> str:

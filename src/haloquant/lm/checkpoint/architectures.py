@@ -6,21 +6,35 @@ model families the order is exact; for other decoders it is derived from names t
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
-
-from haloquant.errors import MALFORMED, CheckpointError
+from haloquant.errors import CheckpointError
+from haloquant.lm.checkpoint.model_config import (
+    BLOCKS,
+    HEAD_SIZE,
+    HEADS,
+    HIDDEN,
+    INTERMEDIATE,
+    KV_HEADS,
+    POSITIONS,
+    VOCABULARY,
+    Config,
+    is_of_several_parts,
+    read_config,
+    text_part,
+    whole_number,
+)
 from haloquant.records.layer_names import BLOCK_LAYERS
-from haloquant.store.atomic_files import read_bounded
-
-MAX_CONFIG_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """The part of a `config.json` that this package needs. `known` is False where the layer order was inferred."""
+    """The part of a `config.json` that this package needs. `known` is False where the layer order was inferred.
+
+    A size that config.json does not give is 0, except that `heads` is 1 for a model without attention heads.
+    """
 
     model_type: str
     hidden_size: int
@@ -34,6 +48,8 @@ class Architecture:
     tied_embeddings: bool
     known: bool
     transposed: bool  # Conv1D: the weight is stored [in, out]
+    several_parts: bool = False  # the decoder is a part of a model that also reads images or sound
+    says_untied: bool = False  # config.json itself says that head and embedding are two matrices
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,89 +71,144 @@ _GENERIC = (
 )
 # Names that are never linear layers of the decoder, for any shape.
 _NEVER = re.compile(
-    r"norm|embed|\bln_|layernorm|rotary|\bwpe\b|\bwte\b|router|conv|vision|\bA_log\b|(^|\.)gate$|shared_expert_gate$"
+    r"norm|embed|\bln_|rotary|\bwpe\b|\bwte\b|router|\bA_log\b|(^|\.)gate$|shared_expert_gate$"
+    r"|relative_attention_bias|tid2eid|(^|\.)\w*conv\w*$"
 )
-_BLOCK = re.compile(r"^(?:[\w.]*?\.)?(?:layers|h|blocks|block|layer)\.(\d+)\.(.+)$")
+# Lists of blocks that are not the decoder's own: towers for images and sound, and blocks that draft further tokens.
+_FOREIGN = re.compile(
+    r"vision|visual|image|audio|speech|\bmtp\b|nextn|draft|depth_decoder|projector|resampler|perceiver|eagle|medusa"
+)
+_BLOCK = re.compile(r"^((?:[\w.]*?\.)?(?:layers|h|blocks|block|layer))\.(\d+)\.(.+)$")
 _EXPERT = re.compile(r"\bexperts\.(\d+)\.")
-
-
-class _Config(msgspec.Struct):
-    """The part of config.json that is read. The same quantity has different names in different families."""
-
-    model_type: str = ""
-    hidden_size: int | None = None
-    n_embd: int | None = None
-    intermediate_size: int | None = None
-    ffn_dim: int | None = None
-    n_inner: int | None = None
-    num_hidden_layers: int | None = None
-    n_layer: int | None = None
-    num_attention_heads: int | None = None
-    n_head: int | None = None
-    num_key_value_heads: int | None = None
-    head_dim: int | None = None
-    vocab_size: int | None = None
-    max_position_embeddings: int | None = None
-    n_positions: int | None = None
-    tie_word_embeddings: bool | None = None
-    is_encoder_decoder: bool = False
-    quantization_config: dict[str, msgspec.Raw] | None = None
-
 
 # Families whose configuration in transformers ties the embeddings by default.
 _TIED_BY_DEFAULT = frozenset({"gpt2", "opt", "gemma", "gemma2"})
+# Families whose attention sees the tokens behind the one that is predicted, unless config.json says `is_decoder`.
+_ENCODERS = frozenset(
+    {
+        "albert", "big_bird", "bert", "bert-generation", "camembert", "convbert", "data2vec-text", "deberta",
+        "deberta-v2", "distilbert", "electra", "ernie", "esm", "eurobert", "flaubert", "funnel", "ibert", "layoutlm",
+        "layoutlmv3", "longformer", "luke", "megatron-bert", "modernbert", "mobilebert", "mpnet", "mra", "nezha",
+        "nomic_bert", "nystromformer", "qdqbert", "reformer", "rembert", "roberta", "roberta-prelayernorm", "roc_bert",
+        "roformer", "splinter", "squeezebert", "xlm", "xlm-roberta", "xlm-roberta-xl", "xlnet", "xmod", "yoso",
+    }
+)  # fmt: skip
 
 
 def read_architecture(folder: Path) -> Architecture:
-    """Read `folder/config.json`.
+    """Read `folder/config.json`; see `architecture_of`."""
+    path = folder / "config.json"
+    return architecture_of(read_config(path), path)
+
+
+def architecture_of(config: Config, path: Path) -> Architecture:
+    """Return the sizes of the decoder that a configuration describes.
+
+    Args:
+        config: the configuration.
+        path: its file, for error sentences.
 
     Raises:
-        CheckpointError: the file is missing, is not JSON or lacks a size, or it describes an encoder-decoder or a model
-            that is quantized already.
+        CheckpointError: it describes no model, an encoder, an encoder-decoder or a model that is quantized already.
     """
-    path = folder / "config.json"
-    text = read_bounded(path, MAX_CONFIG_BYTES, "a model folder must hold config.json", CheckpointError)
-    try:
-        config = msgspec.json.decode(text, type=_Config)
-    except MALFORMED as error:
-        raise CheckpointError(f"{path} must be the JSON configuration of a model, but: {error}") from error
-    if config.is_encoder_decoder:
-        raise CheckpointError(f"{path} must describe a decoder, not the encoder-decoder {config.model_type!r}")
-    if config.quantization_config is not None:
+    inner = text_part(config)
+    kind = str(inner.get("model_type") or "")
+    _refuse_others(config, inner, path)
+    hidden = whole_number(inner, HIDDEN) or 0
+    heads = whole_number(inner, HEADS) or 1
+    kv_heads = whole_number(inner, KV_HEADS) or (1 if inner.get("multi_query") is True else heads)
+    names = ("decoder_layers", *BLOCKS) if inner.get("decoder_layers") else BLOCKS
+    if not kind and not hidden and not whole_number(inner, BLOCKS):
+        raise CheckpointError(f"{path} must describe a model, but gives no model_type, no hidden_size and no layers")
+    tied = inner.get("tie_word_embeddings")
+    return Architecture(
+        model_type=kind,
+        hidden_size=hidden,
+        intermediate_size=whole_number(inner, INTERMEDIATE) or 4 * hidden,
+        blocks=whole_number(inner, names) or 0,
+        heads=heads,
+        kv_heads=kv_heads,
+        head_dim=whole_number(inner, HEAD_SIZE) or hidden // heads,
+        vocabulary=whole_number(inner, VOCABULARY) or 0,
+        max_positions=whole_number(inner, POSITIONS),
+        tied_embeddings=tied if isinstance(tied, bool) else kind in _TIED_BY_DEFAULT,
+        known=kind in BLOCK_LAYERS,
+        transposed=kind in ("gpt2", "openai-gpt"),
+        several_parts=is_of_several_parts(config),
+        says_untied=tied is False or (tied is None and kind in BLOCK_LAYERS and kind not in _TIED_BY_DEFAULT),
+    )
+
+
+def complete_architecture(
+    architecture: Architecture, shapes: Mapping[str, tuple[int, ...]], path: Path
+) -> Architecture:
+    """Return the architecture with the sizes that config.json lacks taken from the tensors.
+
+    Args:
+        architecture: what config.json gives.
+        shapes: the shape of every tensor by name.
+        path: config.json, for error sentences.
+
+    Raises:
+        CheckpointError: neither the configuration nor the tensors give a size.
+    """
+    outside = [shape for name, shape in shapes.items() if split_block(name) is None and not is_foreign(name)]
+    tables = [shape for shape in outside if len(shape) == 2]
+    rows, columns = max(tables, default=(0, 0))
+    numbers = [placed[0] for name in shapes if (placed := split_block(name)) is not None and not is_foreign(name)]
+    full = replace(
+        architecture,
+        blocks=architecture.blocks or max(numbers, default=-1) + 1,
+        hidden_size=architecture.hidden_size or columns,
+        vocabulary=architecture.vocabulary or rows,
+    )
+    for name, value in (("num_hidden_layers", full.blocks), ("hidden_size", full.hidden_size)):
+        if not value:
+            raise CheckpointError(f"{path} must give a positive {name}, and the tensors do not show it either")
+    if not full.vocabulary:
+        raise CheckpointError(f"{path} must give a positive vocab_size, and the tensors do not show it either")
+    return full
+
+
+def _refuse_others(config: Config, inner: Config, path: Path) -> None:
+    kind = str(inner.get("model_type") or "")
+    if config.get("is_encoder_decoder") is True or inner.get("is_encoder_decoder") is True:
+        raise CheckpointError(f"{path} must describe a decoder, not the encoder-decoder {kind!r}")
+    if "quantization_config" in config or "quantization_config" in inner:
         raise CheckpointError(
             f"{path} must describe a full-precision model, not one that is quantized already "
             "(it has a quantization_config); give the original checkpoint"
         )
-    hidden = _first(path, "hidden_size", config.hidden_size, config.n_embd)
-    heads = _first(path, "num_attention_heads", config.num_attention_heads, config.n_head)
-    tied = config.tie_word_embeddings
-    return Architecture(
-        model_type=config.model_type,
-        hidden_size=hidden,
-        intermediate_size=config.intermediate_size or config.ffn_dim or config.n_inner or 4 * hidden,
-        blocks=_first(path, "num_hidden_layers", config.num_hidden_layers, config.n_layer),
-        heads=heads,
-        kv_heads=config.num_key_value_heads or heads,
-        head_dim=config.head_dim or hidden // heads,
-        vocabulary=_first(path, "vocab_size", config.vocab_size),
-        max_positions=config.max_position_embeddings or config.n_positions,
-        tied_embeddings=config.model_type in _TIED_BY_DEFAULT if tied is None else tied,
-        known=config.model_type in BLOCK_LAYERS,
-        transposed=config.model_type == "gpt2",
-    )
-
-
-def _first(path: Path, name: str, *values: int | None) -> int:
-    for value in values:
-        if value is not None and value > 0:
-            return value
-    raise CheckpointError(f"{path} must give a positive {name}, not {values[0]}")
+    given = config.get("architectures")
+    classes = [str(name) for name in given] if isinstance(given, list) else []
+    sees_later = kind in _ENCODERS and inner.get("is_decoder") is not True and inner.get("causal") is not True
+    if sees_later or (bool(classes) and all(name.endswith("ForMaskedLM") for name in classes)):
+        raise CheckpointError(
+            f"{path} must describe a decoder, which predicts each token from those before it, not the encoder "
+            f"{kind!r}, whose attention sees the token that is to be predicted"
+        )
 
 
 def split_block(name: str) -> tuple[int, str] | None:
     """Return the number of the decoder block in a tensor's name and the name within it; None outside the blocks."""
     match = _BLOCK.match(name)
-    return None if match is None else (int(match[1]), match[2])
+    return None if match is None else (int(match[2]), match[3])
+
+
+def block_list(name: str) -> str | None:
+    """Return the name of the list of blocks that a tensor belongs to, such as `model.layers`; None outside blocks."""
+    match = _BLOCK.match(name)
+    return None if match is None else match[1]
+
+
+def is_foreign(name: str) -> bool:
+    """Return whether a tensor belongs to a part beside the decoder: a tower for images or sound, or draft blocks."""
+    return _FOREIGN.search(name) is not None
+
+
+def is_router(module: str) -> bool:
+    """Return whether a module chooses experts or scales them: a router or a gate of experts."""
+    return re.search(r"router|(^|\.)gate$|shared_expert_gate$", module) is not None
 
 
 def place_linear(module: str, model_type: str) -> Place | None:

@@ -5,7 +5,7 @@ calibration is never loaded by transformers, so this module checks it.
 """
 
 from haloquant.errors import CheckpointError
-from haloquant.lm.checkpoint.architectures import split_block
+from haloquant.lm.checkpoint.architectures import block_list, is_foreign, split_block
 from haloquant.lm.checkpoint.reader import Checkpoint
 from haloquant.lm.checkpoint.safetensors import check_finite
 
@@ -18,16 +18,31 @@ COMPUTED_TENSORS = ("rotary_emb.inv_freq", "attn.bias", "attn.masked_bias", "att
 def check_complete(checkpoint: Checkpoint) -> None:
     """Refuse a checkpoint that lacks a part of its model, or holds NaN or infinity outside its linear layers.
 
-    Every block that config.json counts must be present. In known families all blocks are alike, so each block must hold
-    the same tensors in the same shapes as the others, and there must be an embedding. The values of the linear layers
-    are checked when they are read.
+    The values of the linear layers are checked when they are read.
 
     Raises:
-        CheckpointError: something is missing, of another shape than in the other blocks, NaN or infinite.
+        CheckpointError: as `check_names`; or a value is NaN or infinite.
     """
+    check_names(checkpoint)
+    layers = {layer.tensor for layer in checkpoint.layers}
+    for name, tensor in checkpoint.tensors.items():
+        if name not in layers and tensor.readable:
+            check_finite(tensor)
+
+
+def check_names(checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint that lacks a part of its model. No value is read.
+
+    Every block that config.json counts must be present. In known families all blocks are alike, so each block must hold
+    the same tensors in the same shapes as the others, and there must be an embedding.
+
+    Raises:
+        CheckpointError: something is missing, or of another shape than in the other blocks.
+    """
+    own = next((block_list(layer.name) for layer in checkpoint.layers if layer.block is not None), None)
     blocks: dict[int, dict[str, str]] = {}  # for each block: name within the block -> full name
     for name in checkpoint.tensors:
-        if (place := split_block(name)) is not None:
+        if block_list(name) == own and (place := split_block(name)) is not None:
             blocks.setdefault(place[0], {})[place[1]] = name
     count = checkpoint.architecture.blocks
     for block in range(count):
@@ -43,10 +58,7 @@ def check_complete(checkpoint: Checkpoint) -> None:
                 f"{checkpoint.folder} must hold the embedding of its tokens (a tensor like {EMBEDDINGS[0]}), but does "
                 "not; a shard is missing"
             )
-    layers = {layer.tensor for layer in checkpoint.layers}
-    for name, tensor in checkpoint.tensors.items():
-        if name not in layers and tensor.readable:
-            check_finite(tensor)
+    _check_head(checkpoint)
 
 
 def shared_layers(checkpoint: Checkpoint) -> tuple[str, ...]:
@@ -54,10 +66,31 @@ def shared_layers(checkpoint: Checkpoint) -> tuple[str, ...]:
     return tuple(name for name in checkpoint.shared if split_block(name) is not None)
 
 
+def _check_head(checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint without an output head whose configuration says that the head is no copy of the embedding."""
+    found = checkpoint.architecture
+    if not found.says_untied:
+        return
+    tables = [
+        name
+        for name, tensor in checkpoint.tensors.items()
+        if split_block(name) is None
+        and not is_foreign(name)
+        and len(tensor.shape) == 2
+        and tensor.shape[0] >= found.vocabulary
+    ]
+    if len(tables) < 2:
+        raise CheckpointError(
+            f"{checkpoint.folder} must hold the output head (a tensor such as lm_head.weight), as config.json says "
+            "that it is no copy of the embedding (tie_word_embeddings is false), but does not; set tie_word_embeddings "
+            "to true if the head is the embedding, or download the missing shard"
+        )
+
+
 def _check_alike(checkpoint: Checkpoint, blocks: dict[int, dict[str, str]]) -> None:
     first: dict[str, str] = {}
-    for block in blocks.values():
-        first = block | first
+    for number in range(checkpoint.architecture.blocks):
+        first = blocks[number] | first
     for number in range(checkpoint.architecture.blocks):
         for inner, example in first.items():
             name = blocks[number].get(inner)

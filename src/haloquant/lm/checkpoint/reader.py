@@ -8,6 +8,7 @@ for layer in checkpoint.layers:
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,15 @@ from jaxtyping import Float32
 
 from haloquant.errors import CheckpointError
 from haloquant.lm.checkpoint.adapters import ADAPTER_CONFIG, merge_adapter
-from haloquant.lm.checkpoint.architectures import Architecture, read_architecture
+from haloquant.lm.checkpoint.architectures import (
+    Architecture,
+    architecture_of,
+    complete_architecture,
+    read_architecture,
+)
 from haloquant.lm.checkpoint.hub import hub_note, origin
 from haloquant.lm.checkpoint.linear_layers import LinearLayer, find_layers
+from haloquant.lm.checkpoint.model_config import Config
 from haloquant.lm.checkpoint.model_files import find_tensors, with_prefix
 from haloquant.lm.checkpoint.paths import MARK, local_folder
 from haloquant.lm.checkpoint.remote import RemoteFile, check_url, fetch_small, is_url, local_path
@@ -42,6 +49,8 @@ class Checkpoint:
     url: str = ""  # location of the shards, if they are not in the folder
     notes: tuple[str, ...] = ()  # sentences for the user, such as names of files that are not read
     origin: str = ""  # owner/model@commit of a model in the hub's cache
+    unchosen: tuple[LinearLayer, ...] = ()  # linear layers of the blocks and the head that stay in full precision
+    others: tuple[str, ...] = ()  # matrices that are no linear layers of a decoder block
 
     @property
     def files(self) -> tuple[Path | RemoteFile, ...]:
@@ -101,8 +110,28 @@ def open_checkpoint(folder: Path | str, include: Sequence[str] = (), exclude: Se
     tensors, notes = (_read_gguf(path), ()) if (path / MARK).is_file() else find_tensors(path, url)
     tensors, merged = merge_adapter(path, with_prefix(tensors, architecture.model_type))
     shared = _find_shared(tensors)
-    layers = find_layers(path, architecture, tensors, shared, include, exclude)
-    return Checkpoint(path, architecture, tensors, layers, shared, url, (*hub_note(came), *notes, *merged), came)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    architecture = complete_architecture(architecture, shapes, path / "config.json")
+    found = find_layers(path, architecture, tensors, shared, include, exclude)
+    said = (*hub_note(came), *notes, *merged)
+    return Checkpoint(path, architecture, tensors, found.chosen, shared, url, said, came, found.unchosen, found.others)
+
+
+def virtual_checkpoint(path: Path, config: Config, shapes: Mapping[str, tuple[int, ...]]) -> Checkpoint:
+    """Return the checkpoint that tensors of these shapes would make, as if stored in 16 bits. It holds no values.
+
+    Args:
+        path: config.json, which gives the name.
+        config: its content.
+        shapes: name and shape of every tensor.
+
+    Raises:
+        CheckpointError: as `open_checkpoint`.
+    """
+    tensors = {name: StoredTensor(name, path, "F16", shape, 0, 2 * prod(shape)) for name, shape in shapes.items()}
+    architecture = complete_architecture(architecture_of(config, path), shapes, path)
+    found = find_layers(path, architecture, tensors, {}, (), ())
+    return Checkpoint(path, architecture, tensors, found.chosen, {}, "", (), "", found.unchosen, found.others)
 
 
 def read_weight(

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float64, Int64
 
 from haloquant.errors import InputError
+from haloquant.lm.checkpoint.model_config import POSITIONS
 
 STANDARD_WINDOW = 2048
 MAX_LOGITS = 1 << 25  # floats of logits computed at a time: 128 MiB
@@ -80,11 +81,17 @@ class Perplexity:
         )
 
 
+def text_config(model: Any) -> Any:
+    """Return the configuration of a model's decoder of text; a model of text and images has several."""
+    inner = getattr(model.config, "get_text_config", None)
+    return model.config if inner is None else inner(decoder=True)
+
+
 def default_window(model: Any) -> int:
     """Return the model's context length in tokens, at most 2048."""
-    config = model.config
-    length = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
-    return min(length or STANDARD_WINDOW, STANDARD_WINDOW)
+    config = text_config(model)
+    length = next((found for name in POSITIONS if (found := getattr(config, name, None))), STANDARD_WINDOW)
+    return min(length, STANDARD_WINDOW)
 
 
 def perplexity(
@@ -113,7 +120,7 @@ def perplexity(
         raise InputError(f"the window must be at least 2 tokens, not {window}")
     if len(tokens) < 2:
         raise InputError(f"the text must have at least 2 tokens, not {len(tokens)}")
-    vocabulary = model.config.vocab_size
+    vocabulary = text_config(model).vocab_size
     if int(tokens.min()) < 0 or int(tokens.max()) >= vocabulary:
         raise InputError(
             f"the tokens must be below the model's vocabulary of {vocabulary}, not {int(tokens.max())}: "

@@ -71,6 +71,11 @@ def export_compressed(
             first = q if first is None else first
             layer = find_layer(known, q)
             check_same_codebooks(first, q)
+            if layer.slice is not None:
+                raise InputError(
+                    f"{q.layer} must be a linear layer of its own to be written as compressed-tensors, not a part of "
+                    f"the stacked tensor {layer.tensor}; export packed or dequantized"
+                )
             _check_fits(q, layer.transposed)
             tensors = compress(q)
             for name, tensor in tensors.items():
@@ -116,7 +121,12 @@ def _check_fits(q: QuantizedWeight, transposed: bool) -> None:
             f"{q.layer} must have no sparse weights to be written as compressed-tensors, not {q.sparse.values.size} of "
             f"{q.codes.size}: their scales do not fit; quantize with --sparse-budget 0, or export packed or dequantized"
         )
-    if width % group or width % 4 or transposed:
+    if transposed:
+        raise InputError(
+            f"{q.layer} must be stored as [out, in] to be written as compressed-tensors, but the model stores it as "
+            "[in, out] (Conv1D), which that format does not have; export packed or dequantized"
+        )
+    if width % group or width % 4:
         raise InputError(
             f"{q.layer} must be a linear layer whose {width} inputs are a multiple of the tile's {group} and of 4 to "
             "be written as compressed-tensors; export packed or dequantized"

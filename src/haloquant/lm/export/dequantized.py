@@ -64,7 +64,7 @@ def export_dequantized(
         writer = ShardWriter(temporary, shard_bytes)
         replaced: set[str] = set()
         for q in quantized:
-            layer = find_layer(known, q, experts=True)
+            layer = find_layer(known, q)
             weight = dequantize(q)
             stored = cast(weight.T if layer.transposed else weight, dtype, q.layer)
             bits += BitCount(weights=weight.size, codes=8 * stored.nbytes)

@@ -3,6 +3,7 @@
 Everything is written into a temporary folder, which is then renamed. So a reader finds a complete model or none.
 """
 
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from safetensors import TensorSpec, serialize_file
 
@@ -135,8 +135,8 @@ class ShardWriter:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON; keys keep their order."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    """Write indented JSON; keys keep their order. Infinity is written as transformers writes it."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def copy_small_files(source: Path, target: Path) -> None:

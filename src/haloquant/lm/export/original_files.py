@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from haloquant.errors import MALFORMED, CheckpointError, InputError
-from haloquant.lm.checkpoint.architectures import MAX_CONFIG_BYTES, split_block
-from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer
+from haloquant.errors import InputError
+from haloquant.lm.checkpoint import model_config
+from haloquant.lm.checkpoint.architectures import split_block
+from haloquant.lm.checkpoint.linear_layers import LinearLayer
+from haloquant.lm.checkpoint.reader import Checkpoint, read_layer
 from haloquant.lm.export.model_folder import RawTensor, ShardWriter
 from haloquant.quant.format.packing import PackedWeight
 from haloquant.records import BitCount, QuantizedWeight
-from haloquant.store.atomic_files import read_bounded
 
 Progress = Callable[[int, int], None]
 FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -54,18 +54,15 @@ def cast(weight: np.ndarray, dtype: str, layer: str) -> np.ndarray:
     return half
 
 
-def find_layer(
-    known: Mapping[str, LinearLayer], q: QuantizedWeight | PackedWeight, experts: bool = False
-) -> LinearLayer:
+def find_layer(known: Mapping[str, LinearLayer], q: QuantizedWeight | PackedWeight) -> LinearLayer:
     """Return the checkpoint's layer that `q` is the quantized form of.
 
     Args:
         known: the layers of the checkpoint by name.
         q: a quantized layer.
-        experts: whether a part of a 3-D expert tensor is accepted.
 
     Raises:
-        InputError: there is no such layer, it has another shape, or it is a part of an expert tensor.
+        InputError: there is no such layer, or it has another shape.
     """
     layer = known.get(q.layer)
     if layer is None:
@@ -74,27 +71,26 @@ def find_layer(
     shape = q.codes.shape if isinstance(q, QuantizedWeight) else (grid.out_features, grid.in_features)
     if shape != (layer.out_features, layer.in_features):
         raise InputError(f"{q.layer} must be quantized as {(layer.out_features, layer.in_features)}, not {shape}")
-    if layer.slice is not None and not experts:
-        raise InputError(
-            f"{q.layer} must be a linear layer of its own to be packed, not a part of the expert tensor "
-            f"{layer.tensor}; the dequantized export would do"
-        )
     return layer
 
 
-def refuse_stacked(checkpoint: Checkpoint) -> None:
-    """Refuse a checkpoint with layers that cannot be packed, before any work is done.
+def write_other_experts(checkpoint: Checkpoint, writer: ShardWriter, packed: set[str]) -> None:
+    """Write the experts that stay in full precision in a stacked tensor whose other experts are packed.
 
-    Raises:
-        InputError: a layer is a part of a 3-D tensor of experts.
+    Each is written as a layer of its own, [out, in], in the tensor's type.
+
+    Args:
+        checkpoint: the original model.
+        writer: receives the tensors.
+        packed: names of the layers that are packed.
     """
-    stacked = [layer for layer in checkpoint.layers if layer.slice is not None]
-    if stacked:
-        raise InputError(
-            f"a packed model must have linear layers of their own, not the {len(stacked)} experts that "
-            f"{checkpoint.folder.name} stacks into tensors such as {stacked[0].tensor}; leave them in full precision "
-            "(exclude 'experts')"
-        )
+    split = {layer.tensor for layer in checkpoint.layers if layer.slice is not None and layer.name in packed}
+    for layer in (*checkpoint.layers, *checkpoint.unchosen):
+        if layer.tensor in split and layer.name not in packed:
+            tensor = checkpoint.tensors[layer.tensor]
+            dtype = tensor.copied_dtype if tensor.copied_dtype in FLOATS else "F32"
+            weight = cast(read_layer(tensor, layer), dtype, layer.name)
+            writer.add(f"{layer.name}.weight", RawTensor(dtype, (layer.out_features, layer.in_features), weight))
 
 
 def check_same_codebooks(first: QuantizedWeight | PackedWeight, q: QuantizedWeight | PackedWeight) -> None:
@@ -149,11 +145,7 @@ def read_config(checkpoint: Checkpoint) -> dict[str, Any]:
         CheckpointError: the configuration is not a JSON object.
     """
     path = checkpoint.folder / "config.json"
-    data = read_bounded(path, MAX_CONFIG_BYTES, "a model folder must hold config.json", CheckpointError)
-    try:
-        config = msgspec.json.decode(data, type=dict[str, Any])
-    except MALFORMED as error:
-        raise CheckpointError(f"{path} must be the JSON configuration of a model, but: {error}") from error
+    config = model_config.read_config(path)
     if "quantization_config" in config:
         raise InputError(f"{path} must be of a model in full precision, not one that is quantized already")
     return config

@@ -25,6 +25,7 @@ from haloquant.lm.export.original_files import (
     float_type,
     read_config,
     with_dtype,
+    write_other_experts,
 )
 from haloquant.lm.packed.config import digest, make_config
 from haloquant.quant.format.packing import PackedWeight, pack, packed_bits
@@ -58,8 +59,8 @@ def export_packed(
         progress: called with the number of layers done and of the layers of the checkpoint.
 
     Raises:
-        InputError: a layer is not in the checkpoint, comes twice, is part of a 3-D expert tensor, or has other
-            codebooks or tile sizes than the first; or the folder is not empty.
+        InputError: a layer is not in the checkpoint, comes twice, or has other codebooks or tile sizes than the first;
+            or the folder is not empty.
     """
     config = read_config(checkpoint)
     known = {layer.name: layer for layer in checkpoint.layers}
@@ -85,6 +86,7 @@ def export_packed(
                 progress(len(names), len(checkpoint.layers))
         if first is None:
             raise InputError("a packed model must have at least one quantized layer, not none")
+        write_other_experts(checkpoint, writer, set(names))
         copy_other_tensors(checkpoint, writer, replaced, changed)
         writer.finish()
         grid = first.tiles.grid

@@ -8,6 +8,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -19,11 +20,13 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 from haloquant.errors import FormatError
 from haloquant.lm.checkpoint.completeness import COMPUTED_TENSORS
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_header
-from haloquant.lm.export.model_folder import NAMES, SHORT
+from haloquant.lm.experts import ExpertPlace, expert_places, name_layers, unstack
+from haloquant.lm.export.model_folder import NAMES, SHORT, RawTensor
 from haloquant.lm.packed.config import METHOD, PackedConfig, digest, line_of_data, parse_config
 from haloquant.lm.packed.halo_linear import HaloLinear
 from haloquant.lm.packed.reader import check_digest, check_names
 from haloquant.lm.swap_weights import find_module, is_transposed
+from haloquant.lm.tensor_names import TensorNames
 from haloquant.quant.format.packing import DENSE, SPARSE
 
 
@@ -31,6 +34,7 @@ class HaloConfig(QuantizationConfigMixin):
     """`quantization_config` of a packed model, checked when the object is made."""
 
     sha256: str
+    layers: tuple[str, ...]
 
     def __init__(self, **fields: Any) -> None:
         """Take the fields of `PackedConfig`.
@@ -65,10 +69,17 @@ class HaloQuantizer(HfQuantizer):
             tensors |= read_header(Path(file))
         check_names(config, tensors)
         check_digest(config, tensors)
-        paths = {id(module): path for path, module in model.named_modules()}
-        for name in config.layers:
-            _replace(model, paths, name, config, tensors, dtype or torch.get_default_dtype())
+        self._unstacked = _replace_layers(model, config, tensors, dtype or torch.get_default_dtype())
         _check_complete(model, tensors)
+
+    def update_weight_conversions(self, weight_conversions: Any, model: Any) -> Any:
+        """Keep transformers from stacking the experts again that are layers of their own in this model."""
+        # Imported here, because the module imports more of transformers than the registry does.
+        from haloquant.lm.integrations.expert_conversions import packed_conversions
+
+        paths = getattr(self, "_unstacked", frozenset())
+        rules = super().update_weight_conversions(weight_conversions, model)
+        return packed_conversions(rules, paths, model.base_model_prefix)
 
     def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:
         packed = (module for module in model.modules() if isinstance(module, HaloLinear))
@@ -76,6 +87,8 @@ class HaloQuantizer(HfQuantizer):
         with ThreadPoolExecutor(min(cpu_count() or 1, 16)) as pool:  # the check of the codes releases the GIL
             for _done in pool.map(HaloLinear.check, here):
                 pass
+        for name in ("float", "half"):  # transformers forbids both; packed layers keep their own types in a conversion
+            setattr(model, name, MethodType(getattr(nn.Module, name), model))
         return model
 
     def get_state_dict_and_metadata(self, model: Any) -> tuple[None, dict[str, str]]:
@@ -87,8 +100,11 @@ class HaloQuantizer(HfQuantizer):
         from transformers.modeling_utils import remove_tied_weights_from_state_dict
 
         kept = remove_tied_weights_from_state_dict(model.state_dict(), model)
-        config = self.quantization_config.packed
         written = revert_weight_conversion(model, kept)
+        new_names = {id(tensor): name for name, tensor in written.items()}
+        packed = [f"{path}.weight_packed" for path, x in model.named_modules() if isinstance(x, HaloLinear)]
+        self.quantization_config.layers = tuple(new_names[id(kept[name])].rpartition(".")[0] for name in packed)
+        config = self.quantization_config.packed
         lines = {name: _line(tensor, config.version) for name, tensor in written.items()}
         self.quantization_config.sha256 = digest(config, lines)
         return None, {}
@@ -109,24 +125,64 @@ class HaloQuantizer(HfQuantizer):
         return model
 
 
-def _replace(
-    model: Any,
-    paths: dict[int, str],
+def _replace_layers(
+    model: Any, config: PackedConfig, tensors: dict[str, StoredTensor], dtype: torch.dtype
+) -> frozenset[str]:
+    """Put a packed layer at the place of every layer that the configuration names.
+
+    Returns:
+        The paths of experts that are layers of their own, packed or not.
+    """
+    names = TensorNames(model)
+    places = {place.name: place for place in expert_places(names, config.layers)}
+    stacks = {place.key for place in places.values()}
+    plain = [n.removesuffix(".weight") for n in tensors if n.endswith(".weight") and len(tensors[n].shape) == 2]
+    unpacked = [p for p in expert_places(names, [n for n in plain if n not in places]) if p.key in stacks]
+
+    def make(place: ExpertPlace, part: torch.Tensor) -> nn.Module:
+        if place.name not in places:
+            rows, columns = tensors[f"{place.name}.weight"].shape
+            return nn.Linear(columns, rows, bias=False, device="meta", dtype=dtype)
+        layer = _packed_layer(place.name, config, tensors, None, False, dtype)
+        if layer.in_features not in part.shape or layer.out_features > max(part.shape):
+            raise FormatError(
+                f"{place.name} must be packed for a model whose expert is {list(part.shape)}, not as "
+                f"{(layer.out_features, layer.in_features)}"
+            )
+        return layer
+
+    everywhere = (*places.values(), *unpacked)
+    unstack(model, everywhere, make)
+    name_layers(model, names, config.layers)
+    paths = {id(module): path for path, module in model.named_modules()}
+    for name in config.layers:
+        if name in places:
+            continue
+        module = find_module(model, name)
+        if not isinstance(module, nn.Linear) and not is_transposed(module):
+            raise FormatError(f"{name} must be a linear layer of the model, not {type(module).__name__}")
+        rows, cols = (int(size) for size in module.weight.shape)  # type: ignore[union-attr]
+        features = (cols, rows) if is_transposed(module) else (rows, cols)
+        packed = _packed_layer(name, config, tensors, features, module.bias is not None, dtype)
+        model.set_submodule(paths[id(module)], packed)
+    return frozenset(place.path for place in everywhere)
+
+
+def _packed_layer(
     name: str,
     config: PackedConfig,
     tensors: dict[str, StoredTensor],
+    features: tuple[int, int] | None,
+    bias: bool,
     dtype: torch.dtype,
-) -> None:
-    module = find_module(model, name)
-    if not isinstance(module, nn.Linear) and not is_transposed(module):
-        raise FormatError(f"{name} must be a linear layer of the model, not {type(module).__name__}")
+) -> HaloLinear:
+    """Return an empty packed layer; `features` is None for an expert, whose sizes are those of its stored grid."""
     stored = {part: tensors[f"{name}.{part}"] for part in (*DENSE, *SPARSE) if f"{name}.{part}" in tensors}
     shapes = {part: (getattr(torch, NAMES[tensor.dtype]), tensor.shape) for part, tensor in stored.items()}
-    weight = module.weight
-    rows, cols = (int(size) for size in weight.shape)  # type: ignore[union-attr]
-    features = (cols, rows) if is_transposed(module) else (rows, cols)
-    packed = HaloLinear(name, config, shapes, features, module.bias is not None, dtype)
-    model.set_submodule(paths[id(module)], packed)
+    if features is None:
+        rows, columns = RawTensor.read(stored["weight_shape"]).data.view("<i4").tolist()
+        features = (rows, columns)
+    return HaloLinear(name, config, shapes, features, bias, dtype)
 
 
 def _check_complete(model: Any, tensors: dict[str, StoredTensor]) -> None:

@@ -17,14 +17,16 @@ from haloquant.quant.format.packing import DENSE, SPARSE, check_layer, sizes_of
 FLOAT16_BUFFERS = ("weight_scale", "sparse_scale")
 
 
-class HaloLinear(nn.Module):
+class HaloLinear(nn.Linear):
     """y = x W^T + b from packed tensors, which are buffers with the names of the format.
+
+    It is a linear layer of torch, so that tools that adapt linear layers (LoRA) accept it.
 
     `weight` is an empty tensor of the model's type. It gives type and device to callers that ask a linear layer for
     them. In a file, its shape is refused by a reader that does not know the packed names.
     """
 
-    weight: torch.Tensor
+    weight: torch.Tensor  # type: ignore[assignment]
     weight_packed: torch.Tensor
 
     def __init__(
@@ -48,7 +50,7 @@ class HaloLinear(nn.Module):
             dtype: the model's floating-point type.
             device: device of the empty tensors.
         """
-        super().__init__()
+        nn.Module.__init__(self)  # that of nn.Linear would make a weight
         self.name = name
         self.config = config
         self.out_features, self.in_features = features
@@ -92,8 +94,9 @@ class HaloLinear(nn.Module):
             self._layer = packed_layer(self.stored(), values, self.config.tile_out, self.config.tile_in)
         return self._layer
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x W^T + b, [..., in] -> [..., out], in the type of x."""
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Return x W^T + b for the input x, [..., in] -> [..., out], in the type of x."""
+        x = input
         if torch.is_grad_enabled() and x.requires_grad:  # the kernels have no backward pass; the weights are constant
             y = nn.functional.linear(x, self.dequantize(x.dtype))
         else:

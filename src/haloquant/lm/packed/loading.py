@@ -29,12 +29,12 @@ def load(folder: Path | str, *, profile_sha256: str | None = None, **settings: A
     model = open_packed(folder)
     check_profile(model.config, profile_sha256)
     try:
-        from transformers import AutoModelForCausalLM
+        from haloquant.lm.model_class import model_class
     except ImportError as error:
         raise MissingExtraError("running a model needs torch and transformers: pip install 'haloquant[lm]'") from error
     plain = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True}
     try:
-        return AutoModelForCausalLM.from_pretrained(model.folder, **plain, **settings)
+        return model_class(model.folder).from_pretrained(model.folder, **plain, **settings)
     except HaloquantError:
         raise
     except (ValueError, KeyError, OSError, ImportError) as error:

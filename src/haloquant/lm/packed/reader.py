@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from haloquant.errors import MALFORMED, CheckpointError, FormatError
-from haloquant.lm.checkpoint.architectures import MAX_CONFIG_BYTES
+from haloquant.lm.checkpoint.model_config import read_config
 from haloquant.lm.checkpoint.model_files import MAX_INDEX_BYTES
 from haloquant.lm.checkpoint.paths import is_shard_name, local_folder
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_header
@@ -55,11 +55,7 @@ def open_packed(folder: Path | str) -> PackedModel:
         CheckpointError: the folder is absent or a header is damaged.
     """
     path = local_folder(folder)
-    data = read_bounded(path / "config.json", MAX_CONFIG_BYTES, "a model folder must hold config.json", CheckpointError)
-    try:
-        raw = msgspec.json.decode(data, type=dict[str, Any])
-    except MALFORMED as error:
-        raise FormatError(f"{path / 'config.json'} must be JSON, but is damaged: {error}") from error
+    raw = read_config(path / "config.json")
     config = parse_config(raw.get("quantization_config"))
     tensors: dict[str, StoredTensor] = {}
     for file in shard_files(path):

@@ -24,7 +24,7 @@ def _model(folder: Path, change: dict[str, np.ndarray]) -> Path:
     folder.mkdir()
     rng = np.random.default_rng(0)
     arrays = {f"model.layers.0.{role}.weight": rng.standard_normal(shape).astype("f4") for role, shape in ROLES.items()}
-    arrays["model.embed_tokens.weight"] = np.ones((16, 8), np.float32)
+    arrays |= {f"{name}.weight": np.ones((16, 8), np.float32) for name in ("model.embed_tokens", "lm_head")}
     arrays |= {f"model.layers.0.{role}.weight": array for role, array in change.items()}
     save_file(arrays, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(CONFIG))

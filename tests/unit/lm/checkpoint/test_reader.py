@@ -107,7 +107,15 @@ def test_patterns_choose_layers(tmp_path: Path) -> None:
     assert [layer.name for layer in open_checkpoint(folder, include=["lm_head"]).layers] == ["lm_head"]
     assert all("mlp" in layer.name for layer in open_checkpoint(folder, exclude=["self_attn"]).layers)
     with pytest.raises(CheckpointError, match=r"must leave at least one of the 15 linear layers .* leave none"):
-        open_checkpoint(folder, include=["nothing"])
+        open_checkpoint(folder, exclude=["proj"])
+    for wrong in ({"include": ["nothing"]}, {"exclude": ["re:.*down_proj"]}, {"exclude": ["mlp", "layers[0].mlp"]}):
+        with pytest.raises(CheckpointError, match=r"matches none of the 15 linear layers .* such as model.layers.0"):
+            open_checkpoint(folder, **wrong)
+    named = open_checkpoint(folder, exclude=["lm_head", "k_proj"])  # the head is left anyway, so its name is no mistake
+    assert [layer.name for layer in named.unchosen] == [
+        *(f"model.layers.{b}.self_attn.k_proj" for b in (0, 1)),
+        "lm_head",
+    ]
     with pytest.raises(CheckpointError, match=r"must be a regular expression, not '\('"):
         open_checkpoint(folder, include=["("])
 
@@ -242,8 +250,12 @@ def test_what_is_no_model_folder_is_named(tmp_path: Path) -> None:
     [
         ({"is_encoder_decoder": True, "model_type": "t5"}, "must describe a decoder, not the encoder-decoder 't5'"),
         ({"quantization_config": {"bits": 4}}, "not one that is quantized already"),
-        ({"hidden_size": None}, "must give a positive hidden_size, not None"),
-        ({"hidden_size": "many"}, "must be the JSON configuration of a model, but"),
+        ({"hidden_size": "many"}, "hidden_size of config.json must be a whole number, not 'many'"),
+        (
+            {"model_type": "roberta"},
+            "not the encoder 'roberta', whose attention sees the token that is to be predicted",
+        ),
+        ({"architectures": ["MysteryForMaskedLM"]}, "must describe a decoder, which predicts each token from those"),
     ],
 )
 def test_configurations_that_will_not_do(tmp_path: Path, change: dict, sentence: str) -> None:
@@ -283,12 +295,12 @@ def test_experts_of_a_3d_tensor_are_layers_of_their_own(tmp_path: Path) -> None:
     folder = write(tmp_path, {"model.layers.0.mlp.experts.down_proj": stack}, CONFIG | {"model_type": "mystery"})
     checkpoint = open_checkpoint(folder)
     assert [(layer.name[-11:], layer.expert) for layer in checkpoint.layers] == [
-        ("down_proj.0", 0),
-        ("down_proj.1", 1),
-        ("down_proj.2", 2),
+        ("0.down_proj", 0),
+        ("1.down_proj", 1),
+        ("2.down_proj", 2),
     ]
     for layer, weight in iterate_weights(checkpoint):
-        np.testing.assert_array_equal(weight, stack[layer.slice])
+        np.testing.assert_array_equal(weight, stack[layer.slice].T)  # [experts, in, out]: the outputs are the hidden 8
 
 
 def test_conv1d_weights_are_turned(tmp_path: Path) -> None:

@@ -1,0 +1,80 @@
+"""Take a tiny random model of every decoder of transformers from calibration to a packed model that is saved again.
+
+python bench/model_families.py                 # every family that the installed transformers knows, one JSON line each
+python bench/model_families.py mixtral bamba   # these
+
+A line gives the result ("done", "refused" with the sentence, "no tiny model", or "wrong"), the layers, and distances
+of logits: of experts as layers of their own from transformers' own (`experts`), of the packed model from the original
+with the de-quantized weights (`packed`), and of the model saved and loaded again from the packed one (`again`).
+"""
+
+import argparse
+import json
+import sys
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+import transformers
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+import haloquant
+from haloquant.errors import HaloquantError
+from haloquant.lm.packed.reader import iterate_layers, open_packed
+from haloquant.lm.swap_weights import with_weights
+from haloquant.lm.torch_model import load_model
+from haloquant.quant.layer import dequantize
+from support.model_families import MODEL_TYPES, TEXT, save_model, tiny_config
+
+
+def logits(model: Any) -> torch.Tensor:
+    """Return the logits of a fixed text."""
+    with torch.inference_mode():
+        return model(input_ids=torch.arange(3, 35)[None], use_cache=False).logits.double()
+
+
+def distance(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Return the relative distance of two tensors."""
+    return float((first - second).norm() / first.norm())
+
+
+def measure(model_type: str, folder: Path) -> dict[str, Any]:
+    """Return the line of one family; its models are written to `folder`."""
+    source, out, again = folder / "model", folder / "packed", folder / "again"
+    try:
+        plain = save_model(source, tiny_config(model_type))
+    except Exception as error:  # the small sizes do not fit this family
+        return {"result": "no tiny model", "why": str(error)[:120]}
+    (folder / "text.txt").write_text(TEXT)
+    given = {"goal": "acc-opt", "calibration": folder / "text.txt", "samples": 2, "tile": 32, "progress": False}
+    try:
+        made = haloquant.quantize(source, out, **given)
+    except HaloquantError as error:
+        return {"result": "refused", "why": str(error).replace(str(source), model_type)}
+    packed, whole = haloquant.load(out, dtype=torch.float32), load_model(source)
+    weights = {layer.layer: dequantize(layer) for layer in iterate_layers(open_packed(out))}
+    found = {"experts": distance(logits(plain.float()), logits(whole))}
+    with with_weights(whole, weights) as replaced:
+        found["packed"] = distance(logits(replaced), logits(packed))
+    packed.save_pretrained(again)
+    haloquant.verify(again)
+    found["again"] = distance(logits(packed), logits(haloquant.load(again, dtype=torch.float32)))
+    right = max(found.values()) < 1e-5
+    return {"result": "done" if right else "wrong", "layers": made.layers, "left": len(made.left), **found}
+
+
+def main() -> None:
+    """Measure the families named on the command line, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("families", nargs="*", default=MODEL_TYPES)
+    warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+    for model_type in parser.parse_args().families:
+        with TemporaryDirectory() as folder:
+            print(json.dumps({"family": model_type, **measure(model_type, Path(folder))}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Check before any work that transformers can load a checkpoint, and that its layers are linear layers of the model."""
+
+from pathlib import Path
+
+import torch
+from transformers import CONFIG_MAPPING, AutoConfig
+from transformers.core_model_loading import revert_weight_conversion
+
+from haloquant.errors import CheckpointError, first_line
+from haloquant.lm.calibration.empty_model import EmptyModel, empty_from_config
+from haloquant.lm.checkpoint.completeness import COMPUTED_TENSORS
+from haloquant.lm.checkpoint.model_config import read_config
+from haloquant.lm.checkpoint.reader import Checkpoint
+from haloquant.lm.swap_weights import find_module, is_transposed
+
+
+def check_model(checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint that transformers cannot load, or whose chosen layers are no linear layers of its model.
+
+    No weight is read.
+
+    Raises:
+        CheckpointError: transformers has no such decoder, a parameter is missing, or a layer is of another kind.
+    """
+    empty = EmptyModel(checkpoint)
+    lacking = [name for name in empty.lacking() if not name.endswith(COMPUTED_TENSORS)]
+    if lacking:
+        raise CheckpointError(
+            f"{checkpoint.folder} must hold every weight of its model, but lacks {len(lacking)}, first {min(lacking)}"
+        )
+    for layer in checkpoint.layers:
+        try:
+            module = find_module(empty.model, layer.name)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{layer.name} must be a linear layer of the model as transformers builds it "
+                f"({type(empty.model).__name__}), but is none there; leave it in full precision "
+                f"(--exclude '{_pattern(layer.name)}')"
+            ) from error
+        if not isinstance(module, torch.nn.Linear) and not is_transposed(module):
+            raise CheckpointError(
+                f"{layer.name} must be a linear layer of the model, not {type(module).__name__}; leave it in full "
+                f"precision (--exclude '{_pattern(layer.name)}')"
+            )
+
+
+def is_known(checkpoint: Checkpoint) -> bool:
+    """Return whether transformers has a model of the checkpoint's type."""
+    kind = read_config(checkpoint.small_files() / "config.json").get("model_type")
+    return isinstance(kind, str) and kind in CONFIG_MAPPING
+
+
+def tensor_shapes(config_file: Path) -> dict[str, tuple[int, ...]]:
+    """Return the name and the shape of every tensor that a checkpoint with this config.json would have.
+
+    Raises:
+        CheckpointError: transformers has no such decoder.
+    """
+    try:
+        config = AutoConfig.from_pretrained(config_file, local_files_only=True, trust_remote_code=False)
+        model = empty_from_config(config)
+        with torch.device("meta"):
+            state = {name: torch.empty(tuple(value.shape)) for name, value in model.state_dict().items()}
+        tied = set(model.all_tied_weights_keys)
+        saved = revert_weight_conversion(model, {name: value for name, value in state.items() if name not in tied})
+    except (ValueError, KeyError, OSError, TypeError, AttributeError, ImportError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{config_file} must describe a causal model of transformers, but: {first_line(error)}"
+        ) from error
+    return {name: tuple(value.shape) for name, value in saved.items()}
+
+
+def _pattern(name: str) -> str:
+    """Return a regular expression for the layers of this kind in all blocks."""
+    return r"\.".join(r"\d+" if part.isdigit() else part for part in name.split(".")) + "$"
