@@ -99,8 +99,10 @@ def test_packed_model_is_simulated_compared_and_exported(
         ["compare", model, str(tmp_path / "plain"), "--text", str(small_text), "--tokens", "128", "--json", "--quiet"]
     ) == 0  # fmt: skip
     packed, plain = json.loads(capfd.readouterr().out.split("\n", 1)[1])
-    # The plain export rounds to bfloat16: nearly, not exactly, the packed model.
-    assert packed["perplexity"] == pytest.approx(plain["perplexity"], rel=0.01)
+    # The plain export has the type of the original, float32, and both are judged in it.
+    assert packed["perplexity"] == pytest.approx(plain["perplexity"], rel=1e-5)
+    assert packed["dtype"] == plain["dtype"] == "float32" and "computed in float32" in plain["description"]
+    assert json.loads((tmp_path / "plain" / "config.json").read_text())["dtype"] == "float32"
 
 
 def test_explore_marks_a_front(recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -129,7 +131,7 @@ def test_explore_marks_a_front(recipe: Path, tmp_path: Path, capfd: pytest.Captu
         (["simulate", "llama2-8b"], 2, "model shape must be one of"),
         (["simulate", "llama2-7b", "--fast", "2"], 2, "the share of fast tiles must be 0 to 1, not 2"),
         (["simulate", "llama2-7b", "--target", "tpu"], 2, "target must be one of"),
-        (["simulate", "llama2-7b", "--mode", "eco"], 3, "so --mode boost or --profile sky130hd-digitsdadda_ks+lone-"),
+        (["simulate", "llama2-7b", "--mode", "eco"], 3, "use --mode boost or --profile sky130hd-digitsdadda_ks+lone-"),
         (["explain", "--weight", "300"], 2, "the weight must be among the 256 of profile"),
         (
             ["characterize", "--mac", "boothx", "--liberty", "x"],

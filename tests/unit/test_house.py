@@ -41,7 +41,6 @@ ELSEWHERE = {
     "jobs/quantize": "e2e/test_engine_layers.py",
     "jobs/recipe_checks": "e2e/test_recipe_checks.py",
     "lm/integrations/transformers": "e2e/test_hf.py",
-    "lm/packed/halo_linear": "e2e/test_hf.py",
     # Pages and pictures: a browser draws them, or the job that writes them is run.
     "report": "e2e/test_report.py",
 }

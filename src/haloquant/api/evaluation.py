@@ -10,7 +10,7 @@ from haloquant.api.arguments import check_choice, check_count, path_text, path_t
 from haloquant.api.progress import Progress, reporting
 from haloquant.errors import InputError
 from haloquant.jobs import evaluation
-from haloquant.jobs.evaluation import Evaluation
+from haloquant.jobs.evaluation import Dtype, Evaluation
 from haloquant.jobs.inputs import model_folder
 
 Activations = Literal["none", "token"]
@@ -22,6 +22,7 @@ def evaluate(
     *,
     tokens: int = 0,
     activations: Activations = "none",
+    dtype: Dtype = "float32",
     progress: Progress = True,
 ) -> Evaluation:
     """Measure the perplexity of a model on a text by the standard protocol.
@@ -35,13 +36,15 @@ def evaluate(
         tokens: Number of tokens to use, rounded down to whole windows (one at least); 0 uses the whole text.
         activations: "token" rounds the inputs of the linear layers to 8 bits, with one scale per token; "none" keeps
             them.
+        dtype: Floating-point type in which the model computes: "float32", "bfloat16" or "float16". A packed model's
+            words and scales are the same in each.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
         The perplexity with its standard error, and the model's stored bits per weight.
 
     Raises:
-        InputError: An argument is not allowed, or a file does not exist.
+        InputError: An argument is not allowed, a file does not exist, or a model gives NaN or infinity.
         MissingExtraError: torch or transformers is not installed.
 
     Example:
@@ -56,8 +59,9 @@ def evaluate(
     name, file = path_text("model", model), path_text("text", text)
     check_count("tokens", tokens, 0)
     check_choice("activations", activations, get_args(Activations))
+    check_choice("dtype", dtype, get_args(Dtype))
     with shown as report:
-        return evaluation.evaluate_model(name, file, tokens, activations == "token", report)
+        return evaluation.evaluate_model(name, file, tokens, activations == "token", report, dtype)
 
 
 def evaluate_tasks(
@@ -95,7 +99,12 @@ def evaluate_tasks(
 
 
 def compare(
-    models: Sequence[str | Path], text: str | Path = "demo", *, tokens: int = 0, progress: Progress = True
+    models: Sequence[str | Path],
+    text: str | Path = "demo",
+    *,
+    tokens: int = 0,
+    dtype: Dtype = "float32",
+    progress: Progress = True,
 ) -> tuple[Evaluation, ...]:
     """Evaluate several models on one text, each with plain and with 8-bit activations.
 
@@ -103,13 +112,15 @@ def compare(
         models: Model folders, plain or packed, or "demo" for the shipped model.
         text: Text file (.txt, .xz), or "demo" for the shipped evaluation text.
         tokens: Number of tokens to use, rounded down to whole windows (one at least); 0 uses the whole text.
+        dtype: Floating-point type in which the models compute: "float32", "bfloat16" or "float16". A packed model's
+            words and scales are the same in each.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
         One record per model, in the order given; `perplexity_a8` is that with 8-bit activations per token.
 
     Raises:
-        InputError: An argument is not allowed, or a file does not exist.
+        InputError: An argument is not allowed, a file does not exist, or a model gives NaN or infinity.
         MissingExtraError: torch or transformers is not installed.
 
     Example:
@@ -125,12 +136,13 @@ def compare(
         raise InputError(f"models must be a sequence of model folders, not the one path {str(models)!r:.80}")
     names, file = path_texts("models", models), path_text("text", text)
     check_count("tokens", tokens, 0)
+    check_choice("dtype", dtype, get_args(Dtype))
     for name in names:  # a wrong name is reported before the first model is evaluated
         model_folder(name)
     rows: list[Evaluation] = []
     with shown as report:
         for name in names:
-            plain = evaluation.evaluate_model(name, file, tokens, False, report)
-            rounded = evaluation.evaluate_model(name, file, tokens, True, report)
+            plain = evaluation.evaluate_model(name, file, tokens, False, report, dtype)
+            rounded = evaluation.evaluate_model(name, file, tokens, True, report, dtype)
             rows.append(msgspec.structs.replace(plain, perplexity_a8=rounded.perplexity))
     return tuple(rows)

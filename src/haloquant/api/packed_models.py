@@ -1,22 +1,25 @@
 """Check a packed model, or write it in a form that loads without haloquant."""
 
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
 from haloquant.api.arguments import check_choice, path_text
 from haloquant.api.progress import Progress, reporting
+from haloquant.errors import InputError
 from haloquant.jobs.inputs import model_folder
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.lm.export.compressed_tensors import export_compressed
 from haloquant.lm.export.dequantized import export_dequantized
 from haloquant.lm.export.folding import with_others_of
-from haloquant.lm.export.original_files import Exported
+from haloquant.lm.export.original_files import FLOATS, Exported
 from haloquant.lm.packed import reader
 from haloquant.lm.packed.reader import Verified
 from haloquant.store.profiles import find_profile
 from haloquant.store.profiles import profile_sha256 as hash_profile
 
 Format = Literal["dequantized", "compressed-tensors"]
+ExportDtype = Literal["model", "float32", "bfloat16", "float16"]
 
 
 def verify(folder: str | Path, profile_sha256: str | None = None, *, profile: str | Path | None = None) -> Verified:
@@ -54,6 +57,7 @@ def export(
     *,
     source: str | Path,
     to: Format = "dequantized",
+    dtype: ExportDtype = "model",
     progress: Progress = True,
 ) -> Exported:
     """Write a packed model in a form that loads without haloquant.
@@ -62,7 +66,8 @@ def export(
         model: Packed model folder.
         out: Folder to write. It must be empty or not exist yet.
         source: The model that the packed one was made of: a folder, or "demo".
-        to: "dequantized" (plain weights in bfloat16) or "compressed-tensors" (8-bit weights that vLLM loads).
+        to: "dequantized" (plain weights) or "compressed-tensors" (8-bit weights that vLLM loads).
+        dtype: Type of dequantized weights: "model" (that of the source), "float32", "bfloat16" or "float16".
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
@@ -80,7 +85,11 @@ def export(
     """
     shown = reporting(progress)
     check_choice("to", to, get_args(Format))
-    write = export_dequantized if to == "dequantized" else export_compressed
+    check_choice("dtype", dtype, get_args(ExportDtype))
+    if to != "dequantized" and dtype != "model":
+        raise InputError(f"dtype must be given with to='dequantized' only, not with {to!r}: its weights are integers")
+    kind = {long: short for short, long in FLOATS.items()}.get(dtype)
+    write = partial(export_dequantized, dtype=kind) if to == "dequantized" else export_compressed
     folder, origin = Path(path_text("out", out)), path_text("source", source)
     packed = reader.open_packed(path_text("model", model))
     checkpoint = with_others_of(open_checkpoint(model_folder(origin)), packed.tensors)

@@ -16,11 +16,12 @@ from haloquant.jobs.quantize.forecast import machine_rates
 from haloquant.jobs.quantize.forecast.model_sizes import sizes_of_checkpoint
 from haloquant.jobs.quantize.forecast.plan import Plan, Stage, predict
 from haloquant.jobs.quantize.job import quantize_checkpoint
+from haloquant.jobs.quantize.model_key import model_key
 from haloquant.jobs.quantize.request import Request
 from haloquant.jobs.quantize.shared_storage import upload_model, work_folder
 from haloquant.jobs.quantize.transform import require_calibration
 from haloquant.lm.checkpoint.left_layers import LeftLayer
-from haloquant.lm.checkpoint.reader import Checkpoint, open_checkpoint
+from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint
 from haloquant.lm.checkpoint.remote import is_url, local_path
 from haloquant.recipe import Goal, Hardware, Quantize, Recipe, Transform
 from haloquant.store.profiles import find_profile
@@ -178,7 +179,9 @@ def quantize(
         make = partial(quantize_checkpoint, checkpoint, asked, progress=report, engine=where)
         folder: Path | str
         if is_url(out) and local_path(out) is None:
-            done = upload_model(out, Path(path_text("work", work)) if work else work_folder(out), make, report)
+            place = Path(path_text("work", work)) if work else work_folder(out)
+            key = lambda: model_key(content_hash(checkpoint), checkpoint, asked)  # noqa: E731 - it reads all weights
+            done = upload_model(out, place, make, key, report)
             folder = out
         else:
             done = make(_folder(out))

@@ -1,6 +1,5 @@
 """`quantize`, `evaluate`, `compare`, `export`, `verify`: commands that read model folders."""
 
-from math import isnan
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +16,10 @@ from haloquant.units import engineering
 
 Model = Annotated[str, typer.Argument(help="Model folder in Hugging Face format, or `demo`.")]
 Text = Annotated[str, typer.Option(help="Evaluation text (.txt, .xz), or `demo`.")]
+ModelDtype = Annotated[
+    Literal["float32", "bfloat16", "float16"],
+    typer.Option("--dtype", help="Floating-point type in which the model computes, whatever type its files have."),
+]
 Tokens = Annotated[int, typer.Option(help="Tokens of the text to use; 0 is the whole text.", min=0)]
 
 
@@ -151,6 +154,7 @@ def evaluate(
         Path | None, typer.Option(help="Folder with lm-eval task files. They can run code: use only those you trust.")
     ] = None,
     json: Json = False,
+    dtype: ModelDtype = "float32",
     quiet: Quiet = False,
 ) -> None:
     """Measure the perplexity of a plain or packed model on a text, or its scores on lm-eval tasks."""
@@ -158,12 +162,12 @@ def evaluate(
         scores = haloquant.evaluate_tasks(model, task_folder, tasks=tasks, text=text)
         stdout.print_json(msgspec.json.encode(scores).decode())
         return
-    found = haloquant.evaluate(model, text, tokens=tokens, activations=activations, progress=not quiet)
+    found = haloquant.evaluate(model, text, tokens=tokens, activations=activations, dtype=dtype, progress=not quiet)
     if json:
         stdout.print_json(msgspec.json.encode(found).decode())
         return
     # The standard error of a single window is not defined.
-    error = "" if isnan(found.standard_error) else f" ± {found.standard_error:.4f}"
+    error = "" if found.standard_error is None else f" ± {found.standard_error:.4f}"
     stdout.print(f"perplexity {found.perplexity:.4f}{error} ({found.description})", highlight=False)
 
 
@@ -171,11 +175,12 @@ def compare(
     models: Annotated[list[str], typer.Argument(help="Two or more model folders, plain or packed; or `demo`.")],
     text: Text = "demo",
     tokens: Tokens = 0,
+    dtype: ModelDtype = "float32",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare models on one text: stored bits per weight, and perplexity with and without 8-bit activations."""
-    rows = haloquant.compare(models, text, tokens=tokens, progress=not quiet)
+    rows = haloquant.compare(models, text, tokens=tokens, dtype=dtype, progress=not quiet)
     if json:
         stdout.print_json(msgspec.json.encode(rows).decode())
         return
@@ -196,10 +201,14 @@ def export(
         Literal["dequantized", "compressed-tensors"],
         typer.Option(help="dequantized: plain weights; compressed-tensors: 8-bit weights that vLLM loads."),
     ] = "dequantized",
+    dtype: Annotated[
+        Literal["model", "float32", "bfloat16", "float16"],
+        typer.Option(help="Type of dequantized weights; model: the type that the source has."),
+    ] = "model",
     quiet: Quiet = False,
 ) -> None:
     """Write a packed model in a form that loads without haloquant."""
-    done = haloquant.export(model, out, source=source, to=to, progress=not quiet)
+    done = haloquant.export(model, out, source=source, to=to, dtype=dtype, progress=not quiet)
     stdout.print(f"{engineering(done.total_bytes, 'B')} in {done.folder}", highlight=False)
 
 

@@ -1,10 +1,12 @@
 """Evaluate a model folder, full-precision or packed: perplexity on a text, or lm-eval tasks."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+import torch
 
 from haloquant.errors import InputError, MissingExtraError
 from haloquant.jobs.inputs import Progress, is_packed, model_folder, read_text, silent, text_file
@@ -18,32 +20,44 @@ from haloquant.lm.text import load_text, load_tokenizer
 from haloquant.lm.torch_model import load_model, quiet_transformers
 
 TEXT_TASKS = ("text", "wikitext")  # tasks of lm-eval that score a text file
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """The perplexity of a model on a text. `bits_per_weight` counts the stored bits of the linear layers."""
+    """The perplexity of a model on a text.
+
+    `bits_per_weight` counts the stored bits of the linear layers. `dtype` is the floating-point type in which the model
+    computed. `standard_error` is None if the text is a single window.
+    """
 
     model: str
     bits_per_weight: float
     perplexity: float
-    standard_error: float
+    standard_error: float | None
     description: str
     perplexity_a8: float | None = None
+    dtype: Dtype = "float32"
 
 
-def open_model(folder: Path) -> tuple[Any, tuple[str, ...], float]:
-    """Return the model, the names of its linear layers, and their stored bits per weight."""
+def open_model(folder: Path, dtype: Dtype = "float32") -> tuple[Any, tuple[str, ...], float]:
+    """Return the model, the names of its linear layers, and their stored bits per weight.
+
+    The model computes in `dtype`, whatever type its files have, so that a model and its packed form are judged alike.
+    """
+    kind = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
     if is_packed(folder):
         config = open_packed(folder).config
         with quiet_transformers():
-            return load(folder), config.layers, config.bits_per_weight
+            return load(folder, dtype=kind), config.layers, config.bits_per_weight
     checkpoint = open_checkpoint(folder)
     stored = {layer.tensor: checkpoint.tensors[layer.tensor] for layer in checkpoint.layers}.values()
     width = 8 * sum(t.size_bytes for t in stored) / sum(t.count for t in stored)
-    return load_model(folder), tuple(layer.name for layer in checkpoint.layers), width
+    return load_model(folder, kind), tuple(layer.name for layer in checkpoint.layers), width
 
 
-def evaluate_model(model: str, text: str, tokens: int, rounded: bool, progress: Progress = silent) -> Evaluation:
+def evaluate_model(
+    model: str, text: str, tokens: int, rounded: bool, progress: Progress = silent, dtype: Dtype = "float32"
+) -> Evaluation:
     """Return the perplexity of a model on a text.
 
     Args:
@@ -52,14 +66,16 @@ def evaluate_model(model: str, text: str, tokens: int, rounded: bool, progress: 
         tokens: Number of tokens that are used; 0 takes the whole text.
         rounded: Whether the inputs of linear layers are rounded to 8 bits, with one scale per token.
         progress: Called with the name of a task, windows done and windows in all.
+        dtype: The floating-point type in which the model computes.
 
     Raises:
         CheckpointError: The model folder is missing or malformed.
         RecipeError: The text is missing.
+        InputError: The model gives NaN or infinity.
     """
     folder = model_folder(model)
     found = read_text(folder, text, "evaluation")
-    loaded, layers, bits = open_model(folder)
+    loaded, layers, bits = open_model(folder, dtype)
     window = default_window(loaded)
     limit = max(1, tokens // window) if tokens else None
     name = "demo" if model == "demo" else origin(folder) or folder.name
@@ -72,7 +88,8 @@ def evaluate_model(model: str, text: str, tokens: int, rounded: bool, progress: 
             score = perplexity(loaded, found.tokens, max_windows=limit, progress=tell)
     else:
         score = perplexity(loaded, found.tokens, max_windows=limit, progress=tell)
-    return Evaluation(name, bits, score.value, score.standard_error, f"{found.name}: {score.describe()}")
+    error = None if math.isnan(score.standard_error) else score.standard_error
+    return Evaluation(name, bits, score.value, error, f"{found.name}: {score.describe()}", dtype=dtype)
 
 
 def evaluate_tasks(

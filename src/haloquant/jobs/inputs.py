@@ -39,6 +39,13 @@ class Text:
     tokens: Int64[np.ndarray, " t"]
     sha256: str
 
+    def key(self) -> list[str]:
+        """Return what identifies the text for a model: the hashes of its characters and of its tokens.
+
+        The tokens follow from the tokenizer, which is no part of the hash of the model.
+        """
+        return [self.sha256, sha256_bytes(self.tokens.astype("<i8").tobytes())]
+
 
 @dataclass(frozen=True)
 class Inputs:

@@ -9,8 +9,17 @@ from haloquant.dvfs.classes import Classes
 from haloquant.jobs.inputs import Inputs
 from haloquant.lm.checkpoint.hub import origin_entry
 from haloquant.recipe import Recipe
+from haloquant.source_code import source_sha256
 
 _PACKAGES = ("haloquant", "numpy", "scipy", "numba", "torch", "transformers", "tokenizers", "safetensors")
+
+# Files and folders of this package whose code can change what a finished step holds. Their hash is part of every step's
+# key. The alternative is a number in each module that its author raises when results change. It can be forgotten, and
+# a test that compares results finds only changes that its own inputs reach. The hash cannot be forgotten. Its price is
+# that a changed comment also makes steps again; steps serve one output folder, so this costs one run of that job.
+RESULT_CODE = (
+    "accel", "dvfs", "errors.py", "jobs", "lm", "quant", "recipe.py", "records", "source_code.py", "store", "units.py",
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:
@@ -22,6 +31,11 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def step_versions() -> dict[str, str]:
+    """Return what the key of every finished step covers beside the step's own inputs: all versions, and the code."""
+    return {**versions(), "code sha256": source_sha256(RESULT_CODE)}
 
 
 def job_provenance(recipe: Recipe, inputs: Inputs, classes: Classes) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Scales as float16 stores them. Every scale is rounded to float16 before a weight is rounded with it."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -17,3 +18,24 @@ def round_scales(scale: np.ndarray) -> Float32[np.ndarray, "..."]:
     clipped = np.clip(scale, -LARGEST, LARGEST)
     rounded = clipped.astype(np.float16).astype(np.float32)
     return np.where((rounded == 0) & (scale != 0), np.copysign(np.float32(SMALLEST), scale), rounded).astype(np.float32)
+
+
+def has_small_scales(scale: np.ndarray) -> bool:
+    """Return whether half of the scales that are not 0 are at most 2^-22.
+
+    Float16 holds such a scale as one to four times 2^-24. Against scales of ordinary size, the error of the layer's
+    output rises by a tenth at three times 2^-24 and doubles at one (`docs/stages/quantizer.md` has the figures).
+    """
+    sizes = np.abs(scale[scale != 0])
+    return sizes.size > 0 and float(np.median(sizes)) <= 4 * SMALLEST
+
+
+def small_scales_note(layers: Sequence[str]) -> tuple[str, ...]:
+    """Return one sentence that names the layers that have small scales, or none if there are no such layers."""
+    if not layers:
+        return ()
+    named = ", ".join(layers[:8]) + (f" and {len(layers) - 8} more" if len(layers) > 8 else "")
+    return (
+        f"weights are too small for float16 scales and keep little of their precision in {named}; leave a layer in "
+        "full precision with --exclude where that matters",
+    )

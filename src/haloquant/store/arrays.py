@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from haloquant.store.atomic_files import raise_os_errors
+from haloquant.store.atomic_files import safetensors_file
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
@@ -18,7 +18,7 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[
     Raises:
         OSError: the file cannot be written.
     """
-    with raise_os_errors(path):
+    with safetensors_file(path):
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, path, dict(metadata or {}))
 
 

@@ -6,12 +6,11 @@ After an interruption a file or folder is either complete or absent.
 import errno
 import hashlib
 import os
-import re
 import shutil
 import socket
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
 import msgspec
@@ -19,10 +18,14 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from haloquant.errors import MALFORMED, BusyError, InputError
+from haloquant.store.temporary_paths import remove_folder, temporary_path
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 24
 LOCK = ".haloquant.lock"
+OWNER = f"{LOCK}.owner"
+_MOST_ATTEMPTS = 20  # to rename a folder into a place that other processes fill at the same time
+_OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST)
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -87,51 +90,11 @@ def _fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files and folders of `path` that killed processes left in its folder.
-
-    The name of a temporary file contains the number of its process; only those of dead processes are removed.
-    """
-    _remove_temporaries(path.parent, re.escape(path.name))
-
-
-def remove_all_leftovers(folder: Path) -> None:
-    """Remove all temporary files and folders that killed processes left in `folder`.
-
-    Only this process may use the folder meanwhile.
-    """
-    _remove_temporaries(folder, ".+")
-
-
-def _remove_temporaries(folder: Path, name: str) -> None:
-    pattern = re.compile(rf"\.{name}\.(\d+)\.tmp")
-    if not folder.is_dir():
-        return
-    for entry in folder.iterdir():
-        found = pattern.fullmatch(entry.name)
-        if found is None or _is_alive(int(found[1])):
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path`. On success it is flushed to the disk and renamed, on failure removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -154,12 +117,22 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def raise_os_errors(path: Path) -> Iterator[None]:
-    """Raise an OSError for `path` where safetensors raises its own error for a failed write."""
+def safetensors_file(path: Path) -> Iterator[None]:
+    """Enclose a call of safetensors that writes `path`.
+
+    The file gets the permissions that every new file gets (those that the umask allows); safetensors alone lets only
+    the owner read it.
+
+    Raises:
+        OSError: safetensors failed to write the file.
+    """
+    path.touch()
+    permissions = stat.S_IMODE(path.stat().st_mode)
     try:
         yield
     except SafetensorError as error:
         raise OSError(errno.EIO, str(error), str(path)) from error
+    path.chmod(permissions)
 
 
 @contextmanager
@@ -174,7 +147,8 @@ def atomic_folder(
     """Yield a temporary folder next to `path`, which is renamed to `path` on success and removed on failure.
 
     Before it is renamed, every file in it is flushed to the disk and its manifest is written. So a reader finds either
-    the complete folder or none.
+    the complete folder or none. If several processes make a folder with the same key at once, the first one stays and
+    is not touched again, because others may read it already.
 
     Args:
         path: the folder to make.
@@ -187,8 +161,7 @@ def atomic_folder(
         OSError: the folder cannot be written, or `path` is not empty and `replace` is False.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = temporary_path(path)
     temporary.mkdir()
     try:
         yield temporary
@@ -197,12 +170,38 @@ def atomic_folder(
         manifest = Manifest(key=msgspec.UNSET if key is None else key, files=files, made_by=dict(made_by or {}))
         text = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
         write_bytes(temporary / manifest_name, text)
-        if replace and path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)  # replaces an empty folder
+        if replace:
+            _replace_folder(temporary, path, key)
+        else:
+            temporary.rename(path)  # replaces an empty folder
         _fsync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace_folder(new: Path, path: Path, key: str | None) -> None:
+    """Rename `new` to `path`, and remove another folder there unless it is complete and has the same key."""
+    for attempt in range(_MOST_ATTEMPTS):
+        try:
+            new.rename(path)
+            return
+        except OSError as error:
+            if error.errno not in _OCCUPIED or attempt == _MOST_ATTEMPTS - 1:
+                raise
+        checked = _identity(path)
+        if key is not None and is_finished(path, key):
+            return
+        if _identity(path) == checked:  # otherwise another process replaced it while it was checked
+            remove_folder(path)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return device and number of a folder on its file system; None if there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _flush_and_hash(file: Path) -> str:
@@ -246,7 +245,10 @@ def check_files(folder: Path, manifest: Manifest, name: str = MANIFEST, error: t
         file, parts = folder / relative, PurePath(relative)
         if parts.is_absolute() or ".." in parts.parts or not file.is_file():
             raise error(f"{folder} must hold {relative}, which {name} names, and it is missing")
-        found = sha256_file(file)
+        try:
+            found = sha256_file(file)
+        except OSError as cause:  # another process may be removing it
+            raise error(f"{file} must be readable, but: {cause.strerror}") from cause
         if found != expected:
             raise error(f"{file} must have the SHA-256 {expected[:12]}, not {found[:12]}: the file is damaged")
 
@@ -273,8 +275,8 @@ def claim_output(folder: Path) -> None:
         raise InputError(f"the output must be a folder, not the file {folder}; name another with --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        known = (folder / LOCK).exists()
-        if not known and any(folder.iterdir()):
+        there = {entry.name for entry in folder.iterdir()}
+        if there and LOCK not in there:
             raise InputError(
                 f"the output folder {folder} must be empty or one that haloquant made, and it holds other files; "
                 "name another with --out"
@@ -292,11 +294,13 @@ def sole_user(folder: Path) -> Iterator[None]:
         BusyError: another live process holds it.
     """
     lock = FileLock(folder / LOCK, timeout=0)
-    owner = folder / f"{LOCK}.owner"
+    owner = folder / OWNER
     try:
         lock.acquire()
     except Timeout as error:
-        who = owner.read_text() if owner.is_file() else "unknown"
+        who = "unknown"
+        with suppress(OSError):  # it may be removed at this moment
+            who = owner.read_text() or who
         raise BusyError(
             f"another run holds {folder} ({who}); wait for it, or name another folder with --out"
         ) from error

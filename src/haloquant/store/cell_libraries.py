@@ -1,11 +1,13 @@
 """Read Liberty files of bounded size, and cache the parsed libraries under the hash of the file's content.
 
-If a cache entry is damaged, was written by another program or cannot be written, the text is parsed again. Entries are
+An entry is named by the hash of the file and of the source code that parses it, and begins with a checksum of its own
+bytes. If it is damaged, was written by another program or cannot be written, the text is parsed again. Entries are
 msgpack: numbers and byte strings only, nothing that could be executed.
 """
 
 import dataclasses
 import zlib
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -14,11 +16,13 @@ from platformdirs import user_cache_path
 from haloquant.circuits.liberty.parser import parse_liberty
 from haloquant.circuits.liberty.records import Library
 from haloquant.errors import InputError, LibertyError
+from haloquant.source_code import source_sha256
 from haloquant.store.atomic_files import read_bounded, sha256_bytes, write_bytes
 from haloquant.store.cell_library_codec import decode_library, encode_library
 
 MAX_BYTES = 1 << 28  # 256 MiB of text; the largest open libraries have about 100 MB
-CACHE_VERSION = 1  # raise it when the records or their meaning change
+CACHED_CODE = ("circuits/liberty", "store/cell_libraries.py", "store/cell_library_codec.py")
+_CHECKSUM_BYTES = 32
 
 
 def read_library(path: Path, cache: Path | None = None) -> Library:
@@ -34,7 +38,7 @@ def read_library(path: Path, cache: Path | None = None) -> Library:
     """
     raw = read_bounded(path, MAX_BYTES)
     folder = user_cache_path("haloquant") / "liberty" if cache is None else cache
-    entry = folder / f"{sha256_bytes(raw)}-{CACHE_VERSION}.msgpack"
+    entry = folder / f"{sha256_bytes(raw)}-{source_sha256(CACHED_CODE)[:16]}.msgpack"
     found = _cached(entry)
     if found is not None:
         return dataclasses.replace(found, source=path.name)
@@ -82,13 +86,16 @@ def _unpack(path: Path, data: bytes) -> bytes:
 
 def _cached(entry: Path) -> Library | None:
     try:
-        return decode_library(read_bounded(entry, MAX_BYTES))
+        data = read_bounded(entry, MAX_BYTES)
+        checksum, packed = data[:_CHECKSUM_BYTES], data[_CHECKSUM_BYTES:]
+        return decode_library(packed) if checksum == sha256(packed).digest() else None
     except (InputError, OSError, ValueError, TypeError, IndexError, KeyError, msgspec.MsgspecError):
         return None
 
 
 def _keep(entry: Path, library: Library) -> None:
     try:
-        write_bytes(entry, encode_library(library))
+        packed = encode_library(library)
+        write_bytes(entry, sha256(packed).digest() + packed)
     except OSError:
         return  # the cache is optional: a read-only or full home folder must not stop the work

@@ -1,14 +1,13 @@
 """Steps of a job whose results are reused. The hash of a step's inputs names its folder."""
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 
 from haloquant.errors import InputError
-from haloquant.store.atomic_files import atomic_folder, content_key, is_finished, remove_leftovers
+from haloquant.store.atomic_files import atomic_folder, content_key, is_finished
+from haloquant.store.temporary_paths import remove_folder, remove_leftovers
 
-# Raise this whenever the meaning of a step's output changes, so that old outputs are computed again.
-STEP_VERSION = "1"
+STEP_VERSION = "2"  # version of the layout of a step's folder
 
 
 class Steps:
@@ -26,7 +25,7 @@ class Steps:
         """Return the step's folder and whether it was reused. If it does not exist, `make` fills a temporary folder.
 
         An interruption leaves either no folder or a complete one, because the manifest is written last and the folder
-        is renamed after that.
+        is renamed after that. If two processes make the same step at once, both get the folder of the first.
 
         Raises:
             InputError: the name is not that of a folder directly in the output folder.
@@ -51,8 +50,7 @@ class Steps:
     def forget(self, name: str, inputs: object) -> None:
         """Remove the step's folder, if there is one."""
         folder, _ = self._place(name, inputs)
-        if folder.exists():
-            shutil.rmtree(folder)
+        remove_folder(folder)
 
     def _place(self, name: str, inputs: object) -> tuple[Path, str]:
         if PurePath(name).name != name:

@@ -10,7 +10,7 @@ from jaxtyping import Float64
 
 from haloquant.errors import MALFORMED, InputError, ProfileError
 from haloquant.records import Corner, MacProfile
-from haloquant.store.atomic_files import content_key, read_bounded, sha256_bytes, write_bytes
+from haloquant.store.atomic_files import read_bounded, sha256_bytes, write_bytes
 
 FORMAT = "haloquant-profile-1"
 SUFFIX = ".profile.json"
@@ -49,15 +49,20 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def profile_sha256(profile: MacProfile) -> str:
-    """Return the SHA-256 by which a packed model names the profile that it was made for.
+    """Return the SHA-256 by which a packed model and a finished step name the profile that they were made for.
 
-    It covers the profile's name, delays and energies.
+    It covers every field of the record. It is the checksum that `write_profile` puts into the file.
     """
-    return content_key(profile.name, profile.delay_s.tolist(), [repr(x) for x in profile.energy_j.ravel().tolist()])
+    return sha256_bytes(_encode(profile))
 
 
 def write_profile(profile: MacProfile, path: Path) -> None:
     """Write a profile as JSON; `read_profile` gives back exactly the same numbers."""
+    raw = _encode(profile)
+    write_bytes(path, msgspec.json.encode(_File(FORMAT, sha256_bytes(raw), msgspec.Raw(raw))) + b"\n")
+
+
+def _encode(profile: MacProfile) -> bytes:
     body = _Body(
         profile.name,
         profile.description,
@@ -79,8 +84,7 @@ def write_profile(profile: MacProfile, path: Path) -> None:
         ],
         dict(profile.provenance),
     )
-    raw = msgspec.json.encode(body, order="deterministic")
-    write_bytes(path, msgspec.json.encode(_File(FORMAT, sha256_bytes(raw), msgspec.Raw(raw))) + b"\n")
+    return msgspec.json.encode(body, order="deterministic")
 
 
 def read_profile(path: Path) -> MacProfile:

@@ -1,8 +1,9 @@
 """Scales rounded to float16."""
 
 import numpy as np
+import pytest
 
-from haloquant.quant.float16 import LARGEST, SMALLEST, round_scales
+from haloquant.quant.float16 import LARGEST, SMALLEST, has_small_scales, round_scales, small_scales_note
 
 
 def test_limits_are_those_of_float16() -> None:
@@ -13,3 +14,16 @@ def test_limits_are_those_of_float16() -> None:
 def test_scales_keep_their_sign_and_never_become_zero() -> None:
     scales = round_scales(np.array([0.0, 1e-9, -1e-9, 1e9, 1 / 3], np.float32))
     assert scales.tolist() == [0.0, SMALLEST, -SMALLEST, LARGEST, float(np.float16(1 / 3))]
+
+
+@pytest.mark.parametrize(
+    ("units", "small"), [([4, -4, 0, 9], True), ([5, -5, 1], False), ([0, 0], False), ([], False), ([0, 0, -1], True)]
+)
+def test_small_scales_are_those_of_at_most_four_units(units: list[float], small: bool) -> None:
+    assert has_small_scales(np.array(units, np.float32) * np.float32(SMALLEST)) == small
+
+
+def test_the_note_names_layers_and_counts_those_beyond_eight() -> None:
+    assert small_scales_note([]) == ()
+    assert "precision in a, b; leave a layer" in small_scales_note(["a", "b"])[0]
+    assert "in 0, 1, 2, 3, 4, 5, 6, 7 and 2 more; leave" in small_scales_note([str(i) for i in range(10)])[0]

@@ -1,10 +1,13 @@
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from haloquant.errors import BusyError, InputError
 from haloquant.store.atomic_files import (
@@ -14,7 +17,7 @@ from haloquant.store.atomic_files import (
     is_finished,
     read_bounded,
     read_manifest,
-    remove_all_leftovers,
+    safetensors_file,
     sole_user,
     write_text,
 )
@@ -53,19 +56,6 @@ def test_folder_that_failed_is_absent(tmp_path: Path) -> None:
         (temporary / "a").write_text("one")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
-
-
-def test_leftovers_of_dead_processes_are_swept_and_nothing_else(tmp_path: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    (tmp_path / f".report.html.{dead.pid}.tmp").touch()
-    (tmp_path / f".step-1.{dead.pid}.tmp").mkdir()
-    kept = [f".results.json.{os.getpid()}.tmp", f"notes.{dead.pid}.tmp", ".haloquant.lock"]
-    for name in kept:
-        (tmp_path / name).touch()
-    remove_all_leftovers(tmp_path)
-    remove_all_leftovers(tmp_path / "not there")
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
 
 
 def test_output_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
@@ -126,3 +116,44 @@ def test_a_folder_that_is_not_empty_is_replaced_only_on_request(tmp_path: Path) 
     with atomic_folder(folder, "k", replace=True):
         pass
     assert is_finished(folder, "k") and not (folder / "old").exists()
+
+
+def test_a_complete_folder_with_the_same_key_stays_untouched(tmp_path: Path) -> None:
+    """Two processes make one step: the second finds the first's folder, which others may read already."""
+    folder = tmp_path / "step"
+    with atomic_folder(folder, "k", replace=True) as first:
+        (first / "a").write_text("first")
+        with atomic_folder(folder, "k", replace=True) as second:
+            (second / "a").write_text("second")
+    assert (folder / "a").read_text() == "second"  # it was complete before the first one was
+    (folder / "a").write_text("damaged")
+    with atomic_folder(folder, "k", replace=True) as third:
+        (third / "a").write_text("third")
+    assert (folder / "a").read_text() == "third"
+    assert [p.name for p in tmp_path.iterdir()] == ["step"]
+
+
+@pytest.mark.parametrize(("umask", "file_mode", "folder_mode"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)])
+def test_files_and_folders_have_the_permissions_that_the_umask_allows(
+    umask: int, file_mode: int, folder_mode: int, tmp_path: Path
+) -> None:
+    folder, old = tmp_path / "step", os.umask(umask)
+    try:
+        with atomic_folder(folder, "k") as temporary:
+            (temporary / "inner").mkdir()
+            write_text(temporary / "inner" / "text", "x")
+            with safetensors_file(temporary / "tensors.safetensors"):
+                save_file({"a": np.zeros(3)}, temporary / "tensors.safetensors")
+    finally:
+        os.umask(old)
+    modes = {str(p.relative_to(tmp_path)): stat.S_IMODE(p.stat().st_mode) for p in tmp_path.rglob("*")}
+    folders = {"step", "step/inner"}
+    assert modes.keys() == folders | {"step/inner/text", "step/tensors.safetensors", "step/manifest.json"}
+    assert modes == {name: folder_mode if name in folders else file_mode for name in modes}
+
+
+def test_two_runs_may_claim_one_new_folder_at_once(tmp_path: Path) -> None:
+    code = "import sys, pathlib; from haloquant.store.atomic_files import claim_output\n"
+    code += "for i in range(200): claim_output(pathlib.Path(sys.argv[1]) / str(i))"
+    both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(2)]
+    assert [process.communicate()[1].decode() for process in both] == ["", ""]

@@ -28,16 +28,29 @@ def test_the_second_reading_does_not_parse(tmp_path: Path, monkeypatch: pytest.M
     assert store.read_library(moved, tmp_path / "cache").source == "other.lib.gz"
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x00", b"\x93\x01\x02\x03", b"cut"])
+@pytest.mark.parametrize("damage", [b"", b"\x00", b"\x93\x01\x02\x03", b"cut", b"bit"])
 def test_a_damaged_entry_is_passed_over_and_replaced(tmp_path: Path, damage: bytes):
     path = tmp_path / "small.lib"
     path.write_text(library_text())
     first = store.read_library(path, tmp_path / "cache")
     (entry,) = (tmp_path / "cache").iterdir()
     whole = entry.read_bytes()
-    entry.write_bytes(whole[: len(whole) // 2] if damage == b"cut" else damage)
+    flipped = bytes([*whole[:-9], whole[-9] ^ 1, *whole[-8:]])  # one bit of one number: it could be read
+    entry.write_bytes({b"cut": whole[: len(whole) // 2], b"bit": flipped}.get(damage, damage))
     assert same(store.read_library(path, tmp_path / "cache"), first)
     assert entry.read_bytes() == whole
+
+
+def test_an_entry_of_other_code_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "small.lib"
+    path.write_text(library_text())
+    store.read_library(path, tmp_path / "cache")
+    monkeypatch.setattr(store, "source_sha256", lambda parts: "0" * 64)
+    parsed: list[str] = []
+    parse = store.parse_liberty
+    monkeypatch.setattr(store, "parse_liberty", lambda text, name: parsed.append(name) or parse(text, name))
+    store.read_library(path, tmp_path / "cache")
+    assert parsed == ["small.lib"] and len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path: Path):

@@ -1,5 +1,7 @@
 """Steps of a job: reused if their inputs are equal, and always inside the output folder."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,44 @@ def test_a_step_that_was_forgotten_is_made_again(tmp_path: Path) -> None:
     assert steps.find("a", 1) == folder
     steps.forget("a", 1)
     assert steps.find("a", 1) is None
+
+
+AT_ONCE = """
+import sys, pathlib, random, time
+from haloquant.store.finished_steps import Steps
+root, start, seed = pathlib.Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+draw = random.Random(seed)
+def make(folder):
+    for name in ("a", "b", "c"):
+        (folder / name).write_text(name * 1000)
+        time.sleep(draw.random() / 2000)
+steps = Steps(root, {})
+time.sleep(max(0.0, start - time.time()))
+for step in range(60):
+    found, _ = steps.run("step", step, make)
+    for name in ("a", "b", "c"):
+        assert (found / name).read_text() == name * 1000
+    if draw.random() < 0.2:
+        steps.run("damaged", step % 5, make)
+        try:
+            (steps.find("damaged", step % 5) / "a").write_text("damaged")
+        except (AttributeError, FileNotFoundError):
+            pass  # another process damaged it first, or is replacing it
+    if draw.random() < 0.2:
+        steps.forget("passing", step % 5)
+        steps.run("passing", step % 5, make)
+"""
+
+
+@pytest.mark.timeout(120)
+def test_processes_that_make_the_same_steps_at_once_all_read_complete_ones(tmp_path: Path) -> None:
+    import time
+
+    start = str(time.time() + 1.0)
+    many = [
+        subprocess.Popen([sys.executable, "-c", AT_ONCE, str(tmp_path), start, str(seed)], stderr=subprocess.PIPE)
+        for seed in range(4)
+    ]
+    assert [process.communicate()[1].decode()[-2000:] for process in many] == [""] * 4
+    assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
+    assert sum(p.name.startswith("step-") for p in tmp_path.iterdir()) == 60

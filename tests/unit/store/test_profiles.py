@@ -1,6 +1,7 @@
 """Profiles on disk: the same to the last bit, and refused where damaged."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from haloquant.errors import InputError, ProfileError
 from haloquant.records import Corner, MacProfile
-from haloquant.store.profiles import find_profile, read_profile, shipped_profiles, write_profile
+from haloquant.store.profiles import find_profile, profile_sha256, read_profile, shipped_profiles, write_profile
 
 
 def toy() -> MacProfile:
@@ -29,6 +30,39 @@ def test_round_trip(tmp_path: Path):
     for name in toy().__dataclass_fields__:
         np.testing.assert_array_equal(getattr(back, name), getattr(toy(), name))
     assert find_profile(str(path)).name == "toy"
+
+
+CHANGED = {
+    "name": "other",
+    "description": "another toy",
+    "weights": np.array([-2, 0, 1], dtype=np.int16),
+    "corners": (Corner("tt", 1.0, 25.0),),
+    "delay_s": np.array([[1.1e-10, 0.0, np.nextafter(1 / 3 * 1e-10, 1)]]),
+    "sensitised_delay_s": np.full((1, 3), 1e-11),
+    "energy_j": np.array([[1e-15, np.nan, 8e-16]]),
+    "leakage_w": np.array([2e-9]),
+    "area_m2": 2e-9,
+    "activation_bits": 7,
+    "provenance": {"a": "c"},
+}
+
+
+def test_the_hash_of_a_profile_covers_every_field_and_is_the_checksum_of_its_file(tmp_path: Path):
+    assert CHANGED.keys() == toy().__dataclass_fields__.keys()
+    hashes = {profile_sha256(replace(toy(), **{field: value})) for field, value in CHANGED.items()}
+    assert len(hashes | {profile_sha256(toy())}) == len(CHANGED) + 1
+    write_profile(toy(), tmp_path / "toy.json")
+    assert profile_sha256(read_profile(tmp_path / "toy.json")) == profile_sha256(toy())
+    assert json.loads((tmp_path / "toy.json").read_text())["sha256"] == profile_sha256(toy())
+    for file in shipped_profiles().values():
+        assert json.loads(file.read_text())["sha256"] == profile_sha256(read_profile(file))
+
+
+@pytest.mark.parametrize("field", Corner.__dataclass_fields__)
+def test_the_hash_of_a_profile_covers_every_field_of_a_corner(field: str):
+    other = {"name": "x", "voltage_v": 1.2, "temperature_c": 26.0, "process": "ss"}[field]
+    changed = replace(toy(), corners=(replace(toy().corners[0], **{field: other}),))
+    assert profile_sha256(changed) != profile_sha256(toy())
 
 
 def test_damage_is_noticed(tmp_path: Path):

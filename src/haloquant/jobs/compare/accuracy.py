@@ -68,7 +68,7 @@ def measure_accuracy(
     with with_weights(model, weights, originals):
         plain = perplexity(model, tokens, max_windows=windows, progress=progress)
         if recipe.quantize.activations == "none" or not weights:
-            return Accuracy(plain.value, None, plain.tokens_scored, plain.describe(), plain.window_nats)
+            return Accuracy(plain.value, None, plain.tokens_counted, plain.describe(), plain.window_nats)
         if recipe.quantize.activations == "tensor":
             known = {layer: (statistics or {}).get(layer, LayerStatistics(layer, 0)) for layer in weights}
             context = activations_per_tensor(model, known, input_scale=input_scale)
@@ -76,7 +76,7 @@ def measure_accuracy(
             context = activations_per_token(model, list(weights), input_scale=input_scale)
         with context:
             rounded = perplexity(model, tokens, max_windows=windows, progress=progress)
-    return Accuracy(plain.value, rounded.value, plain.tokens_scored, plain.describe(), plain.window_nats)
+    return Accuracy(plain.value, rounded.value, plain.tokens_counted, plain.describe(), plain.window_nats)
 
 
 def rise_error(accuracy: Accuracy, reference: Accuracy) -> float | None:

@@ -29,14 +29,16 @@ from haloquant.jobs.recipe_checks import (
     require_packages,
 )
 from haloquant.lm.checkpoint.hub import origin_entry
+from haloquant.lm.export.model_folder import hash_small_files
 from haloquant.lm.export.packed import export_packed
 from haloquant.recipe import Goal, Recipe
 from haloquant.records import MacProfile
 from haloquant.report.markdown import render_markdown
 from haloquant.report.results import Results, encode_results
 from haloquant.report.tables import headline
-from haloquant.store.atomic_files import claim_output, remove_all_leftovers, sole_user, write_bytes, write_text
+from haloquant.store.atomic_files import claim_output, sole_user, write_bytes, write_text
 from haloquant.store.profiles import find_profile, profile_sha256
+from haloquant.store.temporary_paths import remove_all_leftovers
 
 
 @dataclass(frozen=True)
@@ -114,22 +116,25 @@ def _export(job: JobSteps, goal: Goal, method: MethodStep, out: Path) -> None:
     link, profile, maps = out / "model", job.profile, method.maps
     if maps is None:
         raise ValueError(f"{method.name} must be a method of HALO to be packed")
-    if job.steps.find("packed", job.folders[method.name].name) is None:
+    checkpoint = job.inputs.checkpoint
+    origin, copied = made_by(job.request, goal) | origin_entry(checkpoint.origin), hash_small_files(checkpoint.folder)
+    key = [job.folders[method.name].name, job.profile_key(), origin, copied]
+    if job.steps.find("packed", key) is None:
         job.passes.quantize([maps])  # its layers are missing if an earlier run was stopped between the two
 
     def make(folder: Path) -> None:
         export_packed(
-            job.inputs.checkpoint,
+            checkpoint,
             job.passes.layers(maps),
             folder / "model",
             profile_name=profile.name,
             profile_sha256=profile_sha256(profile),
-            made_by={**versions(), **made_by(job.request, goal), **origin_entry(job.inputs.checkpoint.origin)},
+            made_by={**versions(), **origin},
             changed=job.passes.folded(),
             progress=lambda done, total: job.progress("pack", done, total),
         )
 
-    step, _ = job.steps.run("packed", job.folders[method.name].name, make)
+    step, _ = job.steps.run("packed", key, make)
     if not link.is_symlink() or link.resolve() != (step / "model").resolve():
         link.unlink(missing_ok=True)
         link.symlink_to((step / "model").relative_to(out))

@@ -17,7 +17,7 @@ from haloquant.jobs.engine.metering import Meter
 from haloquant.jobs.engine.session import InProcess
 from haloquant.jobs.engine.tasks import Session
 from haloquant.jobs.inputs import Inputs, Progress, calibration_windows
-from haloquant.jobs.provenance import versions
+from haloquant.jobs.provenance import step_versions
 from haloquant.jobs.quantize.allocation import Allocator, build_allocator
 from haloquant.jobs.quantize.checkpoint_passes import Maps, Passes
 from haloquant.jobs.quantize.request import Request, passes_key
@@ -34,6 +34,7 @@ from haloquant.records import LayerStatistics, MacProfile, QuantizedWeight
 from haloquant.store.arrays import load_arrays, load_arrays_if_any, save_arrays, save_arrays_if_any
 from haloquant.store.atomic_files import sha256_bytes
 from haloquant.store.finished_steps import Steps
+from haloquant.store.profiles import profile_sha256
 
 
 class JobSteps:
@@ -53,7 +54,7 @@ class JobSteps:
         session: Session | None = None,
     ) -> None:
         self.recipe, self.inputs, self.profile, self.progress = recipe, inputs, profile, progress
-        self.steps = Steps(out / "steps", versions())
+        self.steps = Steps(out / "steps", step_versions())
         self.reused: list[str] = []
         self.folders: dict[str, Path] = {}
         self.fresh: set[str] = set()
@@ -177,9 +178,9 @@ class JobSteps:
             self.recipe.hardware.tile,
         ]
 
-    def profile_key(self) -> list[object]:
-        """Return the values that identify the MAC."""
-        return [self.profile.name, dict(self.profile.provenance), self.profile.delay_s.tolist()]
+    def profile_key(self) -> str:
+        """Return the hash of everything that the profile says of the MAC."""
+        return profile_sha256(self.profile)
 
     def step(self, name: str, inputs: object, make: Callable[[Path], None]) -> Path:
         """Return the folder of a step; `make` fills it now unless the step is finished already."""

@@ -31,6 +31,7 @@ from haloquant.jobs.quantize.task_runner import LayerStep, StepKey
 from haloquant.jobs.quantize.transform import NOTE
 from haloquant.lm.checkpoint.reader import LinearLayer, read_weight
 from haloquant.lm.swap_weights import LayerWeights
+from haloquant.quant.float16 import has_small_scales, small_scales_note
 from haloquant.quant.rivals.registry import rival
 from haloquant.quant.tile_histogram import layer_tiles
 from haloquant.records import BitCount, LayerStatistics, LayerTiles
@@ -164,11 +165,16 @@ def halo_method(job: JobSteps, name: str, maps: Maps) -> MethodStep:
 
     def make(folder: Path) -> None:
         tiles: dict[str, LayerTiles] = {}
+        small: list[str] = []
         for layer in layers:
-            tiles[layer.name] = layer_tiles(job.quantized(maps, layer))
+            quantized = job.quantized(maps, layer)
+            tiles[layer.name] = layer_tiles(quantized)
+            if has_small_scales(quantized.scale):
+                small.append(layer.name)
         bits = sum((seen.bits for seen in tiles.values()), BitCount())
         scales, transform = job.passes.scales, job.recipe.quantize.transform
         notes = () if transform == "none" else (NOTE.format(transform, len(scales), len(layers)),)
+        notes += small_scales_note(small)
         weights = _weights(layers, lambda layer: job.restored(maps, layer))
         accuracy = _accuracy(job, name, weights, scales)
         save_method(folder, MethodResult(name, accuracy, bits, notes, tiles))

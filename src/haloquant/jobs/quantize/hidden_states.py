@@ -1,6 +1,5 @@
 """The hidden states after a decoder block, saved as steps, so that a stopped pass can continue from its last block."""
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ import numpy as np
 from haloquant.lm.checkpoint.reader import LinearLayer
 from haloquant.store.arrays import load_arrays, save_arrays
 from haloquant.store.finished_steps import Steps
+from haloquant.store.temporary_paths import remove_folder
 
 
 @dataclass(frozen=True)
@@ -57,4 +57,4 @@ class StoredStates:
     def delete_all(self) -> None:
         """Delete all states of the pass, once every layer is finished."""
         for folder in self.steps.root.glob(f"{self._prefix}-*"):
-            shutil.rmtree(folder)
+            remove_folder(folder)

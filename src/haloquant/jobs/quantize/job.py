@@ -7,10 +7,9 @@ layers twice. A transform adds one pass before all others, because the codebooks
 `jobs.compare` makes the same model with the same passes.
 """
 
-import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +19,10 @@ from haloquant.jobs.engine.metering import Meter, StageUsage
 from haloquant.jobs.engine.session import open_session
 from haloquant.jobs.engine.tasks import THIS_PROCESS, Engine
 from haloquant.jobs.inputs import Progress, silent
-from haloquant.jobs.provenance import versions
+from haloquant.jobs.provenance import step_versions, versions
 from haloquant.jobs.quantize.allocation import uniform_maps
 from haloquant.jobs.quantize.checkpoint_passes import Maps, Passes
+from haloquant.jobs.quantize.model_key import model_key
 from haloquant.jobs.quantize.request import Request, made_by, passes_key
 from haloquant.jobs.quantize.task_runner import TaskRunner
 from haloquant.jobs.quantize.transform import NOTE, require_calibration
@@ -33,12 +33,15 @@ from haloquant.lm.checkpoint.reader import Checkpoint, content_hash
 from haloquant.lm.export.folding import folds
 from haloquant.lm.export.model_folder import MANIFEST, list_small_files
 from haloquant.lm.export.packed import export_packed
+from haloquant.quant.float16 import has_small_scales, small_scales_note
+from haloquant.quant.format.packing import PackedWeight
 from haloquant.quant.tiles import padding_note
 from haloquant.recipe import Goal
 from haloquant.records import BitCount
-from haloquant.store.atomic_files import LOCK, claim_output, remove_leftovers, sole_user
+from haloquant.store.atomic_files import LOCK, claim_output, sole_user
 from haloquant.store.finished_steps import Steps
 from haloquant.store.profiles import profile_sha256
+from haloquant.store.temporary_paths import remove_leftovers, temporary_path
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class QuantizationResult:
     `reused` counts the layers that an earlier run had finished. `source` says where the sensitivity comes from.
     `peak_b` is the peak memory of this process since it began, in bytes. `stages` holds the time and memory of each
     stage. `left` holds the matrices that stay in full precision. `few_tokens` holds the number of calibration tokens of
-    each expert's layer that is rounded with the mean of its layer's experts, because few tokens reached it.
+    each expert's layer that is rounded with the mean of its layer's experts, because few tokens reached it. `key` is
+    the hash of everything that the model depends on (`model_key`).
     """
 
     folder: Path
@@ -62,6 +66,7 @@ class QuantizationResult:
     stages: tuple[StageUsage, ...] = ()
     left: tuple[LeftLayer, ...] = ()
     few_tokens: Mapping[str, int] = field(default_factory=dict)
+    key: str = ""
 
 
 def quantize_checkpoint(
@@ -107,7 +112,7 @@ def quantize_checkpoint(
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         with open_session(engine, scratch) as session:
-            steps = Steps(work / "steps", versions())
+            steps = Steps(work / "steps", step_versions())
             passes = Passes(checkpoint, request, TaskRunner(checkpoint, request, steps, key, session, progress, meter))
             maps = _maps(passes, goal)
             passes.quantize([maps])
@@ -121,9 +126,10 @@ def quantize_checkpoint(
                     stage.close()
                     stage.enter_context(meter.stage("copy and check"))
 
+            small: list[str] = []
             exported = export_packed(
                 checkpoint,
-                passes.layers(maps),
+                _with_small_scales(passes.layers(maps), small),
                 out,
                 profile_name=request.profile.name,
                 profile_sha256=profile_sha256(request.profile),
@@ -137,6 +143,7 @@ def quantize_checkpoint(
     left = left_layers(checkpoint)
     notes = (*checkpoint.notes, *notes, *unchecked, *left_notes(left), *_expert_notes(few, passes.experts))
     notes += padding_note(tuple(passes.grids.values()))
+    notes += small_scales_note(small)
     return QuantizationResult(
         out,
         exported.bits,
@@ -149,6 +156,7 @@ def quantize_checkpoint(
         meter.usage(),
         left,
         few,
+        model_key(model, checkpoint, request),
     )
 
 
@@ -163,6 +171,14 @@ def _expert_notes(few: Mapping[str, int], experts: int) -> tuple[str, ...]:
     )
 
 
+def _with_small_scales(layers: Iterator[PackedWeight], found: list[str]) -> Iterator[PackedWeight]:
+    """Yield the same layers, and note the names of those that have small scales."""
+    for packed in layers:
+        if has_small_scales(packed.tensors["weight_scale"]):
+            found.append(packed.layer)
+        yield packed
+
+
 def _check_empty(out: Path) -> None:
     if out.exists() and any(out.iterdir()):
         raise InputError(f"the output folder {out} must be empty or not exist yet, and it holds files; name another")
@@ -170,8 +186,7 @@ def _check_empty(out: Path) -> None:
 
 def _remove(work: Path, out: Path) -> None:
     """Remove the work folder. It is renamed first, so that the next run cleans up if this one is killed here."""
-    doomed = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    shutil.rmtree(doomed, ignore_errors=True)  # left by a killed process with the same number, as in containers
+    doomed = temporary_path(out)
     work.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)  # another machine may be removing it at the same time
 

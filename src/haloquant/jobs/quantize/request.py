@@ -7,10 +7,8 @@ import numpy as np
 from haloquant.lm.checkpoint.reader import Checkpoint
 from haloquant.recipe import Goal, Recipe
 from haloquant.records import MacProfile
-from haloquant.store.atomic_files import content_key
+from haloquant.store.atomic_files import content_key, sha256_bytes
 from haloquant.store.profiles import profile_sha256
-
-MEANING = 3  # version of the meaning of the settings; raise it when results change, so that older steps are not reused
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,8 @@ class Request:
 
 def passes_key(model_sha256: str, checkpoint: Checkpoint, request: Request) -> str:
     """Return the hash of everything that the losses of the tiles and the layers depend on, but the classes of tiles."""
-    tokens = None if request.calibration is None else content_key(request.calibration.tolist())
+    windows = request.calibration
+    tokens = None if windows is None else [list(windows.shape), sha256_bytes(windows.astype("<i8").tobytes())]
     quantize, hardware = request.recipe.quantize, request.recipe.hardware
     settings = [
         profile_sha256(request.profile),
@@ -45,7 +44,7 @@ def passes_key(model_sha256: str, checkpoint: Checkpoint, request: Request) -> s
         hardware.margin,
         request.recipe.seed,
     ]
-    return content_key(MEANING, model_sha256, settings, [layer.name for layer in checkpoint.layers])
+    return content_key(model_sha256, settings, [layer.name for layer in checkpoint.layers])
 
 
 def made_by(request: Request, goal: Goal) -> dict[str, str]:

@@ -27,7 +27,11 @@ def work_folder(url: str) -> Path:
 
 
 def upload_model(
-    url: str, work: Path, make: Callable[[Path], QuantizationResult], progress: Progress
+    url: str,
+    work: Path,
+    make: Callable[[Path], QuantizationResult],
+    key: Callable[[], str],
+    progress: Progress,
 ) -> QuantizationResult:
     """Make a model in a folder under `work` and upload it to `url`.
 
@@ -36,10 +40,12 @@ def upload_model(
         work: A folder of this machine for all that a rerun continues from. The model's files in it are removed when the
             upload is complete.
         make: Writes a packed model to a folder, or continues with one.
+        key: Returns the hash of everything that the model depends on (`model_key`). It is called if a model
+            waits in the work folder, which may be another one.
         progress: Progress of the upload.
 
     Raises:
-        InputError: The URL holds other files.
+        InputError: The URL holds other files, or an upload of another model was begun there.
         BusyError: Another run on this machine works on the same model.
     """
     url = check_url(url)
@@ -53,11 +59,19 @@ def upload_model(
             )
         staged = work / "model"
         result_file = work / "made.json"
-        if not result_file.is_file():
-            shutil.rmtree(staged, ignore_errors=True)  # left by a run that was killed before it wrote the result file
-            write_bytes(result_file, msgspec.json.encode(make(staged), enc_hook=str))
-        stored = read_bounded(result_file, 1 << 20)
-        model = msgspec.json.decode(stored, type=QuantizationResult, dec_hook=lambda kind, value: kind(value))
+        model = _read_result(result_file)
+        if model is not None and model.key != key():
+            if sent:
+                raise InputError(
+                    f"the upload that was begun to {url} must be finished with the same model and settings, and these "
+                    f"are others; repeat that command, or remove {work} and the files at {url}"
+                )
+            model = None
+        if model is None:
+            shutil.rmtree(staged, ignore_errors=True)  # of another model, or of a run that was killed
+            result_file.unlink(missing_ok=True)
+            model = make(staged)
+            write_bytes(result_file, msgspec.json.encode(model, enc_hook=str))
         _upload(staged, url, work, sent, progress)
         shutil.rmtree(staged)
         for file in (result_file, work / UPLOADED):
@@ -78,6 +92,14 @@ def _upload(staged: Path, url: str, work: Path, sent: dict[str, str], progress: 
             sent[file.name] = digest
             write_bytes(work / UPLOADED, msgspec.json.encode(sent))
         progress("upload", done + 1, len(files))
+
+
+def _read_result(file: Path) -> QuantizationResult | None:
+    """Return the result of the model that waits for its upload, or None if there is none."""
+    if not file.is_file():
+        return None
+    stored = read_bounded(file, 1 << 20)
+    return msgspec.json.decode(stored, type=QuantizationResult, dec_hook=lambda kind, value: kind(value))
 
 
 def _sent(work: Path) -> dict[str, str]:

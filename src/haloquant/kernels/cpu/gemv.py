@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit, prange
 
 from haloquant.kernels.cpu import vector_instructions
+from haloquant.source_code import follow
 
 FAST = vector_instructions.available()
 
@@ -276,3 +277,7 @@ def dequantize(packed, scale, classes, offsets, table, sizes, tiles, sparse, fir
             factor = _half(sparse_scale[row])
             for i in range(row_ptr[row], row_ptr[row + 1]):
                 out[r, col[i]] += np.float32(value[i]) * factor
+
+
+for _kernel in (gemv, gemv_integer, dequantize):  # they contain the vector code
+    follow(_kernel, vector_instructions)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from haloquant.errors import InputError
 from haloquant.lm.swap_weights import find_module
 from haloquant.records import LayerStatistics
 
@@ -53,19 +54,23 @@ class Recorder:
     inputs: dict[str, InputSums] = field(default_factory=dict)
     squares: dict[str, torch.Tensor] = field(default_factory=dict)
     batch: int = 1  # samples in the current forward pass
-    _last: tuple[torch.Tensor, InputSums] | None = None
+    _last: tuple[torch.Tensor, int, InputSums] | None = None
 
     def add_input(self, layer: str, x: torch.Tensor) -> None:
-        """Add the input of `layer`. If the layer before it read the same tensor, both share one sum, added once."""
-        if self._last is not None and self._last[0] is x:
-            self.inputs[layer] = self._last[1]
+        """Add the input of `layer`. If the layer before it read the same tensor, both share one sum, added once.
+
+        A tensor that was changed in place between the two layers is not the same.
+        """
+        version = -1 if x.is_inference() else x._version
+        if self._last is not None and self._last[0] is x and self._last[1] == version:
+            self.inputs[layer] = self._last[2]
             return
         rows = x.detach().reshape(-1, x.shape[-1]).float()
         if layer not in self.inputs:
             self.inputs[layer] = InputSums.zeros(rows.shape[1], rows.device, self.with_gram)
         sums = self.inputs[layer]
         sums.add(rows)
-        self._last = (x, sums)
+        self._last = (x, version, sums)
 
     def add_gradient_by_sample(self, layer: str, x: torch.Tensor, gradient: torch.Tensor) -> None:
         """Add (d loss_b / d W)^2 for each sample b of the batch. `gradient` is d loss / d output, [b, t, out]."""
@@ -125,6 +130,9 @@ def to_statistics(recorder: Recorder, source: str, samples: int) -> dict[str, La
         recorder: the sums over all windows.
         source: how the statistics were made.
         samples: number of windows.
+
+    Raises:
+        InputError: a sum of a layer is NaN or infinite.
     """
     shared: dict[int, Mapping[str, Any]] = {}
     result: dict[str, LayerStatistics] = {}
@@ -133,11 +141,23 @@ def to_statistics(recorder: Recorder, source: str, samples: int) -> dict[str, La
         if sums is None or sums.tokens == 0:
             result[layer] = LayerStatistics(layer, 0, source="no calibration token reached this layer")
             continue
-        parts = shared.setdefault(id(sums), _parts(sums))
         squares = recorder.squares.get(layer)
+        if id(sums) not in shared or squares is not None:
+            _check_finite(layer, sums, squares)
+        parts = shared.setdefault(id(sums), _parts(sums))
         fisher = None if squares is None else (squares / samples).cpu().numpy()
         result[layer] = LayerStatistics(layer, sums.tokens, fisher=fisher, source=source, **parts)
     return result
+
+
+def _check_finite(layer: str, sums: InputSums, squares: torch.Tensor | None) -> None:
+    inputs = [sums.largest] if sums.gram is None else [sums.largest, sums.gram.diagonal()]
+    for what, tensors in (("inputs", inputs), ("gradients", [] if squares is None else [squares])):
+        if not all(bool(torch.isfinite(tensor.sum(dtype=torch.float64))) for tensor in tensors):
+            raise InputError(
+                f"the {what} of {layer} must be finite while the model reads the calibration text, and some are NaN or "
+                "infinite: a weight is damaged, or values pass the range of float32"
+            )
 
 
 def _parts(sums: InputSums) -> Mapping[str, Any]:

@@ -97,7 +97,7 @@ def collect(
             batch = torch.from_numpy(windows[first : first + at_once]).to(device)
             recorder.batch = len(batch)
             if fisher == "none":
-                with torch.inference_mode():
+                with torch.no_grad():  # in inference mode a recorder could not see that a tensor changed
                     model(input_ids=batch, use_cache=False, logits_to_keep=1)
             else:
                 _differentiate(model, batch)

@@ -30,7 +30,7 @@ class ModelSource:
     """
 
     folder: Path
-    layout: str  # hash of the configuration and of the position of every tensor
+    layout: str  # hash of the configuration, of the position of every tensor, and of the state of every file
     window: bytes  # token ids, int64
     checkpoint: Checkpoint = field(compare=False, repr=False)
 
@@ -76,5 +76,9 @@ def model_source(checkpoint: Checkpoint, windows: np.ndarray) -> ModelSource:
     """Return the data that a worker needs to run the blocks of a checkpoint on windows of this length."""
     layout = sha256((checkpoint.folder / "config.json").read_bytes())
     layout.update(repr(sorted(checkpoint.tensors.items())).encode())
+    for file in checkpoint.files:
+        if isinstance(file, Path):  # a remote file is pinned to a revision, or named by a URL that does not change
+            status = file.stat()
+            layout.update(f"{file} {status.st_ino} {status.st_size} {status.st_mtime_ns}".encode())
     window = np.ascontiguousarray(windows[0], np.int64).tobytes()
     return ModelSource(checkpoint.folder, layout.hexdigest(), window, checkpoint)

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from haloquant.errors import MALFORMED, CheckpointError
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_float32, read_header
 from haloquant.records import LayerStatistics
-from haloquant.store.atomic_files import atomic_file, raise_os_errors
+from haloquant.store.atomic_files import atomic_file, safetensors_file
 
 VERSION = 1  # part of a step's key: increase it when the meaning of the results of `collect` changes
 PARTS = ("fisher", "hessian", "input_absmean", "input_absmax")
@@ -47,7 +47,7 @@ def save_statistics(path: Path, statistics: Mapping[str, LayerStatistics]) -> No
             tensors.setdefault(name, np.ascontiguousarray(array, np.float32))
             parts[part] = name
         entries[layer] = _Entry(known.tokens, known.source, parts)
-    with atomic_file(path) as temporary, raise_os_errors(path):
+    with atomic_file(path) as temporary, safetensors_file(temporary):
         save_file(tensors, temporary, metadata={"statistics": msgspec.json.encode(entries).decode()})
 
 

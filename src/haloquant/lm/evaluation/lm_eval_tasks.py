@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from haloquant.errors import InputError, MissingExtraError
+from haloquant.lm.evaluation.finite_logits import finite_logits
 from haloquant.lm.evaluation.perplexity import default_window
 
 try:
@@ -169,7 +170,11 @@ def _run(
     length = default_window(model) if window is None else window
     build: Any = _LocalModel  # lm-eval's decorators hide the signatures from type checkers
     evaluate: Any = simple_evaluate
-    with warnings.catch_warnings(), redirect_stderr(StringIO()):  # lm-eval shows a progress bar for every document
+    with (
+        finite_logits(model),
+        warnings.catch_warnings(),
+        redirect_stderr(StringIO()),
+    ):  # lm-eval shows a progress bar for every document
         warnings.simplefilter("ignore")  # internal warnings of the packages datasets and multiprocess
         wrapped = build(
             pretrained=model,

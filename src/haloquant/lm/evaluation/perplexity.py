@@ -3,7 +3,8 @@
 The text is tokenized as one string and cut into windows without overlap. A window is as long as the model's context, at
 most 2048 tokens. Within a window every token but the first is predicted from those before it. Perplexity is exp of the
 mean negative log-likelihood of the predicted tokens. This is the protocol of GPTQ (arXiv 2210.17323) and later papers.
-They drop the last, shorter window; here it is scored too, and both figures are available.
+They drop the last, shorter window. Here it is scored too if the whole text is, and both figures are available; a sample
+is taken from the full windows only.
 
 With `bos`, each window begins with that token instead, so that every token of the text is predicted exactly once. This
 gives another figure, because the first token of each window is now counted, with little context.
@@ -22,6 +23,7 @@ from haloquant.errors import InputError
 from haloquant.lm.checkpoint.model_config import POSITIONS
 
 STANDARD_WINDOW = 2048
+MOST_NATS = 700  # float64 holds exp(709)
 MAX_LOGITS = 1 << 25  # floats of logits computed at a time: 128 MiB
 
 
@@ -30,6 +32,7 @@ class Perplexity:
     """Negative log-likelihoods (nats) of each window, and the numbers of tokens.
 
     `protocol` is "windows" or "windows with bos"; `sampled` is true if only some windows of the text were scored.
+    `arithmetic` is the floating-point type in which the model computed.
     """
 
     nll: Float64[np.ndarray, " windows"]  # sum over the tokens scored in each window
@@ -38,17 +41,23 @@ class Perplexity:
     tokens: int  # tokens of the text
     protocol: str
     sampled: bool = False
+    arithmetic: str = "float32"
 
     @property
     def full_windows(self) -> Int64[np.ndarray, " full"]:
-        """Indices of the windows of full length; only the last window may be shorter."""
+        """Indices of the windows of the greatest length; only the last window may be shorter."""
         return np.flatnonzero(self.scored == self.scored.max())
 
     @property
     def value(self) -> float:
         """Perplexity over the full windows: the figure that papers give."""
+        return math.exp(self.mean_nats)
+
+    @property
+    def mean_nats(self) -> float:
+        """Mean negative log-likelihood over the full windows, nats per token."""
         full = self.full_windows
-        return math.exp(float(self.nll[full].sum()) / int(self.scored[full].sum()))
+        return float(self.nll[full].sum()) / int(self.scored[full].sum())
 
     @property
     def window_nats(self) -> tuple[float, ...]:
@@ -62,8 +71,13 @@ class Perplexity:
         return math.exp(float(self.nll.sum()) / self.tokens_scored)
 
     @property
+    def tokens_counted(self) -> int:
+        """Number of predicted tokens over which `value` is computed: those of the full windows."""
+        return int(self.scored[self.full_windows].sum())
+
+    @property
     def tokens_scored(self) -> int:
-        """Number of predicted tokens, including those of the last window."""
+        """Number of predicted tokens over which `value_whole_text` is computed: the last window's too."""
         return int(self.scored.sum())
 
     @property
@@ -73,11 +87,17 @@ class Perplexity:
         return self.value * float(means.std(ddof=1)) / math.sqrt(len(means)) if len(means) > 1 else math.nan
 
     def describe(self) -> str:
-        """Return one line that says over which tokens the perplexity was computed."""
+        """Return one line that says over which tokens `value` was computed, and in which arithmetic."""
+        count = len(self.full_windows)
         part = "a sample of " if self.sampled else ""
+        windows = f"{count} windows of {self.window}" if count > 1 else f"one window of {self.window}"
+        if int(self.scored.max()) + 1 < self.window:  # then this window is the only one
+            part, windows = "", f"one window of {self.tokens}, as the text is shorter than {self.window}"
+        step = self.window - (self.protocol == "windows with bos")
+        rest = ", without the shorter rest at its end" if not self.sampled and 0 < count * step < self.tokens else ""
         return (
-            f"{self.tokens_scored} tokens predicted in {part}{len(self.nll)} windows of {self.window} "
-            f"({self.protocol}) of a text of {self.tokens} tokens"
+            f"{self.tokens_counted} tokens predicted in {part}{windows} ({self.protocol}) of a text of {self.tokens} "
+            f"tokens{rest}, computed in {self.arithmetic}"
         )
 
 
@@ -105,15 +125,17 @@ def perplexity(
     """Compute the perplexity of a causal model on a tokenized text.
 
     Args:
-        model: a causal language model of transformers, float32, in evaluation mode.
+        model: a causal language model of transformers, in evaluation mode.
         tokens: the whole text.
         window: tokens per window, including `bos`; where None, the model's context length, at most 2048.
         bos: token that begins each window; then every token of the text is predicted. None adds no token.
-        max_windows: greatest number of windows, spread evenly over the text; the result is then marked as a sample.
+        max_windows: greatest number of windows. If the text has more full windows, that many of them are taken, spread
+            evenly over the text, and the result is marked as a sample.
         progress: called with the number of windows done and of all windows.
 
     Raises:
-        InputError: the text is shorter than two tokens, a token is outside the vocabulary, or the window is too short.
+        InputError: the text is shorter than two tokens, a token is outside the vocabulary, or the window is too short;
+            or the model gives NaN or infinity.
     """
     window = default_window(model) if window is None else window
     if window < 2:
@@ -127,7 +149,8 @@ def perplexity(
             "the tokenizer belongs to another model"
         )
     pieces = _cut(tokens, window, bos)
-    chosen = _sample(len(pieces), max_windows)
+    chosen = _sample(pieces, max_windows)
+    arithmetic = str(next(model.parameters()).dtype).removeprefix("torch.")
     at_once = max(1, MAX_LOGITS // (window * vocabulary))
     nll, scored = [], []
     for first in range(0, len(chosen), at_once):
@@ -137,14 +160,22 @@ def perplexity(
             scored.extend(len(piece) - 1 for piece in group)
         if progress is not None:
             progress(min(first + at_once, len(chosen)), len(chosen))
-    return Perplexity(
+    _check_finite(nll, arithmetic)
+    found = Perplexity(
         np.asarray(nll, np.float64),
         np.asarray(scored, np.int64),
         window,
         len(tokens),
         "windows" if bos is None else "windows with bos",
-        sampled=len(chosen) < len(pieces),
+        sampled=len(chosen) < sum(len(piece) == len(pieces[0]) for piece in pieces),
+        arithmetic=arithmetic,
     )
+    if found.mean_nats > MOST_NATS:
+        raise InputError(
+            f"the model must predict tokens with a mean loss of at most {MOST_NATS} nats, and its loss is "
+            f"{found.mean_nats:.4g}: no number holds its perplexity; a weight is damaged"
+        )
+    return found
 
 
 def _cut(tokens: np.ndarray, window: int, bos: int | None) -> list[np.ndarray]:
@@ -155,12 +186,33 @@ def _cut(tokens: np.ndarray, window: int, bos: int | None) -> list[np.ndarray]:
     return [piece for piece in pieces if len(piece) > 1]  # a single token at the end predicts nothing
 
 
-def _sample(count: int, limit: int | None) -> list[int]:
-    if limit is None or limit >= count:
-        return list(range(count))
+def _sample(pieces: list[np.ndarray], limit: int | None) -> list[int]:
+    """Return the indices of the windows to score: all, or a number of full windows."""
+    if limit is None or limit >= len(pieces):
+        return list(range(len(pieces)))
     if limit < 1:
         raise InputError(f"the number of windows must be at least 1, not {limit}")
-    return np.linspace(0, count - 1, limit).round().astype(int).tolist()
+    full = sum(len(piece) == len(pieces[0]) for piece in pieces)
+    return np.linspace(0, full - 1, min(limit, full)).round().astype(int).tolist()
+
+
+def _check_finite(nll: list[float], arithmetic: str) -> None:
+    """Refuse sums that are no numbers.
+
+    Raises:
+        InputError: one is NaN or infinite.
+    """
+    bad = sum(not math.isfinite(value) for value in nll)
+    if not bad:
+        return
+    advice = {
+        "float16": "its values pass 65504, the largest of float16; evaluate it in float32",
+        "bfloat16": "evaluate it in float32",
+    }.get(arithmetic, "a weight is damaged, or its values pass the range of float32")
+    raise InputError(
+        f"the model must predict every token with a probability, and computed in {arithmetic} it gives NaN or infinity "
+        f"in {bad} of {len(nll)} windows: {advice}"
+    )
 
 
 def _equal_lengths(batch: list[np.ndarray]) -> list[list[np.ndarray]]:

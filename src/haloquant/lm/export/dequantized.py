@@ -22,6 +22,7 @@ from haloquant.lm.export.original_files import (
     cast,
     copy_other_tensors,
     find_layer,
+    float_type,
     read_config,
     with_dtype,
 )
@@ -34,7 +35,7 @@ def export_dequantized(
     quantized: Iterable[QuantizedWeight],
     folder: Path,
     *,
-    dtype: str = "BF16",
+    dtype: str | None = None,
     made_by: Mapping[str, str] | None = None,
     shard_bytes: int = SHARD_BYTES,
     progress: Progress | None = None,
@@ -45,8 +46,8 @@ def export_dequantized(
         checkpoint: the original model.
         quantized: layers in HALO form.
         folder: target; must not exist or be empty.
-        dtype: type of the quantized layers: "BF16", "F16" or "F32". F16 and BF16 round the weights once more. Other
-            tensors keep their type.
+        dtype: type of the quantized layers: "BF16", "F16" or "F32"; where None, the type of the original model. F16
+            and BF16 round the weights once more. Other tensors keep their type.
         made_by: versions and settings, kept in the manifest.
         shard_bytes: greatest size of a shard.
         progress: called with the number of layers done and of the layers of the checkpoint.
@@ -54,9 +55,10 @@ def export_dequantized(
     Raises:
         InputError: as `export_packed`; or the dtype is not one of these, or a weight overflows it.
     """
+    config = read_config(checkpoint)
+    dtype = float_type(checkpoint, config) if dtype is None else dtype
     if dtype not in FLOATS:
         raise InputError(f"dtype of a dequantized model must be one of {', '.join(FLOATS)}, not {dtype!r}")
-    config = read_config(checkpoint)
     known = {layer.name: layer for layer in checkpoint.layers}
     bits, done = BitCount(), 0
     slices: dict[str, np.ndarray] = {}

@@ -18,7 +18,7 @@ from haloquant.errors import CheckpointError, InputError
 from haloquant.lm.checkpoint.adapters import ADAPTER_CONFIG
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_exactly, read_float32
 from haloquant.lm.packed.config import line_of_data
-from haloquant.store.atomic_files import atomic_folder, raise_os_errors
+from haloquant.store.atomic_files import atomic_folder, safetensors_file, sha256_file
 
 MANIFEST = "halo_manifest.json"
 INDEX = "model.safetensors.index.json"
@@ -128,7 +128,7 @@ class ShardWriter:
             for name, t in self._pending.items()
         }
         path = self._path(len(self._shards))
-        with raise_os_errors(path):
+        with safetensors_file(path):
             serialize_file(specs, path, metadata={"format": "pt"})
         self._shards.append(list(self._pending))
         self._pending, self._pending_bytes = {}, 0
@@ -175,6 +175,16 @@ def list_small_files(source: Path) -> list[Path]:
             )
         found.append(file)
     return found
+
+
+def hash_small_files(source: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file that `copy_small_files` copies, by name.
+
+    Raises:
+        CheckpointError: as `list_small_files`.
+    """
+    files = (file for file in list_small_files(source) if file.stat().st_size <= MOST_COPIED_BYTES)
+    return {file.name: sha256_file(file) for file in files}
 
 
 @contextmanager

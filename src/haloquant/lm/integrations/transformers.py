@@ -85,7 +85,7 @@ class HaloQuantizer(HfQuantizer):
         packed = (module for module in model.modules() if isinstance(module, HaloLinear))
         here = [module for module in packed if module.weight_packed.device.type != "meta"]
         with ThreadPoolExecutor(min(cpu_count() or 1, 16)) as pool:  # the check of the codes releases the GIL
-            for _done in pool.map(HaloLinear.check, here):
+            for _done in pool.map(HaloLinear.layer, here):
                 pass
         for name in ("float", "half"):  # transformers forbids both; packed layers keep their own types in a conversion
             setattr(model, name, MethodType(getattr(nn.Module, name), model))

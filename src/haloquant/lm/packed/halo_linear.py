@@ -11,6 +11,7 @@ from haloquant.kernels.dispatch import dequantize, linear
 from haloquant.kernels.layer_tensors import PackedLayer, packed_layer
 from haloquant.kernels.torch_operator import compiled_linear
 from haloquant.lm.packed.config import PackedConfig
+from haloquant.lm.packed.tensor_state import TensorState
 from haloquant.quant.format.bit_layout import count_wrong
 from haloquant.quant.format.packing import DENSE, SPARSE, check_layer, sizes_of
 
@@ -61,6 +62,9 @@ class HaloLinear(nn.Linear):
         self.register_buffer("weight", torch.empty(0, dtype=dtype, device=device))
         self.bias = nn.Parameter(torch.empty(features[0], dtype=dtype, device=device), False) if bias else None
         self._layer: PackedLayer | None = None
+        self._seen: TensorState | None = None  # the tensors that `_layer` was made of
+        self._checked: TensorState | None = None  # the tensors that `check` found sound
+        self.register_load_state_dict_post_hook(_refresh_after_load)
 
     def stored(self) -> dict[str, torch.Tensor]:
         """Return the packed tensors by their names in the format."""
@@ -72,7 +76,8 @@ class HaloLinear(nn.Linear):
         Raises:
             FormatError: the tensors are damaged.
         """
-        arrays = {name: tensor.cpu().numpy() for name, tensor in self.stored().items()}
+        stored = self.stored()
+        arrays = {name: tensor.cpu().numpy() for name, tensor in stored.items()}
         books = self.config.books()
         tiles = check_layer(arrays, self.name, books, self.config.tile_out, self.config.tile_in)
         if (tiles.grid.out_features, tiles.grid.in_features) != (self.out_features, self.in_features):
@@ -86,13 +91,64 @@ class HaloLinear(nn.Linear):
                 f"codes of {self.name} must be below the size of their tile's codebook, but {wrong} are out of range: "
                 "the file is damaged"
             )
+        self._checked = TensorState(stored)
 
     def layer(self) -> PackedLayer:
-        """Return the tensors as the kernels take them; computed again after the tensors moved to another device."""
-        if self._layer is None or self._layer.packed is not self.weight_packed:
-            values = tuple(book.values for book in self.config.codebooks)
-            self._layer = packed_layer(self.stored(), values, self.config.tile_out, self.config.tile_in)
-        return self._layer
+        """Return the tensors as the kernels take them.
+
+        This form holds tables that are computed from the class map and the counts of sparse weights. It is computed
+        again, and the tensors are checked again, after a tensor was replaced, moved or changed in place, and after
+        `load_state_dict`. Two kinds of change cannot be seen here: writing through `tensor.data` or a numpy view, and
+        writing into a tensor of a module that `torch.compile` runs. Call `refresh` after them.
+
+        Raises:
+            FormatError: the changed tensors do not fit together.
+        """
+        made = self._layer
+        if torch.compiler.is_compiling():  # versions of tensors cannot be traced
+            if made is not None and made.packed is self.weight_packed:
+                return made
+        elif made is not None and self._seen is not None and self._seen.holds(self._buffers):
+            return made
+        return self._make_layer()
+
+    def _make_layer(self) -> PackedLayer:
+        stored = self.stored()
+        if any(tensor.is_inference() for tensor in stored.values()):  # such tensors do not count their changes
+            with torch.inference_mode(False):
+                self._buffers |= {name: tensor.clone() for name, tensor in stored.items()}
+            stored = self.stored()
+        if self._checked is None or self._checked.was_written(self._buffers):
+            self.check()
+        values = tuple(book.values for book in self.config.codebooks)
+        made = packed_layer(stored, values, self.config.tile_out, self.config.tile_in)
+        # Tensors that were moved are not checked again in full: with weights in slow memory that is every pass.
+        if int(made.offsets[-1]) != made.packed.numel():
+            raise FormatError(
+                f"weight_packed of {self.name} must be {int(made.offsets[-1])} bytes for its class map, not "
+                f"{made.packed.numel()}: one of them was replaced"
+            )
+        if made.sparse is not None and int(made.sparse.row_ptr[-1]) != made.sparse.value.numel():
+            raise FormatError(
+                f"the counts of sparse weights of {self.name} must be those of its values: one was replaced"
+            )
+        self._layer, self._seen = made, TensorState(stored)
+        return made
+
+    def refresh(self) -> None:
+        """Forget what was computed from the tensors, and compute it from the tensors as they are now.
+
+        Raises:
+            FormatError: the tensors do not fit together.
+        """
+        made_before = self._layer is not None
+        self._layer = self._seen = self._checked = None
+        if made_before and self.weight_packed.device.type != "meta":
+            self.layer()  # now, because compiled code reads the tables of `_layer` and does not call `layer`
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what `copy` and `pickle` keep: a copy of a tensor counts its changes from 0, so no table is kept."""
+        return self.__dict__ | {"_layer": None, "_seen": None, "_checked": None}
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Return x W^T + b for the input x, [..., in] -> [..., out], in the type of x."""
@@ -124,9 +180,21 @@ class HaloLinear(nn.Linear):
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "HaloLinear":
         """Move the buffers with the model, but keep scales in float16, since a conversion would round them."""
         kept = {name: self._buffers[name] for name in FLOAT16_BUFFERS if name in self._buffers}
+        sound = self._checked is not None and self._checked.holds(self._buffers)
+        made_before = self._layer is not None
         super()._apply(fn, recurse)
         for name, tensor in kept.items():
             moved = self._buffers[name]
             if moved is not None and tensor is not None and moved.dtype != torch.float16:
                 self._buffers[name] = tensor.to(moved.device)
+        if self.weight_packed.device.type != "meta":
+            if sound:  # moving changes no value
+                self._checked = TensorState(self.stored())
+            if made_before:  # now, because compiled code cannot make it
+                self.layer()
         return self
+
+
+def _refresh_after_load(module: nn.Module, _: Any) -> None:
+    assert isinstance(module, HaloLinear)  # noqa: S101 - it registers this hook for itself
+    module.refresh()

@@ -16,12 +16,11 @@ from typing import no_type_check
 import numpy as np
 from numba import njit, prange
 
-from haloquant.quant import float16
-
 # The compiler may reorder vector reductions. It does so once, at compile time. NaN and infinity keep their meaning.
 _FASTMATH = {"reassoc", "contract", "nsz"}
-_LARGEST = np.float32(float16.LARGEST)
-_SMALLEST = np.float32(float16.SMALLEST)
+# Those of `quant.float16`, written here because numba compiles constants into machine code that it keeps for this file.
+_LARGEST = np.float32(65504.0)
+_SMALLEST = np.float32(2.0**-24)
 
 
 @njit(cache=True)

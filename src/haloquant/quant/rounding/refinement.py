@@ -15,12 +15,14 @@ from numba import njit, prange
 
 from haloquant.quant.hessian import layer_hessian
 from haloquant.quant.layer import dequantize, quantize_weight_compensated
+from haloquant.quant.rounding import numba_kernels
 from haloquant.quant.rounding.compensation import Progress
 from haloquant.quant.rounding.linear_algebra import product
 from haloquant.quant.rounding.numba_kernels import to_float16
 from haloquant.quant.sparse import mask_of, with_values
 from haloquant.quant.tiles import classes_by_row, word_table
 from haloquant.records import Codebook, LayerStatistics, QuantizedWeight, SparseWeights, TileGrid, TileMap
+from haloquant.source_code import follow
 
 # Share of the tile columns that is refined by default. All of them would cost more than 1.3 times GPTQ's time
 # (bench/quantize.py).
@@ -232,3 +234,7 @@ def _move_codes(g, hessian, kept, step, words, size, values, codes, scale):
         for i in range(length):
             g[i] -= delta * hessian[j, i]
     return moved
+
+
+for _kernel in (_visit, _refit_scale):  # they contain `to_float16`
+    follow(_kernel, numba_kernels)

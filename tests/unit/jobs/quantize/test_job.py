@@ -71,3 +71,12 @@ def test_odd_layers_pass_through_the_whole_stream(tmp_path: Path) -> None:
         assert made["self_attn.o_proj"].shape == (3, 1)
         np.testing.assert_allclose(made["mlp.gate_proj"], [[0.25]], rtol=0.05)
         assert np.abs(made["mlp.up_proj"]).max() < 1e-4
+
+
+@pytest.mark.slow
+def test_layers_whose_weights_are_too_small_for_float16_scales_are_named(tmp_path: Path) -> None:
+    small = np.random.default_rng(2).standard_normal((8, 8)).astype(np.float32)
+    change = {"self_attn.v_proj": small * np.float32(1e-6), "mlp.up_proj": np.zeros((8, 8), np.float32)}
+    found = _stream(_model(tmp_path / "model", change), tmp_path / "out")
+    named = [note for note in found.notes if "too small for float16 scales" in note]
+    assert len(named) == 1 and "precision in model.layers.0.self_attn.v_proj; leave" in named[0]

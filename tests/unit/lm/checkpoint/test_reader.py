@@ -12,7 +12,7 @@ from haloquant.lm.checkpoint.reader import content_hash, open_checkpoint, read_t
 from haloquant.lm.checkpoint.safetensors import read_header
 from haloquant.lm.packed.reader import shard_files
 from support.hostile_files import CONFIG as ONE_BLOCK
-from support.hostile_files import INDEX, model_folder
+from support.hostile_files import INDEX, SHARD, model_folder
 from support.tiny_model import iterate_weights
 
 CONFIG = {
@@ -358,7 +358,7 @@ def test_a_layer_name_leads_nowhere(part: str, tmp_path: Path) -> None:
 def test_a_shard_may_be_a_link_but_only_to_a_file(tmp_path: Path) -> None:
     """Downloaded models are folders of links to files elsewhere. They are read, but never written through a link."""
     (tmp_path / "config.json").write_text(json.dumps(ONE_BLOCK))
-    (tmp_path / "model.safetensors").symlink_to(model_folder() / "model.safetensors")
+    (tmp_path / "model.safetensors").symlink_to(model_folder() / SHARD)
     assert len(open_checkpoint(tmp_path).layers) == 7
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "model.safetensors").symlink_to("/dev/zero")

@@ -2,6 +2,7 @@
 
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,10 @@ def test_every_token_but_the_first_of_a_window_is_scored_and_the_short_last_wind
     assert found.value == near(math.exp((3 * ODD_NATS + EVEN_NATS) / 4), rel=1e-6)
     assert found.value_whole_text == near(math.exp((3 * ODD_NATS + 2 * EVEN_NATS) / 5), rel=1e-6)
     assert found.window_nats == near((ODD_NATS, (EVEN_NATS + ODD_NATS) / 2), rel=1e-6)
-    assert found.describe() == "5 tokens predicted in 3 windows of 3 (windows) of a text of 8 tokens"
+    assert found.describe() == (
+        "4 tokens predicted in 2 windows of 3 (windows) of a text of 8 tokens, without the shorter rest at its end, "
+        "computed in float32"
+    )
 
 
 def test_with_a_first_token_every_token_of_the_text_is_scored_once() -> None:
@@ -94,3 +98,102 @@ def test_the_window_is_the_models_length_at_most_2048() -> None:
 def test_texts_and_windows_that_are_refused(text: tuple[int, ...], options: dict[str, int], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         perplexity(Parity(), _text(*text), **options)
+
+
+# --- a table of logits: which windows are counted, what is said of them, and numbers that are none ---
+
+VOCABULARY = 7
+TOKENS = np.random.default_rng(0).integers(0, VOCABULARY, 45)
+
+
+class Table(torch.nn.Module):
+    """The logits of the next token depend on the last token only: one row of the table."""
+
+    def __init__(self, factor: float = 1.0, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        rows = torch.randn(VOCABULARY, VOCABULARY, generator=torch.Generator().manual_seed(1)) * factor
+        self.rows = torch.nn.Parameter(rows.to(dtype), False)
+        self.config = SimpleNamespace(vocab_size=VOCABULARY, max_position_embeddings=10)
+
+    def forward(self, input_ids: torch.Tensor, use_cache: bool) -> Any:
+        return SimpleNamespace(logits=self.rows[input_ids])
+
+
+def by_hand(windows: list[slice]) -> tuple[float, int]:
+    """Perplexity over these windows of the text in plain loops, and the number of predicted tokens."""
+    rows = torch.log_softmax(Table().rows.double(), 1).numpy()
+    losses = [-rows[a, b] for part in windows for a, b in zip(TOKENS[part], TOKENS[part][1:], strict=False)]
+    return float(np.exp(np.mean(losses))), len(losses)
+
+
+def slices(*starts: int) -> list[slice]:
+    return [slice(start, start + 10) for start in starts]
+
+
+def counts(found: Perplexity) -> tuple[float, int]:
+    return found.value, found.tokens_counted
+
+
+def test_the_value_and_the_tokens_counted_are_those_of_the_full_windows() -> None:
+    found = perplexity(Table(), TOKENS)
+    assert counts(found) == (pytest.approx(by_hand(slices(0, 10, 20, 30))[0], rel=1e-6), 4 * 9)
+    assert found.value_whole_text == pytest.approx(by_hand(slices(0, 10, 20, 30, 40))[0], rel=1e-6)
+    assert (found.tokens_scored, len(found.window_nats)) == (4 * 9 + 4, 4)
+    assert found.describe() == (
+        "36 tokens predicted in 4 windows of 10 (windows) of a text of 45 tokens, without the shorter rest at its end, "
+        "computed in float32"
+    )
+
+
+@pytest.mark.parametrize(("limit", "starts"), [(1, (0,)), (2, (0, 30)), (3, (0, 20, 30)), (4, (0, 10, 20, 30))])
+def test_a_sample_has_the_number_of_windows_that_it_says_and_no_shorter_one(limit: int, starts: tuple[int]) -> None:
+    found = perplexity(Table(), TOKENS, max_windows=limit)
+    assert counts(found) == (pytest.approx(by_hand(slices(*starts))[0], rel=1e-6), 9 * limit)
+    assert found.tokens_scored == found.tokens_counted and len(found.nll) == limit
+    assert found.sampled == (limit < 4)
+    said = f"{9 * limit} tokens predicted in " + ("a sample of " if limit < 4 else "")
+    assert found.describe().startswith(said + ("one window of 10" if limit == 1 else f"{limit} windows of 10"))
+
+
+def test_a_text_shorter_than_the_window_says_so() -> None:
+    found = perplexity(Table(), TOKENS[:6], max_windows=3)
+    assert counts(found) == (pytest.approx(by_hand([slice(0, 6)])[0], rel=1e-6), 5)
+    assert found.describe() == (
+        "5 tokens predicted in one window of 6, as the text is shorter than 10 (windows) of a text of 6 tokens, "
+        "computed in float32"
+    )
+
+
+def test_with_bos_the_first_tokens_of_windows_are_counted_too() -> None:
+    found = perplexity(Table(), TOKENS, bos=3)
+    assert (found.tokens_counted, found.tokens_scored) == (5 * 9, 5 * 9)
+    assert "45 tokens predicted in 5 windows of 10 (windows with bos) of a text of 45 tokens, computed" in (
+        found.describe()
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_arithmetic_that_is_said_is_that_of_the_model(dtype: torch.dtype) -> None:
+    assert perplexity(Table(dtype=dtype), TOKENS).describe().endswith(f", computed in {str(dtype)[6:]}")
+
+
+def test_values_beyond_float16_are_an_error_that_names_the_arithmetic() -> None:
+    said = r"computed in float16 it gives NaN or infinity in 4 of 5 windows: its values pass 65504, .*in float32$"
+    table = Table(dtype=torch.float16)
+    table.rows[int(TOKENS[44])] = 1.0  # the last window has finite rows only
+    for token in {int(token) for token in TOKENS[:40]} - {int(token) for token in TOKENS[40:]}:
+        table.rows[token] = torch.inf
+    with pytest.raises(InputError, match=said):
+        perplexity(table, TOKENS)
+
+
+def test_a_weight_that_is_no_number_is_an_error() -> None:
+    table = Table()
+    table.rows[int(TOKENS[0])] = torch.nan
+    with pytest.raises(InputError, match=r"computed in float32 it gives NaN or infinity in .* a weight is damaged"):
+        perplexity(table, TOKENS)
+
+
+def test_a_loss_that_no_perplexity_can_hold_is_an_error() -> None:
+    with pytest.raises(InputError, match=r"a mean loss of at most 700 nats, and its loss is \d"):
+        perplexity(Table(factor=1e4), TOKENS)
