@@ -61,7 +61,7 @@ for step in range(60):
         steps.run("damaged", step % 5, make)
         try:
             (steps.find("damaged", step % 5) / "a").write_text("damaged")
-        except (AttributeError, FileNotFoundError):
+        except (TypeError, FileNotFoundError):
             pass  # another process damaged it first, or is replacing it
     if draw.random() < 0.2:
         steps.forget("passing", step % 5)
