@@ -72,7 +72,7 @@ def _remove_temporaries(folder: Path, name: str, everywhere: bool) -> None:
 
 def _is_alive(number: int, process: str | None) -> bool:
     if number == os.getpid():
-        return process in (None, _PROCESS)
+        return process == _PROCESS  # another one is dead, and this process has its number now
     try:
         os.kill(number, 0)
     except ProcessLookupError:

@@ -1,6 +1,5 @@
 """Temporary names: one for each use, swept when their process is dead and not before."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ def test_leftovers_of_dead_processes_are_swept_and_nothing_else(tmp_path: Path) 
     dead.wait()
     (tmp_path / f".report.html.{dead.pid}.tmp").touch()
     (tmp_path / f".step-1.{dead.pid}.tmp").mkdir()
-    kept = [f".results.json.{os.getpid()}.tmp", f"notes.{dead.pid}.tmp", ".haloquant.lock"]
+    kept = [temporary_path(tmp_path / "results.json").name, f"notes.{dead.pid}.tmp", ".haloquant.lock"]
     kept.append(temporary_path(tmp_path / "mine").name)
     for name in kept:
         (tmp_path / name).touch()
