@@ -86,7 +86,10 @@ def run_limited(code: str, limit_b: int) -> subprocess.CompletedProcess[str]:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit_b, limit_b))
 
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, preexec_fn=limit)
+    # Python 3.11 keeps bytecode that the limit cut off, and every later import of the module would fail.
+    unkept = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, preexec_fn=limit, env=unkept)
 
 
 def test_a_file_that_cannot_grow_leaves_no_half_model(tiny_folder: Path, tmp_path: Path) -> None:
