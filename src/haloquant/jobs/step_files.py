@@ -7,8 +7,8 @@ import msgspec
 import numpy as np
 
 from haloquant.dvfs.classes import Classes
-from haloquant.quant.format.packing import PackedWeight, pack, packed_weight
-from haloquant.records import Codebook, MacProfile, OperatingPoint, QuantizedWeight
+from haloquant.quant.format.packing import PackedWeight, packed_weight
+from haloquant.records import Codebook, MacProfile, OperatingPoint
 from haloquant.store.arrays import load_arrays, save_arrays
 from haloquant.store.atomic_files import read_bounded, write_bytes
 
@@ -44,9 +44,9 @@ def load_classes(folder: Path, profile: MacProfile, corner: int) -> Classes:
     return Classes(profile, corner, books)
 
 
-def save_packed(folder: Path, quantized: Mapping[str, QuantizedWeight]) -> None:
-    """Pack layers and write them to `folder`."""
-    arrays = {f"{layer}.{name}": array for layer, q in quantized.items() for name, array in pack(q).items()}
+def save_packed(folder: Path, packed: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Write the packed arrays of layers (`quant.format.packing.pack`), by layer, to `folder`."""
+    arrays = {f"{layer}.{name}": array for layer, made in packed.items() for name, array in made.items()}
     save_arrays(folder / "packed.safetensors", arrays)
 
 

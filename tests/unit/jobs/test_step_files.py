@@ -27,7 +27,7 @@ def test_classes_come_back_with_their_clocks(tmp_path: Path) -> None:
 
 def test_layers_come_back_in_the_order_asked_for_although_one_name_begins_another(tmp_path: Path) -> None:
     layers = {name: random_layer(40, 48, 16, seed=seed, layer=name) for seed, name in enumerate(("a.b", "a.b2", "a"))}
-    save_packed(tmp_path, layers)
+    save_packed(tmp_path, {name: pack(layer) for name, layer in layers.items()})
     found = load_packed(tmp_path, ("a", "a.b2", "a.b"), codebooks(), 16)
     assert [weight.layer for weight in found] == ["a", "a.b2", "a.b"]
     for weight in found:
@@ -37,7 +37,7 @@ def test_layers_come_back_in_the_order_asked_for_although_one_name_begins_anothe
 
 
 def test_layers_that_lack_an_array_are_refused(tmp_path: Path) -> None:
-    save_packed(tmp_path, {"a": random_layer(40, 48, 16, layer="a")})
+    save_packed(tmp_path, {"a": pack(random_layer(40, 48, 16, layer="a"))})
     file = tmp_path / "packed.safetensors"
     save_arrays(file, {name: array for name, array in load_arrays(file).items() if name != "a.weight_scale"})
     with pytest.raises(FormatError, match="weight_scale"):

@@ -29,7 +29,7 @@ from haloquant.jobs.quantize.layer_tasks import (
 from haloquant.jobs.quantize.request import Request
 from haloquant.jobs.quantize.task_runner import LayerPass, LayerStep, StepKey, TaskRunner
 from haloquant.jobs.quantize.transform import divided_rows, scale_layer
-from haloquant.jobs.step_files import load_classes, load_packed, save_classes
+from haloquant.jobs.step_files import load_classes, load_packed, save_classes, save_packed
 from haloquant.lm.calibration.expert_stand_ins import few_tokens
 from haloquant.lm.checkpoint.linear_layers import expert_family
 from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer, read_weight
@@ -163,7 +163,7 @@ class Passes:
         """Return the step that quantizes a layer with these classes."""
 
         def save(folder: Path, layer: LinearLayer, _: Any, arrays: Arrays) -> None:
-            save_arrays(folder / "packed.safetensors", {f"{layer.name}.{name}": a for name, a in arrays.items()})
+            save_packed(folder, {layer.name: arrays})
             if layer.name in self.runner.tokens and expert_family(layer.name) is not None:
                 save_arrays(folder / TOKENS, {"tokens": np.array([self.runner.tokens[layer.name]], np.int64)})
 

@@ -16,7 +16,7 @@ from haloquant.quant.layer import dequantize
 from haloquant.quant.sensitivity import importance, tile_scores
 from haloquant.quant.tiles import uniform_map
 from haloquant.recipe import Recipe
-from haloquant.records import LayerStatistics, QuantizedWeight, TileGrid, TileMap
+from haloquant.records import LayerStatistics, TileGrid
 
 
 def tile_sensitivities(
@@ -48,41 +48,19 @@ def predict_tile_losses(
     Kronecker-factored Hessian (`quant.kronecker_loss.kronecker_losses`). The share of a tile can be negative if the
     errors of neighbouring tiles cancel. Such a share is set to 0, because one tile alone cannot lower the loss.
     """
-    count = len(classes.codebooks) - 1
+    settings, count = recipe.quantize, len(classes.codebooks) - 1
     parts: list[list[np.ndarray]] = [[] for _ in range(count)]
     for done, (layer, weight) in enumerate(weights.items()):
         for index in range(count):
-            maps = {layer: uniform_map(layer, grids[layer], index)}
-            rounded = round_layers({layer: weight}, statistics, maps, classes, recipe, lambda done, total: None)[layer]
+            rounded = round_layer(
+                weight,
+                statistics[layer],
+                uniform_map(layer, grids[layer], index),
+                classes,
+                settings.sparse_budget,
+                settings.compensate,
+                settings.refine,
+            )
             parts[index].append(kronecker_losses(weight, dequantize(rounded), statistics[layer], grids[layer]))
         progress(done + 1, len(weights))
     return np.maximum(np.stack([flatten(part) for part in parts], axis=1), 0.0)
-
-
-def round_layers(
-    weights: Mapping[str, np.ndarray],
-    statistics: Mapping[str, LayerStatistics],
-    maps: Mapping[str, TileMap],
-    classes: Classes,
-    recipe: Recipe,
-    progress: Callable[[int, int], None],
-) -> dict[str, QuantizedWeight]:
-    """Return every layer in HALO form, by name; `progress` is called with layers done and layers in all.
-
-    Raises:
-        InfeasibleError: The sums of a layer could overflow 32 bits.
-    """
-    rounded: dict[str, QuantizedWeight] = {}
-    settings = recipe.quantize
-    for done, (layer, weight) in enumerate(weights.items()):
-        rounded[layer] = round_layer(
-            weight,
-            statistics[layer],
-            maps[layer],
-            classes,
-            settings.sparse_budget,
-            settings.compensate,
-            settings.refine,
-        )
-        progress(done + 1, len(weights))
-    return rounded

@@ -118,14 +118,19 @@ def _type_of(header: GgufHeader, entry: GgufEntry) -> tuple[str, int, int]:
 
 @cache
 def _readable_type(number: int) -> tuple[str, int, int] | None:
+    """Return name, values in a block and bytes of a block of a type, or None if the package cannot de-quantize it."""
     gguf = gguf_package()
-    try:
-        kind = gguf.GGMLQuantizationType(number)
-        block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
-        if kind.name != "F64":
-            gguf.quants.dequantize(np.zeros((1, block_bytes), np.uint8), kind)
-    except (ValueError, KeyError, NotImplementedError):
+    if number not in {int(kind) for kind in gguf.GGMLQuantizationType}:
         return None
+    kind = gguf.GGMLQuantizationType(number)
+    if kind not in gguf.GGML_QUANT_SIZES:
+        return None
+    block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
+    if kind.name != "F64":  # `_dequantize` reads it without the package
+        try:
+            gguf.quants.dequantize(np.zeros((1, block_bytes), np.uint8), kind)
+        except NotImplementedError:
+            return None
     return kind.name, block, block_bytes
 
 
