@@ -11,7 +11,14 @@ from haloquant.api.progress import Progress, reporting
 from haloquant.errors import InputError
 from haloquant.jobs.engine.metering import StageUsage, usage_table
 from haloquant.jobs.engine.tasks import parse_engine
-from haloquant.jobs.inputs import calibration_windows, model_folder, model_window, read_model_sizes, read_text
+from haloquant.jobs.inputs import (
+    calibration_windows,
+    has_tensors,
+    model_folder,
+    model_window,
+    read_model_sizes,
+    read_text,
+)
 from haloquant.jobs.quantize.forecast import machine_rates
 from haloquant.jobs.quantize.forecast.model_sizes import sizes_of_checkpoint
 from haloquant.jobs.quantize.forecast.plan import Plan, Stage, predict
@@ -207,12 +214,12 @@ def forecast(
     A probe of about a second measures the speed of this machine. No weight is read.
 
     Args:
-        model: Model folder or URL, "demo", a bare `config.json`, or a named shape such as "llama2-70b".
+        model: As in `quantize`; or a bare `config.json`, or a named shape such as "llama2-70b".
         goal: As in `quantize`; "bal" measures every tile first and so takes longer.
         calibration: As in `quantize`; only whether it is "none" matters.
         samples: Number of calibration windows.
         transform: As in `quantize`.
-        exclude: As in `quantize`; only for a model folder or URL.
+        exclude: As in `quantize`; not for a bare `config.json` or a named shape.
 
     Returns:
         Every stage with its time in seconds (one worker) and memory in bytes.
@@ -230,8 +237,11 @@ def forecast(
     """
     model, text = path_text("model", model), path_text("calibration", calibration)
     _check(goal, transform, text, samples)
-    if exclude and not (is_url(model) or model == "demo" or Path(model).is_dir()):
-        raise InputError(f"exclude needs the names of layers: the model must be a folder or a URL, not {model!r:.80}")
+    if exclude and not (is_url(model) or has_tensors(model)):
+        raise InputError(
+            "exclude needs the names of layers: the model must be a folder, a GGUF file, a name in the hub's cache or "
+            f"a URL, not {model!r:.80}"
+        )
     if exclude or is_url(model):
         checkpoint = _open(model, exclude)
         sizes, window_tokens = sizes_of_checkpoint(checkpoint), model_window(checkpoint.folder)

@@ -14,7 +14,7 @@ from haloquant.jobs.quantize.forecast.model_sizes import ModelSizes, sizes_of_ch
 from haloquant.lm.checkpoint import model_config
 from haloquant.lm.checkpoint.completeness import check_complete, check_names
 from haloquant.lm.checkpoint.hub import is_hub_name, origin
-from haloquant.lm.checkpoint.paths import local_folder
+from haloquant.lm.checkpoint.paths import GGUF, local_folder
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint, virtual_checkpoint
 from haloquant.lm.export.model_folder import list_small_files
 from haloquant.lm.text import load_text, tokenize
@@ -125,17 +125,23 @@ def model_window(folder: Path) -> int:
     return model_config.window_tokens(read_config(folder), 2048)
 
 
+def has_tensors(name: str) -> bool:
+    """Return whether `name` means a model with its tensors: `demo`, a folder, a GGUF file or a name of the hub."""
+    path = Path(name).expanduser()
+    return name == "demo" or path.is_dir() or path.suffix.lower() == GGUF or (not path.exists() and is_hub_name(name))
+
+
 def read_model_sizes(name: str) -> tuple[ModelSizes, int]:
     """Return the sizes of a model to plan for, and the number of tokens in its window.
 
     Args:
-        name: A model folder, a config.json alone, or a named shape such as `llama2-7b`.
+        name: A model (`has_tensors`), a config.json alone, or a named shape such as `llama2-7b`.
 
     Raises:
-        InputError: The name is none of these.
+        InputError: The name is none of these, or the model cannot be opened.
     """
-    path = Path(name)
-    if name == "demo" or path.is_dir():
+    path = Path(name).expanduser()
+    if has_tensors(name):
         folder = model_folder(name)
         checkpoint = open_checkpoint(folder)
         check_names(checkpoint)
@@ -144,7 +150,8 @@ def read_model_sizes(name: str) -> tuple[ModelSizes, int]:
         return _sizes_of_config(path), model_config.window_tokens(model_config.read_config(path), 2048)
     if name.lower() not in MODELS:
         raise InputError(
-            f"the model to plan for must be a folder, a config.json, or one of {', '.join(MODELS)}, not {name!r:.80}"
+            f"the model to plan for must be a folder, a GGUF file, a name in the hub's cache, a config.json, or one of "
+            f"{', '.join(MODELS)}, not {name!r:.80}"
         )
     return sizes_of_shape(named_shape(name)), 2048
 

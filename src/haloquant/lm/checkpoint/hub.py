@@ -36,16 +36,16 @@ def find_snapshot(name: str) -> Path:
             f"a model of the hub must be named owner/model or owner/model@revision, not {name!r:.200}"
         )
     try:
-        import huggingface_hub
+        from huggingface_hub import constants, snapshot_download
     except ImportError as error:
         raise MissingExtraError(
             f"the model must be a folder on this machine, but {name} does not exist; a name of the hub needs "
             "huggingface_hub: pip install 'haloquant[lm]'"
         ) from error
     asked = os.environ.get(DOWNLOAD, "") not in ("", "0")
-    cache = huggingface_hub.constants.HF_HUB_CACHE
+    cache = constants.HF_HUB_CACHE
     try:
-        found = huggingface_hub.snapshot_download(
+        found = snapshot_download(
             match[1], revision=match[2], cache_dir=cache, local_files_only=not asked, allow_patterns=list(FETCHED)
         )
     except Exception as error:  # the library raises classes of its own and of its HTTP client

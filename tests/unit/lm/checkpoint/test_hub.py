@@ -1,6 +1,9 @@
 """Names of the hub: found in a cache of this machine, pinned to a commit, and fetched only if asked."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +110,19 @@ def test_the_option_of_the_command_line_asks(monkeypatch: pytest.MonkeyPatch, tm
     assert invoke(["--download", "quantize", "owner/new", "--out", str(tmp_path / "q")]) == 2
     assert asked == [True, False]
     assert json.dumps(sorted(p.name for p in tmp_path.iterdir())) == "[]"
+
+
+def test_a_process_that_loaded_nothing_else_looks_a_name_up(cache: Path) -> None:
+    """In a test's process transformers has loaded all of huggingface_hub already; a command has not."""
+    code = "import sys; from haloquant.cli.app import invoke; sys.exit(invoke(['quantize', sys.argv[1], '--dry-run']))"
+    for name, exit_code in (("owner/tiny", 0), ("owner/none", 2)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, name],
+            env={**os.environ, "HF_HUB_CACHE": str(cache.parent), "HF_HUB_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert "Traceback" not in done.stderr
+        assert done.returncode == exit_code, done.stderr
+    assert "the hub's cache" in " ".join(done.stderr.split())

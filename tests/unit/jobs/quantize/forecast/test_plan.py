@@ -105,9 +105,8 @@ def test_a_bare_configuration_is_enough(tmp_path: Path) -> None:
     found, window = read_model_sizes(str(path))
     assert window == 2048
     assert found.layers == read_model_sizes("llama3.1-405b")[0].layers
-    with pytest.raises(
-        InputError, match=r"^the model to plan for must be a folder, a config\.json, or one of .*, not 'x'$"
-    ):
+    wanted = r"^the model to plan for must be a folder, a GGUF file, .*, a config\.json, or one of .*, not 'x'$"
+    with pytest.raises(InputError, match=wanted):
         read_model_sizes("x")
 
 
