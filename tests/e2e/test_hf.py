@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from copy import deepcopy
 
 import pytest
 import torch
@@ -358,3 +359,29 @@ def test_an_unknown_model_is_one_sentence(copy) -> None:
 def test_a_path_that_does_not_exist_is_one_sentence(tmp_path) -> None:
     with pytest.raises(CheckpointError, match="nothing is fetched from a hub"):
         haloquant.load(tmp_path / "nonesuch")
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of transformers, for names that peft uses
+def test_adapters_of_peft_train_on_a_packed_model(tiny):
+    """The packed weights stay; the twin with dequantized weights gets the same adapters and the same gradients."""
+    import peft
+
+    asked = {"r": 4, "target_modules": ["q_proj", "down_proj"], "init_lora_weights": False, "task_type": "CAUSAL_LM"}
+    models = []
+    for model in (haloquant.load(tiny[0]), deepcopy(tiny[1])):
+        torch.manual_seed(0)
+        models.append(peft.get_peft_model(model, peft.LoraConfig(**asked)))
+    packed, twin = models
+    with torch.no_grad():
+        plain = haloquant.load(tiny[0])(IDS).logits
+        torch.testing.assert_close(packed(IDS).logits, twin(IDS).logits, rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(packed(IDS).logits, plain, atol=1e-3)
+        with packed.disable_adapter():
+            torch.testing.assert_close(packed(IDS).logits, plain, rtol=1e-5, atol=1e-5)
+    for model in models:
+        model(IDS, labels=IDS).loss.backward()
+    gradients = {name: value.grad for name, value in packed.named_parameters() if value.requires_grad}
+    assert gradients and all("lora_" in name for name in gradients)
+    wanted = dict(twin.named_parameters())
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, wanted[name].grad, rtol=1e-3, atol=1e-5)

@@ -208,10 +208,8 @@ def _check_vocabulary(folder: Path, name: str, tokens: np.ndarray) -> None:
     Raises:
         CheckpointError: There is one.
     """
-    config = read_config(folder)
-    inner = config.get("text_config")
-    size = config.get("vocab_size") or (inner.get("vocab_size") if isinstance(inner, dict) else None)
-    if isinstance(size, int) and len(tokens) and int(tokens.max()) >= size:
+    size = model_config.whole_number(model_config.text_part(read_config(folder)), model_config.VOCABULARY)
+    if size is not None and len(tokens) and int(tokens.max()) >= size:
         raise CheckpointError(
             f"the tokenizer of {folder} must give tokens below the model's vocabulary of {size}, but gives "
             f"{int(tokens.max())} for {name}: it belongs to another model, or tokens were added to it alone"

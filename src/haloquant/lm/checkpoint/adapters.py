@@ -82,8 +82,11 @@ class MergedTensor(StoredTensor):
         """
         self.base.fill(out, start)
         b, a = (read_float32(tensor).reshape(tensor.shape) for tensor in (self.b, self.a))
-        added = product(b, a) * np.float32(self.scale)
-        out += (added.T if self.transposed else added).reshape(-1)[start : start + out.size]
+        left, right = (a.T, b.T) if self.transposed else (b, a)
+        columns = self.shape[1]
+        first, last = start // columns, -(-(start + out.size) // columns)  # the rows that these elements stand in
+        added = product(left[first:last], right) * np.float32(self.scale)
+        out += added.reshape(-1)[start - first * columns :][: out.size]
         check_piece(out, self, start)
 
 
