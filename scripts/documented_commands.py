@@ -37,6 +37,7 @@ NOT_RUN: dict[str, tuple[tuple[str, ...], str]] = {
     r"ray=HOST": (("full",), "needs a cluster of that name"),
     r"^haloquant run recipe.toml --out": (("full",), "minutes; .ci/run runs the same recipe from the wheel"),
     r"^haloquant characterize .*(cells.lib.gz|sums.json)$": (("full",), "a minute; the same with --period-ps is run"),
+    r"^haloquant quantize MODEL --out OUT --workers 8$": (("full",), "eight processes; tests/e2e quantize with pools"),
     r"^haloquant explore": (("full",), "minutes; tests/e2e/test_cli.py runs it on a tiny model"),
 }  # fmt: skip
 

@@ -122,12 +122,14 @@ def read_recipe(path: Path) -> Recipe:
     """Return the recipe in a TOML file.
 
     Raises:
-        RecipeError: The file is missing, is not TOML, or holds an unknown key or a value out of range.
+        RecipeError: The file is missing or empty, is not TOML, or holds an unknown key or a value out of range.
     """
     try:
         data = read_bounded(path, 1 << 20)
     except InputError as error:
         raise RecipeError(f"{error}; `haloquant run --example` prints a recipe to start from") from error
+    if not data.strip():  # Most likely a copy that failed; the demo job needs no file.
+        raise RecipeError(f"{path} must hold a recipe, but is empty; `haloquant run --example` prints one to start from")
     return parse_recipe(data, str(path))
 
 

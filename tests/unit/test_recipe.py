@@ -1,9 +1,11 @@
 """Recipes: numbers that are out of range are refused."""
 
+from pathlib import Path
+
 import pytest
 
 from haloquant.errors import RecipeError
-from haloquant.recipe import parse_recipe
+from haloquant.recipe import parse_recipe, read_recipe
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,9 @@ def test_what_would_do_is_listed(text: str, sentence: str) -> None:
     with pytest.raises(RecipeError) as caught:
         parse_recipe(text.encode(), "r")
     assert str(caught.value).endswith(sentence)
+
+
+def test_an_empty_file_is_no_recipe(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text("\n")
+    with pytest.raises(RecipeError, match="is empty"):
+        read_recipe(tmp_path / "recipe.toml")

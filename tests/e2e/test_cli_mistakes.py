@@ -1,0 +1,109 @@
+"""Every command with bad arguments: it ends with its exit code and a sentence, never with a traceback."""
+
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from haloquant.cli.app import app, invoke
+
+COMMANDS = sorted(typer.main.get_command(app).commands)  # pyright: ignore[reportAttributeAccessIssue]
+
+# How each command takes a file or a name: {} is replaced by something bad.
+BAD_NAME: dict[str, list[list[str]]] = {
+    "characterize": [["-l", "{}"], ["--rtl", "{}", "--ports", "{}", "-l", "{}"], ["--mac", "{}", "-l", "x"]],
+    "claims": [["{}"], ["llama2-7b", "--target", "{}"]],
+    "compare": [["{}", "demo", "-q"], ["demo", "demo", "--text", "{}", "-q"]],
+    "deadline": [["{}"], ["llama2-7b", "--profile", "{}"]],
+    "elements": [["{}"], ["llama2-7b", "--target", "{}"]],
+    "evaluate": [["{}", "-q"], ["demo", "--text", "{}", "-q"], ["demo", "--task", "x", "--task-folder", "{}"]],
+    "explain": [["{}", "--layer", "x"], ["--weight", "1", "--profile", "{}"], ["--weight", "1", "--liberty", "{}"]],
+    "explore": [["{}", "-q", "--out", "out"], ["--profile", "{}", "-q", "--out", "out"]],
+    "export": [["{}", "--from", "demo", "--out", "out", "-q"], ["demo", "--from", "{}", "--out", "out", "-q"]],
+    "gpu": [["{}"], ["llama2-7b", "--target", "{}"]],
+    "partial-sums": [["{}", "-q"], ["demo", "--text", "{}", "-q"]],
+    "profiles": [["--profile", "{}"]],
+    "quantize": [
+        ["{}", "--out", "out", "-q"],
+        ["demo", "--out", "out", "-q", "--profile", "{}", "--calibration", "none"],
+        ["demo", "--out", "out", "-q", "--calibration", "{}"],
+        ["{}", "--dry-run"],
+    ],
+    "report": [["{}", "-q"]],
+    "run": [["{}", "-q", "--out", "out"], ["--model", "{}", "-q", "--out", "out"], ["--text", "{}", "--validate"]],
+    "schedule": [["{}"], ["llama2-7b", "--target", "{}"]],
+    "simulate": [["{}"], ["llama2-7b", "--profile", "{}"], ["llama2-7b", "--target", "{}"]],
+    "sweep": [["{}"], ["llama2-7b", "--target", "{}"]],
+    "targets": [],
+    "verify": [["{}"], ["demo", "--profile", "{}"]],
+}  # fmt: skip
+BAD_NUMBER: dict[str, list[list[str]]] = {
+    "quantize": [["demo", "--out", "out", "--samples", "-1"], ["demo", "--out", "out", "--tile", "0"]],
+    "simulate": [["llama2-7b", "--prefill", "-1"], ["llama2-7b", "--fast", "nan"]],
+    "deadline": [["llama2-7b", "--ms", "-5"], ["llama2-7b", "--idle", "-1"]],
+    "evaluate": [["demo", "--tokens", "-1"]],
+    "explore": [["--tile", "0", "--out", "out"], ["--tile", "-8", "--out", "out"]],
+    "profiles": [["--profile", "default", "--period-ps", "-1"], ["--profile", "default", "--words", "x"]],
+    "characterize": [["--liberty", "x", "--period-ps", "-1"]],
+    "run": [["--workers", "0"]],
+}
+BAD_FILES = ("nothing", "folder", "empty.toml", "empty.safetensors", "empty.txt", "bytes.json", "bytes.lib.gz")
+FEW_FILES = ("nothing", "empty.toml", "bytes.json")  # for studies of machines, which all take a model in one place
+STUDIES = {"claims", "deadline", "elements", "gpu", "schedule", "simulate", "sweep"}
+
+
+@pytest.fixture
+def bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with files that are none of what a command wants."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    for name in BAD_FILES[2:]:
+        (tmp_path / name).write_bytes(b"" if name.startswith("empty") else bytes(range(256)))
+    return tmp_path
+
+
+def test_every_command_is_tried() -> None:
+    assert sorted(BAD_NAME) == COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_file_or_name_that_is_none(name: str, bad: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for arguments in BAD_NAME[name]:
+        for file in FEW_FILES if name in STUDIES else BAD_FILES:
+            code = invoke([name, *(part.replace("{}", file) for part in arguments)])
+            said = capfd.readouterr().err
+            assert code in (2, 4), (arguments, file, code, said)
+            assert said and "Traceback" not in said, (arguments, file)
+            assert not (bad / "out").exists(), (arguments, file)
+
+
+@pytest.mark.parametrize("name", sorted(BAD_NUMBER))
+def test_a_number_out_of_range(name: str, bad: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for arguments in BAD_NUMBER[name]:
+        assert invoke([name, *arguments]) in (2, 3), arguments
+        assert capfd.readouterr().err, arguments
+        assert not (bad / "out").exists(), arguments
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["quantize", "demo", "--calibration", "none", "-q"],
+        ["run", "-q"],
+        ["explore", "-q"],
+        ["simulate", "llama2-7b"],
+        ["schedule", "llama2-7b"],
+        ["gpu", "llama2-7b"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_an_output_folder_that_is_a_file_or_holds_something_else(
+    arguments: list[str], bad: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (bad / "full").mkdir()
+    (bad / "full" / "thesis.tex").write_text("precious")
+    for out in ("empty.txt", "full", "empty.txt/below"):
+        assert invoke([*arguments, "--out", out]) in (2, 7), out
+        said = capfd.readouterr().err
+        assert said and "Traceback" not in said
+    assert (bad / "full" / "thesis.tex").read_text() == "precious" and (bad / "empty.txt").read_bytes() == b""
