@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from haloquant.errors import MALFORMED, InputError, RecipeError
+from haloquant.records import ValueHessian
 from haloquant.records.tiles import CLASS_WORDS
 from haloquant.store.atomic_files import read_bounded
 
@@ -86,6 +87,7 @@ class Quantize(Section, frozen=True):
     slow_loss_db: Decibel = 1.0
     compensate: bool = True
     refine: Share = 0.5  # share of the tiles, those with the largest loss, that are refined after compensation
+    value_hessian: ValueHessian = "attention"  # Hessian of value projections: weighted by attention, or of the inputs
     transform: Transform = "none"  # scales the layers' inputs before HALO's rounding; folded into earlier layers
     sweep: tuple[Share, ...] = (0.33, 0.67)  # further points of the Pareto front, as shares of its length
 

@@ -63,7 +63,7 @@ def names(checkpoint: Any) -> list[str]:
 @pytest.mark.parametrize("family", CONFIGS)
 def test_the_fisher_is_the_mean_squared_gradient_of_autograd(family: str, saved: Any) -> None:
     checkpoint, model = saved(family)
-    found = collect(model, TOKENS, names(checkpoint), window=16, samples=12)
+    found = collect(model, TOKENS, names(checkpoint), window=16, samples=12, value_hessian="inputs")
     model.requires_grad_(True)
     wanted = {name: np.zeros(found[name].fisher.shape) for name in found}
     for row in WINDOWS:
@@ -87,7 +87,7 @@ def test_the_fisher_is_the_mean_squared_gradient_of_autograd(family: str, saved:
 @pytest.mark.parametrize("family", ["llama", "opt", "gpt2"])
 def test_input_sums_are_those_of_the_inputs(family: str, saved: Any) -> None:
     checkpoint, model = saved(family)
-    found = collect(model, TOKENS, names(checkpoint), window=16, samples=12, fisher="none")
+    found = collect(model, TOKENS, names(checkpoint), window=16, samples=12, fisher="none", value_hessian="inputs")
     inputs: dict[str, Any] = {}
     handles = [
         find_module(model, name).register_forward_pre_hook(lambda _m, a, name=name: inputs.update({name: a[0]}))
@@ -109,9 +109,11 @@ def test_input_sums_are_those_of_the_inputs(family: str, saved: Any) -> None:
 
 def test_layers_that_read_one_input_share_its_hessian(saved: Any) -> None:
     checkpoint, model = saved("llama")
-    found = list(collect(model, TOKENS, names(checkpoint), window=16, samples=2).values())
+    found = list(collect(model, TOKENS, names(checkpoint), window=16, samples=2, value_hessian="inputs").values())
     assert found[0].hessian is found[1].hessian is found[2].hessian
     assert found[3].hessian is not found[0].hessian
+    weighted = list(collect(model, TOKENS, names(checkpoint), window=16, samples=2).values())
+    assert weighted[0].hessian is weighted[1].hessian is not weighted[2].hessian
 
 
 def test_the_fisher_by_token_is_the_sum_over_positions(saved: Any) -> None:

@@ -31,6 +31,7 @@ from haloquant.lm.checkpoint.left_layers import LeftLayer
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint
 from haloquant.lm.checkpoint.remote import is_url, local_path
 from haloquant.recipe import Goal, Hardware, Quantize, Recipe, Transform
+from haloquant.records import ValueHessian
 from haloquant.store.profiles import find_profile
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def quantize(
     tile: int = 128,
     sparse_budget: float = 0.005,
     compensate: bool = True,
+    value_hessian: ValueHessian = "attention",
     transform: Transform = "none",
     exclude: str | Sequence[str] | None = None,
     engine: str = "local",
@@ -143,6 +145,8 @@ def quantize(
         sparse_budget: Share of weights that are kept in 8 bits outside the tiles, 0 to 0.5.
         compensate: Compensate each rounding error in the weights that are not rounded yet (as GPTQ does). False rounds
             each weight to the nearest word.
+        value_hessian: What compensation in value projections protects. "attention": the outputs of the heads, so that
+            a token counts as often as others read it. "inputs": the values themselves, every token once.
         transform: Scaling of the layers' inputs before rounding: "none", "smoothquant" or "awq". Needs a calibration.
         exclude: Regular expressions. A layer whose name one of them matches stays in full precision.
         engine: "local", "ray", or "ray=ADDRESS" of a cluster.
@@ -171,6 +175,7 @@ def quantize(
     shown = reporting(progress)
     model, out, text = path_text("model", model), path_text("out", out), path_text("calibration", calibration)
     _check(goal, transform, text, samples)
+    check_choice("value_hessian", value_hessian, get_args(ValueHessian))
     check_device(device)
     check_count("tile", tile, 8)
     check_range("sparse_budget", sparse_budget, 0.0, 0.5)
@@ -179,7 +184,9 @@ def quantize(
     windows, source, short = _windows(checkpoint.folder, text, samples)
     recipe = Recipe(
         hardware=Hardware(profile=mac, tile=tile),
-        quantize=Quantize(sparse_budget=sparse_budget, compensate=compensate, transform=transform),
+        quantize=Quantize(
+            sparse_budget=sparse_budget, compensate=compensate, value_hessian=value_hessian, transform=transform
+        ),
     )
     asked = Request(find_profile(mac), goal, recipe, windows, source)
     with shown as report:

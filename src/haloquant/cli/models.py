@@ -12,6 +12,7 @@ from haloquant.cli.console import stdout
 from haloquant.cli.options import Json, Profile, Quiet
 from haloquant.errors import InputError
 from haloquant.recipe import Goal, Transform
+from haloquant.records import ValueHessian
 from haloquant.units import engineering
 
 Model = Annotated[str, typer.Argument(help="Model folder in Hugging Face format, or `demo`.")]
@@ -56,6 +57,10 @@ def quantize(
     tile: Annotated[int, typer.Option(help="Rows and columns of a tile: the size of the array.", min=8)] = 128,
     sparse_budget: Annotated[float, typer.Option(help="Share of weights kept in 8 bits.", min=0.0, max=0.5)] = 0.005,
     nearest: Annotated[bool, typer.Option("--nearest", help="Nearest rounding, no error compensation.")] = False,
+    value_hessian: Annotated[
+        ValueHessian,
+        typer.Option(help="Errors of value projections count as attention reads them, or once a token (inputs)."),
+    ] = "attention",
     transform: Annotated[
         Transform,
         typer.Option(help="Scale the layers' inputs before rounding; folded into the norms and layers that make them."),
@@ -107,6 +112,7 @@ def quantize(
         tile=tile,
         sparse_budget=sparse_budget,
         compensate=not nearest,
+        value_hessian=value_hessian,
         transform=transform,
         exclude=exclude,
         engine=engine,

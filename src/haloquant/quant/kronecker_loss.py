@@ -9,7 +9,7 @@ window. This factor is the same for all layers, so it does not change which tile
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from haloquant.quant.hessian import layer_hessian
+from haloquant.quant.hessian import layer_hessian, row_parts
 from haloquant.quant.rounding.linear_algebra import product
 from haloquant.quant.sensitivity import fisher_importance
 from haloquant.quant.tiles import tile_sums
@@ -29,9 +29,11 @@ def kronecker_losses(
     Raises:
         InputError: the statistics hold no Fisher part or no Hessian of the layer's size.
     """
-    hessian = layer_hessian(statistics, weight.shape[1], method="the predicted loss of tiles")
     error = weight - values
-    shares = error * product(error, hessian)
+    shares = np.empty_like(error)
+    for part in row_parts(statistics, weight.shape[0]):
+        hessian = layer_hessian(part.statistics, weight.shape[1], method="the predicted loss of tiles")
+        shares[part.rows] = error[part.rows] * product(error[part.rows], hessian)
     return tile_sums(0.5 * row_factor(statistics)[:, None] * shares, grid)
 
 
@@ -43,5 +45,9 @@ def row_factor(statistics: LayerStatistics) -> Float64[np.ndarray, " out"]:
     Raises:
         InputError: the statistics hold no Fisher part or no Hessian.
     """
-    trace = float(np.trace(layer_hessian(statistics, method="the predicted loss of tiles"), dtype=np.float64))
-    return fisher_importance(statistics).sum(axis=1, dtype=np.float64) / (trace or 1.0)
+    layer_hessian(statistics, method="the predicted loss of tiles")
+    fisher = fisher_importance(statistics).sum(axis=1, dtype=np.float64)
+    for part in row_parts(statistics, fisher.size):
+        hessian = layer_hessian(part.statistics, method="the predicted loss of tiles")
+        fisher[part.rows] /= float(np.trace(hessian, dtype=np.float64)) or 1.0
+    return fisher

@@ -1,12 +1,12 @@
 """One linear layer in HALO form: quantized from its weight, and turned back into weights and MAC integers."""
 
 import numpy as np
-from jaxtyping import Float32, Int16
+from jaxtyping import Float32, Int16, UInt8
 
 from haloquant.quant.format.stored_bits import count_bits
-from haloquant.quant.hessian import hessian_importance, layer_hessian
+from haloquant.quant.hessian import RowPart, hessian_importance, layer_hessian, row_parts
 from haloquant.quant.input_checks import check_tiles, check_weight
-from haloquant.quant.rounding.compensation import Progress, activation_order, compensate, factorize
+from haloquant.quant.rounding.compensation import Compensated, Progress, activation_order, compensate, factorize
 from haloquant.quant.rounding.levels import codes_of_levels, level_table
 from haloquant.quant.rounding.numba_kernels import lookup
 from haloquant.quant.rounding.scale_search import search
@@ -82,26 +82,44 @@ def quantize_weight_compensated(
     """
     check_weight(weight, tiles.layer)
     check_tiles(tiles, codebooks, (weight.shape[0], weight.shape[1]))
-    hessian = layer_hessian(statistics, weight.shape[1], method="error compensation")
+    layer_hessian(statistics, weight.shape[1], method="error compensation")
     grid = tiles.grid
     sparse, dense = _without_sparse(weight, sparse)
     scale, _ = search(dense, hessian_importance(statistics), tiles, codebooks)
-    blocks = activation_order(np.diagonal(hessian).copy(), grid.tile_in)
-    factor = factorize(hessian, blocks, damping=damping, layer=tiles.layer)
     table = level_table(scale, tiles, codebooks)
-    rounded = compensate(
-        np.ascontiguousarray(weight),
-        factor,
-        lambda _index, _columns, _target: table,
-        groups=np.arange(grid.in_features) // grid.tile_in,
-        keep=mask_of(sparse, grid.in_features) if sparse.values.size else None,
-        keep_step=sparse.scale,
-        progress=progress,
-    )
-    sparse = with_values(sparse, rounded.values)
+    kept = mask_of(sparse, grid.in_features) if sparse.values.size else None
+    found: list[tuple[RowPart, Compensated]] = []
+    for part in row_parts(statistics, weight.shape[0]):
+        hessian = layer_hessian(part.statistics, weight.shape[1], method="error compensation")
+        blocks = activation_order(np.diagonal(hessian).copy(), grid.tile_in)
+        factor = factorize(hessian, blocks, damping=damping, layer=tiles.layer)
+        rounded = compensate(
+            np.ascontiguousarray(weight[part.rows]),
+            factor,
+            lambda _index, _columns, _target, levels=table[part.rows]: levels,
+            groups=np.arange(grid.in_features) // grid.tile_in,
+            keep=None if kept is None else kept[part.rows],
+            keep_step=sparse.scale[part.rows],
+            progress=progress,
+        )
+        found.append((part, rounded))
+    codes, values = _joined(found, weight.shape)
+    sparse = with_values(sparse, values)
     return QuantizedWeight(
-        tiles.layer, codes_of_levels(rounded.codes, scale, tiles, codebooks, sparse), scale, tiles, codebooks, sparse
+        tiles.layer, codes_of_levels(codes, scale, tiles, codebooks, sparse), scale, tiles, codebooks, sparse
     )
+
+
+def _joined(
+    found: list[tuple[RowPart, Compensated]], shape: tuple[int, ...]
+) -> tuple[UInt8[np.ndarray, "out in"], Float32[np.ndarray, "out in"]]:
+    """Return codes and values of a layer from those of its parts."""
+    if len(found) == 1:
+        return found[0][1].codes, found[0][1].values
+    codes, values = np.empty(shape, np.uint8), np.empty(shape, np.float32)
+    for part, rounded in found:
+        codes[part.rows], values[part.rows] = rounded.codes, rounded.values
+    return codes, values
 
 
 def dequantize(q: QuantizedWeight) -> Float32[np.ndarray, "out in"]:

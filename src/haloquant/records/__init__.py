@@ -12,11 +12,12 @@ from haloquant.records.accounting import BitCount, LayerResult
 from haloquant.records.cost import Cost
 from haloquant.records.mac import Codebook, Corner, MacProfile, OperatingPoint
 from haloquant.records.schedule import Phase, Schedule, TileRun
-from haloquant.records.statistics import LayerStatistics
+from haloquant.records.statistics import STATISTICS_ARRAYS, LayerStatistics, ValueHessian
 from haloquant.records.tiles import QuantizedWeight, SparseKind, SparseWeights, TileGrid, TileMap
 from haloquant.records.workload import Gemm, LayerTiles
 
 __all__ = [
+    "STATISTICS_ARRAYS",
     "BitCount",
     "Codebook",
     "Corner",
@@ -35,4 +36,5 @@ __all__ = [
     "TileGrid",
     "TileMap",
     "TileRun",
+    "ValueHessian",
 ]

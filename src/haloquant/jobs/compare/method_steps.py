@@ -138,6 +138,7 @@ def _rival_layers(job: JobSteps, rival_name: str) -> LayerStep:
     chosen, tensors = rival(rival_name), job.inputs.checkpoint.tensors
     tile = job.recipe.hardware.tile
     inputs = [job.calibration_key(), job.recipe.seed, tile, repr(chosen.config), chosen.by_head, chosen.by_token]
+    inputs.append(job.recipe.quantize.value_hessian)
 
     def key(layer: LinearLayer) -> StepKey:
         return f"{rival_name}-{layer.name}", [*inputs, job.profile_key()]

@@ -21,9 +21,8 @@ from haloquant.quant.layer import dequantize
 from haloquant.quant.sensitivity import importance, tile_scores
 from haloquant.quant.tiles import make_grid, tile_sums, uniform_map
 from haloquant.recipe import Transform
-from haloquant.records import LayerStatistics, QuantizedWeight, TileGrid, TileMap
+from haloquant.records import STATISTICS_ARRAYS, LayerStatistics, QuantizedWeight, TileGrid, TileMap
 
-PARTS = ("fisher", "hessian", "input_absmean", "input_absmax")  # arrays of a layer's statistics
 SCALE, ROWS = "transform.scale", "transform.rows"  # further arrays of a task: input scale and divisors of its rows
 
 
@@ -79,14 +78,16 @@ def statistics_arrays(statistics: LayerStatistics | None) -> dict[str, np.ndarra
     """Return the parts of a layer's statistics that are present, by name."""
     if statistics is None:
         return {}
-    return {part: array for part in PARTS if (array := getattr(statistics, part)) is not None}
+    return {part: array for part in STATISTICS_ARRAYS if (array := getattr(statistics, part)) is not None}
 
 
 def statistics_of(layer: str, tokens: int, source: str, arrays: Arrays) -> LayerStatistics | None:
     """Return the statistics whose parts `statistics_arrays` returned, or None without calibration (no `source`)."""
     if not source:
         return None
-    return LayerStatistics(layer, tokens, source=source, **{part: arrays[part] for part in PARTS if part in arrays})
+    return LayerStatistics(
+        layer, tokens, source=source, **{part: arrays[part] for part in STATISTICS_ARRAYS if part in arrays}
+    )
 
 
 def quantize_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:

@@ -39,6 +39,7 @@ def passes_key(model_sha256: str, checkpoint: Checkpoint, request: Request) -> s
         quantize.sparse_budget,
         quantize.compensate,
         quantize.refine,
+        quantize.value_hessian,
         quantize.transform,
         hardware.tile,
         hardware.margin,

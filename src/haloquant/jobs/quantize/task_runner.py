@@ -168,6 +168,7 @@ class TaskRunner:
             shards=lambda function, works: self._session.run(function, (Work(*work) for work in works)),
             begin=stored.resume(missing.values()),
             passed=save_states,
+            value_hessian=self._request.recipe.quantize.value_hessian,
         )
 
     def _metered(

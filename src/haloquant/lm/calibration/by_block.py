@@ -24,11 +24,12 @@ from haloquant.lm.calibration.expert_stand_ins import with_stand_ins
 from haloquant.lm.calibration.hessian import Recorder, record, to_statistics
 from haloquant.lm.calibration.shard_tasks import BlockFisher, RunShards, ShardTask, model_source, run_in_order
 from haloquant.lm.calibration.shards import sum_block
+from haloquant.lm.calibration.value_hessian import ValueRecorder
 from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer
 from haloquant.lm.evaluation.perplexity import Perplexity, sum_nll
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.swap_weights import find_module, get_weight, weight_parameter
-from haloquant.records import LayerStatistics
+from haloquant.records import LayerStatistics, ValueHessian
 
 Progress = Callable[[int, int], None]
 Rounder = Callable[[LinearLayer, Float32[np.ndarray, "out in"], LayerStatistics], Float32[np.ndarray, "out in"]]
@@ -50,6 +51,7 @@ def collect_by_block(
     shards: RunShards = run_in_order,
     begin: tuple[int, Float32[np.ndarray, "s t h"]] | None = None,
     passed: Callable[[int, Float32[np.ndarray, "s t h"]], None] | None = None,
+    value_hessian: ValueHessian = "attention",
 ) -> Iterator[tuple[LinearLayer, LayerStatistics]]:
     """Yield the statistics of every layer of the checkpoint in order of execution, with one block in memory.
 
@@ -68,6 +70,7 @@ def collect_by_block(
             None.
         passed: called after the statistics of a block were yielded, with the number of finished blocks and the hidden
             states after them.
+        value_hessian: "attention" weights the Hessian of value rows by attention; "inputs" sums x x^T for them too.
 
     Yields:
         Each layer with its statistics.
@@ -82,7 +85,7 @@ def collect_by_block(
     model = model_source(checkpoint, windows)
     source = f"hessian: x x^T of the full-precision model; {SOURCES[fisher]}; {_describe(windows)}"
     for block, layers in _by_block(checkpoint, len(runner.blocks))[start:]:
-        task = ShardTask(model, block, tuple(layer.name for layer in layers), 0, fisher, seed)
+        task = ShardTask(model, block, tuple(layer.name for layer in layers), 0, fisher, seed, value_hessian)
         recorder = sum_block(runner, task, shards, len(windows))
         measured = to_statistics(recorder, source, len(windows))
         measured = with_stand_ins(measured, {layer.name: layer.in_features for layer in layers})
@@ -101,6 +104,7 @@ def round_by_block(
     rounder: Rounder,
     scratch: Path | None = None,
     progress: Progress | None = None,
+    value_hessian: ValueHessian = "attention",
 ) -> Iterator[tuple[LinearLayer, Float32[np.ndarray, "out in"]]]:
     """Round the layers in order of execution, each with the Hessian of its inputs in the already rounded model.
 
@@ -114,6 +118,7 @@ def round_by_block(
             rounded weight, which later layers see.
         scratch: folder for the hidden states; in memory where None.
         progress: called with the number of blocks done and of all blocks.
+        value_hessian: as in `collect_by_block`.
 
     Yields:
         Each layer with its rounded weight.
@@ -122,9 +127,11 @@ def round_by_block(
     source = f"hessian: x x^T of the rounded prefix; {SOURCES['none']}; {_describe(windows)}"
     for block, layers in _by_block(checkpoint, len(runner.blocks)):
         with runner.loaded(block):
-            for _, members in groupby(layers, key=lambda layer: layer.group):
+            for number, members in groupby(layers, key=lambda layer: layer.group):
                 group = list(members)
-                for layer, known in zip(group, _record_group(runner, block, group, source), strict=True):
+                later = [layer.name for layer in layers if layer.group > number]
+                found = _record_group(runner, block, group, later, source, value_hessian)
+                for layer, known in zip(group, found, strict=True):
                     yield layer, _round(runner, layer, rounder, known)
             runner.advance(block)
         if progress is not None:
@@ -178,22 +185,30 @@ class _AllRecorded(Exception):
     """Ends the run of a block once every layer of the group has recorded its input."""
 
 
-def _record_group(runner: BlockRunner, block: int, group: Sequence[LinearLayer], source: str) -> list[LayerStatistics]:
+def _record_group(
+    runner: BlockRunner,
+    block: int,
+    group: Sequence[LinearLayer],
+    later: Sequence[str],
+    source: str,
+    value_hessian: ValueHessian,
+) -> list[LayerStatistics]:
+    """Return the statistics of the layers of a group. A block runs until a `later` layer needs the group's outputs."""
     names = tuple(layer.name for layer in group)
-    recorder = Recorder(names, with_gram=True)
+    recorder = Recorder(names, with_gram=True, values=ValueRecorder() if value_hessian == "attention" else None)
     waiting: set[str] = set()
 
     def count(name: str) -> Callable[..., None]:
-        def hook(*_: object) -> None:
-            waiting.discard(name)
-            if not waiting:
-                raise _AllRecorded
+        return lambda *_: waiting.discard(name)
 
-        return hook
+    def stop(*_: object) -> None:
+        if not waiting:
+            raise _AllRecorded
 
     model = runner.empty_model.model
     with record(model, recorder, None), torch.no_grad():
         handles = [find_module(model, name).register_forward_hook(count(name)) for name in names]
+        handles += [find_module(model, name).register_forward_pre_hook(stop) for name in later]
         try:
             for index in range(len(runner.windows)):
                 waiting.update(names)

@@ -6,14 +6,15 @@ read the same tensor (q, k and v; gate and up) share one sum. The model itself i
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
 
 from haloquant.errors import InputError
+from haloquant.lm.calibration.value_hessian import NOTE, AttentionWatch, ValueRecorder
 from haloquant.lm.swap_weights import find_module
 from haloquant.records import LayerStatistics
 
@@ -47,13 +48,17 @@ class InputSums:
 
 @dataclass
 class Recorder:
-    """The sums of all recorded layers. `squares[layer]` is the sum over samples of the squared weight gradient."""
+    """The sums of all recorded layers. `squares[layer]` is the sum over samples of the squared weight gradient.
+
+    `values` collects the Hessian of value rows weighted by attention; without it they have that of the inputs.
+    """
 
     layers: Sequence[str]
     with_gram: bool
     inputs: dict[str, InputSums] = field(default_factory=dict)
     squares: dict[str, torch.Tensor] = field(default_factory=dict)
     batch: int = 1  # samples in the current forward pass
+    values: ValueRecorder | None = None
     _last: tuple[torch.Tensor, int, InputSums] | None = None
 
     def add_input(self, layer: str, x: torch.Tensor) -> None:
@@ -96,6 +101,8 @@ class Recorder:
     def forget_last(self) -> None:
         """Release the last input; call this after each forward pass."""
         self._last = None
+        if self.values is not None:
+            self.values.forget()
 
 
 @contextmanager
@@ -108,14 +115,18 @@ def record(model: torch.nn.Module, recorder: Recorder, gradients: str | None) ->
         def hook(_module: torch.nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
             x = args[0]
             recorder.add_input(layer, x)
+            if recorder.values is not None:
+                recorder.values.add_output(layer, x, output)
             if gradients is not None and output.requires_grad:
                 output.register_hook(partial(add, layer, x.detach()))
 
         return hook
 
     handles = [find_module(model, name).register_forward_hook(hook_for(name)) for name in recorder.layers]
+    watch = nullcontext() if recorder.values is None else AttentionWatch(recorder.values, lambda: recorder.batch)
     try:
-        yield recorder
+        with watch:
+            yield recorder
     finally:
         for handle in handles:
             handle.remove()
@@ -123,6 +134,8 @@ def record(model: torch.nn.Module, recorder: Recorder, gradients: str | None) ->
 
 def to_statistics(recorder: Recorder, source: str, samples: int) -> dict[str, LayerStatistics]:
     """Convert the sums to statistics: hessian = (2/T) sum x x^T, fisher = mean over samples of squared gradients.
+
+    The value rows of a layer get their Hessian weighted by attention, if the recorder has it; `source` then says so.
 
     A layer that no token reached (an expert that was never selected) has 0 tokens and no arrays; `source` says so.
 
@@ -146,7 +159,8 @@ def to_statistics(recorder: Recorder, source: str, samples: int) -> dict[str, La
             _check_finite(layer, sums, squares)
         parts = shared.setdefault(id(sums), _parts(sums))
         fisher = None if squares is None else (squares / samples).cpu().numpy()
-        result[layer] = LayerStatistics(layer, sums.tokens, fisher=fisher, source=source, **parts)
+        known = LayerStatistics(layer, sums.tokens, fisher=fisher, source=source, **parts)
+        result[layer] = _with_value_hessian(known, recorder.values)
     return result
 
 
@@ -158,6 +172,17 @@ def _check_finite(layer: str, sums: InputSums, squares: torch.Tensor | None) -> 
                 f"the {what} of {layer} must be finite while the model reads the calibration text, and some are NaN or "
                 "infinite: a weight is damaged, or values pass the range of float32"
             )
+
+
+def _with_value_hessian(known: LayerStatistics, values: ValueRecorder | None) -> LayerStatistics:
+    found = None if values is None else values.hessian(known.layer)
+    if found is None:
+        return known
+    hessian, rows = found
+    source = f"{known.source}; {NOTE}"
+    if rows.all():
+        return replace(known, hessian=hessian, source=source)
+    return replace(known, value_hessian=hessian, value_rows=rows, source=source)
 
 
 def _parts(sums: InputSums) -> Mapping[str, Any]:

@@ -2,8 +2,8 @@
 
 The diagonal of the Fisher information is F = (1/|D|) sum over samples d of (dL_d / dW)^2. A sample is a window of text,
 and L_d is its mean next-token loss. Gradients are exact, through the whole model, in float32. The Hessian of a layer is
-(2/T) sum over tokens of x x^T, the Hessian of the squared error of the layer's output. Memory holds the model and the
-gradients of activations, not those of weights.
+(2/T) sum over tokens of x x^T, the Hessian of the squared error of the layer's output. That of value rows is weighted
+by attention (`value_hessian`). Memory holds the model and the gradients of activations, not those of weights.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,10 +16,11 @@ from jaxtyping import Int64
 from haloquant.errors import InputError
 from haloquant.lm.calibration.expert_stand_ins import with_stand_ins
 from haloquant.lm.calibration.hessian import Recorder, record, to_statistics
+from haloquant.lm.calibration.value_hessian import ValueRecorder
 from haloquant.lm.checkpoint.linear_layers import expert_family
 from haloquant.lm.evaluation.perplexity import default_window
 from haloquant.lm.swap_weights import weight_parameter
-from haloquant.records import LayerStatistics
+from haloquant.records import LayerStatistics, ValueHessian
 
 BATCH_TOKENS = 2048
 Fisher = Literal["sample", "token", "none"]
@@ -66,6 +67,7 @@ def collect(
     fisher: Fisher = "sample",
     hessian: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    value_hessian: ValueHessian = "attention",
 ) -> dict[str, LayerStatistics]:
     """Return the statistics of the named layers from one pass over calibration windows.
 
@@ -81,13 +83,15 @@ def collect(
             samples. "none" computes no gradient.
         hessian: whether to sum x x^T.
         progress: called with the number of samples done and of all samples.
+        value_hessian: "attention" weights the Hessian of value rows by attention; "inputs" sums x x^T for them too.
 
     Raises:
         InputError: the text is too short.
         CheckpointError: the model has no such layer.
     """
     windows = cut_windows(tokens, default_window(model) if window is None else window, samples, bos)
-    recorder = Recorder(tuple(layers), with_gram=hessian)
+    weighted = hessian and value_hessian == "attention"
+    recorder = Recorder(tuple(layers), with_gram=hessian, values=ValueRecorder() if weighted else None)
     # The input of an expert mixes the tokens of all samples of a batch, so a batch is one sample there.
     routed = any(expert_family(layer) is not None for layer in layers)
     at_once = 1 if routed else max(1, BATCH_TOKENS // windows.shape[1])

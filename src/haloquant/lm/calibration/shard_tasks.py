@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from haloquant.lm.checkpoint.reader import Checkpoint
+from haloquant.records import ValueHessian
 
 SHARD_WINDOWS = 4
 """Windows in a shard. It is fixed, because the order of additions decides how the sums are rounded."""
@@ -48,6 +49,7 @@ class ShardTask:
     first: int  # number of the shard's first window
     fisher: BlockFisher
     seed: int
+    value_hessian: ValueHessian = "attention"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class ShardInputs:
 
     inputs: Mapping[str, str]  # layer -> name of the input that it reads: the first layer that reads it
     tokens: Mapping[str, int]  # name of the input -> number of summed tokens
+    value_terms: Mapping[str, int] = field(default_factory=dict)  # layer with value rows -> tokens times heads
 
 
 RunShards = Callable[

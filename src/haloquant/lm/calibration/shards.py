@@ -1,6 +1,7 @@
 """Compute the calibration sums of one shard of windows, and add the shards of a block in order."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 
@@ -10,13 +11,14 @@ import torch
 from haloquant.lm.calibration.block_runner import BlockRunner
 from haloquant.lm.calibration.hessian import InputSums, Recorder, record
 from haloquant.lm.calibration.shard_tasks import SHARD_WINDOWS, Arrays, ModelSource, RunShards, ShardInputs, ShardTask
+from haloquant.lm.calibration.value_hessian import ValueRecorder, ValueSums
 
 
 def sum_shard(task: ShardTask, arrays: Arrays) -> tuple[ShardInputs, Arrays]:
     """Return the sums over the windows of a shard, and the hidden states after the block."""
     runner = _runner(task.model)
     states = np.empty_like(arrays["states"])
-    recorder = Recorder(task.layers, with_gram=True)
+    recorder = _recorder(task)
     gradients = "sample" if task.fisher == "block" else None
     with runner.loaded(task.block), record(runner.empty_model.model, recorder, gradients):
         for index in range(len(states)):
@@ -42,9 +44,9 @@ def sum_block(runner: BlockRunner, task: ShardTask, shards: RunShards, windows: 
     def tasks() -> Iterator[tuple[ShardTask, Arrays]]:
         for first in starts:
             states = np.array(runner.hidden[first : first + SHARD_WINDOWS])
-            yield ShardTask(task.model, task.block, task.layers, first, task.fisher, task.seed), {"states": states}
+            yield replace(task, first=first), {"states": states}
 
-    total = Recorder(task.layers, with_gram=True)
+    total = _recorder(task)
     waiting: dict[int, tuple[ShardInputs, Arrays]] = {}
     following = 0
     for index, inputs, arrays in shards(sum_shard, tasks()):
@@ -56,6 +58,11 @@ def sum_block(runner: BlockRunner, task: ShardTask, shards: RunShards, windows: 
             _add(total, inputs, arrays)
             following += 1
     return total
+
+
+def _recorder(task: ShardTask) -> Recorder:
+    weighted = task.value_hessian == "attention"
+    return Recorder(task.layers, with_gram=True, values=ValueRecorder() if weighted else None)
 
 
 @lru_cache(maxsize=1)
@@ -96,7 +103,11 @@ def _as_arrays(recorder: Recorder) -> tuple[ShardInputs, dict[str, np.ndarray]]:
         if sums.gram is not None:
             arrays[f"{name}:gram"] = sums.gram.numpy()
     arrays |= {f"{layer}:squares": squares.numpy() for layer, squares in recorder.squares.items()}
-    return ShardInputs(inputs, tokens), arrays
+    terms: dict[str, int] = {}
+    for layer, seen in (recorder.values.sums if recorder.values else {}).items():
+        terms[layer] = seen.terms
+        arrays |= {f"{layer}:value_gram": seen.gram.numpy(), f"{layer}:value_rows": seen.rows}
+    return ShardInputs(inputs, tokens, terms), arrays
 
 
 def _add(total: Recorder, shard: ShardInputs, arrays: Arrays) -> None:
@@ -117,6 +128,13 @@ def _add(total: Recorder, shard: ShardInputs, arrays: Arrays) -> None:
         sums.largest = torch.maximum(sums.largest, torch.from_numpy(arrays[f"{name}:largest"]))
         if sums.gram is not None:
             sums.gram += torch.from_numpy(arrays[f"{name}:gram"])
+    if total.values is not None:
+        for layer, count in shard.value_terms.items():
+            part = torch.from_numpy(arrays[f"{layer}:value_gram"])
+            empty = ValueSums(np.array(arrays[f"{layer}:value_rows"], bool), torch.zeros_like(part))
+            seen = total.values.sums.setdefault(layer, empty)
+            seen.gram += part
+            seen.terms += count
     for layer in total.layers:
         if f"{layer}:squares" in arrays:
             part = torch.from_numpy(arrays[f"{layer}:squares"])

@@ -13,11 +13,10 @@ from safetensors.numpy import save_file
 
 from haloquant.errors import MALFORMED, CheckpointError
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_float32, read_header
-from haloquant.records import LayerStatistics
+from haloquant.records import STATISTICS_ARRAYS, LayerStatistics
 from haloquant.store.atomic_files import atomic_file, safetensors_file
 
-VERSION = 1  # part of a step's key: increase it when the meaning of the results of `collect` changes
-PARTS = ("fisher", "hessian", "input_absmean", "input_absmax")
+VERSION = 2  # part of a step's key: increase it when the meaning of the results of `collect` changes
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -39,7 +38,7 @@ def save_statistics(path: Path, statistics: Mapping[str, LayerStatistics]) -> No
     entries: dict[str, _Entry] = {}
     for layer, known in statistics.items():
         parts: dict[str, str] = {}
-        for part in PARTS:
+        for part in STATISTICS_ARRAYS:
             array = getattr(known, part)
             if array is None:
                 continue
@@ -81,9 +80,11 @@ def _restore(
 ) -> LayerStatistics:
     parts: dict[str, np.ndarray] = {}
     for part, name in entry.parts.items():
-        if part not in PARTS or name not in stored:
+        if part not in STATISTICS_ARRAYS or name not in stored:
             raise CheckpointError(f"{path} must hold the {part} of {layer}, but does not")
         if name not in arrays:
             arrays[name] = read_float32(stored[name]).reshape(stored[name].shape)
         parts[part] = arrays[name]
+    if "value_rows" in parts:
+        parts["value_rows"] = parts["value_rows"] != 0
     return LayerStatistics(layer, entry.tokens, source=entry.source, **parts)

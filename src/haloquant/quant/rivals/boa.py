@@ -30,13 +30,14 @@ NOTE_PLAIN = "layers without a row Hessian: plain GPTQ"
 
 @dataclass(frozen=True, slots=True)
 class BoaConfig:
-    """Settings of the grid, the damping of H and G, and the order in which columns and rows are rounded."""
+    """Settings of the grid and its ranges, the damping of H and G, and the order of rounding columns and rows."""
 
     bits: int = 4
     group: int | None = 128
     scheme: uniform_grid.Scheme = "asymmetric"
     damping: float = 0.01
     order: Literal["natural", "activation"] = "activation"
+    ranges: uniform_grid.Ranges = "full"
 
 
 def quantize(
@@ -66,7 +67,9 @@ def quantize(
         InputError: a Hessian is missing, belongs to another layer or cannot be factored, or the grid is not possible.
     """
     if row_hessian is None:
-        same = gptq.GptqConfig(config.bits, config.group, config.scheme, config.damping, config.order)
+        same = gptq.GptqConfig(
+            config.bits, config.group, config.scheme, config.damping, config.order, ranges=config.ranges
+        )
         result = gptq.quantize(weight, statistics, same, layer=layer, progress=progress)
         return LayerResult(layer, result.weight, result.bits, result.mac_values, notes=(*result.notes, NOTE_PLAIN))
     spec = uniform_grid.checked_spec(weight, config.bits, config.group, config.scheme, layer)
@@ -86,7 +89,7 @@ def quantize(
     level = np.empty(work.shape, np.int16)
     for j in range(size):
         now = np.ascontiguousarray(work[:, j])
-        fitted = uniform_grid.fit(now, spec)
+        fitted = uniform_grid.fit_range(now, np.diag(hessian)[None], spec, config.ranges)
         table = uniform_grid.table(fitted)
         rounded = compensate(now, factor, lambda index, part, target, table=table: table, groups=group_of)
         error = now - rounded.values

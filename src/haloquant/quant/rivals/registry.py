@@ -14,12 +14,15 @@ from haloquant.quant.rivals.awq import AwqLayerConfig
 from haloquant.quant.rivals.boa import BoaConfig
 from haloquant.quant.rivals.fbquant import FbQuantConfig
 from haloquant.quant.rivals.gptq import GptqConfig
+from haloquant.quant.rivals.parts.row_parts import quantize_by_part
 from haloquant.quant.rivals.rtn import RtnConfig
 from haloquant.quant.rivals.slim_llm import SlimConfig
 from haloquant.quant.rivals.spqr import SpqrConfig
 from haloquant.quant.rivals.squeezellm import SqueezeLlmConfig
 from haloquant.quant.rivals.zeroquant import ZeroQuantConfig
 from haloquant.records import LayerResult
+
+HALO_SPARSE = 0.005  # share of weights in 8 bits, as HALO has by default
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,9 @@ class Rival:
 
 
 def _rival(name: str, method: Callable[..., LayerResult], config: object, *needs: str, **more: bool) -> Rival:
-    return Rival(name, partial(method, config=config), config, frozenset(needs), **more)
+    by_part = "hessian" in needs and method is not awq.quantize  # AWQ has one scale for all rows
+    bound = partial(quantize_by_part, method, config=config) if by_part else partial(method, config=config)
+    return Rival(name, bound, config, frozenset(needs), **more)
 
 
 _ALL = (
@@ -55,12 +60,20 @@ _ALL = (
     _rival("rtn-w4-g128", rtn.quantize, RtnConfig(bits=4)),
     _rival("rtn-w3-g128", rtn.quantize, RtnConfig(bits=3)),
     _rival("rtn-w4-g128-sym", rtn.quantize, RtnConfig(bits=4, scheme="symmetric")),
-    _rival("gptq-w8", gptq.quantize, GptqConfig(bits=8, group=None, scheme="symmetric"), "hessian"),
-    _rival("gptq-w4", gptq.quantize, GptqConfig(bits=4, group=None), "hessian"),
-    _rival("gptq-w3", gptq.quantize, GptqConfig(bits=3, group=None), "hessian"),
-    _rival("gptq-w4-g128", gptq.quantize, GptqConfig(bits=4), "hessian"),
-    _rival("gptq-w3-g128", gptq.quantize, GptqConfig(bits=3), "hessian"),
-    _rival("gptq-w4-g128-sym", gptq.quantize, GptqConfig(bits=4, scheme="symmetric"), "hessian"),
+    _rival("gptq-w8", gptq.quantize, GptqConfig(bits=8, group=None, scheme="symmetric", ranges="searched"), "hessian"),
+    _rival("gptq-w4", gptq.quantize, GptqConfig(bits=4, group=None, ranges="searched"), "hessian"),
+    _rival("gptq-w3", gptq.quantize, GptqConfig(bits=3, group=None, ranges="searched"), "hessian"),
+    _rival("gptq-w4-g128", gptq.quantize, GptqConfig(bits=4, ranges="searched"), "hessian"),
+    _rival("gptq-w3-g128", gptq.quantize, GptqConfig(bits=3, ranges="searched"), "hessian"),
+    _rival("gptq-w4-g128-sym", gptq.quantize, GptqConfig(bits=4, scheme="symmetric", ranges="searched"), "hessian"),
+    _rival("gptq-w4-g128-sparse", gptq.quantize, GptqConfig(bits=4, ranges="searched", sparse=HALO_SPARSE), "hessian"),
+    _rival("gptq-w3-g128-sparse", gptq.quantize, GptqConfig(bits=3, ranges="searched", sparse=HALO_SPARSE), "hessian"),
+    _rival(
+        "gptq-w3-g64-sparse",
+        gptq.quantize,
+        GptqConfig(bits=3, group=64, ranges="searched", sparse=HALO_SPARSE),
+        "hessian",
+    ),
     _rival("squeezellm-w4", squeezellm.quantize, SqueezeLlmConfig(bits=4), "fisher", by_token=True),
     _rival("squeezellm-w3", squeezellm.quantize, SqueezeLlmConfig(bits=3), "fisher", by_token=True),
     _rival("squeezellm-w4-sparse", squeezellm.quantize, SqueezeLlmConfig(4, 0.0045, 0.0005), "fisher", by_token=True),
@@ -76,8 +89,8 @@ _ALL = (
     _rival("fbquant-w3-g128-r8", fbquant.quantize, FbQuantConfig(bits=3), "hessian"),
     _rival("spqr-w4", spqr.quantize, SpqrConfig(bits=4), "hessian"),
     _rival("spqr-w3", spqr.quantize, SpqrConfig(bits=3), "hessian"),
-    _rival("boa-w4-g128", boa.quantize, BoaConfig(bits=4), "hessian", by_head=True),
-    _rival("boa-w3-g128", boa.quantize, BoaConfig(bits=3), "hessian", by_head=True),
+    _rival("boa-w4-g128", boa.quantize, BoaConfig(bits=4, ranges="searched"), "hessian", by_head=True),
+    _rival("boa-w3-g128", boa.quantize, BoaConfig(bits=3, ranges="searched"), "hessian", by_head=True),
     _rival("slim-w3-g128", slim_llm.quantize, SlimConfig(bits=3), "hessian"),
     _rival("slim-w4-g128", slim_llm.quantize, SlimConfig(bits=4), "hessian"),
 )

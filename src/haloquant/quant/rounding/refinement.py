@@ -10,10 +10,10 @@ that raises the loss, the old scale is kept.
 from typing import no_type_check
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from numba import njit, prange
 
-from haloquant.quant.hessian import layer_hessian
+from haloquant.quant.hessian import layer_hessian, row_parts
 from haloquant.quant.layer import dequantize, quantize_weight_compensated
 from haloquant.quant.rounding import numba_kernels
 from haloquant.quant.rounding.compensation import Progress
@@ -41,6 +41,7 @@ def refine(
     sweeps: int = 2,
     rounds: int = 3,
     share: float = 1.0,
+    rows: Int64[np.ndarray, " rows"] | None = None,
     progress: Progress | None = None,
 ) -> QuantizedWeight:
     """Return the same layer with scales, codes and sparse values that have a lower loss.
@@ -57,15 +58,18 @@ def refine(
         sweeps: passes over the tiles.
         rounds: rounds of scale, then codes, at each visit of a tile.
         share: share of the tile columns that is visited; those with the largest loss by the Hessian's diagonal.
+        rows: the output channels that this Hessian holds for and that are refined; all where None.
         progress: called with (finished tile columns, tile columns).
     """
     grid = q.tiles.grid
     table, sizes = word_table(q.codebooks)
     extra = np.float32(damping * float(np.trace(hessian, dtype=np.float64)) / hessian.shape[0] or 1.0)
-    codes, scale, values = q.codes.copy(), q.scale.copy(), dequantize(q)
-    errors = weight - values
-    kept = mask_of(q.sparse, grid.in_features)
-    classes = classes_by_row(q.tiles)
+    some = slice(None) if rows is None else rows
+    whole = dequantize(q)
+    codes, scale, values = q.codes[some].copy(), q.scale[some].copy(), whole if rows is None else whole[rows]
+    errors = weight[some] - values
+    kept, step = mask_of(q.sparse, grid.in_features)[some], q.sparse.scale[some]
+    classes = classes_by_row(q.tiles)[some]
     chosen = _costliest_tile_columns(errors, hessian, grid, share)
     together = max(1, _WIDTH // grid.tile_in)
     groups = [chosen[low : low + together] for low in range(0, len(chosen), together)]
@@ -88,7 +92,7 @@ def refine(
                 np.ascontiguousarray(slope[:, low:high]),
                 local,
                 np.ascontiguousarray(kept[:, part]),
-                q.sparse.scale,
+                step,
                 classes[:, a].copy(),
                 table,
                 sizes,
@@ -100,11 +104,15 @@ def refine(
             if high < columns.size:  # update the slopes of the tiles that this group visits next
                 slope[:, high:] += product(values[:, part] - tile_values, np.ascontiguousarray(curvature[part, high:]))
             values[:, part], codes[:, part], scale[:, a] = tile_values, tile_codes, tile_scale
-            errors[:, part] = weight[:, part] - tile_values
+            errors[:, part] = weight[some, part] - tile_values
             low, finished = high, finished + 1
             if progress is not None:
                 progress(finished, sweeps * len(chosen))
-    return QuantizedWeight(q.layer, codes, scale, q.tiles, q.codebooks, with_values(q.sparse, values))
+    if rows is None:
+        return QuantizedWeight(q.layer, codes, scale, q.tiles, q.codebooks, with_values(q.sparse, values))
+    all_codes, all_scales = q.codes.copy(), q.scale.copy()
+    all_codes[rows], all_scales[rows], whole[rows] = codes, scale, values
+    return QuantizedWeight(q.layer, all_codes, all_scales, q.tiles, q.codebooks, with_values(q.sparse, whole))
 
 
 def _costliest_tile_columns(errors: np.ndarray, hessian: np.ndarray, grid: TileGrid, share: float) -> list[slice]:
@@ -143,8 +151,11 @@ def quantize_weight_refined(
     )
     if share == 0:
         return q
-    hessian = layer_hessian(statistics, weight.shape[1], method="refinement")
-    return refine(weight, q, hessian, damping=damping, sweeps=1, share=share, progress=progress)
+    for part in row_parts(statistics, weight.shape[0]):
+        hessian = layer_hessian(part.statistics, weight.shape[1], method="refinement")
+        rows = None if isinstance(part.rows, slice) else part.rows
+        q = refine(weight, q, hessian, damping=damping, sweeps=1, share=share, rows=rows, progress=progress)
+    return q
 
 
 @njit(parallel=True, cache=True)

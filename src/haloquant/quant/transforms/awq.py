@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from haloquant.errors import InputError
-from haloquant.quant.hessian import layer_hessian, output_loss
+from haloquant.quant.hessian import RowPart, layer_hessian, output_loss, row_parts
 from haloquant.quant.rounding import uniform_grid
 from haloquant.quant.transforms.input_scaling import InputScaling, check_shared, scale_statistics
 from haloquant.records import LayerStatistics
@@ -74,13 +74,18 @@ def scaling(
             f"layer '{layer}': awq needs the mean inputs, not statistics from '{statistics[0].source}'; "
             "collect calibration with layer inputs"
         )
-    hessian = layer_hessian(statistics[0], weights[0].shape[1], method="awq")
+    layer_hessian(statistics[0], weights[0].shape[1], method="awq")
+    # Layers that share an input are judged by one Hessian; in a fused layer, value rows have their own.
+    alone = len(weights) == 1
+    parts = row_parts(statistics[0], weights[0].shape[0]) if alone else (RowPart(slice(None), statistics[0]),)
     losses: list[float] = []
     scales = [shape(power_scale(absmean, i / config.points)) for i in range(config.points)]
     for scale in scales:
         loss = 0.0
         for weight, known in zip(weights, statistics, strict=True):
-            loss += output_loss(rounding(weight * scale, scale_statistics(known, scale)) / scale - weight, hessian)
+            error = rounding(weight * scale, scale_statistics(known, scale)) / scale - weight
+            for part in parts:
+                loss += output_loss(error[part.rows], layer_hessian(part.statistics, method="awq"))
         losses.append(loss)
     best = int(np.argmin(losses))
     gain = losses[best] / losses[0] if losses[0] > 0 else 1.0
@@ -120,7 +125,16 @@ def clip(
         InputError: there is no Hessian, or the grid is not possible.
     """
     uniform_grid.check_spec(spec, layer)
-    hessian = layer_hessian(statistics, weight.shape[1], method="awq clip")
+    layer_hessian(statistics, weight.shape[1], method="awq clip")
+    clipped = np.empty_like(weight)
+    for part in row_parts(statistics, weight.shape[0]):
+        hessian = layer_hessian(part.statistics, weight.shape[1], method="awq clip")
+        clipped[part.rows] = _clipped(weight[part.rows], hessian, spec, config)
+    return clipped
+
+
+def _clipped(weight: np.ndarray, hessian: np.ndarray, spec: uniform_grid.GridSpec, config: ClipConfig) -> np.ndarray:
+    """Clip every group of rows that share one Hessian."""
     width = spec.width(weight.shape[1])
     whole = uniform_grid.GridSpec(spec.bits, None, spec.scheme)
     clipped = np.empty_like(weight)

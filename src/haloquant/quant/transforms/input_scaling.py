@@ -43,8 +43,10 @@ def scale_statistics(statistics: LayerStatistics, scale: Float32[np.ndarray, " i
     gradient by W divided by s, so the Fisher part is divided by s^2.
     """
     inverse = (1 / scale).astype(np.float32)
+    values = statistics.value_hessian
     return replace(
         statistics,
+        value_hessian=None if values is None else values * inverse[:, None] * inverse,
         fisher=None if statistics.fisher is None else statistics.fisher * inverse**2,
         hessian=None if statistics.hessian is None else statistics.hessian * inverse[:, None] * inverse,
         input_absmean=None if statistics.input_absmean is None else statistics.input_absmean * inverse,

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from haloquant.errors import InputError
+from haloquant.quant.format.stored_bits import sparse_bits
 from haloquant.quant.rivals import gptq
 from haloquant.quant.rounding import uniform_grid
+from haloquant.quant.sparse import split
 from haloquant.records import LayerStatistics
 
 
@@ -139,3 +141,58 @@ def test_sentences():
         run(weight, hessian[:3, :3])
     with pytest.raises(InputError, match="damping must be between 1e-09 and 1, not 7"):
         run(weight, hessian, damping=7.0)
+
+
+@pytest.mark.parametrize("scheme", ["symmetric", "asymmetric"])
+def test_searched_ranges_are_the_best_of_all_trials(scheme):
+    """Judge: every trial range of every group by itself, weighted by the Hessian's diagonal."""
+    weight, hessian = problem(5, 40, 200)
+    weight *= np.random.default_rng(1).standard_t(3, size=weight.shape).astype(np.float32)
+    spec, diagonal = uniform_grid.GridSpec(3, 16, scheme), np.diag(hessian)
+    found = uniform_grid.fit_searched(weight, diagonal[None], spec)
+    shrunk = 0
+    for row, group in itertools.product(range(5), range(3)):
+        part = slice(16 * group, min(16 * group + 16, 40))
+        own, seen = weight[row : row + 1, part], diagonal[part]
+        losses = {}
+        for i in range(25):
+            ratio = np.float32(1 - i / 40)
+            edges = np.array([[min(own.min(), 0) * ratio, max(own.max(), 0) * ratio]], np.float32)
+            grid = uniform_grid.fit(edges, uniform_grid.GridSpec(3, None, scheme))
+            table = uniform_grid.table(grid)[0, 0]
+            misses = np.abs(own[0][:, None] - table[None]).min(axis=1)
+            losses[float(grid.scale[0, 0])] = float((misses**2 * seen).sum())
+        chosen = float(found.scale[row, group])
+        assert losses[chosen] <= min(losses.values()) * (1 + 1e-4)
+        shrunk += chosen < max(losses)
+    assert shrunk > 5
+
+
+def heavy_problem():
+    """Weights with heavy tails, as trained layers have."""
+    weight, hessian = problem(24, 96, 400)
+    return weight * np.random.default_rng(2).standard_t(3, size=weight.shape).astype(np.float32), hessian
+
+
+def test_a_sparse_part_lowers_the_loss_of_heavy_tails():
+    weight, hessian = heavy_problem()
+    losses = []
+    for share in (0.0, 0.02):
+        error = (run(weight, hessian, bits=3, group=32, sparse=share).weight - weight).astype(np.float64)
+        losses.append(float(np.einsum("oi,ij,oj->", error, hessian, error)))
+    assert losses[1] < 0.6 * losses[0]
+
+
+def test_the_sparse_part_is_halos_and_is_paid_for():
+    weight, hessian = heavy_problem()
+    sparse, kept = split(weight, statistics(hessian), layer="l", budget=0.02)
+    assert sparse.values.size == kept.sum() > 10
+    dense, result = run(weight, hessian, bits=3), run(weight, hessian, bits=3, sparse=0.02)
+    assert not result.mac_values[kept].any()
+    steps = result.weight[kept] / sparse.scale[np.nonzero(kept)[0]]
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
+    assert result.bits.sparse == sparse_bits(sparse, 24, 96)
+    assert result.bits.total == dense.bits.total + result.bits.sparse
+    assert "2.00% of the weights in 8 bits beside the grid, chosen as HALO chooses them" in result.notes
+    dynamic = run(weight, hessian, bits=3, group=32, sparse=0.02, groups="dynamic")
+    assert not dynamic.mac_values[kept].any()

@@ -123,13 +123,14 @@ def predict(
     free = [Stage("quantize", once + keep_s, BASE_B + layer_b, BASE_B + layer_b)]
     if balanced:
         free.insert(0, Stage("measure tiles", 2 * once, BASE_B + layer_b, BASE_B + layer_b))
-    sums = max(_sums_b(block) for block in _blocks(model.layers))
+    # The sums of a block, and the values' Hessian.
+    sums = max(_sums_b(block) for block in _blocks(model.layers)) + 4.0 * model.hidden**2
     block_b = 4.0 * max(sum(x.weights for x in block) for block in _blocks(model.layers))
     states = 4.0 * windows * length * model.hidden
     shard = 8.0 * min(SHARD_WINDOWS, windows) * length * model.hidden
     passing = Stage(
         "calibrate",
-        _calibration_madds(model.layers, windows * length) / rates.madds_per_s
+        (_calibration_madds(model.layers, windows * length) + _values_madds(model, windows, length)) / rates.madds_per_s
         + _attention_s(model, windows, length, rates),
         BASE_B + TORCH_B + states + 2 * sums + block_b + shard,  # the running sums, and a shard's own
         BASE_B + TORCH_B + sums + block_b + shard,
@@ -147,7 +148,8 @@ def predict(
             calibrated[1],
         ]
     if transform != "none":
-        seconds = _inputs_madds(model.layers, windows * length) / rates.madds_per_s
+        madds = _inputs_madds(model.layers, windows * length) + _values_madds(model, windows, length)
+        seconds = madds / rates.madds_per_s
         seconds += _attention_s(model, windows, length, rates) / 3  # the forward pass alone
         if transform == "awq":  # the output error of every candidate scale, from the Hessian
             seconds += AWQ_POINTS * sum(x.weights * x.in_features for x in model.layers) / rates.madds_per_s
@@ -192,6 +194,18 @@ def _attention_s(model: ModelSizes, windows: int, length: int, rates: Rates) -> 
     blocks = len(_blocks(model.layers))
     pair_s = PAIR_MADDS * model.hidden / rates.madds_per_s + PAIR_EXPS * model.heads / rates.exps_per_s
     return float(windows) * blocks * (length**2 * pair_s + WINDOW_S)
+
+
+def _values_madds(model: ModelSizes, windows: int, length: int) -> float:
+    """Return the multiply-adds of the values' Hessian, weighted by attention (`lm.calibration.value_hessian`).
+
+    Causal probabilities A of each head are multiplied with the inputs X, whose squares are summed, or with themselves;
+    X^T (A^T A) X then follows once for all heads. The way with fewer multiply-adds is taken.
+    """
+    wide, long = float(model.hidden), float(length)
+    by_inputs = model.heads * (long**2 * wide / 2 + long * wide**2)
+    by_tokens = model.heads * long**3 / 3 + long**2 * wide + long * wide**2
+    return windows * len(_blocks(model.layers)) * min(by_inputs, by_tokens)
 
 
 def _inputs_madds(layers: Sequence[LayerSize], tokens: int) -> float:
