@@ -22,13 +22,17 @@ import numpy as np
 
 from haloquant.dvfs.classes import Classes, choose_classes
 from haloquant.dvfs.operating_points import admissible_values
-from haloquant.jobs.compare.rivals import quantize_rival
 from haloquant.jobs.inputs import model_folder, read_text
 from haloquant.jobs.quantize.allocation import FAST, SLOW, Allocator, build_allocator, layer_grids
 from haloquant.jobs.quantize.layer_rounding import round_layer
 from haloquant.jobs.quantize.reference.tile_losses import predict_tile_losses, tile_sensitivities
-from haloquant.jobs.quantize.transform import apply_scales as transformed
-from haloquant.jobs.quantize.transform import find_scales
+from haloquant.jobs.quantize.transform import (
+    divided_rows,
+    input_scale,
+    restore_layer,
+    scale_layer,
+    scale_layer_statistics,
+)
 from haloquant.lm.calibration.attention_hessian import collect_row_hessians
 from haloquant.lm.calibration.in_memory import collect, cut_windows
 from haloquant.lm.checkpoint.reader import open_checkpoint, read_weight
@@ -246,12 +250,20 @@ def scaled(kind: Transform) -> Method:
     def all_layers(lab: Lab) -> Made:
         maps = {part.layer: part for part in unflatten(lab.bal, list(lab.grids.items()))}
         places = folds(open_checkpoint(lab.folder))
-        scales = find_scales(kind, lab.weights, lab.known, places, silent)
-        seen = transformed(scales, places, lab.weights, lab.known)
+        scales: dict[str, np.ndarray] = {}
+        for place in places:
+            read = place.layers
+            found = input_scale(kind, place, tuple(lab.weights[x] for x in read), tuple(lab.known[x] for x in read))
+            if found is not None:
+                scales |= dict.fromkeys(read, found)
+        divisors = divided_rows(scales, places)
         made: Made = {}
-        for name, weight in seen.weights.items():
-            found = layer_result(round_layer(weight, seen.statistics[name], maps[name], lab.classes, BUDGET, True))
-            made[name] = replace(found, weight=seen.undo(name, found.weight), quantized=None)
+        for name, weight in lab.weights.items():
+            columns, rows = scales.get(name), divisors.get(name)
+            known = scale_layer_statistics(lab.known[name], columns, rows)
+            rounded = round_layer(scale_layer(weight, columns, rows), known, maps[name], lab.classes, BUDGET, True)
+            result = layer_result(rounded)
+            made[name] = replace(result, weight=restore_layer(result.weight, columns, rows), quantized=None)
         return made
 
     return all_layers
@@ -261,15 +273,20 @@ def by_rival(name: str) -> Method:
     """Return the rival method with this name."""
 
     def all_layers(lab: Lab) -> Made:
-        known = lab.by_token if rival(name).by_token else lab.known
-        return quantize_rival(name, lab.weights, known, silent, lab.rows if rival(name).by_head else None)
+        method = rival(name)
+        known = lab.by_token if method.by_token else lab.known
+        made: Made = {}
+        for layer, weight in lab.weights.items():
+            more = {"row_hessian": lab.rows.get(layer)} if method.by_head else {}
+            made[layer] = method.quantize(weight, known[layer], layer=layer, **more)
+        return made
 
     return all_layers
 
 
 def equal_bits(width: int, group: int) -> Method:
     """GPTQ with smaller groups, so that it stores as many bits as HALO does."""
-    config = gptq.GptqConfig(bits=width, group=group)
+    config = gptq.GptqConfig(bits=width, group=group, ranges="searched")
     return lambda lab: {k: gptq.quantize(w, lab.known[k], config, layer=k) for k, w in lab.weights.items()}
 
 
