@@ -131,7 +131,9 @@ def read_recipe(path: Path) -> Recipe:
     except InputError as error:
         raise RecipeError(f"{error}; `haloquant run --example` prints a recipe to start from") from error
     if not data.strip():  # Most likely a copy that failed; the demo job needs no file.
-        raise RecipeError(f"{path} must hold a recipe, but is empty; `haloquant run --example` prints one to start from")
+        raise RecipeError(
+            f"{path} must hold a recipe, but is empty; `haloquant run --example` prints one to start from"
+        )
     return parse_recipe(data, str(path))
 
 

@@ -14,7 +14,14 @@ pytest.importorskip("transformers")
 pytest.importorskip("lm_eval")
 
 from haloquant.errors import InputError  # noqa: E402
-from haloquant.lm.evaluation.lm_eval_tasks import evaluate_tasks, evaluate_text, evaluate_wikitext, split_pages  # noqa: E402
+from haloquant.lm.evaluation.lm_eval_tasks import (  # noqa: E402
+    evaluate_questions,
+    evaluate_tasks,
+    evaluate_text,
+    evaluate_wikitext,
+    split_pages,
+)
+from haloquant.lm.evaluation.text_tasks import last_word, next_passage  # noqa: E402
 from haloquant.lm.text import load_text, load_tokenizer  # noqa: E402
 from haloquant.lm.torch_model import load_model  # noqa: E402
 
@@ -114,3 +121,34 @@ def test_an_evaluation_needs_text(parts: tuple[Any, Any, str]) -> None:
     with pytest.raises(InputError, match="an evaluation must have text, not none"):
         evaluate_text(model, tokenizer, [" "])
     assert np.isfinite(evaluate_text(model, tokenizer, ["a"], window=WINDOW).byte_perplexity)
+
+
+def answered(model: Any, tokenizer: Any, context: str, answer: str) -> tuple[float, bool]:
+    """Log-likelihood of an answer behind a context, and whether each of its tokens is the most likely one."""
+    ids = tokenizer(f"{context} {answer}")["input_ids"]
+    first = len(tokenizer(context)["input_ids"])
+    with torch.no_grad():
+        scores = torch.log_softmax(model(input_ids=torch.tensor([ids])).logits[0].double(), -1)[first - 1 : -1]
+    wanted = torch.tensor(ids[first:])
+    return float(scores.gather(1, wanted[:, None]).sum()), bool((scores.argmax(-1) == wanted).all())
+
+
+def test_questions_of_a_text_have_the_scores_of_a_plain_loop(
+    parts: tuple[Any, Any, str], find_data: Callable[[str], Path]
+) -> None:
+    model, tokenizer, _ = parts
+    text = load_text(find_data("text/tinystories_valid.txt.xz"))[:60_000]
+    words, passages = last_word(text), next_passage(text)
+    found = evaluate_questions(model, tokenizer, words, limit=10)
+    asked = [words.documents[k * len(words.documents) // 10] for k in range(10)]
+    plain = [answered(model, tokenizer, x["context"], x["word"]) for x in asked]
+    assert found["acc"] == np.mean([right for _, right in plain]) and found["documents"] == 10
+    assert found["perplexity"] == pytest.approx(math.exp(-np.mean([score for score, _ in plain])), rel=1e-4)
+    found = evaluate_questions(model, tokenizer, passages, limit=10)
+    asked = [passages.documents[k * len(passages.documents) // 10] for k in range(10)]
+    scores = np.array([[answered(model, tokenizer, x["context"], y)[0] for y in x["choices"]] for x in asked])
+    lengths = np.array([[len(y) for y in x["choices"]] for x in asked])
+    labels = np.array([x["label"] for x in asked])
+    right = scores.argmax(1) == labels
+    assert found["acc"] == right.mean() and found["acc_stderr"] == pytest.approx(right.std(ddof=1) / 10**0.5)
+    assert found["acc_norm"] == ((scores / lengths).argmax(1) == labels).mean()

@@ -41,7 +41,7 @@ BAD_NUMBER: dict[str, list[list[str]]] = {
     "quantize": [["demo", "--out", "out", "--samples", "-1"], ["demo", "--out", "out", "--tile", "0"]],
     "simulate": [["llama2-7b", "--prefill", "-1"], ["llama2-7b", "--fast", "nan"]],
     "deadline": [["llama2-7b", "--ms", "-5"], ["llama2-7b", "--idle", "-1"]],
-    "evaluate": [["demo", "--tokens", "-1"]],
+    "evaluate": [["demo", "--tokens", "-1"], ["demo", "--task", "last-word", "--limit", "-1"]],
     "explore": [["--tile", "0", "--out", "out"], ["--tile", "-8", "--out", "out"]],
     "profiles": [["--profile", "default", "--period-ps", "-1"], ["--profile", "default", "--words", "x"]],
     "characterize": [["--liberty", "x", "--period-ps", "-1"]],

@@ -109,6 +109,25 @@ def test_a_text_is_scored_without_a_task_folder(
     assert page["documents"] == 1 and page["word_perplexity"] > page["byte_perplexity"] > 1
 
 
+def test_questions_are_made_from_a_text(
+    models: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "story.txt"
+    file.write_text(" ".join(f"The ship {n} went out upon the water and the keeper saw the ship." for n in range(40)))
+    command = ["evaluate", str(models["packed"]), "--text", str(file), "--limit", "3", "--task"]
+    assert invoke([*command, "last-word"]) == 0
+    found = json.loads(capfd.readouterr().out)["last-word"]
+    assert found["documents"] == 3 and found["perplexity"] > 1 and 0 <= found["acc"] <= 1
+    assert invoke([*command, "next-passage"]) == 2
+    assert "a model for next-passage must have a context of" in capfd.readouterr().err
+    file.write_text("Too short.")
+    assert invoke([*command, "next-passage"]) == 2
+    assert "take a longer text" in capfd.readouterr().err
+
+
 def test_other_tasks_need_their_folder(models: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
     assert invoke(["evaluate", str(models["packed"]), "--task", "pages", "--quiet"]) == 2
-    assert "a task without a task folder must be text or wikitext, not 'pages'" in capfd.readouterr().err
+    assert (
+        "a task without a task folder must be one of text, wikitext, last-word, next-passage, not 'pages'"
+        in capfd.readouterr().err
+    )

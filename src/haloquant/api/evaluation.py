@@ -65,9 +65,14 @@ def evaluate(
 
 
 def evaluate_tasks(
-    model: str | Path, folder: str | Path | None = None, *, tasks: str | Sequence[str], text: str | Path = "demo"
+    model: str | Path,
+    folder: str | Path | None = None,
+    *,
+    tasks: str | Sequence[str],
+    text: str | Path = "demo",
+    limit: int = 0,
 ) -> Mapping[str, Mapping[str, float]]:
-    """Run lm-eval tasks from local task files, or score a text file by lm-eval's rules.
+    """Run lm-eval tasks from local task files, or tasks that are made from a text file.
 
     The perplexities of lm-eval are per word and per byte, so models with different tokenizers can be compared.
 
@@ -76,8 +81,10 @@ def evaluate_tasks(
         folder: Folder with lm-eval task files (YAML). Task files can run code, so use only those that you trust. None
             scores `text`.
         tasks: Names of the tasks. Without a folder: "text" scores the text as one document; "wikitext" scores a split
-            of WikiText page by page, as the task of that name in lm-eval does.
+            of WikiText page by page, as the task of that name in lm-eval does; "last-word" asks for the last word of
+            passages, and "next-passage" which of four passages follows.
         text: Text file (.txt, .xz), or "demo" for the shipped evaluation text; only used without a folder.
+        limit: Greatest number of documents or questions of a task; 0 takes all. "text" and "wikitext" are never cut.
 
     Returns:
         The metrics of every task: `{task: {metric: value}}`.
@@ -95,7 +102,8 @@ def evaluate_tasks(
     """
     path = None if folder is None else Path(path_text("folder", folder))
     name, file = path_text("model", model), path_text("text", text)
-    return evaluation.evaluate_tasks(name, path, texts("tasks", tasks), file)
+    check_count("limit", limit, 0)
+    return evaluation.evaluate_tasks(name, path, texts("tasks", tasks), file, limit)
 
 
 def compare(

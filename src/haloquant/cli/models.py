@@ -153,19 +153,21 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--task",
-            help="lm-eval task of --task-folder; repeatable. Without a folder: `text` or `wikitext`, scoring --text.",
+            help="lm-eval task of --task-folder; repeatable. Without a folder: `text`, `wikitext`, `last-word` or "
+            "`next-passage`, made from --text.",
         ),
     ] = None,
     task_folder: Annotated[
         Path | None, typer.Option(help="Folder with lm-eval task files. They can run code: use only those you trust.")
     ] = None,
+    limit: Annotated[int, typer.Option(help="Documents or questions of a task at most; 0: all.", min=0)] = 0,
     json: Json = False,
     dtype: ModelDtype = "float32",
     quiet: Quiet = False,
 ) -> None:
     """Measure the perplexity of a plain or packed model on a text, or its scores on lm-eval tasks."""
     if tasks:
-        scores = haloquant.evaluate_tasks(model, task_folder, tasks=tasks, text=text)
+        scores = haloquant.evaluate_tasks(model, task_folder, tasks=tasks, text=text, limit=limit)
         stdout.print_json(msgspec.json.encode(scores).decode())
         return
     found = haloquant.evaluate(model, text, tokens=tokens, activations=activations, dtype=dtype, progress=not quiet)

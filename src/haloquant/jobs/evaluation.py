@@ -19,7 +19,7 @@ from haloquant.lm.packed.reader import open_packed
 from haloquant.lm.text import load_text, load_tokenizer
 from haloquant.lm.torch_model import load_model, quiet_transformers
 
-TEXT_TASKS = ("text", "wikitext")  # tasks of lm-eval that score a text file
+TEXT_TASKS = ("text", "wikitext", "last-word", "next-passage")  # tasks of lm-eval that are made from a text file
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
@@ -93,15 +93,17 @@ def evaluate_model(
 
 
 def evaluate_tasks(
-    model: str, folder: Path | None, tasks: Sequence[str], text: str = "demo"
+    model: str, folder: Path | None, tasks: Sequence[str], text: str = "demo", limit: int = 0
 ) -> Mapping[str, Mapping[str, float]]:
     """Return the metrics of lm-eval tasks: task to metric to value.
 
     Args:
         model: A model folder, or `demo`.
-        folder: Folder with the task files; None for the tasks `text` and `wikitext`, which score a text.
+        folder: Folder with the task files; None for `TEXT_TASKS`, which are made from a text.
         tasks: Names of the tasks.
         text: A text file, or `demo`, for the tasks without a folder.
+        limit: Greatest number of documents of a task of the folder, or of questions of `last-word` and `next-passage`;
+            0 takes all.
 
     Raises:
         MissingExtraError: lm-eval is not installed.
@@ -110,19 +112,26 @@ def evaluate_tasks(
     if folder is None:
         for task in tasks:
             if task not in TEXT_TASKS:
-                raise InputError(f"a task without a task folder must be {' or '.join(TEXT_TASKS)}, not {task!r:.80}")
+                raise InputError(
+                    f"a task without a task folder must be one of {', '.join(TEXT_TASKS)}, not {task!r:.80}"
+                )
     document = load_text(text_file(text, "evaluation")) if folder is None else ""
     try:
-        from haloquant.lm.evaluation import lm_eval_tasks
+        from haloquant.lm.evaluation import lm_eval_tasks, text_tasks
     except ImportError as error:
         raise MissingExtraError("tasks need lm-eval: pip install 'haloquant[eval]'") from error
+    makers = {"last-word": text_tasks.last_word, "next-passage": text_tasks.next_passage}
+    questions = {task: makers[task](document) for task in tasks if folder is None and task in makers}
     path = model_folder(model)
     loaded, _, _ = open_model(path)
     tokenizer = load_tokenizer(path)
     if folder is not None:
-        return lm_eval_tasks.evaluate_tasks(loaded, tokenizer, folder, tasks)
+        return lm_eval_tasks.evaluate_tasks(loaded, tokenizer, folder, tasks, limit or None)
     found: dict[str, Mapping[str, float]] = {}
     for task in tasks:
+        if task in questions:
+            found[task] = lm_eval_tasks.evaluate_questions(loaded, tokenizer, questions[task], limit or None)
+            continue
         if task == "wikitext":
             score = lm_eval_tasks.evaluate_wikitext(loaded, tokenizer, document)
         else:

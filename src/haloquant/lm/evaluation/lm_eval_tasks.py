@@ -22,6 +22,7 @@ from typing import Any
 from haloquant.errors import InputError, MissingExtraError
 from haloquant.lm.evaluation.finite_logits import finite_logits
 from haloquant.lm.evaluation.perplexity import default_window
+from haloquant.lm.evaluation.text_tasks import TextTask
 
 try:
     with warnings.catch_warnings():
@@ -141,27 +142,70 @@ def evaluate_tasks(
     return {task: _numbers(metrics) for task, metrics in found["results"].items()}
 
 
+def evaluate_questions(
+    model: Any, tokenizer: Any, task: TextTask, limit: int | None = None, window: int | None = None
+) -> Mapping[str, float]:
+    """Return the metrics of a task that was made from a text, by name.
+
+    Accuracies come with their standard error, the square root of p (1 - p) / (n - 1), as in lm-eval. `documents` is the
+    number of questions.
+
+    Args:
+        model: a causal language model of transformers.
+        tokenizer: its tokenizer.
+        task: the questions and how they are scored (`text_tasks`).
+        limit: greatest number of questions, evenly spread; all where None.
+        window: tokens of context; where None, the model's context length, at most 2048.
+
+    Raises:
+        InputError: an answer has more tokens than the window.
+    """
+    asked = list(task.documents)
+    length = default_window(model) if window is None else window
+    answers = {answer for document in asked for answer in document.get("choices", [document.get("word")])}
+    most = max(len(tokenizer(f" {answer}", add_special_tokens=False)["input_ids"]) for answer in answers)
+    if most > length:
+        raise InputError(f"a model for {task.rules['task']} must have a context of {most} tokens, not {length}")
+    if limit is not None and limit < len(asked):
+        asked = [asked[k * len(asked) // limit] for k in range(limit)]
+    values = _evaluate_documents(model, tokenizer, asked, task.rules, window)
+    for metric in ("acc", "acc_norm"):
+        if metric in values:
+            spread = values[metric] * (1 - values[metric]) / max(len(asked) - 1, 1)
+            values[f"{metric}_stderr"] = spread**0.5
+    return values | {"documents": len(asked)}
+
+
 def _evaluate_pages(
     model: Any, tokenizer: Any, documents: Sequence[str], rules: Mapping[str, Any], window: int | None
 ) -> TextScore:
     if not any(document.strip() for document in documents):
         raise InputError("an evaluation must have text, not none")
+    rolling = {
+        "output_type": "loglikelihood_rolling",
+        "doc_to_text": "",
+        "metric_list": [{"metric": metric} for metric in _METRICS],
+        **rules,
+    }
+    values = _evaluate_documents(model, tokenizer, [{"page": document} for document in documents], rolling, window)
+    return TextScore(rules["task"], *(values[metric] for metric in _METRICS), documents=len(documents))
+
+
+def _evaluate_documents(
+    model: Any, tokenizer: Any, documents: Sequence[Mapping[str, Any]], rules: Mapping[str, Any], window: int | None
+) -> dict[str, float]:
+    """Return the metrics of one task, whose documents lm-eval reads from a file of their own."""
     with TemporaryDirectory() as folder:
-        data = Path(folder) / "pages.json"
-        data.write_text("\n".join(json.dumps({"page": document}) for document in documents), encoding="utf-8")
+        data = Path(folder) / "documents.json"
+        data.write_text("\n".join(json.dumps(document) for document in documents), encoding="utf-8")
         task = {
             "dataset_path": "json",
             "dataset_kwargs": {"data_files": {"test": str(data)}, "cache_dir": folder},
             "test_split": "test",
-            "output_type": "loglikelihood_rolling",
-            "doc_to_text": "",
-            "metric_list": [{"metric": metric} for metric in _METRICS],
             **rules,
         }
-        manager = TaskManager(include_defaults=False)
-        found = _run(model, tokenizer, [task], manager, None, window)
-    values = _numbers(found["results"][rules["task"]])
-    return TextScore(rules["task"], *(values[metric] for metric in _METRICS), documents=len(documents))
+        found = _run(model, tokenizer, [task], TaskManager(include_defaults=False), None, window)
+    return _numbers(found["results"][rules["task"]])
 
 
 def _run(
