@@ -45,6 +45,6 @@ def test_one_task_may_be_given_by_its_name(monkeypatch: pytest.MonkeyPatch) -> N
     given: list[object] = []
     monkeypatch.setattr(evaluation, "evaluate_tasks", lambda *arguments: given.extend(arguments) or {})
     assert evaluate_tasks("demo", "tasks", tasks="one") == {}
-    assert given == ["demo", Path("tasks"), ("one",), "demo"]
+    assert given == ["demo", Path("tasks"), ("one",), "demo", 0]
     with pytest.raises(InputError, match=r"^folder must be a name or path as str or Path, not ''$"):
         evaluate_tasks("demo", "", tasks="one")
