@@ -19,8 +19,16 @@ from haloquant.circuits.ports import MacPorts, weight_values
 from haloquant.circuits.rtl.generator import MacSpec, generate, ports_of
 from haloquant.circuits.timing.conditions import Conditions
 from haloquant.circuits.timing.paths import worst_path
-from haloquant.circuits.timing.static_timing import static_delays
-from haloquant.eda.crosscheck.opensta import OpenSta, case_delays, case_path, find_opensta, idle_arcs, netlist_verilog
+from haloquant.circuits.timing.static_timing import analyze_timing, static_delays
+from haloquant.eda.crosscheck.opensta import (
+    OpenSta,
+    PartialArrivals,
+    case_delays,
+    case_path,
+    find_opensta,
+    idle_arcs,
+    netlist_verilog,
+)
 from haloquant.errors import NetlistError, ToolError
 from haloquant.store.cell_libraries import liberty_text
 from support.every_cell import ARRAY_CELLS
@@ -68,9 +76,10 @@ def read(find_data: Callable[[str], Path]):
 def agree(tool: OpenSta, netlist: Netlist, library: Library, text: str, conditions: Conditions) -> tuple[float, int]:
     """Compare every value; explain what differs. Returns the share within 1 % and how many had to be explained."""
     weights = weight_values(netlist.ports)
-    judge = case_delays(tool, netlist, text, weights, conditions).delay_s
-    ours = static_delays(netlist, library, weights, conditions)
     convention = Conditions(conditions.input_slew_s, conditions.clock_slew_s, conditions.output_load_f, "enabled")
+    arrivals = partial_arrivals(netlist, library, convention) if netlist.ports.partial_registered else None
+    judge = case_delays(tool, netlist, text, weights, conditions, partial=arrivals).delay_s
+    ours = static_delays(netlist, library, weights, conditions)
     theirs = static_delays(netlist, library, weights, convention)
     assert (ours <= theirs * (1 + 1e-12)).all()
     assert ((judge == 0) == (ours == 0)).all()
@@ -79,9 +88,39 @@ def agree(tool: OpenSta, netlist: Netlist, library: Library, text: str, conditio
     left = np.flatnonzero(moving & (np.abs(theirs - judge) > 2e-5 * judge))
     for i in sorted(left.tolist(), key=lambda i: theirs[i] / judge[i])[:12]:
         idle = idle_arcs(netlist, library, int(weights[i]))
-        told = case_delays(tool, netlist, text, weights[i : i + 1], conditions, idle).delay_s[0]
+        told = case_delays(tool, netlist, text, weights[i : i + 1], conditions, idle, partial=arrivals).delay_s[0]
         assert theirs[i] == near(told, rel=2e-5)
     return float((np.abs(ours[moving] / judge[moving] - 1) < 0.01).mean()), len(left)
+
+
+def partial_arrivals(netlist: Netlist, library: Library, conditions: Conditions) -> PartialArrivals:
+    """When the result moves: so the partial sum arrives, from the same registers of the element before."""
+    timing = analyze_timing(netlist, library, weight_values(netlist.ports)[:1], conditions)
+    at = netlist.result_net
+    slew = np.maximum(timing.slew_s[at, :, 0], conditions.input_slew_s)
+    return PartialArrivals(np.maximum(timing.arrival_s[at, :, 0], 0.0), slew)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        MacSpec(rows="digits", stage="cs4", weight_bits=4),
+        MacSpec(rows="onedigit", stage="cs4", weight_bits=4),
+        pytest.param(MacSpec(rows="digits", stage="cs4"), marks=pytest.mark.slow),
+    ],
+    ids=lambda spec: spec.name,
+)
+def test_an_element_with_its_registers_and_setup(spec: MacSpec, tool: OpenSta, read, find_data: Callable[[str], Path]):
+    yosys = pytest.importorskip("haloquant.eda.yosys")
+    name = "asap7/trim_asap7_rvt_tt"
+    try:
+        made = yosys.synthesize(generate(spec), find_data(f"liberty/{name}.lib.gz"), 160e-12)
+    except ToolError as error:
+        pytest.skip(str(error))
+    library, text = read(name)
+    netlist = parse_netlist(made.json_text, library, ports_of(spec))
+    within, _ = agree(tool, netlist, library, text, CONDITIONS)
+    assert within > 0.98
 
 
 @pytest.mark.parametrize("name", sorted(ARRAYS))

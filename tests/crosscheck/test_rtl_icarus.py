@@ -16,13 +16,18 @@ QUICK = [
     MacSpec(rows="sm", stage="pipe", accumulator="rca"),
     MacSpec(rows="digits", adder="ks", bypass="both"),
     MacSpec(rows="sx", tree="array", adder="rca", stage="mac", weight_bits=4),
+    MacSpec(rows="digits", stage="cs4"),
+    MacSpec(rows="digits", stage="cs4", bypass="both"),
+    MacSpec(rows="boothw", stage="cs4", weight_bits=3),
+    MacSpec(rows="onedigit", stage="cs4", weight_bits=4),
 ]
 ALL = [
     MacSpec(rows=rows, tree=tree, adder=adder, stage=stage)
     for rows in ROWS
     for tree in ("array", "dadda")
-    for adder, stage in (("rca", "mul"), ("bk", "mac"), ("ks", "pipe"), ("bk", "fused"))
-    if (rows, stage) != ("native", "fused")
+    for adder, stage in (("rca", "mul"), ("bk", "mac"), ("ks", "pipe"), ("bk", "fused"), ("bk", "save"), ("bk", "cs4"))
+    if not (rows == "native" and stage in ("fused", "cs4")) and (rows != "onedigit" or stage == "cs4")
+    if not (rows == "onedigit" and tree == "array")
 ]
 
 
@@ -36,19 +41,25 @@ def bench(spec: MacSpec) -> str:
     words = [sum(int(pin) << i for i, pin in enumerate(row)) for row in weight_pins(ports, weight_values(ports))]
     table = "".join(f"word[{i}]={w}; value[{i}]={v};\n" for i, (w, v) in enumerate(zip(words, values, strict=True)))
     extra = (".partial(partial), " if ports.partial else "") + (".clk(clk), " if ports.clock else "")
+    wide, words = ports.sum_bits, 2 if ports.carry_save else 1
+    addend = "{" + ", ".join(["$random"] * (-(-ports.result_bits // 32))) + "}" if ports.partial else "0"
+    even = f"partial[{wide}] = 0;" if ports.partial_registered else ""
+    total = " + ".join(f"result[{wide * (i + 1) - 1}:{wide * i}]" for i in range(words))
+    start = " + ".join(f"partial[{wide * (i + 1) - 1}:{wide * i}]" for i in range(words))
     return f"""
 module bench;
   reg [{ports.weight_bits - 1}:0] weight; reg signed [{ports.activation_bits - 1}:0] activation; reg clk;
-  reg signed [{ports.result_bits - 1}:0] partial, wanted; wire signed [{ports.result_bits - 1}:0] result;
-  integer word[0:{len(words) - 1}], value[0:{len(words) - 1}], i, a, wrong;
+  reg [{ports.result_bits - 1}:0] partial; wire [{ports.result_bits - 1}:0] result;
+  reg [{wide - 1}:0] wanted, found;
+  integer word[0:{len(values) - 1}], value[0:{len(values) - 1}], i, a, wrong;
   mac dut ({extra}.weight(weight), .activation(activation), .result(result));
   initial begin
     wrong = 0; clk = 0; {table}
-    for (i = 0; i < {len(words)}; i = i + 1) for (a = 0; a < {1 << ports.activation_bits}; a = a + 1) begin
-      weight = word[i]; activation = a ^ (a >> 1); if (a % 4 == 0) partial = {"$random" if ports.partial else "0"}; #1;
-      {"clk = 1; #1; clk = 0; #1;" if ports.clock else ""}
-      wanted = value[i] * activation + partial;
-      if (result !== wanted) wrong = wrong + 1;
+    for (i = 0; i < {len(values)}; i = i + 1) for (a = 0; a < {1 << ports.activation_bits}; a = a + 1) begin
+      weight = word[i]; activation = a ^ (a >> 1); if (a % 4 == 0) partial = {addend}; {even} #1;
+      {"clk = 1; #1; clk = 0; #1;" * ports.latency}
+      wanted = value[i] * activation; wanted = wanted + {start}; found = {total};
+      if (found !== wanted) wrong = wrong + 1;
     end
     $display("%0d wrong", wrong);
   end

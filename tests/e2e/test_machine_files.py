@@ -83,6 +83,12 @@ def test_a_simulation_is_written_whole(tmp_path: Path, capsys: pytest.CaptureFix
         (phase, system) for phase in ("prefill", "decode") for system in ("FP16", "W8A8", "W4A8", "W3A8", "HALO")
     ]
     assert "%" in shown and "nan" not in shown
+    assert shown.index("Given silicon") < shown.index("New silicon")
+    new = json.loads((out / "new-silicon.json").read_text())["rows"]
+    assert {(row["phase"], row["system"]) for row in new if row["best"]} >= {
+        (phase, system) for phase in ("prefill", "decode") for system in ("FP16", "W8A8", "W4A8", "W3A8", "HALO")
+    }
+    assert len(list(csv.DictReader((out / "new-silicon.csv").read_text().splitlines()))) == len(new)
     totals = [row for row in csv.DictReader((out / "layers.csv").read_text().splitlines()) if row["layer"] == "total"]
     assert [float(row["total_s"]) for row in totals] == near([d["total_time_s"] for d in documents])
     for name in ("stacked", "roofline-prefill", "roofline-decode"):

@@ -38,6 +38,7 @@ def simulate(
     delay_at: DelayAt | None = None,
     kv_bits: int = 8,
     cycles_per_mac: float = 1.0,
+    passes: Mapping[str, int] | None = None,
     system: str = "",
 ) -> Simulation:
     """Return the time and energy of one forward pass, in total, by layer and by segment.
@@ -57,6 +58,7 @@ def simulate(
             checked are listed in the result's notes.
         kv_bits: Bits of keys and values; 16 runs attention in floating point.
         cycles_per_mac: Array cycles per multiply-accumulate, above 1 for bit-serial units.
+        passes: How often the array runs over a layer whose weights are wider than its multipliers, by name.
         system: A name for the result.
 
     Raises:
@@ -69,7 +71,7 @@ def simulate(
     if not cycles_per_mac > 0:
         raise InputError(f"cycles_per_mac must be above 0, not {cycles_per_mac:g}.")
     check_names(workload, schedule)
-    works = layer_works(workload, layer_tiles, target, profile, corner, kv_bits, cycles_per_mac)
+    works = layer_works(workload, layer_tiles, target, profile, corner, kv_bits, cycles_per_mac, passes)
     traffics = [layer_traffic(w, workload, target, schedule.row_blocks.get(w.gemm.group, 1)) for w in works]
     model = CostModel(target, target.energy_voltage_v, mean_energy_j(profile, corner), schedule.transitions > 0)
     table = schedule.phases

@@ -14,6 +14,7 @@ from haloquant.dvfs.operating_points import rows_of
 from haloquant.errors import InputError
 from haloquant.jobs.mac import catalogue
 from haloquant.jobs.mac import profile_building as mac_job
+from haloquant.jobs.mac.mapping_search import Objective, search_mapping
 from haloquant.records import MacProfile
 from haloquant.store.profiles import find_profile, write_profile
 
@@ -59,6 +60,8 @@ def characterize(
     script: str | None = None,
     simulate: bool = True,
     partial_sums: str | Path = "demo",
+    search: Objective | None = None,
+    words: Sequence[int] = (),
     out: str | Path | None = None,
     progress: Progress = True,
 ) -> MacProfile:
@@ -79,6 +82,9 @@ def characterize(
         simulate: False measures delays only. Energies are then NaN, and functions that need energies refuse the
             profile.
         partial_sums: What partial sums are drawn from: "demo" (measured on the demo model), "gaussian", or a file.
+        search: What to minimize over all scripts and three periods around `period_s`: "delay", "area-delay" or
+            "area-delay-energy". None maps once, with `script` and `period_s`.
+        words: The weight values that the search counts; empty means all.
         out: Profile file to write; none is written if None.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
@@ -106,7 +112,19 @@ def characterize(
     corners = [Path(file) for file in path_texts("liberty", liberty)]
     check_range("period_s", period_s, 1e-12)
     source, sums = find_mac(mac, ports), path_text("partial_sums", partial_sums)
+    if search is not None and (keep_adders or script is not None):
+        raise InputError("a search of the mapping must be without script and keep_adders: it tries every script")
+    if words and search is None:
+        raise InputError("words must come with a search of the mapping (search), which counts them")
+    said: dict[str, str] = {}
     with shown as report:
+        if search is not None:
+            found = search_mapping(
+                source, corners[0], period_s, search, words=words,
+                progress=lambda done, total: report("search the mapping", done, total),
+            )  # fmt: skip
+            script, period_s = found.best.script, found.best.period_s
+            said = {"mapping_search": found.said}
         measured = mac_job.characterize_mac(
             source,
             corners,
@@ -115,6 +133,7 @@ def characterize(
             script=script,
             dynamic=simulate,
             partial_sums=sums,
+            provenance=said,
             progress=report,
         )
     if out is not None:

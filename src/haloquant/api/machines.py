@@ -6,16 +6,26 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from haloquant.accel.chart_rows import PolicyRow, policy_row
+from haloquant.accel.elements import element_of
 from haloquant.accel.results import Simulation
 from haloquant.accel.target import Target
+from haloquant.accel.workload.model_shapes import MODELS
 from haloquant.accel.workload.prefill_decode import Workload, decode, prefill
 from haloquant.api.arguments import check_choice, check_count, check_range, path_text
 from haloquant.dvfs.schedule import Policy
 from haloquant.errors import InfeasibleError, InputError
+from haloquant.jobs.inputs import is_packed
 from haloquant.jobs.machines import systems
+from haloquant.jobs.machines.model_inputs import read_shape
+from haloquant.jobs.machines.new_silicon import (
+    PLAIN_ELEMENT,
+    NewSilicon,
+    compare_on_new_silicon,
+    shown_profiles,
+)
 from haloquant.jobs.machines.systems import QuantizedModel
 from haloquant.records import OperatingPoint
-from haloquant.store.profiles import find_profile
+from haloquant.store.profiles import find_profile, read_profile, shipped_profiles
 from haloquant.store.targets import read_systolic
 
 Mode = Literal["boost", "eco"]
@@ -36,7 +46,11 @@ class SystemRun:
 
 @dataclass(frozen=True)
 class MachineComparison:
-    """HALO and its rivals (FP16, W8A8, W4A8, W3A8) on one machine, in the prefill and in one decode step."""
+    """HALO and its rivals (FP16, W8A8, W4A8, W3A8) on one machine, in the prefill and in one decode step.
+
+    `runs` has the premise of given silicon: one MAC for all, only weights and clocks may change. `new_silicon` has the
+    other premise: equal area, every system on the element that suits it best.
+    """
 
     model: str
     machine: Target
@@ -44,6 +58,8 @@ class MachineComparison:
     """Prefill first; HALO last in each phase."""
     notes: tuple[str, ...]
     """Sentences on the assumptions of the simulation."""
+    new_silicon: NewSilicon | None = None
+    """The same systems at equal area, each on its best element; None if no element of the library is known."""
 
     @property
     def simulations(self) -> tuple[Simulation, ...]:
@@ -116,11 +132,16 @@ def simulate(
     context_tokens: int = 2048,
     batch: int = 1,
     fast_share: float = 0.8,
+    against: Sequence[str | Path] = (),
+    area_mm2: float | None = None,
+    every_element: bool = False,
 ) -> MachineComparison:
     """Simulate a model on an accelerator, with HALO and with FP16, W8A8, W4A8 and W3A8.
 
     Args:
-        model: Packed model folder, or a named shape such as "llama2-7b", which needs no weights.
+        model: Packed model folder; or any model that is not quantized: a named shape such as "llama3.1-8b" or
+            "deepseek-v3", a folder in Hugging Face format, a config.json, a GGUF file, or a name in the hub's cache.
+            Its weights are not read: tiles are drawn at random for Gaussian weights.
         target: Machine: the name of a shipped target (`haloquant targets`), or a TOML file.
         profile: MAC: the name of a shipped profile, or a file that `characterize` wrote. A packed model needs the
             profile that it was made for.
@@ -129,14 +150,18 @@ def simulate(
         prefill_tokens: Tokens of the prefill.
         context_tokens: Tokens in the cache at the decode step.
         batch: Sequences that are decoded together.
-        fast_share: Share of tiles in the fast class, 0 to 1; only for a named shape.
+        fast_share: Share of tiles in the fast class, 0 to 1; only for a model that is not packed.
+        against: Further elements for new silicon: names of shipped profiles, or files.
+        area_mm2: Area of all arrays in new silicon, in square millimetres; None means what the machine's arrays take
+            if they are made of the plain 8-bit element.
+        every_element: Whether new silicon runs also elements that another one beats in rate per area and in energy.
 
     Returns:
-        A simulation per phase and system; times in seconds, energies in joules.
+        A simulation per phase and system, on the given MAC and in new silicon; times in seconds, energies in joules.
 
     Raises:
-        InputError: An argument is not allowed, there is no such model, machine or profile, or the packed model was
-            made for another profile.
+        InputError: An argument is not allowed, there is no such model, machine or profile, the packed model was made
+            for another profile, or no element fits the area.
         InfeasibleError: `mode` is "eco" and the profile has too few voltages.
 
     Example:
@@ -158,7 +183,40 @@ def simulate(
             simulation = systems.run_system(system, workload, machine, loaded)
             runs.append(SystemRun(system.name, tuple(system.points), simulation))
     notes = [*floating_notes(loaded, passes[0]), *(note for run in runs for note in run.simulation.notes)]
-    return MachineComparison(loaded.name, machine, tuple(runs), tuple(dict.fromkeys(notes)))
+    new = _on_new_silicon(loaded, passes, machine, against, area_mm2, every_element, notes)
+    return MachineComparison(loaded.name, machine, tuple(runs), tuple(dict.fromkeys(notes)), new)
+
+
+def _on_new_silicon(
+    loaded: QuantizedModel,
+    passes: Sequence[Workload],
+    machine: Target,
+    against: Sequence[str | Path],
+    area_mm2: float | None,
+    every: bool,
+    notes: list[str],
+) -> NewSilicon | None:
+    """Return the comparison at equal area, or None with a note that says why there is none."""
+    if area_mm2 is not None:
+        check_range("area_mm2", area_mm2, 1e-9)
+    named = [find_profile(path_text("against", name)) for name in against]
+    if machine.array.claimed_clocks:
+        notes.append(f"no comparison in new silicon: {machine.name} claims its clocks, and no element sets them")
+        return None
+    known = {name: read_profile(path) for name, path in shipped_profiles().items()}
+    profiles = shown_profiles(loaded.classes.profile, known, named)
+    if not profiles:
+        notes.append(
+            f"no comparison in new silicon: no whole processing element of {loaded.classes.profile.name}'s cell "
+            f"library is known; make some with `haloquant characterize --mac {PLAIN_ELEMENT} --search area-delay`, and "
+            "name them with --against"
+        )
+        return None
+    area_m2 = None if area_mm2 is None else area_mm2 * 1e-6
+    elements = [element_of(profile) for profile in profiles]
+    new = compare_on_new_silicon(loaded, passes, machine, elements, area_m2, every)
+    notes.extend(new.notes)
+    return new
 
 
 def schedule(
@@ -237,21 +295,19 @@ def _orders(
 def open_on(
     model: str | Path, target: str | Path, profile: str | Path, fast_share: float
 ) -> tuple[Target, QuantizedModel]:
-    """Return the machine, and a packed folder or a named shape ready to run on it.
+    """Return the machine, and a packed model or a shape ready to run on it.
 
     Raises:
         InputError: one of them does not exist, or the packed model was made for another profile.
     """
     what = path_text("model", model)
     machine, mac = read_systolic(path_text("target", target)), find_profile(path_text("profile", profile))
-    if Path(what).is_dir():
-        return machine, systems.load_packed(Path(what), mac)
-    try:
+    if what.lower() in MODELS:
         return machine, systems.load_shape(what, mac, fast_share)
-    except InputError as error:
-        if "model shape" not in str(error):
-            raise
-        raise InputError(f"{error} Or give the folder of a packed model.") from error
+    folder = Path(what).expanduser()
+    if folder.is_dir() and is_packed(folder):
+        return machine, systems.load_packed(folder, mac)
+    return machine, systems.model_of_shape(read_shape(what), mac, fast_share)
 
 
 def passes_of(

@@ -90,7 +90,7 @@ def characterize(
         sensitised_delay_s=_rounded(sensitised),
         energy_j=_rounded(energy),
         leakage_w=_rounded(np.array([_leakage_w(netlist, library) for library in libraries])),
-        area_m2=float(_rounded(np.array([_area_m2(netlist, libraries[0])]))[0]),
+        area_m2=float(_rounded(np.array([cell_area_m2(netlist, libraries[0])]))[0]),
         activation_bits=netlist.ports.activation_bits,
         provenance={
             **(provenance or {}),
@@ -102,6 +102,7 @@ def characterize(
             "input_slew_s": ", ".join(f"{c.input_slew_s:.3g}" for c in around),
             "output_load_f": ", ".join(f"{c.output_load_f:.3g}" for c in around),
             "wires": "none",
+            **_element_provenance(netlist, libraries[0]),
             "haloquant": _version(),
         },
     )
@@ -225,6 +226,18 @@ def _is_inverter(cell: Cell) -> bool:
     return function is not None and function.inputs == (cell.inputs[0].name,) and function.table().tolist() == [1, 0]
 
 
+def _element_provenance(netlist: Netlist, library: Library) -> dict[str, str]:
+    """Return what a whole processing element holds, and the area of a register for what stands beside it."""
+    if not netlist.ports.partial_registered:
+        return {}
+    kinds = library_cells(netlist, library)
+    return {
+        "element": "product registers, accumulator and partial-sum registers, with setup",
+        "weight_pins": str(netlist.ports.weight_bits),
+        "register_area_m2": f"{min(kinds[k].area_m2 for k in netlist.registers.kind):.6g}",
+    }
+
+
 def _cells(netlist: Netlist, library: Library) -> list[Cell]:
     kinds = library_cells(netlist, library)
     return [kinds[k] for instances in (netlist.gates, netlist.registers) for k in instances.kind]
@@ -241,7 +254,12 @@ def _cell_leakage_w(cell: Cell) -> float:
     return sum(state.power_w for state in cell.leakage) / len(cell.leakage)
 
 
-def _area_m2(netlist: Netlist, library: Library) -> float:
+def cell_area_m2(netlist: Netlist, library: Library) -> float:
+    """Return the area of all cells in m2.
+
+    Raises:
+        NetlistError: the library gives no areas.
+    """
     area = sum(cell.area_m2 for cell in _cells(netlist, library))
     if not area > 0:
         raise NetlistError(f"netlist {netlist.name} must have cells of a known area in library {library.name}")

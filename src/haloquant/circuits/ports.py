@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int16, Int64
 
 from haloquant.errors import MALFORMED, NetlistError
 
-Encoding = Literal["twos_complement", "sign_magnitude", "booth_digits"]
+Encoding = Literal["twos_complement", "sign_magnitude", "booth_digits", "one_digit"]
 
 _MAX_BITS = 64
 
@@ -21,9 +21,14 @@ class MacPorts:
 
     The MAC computes `result = weight * activation + partial`, or without `partial` the product. All numbers are signed,
     and bit 0 is the least significant. `weight_bits` counts pins: sign-magnitude holds -127..127 on 8 pins, and stored
-    Booth digits need three pins (one, two, negative) for every two weight bits. `latency` is the number of clock edges
+    Booth digits need three pins (one, two, negative) for every two weight bits. `one_digit` holds 0 and +-2**k on one
+    pin for each k, and the sign on the last pin. `latency` is the number of clock edges
     from activation to result. `tied` lists constant input ports as (port, value). With `carry_save`, partial sum and
     result consist of two words each, the lower and the upper half of the port; the number is the sum of the two words.
+
+    `partial_registered` declares a whole processing element, with the registers of its partial sum at the result: the
+    partial sum comes from the same registers of the element before. So it arrives after their clock-to-output delay,
+    and in carry-save form bit 0 of its upper word is 0, as carries leave it.
     """
 
     weight: str = "weight"
@@ -38,6 +43,7 @@ class MacPorts:
     latency: int = 0
     tied: tuple[tuple[str, int], ...] = ()
     carry_save: bool = False
+    partial_registered: bool = False
 
     @property
     def sum_bits(self) -> int:
@@ -67,6 +73,8 @@ def parse_ports(toml_text: str) -> MacPorts:
             raise NetlistError(f"{name} must be 1 to {_MAX_BITS}, not {width}")
     if ports.encoding == "booth_digits" and ports.weight_bits % 3:
         raise NetlistError(f"weight_bits must be a multiple of 3 for stored Booth digits, not {ports.weight_bits}")
+    if ports.encoding == "one_digit" and ports.weight_bits < 2:
+        raise NetlistError(f"weight_bits must be at least 2 for weights of one digit, not {ports.weight_bits}")
     if ports.carry_save and ports.result_bits % 2:
         raise NetlistError(f"result_bits must be even for two words in carry-save form, not {ports.result_bits}")
     fields = {name: getattr(ports, name) for name in ports.__struct_fields__}
@@ -87,6 +95,7 @@ class _PortsFile(msgspec.Struct, forbid_unknown_fields=True):
     latency: int = 0
     tied: dict[str, int] = {}
     carry_save: bool = False
+    partial_registered: bool = False
 
 
 def weight_values(ports: MacPorts) -> Int16[np.ndarray, " w"]:
@@ -97,6 +106,9 @@ def weight_values(ports: MacPorts) -> Int16[np.ndarray, " w"]:
     if ports.encoding == "sign_magnitude":
         largest = (1 << (ports.weight_bits - 1)) - 1
         return np.arange(-largest, largest + 1, dtype=np.int16)
+    if ports.encoding == "one_digit":
+        powers = 1 << np.arange(ports.weight_bits - 1)
+        return np.concatenate([-powers[::-1], [0], powers]).astype(np.int16)
     bits = ports.weight_bits // 3 * 2
     return np.arange(-(1 << (bits - 1)), 1 << (bits - 1), dtype=np.int16)
 
@@ -112,6 +124,12 @@ def weight_pins(ports: MacPorts, values: Int16[np.ndarray, " w"]) -> Bool[np.nda
         bad = values[(values < allowed[0]) | (values > allowed[-1])][0]
         raise NetlistError(f"a weight must be {allowed[0]} to {allowed[-1]} in this MAC, not {bad}")
     wide = values.astype(np.int64)
+    if ports.encoding == "one_digit":
+        selects = np.abs(wide)[:, None] == 1 << np.arange(ports.weight_bits - 1)
+        if not (selects.any(axis=1) | (wide == 0)).all():
+            bad = values[~selects.any(axis=1) & (wide != 0)][0]
+            raise NetlistError(f"a weight of one digit must be 0 or a power of two with a sign, not {bad}")
+        return np.concatenate([selects, (wide < 0)[:, None]], axis=1)
     if ports.encoding == "booth_digits":
         return _digit_pins(wide, ports.weight_bits // 3)
     if ports.encoding == "sign_magnitude":

@@ -1,7 +1,7 @@
 """`characterize`, `partial-sums`, `explain`: measure a MAC and its inputs, and explain the effect of a weight value."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
@@ -91,6 +91,13 @@ def characterize(
             "that `haloquant partial-sums` wrote of your model."
         ),
     ] = "demo",
+    search: Annotated[
+        Literal["delay", "area-delay", "area-delay-energy"] | None,
+        typer.Option(help="Try every script at 0.7, 1 and 1.4 times --period-ps, and take the mapping with the least."),
+    ] = None,
+    words: Annotated[
+        str, typer.Option(help="With --search: the weight values that count, such as 0,8,-8,16,-16; all without it.")
+    ] = "",
     out: Annotated[Path, typer.Option("--out", "-o", help="Profile to write.")] = Path("mac.profile.json"),
     show_list: Annotated[bool, typer.Option("--list", help="Show every MAC we can generate and do nothing.")] = False,
     quiet: Quiet = False,
@@ -113,13 +120,17 @@ def characterize(
         script=script,
         simulate=not static_only,
         partial_sums=partial_sums,
+        search=search,
+        words=_whole_numbers(words),
         out=out,
         progress=not quiet,
     )
     show_profiles({measured.name: measured}, {name: read_profile(path) for name, path in shipped_profiles().items()})
     cycles = find_mac(design, ports).cycles
     slowest_ps = float(measured.delay_s[0].max()) / cycles * 1e12
-    if slowest_ps > period_ps:
+    if search is not None:
+        stdout.print(f"mapping: {measured.provenance['mapping_search']}", style="dim", highlight=False)
+    elif slowest_ps > period_ps:
         stdout.print(
             f"note: the period of {period_ps:g} ps was what synthesis aimed at and is not met: the slowest value takes "
             f"{slowest_ps:.0f} ps{' a cycle' if cycles > 1 else ''}.",
@@ -194,6 +205,14 @@ def _design(mac: str, rtl: Path | None, ports: Path | None) -> str | Path:
     if (rtl is None) != (ports is None):
         raise InputError("--rtl and --ports must be given together: a MAC of your own needs its ports declared")
     return rtl or mac
+
+
+def _whole_numbers(text: str) -> list[int]:
+    """Return the numbers of a list like 0,8,-8."""
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise InputError(f"--words must be whole numbers with commas between, not {text!r:.80}") from error
 
 
 def _show_rank(profile: str, weight: int) -> None:

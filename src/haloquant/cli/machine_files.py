@@ -25,6 +25,11 @@ def write_table(out: Path, name: str, table: TableDocument, chart: machines.Char
     _print_names(out, [f"{name}.json", f"{name}.csv", *([f"{name}.png"] if chart is not None else [])])
 
 
+def write_new_silicon(out: Path, table: TableDocument) -> None:
+    """Write the comparison at equal area as JSON and CSV."""
+    write_table(out, "new-silicon", table)
+
+
 def write_runs(out: Path, model: str, runs: Sequence[Simulation], machine: Target) -> None:
     """Write every run as JSON, the cost of every layer as CSV, HALO's traces, and stacked bars and rooflines as PNG."""
     documents = [simulation_document(run, machine) for run in runs]

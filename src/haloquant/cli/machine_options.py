@@ -10,14 +10,22 @@ import typer
 
 from haloquant.cli.options import Profile
 
-Model = Annotated[str, typer.Argument(help="Packed model folder, or a named shape such as llama2-7b or opt-6.7b.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="Packed model folder; or, with tiles drawn at random, a named shape (llama3.1-8b, deepseek-v3), a model "
+        "folder, a config.json, a GGUF file or a name in the hub's cache."
+    ),
+]
 Target = Annotated[
     str, typer.Option("--target", "-t", help="Machine: a shipped target (`haloquant targets`) or a file.")
 ]
 Prefill = Annotated[int, typer.Option("--prefill", help="Tokens of the prefill.", min=1)]
 Context = Annotated[int, typer.Option("--context", help="Tokens in the cache at the decode step.", min=1)]
 Batch = Annotated[int, typer.Option("--batch", help="Sequences decoded together.", min=1)]
-Fast = Annotated[float, typer.Option("--fast", help="Share of tiles in the fast class, for a named shape.")]
+Fast = Annotated[
+    float, typer.Option("--fast", help="Share of tiles in the fast class, for a model that is not packed.")
+]
 OutFolder = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="Also write JSON, CSV and PNG there; an empty folder, or one haloquant made."),

@@ -41,16 +41,36 @@ def simulate(
         Path | None, typer.Option(help="Write HALO's decode as a trace that ui.perfetto.dev opens.")
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write every layer's cost of every system.")] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="A further element for new silicon: a shipped profile or a file; repeatable."),
+    ] = None,
+    area_mm2: Annotated[
+        float | None,
+        typer.Option("--area-mm2", help="Area of all arrays in new silicon; the target's, of plain 8-bit elements."),
+    ] = None,
+    every_element: Annotated[
+        bool, typer.Option("--every-element", help="In new silicon show every element, not only each system's best.")
+    ] = False,
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Simulate a model on a machine: time and energy with HALO and with FP16, W8A8, W4A8 and W3A8."""
+    """Simulate a model on a machine: time and energy with HALO and with FP16, W8A8, W4A8 and W3A8.
+
+    Two premises side by side: given silicon (one MAC for all; only weights and clocks may change), and new silicon
+    (equal area; every system on the element that suits it best).
+    """
     from haloquant.accel.chart_rows import limiting_resource
+    from haloquant.cli.new_silicon import new_silicon_document, new_silicon_table
     from haloquant.store.atomic_files import write_bytes, write_text
     from haloquant.store.simulation_files import layers_csv, simulation_document, trace_json
 
     files = output_files(out)
-    found = haloquant.simulate(options.model, options.target, mode=mode, **options.keywords())
+    found = haloquant.simulate(
+        options.model, options.target, mode=mode, against=against or (), area_mm2=area_mm2,
+        every_element=every_element, **options.keywords(),
+    )  # fmt: skip
+    new = found.new_silicon
     machine, simulations = found.machine, found.simulations
     if trace:
         write_bytes(trace, trace_json(simulations[-1]))
@@ -58,13 +78,18 @@ def simulate(
         write_text(csv, layers_csv(simulations))
     if out and files:
         files.write_runs(out, found.model, simulations, machine)
+        if new:
+            files.write_new_silicon(out, new_silicon_document(found.model, machine, new))
     if json:
-        documents = [simulation_document(run, machine) for run in simulations]
+        documents: list[object] = [simulation_document(run, machine) for run in simulations]
+        if new:
+            documents.append(new_silicon_document(found.model, machine, new))
         stdout.print(msgspec.json.encode(documents).decode(), highlight=False, markup=False, soft_wrap=True)
         return
     table = Table(
         "pass", "system", "clock, GHz", "time", "speed", "energy", "energy ratio", "bound, share", "transitions",
-        title=f"{found.model} on {machine.name} (speed and energy ratio: W8A8 = 1; above 1 is faster, and draws more)",
+        title=f"Given silicon: {found.model} on {machine.name}, one MAC for all (speed and energy ratio: W8A8 = 1; "
+        "above 1 is faster, and draws more)",
         title_justify="left",
     )  # fmt: skip
     for system in found.runs:
@@ -86,6 +111,9 @@ def simulate(
             str(run.total.transitions),
         )
     stdout.print(table)
+    if new:
+        title = f"New silicon: arrays of {new.area_m2 * 1e6:.3g} mm2, each system on its best element (W8A8 = 1)"
+        stdout.print(new_silicon_table(new, title, every_element))
     for note in found.notes:
         stdout.print(f"note: {note}", style="dim", highlight=False)
 

@@ -38,6 +38,10 @@ ABC_SCRIPTS: Mapping[str, str] = {
     "balance": "strash; ifraig; dch; if -g -K 6; strash; dch -f; map -B 0.9 -D {D}; topo; "
     "buffer -c -N 16; topo; upsize -D {D}; dnsize -D {D}; stime -p",
     "sharing": "strash; dch; map -B 0.9 -D {D}; topo; buffer -c -N 16; topo; upsize -D {D}; dnsize -D {D}; stime -p",
+    "nf": "strash; if -g -K 6; strash; &get -n; &st; &syn2; &dch -f; &nf -D {D}; &put; topo; "
+    "buffer -c -N 16; topo; upsize -D {D}; dnsize -D {D}; stime -p",
+    "speedup": "strash; ifraig; if -g -K 6; strash; dch; if -K 6; speedup; dch; map -B 0.9 -D {D}; topo; "
+    "buffer -c -N 16; topo; upsize -D {D}; dnsize -D {D}; stime -p",
     "keep": "strash; map -B 0.9 -D {D}; topo; buffer -c -N 16; topo; upsize -D {D}; dnsize -D {D}; stime -p",
 }
 """ABC scripts by their treatment of the structure; `{D}` is the period in ps. `keep` does not restructure."""

@@ -38,11 +38,13 @@ def layer_works(
     corner: int,
     kv_bits: int,
     cycles_per_mac: float,
+    passes: Mapping[str, int] | None = None,
 ) -> list[LayerWork]:
     """Return the work of every product of a workload.
 
     A product without tiles is attention (operands of `kv_bits`; 16 means floating point) or a layer that is left in
     16-bit floating point. The operands of attention may be any values, so its energy is the mean over all of them.
+    `passes` says how often the array runs over a layer whose weights are wider than its multipliers; 1 if it is absent.
 
     Raises:
         InputError: a size is not positive, tiles are not of the array's size, or layers of one group differ in rows.
@@ -61,12 +63,13 @@ def layer_works(
                 f"({gemm.layer})."
             )
         tiles = layer_tiles.get(gemm.layer)
+        times = 1 if passes is None else passes.get(gemm.layer, 1)
         folds = -(-gemm.k // rows) * -(-gemm.n // columns) * gemm.count
         if tiles is None:
             floating = kv_bits > 8 if not gemm.weight_stationary else True
             bits = kv_bits if not gemm.weight_stationary else 16
-            layer_cycles_per_mac = 1.0 / target.array.float_rate if floating else cycles_per_mac
-            mean = mean_energy_j(profile, corner) * (target.array.float_energy if floating else 1.0)
+            layer_cycles_per_mac = 1.0 / target.array.float_rate if floating else cycles_per_mac * times
+            mean = mean_energy_j(profile, corner) * (target.array.float_energy if floating else float(times))
             works.append(
                 LayerWork(
                     gemm,
@@ -91,14 +94,15 @@ def layer_works(
             )
         if id(tiles.histogram) not in known:
             known[id(tiles.histogram)] = _tile_energy(tiles, profile, energy)
+        tile_j = known[id(tiles.histogram)]
         works.append(
             LayerWork(
                 gemm,
                 tiles,
                 folds,
-                cycles_per_mac,
+                cycles_per_mac * times,
                 False,
-                known[id(tiles.histogram)],
+                tile_j if times == 1 else times * tile_j,
                 0.0,
                 tiles.bits.total / 8,
                 gemm.m * gemm.k * profile.activation_bits / 8,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from haloquant.accel.cost_model.layer_work import LayerWork
 from haloquant.accel.target import Target
-from haloquant.accel.workload.prefill_decode import Workload
+from haloquant.accel.workload.prefill_decode import SCORES, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,9 @@ def layer_traffic(work: LayerWork, workload: Workload, target: Target, row_block
     dram = 0.0 if operand_on_chip else work.weight_bytes * fetches
     if attention and workload.phase == "prefill":
         dram += work.weight_bytes  # the new keys and values are written to the cache
-    for size_b, features in ((work.input_bytes, gemm.k), (work.output_bytes, gemm.n)):
-        scores = attention and features == workload.context
+    scores_out = gemm.layer.endswith(f".{SCORES}")  # else attention reads them: the product with the values
+    for size_b, output in ((work.input_bytes, False), (work.output_bytes, True)):
+        scores = attention and output == scores_out
         dram += 0.0 if size_b <= half or (scores and head_fits) else size_b
     width = 2.0 if work.floating else work.input_bytes / (gemm.m * gemm.k * gemm.count)
     rows_in = work.folds * gemm.m * min(target.array.rows, gemm.k) * width

@@ -1,4 +1,4 @@
-from .model_shapes import ModelShape as ModelShape
+from .decoder_shape import ModelShape as ModelShape
 from .model_shapes import named_shape as named_shape
 from .model_shapes import shape_from_config as shape_from_config
 from .prefill_decode import Workload as Workload

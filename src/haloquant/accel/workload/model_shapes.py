@@ -1,102 +1,97 @@
 """Shapes of known models, from which a workload is made without weights.
 
-Source: the models' published config.json (hidden size, feed-forward size, layers, heads, key-value heads, vocabulary).
+Source: the models' published config.json (hidden size, feed-forward size, layers, heads, key-value heads, vocabulary,
+experts, attention windows). Tests compare the numbers of weights with the published ones.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
+from haloquant.accel.workload.decoder_shape import LatentAttention, ModelShape
 from haloquant.errors import InputError
 
-Family = Literal["llama", "opt"]
 
-
-@dataclass(frozen=True, slots=True)
-class WeightLayer:
-    """A linear layer of a model: y = W x. Layers of one `group` read the same input.
-
-    `family` names the layers that a router chooses among, one of each expert; it is empty for a layer that every token
-    passes. `after_attention` is true for a layer that reads the output of attention.
-    """
-
-    name: str
-    out_features: int
-    in_features: int
-    group: int
-    family: str = ""
-    after_attention: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ModelShape:
-    """A decoder-only transformer. `llama` has a gated feed-forward (gate, up, down), `opt` a plain one (fc1, fc2).
-
-    If `weight_layers` is not empty, the model has these layers and not those of the family; the last is the head. A
-    token passes `experts_per_token` of the experts of each family.
-    """
-
-    name: str
-    family: Family
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    kv_heads: int
-    vocabulary: int
-    head_size: int = 0  # 0: hidden / heads
-    weight_layers: tuple[WeightLayer, ...] = ()
-    experts_per_token: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("hidden", "intermediate", "layers", "heads", "kv_heads", "vocabulary"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} of model {self.name} must be at least 1, not {getattr(self, name)}.")
-        if self.heads % self.kv_heads:
-            raise InputError(
-                f"heads of model {self.name} must be a multiple of its {self.kv_heads} key-value heads, "
-                f"not {self.heads}."
-            )
-        if not self.head_size and self.hidden % self.heads:
-            raise InputError(
-                f"hidden of model {self.name} must be a multiple of its {self.heads} heads, not {self.hidden}."
-            )
-
-    @property
-    def head_features(self) -> int:
-        """Features of one attention head."""
-        return self.head_size or self.hidden // self.heads
-
-    @property
-    def linear_weights(self) -> int:
-        """Number of weights of all linear layers, with the head, without embeddings and norms."""
-        q, kv = self.heads * self.head_features, self.kv_heads * self.head_features
-        feed = (3 if self.family == "llama" else 2) * self.hidden * self.intermediate
-        return self.layers * (2 * self.hidden * q + 2 * self.hidden * kv + feed) + self.vocabulary * self.hidden
-
-
-def _llama(name: str, hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int) -> ModelShape:
-    return ModelShape(name, "llama", hidden, intermediate, layers, heads, kv_heads, 32000)
+def _llama(
+    name: str, hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int, vocabulary: int = 32000,
+    head_size: int = 0,
+) -> ModelShape:  # fmt: skip
+    return ModelShape(name, "llama", hidden, intermediate, layers, heads, kv_heads, vocabulary, head_size)
 
 
 def _opt(name: str, hidden: int, layers: int, heads: int) -> ModelShape:
     return ModelShape(name, "opt", hidden, 4 * hidden, layers, heads, heads, 50272)
 
 
-MODELS: Final[Mapping[str, ModelShape]] = {
-    shape.name: shape
-    for shape in (
-        _llama("llama2-7b", 4096, 11008, 32, 32, 32),
-        _llama("llama2-13b", 5120, 13824, 40, 40, 40),
-        _llama("llama2-70b", 8192, 28672, 80, 64, 8),
-        ModelShape("llama3.1-405b", "llama", 16384, 53248, 126, 128, 8, 128256),
-        _opt("opt-1.3b", 2048, 24, 32),
-        _opt("opt-2.7b", 2560, 32, 32),
-        _opt("opt-6.7b", 4096, 32, 32),
-        _opt("opt-13b", 5120, 40, 40),
-        _opt("opt-30b", 7168, 48, 56),
+def _experts(
+    name: str, hidden: int, layers: int, heads: int, kv_heads: int, head_size: int, vocabulary: int, experts: int,
+    size: int, per_token: int, window: int = 0,
+) -> ModelShape:  # fmt: skip
+    """A model with experts in every block; with a window, every second block reads that many tokens."""
+    return ModelShape(
+        name, "llama", hidden, size, layers, heads, kv_heads, vocabulary, head_size,
+        experts_per_token=per_token, experts=experts, expert_size=size,
+        windows=tuple(0 if block % 2 else window for block in range(layers)) if window else (),
+    )  # fmt: skip
+
+
+def _gemma3(
+    name: str, hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int, head_size: int, window: int,
+    vocabulary: int = 262208,
+) -> ModelShape:  # fmt: skip
+    """Five blocks with a window, then one that reads all tokens."""
+    windows = tuple(0 if block % 6 == 5 else window for block in range(layers))
+    return ModelShape(
+        name, "llama", hidden, intermediate, layers, heads, kv_heads, vocabulary, head_size, windows=windows
     )
-}
+
+
+_SHAPES: Final = (
+    _llama("llama2-7b", 4096, 11008, 32, 32, 32),
+    _llama("llama2-13b", 5120, 13824, 40, 40, 40),
+    _llama("llama2-70b", 8192, 28672, 80, 64, 8),
+    _llama("llama3.1-405b", 16384, 53248, 126, 128, 8, 128256),
+    _opt("opt-1.3b", 2048, 24, 32),
+    _opt("opt-2.7b", 2560, 32, 32),
+    _opt("opt-6.7b", 4096, 32, 32),
+    _opt("opt-13b", 5120, 40, 40),
+    _opt("opt-30b", 7168, 48, 56),
+    _llama("llama3.1-8b", 4096, 14336, 32, 32, 8, 128256),
+    _llama("llama3.1-70b", 8192, 28672, 80, 64, 8, 128256),
+    _llama("llama3.2-1b", 2048, 8192, 16, 32, 8, 128256, 64),
+    _llama("llama3.2-3b", 3072, 8192, 28, 24, 8, 128256, 128),
+    _llama("mistral-7b", 4096, 14336, 32, 32, 8, 32768),  # version 0.3, without a window
+    _llama("mistral-nemo-12b", 5120, 14336, 40, 32, 8, 131072, 128),
+    _llama("mistral-small-24b", 5120, 32768, 40, 32, 8, 131072, 128),
+    _experts("mixtral-8x7b", 4096, 32, 32, 8, 128, 32000, 8, 14336, 2),
+    _llama("qwen2.5-0.5b", 896, 4864, 24, 14, 2, 151936),
+    _llama("qwen2.5-1.5b", 1536, 8960, 28, 12, 2, 151936),
+    _llama("qwen2.5-3b", 2048, 11008, 36, 16, 2, 151936),
+    _llama("qwen2.5-7b", 3584, 18944, 28, 28, 4, 152064),
+    _llama("qwen2.5-14b", 5120, 13824, 48, 40, 8, 152064),
+    _llama("qwen2.5-32b", 5120, 27648, 64, 40, 8, 152064),
+    _llama("qwen2.5-72b", 8192, 29568, 80, 64, 8, 152064),
+    _llama("qwen3-0.6b", 1024, 3072, 28, 16, 8, 151936, 128),
+    _llama("qwen3-1.7b", 2048, 6144, 28, 16, 8, 151936, 128),
+    _llama("qwen3-4b", 2560, 9728, 36, 32, 8, 151936, 128),
+    _llama("qwen3-8b", 4096, 12288, 36, 32, 8, 151936, 128),
+    _llama("qwen3-14b", 5120, 17408, 40, 40, 8, 151936, 128),
+    _llama("qwen3-32b", 5120, 25600, 64, 64, 8, 151936, 128),
+    _experts("qwen3-30b-a3b", 2048, 48, 32, 4, 128, 151936, 128, 768, 8),
+    _experts("qwen3-235b-a22b", 4096, 94, 64, 4, 128, 151936, 128, 1536, 8),
+    _gemma3("gemma3-1b", 1152, 6912, 26, 4, 1, 256, 512, 262144),
+    _gemma3("gemma3-4b", 2560, 10240, 34, 8, 4, 256, 1024),
+    _gemma3("gemma3-12b", 3840, 15360, 48, 16, 8, 256, 1024),
+    _gemma3("gemma3-27b", 5376, 21504, 62, 32, 16, 128, 1024),
+    _llama("phi4", 5120, 17920, 40, 40, 10, 100352),
+    _llama("phi4-mini", 3072, 8192, 32, 24, 8, 200064, 128),
+    ModelShape(
+        "deepseek-v3", "llama", 7168, 18432, 61, 128, 128, 129280, 192, experts_per_token=8, experts=256,
+        expert_size=2048, shared_size=2048, dense_blocks=3, latent=LatentAttention(1536, 512, 128, 64, 128),
+    ),
+    _experts("gpt-oss-20b", 2880, 24, 64, 8, 64, 201088, 32, 2880, 4, 128),
+    _experts("gpt-oss-120b", 2880, 36, 64, 8, 64, 201088, 128, 2880, 4, 128),
+)  # fmt: skip
+MODELS: Final[Mapping[str, ModelShape]] = {shape.name: shape for shape in _SHAPES}
 
 
 def named_shape(name: str) -> ModelShape:

@@ -4,17 +4,17 @@ Softmax, normalisation, rotary embedding and the nonlinearity are left out. They
 small and the same for every quantization.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from haloquant.accel.workload.model_shapes import ModelShape
+from haloquant.accel.workload.decoder_shape import BlockWeight, ModelShape
 from haloquant.errors import InputError
 from haloquant.records import Gemm
-from haloquant.records.layer_names import BLOCK_LAYERS, BLOCK_PREFIX, HEAD
+from haloquant.records.layer_names import BLOCK_PREFIX, HEAD
 
 # The two products of attention, which have no weights.
-SCORES = "self_attn.scores"
-VALUES = "self_attn.values"
+SCORES = "scores"
+VALUES = "values"
 
 
 @dataclass(frozen=True)
@@ -78,33 +78,56 @@ def _gemms(
 ) -> tuple[Gemm, ...]:
     if shape.weight_layers:
         return _gemms_of_layers(shape, tokens, context, batch, attention, head_rows)
-    m = tokens * batch
-    size = shape.head_features
-    q, kv = shape.heads * size, shape.kv_heads * size
-    names = BLOCK_LAYERS[shape.family]
     gemms: list[Gemm] = []
-    group = 0
-    shared = shape.heads // shape.kv_heads  # query heads that share keys become further rows of one product
-    for layer in range(shape.layers):
-        block = f"{BLOCK_PREFIX[shape.family]}.{layer}"
-        for name, features in zip(names.query_key_value, (q, kv, kv), strict=True):
-            gemms.append(Gemm(f"{block}.{name}", m, shape.hidden, features, group))
-        group += 1
-        if attention:
-            heads = shape.kv_heads * batch
-            gemms.append(Gemm(f"{block}.{SCORES}", tokens * shared, size, context, group, heads, False))
-            gemms.append(Gemm(f"{block}.{VALUES}", tokens * shared, context, size, group + 1, heads, False))
-            group += 2
-        gemms += [Gemm(f"{block}.{name}", m, q, shape.hidden, group) for name in names.attention_output]
-        gemms += [
-            Gemm(f"{block}.{name}", m, shape.hidden, shape.intermediate, group + 1) for name in names.feed_forward_up
-        ]
-        gemms += [
-            Gemm(f"{block}.{name}", m, shape.intermediate, shape.hidden, group + 2) for name in names.feed_forward_down
-        ]
-        group += 3
-    gemms.append(Gemm(HEAD, head_rows, shape.hidden, shape.vocabulary, group))
+    group = -1
+    for block in range(shape.layers):
+        prefix = f"{BLOCK_PREFIX[shape.family]}.{block}"
+        role = ""
+        for weight in shape.block_weights(block):
+            if weight.role != role:
+                role, group = weight.role, group + 1
+                if role == "output" and attention:
+                    seen = shape.attended_tokens(block, context)
+                    gemms += _attention(shape, f"{prefix}.self_attn", tokens, seen, batch, group)
+                    group += 2
+            product = _weight_product(shape, weight, f"{prefix}.{weight.name}", tokens * batch, group)
+            if gemms and gemms[-1].group == group and gemms[-1].m != product.m:
+                group += 1  # experts beside a layer that every token passes: products of one group have equal rows
+                product = replace(product, group=group)
+            gemms.append(product)
+    gemms.append(Gemm(HEAD, head_rows, shape.hidden, shape.vocabulary, group + 1))
     return tuple(gemms)
+
+
+def _attention(shape: ModelShape, prefix: str, tokens: int, context: int, batch: int, group: int) -> tuple[Gemm, Gemm]:
+    """Return the two products of one block's attention, in two groups. Query heads that share keys become further rows
+    of one product.
+    """
+    rows, key, value = tokens * (shape.heads // shape.kv_heads), shape.head_features, shape.head_features
+    count = shape.kv_heads * batch
+    if shape.latent and tokens == 1:  # all heads read the latent vectors themselves
+        rows, key, value, count = shape.heads, shape.latent.rank + shape.latent.rotary, shape.latent.rank, batch
+    elif shape.latent:
+        key, value = shape.latent.key + shape.latent.rotary, shape.latent.value
+    return (
+        Gemm(f"{prefix}.{SCORES}", rows, key, context, group, count, False),
+        Gemm(f"{prefix}.{VALUES}", rows, context, value, group + 1, count, False),
+    )
+
+
+def _weight_product(shape: ModelShape, weight: BlockWeight, name: str, m: int, group: int) -> Gemm:
+    """Return the product of one kind of layer. The experts that run are one product of their joint width.
+
+    Tokens are spread evenly over the experts. The joint product has the multiply-accumulates, weights and tiles of the
+    single ones; its activations are counted once instead of once for each expert.
+    """
+    if weight.experts == 1:
+        return Gemm(name, m, weight.in_features, weight.out_features, group)
+    active = min(weight.experts, m * shape.experts_per_token)
+    rows = -(-m * shape.experts_per_token // active)
+    if weight.role == "down":
+        return Gemm(name, rows, active * weight.in_features, weight.out_features, group)
+    return Gemm(name, rows, weight.in_features, active * weight.out_features, group)
 
 
 def _gemms_of_layers(
@@ -115,8 +138,8 @@ def _gemms_of_layers(
     Tokens are spread evenly over the experts. If there are fewer tokens than experts, only the first experts run.
     """
     m = tokens * batch
-    size, shared = shape.head_features, shape.heads // shape.kv_heads
     families: dict[str, int] = {}
+    blocks = -1
     for layer in shape.weight_layers:
         families[layer.family] = families.get(layer.family, 0) + 1
     seen: dict[str, int] = {}
@@ -128,9 +151,9 @@ def _gemms_of_layers(
             group, last = group + 1, layer.group
             if layer.after_attention and attention:
                 block = layer.name.rpartition(".")[0]
-                heads = shape.kv_heads * batch
-                gemms.append(Gemm(f"{block}.scores", tokens * shared, size, context, group, heads, False))
-                gemms.append(Gemm(f"{block}.values", tokens * shared, context, size, group + 1, heads, False))
+                blocks += 1
+                read = shape.attended_tokens(min(blocks, shape.layers - 1), context)
+                gemms += _attention(shape, block, tokens, read, batch, group)
                 group += 2
         rows = m
         if layer.family:

@@ -13,7 +13,7 @@ from jaxtyping import Float64, Int16, Int64
 from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.errors import InputError
 from haloquant.records import BitCount, LayerTiles, TileGrid
-from haloquant.records.layer_names import HEAD
+from haloquant.records.layer_names import HEADS
 
 
 @dataclass(frozen=True)
@@ -128,15 +128,16 @@ def synthetic_workload(
 ) -> dict[str, LayerTiles]:
     """Return tiles for every weight-stationary product of a workload. Layers of equal shape share their arrays.
 
-    The head (`lm_head`) uses `head_mix` and `head_encoding` if they are given. A class number means the same operating
-    point in both mixes, so `head_mix` lists all classes, with a share of 0 for those that it does not use.
+    The head (`lm_head` in most families) uses `head_mix` and `head_encoding` if they are given. A class number means
+    the same operating point in both mixes, so `head_mix` lists all classes, with a share of 0 for those that it does
+    not use.
     """
     made: dict[tuple[int, int, bool], LayerTiles] = {}
     named: dict[str, LayerTiles] = {}
     for gemm in workload.gemms:
         if not gemm.weight_stationary:
             continue
-        head = gemm.layer == HEAD and head_mix is not None
+        head = gemm.layer in HEADS and head_mix is not None
         key = (gemm.k, gemm.n, head)
         if key not in made:
             used = head_mix if head and head_mix is not None else mix

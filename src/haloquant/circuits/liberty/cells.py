@@ -1,6 +1,6 @@
 """Conversion of the cell groups of a Liberty file to `Cell` records."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from haloquant.circuits.liberty.boolean_functions import BooleanFunction, parse_function
 from haloquant.circuits.liberty.records import Cell, Constraint, InternalPower, Leakage, Pin, Register, TimingArc
@@ -49,7 +49,7 @@ class CellReader:
         names = [pin.name for pin in pins]
         if len(set(names)) < len(names):
             self.source.fail(group.offset, f"cell {unquote(group.args)} must name each pin once, not {sorted(names)}")
-        leakage = tuple(self._leakage(g) for g in group.groups if g.kind == "leakage_power")
+        leakage = self._leakage([g for g in group.groups if g.kind == "leakage_power"])
         return Cell(
             name=unquote(group.args),
             area_m2=self._number(group, "area", 0.0) * 1e-12,  # Liberty gives areas in square micrometres by convention
@@ -130,8 +130,21 @@ class CellReader:
         for related in _names(group.attributes.get("related_pin", "")) or [None]:
             yield InternalPower(pin, related, when, tables.get("rise_power", both), tables.get("fall_power", both))
 
-    def _leakage(self, group: Group) -> Leakage:
-        return Leakage(self._number(group, "value", 0.0) * self.units.leakage_w, self._function(group, "when"))
+    def _leakage(self, groups: Sequence[Group]) -> tuple[Leakage, ...]:
+        """Return one entry for each condition, with the power of all its supplies.
+
+        A library with several supply pins has one group for each of them (`related_pg_pin`), in ASAP7 the ground pin
+        among them. Of two groups with equal condition and supply the last counts.
+        """
+        power: dict[str, dict[str, float]] = {}
+        when: dict[str, BooleanFunction | None] = {}
+        for group in groups:
+            condition = unquote(group.attributes.get("when", ""))
+            supply = unquote(group.attributes.get("related_pg_pin", ""))
+            value = self._number(group, "value", 0.0) * self.units.leakage_w
+            power.setdefault(condition, {})[supply] = value
+            when[condition] = self._function(group, "when")
+        return tuple(Leakage(sum(supplies.values()), when[text]) for text, supplies in power.items())
 
     def _register(self, group: Group) -> Register:
         names = _names(group.args)

@@ -177,12 +177,12 @@ def encode_partial_sums(partial: Int64[np.ndarray, " n"], ports: MacPorts) -> In
     """Return the bits of the partial-sum port for each partial sum.
 
     Without carry-save form these are the sum itself. In carry-save form they are two words that add up to the sum; the
-    upper word is a hash of the sum, so that its bits look random.
+    upper word is a hash of the sum, so that its bits look random. With registered partial sums its bit 0 is 0.
     """
     if not ports.carry_save:
         return partial
     mask = (1 << ports.sum_bits) - 1
-    upper = (partial * 0x9E3779B1) & mask
+    upper = (partial * 0x9E3779B1) & (mask ^ 1 if ports.partial_registered else mask)
     return (upper << ports.sum_bits) | ((partial - upper) & mask)
 
 

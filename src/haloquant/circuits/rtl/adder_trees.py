@@ -127,13 +127,17 @@ def place_bits(rows: Sequence[Row], strays: Sequence[tuple[int, Net]]) -> list[R
     return list(out)
 
 
-def compress(writer: GateWriter, rows: Sequence[Row], width: int, tree: Tree) -> tuple[list[Net], list[Net]]:
+def compress(
+    writer: GateWriter, rows: Sequence[Row], width: int, tree: Tree, even: bool = False
+) -> tuple[list[Net], list[Net]]:
     """Return two rows of `width` nets whose sum is the sum of all rows modulo 2**width.
+
+    If `even`, bit 0 of the second row is 0; this is for the tree `dadda`.
 
     `array` adds one row after the other with carry-save adders. `dadda` reduces all columns level by level to the
     heights ... 13, 9, 6, 4, 3, 2 (Dadda, Alta Frequenza 34, 1965).
     """
-    columns = _array(writer, rows, width) if tree == "array" else _dadda(writer, rows, width)
+    columns = _array(writer, rows, width) if tree == "array" else _dadda(writer, rows, width, even)
     first = [column[0] if column else ZERO for column in columns]
     second = [column[1] if len(column) > 1 else ZERO for column in columns]
     return first, second
@@ -164,27 +168,28 @@ def _array(writer: GateWriter, rows: Sequence[Row], width: int) -> list[list[Net
     return _dadda_columns(writer, columns)  # a correction row may leave a third bit, which one level removes
 
 
-def _dadda(writer: GateWriter, rows: Sequence[Row], width: int) -> list[list[Net]]:
+def _dadda(writer: GateWriter, rows: Sequence[Row], width: int, even: bool) -> list[list[Net]]:
     columns: list[list[Net]] = [[] for _ in range(width)]
     for row in rows:
         for column, net in row.items():
             columns[column].append(net)
-    return _dadda_columns(writer, columns)
+    return _dadda_columns(writer, columns, even)
 
 
-def _dadda_columns(writer: GateWriter, columns: list[list[Net]]) -> list[list[Net]]:
+def _dadda_columns(writer: GateWriter, columns: list[list[Net]], even: bool = False) -> list[list[Net]]:
     heights = [2]
     while heights[-1] < max(len(column) for column in columns):
         heights.append(heights[-1] * 3 // 2)
     for height in reversed(heights):
         arriving: list[Net] = []
         reduced: list[list[Net]] = []
-        for column in columns:
+        for at, column in enumerate(columns):
             nets, after, carries = list(column), list(arriving), []
-            while len(nets) + len(after) > height:
+            most = 1 if even and at == 0 and height == 2 else height
+            while len(nets) + len(after) > most:
                 if len(nets) < 2:  # more carries than bits: add carries, too
                     nets, after = after + nets, []
-                if len(nets) + len(after) == height + 1 or len(nets) < 3:
+                if len(nets) + len(after) == most + 1 or len(nets) < 3:
                     s, carry = writer.half_adder(nets.pop(0), nets.pop(0))
                 else:
                     s, carry = writer.full_adder(nets.pop(0), nets.pop(0), nets.pop(0))

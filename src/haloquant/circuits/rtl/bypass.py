@@ -40,7 +40,7 @@ def bypass_modules(bypass: Bypass, tree: Tree, adder: Adder, pins: int, activati
             rows = booth(writer, stored_digits("weight", own), activation, width)
             result = add(writer, adder, *compress(writer, rows, width, tree))
         body = "".join(f"  {line}\n" for line in writer.lines)
-        inputs = f"input [{_own_pins(module, pins) - 1}:0] weight, input [{activation_bits - 1}:0] activation"
+        inputs = f"input [{own_pins(module, pins) - 1}:0] weight, input [{activation_bits - 1}:0] activation"
         product = "{" + ", ".join(reversed(result)) + "}"
         text += f"module {module} ({inputs}, output [{width - 1}:0] product);\n{body}"
         text += f"  assign product = {product};\nendmodule\n\n"
@@ -49,18 +49,12 @@ def bypass_modules(bypass: Bypass, tree: Tree, adder: Adder, pins: int, activati
 
 def selection_lines(bypass: Bypass, pins: int, width: int) -> list[str]:
     """Return the Verilog lines of the wire `chosen`: the modules, and one and-or level that selects one of them."""
-    digits, half, shift = pins // 3, pins // 2, pins // 6 * 2
-    lines = [f"wire idle{k} = ~(weight[{3 * k}] | weight[{3 * k + 1}]);" for k in range(digits)]
-    others = [" & ".join(f"idle{j}" for j in range(digits) if j != k) for k in range(digits)]
-    lone = " | ".join(f"({term})" for term in others) if bypass in ("lone", "both") else "1'b0"
-    upper = " & ".join(f"idle{k}" for k in range(digits // 2)) if bypass in ("upper", "both") else "1'b0"
-    lines.append(f"wire is_lone = {lone};")
-    lines.append(f"wire is_upper = {upper} & ~is_lone;")
-    lines.append("wire is_whole = ~is_lone & ~is_upper;")
+    half, shift = pins // 2, pins // 6 * 2
+    lines = idle_lines(bypass, pins)
     terms: list[str] = []
     for module in bypass_partitions(bypass):
         part, low = (f"weight[{pins - 1}:{half}]", shift) if module == "upper" else ("weight", 0)
-        gated = f"{part} & {{{_own_pins(module, pins)}{{is_{module}}}}}"
+        gated = f"{part} & {{{own_pins(module, pins)}{{is_{module}}}}}"
         lines.append(f"wire [{width - low - 1}:0] of_{module};")
         lines.append(f"{module} u_{module} (.weight({gated}), .activation(activation), .product(of_{module}));")
         product = f"{{of_{module}, {low}'b0}}" if low else f"of_{module}"
@@ -69,7 +63,21 @@ def selection_lines(bypass: Bypass, pins: int, width: int) -> list[str]:
     return lines
 
 
-def _own_pins(module: str, pins: int) -> int:
+def idle_lines(bypass: Bypass, pins: int) -> list[str]:
+    """Return the Verilog lines of the wires `is_lone`, `is_upper` and `is_whole`, exactly one of which is 1."""
+    digits = pins // 3
+    lines = [f"wire idle{k} = ~(weight[{3 * k}] | weight[{3 * k + 1}]);" for k in range(digits)]
+    others = [" & ".join(f"idle{j}" for j in range(digits) if j != k) for k in range(digits)]
+    lone = " | ".join(f"({term})" for term in others) if bypass in ("lone", "both") else "1'b0"
+    upper = " & ".join(f"idle{k}" for k in range(digits // 2)) if bypass in ("upper", "both") else "1'b0"
+    lines.append(f"wire is_lone = {lone};")
+    lines.append(f"wire is_upper = {upper} & ~is_lone;")
+    lines.append("wire is_whole = ~is_lone & ~is_upper;")
+    return lines
+
+
+def own_pins(module: str, pins: int) -> int:
+    """Return the number of weight pins of a module: `upper` takes the upper half."""
     return pins // 2 if module == "upper" else pins
 
 

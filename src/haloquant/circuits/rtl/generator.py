@@ -1,6 +1,7 @@
 """`generate` writes a multiply-accumulate unit (MAC) as Verilog text.
 
-Its name is `<rows><tree>_<adder>-<stage>`, e.g. `boothwdadda_bk-mul`, `sxarray_rca-macks`, `bwdadda_ks-fused`.
+Its name is `<rows><tree>_<adder>-<stage>`, e.g. `boothwdadda_bk-mul`, `sxarray_rca-macks`, `bwdadda_ks-fused`. A unit
+of the stage `cs4` has no such adder: `digitsdadda-cs4`, `boothwdaddaw3a8-cs4`, `onedigitw4a8-cs4`.
 """
 
 from collections.abc import Sequence
@@ -19,10 +20,19 @@ from haloquant.circuits.rtl.partial_products import (
     sign_magnitude,
     stored_digits,
 )
+from haloquant.circuits.rtl.redundant import (
+    accumulate_module,
+    bypassed_modules,
+    element_lines,
+    element_result,
+    one_digit_product,
+    partial_registers,
+    selected_words,
+)
 from haloquant.errors import NetlistError
 
-Rows = Literal["boothw", "bootha", "digits", "bw", "sx", "sm", "native"]
-Stage = Literal["mul", "mac", "pipe", "fused", "save"]
+Rows = Literal["boothw", "bootha", "digits", "bw", "sx", "sm", "native", "onedigit"]
+Stage = Literal["mul", "mac", "pipe", "fused", "save", "reg", "cs4"]
 
 _SIGN_COLUMNS = 3
 _HOLD = """\
@@ -40,7 +50,10 @@ ROWS: dict[Rows, str] = {
     "sx": "sign-extended rows",
     "sm": "sign-extended rows of a sign-magnitude weight",
     "native": "the synthesizer's own *",
+    "onedigit": "shift and negation by a weight that is 0 or a power of two",
 }
+_ENCODINGS: dict[Rows, Encoding] = {"digits": "booth_digits", "sm": "sign_magnitude", "onedigit": "one_digit"}
+_LATENCY: dict[Stage, int] = {"pipe": 1, "save": 1, "reg": 2, "cs4": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +64,11 @@ class MacSpec:
     The stage `mul` is the multiplier alone. `mac` adds the partial sum in the same cycle. `pipe` has a register between
     the product and that adder. `fused` compresses the partial sum together with the rows. `save` has the register too,
     and then adds in carry-save form: partial sum and result are two words each, which one adder at the edge of the
-    array adds up.
+    array adds up. `reg` is `save` with the registers of the partial sum: a whole processing element. `cs4` is one, too:
+    it registers the product as two words, which no adder adds up, and accumulates them in carry-save form
+    (`redundant`).
+
+    The rows `onedigit` hold the words 0, +-1, +-2 ... +-2**(weight_bits - 1) only, and need the stage `cs4`.
     """
 
     rows: Rows = "boothw"
@@ -70,7 +87,8 @@ class MacSpec:
         size = (
             "" if (self.weight_bits, self.activation_bits) == (8, 8) else f"w{self.weight_bits}a{self.activation_bits}"
         )
-        structure = "native" if self.rows == "native" else f"{self.rows}{self.tree}_{self.adder}"
+        structure = self.rows if self.rows in ("native", "onedigit") else f"{self.rows}{self.tree}"
+        structure += "" if self.rows == "native" or self.stage == "cs4" else f"_{self.adder}"
         stage = self.stage + (self.accumulator if self.stage in ("mac", "pipe") else "")
         around = "" if self.bypass == "none" else f"+{self.bypass}"
         return f"{structure}{around}{size}-{stage}"
@@ -86,8 +104,11 @@ class MacSpec:
             "pipe": f"register, then a {self.accumulator_bits}-bit {adder[self.accumulator]} accumulator",
             "fused": f"{self.accumulator_bits}-bit partial sum in the tree",
             "save": f"register, then a {self.accumulator_bits}-bit carry-save accumulator",
+            "reg": f"register, then a {self.accumulator_bits}-bit carry-save accumulator, registers",
+            "cs4": f"product registered as two words, {self.accumulator_bits}-bit carry-save accumulator, registers",
         }[self.stage]
-        body = ROWS[self.rows] + ("" if self.rows == "native" else f", {tree}, {adder[self.adder]} adder")
+        body = ROWS[self.rows] + ("" if self.rows in ("native", "onedigit") else f", {tree}")
+        body += "" if self.rows == "native" or self.stage == "cs4" else f", {adder[self.adder]} adder"
         body += {
             "none": "",
             "lone": ", bypass for words of one digit",
@@ -99,17 +120,19 @@ class MacSpec:
 
 def ports_of(spec: MacSpec) -> MacPorts:
     """Return the ports of the module that `generate` writes for this specification."""
-    encoding: Encoding = {"digits": "booth_digits", "sm": "sign_magnitude"}.get(spec.rows, "twos_complement")  # type: ignore[assignment]
     product = spec.weight_bits + spec.activation_bits
+    two_words = spec.stage in ("save", "reg", "cs4")
+    pins = {"digits": -(-spec.weight_bits // 2) * 3, "onedigit": spec.weight_bits + 1}
     return MacPorts(
         partial=None if spec.stage == "mul" else "partial",
-        clock="clk" if spec.stage in ("pipe", "save") else None,
-        weight_bits=-(-spec.weight_bits // 2) * 3 if spec.rows == "digits" else spec.weight_bits,
+        clock="clk" if spec.stage in _LATENCY else None,
+        weight_bits=pins.get(spec.rows, spec.weight_bits),
         activation_bits=spec.activation_bits,
-        result_bits={"mul": product, "save": 2 * spec.accumulator_bits}.get(spec.stage, spec.accumulator_bits),
-        encoding=encoding,
-        latency=1 if spec.stage in ("pipe", "save") else 0,
-        carry_save=spec.stage == "save",
+        result_bits=product if spec.stage == "mul" else spec.accumulator_bits * (2 if two_words else 1),
+        encoding=_ENCODINGS.get(spec.rows, "twos_complement"),
+        latency=_LATENCY.get(spec.stage, 0),
+        carry_save=two_words,
+        partial_registered=spec.stage in ("reg", "cs4"),
     )
 
 
@@ -120,11 +143,17 @@ def generate(spec: MacSpec) -> str:
         NetlistError: if this combination of rows, stage and bypass does not exist.
     """
     if spec.bypass != "none" and (spec.rows != "digits" or spec.stage == "fused" or spec.weight_bits != 8):
-        raise NetlistError("a bypass needs stored digits, 8-bit weights, and the stage mul, mac, pipe or save")
-    if spec.rows == "native" and spec.stage == "fused":
-        raise NetlistError("a fused MAC needs rows of partial products, not native; use the stage mac or pipe")
+        raise NetlistError(
+            "a bypass needs stored digits, 8-bit weights, and the stage mul, mac, pipe, save, reg or cs4"
+        )
+    if spec.rows == "native" and spec.stage in ("fused", "cs4"):
+        raise NetlistError(f"the stage {spec.stage} needs rows of partial products, not native; use mac, pipe or save")
+    if spec.rows == "onedigit" and spec.stage != "cs4":
+        raise NetlistError(f"the rows onedigit need the stage cs4, not {spec.stage}")
     ports = ports_of(spec)
     writer = GateWriter()
+    if spec.stage == "cs4":
+        return _element(spec, ports, writer)
     product_bits = spec.weight_bits + spec.activation_bits
     width = ports.result_bits
     partial = bits("partial", width)
@@ -132,13 +161,19 @@ def generate(spec: MacSpec) -> str:
         result = _sum(writer, spec, [*_rows(writer, spec, ports, width), dict(enumerate(partial))], width)
     else:
         result = _product(writer, spec, ports, product_bits)
-    if spec.stage in ("pipe", "save"):
+    if spec.stage in ("pipe", "save", "reg"):
         result = _registered(writer, result, spec.accumulator_bits, _SIGN_COLUMNS if _holds_signs(spec) else None)
     if spec.stage == "save":
         width = spec.accumulator_bits
         rows = [dict(enumerate(word)) for word in (result, partial[:width], partial[width:])]
         lower, upper = compress(writer, rows, width, "dadda")
         result = [*lower, *upper]
+    if spec.stage == "reg":
+        width = spec.accumulator_bits
+        addends = [dict(enumerate(result)), dict(enumerate(partial[:width])), dict(enumerate(partial[width + 1 :], 1))]
+        lower, upper = compress(writer, addends, width, "dadda", even=True)
+        writer.lines += partial_registers([*lower, *upper], width)
+        result = element_result(width)
     if spec.stage in ("mac", "pipe"):
         extended = [*result, *[result[-1]] * (width - len(result))]
         writer.lines.append(f"wire [{width - 1}:0] total;")
@@ -150,14 +185,14 @@ def generate(spec: MacSpec) -> str:
 def partitions_of(spec: MacSpec) -> tuple[str, ...]:
     """Return the modules of the unit that must be synthesized alone, slowest first; empty for most units."""
     parts = () if spec.bypass == "none" else bypass_partitions(spec.bypass)
-    if spec.stage == "pipe" or (parts and spec.stage == "mac"):
+    if spec.stage in ("pipe", "cs4") or (parts and spec.stage == "mac"):
         parts = (*parts, "accumulate")
     return (*parts, "hold") if _holds_signs(spec) else parts
 
 
 def _holds_signs(spec: MacSpec) -> bool:
     """Whether the second stage may be the slower one: after a bypass, or if it has a carry-propagate adder."""
-    return spec.stage == "pipe" or (spec.stage == "save" and spec.bypass != "none")
+    return spec.stage == "pipe" or (spec.stage in ("save", "reg") and spec.bypass != "none")
 
 
 def _registered(writer: GateWriter, product: Sequence[Net], width: int, columns: int | None) -> list[Net]:
@@ -190,6 +225,21 @@ def _accumulator(spec: MacSpec) -> str:
     body = "".join(f"  {line}\n" for line in writer.lines)
     ends = f"input [{width - 1}:0] x, input [{width - 1}:0] y, output [{width - 1}:0] total"
     return f"module accumulate ({ends});\n{body}  assign total = {_vector(total)};\nendmodule\n\n"
+
+
+def _element(spec: MacSpec, ports: MacPorts, writer: GateWriter) -> str:
+    """Return the Verilog of a processing element whose product stays in two words."""
+    width = spec.accumulator_bits
+    modules = ""
+    if spec.rows == "onedigit":
+        product = one_digit_product(writer, ports.weight_bits, bits("activation", spec.activation_bits), width)
+    elif spec.bypass != "none":
+        modules, product = bypassed_modules(spec.bypass, spec.tree, ports.weight_bits, spec.activation_bits, width)
+        writer.lines += selected_words(spec.bypass, ports.weight_bits, spec.weight_bits + spec.activation_bits)
+    else:
+        product = compress(writer, _rows(writer, spec, ports, width), width, spec.tree)
+    lines = [*writer.lines, *element_lines(product, width), f"assign result = {_vector(element_result(width))};"]
+    return _module(spec, ports, lines, modules + accumulate_module(product, width))
 
 
 def _rows(writer: GateWriter, spec: MacSpec, ports: MacPorts, width: int) -> list[Row]:
@@ -226,7 +276,7 @@ def _vector(nets: Sequence[Net]) -> str:
     return "{" + ", ".join(reversed(nets)) + "}"
 
 
-def _module(spec: MacSpec, ports: MacPorts, lines: Sequence[str]) -> str:
+def _module(spec: MacSpec, ports: MacPorts, lines: Sequence[str], modules: str = "") -> str:
     inputs = [(ports.weight, ports.weight_bits), (ports.activation, ports.activation_bits)]
     if ports.partial:
         inputs.append((ports.partial, ports.result_bits))
@@ -234,8 +284,8 @@ def _module(spec: MacSpec, ports: MacPorts, lines: Sequence[str]) -> str:
     if ports.clock:
         declared.append(f"input {ports.clock}")
     declared.append(f"output [{ports.result_bits - 1}:0] {ports.result}")
-    head = f"// {spec.name}: {spec.description}\n{ADDER_CELLS}\n"
-    if spec.bypass != "none":
+    head = f"// {spec.name}: {spec.description}\n{ADDER_CELLS}\n{modules}"
+    if spec.bypass != "none" and spec.stage != "cs4":
         head += bypass_modules(spec.bypass, spec.tree, spec.adder, ports.weight_bits, spec.activation_bits)
     if spec.stage in ("mac", "pipe"):
         head += _accumulator(spec)

@@ -84,6 +84,12 @@ def time_single_value(netlist: Netlist, library: Library, weight: int, condition
                 _keep_latest(
                     timing, _propagate_edge(timing, clock, slew, launch.arc, edge, launch.net, launch.name, cell)
                 )
+    if netlist.ports.partial_registered:  # by the same registers of the element before
+        for net, own in zip(netlist.partial_net.tolist(), netlist.result_net.tolist(), strict=True):
+            for edge in (0, 1):
+                before = timing.steps.get((own, edge))
+                timing.steps[net, edge] = ArrivalStep(net, edge, 0.0 if before is None else before.arrival_s)
+                timing.slew_s[net, edge] = max(timing.slew_s.get((own, edge), 0.0), conditions.input_slew_s)
     analyses = gate_analyses(netlist, library)
     seen: dict[tuple[int, ...], Case] = {}
     gates = netlist.gates

@@ -129,8 +129,9 @@ def _number_cases(
 def _start_points(
     netlist: Netlist, library: Library, conditions: Conditions, loads: Float64[np.ndarray, "2 n"], width: int
 ) -> tuple[Float64[np.ndarray, "n 2 w"], Float64[np.ndarray, "n 2 w"]]:
-    """Return the arrivals and slews at the start points: ports at 0, register outputs at their clock-to-output
-    delay.
+    """Return the arrivals and slews at the start points: ports at 0, register outputs at their clock-to-output delay.
+
+    A registered partial sum arrives as the result does.
     """
     arrival = np.full((netlist.nets, 2, width), -np.inf)
     slew = np.zeros_like(arrival)
@@ -145,6 +146,9 @@ def _start_points(
                 at, out = arrival[launch.net, edge], slew[launch.net, edge]
                 np.maximum(at, look_up(delay, conditions.clock_slew_s, load).value, out=at)
                 np.maximum(out, look_up(transition, conditions.clock_slew_s, load).value, out=out)
+    if netlist.ports.partial_registered:  # by the same registers of the element before
+        arrival[netlist.partial_net] = np.maximum(arrival[netlist.result_net], 0.0)
+        slew[netlist.partial_net] = np.maximum(slew[netlist.result_net], conditions.input_slew_s)
     return arrival, slew
 
 

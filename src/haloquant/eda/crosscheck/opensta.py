@@ -62,6 +62,14 @@ class DisabledArc:
     pin: str
 
 
+@dataclass(frozen=True, eq=False)
+class PartialArrivals:
+    """Arrival and slew in s of the rising and the falling edge of each partial-sum bit."""
+
+    delay_s: Float64[np.ndarray, "bit 2"]
+    slew_s: Float64[np.ndarray, "bit 2"]
+
+
 def find_opensta() -> tuple[OpenSta, ...]:
     """Return every `sta` on the search path, each once, in the order of the path.
 
@@ -88,6 +96,7 @@ def case_delays(
     conditions: Conditions | None = None,
     disabled: Sequence[DisabledArc] = (),
     time_limit_s: float = 600.0,
+    partial: PartialArrivals | None = None,
 ) -> CaseAnalysisRun:
     """Return the longest path (s) for each weight value, all computed by one process.
 
@@ -99,12 +108,19 @@ def case_delays(
         conditions: slews and load. The rule `slews` is ignored, because OpenSTA always takes "enabled".
         disabled: arcs that OpenSTA must not use for any value.
         time_limit_s: limit for the whole process.
+        partial: when and how steeply the partial sum arrives; None means at 0 with the input slew. OpenSTA has no way
+            to say that a port moves as another one does.
 
     Raises:
         ToolError: if OpenSTA fails or exceeds the limit.
         NetlistError: if the name of a cell or pin is not a plain Verilog identifier.
     """
     script = [*_setup(netlist, conditions or Conditions())]
+    for bit, (delays, slews) in enumerate(zip(partial.delay_s, partial.slew_s, strict=True) if partial else ()):
+        for edge, delay_s, slew_s in zip(("rise", "fall"), delays, slews, strict=True):
+            port = f"[get_ports p[{bit}]]"
+            script.append(f"set_input_delay {delay_s / PICO:.9g} -{edge} -clock clk {port}")
+            script.append(f"set_input_transition {slew_s / PICO:.9g} -{edge} {port}")
     script += [f"set_disable_timing -from {d.related} -to {d.pin} [get_cells g{d.gate}]" for d in disabled]
     script.append("set begun [clock microseconds]")
     for i, pins in enumerate(weight_pins(netlist.ports, weights)):

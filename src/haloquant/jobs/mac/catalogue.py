@@ -15,6 +15,7 @@ from haloquant.errors import InputError
 from haloquant.store.atomic_files import read_bounded
 
 MAX_RTL = 1 << 24
+ELEMENT_BITS = ((8, 8), (4, 8), (3, 8), (4, 4))  # weight and activation bits of the elements of the stage cs4
 SERIAL = {"serial": 8, "serialw4a8": 4}  # the bit-serial MACs: weight bits by name
 # Target period of each separately mapped module as a fraction of the MAC's: bypass paths get a tighter target than the
 # adder tree.
@@ -44,15 +45,34 @@ class MacSource:
 
 def mac_specs() -> dict[str, MacSpec]:
     """Return every parallel MAC that the generator knows, by name. Names with `w4a8` have four weight bits."""
-    specs: list[MacSpec] = []
+    specs: list[MacSpec] = _elements()
     for rows in get_args(Rows):
         native = rows == "native"  # the synthesizer chooses its structure, so it has one tree and one adder
         for tree in get_args(Tree)[: 1 if native else None]:
             for adder in get_args(Adder)[: 1 if native else None]:
                 for stage in get_args(Stage):
-                    if not (native and stage == "fused"):
+                    if not (native and stage == "fused") and stage != "cs4" and rows != "onedigit":
                         specs += _variants(rows, tree, adder, stage)
     return {spec.name: spec for spec in specs}
+
+
+def _elements() -> list[MacSpec]:
+    """Return the processing elements whose product stays in two words, with every width and bypass."""
+    found = [
+        MacSpec(rows, tree, stage="cs4", weight_bits=weight, activation_bits=activation)
+        for rows in get_args(Rows)
+        if rows not in ("native", "onedigit")
+        for tree in get_args(Tree)
+        for weight, activation in ELEMENT_BITS
+        if not (rows == "digits" and weight % 2)  # three stored bits are as many digits as four
+    ]
+    found += [
+        MacSpec("digits", tree, stage="cs4", bypass=bypass)
+        for tree in get_args(Tree)
+        for bypass in get_args(Bypass)
+        if bypass != "none"
+    ]
+    return [*found, *(MacSpec("onedigit", stage="cs4", weight_bits=bits) for bits in (3, 4, 5, 7))]
 
 
 def mac_names() -> list[str]:
@@ -74,8 +94,8 @@ def generated_mac(name: str) -> MacSource:
     specs = mac_specs()
     if name not in specs:
         raise InputError(
-            f"the MAC must be named <rows><tree>_<adder>-<stage>, such as {closest_names(name, mac_names())}; "
-            f"not {name!r}. "
+            "the MAC must be named <rows><tree>_<adder>-<stage> or <rows><tree>-cs4, such as "
+            f"{closest_names(name, mac_names())}; not {name!r}. "
             "`haloquant characterize --list` shows all"
         )
     return mac_from_spec(specs[name])
@@ -83,9 +103,11 @@ def generated_mac(name: str) -> MacSource:
 
 def mac_from_spec(spec: MacSpec) -> MacSource:
     """Return the MAC of a specification, with the target periods for MACs of its kind."""
-    parts = tuple((part, PART_PERIODS[part]) for part in partitions_of(spec))
+    # In an element of the stage cs4 the accumulator is a pipeline stage of its own, with the whole period.
+    own = {**PART_PERIODS, "accumulate": 1.0} if spec.stage == "cs4" else PART_PERIODS
+    parts = tuple((part, own[part]) for part in partitions_of(spec))
     period = MULTIPLEXER_PERIOD if spec.bypass != "none" else 1.0
-    driven = ("accumulate",) if spec.stage == "pipe" else ()
+    driven = ("accumulate",) if spec.stage in ("pipe", "cs4") else ()
     return MacSource(spec.name, spec.description, generate(spec), ports_of(spec), parts, period, driven)
 
 

@@ -1,6 +1,6 @@
 """Characterize a MAC (`catalogue`) with a cell library: synthesize, time and simulate it. The result is its profile."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +112,7 @@ def characterize_mac(
     script: str | None = None,
     dynamic: bool = True,
     partial_sums: str = "demo",
+    provenance: Mapping[str, str] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> MacProfile:
     """Return the profile of a MAC: its delay at every corner, and its energy and sensitised delay.
@@ -126,6 +127,7 @@ def characterize_mac(
         script: A key of `ABC_SCRIPTS`; None lets `choose_script` choose.
         dynamic: Whether to simulate. Without it energies are NaN, and functions that need energies refuse the profile.
         partial_sums: Source of the partial sums, see `partial_sums_for`.
+        provenance: Further entries of the profile's provenance.
         progress: Called with the name of a task, its parts done and its parts in all.
     """
     tell = progress or (lambda task, done, total: None)
@@ -146,7 +148,7 @@ def characterize_mac(
         description=source.description + spent,
         name=f"{first.name}_{source.name}",
         dynamic=simulated if dynamic else None,
-        provenance={**synthesis.provenance, **({"partial_sums": sums_line} if dynamic else {})},
+        provenance={**synthesis.provenance, **(provenance or {}), **({"partial_sums": sums_line} if dynamic else {})},
         progress=lambda done, total: tell("characterize corners", done, total),
     )
     return replace(profile, delay_s=profile.delay_s * source.cycles) if source.cycles > 1 else profile

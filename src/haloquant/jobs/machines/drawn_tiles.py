@@ -25,12 +25,13 @@ def draw_tiles(measured: Mapping[str, LayerTiles], workload: Workload, tile: int
     """
     if not measured:
         return {}
-    mix = _class_mix(list(measured.values()))
-    drawn = synthetic_workload(workload, tile, tile, mix, _encoding(list(measured.values()), len(mix)), seed=seed)
+    layers = list(measured.values())
+    mix = class_mix(layers)
+    drawn = synthetic_workload(workload, tile, tile, mix, measured_encoding(layers, len(mix)), seed=seed)
     return {name: part for name, part in drawn.items() if name != HEAD}
 
 
-def _class_mix(layers: list[LayerTiles]) -> list[ClassMix]:
+def class_mix(layers: list[LayerTiles]) -> list[ClassMix]:
     """The share of tiles and the frequency of values of each class, over all layers."""
     values = np.unique(np.concatenate([part.values for part in layers]))
     count = 1 + max(int(part.classes.max()) for part in layers)
@@ -60,7 +61,7 @@ def _cells(part: LayerTiles) -> np.ndarray:
     return np.multiply.outer(down, across)
 
 
-def _encoding(layers: list[LayerTiles], classes: int) -> Encoding:
+def measured_encoding(layers: list[LayerTiles], classes: int) -> Encoding:
     """The stored bits of the layers, per weight, per output feature and tile, and per sparse weight."""
     bits = sum((part.bits for part in layers), BitCount())
     scales = sum(part.grid.out_features * part.grid.across for part in layers)

@@ -2,8 +2,11 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
-from haloquant.accel.workload.model_shapes import ModelShape, WeightLayer, shape_from_config
+from haloquant.accel.workload.decoder_shape import LatentAttention, ModelShape, WeightLayer
+from haloquant.accel.workload.model_shapes import shape_from_config
 from haloquant.accel.workload.prefill_decode import decode
 from haloquant.errors import InputError
 from haloquant.lm.checkpoint.architectures import Architecture
@@ -28,6 +31,22 @@ def shape_of_checkpoint(checkpoint: Checkpoint, name: str) -> ModelShape:
     """
     config = read_config(checkpoint.folder / "config.json")
     return _shape(config, checkpoint.architecture, (*checkpoint.layers, *checkpoint.unchosen), name)
+
+
+def shape_of_config(path: Path, config: Mapping[str, object], shapes: Mapping[str, tuple[int, ...]]) -> ModelShape:
+    """Return the shape of the model that a config.json describes.
+
+    Args:
+        path: the config.json.
+        config: its content.
+        shapes: name and shape of every tensor that the model has.
+
+    Raises:
+        InputError: the machine model cannot run it.
+    """
+    made = virtual_checkpoint(path, config, shapes)
+    named = str(config.get("_name_or_path") or path.parent.resolve().name)
+    return _shape(config, made.architecture, (*made.layers, *made.unchosen), named)
 
 
 def shape_of_packed(packed: PackedModel, sizes: Mapping[str, tuple[int, int]], name: str) -> ModelShape:
@@ -56,9 +75,10 @@ def _shape(
     config: Mapping[str, object], architecture: Architecture, layers: tuple[LinearLayer, ...], name: str
 ) -> ModelShape:
     inner = text_part(config)
+    windows = _windows(inner, architecture.blocks)
     plain = _plain_shape(inner, layers, name)
     if plain is not None:
-        return plain
+        return replace(plain, windows=windows)
     heads, kv_heads = architecture.heads, architecture.kv_heads
     if heads % kv_heads:
         heads = kv_heads = 1
@@ -81,7 +101,35 @@ def _shape(
         architecture.head_dim or hidden,
         (*ordered, last),
         whole_number(inner, EXPERTS_PER_TOKEN) or 1,
+        windows=windows,
+        latent=_latent(inner),
     )
+
+
+def _windows(config: Mapping[str, object], blocks: int) -> tuple[int, ...]:
+    """Return how many tokens the attention of each block reads at most (0: all), by the configuration.
+
+    `layer_types` names the blocks with a window. Older configurations have a pattern, or a window in every block.
+    """
+    window = config.get("sliding_window")
+    if not isinstance(window, int) or isinstance(window, bool) or window < 1 or not config.get("use_sliding_window", 1):
+        return ()
+    kinds = config.get("layer_types")
+    if isinstance(kinds, list) and len(kinds) == blocks:
+        return tuple(window if kind == "sliding_attention" else 0 for kind in kinds)
+    every = whole_number(config, ("sliding_window_pattern",)) or (2 if config.get("model_type") == "gemma2" else 0)
+    return tuple(0 if every and (block + 1) % every == 0 else window for block in range(blocks))
+
+
+def _latent(config: Mapping[str, object]) -> LatentAttention | None:
+    """Return the sizes of latent attention if the configuration has them."""
+    sizes = [
+        whole_number(config, (key,)) for key in ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+    ]
+    if any(size is None for size in sizes):
+        return None
+    rank, key, rotary, value = (size or 0 for size in sizes)
+    return LatentAttention(whole_number(config, ("q_lora_rank",)) or 0, rank, key, rotary, value)
 
 
 def _plain_shape(config: Mapping[str, object], layers: tuple[LinearLayer, ...], name: str) -> ModelShape | None:

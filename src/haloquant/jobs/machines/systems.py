@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from haloquant.accel.results import Simulation
-from haloquant.accel.rival_systems import System, float_system, uniform_system
+from haloquant.accel.rival_systems import System, float_system, uniform_system, uniform_values
 from haloquant.accel.target import Target
-from haloquant.accel.workload.model_shapes import ModelShape, named_shape
+from haloquant.accel.workload.decoder_shape import ModelShape
+from haloquant.accel.workload.model_shapes import named_shape
 from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency, synthetic_workload
 from haloquant.dvfs.classes import Classes, choose_classes
@@ -87,10 +88,19 @@ def load_shape(name: str, profile: MacProfile, fast_share: float) -> QuantizedMo
     Raises:
         InputError: There is no such shape, or the share is not between 0 and 1.
     """
+    return model_of_shape(named_shape(name), profile, fast_share)
+
+
+def model_of_shape(shape: ModelShape, profile: MacProfile, fast_share: float) -> QuantizedModel:
+    """Return a shape with codebooks chosen for Gaussian weights and that share of fast tiles.
+
+    Raises:
+        InputError: The share is not between 0 and 1.
+    """
     if not 0 <= fast_share <= 1:
         raise InputError(f"the share of fast tiles must be 0 to 1, not {fast_share:g}.")
     classes = choose_classes(profile, 0, gaussian_sample(48), (("fast", 9, 2.5), ("slow", 16, 1.0)))
-    return QuantizedModel(name, named_shape(name), classes, None, fast_share)
+    return QuantizedModel(shape.name, shape, classes, None, fast_share)
 
 
 def halo_system(model: QuantizedModel, workload: Workload, target: Target, mode: str) -> System:
@@ -111,16 +121,25 @@ def rival_systems(model: QuantizedModel, workload: Workload, target: Target) -> 
 
     Layers that a packed model leaves in floating point, such as its head, stay in floating point in the rivals too.
     """
-    points = method_cost.class_points(target, model.classes)
-    books = [replace(b, point=p) for b, p in zip(model.classes.codebooks, points, strict=True)]
     grid = (target.array.columns, target.array.rows)
+    profile, corner = model.classes.profile, model.classes.corner
     # On a machine with claimed clocks only HALO's classes may use the faster ones.
-    allowed = [] if target.array.claimed_clocks else books
-    systems = [
-        uniform_system(workload, grid, bits, model.classes.profile, model.classes.corner, allowed, target.base)
-        for bits in (8, 4, 3)
-    ]
+    allowed = [] if target.array.claimed_clocks else _uniform_books(profile, corner, target.base)
+    systems = [uniform_system(workload, grid, bits, profile, corner, allowed, target.base) for bits in (8, 4, 3)]
     return [float_system(), *(replace(s, layer_tiles=model.only_quantized(s.layer_tiles)) for s in systems)]
+
+
+def _uniform_books(profile: MacProfile, corner: int, base: OperatingPoint) -> list[Codebook]:
+    """Return the integers of 8, 4 and 3 bits at every place in the multiplier, each at the clock that they meet."""
+    slowest = float(profile.delay_s[corner].max())
+    books: list[Codebook] = []
+    for bits in (8, 4, 3):
+        for shift in range(9 - bits):
+            values = uniform_values(bits, shift)
+            ratio = slowest / period_for(profile, corner, values)
+            point = OperatingPoint(base.voltage_v, base.frequency_hz * ratio)
+            books.append(Codebook(f"{bits}-bit integers x{1 << shift}", values, point, 0.0))
+    return books
 
 
 def run_system(

@@ -57,6 +57,20 @@ def test_power_and_leakage_with_their_conditions():
     assert (cell.leakage[0].power_w, cell.leakage_w) == (near(7e-9), near(9e-9))
 
 
+def test_leakage_of_several_supplies_is_added_state_by_state():
+    """As ASAP7 gives it: a group for each supply pin, the ground pin among them."""
+
+    def group(supply: str, value: int, when: str = "") -> str:
+        state = f'when : "{when}"; ' if when else ""
+        return f'leakage_power () {{ {state}related_pg_pin : "{supply}"; value : {value}; }}\n'
+
+    power = group("VDD", 4) + group("VSS", 0) + group("VDD", 6, "A") + group("VSS", 1, "A") + group("VDD", 2, "!A")
+    pins = "pin (A) { direction : input; }\n"
+    cell = parse_liberty(library_text({"X": pins + power})).cells["X"]
+    found = {"" if entry.when is None else entry.when.text: entry.power_w for entry in cell.leakage}
+    assert found == {"": near(4e-9), "A": near(7e-9), "!A": near(2e-9)}
+
+
 @pytest.mark.parametrize(
     ("text", "sense"), [("A & B", "positive_unate"), ("!A", "negative_unate"), ("A^B", "non_unate")]
 )

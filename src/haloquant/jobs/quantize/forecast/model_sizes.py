@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from haloquant.accel.workload.model_shapes import ModelShape
+from haloquant.accel.workload.decoder_shape import ModelShape
 from haloquant.lm.checkpoint.reader import Checkpoint
 
 
@@ -50,11 +50,14 @@ def sizes_of_checkpoint(checkpoint: Checkpoint) -> ModelSizes:
 
 def sizes_of_shape(shape: ModelShape) -> ModelSizes:
     """Return the sizes of a model from its shape alone, as if it were stored in 16 bits."""
-    q, kv = shape.heads * shape.head_features, shape.kv_heads * shape.head_features
-    wide, hidden = shape.intermediate, shape.hidden
-    block = [(0, q, hidden), (0, kv, hidden), (0, kv, hidden), (1, hidden, q)]
-    block += [(2, wide, hidden)] * (2 if shape.family == "llama" else 1) + [(3, hidden, wide)]
-    layers = tuple(LayerSize(b, 4 * b + group, rows, cols) for b in range(shape.layers) for group, rows, cols in block)
+    roles = ("input", "output", "up", "down") if shape.latent is None else ("input", "expand", "output", "up", "down")
+    layers = tuple(
+        LayerSize(block, len(roles) * block + roles.index(weight.role), weight.out_features, weight.in_features)
+        for block in range(shape.layers)
+        for weight in shape.block_weights(block)
+        for _ in range(weight.experts)
+    )
+    hidden = shape.hidden
     kept = 2.0 * 2 * shape.vocabulary * hidden  # embedding and head
     stored = kept + 2.0 * sum(x.weights for x in layers)
     return ModelSizes(shape.name, layers, hidden, stored, kept, shape.heads)

@@ -1,0 +1,103 @@
+"""Processing elements that an array can be built of, and what stands beside them in every column.
+
+An element is a profile of a whole one (product registers, accumulator, partial-sum registers, setup). Its area gets the
+registers that no profile holds: the weight and its shadow, so that the next tile loads while this one runs, and the
+activation that moves on to the next column. Beside the elements of a column stand a decoder, where the stored code of a
+weight is not what the pins take, and a unit that scales the column's sums, where every tile has scales of its own.
+"""
+
+import math
+from dataclasses import dataclass
+
+from haloquant.accel.cost_model.layer_work import mean_energy_j
+from haloquant.errors import InputError
+from haloquant.records import MacProfile
+
+# A 16-bit floating-point multiply and add over an 8-bit integer multiply and a 32-bit add, in 45 nm: 1,640 and 1,360
+# over 282 and 137 square micrometres; 1.1 and 0.4 over 0.2 and 0.1 pJ (Horowitz, ISSCC 2014, and its slides).
+FLOAT_AREA = 3000 / 419
+FLOAT_ENERGY = 5.0
+_CAPACITY = {8: 127, 4: 7, 3: 3}  # largest magnitude of the symmetric words of so many bits
+
+
+@dataclass(frozen=True)
+class Element:
+    """A processing element.
+
+    `area_m2` holds the registers of weight and activation, too. `bits` is the width of the widest symmetric integer
+    that it multiplies in one pass (2 where its words are no such integers). `coded` means that its weight pins take
+    another code than the stored one. `whole` is false for a profile that lacks a part of an element; it is then too
+    small, too fast and too quiet.
+    """
+
+    profile: MacProfile
+    area_m2: float
+    bits: int
+    coded: bool
+    whole: bool
+
+    @property
+    def slowest_s(self) -> float:
+        """Delay in s of its slowest weight value."""
+        return float(self.profile.delay_s[0].max())
+
+    @property
+    def mean_j(self) -> float:
+        """Energy in J of an operation, the mean over its weight values."""
+        return mean_energy_j(self.profile, 0)
+
+    def passes(self, bits: int) -> int:
+        """Return how many passes a weight of so many bits takes: its digits are multiplied one after the other."""
+        return max(1, math.ceil(bits / self.bits))
+
+
+def element_of(profile: MacProfile) -> Element:
+    """Return the element that a profile describes.
+
+    Raises:
+        InputError: the profile holds no value beside 0, or has no energy.
+    """
+    if not math.isfinite(mean_energy_j(profile, 0)):
+        raise InputError(
+            f"profile {profile.name} must hold energies to stand for an element; characterise it with them"
+        )
+    values = set(profile.weights.tolist())
+    bits = next((b for b, most in _CAPACITY.items() if set(range(-most, most + 1)) <= values), 2)
+    if len(values) < 2:
+        raise InputError(f"profile {profile.name} must hold a weight value beside 0 to stand for an element")
+    said = profile.provenance
+    pins = int(said.get("weight_pins", "0"))
+    register = float(said.get("register_area_m2", "0"))
+    area = profile.area_m2 + (2 * pins + profile.activation_bits) * register
+    stored = (len(values) - 1).bit_length()
+    return Element(profile, area, bits, pins > stored, "element" in said)
+
+
+def columns_that_fit(area_m2: float, rows: int, arrays: int, element: Element, plain: Element, scaled: bool) -> int:
+    """Return the columns of each array if all arrays together take an area.
+
+    Args:
+        area_m2: Area of all arrays in m2.
+        rows: Elements in a column.
+        arrays: Number of arrays.
+        element: The element.
+        plain: The plain 8-bit element; the decoder of a coded weight is taken to be as large.
+        scaled: Whether every tile has scales of its own, so that each column needs a 16-bit floating-point unit.
+
+    Raises:
+        InputError: not one column fits.
+    """
+    column = column_area_m2(rows, element, plain, scaled)
+    columns = math.floor(area_m2 / arrays / column + 1e-9)
+    if columns < 1:
+        raise InputError(
+            f"the area must be at least {arrays * column * 1e6:.3g} mm2 for {arrays} array(s) of one column of {rows} "
+            f"elements {element.profile.name}, not {area_m2 * 1e6:.3g} mm2"
+        )
+    return columns
+
+
+def column_area_m2(rows: int, element: Element, plain: Element, scaled: bool) -> float:
+    """Return the area in m2 of one column, with its decoder and its scaling unit. Arguments: `columns_that_fit`."""
+    beside = (plain.area_m2 if element.coded else 0.0) + (FLOAT_AREA * plain.area_m2 if scaled else 0.0)
+    return rows * element.area_m2 + beside

@@ -1,0 +1,56 @@
+"""Elements and their columns, with areas counted by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from haloquant.accel.elements import FLOAT_AREA, column_area_m2, columns_that_fit, element_of
+from haloquant.errors import InputError
+from haloquant.records import MacProfile
+from support.accel_cases import toy_profile
+from support.near import near
+
+
+def made_of(values: list[int], area_m2: float, pins: int, register_m2: float = 1e-12) -> MacProfile:
+    """A whole element for some values, each of 100 ps and 50 fJ."""
+    count = len(values)
+    said = {"element": "whole", "weight_pins": str(pins), "register_area_m2": str(register_m2)}
+    flat = np.full((1, count), 1e-10)
+    return replace(
+        toy_profile(), name=f"of{count}", weights=np.array(values, np.int16), delay_s=flat, sensitised_delay_s=flat,
+        energy_j=np.full((1, count), 5e-14), area_m2=area_m2, provenance=said,
+    )  # fmt: skip
+
+
+def test_registers_of_weight_shadow_and_activation_are_added() -> None:
+    plain = element_of(made_of(list(range(-128, 128)), 50e-12, pins=12))
+    assert plain.area_m2 == near(50e-12 + (2 * 12 + 8) * 1e-12)
+    assert (plain.bits, plain.coded, plain.whole) == (8, True, True)
+    four = element_of(made_of(list(range(-8, 8)), 30e-12, pins=4))
+    assert (four.bits, four.coded) == (4, False)
+    powers = element_of(made_of([-8, -4, -2, -1, 0, 1, 2, 4, 8], 20e-12, pins=5))
+    assert (powers.bits, powers.coded) == (2, True)
+    assert [each.passes(8) for each in (plain, four, powers)] == [1, 2, 4]
+    assert not element_of(toy_profile()).whole
+
+
+def test_columns_of_an_area() -> None:
+    plain, four = (
+        element_of(made_of(list(range(-128, 128)), 50e-12, 12)),
+        element_of(made_of(list(range(-8, 8)), 30e-12, 4)),
+    )
+    # 128 elements of 82 and a decoder as large as one; no unit that scales
+    assert column_area_m2(128, plain, plain, scaled=False) == near(129 * 82e-12)
+    assert column_area_m2(128, four, plain, scaled=True) == near(128 * 46e-12 + FLOAT_AREA * 82e-12)
+    area = 2 * 10.5 * 129 * 82e-12
+    assert columns_that_fit(area, 128, 2, plain, plain, scaled=False) == 10
+    assert columns_that_fit(area, 128, 2, four, plain, scaled=True) == 17  # 10.5 x 10578 / 6475
+    with pytest.raises(InputError, match=r"^the area must be at least .* mm2 for 2 array\(s\) of one column"):
+        columns_that_fit(1e-12, 128, 2, plain, plain, scaled=False)
+
+
+def test_an_element_needs_energies() -> None:
+    unknown = replace(toy_profile(), energy_j=np.full((1, 256), np.nan))
+    with pytest.raises(InputError, match=r"^profile toy must hold energies to stand for an element"):
+        element_of(unknown)

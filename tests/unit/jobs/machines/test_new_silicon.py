@@ -1,0 +1,83 @@
+"""Equal area: every system on its own element, with its own clock."""
+
+from dataclasses import replace
+
+import pytest
+
+from haloquant.accel.elements import column_area_m2, element_of
+from haloquant.accel.workload.prefill_decode import decode, prefill
+from haloquant.errors import InputError
+from haloquant.jobs.machines.new_silicon import compare_on_new_silicon, shown_profiles
+from support.accel_cases import honest, toy_profile, toy_target
+from support.machine_models import LOADED, SHAPE
+from support.near import near
+from unit.accel.test_elements import made_of
+
+EIGHT = made_of(list(range(-128, 128)), 50e-12, 12)
+FOUR = made_of(list(range(-8, 8)), 25e-12, 4)
+POWERS = made_of([-8, -4, -2, -1, 0, 1, 2, 4, 8], 15e-12, 5)
+TARGET = honest(toy_target(rows=16, columns=16))
+PASSES = (prefill(SHAPE, 40), decode(SHAPE, 24))
+
+
+def test_every_system_gets_the_same_area_and_its_own_clock() -> None:
+    quick = replace(FOUR, delay_s=FOUR.delay_s / 2)
+    elements = [element_of(each) for each in (EIGHT, quick, POWERS)]
+    found = compare_on_new_silicon(LOADED, PASSES, TARGET, elements, every=True)
+    plain = elements[0]
+    assert found.area_m2 == near(16 * column_area_m2(16, plain, plain, scaled=False))
+    assert found.plain == EIGHT.name
+    runs = {(run.phase, run.system, run.element): run for run in found.runs}
+    assert {system for _, system, _ in runs} == {"FP16", "W8A8", "W4A8", "W3A8", "HALO", "9 words only"}
+    own = runs["prefill", "W8A8", EIGHT.name]
+    assert own.columns == 16 and own.points[0].frequency_hz == near(TARGET.base.frequency_hz)
+    four = runs["prefill", "W4A8", quick.name]
+    assert four.points[0].frequency_hz == near(2 * TARGET.base.frequency_hz)
+    column = column_area_m2(16, elements[1], plain, scaled=True)
+    assert four.columns == int(found.area_m2 / column)
+    for run in found.runs:
+        assert found.area_m2 * 0.5 < run.array_area_m2 <= found.area_m2 * (1 + 1e-9)
+        assert run.energy_j == near(run.simulation.total.total_energy_j + sum(run.side_j.values()))
+    best = [run for run in found.runs if run.best]
+    assert len(best) == 2 * 6
+    for run in best:
+        alike = [other for other in found.runs if (other.phase, other.system) == (run.phase, run.system)]
+        assert run.time_s * run.energy_j == min(other.time_s * other.energy_j for other in alike)
+
+
+def test_eight_bit_work_takes_two_passes_on_a_four_bit_array() -> None:
+    slow = replace(FOUR, area_m2=EIGHT.area_m2)
+    elements = [element_of(each) for each in (EIGHT, slow)]
+    found = compare_on_new_silicon(LOADED, PASSES[:1], TARGET, elements, every=True)
+    runs = {(run.system, run.element): run.simulation for run in found.runs}
+    wide, narrow = runs["W4A8", EIGHT.name], runs["W4A8", slow.name]
+
+    def joules(run, name: str) -> float:
+        return next(layer.cost.energy_j["mac"] for layer in run.layers if layer.layer.endswith(name))
+
+    # Equal energies of all values in both elements: two passes draw twice, one pass the same.
+    for name, passes in (("scores", 2), ("values", 2), ("lm_head", 2)):
+        assert joules(narrow, name) / joules(wide, name) == near(passes, rel=0.12)  # columns differ, so does padding
+    assert joules(narrow, "q_proj") / joules(wide, "q_proj") == near(1, rel=0.12)
+
+
+def test_an_element_that_another_one_beats_is_left_out() -> None:
+    worse = replace(EIGHT, name="worse", area_m2=2 * EIGHT.area_m2, energy_j=2 * EIGHT.energy_j)
+    found = compare_on_new_silicon(LOADED, PASSES[1:], TARGET, [element_of(EIGHT), element_of(worse)])
+    assert {run.element for run in found.runs if run.system != "FP16"} == {EIGHT.name}
+
+
+def test_what_cannot_be_compared() -> None:
+    with pytest.raises(InputError, match="new silicon needs a whole processing element for all 8-bit values"):
+        compare_on_new_silicon(LOADED, PASSES, TARGET, [element_of(FOUR)])
+    with pytest.raises(InputError, match=r"^the area must be at least .* mm2"):
+        compare_on_new_silicon(LOADED, PASSES, TARGET, [element_of(EIGHT)], area_m2=1e-12)
+
+
+def test_elements_of_the_given_library_and_those_named() -> None:
+    lib = {"library": "lib"}
+    given = replace(toy_profile(), provenance=lib)
+    alike = replace(EIGHT, name="alike", provenance={**EIGHT.provenance, **lib})
+    known = {"alike": alike, "other": replace(alike, name="other", provenance=EIGHT.provenance), "toy": given}
+    named = replace(FOUR, name="mine")
+    assert [each.name for each in shown_profiles(given, known, [named])] == ["alike", "mine"]
