@@ -53,7 +53,7 @@ def new_silicon_rows(found: NewSilicon) -> list[dict[str, Any]]:
             "fastest_clock_hz": max(point.frequency_hz for point in run.points),
             "time_s": run.time_s,
             "energy_j": run.energy_j,
-            **{f"{part}_j": joules for part, joules in (run.simulation.total.energy_j | dict(run.side_j)).items()},
+            **{f"{part}_j": joules for part, joules in {**run.simulation.total.energy_j, **run.side_j}.items()},
         }
         for run in found.runs
     ]

@@ -45,20 +45,25 @@ def test_latent_attention_and_active_experts_follow_from_a_config(tmp_path: Path
     assert len({g.layer for g in step.gemms if ".layers.1.mlp.experts." in g.layer}) == 2 * 3
 
 
-def test_windows_follow_from_a_config_alone(tmp_path: Path) -> None:
+def test_windows_follow_from_a_config(tmp_path: Path) -> None:
     config = {
         "model_type": "mistral", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 100, "sliding_window": 12,
-        "architectures": ["MistralForCausalLM"],
     }  # fmt: skip
-    file = tmp_path / "config.json"
+    attention = {"q_proj": (64, 64), "k_proj": (32, 64), "v_proj": (32, 64), "o_proj": (64, 64)}
+    feed = {"gate_proj": (96, 64), "up_proj": (96, 64), "down_proj": (64, 96)}
+    shapes = {"model.embed_tokens.weight": (100, 64), "lm_head.weight": (100, 64)}
+    for block in range(2):
+        shapes |= {f"model.layers.{block}.self_attn.{name}.weight": size for name, size in attention.items()}
+        shapes |= {f"model.layers.{block}.mlp.{name}.weight": size for name, size in feed.items()}
     for added, seen in (
         ({}, [12, 12]),
         ({"layer_types": ["full_attention", "sliding_attention"]}, [30, 12]),
+        ({"sliding_window_pattern": 2}, [12, 30]),
         ({"use_sliding_window": False}, [30, 30]),
     ):
-        file.write_text(json.dumps({**config, **added}))
-        assert [g.n for g in decode(read_shape(str(file)), 30).gemms if g.layer.endswith("scores")] == seen
+        step = decode(shape_of_config(tmp_path / "config.json", {**config, **added}, shapes), 30)
+        assert [g.n for g in step.gemms if g.layer.endswith("scores")] == seen
 
 
 def test_what_is_no_model() -> None:
