@@ -51,6 +51,11 @@ class Element:
         return max(1, math.ceil(bits / self.bits))
 
 
+def is_whole(profile: MacProfile) -> bool:
+    """Return whether a profile holds a whole processing element: registers, accumulator and setup, too."""
+    return "element" in profile.provenance
+
+
 def element_of(profile: MacProfile) -> Element:
     """Return the element that a profile describes.
 
@@ -70,7 +75,7 @@ def element_of(profile: MacProfile) -> Element:
     register = float(said.get("register_area_m2", "0"))
     area = profile.area_m2 + (2 * pins + profile.activation_bits) * register
     stored = (len(values) - 1).bit_length()
-    return Element(profile, area, bits, pins > stored, "element" in said)
+    return Element(profile, area, bits, pins > stored, is_whole(profile))
 
 
 def columns_that_fit(area_m2: float, rows: int, arrays: int, element: Element, plain: Element, scaled: bool) -> int:

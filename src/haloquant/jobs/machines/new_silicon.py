@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from haloquant.accel.elements import FLOAT_AREA, FLOAT_ENERGY, Element, column_area_m2, columns_that_fit
+from haloquant.accel.elements import FLOAT_AREA, FLOAT_ENERGY, Element, column_area_m2, columns_that_fit, is_whole
 from haloquant.accel.results import Simulation
 from haloquant.accel.rival_systems import uniform_values
 from haloquant.accel.side_costs import side_energy_j
@@ -140,7 +140,7 @@ def compare_on_new_silicon(
         if key not in best or run.time_s * run.energy_j < best[key].time_s * best[key].energy_j:
             best[key] = run
     marked = tuple(replace(run, best=best[run.phase, run.system] is run) for run in runs)
-    return NewSilicon(area_m2, plain.profile.name, marked, _notes(elements, plain, target))
+    return NewSilicon(area_m2, plain.profile.name, marked, _notes(elements, plain, target, model.classes.profile))
 
 
 def _is_beaten(system: _System, systems: Sequence[_System], plain: Element, rows: int) -> bool:
@@ -161,7 +161,7 @@ def _is_beaten(system: _System, systems: Sequence[_System], plain: Element, rows
     return any(other[0] < mine[0] and other[1] < mine[1] for other in others)
 
 
-def _notes(elements: Sequence[Element], plain: Element, target: Target) -> tuple[str, ...]:
+def _notes(elements: Sequence[Element], plain: Element, target: Target, given: MacProfile) -> tuple[str, ...]:
     partly = [element.profile.name for element in elements if not element.whole]
     notes = [
         f"new silicon: {plain.profile.name} runs all its values at {target.name}'s base clock, every other set of "
@@ -169,6 +169,10 @@ def _notes(elements: Sequence[Element], plain: Element, target: Target) -> tuple
         f"FP16 is a cited element: {FLOAT_AREA:.1f} times the area and {FLOAT_ENERGY:g} times the energy of "
         f"{plain.profile.name}, at its clock (Horowitz, ISSCC 2014)",
     ]
+    if not is_whole(given):
+        notes.append(
+            f"{given.name} is no whole processing element, so its energies do not compare with those of new silicon"
+        )
     if partly:
         notes.append(
             f"{', '.join(partly)}: not a whole processing element, so smaller, faster and quieter than one would be"
@@ -321,10 +325,10 @@ def shown_profiles(
     alike = [
         profile
         for profile in known.values()
-        if "element" in profile.provenance
+        if is_whole(profile)
         and profile.provenance.get("library", "") == library
         and profile.corners[0] == given.corners[0]
     ]
     named = [profile for profile in against if profile.name not in {each.name for each in alike}]
-    own = [given] if "element" in given.provenance and given.name not in {each.name for each in alike} else []
+    own = [given] if is_whole(given) and given.name not in {each.name for each in alike} else []
     return [*alike, *own, *named]
