@@ -25,9 +25,18 @@ def test_every_part_of_the_generator_has_a_name() -> None:
         "serial",
     } <= known
     assert "native-fused" not in known
-    # 6 row kinds x 2 trees x 3 adders x (3 + 2 * 3) stages x 2 widths; 3 bypasses of 8-bit digits but for `fused`;
-    # native: 2 + 2 * 3 stages x 2 widths; 2 serial ones
-    assert len(known) == 6 * 6 * 9 * 2 + 6 * 8 * 3 + 8 * 2 + 2
+    assert {
+        "digitsdadda-cs4",
+        "bwdaddaw3a8-cs4",
+        "bwarrayw4a4-cs4",
+        "digitsdadda+lone-cs4",
+        "onedigitw4a8-cs4",
+    } <= known
+    assert not known & {"native-cs4", "digitsdaddaw3a8-cs4", "onedigitw4a8-mul"}
+    # 6 row kinds x 2 trees x 3 adders x (4 + 2 * 3) stages x 2 widths; 3 bypasses of 8-bit digits but for `fused`;
+    # native: 3 + 2 * 3 stages x 2 widths; 2 serial ones; elements: 6 x 2 trees x 4 widths but two of digits, 6 with
+    # bypasses, 4 of one digit
+    assert len(known) == 6 * 6 * 10 * 2 + 6 * 9 * 3 + 9 * 2 + 2 + (6 * 2 * 4 - 2) + 6 + 4
 
 
 def test_a_bit_serial_product_takes_a_cycle_for_every_activation_bit() -> None:
@@ -68,7 +77,8 @@ def test_the_serial_unit_is_one_of_ours() -> None:
 def test_a_wrong_name_is_told_its_neighbours() -> None:
     with pytest.raises(
         InputError,
-        match=r"^the MAC must be named <rows><tree>_<adder>-<stage>, such as boothwdadda_bk-mul, .*; "
+        match=r"^the MAC must be named <rows><tree>_<adder>-<stage> or <rows><tree>-cs4, such as "
+        r"boothwdadda_bk-mul, .*; "
         r"not 'boothdadda_bk-mul'\. `haloquant characterize --list` shows all$",
     ):
         generated_mac("boothdadda_bk-mul")

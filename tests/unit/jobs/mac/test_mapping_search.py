@@ -29,14 +29,14 @@ def liberty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_best_trial_is_first_and_comes_from_the_cache_next_time(
     liberty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = {"scripts": ("keep", "sharing"), "cache": tmp_path}
-    found = search_mapping(SOURCE, liberty, 4e-10, "area-delay", **asked)
+    scripts = ("keep", "sharing")
+    found = search_mapping(SOURCE, liberty, 4e-10, "area-delay", scripts=scripts, cache=tmp_path)
     assert len(found.trials) == 6 and not found.failed
     costs = [trial.delay_s * trial.area_m2 for trial in found.trials]
     assert costs == sorted(costs) and found.best.cost("area-delay") == costs[0]
     assert found.best.script in found.said and "of 6 mappings" in found.said
     monkeypatch.setattr(mapping_search, "synthesize_mac", lambda *_, **__: pytest.fail("the cache was not used"))
-    again = search_mapping(SOURCE, liberty, 4e-10, "delay", words=[0, 1], **asked)
+    again = search_mapping(SOURCE, liberty, 4e-10, "delay", words=[0, 1], scripts=scripts, cache=tmp_path)
     assert {trial.area_m2 for trial in again.trials} == {trial.area_m2 for trial in found.trials}
     assert again.best.delay_s == min(trial.delay_s for trial in again.trials)
     assert "over 2 words" in again.said
