@@ -154,7 +154,7 @@ def simulate(
         against: Further elements for new silicon: names of shipped profiles, or files.
         area_mm2: Area of all arrays in new silicon, in square millimetres; None means what the machine's arrays take
             if they are made of the plain 8-bit element.
-        every_element: Whether new silicon runs also elements that another one beats in rate per area and in energy.
+        every_element: Whether new silicon also runs elements that another one beats in rate per area and in energy.
 
     Returns:
         A simulation per phase and system, on the given MAC and in new silicon; times in seconds, energies in joules.

@@ -143,8 +143,8 @@ def fastest_for_any_value(profile: MacProfile, others: Iterable[MacProfile]) -> 
     """Return the comparable MAC whose slowest weight value is fastest.
 
     A codebook of a few fast values is an absolute gain only if it is faster than this MAC, which takes any value.
-    A MAC is comparable if its first corner and its first library are those of `profile`, and if both or neither have an
-    accumulator. `profile` itself is one of the candidates.
+    A MAC is comparable if its first corner and its first library are those of `profile`, if both or neither have an
+    accumulator, and if it holds all of the profile's values. `profile` itself is one of the candidates.
     """
     alike = [
         other
@@ -152,6 +152,7 @@ def fastest_for_any_value(profile: MacProfile, others: Iterable[MacProfile]) -> 
         if other.corners[0] == profile.corners[0]
         and _first_library(other) == _first_library(profile)
         and has_accumulator(other) == has_accumulator(profile)
+        and bool(np.isin(profile.weights, other.weights).all())
     ]
     return min([*alike, profile], key=lambda other: float(other.delay_s[0].max()))
 

@@ -9,7 +9,14 @@ import pytest
 
 from haloquant.errors import InputError, ProfileError
 from haloquant.records import Corner, MacProfile
-from haloquant.store.profiles import find_profile, profile_sha256, read_profile, shipped_profiles, write_profile
+from haloquant.store.profiles import (
+    fastest_for_any_value,
+    find_profile,
+    profile_sha256,
+    read_profile,
+    shipped_profiles,
+    write_profile,
+)
 
 
 def toy() -> MacProfile:
@@ -109,3 +116,11 @@ def test_shipped_profiles_are_sound(name: str):
     assert (profile.sensitised_delay_s[known] <= profile.delay_s[known] * (1 + 1e-5)).all()
     assert known[0].all() and not np.isnan(profile.energy_j).any()
     assert (profile.leakage_w > 0).all() and profile.area_m2 > 0
+
+
+def test_a_unit_that_lacks_some_of_the_values_is_no_baseline_for_them():
+    known = [replace(toy(), name="few", weights=np.array([-1, 0, 4], np.int16), delay_s=np.full((1, 3), 1e-12))]
+    assert fastest_for_any_value(toy(), known).name == toy().name
+    assert fastest_for_any_value(known[0], [toy()]).name == "few"
+    quick = replace(toy(), name="quick", delay_s=np.full((1, 3), 1e-12))
+    assert fastest_for_any_value(toy(), [*known, quick]).name == "quick"

@@ -8,6 +8,7 @@ from haloquant.accel.elements import column_area_m2, element_of
 from haloquant.accel.workload.prefill_decode import decode, prefill
 from haloquant.errors import InputError
 from haloquant.jobs.machines.new_silicon import compare_on_new_silicon, shown_profiles
+from haloquant.jobs.machines.systems import halo_system
 from support.accel_cases import honest, toy_profile, toy_target
 from support.machine_models import LOADED, SHAPE
 from support.near import near
@@ -65,6 +66,9 @@ def test_an_element_that_another_one_beats_is_left_out() -> None:
     worse = replace(EIGHT, name="worse", area_m2=2 * EIGHT.area_m2, energy_j=2 * EIGHT.energy_j)
     found = compare_on_new_silicon(LOADED, PASSES[1:], TARGET, [element_of(EIGHT), element_of(worse)])
     assert {run.element for run in found.runs if run.system != "FP16"} == {EIGHT.name}
+    # A smaller and quieter 4-bit element takes two passes for attention, so the 8-bit one is still run.
+    found = compare_on_new_silicon(LOADED, PASSES[1:], TARGET, [element_of(each) for each in (EIGHT, FOUR)])
+    assert {run.element for run in found.runs if run.system == "W4A8"} == {EIGHT.name, FOUR.name}
 
 
 def test_what_cannot_be_compared() -> None:
@@ -81,3 +85,19 @@ def test_elements_of_the_given_library_and_those_named() -> None:
     known = {"alike": alike, "other": replace(alike, name="other", provenance=EIGHT.provenance), "toy": given}
     named = replace(FOUR, name="mine")
     assert [each.name for each in shown_profiles(given, known, [named])] == ["alike", "mine"]
+
+
+def test_tiles_of_a_packed_model_are_drawn_anew_with_its_shares() -> None:
+    tiles = halo_system(LOADED, PASSES[1], toy_target(), "boost").layer_tiles
+    body = {name: part for name, part in tiles.items() if name != "lm_head"}
+    packed = replace(LOADED, tiles=body)
+    found = compare_on_new_silicon(packed, PASSES[1:], TARGET, [element_of(EIGHT), element_of(POWERS)])
+    halo = next(run for run in found.runs if run.system == "HALO")
+    assert halo.element == EIGHT.name
+    drawn = compare_on_new_silicon(LOADED, PASSES[1:], TARGET, [element_of(EIGHT)])
+    other = next(run for run in drawn.runs if run.system == "HALO")
+    assert halo.simulation.macs == other.simulation.macs
+    # The head has no tiles in the packed model: it stays in floating point, in every system.
+    head = {run.system: run.simulation.layers[-1] for run in found.runs}
+    assert head["HALO"].cost.energy_j["mac"] == near(head["W8A8"].cost.energy_j["mac"], rel=0.2)
+    assert "9 words only" not in head
