@@ -113,6 +113,7 @@ class Recipe(Section, frozen=True):
     """All settings of a job."""
 
     seed: Natural = 0
+    device: str = "auto"  # on which torch computes: auto, cpu, cuda or cuda:NUMBER
     model: Model = Model()
     text: Text = Text()
     hardware: Hardware = Hardware()

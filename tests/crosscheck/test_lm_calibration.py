@@ -276,3 +276,32 @@ def test_an_expert_that_no_token_reached_says_so(saved: Any) -> None:
     (found,) = to_statistics(recorder, "source", 1).values()
     assert found.tokens == 0 and found.hessian is None
     assert found.source == "no calibration token reached this layer"
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "falcon"])
+def test_sums_kept_on_the_device_are_those_of_the_shards(saved: Any, family: str) -> None:
+    """The way that a GPU takes, on the CPU: "cpu:0" is a device that is not called "cpu"."""
+    checkpoint, _ = saved(family)
+    plain, passed = dict(collect_by_block(checkpoint, WINDOWS)), []
+    at_once = collect_by_block(checkpoint, WINDOWS, device="cpu:0", passed=lambda block, states: passed.append(block))
+    for layer, known in at_once:
+        for part in ("hessian", "fisher", "input_absmean", "input_absmax"):
+            ours, wanted = getattr(known, part), getattr(plain[layer], part)
+            np.testing.assert_allclose(ours, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max(), err_msg=part)
+        assert known.tokens == plain[layer].tokens
+    assert passed == [1, 2]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("family", list(CONFIGS))
+def test_a_gpu_gives_the_statistics_of_the_cpu(saved: Any, family: str) -> None:
+    checkpoint, model = saved(family)
+    plain = dict(collect_by_block(checkpoint, WINDOWS))
+    for layer, known in collect_by_block(checkpoint, WINDOWS, device="cuda:0"):
+        for part in ("hessian", "fisher", "input_absmean", "input_absmax"):
+            ours, wanted = getattr(known, part), getattr(plain[layer], part)
+            np.testing.assert_allclose(ours, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max(), err_msg=part)
+    on_cpu = perplexity(model, TOKENS, window=16).value
+    assert perplexity(model.to("cuda:0"), TOKENS, window=16).value == pytest.approx(on_cpu, rel=1e-5)
+    model.to("cpu")

@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Literal
 
 from haloquant.errors import InputError
-
-Device = Literal["auto", "cpu"]
 
 
 def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
@@ -18,19 +15,6 @@ def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
     """
     if value not in allowed:
         raise InputError(f"{name} must be one of {', '.join(allowed)}, not {value!r:.80}")
-
-
-def check_device(device: object) -> None:
-    """Refuse any device but the CPU.
-
-    Raises:
-        InputError: `device` is neither "auto" nor "cpu".
-    """
-    if device not in ("auto", "cpu"):
-        raise InputError(
-            f"device must be auto or cpu, not {device!r:.80}: quantization computes on the CPU in this version; leave "
-            "device out, and name more workers to use more cores"
-        )
 
 
 def check_count(name: str, value: object, least: int) -> None:

@@ -12,6 +12,7 @@ from haloquant.errors import InputError
 from haloquant.jobs import evaluation
 from haloquant.jobs.evaluation import Dtype, Evaluation
 from haloquant.jobs.inputs import model_folder
+from haloquant.lm.devices import find_device
 
 Activations = Literal["none", "token"]
 
@@ -23,6 +24,7 @@ def evaluate(
     tokens: int = 0,
     activations: Activations = "none",
     dtype: Dtype = "float32",
+    device: str = "auto",
     progress: Progress = True,
 ) -> Evaluation:
     """Measure the perplexity of a model on a text by the standard protocol.
@@ -38,6 +40,8 @@ def evaluate(
             them.
         dtype: Floating-point type in which the model computes: "float32", "bfloat16" or "float16". A packed model's
             words and scales are the same in each.
+        device: Where the model computes: "cpu", "cuda" or "cuda:NUMBER"; "auto" takes a GPU of this machine where there
+            is one.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
@@ -60,8 +64,9 @@ def evaluate(
     check_count("tokens", tokens, 0)
     check_choice("activations", activations, get_args(Activations))
     check_choice("dtype", dtype, get_args(Dtype))
+    place = find_device(device)
     with shown as report:
-        return evaluation.evaluate_model(name, file, tokens, activations == "token", report, dtype)
+        return evaluation.evaluate_model(name, file, tokens, activations == "token", report, dtype, place)
 
 
 def evaluate_tasks(
@@ -71,6 +76,7 @@ def evaluate_tasks(
     tasks: str | Sequence[str],
     text: str | Path = "demo",
     limit: int = 0,
+    device: str = "auto",
 ) -> Mapping[str, Mapping[str, float]]:
     """Run lm-eval tasks from local task files, or tasks that are made from a text file.
 
@@ -85,6 +91,7 @@ def evaluate_tasks(
             passages, and "next-passage" which of four passages follows.
         text: Text file (.txt, .xz), or "demo" for the shipped evaluation text; only used without a folder.
         limit: Greatest number of documents or questions of a task; 0 takes all. "text" and "wikitext" are never cut.
+        device: As in `evaluate`.
 
     Returns:
         The metrics of every task: `{task: {metric: value}}`.
@@ -103,7 +110,7 @@ def evaluate_tasks(
     path = None if folder is None else Path(path_text("folder", folder))
     name, file = path_text("model", model), path_text("text", text)
     check_count("limit", limit, 0)
-    return evaluation.evaluate_tasks(name, path, texts("tasks", tasks), file, limit)
+    return evaluation.evaluate_tasks(name, path, texts("tasks", tasks), file, limit, find_device(device))
 
 
 def compare(
@@ -112,6 +119,7 @@ def compare(
     *,
     tokens: int = 0,
     dtype: Dtype = "float32",
+    device: str = "auto",
     progress: Progress = True,
 ) -> tuple[Evaluation, ...]:
     """Evaluate several models on one text, each with plain and with 8-bit activations.
@@ -122,6 +130,7 @@ def compare(
         tokens: Number of tokens to use, rounded down to whole windows (one at least); 0 uses the whole text.
         dtype: Floating-point type in which the models compute: "float32", "bfloat16" or "float16". A packed model's
             words and scales are the same in each.
+        device: As in `evaluate`.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
@@ -145,12 +154,13 @@ def compare(
     names, file = path_texts("models", models), path_text("text", text)
     check_count("tokens", tokens, 0)
     check_choice("dtype", dtype, get_args(Dtype))
+    place = find_device(device)
     for name in names:  # a wrong name is reported before the first model is evaluated
         model_folder(name)
     rows: list[Evaluation] = []
     with shown as report:
         for name in names:
-            plain = evaluation.evaluate_model(name, file, tokens, False, report, dtype)
-            rounded = evaluation.evaluate_model(name, file, tokens, True, report, dtype)
+            plain = evaluation.evaluate_model(name, file, tokens, False, report, dtype, place)
+            rounded = evaluation.evaluate_model(name, file, tokens, True, report, dtype, place)
             rows.append(msgspec.structs.replace(plain, perplexity_a8=rounded.perplexity))
     return tuple(rows)

@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from haloquant.api.arguments import Device, check_choice, check_count, check_device, check_range, path_text, texts
+from haloquant.api.arguments import check_choice, check_count, check_range, path_text, texts
 from haloquant.api.progress import Progress, reporting
 from haloquant.errors import InputError
+from haloquant.jobs.devices import calibration_device
 from haloquant.jobs.engine.metering import StageUsage, usage_table
 from haloquant.jobs.engine.tasks import parse_engine
 from haloquant.jobs.inputs import (
@@ -30,6 +31,7 @@ from haloquant.jobs.quantize.transform import require_calibration
 from haloquant.lm.checkpoint.left_layers import LeftLayer
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint
 from haloquant.lm.checkpoint.remote import is_url, local_path
+from haloquant.lm.devices import describe_device
 from haloquant.recipe import Goal, Hardware, Quantize, Recipe, Transform
 from haloquant.records import ValueHessian
 from haloquant.store.profiles import find_profile
@@ -125,7 +127,7 @@ def quantize(
     engine: str = "local",
     workers: int = 1,
     work: str | Path | None = None,
-    device: Device = "auto",
+    device: str = "auto",
     progress: Progress = True,
 ) -> Quantized:
     """Quantize every linear layer of a model to HALO's packed form, one layer at a time.
@@ -152,7 +154,9 @@ def quantize(
         engine: "local", "ray", or "ray=ADDRESS" of a cluster.
         workers: Number of processes (local) or CPUs (ray).
         work: Folder of this machine for finished layers when `out` is a URL; a cache folder if None.
-        device: "auto" or "cpu". Both compute on the CPU.
+        device: Where calibration computes: "cpu", "cuda" or "cuda:NUMBER"; "auto" takes a GPU of this machine where
+            there is one. Weights are rounded on the CPU, by the workers. The calibrated sums of two devices differ in
+            their last digits, and so may a few codes.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
@@ -176,10 +180,10 @@ def quantize(
     model, out, text = path_text("model", model), path_text("out", out), path_text("calibration", calibration)
     _check(goal, transform, text, samples)
     check_choice("value_hessian", value_hessian, get_args(ValueHessian))
-    check_device(device)
     check_count("tile", tile, 8)
     check_range("sparse_budget", sparse_budget, 0.0, 0.5)
     where, mac = parse_engine(path_text("engine", engine), workers), path_text("profile", profile)
+    place_of_torch = calibration_device(device, where, text)
     checkpoint = _open(model, exclude)
     windows, source, short = _windows(checkpoint.folder, text, samples)
     recipe = Recipe(
@@ -188,7 +192,7 @@ def quantize(
             sparse_budget=sparse_budget, compensate=compensate, value_hessian=value_hessian, transform=transform
         ),
     )
-    asked = Request(find_profile(mac), goal, recipe, windows, source)
+    asked = Request(find_profile(mac), goal, recipe, windows, source, place_of_torch)
     with shown as report:
         make = partial(quantize_checkpoint, checkpoint, asked, progress=report, engine=where)
         folder: Path | str
@@ -200,7 +204,8 @@ def quantize(
         else:
             done = make(_folder(out))
             folder = done.folder
-    bits, notes, stages = done.bits, (*short, *done.notes), tuple(done.stages)
+    where_calibrated = () if place_of_torch == "cpu" else (f"calibrated on {describe_device(place_of_torch)}",)
+    bits, notes, stages = done.bits, (*short, *where_calibrated, *done.notes), tuple(done.stages)
     return Quantized(
         folder, bits.per_weight, bits.weights, done.layers, done.reused, done.source, done.seconds, done.peak_b, notes,
         stages, done.left, done.few_tokens,

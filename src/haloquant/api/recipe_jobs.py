@@ -11,8 +11,10 @@ from haloquant.errors import InputError
 from haloquant.jobs import exploration
 from haloquant.jobs.compare import job
 from haloquant.jobs.compare.job import Job
+from haloquant.jobs.devices import job_device
 from haloquant.jobs.engine.tasks import parse_engine
 from haloquant.jobs.explain_tiles import read_results
+from haloquant.lm.devices import check_device_name
 from haloquant.recipe import Recipe, checked_recipe, read_recipe
 from haloquant.report.charts.exploration import Point
 
@@ -27,6 +29,7 @@ def run(
     profile: str | Path | None = None,
     text: str | Path | None = None,
     whole_text: bool = False,
+    device: str | None = None,
     engine: str = "local",
     workers: int = 1,
     progress: Progress = True,
@@ -43,6 +46,8 @@ def run(
         profile: MAC profile in place of the recipe's.
         text: Evaluation text (.txt, .xz) in place of the recipe's.
         whole_text: Evaluate on the whole text, and not on the recipe's number of tokens.
+        device: Where calibration and evaluation compute in place of the recipe's: "auto", "cpu", "cuda" or
+            "cuda:NUMBER". Weights are rounded on the CPU.
         engine: "local", "ray", or "ray=ADDRESS" of a cluster.
         workers: Number of processes (local) or CPUs (ray); the bytes written do not depend on it.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
@@ -64,7 +69,8 @@ def run(
         ```
     """
     shown = reporting(progress)
-    asked, where = changed(recipe, model, profile, text, whole_text), parse_engine(path_text("engine", engine), workers)
+    asked = changed(recipe, model, profile, text, whole_text, device)
+    where = parse_engine(path_text("engine", engine), workers)
     folder = Path(path_text("out", out))
     with shown as report:
         return job.run(asked, folder, report, where)
@@ -76,6 +82,7 @@ def validate(
     model: str | Path | None = None,
     profile: str | Path | None = None,
     text: str | Path | None = None,
+    device: str | None = None,
     engine: str = "local",
     workers: int = 1,
 ) -> None:
@@ -86,6 +93,7 @@ def validate(
         model: As in `run`.
         profile: As in `run`.
         text: As in `run`.
+        device: As in `run`.
         engine: As in `run`; only its syntax is checked.
         workers: As in `run`.
 
@@ -99,8 +107,10 @@ def validate(
         haloquant.validate("recipe.toml")  # raises an InputError that says what is wrong
         ```
     """
-    parse_engine(path_text("engine", engine), workers)
-    job.open_inputs(changed(recipe, model, profile, text, False))
+    where = parse_engine(path_text("engine", engine), workers)
+    asked = changed(recipe, model, profile, text, False, device)
+    job_device(asked.device, where)
+    job.open_inputs(asked)
 
 
 def explore(
@@ -109,6 +119,7 @@ def explore(
     *,
     profiles: str | Path | Sequence[str | Path] = ("default",),
     tiles: int | Sequence[int] = (128, 64, 32),
+    device: str | None = None,
     engine: str = "local",
     workers: int = 1,
     progress: Progress = True,
@@ -122,6 +133,7 @@ def explore(
         out: Output folder; empty, or one that haloquant made. It receives explore.json, explore.html and explore.png.
         profiles: MAC profiles to try: names of shipped profiles, or files that `characterize` wrote.
         tiles: Tile sizes to try, in rows (and columns) of the systolic array.
+        device: As in `run`.
         engine: "local", "ray", or "ray=ADDRESS" of a cluster.
         workers: Number of processes (local) or CPUs (ray); the bytes written do not depend on it.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
@@ -146,7 +158,7 @@ def explore(
     from haloquant.report.charts.exploration import draw_exploration  # needs the drawing libraries
 
     shown = reporting(progress)
-    asked, where = changed(recipe), parse_engine(path_text("engine", engine), workers)
+    asked, where = changed(recipe, device=device), parse_engine(path_text("engine", engine), workers)
     names, folder = path_texts("profiles", profiles), Path(path_text("out", out))
     sizes = (tiles,) if isinstance(tiles, int) else tiles
     if not isinstance(sizes, Sequence) or not sizes:
@@ -193,6 +205,7 @@ def changed(
     profile: str | Path | None = None,
     text: str | Path | None = None,
     whole_text: bool = False,
+    device: str | None = None,
 ) -> Recipe:
     """Return a recipe, or the recipe in a file, with the given parts in place of its own.
 
@@ -212,6 +225,9 @@ def changed(
         recipe = replace(recipe, hardware=replace(recipe.hardware, profile=path_text("profile", profile)))
     if text is not None:
         recipe = replace(recipe, text=replace(recipe.text, evaluation=path_text("text", text)))
+    if device is not None:
+        check_device_name(device)
+        recipe = replace(recipe, device=device)
     if whole_text:
         recipe = replace(recipe, text=replace(recipe.text, evaluation_tokens=0))
     return recipe

@@ -8,7 +8,7 @@ from rich.table import Table
 
 import haloquant
 from haloquant.cli.console import stdout
-from haloquant.cli.options import Json, Out, Quiet
+from haloquant.cli.options import Json, Out, Quiet, RecipeDevice
 from haloquant.recipe import example_recipe
 from haloquant.report.results import Results, encode_results
 from haloquant.report.tables import cards, method_table
@@ -27,6 +27,7 @@ def run(
     profile: Annotated[str | None, typer.Option("--profile", "-p", help="MAC profile instead of the recipe's.")] = None,
     text: Annotated[Path | None, typer.Option(help="Evaluation text (.txt, .xz) instead of the recipe's.")] = None,
     whole_text: Annotated[bool, typer.Option("--whole-text", help="Evaluate on the whole text, not a sample.")] = False,
+    device: RecipeDevice = None,
     engine: Annotated[str, typer.Option(help="local, ray, or ray=ADDRESS of a cluster.")] = "local",
     workers: Annotated[
         int, typer.Option(help="Processes (local) or CPUs (ray); any number writes the same bytes.", min=1)
@@ -46,7 +47,9 @@ def run(
         stdout.print(example_recipe(), end="", highlight=False, markup=False)
         return
     if validate:
-        haloquant.validate(recipe, model=model, profile=profile, text=text, engine=engine, workers=workers)
+        haloquant.validate(
+            recipe, model=model, profile=profile, text=text, device=device, engine=engine, workers=workers
+        )
         stdout.print("the recipe is sound: all that it names was opened, and its parts fit together")
         return
     done = haloquant.run(
@@ -56,6 +59,7 @@ def run(
         profile=profile,
         text=text,
         whole_text=whole_text,
+        device=device,
         engine=engine,
         workers=workers,
         progress=not quiet,

@@ -10,7 +10,7 @@ from rich.table import Table
 import haloquant
 from haloquant.cli.console import stdout
 from haloquant.cli.machine_options import MachineOptions, OutFolder, output_files, with_machine_options
-from haloquant.cli.options import Json, Out, Quiet
+from haloquant.cli.options import Json, Out, Quiet, RecipeDevice
 from haloquant.units import engineering
 
 
@@ -178,6 +178,7 @@ def explore(
     out: Out = Path("explored"),
     profile: Annotated[list[str] | None, typer.Option("--profile", "-p", help="MACs to try; repeatable.")] = None,
     tile: Annotated[list[int] | None, typer.Option("--tile", help="Tile sizes to try; repeatable.")] = None,
+    device: RecipeDevice = None,
     engine: Annotated[str, typer.Option(help="local, ray, or ray=ADDRESS of a running cluster.")] = "local",
     workers: Annotated[int, typer.Option(help="Processes (local) or CPUs (ray).", min=1)] = 1,
     json: Json = False,
@@ -192,6 +193,7 @@ def explore(
         out,
         profiles=profile or ("default",),
         tiles=tile or (128, 64, 32),
+        device=device,
         engine=engine,
         workers=workers,
         progress=not quiet,

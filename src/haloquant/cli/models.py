@@ -9,7 +9,7 @@ from rich.table import Table
 
 import haloquant
 from haloquant.cli.console import stdout
-from haloquant.cli.options import Json, Profile, Quiet
+from haloquant.cli.options import Device, Json, Profile, Quiet
 from haloquant.errors import InputError
 from haloquant.recipe import Goal, Transform
 from haloquant.records import ValueHessian
@@ -73,6 +73,7 @@ def quantize(
     workers: Annotated[
         int, typer.Option(help="Processes (local) or CPUs (ray); any number writes the same bytes.", min=1)
     ] = 1,
+    device: Device = "auto",
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -118,6 +119,7 @@ def quantize(
         engine=engine,
         workers=workers,
         work=work,
+        device=device,
         progress=not quiet,
     )
     expected = None
@@ -163,14 +165,17 @@ def evaluate(
     limit: Annotated[int, typer.Option(help="Documents or questions of a task at most; 0: all.", min=0)] = 0,
     json: Json = False,
     dtype: ModelDtype = "float32",
+    device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Measure the perplexity of a plain or packed model on a text, or its scores on lm-eval tasks."""
     if tasks:
-        scores = haloquant.evaluate_tasks(model, task_folder, tasks=tasks, text=text, limit=limit)
+        scores = haloquant.evaluate_tasks(model, task_folder, tasks=tasks, text=text, limit=limit, device=device)
         stdout.print_json(msgspec.json.encode(scores).decode())
         return
-    found = haloquant.evaluate(model, text, tokens=tokens, activations=activations, dtype=dtype, progress=not quiet)
+    found = haloquant.evaluate(
+        model, text, tokens=tokens, activations=activations, dtype=dtype, device=device, progress=not quiet
+    )
     if json:
         stdout.print_json(msgspec.json.encode(found).decode())
         return
@@ -184,11 +189,12 @@ def compare(
     text: Text = "demo",
     tokens: Tokens = 0,
     dtype: ModelDtype = "float32",
+    device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare models on one text: stored bits per weight, and perplexity with and without 8-bit activations."""
-    rows = haloquant.compare(models, text, tokens=tokens, dtype=dtype, progress=not quiet)
+    rows = haloquant.compare(models, text, tokens=tokens, dtype=dtype, device=device, progress=not quiet)
     if json:
         stdout.print_json(msgspec.json.encode(rows).decode())
         return

@@ -12,6 +12,7 @@ from haloquant.errors import InputError, MissingExtraError
 from haloquant.jobs.inputs import Progress, is_packed, model_folder, read_text, silent, text_file
 from haloquant.lm.checkpoint.hub import origin
 from haloquant.lm.checkpoint.reader import open_checkpoint
+from haloquant.lm.devices import describe_device
 from haloquant.lm.evaluation.perplexity import default_window, perplexity
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.packed.loading import load
@@ -39,7 +40,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     dtype: Dtype = "float32"
 
 
-def open_model(folder: Path, dtype: Dtype = "float32") -> tuple[Any, tuple[str, ...], float]:
+def open_model(folder: Path, dtype: Dtype = "float32", device: str = "cpu") -> tuple[Any, tuple[str, ...], float]:
     """Return the model, the names of its linear layers, and their stored bits per weight.
 
     The model computes in `dtype`, whatever type its files have, so that a model and its packed form are judged alike.
@@ -48,15 +49,21 @@ def open_model(folder: Path, dtype: Dtype = "float32") -> tuple[Any, tuple[str, 
     if is_packed(folder):
         config = open_packed(folder).config
         with quiet_transformers():
-            return load(folder, dtype=kind), config.layers, config.bits_per_weight
+            return load(folder, dtype=kind).to(device), config.layers, config.bits_per_weight
     checkpoint = open_checkpoint(folder)
     stored = {layer.tensor: checkpoint.tensors[layer.tensor] for layer in checkpoint.layers}.values()
     width = 8 * sum(t.size_bytes for t in stored) / sum(t.count for t in stored)
-    return load_model(folder, kind), tuple(layer.name for layer in checkpoint.layers), width
+    return load_model(folder, kind).to(device), tuple(layer.name for layer in checkpoint.layers), width
 
 
 def evaluate_model(
-    model: str, text: str, tokens: int, rounded: bool, progress: Progress = silent, dtype: Dtype = "float32"
+    model: str,
+    text: str,
+    tokens: int,
+    rounded: bool,
+    progress: Progress = silent,
+    dtype: Dtype = "float32",
+    device: str = "cpu",
 ) -> Evaluation:
     """Return the perplexity of a model on a text.
 
@@ -67,6 +74,7 @@ def evaluate_model(
         rounded: Whether the inputs of linear layers are rounded to 8 bits, with one scale per token.
         progress: Called with the name of a task, windows done and windows in all.
         dtype: The floating-point type in which the model computes.
+        device: Where it computes: `cpu`, or a GPU (`lm.devices.find_device`).
 
     Raises:
         CheckpointError: The model folder is missing or malformed.
@@ -75,7 +83,7 @@ def evaluate_model(
     """
     folder = model_folder(model)
     found = read_text(folder, text, "evaluation")
-    loaded, layers, bits = open_model(folder, dtype)
+    loaded, layers, bits = open_model(folder, dtype, device)
     window = default_window(loaded)
     limit = max(1, tokens // window) if tokens else None
     name = "demo" if model == "demo" else origin(folder) or folder.name
@@ -89,11 +97,17 @@ def evaluate_model(
     else:
         score = perplexity(loaded, found.tokens, max_windows=limit, progress=tell)
     error = None if math.isnan(score.standard_error) else score.standard_error
-    return Evaluation(name, bits, score.value, error, f"{found.name}: {score.describe()}", dtype=dtype)
+    where = "" if device == "cpu" else f" on {describe_device(device)}"
+    return Evaluation(name, bits, score.value, error, f"{found.name}: {score.describe()}{where}", dtype=dtype)
 
 
 def evaluate_tasks(
-    model: str, folder: Path | None, tasks: Sequence[str], text: str = "demo", limit: int = 0
+    model: str,
+    folder: Path | None,
+    tasks: Sequence[str],
+    text: str = "demo",
+    limit: int = 0,
+    device: str = "cpu",
 ) -> Mapping[str, Mapping[str, float]]:
     """Return the metrics of lm-eval tasks: task to metric to value.
 
@@ -104,6 +118,7 @@ def evaluate_tasks(
         text: A text file, or `demo`, for the tasks without a folder.
         limit: Greatest number of documents of a task of the folder, or of questions of `last-word` and `next-passage`;
             0 takes all.
+        device: Where the model computes.
 
     Raises:
         MissingExtraError: lm-eval is not installed.
@@ -123,7 +138,7 @@ def evaluate_tasks(
     makers = {"last-word": text_tasks.last_word, "next-passage": text_tasks.next_passage}
     questions = {task: makers[task](document) for task in tasks if folder is None and task in makers}
     path = model_folder(model)
-    loaded, _, _ = open_model(path)
+    loaded, _, _ = open_model(path, device=device)
     tokenizer = load_tokenizer(path)
     if folder is not None:
         return lm_eval_tasks.evaluate_tasks(loaded, tokenizer, folder, tasks, limit or None)

@@ -10,6 +10,7 @@ from haloquant.jobs.compare.job import open_inputs
 from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.compare.method_steps import finish_methods, halo_method
 from haloquant.jobs.compare.result_rows import fast_fraction
+from haloquant.jobs.devices import job_device
 from haloquant.jobs.engine.session import run_tasks
 from haloquant.jobs.engine.tasks import Engine
 from haloquant.jobs.inputs import Progress, read_inputs, silent
@@ -53,11 +54,12 @@ def explore(
     Raises:
         HaloquantError: An input is wrong; this is found before any work.
     """
+    replace = msgspec.structs.replace
+    recipe = replace(recipe, device=job_device(recipe.device, engine))
     open_inputs(recipe)
     for name in profiles:
         check_profile(find_profile(name))
     claim_output(out)
-    replace = msgspec.structs.replace
     tasks = [
         ExplorationTask(replace(recipe, hardware=replace(recipe.hardware, profile=profile, tile=tile)), out)
         for profile in profiles

@@ -8,14 +8,6 @@ from haloquant.api import arguments
 from haloquant.errors import InputError
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:0", None, 0])
-def test_only_the_cpu_computes(device: object) -> None:
-    arguments.check_device("auto")
-    arguments.check_device("cpu")
-    with pytest.raises(InputError, match="quantization computes on the CPU in this version"):
-        arguments.check_device(device)
-
-
 def test_a_choice_lists_what_is_allowed() -> None:
     arguments.check_choice("goal", "bal", ("bal", "acc-opt"))
     with pytest.raises(InputError, match=r"^goal must be one of bal, acc-opt, not 'best'$"):

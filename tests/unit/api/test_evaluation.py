@@ -44,7 +44,7 @@ def test_a_comparison_takes_several_models_and_finds_a_missing_one_first(tmp_pat
 def test_one_task_may_be_given_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
     monkeypatch.setattr(evaluation, "evaluate_tasks", lambda *arguments: given.extend(arguments) or {})
-    assert evaluate_tasks("demo", "tasks", tasks="one") == {}
-    assert given == ["demo", Path("tasks"), ("one",), "demo", 0]
+    assert evaluate_tasks("demo", "tasks", tasks="one", device="cpu") == {}
+    assert given == ["demo", Path("tasks"), ("one",), "demo", 0, "cpu"]
     with pytest.raises(InputError, match=r"^folder must be a name or path as str or Path, not ''$"):
         evaluate_tasks("demo", "", tasks="one")

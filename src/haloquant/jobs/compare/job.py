@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.compare.method_steps import (
     MethodStep,
@@ -15,6 +17,7 @@ from haloquant.jobs.compare.method_steps import (
 )
 from haloquant.jobs.compare.method_tasks import evaluate_methods
 from haloquant.jobs.compare.results import gather_results
+from haloquant.jobs.devices import job_device
 from haloquant.jobs.engine.session import open_session
 from haloquant.jobs.engine.tasks import THIS_PROCESS, Engine
 from haloquant.jobs.inputs import Inputs, Progress, read_inputs, silent
@@ -29,6 +32,7 @@ from haloquant.jobs.recipe_checks import (
     require_packages,
 )
 from haloquant.lm.checkpoint.hub import origin_entry
+from haloquant.lm.devices import find_device
 from haloquant.lm.export.model_folder import hash_small_files
 from haloquant.lm.export.packed import export_packed
 from haloquant.recipe import Goal, Recipe
@@ -60,6 +64,7 @@ def open_inputs(recipe: Recipe) -> tuple[Inputs, MacProfile]:
     """
     require_packages((*MODEL_PACKAGES, *DRAWING_PACKAGES), "a job", "demo")
     check_names(recipe)
+    find_device(recipe.device)
     profile = find_profile(recipe.hardware.profile)
     check_profile(profile)
     inputs = read_inputs(recipe)
@@ -83,6 +88,7 @@ def run(recipe: Recipe, out: Path, progress: Progress = silent, engine: Engine =
         HaloquantError: An input is wrong, or another run uses the folder. Finished steps stay and are reused.
     """
     begin = time.monotonic()
+    recipe = replace(recipe, device=job_device(recipe.device, engine))
     inputs, profile = open_inputs(recipe)
     claim_output(out)
     with sole_user(out):

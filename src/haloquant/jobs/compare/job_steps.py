@@ -26,6 +26,7 @@ from haloquant.jobs.quantize.transform import restore_layer
 from haloquant.lm.calibration.in_memory import collect
 from haloquant.lm.calibration.statistics_file import VERSION, load_statistics, save_statistics
 from haloquant.lm.checkpoint.reader import LinearLayer
+from haloquant.lm.devices import find_device
 from haloquant.lm.torch_model import load_model
 from haloquant.quant.format.packing import unpack
 from haloquant.quant.layer import dequantize
@@ -41,7 +42,8 @@ class JobSteps:
     """The inputs of one job and its shared steps.
 
     `reused` names the steps that were finished before this run. `folders` holds the folder of every step by its name.
-    `fresh` names the steps whose files workers of this run made. `session` runs the tasks on layers.
+    `fresh` names the steps whose files workers of this run made. `session` runs the tasks on layers. `device` is where
+    the model is calibrated and evaluated.
     """
 
     def __init__(
@@ -60,7 +62,8 @@ class JobSteps:
         self.fresh: set[str] = set()
         self.corner = 0
         windows, source = calibration_windows(inputs.checkpoint.folder, inputs.calibration, self._samples())
-        self.request = Request(profile, None, recipe, windows, source)
+        self.device = find_device(recipe.device)
+        self.request = Request(profile, None, recipe, windows, source, self.device)
         self.key = passes_key(inputs.model_sha256, inputs.checkpoint, self.request)
         self.session = session or InProcess()
         runner = TaskRunner(inputs.checkpoint, self.request, self.steps, self.key, self.session, progress, Meter())
@@ -74,7 +77,7 @@ class JobSteps:
     @cached_property
     def model(self) -> Any:
         """The full-precision model."""
-        return load_model(self.inputs.checkpoint.folder)
+        return load_model(self.inputs.checkpoint.folder).to(self.device)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, int]]:
@@ -176,6 +179,7 @@ class JobSteps:
             self.recipe.text.evaluation_tokens,
             self.recipe.quantize.activations,
             self.recipe.hardware.tile,
+            self.device.partition(":")[0],
         ]
 
     def profile_key(self) -> str:

@@ -27,6 +27,7 @@ from haloquant.jobs.inputs import Inputs
 from haloquant.jobs.machines.drawn_tiles import draw_tiles
 from haloquant.jobs.machines.method_cost import recipe_shape, recipe_workloads, with_tile_size
 from haloquant.jobs.provenance import job_provenance
+from haloquant.lm.devices import describe_device
 from haloquant.recipe import Recipe
 from haloquant.report.results import RESULTS_VERSION, CostRow, MethodRow, Results, SpanRow, TileRow
 from haloquant.report.tables import headline
@@ -89,12 +90,13 @@ def gather_results(
             raise InputError(f"the method to sweep must run on the array, and {name} has no integers")
         return run.simulation
 
+    where = "" if recipe.device in ("auto", "cpu") else f" on {describe_device(recipe.device)}"
     results = Results(
         version=RESULTS_VERSION,
         model=inputs.name,
         parameters=_parameters(inputs),
         linear_weights=methods["fp16"].bits.weights,
-        evaluation=f"{inputs.evaluation.name}: {reference.description}",
+        evaluation=f"{inputs.evaluation.name}: {reference.description}{where}",
         evaluation_tokens=reference.tokens,
         profile=profile_row(classes),
         methods=rows,

@@ -17,7 +17,7 @@ class Request:
 
     `goal` is None if the caller asks for the models of several goals. `calibration` holds windows of tokens
     [windows, tokens]; None quantizes without calibration data. `source` says in words where the sensitivity comes
-    from, for the reader of the result.
+    from, for the reader of the result. `device` is where calibration computes: "cpu", or a GPU such as "cuda:0".
     """
 
     profile: MacProfile
@@ -25,6 +25,7 @@ class Request:
     recipe: Recipe
     calibration: np.ndarray | None
     source: str
+    device: str = "cpu"
 
 
 def passes_key(model_sha256: str, checkpoint: Checkpoint, request: Request) -> str:
@@ -44,6 +45,7 @@ def passes_key(model_sha256: str, checkpoint: Checkpoint, request: Request) -> s
         hardware.tile,
         hardware.margin,
         request.recipe.seed,
+        request.device.partition(":")[0],
     ]
     return content_key(model_sha256, settings, [layer.name for layer in checkpoint.layers])
 

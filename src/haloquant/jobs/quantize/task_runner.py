@@ -169,6 +169,7 @@ class TaskRunner:
             begin=stored.resume(missing.values()),
             passed=save_states,
             value_hessian=self._request.recipe.quantize.value_hessian,
+            device=self._request.device,
         )
 
     def _metered(

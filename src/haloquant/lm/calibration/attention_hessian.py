@@ -71,8 +71,9 @@ def collect_row_hessians(
             handles.append(module.register_forward_hook(hook_for(prefix + target)))
     try:
         with torch.inference_mode():
+            device = next(model.parameters()).device
             for index, row in enumerate(windows):
-                model(input_ids=torch.from_numpy(row[None]), use_cache=False)
+                model(input_ids=torch.from_numpy(row[None]).to(device), use_cache=False)
                 if progress is not None:
                     progress(index + 1, len(windows))
     finally:

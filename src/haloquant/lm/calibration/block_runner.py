@@ -44,11 +44,17 @@ class BlockRunner:
     """A decoder whose blocks are loaded one at a time, with the hidden states of all windows before the next block.
 
     `hidden` is float32 [windows, tokens, hidden]; a model with several residual streams has one more axis before the
-    last.
+    last. Blocks compute on `device`; hidden states and everything outside the blocks stay in the memory of the CPU.
     """
 
-    def __init__(self, checkpoint: Checkpoint, windows: Int64[np.ndarray, "s t"], scratch: Path | None = None) -> None:
-        self.windows = windows
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        windows: Int64[np.ndarray, "s t"],
+        scratch: Path | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.windows, self.device = windows, torch.device(device)
         self.empty_model = EmptyModel(checkpoint)
         self.blocks = self.empty_model.blocks
         self._shape_output: Callable[[torch.Tensor], Any] = _OUTPUTS[0]
@@ -61,9 +67,10 @@ class BlockRunner:
 
     @contextmanager
     def loaded(self, block: int) -> Iterator[torch.nn.Module]:
-        """Within the `with` block, decoder block number `block` has its weights."""
-        with self.empty_model.filled(self.empty_model.parameters_of(self.blocks[block])):
-            yield self.blocks[block]
+        """Within the `with` block, decoder block number `block` has its weights, on the runner's device."""
+        module = self.blocks[block]
+        with self.empty_model.filled(self.empty_model.parameters_of(module)):
+            yield module if self.device.type == "cpu" else module.to(self.device)
 
     def run(self, block: int, states: torch.Tensor) -> torch.Tensor:
         """Return the output of a loaded block for hidden states [1, t, hidden].
@@ -73,7 +80,8 @@ class BlockRunner:
         """
         args, kwargs = self._arguments[block]
         with self._sentences():
-            output = self.blocks[block](states, *args, **kwargs)
+            args, kwargs = _moved((args, kwargs), self.device)
+            output = self.blocks[block](states.to(self.device), *args, **kwargs)
         return output[0] if isinstance(output, tuple) else output
 
     def states(self, index: int) -> torch.Tensor:
@@ -84,7 +92,7 @@ class BlockRunner:
         """Run a loaded block on every window and replace the hidden states by its output."""
         with torch.no_grad():
             for index in range(len(self.windows)):
-                self.hidden[index] = self.run(block, self.states(index))[0].float().numpy()
+                self.hidden[index] = self.run(block, self.states(index))[0].float().cpu().numpy()
 
     def logits(self) -> Iterator[torch.Tensor]:
         """Yield the logits of each window, [1, t, vocabulary]. Call it after the last block has run."""
@@ -170,6 +178,17 @@ class BlockRunner:
         finally:
             for module in self.blocks:
                 module.__dict__.pop("forward", None)
+
+
+def _moved(part: Any, device: torch.device) -> Any:
+    """Return arguments with every tensor in them on the device."""
+    if isinstance(part, torch.Tensor):
+        return part.to(device)
+    if type(part) in (tuple, list):
+        return type(part)(_moved(inner, device) for inner in part)
+    if type(part) is dict:
+        return {key: _moved(inner, device) for key, inner in part.items()}
+    return part
 
 
 def _hidden_states(shape: tuple[int, ...], scratch: Path | None) -> np.ndarray:

@@ -23,7 +23,7 @@ from haloquant.lm.calibration.block_runner import BlockRunner
 from haloquant.lm.calibration.expert_stand_ins import with_stand_ins
 from haloquant.lm.calibration.hessian import Recorder, record, to_statistics
 from haloquant.lm.calibration.shard_tasks import BlockFisher, RunShards, ShardTask, model_source, run_in_order
-from haloquant.lm.calibration.shards import sum_block
+from haloquant.lm.calibration.shards import sum_block, sum_block_at_once
 from haloquant.lm.calibration.value_hessian import ValueRecorder
 from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer
 from haloquant.lm.evaluation.perplexity import Perplexity, sum_nll
@@ -52,6 +52,7 @@ def collect_by_block(
     begin: tuple[int, Float32[np.ndarray, "s t h"]] | None = None,
     passed: Callable[[int, Float32[np.ndarray, "s t h"]], None] | None = None,
     value_hessian: ValueHessian = "attention",
+    device: str = "cpu",
 ) -> Iterator[tuple[LinearLayer, LayerStatistics]]:
     """Yield the statistics of every layer of the checkpoint in order of execution, with one block in memory.
 
@@ -71,6 +72,8 @@ def collect_by_block(
         passed: called after the statistics of a block were yielded, with the number of finished blocks and the hidden
             states after them.
         value_hessian: "attention" weights the Hessian of value rows by attention; "inputs" sums x x^T for them too.
+        device: "cpu", or a GPU ("cuda:0"), on which the block and its sums are then, and `shards` is not used. The sums
+            are float32 on either, and differ in their last digits.
 
     Yields:
         Each layer with its statistics.
@@ -78,7 +81,7 @@ def collect_by_block(
     Raises:
         CheckpointError: the model cannot be run block by block, or a tensor cannot be read.
     """
-    runner = BlockRunner(checkpoint, windows, scratch)
+    runner = BlockRunner(checkpoint, windows, scratch, device)
     start = 0
     if begin is not None:
         start, runner.hidden[:] = begin
@@ -86,7 +89,8 @@ def collect_by_block(
     source = f"hessian: x x^T of the full-precision model; {SOURCES[fisher]}; {_describe(windows)}"
     for block, layers in _by_block(checkpoint, len(runner.blocks))[start:]:
         task = ShardTask(model, block, tuple(layer.name for layer in layers), 0, fisher, seed, value_hessian)
-        recorder = sum_block(runner, task, shards, len(windows))
+        at_once = device != "cpu"
+        recorder = sum_block_at_once(runner, task) if at_once else sum_block(runner, task, shards, len(windows))
         measured = to_statistics(recorder, source, len(windows))
         measured = with_stand_ins(measured, {layer.name: layer.in_features for layer in layers})
         for layer, known in zip(layers, measured.values(), strict=True):

@@ -1,4 +1,8 @@
-"""Compute the calibration sums of one shard of windows, and add the shards of a block in order."""
+"""Compute the calibration sums of one shard of windows, and add the shards of a block in order.
+
+On a GPU there are no shards: the sums of a block stay on it until all windows have run, since to copy them for each
+shard would take longer than to compute them.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,18 +20,33 @@ from haloquant.lm.calibration.value_hessian import ValueRecorder, ValueSums
 
 def sum_shard(task: ShardTask, arrays: Arrays) -> tuple[ShardInputs, Arrays]:
     """Return the sums over the windows of a shard, and the hidden states after the block."""
-    runner = _runner(task.model)
-    states = np.empty_like(arrays["states"])
+    states = np.array(arrays["states"])
+    recorder = _run_windows(_runner(task.model), task, states)
+    inputs, sums = _as_arrays(recorder)
+    return inputs, {"states": states, **sums}
+
+
+def sum_block_at_once(runner: BlockRunner, task: ShardTask) -> Recorder:
+    """Return the sums of a block over all windows, kept on the runner's device; replace its hidden states.
+
+    Args:
+        runner: holds the hidden states of all windows before the block.
+        task: the task of the first shard.
+    """
+    return _run_windows(runner, task, runner.hidden)
+
+
+def _run_windows(runner: BlockRunner, task: ShardTask, states: np.ndarray) -> Recorder:
+    """Return the sums over some windows, and replace their hidden states [n, t, hidden] by the block's output."""
     recorder = _recorder(task)
     gradients = "sample" if task.fisher == "block" else None
     with runner.loaded(task.block), record(runner.empty_model.model, recorder, gradients):
         for index in range(len(states)):
-            given = torch.from_numpy(np.array(arrays["states"][index : index + 1]))
+            given = torch.from_numpy(np.array(states[index : index + 1])).to(runner.device)
             signs = None if gradients is None else _signs(task, task.first + index)
             states[index] = _run_window(runner, task.block, given, signs)
             recorder.forget_last()
-    inputs, sums = _as_arrays(recorder)
-    return inputs, {"states": states, **sums}
+    return recorder
 
 
 def sum_block(runner: BlockRunner, task: ShardTask, shards: RunShards, windows: int) -> Recorder:
@@ -84,9 +103,10 @@ def _run_window(runner: BlockRunner, block: int, states: torch.Tensor, signs: to
             output = runner.run(block, states)
     else:
         output = runner.run(block, states.requires_grad_(True))
-        probe = torch.randint(0, 2, output.shape, generator=signs).to(output.dtype).mul_(2).sub_(1)
+        drawn = torch.randint(0, 2, output.shape, generator=signs)  # on the CPU: the same signs on any device
+        probe = drawn.to(output.device, output.dtype).mul_(2).sub_(1)
         output.backward(probe / output.detach().norm(), inputs=[states])
-    return output.detach()[0].float().numpy()
+    return output.detach()[0].float().cpu().numpy()
 
 
 def _as_arrays(recorder: Recorder) -> tuple[ShardInputs, dict[str, np.ndarray]]:

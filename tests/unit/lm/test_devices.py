@@ -1,0 +1,47 @@
+"""Names of devices: what is there is found, and what is not there is refused before any work."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from haloquant.errors import InputError  # noqa: E402
+from haloquant.lm.devices import check_device_name, describe_device, find_device  # noqa: E402
+
+
+def gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Let torch find this number of GPUs."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:-1", "cuda:x", "", "CPU", None, 0])
+def test_names_of_another_form_are_refused(device: object) -> None:
+    with pytest.raises(InputError, match="device must be auto, cpu, cuda or cuda:NUMBER, not"):
+        check_device_name(device)
+
+
+@pytest.mark.parametrize(
+    ("count", "asked", "found"),
+    [(0, "auto", "cpu"), (0, "cpu", "cpu"), (2, "auto", "cuda:0"), (2, "cuda", "cuda:0"), (2, "cuda:1", "cuda:1")],
+)
+def test_what_is_there_is_found(monkeypatch: pytest.MonkeyPatch, count: int, asked: str, found: str) -> None:
+    gpus(monkeypatch, count)
+    assert find_device(asked) == found
+
+
+@pytest.mark.parametrize(
+    ("count", "asked", "there"),
+    [(0, "cuda", "no GPU that torch can use"), (1, "cuda:1", "cuda:0"), (3, "cuda:3", "cuda:0 to cuda:2")],
+)
+def test_a_gpu_that_is_not_there_is_refused(
+    monkeypatch: pytest.MonkeyPatch, count: int, asked: str, there: str
+) -> None:
+    gpus(monkeypatch, count)
+    with pytest.raises(InputError, match=f"which has {there}, not {asked}; auto takes what is there"):
+        find_device(asked)
+
+
+def test_people_read_the_name_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"the GPU called {device}")
+    assert describe_device("cpu") == "cpu"
+    assert describe_device("cuda:1") == "cuda:1, the GPU called cuda:1"
