@@ -32,7 +32,7 @@ def test_a_recipe_holds_no_number_beyond_use(text: str) -> None:
         ('[quantize]\nactivations = "row"', "`$.quantize.activations`; it must be one of token, tensor, none"),
         ('[quantize]\ntransform = "gptq"', "`$.quantize.transform`; it must be one of none, smoothquant, awq"),
         ("[workload]\ntokens = 1", "; the keys there are prefill_tokens, decode_batch, decode_context, shapes"),
-        ("tokens = 1", "; the keys there are seed, model, text, hardware, quantize, workload"),
+        ("tokens = 1", "; the keys there are seed, device, model, text, hardware, quantize, workload"),
     ],
 )
 def test_what_would_do_is_listed(text: str, sentence: str) -> None:
