@@ -1,0 +1,66 @@
+"""What README.md and docs/stages/fair-machines.md say of processing elements, from the shipped profiles."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from haloquant.accel.elements import element_of
+from haloquant.store.profiles import find_profile
+from support.near import near
+
+NINE = (0, 8, -8, 16, -16, 32, -32, 64, -64)
+INT4 = tuple(range(-128, 128, 16))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Slowest delay in ps, mean energy in fJ, and area in square micrometres with the registers beside the element."""
+
+    delay: float
+    energy: float
+    area: float
+
+    @property
+    def product(self) -> float:
+        return self.delay * self.energy * self.area
+
+
+def figures(name: str, words: tuple[int, ...] = ()) -> Figures:
+    mac = find_profile(f"asap7-{name}-abc")
+    at = np.isin(mac.weights, words) if words else np.ones(mac.weights.size, bool)
+    assert at.sum() == (len(words) or mac.weights.size)
+    energy = float(mac.energy_j[0][at].mean())
+    return Figures(float(mac.delay_s[0][at].max()) * 1e12, energy * 1e15, element_of(mac).area_m2 * 1e12)
+
+
+def test_a_plain_element_does_all_values_at_the_clock_of_the_nine_words() -> None:
+    plain, bypass = figures("digitsdadda-cs4"), figures("digitsdadda_ks+lone-reg", NINE)
+    assert (plain.delay, bypass.delay) == (near(183, abs=0.5), near(177, abs=0.5))
+    assert plain.area / bypass.area == near(0.79, abs=0.005)
+    quiet = figures("digitsdadda-cs4", NINE)
+    assert bypass.energy / quiet.energy == near(0.85, abs=0.01)
+    assert bypass.product / quiet.product == near(1.07, abs=0.01)
+
+
+def test_a_native_element_does_int4_at_that_clock_in_less_area() -> None:
+    four, plain, bypass = (
+        figures("digitsdaddaw4a8-cs4"),
+        figures("digitsdadda-cs4", INT4),
+        figures("digitsdadda_ks+lone-reg"),
+    )
+    assert four.delay == near(179, abs=0.5) and four.delay <= plain.delay
+    assert four.area / plain.area == near(0.74, abs=0.005)
+    assert four.area / bypass.area == near(0.58, abs=0.005)
+    assert four.energy / plain.energy == near(0.91, abs=0.01)
+
+
+def test_a_bypass_on_a_redundant_product_buys_nothing() -> None:
+    bypass, plain = figures("digitsdadda+lone-cs4", NINE), figures("digitsdadda-cs4", NINE)
+    assert bypass.delay == near(plain.delay, rel=0.01)
+    assert bypass.energy > plain.energy and bypass.area > 1.2 * plain.area
+
+
+def test_words_of_one_digit_on_their_own_unit() -> None:
+    one, four = figures("onedigitw4a8-cs4"), figures("digitsdaddaw4a8-cs4")
+    assert four.delay / one.delay == near(1.27, abs=0.005)
+    assert one.product / four.product == near(0.54, abs=0.005)
