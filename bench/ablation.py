@@ -44,7 +44,8 @@ from haloquant.lm.torch_model import load_model
 from haloquant.quant.allocation import cumulative, flatten, unflatten
 from haloquant.quant.codebook import WeightSample, sample_groups, select_codebook
 from haloquant.quant.float16 import round_scales
-from haloquant.quant.layer import layer_result, quantize_weight, quantize_weight_compensated
+from haloquant.quant.layer import quantize_weight, quantize_weight_compensated
+from haloquant.quant.reference.layer_results import layer_result
 from haloquant.quant.reference.scale_search import nearest_codes, search_shared_scales
 from haloquant.quant.rivals import gptq
 from haloquant.quant.rivals.registry import rival

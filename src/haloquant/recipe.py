@@ -47,7 +47,10 @@ class Model(Section, frozen=True):
 
 
 class Text(Section, frozen=True):
-    """The texts for calibration and for evaluation; `demo` comes with the package. 0 tokens means the whole text."""
+    """The texts for calibration and for evaluation; `demo` comes with the package.
+
+    Tokens are rounded down to whole windows of the model, one at least. 0 tokens means the whole text.
+    """
 
     calibration: str = "demo"
     calibration_tokens: Natural = 8192
@@ -73,6 +76,10 @@ class Hardware(Section, frozen=True):
 class Quantize(Section, frozen=True):
     """What is quantized: HALO's goals, the rivals to compare with, the sparse budget, and the sizes of the codebooks.
 
+    `sparse_budget` is the largest share of the weights that are kept in 8 bits outside the tiles; only outliers and
+    salient weights are kept. `refine` is the share of the tiles, those with the largest loss, that are refined after
+    compensation; it needs `compensate`. The rivals rtn-w8 and rtn-w4-g128-sym are in every table, as w8a8 and w4a8.
+
     There are two classes, fast and slow. Each class gets the fastest clock at which its best codebook is at most
     `*_loss_db` dB worse than the best codebook of that size with no timing limit.
     """
@@ -86,7 +93,7 @@ class Quantize(Section, frozen=True):
     fast_loss_db: Decibel = 2.5
     slow_loss_db: Decibel = 1.0
     compensate: bool = True
-    refine: Share = 0.5  # share of the tiles, those with the largest loss, that are refined after compensation
+    refine: Share = 0.5
     value_hessian: ValueHessian = "attention"  # Hessian of value projections: weighted by attention, or of the inputs
     transform: Transform = "none"  # scales the layers' inputs before HALO's rounding; folded into earlier layers
     sweep: tuple[Share, ...] = (0.33, 0.67)  # further points of the Pareto front, as shares of its length

@@ -31,6 +31,8 @@ SCALED = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
 }
+FALCON = {**COMMON, "ffn_hidden_size": 128, "max_position_embeddings": 64}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 CONFIGS: dict[str, Any] = {
     "llama": lambda: transformers.LlamaConfig(**LLAMA, **IDS, tie_word_embeddings=True, attention_bias=False),
     "llama, untied": lambda: transformers.LlamaConfig(**LLAMA, **IDS, rope_theta=5e5),
@@ -50,17 +52,32 @@ CONFIGS: dict[str, Any] = {
     "starcoder2": lambda: transformers.Starcoder2Config(**LLAMA, **IDS, sliding_window=None),
     "stablelm": lambda: transformers.StableLmConfig(**LLAMA, **IDS, rope_parameters=PARTIAL),
     "nemotron": lambda: transformers.NemotronConfig(**LLAMA, **IDS),
+    "gemma": lambda: transformers.GemmaConfig(**LLAMA, **IDS, head_dim=16),
+    "bloom": lambda: transformers.BloomConfig(vocab_size=262, hidden_size=32, n_layer=2, n_head=4, **IDS),
+    "falcon, one key head": lambda: transformers.FalconConfig(**FALCON, **IDS),
+    "falcon, groups": lambda: transformers.FalconConfig(**FALCON, **IDS, new_decoder_architecture=True, num_kv_heads=2),
+}
+MIXTURES: dict[str, Any] = {
+    "mixtral": lambda: transformers.MixtralConfig(
+        **LLAMA, **IDS, num_local_experts=4, num_experts_per_tok=2, rope_parameters=ROPE
+    ),
+    "qwen2_moe": lambda: transformers.Qwen2MoeConfig(**LLAMA, **IDS, **EXPERTS, shared_expert_intermediate_size=64),
+    "qwen3_moe": lambda: transformers.Qwen3MoeConfig(**LLAMA, **IDS, **EXPERTS, head_dim=16, norm_topk_prob=True),
 }
 # transformers reads these files in another way than the models that they were made of: it passes over the positions of
-# GPT-2, the scaling and the base of rotary positions, and the width of heads.
-NOT_READ = ("gpt2", "stablelm", "llama, scaled", "llama, linear", "qwen3, narrow", "phi3")
+# GPT-2, the scaling and the base of rotary positions, the width of heads and the key heads of Falcon. It does not read
+# Gemma 1.
+NOT_READ = (
+    "gpt2", "stablelm", "llama, scaled", "llama, linear", "qwen3, narrow", "phi3", "gemma", "falcon, one key head",
+    "falcon, groups",
+)  # fmt: skip
 
 
 def save(family: str, folder: Path) -> Path:
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = transformers.AutoModelForCausalLM.from_config(CONFIGS[family]())
+        model = transformers.AutoModelForCausalLM.from_config((CONFIGS | MIXTURES)[family]())
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.ndim == 1:
@@ -92,6 +109,29 @@ def test_a_file_gives_the_model_that_it_was_made_of_and_that_transformers_reads(
         theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=file.name, dtype=torch.float32)
     assert all(torch.equal(ours.state_dict()[name], tensor) for name, tensor in theirs.state_dict().items())
     assert torch.equal(logits(ours), logits(theirs))
+
+
+@pytest.mark.parametrize("family", MIXTURES)
+def test_a_mixture_of_experts_has_the_tensors_of_its_checkpoint(family: str, tmp_path: Path) -> None:
+    folder = save(family, tmp_path / "hf")
+    convert(folder, tmp_path / "m.gguf", parts_tensors=9)
+    files = sorted(tmp_path.glob("m-*.gguf"))
+    assert len(files) > 2
+    ours, theirs = open_checkpoint(files[1]), open_checkpoint(folder)
+    assert [layer.name for layer in ours.layers] == [layer.name for layer in theirs.layers]
+    assert ours.tensors.keys() == theirs.tensors.keys()
+    for name in theirs.tensors:
+        assert np.array_equal(read_tensor(ours, name), read_tensor(theirs, name)), name
+    assert torch.equal(logits(load_model(files[0])), logits(load_model(folder)))
+    if family == "mixtral":  # transformers takes it for a Llama
+        return
+    whole = convert(folder, tmp_path / "whole.gguf")
+    with quiet_transformers(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        read = transformers.AutoModelForCausalLM.from_pretrained(  # it does not read the sizes of experts from the file
+            tmp_path, gguf_file=whole.name, dtype=torch.float32, config=transformers.AutoConfig.from_pretrained(folder)
+        )
+    assert torch.allclose(logits(read), logits(load_model(folder)), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"])

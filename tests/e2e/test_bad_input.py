@@ -16,7 +16,7 @@ from haloquant.dvfs.classes import choose_classes
 from haloquant.errors import InfeasibleError
 from haloquant.lm.packed.reader import iterate_layers, open_packed
 from haloquant.quant.codebook import gaussian_sample
-from haloquant.quant.layer import layer_result
+from haloquant.quant.reference.layer_results import layer_result
 from haloquant.store.profiles import find_profile, write_profile
 
 DOWN = "model.layers.1.mlp.down_proj.weight"

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 import haloquant  # noqa: E402
+from haloquant.cli.app import invoke  # noqa: E402
 from haloquant.errors import CheckpointError  # noqa: E402
 from haloquant.lm.torch_model import load_model, quiet_transformers  # noqa: E402
 from support.gguf_files import convert  # noqa: E402
@@ -39,6 +40,11 @@ def test_a_gguf_file_becomes_a_packed_folder(tmp_path: Path, text: Path, capfd: 
     assert manifest["made_by"]["source"] == made.source
     capfd.readouterr()
     scores = [haloquant.evaluate(model, text, progress=False) for model in (file, tmp_path / "packed")]
+    said = "the tensors of the GGUF file are Q8_0 (14), F32 (5); their values count as the model's full precision"
+    assert said in made.notes
+    assert scores[0].notes == (said,) and scores[1].notes == ()
+    assert invoke(["evaluate", str(file), "--text", str(text), "-q"]) == 0
+    assert said in " ".join(capfd.readouterr().out.split())
     assert scores[0].model == "tiny" and scores[0].bits_per_weight == pytest.approx(8.5)
     assert scores[1].perplexity == pytest.approx(scores[0].perplexity, rel=0.02)
     with quiet_transformers():

@@ -1,5 +1,7 @@
 """`haloquant run --validate` finds what would stop a job after its work has begun; the job itself begins with it."""
 
+import json
+import shutil
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -111,3 +113,32 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra_before_any_work
     monkeypatch.setattr(recipe_checks, "find_spec", lambda name: None if name == "altair" else find_spec(name))
     with pytest.raises(HaloquantError, match=r"^a job needs altair: pip install 'haloquant\[demo\]'$"):
         haloquant.validate(recipe)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('["gptq-w4-g128"]', '["rtn-w3", "rtn-w3"]', "quantize.rivals must name each once, not rtn-w3, rtn-w3"),
+        ("sweep = []", 'goals = ["bal", "bal"]', "quantize.goals must name each once, not bal, bal"),
+        (
+            "sweep = []",
+            "compensate = false\nrefine = 0.25",
+            "quantize.refine must be 0 or left out where quantize.compensate is false, as only tiles whose errors were "
+            "compensated are refined, not 0.25",
+        ),
+    ],
+)
+def test_a_value_that_would_be_ignored_is_refused(
+    recipe: Path, capfd: pytest.CaptureFixture[str], old: str, new: str, sentence: str
+) -> None:
+    assert sentence in refused(recipe, capfd, old, new)
+
+
+def test_a_layer_that_is_none_in_transformers_is_found_before_any_work(
+    recipe: Path, tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_folder, tmp_path / "model")
+    config = json.loads((tiny_folder / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"model_type": "qwen3"}))
+    said = refused(recipe, capfd, str(tiny_folder), str(tmp_path / "model"))
+    assert "must hold every weight of its model, but lacks 4, first model.layers.0.self_attn.k_norm.weight" in said

@@ -20,7 +20,7 @@ from haloquant.lm.checkpoint.reader import read_weight
 from haloquant.lm.evaluation.perplexity import Perplexity, perplexity
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.swap_weights import with_weights
-from haloquant.quant.layer import layer_result
+from haloquant.quant.reference.layer_results import layer_result
 from haloquant.quant.rivals.registry import rival
 from haloquant.quant.rounding.refinement import quantize_weight_refined
 from haloquant.quant.tiles import uniform_map

@@ -26,7 +26,7 @@ from haloquant.errors import (
     RecipeError,
     TargetError,
 )
-from haloquant.jobs.inputs import read_config
+from haloquant.lm.checkpoint.model_config import read_config
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.lm.checkpoint.safetensors import read_header
 from haloquant.lm.packed.reader import open_packed

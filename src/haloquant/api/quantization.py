@@ -15,6 +15,7 @@ from haloquant.jobs.engine.tasks import parse_engine
 from haloquant.jobs.inputs import (
     calibration_windows,
     has_tensors,
+    missing_windows,
     model_folder,
     model_window,
     read_model_sizes,
@@ -144,7 +145,8 @@ def quantize(
         calibration: Text (.txt, .xz) that shows which weights matter, "demo" for the shipped one, or "none".
         samples: Number of calibration windows. A window is as long as the model's context, at most 2048 tokens.
         tile: Rows and columns of a tile; the size of the systolic array.
-        sparse_budget: Share of weights that are kept in 8 bits outside the tiles, 0 to 0.5.
+        sparse_budget: Largest share of weights that are kept in 8 bits outside the tiles, 0 to 0.5. Only outliers (more
+            than three standard deviations from the layer's mean) and salient weights are kept.
         compensate: Compensate each rounding error in the weights that are not rounded yet (as GPTQ does). False rounds
             each weight to the nearest word.
         value_hessian: What compensation in value projections protects. "attention": the outputs of the heads, so that
@@ -295,6 +297,4 @@ def _windows(folder: Path, text: str, samples: int) -> "tuple[np.ndarray | None,
         return None, DATA_FREE, ()
     found = read_text(folder, text, "calibration")
     windows, source = calibration_windows(folder, found, samples)
-    count, length = windows.shape
-    note = f"{found.name} has {count} windows of {length} tokens, so {count} were used and not {samples}"
-    return windows, source, (note,) if count < samples else ()
+    return windows, source, missing_windows(found, windows, samples)

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 import haloquant
-from haloquant.cli.console import stdout
+from haloquant.cli.console import print_notes, stdout
 from haloquant.cli.options import Json, Out, Quiet, RecipeDevice
 from haloquant.recipe import example_recipe
 from haloquant.report.results import Results, encode_results
@@ -89,8 +89,7 @@ def _show(results: Results) -> None:
     for card in cards(results):
         against = ", ".join(f"{name} {value}" for name, value in card.against)
         stdout.print(f"[bold]{card.title}[/bold] {card.value}   ({against}; {card.note})", highlight=False)
-    for text in results.warnings:
-        stdout.print(f"[yellow]note:[/yellow] {text}", highlight=False)
+    print_notes((*results.notes, *results.warnings))
 
 
 def report(

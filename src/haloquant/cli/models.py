@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 import haloquant
-from haloquant.cli.console import stdout
+from haloquant.cli.console import print_notes, stdout
 from haloquant.cli.options import Device, Json, Profile, Quiet
 from haloquant.errors import InputError
 from haloquant.recipe import Goal, Transform
@@ -55,7 +55,9 @@ def quantize(
     calibration: Annotated[str, typer.Option(help="Calibration text (.txt, .xz), `demo`, or `none`.")] = "demo",
     samples: Annotated[int, typer.Option(help="Calibration windows.", min=1)] = 32,
     tile: Annotated[int, typer.Option(help="Rows and columns of a tile: the size of the array.", min=8)] = 128,
-    sparse_budget: Annotated[float, typer.Option(help="Share of weights kept in 8 bits.", min=0.0, max=0.5)] = 0.005,
+    sparse_budget: Annotated[
+        float, typer.Option(help="Largest share of weights kept in 8 bits.", min=0.0, max=0.5)
+    ] = 0.005,
     nearest: Annotated[bool, typer.Option("--nearest", help="Nearest rounding, no error compensation.")] = False,
     value_hessian: Annotated[
         ValueHessian,
@@ -182,6 +184,7 @@ def evaluate(
     # The standard error of a single window is not defined.
     error = "" if found.standard_error is None else f" ± {found.standard_error:.4f}"
     stdout.print(f"perplexity {found.perplexity:.4f}{error} ({found.description})", highlight=False)
+    print_notes(found.notes)
 
 
 def compare(
@@ -205,6 +208,7 @@ def compare(
             row.model, f"{row.bits_per_weight:.3f}", f"{row.perplexity:.4f}", f"{row.perplexity_a8:.4f}", ratio
         )
     stdout.print(table)
+    print_notes(tuple(dict.fromkeys(note for row in rows for note in row.notes)))
 
 
 def export(

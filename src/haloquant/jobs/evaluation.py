@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import torch
@@ -28,7 +28,8 @@ class Evaluation(msgspec.Struct, frozen=True):
     """The perplexity of a model on a text.
 
     `bits_per_weight` counts the stored bits of the linear layers. `dtype` is the floating-point type in which the model
-    computed. `standard_error` is None if the text is a single window.
+    computed. `standard_error` is None if the text is a single window. `notes` are sentences on how the model was read,
+    such as an adapter that was merged.
     """
 
     model: str
@@ -38,10 +39,20 @@ class Evaluation(msgspec.Struct, frozen=True):
     description: str
     perplexity_a8: float | None = None
     dtype: Dtype = "float32"
+    notes: tuple[str, ...] = ()
 
 
-def open_model(folder: Path, dtype: Dtype = "float32", device: str = "cpu") -> tuple[Any, tuple[str, ...], float]:
-    """Return the model, the names of its linear layers, and their stored bits per weight.
+class OpenedModel(NamedTuple):
+    """A model in memory, the names of its linear layers, their stored bits per weight, and notes on how it was read."""
+
+    model: Any
+    layers: tuple[str, ...]
+    bits_per_weight: float
+    notes: tuple[str, ...]
+
+
+def open_model(folder: Path, dtype: Dtype = "float32", device: str = "cpu") -> OpenedModel:
+    """Return the model in a folder.
 
     The model computes in `dtype`, whatever type its files have, so that a model and its packed form are judged alike.
     """
@@ -49,11 +60,12 @@ def open_model(folder: Path, dtype: Dtype = "float32", device: str = "cpu") -> t
     if is_packed(folder):
         config = open_packed(folder).config
         with quiet_transformers():
-            return load(folder, dtype=kind).to(device), config.layers, config.bits_per_weight
+            return OpenedModel(load(folder, dtype=kind).to(device), config.layers, config.bits_per_weight, ())
     checkpoint = open_checkpoint(folder)
     stored = {layer.tensor: checkpoint.tensors[layer.tensor] for layer in checkpoint.layers}.values()
     width = 8 * sum(t.size_bytes for t in stored) / sum(t.count for t in stored)
-    return load_model(folder, kind).to(device), tuple(layer.name for layer in checkpoint.layers), width
+    names = tuple(layer.name for layer in checkpoint.layers)
+    return OpenedModel(load_model(folder, kind).to(device), names, width, checkpoint.notes)
 
 
 def evaluate_model(
@@ -83,7 +95,7 @@ def evaluate_model(
     """
     folder = model_folder(model)
     found = read_text(folder, text, "evaluation")
-    loaded, layers, bits = open_model(folder, dtype, device)
+    loaded, layers, bits, notes = open_model(folder, dtype, device)
     window = default_window(loaded)
     limit = max(1, tokens // window) if tokens else None
     name = "demo" if model == "demo" else origin(folder) or folder.name
@@ -98,7 +110,8 @@ def evaluate_model(
         score = perplexity(loaded, found.tokens, max_windows=limit, progress=tell)
     error = None if math.isnan(score.standard_error) else score.standard_error
     where = "" if device == "cpu" else f" on {describe_device(device)}"
-    return Evaluation(name, bits, score.value, error, f"{found.name}: {score.describe()}{where}", dtype=dtype)
+    said = f"{found.name}: {score.describe()}{where}"
+    return Evaluation(name, bits, score.value, error, said, dtype=dtype, notes=notes)
 
 
 def evaluate_tasks(
@@ -138,7 +151,7 @@ def evaluate_tasks(
     makers = {"last-word": text_tasks.last_word, "next-passage": text_tasks.next_passage}
     questions = {task: makers[task](document) for task in tasks if folder is None and task in makers}
     path = model_folder(model)
-    loaded, _, _ = open_model(path, device=device)
+    loaded = open_model(path, device=device).model
     tokenizer = load_tokenizer(path)
     if folder is not None:
         return lm_eval_tasks.evaluate_tasks(loaded, tokenizer, folder, tasks, limit or None)

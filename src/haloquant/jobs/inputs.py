@@ -11,9 +11,9 @@ from jaxtyping import Int64
 from haloquant.accel.workload.model_shapes import MODELS, named_shape, shape_from_config
 from haloquant.errors import CheckpointError, InputError, MissingExtraError, RecipeError
 from haloquant.jobs.quantize.forecast.model_sizes import ModelSizes, sizes_of_checkpoint, sizes_of_shape
-from haloquant.lm.checkpoint import model_config
 from haloquant.lm.checkpoint.completeness import check_complete, check_names
 from haloquant.lm.checkpoint.hub import is_hub_name, origin
+from haloquant.lm.checkpoint.model_config import VOCABULARY, read_config, text_part, whole_number, window_tokens
 from haloquant.lm.checkpoint.paths import GGUF, local_folder
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint, virtual_checkpoint
 from haloquant.lm.export.model_folder import list_small_files
@@ -106,15 +106,6 @@ def read_inputs(recipe: Recipe) -> Inputs:
     )
 
 
-def read_config(folder: Path) -> dict[str, object]:
-    """Return the configuration of a model folder (config.json).
-
-    Raises:
-        CheckpointError: It is not a JSON object.
-    """
-    return model_config.read_config(folder / "config.json")
-
-
 def is_packed(folder: Path) -> bool:
     """Return whether a model folder is in HALO's packed form, by its configuration."""
     return "quantization_config" in read_config(folder)
@@ -122,7 +113,7 @@ def is_packed(folder: Path) -> bool:
 
 def model_window(folder: Path) -> int:
     """Return the number of tokens in a window of this model: its number of positions, 2048 at most."""
-    return model_config.window_tokens(read_config(folder), 2048)
+    return window_tokens(read_config(folder), 2048)
 
 
 def has_tensors(name: str) -> bool:
@@ -147,7 +138,7 @@ def read_model_sizes(name: str) -> tuple[ModelSizes, int]:
         check_names(checkpoint)
         return sizes_of_checkpoint(checkpoint), model_window(folder)
     if path.is_file():
-        return _sizes_of_config(path), model_config.window_tokens(model_config.read_config(path), 2048)
+        return _sizes_of_config(path), window_tokens(read_config(path), 2048)
     if name.lower() not in MODELS:
         raise InputError(
             f"the model to plan for must be a folder, a GGUF file, a name in the hub's cache, a config.json, or one of "
@@ -166,7 +157,7 @@ def _sizes_of_config(path: Path) -> ModelSizes:
 
     Without transformers, only families whose layers this package knows can be planned for.
     """
-    config = model_config.read_config(path)
+    config = read_config(path)
     try:
         from haloquant.lm.model_check import tensor_shapes
     except ImportError as error:
@@ -208,7 +199,7 @@ def _check_vocabulary(folder: Path, name: str, tokens: np.ndarray) -> None:
     Raises:
         CheckpointError: There is one.
     """
-    size = model_config.whole_number(model_config.text_part(read_config(folder)), model_config.VOCABULARY)
+    size = whole_number(text_part(read_config(folder)), VOCABULARY)
     if size is not None and len(tokens) and int(tokens.max()) >= size:
         raise CheckpointError(
             f"the tokenizer of {folder} must give tokens below the model's vocabulary of {size}, but gives "
@@ -226,3 +217,10 @@ def calibration_windows(folder: Path, text: Text, samples: int) -> tuple[Int64[n
 
     windows = cut_windows(text.tokens, model_window(folder), samples)
     return windows, f"{len(windows)} windows of {text.name}"
+
+
+def missing_windows(text: Text, windows: np.ndarray, samples: int) -> tuple[str, ...]:
+    """Return a sentence if a text has fewer calibration windows [windows, tokens] than were asked for."""
+    count, length = windows.shape
+    note = f"{text.name} has {count} windows of {length} tokens, so {count} were used and not {samples}"
+    return (note,) if count < samples else ()

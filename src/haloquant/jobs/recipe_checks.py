@@ -12,7 +12,7 @@ from haloquant.jobs.inputs import Inputs
 from haloquant.jobs.machines.method_cost import recipe_shape, recipe_workloads
 from haloquant.lm.export.folding import folds
 from haloquant.quant.rivals.registry import rival
-from haloquant.recipe import Recipe
+from haloquant.recipe import Quantize, Recipe
 from haloquant.records import MacProfile
 from haloquant.store.targets import read_gpu, read_systolic
 
@@ -42,7 +42,8 @@ def check_names(recipe: Recipe) -> None:
     """Check all that a recipe names besides files of the model, its texts and the MAC.
 
     Raises:
-        RecipeError: A rival or a shape is unknown, or two machines have one name.
+        RecipeError: A rival or a shape is unknown; two machines have one name, or a rival or a goal is named twice; or
+            refinement is asked for without compensation.
         TargetError: The description of a machine is malformed.
     """
     for key, names, read in (
@@ -52,6 +53,14 @@ def check_names(recipe: Recipe) -> None:
         found = [_at(key, read, name).name for name in names]
         if len(set(found)) < len(found):
             raise RecipeError(f"{key} must name each machine once, not {', '.join(found)}")
+    for key, listed in (("rivals", recipe.quantize.rivals), ("goals", recipe.quantize.goals)):
+        if len(set(listed)) < len(listed):
+            raise RecipeError(f"quantize.{key} must name each once, not {', '.join(listed)}")
+    if not recipe.quantize.compensate and recipe.quantize.refine not in (0.0, Quantize().refine):
+        raise RecipeError(
+            "quantize.refine must be 0 or left out where quantize.compensate is false, as only tiles whose errors were "
+            f"compensated are refined, not {recipe.quantize.refine:g}"
+        )
     for name in recipe.quantize.rivals:
         _at("quantize.rivals", rival, name)
     if recipe.workload.shapes != "model":
@@ -82,8 +91,12 @@ def check_job(recipe: Recipe, inputs: Inputs, profile: MacProfile) -> None:
     Raises:
         RecipeError: A text has too few tokens, the transform finds no place, or the machine model lacks a layer.
         ProfileError: The MAC lacks a value.
+        CheckpointError: transformers cannot load the model, or a chosen layer is no linear layer of it.
     """
+    from haloquant.lm.model_check import check_model  # needs torch
+
     check_profile(profile)
+    check_model(inputs.checkpoint)
     for use, least, what in (("calibration", inputs.window, "one window"), ("evaluation", 2, "to predict")):
         tokens = getattr(inputs, use).tokens
         if len(tokens) < least:

@@ -46,7 +46,7 @@ def check_model(checkpoint: Checkpoint) -> None:
 
 def is_known(checkpoint: Checkpoint) -> bool:
     """Return whether transformers has a model of the checkpoint's type."""
-    kind = read_config(checkpoint.small_files() / "config.json").get("model_type")
+    kind = read_config(checkpoint.small_files()).get("model_type")
     return isinstance(kind, str) and kind in CONFIG_MAPPING
 
 

@@ -5,7 +5,6 @@ from .codebook import WeightSample as WeightSample
 from .codebook import sample_groups as sample_groups
 from .codebook import select_codebook as select_codebook
 from .layer import dequantize as dequantize
-from .layer import layer_result as layer_result
 from .layer import mac_values as mac_values
 from .layer import quantize_weight as quantize_weight
 from .layer import quantize_weight_compensated as quantize_weight_compensated
@@ -19,7 +18,6 @@ __all__ = [
     "WeightSample",
     "dequantize",
     "knee",
-    "layer_result",
     "layer_tiles",
     "mac_values",
     "make_grid",

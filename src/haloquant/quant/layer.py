@@ -3,7 +3,6 @@
 import numpy as np
 from jaxtyping import Float32, Int16, UInt8
 
-from haloquant.quant.format.stored_bits import count_bits
 from haloquant.quant.hessian import RowPart, hessian_importance, layer_hessian, row_parts
 from haloquant.quant.input_checks import check_tiles, check_weight
 from haloquant.quant.rounding.compensation import Compensated, Progress, activation_order, compensate, factorize
@@ -12,8 +11,8 @@ from haloquant.quant.rounding.numba_kernels import lookup
 from haloquant.quant.rounding.scale_search import search
 from haloquant.quant.sensitivity import importance
 from haloquant.quant.sparse import mask_of, no_sparse_weights, with_values
-from haloquant.quant.tiles import padding, word_table
-from haloquant.records import Codebook, LayerResult, LayerStatistics, QuantizedWeight, SparseWeights, TileMap
+from haloquant.quant.tiles import word_table
+from haloquant.records import Codebook, LayerStatistics, QuantizedWeight, SparseWeights, TileMap
 
 
 def quantize_weight(
@@ -135,18 +134,6 @@ def dequantize(q: QuantizedWeight) -> Float32[np.ndarray, "out in"]:
 def mac_values(q: QuantizedWeight) -> Int16[np.ndarray, "out in"]:
     """Return the integers that the MAC array holds: the words, and 0 where a sparse weight is kept."""
     return _scaled_words(q, np.ones(q.scale.shape, np.float32)).astype(np.int16)
-
-
-def layer_result(q: QuantizedWeight, notes: tuple[str, ...] = ()) -> LayerResult:
-    """Return the layer in the form that every method returns: weights, stored bits and the integers of the MAC.
-
-    A note on padding is added to `notes` if the tiles have any.
-    """
-    grid = q.tiles.grid
-    empty = padding(grid)
-    if empty:
-        notes = (*notes, f"{empty} places of {grid.down * grid.across} tiles are padding")
-    return LayerResult(q.layer, dequantize(q), count_bits(q), mac_values(q), q, notes)
 
 
 def _without_sparse(

@@ -24,6 +24,8 @@ def render_markdown(results: Results) -> str:
         "the same MAC profile.",
         "",
     ]
+    if results.notes:
+        lines += ["## The model and its texts", "", *(f"- {text}" for text in results.notes), ""]
     if results.warnings:
         lines += ["## Where it does not pay", "", *(f"- {text}" for text in results.warnings), ""]
     lines += ["## Codebooks", "", "| class | clock, GHz | supply, V | values |", "|---|---|---|---|"]

@@ -154,6 +154,7 @@ class Results(Record, frozen=True):
     gpus: list[GpuRow] = []
     sweeps: list[SweepRow] = []
     pareto_of: str = ""
+    notes: list[str] = []  # how the model was read, what stays in full precision, calibration windows that are missing
 
     def method(self, name: str) -> MethodRow:
         """Return the row of the method with this name.

@@ -5,7 +5,8 @@ import pytest
 
 from haloquant.errors import CheckpointError, InputError
 from haloquant.quant.format.packing import pack
-from haloquant.quant.layer import dequantize, layer_result, mac_values, quantize_weight, quantize_weight_compensated
+from haloquant.quant.layer import dequantize, mac_values, quantize_weight, quantize_weight_compensated
+from haloquant.quant.reference.layer_results import layer_result
 from haloquant.quant.tile_histogram import layer_tiles
 from haloquant.quant.tiles import make_grid, uniform_map
 from support.quant_twins import NINE, SIXTEEN, book, quantized_layer, random_statistics, random_weight, tile_map

@@ -22,6 +22,7 @@ from haloquant.jobs.engine.session import open_session
 from haloquant.jobs.engine.tasks import THIS_PROCESS, Engine
 from haloquant.jobs.inputs import Inputs, Progress, read_inputs, silent
 from haloquant.jobs.provenance import versions
+from haloquant.jobs.quantize.checkpoint_passes import expert_notes
 from haloquant.jobs.quantize.request import made_by
 from haloquant.jobs.recipe_checks import (
     DRAWING_PACKAGES,
@@ -32,9 +33,11 @@ from haloquant.jobs.recipe_checks import (
     require_packages,
 )
 from haloquant.lm.checkpoint.hub import origin_entry
+from haloquant.lm.checkpoint.left_layers import left_layers, left_notes
 from haloquant.lm.devices import find_device
 from haloquant.lm.export.model_folder import hash_small_files
 from haloquant.lm.export.packed import export_packed
+from haloquant.quant.tiles import padding_note
 from haloquant.recipe import Goal, Recipe
 from haloquant.records import MacProfile
 from haloquant.report.markdown import render_markdown
@@ -108,10 +111,21 @@ def run(recipe: Recipe, out: Path, progress: Progress = silent, engine: Engine =
         results = gather_results(recipe, job.inputs, job.classes, methods, points, job.sensitivity)
         goal: Goal = next(goal for goal in recipe.quantize.goals if f"halo-{goal}" == headline(steps))
         _export(job, goal, steps[headline(steps)], out)
+        results = replace(results, notes=_notes(job, steps[headline(steps)]))
         write_bytes(out / "results.json", encode_results(results))
         write_text(out / "results.md", render_markdown(results))
         write_report(results, out, progress)
     return Job(results, out, time.monotonic() - begin, tuple(job.reused))
+
+
+def _notes(job: JobSteps, method: MethodStep) -> list[str]:
+    """Return what `haloquant quantize` says of the same model, as far as the rows of the methods do not say it."""
+    checkpoint, few = job.inputs.checkpoint, {}
+    if method.maps is not None and job.passes.experts:
+        job.passes.quantize([method.maps])  # nothing, unless the steps of its layers were removed
+        few = job.passes.poor_experts(method.maps)
+    notes = (*job.short, *checkpoint.notes, *left_notes(left_layers(checkpoint)))
+    return [*notes, *expert_notes(few, job.passes.experts), *padding_note(tuple(job.passes.grids.values()))]
 
 
 def _export(job: JobSteps, goal: Goal, method: MethodStep, out: Path) -> None:

@@ -16,7 +16,7 @@ from haloquant.jobs.compare.rivals import row_hessians
 from haloquant.jobs.engine.metering import Meter
 from haloquant.jobs.engine.session import InProcess
 from haloquant.jobs.engine.tasks import Session
-from haloquant.jobs.inputs import Inputs, Progress, calibration_windows
+from haloquant.jobs.inputs import Inputs, Progress, calibration_windows, missing_windows
 from haloquant.jobs.provenance import step_versions
 from haloquant.jobs.quantize.allocation import Allocator, build_allocator
 from haloquant.jobs.quantize.checkpoint_passes import Maps, Passes
@@ -43,7 +43,7 @@ class JobSteps:
 
     `reused` names the steps that were finished before this run. `folders` holds the folder of every step by its name.
     `fresh` names the steps whose files workers of this run made. `session` runs the tasks on layers. `device` is where
-    the model is calibrated and evaluated.
+    the model is calibrated and evaluated. `short` says that the calibration text has fewer windows than asked for.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class JobSteps:
         self.fresh: set[str] = set()
         self.corner = 0
         windows, source = calibration_windows(inputs.checkpoint.folder, inputs.calibration, self._samples())
+        self.short = missing_windows(inputs.calibration, windows, self._samples())
         self.device = find_device(recipe.device)
         self.request = Request(profile, None, recipe, windows, source, self.device)
         self.key = passes_key(inputs.model_sha256, inputs.checkpoint, self.request)

@@ -29,7 +29,7 @@ def shape_of_checkpoint(checkpoint: Checkpoint, name: str) -> ModelShape:
     Raises:
         InputError: the machine model cannot run it.
     """
-    config = read_config(checkpoint.folder / "config.json")
+    config = read_config(checkpoint.folder)
     return _shape(config, checkpoint.architecture, (*checkpoint.layers, *checkpoint.unchosen), name)
 
 
@@ -61,7 +61,7 @@ def shape_of_packed(packed: PackedModel, sizes: Mapping[str, tuple[int, int]], n
         InputError: the machine model cannot run it.
     """
     path = packed.folder / "config.json"
-    config = {key: value for key, value in read_config(path).items() if key != "quantization_config"}
+    config = {key: value for key, value in read_config(packed.folder).items() if key != "quantization_config"}
     shapes: dict[str, tuple[int, ...]] = {f"{layer}.weight": size for layer, size in sizes.items()}
     for tensor in packed.tensors.values():
         owner, _, last = tensor.name.rpartition(".")

@@ -72,7 +72,7 @@ def sweep_systems(model: QuantizedModel, workload: Workload, target: Target, ove
         elif over == "bandwidth":
             points = sweep_bandwidth(run, target, [f * target.dram.bandwidth_b_per_s for f in BANDWIDTHS])
         else:
-            raise InputError(f"a sweep must be over transition, static or bandwidth, not {over!r}.")
+            raise InputError(f"a sweep must be over transition, static or bandwidth, not {over!r}")
         found += [SystemPoint(system.name, point) for point in points]
     return found
 
@@ -111,7 +111,7 @@ def _check_limited(target: Target) -> None:
     if math.isinf(target.dram.bandwidth_b_per_s):
         raise InputError(
             f"a sweep over bandwidth needs a machine with a limited bandwidth, not {target.name}; "
-            "tpuv4i_like or edge_lpddr5x would do."
+            "tpuv4i_like or edge_lpddr5x would do"
         )
 
 

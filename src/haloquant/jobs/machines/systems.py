@@ -98,7 +98,7 @@ def model_of_shape(shape: ModelShape, profile: MacProfile, fast_share: float) ->
         InputError: The share is not between 0 and 1.
     """
     if not 0 <= fast_share <= 1:
-        raise InputError(f"the share of fast tiles must be 0 to 1, not {fast_share:g}.")
+        raise InputError(f"the share of fast tiles must be 0 to 1, not {fast_share:g}")
     classes = choose_classes(profile, 0, gaussian_sample(48), (("fast", 9, 2.5), ("slow", 16, 1.0)))
     return QuantizedModel(shape.name, shape, classes, None, fast_share)
 

@@ -47,6 +47,22 @@ SAMPLED_LAYERS = 12  # number of layers, about, whose weights the codebooks are 
 Maps = Mapping[str, TileMap]
 
 
+def expert_notes(few: Mapping[str, int], experts: int) -> tuple[str, ...]:
+    """Return a sentence on the experts that few calibration tokens reached.
+
+    Args:
+        few: Calibration tokens of each of their layers (`Passes.poor_experts`).
+        experts: Number of layers of experts.
+    """
+    if not few:
+        return ()
+    none = sum(tokens == 0 for tokens in few.values())
+    return (
+        f"{len(few)} of {experts} layers of experts saw fewer calibration tokens than a quarter of their inputs, "
+        f"{none} of them none: the mean Hessian of the layer's experts stands in; more windows (--samples) reach more",
+    )
+
+
 class Passes:
     """The passes over one checkpoint. A pass is made when its result is first needed."""
 

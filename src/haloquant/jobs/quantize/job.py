@@ -21,7 +21,7 @@ from haloquant.jobs.engine.tasks import THIS_PROCESS, Engine
 from haloquant.jobs.inputs import Progress, silent
 from haloquant.jobs.provenance import step_versions, versions
 from haloquant.jobs.quantize.allocation import uniform_maps
-from haloquant.jobs.quantize.checkpoint_passes import Maps, Passes
+from haloquant.jobs.quantize.checkpoint_passes import Maps, Passes, expert_notes
 from haloquant.jobs.quantize.model_key import model_key
 from haloquant.jobs.quantize.request import Request, made_by, passes_key
 from haloquant.jobs.quantize.task_runner import TaskRunner
@@ -141,7 +141,7 @@ def quantize_checkpoint(
     layers, seconds, transform = len(checkpoint.layers), time.monotonic() - began, request.recipe.quantize.transform
     notes = () if transform == "none" else (NOTE.format(transform, len(passes.scales), layers),)
     left = left_layers(checkpoint)
-    notes = (*checkpoint.notes, *notes, *unchecked, *left_notes(left), *_expert_notes(few, passes.experts))
+    notes = (*checkpoint.notes, *notes, *unchecked, *left_notes(left), *expert_notes(few, passes.experts))
     notes += padding_note(tuple(passes.grids.values()))
     notes += small_scales_note(small)
     return QuantizationResult(
@@ -157,17 +157,6 @@ def quantize_checkpoint(
         left,
         few,
         model_key(model, checkpoint, request),
-    )
-
-
-def _expert_notes(few: Mapping[str, int], experts: int) -> tuple[str, ...]:
-    """Return a sentence on the experts that few calibration tokens reached."""
-    if not few:
-        return ()
-    none = sum(tokens == 0 for tokens in few.values())
-    return (
-        f"{len(few)} of {experts} layers of experts saw fewer calibration tokens than a quarter of their inputs, "
-        f"{none} of them none: the mean Hessian of the layer's experts stands in; more windows (--samples) reach more",
     )
 
 

@@ -42,9 +42,13 @@ POSITIONS: Final = (
 def read_config(path: Path) -> dict[str, object]:
     """Return config.json as a dictionary.
 
+    Args:
+        path: the file, or the model folder that holds it.
+
     Raises:
         CheckpointError: the file is missing or too large, or it is not a JSON object.
     """
+    path = path / "config.json" if path.is_dir() else path
     data = read_bounded(path, MAX_CONFIG_BYTES, "a model folder must hold config.json", CheckpointError)
     try:
         config = json.loads(data)

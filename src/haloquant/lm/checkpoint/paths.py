@@ -3,6 +3,7 @@
 from pathlib import Path, PurePath
 
 from haloquant.errors import CheckpointError
+from haloquant.lm.checkpoint.gguf.split import parts_of
 from haloquant.lm.checkpoint.hub import find_snapshot, is_hub_name
 
 GGUF = ".gguf"
@@ -40,12 +41,15 @@ def local_folder(folder: Path | str) -> Path:
 
 
 def _gguf_in(folder: Path) -> Path | None:
-    """Return the GGUF file of a folder that holds one and no safetensors; None for a folder in Hugging Face format."""
+    """Return the GGUF file of a folder that holds one model in GGUF and no safetensors, or the first file of it.
+
+    None for a folder in Hugging Face format.
+    """
     files = [file for file in sorted(folder.iterdir()) if file.is_file()]
     found = [file for file in files if file.suffix.lower() == GGUF]
     if not found or any(file.suffix == ".safetensors" for file in files) or (folder / MARK).is_file():
         return None
-    if len(found) > 1:
+    if len({parts_of(file)[0] for file in found}) > 1:
         names = ", ".join(file.name for file in found[:4]) + (", ..." if len(found) > 4 else "")
         raise CheckpointError(f"{folder} holds {len(found)} models in GGUF ({names}); give the path of one of them")
     return found[0]

@@ -107,7 +107,7 @@ def open_checkpoint(folder: Path | str, include: Sequence[str] = (), exclude: Se
     path = fetch_small(url) if url else local_folder(folder)
     came = origin(path)
     architecture = read_architecture(path)
-    tensors, notes = (_read_gguf(path), ()) if (path / MARK).is_file() else find_tensors(path, url)
+    tensors, notes = _read_gguf(path) if (path / MARK).is_file() else find_tensors(path, url)
     tensors, merged = merge_adapter(path, with_prefix(tensors, architecture.model_type))
     shared = _find_shared(tensors)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -188,10 +188,12 @@ def content_hash(checkpoint: Checkpoint) -> str:
     return digest.hexdigest()
 
 
-def _read_gguf(folder: Path) -> Mapping[str, StoredTensor]:
+def _read_gguf(folder: Path) -> tuple[Mapping[str, StoredTensor], tuple[str, ...]]:
     from haloquant.lm.checkpoint.gguf.folder import read_tensors
+    from haloquant.lm.checkpoint.gguf.tensors import types_note
 
-    return read_tensors(folder)
+    tensors = read_tensors(folder)
+    return tensors, types_note(tensors.values())
 
 
 def _find_shared(tensors: Mapping[str, StoredTensor]) -> dict[str, str]:

@@ -29,7 +29,7 @@ from haloquant.lm.export.original_files import (
     copy_other_tensors,
     find_layer,
     float_type,
-    read_config,
+    full_precision_config,
     with_dtype,
 )
 from haloquant.quant.layer import mac_values
@@ -59,7 +59,7 @@ def export_compressed(
         InputError: a layer holds sparse weights, is not a whole number of groups wide, has other tiles than the first,
             or is not an ordinary linear layer of the checkpoint.
     """
-    config = read_config(checkpoint)
+    config = full_precision_config(checkpoint)
     known = {layer.name: layer for layer in checkpoint.layers}
     kind = float_type(checkpoint, config)
     bits, done = BitCount(), 0

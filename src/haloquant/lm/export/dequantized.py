@@ -23,7 +23,7 @@ from haloquant.lm.export.original_files import (
     copy_other_tensors,
     find_layer,
     float_type,
-    read_config,
+    full_precision_config,
     with_dtype,
 )
 from haloquant.quant.layer import dequantize
@@ -55,7 +55,7 @@ def export_dequantized(
     Raises:
         InputError: as `export_packed`; or the dtype is not one of these, or a weight overflows it.
     """
-    config = read_config(checkpoint)
+    config = full_precision_config(checkpoint)
     dtype = float_type(checkpoint, config) if dtype is None else dtype
     if dtype not in FLOATS:
         raise InputError(f"dtype of a dequantized model must be one of {', '.join(FLOATS)}, not {dtype!r}")

@@ -19,7 +19,7 @@ from jaxtyping import Float32
 from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_float32
 from haloquant.lm.export.model_folder import RawTensor
-from haloquant.lm.export.original_files import cast, read_config
+from haloquant.lm.export.original_files import cast, full_precision_config
 from haloquant.records.layer_names import GPT2, LLAMA, NEOX, OPT, PHI3
 
 
@@ -62,7 +62,7 @@ _PREFIX = re.compile(r"^(.*?\.\d+\.)(.+)$")
 def folds(checkpoint: Checkpoint) -> tuple[Fold, ...]:
     """Return every input of the selected layers whose scale can be folded, in order of execution."""
     kind = checkpoint.architecture.model_type
-    config = read_config(checkpoint)
+    config = full_precision_config(checkpoint)
     norms, producers = dict(NORMS.get(kind, {})), dict(PRODUCERS.get(kind, {}))
     if not config.get("do_layer_norm_before", True):  # OPT-350m normalises after each layer
         norms = {}

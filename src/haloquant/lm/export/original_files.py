@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from haloquant.errors import InputError
-from haloquant.lm.checkpoint import model_config
 from haloquant.lm.checkpoint.architectures import split_block
 from haloquant.lm.checkpoint.linear_layers import LinearLayer
+from haloquant.lm.checkpoint.model_config import read_config
 from haloquant.lm.checkpoint.reader import Checkpoint, read_layer
 from haloquant.lm.export.model_folder import RawTensor, ShardWriter
 from haloquant.quant.format.packing import PackedWeight
@@ -137,15 +137,15 @@ def with_dtype(config: dict[str, Any], dtype: str) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key != "torch_dtype"} | {"dtype": FLOATS[dtype]}
 
 
-def read_config(checkpoint: Checkpoint) -> dict[str, Any]:
+def full_precision_config(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return the original config.json.
 
     Raises:
         InputError: the model is quantized already.
         CheckpointError: the configuration is not a JSON object.
     """
-    path = checkpoint.folder / "config.json"
-    config = model_config.read_config(path)
+    config = read_config(checkpoint.folder)
     if "quantization_config" in config:
+        path = checkpoint.folder / "config.json"
         raise InputError(f"{path} must be of a model in full precision, not one that is quantized already")
     return config

@@ -23,7 +23,7 @@ from haloquant.lm.export.original_files import (
     copy_other_tensors,
     find_layer,
     float_type,
-    read_config,
+    full_precision_config,
     with_dtype,
     write_other_experts,
 )
@@ -62,7 +62,7 @@ def export_packed(
         InputError: a layer is not in the checkpoint, comes twice, or has other codebooks or tile sizes than the first;
             or the folder is not empty.
     """
-    config = read_config(checkpoint)
+    config = full_precision_config(checkpoint)
     known = {layer.name: layer for layer in checkpoint.layers}
     bits, first, names = BitCount(), None, []
     with new_model_folder(folder, made_by or {}) as temporary:

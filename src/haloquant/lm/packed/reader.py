@@ -55,7 +55,7 @@ def open_packed(folder: Path | str) -> PackedModel:
         CheckpointError: the folder is absent or a header is damaged.
     """
     path = local_folder(folder)
-    raw = read_config(path / "config.json")
+    raw = read_config(path)
     config = parse_config(raw.get("quantization_config"))
     tensors: dict[str, StoredTensor] = {}
     for file in shard_files(path):

@@ -12,7 +12,7 @@ from haloquant.lm.export.original_files import (
     check_same_codebooks,
     find_layer,
     float_type,
-    read_config,
+    full_precision_config,
     with_dtype,
 )
 from support.halo_layers import codebooks
@@ -71,5 +71,5 @@ def test_the_type_is_that_of_the_configuration_else_that_of_the_tensors(tiny) ->
 def test_a_configuration_that_is_none_is_refused(tiny, tmp_path, text, error, sentence) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(error, match=sentence):
-        read_config(replace(tiny[0], folder=tmp_path))
-    assert read_config(tiny[0])["model_type"] == "llama"
+        full_precision_config(replace(tiny[0], folder=tmp_path))
+    assert full_precision_config(tiny[0])["model_type"] == "llama"

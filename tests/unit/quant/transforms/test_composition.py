@@ -1,6 +1,7 @@
 import numpy as np
 
-from haloquant.quant.layer import layer_result, quantize_weight
+from haloquant.quant.layer import quantize_weight
+from haloquant.quant.reference.layer_results import layer_result
 from haloquant.quant.rivals import rtn
 from haloquant.quant.tiles import make_grid, uniform_map
 from haloquant.quant.transforms import awq, composition, input_scaling

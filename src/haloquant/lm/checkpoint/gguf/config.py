@@ -1,7 +1,8 @@
 """Make the configuration of transformers for a GGUF file.
 
 transformers reads it from the metadata. What it leaves out (sizes and bases that its own defaults would replace, and
-the scaling of positions) is added here from the metadata and the tensors.
+the scaling of positions) is added here from the metadata and the tensors. Gemma 1 and Mixtral, which it does not read,
+are made from the metadata alone.
 """
 
 import math
@@ -30,6 +31,25 @@ _NUMBERS = {
 }
 
 
+# Names in the configurations of families that transformers does not read from GGUF, and where a file holds them.
+_SIZES = {
+    "hidden_size": "embedding_length",
+    "intermediate_size": "feed_forward_length",
+    "num_hidden_layers": "block_count",
+    "num_attention_heads": "attention.head_count",
+    "num_key_value_heads": "attention.head_count_kv",
+    "rms_norm_eps": "attention.layer_norm_rms_epsilon",
+    "max_position_embeddings": "context_length",
+    "num_local_experts": "expert_count",
+    "num_experts_per_tok": "expert_used_count",
+}
+_TOKENS = {
+    "bos_token_id": "tokenizer.ggml.bos_token_id",
+    "eos_token_id": "tokenizer.ggml.eos_token_id",
+    "pad_token_id": "tokenizer.ggml.padding_token_id",
+}
+
+
 def make_config(header: GgufHeader) -> Any:
     """Return the configuration of transformers for a GGUF file.
 
@@ -39,17 +59,21 @@ def make_config(header: GgufHeader) -> Any:
         MissingExtraError: transformers is not installed.
     """
     try:
-        from transformers import AutoConfig
+        from transformers import CONFIG_MAPPING, AutoConfig
         from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CLASSES
 
         from haloquant.lm.torch_model import quiet_transformers
     except ImportError as error:
         raise MissingExtraError("GGUF files need torch and transformers: pip install 'haloquant[gguf]'") from error
+    own = _own_family(header)
     with tempfile.TemporaryDirectory(prefix="haloquant-gguf-") as scratch:
         (Path(scratch) / "header.gguf").write_bytes(_short_header(header))
         try:
             with quiet_transformers():
-                config = AutoConfig.from_pretrained(scratch, gguf_file="header.gguf", local_files_only=True)
+                if own is None:
+                    config = AutoConfig.from_pretrained(scratch, gguf_file="header.gguf", local_files_only=True)
+                else:
+                    config = CONFIG_MAPPING[own](**_values(header))
                 _complete(config, header)
         except Exception as error:  # the library and the package raise whatever a wrong value leads to
             raise CheckpointError(
@@ -64,6 +88,20 @@ def make_config(header: GgufHeader) -> Any:
     _scale_positions(config, header)
     config.architectures = [CLASSES[config.model_type]]
     return config
+
+
+def _own_family(header: GgufHeader) -> str | None:
+    """Return the family, as transformers names it, of a model whose configuration transformers does not read."""
+    if header.architecture == "llama" and header.number("expert_count"):
+        return "mixtral"
+    return "gemma" if header.architecture == "gemma" else None
+
+
+def _values(header: GgufHeader) -> dict[str, Any]:
+    """Return the values of a configuration, as far as the metadata give them."""
+    found: dict[str, Any] = {name: header.number(key) for name, key in _SIZES.items()}
+    found |= {name: header.metadata.get(key) for name, key in _TOKENS.items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _short_header(header: GgufHeader) -> bytes:
@@ -86,14 +124,13 @@ def _short_header(header: GgufHeader) -> bytes:
 def _complete(config: Any, header: GgufHeader) -> None:
     """Add what transformers does not read from the metadata."""
     tensors = header.tensors
+    config.tie_word_embeddings = "output.weight" not in tensors
     if (embedding := tensors.get("token_embd.weight")) is not None:
         config.vocab_size = embedding.shape[0]
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):  # a family's default may lie beyond
             if isinstance(token := getattr(config, name, None), int) and token >= config.vocab_size:
                 setattr(config, name, None)
-    if header.architecture == "gpt2":
-        config.n_positions = int(header.number("context_length") or config.n_positions)
-        config.n_inner = int(header.number("feed_forward_length") or 0) or None
+    _complete_family(config, header)
     for name, key in _NUMBERS.items():
         if (value := header.number(key)) is not None and hasattr(config, name):
             setattr(config, name, value)
@@ -101,13 +138,43 @@ def _complete(config: Any, header: GgufHeader) -> None:
         config.attention_bias = "blk.0.attn_q.bias" in tensors
     if hasattr(config, "mlp_bias"):
         config.mlp_bias = "blk.0.ffn_up.bias" in tensors
-    rope = getattr(config, "rope_parameters", None)
-    if rope and (base := header.number("rope.freq_base")) is not None and "rope_theta" in rope:
-        rope["rope_theta"] = base
+    rope, base = getattr(config, "rope_parameters", None), header.number("rope.freq_base")
+    if rope and "rope_theta" in rope and (base is not None or _own_family(header) is not None):
+        rope["rope_theta"] = base or 10000.0  # llama.cpp's own default
     width, turned = getattr(config, "head_dim", None), header.number("rope.dimension_count")
     width = width or config.hidden_size // config.num_attention_heads
     if rope and turned is not None and "partial_rotary_factor" in rope:
         rope["partial_rotary_factor"] = turned / width
+
+
+def _complete_family(config: Any, header: GgufHeader) -> None:
+    """Add the values that single families have under names of their own."""
+    tensors, inner = header.tensors, int(header.number("feed_forward_length") or 0) or None
+    if header.architecture == "gpt2":
+        config.n_positions = int(header.number("context_length") or config.n_positions)
+        config.n_inner = inner
+    elif header.architecture == "bloom":
+        config.seq_length = int(header.number("context_length") or 2048)
+    elif header.architecture == "falcon":
+        groups = int(header.number("attention.head_count_kv") or config.num_attention_heads)
+        twice = "blk.0.attn_norm_2.weight" in tensors
+        config.num_kv_heads, config.ffn_hidden_size = groups, inner or config.ffn_hidden_size
+        config.multi_query, config.new_decoder_architecture = (
+            groups == 1,
+            twice or 1 < groups < config.num_attention_heads,
+        )
+        config.num_ln_in_parallel_attn = 2 if twice else 1
+        config.layer_norm_epsilon = header.number("attention.layer_norm_epsilon") or config.layer_norm_epsilon
+    elif header.architecture in ("qwen2moe", "qwen3moe"):
+        blocks = range(config.num_hidden_layers)
+        config.mlp_only_layers = [n for n in blocks if f"blk.{n}.ffn_gate_inp.weight" not in tensors]
+        for name, part, axis in (
+            ("moe_intermediate_size", "ffn_gate_exps", 1),
+            ("shared_expert_intermediate_size", "ffn_gate_shexp", 0),
+        ):
+            found = [t for n in blocks if (t := tensors.get(f"blk.{n}.{part}.weight")) is not None]
+            if found and len(found[0].shape) > axis:
+                setattr(config, name, found[0].shape[axis])
 
 
 def _scale_positions(config: Any, header: GgufHeader) -> None:
@@ -121,7 +188,7 @@ def _scale_positions(config: Any, header: GgufHeader) -> None:
     kind, factor = header.metadata.get(f"{header.architecture}.rope.scaling.type"), header.number("rope.scaling.factor")
     original = header.number("rope.scaling.original_context_length")
     if (entry := header.tensors.get(FACTORS)) is not None:
-        factors = read_float32(gguf_tensor(header, entry, FACTORS, Layout()))
+        factors = read_float32(gguf_tensor(entry, FACTORS, Layout()))
         rope |= {"rope_type": "llama3", "factor": float(factors.max()), **LLAMA3}
         if not np.allclose(factors, _llama3_factors(len(factors), rope), rtol=1e-4):
             raise CheckpointError(

@@ -12,38 +12,39 @@ from typing import Any
 
 from haloquant.errors import CheckpointError, first_line
 from haloquant.lm.checkpoint.gguf.config import make_config
-from haloquant.lm.checkpoint.gguf.header import GgufHeader, read_gguf_header
+from haloquant.lm.checkpoint.gguf.header import GgufHeader
 from haloquant.lm.checkpoint.gguf.names import check_architecture, map_tensors
 from haloquant.lm.checkpoint.gguf.package import gguf_package
+from haloquant.lm.checkpoint.gguf.split import model_name, parts_of, read_model_header
 from haloquant.lm.checkpoint.gguf.tensors import GgufTensor
 from haloquant.lm.checkpoint.paths import MARK
 
-LINK = "model.gguf"  # the file itself, in the folder of its small files
-_made: dict[tuple[str, int, int], Path] = {}
+LINK = "model.gguf"  # the file itself, or the first of a split model, in the folder of its small files
+_made: dict[tuple[tuple[str, int, int], ...], Path] = {}
 
 
 def make_folder(file: Path) -> Path:
     """Return a folder with the configuration and the tokenizer of a GGUF file, and a link to the file.
 
     The folder has the file's name. It is a temporary one, made once for a file, and removed when the process ends.
+    Any file of a split model stands for the whole model.
 
     Raises:
         CheckpointError: the file is damaged, or of a family that is not read.
         MissingExtraError: the gguf package or transformers is not installed.
     """
-    header = read_gguf_header(file)
-    path = file.resolve()
-    status = path.stat()
-    key = (str(path), status.st_size, status.st_mtime_ns)
+    header = read_model_header(file)
+    first = parts_of(file)[0].absolute()
+    key = tuple((str(part.absolute()), part.stat().st_size, part.stat().st_mtime_ns) for part in parts_of(file))
     if key in _made and _made[key].is_dir():
         return _made[key]
     check_architecture(header)
     gguf_package()
     home = Path(tempfile.mkdtemp(prefix="haloquant-gguf-"))
     atexit.register(shutil.rmtree, home, True)
-    folder = home / file.stem
+    folder = home / model_name(file)
     folder.mkdir()
-    (folder / LINK).symlink_to(path)
+    (folder / LINK).symlink_to(first)  # not to what it links to: in a hub's cache, only links have the parts' names
     config = make_config(header)
     (folder / "config.json").write_text(_config_text(config))
     _write_tokenizer(header, folder)
@@ -60,7 +61,7 @@ def read_tensors(folder: Path) -> dict[str, GgufTensor]:
     """
     from transformers import AutoConfig
 
-    header = read_gguf_header((folder / LINK).resolve())
+    header = read_model_header((folder / LINK).readlink())
     return map_tensors(header, AutoConfig.from_pretrained(folder, local_files_only=True))
 
 

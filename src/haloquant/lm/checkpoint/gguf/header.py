@@ -24,6 +24,7 @@ MOST_STRING_BYTES = 16 << 20
 MOST_LIST = 1 << 24  # elements of a list; the largest vocabularies have some hundred thousand tokens
 MOST_DIMENSIONS = 4
 STRING, LIST = 8, 9
+PART, PARTS, PARTS_TENSORS = "split.no", "split.count", "split.tensors.count"  # entries of the files of a split model
 _SCALARS = {
     0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d",
 }  # fmt: skip
@@ -33,20 +34,24 @@ Value = int | float | bool | str | list[Any]
 
 @dataclass(frozen=True, slots=True)
 class GgufEntry:
-    """One line of the table of tensors. `shape` is in the order of numpy and torch: rows first."""
+    """One line of the table of tensors. `shape` is in the order of numpy and torch: rows first.
+
+    `offset` counts from the start of `file`, which has `file_bytes` bytes.
+    """
 
     name: str
     shape: tuple[int, ...]
     ggml_type: int
-    offset: int  # from the start of the file
+    offset: int
+    file: Path
+    file_bytes: int
 
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """The metadata and the table of tensors of a GGUF file."""
+    """The metadata and the table of tensors of a GGUF file, or of all files of a split model (`split`)."""
 
     file: Path
-    size_bytes: int
     version: int
     metadata: Mapping[str, Value]
     tensors: Mapping[str, GgufEntry]
@@ -136,7 +141,7 @@ def _read(stream: _Stream) -> GgufHeader:
             raise stream.error(f"must hold the metadata entry {name!r:.80} once, but holds it twice")
         metadata[name] = _value(stream, stream.number("<I"))
         encoded[name] = stream.forget()
-    if not isinstance(metadata.get("general.architecture"), str):
+    if not isinstance(metadata.get("general.architecture"), str) and not metadata.get(PART):
         raise stream.error("must name its model family (general.architecture), but does not")
     table = [_entry(stream) for _ in range(tensors)]
     alignment = metadata.get("general.alignment", 32)
@@ -146,7 +151,7 @@ def _read(stream: _Stream) -> GgufHeader:
     found = {entry.name: replace(entry, offset=start + entry.offset) for entry in table}
     if len(found) < len(table):
         raise stream.error("must hold every tensor once, but holds one name twice")
-    return GgufHeader(stream.file, stream.size, version, metadata, found, encoded)
+    return GgufHeader(stream.file, version, metadata, found, encoded)
 
 
 def _value(stream: _Stream, kind: int) -> Value:
@@ -174,4 +179,4 @@ def _entry(stream: _Stream) -> GgufEntry:
         )
     shape = struct.unpack(f"<{dimensions}Q", stream.take(8 * dimensions))
     kind, offset = stream.number("<I"), stream.number("<Q")
-    return GgufEntry(name, tuple(reversed(shape)), kind, offset)
+    return GgufEntry(name, tuple(reversed(shape)), kind, offset, stream.file, stream.size)

@@ -1,17 +1,19 @@
 """Map the tensors of a GGUF file to the parameters of the model in transformers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from haloquant.errors import CheckpointError, MissingExtraError, first_line
-from haloquant.lm.checkpoint.gguf.header import GgufHeader
-from haloquant.lm.checkpoint.gguf.layout import find_layout
+from haloquant.lm.checkpoint.gguf.experts import checkpoint_shapes, expert_names
+from haloquant.lm.checkpoint.gguf.header import GgufEntry, GgufHeader
+from haloquant.lm.checkpoint.gguf.layout import Layout, find_layout
 from haloquant.lm.checkpoint.gguf.package import gguf_package
-from haloquant.lm.checkpoint.gguf.tensors import GgufTensor, gguf_tensor
+from haloquant.lm.checkpoint.gguf.tensors import GgufTensor, gguf_slices, gguf_tensor
 
-# Families whose tensors and configuration transformers reads from GGUF, and whose changes `layout` undoes.
+# Families whose configuration `config` makes, and whose changes `layout` undoes. Mixtral is a "llama" with experts.
 ARCHITECTURES = (
-    "llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "gpt2", "starcoder2", "stablelm", "nemotron",
+    "llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "gemma", "gemma2", "gemma3", "phi3", "gpt2", "starcoder2",
+    "stablelm", "nemotron", "bloom", "falcon",
 )  # fmt: skip
 # Tensors that a model computes from its configuration (`config` reads the scaling of positions from them).
 COMPUTED = ("rope_freqs.weight",)
@@ -41,30 +43,43 @@ def map_tensors(header: GgufHeader, config: Any) -> dict[str, GgufTensor]:
         CheckpointError: a parameter of the model is missing, a tensor has no place in it, or a shape is another; or a
             tensor has a type that cannot be de-quantized.
     """
-    shapes = _parameters(header, config)
+    shapes = checkpoint_shapes(config.model_type, _parameters(header, config))
     names = _names(header, shapes)
-    heads = int(header.number("attention.head_count") or 0)
-    kv_heads = int(header.number("attention.head_count_kv") or heads)
     found: dict[str, GgufTensor] = {}
     for stored, entry in header.tensors.items():
-        name = names.get(stored)
-        if name is None:
-            if stored in COMPUTED:
-                continue
-            raise CheckpointError(
-                f"{header.file} must hold only tensors of a {config.model_type} model of transformers, which has no "
-                f"place for {stored}"
-            )
-        layout = find_layout(header.architecture, stored, heads, kv_heads)
-        tensor = gguf_tensor(header, entry, name, layout)
-        if tensor.shape != shapes[name]:
-            raise CheckpointError(
-                f"{header.file}: tensor {stored} must be {list(shapes[name])}, as its metadata say, not "
-                f"{list(tensor.shape)}; the header is of another model, or damaged"
-            )
-        found[name] = tensor
+        for tensor in _tensors(header, config, entry, names.get(stored), shapes):
+            if tensor.shape != shapes[tensor.name]:
+                raise CheckpointError(
+                    f"{entry.file}: tensor {stored} must be {list(shapes[tensor.name])}, as its metadata say, not "
+                    f"{list(tensor.shape)}; the header is of another model, or damaged"
+                )
+            found[tensor.name] = tensor
     _check_all_there(header, config, shapes, names, found)
     return found
+
+
+def _tensors(
+    header: GgufHeader, config: Any, entry: GgufEntry, name: str | None, shapes: Mapping[str, tuple[int, ...]]
+) -> Iterable[GgufTensor]:
+    """Return what an entry holds: one tensor of the model, a tensor for each expert, or nothing that the model needs.
+
+    Raises:
+        CheckpointError: the model has no place for it.
+    """
+    if name is not None:
+        heads = int(header.number("attention.head_count") or 0)
+        kv_heads = int(header.number("attention.head_count_kv") or heads)
+        return (gguf_tensor(entry, name, find_layout(header.architecture, entry.name, heads, kv_heads)),)
+    experts = entry.shape[0] if len(entry.shape) == 3 else 1
+    named = expert_names(config.model_type, entry.name, experts)
+    if named is not None and all(name in shapes for name in named):
+        return gguf_slices(entry, named) if len(entry.shape) == 3 else (gguf_tensor(entry, named[0], Layout()),)
+    if entry.name in COMPUTED:
+        return ()
+    raise CheckpointError(
+        f"{entry.file} must hold only tensors of a {config.model_type} model of transformers, which has no place for "
+        f"{entry.name}"
+    )
 
 
 def _check_all_there(

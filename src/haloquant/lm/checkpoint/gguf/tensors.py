@@ -1,6 +1,7 @@
 """Read the tensors of a GGUF file as float32, de-quantized by the `gguf` package, through a buffer of fixed size."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from haloquant.errors import CheckpointError
-from haloquant.lm.checkpoint.gguf.header import GgufEntry, GgufHeader
+from haloquant.lm.checkpoint.gguf.header import GgufEntry
 from haloquant.lm.checkpoint.gguf.layout import Layout
 from haloquant.lm.checkpoint.gguf.package import gguf_package
 from haloquant.lm.checkpoint.safetensors import CHUNK_BYTES, StoredTensor, check_piece, read_exactly
@@ -43,7 +44,7 @@ class GgufTensor(StoredTensor):
         Raises:
             CheckpointError: the file ends early, or a value is NaN or infinite.
         """
-        if self.layout.change in ("none", "one added"):
+        if self.layout.change in ("none", "one added", "one row"):
             self._fill_stored(out, start)
             out[:] = self.layout.undo(out)
         else:
@@ -69,12 +70,11 @@ class GgufTensor(StoredTensor):
                 out[begin + cut : begin + cut + piece.size] = piece
 
 
-def gguf_tensor(header: GgufHeader, entry: GgufEntry, name: str, layout: Layout) -> GgufTensor:
+def gguf_tensor(entry: GgufEntry, name: str, layout: Layout) -> GgufTensor:
     """Return an entry of the table of tensors as a tensor of the checkpoint.
 
     Args:
-        header: the header of the file.
-        entry: a line of its table.
+        entry: a line of the table of a file.
         name: name in the checkpoint.
         layout: what the converter changed.
 
@@ -82,24 +82,51 @@ def gguf_tensor(header: GgufHeader, entry: GgufEntry, name: str, layout: Layout)
         CheckpointError: its type is unknown or not a type of weights, its rows are not whole blocks, or the file ends
             before it.
     """
-    kind, block, block_bytes = _type_of(header, entry)
+    kind, block, block_bytes = _type_of(entry)
     count = prod(entry.shape)
     if not entry.shape or entry.shape[-1] % block:
         raise CheckpointError(
-            f"{header.file}: rows of tensor {entry.name} in {kind} must be whole blocks of {block}, not {entry.shape}"
+            f"{entry.file}: rows of tensor {entry.name} in {kind} must be whole blocks of {block}, not {entry.shape}"
         )
     size = count // block * block_bytes
-    if entry.offset + size > header.size_bytes:
+    if entry.offset + size > entry.file_bytes:
         raise CheckpointError(
-            f"{header.file} is cut short: tensor {entry.name} must end at byte {entry.offset + size}, but the file has "
-            f"{header.size_bytes}; download this file again"
+            f"{entry.file} is cut short: tensor {entry.name} must end at byte {entry.offset + size}, but the file has "
+            f"{entry.file_bytes}; download this file again"
         )
     return GgufTensor(
-        name, header.file, kind, layout.shape(entry.shape), entry.offset, size, entry.shape, block, block_bytes, layout
+        name, entry.file, kind, layout.shape(entry.shape), entry.offset, size, entry.shape, block, block_bytes, layout
     )
 
 
-def _type_of(header: GgufHeader, entry: GgufEntry) -> tuple[str, int, int]:
+def gguf_slices(entry: GgufEntry, names: Sequence[str]) -> list[GgufTensor]:
+    """Return the slices [i, ., .] of a stacked tensor as tensors of their own.
+
+    Args:
+        entry: a line of the table of a file; its first dimension has the length of `names`.
+        names: names of the slices in the checkpoint.
+
+    Raises:
+        CheckpointError: as `gguf_tensor`.
+    """
+    whole = gguf_tensor(entry, entry.name, Layout())
+    size = whole.size_bytes // max(len(names), 1)
+    slices = [replace(entry, shape=entry.shape[1:], offset=entry.offset + i * size) for i in range(len(names))]
+    return [gguf_tensor(part, name, Layout()) for part, name in zip(slices, names, strict=True)]
+
+
+def types_note(tensors: Iterable[GgufTensor]) -> tuple[str, ...]:
+    """Return one sentence on the types of the tensors of a model, if some are not floating-point types."""
+    counts: dict[str, int] = {}
+    for tensor in tensors:
+        counts[tensor.dtype] = counts.get(tensor.dtype, 0) + 1
+    if counts.keys() <= {"F64", "F32", "F16", "BF16"}:
+        return ()
+    listed = ", ".join(f"{kind} ({count})" for kind, count in sorted(counts.items(), key=lambda item: -item[1]))
+    return (f"the tensors of the GGUF file are {listed}; their values count as the model's full precision",)
+
+
+def _type_of(entry: GgufEntry) -> tuple[str, int, int]:
     """Return name, values in a block and bytes of a block of the type of a tensor.
 
     Raises:
@@ -110,7 +137,7 @@ def _type_of(header: GgufHeader, entry: GgufEntry) -> tuple[str, int, int]:
         kinds = {int(kind): kind.name for kind in gguf_package().GGMLQuantizationType}
         given = kinds.get(entry.ggml_type, "which it does not know")
         raise CheckpointError(
-            f"{header.file}: tensor {entry.name} must have a type that the installed gguf package can de-quantize, "
+            f"{entry.file}: tensor {entry.name} must have a type that the installed gguf package can de-quantize, "
             f"such as F16, Q8_0 or Q4_K, not type {entry.ggml_type} ({given})"
         )
     return found

@@ -1,5 +1,6 @@
 """Tensors of every type against the functions of the gguf package, in whole and in parts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,9 @@ import pytest
 gguf = pytest.importorskip("gguf")
 
 from haloquant.errors import CheckpointError  # noqa: E402
-from haloquant.lm.checkpoint.gguf.header import GgufEntry, GgufHeader  # noqa: E402
+from haloquant.lm.checkpoint.gguf.header import GgufEntry  # noqa: E402
 from haloquant.lm.checkpoint.gguf.layout import Layout  # noqa: E402
-from haloquant.lm.checkpoint.gguf.tensors import gguf_tensor  # noqa: E402
+from haloquant.lm.checkpoint.gguf.tensors import gguf_slices, gguf_tensor  # noqa: E402
 from haloquant.lm.checkpoint.safetensors import check_finite, read_float32  # noqa: E402
 from haloquant.lm.export.model_folder import RawTensor  # noqa: E402
 from support.gguf_files import SCALES, encode  # noqa: E402
@@ -26,8 +27,8 @@ def stored(tmp_path: Path, kind: str, layout: Layout | None = None, weight: np.n
     file = tmp_path / f"{kind}.gguf"
     file.write_bytes(bytes(64) + data.tobytes())
     number = gguf.GGMLQuantizationType[kind]
-    header = GgufHeader(file, file.stat().st_size, 3, {"general.architecture": "llama"}, {}, {})
-    tensor = gguf_tensor(header, GgufEntry("blk.0.x.weight", weight.shape, int(number), 64), "x", layout or Layout())
+    entry = GgufEntry("blk.0.x.weight", weight.shape, int(number), 64, file, file.stat().st_size)
+    tensor = gguf_tensor(entry, "x", layout or Layout())
     return tensor, gguf.quants.dequantize(data, number).reshape(weight.shape)
 
 
@@ -75,11 +76,43 @@ def test_a_value_that_is_not_finite_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_cut_short_and_a_type_that_is_not_known_are_refused(tmp_path: Path) -> None:
     stored(tmp_path, "Q8_0")
     file = tmp_path / "Q8_0.gguf"
-    header = GgufHeader(file, file.stat().st_size - 1, 3, {"general.architecture": "llama"}, {}, {})
+    entry = GgufEntry("blk.0.x.weight", SHAPE, 8, 64, file, file.stat().st_size)
     with pytest.raises(CheckpointError, match=r"cut short: tensor blk.0.x.weight must end at byte 3328"):
-        gguf_tensor(header, GgufEntry("blk.0.x.weight", SHAPE, 8, 64), "x", Layout())
+        gguf_tensor(replace(entry, file_bytes=entry.file_bytes - 1), "x", Layout())
     for number, name in ((999, "which it does not know"), (24, "I8")):
         with pytest.raises(CheckpointError, match=rf"can de-quantize, such .* not type {number} \({name}\)"):
-            gguf_tensor(header, GgufEntry("blk.0.x.weight", SHAPE, number, 64), "x", Layout())
+            gguf_tensor(replace(entry, ggml_type=number), "x", Layout())
     with pytest.raises(CheckpointError, match="must be whole blocks of 32"):
-        gguf_tensor(header, GgufEntry("blk.0.x.weight", (6, 48), 8, 64), "x", Layout())
+        gguf_tensor(replace(entry, shape=(6, 48)), "x", Layout())
+
+
+def test_slices_of_a_stack_are_its_matrices(tmp_path: Path) -> None:
+    weight = np.random.default_rng(1).normal(0, 0.02, (3, 4, 64)).astype(np.float32)
+    data = encode(weight, "Q8_0")
+    file = tmp_path / "stack.gguf"
+    file.write_bytes(bytes(64) + data.tobytes())
+    entry = GgufEntry("blk.0.ffn_up_exps.weight", weight.shape, 8, 64, file, file.stat().st_size)
+    whole = gguf.quants.dequantize(data, gguf.GGMLQuantizationType.Q8_0).reshape(weight.shape)
+    for number, tensor in enumerate(gguf_slices(entry, ["a", "b", "c"])):
+        assert tensor.name == "abc"[number] and tensor.shape == (4, 64)
+        assert np.array_equal(read_float32(tensor).reshape(4, 64), whole[number])
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_queries_keys_and_values_return_to_their_heads(kv_heads: int) -> None:
+    heads, width = 4, 2
+    names = [
+        f"{kind}{n}.{i}"
+        for kind, count in (("q", 4), ("k", kv_heads), ("v", kv_heads))
+        for n in range(count)
+        for i in (0, 1)
+    ]
+    numbers = np.arange(len(names), dtype=np.float32)
+    expected: list[str] = []
+    for group in range(kv_heads):
+        each = heads // kv_heads
+        members = [f"q{n}" for n in range(group * each, (group + 1) * each)] + [f"k{group}", f"v{group}"]
+        expected += [f"{member}.{i}" for member in members for i in range(width)]
+    layout = Layout("queries first", heads, kv_heads)
+    assert [names[int(n)] for n in layout.undo(numbers)] == expected
+    assert np.array_equal(layout.undo(np.stack([numbers, -numbers], 1))[:, 1], -layout.undo(numbers))
