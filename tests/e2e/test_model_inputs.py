@@ -40,7 +40,7 @@ def test_a_gguf_file_becomes_a_packed_folder(tmp_path: Path, text: Path, capfd: 
     assert manifest["made_by"]["source"] == made.source
     capfd.readouterr()
     scores = [haloquant.evaluate(model, text, progress=False) for model in (file, tmp_path / "packed")]
-    said = "the tensors of the GGUF file are Q8_0 (14), F32 (5); their values count as the model's full precision"
+    said = "the tensors of the GGUF file are Q8_0 (15), F32 (5); their values count as the model's full precision"
     assert said in made.notes
     assert scores[0].notes == (said,) and scores[1].notes == ()
     assert invoke(["evaluate", str(file), "--text", str(text), "-q"]) == 0

@@ -19,6 +19,7 @@ from haloquant.quant.format.packing import pack
 from haloquant.quant.kronecker_loss import kronecker_losses
 from haloquant.quant.layer import dequantize
 from haloquant.quant.sensitivity import importance, tile_scores
+from haloquant.quant.shrinkage import shrunk
 from haloquant.quant.tiles import make_grid, tile_sums, uniform_map
 from haloquant.recipe import Transform
 from haloquant.records import STATISTICS_ARRAYS, LayerStatistics, QuantizedWeight, TileGrid, TileMap
@@ -144,7 +145,7 @@ def _statistics(task: LayerTask, arrays: Arrays) -> LayerStatistics | None:
     known = statistics_of(task.layer.name, task.tokens, task.source, arrays)
     if known is None:
         return None
-    return scale_layer_statistics(known, arrays.get(SCALE), arrays.get(ROWS))
+    return shrunk(scale_layer_statistics(known, arrays.get(SCALE), arrays.get(ROWS)))
 
 
 def _round(task: LayerTask, weight: np.ndarray, tile_map: TileMap, known: LayerStatistics | None) -> QuantizedWeight:

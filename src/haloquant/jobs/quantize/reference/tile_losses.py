@@ -14,6 +14,7 @@ from haloquant.quant.allocation import flatten
 from haloquant.quant.kronecker_loss import kronecker_losses
 from haloquant.quant.layer import dequantize
 from haloquant.quant.sensitivity import importance, tile_scores
+from haloquant.quant.shrinkage import shrunk
 from haloquant.quant.tiles import uniform_map
 from haloquant.recipe import Recipe
 from haloquant.records import LayerStatistics, TileGrid
@@ -51,16 +52,17 @@ def predict_tile_losses(
     settings, count = recipe.quantize, len(classes.codebooks) - 1
     parts: list[list[np.ndarray]] = [[] for _ in range(count)]
     for done, (layer, weight) in enumerate(weights.items()):
+        known = shrunk(statistics[layer])
         for index in range(count):
             rounded = round_layer(
                 weight,
-                statistics[layer],
+                known,
                 uniform_map(layer, grids[layer], index),
                 classes,
                 settings.sparse_budget,
                 settings.compensate,
                 settings.refine,
             )
-            parts[index].append(kronecker_losses(weight, dequantize(rounded), statistics[layer], grids[layer]))
+            parts[index].append(kronecker_losses(weight, dequantize(rounded), known, grids[layer]))
         progress(done + 1, len(weights))
     return np.maximum(np.stack([flatten(part) for part in parts], axis=1), 0.0)
