@@ -45,6 +45,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "quantize.slow_loss_db": (1.0, 200.0, 201.0),
     "quantize.compensate": (True, False),
     "quantize.refine": (0.5, 0.0, 1.0, 1.5),
+    "quantize.value_hessian": ("attention", "inputs", "none"),
     "quantize.transform": ("none", "smoothquant", "awq", "rotation"),
     "quantize.sweep": ((), (0.5,), (0.0, 1.0), (2.0,)),
     "workload.prefill_tokens": (16, 1, 0),

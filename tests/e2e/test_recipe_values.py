@@ -49,6 +49,7 @@ CHANGED: dict[str, Any] = {
     "quantize.slow_loss_db": 3.0,
     "quantize.compensate": False,
     "quantize.refine": 0.0,
+    "quantize.value_hessian": "inputs",
     "quantize.transform": "smoothquant",
     "quantize.sweep": (0.5,),
     "workload.prefill_tokens": 17,

@@ -9,6 +9,7 @@ that the constants were chosen by.
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float32
 
 from haloquant.records import LayerStatistics
 
@@ -19,7 +20,7 @@ SHARE = 0.25
 
 
 def shrunk(known: LayerStatistics) -> LayerStatistics:
-    """Return the statistics with SHARE min(1, n / T) mean(diag H) added to the diagonal of the Hessian.
+    """Return the statistics with SHARE min(1, n / T) mean(diag H) added to the diagonal of each Hessian.
 
     Statistics without a Hessian, and those of at least `ENOUGH` tokens for each input, are returned as they are.
     """
@@ -28,8 +29,14 @@ def shrunk(known: LayerStatistics) -> LayerStatistics:
     inputs = known.hessian.shape[0]
     if known.tokens >= ENOUGH * inputs:
         return known
-    diagonal = np.diagonal(known.hessian)
-    added = SHARE * min(1.0, inputs / max(known.tokens, 1)) * float(diagonal.mean(dtype=np.float64))
-    hessian = known.hessian.copy()
-    np.fill_diagonal(hessian, diagonal + np.float32(added))
-    return replace(known, hessian=hessian)
+    share = SHARE * min(1.0, inputs / max(known.tokens, 1))
+    values = None if known.value_hessian is None else _with_diagonal(known.value_hessian, share)
+    return replace(known, hessian=_with_diagonal(known.hessian, share), value_hessian=values)
+
+
+def _with_diagonal(hessian: Float32[np.ndarray, "in in"], share: float) -> Float32[np.ndarray, "in in"]:
+    """Return a matrix with this share of its mean diagonal added to the diagonal."""
+    diagonal = np.diagonal(hessian)
+    found = hessian.copy()
+    np.fill_diagonal(found, diagonal + np.float32(share * float(diagonal.mean(dtype=np.float64))))
+    return found

@@ -24,6 +24,17 @@ def test_the_share_falls_with_the_tokens(tokens: int, share: float) -> None:
     np.testing.assert_array_equal(hessian, [[3.0, 1.0], [1.0, 1.0]])
 
 
+def test_the_hessian_of_value_rows_is_shrunk_too() -> None:
+    rows = np.array([False, True])
+    known = LayerStatistics(
+        "l", 1, hessian=np.eye(2, dtype=np.float32), value_hessian=np.eye(2, dtype=np.float32) * 4, value_rows=rows
+    )
+    found = shrunk(known)
+    np.testing.assert_array_equal(found.hessian, 1.25 * np.eye(2))
+    np.testing.assert_array_equal(found.value_hessian, 5 * np.eye(2))
+    assert found.value_rows is rows
+
+
 def test_without_a_hessian_nothing_changes() -> None:
     known = LayerStatistics("l", 1)
     assert shrunk(known) is known
