@@ -29,7 +29,8 @@ from haloquant.lm.swap_weights import with_weights
 from haloquant.lm.torch_model import load_model
 from haloquant.quant.codebook import sample_groups
 from haloquant.quant.hessian import layer_hessian, output_loss
-from haloquant.quant.layer import layer_result, quantize_weight, quantize_weight_compensated
+from haloquant.quant.layer import quantize_weight, quantize_weight_compensated
+from haloquant.quant.reference.layer_results import layer_result
 from haloquant.quant.rivals.registry import rival
 from haloquant.quant.rounding.refinement import quantize_weight_refined
 from haloquant.quant.sensitivity import importance
