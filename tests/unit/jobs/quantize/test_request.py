@@ -1,0 +1,71 @@
+"""Every key of a recipe is either covered by the key of the passes, or it cannot change what the passes make."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from haloquant.jobs.quantize.request import Request, made_by, passes_key
+from haloquant.lm.checkpoint.reader import open_checkpoint
+from haloquant.recipe import Hardware, Recipe
+from haloquant.store.profiles import find_profile
+from support.hostile_files import model_folder
+from support.recipe_keys import recipe_keys, with_value
+
+COVERED: dict[str, Any] = {
+    "seed": 1,
+    "hardware.tile": 16,
+    "hardware.margin": 0.1,
+    "quantize.sparse_budget": 0.01,
+    "quantize.fast_words": 8,
+    "quantize.slow_words": 15,
+    "quantize.fast_loss_db": 1.5,
+    "quantize.slow_loss_db": 0.5,
+    "quantize.compensate": False,
+    "quantize.refine": 0.25,
+    "quantize.value_hessian": "inputs",
+    "quantize.transform": "awq",
+}
+# The model, the texts and the MAC are covered by what they hold, and not by their names.
+BY_CONTENT = ("model.path", "model.exclude", "text.calibration", "text.calibration_tokens", "hardware.profile")
+# Where torch computes is covered by the device that was found.
+DEVICE = ("device",)
+# What is done with the layers afterwards: goals choose among classes whose losses are measured already.
+AFTERWARDS = (
+    "text.evaluation", "text.evaluation_tokens", "hardware.targets", "hardware.gpus", "quantize.goals",
+    "quantize.rivals", "quantize.activations", "quantize.sweep", "workload.prefill_tokens", "workload.decode_batch",
+    "workload.decode_context", "workload.shapes",
+)  # fmt: skip
+
+
+def test_every_key_of_a_recipe_is_in_one_of_the_lists() -> None:
+    assert sorted([*COVERED, *BY_CONTENT, *DEVICE, *AFTERWARDS]) == sorted(recipe_keys())
+
+
+def test_the_key_changes_with_every_setting_and_every_content() -> None:
+    folder = model_folder()
+    windows = np.arange(12).reshape(3, 4)
+    first = Request(find_profile("default"), None, Recipe(hardware=Hardware(tile=8)), windows, "3 windows")
+    checkpoint = open_checkpoint(folder)
+
+    def key(sha256: str = "a", exclude: tuple[str, ...] = (), **changes: Any) -> str:
+        chosen = open_checkpoint(folder, exclude=exclude) if exclude else checkpoint
+        return passes_key(sha256, chosen, replace(first, **changes))
+
+    seen = {name: key(recipe=with_value(first.recipe, name, value)) for name, value in COVERED.items()}
+    seen |= {"": key(), "model": key("b"), "exclude": key(exclude=("q_proj",))}
+    seen |= {"tokens": key(calibration=windows + 1), "windows": key(calibration=windows.reshape(4, 3))}
+    seen |= {
+        "data-free": key(calibration=None),
+        "MAC": key(profile=replace(first.profile, area_m2=1.0)),
+        "GPU": key(device="cuda:0"),
+    }
+    assert len(set(seen.values())) == len(seen)
+    assert key(goal="bal") == key(source="other words") == key()
+
+
+def test_how_a_model_was_made_is_said() -> None:
+    request = Request(find_profile("default"), "bal", Recipe(), None, "nothing")
+    assert made_by(request, "bal") == {"goal": "bal", "source": "nothing"}
+    scaled = replace(request, recipe=with_value(request.recipe, "quantize.transform", "awq"))
+    assert made_by(scaled, "bal")["transform"] == "awq"
