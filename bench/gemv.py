@@ -1,7 +1,9 @@
 """Decode on the CPU: y = W x from packed codes against torch's own matrix-vector products, in one run.
 
-The floor is the time to read the stored bytes at the bandwidth that a copy reaches on this machine. CPU seconds are
-given beside wall-clock seconds, because other programs on the machine lengthen the latter. Waiting threads sleep: by
+There are two floors: the time to read the stored bytes at the bandwidth that a copy reaches on this machine, and the
+measured time of reading the codes of each layer and doing nothing else, on the same threads. CPU seconds are given
+beside wall-clock seconds, because other programs on the machine lengthen the latter. Rows named `int8` are the
+accelerator's arithmetic: int8 activations, exact sums. Waiting threads sleep: by
 OpenMP's default they would spin, and spinning counts as CPU time. Larger batches show from which size decoding whole
 blocks of weights is faster than computing products directly from codes.
 
@@ -22,7 +24,7 @@ import numpy as np
 import torch
 
 from haloquant.kernels import dispatch
-from haloquant.kernels.cpu import gemv
+from haloquant.kernels.cpu.instruction_set import INSTRUCTION_SET
 from haloquant.kernels.layer_tensors import PackedLayer, packed_layer
 from haloquant.quant.format.bit_layout import encode
 from haloquant.records import TileGrid
@@ -75,17 +77,30 @@ def measure(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, di
     }
 
 
+@numba.njit(parallel=True)
+def read(codes: np.ndarray) -> int:
+    """Read all codes, in 64-bit integers; the result keeps the compiler from leaving the loop out."""
+    found = np.uint64(0)
+    for i in numba.prange(codes.size):
+        found ^= codes[i]
+    return found
+
+
 def compare(
     layers: dict[str, PackedLayer], dense: dict[str, torch.Tensor], tokens: int, repeats: int
 ) -> dict[str, dict[str, float]]:
     """All layers and torch's own products on so many tokens, with ratios to torch's bf16."""
     grid = next(iter(layers.values())).grid
     x = torch.randn(tokens, grid.in_features)
+    integers, ones = torch.randint(-127, 128, x.shape, dtype=torch.int8), torch.ones(tokens)
     source = np.ones(1 << 25, np.float32)
     target = np.empty_like(source)
     runs: dict[str, Callable[[], object]] = {"copy": lambda: np.copyto(target, source)}
     for name, layer in layers.items():
+        codes = layer.packed.numpy()[: layer.packed.numel() // 8 * 8].view(np.uint64)
         runs[name] = lambda layer=layer: dispatch.linear(x, layer)
+        runs[f"{name}, int8"] = lambda layer=layer: dispatch.integer_linear(integers, ones, layer)
+        runs[f"{name}, reading the codes"] = lambda codes=codes: read(codes)
     for name, weight in dense.items():
         vector = x.to(weight.dtype)
         runs[name] = lambda weight=weight, vector=vector: torch.nn.functional.linear(vector, weight)
@@ -93,8 +108,16 @@ def compare(
     bandwidth = 2 * source.nbytes / rows.pop("copy")["wall_s"]
     stored = {name: layer.bytes for name, layer in layers.items()} | {n: w.nbytes for n, w in dense.items()}
     for name, row in rows.items():
-        row["bits_per_weight"] = 8 * stored[name] / (grid.out_features * grid.in_features)
-        row["floor_s"] = stored[name] / bandwidth
+        base = name.removesuffix(", int8")
+        if base in layers:
+            for clock in ("wall", "cpu", "wall_median", "cpu_median"):
+                row[f"times_reading_the_codes_{clock}"] = (
+                    row[f"{clock}_s"] / rows[f"{base}, reading the codes"][f"{clock}_s"]
+                )
+        if base not in stored:
+            continue
+        row["bits_per_weight"] = 8 * stored[base] / (grid.out_features * grid.in_features)
+        row["floor_s"] = stored[base] / bandwidth
         for clock in ("wall", "cpu", "wall_median", "cpu_median"):
             row[f"times_faster_than_bf16_{clock}"] = rows["torch bfloat16"][f"{clock}_s"] / row[f"{clock}_s"]
     return rows | {"copy": {"bytes_per_s": bandwidth}}
@@ -106,13 +129,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--tokens", type=int, nargs="*", default=[1, 8, 64, 512])
     parser.add_argument("--repeats", type=int, default=21)
+    parser.add_argument("--tile", type=int, default=128, help="inputs and outputs of a tile")
     parser.add_argument("--shape", type=int, nargs=2, default=(4096, 11008), metavar=("OUT", "IN"))
     arguments = parser.parse_args()
     shape = tuple(arguments.shape)
     layers = {
-        "sixteen words": random_layer(*shape, 0, 0),
-        "nine words": random_layer(*shape, 1, 0),
-        "half and half, 0.5 % sparse": random_layer(*shape, 0.5, 0.005),
+        "sixteen words": random_layer(*shape, 0, 0, arguments.tile),
+        "nine words": random_layer(*shape, 1, 0, arguments.tile),
+        "half and half, 0.5 % sparse": random_layer(*shape, 0.5, 0.005, arguments.tile),
     }
     dense = {f"torch {str(d)[6:]}": torch.randn(*shape, dtype=d) for d in (torch.bfloat16, torch.float32)}
     results = {}
@@ -122,7 +146,12 @@ def main() -> None:
         for tokens in arguments.tokens:
             repeats = max(3, arguments.repeats // max(1, tokens // 8))
             results[f"{threads} threads, {tokens} tokens"] = compare(layers, dense, tokens, repeats)
-    head = {"shape": shape, "vector_kernels": gemv.FAST, "load_average": os.getloadavg()[0]}
+    head = {
+        "shape": shape,
+        "tile": arguments.tile,
+        "instruction_set": INSTRUCTION_SET,
+        "load_average": os.getloadavg()[0],
+    }
     model = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
     head |= {"cpu": model.split(":")[-1].strip(), "cores_as_seen": os.cpu_count()}
     print(json.dumps(head | {"results": results}, indent=1))

@@ -16,7 +16,9 @@ ELSEWHERE = {
     "circuits/simulation/waveforms": "property/test_simulate_twin.py",
     "circuits/timing/path_report": "golden/test_timing_by_hand.py",
     "circuits/timing/propagation": "unit/circuits/timing/test_single_value.py",
+    "kernels/cpu/tile_instructions": "crosscheck/test_emulated_kernels.py",
     "kernels/cpu/vector_instructions": "unit/kernels/cpu/test_gemv.py",
+    "kernels/cpu/vector_operations": "crosscheck/test_emulated_kernels.py",
     "kernels/triton": "unit/kernels/triton/test_launch.py",
     # Another program is the judge.
     "eda/crosscheck": "crosscheck/test_opensta.py",

@@ -10,7 +10,8 @@ import torch
 
 from haloquant.errors import InfeasibleError
 from haloquant.kernels import fallback
-from haloquant.kernels.cpu import gemv
+from haloquant.kernels.cpu import gemv, tile_products
+from haloquant.kernels.cpu.tile_products import MOST_TOKENS
 from haloquant.kernels.layer_tensors import PackedLayer
 
 MOST_CPU_GEMV_TOKENS = 12  # with more tokens, it is cheaper to decode a block of weights once for all tokens
@@ -47,8 +48,8 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
         raise InfeasibleError(f"tiles must be at most {most} inputs long for exact sums, not {layer.grid.tile_in}")
     y = torch.empty(tokens.shape[0], layer.grid.out_features)
     arrays = _arrays(layer)
-    for token, out in zip(tokens.to(torch.float32).contiguous().numpy(), y.numpy(), strict=True):
-        gemv.gemv_integer(token, *arrays, fast=gemv.FAST, y=out)
+    for some, out in zip(tokens.split(MOST_TOKENS), y.split(MOST_TOKENS), strict=True):
+        tile_products.integer_products(some.contiguous().numpy(), *arrays, vectors=True, y=out.numpy())
     return y * token_scale[:, None]
 
 
@@ -75,8 +76,12 @@ def _triton() -> Any:
 def _decode(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     y = torch.empty(tokens.shape[0], layer.grid.out_features)
     arrays = _arrays(layer)
-    for token, out in zip(tokens.contiguous().numpy(), y.numpy(), strict=True):
-        gemv.gemv(token, *arrays, fast=gemv.FAST, y=out)
+    if gemv.FAST and layer.grid.tile_in == gemv.WIDTH:
+        for token, out in zip(tokens.contiguous().numpy(), y.numpy(), strict=True):
+            gemv.gemv(token, *arrays, fast=True, y=out)
+        return y
+    for some, out in zip(tokens.split(MOST_TOKENS), y.split(MOST_TOKENS), strict=True):
+        tile_products.float_products(some.contiguous().numpy(), *arrays, vectors=True, y=out.numpy())
     return y
 
 

@@ -1,7 +1,8 @@
-"""Matrix-vector products directly from packed codes, on the CPU.
+"""Matrix-vector products directly from packed codes with AVX-512, the same in plain loops, and dequantized weights.
 
 Each thread takes a row of tiles, so packed bytes are read once and in order. Tiles with 128 inputs use vector
 instructions if the CPU has AVX-512. All other tiles use plain loops, with which the tests compare the vector code.
+`kernels.cpu.tile_products` serves other CPUs, other tiles and integers.
 """
 
 from typing import no_type_check
@@ -10,14 +11,16 @@ import numpy as np
 from numba import njit, prange
 
 from haloquant.kernels.cpu import vector_instructions
+from haloquant.kernels.cpu.instruction_set import INSTRUCTION_SET
 from haloquant.source_code import follow
 
-FAST = vector_instructions.available()
+FAST = INSTRUCTION_SET == "avx512"
+WIDTH = vector_instructions.WIDTH  # inputs of the tiles that `FAST` is for
 
 
 @njit
 @no_type_check
-def _half(bits):
+def half(bits):
     """Convert float16 bits to float32: shift them into place and multiply by 2^112, the difference of the biases."""
     magnitude = np.uint32((np.uint32(bits) & np.uint32(0x7FFF)) << 13).view(np.float32) * np.float32(2.0**112)
     return -magnitude if bits & 0x8000 else magnitude
@@ -25,7 +28,7 @@ def _half(bits):
 
 @njit
 @no_type_check
-def _tile_slow(packed, at, x, table, size, scale, rows, cols, y):
+def tile_in_loops(packed, at, x, table, size, scale, rows, cols, y):
     """Add scale[row] * sum over the tile's inputs of word * x to y[row], in plain loops."""
     left = rows
     if size <= 9:
@@ -42,7 +45,7 @@ def _tile_slow(packed, at, x, table, size, scale, rows, cols, y):
                     sums[k] += table[rest >> 16] * x[j]
                     rest &= 65535
             for k in range(5):
-                y[5 * g + k] += _half(scale[5 * g + k]) * sums[k]
+                y[5 * g + k] += half(scale[5 * g + k]) * sums[k]
         at += 2 * groups * cols
     for r in range(rows - left, rows):
         total = np.float32(0)
@@ -57,7 +60,7 @@ def _tile_slow(packed, at, x, table, size, scale, rows, cols, y):
             if cols % 2:
                 total += table[packed[at + cols // 2] & 15] * x[cols - 1]
             at += (cols + 1) // 2
-        y[r] += _half(scale[r]) * total
+        y[r] += half(scale[r]) * total
 
 
 if FAST:
@@ -93,12 +96,12 @@ def _tile(packed, at, x, x_nibbles, x_fives, a, table, size, scale, rows, cols, 
     if fast and cols == 128 and size <= 16:
         _tile_fast(packed, at, x_nibbles[a], x_fives[a], table, size, scale, rows, sums)
     else:
-        _tile_slow(packed, at, x, table, size, scale, rows, cols, y)
+        tile_in_loops(packed, at, x, table, size, scale, rows, cols, y)
 
 
 @njit
 @no_type_check
-def _sparse_row(row, row_ptr, col, value, x):
+def sparse_row(row, row_ptr, col, value, x):
     """Return the sum of value * x over a row of the sparse part, in four independent chains of additions."""
     a = b = c = d = np.float32(0)
     start, stop = row_ptr[row], row_ptr[row + 1]
@@ -170,59 +173,7 @@ def gemv(x, packed, scale, classes, offsets, table, sizes, tiles, sparse, fast, 
         for r in range(rows):
             out[r] += sums[r].sum()
             if value.size:
-                out[r] += _half(sparse_scale[low + r]) * _sparse_row(low + r, row_ptr, col, value, x)
-
-
-@njit(parallel=True, cache=True)
-@no_type_check
-def gemv_integer(x, packed, scale, classes, offsets, table, sizes, tiles, sparse, fast, y):
-    """Compute the product in the accelerator's arithmetic: each tile's sum is completed, scaled, and added in order.
-
-    The arguments are those of `gemv`. `x` holds int8 activations as float32. The caller ensures that a tile's sum is
-    below 2^24. So float32 holds every partial sum exactly, and the order of additions inside a tile does not matter.
-    """
-    tile_out, tile_in = tiles
-    row_ptr, col, value, sparse_scale = sparse
-    down, across = classes.shape
-    fast = fast and tile_in == 128
-    x_nibbles, x_fives = _arrange(x, across if fast else -(-x.size // 128))
-    for block in prange(down):
-        d = np.int64(block)
-        low = d * tile_out
-        rows = min(tile_out, y.size - low)
-        ones = np.full(rows, 0x3C00, np.uint16)  # 1.0 as float16
-        total = np.empty(rows, np.float32)
-        y[low : low + rows] = 0
-        for a in range(across):
-            k = classes[d, a]
-            cols = min(tile_in, x.size - a * tile_in)
-            at = offsets[d * across + a]
-            total[:] = 0
-            sums = np.zeros((rows, 16), np.float32)
-            _tile(
-                packed,
-                at,
-                x[a * tile_in :],
-                x_nibbles,
-                x_fives,
-                a,
-                table[k],
-                sizes[k],
-                ones,
-                rows,
-                cols,
-                fast,
-                sums,
-                total,
-            )
-            for r in range(rows):
-                y[low + r] += (total[r] + sums[r].sum()) * _half(scale[low + r, a])
-        if value.size:
-            for r in range(low, low + rows):
-                whole = np.int32(0)
-                for i in range(row_ptr[r], row_ptr[r + 1]):
-                    whole += np.int32(value[i]) * np.int32(x[col[i]])
-                y[r] += np.float32(whole) * _half(sparse_scale[r])
+                out[r] += half(sparse_scale[low + r]) * sparse_row(low + r, row_ptr, col, value, x)
 
 
 @njit(parallel=True, cache=True)
@@ -268,16 +219,16 @@ def dequantize(packed, scale, classes, offsets, table, sizes, tiles, sparse, fir
                 target[start + cols - 1] = words[packed[at + cols // 2] & 15]
             at += (cols + 1) // 2
         for r in range(rows):
-            factor = _half(scale[first + low + r, a])
+            factor = half(scale[first + low + r, a])
             for j in range(start, start + cols):
                 out[low + r, j] *= factor
     if value.size:
         for r in prange(out.shape[0]):
             row = first + np.int64(r)
-            factor = _half(sparse_scale[row])
+            factor = half(sparse_scale[row])
             for i in range(row_ptr[row], row_ptr[row + 1]):
                 out[r, col[i]] += np.float32(value[i]) * factor
 
 
-for _kernel in (gemv, gemv_integer, dequantize):  # they contain the vector code
+for _kernel in (gemv, dequantize):  # they contain the vector code
     follow(_kernel, vector_instructions)

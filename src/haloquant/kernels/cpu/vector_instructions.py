@@ -1,7 +1,7 @@
 """AVX-512 instructions that numba does not generate: a register holds a table of 16 floats, read in one look-up.
 
 Each intrinsic below multiplies one full tile of 128 inputs with one token and adds to 16 partial sums per row. It
-computes the same as `_tile_slow` of `kernels.cpu.gemv`. It is used only if the CPU has AVX-512.
+computes the same as `tile_in_loops` of `kernels.cpu.gemv`. It is used only if the CPU has AVX-512.
 """
 
 # llvmlite has no type annotations:
@@ -10,10 +10,9 @@ computes the same as `_tile_slow` of `kernels.cpu.gemv`. It is used only if the 
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 LANES = 16
@@ -21,14 +20,6 @@ WIDTH = 128  # inputs of a full tile
 I16, I32, I64, FLOAT, HALF = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.HalfType()
 V16F, V16I, V32H = ir.VectorType(FLOAT, 16), ir.VectorType(I32, 16), ir.VectorType(I16, 32)
 V32I = ir.VectorType(I32, 32)
-
-
-def available() -> bool:
-    """Return whether numba compiles for this CPU and this CPU has the instructions."""
-    if config.CPU_NAME not in (None, "", "host"):
-        return False
-    features = llvm.get_host_cpu_features()
-    return all(features.get(name, False) for name in ("avx512f", "avx512bw", "avx512vl", "f16c"))
 
 
 def _constant(vector: ir.VectorType, value: int) -> ir.Constant:

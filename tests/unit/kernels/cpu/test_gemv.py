@@ -30,12 +30,12 @@ def test_a_cpu_without_the_vector_instructions_computes_the_same(tmp_path) -> No
     import sys; sys.path[:0] = ["tests"]
     import torch
     from haloquant.kernels import dispatch, fallback
-    from haloquant.kernels.cpu import gemv
+    from haloquant.kernels.cpu import tile_products
     from support.packed_layers import layer, quantize_activations, tokens
     packed = layer((384, 256, 128), "two")[1]
     x = tokens(1, 256)
     error = (dispatch.linear(x, packed) - fallback.linear(x, packed)).abs().max()
-    print(gemv.FAST, bool(error < 1e-5))
+    print(tile_products.VECTORS, bool(error < 1e-5))
     """
     environment = os.environ | {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
@@ -47,5 +47,5 @@ def test_a_cpu_without_the_vector_instructions_computes_the_same(tmp_path) -> No
 def test_every_half_is_read_as_numpy_reads_it() -> None:
     bits = np.arange(65536, dtype=np.uint16)
     finite = bits[np.isfinite(bits.view(np.float16))]
-    found = np.array([gemv._half(b) for b in finite], np.float32)
+    found = np.array([gemv.half(b) for b in finite], np.float32)
     assert np.array_equal(found.view(np.uint32), finite.view(np.float16).astype(np.float32).view(np.uint32))
