@@ -1,5 +1,8 @@
 """Which vector instructions the kernels may use on this CPU, as numba compiles for it."""
 
+# numba and llvmlite have no type annotations:
+# pyright: reportAttributeAccessIssue=false
+
 import platform
 
 import llvmlite.binding as llvm

@@ -9,6 +9,7 @@ in vectors. When eight sums are complete, their elements are added together, and
 
 # llvmlite has no type annotations:
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOptionalMemberAccess=false
+# pyright: reportReturnType=false, reportAssignmentType=false, reportCallIssue=false
 
 from collections.abc import Callable
 from functools import partial

@@ -10,6 +10,7 @@ says so, and `orders` of `kernels.cpu.tile_instructions` follows it.
 
 # llvmlite has no type annotations:
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOptionalMemberAccess=false
+# pyright: reportReturnType=false, reportAssignmentType=false, reportCallIssue=false
 
 from typing import Any
 
