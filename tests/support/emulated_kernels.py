@@ -42,9 +42,9 @@ typedef void kernel(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_
 extern kernel FUNCTIONS;
 static const struct { const char *name; kernel *run; } kernels[] = { TABLE };
 static void *take(FILE *in, int64_t bytes) {
-  char *end = malloc(bytes + 1); /* nothing is left over behind the last byte */
-  if (fread(end, 1, bytes, in) != (size_t)bytes) exit(2);
-  return end;
+  char *buffer = malloc(bytes + 1);
+  if (fread(buffer, 1, bytes, in) != (size_t)bytes) exit(2);
+  return buffer;
 }
 int main(int count, char **names) {
   FILE *in = fopen(names[2], "rb"), *out = fopen(names[3], "wb");
@@ -120,7 +120,7 @@ def run(
     """Return the results [tokens, rows] of one tile: codes [rows, cols], float16 scales [rows], inputs [tokens, cols].
 
     Only rows that the layout holds are computed: all rows of nibbles, whole groups of five of base 9. The results start
-    at 1, and the spare results behind them are checked to be the only others that are written.
+    at 1.
     """
     rows, cols = codes.shape
     kind = "float" if x.dtype == np.float32 else "integer"
