@@ -21,6 +21,7 @@ BAD_NAME: dict[str, list[list[str]]] = {
     "explore": [["{}", "-q", "--out", "out"], ["--profile", "{}", "-q", "--out", "out"]],
     "export": [["{}", "--from", "demo", "--out", "out", "-q"], ["demo", "--from", "{}", "--out", "out", "-q"]],
     "gpu": [["{}"], ["llama2-7b", "--target", "{}"]],
+    "paper": [["--figure", "{}", "-q"]],
     "partial-sums": [["{}", "-q"], ["demo", "--text", "{}", "-q"]],
     "profiles": [["--profile", "{}"]],
     "quantize": [
@@ -49,7 +50,7 @@ BAD_NUMBER: dict[str, list[list[str]]] = {
 }
 BAD_FILES = ("nothing", "folder", "empty.toml", "empty.safetensors", "empty.txt", "bytes.json", "bytes.lib.gz")
 FEW_FILES = ("nothing", "empty.toml", "bytes.json")  # for studies of machines, which all take a model in one place
-STUDIES = {"claims", "deadline", "elements", "gpu", "schedule", "simulate", "sweep"}
+STUDIES = {"claims", "deadline", "elements", "gpu", "paper", "schedule", "simulate", "sweep"}
 
 
 @pytest.fixture
@@ -94,6 +95,7 @@ def test_a_number_out_of_range(name: str, bad: Path, capfd: pytest.CaptureFixtur
         ["simulate", "llama2-7b"],
         ["schedule", "llama2-7b"],
         ["gpu", "llama2-7b"],
+        ["paper", "-q"],
     ],
     ids=lambda arguments: arguments[0],
 )

@@ -24,11 +24,11 @@ PREFILL = prefill(SHAPE, 2048, attention=False, head_rows=2048)
 
 
 def _machine(bandwidth_b_per_s: float, arrays: int) -> Target:
-    """The table's machines: the paper's points, ideal streams, accumulators without end, switches of 1 us."""
+    """The table's machines: the paper's points, half-rate floats, ideal streams, no limit of sums, 1 us switches."""
     paper = read_systolic("paper_tpu")
     return replace(
         paper,
-        array=replace(paper.array, count=arrays),
+        array=replace(paper.array, count=arrays, float_rate=0.5),
         dram=replace(paper.dram, bandwidth_b_per_s=bandwidth_b_per_s),
         transition=replace(paper.transition, latency_s=1e-6),
     )

@@ -21,6 +21,7 @@ from .machines import schedule as schedule
 from .machines import simulate as simulate
 from .packed_models import export as export
 from .packed_models import verify as verify
+from .paper import check_paper as check_paper
 from .partial_sums import measure_partial_sums as measure_partial_sums
 from .quantization import Forecast as Forecast
 from .quantization import Quantized as Quantized
@@ -42,6 +43,7 @@ __all__ = [
     "ValueRank",
     "characterize",
     "check_claims",
+    "check_paper",
     "compare",
     "compare_multipliers",
     "draw_report",

@@ -1,20 +1,21 @@
 """Choice of the classes of a MAC: for each class the shortest period at which a codebook of sufficient accuracy exists.
 
-The HALO paper fixes the clocks and takes the words that meet them. A MAC with another order of delays would get a poor
-codebook that way. Here each class has a limit in decibels instead. Its weight error may exceed that of the best
-codebook of its size, chosen without a timing limit, by at most this limit. The class gets the fastest clock with such a
-codebook. `Classes.clock_ratio` is this clock over the clock that every value meets; on a MAC that was optimised for
-speed the ratio is small.
+The HALO paper fixes the clocks and takes the words that meet them (`classes_at_clocks`). A MAC with another order of
+delays would get a poor codebook that way. In `choose_classes` each class has a limit in decibels instead. Its weight
+error may exceed that of the best codebook of its size, chosen without a timing limit, by at most this limit. The class
+gets the fastest clock with such a codebook. `Classes.clock_ratio` is this clock over the clock that every value meets;
+on a MAC that was optimised for speed the ratio is small.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Int16
 
-from haloquant.dvfs.operating_points import admissible_values, delays_of, slowest_delay_s
-from haloquant.errors import InfeasibleError, ProfileError
+from haloquant.dvfs.operating_points import admissible_values, delays_of, rows_of, slowest_delay_s
+from haloquant.errors import InfeasibleError, InputError, ProfileError
 from haloquant.quant.codebook import WeightSample, best_subset, histogram_of, select_codebook
 from haloquant.records import Codebook, MacProfile, OperatingPoint
 
@@ -52,6 +53,7 @@ def choose_classes(
     sizes: tuple[tuple[str, int, float], ...],
     margin: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
+    energy_weight: float = 0.0,
 ) -> Classes:
     """Return one codebook per (name, words, loss in dB), fastest first, and the base class.
 
@@ -62,44 +64,114 @@ def choose_classes(
         sizes: For each class its name, the most words, and how many dB its error may exceed the best codebook's.
         margin: Share of the period that is kept free.
         progress: Called with the number of classes done and the number of all.
+        energy_weight: Weight of switching energy beside the error (`quant.codebook.select_codebook`).
 
     Raises:
         InfeasibleError: the profile holds no value beside 0.
         ProfileError: the profile lacks the value 0.
     """
+    _check_values(profile, sizes[0][0])
+    books: list[Codebook] = []
+    for done, (name, words, loss_db) in enumerate(sizes):
+        values = _fastest(profile, corner, sample, words, loss_db)
+        books.append(_codebook(profile, corner, sample, name, words, values, margin, energy_weight))
+        if progress:
+            progress(done + 1, len(sizes))
+    return Classes(profile, corner, (*books, _base(profile, corner, margin)))
+
+
+def classes_at_clocks(
+    profile: MacProfile,
+    corner: int,
+    sample: WeightSample,
+    sizes: tuple[tuple[str, int, float], ...],
+    margin: float = 0.0,
+    energy_weight: float = 0.0,
+) -> Classes:
+    """Return one codebook per (name, words, clock in Hz), fastest first, and the base class: the paper's way.
+
+    A class takes the values whose delay meets its clock, or the best of them if there are more than its words. It runs
+    at that clock; the time that its slowest word leaves is its slack.
+
+    Args:
+        profile: The MAC.
+        corner: Which of its corners.
+        sample: Weights of the model, for which the words are chosen where there are too many.
+        sizes: For each class its name, the most words, and its clock in Hz. The clocks fall.
+        margin: Share of the period that is kept free.
+        energy_weight: As in `choose_classes`.
+
+    Raises:
+        InfeasibleError: no value, or none beside 0, meets a clock.
+        InputError: the clocks do not fall, or all values meet one of them.
+        ProfileError: the profile lacks the value 0.
+    """
+    _check_values(profile, sizes[0][0])
+    base = _base(profile, corner, margin)
+    clocks = [clock_hz for _, _, clock_hz in sizes]
+    lowest = base.point.frequency_hz
+    if any(a <= b for a, b in pairwise(clocks)) or not clocks[-1] > lowest:
+        given = ", ".join(f"{clock_hz / 1e9:g}" for clock_hz in clocks)
+        raise InputError(
+            f"the clocks of the classes must fall and stay above the {lowest / 1e9:.4g} GHz that every value of "
+            f"{profile.name} meets, not {given} GHz"
+        )
+    voltage_v = profile.corners[corner].voltage_v
+    books: list[Codebook] = []
+    for name, words, clock_hz in sizes:
+        left_s = (1.0 - margin) / clock_hz
+        values = admissible_values(profile, corner, left_s)
+        if 0 not in values:
+            raise InfeasibleError(
+                f"the clock of class {name} must be one that the value 0 of {profile.name} meets, not "
+                f"{clock_hz / 1e9:g} GHz"
+            )
+        book = select_codebook(
+            values,
+            sample,
+            name=name,
+            point=OperatingPoint(voltage_v, clock_hz),
+            slack_s=left_s - delays_of(profile, corner, values),
+            size=words,
+            energy_j=_energies_j(profile, corner, values, energy_weight),
+            energy_weight=energy_weight,
+        )
+        books.append(book)
+    return Classes(profile, corner, (*books, base))
+
+
+def _check_values(profile: MacProfile, first: str) -> None:
+    """Check that the profile holds 0 and another value; `first` names the class that the other is for."""
     if 0 not in profile.weights:
         raise ProfileError(
             f"profile {profile.name} must hold the weight value 0, which pads tiles and replaces sparse weights"
         )
     if profile.weights.size == 1:
         raise InfeasibleError(
-            f"profile {profile.name} must hold a weight value other than 0 for class {sizes[0][0]}, and holds none"
+            f"profile {profile.name} must hold a weight value other than 0 for class {first}, and holds none"
         )
-    voltage_v = profile.corners[corner].voltage_v
-    books: list[Codebook] = []
-    for done, (name, words, loss_db) in enumerate(sizes):
-        books.append(_fastest(profile, corner, sample, name, words, loss_db, margin))
-        if progress:
-            progress(done + 1, len(sizes))
+
+
+def _base(profile: MacProfile, corner: int, margin: float) -> Codebook:
+    """Return the class of all values."""
     period_s = float(profile.delay_s[corner].max()) / (1.0 - margin)
-    base = Codebook("base", profile.weights, OperatingPoint(voltage_v, 1.0 / period_s), period_s * margin)
-    return Classes(profile, corner, (*books, base))
+    point = OperatingPoint(profile.corners[corner].voltage_v, 1.0 / period_s)
+    return Codebook("base", profile.weights, point, period_s * margin)
+
+
+def _energies_j(profile: MacProfile, corner: int, values: Int16[np.ndarray, " n"], weight: float) -> np.ndarray | None:
+    """Return the switching energy of each value, or None where energy has no weight."""
+    return profile.energy_j[corner][rows_of(profile, values)] if weight else None
 
 
 def _fastest(
-    profile: MacProfile,
-    corner: int,
-    sample: WeightSample,
-    name: str,
-    words: int,
-    loss_db: float,
-    margin: float,
-) -> Codebook:
-    """The codebook at the shortest period whose error exceeds the best one by at most `loss_db`.
+    profile: MacProfile, corner: int, sample: WeightSample, words: int, loss_db: float
+) -> Int16[np.ndarray, " n"]:
+    """The values at the shortest period at which the best codebook's error exceeds the best one by at most `loss_db`.
 
     The best codebook's error falls as the period grows, so the period is found by bisection over the profile's delays.
     The bisection uses the exact best words for the weights' histogram at a few scales, which is quick. The codebook at
-    the period found is then chosen by the full search.
+    the period found is then chosen by the full search (`_codebook`).
     """
     histogram = histogram_of(sample)
     periods_s = np.unique(profile.delay_s[corner])
@@ -112,8 +184,7 @@ def _fastest(
             high = middle
         else:
             low = middle + 1
-    values = _admissible_and_zero(profile, corner, float(periods_s[high]))
-    return _codebook(profile, corner, sample, name, words, values, margin)
+    return _admissible_and_zero(profile, corner, float(periods_s[high]))
 
 
 def _least_error(
@@ -141,13 +212,23 @@ def _codebook(
     words: int,
     values: Int16[np.ndarray, " n"],
     margin: float,
+    energy_weight: float,
 ) -> Codebook:
     """The best codebook out of `values`, clocked by the slowest of the words that were chosen."""
     voltage_v = profile.corners[corner].voltage_v
     period_s = slowest_delay_s(profile, corner, values) / (1.0 - margin)
     point = OperatingPoint(voltage_v, 1.0 / period_s)
     slack_s = period_s * (1.0 - margin) - delays_of(profile, corner, values)
-    book = select_codebook(values, sample, name=name, point=point, slack_s=slack_s, size=words)
+    book = select_codebook(
+        values,
+        sample,
+        name=name,
+        point=point,
+        slack_s=slack_s,
+        size=words,
+        energy_j=_energies_j(profile, corner, values, energy_weight),
+        energy_weight=energy_weight,
+    )
     # The chosen words may all be faster than the slowest value they were chosen from.
     period_s = slowest_delay_s(profile, corner, book.values) / (1.0 - margin)
     return Codebook(name, book.values, OperatingPoint(voltage_v, 1.0 / period_s), period_s * margin)

@@ -154,12 +154,13 @@ def paper_claims(
         (prefill(shape, tokens, attention=False, head_rows=tokens), prefill(shape, tokens)),
         (decode(shape, context, batch, attention=False), decode(shape, context, batch)),
     ):
-        sides = [_compare(model, bare, paper), _compare(model, whole, described)]
+        sides = [compare_systems(model, bare, paper), compare_systems(model, whole, described)]
         found += [Claim(a, b) for a, b in zip(*sides, strict=True)]
     return found
 
 
-def _compare(model: QuantizedModel, workload: Workload, target: Target) -> list[Comparison]:
+def compare_systems(model: QuantizedModel, workload: Workload, target: Target) -> list[Comparison]:
+    """Return HALO against FP16, W8A8, W4A8 and W3A8 on one pass and machine."""
     ours = run_system(halo_system(model, workload, target, "boost"), workload, target, model)
     rivals = rival_systems(model, workload, target)
     return compare_runs(ours, [(rival, run_system(rival, workload, target, model)) for rival in rivals])

@@ -100,10 +100,12 @@ def frontier_rows(profiles: Mapping[str, MacProfile]) -> list[dict[str, str | fl
     """Return speed and area of every MAC for 9, 16 and all values, relative to the best comparable MAC for all values.
 
     `store.profiles.fastest_for_any_value` chooses that MAC. The 9 and 16 values are the fastest ones, whether or not
-    they make a good codebook for a model.
+    they make a good codebook for a model. A MAC whose area is not known (0, as that of a published figure) is left out.
     """
     rows: list[dict[str, str | float]] = []
     for mac in profiles.values():
+        if not mac.area_m2:
+            continue
         best = fastest_for_any_value(mac, profiles.values())
         library, _, short = mac.name.partition("-")
         delay = np.sort(mac.delay_s[0])

@@ -1,0 +1,52 @@
+"""`paper`: the HALO paper, claim by claim."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from haloquant.cli.console import stdout
+from haloquant.cli.machine_options import OutFolder
+from haloquant.cli.options import Json, Quiet
+
+_COLOURS = {"reproduced": "green", "partly": "yellow", "not reproduced": "red"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the app."""
+    app.command(epilog="Examples: `haloquant paper` · `haloquant paper --figure 'figure 8'` · "
+                "`haloquant paper --out paper`, which writes paper.html, paper.json and paper.md")(paper)  # fmt: skip
+
+
+def paper(
+    figure: Annotated[
+        str | None,
+        typer.Option("--figure", help="Print only the rows whose place begins so, such as 'figure 10' or method."),
+    ] = None,
+    out: OutFolder = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Print every claim of the HALO paper: its number, ours under its premises and on fair machines, the verdict."""
+    from haloquant.api.paper import check_paper
+    from haloquant.errors import InputError
+    from haloquant.report.paper.markdown import HEAD, cells
+    from haloquant.report.paper.rows import PLACES, counts, encode_report
+
+    if figure is not None and not any(place.startswith(figure) for place in PLACES):
+        raise InputError(f"--figure must be the beginning of one of {', '.join(PLACES)}, not {figure!r}")
+    report = check_paper(out, progress=not quiet)
+    if json:
+        stdout.print(encode_report(report).decode(), end="", highlight=False, markup=False, soft_wrap=True)
+        return
+    table = Table(*HEAD[:6], title="HALO (AAAI-26, article 39406), claim by claim", title_justify="left")
+    for row in cells(report):
+        if figure is None or row[0].startswith(figure):
+            table.add_row(*row[:5], f"[{_COLOURS.get(row[5], 'blue')}]{row[5]}[/]")
+    stdout.print(table)
+    said = ", ".join(f"{count} {verdict}" for verdict, count in counts(report.rows).items())
+    stdout.print(f"All rows: {said}. Reasons stand in --json and in the files of --out.", highlight=False)
+    for text in report.notes:
+        stdout.print(text, style="dim", highlight=False)
+    if out is not None:
+        stdout.print(f"paper.html, paper.json, paper.md in {out}", highlight=False)

@@ -1,0 +1,32 @@
+"""Accuracy: what table 2 says about itself. Rows on a real model come from `model_rows`."""
+
+from haloquant.report.paper.rows import ClaimRow
+from haloquant.store.paper_figures import effective_bits, read_perplexities, read_statements, rise
+
+TEXT = "wikitext2"  # the text that most publications report
+
+
+def table_rows() -> list[ClaimRow]:
+    """Return the rows on table 2 that need no model: they compare its numbers with each other and with the text."""
+    said, rows = read_statements(), []
+    limit = said["perplexity-rise"].value
+    by_name = {(row.method, row.tile): row for row in read_perplexities() if row.text == TEXT}
+    for goal, tile in (("perf-opt", 128), ("acc-opt", 128), ("bal", 128), ("bal", 64), ("bal", 32)):
+        rises = rise(by_name[f"halo {goal}", tile])
+        below = sum(value < limit for value in rises.values())
+        listed = ", ".join(f"{model} +{value:.2f}" for model, value in rises.items())
+        rows.append(
+            ClaimRow("table 2", f"{goal} at tile {tile}: models whose perplexity rises by less than {limit:g}, of four",
+                     "models", None, float(below), None,
+                     "consistent" if below > 2 else "partly" if below == 2 else "not reproduced", listed)
+        )  # fmt: skip
+    fine, coarse = rise(by_name["halo bal", 32]), rise(by_name["halo bal", 128])
+    better = sum(fine[model] < coarse[model] for model in fine)
+    fewer = sum(effective_bits("bal", 32)[m] < effective_bits("bal", 128)[m] for m in fine)
+    rows.append(
+        ClaimRow("table 2", "tiles of 32 are more accurate than tiles of 128 at fewer bits, models of four", "models",
+                 4.0, float(min(better, fewer)), None, "consistent" if min(better, fewer) == 4 else "partly",
+                 "so the table says; its bits leave out scales, of which a tile of 32 has four times as many. With "
+                 "a 16-bit scale for each output row of a tile, 3.33 bits are 3.83 and 3.75 are 3.88")
+    )  # fmt: skip
+    return rows

@@ -1,0 +1,85 @@
+"""`haloquant paper`: the rows on the terminal, the three files, and a page that a browser draws."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from haloquant.cli.app import app
+from haloquant.errors import InputError
+from haloquant.report.paper.markdown import cells
+from haloquant.report.paper.rows import PLACES, PaperReport, counts
+
+pytest.importorskip("vl_convert")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PaperReport]:
+    """The folder of one run, and its report."""
+    from haloquant.api import check_paper
+
+    folder = tmp_path_factory.mktemp("paper") / "out"
+    return folder, check_paper(folder)
+
+
+def test_every_figure_and_table_with_numbers_has_rows(made: tuple[Path, PaperReport]) -> None:
+    _, report = made
+    places = {row.place for row in report.rows}
+    assert places == set(PLACES)
+    assert {f"figure {number}" for number in (3, 4, 5, 8, 10, 11, 12, 13)} < places
+    assert all(row.why for row in report.rows)
+    assert counts(report.rows)["follows from its clocks"] > 40
+    repeated = [row for row in report.rows if row.place in ("figure 8", "figure 11", "figure 12")]
+    assert not any(row.verdict == "reproduced" for row in repeated)  # arithmetic is not a reproduction
+
+
+def test_fair_machines_tell_the_rivals_apart(made: tuple[Path, PaperReport]) -> None:
+    rows = {row.claim: row for row in made[1].rows}
+    four = rows["array: w4a8 time over bal time, mean of four models"]
+    three = rows["array: w3a8 time over bal time, mean of four models"]
+    eight = rows["array: w8a8 time over bal time, llama2-13b"]
+    assert three.fair and four.fair and eight.fair and eight.paper
+    assert three.fair < 1 < four.fair < eight.fair < eight.paper
+
+
+def test_the_three_files_hold_the_same_rows(made: tuple[Path, PaperReport]) -> None:
+    folder, report = made
+    stored = json.loads((folder / "paper.json").read_text())
+    assert [row["claim"] for row in stored["rows"]] == [row.claim for row in report.rows]
+    text, page = (folder / "paper.md").read_text(), (folder / "paper.html").read_text()
+    assert text.count("\n| ") == 1 + len(report.rows)  # one head
+    assert page.count("<tr class=") == len(report.rows) and page.count("<svg") == 2
+    assert "http" not in page.replace("http://www.w3.org", "")  # it needs no network
+
+
+def test_a_browser_draws_the_page(made: tuple[Path, PaperReport], tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("chromium is not installed")
+    shot = tmp_path / "paper.png"
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+               f"--screenshot={shot}", "--window-size=1400,2000", (made[0] / "paper.html").as_uri()]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    assert shot.read_bytes().startswith(b"\x89PNG") and shot.stat().st_size > 20_000
+
+
+def test_the_command_prints_one_figure_and_refuses_another() -> None:
+    said = CliRunner().invoke(app, ["paper", "--figure", "figure 12", "--quiet"])
+    assert said.exit_code == 0, said.output
+    assert said.stdout.count("figure 12") == 7 and "figure 8" not in said.stdout
+    refused = CliRunner().invoke(app, ["paper", "--figure", "figure 99", "--quiet"])
+    assert isinstance(refused.exception, InputError)
+    assert "must be the beginning of one of abstract, method" in str(refused.exception)
+
+
+def test_the_rows_of_the_page_in_docs_are_those_of_the_report(made: tuple[Path, PaperReport]) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/paper.md").read_text()
+    table = page.partition("<!-- table: paper -->")[2].partition("<!-- end -->")[0]
+    shown = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")][1:]
+    known = {row[1]: row for row in cells(made[1])}
+    assert len(shown) > 25
+    for row in shown:  # all but the numbers of fair machines, which change with the machines, and the reasons
+        assert [*row[:4], row[5]] == [*known[row[1]][:4], known[row[1]][5]]

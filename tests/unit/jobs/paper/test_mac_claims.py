@@ -1,0 +1,43 @@
+"""The picture of a MAC beside figure 4, and the rows on it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from haloquant.jobs.paper.mac_claims import mac_rows, nearest_picture, picture
+from haloquant.store.profiles import find_profile
+
+
+def test_the_rank_correlation_is_scipys_and_the_paper_is_its_own_picture() -> None:
+    paper, default = find_profile("paper-22nm"), find_profile("default")
+    made = picture(default)
+    assert made is not None
+    assert made.correlation == pytest.approx(spearmanr(default.delay_s[0], paper.delay_s[0]).statistic)
+    own = picture(paper)
+    assert own is not None and own.correlation == pytest.approx(1.0)
+    assert own.steps == pytest.approx((1.95, 1.22), abs=0.005)  # both computed from figure 4
+
+
+def test_a_unit_without_a_picture_has_none() -> None:
+    default = find_profile("default")
+    flat = replace(default, delay_s=np.ones_like(default.delay_s))
+    lacking = replace(default, sensitised_delay_s=np.full_like(default.delay_s, np.nan))
+    few = replace(default, weights=default.weights + 1)
+    assert picture(flat) is picture(lacking, "sensitised") is picture(few) is None
+
+
+def test_no_shipped_unit_shows_figure_4() -> None:
+    nearest = nearest_picture()
+    assert 0.6 < nearest.correlation < 0.9  # the brief of the search: both steps as the paper has them
+    assert nearest.name != "paper-22nm" and nearest.steps[0] < 1.7
+
+
+def test_rows_name_what_the_figures_contradict() -> None:
+    rows = {row.claim: row for row in mac_rows()}
+    nine = rows["the fast class has 9 words"]
+    assert (nine.ours, nine.verdict) == (8.0, "not reproduced")
+    late = rows["the sixteen words meet 2.4 GHz"]
+    assert late.verdict == "partly" and "4 of the words are slower" in late.why
+    assert rows["the weight 64 needs at most 265 ps"].verdict == "consistent"
