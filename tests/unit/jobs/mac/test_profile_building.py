@@ -16,7 +16,8 @@ def test_scripts() -> None:
         "depth",
     )
     with pytest.raises(
-        InputError, match=r"^the ABC script must be one of depth, choices, balance, sharing, keep, not 'fast'$"
+        InputError,
+        match=r"^the ABC script must be one of depth, choices, balance, sharing, nf, speedup, keep, not 'fast'$",
     ):
         choose_script("fast", False)
 

@@ -49,7 +49,7 @@ def test_sweeps_move_what_they_should(over: str) -> None:
 
 
 def test_a_sweep_over_something_else_is_refused() -> None:
-    with pytest.raises(InputError, match=r"^a sweep must be over transition, static or bandwidth, not 'colour'.$"):
+    with pytest.raises(InputError, match=r"^a sweep must be over transition, static or bandwidth, not 'colour'$"):
         sweep_systems(LOADED, decode(SHAPE, 64), read_systolic("edge_lpddr5x"), "colour")
 
 
