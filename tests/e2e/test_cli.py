@@ -126,7 +126,11 @@ def test_explore_marks_a_front(recipe: Path, tmp_path: Path, capfd: pytest.Captu
         (["quantize", "/nope", "--out", "x"], 2, "the model must be `demo` or a folder"),
         (["quantize", "{model}"], 2, "--out must name the folder of the packed model"),
         (["evaluate", "{model}", "--text", "/nope.txt"], 2, "text.evaluation: "),
-        (["evaluate", "{model}", "--task", "x"], 2, "a task without a task folder must be text or wikitext, not 'x'"),
+        (
+            ["evaluate", "{model}", "--task", "x"],
+            2,
+            "a task without a task folder must be one of text, wikitext, last-word, next-passage, not 'x'",
+        ),
         (["verify", "{model}"], 2, "must"),
         (["simulate", "llama2-8b"], 2, "model shape must be one of"),
         (["simulate", "llama2-7b", "--fast", "2"], 2, "the share of fast tiles must be 0 to 1, not 2"),
