@@ -38,6 +38,8 @@ NOT_RUN: dict[str, tuple[tuple[str, ...], str]] = {
     r"^haloquant run recipe.toml --out": (("full",), "minutes; .ci/run runs the same recipe from the wheel"),
     r"^haloquant characterize .*(cells.lib.gz|sums.json)$": (("full",), "a minute; the same with --period-ps is run"),
     r"^haloquant quantize MODEL --out OUT --workers 8$": (("full",), "eight processes; tests/e2e quantize with pools"),
+    r"--against my.profile.json": (BOTH, "needs an element of your own; tests of simulate run the option"),
+    r"^haloquant characterize .* --search": (("full",), "minutes; tests/unit/jobs/mac search a mapping"),
     r"^haloquant explore": (("full",), "minutes; tests/e2e/test_cli.py runs it on a tiny model"),
 }  # fmt: skip
 
