@@ -38,8 +38,10 @@ def test_the_best_mac_for_all_values_is_at_one_and_every_other_behind_it(profile
     for panel in panels:
         whole = [row for row in rows if row["panel"] == panel and row["words"] == "all values"]
         assert max(float(row["speed"]) for row in whole) == 1.0
-        (best,) = {row["best"] for row in whole}
-        assert next(row for row in whole if f"{row['library']}-{row['mac']}" == best)["area"] == 1.0
+        # Elements for fewer values than 256 have a best of their own.
+        for best in {row["best"] for row in whole}:
+            own = next(row for row in whole if f"{row['library']}-{row['mac']}" == best)
+            assert (own["area"], own["speed"]) == (1.0, 1.0)
     default = find_profile("default")
     nine = next(r for r in rows if f"{r['library']}-{r['mac']}" == default.name and str(r["words"]).startswith("9 "))
     assert nine["period_ps"] == pytest.approx(np.sort(default.delay_s[0])[8] * 1e12)
