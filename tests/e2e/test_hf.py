@@ -9,13 +9,15 @@ from copy import deepcopy
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 import haloquant
-from haloquant.errors import CheckpointError, FormatError
+from haloquant.errors import CheckpointError, FormatError, MissingExtraError
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.lm.export.packed import export_packed
+from haloquant.lm.integrations import transformers as integration
 from haloquant.lm.integrations.transformers import HaloConfig
 from haloquant.lm.packed.halo_linear import HaloLinear
 from haloquant.quant.layer import dequantize
@@ -341,6 +343,12 @@ def test_another_version_is_refused(copy) -> None:
     for door in (haloquant.load, AutoModelForCausalLM.from_pretrained):
         with pytest.raises(FormatError, match="must be of format version 1 to 2, not 9: install a newer haloquant"):
             door(copy)
+
+
+def test_an_old_release_of_transformers_is_refused(tiny, monkeypatch) -> None:
+    monkeypatch.setattr(integration, "LEAST_TRANSFORMERS", (99, 0))
+    with pytest.raises(MissingExtraError, match=rf"transformers 99\.0 or newer, not {transformers.__version__}: pip"):
+        haloquant.load(tiny[0])
 
 
 def test_another_profile_is_refused(tiny) -> None:

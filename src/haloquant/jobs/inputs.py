@@ -1,6 +1,6 @@
 """Open the inputs that a recipe names: the model folder, and the texts as tokens."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -158,16 +158,32 @@ def _sizes_of_config(path: Path) -> ModelSizes:
     Without transformers, only families whose layers this package knows can be planned for.
     """
     config = read_config(path)
+    tensors = described_tensors(path, config, "planning for")
+    if tensors is None:
+        return sizes_of_shape(shape_from_config(config, str(path)))
+    return sizes_of_checkpoint(virtual_checkpoint(path, config, tensors))
+
+
+def described_tensors(path: Path, config: Mapping[str, object], doing: str) -> Mapping[str, tuple[int, ...]] | None:
+    """Return the shapes of the tensors that transformers gives the model of a config.json.
+
+    None means that transformers is not installed, and that this package knows the layers of the family.
+
+    Raises:
+        MissingExtraError: transformers is not installed, and the package does not know the family. `doing` begins the
+            sentence.
+    """
     try:
         from haloquant.lm.model_check import tensor_shapes
     except ImportError as error:
-        if str(config.get("model_type")) not in SHAPED:
-            raise MissingExtraError(
-                f"planning for {path}, a {config.get('model_type')} model without its tensors, needs torch and "
-                "transformers: pip install 'haloquant[lm]'; or give the model's folder"
-            ) from error
-        return sizes_of_shape(shape_from_config(config, str(path)))
-    return sizes_of_checkpoint(virtual_checkpoint(path, config, tensor_shapes(path)))
+        family = config.get("model_type")
+        if str(family) in SHAPED:
+            return None
+        raise MissingExtraError(
+            f"{doing} {path}, a {family} model without its tensors, needs torch and transformers: "
+            "pip install 'haloquant[lm]'; or give the model's folder"
+        ) from error
+    return tensor_shapes(path)
 
 
 def read_text(folder: Path, path: str, use: str) -> Text:

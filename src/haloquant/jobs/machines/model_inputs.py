@@ -4,8 +4,8 @@ from pathlib import Path
 
 from haloquant.accel.workload.decoder_shape import ModelShape
 from haloquant.accel.workload.model_shapes import MODELS, shape_from_config
-from haloquant.errors import InputError, MissingExtraError
-from haloquant.jobs.inputs import SHAPED, has_tensors, model_folder
+from haloquant.errors import InputError
+from haloquant.jobs.inputs import described_tensors, has_tensors, model_folder
 from haloquant.jobs.machines.model_layers import shape_of_checkpoint, shape_of_config
 from haloquant.lm.checkpoint import model_config
 from haloquant.lm.checkpoint.hub import origin
@@ -42,13 +42,7 @@ def _called(name: str, folder: Path) -> str:
 def _shape_of_file(path: Path) -> ModelShape:
     """Return the shape that a config.json describes; without transformers only of families that this package knows."""
     config = model_config.read_config(path)
-    try:
-        from haloquant.lm.model_check import tensor_shapes
-    except ImportError as error:
-        if str(config.get("model_type")) not in SHAPED:
-            raise MissingExtraError(
-                f"simulating {path}, a {config.get('model_type')} model without its tensors, needs torch and "
-                "transformers: pip install 'haloquant[lm]'; or give the model's folder"
-            ) from error
+    tensors = described_tensors(path, config, "simulating")
+    if tensors is None:
         return shape_from_config(config, path.parent.resolve().name)
-    return shape_of_config(path, config, tensor_shapes(path))
+    return shape_of_config(path, config, tensors)

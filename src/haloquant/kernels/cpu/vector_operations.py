@@ -12,6 +12,7 @@ says so, and `orders` of `kernels.cpu.tile_instructions` follows it.
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOptionalMemberAccess=false
 # pyright: reportReturnType=false, reportAssignmentType=false, reportCallIssue=false
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def shuffle(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, places: list[int]) 
     return builder.shuffle_vector(a, b, ir.Constant(vector(I32, len(places)), places))
 
 
-class Operations:
+class Operations(ABC):
     """What both instruction sets have in common; `width` is the number of bytes in a vector."""
 
     width: int
@@ -118,25 +119,25 @@ class Operations:
         """Return a * b + c in float32, rounded once."""
         return self.call(f"llvm.fma.v{self.floats.count}f32", self.floats, [a, b, c])
 
+    @abstractmethod
     def lookup(self, table: ir.Value, codes: ir.Value) -> ir.Value:
         """Return the bytes of a table of 16 at places from 0 to 15."""
-        raise NotImplementedError
 
+    @abstractmethod
     def table(self, base: ir.Value, offset: int) -> ir.Value:
         """Load a table of 16 bytes for `lookup`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pack(self, low: ir.Value, high: ir.Value) -> ir.Value:
         """Return two vectors of 16-bit integers from 0 to 255 as one vector of bytes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def dot(self, words: ir.Value, inputs: Any, sums: ir.Value) -> ir.Value:
         """Add the products of a vector of words and as many inputs to `sums`, a vector of 32-bit integers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def totals(self, sums: list[ir.Value]) -> ir.Value:
         """Return the sum of the elements of each of eight vectors, as one vector of eight."""
-        raise NotImplementedError
 
 
 class Avx2(Operations):

@@ -17,7 +17,7 @@ from transformers.quantizers.auto import register_quantization_config, register_
 from transformers.quantizers.base import HfQuantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
-from haloquant.errors import FormatError
+from haloquant.errors import FormatError, MissingExtraError
 from haloquant.lm.checkpoint.completeness import COMPUTED_TENSORS
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_header
 from haloquant.lm.experts import ExpertPlace, expert_places, name_layers, unstack
@@ -28,6 +28,8 @@ from haloquant.lm.packed.reader import check_digest, check_names
 from haloquant.lm.swap_weights import find_module, is_transposed
 from haloquant.lm.tensor_names import TensorNames
 from haloquant.quant.format.packing import DENSE, SPARSE
+
+LEAST_TRANSFORMERS = (5, 21)  # older releases have other calls for what a quantizer does to the names of tensors
 
 
 class HaloConfig(QuantizationConfigMixin):
@@ -57,6 +59,21 @@ class HaloQuantizer(HfQuantizer):
     requires_calibration = True
 
     quantization_config: HaloConfig
+
+    def validate_environment(self, *_: Any, **__: Any) -> None:
+        """Refuse a release of transformers that cannot load packed layers.
+
+        Raises:
+            MissingExtraError: it is older than `LEAST_TRANSFORMERS`.
+        """
+        from transformers import __version__
+
+        if tuple(map(int, re.findall(r"\d+", __version__)[:2])) < LEAST_TRANSFORMERS:
+            least = ".".join(map(str, LEAST_TRANSFORMERS))
+            raise MissingExtraError(
+                f"a packed model must be loaded with transformers {least} or newer, not {__version__}: "
+                f"pip install 'transformers>={least}'"
+            )
 
     def _process_model_before_weight_loading(
         self, model: Any, checkpoint_files: list[str] | None = None, dtype: torch.dtype | None = None, **_: Any
