@@ -55,6 +55,7 @@ follow(double, constants)
 """
 
 
+@pytest.mark.slow
 def test_a_kernel_is_compiled_anew_when_a_file_that_it_follows_has_changed(tmp_path: Path) -> None:
     (tmp_path / "kernel.py").write_text(KERNEL_FILE)
 

@@ -10,7 +10,7 @@ from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import Float64, TypeCheckError
 
 from haloquant.records import Codebook, OperatingPoint
-from support.shape_checks import _lean_jaxtyped
+from support.shape_checks import ALWAYS, SELDOM, _lean_jaxtyped
 
 ONE, TWO = np.zeros(1), np.zeros(2)
 WRONG = (BeartypeCallHintViolation, TypeCheckError)
@@ -74,4 +74,22 @@ def test_sizes_inside_tuples_and_dataclasses() -> None:
 
 def test_haloquant_is_checked() -> None:
     with pytest.raises(WRONG):
-        Codebook("fast", np.zeros(3), OperatingPoint(1.0, 1e9), 0.0)  # words are integers
+        for _ in range(SELDOM):  # of so many calls one is checked
+            Codebook("fast", np.zeros(3), OperatingPoint(1.0, 1e9), 0.0)  # words are integers
+
+
+def test_after_the_first_calls_one_of_many_is_checked() -> None:
+    @checked
+    def first(a: Float64[np.ndarray, " n"], b: Float64[np.ndarray, " n"]) -> float:
+        return float(a[0] + b[0])
+
+    for _ in range(ALWAYS):
+        with pytest.raises(WRONG):
+            first(ONE, TWO)
+    found = 0
+    for _ in range(10 * SELDOM):
+        try:
+            first(ONE, TWO)
+        except WRONG:
+            found += 1
+    assert found == 10

@@ -112,6 +112,7 @@ def test_the_option_of_the_command_line_asks(monkeypatch: pytest.MonkeyPatch, tm
     assert json.dumps(sorted(p.name for p in tmp_path.iterdir())) == "[]"
 
 
+@pytest.mark.slow
 def test_a_process_that_loaded_nothing_else_looks_a_name_up(cache: Path) -> None:
     """In a test's process transformers has loaded all of huggingface_hub already; a command has not."""
     code = "import sys; from haloquant.cli.app import invoke; sys.exit(invoke(['quantize', sys.argv[1], '--dry-run']))"

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from tempfile import TemporaryFile
 
 import numpy as np
@@ -42,8 +43,9 @@ class Rates:
     write_b_per_s: float  # bytes of a file written and flushed
 
 
+@cache
 def measure_rates() -> Rates:
-    """Return the speed of this machine. It takes about five seconds, after a first call that compiles."""
+    """Return the speed of this machine. The first call of a process takes about five seconds."""
     rng = np.random.default_rng(0)
     with one_thread():
         rounded, grid = rounding_call(PROBE), make_grid(*PROBE)
