@@ -15,9 +15,7 @@ from .machine_studies import estimate_gpu as estimate_gpu
 from .machine_studies import meet_deadline as meet_deadline
 from .machine_studies import sweep as sweep
 from .machines import MachineComparison as MachineComparison
-from .machines import PolicyComparison as PolicyComparison
 from .machines import SystemRun as SystemRun
-from .machines import schedule as schedule
 from .machines import simulate as simulate
 from .packed_models import export as export
 from .packed_models import verify as verify
@@ -31,6 +29,8 @@ from .recipe_jobs import draw_report as draw_report
 from .recipe_jobs import explore as explore
 from .recipe_jobs import run as run
 from .recipe_jobs import validate as validate
+from .tile_orders import PolicyComparison as PolicyComparison
+from .tile_orders import schedule as schedule
 
 __all__ = [
     "Forecast",

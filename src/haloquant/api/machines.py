@@ -5,31 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from haloquant.accel.chart_rows import PolicyRow, policy_row
 from haloquant.accel.elements import element_of
 from haloquant.accel.results import Simulation
 from haloquant.accel.target import Target
-from haloquant.accel.workload.model_shapes import MODELS
-from haloquant.accel.workload.prefill_decode import Workload, decode, prefill
-from haloquant.api.arguments import check_choice, check_count, check_range, path_text
-from haloquant.dvfs.schedule import Policy
-from haloquant.errors import InfeasibleError, InputError
-from haloquant.jobs.inputs import is_packed
+from haloquant.accel.workload.prefill_decode import Workload
+from haloquant.api.arguments import check_choice, check_range, path_text
+from haloquant.api.machine_inputs import check_phases, floating_notes, open_on, passes_of
+from haloquant.errors import InputError
 from haloquant.jobs.machines import systems
-from haloquant.jobs.machines.model_inputs import read_shape
-from haloquant.jobs.machines.new_silicon import (
-    PLAIN_ELEMENT,
-    NewSilicon,
-    compare_on_new_silicon,
-    shown_profiles,
-)
+from haloquant.jobs.machines.element_systems import shown_profiles
+from haloquant.jobs.machines.new_silicon import PLAIN_ELEMENT, NewSilicon, compare_on_new_silicon
 from haloquant.jobs.machines.systems import QuantizedModel
 from haloquant.records import OperatingPoint
 from haloquant.store.profiles import find_profile, read_profile, shipped_profiles
-from haloquant.store.targets import read_systolic
 
 Mode = Literal["boost", "eco"]
-Order = Literal["all", "serpentine", "panel", "colblock", "islands", "none"]
 
 
 @dataclass(frozen=True)
@@ -106,20 +96,6 @@ class MachineComparison:
         """
         ours, theirs = self.simulation(phase), self.simulation(phase, rival)
         return theirs.total.total_energy_j / ours.total.total_energy_j
-
-
-@dataclass(frozen=True)
-class PolicyComparison:
-    """HALO's passes under different orders of the tiles."""
-
-    model: str
-    profile: str
-    machine: Target
-    rows: tuple[PolicyRow, ...]
-    """One row per phase and policy; times in seconds, energies in joules."""
-    simulations: tuple[Simulation, ...]
-    """One for every row that the machine can run."""
-    notes: tuple[str, ...]
 
 
 def simulate(
@@ -217,122 +193,3 @@ def _on_new_silicon(
     new = compare_on_new_silicon(loaded, passes, machine, elements, area_m2, every)
     notes.extend(new.notes)
     return new
-
-
-def schedule(
-    model: str | Path,
-    target: str | Path = "edge_lpddr5x",
-    *,
-    policy: Order = "all",
-    profile: str | Path = "default",
-    prefill_tokens: int = 2048,
-    context_tokens: int = 2048,
-    batch: int = 1,
-    fast_share: float = 0.8,
-) -> PolicyComparison:
-    """Simulate HALO under different orders of the tiles: the number of clock transitions of each, and their cost.
-
-    Args:
-        model: As in `simulate`.
-        target: As in `simulate`.
-        policy: One order ("serpentine", "panel", "colblock", "islands", "none"), or "all" of them.
-        profile: As in `simulate`.
-        prefill_tokens: As in `simulate`.
-        context_tokens: As in `simulate`.
-        batch: As in `simulate`.
-        fast_share: As in `simulate`.
-
-    Returns:
-        One row per phase and order. With "all", an order that the machine cannot run has a row that says why.
-
-    Raises:
-        InputError: As in `simulate`.
-        InfeasibleError: The machine cannot run the one order that was named.
-
-    Example:
-        ```python
-        from haloquant.api import schedule
-
-        for row in schedule("llama2-7b", "tpuv4i_like").rows:
-            print(row.phase, row.policy, row.transitions, f"{row.time_s * 1e3:.2f} ms")
-        ```
-    """
-    check_choice("policy", policy, get_args(Order))
-    check_phases(prefill_tokens, context_tokens, batch, fast_share)
-    machine, loaded = open_on(model, target, profile, fast_share)
-    passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
-    wanted = list(Policy) if policy == "all" else [Policy(policy)]
-    rows: list[PolicyRow] = []
-    simulations: list[Simulation] = []
-    for workload in passes:
-        found, made = _orders(loaded, workload, machine, wanted, alone=policy != "all")
-        rows += found
-        simulations += made
-    mac, notes = loaded.classes.profile.name, floating_notes(loaded, passes[0])
-    return PolicyComparison(loaded.name, mac, machine, tuple(rows), tuple(simulations), tuple(notes))
-
-
-def _orders(
-    loaded: QuantizedModel, workload: Workload, machine: Target, wanted: Sequence[Policy], alone: bool
-) -> tuple[list[PolicyRow], list[Simulation]]:
-    """Run one phase under each policy. A policy that cannot run raises if it is `alone` or if no policy can run."""
-    system = systems.halo_system(loaded, workload, machine, "boost")
-    rows: list[PolicyRow] = []
-    simulations: list[Simulation] = []
-    for policy in wanted:
-        try:
-            run = systems.run_system(system, workload, machine, loaded, (policy,))
-        except InfeasibleError as error:
-            if alone or (policy == wanted[-1] and not simulations):
-                raise
-            rows.append(PolicyRow(workload.phase, policy, 0, 0.0, 0.0, 0.0, str(error)))
-            continue
-        simulations.append(run)
-        rows.append(policy_row(run))
-    return rows, simulations
-
-
-def open_on(
-    model: str | Path, target: str | Path, profile: str | Path, fast_share: float
-) -> tuple[Target, QuantizedModel]:
-    """Return the machine, and a packed model or a shape ready to run on it.
-
-    Raises:
-        InputError: one of them does not exist, or the packed model was made for another profile.
-    """
-    what = path_text("model", model)
-    machine, mac = read_systolic(path_text("target", target)), find_profile(path_text("profile", profile))
-    if what.lower() in MODELS:
-        return machine, systems.load_shape(what, mac, fast_share)
-    folder = Path(what).expanduser()
-    if folder.is_dir() and is_packed(folder):
-        return machine, systems.load_packed(folder, mac)
-    return machine, systems.model_of_shape(read_shape(what), mac, fast_share)
-
-
-def passes_of(
-    loaded: QuantizedModel, prefill_tokens: int, context_tokens: int, batch: int
-) -> tuple[Workload, Workload]:
-    """Return the prefill and the decode step."""
-    return prefill(loaded.shape, prefill_tokens), decode(loaded.shape, context_tokens, batch)
-
-
-def floating_notes(loaded: QuantizedModel, workload: Workload) -> list[str]:
-    """Return a sentence on the layers that a packed model leaves in floating point, if there are any."""
-    left = loaded.left_floating(workload)
-    if not left:
-        return []
-    named = left[0] if len(left) == 1 else f"{left[0]} and {len(left) - 1} other layers"
-    return [f"{named} in 16-bit floating point, as {loaded.name} leaves it: so in every system beside it"]
-
-
-def check_phases(prefill_tokens: object, context_tokens: object, batch: object, fast_share: object) -> None:
-    """Refuse counts that are not whole numbers of at least 1, and a share that is not 0 to 1.
-
-    Raises:
-        InputError: one of them is not.
-    """
-    check_count("prefill_tokens", prefill_tokens, 1)
-    check_count("context_tokens", context_tokens, 1)
-    check_count("batch", batch, 1)
-    check_range("the share of fast tiles", fast_share, 0.0, 1.0)

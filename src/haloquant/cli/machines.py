@@ -132,7 +132,7 @@ def schedule(
     json: Json = False,
 ) -> None:
     """Compare orders of the tiles: the number of clock transitions of each, and their cost."""
-    from haloquant.api.machines import schedule as compare_orders
+    from haloquant.api.tile_orders import schedule as compare_orders
     from haloquant.store.atomic_files import write_bytes
     from haloquant.store.result_tables import records_to_rows, table_document, table_json
     from haloquant.store.simulation_files import trace_json

@@ -10,23 +10,18 @@ Decoding and scaling are charged (`accel.side_costs`); wires and voltage are not
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from haloquant.accel.elements import FLOAT_AREA, FLOAT_ENERGY, Element, column_area_m2, columns_that_fit, is_whole
 from haloquant.accel.results import Simulation
-from haloquant.accel.rival_systems import uniform_values
 from haloquant.accel.side_costs import side_energy_j
 from haloquant.accel.simulation import simulate
 from haloquant.accel.target import Target
 from haloquant.accel.workload.prefill_decode import Workload
-from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency, synthetic_workload
-from haloquant.dvfs.operating_points import rows_of, slowest_delay_s
+from haloquant.accel.workload.synthetic_tiles import synthetic_workload
 from haloquant.dvfs.schedule import Policy, plan
 from haloquant.errors import InputError
-from haloquant.jobs.machines.drawn_tiles import class_mix, measured_encoding
-from haloquant.jobs.machines.method_cost import POLICIES
+from haloquant.jobs.machines.element_systems import ElementSystem, floating_system, is_beaten, systems_on
 from haloquant.jobs.machines.systems import QuantizedModel
 from haloquant.records import LayerTiles, MacProfile, OperatingPoint
 
@@ -72,22 +67,6 @@ class NewSilicon:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _System:
-    """A system on an element: class mixes of body and head, their clocks, their stored bits."""
-
-    name: str
-    element: Element
-    mix: Sequence[ClassMix]
-    head: Sequence[ClassMix]
-    encoding: Encoding
-    periods_s: Sequence[float]  # of each class, on the element's own scale
-    floating: bool = False
-    policies: Sequence[Policy] = (Policy.PANEL,)
-    passes: int = 1  # of 8-bit operands
-    head_encoding: Encoding = field(default_factory=lambda: Encoding(code_bits=8.0, scale_bits=0.0))
-
-
 def plain_element(elements: Sequence[Element]) -> Element:
     """Return the whole 8-bit element with the least area x delay over all its values.
 
@@ -128,11 +107,11 @@ def compare_on_new_silicon(
     array = target.array
     if area_m2 is None:
         area_m2 = array.count * array.columns * column_area_m2(array.rows, plain, plain, scaled=False)
-    systems = [_floating(plain)]
+    systems = [floating_system(plain)]
     for element in elements:
-        systems += _systems_on(model, element)
+        systems += systems_on(model, element)
     if not every:
-        systems = [system for system in systems if not _is_beaten(system, systems, plain, array.rows)]
+        systems = [system for system in systems if not is_beaten(system, systems, plain, array.rows)]
     runs = [_run(model, system, workload, target, plain, area_m2) for workload in workloads for system in systems]
     best: dict[tuple[str, str], ElementRun] = {}
     for run in runs:
@@ -141,31 +120,6 @@ def compare_on_new_silicon(
             best[key] = run
     marked = tuple(replace(run, best=best[run.phase, run.system] is run) for run in runs)
     return NewSilicon(area_m2, plain.profile.name, marked, _notes(elements, plain, target, model.classes.profile))
-
-
-def _is_beaten(system: _System, systems: Sequence[_System], plain: Element, rows: int) -> bool:
-    """Whether another element does the same system's operations faster per area and with less energy each.
-
-    An element that takes more passes for 8-bit operands beats none that takes fewer: attention may be most of the work.
-    """
-
-    def figures(of: _System) -> tuple[float, float]:
-        parts = [(part, period) for part, period in zip(of.mix, of.periods_s, strict=True) if part.share > 0]
-        mean_s = sum(part.share * period for part, period in parts)
-        mac = of.element.profile
-        energies = [(part, mac.energy_j[0][rows_of(mac, part.values)]) for part, _ in parts]
-        joules = [part.share * float(part.frequency @ e) / float(part.frequency.sum()) for part, e in energies]
-        return mean_s * column_area_m2(rows, of.element, plain, of.encoding.scale_bits > 0), sum(joules)
-
-    if system.floating:
-        return False
-    mine = figures(system)
-    others = [
-        figures(other)
-        for other in systems
-        if other.name == system.name and other is not system and other.passes <= system.passes
-    ]
-    return any(other[0] < mine[0] and other[1] < mine[1] for other in others)
 
 
 def _notes(elements: Sequence[Element], plain: Element, target: Target, given: MacProfile) -> tuple[str, ...]:
@@ -187,83 +141,8 @@ def _notes(elements: Sequence[Element], plain: Element, target: Target, given: M
     return tuple(notes)
 
 
-def _systems_on(model: QuantizedModel, element: Element) -> list[_System]:
-    found = [_uniform(element, bits) for bits in (8, 4, 3) if bits <= element.bits]
-    if element.bits == 8:
-        found.append(_halo(model, element))
-    elif element.bits == 2 and model.tiles is None:
-        found.append(_own_words(element))
-    return found
-
-
-def _floating(plain: Element) -> _System:
-    larger = replace(plain, area_m2=FLOAT_AREA * plain.area_m2, coded=False)
-    return _System("FP16", larger, (), (), Encoding(), (), floating=True)
-
-
-def _uniform(element: Element, bits: int) -> _System:
-    """Uniform integers, shifted to the place where they are fastest and then quietest; the head in 8 bits."""
-    profile = element.profile
-    options: list[tuple[float, float, int]] = []
-    for shift in range(element.bits - bits + 1):
-        values = uniform_values(bits, shift)
-        energy = profile.energy_j[0][rows_of(profile, values)]
-        options.append((slowest_delay_s(profile, 0, values), float(gaussian_frequency(values) @ energy), shift))
-    body_s, _, shift = min(options)
-    values = uniform_values(bits, shift)
-    head, head_s = _eight_bits(element)
-    body = ClassMix(1.0, values, gaussian_frequency(values))
-    stored = Encoding(code_bits=float(bits), scale_bits=16.0 if bits < 8 else 0.0)
-    return _System(
-        f"W{bits}A8", element, (body, replace(head, share=0.0)), (replace(body, share=0.0), head), stored,
-        (body_s, head_s), passes=element.passes(8),
-    )  # fmt: skip
-
-
-def _eight_bits(element: Element) -> tuple[ClassMix, float]:
-    """8-bit weights on an element: its symmetric values, or any digit of a narrower one; and their slowest delay."""
-    if element.bits == 8:
-        values = uniform_values(8)
-        return ClassMix(1.0, values, gaussian_frequency(values)), slowest_delay_s(element.profile, 0, values)
-    values = element.profile.weights
-    return ClassMix(1.0, values, np.full(len(values), 1.0 / len(values))), element.slowest_s
-
-
-def _own_words(element: Element) -> _System:
-    """The words that an element holds, if they are no integers of some bits: HALO's fast class alone."""
-    values = element.profile.weights
-    body, (head, head_s) = ClassMix(1.0, values, gaussian_frequency(values)), _eight_bits(element)
-    stored = Encoding(code_bits=float(np.log2(len(values))), sparse_share=0.005)
-    return _System(
-        f"{len(values)} words only", element, (body, replace(head, share=0.0)), (replace(body, share=0.0), head),
-        stored, (element.slowest_s, head_s), passes=element.passes(8),
-    )  # fmt: skip
-
-
-def _halo(model: QuantizedModel, element: Element) -> _System:
-    """HALO's words, as they were chosen for the given MAC, at the element's own delays."""
-    profile = element.profile
-    if model.tiles is not None:
-        layers = list(model.tiles.values())
-        mix = class_mix(layers)
-        head, head_s = _eight_bits(element)
-        periods = [slowest_delay_s(profile, 0, part.values) for part in mix]
-        return _System(
-            "HALO", element, (*mix, replace(head, share=0.0)), (*(replace(part, share=0.0) for part in mix), head),
-            measured_encoding(layers, len(mix)), (*periods, head_s), policies=POLICIES,
-        )  # fmt: skip
-    fast, slow, base = model.classes.codebooks
-    shares = (model.fast_share, 1.0 - model.fast_share, 0.0)
-    books = (fast, slow, base)
-    mix = [ClassMix(s, b.values, gaussian_frequency(b.values)) for s, b in zip(shares, books, strict=True)]
-    head = [replace(part, share=float(i == 2)) for i, part in enumerate(mix)]
-    stored = Encoding(code_bits=3.2 * shares[0] + 4.0 * shares[1], sparse_share=0.005)
-    periods = [slowest_delay_s(profile, 0, book.values) for book in books]
-    return _System("HALO", element, mix, head, stored, periods, policies=POLICIES)
-
-
 def _run(
-    model: QuantizedModel, system: _System, workload: Workload, target: Target, plain: Element, area_m2: float
+    model: QuantizedModel, system: ElementSystem, workload: Workload, target: Target, plain: Element, area_m2: float
 ) -> ElementRun:
     element, array = system.element, target.array
     scaled = system.encoding.scale_bits > 0 and not system.floating
@@ -309,33 +188,10 @@ def _run(
     return ElementRun(workload.phase, system.name, name, columns, used, used_points or (base,), found, side_j)
 
 
-def _passes(system: _System, workload: Workload, tiles: Mapping[str, LayerTiles]) -> dict[str, int]:
+def _passes(system: ElementSystem, workload: Workload, tiles: Mapping[str, LayerTiles]) -> dict[str, int]:
     """How often the array runs over each layer: attention and the head hold 8-bit values."""
     if system.passes == 1:
         return {}
     wide = {gemm.layer for gemm in workload.gemms if not gemm.weight_stationary}
     head = workload.gemms[-1].layer
     return dict.fromkeys([*wide, *([head] if head in tiles else [])], system.passes)
-
-
-def shown_profiles(
-    given: MacProfile, known: Mapping[str, MacProfile], against: Sequence[MacProfile]
-) -> list[MacProfile]:
-    """Return the profiles to compare: the whole elements of the given MAC's library and corner, and those named.
-
-    Args:
-        given: The given MAC.
-        known: The profiles that come with the package.
-        against: Profiles that the user names; they are taken as they are.
-    """
-    library = given.provenance.get("library", "").partition(", ")[0]
-    alike = [
-        profile
-        for profile in known.values()
-        if is_whole(profile)
-        and profile.provenance.get("library", "") == library
-        and profile.corners[0] == given.corners[0]
-    ]
-    named = [profile for profile in against if profile.name not in {each.name for each in alike}]
-    own = [given] if is_whole(given) and given.name not in {each.name for each in alike} else []
-    return [*alike, *own, *named]

@@ -1,0 +1,60 @@
+"""What the simulations of a model on a machine share: checks of their arguments, the machine, and the model on it."""
+
+from pathlib import Path
+
+from haloquant.accel.target import Target
+from haloquant.accel.workload.model_shapes import MODELS
+from haloquant.accel.workload.prefill_decode import Workload, decode, prefill
+from haloquant.api.arguments import check_count, check_range, path_text
+from haloquant.jobs.inputs import is_packed
+from haloquant.jobs.machines import systems
+from haloquant.jobs.machines.model_inputs import read_shape
+from haloquant.jobs.machines.systems import QuantizedModel
+from haloquant.store.profiles import find_profile
+from haloquant.store.targets import read_systolic
+
+
+def open_on(
+    model: str | Path, target: str | Path, profile: str | Path, fast_share: float
+) -> tuple[Target, QuantizedModel]:
+    """Return the machine, and a packed model or a shape ready to run on it.
+
+    Raises:
+        InputError: one of them does not exist, or the packed model was made for another profile.
+    """
+    what = path_text("model", model)
+    machine, mac = read_systolic(path_text("target", target)), find_profile(path_text("profile", profile))
+    if what.lower() in MODELS:
+        return machine, systems.load_shape(what, mac, fast_share)
+    folder = Path(what).expanduser()
+    if folder.is_dir() and is_packed(folder):
+        return machine, systems.load_packed(folder, mac)
+    return machine, systems.model_of_shape(read_shape(what), mac, fast_share)
+
+
+def passes_of(
+    loaded: QuantizedModel, prefill_tokens: int, context_tokens: int, batch: int
+) -> tuple[Workload, Workload]:
+    """Return the prefill and the decode step."""
+    return prefill(loaded.shape, prefill_tokens), decode(loaded.shape, context_tokens, batch)
+
+
+def floating_notes(loaded: QuantizedModel, workload: Workload) -> list[str]:
+    """Return a sentence on the layers that a packed model leaves in floating point, if there are any."""
+    left = loaded.left_floating(workload)
+    if not left:
+        return []
+    named = left[0] if len(left) == 1 else f"{left[0]} and {len(left) - 1} other layers"
+    return [f"{named} in 16-bit floating point, as {loaded.name} leaves it: so in every system beside it"]
+
+
+def check_phases(prefill_tokens: object, context_tokens: object, batch: object, fast_share: object) -> None:
+    """Refuse counts that are not whole numbers of at least 1, and a share that is not 0 to 1.
+
+    Raises:
+        InputError: one of them is not.
+    """
+    check_count("prefill_tokens", prefill_tokens, 1)
+    check_count("context_tokens", context_tokens, 1)
+    check_count("batch", batch, 1)
+    check_range("the share of fast tiles", fast_share, 0.0, 1.0)

@@ -1,0 +1,165 @@
+"""What runs on a processing element: each way to quantize as a mix of classes with clocks and stored bits.
+
+W8A8 runs on an 8-bit element, W4A8 on a native 4-bit one or in the upper bits of an 8-bit one, HALO on every element
+with bypasses and on the plain one, and FP16 on a cited one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from haloquant.accel.elements import FLOAT_AREA, Element, column_area_m2, is_whole
+from haloquant.accel.rival_systems import uniform_values
+from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency
+from haloquant.dvfs.operating_points import rows_of, slowest_delay_s
+from haloquant.dvfs.schedule import Policy
+from haloquant.jobs.machines.drawn_tiles import class_mix, measured_encoding
+from haloquant.jobs.machines.method_cost import POLICIES
+from haloquant.jobs.machines.systems import QuantizedModel
+from haloquant.records import MacProfile
+
+
+@dataclass(frozen=True)
+class ElementSystem:
+    """A way to quantize on an element.
+
+    Class mixes of the body and of the head, the slowest delay of each class in s on the element's own scale, the stored
+    bits, and how often the array runs over operands of 8 bits.
+    """
+
+    name: str
+    element: Element
+    mix: Sequence[ClassMix]
+    head: Sequence[ClassMix]
+    encoding: Encoding
+    periods_s: Sequence[float]
+    floating: bool = False
+    policies: Sequence[Policy] = (Policy.PANEL,)
+    passes: int = 1
+    head_encoding: Encoding = field(default_factory=lambda: Encoding(code_bits=8.0, scale_bits=0.0))
+
+
+def systems_on(model: QuantizedModel, element: Element) -> list[ElementSystem]:
+    """Return the systems whose words an element holds."""
+    found = [_uniform(element, bits) for bits in (8, 4, 3) if bits <= element.bits]
+    if element.bits == 8:
+        found.append(_halo(model, element))
+    elif element.bits == 2 and model.tiles is None:
+        found.append(_own_words(element))
+    return found
+
+
+def floating_system(plain: Element) -> ElementSystem:
+    """Return FP16 on the cited element that is larger than the plain one."""
+    larger = replace(plain, area_m2=FLOAT_AREA * plain.area_m2, coded=False)
+    return ElementSystem("FP16", larger, (), (), Encoding(), (), floating=True)
+
+
+def _uniform(element: Element, bits: int) -> ElementSystem:
+    """Uniform integers, shifted to the place where they are fastest and then quietest; the head in 8 bits."""
+    profile = element.profile
+    options: list[tuple[float, float, int]] = []
+    for shift in range(element.bits - bits + 1):
+        values = uniform_values(bits, shift)
+        energy = profile.energy_j[0][rows_of(profile, values)]
+        options.append((slowest_delay_s(profile, 0, values), float(gaussian_frequency(values) @ energy), shift))
+    body_s, _, shift = min(options)
+    values = uniform_values(bits, shift)
+    head, head_s = _eight_bits(element)
+    body = ClassMix(1.0, values, gaussian_frequency(values))
+    stored = Encoding(code_bits=float(bits), scale_bits=16.0 if bits < 8 else 0.0)
+    return ElementSystem(
+        f"W{bits}A8", element, (body, replace(head, share=0.0)), (replace(body, share=0.0), head), stored,
+        (body_s, head_s), passes=element.passes(8),
+    )  # fmt: skip
+
+
+def _eight_bits(element: Element) -> tuple[ClassMix, float]:
+    """8-bit weights on an element: its symmetric values, or any digit of a narrower one; and their slowest delay."""
+    if element.bits == 8:
+        values = uniform_values(8)
+        return ClassMix(1.0, values, gaussian_frequency(values)), slowest_delay_s(element.profile, 0, values)
+    values = element.profile.weights
+    return ClassMix(1.0, values, np.full(len(values), 1.0 / len(values))), element.slowest_s
+
+
+def _own_words(element: Element) -> ElementSystem:
+    """The words that an element holds, if they are no integers of some bits: HALO's fast class alone."""
+    values = element.profile.weights
+    body, (head, head_s) = ClassMix(1.0, values, gaussian_frequency(values)), _eight_bits(element)
+    stored = Encoding(code_bits=float(np.log2(len(values))), sparse_share=0.005)
+    return ElementSystem(
+        f"{len(values)} words only", element, (body, replace(head, share=0.0)), (replace(body, share=0.0), head),
+        stored, (element.slowest_s, head_s), passes=element.passes(8),
+    )  # fmt: skip
+
+
+def _halo(model: QuantizedModel, element: Element) -> ElementSystem:
+    """HALO's words, as they were chosen for the given MAC, at the element's own delays."""
+    profile = element.profile
+    if model.tiles is not None:
+        layers = list(model.tiles.values())
+        mix = class_mix(layers)
+        head, head_s = _eight_bits(element)
+        periods = [slowest_delay_s(profile, 0, part.values) for part in mix]
+        return ElementSystem(
+            "HALO", element, (*mix, replace(head, share=0.0)), (*(replace(part, share=0.0) for part in mix), head),
+            measured_encoding(layers, len(mix)), (*periods, head_s), policies=POLICIES,
+        )  # fmt: skip
+    fast, slow, base = model.classes.codebooks
+    shares = (model.fast_share, 1.0 - model.fast_share, 0.0)
+    books = (fast, slow, base)
+    mix = [ClassMix(s, b.values, gaussian_frequency(b.values)) for s, b in zip(shares, books, strict=True)]
+    head = [replace(part, share=float(i == 2)) for i, part in enumerate(mix)]
+    stored = Encoding(code_bits=3.2 * shares[0] + 4.0 * shares[1], sparse_share=0.005)
+    periods = [slowest_delay_s(profile, 0, book.values) for book in books]
+    return ElementSystem("HALO", element, mix, head, stored, periods, policies=POLICIES)
+
+
+def is_beaten(system: ElementSystem, systems: Sequence[ElementSystem], plain: Element, rows: int) -> bool:
+    """Whether another element does the same system's operations faster per area and with less energy each.
+
+    An element that takes more passes for 8-bit operands beats none that takes fewer: attention may be most of the work.
+    """
+
+    def figures(of: ElementSystem) -> tuple[float, float]:
+        parts = [(part, period) for part, period in zip(of.mix, of.periods_s, strict=True) if part.share > 0]
+        mean_s = sum(part.share * period for part, period in parts)
+        mac = of.element.profile
+        energies = [(part, mac.energy_j[0][rows_of(mac, part.values)]) for part, _ in parts]
+        joules = [part.share * float(part.frequency @ e) / float(part.frequency.sum()) for part, e in energies]
+        return mean_s * column_area_m2(rows, of.element, plain, of.encoding.scale_bits > 0), sum(joules)
+
+    if system.floating:
+        return False
+    mine = figures(system)
+    others = [
+        figures(other)
+        for other in systems
+        if other.name == system.name and other is not system and other.passes <= system.passes
+    ]
+    return any(other[0] < mine[0] and other[1] < mine[1] for other in others)
+
+
+def shown_profiles(
+    given: MacProfile, known: Mapping[str, MacProfile], against: Sequence[MacProfile]
+) -> list[MacProfile]:
+    """Return the profiles to compare: the whole elements of the given MAC's library and corner, and those named.
+
+    Args:
+        given: The given MAC.
+        known: The profiles that come with the package.
+        against: Profiles that the user names; they are taken as they are.
+    """
+    library = given.provenance.get("library", "").partition(", ")[0]
+    alike = [
+        profile
+        for profile in known.values()
+        if is_whole(profile)
+        and profile.provenance.get("library", "") == library
+        and profile.corners[0] == given.corners[0]
+    ]
+    named = [profile for profile in against if profile.name not in {each.name for each in alike}]
+    own = [given] if is_whole(given) and given.name not in {each.name for each in alike} else []
+    return [*alike, *own, *named]
