@@ -23,7 +23,7 @@ import numpy as np
 from haloquant.dvfs.classes import Classes, choose_classes
 from haloquant.dvfs.operating_points import admissible_values
 from haloquant.jobs.inputs import model_folder, read_text
-from haloquant.jobs.quantize.allocation import FAST, SLOW, Allocator, build_allocator, layer_grids
+from haloquant.jobs.quantize.allocation import FAST, SLOW, Allocator, build_allocator, class_cost, layer_grids
 from haloquant.jobs.quantize.layer_rounding import round_layer
 from haloquant.jobs.quantize.reference.tile_losses import predict_tile_losses, tile_sensitivities
 from haloquant.jobs.quantize.transform import (
@@ -141,7 +141,7 @@ class Lab:
     @cached_property
     def allocator(self) -> Allocator:
         losses = predict_tile_losses(self.weights, self.known, self.grids, self.classes, Recipe(), silent)
-        return build_allocator(self.grids, losses, self.classes)
+        return build_allocator(self.grids, losses, class_cost(self.classes, "time"))
 
     @cached_property
     def bal(self) -> np.ndarray:

@@ -40,6 +40,7 @@ NOT_RUN: dict[str, tuple[tuple[str, ...], str]] = {
     r"^haloquant quantize MODEL --out OUT --workers 8$": (("full",), "eight processes; tests/e2e quantize with pools"),
     r"--against my.profile.json": (BOTH, "needs an element of your own; tests of simulate run the option"),
     r"^haloquant characterize .* --search": (("full",), "minutes; tests/unit/jobs/mac search a mapping"),
+    r"^haloquant paper --model": (("full",), "minutes; tests/e2e/test_paper_command.py makes its rows of a tiny model"),
     r"^haloquant explore": (("full",), "minutes; tests/e2e/test_cli.py runs it on a tiny model"),
 }  # fmt: skip
 

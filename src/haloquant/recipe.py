@@ -21,6 +21,11 @@ Goal = Literal["perf-opt", "bal", "acc-opt"]
 # Activations in 8 bits with one scale per token, or one per layer fixed by calibration ("tensor"), or not rounded.
 ActivationMode = Literal["token", "tensor", "none"]
 Transform = Literal["none", "smoothquant", "awq"]
+Basis = Literal["static", "sensitised"]
+Method = Literal["haloquant", "paper"]
+CostOf = Literal["time", "energy", "edp"]
+Gigahertz = Annotated[float, msgspec.Meta(gt=0.0, le=1000.0)]
+Weight = Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
 
 DEFAULT_RIVALS = (
     "rtn-w8",
@@ -63,7 +68,10 @@ class Hardware(Section, frozen=True):
 
     `profile` is `default`, the name of a profile that comes with the package, or a file. `targets` are systolic arrays
     that are simulated; `gpus` are graphics processors that are modelled as rooflines. `margin` is the share of every
-    clock period that is kept free.
+    clock period that is kept free. `delay_basis` is the delay that sets clocks: `static` (the longest path with the
+    weight as a constant, safe for all activations) or `sensitised` (the longest that a simulated activation transition
+    toggled). `clocks_ghz` gives the clocks of the fast and of the slow class, whose words are then those that meet
+    them; empty, each class gets its clock from its loss (`quantize.*_loss_db`).
     """
 
     profile: str = "default"
@@ -71,6 +79,16 @@ class Hardware(Section, frozen=True):
     gpus: tuple[str, ...] = ("gpu_2080ti", "h200")
     tile: Annotated[int, msgspec.Meta(ge=1, le=1 << 16)] = 128
     margin: Fraction = 0.0
+    delay_basis: Basis = "static"
+    clocks_ghz: Annotated[tuple[Gigahertz, ...], msgspec.Meta(max_length=2)] = ()
+
+    def __post_init__(self) -> None:
+        """Check that there are no clocks or two, the first above the second."""
+        if self.clocks_ghz and not (len(self.clocks_ghz) == 2 and self.clocks_ghz[0] > self.clocks_ghz[1]):
+            given = ", ".join(f"{clock:g}" for clock in self.clocks_ghz)
+            raise ValueError(
+                f"clocks_ghz must be the clock of the fast class, then a lower one of the slow, not {given}"
+            )
 
 
 class Quantize(Section, frozen=True):
@@ -82,6 +100,10 @@ class Quantize(Section, frozen=True):
 
     There are two classes, fast and slow. Each class gets the fastest clock at which its best codebook is at most
     `*_loss_db` dB worse than the best codebook of that size with no timing limit.
+
+    `method` is `haloquant`, or `paper`: the HALO paper's algorithm as it is described (`quant.paper_method`), with
+    rounding to nearest and classes by the cumulated sensitivity of each layer. `energy_weight` is the weight of
+    switching energy beside the error when words are chosen. `cost` is what *bal* trades against the loss.
     """
 
     goals: Annotated[tuple[Goal, ...], msgspec.Meta(min_length=1)] = ("perf-opt", "bal", "acc-opt")
@@ -95,6 +117,10 @@ class Quantize(Section, frozen=True):
     compensate: bool = True
     refine: Share = 0.5
     value_hessian: ValueHessian = "attention"  # Hessian of value projections: weighted by attention, or of the inputs
+    method: Method = "haloquant"
+    kept_share: Share = 0.95  # method paper, acc-opt: the share of each layer's sensitivity in slow tiles
+    energy_weight: Weight = 0.0
+    cost: CostOf = "time"
     transform: Transform = "none"  # scales the layers' inputs before HALO's rounding; folded into earlier layers
     sweep: tuple[Share, ...] = (0.33, 0.67)  # further points of the Pareto front, as shares of its length
 

@@ -1,22 +1,32 @@
 """The HALO paper, claim by claim: its numbers, ours under its premises and on fair machines, and verdicts."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from haloquant.api.arguments import path_text
 from haloquant.api.progress import Progress, reporting
-from haloquant.jobs.paper.report import paper_report
-from haloquant.jobs.recipe_checks import DRAWING_PACKAGES, require_packages
+from haloquant.jobs.paper.report import Judged, paper_report
+from haloquant.jobs.recipe_checks import DRAWING_PACKAGES, MODEL_PACKAGES, require_packages
 from haloquant.report.paper.markdown import render_paper_markdown
 from haloquant.report.paper.rows import PaperReport, encode_report
 from haloquant.store.atomic_files import claim_output, write_bytes, write_text
 
 
-def check_paper(out: str | Path | None = None, *, progress: Progress = False) -> PaperReport:
+def check_paper(
+    out: str | Path | None = None,
+    *,
+    model: str | Path | None = None,
+    text: str | Path = "demo",
+    progress: Progress = False,
+) -> PaperReport:
     """Hold every claim of the HALO paper against this package, from shapes and shipped data.
 
     Args:
         out: Folder for `paper.html`, `paper.json` and `paper.md`: empty, missing, or one that haloquant made. None
             writes nothing.
+        model: Folder of a model in Hugging Face format, or "demo", for the rows of table 2: it is quantized by the
+            paper's method and its rivals, and judged. This takes minutes. None leaves these rows out.
+        text: Evaluation text for the model, or "demo".
         progress: True shows progress on standard error; a callable is called with (step, parts done, parts in all).
 
     Returns:
@@ -24,7 +34,8 @@ def check_paper(out: str | Path | None = None, *, progress: Progress = False) ->
 
     Raises:
         InputError: `out` holds files that haloquant did not make.
-        MissingExtraError: `out` is given and the drawing packages are not installed.
+        CheckpointError: The model folder is absent, incomplete or damaged.
+        MissingExtraError: `out` is given and the drawing packages are not installed, or a model and torch is not.
 
     Example:
         ```python
@@ -38,8 +49,13 @@ def check_paper(out: str | Path | None = None, *, progress: Progress = False) ->
     if folder is not None:
         require_packages(DRAWING_PACKAGES, "the page of the paper", "report")
         claim_output(folder)
-    with reporting(progress) as tell:
-        report = paper_report(tell)
+    with reporting(progress) as tell, TemporaryDirectory() as scratch:
+        judged = None
+        if model is not None:
+            require_packages(MODEL_PACKAGES, "table 2 on a model", "lm")
+            place = Path(scratch) if folder is None else folder
+            judged = Judged(path_text("model", model), path_text("text", text), place)
+        report = paper_report(tell, judged)
     if folder is not None:
         from haloquant.report.paper.page import render_paper_page  # imports the drawing packages
 

@@ -33,7 +33,7 @@ from haloquant.lm.checkpoint.left_layers import LeftLayer
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint
 from haloquant.lm.checkpoint.remote import is_url, local_path
 from haloquant.lm.devices import describe_device
-from haloquant.recipe import Goal, Hardware, Quantize, Recipe, Transform
+from haloquant.recipe import Basis, CostOf, Goal, Hardware, Method, Quantize, Recipe, Transform
 from haloquant.records import ValueHessian
 from haloquant.store.profiles import find_profile
 
@@ -124,6 +124,11 @@ def quantize(
     compensate: bool = True,
     value_hessian: ValueHessian = "attention",
     transform: Transform = "none",
+    method: Method = "haloquant",
+    clocks_ghz: Sequence[float] = (),
+    delay_basis: Basis = "static",
+    energy_weight: float = 0.0,
+    cost: CostOf = "time",
     exclude: str | Sequence[str] | None = None,
     engine: str = "local",
     workers: int = 1,
@@ -152,6 +157,13 @@ def quantize(
         value_hessian: What compensation in value projections protects. "attention": the outputs of the heads, so that
             a token counts as often as others read it. "inputs": the values themselves, every token once.
         transform: Scaling of the layers' inputs before rounding: "none", "smoothquant" or "awq". Needs a calibration.
+        method: "haloquant", or "paper": the HALO paper's algorithm as it is described. Needs a calibration.
+        clocks_ghz: Clock of the fast and of the slow class in GHz: the classes take the words that meet them. Empty
+            gives each class the clock of its loss.
+        delay_basis: "static" (the longest path with the weight as a constant) or "sensitised" (the longest that a
+            simulated activation transition toggled; other transitions may be slower).
+        energy_weight: Weight of switching energy beside the error when words are chosen, 0 to 100.
+        cost: What "bal" trades against the loss: "time", "energy", or "edp", their product.
         exclude: Regular expressions. A layer whose name one of them matches stays in full precision.
         engine: "local", "ray", or "ray=ADDRESS" of a cluster.
         workers: Number of processes (local) or CPUs (ray).
@@ -182,6 +194,12 @@ def quantize(
     model, out, text = path_text("model", model), path_text("out", out), path_text("calibration", calibration)
     _check(goal, transform, text, samples)
     check_choice("value_hessian", value_hessian, get_args(ValueHessian))
+    check_choice("method", method, get_args(Method))
+    if method == "paper" and text == "none":
+        raise InputError("the method paper must have a calibration text, as it ranks tiles by gradients; name one")
+    check_choice("delay_basis", delay_basis, get_args(Basis))
+    check_choice("cost", cost, get_args(CostOf))
+    check_range("energy_weight", energy_weight, 0.0, 100.0)
     check_count("tile", tile, 8)
     check_range("sparse_budget", sparse_budget, 0.0, 0.5)
     where, mac = parse_engine(path_text("engine", engine), workers), path_text("profile", profile)
@@ -189,12 +207,18 @@ def quantize(
     checkpoint = _open(model, exclude)
     windows, source, short = _windows(checkpoint.folder, text, samples)
     recipe = Recipe(
-        hardware=Hardware(profile=mac, tile=tile),
+        hardware=Hardware(profile=mac, tile=tile, delay_basis=delay_basis, clocks_ghz=_clocks(clocks_ghz)),
         quantize=Quantize(
-            sparse_budget=sparse_budget, compensate=compensate, value_hessian=value_hessian, transform=transform
+            sparse_budget=sparse_budget,
+            compensate=compensate,
+            value_hessian=value_hessian,
+            transform=transform,
+            method=method,
+            energy_weight=energy_weight,
+            cost=cost,
         ),
     )
-    asked = Request(find_profile(mac), goal, recipe, windows, source, place_of_torch)
+    asked = Request(find_profile(mac, delay_basis), goal, recipe, windows, source, place_of_torch)
     with shown as report:
         make = partial(quantize_checkpoint, checkpoint, asked, progress=report, engine=where)
         folder: Path | str
@@ -270,6 +294,25 @@ def _check(goal: object, transform: Transform, calibration: str, samples: object
     check_choice("transform", transform, get_args(Transform))
     check_count("samples", samples, 1)
     require_calibration(transform, calibration != "none")
+
+
+def _clocks(clocks_ghz: Sequence[float]) -> tuple[float, ...]:
+    """Return the clocks of the classes, none or two, the first above the second.
+
+    Raises:
+        InputError: They are others.
+    """
+    if not isinstance(clocks_ghz, Sequence) or isinstance(clocks_ghz, str):
+        raise InputError(f"clocks_ghz must be a sequence of two clocks in GHz, not {clocks_ghz!r:.80}")
+    for clock in clocks_ghz:
+        check_range("a clock in GHz", clock, 0.001, 1000.0)
+    found = tuple(float(clock) for clock in clocks_ghz)
+    if found and not (len(found) == 2 and found[0] > found[1]):
+        raise InputError(
+            "the clocks must be that of the fast class, then a lower one of the slow class, not "
+            f"{', '.join(f'{clock:g}' for clock in found)} GHz"
+        )
+    return found
 
 
 def _open(model: str, exclude: str | Sequence[str] | None) -> Checkpoint:

@@ -11,7 +11,7 @@ import haloquant
 from haloquant.cli.console import print_notes, stdout
 from haloquant.cli.options import Device, Json, Profile, Quiet
 from haloquant.errors import InputError
-from haloquant.recipe import Goal, Transform
+from haloquant.recipe import Basis, CostOf, Goal, Method, Transform
 from haloquant.records import ValueHessian
 from haloquant.units import engineering
 
@@ -67,6 +67,22 @@ def quantize(
         Transform,
         typer.Option(help="Scale the layers' inputs before rounding; folded into the norms and layers that make them."),
     ] = "none",
+    method: Annotated[
+        Method, typer.Option(help="haloquant, or paper: the HALO paper's algorithm as it is described.")
+    ] = "haloquant",
+    clock_ghz: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--clock-ghz", help="Clock of the fast, then of the slow class; its words are those that meet it."
+        ),
+    ] = None,
+    delay_basis: Annotated[
+        Basis, typer.Option(help="static: safe for all activations; sensitised: as simulated, some may be slower.")
+    ] = "static",
+    energy_weight: Annotated[
+        float, typer.Option(help="Weight of switching energy beside the error in choosing words.", min=0.0, max=100.0)
+    ] = 0.0,
+    cost: Annotated[CostOf, typer.Option(help="What bal trades against the loss; edp is energy times time.")] = "time",
     exclude: Annotated[
         list[str] | None,
         typer.Option(help="Regular expression such as `experts`: matching layers stay in full precision; repeatable."),
@@ -117,6 +133,11 @@ def quantize(
         compensate=not nearest,
         value_hessian=value_hessian,
         transform=transform,
+        method=method,
+        clocks_ghz=tuple(clock_ghz or ()),
+        delay_basis=delay_basis,
+        energy_weight=energy_weight,
+        cost=cost,
         exclude=exclude,
         engine=engine,
         workers=workers,

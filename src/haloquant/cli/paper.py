@@ -14,8 +14,11 @@ _COLOURS = {"reproduced": "green", "partly": "yellow", "not reproduced": "red"}
 
 def register(app: typer.Typer) -> None:
     """Add this command to the app."""
-    app.command(epilog="Examples: `haloquant paper` · `haloquant paper --figure 'figure 8'` · "
-                "`haloquant paper --out paper`, which writes paper.html, paper.json and paper.md")(paper)  # fmt: skip
+    examples = (
+        "Examples: `haloquant paper` · `haloquant paper --figure 'figure 8'` · `haloquant paper --model demo` · "
+        "`haloquant paper --out paper`, which writes paper.html, paper.json and paper.md"
+    )
+    app.command(epilog=examples)(paper)
 
 
 def paper(
@@ -23,6 +26,11 @@ def paper(
         str | None,
         typer.Option("--figure", help="Print only the rows whose place begins so, such as 'figure 10' or method."),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="A model folder, or demo, for the rows of table 2; takes minutes."),
+    ] = None,
+    text: Annotated[str, typer.Option("--text", help="Evaluation text (.txt, .xz) for the model, or demo.")] = "demo",
     out: OutFolder = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -35,7 +43,7 @@ def paper(
 
     if figure is not None and not any(place.startswith(figure) for place in PLACES):
         raise InputError(f"--figure must be the beginning of one of {', '.join(PLACES)}, not {figure!r}")
-    report = check_paper(out, progress=not quiet)
+    report = check_paper(out, model=model, text=text, progress=not quiet)
     if json:
         stdout.print(encode_report(report).decode(), end="", highlight=False, markup=False, soft_wrap=True)
         return

@@ -58,7 +58,7 @@ def explore(
     recipe = replace(recipe, device=job_device(recipe.device, engine))
     open_inputs(recipe)
     for name in profiles:
-        check_profile(find_profile(name))
+        check_profile(find_profile(name, recipe.hardware.delay_basis))
     claim_output(out)
     tasks = [
         ExplorationTask(replace(recipe, hardware=replace(recipe.hardware, profile=profile, tile=tile)), out)
@@ -75,7 +75,7 @@ def explore(
 def explore_one(task: ExplorationTask) -> list[Point]:
     """Return the points of one MAC and tile size: every goal on every machine in both phases."""
     recipe = task.recipe
-    inputs, profile = read_inputs(recipe), find_profile(recipe.hardware.profile)
+    inputs, profile = read_inputs(recipe), find_profile(recipe.hardware.profile, recipe.hardware.delay_basis)
     job = JobSteps(recipe, inputs, profile, task.out, silent)
     passes = method_cost.recipe_workloads(method_cost.recipe_shape(recipe, inputs.checkpoint, inputs.name), recipe)
     points: list[Point] = []

@@ -42,7 +42,7 @@ def quantize_weight(
     """
     check_weight(weight, tiles.layer)
     check_tiles(tiles, codebooks, (weight.shape[0], weight.shape[1]))
-    sparse, dense = _without_sparse(weight, sparse)
+    sparse, dense = without_sparse(weight, sparse)
     scale, codes = search(dense, importance(statistics, weight.shape[1]), tiles, codebooks)
     return QuantizedWeight(tiles.layer, codes, scale, tiles, codebooks, sparse)
 
@@ -83,7 +83,7 @@ def quantize_weight_compensated(
     check_tiles(tiles, codebooks, (weight.shape[0], weight.shape[1]))
     layer_hessian(statistics, weight.shape[1], method="error compensation")
     grid = tiles.grid
-    sparse, dense = _without_sparse(weight, sparse)
+    sparse, dense = without_sparse(weight, sparse)
     scale, _ = search(dense, hessian_importance(statistics), tiles, codebooks)
     table = level_table(scale, tiles, codebooks)
     kept = mask_of(sparse, grid.in_features) if sparse.values.size else None
@@ -136,10 +136,10 @@ def mac_values(q: QuantizedWeight) -> Int16[np.ndarray, "out in"]:
     return _scaled_words(q, np.ones(q.scale.shape, np.float32)).astype(np.int16)
 
 
-def _without_sparse(
+def without_sparse(
     weight: Float32[np.ndarray, "out in"], sparse: SparseWeights | None
 ) -> tuple[SparseWeights, Float32[np.ndarray, "out in"]]:
-    """The sparse part (empty if None), and the weight with 0 at its places."""
+    """Return the sparse part (empty if None), and the weight with 0 at its places."""
     dense = np.ascontiguousarray(weight)
     if sparse is None:
         return no_sparse_weights(weight.shape[0]), dense

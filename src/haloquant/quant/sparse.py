@@ -9,7 +9,7 @@ from haloquant.quant.input_checks import check_weight
 from haloquant.records import LayerStatistics, SparseKind, SparseWeights
 
 _LARGEST = 127  # largest value of a symmetric int8
-_DENSE = 255  # kind of a weight that stays in the dense part
+DENSE = 255  # kind of a weight that stays in the dense part
 
 
 def split(
@@ -46,7 +46,7 @@ def split(
     if not sigma > 0:
         raise InputError(f"sigma must be positive, not {sigma}")
     most = int(budget * weight.size)
-    kinds = np.full(weight.size, _DENSE, np.uint8)
+    kinds = np.full(weight.size, DENSE, np.uint8)
     flat = weight.ravel()
     mean = float(flat.mean(dtype=np.float64))
     # The sum is in float64, but no float64 copy of the layer is made.
@@ -58,10 +58,10 @@ def split(
         chosen = largest(statistics.fisher.ravel(), min(most, int(salient * weight.size)))
         chosen = chosen[flat[chosen] != 0]
     kinds[chosen] = SparseKind.SALIENT
-    outliers = outliers[kinds[outliers] == _DENSE]
+    outliers = outliers[kinds[outliers] == DENSE]
     distance = np.abs(flat[outliers] - np.float32(mean))
     kinds[outliers[largest(distance, most - chosen.size)]] = SparseKind.OUTLIER
-    return _quantized(weight, kinds.reshape(weight.shape))
+    return round_kinds(weight, kinds.reshape(weight.shape))
 
 
 def split_leave_one_out(
@@ -98,10 +98,10 @@ def split_leave_one_out(
     _check_shares(budget, 0.0)
     cost = ((weight - dense).astype(np.float64) ** 2 * diagonal).ravel()
     limit = threshold * float(weight.var(dtype=np.float64) * diagonal.mean(dtype=np.float64))
-    kinds = np.full(weight.size, _DENSE, np.uint8)
+    kinds = np.full(weight.size, DENSE, np.uint8)
     chosen = largest(cost, int(budget * weight.size))
     kinds[chosen[cost[chosen] > limit]] = SparseKind.OUTLIER
-    return _quantized(weight, kinds.reshape(weight.shape))
+    return round_kinds(weight, kinds.reshape(weight.shape))
 
 
 def no_sparse_weights(out_features: int) -> SparseWeights:
@@ -137,9 +137,9 @@ def largest(values: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([above, np.nonzero(values == edge)[0][: count - above.size]])
 
 
-def _quantized(weight: np.ndarray, kinds: np.ndarray) -> tuple[SparseWeights, np.ndarray]:
-    """Round the weights whose kind is not `_DENSE` to int8, with one float16 scale per output channel."""
-    mask = kinds != _DENSE
+def round_kinds(weight: np.ndarray, kinds: np.ndarray) -> tuple[SparseWeights, np.ndarray]:
+    """Round the weights whose kind is not `DENSE` to int8, with one float16 scale per output channel."""
+    mask = kinds != DENSE
     rows, cols = np.nonzero(mask)  # in row-major order: sorted by row, then column
     values = weight[rows, cols]
     top = np.zeros(weight.shape[0], np.float32)

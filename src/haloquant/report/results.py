@@ -35,6 +35,7 @@ class ProfileRow(Record, frozen=True):
     classes: list[ClassRow]
     best_mac: str = ""  # the shipped MAC at the same corner whose slowest weight value is fastest
     best_mac_period_s: float = 0.0
+    delay_note: str = ""  # what its clocks rest on, if that is not the static delay
 
 
 class CostRow(Record, frozen=True):

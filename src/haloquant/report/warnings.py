@@ -26,6 +26,11 @@ def _clock(profile: ProfileRow) -> list[str]:
         f"On {profile.name} the {len(fast.values)} words of class {fast.name} run {ratio:.2f} times as fast as its "
         "slowest weight value (the paper's MAC: 1.95). Speeds below are against methods on this same MAC."
     ]
+    if profile.delay_note:
+        said.append(
+            f"The clocks rest on delays that are not the longest possible ({profile.delay_note}). An activation or a "
+            "partial sum that was not simulated may toggle a longer path; the array then computes a wrong sum."
+        )
     if profile.best_mac and profile.best_mac != profile.name:
         absolute = profile.best_mac_period_s * fast.frequency_hz
         said.append(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from haloquant.store.atomic_files import read_bounded, sha256_bytes, write_bytes
 FORMAT = "haloquant-profile-1"
 SUFFIX = ".profile.json"
 DEFAULT = "asap7-digitsdadda_ks+both-mul-abc"  # docs/decisions/0003-default-profile.md gives the reasons
+SENSITISED = "@sensitised"  # behind a profile's name: its sensitised delays set the clocks
 _LIMIT_BYTES = 1 << 24
 _SHIPPED = Path(__file__).resolve().parents[1] / "data" / "profiles"
 
@@ -113,13 +115,20 @@ def shipped_profiles() -> dict[str, Path]:
     return {path.name.removesuffix(SUFFIX): path for path in sorted(_SHIPPED.glob(f"*{SUFFIX}"))}
 
 
-def find_profile(name: str) -> MacProfile:
+def find_profile(name: str, basis: str = "static") -> MacProfile:
     """Return a shipped profile by its name (`default` means `DEFAULT`), or read the profile from a file.
+
+    Behind the name or the path, `@sensitised` asks for the profile with its sensitised delays (`on_sensitised_delays`),
+    as the basis "sensitised" does.
 
     Raises:
         InputError: there is no such profile, or the file is too large.
-        ProfileError: the file is not a profile.
+        ProfileError: the file is not a profile, or it holds no sensitised delays and they are asked for.
     """
+    if basis == "sensitised":
+        name = name.removesuffix(SENSITISED) + SENSITISED
+    if name.endswith(SENSITISED):
+        return on_sensitised_delays(find_profile(name.removesuffix(SENSITISED)))
     shipped = shipped_profiles()
     name = DEFAULT if name == "default" else name
     if name in shipped:
@@ -127,6 +136,37 @@ def find_profile(name: str) -> MacProfile:
     if not Path(name).is_file():
         raise InputError(f"the profile must be a file or one of {', '.join(shipped) or 'none shipped'}, not {name!r}")
     return read_profile(Path(name))
+
+
+def on_sensitised_delays(profile: MacProfile) -> MacProfile:
+    """Return the profile with its sensitised delays in place of the static ones, under the name NAME@sensitised.
+
+    A sensitised delay is the longest that a simulated activation transition toggled. The provenance says how much
+    longer the static delays are. Corners without sensitised delays are left out.
+
+    Raises:
+        ProfileError: at the first corner a sensitised delay is not known.
+    """
+    unknown = profile.weights[np.isnan(profile.sensitised_delay_s[0])]
+    if unknown.size:
+        raise ProfileError(
+            f"profile {profile.name} must hold the sensitised delay of every weight value, and lacks that of "
+            f"{unknown.size}, first {unknown[0]}; characterize it without --static-only, or use static delays"
+        )
+    known = np.nonzero(~np.isnan(profile.sensitised_delay_s).any(axis=1))[0]
+    static, toggled = profile.delay_s[known], profile.sensitised_delay_s[known]
+    ratio = np.divide(static, toggled, out=np.ones_like(static), where=toggled > 0)
+    said = profile.provenance.get("delay", f"sensitised: static delays are up to {ratio.max() - 1:.0%} longer")
+    return replace(
+        profile,
+        name=profile.name + SENSITISED,
+        corners=tuple(profile.corners[index] for index in known),
+        delay_s=toggled,
+        sensitised_delay_s=toggled,
+        energy_j=profile.energy_j[known],
+        leakage_w=profile.leakage_w[known],
+        provenance={**profile.provenance, "delay": said},
+    )
 
 
 def has_accumulator(profile: MacProfile) -> bool:

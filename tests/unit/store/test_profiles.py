@@ -129,6 +129,20 @@ def test_a_unit_that_lacks_some_of_the_values_is_no_baseline_for_them():
     assert fastest_for_any_value(toy(), [*known, quick]).name == "quick"
 
 
+def test_sensitised_delays_are_named_so_and_corners_without_them_are_left_out() -> None:
+    plain, quick = find_profile("default"), find_profile("default@sensitised")
+    assert quick.name == f"{plain.name}@sensitised" and (quick.delay_s[0] == plain.sensitised_delay_s[0]).all()
+    assert find_profile("default", "sensitised").name == find_profile("default@sensitised", "sensitised").name
+    some = plain.sensitised_delay_s[0] > 0
+    longest = (plain.delay_s[0][some] / plain.sensitised_delay_s[0][some]).max() - 1
+    assert quick.provenance["delay"] == f"sensitised: static delays are up to {longest:.0%} longer"
+    assert profile_sha256(quick) != profile_sha256(plain)
+    many = find_profile("sky130hd-digitsdadda_ks+lone-mul-abc@sensitised")
+    assert len(many.corners) == len(many.delay_s) and not np.isnan(many.delay_s).any()
+    with pytest.raises(ProfileError, match=r"must hold the sensitised delay of every weight value, and lacks that of"):
+        find_profile("asap7-serial-abc@sensitised")
+
+
 def test_the_profile_of_the_paper_is_its_figures_and_says_what_it_lacks() -> None:
     profile, published = find_profile("paper-22nm"), read_mac()
     assert profile.weights.tolist() == [value.weight for value in published] == list(range(-128, 128))

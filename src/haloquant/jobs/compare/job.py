@@ -68,7 +68,7 @@ def open_inputs(recipe: Recipe) -> tuple[Inputs, MacProfile]:
     require_packages((*MODEL_PACKAGES, *DRAWING_PACKAGES), "a job", "demo")
     check_names(recipe)
     find_device(recipe.device)
-    profile = find_profile(recipe.hardware.profile)
+    profile = find_profile(recipe.hardware.profile, recipe.hardware.delay_basis)
     check_profile(profile)
     inputs = read_inputs(recipe)
     check_job(recipe, inputs, profile)

@@ -18,7 +18,7 @@ from haloquant.jobs.engine.session import InProcess
 from haloquant.jobs.engine.tasks import Session
 from haloquant.jobs.inputs import Inputs, Progress, calibration_windows, missing_windows
 from haloquant.jobs.provenance import step_versions
-from haloquant.jobs.quantize.allocation import Allocator, build_allocator
+from haloquant.jobs.quantize.allocation import Allocator, choose_allocator
 from haloquant.jobs.quantize.checkpoint_passes import Maps, Passes
 from haloquant.jobs.quantize.request import Request, passes_key
 from haloquant.jobs.quantize.task_runner import TaskRunner
@@ -100,7 +100,8 @@ class JobSteps:
     def allocator(self) -> Allocator:
         """The predicted loss of every tile in every class, and the path of allocations."""
         losses = load_arrays(self._tile_losses / "losses.safetensors")["loss"]
-        return build_allocator(self.passes.grids, losses, self.classes)
+        settings = self.recipe.quantize
+        return choose_allocator(settings, self.passes.grids, losses, self.classes, lambda: self.sensitivity)
 
     @cached_property
     def input_maxima(self) -> dict[str, LayerStatistics]:

@@ -52,7 +52,8 @@ def method_files(task: MethodTask, _: Arrays) -> tuple[None, Arrays]:
             "put --out on storage that the whole cluster shares"
         )
     with chdir(task.home), TemporaryDirectory() as temporary:
-        folder, profile = Path(temporary), find_profile(task.recipe.hardware.profile)
+        hardware = task.recipe.hardware
+        folder, profile = Path(temporary), find_profile(hardware.profile, hardware.delay_basis)
         job = JobSteps(task.recipe, read_inputs(task.recipe), profile, task.out, silent)
         if _job_key(job) != task.key:
             raise InputError(

@@ -140,6 +140,7 @@ def profile_row(classes: Classes) -> ProfileRow:
             for b in classes.codebooks
         ],
         *_fastest_mac(profile, where),
+        profile.provenance.get("delay", ""),
     )
 
 

@@ -59,6 +59,7 @@ def method_rows(runs: list[Inference]) -> list[ClaimRow]:
     first = runs[0]
     switches = first.decode.total.transitions
     longest_s = said["transition-longest"].value * 1e-6
+    lanes, limit = read_systolic("paper_tpu").spmv.lanes, said["spmv-share"].value
     spent = switches * longest_s / (said["inference-llama2-13b"].value * 1e-3)
     rows = [
         ClaimRow(
@@ -72,15 +73,15 @@ def method_rows(runs: list[Inference]) -> list[ClaimRow]:
             said["spmv-share"].where, "the sparse engine takes under 1 % of the time, decode", "share",
             said["spmv-share"].value, first.sparse_decode_share, None,
             "reproduced" if first.sparse_decode_share < said["spmv-share"].value else "not reproduced",
-            "0.5 % of the weights on an engine of 256 lanes at (1.0 V, 1.9 GHz), the lowest point that all values "
+            f"0.5 % of the weights on an engine of {lanes} lanes at (1.0 V, 1.9 GHz), the lowest point that all values "
             "meet; one token, so the array waits for its weights",
         ),
         ClaimRow(
             said["spmv-share"].where, f"the same, prefill of {TOKENS} tokens", "share", said["spmv-share"].value,
             first.sparse_share, None,
             "reproduced" if first.sparse_share < said["spmv-share"].value else "not reproduced",
-            "the array is full, and 256 lanes are few: the engine runs beside the array and is hidden, or it needs "
-            "some ten thousand lanes. The text names no number of lanes",
+            f"the array is full, and {lanes} lanes are few: the engine runs beside the array and is hidden, or it "
+            f"needs about {lanes * first.sparse_share / limit:,.0f} lanes. The text names no number of lanes",
         ),
     ]  # fmt: skip
     for run in runs:

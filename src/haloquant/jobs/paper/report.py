@@ -1,7 +1,10 @@
 """Gather all rows of the report on the paper."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
+from haloquant.jobs.inputs import silent
 from haloquant.jobs.paper.accuracy_claims import table_rows
 from haloquant.jobs.paper.energy_claims import energy_rows
 from haloquant.jobs.paper.fair_machines import MACHINE, TOKENS, fair_comparisons
@@ -26,16 +29,28 @@ NOTES = (
 )
 
 
-def paper_report(progress: Callable[[str, int, int], None] | None = None) -> PaperReport:
-    """Return the report from shapes and shipped data.
+@dataclass(frozen=True)
+class Judged:
+    """A model for the rows of table 2, an evaluation text, and a folder for finished steps."""
+
+    model: str
+    text: str
+    folder: Path
+
+
+def paper_report(progress: Callable[[str, int, int], None] = silent, judged: Judged | None = None) -> PaperReport:
+    """Return the report from shapes and shipped data, and with a model its rows of table 2.
 
     Args:
         progress: Called with the name of a step, its parts done and its parts in all.
+        judged: The model; None leaves these rows out.
+
+    Raises:
+        HaloquantError: The model or the text is missing or malformed.
     """
 
     def tell(done: int, total: int) -> None:
-        if progress:
-            progress("fair machines", done, total)
+        progress("fair machines", done, total)
 
     found = fair_comparisons("prefill", tell)
     times = {key: row.speedup for key, row in found.items()}
@@ -47,4 +62,8 @@ def paper_report(progress: Callable[[str, int, int], None] | None = None) -> Pap
         *method_rows(inferences()),
         *table_rows(),
     ]
+    if judged is not None:
+        from haloquant.jobs.paper.model_rows import model_rows, model_table  # needs torch
+
+        rows += model_rows(judged.model, model_table(judged.model, judged.text, judged.folder, progress))
     return PaperReport(REPORT_VERSION, rows, list(NOTES))

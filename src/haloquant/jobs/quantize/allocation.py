@@ -1,14 +1,17 @@
 """Which class each tile of a model gets: the path of allocations from all fast to all slow, and the goals on it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from haloquant.accel.workload.synthetic_tiles import gaussian_frequency
 from haloquant.dvfs.classes import Classes
+from haloquant.dvfs.operating_points import rows_of
 from haloquant.quant.allocation import Sweep, knee, sweep, unflatten
+from haloquant.quant.paper_method import kept_shares, slow_order
 from haloquant.quant.tiles import make_grid, uniform_map
-from haloquant.recipe import Goal
+from haloquant.recipe import CostOf, Goal, Quantize
 from haloquant.records import TileGrid, TileMap
 
 FAST, SLOW = 0, 1  # indices of the classes; the fastest class comes first
@@ -18,20 +21,24 @@ FAST, SLOW = 0, 1  # indices of the classes; the fastest class comes first
 class Allocator:
     """The tiles of a model, their predicted losses, and the path of allocations from all fast to all slow.
 
-    `loss` is [tiles, classes] in nats, without the base class.
+    `loss` is [tiles, classes] in nats, without the base class. `accurate` is the position of *acc-opt* on the path, if
+    that is not the allocation of all slow tiles.
     """
 
     grids: Mapping[str, TileGrid]
     loss: np.ndarray
     path: Sweep
+    accurate: int | None = None
 
     def stop(self, goal: Goal) -> int:
-        """Return the position of a goal on the path: its first point, its knee, or its last point."""
-        return {"perf-opt": 0, "bal": knee(self.path), "acc-opt": len(self.path.cost) - 1}[goal]
+        """Return the position of a goal on the path: its first point, its knee, or its last point (or `accurate`)."""
+        last = len(self.path.cost) - 1 if self.accurate is None else self.accurate
+        return {"perf-opt": 0, "bal": knee(self.path), "acc-opt": last}[goal]
 
     def goal_maps(self, goal: Goal) -> dict[str, TileMap]:
         """Return the class of every tile for a goal, by layer."""
-        return self.maps(self.stop(goal)) if goal == "bal" else uniform_maps(self.grids, goal)
+        measured = goal == "bal" or (goal == "acc-opt" and self.accurate is not None)
+        return self.maps(self.stop(goal)) if measured else uniform_maps(self.grids, goal)
 
     def maps(self, stop: int) -> dict[str, TileMap]:
         """Return the class of every tile at a position of the path, by layer."""
@@ -50,13 +57,80 @@ def layer_grids(shapes: Mapping[str, tuple[int, int]], tile: int) -> dict[str, T
     return {layer: make_grid(*shape, tile, tile) for layer, shape in shapes.items()}
 
 
-def build_allocator(grids: Mapping[str, TileGrid], loss: np.ndarray, classes: Classes) -> Allocator:
-    """Return the path of allocations with the least loss for the time that the tiles take.
+def choose_allocator(
+    settings: Quantize,
+    grids: Mapping[str, TileGrid],
+    loss: np.ndarray,
+    classes: Classes,
+    sensitivity: Callable[[], Mapping[str, np.ndarray]],
+) -> Allocator:
+    """Return the path of allocations that a recipe's settings ask for.
+
+    Args:
+        settings: The method, and what a tile costs.
+        grids: Tiles of every layer.
+        loss: Predicted loss [tiles, classes] in nats, without the base class.
+        classes: The classes.
+        sensitivity: Returns the sensitivity of every tile by layer; only the paper's method calls it.
+    """
+    cost = class_cost(classes, settings.cost)
+    if settings.method == "paper":
+        return paper_allocator(grids, loss, cost, sensitivity(), settings.kept_share)
+    return build_allocator(grids, loss, cost)
+
+
+def class_cost(classes: Classes, kind: CostOf) -> np.ndarray:
+    """Return what one tile costs in each class but base: its clock period in s, its energy in J, or their product.
+
+    The energy is that of one multiplication by Gaussian weights that are rounded to the words of the class, at the
+    supply at which the profile was characterized.
+    """
+    books = classes.codebooks[:-1]
+    period_s = np.array([book.point.period_s for book in books])
+    if kind == "time":
+        return period_s
+    energies = classes.profile.energy_j[classes.corner]
+    energy_j = np.array(
+        [gaussian_frequency(book.values) @ energies[rows_of(classes.profile, book.values)] for book in books]
+    )
+    return energy_j if kind == "energy" else energy_j * period_s
+
+
+def build_allocator(grids: Mapping[str, TileGrid], loss: np.ndarray, cost: np.ndarray) -> Allocator:
+    """Return the path of allocations with the least loss for what the tiles cost.
 
     Args:
         grids: Tiles of every layer.
         loss: Predicted loss [tiles, classes] in nats, without the base class.
-        classes: The classes; a tile costs one clock period of its class.
+        cost: Cost of a tile in each class (`class_cost`).
     """
-    period = np.array([book.point.period_s for book in classes.codebooks[:-1]])
-    return Allocator(grids, loss, sweep(loss, np.broadcast_to(period, loss.shape).copy()))
+    return Allocator(grids, loss, sweep(loss, np.broadcast_to(cost, loss.shape).copy()))
+
+
+def paper_allocator(
+    grids: Mapping[str, TileGrid],
+    loss: np.ndarray,
+    cost: np.ndarray,
+    sensitivity: Mapping[str, np.ndarray],
+    kept_share: float,
+) -> Allocator:
+    """Return the path of the paper's rule: tiles become slow as the share of each layer's sensitivity grows.
+
+    *acc-opt* keeps `kept_share` of the sensitivity of every layer in slow tiles; *bal* is the knee of predicted loss
+    over cost on the path.
+
+    Args:
+        grids: Tiles of every layer.
+        loss: Predicted loss [tiles, 2] in nats.
+        cost: Cost of a tile in each of the two classes.
+        sensitivity: Sensitivity of every tile by layer: the mean of g^2 over its weights.
+        kept_share: The share.
+    """
+    shares = kept_shares({layer: sensitivity[layer] for layer in grids})
+    order = slow_order(shares)
+    tiles = len(shares)
+    costs = tiles * cost[FAST] + np.arange(tiles + 1) * (cost[SLOW] - cost[FAST])
+    change = loss[order, SLOW] - loss[order, FAST]
+    losses = float(loss[:, FAST].sum()) + np.concatenate([[0.0], np.cumsum(change)])
+    path = Sweep(np.full(tiles, FAST, np.uint8), order, np.full(tiles, SLOW, np.uint8), costs, losses)
+    return Allocator(grids, loss, path, int((shares < kept_share).sum()))

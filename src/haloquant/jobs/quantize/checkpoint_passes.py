@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from haloquant.dvfs.classes import Classes, choose_classes
+from haloquant.dvfs.classes import Classes
 from haloquant.jobs.engine.tasks import Arrays, Work
 from haloquant.jobs.engine.threads import one_thread
-from haloquant.jobs.quantize.allocation import Allocator, build_allocator, layer_grids
+from haloquant.jobs.quantize.allocation import Allocator, choose_allocator, layer_grids
+from haloquant.jobs.quantize.class_words import choose_words
 from haloquant.jobs.quantize.layer_tasks import (
     ROWS,
     SCALE,
@@ -91,8 +92,6 @@ class Passes:
     @cached_property
     def classes(self) -> Classes:
         """The codebooks of the classes, chosen for a sample of the layers' weights."""
-        settings, hardware = self.request.recipe.quantize, self.request.recipe.hardware
-        sizes = settings.class_sizes()
 
         def make(folder: Path) -> None:
             every = max(1, len(self.checkpoint.layers) // SAMPLED_LAYERS)
@@ -102,9 +101,7 @@ class Passes:
             )
             sample = sample_groups(pairs, make_grid(self.tile, self.tile, self.tile, self.tile), per_layer=24)
             with one_thread():
-                chosen = choose_classes(
-                    self.request.profile, 0, sample, sizes, hardware.margin, self.runner.counter("choose codebooks")
-                )
+                chosen = choose_words(self.request, sample, self.runner.counter("choose codebooks"))
             save_classes(folder, chosen)
 
         scales = self.scales  # found first, in a stage of its own
@@ -118,7 +115,10 @@ class Passes:
         self._measure()
         losses = [load_arrays(self._measured(layer))["loss"] for layer in self.checkpoint.layers]
         with self.runner.meter.stage("measure tiles"), one_thread():
-            return build_allocator(self.grids, np.concatenate(losses), self.classes)
+            settings = self.request.recipe.quantize
+            return choose_allocator(
+                settings, self.grids, np.concatenate(losses), self.classes, lambda: self.sensitivity
+            )
 
     @cached_property
     def sensitivity(self) -> dict[str, np.ndarray]:
@@ -237,7 +237,8 @@ class Passes:
     def _layer_work(self, maps: Mapping[str, np.ndarray]) -> Callable[[LinearLayer, LayerStatistics | None], Work]:
         """Return the function that makes a layer's task; `maps` holds the class of its tiles, if chosen already."""
         quantize, classes = self.request.recipe.quantize, self.classes
-        settings = LayerSettings(classes, self.tile, quantize.sparse_budget, quantize.compensate, quantize.refine)
+        settings = LayerSettings(classes, self.tile, quantize.sparse_budget, quantize.compensate, quantize.refine,
+                                 quantize.method)  # fmt: skip
 
         def work(layer: LinearLayer, known: LayerStatistics | None) -> Work:
             about = (0, "") if known is None else (known.tokens, known.source)

@@ -229,5 +229,6 @@ def _check_transform(checkpoint: Checkpoint, request: Request) -> None:
 
 
 def _maps(passes: Passes, goal: Goal) -> Maps:
-    """Return the class of every tile by layer. Only `bal` measures the loss of every tile in every class for it."""
-    return passes.allocator.goal_maps(goal) if goal == "bal" else uniform_maps(passes.grids, goal)
+    """Return the class of every tile by layer. Only *bal*, and *acc-opt* of the paper's method, measure the tiles."""
+    measured = goal == "bal" or (goal == "acc-opt" and passes.request.recipe.quantize.method == "paper")
+    return passes.allocator.goal_maps(goal) if measured else uniform_maps(passes.grids, goal)

@@ -5,8 +5,10 @@ import numpy as np
 from haloquant.dvfs.classes import Classes
 from haloquant.quant.accumulator import check_accumulation
 from haloquant.quant.layer import quantize_weight
+from haloquant.quant.paper_method import quantize_weight_to_range, split_in_turn
 from haloquant.quant.rounding.refinement import DEFAULT_SHARE, quantize_weight_refined
 from haloquant.quant.sparse import split
+from haloquant.recipe import Method
 from haloquant.records import LayerStatistics, QuantizedWeight, TileMap
 
 
@@ -18,6 +20,7 @@ def round_layer(
     sparse_budget: float,
     compensate: bool,
     refined_share: float = DEFAULT_SHARE,
+    method: Method = "haloquant",
 ) -> QuantizedWeight:
     """Return one layer in HALO form.
 
@@ -33,12 +36,16 @@ def round_layer(
         sparse_budget: Share of the weights that are kept in 8 bits as a sparse matrix.
         compensate: Whether rounding errors are compensated.
         refined_share: Share of the tiles that are refined.
+        method: `paper` rounds as the paper describes (`quant.paper_method`); the three settings above are not used.
 
     Raises:
         InfeasibleError: The layer's sums could overflow 32 bits.
     """
     books = classes.codebooks[:-1]
     check_accumulation(tile_map.layer, weight.shape[1], books)
+    if method == "paper":
+        apart = split_in_turn(weight, statistics, layer=tile_map.layer)
+        return quantize_weight_to_range(weight, tiles=tile_map, codebooks=books, sparse=apart)
     sparse, _ = split(weight, statistics, layer=tile_map.layer, budget=sparse_budget)
     if statistics is None or statistics.hessian is None or not compensate:
         return quantize_weight(weight, tiles=tile_map, codebooks=books, statistics=statistics, sparse=sparse)

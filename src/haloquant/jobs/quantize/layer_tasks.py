@@ -21,7 +21,7 @@ from haloquant.quant.layer import dequantize
 from haloquant.quant.sensitivity import importance, tile_scores
 from haloquant.quant.shrinkage import shrunk
 from haloquant.quant.tiles import make_grid, tile_sums, uniform_map
-from haloquant.recipe import Transform
+from haloquant.recipe import Method, Transform
 from haloquant.records import STATISTICS_ARRAYS, LayerStatistics, QuantizedWeight, TileGrid, TileMap
 
 SCALE, ROWS = "transform.scale", "transform.rows"  # further arrays of a task: input scale and divisors of its rows
@@ -36,6 +36,7 @@ class LayerSettings:
     sparse_budget: float
     compensate: bool
     refined_share: float
+    method: Method = "haloquant"
 
 
 @dataclass(frozen=True)
@@ -158,4 +159,5 @@ def _round(task: LayerTask, weight: np.ndarray, tile_map: TileMap, known: LayerS
         settings.sparse_budget,
         settings.compensate,
         settings.refined_share,
+        settings.method,
     )

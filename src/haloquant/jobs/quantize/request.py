@@ -37,6 +37,11 @@ def passes_key(model_sha256: str, checkpoint: Checkpoint, request: Request) -> s
         profile_sha256(request.profile),
         tokens,
         quantize.class_sizes(),
+        hardware.clocks_ghz,
+        quantize.energy_weight,
+        quantize.cost,
+        quantize.method,
+        quantize.kept_share,
         quantize.sparse_budget,
         quantize.compensate,
         quantize.refine,
@@ -54,4 +59,6 @@ def made_by(request: Request, goal: Goal) -> dict[str, str]:
     """Return the model configuration's entries that say how the model was made."""
     transform = request.recipe.quantize.transform
     entries = {"goal": goal, "source": request.source}
+    if request.recipe.quantize.method != "haloquant":
+        entries["method"] = request.recipe.quantize.method
     return entries if transform == "none" else {**entries, "transform": transform}

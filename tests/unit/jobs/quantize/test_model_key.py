@@ -50,7 +50,7 @@ def test_the_key_of_a_model_changes_with_everything_that_it_depends_on(
     seen["other windows"] = key(calibration=windows.reshape(4, 3))
     seen["exclude"] = key(exclude=("q_proj",))
     recipe = first.recipe
-    for field, value in {"tile": 16, "margin": 0.1}.items():
+    for field, value in {"tile": 16, "margin": 0.1, "clocks_ghz": (3.0, 2.0)}.items():
         seen[field] = key(recipe=replace_struct(recipe, hardware=replace_struct(recipe.hardware, **{field: value})))
     for field, value in {
         "sparse_budget": 0.01,
@@ -61,6 +61,10 @@ def test_the_key_of_a_model_changes_with_everything_that_it_depends_on(
         "slow_words": 15,
         "fast_loss_db": 1.5,
         "slow_loss_db": 0.5,
+        "energy_weight": 0.1,
+        "cost": "edp",
+        "method": "paper",
+        "kept_share": 0.9,
     }.items():
         seen[field] = key(recipe=replace_struct(recipe, quantize=replace_struct(recipe.quantize, **{field: value})))
     seen["seed"] = key(recipe=replace_struct(recipe, seed=recipe.seed + 1))
