@@ -83,3 +83,25 @@ def test_the_rows_of_the_page_in_docs_are_those_of_the_report(made: tuple[Path, 
     assert len(shown) > 25
     for row in shown:  # all but the numbers of fair machines, which change with the machines, and the reasons
         assert [*row[:4], row[5]] == [*known[row[1]][:4], known[row[1]][5]]
+
+
+@pytest.mark.slow
+def test_a_model_adds_the_rows_of_table_2(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
+    """A random model says nothing of accuracy; that every row is made, with both counts of bits, is what is tested."""
+    pytest.importorskip("torch")
+    from haloquant.jobs.inputs import silent
+    from haloquant.jobs.paper.model_rows import RIVALS, SMOOTHED, VARIANTS, model_rows, model_table
+
+    table = model_table(str(tiny_folder), str(small_text), tmp_path / "steps", silent)
+    names = [(row.method, row.tile) for row in table]
+    assert names == [
+        ("fp16", 0),
+        *((name, 0) for name in (*RIVALS, *SMOOTHED)),
+        *((f"halo {goal}", tile) for goal, tile in VARIANTS),
+    ]
+    by_name = dict(zip(names, table, strict=True))
+    assert by_name["halo perf-opt", 128].paper_bits == 3.0
+    for row in table[1:]:
+        assert row.perplexity > 0 and row.stored_bits > row.paper_bits  # scales and sparse weights count
+    claims = [row.claim for row in model_rows("tiny", table)]
+    assert len(claims) == len(set(claims)) == len(table) - 1 + 2
