@@ -68,7 +68,7 @@ def model_table(model: str, text: str, folder: Path, progress: Progress) -> list
     """
     rows: list[ModelRow] = []
     for tile in dict.fromkeys(tile for _, tile in VARIANTS):
-        goals = tuple(goal for goal, at in VARIANTS if at == tile)
+        goals: tuple[Goal, ...] = tuple(goal for goal, at in VARIANTS if at == tile)
         job = _job(_recipe(model, text, tile, goals), folder, progress)
         steps = {f"halo {goal}": halo_method(job, f"halo-{goal}", job.allocator.goal_maps(goal)) for goal in goals}
         if not rows:

@@ -16,6 +16,7 @@ COVERED: dict[str, Any] = {
     "seed": 1,
     "hardware.tile": 16,
     "hardware.margin": 0.1,
+    "hardware.clocks_ghz": (3.0, 2.0),
     "quantize.sparse_budget": 0.01,
     "quantize.fast_words": 8,
     "quantize.slow_words": 15,
@@ -25,9 +26,14 @@ COVERED: dict[str, Any] = {
     "quantize.refine": 0.25,
     "quantize.value_hessian": "inputs",
     "quantize.transform": "awq",
+    "quantize.method": "paper",
+    "quantize.kept_share": 0.9,
+    "quantize.energy_weight": 0.1,
+    "quantize.cost": "edp",
 }
 # The model, the texts and the MAC are covered by what they hold, and not by their names.
-BY_CONTENT = ("model.path", "model.exclude", "text.calibration", "text.calibration_tokens", "hardware.profile")
+BY_CONTENT = ("model.path", "model.exclude", "text.calibration", "text.calibration_tokens", "hardware.profile",
+              "hardware.delay_basis")  # fmt: skip
 # Where torch computes is covered by the device that was found.
 DEVICE = ("device",)
 # What is done with the layers afterwards: goals choose among classes whose losses are measured already.
