@@ -126,6 +126,24 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra_before_any_work
             "quantize.refine must be 0 or left out where quantize.compensate is false, as only tiles whose errors were "
             "compensated are refined, not 0.25",
         ),
+        (
+            "sweep = []",
+            "kept_share = 0.9",
+            "quantize.kept_share must be left out where quantize.method is haloquant, as only the paper's method keeps "
+            "a share of each layer's sensitivity, not 0.9",
+        ),
+        (
+            "sweep = []",
+            'method = "paper"\nsparse_budget = 0.01',
+            "quantize.sparse_budget must be left out where quantize.method is paper, as the paper rounds to nearest "
+            "and keeps all outliers, not 0.01",
+        ),
+        (
+            "gpus = []\n[quantize]",
+            "gpus = []\nclocks_ghz = [5.0, 4.0]\n[quantize]\nfast_loss_db = 3.0",
+            "quantize.fast_loss_db must be left out where hardware.clocks_ghz is given, as the clocks choose the "
+            "words, not 3",
+        ),
     ],
 )
 def test_a_value_that_would_be_ignored_is_refused(

@@ -29,6 +29,7 @@ from haloquant.jobs.quantize.model_key import model_key
 from haloquant.jobs.quantize.request import Request
 from haloquant.jobs.quantize.shared_storage import upload_model, work_folder
 from haloquant.jobs.quantize.transform import require_calibration
+from haloquant.jobs.recipe_checks import check_used
 from haloquant.lm.checkpoint.left_layers import LeftLayer
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint
 from haloquant.lm.checkpoint.remote import is_url, local_path
@@ -218,6 +219,7 @@ def quantize(
             cost=cost,
         ),
     )
+    check_used(recipe)
     asked = Request(find_profile(mac, delay_basis), goal, recipe, windows, source, place_of_torch)
     with shown as report:
         make = partial(quantize_checkpoint, checkpoint, asked, progress=report, engine=where)

@@ -43,7 +43,7 @@ def check_names(recipe: Recipe) -> None:
 
     Raises:
         RecipeError: A rival or a shape is unknown; two machines have one name, or a rival or a goal is named twice; or
-            refinement is asked for without compensation.
+            a setting would change nothing (`check_used`).
         TargetError: The description of a machine is malformed.
     """
     for key, names, read in (
@@ -56,15 +56,41 @@ def check_names(recipe: Recipe) -> None:
     for key, listed in (("rivals", recipe.quantize.rivals), ("goals", recipe.quantize.goals)):
         if len(set(listed)) < len(listed):
             raise RecipeError(f"quantize.{key} must name each once, not {', '.join(listed)}")
-    if not recipe.quantize.compensate and recipe.quantize.refine not in (0.0, Quantize().refine):
-        raise RecipeError(
-            "quantize.refine must be 0 or left out where quantize.compensate is false, as only tiles whose errors were "
-            f"compensated are refined, not {recipe.quantize.refine:g}"
-        )
+    check_used(recipe)
     for name in recipe.quantize.rivals:
         _at("quantize.rivals", rival, name)
     if recipe.workload.shapes != "model":
         _at("workload.shapes", named_shape, recipe.workload.shapes)
+
+
+def check_used(recipe: Recipe) -> None:
+    """Check that no setting of the quantization is given that another setting keeps from changing anything.
+
+    Raises:
+        RecipeError: One is.
+    """
+    quantize, standard = recipe.quantize, Quantize()
+    unused: list[tuple[str, str, str]] = []  # key, where it is not used, why
+    if quantize.method == "paper":
+        reason = "as the paper rounds to nearest and keeps all outliers"
+        unused += [(key, "quantize.method is paper", reason) for key in ("sparse_budget", "refine")]
+    else:
+        reason = "as only the paper's method keeps a share of each layer's sensitivity"
+        unused.append(("kept_share", f"quantize.method is {quantize.method}", reason))
+    if not quantize.compensate:
+        reason = "as only tiles whose errors were compensated are refined"
+        unused.append(("refine", "quantize.compensate is false", reason))
+    if recipe.hardware.clocks_ghz:
+        unused += [
+            (key, "hardware.clocks_ghz is given", "as the clocks choose the words")
+            for key in ("fast_loss_db", "slow_loss_db")
+        ]
+    for key, where, why in unused:
+        given = getattr(quantize, key)
+        if given == getattr(standard, key) or (key, given) == ("refine", 0.0):
+            continue
+        zero = "0 or left out" if key == "refine" else "left out"
+        raise RecipeError(f"quantize.{key} must be {zero} where {where}, {why}, not {given:g}")
 
 
 def check_profile(profile: MacProfile) -> None:
