@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 import haloquant
 from haloquant.errors import CheckpointError, FormatError, MissingExtraError
 from haloquant.lm.checkpoint.reader import open_checkpoint
+from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.export.packed import export_packed
 from haloquant.lm.integrations import transformers as integration
 from haloquant.lm.integrations.transformers import HaloConfig
@@ -128,6 +129,35 @@ def test_dequantize_gives_an_ordinary_model(tiny, tmp_path) -> None:
     model.save_pretrained(tmp_path / "plain")
     assert "quantization_config" not in json.loads((tmp_path / "plain/config.json").read_text())
     assert close(AutoModelForCausalLM.from_pretrained(tmp_path / "plain"), tiny[1])
+
+
+def test_int8_activations_are_those_that_an_evaluation_rounds_to(tiny) -> None:
+    plain, rounded = haloquant.load(tiny[0]), haloquant.load(tiny[0], activations="int8")
+    layers = [name for name, module in rounded.named_modules() if isinstance(module, HaloLinear)]
+    assert "int8_activations=True" in repr(rounded) and "int8_activations" not in repr(plain)
+    for ids in (IDS, IDS[:, :5]):  # many tokens are multiplied as floats, few as integers
+        with torch.no_grad():
+            found, exact = rounded(ids).logits, plain(ids).logits
+            with activations_per_token(plain, layers):
+                wanted = plain(ids).logits
+        assert (found - wanted).abs().max() <= 1e-5 * wanted.abs().max()
+        assert (found - exact).abs().max() > 1e-4 * wanted.abs().max()
+    ids = rounded.generate(IDS, max_new_tokens=4, do_sample=False)
+    assert ids.shape == (1, IDS.shape[1] + 4)
+    embedded = rounded.get_input_embeddings()(IDS).detach().requires_grad_()
+    rounded(inputs_embeds=embedded).logits.sum().backward()
+    assert embedded.grad.abs().sum() > 0
+
+
+def test_activations_that_there_are_not(tiny) -> None:
+    done = run(f"""
+    import haloquant
+    try:
+        haloquant.load({str(tiny[0])!r}, activations="int4")
+    except haloquant.errors.InputError as error:
+        print(error)
+    """)
+    assert done.stdout.strip() == "activations must be float or int8, not 'int4'", done.stderr
 
 
 def test_gradients_flow_to_the_input(tiny) -> None:

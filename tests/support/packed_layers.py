@@ -41,10 +41,3 @@ def layer(shape, books, sparse=0.01, seed=1) -> tuple[QuantizedWeight, PackedLay
 
 def tokens(count: int, width: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(9).normal(0, 1, (count, width)).astype(np.float32))
-
-
-def quantize_activations(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens as int8 with one f32 scale per token: round(127 x / max|x|); a token of zeros gets scale 0."""
-    largest = x.float().abs().amax(dim=1)
-    steps = torch.where(largest > 0, 127 / largest, torch.zeros_like(largest))
-    return torch.round(x.float() * steps[:, None]).clamp(-127, 127).to(torch.int8), largest / 127

@@ -5,7 +5,6 @@ from importlib.util import find_spec
 from typing import Any
 
 import numba
-import numpy as np
 import torch
 
 from haloquant.errors import InfeasibleError
@@ -15,6 +14,7 @@ from haloquant.kernels.cpu.tile_products import MOST_TOKENS
 from haloquant.kernels.layer_tensors import PackedLayer
 
 MOST_CPU_GEMV_TOKENS = 12  # with more tokens, it is cheaper to decode a block of weights once for all tokens
+MOST_TILE_INPUTS = (1 << 24) // (128 * 128)  # sums of so many products of two int8 are exact in float32
 BLOCK_WEIGHTS = 1 << 22  # weights that prefill decodes at a time: 16 MiB of float32
 
 
@@ -43,14 +43,46 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
     """
     if tokens.device.type != "cpu":
         return (_triton() if _has_triton() else fallback).integer_linear(tokens, token_scale, layer)
-    most = (1 << 24) // (128 * 128)
-    if layer.grid.tile_in > most:
-        raise InfeasibleError(f"tiles must be at most {most} inputs long for exact sums, not {layer.grid.tile_in}")
+    check_integers(layer.grid.tile_in)
     y = torch.empty(tokens.shape[0], layer.grid.out_features)
-    arrays = _arrays(layer)
-    for some, out in zip(tokens.split(MOST_TOKENS), y.split(MOST_TOKENS), strict=True):
-        tile_products.integer_products(some.contiguous().numpy(), *arrays, vectors=True, y=out.numpy())
+    _share_threads()
+    if tokens.shape[0] <= MOST_TOKENS:
+        tile_products.integer_products(tokens.contiguous().numpy(), *layer.arrays, vectors=True, y=y.numpy())
+    else:
+        for some, out in zip(tokens.split(MOST_TOKENS), y.split(MOST_TOKENS), strict=True):
+            tile_products.integer_products(some.contiguous().numpy(), *layer.arrays, vectors=True, y=out.numpy())
     return y * token_scale[:, None]
+
+
+def check_integers(tile_in: int) -> None:
+    """Refuse tiles whose integer sums float32 cannot hold exactly.
+
+    Raises:
+        InfeasibleError: a tile is so long.
+    """
+    if tile_in > MOST_TILE_INPUTS:
+        raise InfeasibleError(f"tiles must be at most {MOST_TILE_INPUTS} inputs long for exact sums, not {tile_in}")
+
+
+def rounded_linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    """Return x W^T in the type of x, with x rounded to 8 bits by one scale for each token, max |x| / 127.
+
+    Few tokens are multiplied as integers (`integer_linear`). Many are multiplied as the floats that they are rounded
+    to, because a decoded block of weights then serves all of them. The results differ by the rounding of float32.
+    A token with an infinity or a NaN becomes NaN.
+
+    Raises:
+        InfeasibleError: as for `integer_linear`.
+    """
+    tokens = x.reshape(-1, layer.grid.in_features).to(torch.float32)
+    few = tokens.shape[0] <= (MOST_CPU_GEMV_TOKENS if x.device.type == "cpu" else 1)
+    if few and x.device.type == "cpu":
+        found, steps = tile_products.round_tokens(tokens.contiguous().numpy())
+        codes, scale = torch.from_numpy(found), torch.from_numpy(steps)
+    else:
+        codes, scale = fallback.round_tokens(tokens)
+    y = integer_linear(codes, scale, layer) if few else linear(codes.to(torch.float32) * scale[:, None], layer)
+    return y.view(*x.shape[:-1], layer.grid.out_features).to(x.dtype)
 
 
 def dequantize(layer: PackedLayer) -> torch.Tensor:
@@ -58,7 +90,8 @@ def dequantize(layer: PackedLayer) -> torch.Tensor:
     if layer.packed.device.type != "cpu":
         return (_triton() if _has_triton() else fallback).dequantize(layer)
     weight = torch.empty(layer.grid.out_features, layer.grid.in_features)
-    gemv.dequantize(*_arrays(layer), first=0, out=weight.numpy())
+    _share_threads()
+    gemv.dequantize(*layer.arrays, first=0, out=weight.numpy())
     return weight
 
 
@@ -75,54 +108,34 @@ def _triton() -> Any:
 
 def _decode(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     y = torch.empty(tokens.shape[0], layer.grid.out_features)
-    arrays = _arrays(layer)
+    _share_threads()
     if gemv.FAST and layer.grid.tile_in == gemv.WIDTH:
         for token, out in zip(tokens.contiguous().numpy(), y.numpy(), strict=True):
-            gemv.gemv(token, *arrays, fast=True, y=out)
+            gemv.gemv(token, *layer.arrays, fast=True, y=out)
         return y
-    for some, out in zip(tokens.split(MOST_TOKENS), y.split(MOST_TOKENS), strict=True):
-        tile_products.float_products(some.contiguous().numpy(), *arrays, vectors=True, y=out.numpy())
+    tile_products.float_products(tokens.contiguous().numpy(), *layer.arrays, vectors=True, y=y.numpy())
     return y
 
 
 def _prefill(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     grid = layer.grid
     y = torch.empty(tokens.shape[0], grid.out_features)
-    arrays = _arrays(layer)
+    _share_threads()
     step = max(1, BLOCK_WEIGHTS // (grid.in_features * grid.tile_out)) * grid.tile_out
     buffer = torch.empty(min(step, grid.out_features), grid.in_features)
     for first in range(0, grid.out_features, step):
         block = buffer[: min(step, grid.out_features - first)]
-        gemv.dequantize(*arrays, first=first, out=block.numpy())
+        gemv.dequantize(*layer.arrays, first=first, out=block.numpy())
         y[:, first : first + step] = tokens @ block.T
     return y
 
 
-def _arrays(layer: PackedLayer) -> Any:
-    """Return the stored tensors as numpy arrays, without a copy, in the order of the kernels' arguments.
+def _share_threads() -> None:
+    """Let numba use as many threads as torch, and leave torch's number as it is.
 
-    It also sets the number of numba's threads to that of torch. Both share OpenMP, so a number that numba sets would
-    also hold for torch.
+    Both share OpenMP, and the first call of a process in which numba starts its threads sets that number for both.
     """
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-    sparse = layer.sparse
-    if sparse is None:
-        empty = np.empty(0, np.uint16)
-        parts = (np.empty(0, np.int32), empty, np.empty(0, np.int8), empty)
-    else:
-        parts = (sparse.row_ptr.numpy(), sparse.col.numpy(), sparse.value.numpy(), _bits(sparse.scale))
-    grid = layer.grid
-    return (
-        layer.packed.numpy(),
-        _bits(layer.scale),
-        layer.classes.numpy(),
-        layer.offsets.numpy(),
-        layer.table.numpy(),
-        np.array(layer.sizes, np.int64),
-        (grid.tile_out, grid.tile_in),
-        parts,
-    )
-
-
-def _bits(half: torch.Tensor) -> np.ndarray:
-    return half.view(torch.uint16).numpy()
+    count = torch.get_num_threads()
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)

@@ -69,6 +69,23 @@ def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     return torch.nn.functional.linear(x, dequantize(layer).to(x.dtype))
 
 
+def round_tokens(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Round tokens to 8 bits, each by one scale, max |x| / 127.
+
+    Args:
+        tokens: activations, f32 [tokens, in].
+
+    Returns:
+        Codes from -127 to 127, int8 [tokens, in], and scales, f32 [tokens]. A token of zeros has the scale 1, and one
+        with an infinity or a NaN has codes of 0 and the scale NaN.
+    """
+    top = tokens.abs().amax(-1)
+    step = torch.where(top > 0, (top * (1 / 127)).clamp_min(torch.finfo(torch.float32).tiny), 1.0)
+    finite = top.isfinite()
+    codes = (tokens / step[:, None]).round().where(finite[:, None], 0.0).to(torch.int8)
+    return codes, step.where(finite, torch.nan)
+
+
 def integer_tile_sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     """Return the partial sums that leave the array: sums over a tile's inputs of int8 value x int8 activation.
 

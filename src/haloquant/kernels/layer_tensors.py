@@ -1,6 +1,8 @@
 """One packed layer as the kernels take it: the stored tensors, and tables that are derived from them."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +37,26 @@ class PackedLayer:
     counts: torch.Tensor  # i32 [classes], `sizes` on the device
     sparse: PackedSparse | None
 
+    @cached_property
+    def arrays(self) -> tuple[Any, ...]:
+        """The tensors as numpy arrays, without a copy, in the order of the kernels' arguments. On the CPU only."""
+        sparse = self.sparse
+        if sparse is None:
+            empty = np.empty(0, np.uint16)
+            parts = (np.empty(0, np.int32), empty, np.empty(0, np.int8), empty)
+        else:
+            parts = (sparse.row_ptr.numpy(), sparse.col.numpy(), sparse.value.numpy(), _bits(sparse.scale))
+        return (
+            self.packed.numpy(),
+            _bits(self.scale),
+            self.classes.numpy(),
+            self.offsets.numpy(),
+            self.table.numpy(),
+            np.array(self.sizes, np.int64),
+            (self.grid.tile_out, self.grid.tile_in),
+            parts,
+        )
+
     @property
     def bytes(self) -> int:
         """Number of stored bytes that a product with this layer reads."""
@@ -42,6 +64,10 @@ class PackedLayer:
         if self.sparse is not None:
             tensors += [self.sparse.row_ptr, self.sparse.col, self.sparse.value, self.sparse.scale]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _bits(half: torch.Tensor) -> np.ndarray:
+    return half.view(torch.uint16).numpy()
 
 
 def word_table(values: tuple[tuple[int, ...], ...]) -> np.ndarray:

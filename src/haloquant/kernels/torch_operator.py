@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from haloquant.kernels.dispatch import linear
+from haloquant.kernels.dispatch import linear, rounded_linear
 from haloquant.kernels.layer_tensors import PackedLayer, PackedSparse
 from haloquant.records import TileGrid
 
@@ -19,11 +19,13 @@ def _packed_linear(
     sparse: Sequence[torch.Tensor],
     sizes: Sequence[int],
     tiles: Sequence[int],
+    rounded: bool,
 ) -> torch.Tensor:
     packed, scale, classes, offsets, table, words, counts = dense
     grid = TileGrid(scale.shape[0], x.shape[-1], *tiles)
     kept = PackedSparse(*sparse) if sparse else None
-    return linear(x, PackedLayer(grid, packed, scale, classes, offsets, table, words, tuple(sizes), counts, kept))
+    layer = PackedLayer(grid, packed, scale, classes, offsets, table, words, tuple(sizes), counts, kept)
+    return (rounded_linear if rounded else linear)(x, layer)
 
 
 @_packed_linear.register_fake
@@ -33,13 +35,14 @@ def _shape_of(
     sparse: Sequence[torch.Tensor],
     sizes: Sequence[int],
     tiles: Sequence[int],
+    rounded: bool,
 ) -> torch.Tensor:
     return x.new_empty((*x.shape[:-1], dense[1].shape[0]))
 
 
-def compiled_linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """Return x W^T as `dispatch.linear` does, for use inside `torch.compile`."""
+def compiled_linear(x: torch.Tensor, layer: PackedLayer, rounded: bool = False) -> torch.Tensor:
+    """Return x W^T as `dispatch.linear` or `dispatch.rounded_linear` does, for use inside `torch.compile`."""
     dense = [layer.packed, layer.scale, layer.classes, layer.offsets, layer.table, layer.words, layer.counts]
     kept = layer.sparse
     sparse = [] if kept is None else [kept.row_ptr, kept.col, kept.value, kept.scale]
-    return _packed_linear(x, dense, sparse, list(layer.sizes), [layer.grid.tile_out, layer.grid.tile_in])
+    return _packed_linear(x, dense, sparse, list(layer.sizes), [layer.grid.tile_out, layer.grid.tile_in], rounded)

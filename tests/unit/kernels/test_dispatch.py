@@ -1,5 +1,10 @@
 """Kernels against their slow twins: the types, shapes, threads and whole numbers of a product."""
 
+import os
+import subprocess
+import sys
+import textwrap
+
 import numba
 import numpy as np
 import pytest
@@ -7,10 +12,11 @@ import torch
 
 from haloquant.errors import InfeasibleError
 from haloquant.kernels import dispatch, fallback
+from haloquant.kernels.cpu import tile_products
 from haloquant.quant import layer as weight
 from haloquant.records import QuantizedWeight
 from support.halo_layers import NINE, codebook, random_layer
-from support.packed_layers import CASES, KINDS, layer, quantize_activations, tokens, view
+from support.packed_layers import CASES, KINDS, layer, tokens, view
 
 
 @KINDS
@@ -41,6 +47,22 @@ def test_kernels_run_in_as_many_threads_as_torch_and_leave_its_number_alone() ->
         assert (numba.get_num_threads(), torch.get_num_threads()) == (1, 1)
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_first_call_of_a_process_leaves_the_number_of_threads_alone() -> None:
+    """Numba starts its threads in that call."""
+    code = """
+    import torch
+    torch.set_num_threads(1)
+    from haloquant.kernels import dispatch
+    from support.packed_layers import layer, tokens
+    dispatch.linear(tokens(1, 256), layer((384, 256, 128), "two")[1])
+    print(torch.get_num_threads())
+    """
+    environment = os.environ | {"NUMBA_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.stdout.strip() == "1", done.stderr
 
 
 @pytest.mark.parametrize("x", [0.0, 1.0, 1e-30, 1e30])
@@ -84,7 +106,7 @@ def by_hand(q: QuantizedWeight, x: np.ndarray, scale: np.ndarray) -> np.ndarray:
 @CASES
 def test_integer_path_is_the_array_bit_for_bit(shape, books) -> None:
     q, packed = layer(shape, books)
-    x, scale = quantize_activations(tokens(2, shape[1]))
+    x, scale = fallback.round_tokens(tokens(2, shape[1]))
     wanted = by_hand(q, x.numpy(), scale.numpy())
     assert np.array_equal(fallback.integer_linear(x, scale, packed).numpy(), wanted)
     assert np.array_equal(dispatch.integer_linear(x, scale, packed).numpy(), wanted)
@@ -96,8 +118,34 @@ def test_integer_path_refuses_tiles_whose_sums_it_could_not_hold() -> None:
         dispatch.integer_linear(torch.zeros(1, 2048, dtype=torch.int8), torch.ones(1), packed)
 
 
-def test_activations_are_rounded_to_the_largest_of_each_token() -> None:
-    x = torch.tensor([[1.0, -2.0, 0.5], [0.0, 0.0, 0.0]])
-    integers, scale = quantize_activations(x)
-    assert integers.tolist() == [[64, -127, 32], [0, 0, 0]]  # 63.5 and 31.75
-    assert scale.tolist() == pytest.approx([2 / 127, 0])
+def test_tokens_are_rounded_alike_in_compiled_code_and_in_torch() -> None:
+    x = tokens(9, 300)
+    x[1], x[2, 5], x[3, 7] = 0.0, torch.inf, torch.nan
+    x[4] *= 1e-40
+    x[5] = torch.arange(300) - 127.5  # halves: to the even code
+    x[6] *= 1e30
+    codes, scale = tile_products.round_tokens(x.numpy())
+    wanted, steps = fallback.round_tokens(x)
+    assert np.array_equal(codes, wanted.numpy())
+    assert np.array_equal(scale, steps.numpy(), equal_nan=True)
+    assert steps[[2, 3]].isnan().all() and steps[1] == 1 and codes.min() >= -127
+    rounded = wanted * steps[:, None]
+    assert ((rounded - x).abs() <= steps[:, None] * 0.5001).all(1).tolist() == [True] * 2 + [False] * 2 + [True] * 5
+
+
+@pytest.mark.parametrize("count", [1, 5, 40])
+@KINDS
+@CASES
+def test_rounded_products_are_those_of_the_rounded_tokens(books, shape, count) -> None:
+    packed = layer(shape, books, 0.05)[1]
+    x = tokens(count, shape[1])
+    x[0, 0] = torch.nan
+    codes, scale = fallback.round_tokens(x)
+    exact = (codes * scale[:, None]).double() @ fallback.dequantize(packed).double().T
+    size = (codes.abs() * scale[:, None]).double() @ fallback.dequantize(packed).double().abs().T
+    y = dispatch.rounded_linear(x, packed)
+    assert y[0].isnan().all()
+    assert torch.all((y.double() - exact)[1:].abs() <= 2e-6 * size[1:] + 1e-12)
+    assert dispatch.rounded_linear(x.view(1, count, -1).bfloat16(), packed).dtype == torch.bfloat16
+    if 1 < count < 12:  # the accelerator's arithmetic, bit for bit
+        assert torch.equal(y[1:], fallback.integer_linear(codes[1:], scale[1:], packed))

@@ -7,6 +7,7 @@ import torch
 from haloquant.kernels import dispatch, fallback
 from haloquant.quant import layer as weight
 from support.halo_layers import codebook, random_layer
+from support.near import near
 from support.packed_layers import CASES, KINDS, layer, view
 
 
@@ -39,3 +40,9 @@ def test_few_tokens_at_a_time_give_the_same_sparse_sums(monkeypatch: pytest.Monk
     monkeypatch.setattr(fallback, "MOST_PRODUCTS", 1)
     assert torch.equal(fallback.integer_sparse_sums(tokens, packed), whole)
     assert whole.any()
+
+
+def test_tokens_are_rounded_to_the_largest_of_each() -> None:
+    codes, scale = fallback.round_tokens(torch.tensor([[1.0, -2.0, 0.5], [0.0, 0.0, 0.0]]))
+    assert codes.tolist() == [[64, -127, 32], [0, 0, 0]]  # 63.5 and 31.75
+    assert scale.tolist() == near([2 / 127, 1])

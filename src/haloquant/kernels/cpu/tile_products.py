@@ -124,6 +124,28 @@ else:  # the vector code cannot be compiled for other CPUs
     _integer_tile = _wide_tile = _float_tile
 
 
+@njit(cache=True)
+@no_type_check
+def round_tokens(x):
+    """Return tokens [tokens, in] rounded to int8, and the scale of each in float32, as `fallback.round_tokens` does."""
+    codes = np.zeros(x.shape, np.int8)
+    scale = np.ones(x.shape[0], np.float32)
+    for t in range(x.shape[0]):
+        top = np.float32(0)
+        for i in range(x.shape[1]):
+            size = abs(x[t, i])
+            if not (size <= top or np.isnan(top)):  # a NaN takes its place and stays
+                top = size
+        if not top < np.inf:
+            scale[t] = np.nan
+        elif top > 0:
+            step = max(top * np.float32(1 / 127), np.finfo(np.float32).tiny)
+            scale[t] = step
+            for i in range(x.shape[1]):
+                codes[t, i] = np.int8(np.rint(x[t, i] / step))
+    return codes, scale
+
+
 @njit(parallel=True, cache=True)
 @no_type_check
 def float_products(x, packed, scale, classes, offsets, table, sizes, tiles, sparse, vectors, y):

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from haloquant.errors import FormatError
-from haloquant.kernels.dispatch import dequantize, linear
+from haloquant.kernels.dispatch import dequantize, linear, rounded_linear
+from haloquant.kernels.fallback import round_tokens
 from haloquant.kernels.layer_tensors import PackedLayer, packed_layer
 from haloquant.kernels.torch_operator import compiled_linear
 from haloquant.lm.packed.config import PackedConfig
@@ -29,6 +30,7 @@ class HaloLinear(nn.Linear):
 
     weight: torch.Tensor  # type: ignore[assignment]
     weight_packed: torch.Tensor
+    int8_activations: bool = False  # whether the input is rounded to 8 bits, with one scale for each token
 
     def __init__(
         self,
@@ -154,10 +156,14 @@ class HaloLinear(nn.Linear):
         """Return x W^T + b for the input x, [..., in] -> [..., out], in the type of x."""
         x = input
         if torch.is_grad_enabled() and x.requires_grad:  # the kernels have no backward pass; the weights are constant
+            if self.int8_activations:  # rounding has no gradient of its own: it is passed straight through
+                codes, scale = round_tokens(x.detach().reshape(-1, self.in_features).to(torch.float32))
+                x = x + ((codes * scale[:, None]).view(x.shape).to(x.dtype) - x).detach()
             y = nn.functional.linear(x, self.dequantize(x.dtype))
+        elif torch.compiler.is_compiling():
+            y = compiled_linear(x, self.layer(), self.int8_activations)
         else:
-            product = compiled_linear if torch.compiler.is_compiling() else linear
-            y = product(x, self.layer())
+            y = (rounded_linear if self.int8_activations else linear)(x, self.layer())
         return y if self.bias is None else y + self.bias
 
     def dequantize(self, dtype: torch.dtype) -> torch.Tensor:
@@ -175,7 +181,8 @@ class HaloLinear(nn.Linear):
 
     def extra_repr(self) -> str:
         """Return the text that `print(model)` shows."""
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        kind = ", int8_activations=True" if self.int8_activations else ""
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}{kind}"
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "HaloLinear":
         """Move the buffers with the model, but keep scales in float16, since a conversion would round them."""

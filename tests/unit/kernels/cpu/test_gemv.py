@@ -8,7 +8,6 @@ import textwrap
 import numpy as np
 import pytest
 
-from haloquant.kernels import dispatch
 from haloquant.kernels.cpu import gemv
 from support.packed_layers import CASES, KINDS, layer, tokens
 
@@ -20,7 +19,7 @@ def test_plain_loops_and_vector_kernels_agree(shape, books) -> None:
     x = tokens(1, shape[1])[0].numpy()
     y = np.empty((2, shape[0]), np.float32)
     for fast in (0, 1):
-        gemv.gemv(x, *dispatch._arrays(packed), gemv.FAST and bool(fast), y[fast])
+        gemv.gemv(x, *packed.arrays, gemv.FAST and bool(fast), y[fast])
     assert np.allclose(y[0], y[1], rtol=1e-5, atol=1e-6 * np.abs(y).max())
 
 
@@ -31,7 +30,7 @@ def test_a_cpu_without_the_vector_instructions_computes_the_same(tmp_path) -> No
     import torch
     from haloquant.kernels import dispatch, fallback
     from haloquant.kernels.cpu import tile_products
-    from support.packed_layers import layer, quantize_activations, tokens
+    from support.packed_layers import layer, tokens
     packed = layer((384, 256, 128), "two")[1]
     x = tokens(1, 256)
     error = (dispatch.linear(x, packed) - fallback.linear(x, packed)).abs().max()

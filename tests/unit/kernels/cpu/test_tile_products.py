@@ -7,7 +7,7 @@ import torch
 from haloquant.kernels import dispatch, fallback
 from haloquant.kernels.cpu import tile_products
 from support.halo_layers import NINE, codebook, random_layer
-from support.packed_layers import BOOKS, layer, quantize_activations, tokens, view
+from support.packed_layers import BOOKS, layer, tokens, view
 
 WIDEST = (-128, -127, -1, 0, 1, 2, 64, 100, 101, 102, 103, 104, 105, 106, 126, 127)
 # Tiles of 128, 64, 32 and 96 inputs, borders that fill no tile, and rows that fill no group.
@@ -21,7 +21,7 @@ def results(kind: str, packed, x) -> np.ndarray:
     product = getattr(tile_products, f"{kind}_products")
     y = np.empty((2, x.shape[0], packed.grid.out_features), np.float32)
     for vectors in (True, False):
-        product(x.numpy(), *dispatch._arrays(packed), vectors, y[int(vectors)])
+        product(x.numpy(), *packed.arrays, vectors, y[int(vectors)])
     return y
 
 
@@ -29,7 +29,7 @@ def results(kind: str, packed, x) -> np.ndarray:
 def test_whole_numbers_are_those_of_the_slow_twin(shape) -> None:
     for count, books in zip(COUNTS, ["two", "nine", "bytes", "two", "nine", "two", "bytes"], strict=True):
         packed = layer(shape, books)[1]
-        x, scale = quantize_activations(tokens(count, shape[1]))
+        x, scale = fallback.round_tokens(tokens(count, shape[1]))
         x[0, 0] = -128
         wanted = fallback.integer_linear(x, scale, packed)
         assert torch.equal(dispatch.integer_linear(x, scale, packed), wanted)
@@ -91,7 +91,7 @@ def test_more_threads_than_rows_of_tiles() -> None:
         for threads, found in ((1, one), (2, many)):
             torch.set_num_threads(threads)
             found.append(dispatch.linear(x, packed))
-            found.append(dispatch.integer_linear(*quantize_activations(x), packed))
+            found.append(dispatch.integer_linear(*fallback.round_tokens(x), packed))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for a, b in zip(one, many, strict=True))
