@@ -33,6 +33,7 @@ ELSEWHERE = {
         "crosscheck/test_lm_families.py",
     ),
     "lm/torch_model": "crosscheck/test_lm_architectures.py",
+    "lm/packed/loading": "e2e/test_hf.py",
     # Commands and the steps of whole jobs: what they write and print is compared.
     "cli": "e2e/test_cli.py",
     "jobs/compare": "e2e/test_engine_run.py",
