@@ -49,6 +49,9 @@ def test_run_leaves_report_numbers_and_a_packed_model(job: Path, capfd: pytest.C
     assert names == ["fp16", "w8a8", "w4a8", "gptq-w4-g128", "halo-perf-opt", "halo-bal", "halo-acc-opt"]
     assert all(row["perplexity"] > 1 for row in results["methods"])
     assert "halo-bal" in (job / "results.md").read_text()
+    (silicon,) = results["new_silicon"]
+    assert {(row["phase"], row["system"]) for row in silicon["rows"]} >= {("prefill", "HALO"), ("decode", "W8A8")}
+    assert "## The same area for every system: edge_lpddr5x" in (job / "results.md").read_text()
     assert (job / "report.html").stat().st_size > 100_000
     assert {p.suffix for p in (job / "figures").iterdir()} == {".svg", ".png"}
     assert invoke(["verify", str(job / "model")]) == 0

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from haloquant.accel.elements import element_of
 from haloquant.accel.results import Simulation
 from haloquant.accel.target import Target
 from haloquant.accel.workload.prefill_decode import Workload
@@ -13,11 +12,11 @@ from haloquant.api.arguments import check_choice, check_range, path_text
 from haloquant.api.machine_inputs import check_phases, floating_notes, open_on, passes_of
 from haloquant.errors import InputError
 from haloquant.jobs.machines import systems
-from haloquant.jobs.machines.element_systems import shown_profiles
+from haloquant.jobs.machines.element_systems import known_elements
 from haloquant.jobs.machines.new_silicon import PLAIN_ELEMENT, NewSilicon, compare_on_new_silicon
 from haloquant.jobs.machines.systems import QuantizedModel
 from haloquant.records import OperatingPoint
-from haloquant.store.profiles import find_profile, read_profile, shipped_profiles
+from haloquant.store.profiles import find_profile
 
 Mode = Literal["boost", "eco"]
 
@@ -179,9 +178,8 @@ def _on_new_silicon(
     if machine.array.claimed_clocks:
         notes.append(f"no comparison in new silicon: {machine.name} claims its clocks, and no element sets them")
         return None
-    known = {name: read_profile(path) for name, path in shipped_profiles().items()}
-    profiles = shown_profiles(loaded.classes.profile, known, named)
-    if not profiles:
+    elements = known_elements(loaded.classes.profile, named)
+    if not elements:
         notes.append(
             f"no comparison in new silicon: no whole processing element of {loaded.classes.profile.name}'s cell "
             f"library is known; make some with `haloquant characterize --mac {PLAIN_ELEMENT} --search area-delay`, and "
@@ -189,7 +187,6 @@ def _on_new_silicon(
         )
         return None
     area_m2 = None if area_mm2 is None else area_mm2 * 1e-6
-    elements = [element_of(profile) for profile in profiles]
     new = compare_on_new_silicon(loaded, passes, machine, elements, area_m2, every)
     notes.extend(new.notes)
     return new

@@ -2,7 +2,7 @@
 
 from haloquant.report.gpu_table import gpu_sentences, gpu_table
 from haloquant.report.results import Results
-from haloquant.report.tables import base_method, method_table
+from haloquant.report.tables import base_method, method_table, new_silicon_caption, new_silicon_table
 
 
 def render_markdown(results: Results) -> str:
@@ -24,6 +24,22 @@ def render_markdown(results: Results) -> str:
         "the same MAC profile.",
         "",
     ]
+    for found in results.new_silicon:
+        silicon = new_silicon_table(found)
+        lines += [f"## The same area for every system: {found.target}", ""]
+        if found.rows:
+            lines += [
+                new_silicon_caption(found),
+                "",
+                "| " + " | ".join(silicon.head) + " |",
+                "|" + "---|" * len(silicon.head),
+                *("| " + " | ".join(row.cells) + " |" for row in silicon.rows),
+                "",
+            ]
+        lines += [
+            *(f"- {text}" for text in found.notes),
+            "",
+        ]
     if results.notes:
         lines += ["## The model and its texts", "", *(f"- {text}" for text in results.notes), ""]
     if results.warnings:

@@ -15,7 +15,15 @@ from haloquant.report.charts import job
 from haloquant.report.charts.sweeps import sweep_chart
 from haloquant.report.gpu_table import gpu_sentences, gpu_table
 from haloquant.report.results import Results
-from haloquant.report.tables import base_method, cards, headline, method_table, targets_and_phases
+from haloquant.report.tables import (
+    base_method,
+    cards,
+    headline,
+    method_table,
+    new_silicon_caption,
+    new_silicon_table,
+    targets_and_phases,
+)
 
 _SEE = {
     "time": "Behind each bar: its length, and the bound that held longest with its share of the busy time. Where that "
@@ -153,6 +161,7 @@ def render_page(results: Results, drawn: list[Figure]) -> str:
         table=method_table(results),
         pairs=targets_and_phases(results),
         base=base_method(results).name.upper(),
+        new_silicon=[(found, new_silicon_table(found), new_silicon_caption(found)) for found in results.new_silicon],
         board=gpu_table(results),
         board_says=gpu_sentences(results),
         recipe=_pretty(results.provenance.get("recipe")),

@@ -135,6 +135,31 @@ class SweepRow(Record, frozen=True):
     energy_j: float
 
 
+class ElementRow(Record, frozen=True):
+    """One system on the processing element that suits it best, at the area that all systems get in new silicon."""
+
+    target: str
+    phase: str
+    system: str
+    element: str
+    columns: int  # of each array
+    frequency_hz: list[float]  # of each class
+    time_s: float
+    energy_j: float
+    bound: str  # what limits the speed for most of the time
+
+
+class NewSiliconRows(Record, frozen=True):
+    """All systems at one area of the arrays of one machine. `plain` is the element whose clock is the base clock."""
+
+    method: str  # the method that HALO's rows stand for
+    target: str
+    area_mm2: float
+    plain: str
+    rows: list[ElementRow]
+    notes: list[str]
+
+
 class Results(Record, frozen=True):
     """All numbers that one job computed."""
 
@@ -156,6 +181,7 @@ class Results(Record, frozen=True):
     sweeps: list[SweepRow] = []
     pareto_of: str = ""
     notes: list[str] = []  # how the model was read, what stays in full precision, calibration windows that are missing
+    new_silicon: list[NewSiliconRows] = []  # one for each machine that elements can be compared on
 
     def method(self, name: str) -> MethodRow:
         """Return the row of the method with this name.
@@ -189,6 +215,9 @@ def decode_results(data: bytes, source: Path) -> Results:
             f"{source} must be of results version {RESULTS_VERSION}, not {results.version}; run `haloquant run` again"
         )
     _check_profile(results.profile, source)
+    for found in results.new_silicon:
+        if {row.phase for row in found.rows} - {row.phase for row in found.rows if row.system == "W8A8"}:
+            raise InputError(f"{source}: new_silicon of {found.target:.80} must have a row of W8A8 in every phase")
     for tile in results.tiles:
         _check_tiles(tile, len(results.profile.classes), source)
     return results

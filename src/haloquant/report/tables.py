@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from haloquant.errors import InputError
-from haloquant.report.results import CostRow, MethodRow, Results
+from haloquant.report.results import CostRow, MethodRow, NewSiliconRows, Results
 
 BASELINES = ("fp16", "w8a8", "w4a8")
 HALO_METHODS = ("halo-bal", "halo-acc-opt", "halo-perf-opt")  # the first of them in a job is its headline
@@ -94,6 +94,39 @@ def method_table(results: Results) -> Table:
                 ]
         rows.append(Row(method.family, tuple(cells)))
     return Table(tuple(head), tuple(rows))
+
+
+def new_silicon_table(found: NewSiliconRows) -> Table:
+    """Return one row for each phase and system at equal area, with ratios to W8A8 on its best element."""
+    head = ("system", "pass", "element", "columns", "clock, GHz", "speed", "energy", "bound")
+    base = {row.phase: row for row in found.rows if row.system == "W8A8"}
+    rows = [
+        Row(
+            "halo" if row.system == "HALO" else "rival",
+            (
+                row.system,
+                row.phase,
+                row.element,
+                str(row.columns),
+                "/".join(dict.fromkeys(f"{clock / 1e9:.2f}" for clock in row.frequency_hz)),
+                f"{base[row.phase].time_s / row.time_s:.2f}×",
+                f"{row.energy_j / base[row.phase].energy_j:.2f}",
+                row.bound,
+            ),
+        )
+        for row in found.rows
+    ]
+    return Table(head, tuple(rows))
+
+
+def new_silicon_caption(found: NewSiliconRows) -> str:
+    """Return the sentence that says what is equal for all rows of the table of new silicon; empty without rows."""
+    if not found.rows:
+        return ""
+    return (
+        f"New silicon on {found.target}: {found.area_mm2:.3g} mm² of arrays for every system, each on the element that "
+        f"suits it best. HALO's rows are {found.method}; speed and energy are ratios to W8A8 in the same pass."
+    )
 
 
 def _with_error(method: MethodRow) -> str:

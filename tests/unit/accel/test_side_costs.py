@@ -7,7 +7,7 @@ from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, synthet
 from haloquant.records import Gemm, Schedule
 from support.accel_cases import WEIGHTS, toy_profile
 from support.near import near
-from unit.accel.test_elements import made_of
+from support.whole_elements import made_of
 
 
 def test_weights_are_decoded_once_a_block_and_sums_scaled_once_a_tile() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from haloquant.errors import InputError
 from haloquant.report.results import decode_results
+from haloquant.report.tables import new_silicon_caption, new_silicon_table
 
 
 def _sound_results() -> dict[str, object]:
@@ -43,3 +44,19 @@ def test_results_have_lists_that_fit_together(where: tuple[str | int, ...], wron
     holder[where[-1]] = wrong
     with pytest.raises(InputError, match=rf"^results\.json: {re.escape(said)}$"):
         decode_results(json.dumps(document).encode(), Path("results.json"))
+
+
+def test_ratios_at_equal_area_have_their_base() -> None:
+    document: Any = _sound_results()
+    row = {
+        "target": "t", "phase": "decode", "system": "W4A8", "element": "e", "columns": 1, "frequency_hz": [1e9],
+        "time_s": 1.0, "energy_j": 1.0, "bound": "dram",
+    }  # fmt: skip
+    found = {"method": "halo-bal", "target": "t", "area_mm2": 1.0, "plain": "e", "rows": [row], "notes": []}
+    document["new_silicon"] = [found]
+    with pytest.raises(InputError, match=r"new_silicon of t must have a row of W8A8 in every phase$"):
+        decode_results(json.dumps(document).encode(), Path("results.json"))
+    found["rows"].append(row | {"system": "W8A8", "time_s": 2.0, "energy_j": 4.0})
+    (silicon,) = decode_results(json.dumps(document).encode(), Path("results.json")).new_silicon
+    assert [row.cells[-3:-1] for row in new_silicon_table(silicon).rows] == [("2.00×", "0.25"), ("1.00×", "1.00")]
+    assert new_silicon_caption(silicon).startswith("New silicon on t: 1 mm² of arrays for every system")

@@ -13,6 +13,7 @@ from haloquant.dvfs.classes import Classes
 from haloquant.errors import InputError
 from haloquant.jobs.compare.gpu_results import gpu_rows
 from haloquant.jobs.compare.method_files import MethodResult
+from haloquant.jobs.compare.new_silicon_results import new_silicon_results
 from haloquant.jobs.compare.result_rows import (
     cost_row,
     distinct_points,
@@ -54,7 +55,8 @@ def gather_results(
         sensitivity: Sensitivity of every tile [tiles down, tiles across] of every layer.
     """
     targets = [with_tile_size(read_systolic(name), recipe.hardware.tile) for name in recipe.hardware.targets]
-    passes = recipe_workloads(recipe_shape(recipe, inputs.checkpoint, inputs.name), recipe)
+    shape = recipe_shape(recipe, inputs.checkpoint, inputs.name)
+    passes = recipe_workloads(shape, recipe)
     reference, shown = methods["fp16"].accuracy, headline(methods)
     everything = {**sweep, **methods}
     if recipe.workload.shapes != "model":
@@ -110,6 +112,7 @@ def gather_results(
             [read_gpu(name) for name in recipe.hardware.gpus], {name: everything[name] for name in methods}, passes
         ),
         sweeps=sweep_rows([n for n in ("w4a8", shown) if methods[n].tiles], passes, targets[-1], simulate),
+        new_silicon=new_silicon_results(shown, shape, everything[shown].tiles, passes, targets, classes),
     )
     return msgspec.structs.replace(results, warnings=find_warnings(results))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from haloquant.accel.elements import FLOAT_AREA, Element, column_area_m2, is_whole
+from haloquant.accel.elements import FLOAT_AREA, Element, column_area_m2, element_of, is_whole
 from haloquant.accel.rival_systems import uniform_values
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency
 from haloquant.dvfs.operating_points import rows_of, slowest_delay_s
@@ -18,6 +18,7 @@ from haloquant.jobs.machines.drawn_tiles import class_mix, measured_encoding
 from haloquant.jobs.machines.method_cost import POLICIES
 from haloquant.jobs.machines.systems import QuantizedModel
 from haloquant.records import MacProfile
+from haloquant.store.profiles import read_profile, shipped_profiles
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,15 @@ def is_beaten(system: ElementSystem, systems: Sequence[ElementSystem], plain: El
         if other.name == system.name and other is not system and other.passes <= system.passes
     ]
     return any(other[0] < mine[0] and other[1] < mine[1] for other in others)
+
+
+def known_elements(given: MacProfile, against: Sequence[MacProfile] = ()) -> list[Element]:
+    """Return the elements to compare with a given MAC: those of the package that `shown_profiles` takes, and `against`.
+
+    The list is empty if no whole element of the MAC's cell library is known.
+    """
+    known = {name: read_profile(path) for name, path in shipped_profiles().items()}
+    return [element_of(profile) for profile in shown_profiles(given, known, against)]
 
 
 def shown_profiles(

@@ -8,7 +8,7 @@ from haloquant.jobs.machines.element_systems import shown_profiles, systems_on
 from haloquant.jobs.machines.new_silicon import compare_on_new_silicon
 from support.accel_cases import honest, toy_profile, toy_target
 from support.machine_models import LOADED, SHAPE
-from unit.accel.test_elements import made_of
+from support.whole_elements import made_of
 
 EIGHT = made_of(list(range(-128, 128)), 50e-12, 12)
 FOUR = made_of(list(range(-8, 8)), 25e-12, 4)

@@ -12,7 +12,7 @@ from haloquant.jobs.machines.systems import halo_system
 from support.accel_cases import honest, toy_target
 from support.machine_models import LOADED, SHAPE
 from support.near import near
-from unit.accel.test_elements import made_of
+from support.whole_elements import made_of
 
 EIGHT = made_of(list(range(-128, 128)), 50e-12, 12)
 FOUR = made_of(list(range(-8, 8)), 25e-12, 4)
