@@ -41,7 +41,7 @@ from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.export.folding import folds
 from haloquant.lm.swap_weights import with_weights
 from haloquant.lm.torch_model import load_model
-from haloquant.quant.allocation import cumulative, flatten, unflatten
+from haloquant.quant.allocation import unflatten
 from haloquant.quant.codebook import WeightSample, sample_groups, select_codebook
 from haloquant.quant.float16 import round_scales
 from haloquant.quant.layer import quantize_weight, quantize_weight_compensated
@@ -232,12 +232,13 @@ def allocated(rule: str, goal: str = "bal") -> Method:
 
 
 def paper_rule(lab: Lab, count: int) -> np.ndarray:
-    """HALO's cumulative rule, at the share of sensitivity that gives `count` fast tiles."""
+    """The `count` tiles of least sensitivity are fast: HALO's cumulative rule over all layers together."""
     shapes = {name: w.shape for name, w in lab.weights.items()}
-    scores = flatten(list(tile_sensitivities(shapes, lab.known, lab.tile).values()))
-    running = np.cumsum(np.sort(scores))
-    share = min(1.0, float(running[count - 1] / running[-1]) * (1 + 1e-12)) if count else 0.0
-    return cumulative(scores, share, fast=FAST, slow=SLOW)
+    sensitivities = tile_sensitivities(shapes, lab.known, lab.tile).values()
+    scores = np.concatenate([part.ravel() for part in sensitivities])
+    classes = np.full(scores.size, SLOW, np.uint8)
+    classes[np.argsort(scores, kind="stable")[:count]] = FAST
+    return classes
 
 
 def refined(lab: Lab, name: str, tiles: TileMap) -> QuantizedWeight:

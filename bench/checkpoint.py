@@ -63,7 +63,7 @@ def quantize(layer: LinearLayer, weight: np.ndarray) -> QuantizedWeight:
 
 def stream(checkpoint: Checkpoint, quantized: bool) -> Iterator[QuantizedWeight | None]:
     """One layer after the other."""
-    buffer = np.empty(checkpoint.largest_layer, np.float32)
+    buffer = np.empty(max(layer.weights for layer in checkpoint.layers), np.float32)
     for layer in checkpoint.layers:
         weight = read_weight(checkpoint, layer, buffer)
         yield quantize(layer, weight) if quantized else None

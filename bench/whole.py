@@ -42,8 +42,8 @@ def figures(score: Perplexity, floor: list[float] | None) -> Figures:
         "rise": round(level * math.expm1(float(gap.mean())), 3),
         "rise_se": round(level * float(gap.std(ddof=1)) / len(gap) ** 0.5, 3),
         "tokens": int(score.scored[full].sum()),
-        "perplexity_all": round(score.value_whole_text, 3),
-        "tokens_all": score.tokens_scored,
+        "perplexity_all": round(math.exp(float(score.nll.sum()) / int(score.scored.sum())), 3),
+        "tokens_all": int(score.scored.sum()),
         "nll_by_window": nats,
     }
 

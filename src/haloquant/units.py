@@ -4,17 +4,7 @@ from typing import Final
 
 PICO: Final = 1e-12
 NANO: Final = 1e-9
-MICRO: Final = 1e-6
-MILLI: Final = 1e-3
-KILO: Final = 1e3
-MEGA: Final = 1e6
-GIGA: Final = 1e9
-TERA: Final = 1e12
 FEMTO: Final = 1e-15
-
-KIBI: Final = 1 << 10
-MEBI: Final = 1 << 20
-GIBI: Final = 1 << 30
 
 _PREFIXES: Final = (
     (1e12, "T"),

@@ -8,7 +8,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 
-from haloquant.kernels.cpu.tile_instructions import LAYOUTS, SPARE, TABLES, chunk_inputs, emit, orders
+from haloquant.kernels.cpu.tile_instructions import SPARE, TABLES, chunk_inputs, emit, orders
 from haloquant.kernels.cpu.vector_operations import I64, OPERATIONS
 from haloquant.quant.format.bit_layout import encode
 from haloquant.records import TileGrid
@@ -69,7 +69,7 @@ def missing(name: str) -> str:
 
 
 def layouts(name: str) -> tuple[str, ...]:
-    return LAYOUTS if OPERATIONS[name][0].width == 32 else ("nibbles", "fives")
+    return ("nibbles", "half_nibbles", "fives") if OPERATIONS[name][0].width == 32 else ("nibbles", "fives")
 
 
 def object_code(name: str) -> bytes:

@@ -6,7 +6,6 @@ from .gpu_roofline import what_if as what_if
 from .results import Simulation as Simulation
 from .rival_systems import System as System
 from .rival_systems import float_system as float_system
-from .rival_systems import measured_system as measured_system
 from .rival_systems import uniform_system as uniform_system
 from .roofline import roofline_points as roofline_points
 from .roofline import roofs as roofs
@@ -27,7 +26,6 @@ __all__ = [
     "compare_runs",
     "float_system",
     "gpu_pass",
-    "measured_system",
     "meet_deadline",
     "race_to_idle",
     "roofline_points",

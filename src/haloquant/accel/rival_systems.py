@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int16
 
-from haloquant.accel.clock_checks import present_values
 from haloquant.accel.cost_model.layer_work import mean_energy_j
 from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency, synthetic_workload
@@ -120,21 +119,6 @@ def uniform_system(
     placed = f" (x{1 << shift})" if shift else ""
     head_point, _ = allowed_point(profile, corner, eight.tolist(), codebooks, base)
     return System(f"W{bits}A8{placed}", tiles, (point, head_point), kv_bits, why)
-
-
-def measured_system(
-    name: str,
-    layer_tiles: Mapping[str, LayerTiles],
-    profile: MacProfile,
-    corner: int,
-    codebooks: Sequence[Codebook],
-    base: OperatingPoint,
-    kv_bits: int = 8,
-) -> System:
-    """Return a rival's quantized layers (`value_tiles` of each) at the one clock that all their values allow."""
-    values = present_values(layer_tiles.values())
-    point, why = allowed_point(profile, corner, values, codebooks, base)
-    return System(name, layer_tiles, (point,), kv_bits, why)
 
 
 def value_tiles(

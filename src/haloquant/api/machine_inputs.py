@@ -39,6 +39,15 @@ def passes_of(
     return prefill(loaded.shape, prefill_tokens), decode(loaded.shape, context_tokens, batch)
 
 
+def active_notes(loaded: QuantizedModel) -> list[str]:
+    """Return a sentence on the weights that one token passes, for a model with experts that do not all run."""
+    shape = loaded.shape
+    if shape.active_weights == shape.linear_weights:
+        return []
+    active, every = (f"{count / 1e9:.3g}" for count in (shape.active_weights, shape.linear_weights))
+    return [f"each token passes {active} of the {every} billion weights of {loaded.name}; the other experts do not run"]
+
+
 def floating_notes(loaded: QuantizedModel, workload: Workload) -> list[str]:
     """Return a sentence on the layers that a packed model leaves in floating point, if there are any."""
     left = loaded.left_floating(workload)

@@ -186,7 +186,7 @@ def estimate_gpu(
     batch: int = 1,
     fast_share: float = 0.8,
 ) -> Study[GpuRow]:
-    """Estimate FP16, W8A8, W4A8 and HALO on a graphics processor by its roofline. Nothing is measured.
+    """Estimate FP16, W8A8, W4A16, W4A8 and HALO on a graphics processor by its roofline. Nothing is measured.
 
     Args:
         model: As in `simulate`.

@@ -9,7 +9,7 @@ from haloquant.accel.results import Simulation
 from haloquant.accel.target import Target
 from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.api.arguments import check_choice, check_range, path_text
-from haloquant.api.machine_inputs import check_phases, floating_notes, open_on, passes_of
+from haloquant.api.machine_inputs import active_notes, check_phases, floating_notes, open_on, passes_of
 from haloquant.errors import InputError
 from haloquant.jobs.machines import systems
 from haloquant.jobs.machines.element_systems import known_elements
@@ -157,7 +157,8 @@ def simulate(
         for system in [*systems.rival_systems(loaded, workload, machine), ours]:
             simulation = systems.run_system(system, workload, machine, loaded)
             runs.append(SystemRun(system.name, tuple(system.points), simulation))
-    notes = [*floating_notes(loaded, passes[0]), *(note for run in runs for note in run.simulation.notes)]
+    notes = [*active_notes(loaded), *floating_notes(loaded, passes[0])]
+    notes += [note for run in runs for note in run.simulation.notes]
     new = _on_new_silicon(loaded, passes, machine, against, area_mm2, every_element, notes)
     return MachineComparison(loaded.name, machine, tuple(runs), tuple(dict.fromkeys(notes)), new)
 

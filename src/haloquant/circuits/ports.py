@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -155,6 +155,3 @@ def stored_digits(values: Int64[np.ndarray, " w"], digits: int) -> Int64[np.ndar
 def _digit_pins(values: Int64[np.ndarray, " w"], digits: int) -> Bool[np.ndarray, "w pins"]:
     digit = stored_digits(values, digits)
     return np.stack([np.abs(digit) == 1, np.abs(digit) == 2, digit < 0], axis=2).reshape(len(values), 3 * digits)
-
-
-ENCODINGS: tuple[str, ...] = get_args(Encoding)

@@ -1,10 +1,10 @@
-"""Choice of a class for every tile: HALO's cumulative rule, or least predicted loss under a budget of time or energy.
+"""Choice of a class for every tile: least predicted loss under a budget of time or energy.
 
-The tiles of all layers are in one list; `flatten` and `unflatten` convert between layers and list. Loss and cost are
-arrays [tiles, classes] that add up over tiles. Choosing one class per tile under a budget is the multiple-choice
-knapsack problem. `sweep` solves its relaxation exactly: it takes the lower convex hull of (cost, loss) of every tile,
-and applies all hull steps in order of falling (loss saved / extra cost). After each step, the allocation is an exact
-optimum for its own cost. Between two steps the loss is above the optimum by less than the loss that one step saves;
+The tiles of all layers are in one list, layer after layer and row after row; `unflatten` makes tile maps of it. Loss
+and cost are arrays [tiles, classes] that add up over tiles. Choosing one class per tile under a budget is the
+multiple-choice knapsack problem. `sweep` solves its relaxation exactly: it takes the lower convex hull of (cost, loss)
+of every tile, and applies all hull steps in order of falling (loss saved / extra cost). After each step, the allocation
+is an exact optimum for its own cost. Between two steps the loss is above the optimum by less than the loss that one step saves;
 `least_loss` returns a lower bound of the optimum with its result.
 """
 
@@ -59,37 +59,6 @@ class Sweep:
         # A tile may be changed by several steps. The last one is the last assignment.
         classes[self.tile[:stop]] = self.target[:stop]
         return classes
-
-
-def cumulative(
-    scores: Float64[np.ndarray, " tiles"], share: float, *, fast: int = 1, slow: int = 0
-) -> UInt8[np.ndarray, " tiles"]:
-    """HALO's rule: put the least sensitive tiles, together at most `share` of all sensitivity, into the fast class.
-
-    Args:
-        scores: sensitivity of every tile (`sensitivity.tile_scores`).
-        share: 0 puts all tiles into the slow class, 1 all into the fast class.
-        fast: class of the least sensitive tiles.
-        slow: class of the others.
-
-    Returns:
-        The class of every tile.
-
-    Raises:
-        InputError: the share is not within 0..1, or a score is negative or not finite.
-    """
-    if not 0 <= share <= 1:
-        raise InputError(f"share of sensitivity must be within 0..1, not {share}")
-    if not np.all(np.isfinite(scores)) or np.any(scores < 0):
-        raise InputError("tile scores must be finite and at least 0, and some are not: calibrate again")
-    order = np.argsort(scores, kind="stable")
-    running = np.cumsum(scores[order])
-    low = np.ones(scores.size, bool) if share == 1 else running <= share * running[-1]
-    if share == 0:
-        low[:] = False
-    classes = np.full(scores.size, slow, np.uint8)
-    classes[order[low]] = fast
-    return classes
 
 
 def sweep(loss: Float64[np.ndarray, "tiles classes"], cost: Float64[np.ndarray, "tiles classes"]) -> Sweep:
@@ -178,11 +147,6 @@ def knee(path: Sweep) -> int:
     x = (path.cost - path.cost[0]) / (path.cost[-1] - path.cost[0])
     y = (path.loss - path.loss[-1]) / (path.loss[0] - path.loss[-1])
     return int(np.argmax(1 - x - y))
-
-
-def flatten(maps: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the arrays [down, across, ...] of the layers as one [tiles, ...], layer after layer, row after row."""
-    return np.concatenate([part.reshape(-1, *part.shape[2:]) for part in maps])
 
 
 def unflatten(classes: UInt8[np.ndarray, " tiles"], layers: Sequence[tuple[str, TileGrid]]) -> tuple[TileMap, ...]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from haloquant.accel.rival_systems import allowed_point, measured_system, uniform_system, uniform_values, value_tiles
+from haloquant.accel.rival_systems import allowed_point, uniform_system, uniform_values, value_tiles
 from haloquant.errors import InputError, ProfileError
 from haloquant.records import BitCount, Codebook, TileGrid
 from support.accel_cases import (
@@ -54,8 +54,6 @@ def test_a_rival_s_real_values_are_counted() -> None:
             part = values[d * 8 : d * 8 + 8, a * 8 : a * 8 + 8]
             block[: part.shape[0], : part.shape[1]] = part
             assert tiles.histogram[d, a].tolist() == [int((block == v).sum()) for v in tiles.values]
-    system = measured_system("GPTQ", {"x": tiles}, toy_profile(), 0, toy_codebooks(), BASE)
-    assert system.points == (BASE,)
     with pytest.raises(InputError, match=r"^values of x must be 13 x 20 \(out x in\), not 20 x 13.$"):
         value_tiles("x", values.T, grid, BitCount(260))
 

@@ -53,7 +53,7 @@ def test_a_board_names_every_block_that_weights_do_not_shorten() -> None:
     assert found.machine == board
     fixed = [block.name for block in board.blocks if not block.follows]
     assert fixed and [note.split(":")[0] for note in found.notes] == fixed
-    assert {row.format for row in found.rows} == {"FP16", "W8A8", "W4A8", "HALO"}
+    assert {row.format for row in found.rows} == {"FP16", "W8A8", "W4A16", "W4A8", "HALO"}
 
 
 @pytest.mark.parametrize(

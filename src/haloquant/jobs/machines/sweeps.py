@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from haloquant.accel.chart_rows import BandwidthClockCell, limiting_resource
 from haloquant.accel.deadline import DeadlineRun, meet_deadline, race_to_idle
-from haloquant.accel.gpu_roofline import FLOAT16, W4A8, W8A8, GpuFormat, WhatIf, what_if
+from haloquant.accel.gpu_roofline import FLOAT16, W4A8, W4A16, W8A8, GpuFormat, WhatIf, what_if
 from haloquant.accel.results import Simulation
 from haloquant.accel.rival_systems import System
 from haloquant.accel.system_comparison import (
@@ -221,12 +221,12 @@ def deadline_runs(
 
 
 def gpu_runs(model: QuantizedModel, workload: Workload, target: GpuTarget) -> list[WhatIf]:
-    """Return FP16, W8A8, W4A8 and HALO's stored bits on a graphics processor, at each of its operating points.
+    """Return FP16, W8A8, W4A16, W4A8 and HALO's stored bits on a graphics processor, at each of its operating points.
 
     Layers that a packed model leaves in floating point stay in floating point in every format.
     """
     halo, left = GpuFormat("HALO", _stored_bits(model), 8, 8, "int8"), model.left_floating(workload)
-    return [found for kind in (FLOAT16, W8A8, W4A8, halo) for found in what_if(workload, target, kind, left)]
+    return [found for kind in (FLOAT16, W8A8, W4A16, W4A8, halo) for found in what_if(workload, target, kind, left)]
 
 
 def _stored_bits(model: QuantizedModel) -> float:

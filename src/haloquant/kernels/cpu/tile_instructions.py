@@ -38,7 +38,6 @@ STEP = 2  # rows in nibbles whose sums are computed together; with more, registe
 DIGITS = 5  # rows of a group in base 9
 SPARE = AT_ONCE  # results behind the last row of a token, which kernels may write
 TABLES = 48  # bytes of a codebook: words as int8, lower and upper bytes of the words in bfloat16
-LAYOUTS = ("nibbles", "half_nibbles", "fives")
 
 
 def chunk_inputs(layout: str, width: int) -> int:

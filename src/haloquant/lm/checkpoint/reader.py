@@ -68,11 +68,6 @@ class Checkpoint:
         """Bytes of all tensors; shared bytes are counted once."""
         return sum(tensor.size_bytes for name, tensor in self.tensors.items() if name not in self.shared)
 
-    @property
-    def largest_layer(self) -> int:
-        """Number of weights of the largest layer."""
-        return max(layer.weights for layer in self.layers)
-
     def layer(self, name: str) -> LinearLayer:
         """Return the layer of that name.
 
@@ -142,7 +137,7 @@ def read_weight(
     Args:
         checkpoint: an opened model folder.
         layer: one of its layers, or its name.
-        out: flat array to read into, at least as long as the largest layer (`largest_layer`). The result is then a view
+        out: flat array to read into, at least as long as the largest layer. The result is then a view
             of it (a copy if the layer is stored transposed), valid until the next read. New memory where None. Reusing
             one array saves the page faults of new memory, which cost more time than the reading.
 

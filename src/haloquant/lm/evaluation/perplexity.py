@@ -66,19 +66,9 @@ class Perplexity:
         return tuple((self.nll[full] / self.scored[full]).tolist())
 
     @property
-    def value_whole_text(self) -> float:
-        """Perplexity over all windows, including the last, shorter one."""
-        return math.exp(float(self.nll.sum()) / self.tokens_scored)
-
-    @property
     def tokens_counted(self) -> int:
         """Number of predicted tokens over which `value` is computed: those of the full windows."""
         return int(self.scored[self.full_windows].sum())
-
-    @property
-    def tokens_scored(self) -> int:
-        """Number of predicted tokens over which `value_whole_text` is computed: the last window's too."""
-        return int(self.scored.sum())
 
     @property
     def standard_error(self) -> float:

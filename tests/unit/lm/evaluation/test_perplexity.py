@@ -38,7 +38,6 @@ def test_every_token_but_the_first_of_a_window_is_scored_and_the_short_last_wind
     assert found.scored.tolist() == [2, 2, 1]
     assert found.nll == near([2 * ODD_NATS, EVEN_NATS + ODD_NATS, EVEN_NATS], rel=1e-6)
     assert found.value == near(math.exp((3 * ODD_NATS + EVEN_NATS) / 4), rel=1e-6)
-    assert found.value_whole_text == near(math.exp((3 * ODD_NATS + 2 * EVEN_NATS) / 5), rel=1e-6)
     assert found.window_nats == near((ODD_NATS, (EVEN_NATS + ODD_NATS) / 2), rel=1e-6)
     assert found.describe() == (
         "4 tokens predicted in 2 windows of 3 (windows) of a text of 8 tokens, without the shorter rest at its end, "
@@ -51,7 +50,7 @@ def test_with_a_first_token_every_token_of_the_text_is_scored_once() -> None:
     found = perplexity(model, _text(1, 1, 2, 1), window=3, bos=4)
     assert model.seen == [[4, 1, 1], [4, 2, 1]]
     assert found.nll == near([2 * ODD_NATS, EVEN_NATS + ODD_NATS], rel=1e-6)
-    assert (found.tokens_scored, found.protocol) == (4, "windows with bos")
+    assert (found.scored.sum(), found.protocol) == (4, "windows with bos")
 
 
 def test_a_lone_last_token_predicts_nothing() -> None:
@@ -137,8 +136,7 @@ def counts(found: Perplexity) -> tuple[float, int]:
 def test_the_value_and_the_tokens_counted_are_those_of_the_full_windows() -> None:
     found = perplexity(Table(), TOKENS)
     assert counts(found) == (pytest.approx(by_hand(slices(0, 10, 20, 30))[0], rel=1e-6), 4 * 9)
-    assert found.value_whole_text == pytest.approx(by_hand(slices(0, 10, 20, 30, 40))[0], rel=1e-6)
-    assert (found.tokens_scored, len(found.window_nats)) == (4 * 9 + 4, 4)
+    assert (found.scored.sum(), len(found.window_nats)) == (4 * 9 + 4, 4)
     assert found.describe() == (
         "36 tokens predicted in 4 windows of 10 (windows) of a text of 45 tokens, without the shorter rest at its end, "
         "computed in float32"
@@ -149,7 +147,7 @@ def test_the_value_and_the_tokens_counted_are_those_of_the_full_windows() -> Non
 def test_a_sample_has_the_number_of_windows_that_it_says_and_no_shorter_one(limit: int, starts: tuple[int]) -> None:
     found = perplexity(Table(), TOKENS, max_windows=limit)
     assert counts(found) == (pytest.approx(by_hand(slices(*starts))[0], rel=1e-6), 9 * limit)
-    assert found.tokens_scored == found.tokens_counted and len(found.nll) == limit
+    assert found.scored.sum() == found.tokens_counted and len(found.nll) == limit
     assert found.sampled == (limit < 4)
     said = f"{9 * limit} tokens predicted in " + ("a sample of " if limit < 4 else "")
     assert found.describe().startswith(said + ("one window of 10" if limit == 1 else f"{limit} windows of 10"))
@@ -166,7 +164,7 @@ def test_a_text_shorter_than_the_window_says_so() -> None:
 
 def test_with_bos_the_first_tokens_of_windows_are_counted_too() -> None:
     found = perplexity(Table(), TOKENS, bos=3)
-    assert (found.tokens_counted, found.tokens_scored) == (5 * 9, 5 * 9)
+    assert (found.tokens_counted, found.scored.sum()) == (5 * 9, 5 * 9)
     assert "45 tokens predicted in 5 windows of 10 (windows with bos) of a text of 45 tokens, computed" in (
         found.describe()
     )

@@ -3,14 +3,13 @@
 The product measures one layer at a time (`layer_tasks.measure_layer`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from haloquant.dvfs.classes import Classes
 from haloquant.jobs.quantize.allocation import layer_grids
 from haloquant.jobs.quantize.layer_rounding import round_layer
-from haloquant.quant.allocation import flatten
 from haloquant.quant.kronecker_loss import kronecker_losses
 from haloquant.quant.layer import dequantize
 from haloquant.quant.sensitivity import importance, tile_scores
@@ -66,3 +65,8 @@ def predict_tile_losses(
             parts[index].append(kronecker_losses(weight, dequantize(rounded), known, grids[layer]))
         progress(done + 1, len(weights))
     return np.maximum(np.stack([flatten(part) for part in parts], axis=1), 0.0)
+
+
+def flatten(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the arrays [down, across, ...] of the layers as one [tiles, ...], layer after layer, row after row."""
+    return np.concatenate([part.reshape(-1, *part.shape[2:]) for part in maps])
