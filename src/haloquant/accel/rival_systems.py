@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int16
 
-from haloquant.accel.cost_model.layer_work import mean_energy_j
 from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency, synthetic_workload
-from haloquant.dvfs.operating_points import rows_of, slowest_delay_s
+from haloquant.dvfs.operating_points import Values, best_shift, slowest_delay_s
 from haloquant.errors import InputError
 from haloquant.records import BitCount, Codebook, LayerTiles, MacProfile, OperatingPoint, TileGrid
 
@@ -47,7 +46,7 @@ def uniform_values(bits: int, shift: int = 0) -> Int16[np.ndarray, " v"]:
 
 
 def allowed_point(
-    profile: MacProfile, corner: int, values: Sequence[int], codebooks: Sequence[Codebook], base: OperatingPoint
+    profile: MacProfile, corner: int, values: Values, codebooks: Sequence[Codebook], base: OperatingPoint
 ) -> tuple[OperatingPoint, str]:
     """Return the fastest point that these values may run at, and the reason.
 
@@ -83,10 +82,8 @@ def uniform_system(
 ) -> System:
     """Return uniform quantization at `bits` bits per weight and groups of 128, with tiles made from shapes.
 
-    Of the shifts that fit the 8-bit multiplier the one with the fastest clock is taken, then the one with the least
-    energy, as an architect would. The head stays in 8 bits and is a class of its own. Values are as frequent as for
-    Gaussian weights. `jobs.compare.rivals.best_place` places the values of a real layer: it compares their own delays
-    instead of the clocks of HALO's classes, and the mean energy of the distinct values.
+    `best_shift` chooses the place of the integers in the 8-bit multiplier, by the clocks that they may use. The head
+    stays in 8 bits and is a class of its own. Values are as frequent as for Gaussian weights.
 
     Args:
         workload: The pass.
@@ -98,14 +95,14 @@ def uniform_system(
         base: The point at which all 256 values meet timing.
         kv_bits: Bits of keys and values.
     """
-    options: list[tuple[float, float, int, OperatingPoint, str]] = []
-    for shift in range(9 - bits):
-        values = uniform_values(bits, shift)
-        point, why = allowed_point(profile, corner, values.tolist(), codebooks, base)
-        energy = float(gaussian_frequency(values) @ _energies(profile, corner, values))
-        options.append((-point.frequency_hz, energy, shift, point, why))
-    _, _, shift, point, why = min(options, key=lambda option: option[:3])
+
+    def period_s(values: Values) -> float:
+        return allowed_point(profile, corner, values, codebooks, base)[0].period_s
+
+    plain = uniform_values(bits)
+    shift = best_shift(profile, corner, plain, gaussian_frequency(plain), period_s) or 0
     values, eight = uniform_values(bits, shift), uniform_values(8)
+    point, why = allowed_point(profile, corner, values, codebooks, base)
     body, head = (ClassMix(1.0, v, gaussian_frequency(v)) for v in (values, eight))
     tiles = synthetic_workload(
         workload,
@@ -117,7 +114,7 @@ def uniform_system(
         Encoding(code_bits=8.0, scale_bits=0.0),
     )
     placed = f" (x{1 << shift})" if shift else ""
-    head_point, _ = allowed_point(profile, corner, eight.tolist(), codebooks, base)
+    head_point, _ = allowed_point(profile, corner, eight, codebooks, base)
     return System(f"W{bits}A8{placed}", tiles, (point, head_point), kv_bits, why)
 
 
@@ -150,9 +147,3 @@ def value_tiles(
     counts[:, :, zero] += grid.tile_out * grid.tile_in - counts.sum(axis=2)
     classes = np.zeros((grid.down, grid.across), np.uint8)
     return LayerTiles(layer, grid, classes, values.astype(np.int16), counts, nnz, bits)
-
-
-def _energies(profile: MacProfile, corner: int, values: Int16[np.ndarray, " v"]) -> np.ndarray:
-    """Energy in J of each value, the mean of all where it is not known. Used only to choose between shifts."""
-    energy = profile.energy_j[corner][rows_of(profile, values)]
-    return np.where(np.isfinite(energy), energy, mean_energy_j(profile, corner))

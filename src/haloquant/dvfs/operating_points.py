@@ -3,7 +3,7 @@
 Every look-up of weight values in a profile goes through `rows_of`, which refuses a value that the profile lacks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float64, Int16, Int64
@@ -69,6 +69,48 @@ def period_for(profile: MacProfile, corner: int, values: Values, margin_s: float
         ProfileError: the profile lacks one of the values, or there is no value.
     """
     return slowest_delay_s(profile, corner, values) + margin_s
+
+
+def best_shift(
+    profile: MacProfile,
+    corner: int,
+    values: Values,
+    frequency: Float64[np.ndarray, " codes"] | None = None,
+    period: Callable[[Values], float] | None = None,
+) -> int | None:
+    """Return the shift to the left at which integers run fastest on a MAC; in a tie, the one of least mean energy.
+
+    Integers that are narrower than the MAC's weight may be multiplied by a power of two, because their scale can be
+    divided by the same power.
+
+    Args:
+        profile: The MAC.
+        corner: The profile's corner.
+        values: The integers.
+        frequency: How often each occurs, for the mean energy; equally often by default.
+        period: Returns the clock period in s of shifted values; the delay of the slowest value by default.
+
+    Returns:
+        The shift, or None if the profile lacks a value at every shift.
+    """
+    own = np.asarray(values, np.int64)
+    weights = np.ones(own.size) if frequency is None else frequency
+    best: int | None = None
+    key = (np.inf, np.inf)
+    for shift in range(8):
+        moved = own << shift
+        if moved.min() < profile.weights[0] or moved.max() > profile.weights[-1]:
+            break
+        if not np.isin(moved, profile.weights).all():
+            continue
+        energy = profile.energy_j[corner][rows_of(profile, moved)]
+        missing = ~np.isfinite(energy)
+        energy[missing] = float(np.nanmean(profile.energy_j[corner]))
+        period_s = slowest_delay_s(profile, corner, moved) if period is None else period(moved)
+        candidate = (period_s, float(energy @ weights / weights.sum()))
+        if candidate < key:
+            best, key = shift, candidate
+    return best
 
 
 def admissible_values(

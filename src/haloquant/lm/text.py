@@ -9,6 +9,7 @@ from jaxtyping import Int64
 
 from haloquant.errors import CheckpointError, InputError, first_line
 from haloquant.lm.checkpoint.paths import local_folder
+from haloquant.store.atomic_files import regular_size
 
 MAX_TEXT_BYTES = 256 << 20  # size after decompression
 MAX_TOKENIZER_BYTES = 128 << 20
@@ -24,6 +25,8 @@ def load_text(path: Path | str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
     """
     path = Path(path).expanduser()
     try:
+        if not path.is_dir():
+            regular_size(path)
         with path.open("rb") as stream:
             raw = _read_xz(stream, limit_bytes + 1) if path.suffix == ".xz" else stream.read(limit_bytes + 1)
     except FileNotFoundError as error:

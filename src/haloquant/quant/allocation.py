@@ -4,8 +4,8 @@ The tiles of all layers are in one list, layer after layer and row after row; `u
 and cost are arrays [tiles, classes] that add up over tiles. Choosing one class per tile under a budget is the
 multiple-choice knapsack problem. `sweep` solves its relaxation exactly: it takes the lower convex hull of (cost, loss)
 of every tile, and applies all hull steps in order of falling (loss saved / extra cost). After each step, the allocation
-is an exact optimum for its own cost. Between two steps the loss is above the optimum by less than the loss that one step saves;
-`least_loss` returns a lower bound of the optimum with its result.
+is an exact optimum for its own cost. Between two steps the loss is above the optimum by less than the loss that one
+step saves; `least_loss` returns a lower bound of the optimum with its result.
 """
 
 from collections.abc import Sequence

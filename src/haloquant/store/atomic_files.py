@@ -51,10 +51,7 @@ def read_bounded(path: Path, limit_bytes: int, purpose: str = "", error: type[In
         InputError: the file is missing, unreadable, not a regular file, or too large.
     """
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # reading a named pipe could block forever
-            raise error(f"{path} must be a regular file, and is not")
-        size = status.st_size
+        size = regular_size(path, error)
         if size > limit_bytes:
             raise error(f"{path} must be at most {limit_bytes:,} bytes, not {size:,}")
         with path.open("rb") as file:
@@ -64,6 +61,20 @@ def read_bounded(path: Path, limit_bytes: int, purpose: str = "", error: type[In
         raise error(missing) from cause
     except OSError as cause:
         raise error(f"{path} must be readable, but: {cause.strerror}") from cause
+
+
+def regular_size(path: Path, error: type[InputError] = InputError) -> int:
+    """Return the size of a regular file in bytes.
+
+    Raises:
+        InputError: it is another kind of file, such as a named pipe, whose reading could block forever. The class is
+            that of `error`.
+        OSError: there is no such file, or it cannot be reached.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise error(f"{path} must be a regular file, and is not")
+    return status.st_size
 
 
 def sha256_bytes(data: bytes) -> str:

@@ -23,6 +23,7 @@ from haloquant.store.cell_library_codec import decode_library, encode_library
 MAX_BYTES = 1 << 28  # 256 MiB of text; the largest open libraries have about 100 MB
 CACHED_CODE = ("circuits/liberty", "store/cell_libraries.py", "store/cell_library_codec.py")
 _CHECKSUM_BYTES = 32
+_GZIP = b"\x1f\x8b"  # the first bytes of every gzip file
 
 
 def read_library(path: Path, cache: Path | None = None) -> Library:
@@ -51,16 +52,14 @@ def liberty_text(path: Path, raw: bytes | None = None) -> str:
     """Return the text of a `.lib` or `.lib.gz` file.
 
     Args:
-        path: the file; its suffix says whether it is compressed.
+        path: the file.
         raw: the file's bytes, if they were read already.
 
     Raises:
         InputError: the file is missing or too large.
         LibertyError: it cannot be unpacked or is not UTF-8 text.
     """
-    data = read_bounded(path, MAX_BYTES) if raw is None else raw
-    if path.suffix == ".gz":
-        data = _unpack(path, data)
+    data = liberty_bytes(path, raw)
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -70,13 +69,28 @@ def liberty_text(path: Path, raw: bytes | None = None) -> str:
         ) from None
 
 
+def liberty_bytes(path: Path, raw: bytes | None = None) -> bytes:
+    """Return the bytes of a `.lib` or `.lib.gz` file, unpacked.
+
+    Args:
+        path: the file. It is compressed if its name says so, or if it begins as gzip files do.
+        raw: the file's bytes, if they were read already.
+
+    Raises:
+        InputError: the file is missing or too large.
+        LibertyError: it cannot be unpacked.
+    """
+    data = read_bounded(path, MAX_BYTES) if raw is None else raw
+    return _unpack(path, data) if path.suffix == ".gz" or data[:2] == _GZIP else data
+
+
 def _unpack(path: Path, data: bytes) -> bytes:
     """Gunzip at most `MAX_BYTES`, because a small file may unpack to any size."""
     try:
         unpacker = zlib.decompressobj(wbits=31)
         text = unpacker.decompress(data, MAX_BYTES)
     except zlib.error as error:
-        raise LibertyError(f"{path.name} must be a gzip file, as its name says: {error}") from None
+        raise LibertyError(f"{path.name} must be a gzip file, as its name or its first bytes say: {error}") from None
     if unpacker.unconsumed_tail:
         raise LibertyError(f"{path.name} must unpack to at most {MAX_BYTES:,} bytes, but is larger")
     if not unpacker.eof:

@@ -5,8 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from haloquant.dvfs.operating_points import admissible_values, delays_of, period_for, rows_of, slowest_delay_s
+from haloquant.dvfs.operating_points import (
+    admissible_values,
+    best_shift,
+    delays_of,
+    period_for,
+    rows_of,
+    slowest_delay_s,
+)
 from haloquant.errors import InfeasibleError, ProfileError
+from support.accel_cases import toy_profile
 from support.known_law import FIVE_WEIGHTS, UNIT_S, known_law_profile
 
 
@@ -54,3 +62,20 @@ def test_a_value_inside_the_range_may_be_missing_too():
 def test_the_slowest_of_no_values_is_refused():
     with pytest.raises(ProfileError, match=r"^the slowest of some weight values of toy needs at least one value"):
         slowest_delay_s(known_law_profile(), 0, [])
+
+
+def test_the_fastest_shift_wins_and_in_a_tie_the_least_energy() -> None:
+    toy = toy_profile()
+    delay, energy = np.ones_like(toy.delay_s), np.ones_like(toy.energy_j)
+    flat = replace(toy, delay_s=delay, energy_j=energy)
+    assert best_shift(flat, 0, [-1, 0, 1]) == 0
+    delay = delay.copy()
+    delay[:, ~np.isin(toy.weights, (-4, 0, 4, -16, 16))] = 2.0
+    assert best_shift(replace(flat, delay_s=delay), 0, [-1, 0, 1]) == 2
+    energy = energy.copy()
+    energy[:, np.isin(toy.weights, (-16, 16))] = 0.5
+    quiet = replace(flat, delay_s=delay, energy_j=energy)
+    assert best_shift(quiet, 0, [-1, 0, 1]) == 4
+    assert best_shift(quiet, 0, [-1, 0, 1], np.array([0.0, 1.0, 0.0])) == 2  # only 0 counts, and it costs the same
+    assert best_shift(quiet, 0, [-1, 0, 1], period=lambda values: 1.0 / max(values)) == 6  # by a clock of the caller's
+    assert best_shift(flat, 0, [-127, 0, 500]) is None

@@ -78,7 +78,7 @@ def test_files_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert _refused(tmp_path / "none.lib") == f"{tmp_path}/none.lib must be a file; there is none"
     path = tmp_path / "x.lib.gz"
     path.write_bytes(b"library")
-    assert _refused(path).startswith("x.lib.gz must be a gzip file, as its name says: ")
+    assert _refused(path).startswith("x.lib.gz must be a gzip file, as its name or its first bytes say: ")
     path.write_bytes(gzip.compress(library_text().encode())[:-20])
     assert _refused(path) == "x.lib.gz must be a whole gzip file, but it ends early; it is truncated"
     plain = tmp_path / "x.lib"

@@ -7,7 +7,7 @@ import numpy as np
 
 from haloquant.accel.rival_systems import value_tiles
 from haloquant.dvfs.classes import Classes
-from haloquant.dvfs.operating_points import rows_of, slowest_delay_s
+from haloquant.dvfs.operating_points import best_shift, slowest_delay_s
 from haloquant.errors import InputError
 from haloquant.lm.checkpoint.reader import Checkpoint
 from haloquant.records import LayerResult, LayerTiles, MacProfile, TileGrid
@@ -41,40 +41,16 @@ def array_tiles(result: LayerResult, grid: TileGrid, profile: MacProfile, corner
     """Return the tiles of a rival's layer, all in class 0, or None if this MAC cannot multiply the method's weights.
 
     An integer that is narrower than the MAC's weight may be multiplied by a power of two, because its scale can be
-    divided by the same power. `best_place` chooses the power. The result is None if the method has no integers, or if
+    divided by the same power. `best_shift` chooses it. The result is None if the method has no integers, or if
     the profile lacks one of them.
     """
     if result.mac_values is None:
         return None
     values = np.unique(result.mac_values)
-    moved = best_place(values, profile, corner)
-    if moved is None:
+    shift = best_shift(profile, corner, values)
+    if shift is None:
         return None
-    placed = moved[np.searchsorted(values, result.mac_values)]
-    return value_tiles(result.layer, placed, grid, result.bits)
-
-
-def best_place(values: np.ndarray, profile: MacProfile, corner: int) -> np.ndarray | None:
-    """Return the values times the power of two that makes them fastest on the MAC, then least in mean energy.
-
-    The result is None if the profile lacks a value at every power.
-
-    `accel.rival_systems.uniform_system` chooses a place too, but differently. This function knows the values of a real
-    layer and compares their own delays, and then the mean energy of the distinct values. `uniform_system` draws
-    Gaussian weights and compares the clocks that HALO's codebooks allow, and then the energy weighted by frequency.
-    """
-    best, key = None, (np.inf, np.inf)
-    for shift in range(8):
-        moved = values.astype(np.int32) << shift
-        if moved.min() < profile.weights[0] or moved.max() > profile.weights[-1]:
-            break
-        if not np.isin(moved, profile.weights).all():
-            continue
-        rows = rows_of(profile, moved)
-        candidate = (float(profile.delay_s[corner][rows].max()), float(profile.energy_j[corner][rows].mean()))
-        if candidate < key:
-            best, key = moved.astype(np.int16), candidate
-    return best
+    return value_tiles(result.layer, result.mac_values << shift, grid, result.bits)
 
 
 def clock_ratio(tiles: Mapping[str, LayerTiles], classes: Classes) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from haloquant.accel.elements import FLOAT_AREA, Element, column_area_m2, element_of, is_whole
 from haloquant.accel.rival_systems import uniform_values
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency
-from haloquant.dvfs.operating_points import rows_of, slowest_delay_s
+from haloquant.dvfs.operating_points import best_shift, rows_of, slowest_delay_s
 from haloquant.dvfs.schedule import Policy
 from haloquant.jobs.machines.drawn_tiles import class_mix, measured_encoding
 from haloquant.jobs.machines.method_cost import POLICIES
@@ -60,13 +60,10 @@ def floating_system(plain: Element) -> ElementSystem:
 def _uniform(element: Element, bits: int) -> ElementSystem:
     """Uniform integers, shifted to the place where they are fastest and then quietest; the head in 8 bits."""
     profile = element.profile
-    options: list[tuple[float, float, int]] = []
-    for shift in range(element.bits - bits + 1):
-        values = uniform_values(bits, shift)
-        energy = profile.energy_j[0][rows_of(profile, values)]
-        options.append((slowest_delay_s(profile, 0, values), float(gaussian_frequency(values) @ energy), shift))
-    body_s, _, shift = min(options)
+    plain = uniform_values(bits)
+    shift = best_shift(profile, 0, plain, gaussian_frequency(plain)) or 0
     values = uniform_values(bits, shift)
+    body_s = slowest_delay_s(profile, 0, values)
     head, head_s = _eight_bits(element)
     body = ClassMix(1.0, values, gaussian_frequency(values))
     stored = Encoding(code_bits=float(bits), scale_bits=16.0 if bits < 8 else 0.0)
