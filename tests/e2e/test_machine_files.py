@@ -33,7 +33,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         (["sweep", "--over", "static", "--prefill", "64"], "sweep-static", 24, True),
         (["sweep", "--over", "bandwidth-clock", "--prefill", "64"], "sweep-bandwidth-clock", 50, True),
         (["deadline", "--ms", "10"], "deadline", 17, True),
-        (["gpu", "--prefill", "64"], "gpu", 24, False),
+        (["gpu", "--prefill", "64"], "gpu", 30, False),
         (["elements", "--prefill", "64"], "elements", 10, False),
         (["schedule", "--prefill", "64"], "schedule", 10, True),
     ],

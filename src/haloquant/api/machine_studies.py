@@ -9,6 +9,7 @@ from haloquant.accel.target import GpuTarget, Target
 from haloquant.accel.workload.prefill_decode import decode
 from haloquant.api.arguments import check_choice, check_range, path_text
 from haloquant.api.machine_inputs import check_phases, floating_notes, open_on, passes_of
+from haloquant.api.progress import Progress, reporting, tracked
 from haloquant.jobs.machines import sweeps
 from haloquant.jobs.machines.element_comparison import ElementRow, compare_elements
 from haloquant.jobs.machines.sweeps import Claim, Deadlines
@@ -44,6 +45,7 @@ def check_claims(
     context_tokens: int = 2048,
     batch: int = 1,
     fast_share: float = 0.81,
+    progress: Progress = True,
 ) -> Study[Claim]:
     """Compare HALO with every rival under the premises of the paper, and under those of a described machine.
 
@@ -55,6 +57,7 @@ def check_claims(
         context_tokens: As in `simulate`.
         batch: As in `simulate`.
         fast_share: As in `simulate`.
+        progress: As in `simulate`.
 
     Returns:
         One row per phase and rival, with the speed and the energy ratio of both.
@@ -72,7 +75,11 @@ def check_claims(
     """
     check_phases(prefill_tokens, context_tokens, batch, fast_share)
     machine, loaded = open_on(model, target, profile, fast_share)
-    rows = sweeps.paper_claims(loaded, read_systolic("paper_tpu"), machine, prefill_tokens, context_tokens, batch)
+    with reporting(progress) as report:
+        (rows,) = [
+            sweeps.paper_claims(loaded, each, machine, prefill_tokens, context_tokens, batch)
+            for each in tracked([read_systolic("paper_tpu")], report, "claims")
+        ]
     left = floating_notes(loaded, passes_of(loaded, prefill_tokens, context_tokens, batch)[0])
     mac = loaded.classes.profile.name
     return Study(loaded.name, mac, machine, loaded.fast_share, tuple(rows), (PAPER_NOTE, *left))
@@ -88,6 +95,7 @@ def sweep(
     context_tokens: int = 2048,
     batch: int = 1,
     fast_share: float = 0.8,
+    progress: Progress = True,
 ) -> Study[Mark] | Study[BandwidthClockCell]:
     """Simulate HALO, W8A8 and W4A8 over a range of one machine parameter, all else equal.
 
@@ -101,6 +109,7 @@ def sweep(
         context_tokens: As in `simulate`.
         batch: As in `simulate`.
         fast_share: As in `simulate`.
+        progress: As in `simulate`.
 
     Returns:
         One row per phase, value and system; for the map, one per phase, bandwidth and clock.
@@ -122,9 +131,19 @@ def sweep(
     passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
     mac, notes = loaded.classes.profile.name, tuple(floating_notes(loaded, passes[0]))
     if over == "bandwidth-clock":
-        cells = [cell for workload in passes for cell in sweeps.bandwidth_clock_map(loaded, workload, machine)]
+        with reporting(progress) as report:
+            cells = [
+                cell
+                for workload in tracked(passes, report, "sweep")
+                for cell in sweeps.bandwidth_clock_map(loaded, workload, machine)
+            ]
         return Study(loaded.name, mac, machine, loaded.fast_share, tuple(cells), notes)
-    found = [item for workload in passes for item in sweeps.sweep_systems(loaded, workload, machine, over)]
+    with reporting(progress) as report:
+        found = [
+            item
+            for workload in tracked(passes, report, "sweep")
+            for item in sweeps.sweep_systems(loaded, workload, machine, over)
+        ]
     marks = sorted(sweep_marks([item.point for item in found]), key=lambda mark: (mark.phase != "prefill", mark.value))
     return Study(loaded.name, mac, machine, loaded.fast_share, tuple(marks), notes)
 
@@ -139,6 +158,7 @@ def meet_deadline(
     context_tokens: int = 2048,
     batch: int = 1,
     fast_share: float = 0.8,
+    progress: Progress = True,
 ) -> Study[Deadlines]:
     """Find the supply with the least energy at which one decode step meets a deadline, and compare race-to-idle.
 
@@ -151,6 +171,7 @@ def meet_deadline(
         context_tokens: As in `simulate`.
         batch: As in `simulate`.
         fast_share: As in `simulate`.
+        progress: As in `simulate`.
 
     Returns:
         One row: both ways with their time (s) and energy (J), and every supply that was tried.
@@ -171,7 +192,12 @@ def meet_deadline(
     check_range("period_s", period_s, 0.0)
     check_range("idle_w", idle_w, 0.0)
     machine, loaded = open_on(model, target, profile, fast_share)
-    found = sweeps.deadline_runs(loaded, decode(loaded.shape, context_tokens, batch), machine, period_s, idle_w)
+    step = decode(loaded.shape, context_tokens, batch)
+    with reporting(progress) as report:
+        (found,) = [
+            sweeps.deadline_runs(loaded, each, machine, period_s, idle_w)
+            for each in tracked([step], report, "deadline")
+        ]
     mac, law = loaded.classes.profile.name, f"delay at a lower supply, {found.law}"
     return Study(loaded.name, mac, machine, loaded.fast_share, (found,), (law,))
 
@@ -185,6 +211,7 @@ def estimate_gpu(
     context_tokens: int = 2048,
     batch: int = 1,
     fast_share: float = 0.8,
+    progress: Progress = True,
 ) -> Study[GpuRow]:
     """Estimate FP16, W8A8, W4A16, W4A8 and HALO on a graphics processor by its roofline. Nothing is measured.
 
@@ -196,6 +223,7 @@ def estimate_gpu(
         context_tokens: As in `simulate`.
         batch: As in `simulate`.
         fast_share: As in `simulate`.
+        progress: As in `simulate`.
 
     Returns:
         One row per phase, format and clock. The notes begin with the blocks that would have to follow a faster clock
@@ -216,7 +244,12 @@ def estimate_gpu(
     board = read_gpu(path_text("target", target))
     _, loaded = open_on(model, "paper_tpu", profile, fast_share)
     passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
-    rows = [gpu_row(item) for workload in passes for item in sweeps.gpu_runs(loaded, workload, board)]
+    with reporting(progress) as report:
+        rows = [
+            gpu_row(item)
+            for workload in tracked(passes, report, "gpu")
+            for item in sweeps.gpu_runs(loaded, workload, board)
+        ]
     blocks = [f"{block.name}: {block.why}" for block in board.blocks if not block.follows]
     notes = (*blocks, *floating_notes(loaded, passes[0]))
     return Study(loaded.name, loaded.classes.profile.name, board, loaded.fast_share, tuple(rows), notes)
@@ -231,6 +264,7 @@ def compare_multipliers(
     context_tokens: int = 2048,
     batch: int = 1,
     fast_share: float = 0.8,
+    progress: Progress = True,
 ) -> Study[ElementRow]:
     """Compare other multipliers on the same machine (MixPE, QuartDepth, USEFUSE), counted in full adders.
 
@@ -242,6 +276,7 @@ def compare_multipliers(
         context_tokens: As in `simulate`.
         batch: As in `simulate`.
         fast_share: As in `simulate`.
+        progress: As in `simulate`.
 
     Returns:
         One row per phase and multiplier, with the bit operations (BOPs) and effective bit operations of one token.
@@ -260,6 +295,11 @@ def compare_multipliers(
     check_phases(prefill_tokens, context_tokens, batch, fast_share)
     machine, loaded = open_on(model, target, profile, fast_share)
     passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
-    rows = [row for workload in passes for row in compare_elements(loaded, workload, machine)]
+    with reporting(progress) as report:
+        rows = [
+            row
+            for workload in tracked(passes, report, "elements")
+            for row in compare_elements(loaded, workload, machine)
+        ]
     notes = (ELEMENTS_NOTE, *floating_notes(loaded, passes[0]))
     return Study(loaded.name, "full-adder count", machine, loaded.fast_share, tuple(rows), notes)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,6 +11,7 @@ from haloquant.accel.target import Target
 from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.api.arguments import check_choice, check_range, path_text
 from haloquant.api.machine_inputs import active_notes, check_phases, floating_notes, open_on, passes_of
+from haloquant.api.progress import Progress, Report, reporting, tracked
 from haloquant.errors import InputError
 from haloquant.jobs.machines import systems
 from haloquant.jobs.machines.element_systems import known_elements
@@ -110,6 +112,7 @@ def simulate(
     against: Sequence[str | Path] = (),
     area_mm2: float | None = None,
     every_element: bool = False,
+    progress: Progress = True,
 ) -> MachineComparison:
     """Simulate a model on an accelerator, with HALO and with FP16, W8A8, W4A8 and W3A8.
 
@@ -130,6 +133,7 @@ def simulate(
         area_mm2: Area of all arrays in new silicon, in square millimetres; None means what the machine's arrays take
             if they are made of the plain 8-bit element.
         every_element: Whether new silicon also runs elements that another one beats in rate per area and in energy.
+        progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
         A simulation per phase and system, on the given MAC and in new silicon; times in seconds, energies in joules.
@@ -149,17 +153,24 @@ def simulate(
     """
     check_choice("mode", mode, get_args(Mode))
     check_phases(prefill_tokens, context_tokens, batch, fast_share)
-    machine, loaded = open_on(model, target, profile, fast_share)
-    passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
-    runs: list[SystemRun] = []
-    for workload in passes:
-        ours = systems.halo_system(loaded, workload, machine, mode)
-        for system in [*systems.rival_systems(loaded, workload, machine), ours]:
+    with reporting(progress) as report:
+        machine, loaded = open_on(model, target, profile, fast_share)
+        passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
+        todo = [
+            (workload, system)
+            for workload in passes
+            for system in (
+                *systems.rival_systems(loaded, workload, machine),
+                systems.halo_system(loaded, workload, machine, mode),
+            )
+        ]
+        runs: list[SystemRun] = []
+        for workload, system in tracked(todo, report, "given silicon"):
             simulation = systems.run_system(system, workload, machine, loaded)
             runs.append(SystemRun(system.name, tuple(system.points), simulation))
-    notes = [*active_notes(loaded), *floating_notes(loaded, passes[0])]
-    notes += [note for run in runs for note in run.simulation.notes]
-    new = _on_new_silicon(loaded, passes, machine, against, area_mm2, every_element, notes)
+        notes = [*active_notes(loaded), *floating_notes(loaded, passes[0])]
+        notes += [note for run in runs for note in run.simulation.notes]
+        new = _on_new_silicon(loaded, passes, machine, against, area_mm2, every_element, notes, report)
     return MachineComparison(loaded.name, machine, tuple(runs), tuple(dict.fromkeys(notes)), new)
 
 
@@ -171,6 +182,7 @@ def _on_new_silicon(
     area_mm2: float | None,
     every: bool,
     notes: list[str],
+    report: Report,
 ) -> NewSilicon | None:
     """Return the comparison at equal area, or None with a note that says why there is none."""
     if area_mm2 is not None:
@@ -188,6 +200,6 @@ def _on_new_silicon(
         )
         return None
     area_m2 = None if area_mm2 is None else area_mm2 * 1e-6
-    new = compare_on_new_silicon(loaded, passes, machine, elements, area_m2, every)
+    new = compare_on_new_silicon(loaded, passes, machine, elements, area_m2, every, partial(report, "new silicon"))
     notes.extend(new.notes)
     return new

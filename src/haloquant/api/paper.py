@@ -17,7 +17,7 @@ def check_paper(
     *,
     model: str | Path | None = None,
     text: str | Path = "demo",
-    progress: Progress = False,
+    progress: Progress = True,
 ) -> PaperReport:
     """Hold every claim of the HALO paper against this package, from shapes and shipped data.
 
@@ -27,7 +27,7 @@ def check_paper(
         model: Folder of a model in Hugging Face format, or "demo", for the rows of table 2: it is quantized by the
             paper's method and its rivals, and judged. This takes minutes. None leaves these rows out.
         text: Evaluation text for the model, or "demo".
-        progress: True shows progress on standard error; a callable is called with (step, parts done, parts in all).
+        progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
         One row per claim, each with its verdict and the reason.

@@ -2,9 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import cast
+from typing import TypeVar, cast
 
 from haloquant.errors import InputError
 
@@ -12,6 +12,7 @@ Report = Callable[[str, int, int], None]  # called with (task, steps done, steps
 Progress = bool | Report
 
 PLAIN_INTERVAL_S = 5.0
+Item = TypeVar("Item")
 
 
 def reporting(progress: object) -> AbstractContextManager[Report]:
@@ -31,6 +32,14 @@ def reporting(progress: object) -> AbstractContextManager[Report]:
     if progress is not True:
         raise InputError(f"progress must be True, False or a callable of (task, done, total), not {progress!r:.80}")
     return _shown()
+
+
+def tracked(items: Sequence[Item], report: Report, task: str) -> Iterator[Item]:
+    """Yield the items one after another, and report how many are done."""
+    for done, item in enumerate(items):
+        report(task, done, len(items))
+        yield item
+    report(task, len(items), len(items))
 
 
 def _ignore(task: str, done: int, total: int) -> None:

@@ -11,6 +11,7 @@ from haloquant.accel.target import Target
 from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.api.arguments import check_choice
 from haloquant.api.machine_inputs import check_phases, floating_notes, open_on, passes_of
+from haloquant.api.progress import Progress, reporting, tracked
 from haloquant.dvfs.schedule import Policy
 from haloquant.errors import InfeasibleError
 from haloquant.jobs.machines import systems
@@ -43,6 +44,7 @@ def schedule(
     context_tokens: int = 2048,
     batch: int = 1,
     fast_share: float = 0.8,
+    progress: Progress = True,
 ) -> PolicyComparison:
     """Simulate HALO under different orders of the tiles: the number of clock transitions of each, and their cost.
 
@@ -55,6 +57,7 @@ def schedule(
         context_tokens: As in `simulate`.
         batch: As in `simulate`.
         fast_share: As in `simulate`.
+        progress: As in `simulate`.
 
     Returns:
         One row per phase and order. With "all", an order that the machine cannot run has a row that says why.
@@ -73,15 +76,16 @@ def schedule(
     """
     check_choice("policy", policy, get_args(Order))
     check_phases(prefill_tokens, context_tokens, batch, fast_share)
-    machine, loaded = open_on(model, target, profile, fast_share)
-    passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
     wanted = list(Policy) if policy == "all" else [Policy(policy)]
     rows: list[PolicyRow] = []
     simulations: list[Simulation] = []
-    for workload in passes:
-        found, made = _orders(loaded, workload, machine, wanted, alone=policy != "all")
-        rows += found
-        simulations += made
+    with reporting(progress) as report:
+        machine, loaded = open_on(model, target, profile, fast_share)
+        passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
+        for workload in tracked(passes, report, "schedule"):
+            found, made = _orders(loaded, workload, machine, wanted, alone=policy != "all")
+            rows += found
+            simulations += made
     mac, notes = loaded.classes.profile.name, floating_notes(loaded, passes[0])
     return PolicyComparison(loaded.name, mac, machine, tuple(rows), tuple(simulations), tuple(notes))
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from haloquant.cli.options import Profile
+from haloquant.cli.options import Profile, Quiet
 
 Model = Annotated[
     str,
@@ -43,6 +43,7 @@ class MachineOptions:
     context: int
     batch: int
     fast: float
+    quiet: bool
 
     def keywords(self) -> dict[str, Any]:
         """Return the options as keyword arguments of `haloquant.simulate` and similar functions."""
@@ -52,6 +53,7 @@ class MachineOptions:
             "context_tokens": self.context,
             "batch": self.batch,
             "fast_share": self.fast,
+            "progress": not self.quiet,
         }
 
 
@@ -63,6 +65,7 @@ _SHARED = {
     "context": (Context, 2048),
     "batch": (Batch, 1),
     "fast": (Fast, 0.8),
+    "quiet": (Quiet, False),
 }
 
 

@@ -95,19 +95,20 @@ def best_shift(
     """
     own = np.asarray(values, np.int64)
     weights = np.ones(own.size) if frequency is None else frequency
+    every = profile.energy_j[corner]
+    mean_j = float(every[np.isfinite(every)].mean())  # of a value whose energy is not known
     best: int | None = None
     key = (np.inf, np.inf)
     for shift in range(8):
-        moved = own << shift
+        moved = np.left_shift(own, shift)
         if moved.min() < profile.weights[0] or moved.max() > profile.weights[-1]:
             break
         if not np.isin(moved, profile.weights).all():
             continue
         energy = profile.energy_j[corner][rows_of(profile, moved)]
-        missing = ~np.isfinite(energy)
-        energy[missing] = float(np.nanmean(profile.energy_j[corner]))
+        energy[~np.isfinite(energy)] = mean_j
         period_s = slowest_delay_s(profile, corner, moved) if period is None else period(moved)
-        candidate = (period_s, float(energy @ weights / weights.sum()))
+        candidate = (period_s, float(np.average(energy, weights=weights)))
         if candidate < key:
             best, key = shift, candidate
     return best

@@ -9,7 +9,7 @@ Weights and activations wider than an element (the head, keys and values in 8 bi
 Decoding and scaling are charged (`accel.side_costs`); wires and voltage are not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from haloquant.accel.elements import FLOAT_AREA, FLOAT_ENERGY, Element, column_area_m2, columns_that_fit, is_whole
@@ -89,6 +89,7 @@ def compare_on_new_silicon(
     elements: Sequence[Element],
     area_m2: float | None = None,
     every: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> NewSilicon:
     """Return every system on the elements that hold its words, at equal area.
 
@@ -99,6 +100,7 @@ def compare_on_new_silicon(
         elements: The elements, all of one cell library.
         area_m2: Area of all arrays in m2; None means as much as the target's arrays of the plain 8-bit element take.
         every: Also run elements that another one beats for a system in rate per area and in energy.
+        progress: Called with the number of simulations done and of all.
 
     Raises:
         InputError: There is no plain 8-bit element, or the area is too small for one column of one of the elements.
@@ -112,7 +114,12 @@ def compare_on_new_silicon(
         systems += systems_on(model, element)
     if not every:
         systems = [system for system in systems if not is_beaten(system, systems, plain, array.rows)]
-    runs = [_run(model, system, workload, target, plain, area_m2) for workload in workloads for system in systems]
+    todo = [(workload, system) for workload in workloads for system in systems]
+    runs: list[ElementRun] = []
+    for done, (workload, system) in enumerate(todo):
+        progress(done, len(todo))
+        runs.append(_run(model, system, workload, target, plain, area_m2))
+    progress(len(todo), len(todo))
     best: dict[tuple[str, str], ElementRun] = {}
     for run in runs:
         key = (run.phase, run.system)
