@@ -177,15 +177,3 @@ def _slowest_by_tile(
     for number, delay_s in enumerate(delay[rows_of(profile, tiles.values)].tolist()):
         np.maximum(slowest, np.where(tiles.histogram[:, :, number] > 0, delay_s, 0.0), out=slowest)
     return slowest
-
-
-def present_values(tiles: Iterable[LayerTiles]) -> tuple[int, ...]:
-    """Return the weight values that occur in some layers, ascending."""
-    found: set[int] = set()
-    seen: set[int] = set()
-    for layer in tiles:
-        if id(layer.histogram) not in seen:
-            seen.add(id(layer.histogram))
-            occurs = np.flatnonzero(layer.histogram.any(axis=(0, 1)))
-            found.update(int(value) for value in layer.values[occurs])
-    return tuple(sorted(found))
