@@ -39,7 +39,10 @@ ELSEWHERE = {
     **_modules_of(
         "lm/calibration",
         "crosscheck/test_lm_calibration.py",
-        "attention_hessian block_runner by_block empty_model expert_stand_ins in_memory shards statistics_file value_hessian",
+        """
+        attention_hessian block_runner by_block empty_model expert_stand_ins in_memory shards
+        statistics_file value_hessian
+        """,
     ),
     "lm/checkpoint/architectures": "crosscheck/test_lm_architectures.py",
     **_modules_of(
@@ -82,7 +85,10 @@ ELSEWHERE = {
     **_modules_of(
         "report",
         "e2e/test_report.py",
-        "charts/circuits charts/exploration charts/job charts/machines charts/paper charts/policies charts/sweeps gpu_table markdown page paper/markdown tables warnings",
+        """
+        charts/circuits charts/exploration charts/job charts/machines charts/paper charts/policies
+        charts/sweeps gpu_table markdown page paper/markdown tables warnings
+        """,
     ),
 }
 
