@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from haloquant.api.mac_profiles import figures_of
 from haloquant.cli.app import app
-from haloquant.cli.profiles import numbers
 from haloquant.errors import InfeasibleError, InputError, ProfileError
 from haloquant.store.profiles import fastest_for_any_value, find_profile, read_profile, shipped_profiles
 
@@ -40,9 +40,10 @@ def test_a_mac_of_an_unknown_library_is_compared_with_no_other() -> None:
     known = {name: read_profile(path) for name, path in shipped_profiles().items()}
     mine = replace(find_profile("default"), name="mine", provenance={"library": "my_cells"})
     assert fastest_for_any_value(mine, known.values()) is mine
-    assert numbers(mine, known)["absolute_9"] is None
-    same = replace(find_profile("default"), name="mine")
-    assert numbers(same, known)["absolute_9"] == pytest.approx(numbers(known["asap7-digitsdadda_ks+both-mul-abc"], known)["absolute_9"])  # fmt: skip  # noqa: E501
+    assert figures_of(mine).absolute_ratio is None
+    same, shipped = figures_of(replace(find_profile("default"), name="mine")), figures_of(find_profile("default"))
+    assert same.absolute_ratio is not None and shipped.absolute_ratio is not None
+    assert same.absolute_ratio[9] == pytest.approx(shipped.absolute_ratio[9])
 
 
 def test_an_operating_point_is_found_from_a_period_from_values_and_from_a_clock() -> None:

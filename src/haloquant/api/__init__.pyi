@@ -8,6 +8,10 @@ from .circuits import rank_weight as rank_weight
 from .evaluation import compare as compare
 from .evaluation import evaluate as evaluate
 from .evaluation import evaluate_tasks as evaluate_tasks
+from .mac_profiles import MacFigures as MacFigures
+from .mac_profiles import ProfileDescription as ProfileDescription
+from .mac_profiles import describe_profile as describe_profile
+from .mac_profiles import list_profiles as list_profiles
 from .machine_studies import Study as Study
 from .machine_studies import check_claims as check_claims
 from .machine_studies import compare_multipliers as compare_multipliers
@@ -34,9 +38,11 @@ from .tile_orders import schedule as schedule
 
 __all__ = [
     "Forecast",
+    "MacFigures",
     "MacPath",
     "MachineComparison",
     "PolicyComparison",
+    "ProfileDescription",
     "Quantized",
     "Study",
     "SystemRun",
@@ -46,6 +52,7 @@ __all__ = [
     "check_paper",
     "compare",
     "compare_multipliers",
+    "describe_profile",
     "draw_report",
     "estimate_gpu",
     "evaluate",
@@ -54,6 +61,7 @@ __all__ = [
     "export",
     "find_mac",
     "forecast",
+    "list_profiles",
     "longest_path",
     "mac_names",
     "measure_partial_sums",

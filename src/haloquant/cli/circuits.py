@@ -8,13 +8,11 @@ import typer
 from rich.table import Table
 
 import haloquant
-from haloquant.circuits.timing.path_report import HEADERS, path_rows, path_text
 from haloquant.cli.console import stdout
 from haloquant.cli.options import Profile, Quiet
 from haloquant.cli.profiles import show as show_profiles
 from haloquant.eda.yosys import ABC_SCRIPTS
 from haloquant.errors import InputError
-from haloquant.store.profiles import read_profile, shipped_profiles
 from haloquant.units import engineering
 
 Liberty = Annotated[
@@ -104,6 +102,7 @@ def characterize(
 ) -> None:
     """Measure a MAC: synthesize it, check that it multiplies, time and simulate it for every weight value."""
     from haloquant.api.circuits import find_mac, mac_names
+    from haloquant.api.mac_profiles import figures_of
 
     if show_list:
         stdout.print("\n".join(mac_names()), highlight=False, markup=False)
@@ -125,7 +124,7 @@ def characterize(
         out=out,
         progress=not quiet,
     )
-    show_profiles({measured.name: measured}, {name: read_profile(path) for name, path in shipped_profiles().items()})
+    show_profiles({measured.name: figures_of(measured)})
     cycles = find_mac(design, ports).cycles
     slowest_ps = float(measured.delay_s[0].max()) / cycles * 1e12
     if search is not None:
@@ -178,6 +177,7 @@ def explain(
         _show_rank(profile, weight)
         return
     from haloquant.api.circuits import longest_path
+    from haloquant.circuits.timing.path_report import HEADERS, path_rows, path_text
 
     found = longest_path(
         _design(mac, rtl, ports),
