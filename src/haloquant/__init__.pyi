@@ -11,6 +11,7 @@ from .api.recipe_jobs import draw_report as draw_report
 from .api.recipe_jobs import explore as explore
 from .api.recipe_jobs import run as run
 from .api.recipe_jobs import validate as validate
+from .api.recovery import recover as recover
 from .lm.packed.loading import load as load
 from .version import __version__ as __version__
 
@@ -26,6 +27,7 @@ __all__ = [
     "forecast",
     "load",
     "quantize",
+    "recover",
     "run",
     "simulate",
     "validate",

@@ -30,6 +30,10 @@ BAD_NAME: dict[str, list[list[str]]] = {
         ["demo", "--out", "out", "-q", "--calibration", "{}"],
         ["{}", "--dry-run"],
     ],
+    "recover": [
+        ["{}", "--teacher", "demo", "--out", "out", "-q"],
+        ["demo", "--teacher", "{}", "--out", "out", "-q"],
+    ],
     "report": [["{}", "-q"]],
     "run": [["{}", "-q", "--out", "out"], ["--model", "{}", "-q", "--out", "out"], ["--text", "{}", "--validate"]],
     "schedule": [["{}"], ["llama2-7b", "--target", "{}"]],
@@ -46,6 +50,7 @@ BAD_NUMBER: dict[str, list[list[str]]] = {
     "explore": [["--tile", "0", "--out", "out"], ["--tile", "-8", "--out", "out"]],
     "profiles": [["--profile", "default", "--period-ps", "-1"], ["--profile", "default", "--words", "x"]],
     "characterize": [["--liberty", "x", "--period-ps", "-1"]],
+    "recover": [["demo", "--teacher", "demo", "--out", "out", "--steps", "-1"]],
     "run": [["--workers", "0"]],
 }
 BAD_FILES = ("nothing", "folder", "empty.toml", "empty.safetensors", "empty.txt", "bytes.json", "bytes.lib.gz")

@@ -33,6 +33,7 @@ from .recipe_jobs import draw_report as draw_report
 from .recipe_jobs import explore as explore
 from .recipe_jobs import run as run
 from .recipe_jobs import validate as validate
+from .recovery import recover as recover
 from .tile_orders import PolicyComparison as PolicyComparison
 from .tile_orders import schedule as schedule
 
@@ -68,6 +69,7 @@ __all__ = [
     "meet_deadline",
     "quantize",
     "rank_weight",
+    "recover",
     "run",
     "schedule",
     "simulate",

@@ -95,7 +95,7 @@ def quantize_weight_compensated(
         rounded = compensate(
             np.ascontiguousarray(weight[part.rows]),
             factor,
-            lambda _index, _columns, _target, levels=table[part.rows]: levels,
+            lambda _index, _columns, _updated, levels=table[part.rows]: levels,
             groups=np.arange(grid.in_features) // grid.tile_in,
             keep=None if kept is None else kept[part.rows],
             keep_step=sparse.scale[part.rows],

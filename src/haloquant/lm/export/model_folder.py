@@ -187,6 +187,16 @@ def hash_small_files(source: Path) -> dict[str, str]:
     return {file.name: sha256_file(file) for file in files}
 
 
+def check_new_folder(target: Path) -> None:
+    """Refuse a target for a new model folder that exists and is not an empty folder.
+
+    Raises:
+        InputError: it is.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"the model folder {target} must not exist or be empty; name another")
+
+
 @contextmanager
 def new_model_folder(target: Path, made_by: Mapping[str, str]) -> Iterator[Path]:
     """Yield an empty folder that becomes `target` on success, with a manifest of its files; see `atomic_folder`.
@@ -194,7 +204,6 @@ def new_model_folder(target: Path, made_by: Mapping[str, str]) -> Iterator[Path]
     Raises:
         InputError: the target exists and is not empty.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"the model folder {target} must not exist or be empty; name another")
+    check_new_folder(target)
     with atomic_folder(target, made_by=made_by, manifest_name=MANIFEST) as temporary:
         yield temporary

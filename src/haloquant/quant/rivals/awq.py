@@ -2,8 +2,10 @@
 
 If the layers that share an input are known, `transforms.awq.scaling` finds one scale for all of them, which is folded
 into the layer that makes the input. Here each layer has its own scale; 16 bits per input feature are counted for it.
+Query and key projections are not clipped, as in the authors' code: their outputs are multiplied with each other.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +16,9 @@ from haloquant.quant.rounding import uniform_grid
 from haloquant.quant.transforms import awq as transform
 from haloquant.quant.transforms.input_scaling import scale_statistics
 from haloquant.records import BitCount, LayerResult, LayerStatistics
+
+# Names of query and key projections, also fused with others.
+_QUERY_OR_KEY = re.compile(r"(^|_)[qk]_|query|key|qkv|^c_attn$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +64,9 @@ def quantize(
     search = transform.AwqConfig(config.scale_points)
     found = transform.scaling((weight,), (statistics,), nearest, search, layer=layer)
     scale = found.scale.astype(np.float16).astype(np.float32)
-    clip = transform.ClipConfig(config.clip_points)
-    scaled = transform.clip(weight * scale, scale_statistics(statistics, scale), spec, clip, layer=layer)
+    scaled, clip = weight * scale, transform.ClipConfig(config.clip_points)
+    if not is_query_or_key(layer):
+        scaled = transform.clip(scaled, scale_statistics(statistics, scale), spec, clip, layer=layer)
     value, level = uniform_grid.round_to_grid(scaled, spec)
     return LayerResult(
         layer=layer,
@@ -69,3 +75,8 @@ def quantize(
         mac_values=level,
         notes=(*found.notes, "the inputs are divided by a float16 scale before the MAC"),
     )
+
+
+def is_query_or_key(layer: str) -> bool:
+    """Return whether a layer's name is that of a query or key projection, alone or fused with others."""
+    return _QUERY_OR_KEY.search(layer.rpartition(".")[2]) is not None

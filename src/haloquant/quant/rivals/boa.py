@@ -91,7 +91,7 @@ def quantize(
         now = np.ascontiguousarray(work[:, j])
         fitted = uniform_grid.fit_range(now, np.diag(hessian)[None], spec, config.ranges)
         table = uniform_grid.table(fitted)
-        rounded = compensate(now, factor, lambda index, part, target, table=table: table, groups=group_of)
+        rounded = compensate(now, factor, lambda _index, _columns, _updated, table=table: table, groups=group_of)
         error = now - rounded.values
         work[:, j + 1 :] -= (upper[:, j, j + 1 :] / upper[:, j, j, None])[:, :, None] * error[:, None, :]
         work[:, j] = rounded.values

@@ -1,5 +1,6 @@
 """GPTQ (arXiv 2210.17323): round column by column; later columns compensate the error of each rounded column."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -145,7 +146,7 @@ def _static(job: _Job, progress: Progress | None) -> tuple[Compensated, np.ndarr
     table = uniform_grid.table(fitted)
     group_of = np.arange(dense.shape[1]) // job.spec.width(dense.shape[1])
     factor = job.factorized(BLOCK)
-    rounded = job.compensated(factor, lambda _index, _columns, _target: table, group_of, progress)
+    rounded = job.compensated(factor, lambda _index, _columns, _updated: table, group_of, progress)
     return rounded, job.levels(rounded, fitted.zero[:, group_of]), factor
 
 
@@ -155,8 +156,8 @@ def _dynamic(job: _Job, progress: Progress | None) -> tuple[Compensated, np.ndar
     kept, diagonal = mask_of(job.sparse, job.weight.shape[1]), np.diag(job.hessian)
     spec = uniform_grid.GridSpec(job.spec.bits, None, job.spec.scheme)
 
-    def table(_index: int, columns: np.ndarray, target: np.ndarray) -> np.ndarray:
-        dense = np.where(kept[:, columns], np.float32(0), target)
+    def table(_index: int, columns: np.ndarray, updated: Callable[[], np.ndarray]) -> np.ndarray:
+        dense = np.where(kept[:, columns], np.float32(0), updated())
         fitted = uniform_grid.fit_range(dense, diagonal[columns][None], spec, job.config.ranges)
         zero[:, columns] = fitted.zero
         return uniform_grid.table(fitted)

@@ -91,6 +91,8 @@ _ALL = (
     _rival("spqr-w3", spqr.quantize, SpqrConfig(bits=3), "hessian"),
     _rival("boa-w4-g128", boa.quantize, BoaConfig(bits=4, ranges="searched"), "hessian", by_head=True),
     _rival("boa-w3-g128", boa.quantize, BoaConfig(bits=3, ranges="searched"), "hessian", by_head=True),
+    _rival("slim-w2-g128", slim_llm.quantize, SlimConfig(bits=2), "hessian"),
+    _rival("gptq-w2-g128", gptq.quantize, GptqConfig(bits=2, ranges="searched"), "hessian"),
     _rival("slim-w3-g128", slim_llm.quantize, SlimConfig(bits=3), "hessian"),
     _rival("slim-w4-g128", slim_llm.quantize, SlimConfig(bits=4), "hessian"),
 )

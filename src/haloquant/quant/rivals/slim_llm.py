@@ -1,5 +1,6 @@
 """SliM-LLM (arXiv 2405.14917): more bits for salient blocks of inputs, and ranges weighted by salience; then GPTQ."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import no_type_check
 
@@ -27,18 +28,18 @@ class SlimConfig:
         samples: inputs that are drawn (with a fixed seed) from the layer's second moments to compare outputs.
         points: trial factors of the scale in 1 - `reach` .. 1 + `reach`; the least sum of |error|^2.4 wins.
         reach: see `points`.
-        sigma: a weight is salient if its salience is this many standard deviations above the mean of its row and block.
-        emphasis: weight of a salient error in that sum; others count 1.
+        sigma: a weight is salient if its salience is this many standard deviations above the mean of its block.
+        emphasis: weight of a salient error in that sum; others count 1. The authors' lambda, whose default is 1 too.
         damping: share of the Hessian's mean diagonal that is added to its diagonal.
     """
 
     bits: int = 3
     group: int = 128
     samples: int = 128
-    points: int = 41
+    points: int = 101
     reach: float = 0.1
     sigma: float = 2.0
-    emphasis: float = 2.0
+    emphasis: float = 1.0
     damping: float = 0.01
 
 
@@ -84,12 +85,12 @@ def quantize(
     bits = allocate(alive, inputs, order, config.bits, config.group)
     zero = np.empty((out, starts.size), np.float32)
 
-    def table(index: int, columns: np.ndarray, target: np.ndarray) -> np.ndarray:
+    def table(index: int, columns: np.ndarray, updated: Callable[[], np.ndarray]) -> np.ndarray:
+        target = updated()
         spec = uniform_grid.GridSpec(int(bits[index]), None)
         fitted = uniform_grid.fit(target, spec)
         part = important[:, columns]
-        deviation = part.std(axis=1, keepdims=True)
-        emphasis = np.where(part > part.mean(axis=1, keepdims=True) + config.sigma * deviation, config.emphasis, 1.0)
+        emphasis = np.where(part > part.mean() + config.sigma * part.std(), config.emphasis, 1.0)
         factors = np.linspace(1 - config.reach, 1 + config.reach, config.points).astype(np.float32)
         best = search_scale(
             target, emphasis.astype(np.float32), fitted.scale[:, 0], fitted.zero[:, 0], factors, spec.high
@@ -182,9 +183,12 @@ def allocate(
 
 
 def divergence(truth: Float32[np.ndarray, "n out"], outputs: Float32[np.ndarray, "n out"]) -> float:
-    """Return KL(p || q) in nats, the mean over samples; `truth` is log p, and q is the softmax of `outputs`."""
-    difference = truth.astype(np.float64) - log_softmax(outputs.astype(np.float64), axis=1)
-    return float((np.exp(truth.astype(np.float64)) * difference).sum(axis=1).mean())
+    """Return KL(q || p) in nats, the mean over samples; q is the softmax of `outputs`, and `truth` is log p.
+
+    The rounded outputs come first, as in the authors' code.
+    """
+    given = log_softmax(outputs.astype(np.float64), axis=1)
+    return float((np.exp(given) * (given - truth.astype(np.float64))).sum(axis=1).mean())
 
 
 def search_scale(

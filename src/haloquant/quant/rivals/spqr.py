@@ -1,5 +1,6 @@
 """SpQR (arXiv 2306.03078): small groups with quantized scales and zero points, and outliers kept in float16."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import no_type_check
 
@@ -25,8 +26,8 @@ class SpqrConfig:
         statistic_bits: bits of a group's scale, and of its zero point.
         statistic_group: output features whose statistics (of the same inputs) are quantized together, with one float16
             offset and one float16 step.
-        threshold: a weight is kept in float16 if leaving it out lowers the loss of its group by more than this times m.
-            m is the mean over the group's inputs of (variance over outputs) * R_jj^2.
+        threshold: share of m above which an error makes an outlier. m is the mean over all inputs of the layer of
+            (variance over outputs) * R_jj^2. See `quantize`.
         damping: share of the Hessian's mean diagonal that is added to its diagonal.
     """
 
@@ -48,7 +49,10 @@ def quantize(
 ) -> LayerResult:
     """Quantize one layer by SpQR: GPTQ over groups by falling activation; outliers are found when a group begins.
 
-    Groups stay whole under this order, so no permutation is stored.
+    As in the authors' code, one limit holds for the whole layer: `threshold` times m. When a group begins, weights that
+    would lower its loss by more than the limit if they were left out are left out of the group's scale and zero point.
+    A weight becomes an outlier if its own error after rounding costs more than the limit, whether it was left out
+    before or not. Groups stay whole under the order of rounding, so no permutation is stored.
 
     Args:
         weight: [out, in], finite.
@@ -77,21 +81,23 @@ def quantize(
     blocks = activation_order_by_tile(np.diag(hessian).copy(), config.group)
     factor = factorize(hessian, blocks, damping=config.damping, layer=layer)
     stiffness = np.square(factor.diagonal)
-    outlier = np.zeros(weight.shape, bool)  # filled in `table`; `compensate` reads it after that
+    alive = weight * ~dead
     top = 2**config.bits - 1
     starts = np.cumsum([0, *(block.size for block in factor.blocks)])
+    variance = alive.var(axis=0, dtype=np.float64)[np.concatenate(factor.blocks)]
+    limit = config.threshold * float((variance * stiffness).mean())
 
-    def table(index: int, columns: np.ndarray, target: np.ndarray) -> np.ndarray:
+    def table(index: int, _columns: np.ndarray, updated: Callable[[], np.ndarray]) -> np.ndarray:
+        target = updated()
         weighting = stiffness[starts[index] : starts[index + 1]]
-        found = find_outliers(target, weighting, top, config.threshold)
-        outlier[:, columns] = found
-        low, high = _ranges(target, found)
+        low, high = _ranges(target, likely_outliers(target, weighting, top, limit))
         scale = quantize_statistic((high - low) / top, config.statistic_bits, config.statistic_group)
         scale = np.maximum(scale, np.float32(SMALLEST))
         zero = quantize_statistic(-low / scale, config.statistic_bits, config.statistic_group)
         return ((np.arange(top + 1, dtype=np.float32) - zero[:, None]) * scale[:, None])[:, None, :]
 
-    rounded = compensate(weight * ~dead, factor, table, keep=outlier, progress=progress)
+    rounded = compensate(alive, factor, table, keep_above=limit, progress=progress)
+    outlier = np.zeros(weight.shape, bool) if rounded.kept is None else rounded.kept
     out, features = weight.shape
     groups, statistic_groups = len(factor.blocks), -(-out // config.statistic_group)
     return LayerResult(
@@ -111,15 +117,14 @@ def quantize(
     )
 
 
-def find_outliers(
-    target: Float32[np.ndarray, "out width"], stiffness: Float32[np.ndarray, " width"], top: int, threshold: float
+def likely_outliers(
+    target: Float32[np.ndarray, "out width"], stiffness: Float32[np.ndarray, " width"], top: int, limit: float
 ) -> Bool[np.ndarray, "out width"]:
-    """Return the weights that lower the loss of their group by more than the threshold when they are left out.
+    """Return the weights that lower the loss of their group by more than the limit when they are left out.
 
     The loss of a group is the sum over j of stiffness_j (w_j - q_j)^2, on the grid that spans the group's range and 0.
     Leaving out weight i saves its own loss. It also changes the grid of the others if i alone is an end of the range.
     """
-    limit = threshold * float((target.var(axis=0) * stiffness).mean(dtype=np.float64))
     return _gains(target, stiffness, top) > np.float32(limit)
 
 

@@ -12,19 +12,20 @@ possible: codebooks of tiles, integers with scale and zero point, k-means tables
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from numba import njit, prange
-from scipy.linalg import LinAlgError
+from scipy.linalg import LinAlgError, solve_triangular
 
 from haloquant.errors import InputError
 from haloquant.quant.rounding.linear_algebra import product, upper_factor
 
-# Called with (index of the block, its columns, its targets [out, columns]); returns ascending levels
-# [out, groups, most], padded with +inf.
-Levels = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
+# Called with (index of the block, its columns, a function that returns its updated weights [out, columns]); returns
+# ascending levels [out, groups, most], padded with +inf.
+Levels = Callable[[int, np.ndarray, Callable[[], np.ndarray]], np.ndarray]
 Progress = Callable[[int, int], None]  # called with (finished, total)
 
 
@@ -53,11 +54,13 @@ class Compensated:
         codes: index of each weight's level.
         values: the level itself.
         loss: damped Hessian loss of every output channel in every block.
+        kept: weights that were not rounded to the levels; None if there was neither a mask nor a limit.
     """
 
     codes: UInt8[np.ndarray, "out in"]
     values: Float32[np.ndarray, "out in"]
     loss: Float64[np.ndarray, "out blocks"]
+    kept: Bool[np.ndarray, "out in"] | None = None
 
 
 def split_blocks(order: Int64[np.ndarray, " in"], length: int) -> tuple[Int64[np.ndarray, " _"], ...]:
@@ -144,6 +147,7 @@ def compensate(
     groups: Int64[np.ndarray, " in"] | None = None,
     keep: Bool[np.ndarray, "out in"] | None = None,
     keep_step: Float32[np.ndarray, " out"] | None = None,
+    keep_above: float | None = None,
     progress: Progress | None = None,
 ) -> Compensated:
     """Round a weight column by column; each column compensates the errors of the columns before it.
@@ -152,12 +156,15 @@ def compensate(
         weight: [out, in].
         factor: factor of the layer's Hessian; its blocks give the order.
         levels: returns the values that each output channel may use in a block, in one or more tables. It is called
-            once per block with the block's targets, before any column of the block is rounded.
+            once per block, before any column of the block is rounded. The function that it is given returns the
+            weights of the block as GPTQ has updated them then (`updated_weights`), to which a grid can be fitted.
         groups: the table that each input column uses. Default: the first table.
         keep: mask of weights that are not rounded to the levels (the sparse part). The mask of a block is read after
             its `levels` call, so that `levels` may still change it.
         keep_step: kept weights are rounded to -127..127 steps of this size per output channel. A step of 0 keeps the
             target exactly. Default: 0.
+        keep_above: a weight whose rounding would cost more than this, R_jj^2 (t_j - q_j)^2, is kept too, as in `keep`.
+            Default: none.
         progress: called with (finished blocks, blocks).
 
     Returns:
@@ -170,23 +177,30 @@ def compensate(
     loss = np.zeros((out_features, len(factor.blocks)))
     step = np.zeros(out_features, np.float32) if keep_step is None else keep_step
     places = np.zeros(in_features, np.int64) if groups is None else groups
+    limit = np.float32(np.inf if keep_above is None else keep_above)
+    found = None if keep is None and keep_above is None else np.zeros(weight.shape, bool)
     low = 0
     for index, columns in enumerate(factor.blocks):
         high = low + columns.size
         original = np.ascontiguousarray(weight[:, columns])
         target = original + product(errors[:, :low], factor.unit[:low, low:high]) if low else original.copy()
-        table = np.ascontiguousarray(levels(index, columns, target), dtype=np.float32)
-        kept = np.zeros((1, 1), bool) if keep is None else np.ascontiguousarray(keep[:, columns])
+        unit = np.ascontiguousarray(factor.unit[low:high, low:high])
+        shown = partial(updated_weights, original, target, unit)
+        table = np.ascontiguousarray(levels(index, columns, shown), dtype=np.float32)
+        kept = np.zeros((1, 1) if found is None else original.shape, bool)
+        if keep is not None:
+            kept[:] = keep[:, columns]
         block_codes, block_values = np.zeros(original.shape, np.uint8), np.empty_like(original)
         _round_block(
             original,
             target,
-            np.ascontiguousarray(factor.unit[low:high, low:high]),
+            unit,
             factor.diagonal[low:high],
             table,
             places[columns],
             kept,
             step,
+            limit,
             block_codes,
             block_values,
             errors[:, low:high],
@@ -194,19 +208,43 @@ def compensate(
         )
         codes[:, columns] = block_codes
         values[:, columns] = block_values
+        if found is not None:
+            found[:, columns] = kept
         low = high
         if progress is not None:
             progress(index + 1, len(factor.blocks))
-    return Compensated(codes, values, loss)
+    return Compensated(codes, values, loss, found)
+
+
+def updated_weights(
+    original: Float32[np.ndarray, "out width"],
+    target: Float32[np.ndarray, "out width"],
+    unit: Float32[np.ndarray, "width width"],
+) -> Float32[np.ndarray, "out width"]:
+    """Return the weights of a block that make good the errors of the blocks before it, if none of them is rounded.
+
+    GPTQ has updated the block to these weights when its turn comes. They differ from the targets, which are for columns
+    whose earlier columns in the block stay as they were: with the factor U of the block, w' = w + (t - w) U^-1.
+
+    Args:
+        original: the weights before any rounding.
+        target: the targets at the beginning of the block.
+        unit: the block of the factor, with ones on its diagonal.
+    """
+    change = solve_triangular(unit, (target - original).T, trans=1, lower=False, unit_diagonal=True)
+    return np.ascontiguousarray(original + change.T, np.float32)
 
 
 @njit(parallel=True, cache=True, fastmath={"contract"})
 @no_type_check
-def _round_block(original, target, unit, diagonal, table, places, kept, step, codes, values, errors, loss):
-    """Round one block: in every row, round a column and add its error to the targets of the block's later columns."""
+def _round_block(original, target, unit, diagonal, table, places, kept, step, limit, codes, values, errors, loss):
+    """Round one block: in every row, round a column and add its error to the targets of the block's later columns.
+
+    Weights whose error would be above the limit are kept, and written into `kept`.
+    """
     rows, length = original.shape
     tables, most = table.shape[1], table.shape[2]
-    sparse = kept.size > 1 or kept[0, 0]
+    sparse = kept.shape == original.shape
     for r in prange(rows):
         row = np.int64(r)
         middles = np.empty((tables, most), np.float32)
@@ -217,17 +255,21 @@ def _round_block(original, target, unit, diagonal, table, places, kept, step, co
         pending = target[row]
         for j in range(length):
             wanted = pending[j]
-            if sparse and kept[row, j]:
-                value = wanted
-                if step[row] > 0:
-                    value = np.float32(min(127.0, max(-127.0, np.rint(wanted / step[row])))) * step[row]
-            else:
+            keeps = sparse and kept[row, j]
+            if not keeps:
                 g = places[j]
                 code = 0
                 for k in range(most - 1):
                     code += 1 if wanted > middles[g, k] else 0
                 codes[row, j] = code
                 value = table[row, g, code]
+                keeps = sparse and ((wanted - value) * diagonal[j]) ** 2 > limit
+            if keeps:
+                kept[row, j] = True
+                codes[row, j] = 0
+                value = wanted
+                if step[row] > 0:
+                    value = np.float32(min(127.0, max(-127.0, np.rint(wanted / step[row])))) * step[row]
             miss = (wanted - value) * diagonal[j]
             total += miss * miss
             values[row, j] = value

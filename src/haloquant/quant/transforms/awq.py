@@ -109,7 +109,7 @@ def clip(
     """Clip every group of a weight to the range with the lowest loss after rounding to nearest.
 
     The ranges of `ClipConfig` are tried. The loss of a group is dw^T H_gg dw, where H_gg is its diagonal block of the
-    Hessian. The authors do not clip query and key projections.
+    Hessian. The authors do not clip query and key projections; `quant.rivals.awq` leaves them out.
 
     Args:
         weight: [out, in].

@@ -55,7 +55,7 @@ def test_allocation_is_the_best_of_its_candidates():
     def kl(bits):
         p, q = (np.exp(y - y.max(1, keepdims=True)) for y in (inputs @ weight.T, inputs @ rounded(bits).T))
         p, q = p / p.sum(1, keepdims=True), q / q.sum(1, keepdims=True)
-        return (p * np.log(p / q)).sum(1).mean()
+        return (q * np.log(q / p)).sum(1).mean()
 
     candidates = []
     for n in range(4):
@@ -67,9 +67,9 @@ def test_allocation_is_the_best_of_its_candidates():
 
 
 def test_divergence_by_hand():
-    # p = (1/4, 3/4), q = (1/2, 1/2): 1/4 log(1/2) + 3/4 log(3/2).
+    # p = (1/4, 3/4), q = (1/2, 1/2): 1/2 log 2 + 1/2 log(2/3); the rounded outputs q come first.
     truth = np.log(np.array([[0.25, 0.75]], np.float32))
-    expected = 0.25 * np.log(0.5) + 0.75 * np.log(1.5)
+    expected = 0.5 * np.log(2) + 0.5 * np.log(2 / 3)
     assert slim_llm.divergence(truth, np.zeros((1, 2), np.float32)) == pytest.approx(expected, rel=1e-6)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from haloquant.errors import InputError
 from haloquant.quant.rivals import spqr
+from haloquant.quant.rounding.compensation import activation_order_by_tile
 from haloquant.records import LayerStatistics
 from support.calibrated_layer import calibrated_layer
 
@@ -38,10 +39,53 @@ def test_leave_one_out_equals_the_slow_twin():
     stiffness = rng.uniform(0.5, 2, 16).astype(np.float32)
     gains = np.array([[slow_gain(row.astype(float), stiffness, 7, i) for i in range(16)] for row in target])
     limit = 0.2 * float((target.var(0) * stiffness).mean())
-    found = spqr.find_outliers(target, stiffness, 7, 0.2)
+    found = spqr.likely_outliers(target, stiffness, 7, limit)
     clear = np.abs(gains - limit) > 1e-4
     np.testing.assert_array_equal(found[clear], (gains > limit)[clear])
     assert 0 < found.sum() < 40
+
+
+def authors_way(weight, hessian, order, config):
+    """SpQR column by column with the inverse Hessian's Cholesky factor U, as published; float64.
+
+    Outliers are those whose own error, after rounding on a grid that was fitted without the likely outliers, is above
+    the limit of the layer.
+    """
+    damped = hessian + config.damping * np.diag(hessian).mean() * np.eye(len(hessian))
+    inverse = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
+    spread = np.diag(inverse)
+    w, top, g = weight[:, order].astype(float), 2**config.bits - 1, config.group
+    limit = config.threshold * (w.var(axis=0) / spread**2).mean()
+    outlier, out = np.zeros(w.shape, bool), np.zeros(w.shape)
+    for j in range(w.shape[1]):
+        if j % g == 0:
+            part, stiff = w[:, j : j + g], 1 / spread[j : j + g] ** 2
+            gains = np.array([[slow_gain(row, stiff, top, i) for i in range(part.shape[1])] for row in part])
+            inside = np.where(gains > limit, 0, part)
+            low, high = np.minimum(inside.min(1), 0), np.maximum(inside.max(1), 0)
+            scale = spqr.quantize_statistic(((high - low) / top).astype(np.float32), config.statistic_bits, 16)
+            zero = spqr.quantize_statistic((-low / scale).astype(np.float32), config.statistic_bits, 16)
+        value = (np.clip(np.rint(w[:, j] / scale + zero), 0, top) - zero) * scale
+        outlier[:, j] = ((w[:, j] - value) / spread[j]) ** 2 > limit
+        out[:, j] = np.where(outlier[:, j], w[:, j], value)
+        w[:, j + 1 :] -= np.outer((w[:, j] - out[:, j]) / spread[j], inverse[j, j + 1 :])
+    back = np.argsort(order)
+    return out[:, back], outlier[:, back]
+
+
+def test_spqr_is_the_published_algorithm():
+    rng = np.random.default_rng(4)
+    weight, _, statistics = situation(out=20)
+    weight = (weight * rng.standard_t(3, weight.shape)).astype(np.float32)
+    config = spqr.SpqrConfig(threshold=0.5)
+    blocks = activation_order_by_tile(np.diag(statistics.hessian).copy(), 16)
+    wanted, outlier = authors_way(weight, statistics.hessian.astype(float), np.concatenate(blocks), config)
+    result = spqr.quantize(weight, statistics, config, layer="l")
+    count = int(result.notes[0].split()[0])
+    assert 0 < count == outlier.sum() < weight.size / 4
+    same = np.isclose(result.weight, wanted, rtol=2e-3, atol=1e-4)
+    assert same.mean() > 0.98  # a tie that float32 rounds the other way moves the rest of its row
+    assert (result.mac_values[outlier] == 0).all()
 
 
 def test_an_outlier_is_kept_and_its_group_becomes_finer():

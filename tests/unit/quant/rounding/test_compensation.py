@@ -50,6 +50,39 @@ def test_is_gptq_by_the_paper(order) -> None:
     assert np.allclose(dequantize(q), got.values, rtol=1e-6, atol=0)
 
 
+def test_updated_weights_make_good_the_rounded_blocks() -> None:
+    """They are the least-squares answer to the errors so far: w2' = w2 + (w1 - q1) H12 H22^-1 on the damped Hessian."""
+    weight, statistics = random_weight(1, 24, 90), random_statistics(1, 24, 90)
+    damped = statistics.hessian.astype(float) + 0.01 * np.diag(statistics.hessian).mean() * np.eye(90)
+    order = activation_order(np.diagonal(statistics.hessian).copy(), 30)
+    levels, seen = np.linspace(-0.2, 0.2, 9, dtype=np.float32) * np.ones((24, 1, 1), np.float32), []
+
+    def look(_index, columns, updated):
+        seen.append((columns, updated()))
+        return levels
+
+    made = compensate(weight, factorize(statistics.hessian, order), look)
+    for index, (columns, got) in enumerate(seen):
+        done = np.concatenate([np.empty(0, int), *order[:index]])
+        later = np.concatenate(order[index:])
+        error = weight[:, done].astype(float) - made.values[:, done]
+        moved = weight[:, later] + error @ damped[np.ix_(done, later)] @ np.linalg.inv(damped[np.ix_(later, later)])
+        np.testing.assert_allclose(got, moved[:, : columns.size], rtol=1e-3, atol=2e-5)
+
+
+def test_weights_above_the_limit_are_kept_and_the_others_are_not() -> None:
+    weight, statistics = random_weight(2, 24, 90), random_statistics(2, 24, 90)
+    factor = factorize(statistics.hessian, natural_order(90, 30))
+    levels = np.linspace(-0.1, 0.1, 5, dtype=np.float32) * np.ones((24, 1, 1), np.float32)
+    plain = compensate(weight, factor, lambda *_: levels)
+    free = compensate(weight, factor, lambda *_: levels, keep_above=np.inf)
+    assert plain.kept is None and free.kept is not None and not free.kept.any()
+    np.testing.assert_array_equal(plain.values, free.values)
+    some = compensate(weight, factor, lambda *_: levels, keep_above=float(plain.loss.mean() / 30))
+    assert some.kept is not None and 0 < some.kept.mean() < 0.5 and not some.codes[some.kept].any()
+    assert np.isin(some.values[~some.kept], levels[0, 0]).all() and some.loss.sum() < 0.8 * plain.loss.sum()
+
+
 def test_orders_by_hand() -> None:
     diagonal = np.array([1, 5, 2, 9, 3], np.float32)
     assert [b.tolist() for b in natural_order(5, 2)] == [[0, 1], [2, 3], [4]]
