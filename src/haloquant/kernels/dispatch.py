@@ -45,7 +45,7 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
         return (_triton() if _has_triton() else fallback).integer_linear(tokens, token_scale, layer)
     check_integers(layer.grid.tile_in)
     y = torch.empty(tokens.shape[0], layer.grid.out_features)
-    _share_threads()
+    share_threads()
     if tokens.shape[0] <= MOST_TOKENS:
         tile_products.integer_products(tokens.contiguous().numpy(), *layer.arrays, vectors=True, y=y.numpy())
     else:
@@ -90,7 +90,7 @@ def dequantize(layer: PackedLayer) -> torch.Tensor:
     if layer.packed.device.type != "cpu":
         return (_triton() if _has_triton() else fallback).dequantize(layer)
     weight = torch.empty(layer.grid.out_features, layer.grid.in_features)
-    _share_threads()
+    share_threads()
     gemv.dequantize(*layer.arrays, first=0, out=weight.numpy())
     return weight
 
@@ -108,7 +108,7 @@ def _triton() -> Any:
 
 def _decode(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     y = torch.empty(tokens.shape[0], layer.grid.out_features)
-    _share_threads()
+    share_threads()
     if gemv.FAST and layer.grid.tile_in == gemv.WIDTH:
         for token, out in zip(tokens.contiguous().numpy(), y.numpy(), strict=True):
             gemv.gemv(token, *layer.arrays, fast=True, y=out)
@@ -120,7 +120,7 @@ def _decode(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
 def _prefill(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     grid = layer.grid
     y = torch.empty(tokens.shape[0], grid.out_features)
-    _share_threads()
+    share_threads()
     step = max(1, BLOCK_WEIGHTS // (grid.in_features * grid.tile_out)) * grid.tile_out
     buffer = torch.empty(min(step, grid.out_features), grid.in_features)
     for first in range(0, grid.out_features, step):
@@ -130,7 +130,7 @@ def _prefill(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     return y
 
 
-def _share_threads() -> None:
+def share_threads() -> None:
     """Let numba use as many threads as torch, and leave torch's number as it is.
 
     Both share OpenMP, and the first call of a process in which numba starts its threads sets that number for both.

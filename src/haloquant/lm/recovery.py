@@ -23,6 +23,7 @@ from jaxtyping import Float16, Float64, Int64
 from torch import nn
 
 from haloquant.errors import InputError
+from haloquant.kernels.dispatch import share_threads
 from haloquant.lm.packed.halo_linear import HaloLinear
 from haloquant.quant.format.packing import unpack
 from haloquant.quant.layer import mac_values
@@ -153,6 +154,7 @@ def trainable_scales(model: nn.Module) -> Iterator[dict[str, ScaledProduct]]:
     layers = {module.name: module for module in model.modules() if isinstance(module, HaloLinear)}
     if not layers:
         raise InputError("a model whose scales are trained must have packed layers, and it has none")
+    share_threads()  # codes are decoded by numba
     products = {name: ScaledProduct(layer) for name, layer in layers.items()}
     device = next(iter(products.values())).words.device
     scratch = Scratch(max(product.words.numel() for product in products.values()), device)
