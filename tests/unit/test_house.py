@@ -65,6 +65,7 @@ ELSEWHERE = {
         "e2e/test_cli.py",
         "app circuits jobs machine_files machines models new_silicon paper profiles studies tile_explanation",
     ),
+    "cli/recovery": "e2e/test_recover.py",
     **_modules_of(
         "jobs/compare",
         "e2e/test_engine_run.py",
