@@ -64,46 +64,6 @@ def split(
     return round_kinds(weight, kinds.reshape(weight.shape))
 
 
-def split_leave_one_out(
-    weight: Float32[np.ndarray, "out in"],
-    dense: Float32[np.ndarray, "out in"],
-    diagonal: Float32[np.ndarray, " in"],
-    *,
-    layer: str = "weight",
-    budget: float = 0.005,
-    threshold: float = 0.2,
-) -> tuple[SparseWeights, Bool[np.ndarray, "out in"]]:
-    """Choose the weights whose rounding raises the loss most, by an approximation of SpQR's test.
-
-    Rounding one weight w to q costs (w - q)^2 / [H^-1]_jj after optimal compensation (SpQR, arXiv 2306.03078; OBS). A
-    weight is kept if this cost is above `threshold` times the mean of var(w) / [H^-1]_jj. The costliest weights are
-    kept first, up to the budget.
-
-    Args:
-        weight: weight of the layer.
-        dense: the weight rounded to nearest.
-        diagonal: 1 / [H^-1]_jj of the damped layer Hessian; it is the square of `compensation.Factor.diagonal`.
-        layer: name of the layer in error messages.
-        budget: greatest share of all weights that are kept.
-        threshold: SpQR's tau.
-
-    Returns:
-        The sparse weights (all of kind outlier), and the mask of their places.
-
-    Raises:
-        InputError: the budget is not within 0..1.
-        CheckpointError: the weight is not finite.
-    """
-    check_weight(weight, layer)
-    _check_shares(budget, 0.0)
-    cost = ((weight - dense).astype(np.float64) ** 2 * diagonal).ravel()
-    limit = threshold * float(weight.var(dtype=np.float64) * diagonal.mean(dtype=np.float64))
-    kinds = np.full(weight.size, DENSE, np.uint8)
-    chosen = largest(cost, int(budget * weight.size))
-    kinds[chosen[cost[chosen] > limit]] = SparseKind.OUTLIER
-    return round_kinds(weight, kinds.reshape(weight.shape))
-
-
 def no_sparse_weights(out_features: int) -> SparseWeights:
     """Return an empty sparse part."""
     empty = np.empty(0, np.int32)

@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 
 from haloquant.errors import InputError
-from haloquant.quant.layer import dequantize, quantize_weight
-from haloquant.quant.rounding.compensation import factorize, natural_order
-from haloquant.quant.sparse import largest, mask_of, split, split_leave_one_out
+from haloquant.quant.sparse import largest, mask_of, split
 from haloquant.records import LayerStatistics, SparseKind
-from support.quant_twins import NINE, random_statistics, random_weight, tile_map
+from support.quant_twins import random_statistics, random_weight
 
 
 def test_outliers_by_hand() -> None:
@@ -49,19 +47,6 @@ def test_a_constant_layer_has_no_outliers() -> None:
     sparse, mask = split(np.full((4, 4), 2.0, np.float32))
     assert sparse.values.size == 0
     assert not mask.any()
-
-
-def test_leave_one_out_takes_the_dearest() -> None:
-    weight, statistics = random_weight(2, 32, 64, 2.5), random_statistics(2, 32, 64)
-    q = quantize_weight(weight, tiles=tile_map((32, 64), 32, 32), codebooks=(NINE,), statistics=statistics)
-    diagonal = factorize(statistics.hessian, natural_order(64, 32)).diagonal ** 2
-    sparse, mask = split_leave_one_out(weight, dequantize(q), diagonal, budget=0.01)
-    cost = (weight - dequantize(q)) ** 2 * diagonal
-    assert 0 < mask.sum() <= 0.01 * weight.size
-    assert cost[mask].min() >= cost[~mask].max()
-    none_dear, _ = split_leave_one_out(weight, dequantize(q), diagonal, budget=0.01, threshold=1e9)
-    assert none_dear.values.size == 0
-    assert sparse.values.size == mask.sum()
 
 
 def test_largest_breaks_ties_by_place() -> None:
