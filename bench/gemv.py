@@ -89,7 +89,7 @@ def read(codes: np.ndarray) -> int:
 def compare(
     layers: dict[str, PackedLayer], dense: dict[str, torch.Tensor], tokens: int, repeats: int
 ) -> dict[str, dict[str, float]]:
-    """All layers and torch's own products on so many tokens, with ratios to torch's bf16."""
+    """All layers and torch's own products on `tokens` tokens, with ratios to torch's bf16."""
     grid = next(iter(layers.values())).grid
     x = torch.randn(tokens, grid.in_features)
     integers, ones = torch.randint(-127, 128, x.shape, dtype=torch.int8), torch.ones(tokens)

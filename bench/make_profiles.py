@@ -107,7 +107,7 @@ ELEMENTS = [
 
 
 def make_element(library: str, spec: MacSpec, folder: Path) -> dict[str, object]:
-    """Search the mapping of a processing element, characterise it, write its profile."""
+    """Search the mapping of a processing element, characterize it, write its profile."""
     started = time.perf_counter()
     source, liberty = mac_from_spec(spec), folder / f"{CORNERS[library][0]}.lib.gz"
     words = NINE if spec.bypass != "none" else ()
@@ -140,7 +140,7 @@ def _mapped(recipe: Recipe, folder: Path, corners: Sequence[str]) -> tuple[Synth
 
 
 def make(recipe: Recipe, folder: Path) -> dict[str, object]:
-    """Synthesize, check, characterise, write."""
+    """Synthesize, check, characterize, write."""
     started = time.perf_counter()
     corners = recipe.corners or CORNERS[recipe.library]
     mapped, netlist, first = _mapped(recipe, folder, corners)

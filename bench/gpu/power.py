@@ -133,13 +133,15 @@ def board(size: int, seed: int) -> Board:
     try:
         import torch
     except ImportError as error:
-        raise Skip("no measurement: torch is not installed; `pip install haloquant[gpu]` brings it") from error
+        raise Skip("no measurement: torch is not installed; install it with pip install 'haloquant[gpu]'") from error
     if not torch.cuda.is_available():
         raise Skip("no measurement: torch sees no NVIDIA GPU on this machine")
     try:
         import pynvml
     except ImportError as error:
-        raise Skip("no measurement: nvidia-ml-py is not installed; `pip install haloquant[gpu]` brings it") from error
+        raise Skip(
+            "no measurement: nvidia-ml-py is not installed; install it with pip install 'haloquant[gpu]'"
+        ) from error
     try:
         pynvml.nvmlInit()
         handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(0).uuid}")

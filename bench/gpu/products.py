@@ -78,7 +78,7 @@ def tokens_of(count: int, width: int, dtype: torch.dtype) -> torch.Tensor:
 def check(
     bench: Bench, layer: PackedLayer, weight: torch.Tensor, count: int, dtype: torch.dtype, **labels: Any
 ) -> None:
-    """One row: a product of so many tokens of this type."""
+    """One row: a product of `tokens` tokens of this type."""
     x = tokens_of(count, layer.grid.in_features, dtype)
     if bench.part is not None:
         launch.integer_linear(x, torch.rand(count, device=DEVICE), layer) if dtype == torch.int8 else launch.linear(

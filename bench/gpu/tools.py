@@ -251,7 +251,7 @@ def dense_ring(shape: tuple[int, int], only_one: bool) -> list[torch.Tensor]:
 
 
 def against(times: Times, plain: Times | None, stored: int, bandwidth: float) -> dict[str, float]:
-    """Figures of one product that reads so many stored bytes."""
+    """Figures of one product that reads `stored` bytes."""
     floor = stored / bandwidth
     row = times.row | {"stored_bytes": stored, "bytes_per_s": stored / times.median, "floor_us": 1e6 * floor}
     row["share_of_copy_bandwidth"] = floor / times.median

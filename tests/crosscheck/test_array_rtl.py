@@ -64,12 +64,12 @@ def test_a_run_without_an_end_is_ended() -> None:
 
 
 def test_the_description_has_no_single_register_mode() -> None:
-    with pytest.raises(InputError, match=r"^weight load of the array description must be none or double, not single.$"):
+    with pytest.raises(InputError, match=r"^weight load of the array description must be none or double, not single$"):
         verilog_array.run_icarus(_program(5), WeightLoad.SINGLE)
 
 
 def test_a_schedule_with_attention_has_no_program() -> None:
     workload = tiny_workload(5, 1, attention=True)
     schedule = plan(workload.gemms, random_tiles(workload, 0), (BASE, MIDDLE, TOP), BASE)
-    with pytest.raises(InputError, match=r"^schedule of an array program must have tiles only and rows in one block.$"):
+    with pytest.raises(InputError, match=r"^schedule of an array program must have tiles only and rows in one block$"):
         array_program(schedule, {}, {}, 8, 8)

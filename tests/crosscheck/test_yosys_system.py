@@ -35,6 +35,6 @@ def test_the_system_yosys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_no_yosys_at_all(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(yosys, "find_spec", lambda name: None)
     monkeypatch.setattr(yosys.shutil, "which", lambda name: None)
-    sentence = r"synthesis needs Yosys, and none was found; `pip install haloquant\[eda\]` brings it"
+    sentence = r"synthesis needs Yosys, and none was found; install it with pip install 'haloquant\[eda\]'"
     with pytest.raises(yosys.ToolError, match=sentence):
         yosys.find_yosys.__wrapped__()

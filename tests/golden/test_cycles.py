@@ -81,5 +81,5 @@ def test_output_stationary_by_hand() -> None:
 @pytest.mark.parametrize("name", ["rows", "columns", "m", "k", "n"])
 def test_sizes_must_be_positive(name: str) -> None:
     sizes = {"rows": 4, "columns": 4, "m": 1, "k": 4, "n": 4, name: 0}
-    with pytest.raises(TargetError, match=f"^{name} of a matrix product on an array must be at least 1, not 0.$"):
+    with pytest.raises(TargetError, match=f"^{name} of a matrix product on an array must be at least 1, not 0$"):
         weight_stationary_cycles(WeightLoad.DOUBLE, **sizes)

@@ -123,8 +123,8 @@ def test_against_w4a8(phase: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Figure 10, W4A8: the paper +11 %. Ours: +29 % and 0 % in prefill, -2 % and -5 % in decode. Reproduced in kind.
 
     Neither the paper's figure nor our MAC shows a saving worth its name against W4A8. A uniform 4-bit grid on the upper
-    bits of the multiplier (multiples of 16) is as quiet as HALO's words, and reads as many bits. On paper_tpu HALO also
-    pays the higher supply of its faster clocks: (1.2 / 1.0)^2 = 1.44.
+    bits of the multiplier (multiples of 16) needs as little energy as HALO's words, and reads as many bits. On
+    paper_tpu HALO also pays the higher supply of its faster clocks: (1.2 / 1.0)^2 = 1.44.
     """
     paper, edge = shares("paper_tpu", phase)["W4A8"], shares("edge_lpddr5x", phase)["W4A8"]
     _say(capsys, phase, "W4A8", paper, edge)

@@ -65,4 +65,4 @@ def signed_bits(values: Int64[np.ndarray, " v"]) -> int:
 
 def _positive(activation_bits: int) -> None:
     if activation_bits < 1:
-        raise InputError(f"activation_bits must be at least 1, not {activation_bits}.")
+        raise InputError(f"activation_bits must be at least 1, not {activation_bits}")

@@ -130,7 +130,7 @@ def check_clocks(
                 raise InputError(
                     f"operating point of tile ({down}, {across}) of {tiles.layer} must be at most "
                     f"{engineering(1 / float(needed[worst]), 'Hz')} at {phase.point.voltage_v:g} V, "
-                    f"which its slowest weight value meets, not {engineering(phase.point.frequency_hz, 'Hz')}."
+                    f"which its slowest weight value meets, not {engineering(phase.point.frequency_hz, 'Hz')}"
                 )
             met.add((id(tiles.histogram), id(run.flat), phase.point))
 
@@ -138,7 +138,7 @@ def check_clocks(
 def unchecked_clock_notes(delays: Delays, target: Target, profile: MacProfile) -> tuple[str, ...]:
     """Return a sentence for each point that could not be checked because its delays are not known."""
     points = sorted((p for p, delay in delays.items() if delay is None), key=lambda p: p.frequency_hz)
-    why = "its clocks are a claim" if target.array.claimed_clocks else "nobody gave the delays at that supply"
+    why = "its clocks are a claim" if target.array.claimed_clocks else "the profile holds no delays at that supply"
     return tuple(
         f"{engineering(p.frequency_hz, 'Hz')} at {p.voltage_v:g} V on {target.name} was not checked against profile "
         f"{profile.name}: {why}"

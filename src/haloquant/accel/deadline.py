@@ -54,7 +54,7 @@ def meet_deadline(candidates: Sequence[Simulation], period_s: float, idle_w: flo
     """
     _check(period_s, idle_w)
     if not candidates:
-        raise InputError("candidates of a deadline must be at least one simulation, not none.")
+        raise InputError("candidates of a deadline must be at least one simulation, not none")
     fit = [run for run in candidates if run.time_s <= period_s]
     if not fit:
         raise _too_short(period_s, min(run.time_s for run in candidates))
@@ -64,13 +64,13 @@ def meet_deadline(candidates: Sequence[Simulation], period_s: float, idle_w: flo
 
 def _check(period_s: float, idle_w: float) -> None:
     if not period_s > 0:
-        raise InputError(f"deadline must be above 0 s, not {period_s:g} s.")
+        raise InputError(f"deadline must be above 0 s, not {period_s:g} s")
     if not idle_w >= 0:
-        raise InputError(f"idle power must be at least 0 W, not {idle_w:g} W.")
+        raise InputError(f"idle power must be at least 0 W, not {idle_w:g} W")
 
 
 def _too_short(period_s: float, least_s: float) -> InfeasibleError:
     return InfeasibleError(
         f"deadline must be at least {engineering(least_s, 's', 4)}, the fastest this machine can do, "
-        f"not {engineering(period_s, 's', 4)}."
+        f"not {engineering(period_s, 's', 4)}"
     )

@@ -1,9 +1,10 @@
-"""Processing elements that an array can be built of, and what stands beside them in every column.
+"""Processing elements that an array can be built of, and the decoder and the scaling unit of each column.
 
-An element is a profile of a whole one (product registers, accumulator, partial-sum registers, setup). Its area gets the
-registers that no profile holds: the weight and its shadow, so that the next tile loads while this one runs, and the
-activation that moves on to the next column. Beside the elements of a column stand a decoder, where the stored code of a
-weight is not what the pins take, and a unit that scales the column's sums, where every tile has scales of its own.
+An element is a processing element described by a complete profile: one that includes product registers, accumulator,
+partial-sum registers and setup. Registers that no profile holds are added to its area: the weight and its shadow, so
+that the next tile loads while this one runs, and the activation that moves on to the next column. A column also has a
+decoder if the stored code of a weight is not what the pins take. It has a unit that scales its sums if every tile has
+scales of its own.
 """
 
 import math
@@ -17,7 +18,7 @@ from haloquant.records import MacProfile
 # over 282 and 137 square micrometres; 1.1 and 0.4 over 0.2 and 0.1 pJ (Horowitz, ISSCC 2014, and its slides).
 FLOAT_AREA = 3000 / 419
 FLOAT_ENERGY = 5.0
-_CAPACITY = {8: 127, 4: 7, 3: 3}  # largest magnitude of the symmetric words of so many bits
+_CAPACITY = {8: 127, 4: 7, 3: 3}  # by bits: the largest magnitude of their symmetric words
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Element:
 
     `area_m2` holds the registers of weight and activation, too. `bits` is the width of the widest symmetric integer
     that it multiplies in one pass (2 where its words are no such integers). `coded` means that its weight pins take
-    another code than the stored one. `whole` is false for a profile that lacks a part of an element; it is then too
-    small, too fast and too quiet.
+    another code than the stored one. `whole` is false for a profile that lacks a part of an element; its area, delay
+    and energy are then too low.
     """
 
     profile: MacProfile
@@ -47,7 +48,7 @@ class Element:
         return mean_energy_j(self.profile, 0)
 
     def passes(self, bits: int) -> int:
-        """Return how many passes a weight of so many bits takes: its digits are multiplied one after the other."""
+        """Return how many passes a weight of `bits` bits takes: its digits are multiplied one after the other."""
         return max(1, math.ceil(bits / self.bits))
 
 
@@ -60,16 +61,16 @@ def element_of(profile: MacProfile) -> Element:
     """Return the element that a profile describes.
 
     Raises:
-        InputError: the profile holds no value beside 0, or has no energy.
+        InputError: the profile holds no value other than 0, or has no energy.
     """
     if not math.isfinite(mean_energy_j(profile, 0)):
         raise InputError(
-            f"profile {profile.name} must hold energies to stand for an element; characterise it with them"
+            f"profile {profile.name} must hold energies to stand for an element; characterize it with them"
         )
     values = set(profile.weights.tolist())
     bits = next((b for b, most in _CAPACITY.items() if set(range(-most, most + 1)) <= values), 2)
     if len(values) < 2:
-        raise InputError(f"profile {profile.name} must hold a weight value beside 0 to stand for an element")
+        raise InputError(f"profile {profile.name} must hold a weight value other than 0 to stand for an element")
     said = profile.provenance
     pins = int(said.get("weight_pins", "0"))
     register = float(said.get("register_area_m2", "0"))

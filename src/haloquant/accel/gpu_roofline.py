@@ -79,9 +79,8 @@ def gpu_pass(
 
     Arithmetic rates scale with the clock, starting from the target's first point; the bandwidth does not. The energy
     per operation is chosen so that the board draws its power limit when its tensor cores run at the peak rate of the
-    first point. This holds for every number format. So an operation in 16-bit floating point costs as many times more
-    energy as it is slower. The energy scales with the square of the supply. Attention is multiplied in floating point
-    in every format, as in today's kernels.
+    first point. This holds for every number format. So an operation at half the rate costs twice the energy. The energy
+    scales with the square of the supply. Attention is multiplied in floating point in every format, as GPU kernels do.
 
     Args:
         workload: The pass.
@@ -94,7 +93,7 @@ def gpu_pass(
         InputError: the bits are not positive.
     """
     if not format.weight_bits > 0 or format.activation_bits < 1 or format.kv_bits < 1:
-        raise InputError(f"bits of format {format.name} must be above 0.")
+        raise InputError(f"bits of format {format.name} must be above 0")
     at, own = point or target.points[0], target.points[0]
     speed = target.compute_efficiency * at.frequency_hz / own.frequency_hz
     switching_w = (target.limit_w - target.idle_w) * (at.voltage_v / own.voltage_v) ** 2

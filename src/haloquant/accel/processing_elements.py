@@ -1,7 +1,7 @@
 """MAC profiles of other processing elements, from a count of full adders instead of a cell library.
 
 All full adders have the same delay and energy, so a ratio between two elements shows the effect of their structure, not
-of a technology. A profile that `circuits` characterises can replace any of them.
+of a technology. A profile that `circuits` characterizes can replace any of them.
 """
 
 import math
@@ -28,17 +28,17 @@ class AdderFigures:
 def array_element(weight_bits: int, activation_bits: int, figures: AdderFigures | None = None) -> MacProfile:
     """Return the profile of a multiplier of AND rows and ripple-carry adders, one row per non-zero weight bit.
 
-    A row whose weight bit is 0 passes its input on. So the delay is (rows - 1) adders plus the carry along one row, and
-    the energy is proportional to the number of rows. `array_element(4, 8)` is the shift-and-add unit of MixPE
-    (arXiv 2411.16158): q x = sum of +-(b_i ? x << i : 0), four gated shifts. `array_element(4, 4)` is the W4A4 setting
-    of QuartDepth's ASIC (arXiv 2503.16709).
+    `rows` counts the rows whose weight bit is 1. The delay is (rows - 1) adders plus the carry along one row, and the
+    energy is proportional to `rows`. `array_element(4, 8)` is the shift-and-add unit of MixPE (arXiv 2411.16158): q x =
+    sum of +-(b_i ? x << i : 0), four gated shifts. `array_element(4, 4)` is the W4A4 setting of QuartDepth's ASIC
+    (arXiv 2503.16709).
 
     Raises:
         InputError: the bits are not 2 to 8.
     """
     for name, bits in (("weight_bits", weight_bits), ("activation_bits", activation_bits)):
         if not 2 <= bits <= 8:
-            raise InputError(f"{name} of a processing element must be 2 to 8, not {bits}.")
+            raise InputError(f"{name} of a processing element must be 2 to 8, not {bits}")
     unit = figures or AdderFigures()
     weights = np.arange(-(1 << (weight_bits - 1)), 1 << (weight_bits - 1), dtype=np.int16)
     rows = popcount(weights, weight_bits)
@@ -64,7 +64,7 @@ def serial_element(digits_out: int = 8, figures: AdderFigures | None = None) -> 
         InputError: `digits_out` is below 1.
     """
     if digits_out < 1:
-        raise InputError(f"digits_out of a bit-serial element must be at least 1, not {digits_out}.")
+        raise InputError(f"digits_out of a bit-serial element must be at least 1, not {digits_out}")
     unit = figures or AdderFigures()
     weights = np.arange(-128, 128, dtype=np.int16)
     digits = signed_digits(weights)
@@ -86,7 +86,7 @@ def serial_dot_cycles(
     """
     for name, value in (("kernel", kernel), ("channels", channels), ("output_digits", output_digits)):
         if value < 1:
-            raise InputError(f"{name} of a bit-serial sum must be at least 1, not {value}.")
+            raise InputError(f"{name} of a bit-serial sum must be at least 1, not {value}")
     levels = math.ceil(math.log2(kernel * kernel)) + math.ceil(math.log2(channels))
     return multiply_delay + add_delay * levels + output_digits
 
@@ -101,7 +101,7 @@ def early_negative_cycles(cycles: float, negative_share: float, saved_share: flo
     """
     for name, share in (("negative_share", negative_share), ("saved_share", saved_share)):
         if not 0 <= share <= 1:
-            raise InputError(f"{name} must be 0 to 1, not {share:g}.")
+            raise InputError(f"{name} must be 0 to 1, not {share:g}")
     return cycles * (1.0 - negative_share * saved_share)
 
 
@@ -128,7 +128,7 @@ def _profile(
 ) -> MacProfile:
     return MacProfile(
         name=name,
-        description="counted in full adders, not characterised",
+        description="counted in full adders, not characterized",
         weights=weights,
         corners=(Corner("counted", unit.voltage_v, 25.0),),
         delay_s=delay.astype(np.float64)[None, :],

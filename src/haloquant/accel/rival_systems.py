@@ -1,7 +1,7 @@
 """Rival quantization methods on the same machine and profile: clock and energy follow from their weight values.
 
 A rival whose values are as fast as those of a codebook gets that codebook's clock. A rival with few bits may also shift
-its values to the place in the 8-bit multiplier that is fastest (for example a 4-bit grid to the upper bits).
+its values to the bits of the 8-bit multiplier that are fastest (for example a 4-bit grid to the upper bits).
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,9 +38,9 @@ def uniform_values(bits: int, shift: int = 0) -> Int16[np.ndarray, " v"]:
         InputError: the bits are not 2 to 8, or the values do not fit in 8 bits.
     """
     if not 2 <= bits <= 8:
-        raise InputError(f"bits of a uniform grid must be 2 to 8, not {bits}.")
+        raise InputError(f"bits of a uniform grid must be 2 to 8, not {bits}")
     if not 0 <= shift <= 8 - bits:
-        raise InputError(f"shift of a {bits}-bit grid must be 0 to {8 - bits} places, not {shift}.")
+        raise InputError(f"shift of a {bits}-bit grid must be 0 to {8 - bits} bits, not {shift}")
     most = (1 << (bits - 1)) - 1
     return (np.arange(-most, most + 1) * (1 << shift)).astype(np.int16)
 
@@ -82,7 +82,7 @@ def uniform_system(
 ) -> System:
     """Return uniform quantization at `bits` bits per weight and groups of 128, with tiles made from shapes.
 
-    `best_shift` chooses the place of the integers in the 8-bit multiplier, by the clocks that they may use. The head
+    `best_shift` chooses the shift of the integers in the 8-bit multiplier, by the clocks that they may use. The head
     stays in 8 bits and is a class of its own. Values are as frequent as for Gaussian weights.
 
     Args:
@@ -129,7 +129,7 @@ def value_tiles(
     if mac_values.shape != (grid.out_features, grid.in_features):
         raise InputError(
             f"values of {layer} must be {grid.out_features} x {grid.in_features} (out x in), "
-            f"not {' x '.join(map(str, mac_values.shape))}."
+            f"not {' x '.join(map(str, mac_values.shape))}"
         )
     values = np.unique(mac_values)
     if 0 not in values:

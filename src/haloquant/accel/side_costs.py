@@ -1,6 +1,6 @@
-"""Energy of what stands beside the multipliers of an array: decoding of stored codes, and scaling of each tile's sums.
+"""Energy of the decoder and the scaling unit of each column of an array.
 
-Both work beside the array and do not slow it: one decoder and one scaling unit per column keep up with it.
+The decoder converts stored codes to the pins' code. The scaling unit scales each tile's sums. Neither slows the array.
 """
 
 from collections.abc import Mapping

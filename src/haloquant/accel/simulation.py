@@ -67,9 +67,9 @@ def simulate(
         ProfileError: the profile lacks a weight value or its energy.
     """
     if not 0 <= corner < len(profile.corners):
-        raise InputError(f"corner must be 0 to {len(profile.corners) - 1} for profile {profile.name}, not {corner}.")
+        raise InputError(f"corner must be 0 to {len(profile.corners) - 1} for profile {profile.name}, not {corner}")
     if not cycles_per_mac > 0:
-        raise InputError(f"cycles_per_mac must be above 0, not {cycles_per_mac:g}.")
+        raise InputError(f"cycles_per_mac must be above 0, not {cycles_per_mac:g}")
     check_names(workload, schedule)
     works = layer_works(workload, layer_tiles, target, profile, corner, kv_bits, cycles_per_mac, passes)
     traffics = [layer_traffic(w, workload, target, schedule.row_blocks.get(w.gemm.group, 1)) for w in works]

@@ -53,8 +53,8 @@ def floating_notes(loaded: QuantizedModel, workload: Workload) -> list[str]:
     left = loaded.left_floating(workload)
     if not left:
         return []
-    named = left[0] if len(left) == 1 else f"{left[0]} and {len(left) - 1} other layers"
-    return [f"{named} in 16-bit floating point, as {loaded.name} leaves it: so in every system beside it"]
+    named = f"{left[0]} stays" if len(left) == 1 else f"{left[0]} and {len(left) - 1} other layers stay"
+    return [f"{named} in 16-bit floating point in {loaded.name}, and therefore in all compared systems"]
 
 
 def check_phases(prefill_tokens: object, context_tokens: object, batch: object, fast_share: object) -> None:

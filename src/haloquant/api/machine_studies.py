@@ -18,7 +18,7 @@ from haloquant.store.targets import read_gpu, read_systolic
 Swept = Literal["transition", "static", "bandwidth", "bandwidth-clock"]
 Row = TypeVar("Row")
 PAPER_NOTE = "paper: its clocks as it states them, no memory system, free transitions, no attention; not a measurement"
-ELEMENTS_NOTE = "counted in full adders (40 nm figures), not characterised: ratios between structures, not silicon"
+ELEMENTS_NOTE = "counted in full adders (40 nm figures), not characterized: ratios between structures, not silicon"
 
 
 @dataclass(frozen=True)

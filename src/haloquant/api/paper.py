@@ -19,13 +19,13 @@ def check_paper(
     text: str | Path = "demo",
     progress: Progress = True,
 ) -> PaperReport:
-    """Hold every claim of the HALO paper against this package, from shapes and shipped data.
+    """Compare every claim of the HALO paper with this package, from shapes and shipped data.
 
     Args:
         out: Folder for `paper.html`, `paper.json` and `paper.md`: empty, missing, or one that haloquant made. None
             writes nothing.
         model: Folder of a model in Hugging Face format, or "demo", for the rows of table 2: it is quantized by the
-            paper's method and its rivals, and judged. This takes minutes. None leaves these rows out.
+            paper's method and its rivals, and evaluated. This takes minutes. None leaves these rows out.
         text: Evaluation text for the model, or "demo".
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 

@@ -47,7 +47,10 @@ def simulate(
     ] = None,
     area_mm2: Annotated[
         float | None,
-        typer.Option("--area-mm2", help="Area of all arrays in new silicon; the target's, of plain 8-bit elements."),
+        typer.Option(
+            "--area-mm2",
+            help="Area of all arrays in new silicon; by default the target's, of plain 8-bit elements.",
+        ),
     ] = None,
     every_element: Annotated[
         bool, typer.Option("--every-element", help="In new silicon show every element, not only each system's best.")

@@ -15,7 +15,15 @@ from haloquant.recipe import Basis, CostOf, Goal, Method, Transform
 from haloquant.records import ValueHessian
 from haloquant.units import engineering
 
-Model = Annotated[str, typer.Argument(help="Model folder in Hugging Face format, or `demo`.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="Hugging Face folder, GGUF file, name in the hub's cache, URL, or `demo`, or (--dry-run) a shape."
+    ),
+]
+Evaluated = Annotated[
+    str, typer.Argument(help="Packed folder, Hugging Face folder, GGUF file, name in the hub's cache, URL, or `demo`.")
+]
 Text = Annotated[str, typer.Option(help="Evaluation text (.txt, .xz), or `demo`.")]
 ModelDtype = Annotated[
     Literal["float32", "bfloat16", "float16"],
@@ -168,7 +176,7 @@ def quantize(
 
 
 def evaluate(
-    model: Model,
+    model: Evaluated,
     text: Text = "demo",
     tokens: Tokens = 0,
     activations: Annotated[

@@ -1,12 +1,12 @@
 """`paper`: the HALO paper, claim by claim."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from haloquant.cli.console import stdout
-from haloquant.cli.machine_options import OutFolder
 from haloquant.cli.options import Json, Quiet
 
 _COLOURS = {"reproduced": "green", "partly": "yellow", "not reproduced": "red"}
@@ -24,14 +24,23 @@ def register(app: typer.Typer) -> None:
 def paper(
     figure: Annotated[
         str | None,
-        typer.Option("--figure", help="Print only the rows whose place begins so, such as 'figure 10' or method."),
+        typer.Option(
+            "--figure", help="Print only the rows whose place begins with this text, such as 'figure 10' or method."
+        ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", help="A model folder, or demo, for the rows of table 2; takes minutes."),
     ] = None,
     text: Annotated[str, typer.Option("--text", help="Evaluation text (.txt, .xz) for the model, or demo.")] = "demo",
-    out: OutFolder = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Also write paper.html, paper.json and paper.md there; an empty folder, or one haloquant made.",
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -46,7 +46,7 @@ def alpha_power_delay(threshold_v: float, alpha: float, corner_v: float) -> Call
         InputError: `corner_v` is not above the threshold.
     """
     if corner_v <= threshold_v:
-        raise InputError(f"corner_v must be above the threshold, {threshold_v:g} V, not {corner_v:g} V.")
+        raise InputError(f"corner_v must be above the threshold, {threshold_v:g} V, not {corner_v:g} V")
 
     def delay(voltage_v: float) -> float:
         return math.inf if voltage_v <= threshold_v else voltage_v / (voltage_v - threshold_v) ** alpha

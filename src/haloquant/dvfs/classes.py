@@ -4,7 +4,7 @@ The HALO paper fixes the clocks and takes the words that meet them (`classes_at_
 delays would get a poor codebook that way. In `choose_classes` each class has a limit in decibels instead. Its weight
 error may exceed that of the best codebook of its size, chosen without a timing limit, by at most this limit. The class
 gets the fastest clock with such a codebook. `Classes.clock_ratio` is this clock over the clock that every value meets;
-on a MAC that was optimised for speed the ratio is small.
+on a MAC that was optimized for speed the ratio is small.
 """
 
 from collections.abc import Callable
@@ -67,7 +67,7 @@ def choose_classes(
         energy_weight: Weight of switching energy beside the error (`quant.codebook.select_codebook`).
 
     Raises:
-        InfeasibleError: the profile holds no value beside 0.
+        InfeasibleError: the profile holds no value other than 0.
         ProfileError: the profile lacks the value 0.
     """
     _check_values(profile, sizes[0][0])
@@ -97,13 +97,13 @@ def classes_at_clocks(
         profile: The MAC.
         corner: Which of its corners.
         sample: Weights of the model, for which the words are chosen where there are too many.
-        sizes: For each class its name, the most words, and its clock in Hz. The clocks fall.
+        sizes: For each class its name, the most words, and its clock in Hz. The clocks are in descending order.
         margin: Share of the period that is kept free.
         energy_weight: As in `choose_classes`.
 
     Raises:
-        InfeasibleError: no value, or none beside 0, meets a clock.
-        InputError: the clocks do not fall, or all values meet one of them.
+        InfeasibleError: no value, or no value other than 0, meets a clock.
+        InputError: the clocks are not in descending order, or all values meet one of them.
         ProfileError: the profile lacks the value 0.
     """
     _check_values(profile, sizes[0][0])

@@ -26,9 +26,9 @@ def group_orders(
 ) -> list[tuple[PointNumbers, ...]]:
     """Return, for each block of each group, the order of its points that makes the fewest transitions over the pass.
 
-    A block that is repeated runs forth and back, so it ends at the point where it began if the number of repetitions is
-    even. Among orders with equally few transitions the one with the smallest sum of frequency steps is taken. That is
-    the serpentine order (slow to fast, then fast to slow) where all blocks use the same points.
+    A block that is repeated runs alternately forward and backward, so it ends at the point where it began if the number
+    of repetitions is even. Among orders with equally few transitions the one with the smallest sum of frequency steps
+    is taken. That is the serpentine order (slow to fast, then fast to slow) where all blocks use the same points.
 
     The work grows with the number of different groups, not with the number of groups: a group that equals an earlier
     one and starts from an equal state has an equal answer. Equal answers are one object in memory.
@@ -112,8 +112,8 @@ def count_transitions(phases: Sequence[Phase], row_blocks: Mapping[int, int]) ->
     """Return the number of changes of operating point in one pass.
 
     Neighbouring phases with different points make one transition. A group that is cut into blocks of rows crosses each
-    change inside it once per block, because its phases run forth and back. Phases that are pinned to arrays of their
-    own (islands) never make a transition.
+    change inside it once per block, because its phases run alternately forward and backward. Phases that are pinned to
+    arrays of their own (islands) never make a transition.
     """
     if isinstance(phases, PhaseTable):
         return _count_table(phases, row_blocks)

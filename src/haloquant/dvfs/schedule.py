@@ -87,11 +87,11 @@ def plan(
         InfeasibleError: one row of partial sums does not fit the accumulators, or there are fewer arrays than islands.
     """
     if policy not in set(Policy):
-        raise InputError(f"policy must be one of {', '.join(Policy)}, not {policy!r}.")
+        raise InputError(f"policy must be one of {', '.join(Policy)}, not {policy!r}")
     if not accumulator_bytes > 0:
-        raise InputError(f"accumulator_bytes must be above 0, not {accumulator_bytes:g}.")
+        raise InputError(f"accumulator_bytes must be above 0, not {accumulator_bytes:g}")
     if arrays < 1:
-        raise InputError(f"arrays must be at least 1, not {arrays}.")
+        raise InputError(f"arrays must be at least 1, not {arrays}")
     check_fits(gemms, layer_tiles, len(points))
     names = tuple(gemm.layer for gemm in gemms)
     if policy == Policy.ISLANDS:
@@ -198,7 +198,7 @@ def _rows(group: int, live_bytes: float, m: int, accumulator_bytes: float) -> in
     if most < 1:
         raise InfeasibleError(
             f"accumulators must hold one row of partial sums of group {group} ({engineering(live_bytes / m, 'B')}), "
-            f"and they hold {engineering(accumulator_bytes, 'B')}; policy panel or colblock needs less."
+            f"and they hold {engineering(accumulator_bytes, 'B')}; policy panel or colblock needs less"
         )
     return -(-m // most)
 

@@ -48,7 +48,7 @@ def plan_islands(
     if arrays < len(levels):
         raise InfeasibleError(
             f"islands need at least one array for each of the {len(levels)} operating points in use, not {arrays}; "
-            "policy serpentine or none would do."
+            "choose policy serpentine or none"
         )
     loads = np.array([[_count(tiles.get(p, ())) for p in levels] for _, tiles, _ in work], np.float64)
     sizes = min(_compositions(arrays, len(levels)), key=lambda parts: _time(loads, parts, levels))

@@ -26,7 +26,7 @@ def voltage_steps(lowest_v: float, highest_v: float, step_v: float = 0.025) -> t
     if not 0 < lowest_v <= highest_v or not step_v > 0:
         raise InputError(
             f"voltage steps must ascend from above 0 V in positive steps, not {lowest_v:g} to {highest_v:g} V by "
-            f"{step_v:g} V."
+            f"{step_v:g} V"
         )
     count = math.floor((highest_v - lowest_v) / step_v + 1e-9)
     steps = [lowest_v + i * step_v for i in range(count + 1)]
@@ -45,7 +45,7 @@ def lowest_voltage(slowest_s: float, period_s: float, curve: Curve, steps: Seque
     least = slowest_s * curve(steps[-1])
     raise InfeasibleError(
         f"period must be at least {engineering(least, 's')}, which the slowest weight value meets at the highest "
-        f"supply, {steps[-1]:g} V, not {engineering(period_s, 's')}."
+        f"supply, {steps[-1]:g} V, not {engineering(period_s, 's')}"
     )
 
 
@@ -74,6 +74,6 @@ def slowed_points(points: Sequence[OperatingPoint], curve: Curve, voltage_factor
         voltage = point.voltage_v * voltage_factor
         stretch = curve(voltage) / curve(point.voltage_v)
         if not math.isfinite(stretch):
-            raise InfeasibleError(f"supply must stay above the threshold, and {voltage:g} V does not.")
+            raise InfeasibleError(f"supply must stay above the threshold, and {voltage:g} V does not")
         slowed.append(OperatingPoint(voltage, point.frequency_hz / stretch))
     return tuple(slowed)

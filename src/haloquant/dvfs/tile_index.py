@@ -29,26 +29,26 @@ def check_fits(gemms: Iterable[Gemm], layer_tiles: Mapping[str, LayerTiles], cla
         if (tiles.grid.in_features, tiles.grid.out_features) != (gemm.k, gemm.n):
             raise InputError(
                 f"tile map of {gemm.layer} must be of a {gemm.n} x {gemm.k} layer (out x in), "
-                f"not {tiles.grid.out_features} x {tiles.grid.in_features}."
+                f"not {tiles.grid.out_features} x {tiles.grid.in_features}"
             )
         if tiles.classes.shape != (tiles.grid.down, tiles.grid.across):
             raise InputError(
                 f"tile map of {gemm.layer} must have {tiles.grid.down} x {tiles.grid.across} tiles (down x across), "
-                f"not {' x '.join(map(str, tiles.classes.shape))}."
+                f"not {' x '.join(map(str, tiles.classes.shape))}"
             )
         if tiles.histogram.shape != (*tiles.classes.shape, len(tiles.values)):
             raise InputError(
                 f"histogram of {gemm.layer} must be of its tiles by its {len(tiles.values)} values, "
-                f"not {' x '.join(map(str, tiles.histogram.shape))}."
+                f"not {' x '.join(map(str, tiles.histogram.shape))}"
             )
         if int(tiles.classes.max(initial=0)) >= classes:
             raise InputError(
                 f"class of a tile of {gemm.layer} must be below {classes}, the number of operating points given, "
-                f"not {int(tiles.classes.max())}."
+                f"not {int(tiles.classes.max())}"
             )
     missing = [name for name in layer_tiles if name not in names]
     if missing:
-        raise InputError(f"tile maps must be of layers of the workload, not {', '.join(missing[:3])}.")
+        raise InputError(f"tile maps must be of layers of the workload, not {', '.join(missing[:3])}")
 
 
 class TileIndex:

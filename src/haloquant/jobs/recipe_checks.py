@@ -97,7 +97,7 @@ def check_profile(profile: MacProfile) -> None:
     """Check that a MAC has what the choice of words and the simulation look up.
 
     Raises:
-        ProfileError: The profile lacks the weight value 0, a value beside it, or an energy.
+        ProfileError: The profile lacks the weight value 0, a value other than 0, or an energy.
     """
     if 0 not in profile.weights:
         raise ProfileError(

@@ -14,7 +14,7 @@ from haloquant.kernels.cpu.tile_products import MOST_TOKENS
 from haloquant.kernels.layer_tensors import PackedLayer
 
 MOST_CPU_GEMV_TOKENS = 12  # with more tokens, it is cheaper to decode a block of weights once for all tokens
-MOST_TILE_INPUTS = (1 << 24) // (128 * 128)  # sums of so many products of two int8 are exact in float32
+MOST_TILE_INPUTS = (1 << 24) // (128 * 128)  # sums of this many products of two int8 are exact in float32
 BLOCK_WEIGHTS = 1 << 22  # weights that prefill decodes at a time: 16 MiB of float32
 
 

@@ -18,7 +18,7 @@ def check_device_name(device: object) -> None:
 
 
 def find_device(device: str) -> str:
-    """Return the device of a name, as torch calls it: `cpu`, or `cuda:` and a number.
+    """Return torch's name of a device: `cpu`, or `cuda:` and a number.
 
     `auto` is the first GPU where there is one, else the CPU. `cuda` is the first GPU.
 
@@ -40,13 +40,13 @@ def find_device(device: str) -> str:
     if number >= count:
         there = f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda:0" if count else "no GPU that torch can use"
         raise InputError(
-            f"device must be one of this machine, which has {there}, not {device}; auto takes what is there"
+            f"this machine has {there}, so the device must not be {device}; use auto to take an available device"
         )
     return f"cuda:{number}"
 
 
 def describe_device(device: str) -> str:
-    """Return a device's name for people: `cpu`, or the GPU's own name behind its number."""
+    """Return a device's name for people: `cpu`, or `cuda:0, NVIDIA H100`: the number, then the GPU's name."""
     if device == "cpu":
         return device
     import torch

@@ -42,5 +42,5 @@ def check_accumulation(layer: str, terms: int, codebooks: tuple[Codebook, ...], 
         raise InfeasibleError(
             f"accumulation of {layer} must be at most {bound} products of weights up to {largest} in "
             f"{accumulator_bits} bits, "
-            f"not {terms}: a shorter tile or a wider accumulator would do"
+            f"not {terms}; choose a shorter tile or a wider accumulator"
         )

@@ -2,7 +2,7 @@
 
 The admissible values (those whose delay meets the period) come from a measured profile. The weights come from the
 model as a sample of scale groups. For one scale the best words are found exactly, by dynamic programming over the
-histogram of normalised weights. The scale is scanned. The best words are then improved by exchanging single words,
+histogram of normalized weights. The scale is scanned. The best words are then improved by exchanging single words,
 evaluated on the sample itself, where every group has its own searched scale.
 """
 
@@ -30,7 +30,7 @@ class WeightSample:
 
     Attributes:
         groups: weights, each group divided by its rms.
-        importance: importance of each weight, times rms^2 of its group. So errors of normalised weights add up to the
+        importance: importance of each weight, times rms^2 of its group. So errors of normalized weights add up to the
             weighted error of the model. The mean is 1.
     """
 
@@ -204,7 +204,7 @@ def best_subset(
 
 
 def histogram_of(sample: WeightSample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the bins of a sample's normalised weights: centres, weighted mass and count.
+    """Return the bins of a sample's normalized weights: centres, weighted mass and count.
 
     The mass is scaled so that mass x centre^2 sums to 1; the counts sum to 1.
     """
@@ -270,9 +270,9 @@ def _check(
         raise InputError(f"admissible values of {name} must be ascending with 0 among them, not {admissible.tolist()}")
     if admissible.size == 1:
         raise InfeasibleError(
-            f"admissible values of {name} must hold one beside 0: at {point.frequency_hz:.4g} Hz and "
+            f"admissible values of {name} must hold one other than 0: at {point.frequency_hz:.4g} Hz and "
             f"{point.voltage_v:g} V no other "
-            "weight meets timing; a lower frequency, a higher voltage or a smaller margin would do"
+            "weight meets timing; choose a lower frequency, a higher voltage or a smaller margin"
         )
     if slack_s.shape != admissible.shape or (energy_j is not None and energy_j.shape != admissible.shape):
         raise InputError(f"slack and energy of {name} must be given for each of {admissible.size} admissible values")

@@ -56,7 +56,7 @@ def check_tiles(tiles: TileMap, codebooks: tuple[Codebook, ...], shape: tuple[in
             f"class map of {tiles.layer} must be of shape {(grid.down, grid.across)}, not {tiles.codebook.shape}"
         )
     if not codebooks:
-        raise InputError(f"codebooks of {tiles.layer} must be at least one, not none")
+        raise InputError(f"layer {tiles.layer} needs at least one codebook")
     highest = int(tiles.codebook.max())
     if highest >= len(codebooks):
         raise InputError(f"class map of {tiles.layer} must name classes below {len(codebooks)}, not {highest}")
@@ -78,8 +78,8 @@ def check_codebook(codebook: Codebook) -> None:
         raise InputError(f"codebook {codebook.name} must be ascending values with 0 among them, not {values.tolist()}")
     if values.size == 1:
         raise InfeasibleError(
-            f"codebook {codebook.name} must hold a value beside 0: at {codebook.point.frequency_hz:.4g} Hz no other "
-            "weight meets timing; a lower frequency or a smaller margin would do"
+            f"codebook {codebook.name} must hold a value other than 0: at {codebook.point.frequency_hz:.4g} Hz no "
+            "other weight meets timing; choose a lower frequency or a smaller margin"
         )
 
 

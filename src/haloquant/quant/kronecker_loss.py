@@ -1,7 +1,7 @@
 """Predicted rise of the model's loss, tile by tile, from the actual rounding errors.
 
 Second order: rounding w to q raises the mean loss by about 1/2 (w - q)^T F (w - q), where F is the Fisher information
-of one token. F is approximated by its Kronecker form, row factor x layer Hessian, because error compensation minimises
+of one token. F is approximated by its Kronecker form, row factor x layer Hessian, because error compensation minimizes
 that form. A Fisher information per sample (squared gradient of a window's mean loss) is F divided by the tokens of a
 window. This factor is the same for all layers, so it does not change which tile gets which class.
 """

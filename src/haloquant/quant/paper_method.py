@@ -2,7 +2,7 @@
 
 Salient weights are taken out first, then outliers of what is left. The rest is rounded to the nearest word of its
 tile's class, with one scale for each output row of a tile, such that its largest weight is its largest word. The paper
-names neither the granularity nor the rule of the scales; compensation and a search of scales it does not mention.
+names neither the granularity nor the rule of the scales. It mentions neither compensation nor a search of scales.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from haloquant.quant.sparse import DENSE, largest, round_kinds
 from haloquant.records import Codebook, LayerStatistics, QuantizedWeight, SparseKind, SparseWeights, TileMap
 
 
-def split_in_turn(
+def salient_then_outliers(
     weight: Float32[np.ndarray, "out in"],
     statistics: LayerStatistics | None = None,
     *,
@@ -122,7 +122,7 @@ def kept_shares(
 
 
 def slow_order(shares: Float64[np.ndarray, " tiles"]) -> Int64[np.ndarray, " tiles"]:
-    """Return the tiles in the order in which they become slow as the kept share grows; ties by place."""
+    """Return the tiles in the order in which they become slow as the kept share grows, ties by tile number."""
     return np.argsort(shares, kind="stable").astype(np.int64)
 
 

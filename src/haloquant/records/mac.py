@@ -9,7 +9,7 @@ from jaxtyping import Float64, Int16
 
 @dataclass(frozen=True, slots=True)
 class Corner:
-    """One process, voltage and temperature at which a cell library was characterised.
+    """One process, voltage and temperature at which a cell library was characterized.
 
     Attributes:
         name: name of the corner.

@@ -36,14 +36,14 @@ def read_target(name_or_path: str | Path) -> Target | GpuTarget:
     if not text.endswith(".toml"):
         if text not in shipped_targets():
             raise TargetError(
-                f"target must be one of {', '.join(shipped_targets())} or the path of a .toml file, not {text!r}."
+                f"target must be one of {', '.join(shipped_targets())} or the path of a .toml file, not {text!r}"
             )
         return parse_target((resources.files("haloquant") / "data" / "targets" / f"{text}.toml").read_bytes())
     path = Path(name_or_path)
     if not path.is_file():
-        raise TargetError(f"target file must exist, and {path} does not.")
+        raise TargetError(f"target file must exist, and {path} does not")
     if path.stat().st_size > MAX_BYTES:
-        raise TargetError(f"target file must be at most {MAX_BYTES} bytes, not {path.stat().st_size} ({path}).")
+        raise TargetError(f"target file must be at most {MAX_BYTES} bytes, not {path.stat().st_size} ({path})")
     return parse_target(path.read_bytes())
 
 
@@ -56,8 +56,8 @@ def read_systolic(name_or_path: str | Path) -> Target:
     target = read_target(name_or_path)
     if not isinstance(target, Target):
         raise TargetError(
-            f"target must be a systolic array here, and {target.name} is a graphics processor; edge_lpddr5x, paper_tpu "
-            "or tpuv4i_like would do."
+            f"target must be a systolic array here, and {target.name} is a graphics processor; choose edge_lpddr5x, "
+            "paper_tpu or tpuv4i_like"
         )
     return target
 
@@ -71,8 +71,8 @@ def read_gpu(name_or_path: str | Path) -> GpuTarget:
     target = read_target(name_or_path)
     if not isinstance(target, GpuTarget):
         raise TargetError(
-            f"target must be a graphics processor here, and {target.name} is a systolic array; gpu_2080ti or h200 "
-            "would do."
+            f"target must be a graphics processor here, and {target.name} is a systolic array; choose "
+            "gpu_2080ti or h200"
         )
     return target
 
@@ -86,14 +86,14 @@ def parse_target(raw: bytes) -> Target | GpuTarget:
     try:
         document: object = msgspec.toml.decode(raw)
     except MALFORMED as error:
-        raise TargetError(f"target file must be TOML, and it is not: {error}.") from error
+        raise TargetError(f"target file must be TOML, and it is not: {error}") from error
     reader = _Reader(_table(document, "target file"), "")
     version = reader.take("format")
     if version != FORMAT:
-        raise TargetError(f"format must be {FORMAT}, not {version!r}; this file is of another version.")
+        raise TargetError(f"format must be {FORMAT}, not {version!r}; this file is of another version")
     kind = reader.text("kind")
     if kind not in ("systolic", "gpu"):
-        raise TargetError(f"kind must be systolic or gpu, not {kind!r}.")
+        raise TargetError(f"kind must be systolic or gpu, not {kind!r}")
     target = _systolic(reader) if kind == "systolic" else _gpu(reader)
     reader.finish()
     return target
@@ -115,13 +115,13 @@ class _Reader:
 
     def take(self, key: str) -> object:
         if key not in self.table:
-            raise TargetError(f"{self.where(key)} is missing from the target.")
+            raise TargetError(f"{self.where(key)} is missing from the target")
         return self.table.pop(key)
 
     def text(self, key: str) -> str:
         value = self.take(key)
         if not isinstance(value, str) or not value:
-            raise TargetError(f"{self.where(key)} must be a text, not {value!r}.")
+            raise TargetError(f"{self.where(key)} must be a text, not {value!r}")
         return value
 
     def number(self, key: str, unit: str, lowest: float = 0.0, open_below: bool = False) -> float:
@@ -135,15 +135,15 @@ class _Reader:
     def whole(self, key: str) -> int:
         value = self.number(key, "1", 1.0)
         if value != int(value):
-            raise TargetError(f"{self.where(key)}.value must be a whole number, not {value:g}.")
+            raise TargetError(f"{self.where(key)}.value must be a whole number, not {value:g}")
         if value > MAX_COUNT:
-            raise TargetError(f"{self.where(key)}.value must be at most {MAX_COUNT}, not {value:g}.")
+            raise TargetError(f"{self.where(key)}.value must be at most {MAX_COUNT}, not {value:g}")
         return int(value)
 
     def share(self, key: str) -> float:
         value = self.positive(key, "1")
         if value > 1:
-            raise TargetError(f"{self.where(key)}.value must be at most 1, not {value:g}.")
+            raise TargetError(f"{self.where(key)}.value must be at most 1, not {value:g}")
         return value
 
     def section(self, key: str) -> "_Reader":
@@ -152,7 +152,7 @@ class _Reader:
     def sections(self, key: str) -> list["_Reader"]:
         value = self.take(key)
         if not isinstance(value, list) or not value:
-            raise TargetError(f"{self.where(key)} must be a list of tables ([[{key}]]), not {value!r}.")
+            raise TargetError(f"{self.where(key)} must be a list of tables ([[{key}]]), not {value!r}")
         items: list[object] = list(value)  # pyright: ignore[reportUnknownArgumentType]
         return [
             _Reader(_table(item, f"{self.where(key)}[{i}]"), f"{self.where(key)}[{i}]", self.figures)
@@ -162,13 +162,13 @@ class _Reader:
     def finish(self) -> None:
         for key in self.table:
             raise TargetError(
-                f"{self.where(key)} is not known to targets of this kind; remove it or correct its spelling."
+                f"{self.where(key)} is not known to targets of this kind; remove it or correct its spelling"
             )
 
 
 def _table(value: object, path: str) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise TargetError(f"{path} must be a table, not {value!r}.")
+        raise TargetError(f"{path} must be a table, not {value!r}")
     return {str(key): item for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 
@@ -178,7 +178,7 @@ def _points(reader: _Reader) -> tuple[OperatingPoint, ...]:
         points.append(OperatingPoint(item.positive("voltage", "V"), item.positive("frequency", "Hz")))
         item.finish()
         if len(points) > 1 and points[-1].frequency_hz <= points[-2].frequency_hz:
-            raise TargetError(f"{item.path}.frequency must be above the one before it; points ascend.")
+            raise TargetError(f"{item.path}.frequency must be above the one before it; points ascend")
     return tuple(points)
 
 
@@ -213,10 +213,10 @@ def _transition(reader: _Reader) -> Transition:
 def _array(reader: _Reader) -> Array:
     load = reader.text("weight_load")
     if load not in set(WeightLoad):
-        raise TargetError(f"{reader.where('weight_load')} must be one of {', '.join(WeightLoad)}, not {load!r}.")
+        raise TargetError(f"{reader.where('weight_load')} must be one of {', '.join(WeightLoad)}, not {load!r}")
     clocks = reader.text("clocks")
     if clocks not in ("claimed", "profile"):
-        raise TargetError(f"{reader.where('clocks')} must be claimed or profile, not {clocks!r}.")
+        raise TargetError(f"{reader.where('clocks')} must be claimed or profile, not {clocks!r}")
     energy_v = reader.positive("profile_voltage", "V") if "profile_voltage" in reader.table else 0.0
     made = Array(
         reader.whole("rows"),
@@ -265,7 +265,7 @@ def _gpu(reader: _Reader) -> GpuTarget:
     for item in reader.sections("blocks"):
         follows = item.take("follows")
         if not isinstance(follows, bool):
-            raise TargetError(f"{item.where('follows')} must be true or false, not {follows!r}.")
+            raise TargetError(f"{item.where('follows')} must be true or false, not {follows!r}")
         blocks.append(ClockBlock(item.text("name"), follows, item.text("why")))
         item.finish()
     return GpuTarget(

@@ -59,32 +59,32 @@ def parse_quantity(raw: object, unit: str, path: str, lowest: float = 0.0, open_
         TargetError: the table is not as described; the message names `path` and the fault.
     """
     if not isinstance(raw, Mapping):
-        raise TargetError(f"{path} must be a table with value, unit, status and source, not {raw!r}.")
+        raise TargetError(f"{path} must be a table with value, unit, status and source, not {raw!r}")
     table: dict[str, object] = {str(key): value for key, value in raw.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     for key in table:
         if key not in ("value", "unit", "status", "source"):
-            raise TargetError(f"{path}.{key} is not known; a number has value, unit, status and source.")
+            raise TargetError(f"{path}.{key} is not known; a number has value, unit, status and source")
     for key in ("value", "unit", "status", "source"):
         if key not in table:
-            raise TargetError(f"{path}.{key} is missing; a number has value, unit, status and source.")
+            raise TargetError(f"{path}.{key} is missing; a number has value, unit, status and source")
     value, given, status, source = table["value"], table["unit"], table["status"], table["source"]
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        raise TargetError(f"{path}.value must be a number, not {value!r}.")
+        raise TargetError(f"{path}.value must be a number, not {value!r}")
     if not isinstance(given, str) or given not in UNITS[unit]:
-        raise TargetError(f"{path}.unit must be one of {', '.join(UNITS[unit])}, not {given!r}.")
+        raise TargetError(f"{path}.unit must be one of {', '.join(UNITS[unit])}, not {given!r}")
     if status not in get_args(Status):
-        raise TargetError(f"{path}.status must be measured, cited or assumed, not {status!r}.")
+        raise TargetError(f"{path}.status must be measured, cited or assumed, not {status!r}")
     if not isinstance(source, str) or not source.strip():
-        raise TargetError(f"{path}.source must say where the number comes from, not {source!r}.")
+        raise TargetError(f"{path}.source must say where the number comes from, not {source!r}")
     try:
         si = float(value) * UNITS[unit][given]
     except OverflowError:  # an integer of more than 308 digits
         si = math.inf
     if math.isinf(si) and unit not in UNBOUNDED:
-        raise TargetError(f"{path}.value must be finite; only sizes and bandwidths may be without bound.")
+        raise TargetError(f"{path}.value must be finite; only sizes and bandwidths may be without bound")
     if si < lowest or (open_below and si == lowest):
         word = "above" if open_below else "at least"
         least, found = (f"{lowest:g}", f"{value}") if unit == "1" else (f"{lowest:g} {unit}", f"{value} {given}")
-        raise TargetError(f"{path}.value must be {word} {least}, not {found}.")
+        raise TargetError(f"{path}.value must be {word} {least}, not {found}")
     known: Status = "measured" if status == "measured" else "cited" if status == "cited" else "assumed"
     return Figure(si, unit, source, known)

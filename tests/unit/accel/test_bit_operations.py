@@ -26,5 +26,5 @@ def test_bit_operations_by_hand() -> None:
     # 3 dense and 1 sparse of 4 weights not zero, 8 bits each: 4 x (1 x 64 + 8 + 8 + log2 2)
     assert bit_operations.bops(tiles) == near(4 * (64 + 8 + 8 + 1))
     assert bit_operations.signed_bits(np.array([-112, 0, 112])) == 4 and bit_operations.signed_bits(np.array([0])) == 0
-    with pytest.raises(InputError, match=r"^activation_bits must be at least 1, not 0.$"):
+    with pytest.raises(InputError, match=r"^activation_bits must be at least 1, not 0$"):
         bit_operations.ebops(tiles, 0)

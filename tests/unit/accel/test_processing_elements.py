@@ -18,12 +18,12 @@ def test_shift_and_add_delays_follow_the_bits_of_the_weight() -> None:
     energy = dict(zip(four.weights.tolist(), four.energy_j[0].tolist(), strict=True))
     assert delay[4] == delay[-8] == delay[1] < delay[3] < delay[7] < delay[-1]
     assert energy[0] < energy[4] < energy[-1]
-    # 4 bits of weight, 4 of activation: shorter and quieter than 4 x 8, and that than 8 x 8
+    # 4 bits of weight, 4 of activation: less delay and energy than 4 x 8, and that than 8 x 8
     preset, eight = processing_elements.array_element(4, 4), processing_elements.array_element(8, 8)
     assert preset.activation_bits == 4
     for kind in ("delay_s", "energy_j"):
         assert getattr(preset, kind).max() < getattr(four, kind).max() < getattr(eight, kind).max()
-    with pytest.raises(InputError, match=r"^weight_bits of a processing element must be 2 to 8, not 9.$"):
+    with pytest.raises(InputError, match=r"^weight_bits of a processing element must be 2 to 8, not 9$"):
         processing_elements.array_element(9, 8)
 
 
@@ -46,11 +46,11 @@ def test_bit_serial_cycles() -> None:
         processing_elements.serial_element().energy_j[0][128 + 64]
         < processing_elements.serial_element().energy_j[0][128 + 85]
     )
-    with pytest.raises(InputError, match=r"^kernel of a bit-serial sum must be at least 1, not 0.$"):
+    with pytest.raises(InputError, match=r"^kernel of a bit-serial sum must be at least 1, not 0$"):
         processing_elements.serial_dot_cycles(0, 1, 1)
-    with pytest.raises(InputError, match=r"^negative_share must be 0 to 1, not 2.$"):
+    with pytest.raises(InputError, match=r"^negative_share must be 0 to 1, not 2$"):
         processing_elements.early_negative_cycles(30.0, 2.0, 0.4)
-    with pytest.raises(InputError, match=r"^digits_out of a bit-serial element must be at least 1, not 0.$"):
+    with pytest.raises(InputError, match=r"^digits_out of a bit-serial element must be at least 1, not 0$"):
         processing_elements.serial_element(0)
 
 

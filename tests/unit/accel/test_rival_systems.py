@@ -37,9 +37,9 @@ def test_a_four_bit_rival_is_placed_where_the_multiplier_likes_it() -> None:
     three = uniform_system(workload, (8, 8), 3, toy_profile(), 0, toy_codebooks(), BASE)
     assert three.points[0] == MIDDLE
     # a fourth of the bits, and of the time where memory is the limit
-    with pytest.raises(InputError, match=r"^bits of a uniform grid must be 2 to 8, not 9.$"):
+    with pytest.raises(InputError, match=r"^bits of a uniform grid must be 2 to 8, not 9$"):
         uniform_values(9)
-    with pytest.raises(InputError, match=r"^shift of a 4-bit grid must be 0 to 4 places, not 5.$"):
+    with pytest.raises(InputError, match=r"^shift of a 4-bit grid must be 0 to 4 bits, not 5$"):
         uniform_values(4, 5)
 
 
@@ -54,7 +54,7 @@ def test_a_rival_s_real_values_are_counted() -> None:
             part = values[d * 8 : d * 8 + 8, a * 8 : a * 8 + 8]
             block[: part.shape[0], : part.shape[1]] = part
             assert tiles.histogram[d, a].tolist() == [int((block == v).sum()) for v in tiles.values]
-    with pytest.raises(InputError, match=r"^values of x must be 13 x 20 \(out x in\), not 20 x 13.$"):
+    with pytest.raises(InputError, match=r"^values of x must be 13 x 20 \(out x in\), not 20 x 13$"):
         value_tiles("x", values.T, grid, BitCount(260))
 
 

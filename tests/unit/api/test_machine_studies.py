@@ -41,7 +41,7 @@ def test_marks_of_a_sweep_stand_by_phase_and_ascend() -> None:
     assert {row.system.split()[0] for row in rows} == {"HALO", "W8A8", "W4A8"}
 
 
-def test_multipliers_of_both_phases_are_counted_and_not_characterised() -> None:
+def test_multipliers_of_both_phases_are_counted_and_not_characterized() -> None:
     found = compare_multipliers("opt-1.3b", prefill_tokens=64)
     assert (found.profile, found.notes) == ("full-adder count", (ELEMENTS_NOTE,))
     assert {row.phase for row in found.rows} == {"prefill", "decode"}

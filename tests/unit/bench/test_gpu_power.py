@@ -18,7 +18,7 @@ _spec.loader.exec_module(power)
 
 
 class Board:
-    """A clock and a counter that move when a product runs: 1 ms each, so many joules by kind."""
+    """A clock and a counter that move when a product runs: 1 ms each, with the joules of its kind."""
 
     def __init__(self, joules: dict[str, float]) -> None:
         self.time, self.energy, self.order = 0.0, 0.0, []

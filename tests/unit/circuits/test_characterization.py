@@ -60,7 +60,7 @@ def test_typical_conditions_are_an_inverters():
     assert around.input_slew_s == near((10 + 3.0 * 4) / 0.9 * 1e-12, rel=1e-3)  # s = 10 + 0.1 s + 3 load
 
 
-def test_what_cannot_be_characterised():
+def test_what_cannot_be_characterized():
     netlist = multiplier(3)
     with pytest.raises(LibertyError, match=r"characterize must be given at least one cell library, not none"):
         characterize(netlist, [], description="")

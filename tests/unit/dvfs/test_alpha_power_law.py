@@ -53,7 +53,7 @@ def test_too_few_voltages():
 def test_relative_delay_of_the_alpha_power_law():
     delay = alpha_power_delay(0.35, 1.3, 1.0)
     assert delay(1.0) == 1.0 and delay(0.8) > 1.0 > delay(1.2) and delay(0.3) == float("inf")
-    with pytest.raises(InputError, match=r"^corner_v must be above the threshold, 0.35 V, not 0.3 V.$"):
+    with pytest.raises(InputError, match=r"^corner_v must be above the threshold, 0.35 V, not 0.3 V$"):
         alpha_power_delay(0.35, 1.3, 0.3)
 
 

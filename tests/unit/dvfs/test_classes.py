@@ -91,7 +91,7 @@ def test_a_clock_that_no_word_meets_is_refused() -> None:
         classes_at_clocks(slow_zero, 0, gaussian_sample(8), (("fast", 9, 3.7e9), ("slow", 16, 2.33e9)))
 
 
-def test_energy_in_the_choice_of_words_makes_them_quieter_and_coarser() -> None:
+def test_energy_in_the_choice_of_words_lowers_their_energy_and_accuracy() -> None:
     default, sample = find_profile("default"), gaussian_sample(16)
     plain, quiet = (
         choose_classes(default, 0, sample, (("slow", 16, 1.0),), energy_weight=weight).codebooks[0]

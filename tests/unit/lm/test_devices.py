@@ -37,7 +37,7 @@ def test_a_gpu_that_is_not_there_is_refused(
     monkeypatch: pytest.MonkeyPatch, count: int, asked: str, there: str
 ) -> None:
     gpus(monkeypatch, count)
-    with pytest.raises(InputError, match=f"which has {there}, not {asked}; auto takes what is there"):
+    with pytest.raises(InputError, match=f"this machine has {there}, so the device must not be {asked}; use auto"):
         find_device(asked)
 
 

@@ -18,9 +18,8 @@ def test_accumulator_bound() -> None:
     with pytest.raises(InfeasibleError) as caught:
         check_accumulation("layer", 512, (NINE,), 24)
     assert str(caught.value) == (
-        "accumulation of layer must be at most 511 products of weights up to 128 in 24 bits, not 512: a shorter "
-        "tile or "
-        "a wider accumulator would do"
+        "accumulation of layer must be at most 511 products of weights up to 128 in 24 bits, not 512; choose a "
+        "shorter tile or a wider accumulator"
     )
     with pytest.raises(InputError, match="at least 1"):
         longest_accumulation(0)

@@ -113,7 +113,7 @@ def test_energy_moves_the_choice() -> None:
     assert np.array_equal(choose(values, size=9, energy_j=energy).values, plain.values)
 
 
-def test_sample_is_normalised_and_weighted() -> None:
+def test_sample_is_normalized_and_weighted() -> None:
     weight = random_weight(0, 6, 64)
     weight[2] = 0
     importance = np.ones((1, 64), np.float32)
@@ -134,8 +134,8 @@ def test_nothing_but_zero() -> None:
     with pytest.raises(InfeasibleError) as caught:
         choose([0])
     assert str(caught.value) == (
-        "admissible values of fast must hold one beside 0: at 1e+09 Hz and 1 V no other weight meets timing; a lower "
-        "frequency, a higher voltage or a smaller margin would do"
+        "admissible values of fast must hold one other than 0: at 1e+09 Hz and 1 V no other weight meets timing; "
+        "choose a lower frequency, a higher voltage or a smaller margin"
     )
 
 

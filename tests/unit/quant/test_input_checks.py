@@ -50,8 +50,8 @@ def test_codebook_with_nothing_but_zero() -> None:
     with pytest.raises(InfeasibleError) as caught:
         quantize_weight(random_weight(0, 8, 8), tiles=tile_map((8, 8), 4, 4), codebooks=(book([0], "fast"),))
     assert str(caught.value) == (
-        "codebook fast must hold a value beside 0: at 1e+09 Hz no other weight meets timing; a lower frequency or a "
-        "smaller margin would do"
+        "codebook fast must hold a value other than 0: at 1e+09 Hz no other weight meets timing; "
+        "choose a lower frequency or a smaller margin"
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from haloquant.errors import InputError
 from haloquant.quant.layer import dequantize, mac_values
-from haloquant.quant.paper_method import kept_shares, quantize_weight_to_range, slow_order, split_in_turn
+from haloquant.quant.paper_method import kept_shares, quantize_weight_to_range, salient_then_outliers, slow_order
 from haloquant.quant.tiles import make_grid
 from haloquant.records import Codebook, LayerStatistics, OperatingPoint, SparseKind, TileMap
 
@@ -23,7 +23,7 @@ def test_salient_weights_come_first_and_outliers_are_beyond_three_sigma_of_the_r
     weight[3, 7] = 40.0  # would widen the deviation so that no other weight were an outlier
     fisher = np.zeros_like(weight)
     fisher[3, 7], fisher[5, 5:14] = 2.0, 1.0  # ten weights: 0.05 % of 20,000
-    sparse = split_in_turn(weight, LayerStatistics("l", 1, fisher=fisher))
+    sparse = salient_then_outliers(weight, LayerStatistics("l", 1, fisher=fisher))
     kept = {(row, column): kind for row, column, kind in zip(sparse.rows, sparse.cols, sparse.kind, strict=True)}
     salient = {place for place, kind in kept.items() if kind == SparseKind.SALIENT}
     assert salient == {(3, 7), *((5, column) for column in range(5, 14))}
@@ -43,7 +43,7 @@ def _rest(weight: np.ndarray, salient: set[tuple[int, int]]) -> np.ndarray:
 
 
 def test_without_gradients_there_are_outliers_only() -> None:
-    assert set(split_in_turn(gaussian(50, 50)).kind.tolist()) == {int(SparseKind.OUTLIER)}
+    assert set(salient_then_outliers(gaussian(50, 50)).kind.tolist()) == {int(SparseKind.OUTLIER)}
 
 
 def test_every_weight_takes_the_nearest_word_and_the_largest_is_not_clipped() -> None:
@@ -68,7 +68,7 @@ def test_sparse_places_hold_zero_and_a_row_of_zeros_stays_zero() -> None:
     weight = gaussian(16, 32, 2)
     weight[4] = 0.0
     weight[2, 3] = 9.0
-    sparse = split_in_turn(weight)
+    sparse = salient_then_outliers(weight)
     tiles = TileMap("l", make_grid(16, 32, 16, 16), np.zeros((1, 2), np.uint8))
     made = quantize_weight_to_range(weight, tiles=tiles, codebooks=(FAST, SLOW), sparse=sparse)
     assert mac_values(made)[2, 3] == 0 and (mac_values(made)[4] == 0).all()

@@ -51,7 +51,7 @@ def test_the_supply_of_the_profiles_energies_may_be_given() -> None:
     assert target.energy_voltage_v == near(0.7) and target.base.voltage_v == 1.0
     assert target.figures["array.profile_voltage"].status == "assumed"
     assert read_systolic("edge_lpddr5x").energy_voltage_v == 1.0  # without it, the supply of the base point
-    with pytest.raises(TargetError, match=r"^array.profile_voltage.value must be above 0 V, not 0 mV.$"):
+    with pytest.raises(TargetError, match=r"^array.profile_voltage.value must be above 0 V, not 0 mV$"):
         parse_target(text.replace("value = 700", "value = 0").encode())
 
 
@@ -63,8 +63,8 @@ def test_a_file_may_be_read(tmp_path: Path) -> None:
 
 CHANGES = {
     "no toml": ("format = 1", "format = ", r"^target file must be TOML, and it is not: "),
-    "version": ("format = 1", "format = 2", r"^format must be 1, not 2; this file is of another version.$"),
-    "kind": ('kind = "systolic"', 'kind = "quantum"', r"^kind must be systolic or gpu, not 'quantum'.$"),
+    "version": ("format = 1", "format = 2", r"^format must be 1, not 2; this file is of another version$"),
+    "kind": ('kind = "systolic"', 'kind = "quantum"', r"^kind must be systolic or gpu, not 'quantum'$"),
     "unknown key": (
         "[transition]",
         "[transition]\nspeed = 1",
@@ -82,31 +82,31 @@ CHANGES = {
         r"^dram.energy.status is mis",
     ),
     "missing key": ("[accumulator] # of one array\nsize", "[accumulator]\nread2", r"^accumulator.size is missing from"),
-    "unit": ('"GB/s"', '"Gbit/s"', r"^dram.bandwidth.unit must be one of TB/s, GB/s, .*KiB/s, not 'Gbit/s'.$"),
+    "unit": ('"GB/s"', '"Gbit/s"', r"^dram.bandwidth.unit must be one of TB/s, GB/s, .*KiB/s, not 'Gbit/s'$"),
     "other dimension": (
         'unit = "us"',
         'unit = "GHz"',
-        r"^transition.latency.unit must be one of s, ms, us, .* not 'GHz'.$",
+        r"^transition.latency.unit must be one of s, ms, us, .* not 'GHz'$",
     ),
-    "status": ('status = "cited"', 'status = "guessed"', r"status must be measured, cited or assumed, not 'guessed'.$"),
-    "source": ('source = "a client chip"', 'source = ""', r"source must say where the number comes from, not ''.$"),
-    "negative": ("value = 68,", "value = -68,", r"^dram.bandwidth.value must be above 0 B/s, not -68 GB/s.$"),
-    "zero": ("rows = { value = 128", "rows = { value = 0", r"^array.rows.value must be at least 1, not 0.$"),
+    "status": ('status = "cited"', 'status = "guessed"', r"status must be measured, cited or assumed, not 'guessed'$"),
+    "source": ('source = "a client chip"', 'source = ""', r"source must say where the number comes from, not ''$"),
+    "negative": ("value = 68,", "value = -68,", r"^dram.bandwidth.value must be above 0 B/s, not -68 GB/s$"),
+    "zero": ("rows = { value = 128", "rows = { value = 0", r"^array.rows.value must be at least 1, not 0$"),
     "fraction": (
         "rows = { value = 128",
         "rows = { value = 1.5",
-        r"^array.rows.value must be a whole number, not 1.5.$",
+        r"^array.rows.value must be a whole number, not 1.5$",
     ),
-    "share": ("value = 0.92", "value = 1.92", r"^dram.efficiency.value must be at most 1, not 1.92.$"),
-    "text": ("value = 68,", 'value = "68",', r"^dram.bandwidth.value must be a number, not '68'.$"),
-    "not a number": ("value = 68,", "value = nan,", r"^dram.bandwidth.value must be a number, not nan.$"),
+    "share": ("value = 0.92", "value = 1.92", r"^dram.efficiency.value must be at most 1, not 1.92$"),
+    "text": ("value = 68,", 'value = "68",', r"^dram.bandwidth.value must be a number, not '68'$"),
+    "not a number": ("value = 68,", "value = nan,", r"^dram.bandwidth.value must be a number, not nan$"),
     "bare": (
         "bandwidth = { value = 68,",
         "bandwidth = 68 #",
         r"^dram.bandwidth must be a table with value, unit, status",
     ),
-    "load": ('"double"', '"triple"', r"^array.weight_load must be one of none, single, double, not 'triple'.$"),
-    "clocks": ('clocks = "profile"', 'clocks = "hope"', r"^array.clocks must be claimed or profile, not 'hope'.$"),
+    "load": ('"double"', '"triple"', r"^array.weight_load must be one of none, single, double, not 'triple'$"),
+    "clocks": ('clocks = "profile"', 'clocks = "hope"', r"^array.clocks must be claimed or profile, not 'hope'$"),
 }
 
 
@@ -121,7 +121,7 @@ def test_what_is_refused(change: tuple[str, str, str]) -> None:
 
 def test_points_must_ascend() -> None:
     text = _text("paper_tpu").replace("value = 2.4", "value = 1.4")
-    with pytest.raises(TargetError, match=r"^points\[1\].frequency must be above the one before it; points ascend.$"):
+    with pytest.raises(TargetError, match=r"^points\[1\].frequency must be above the one before it; points ascend$"):
         parse_target(text.encode())
 
 
@@ -130,10 +130,10 @@ def test_names_and_kinds_are_checked(tmp_path: Path) -> None:
         TargetError, match=r"^target must be one of edge_lpddr5x, .* or the path of a .toml file, not 'x'"
     ):
         read_target("x")
-    with pytest.raises(TargetError, match=r"^target file must exist, and .*none.toml does not.$"):
+    with pytest.raises(TargetError, match=r"^target file must exist, and .*none.toml does not$"):
         read_target(tmp_path / "none.toml")
     with pytest.raises(
-        TargetError, match=r"h200 is a graphics processor; edge_lpddr5x, paper_tpu or tpuv4i_like would do.$"
+        TargetError, match=r"h200 is a graphics processor; choose edge_lpddr5x, paper_tpu or tpuv4i_like$"
     ):
         read_systolic("h200")
     with pytest.raises(TargetError, match=r"^target must be a graphics processor here, and paper_tpu is a systolic"):
@@ -158,5 +158,5 @@ def test_an_accelerator_has_a_finite_number_of_rows() -> None:
     for value in (float("inf"), 10**400):
         with pytest.raises(TargetError, match=r"^array\.rows\.value must be finite; only sizes and bandwidths may"):
             parse_target(_changed_target(value=value))
-    with pytest.raises(TargetError, match=r"^array\.rows\.value must be at most 1048576, not 1e\+30\.$"):
+    with pytest.raises(TargetError, match=r"^array\.rows\.value must be at most 1048576, not 1e\+30$"):
         parse_target(_changed_target(value=1e30))

@@ -74,7 +74,7 @@ def test_sizes_inside_tuples_and_dataclasses() -> None:
 
 def test_haloquant_is_checked() -> None:
     with pytest.raises(WRONG):
-        for _ in range(SELDOM):  # of so many calls one is checked
+        for _ in range(SELDOM):  # of this many calls one is checked
             Codebook("fast", np.zeros(3), OperatingPoint(1.0, 1e9), 0.0)  # words are integers
 
 

@@ -83,7 +83,7 @@ def _group(
     volts = np.array([point.voltage_v for point in table.points])[level]
     folds, tile_j = (np.add.reduceat(part, starts, axis=1) for part in _work_of_phases(item.order, works))
 
-    # A group in blocks of rows runs forth and back, so a change inside it is crossed once per block.
+    # A group in blocks of rows runs alternately forward and backward, so a change inside it is crossed once per block.
     switches = np.full(len(level), blocks)
     switches[0] = last not in (_NO_LEVEL, level[0])
     transition_s = switches * target.transition.latency_s
@@ -173,7 +173,7 @@ def _work_of_phases(
 def _array_cycles(
     work: Float64[np.ndarray, " step"], m: int, blocks: int, target: Target
 ) -> Int64[np.ndarray, " step"]:
-    """Cycles of steps with so many tiles each, as `time_bounds.island_cycles` gives them.
+    """Return the cycles of steps with `work` tiles each, as `time_bounds.island_cycles` gives them.
 
     `run_cycles` is linear in the number of tiles, so two values of it give all.
     """

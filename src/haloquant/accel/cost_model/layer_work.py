@@ -60,7 +60,7 @@ def layer_works(
         if group_rows.setdefault(gemm.group, gemm.m) != gemm.m:
             raise InputError(
                 f"layers of one dependency group must have equal rows, not {group_rows[gemm.group]} and {gemm.m} "
-                f"({gemm.layer})."
+                f"({gemm.layer})"
             )
         tiles = layer_tiles.get(gemm.layer)
         times = 1 if passes is None else passes.get(gemm.layer, 1)
@@ -90,7 +90,7 @@ def layer_works(
         if (grid.tile_out, grid.tile_in) != (columns, rows):
             raise InputError(
                 f"tiles of {gemm.layer} must be {columns} x {rows} (out x in) as the array of {target.name} is, "
-                f"not {grid.tile_out} x {grid.tile_in}."
+                f"not {grid.tile_out} x {grid.tile_in}"
             )
         if id(tiles.histogram) not in known:
             known[id(tiles.histogram)] = _tile_energy(tiles, profile, energy)
@@ -130,7 +130,7 @@ def _tile_energy(
         if bool(tiles.histogram[:, :, number].any()):
             raise ProfileError(
                 f"energy of weight value {int(tiles.values[number])} must be known to profile {profile.name}, not NaN; "
-                "characterise it with energy."
+                "characterize it with energy"
             )
     total = np.zeros((tiles.grid.down, tiles.grid.across), np.float64)
     for first in range(0, tiles.grid.down, 16):  # in strips, so that no second copy of the histogram is made
@@ -142,4 +142,4 @@ def _tile_energy(
 def _check_sizes(gemm: Gemm) -> None:
     for name in ("m", "k", "n", "count"):
         if getattr(gemm, name) <= 0:
-            raise InputError(f"{name} of {gemm.layer} must be at least 1, not {getattr(gemm, name)}.")
+            raise InputError(f"{name} of {gemm.layer} must be at least 1, not {getattr(gemm, name)}")

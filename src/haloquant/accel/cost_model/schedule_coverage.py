@@ -36,7 +36,7 @@ def check_names(workload: Workload, schedule: Schedule) -> None:
     if schedule.layers != names:
         raise InputError(
             f"schedule must list the {len(names)} products of workload {workload.name} in order, "
-            f"and it lists {len(schedule.layers)} others."
+            f"and it lists {len(schedule.layers)} others"
         )
 
 
@@ -103,7 +103,7 @@ def phase_runs(
     whole = [0] * len(names)
     for phase, runs in found:
         if phase.arrays != (0, 0) and not 0 <= phase.arrays[0] < phase.arrays[1]:
-            raise InputError(f"arrays of a phase must be an ascending range, not {phase.arrays}.")
+            raise InputError(f"arrays of a phase must be an ascending range, not {phase.arrays}")
         for layer in phase.whole:
             whole[layer] += 1
         for run in runs:
@@ -131,15 +131,15 @@ def _runs(
         tiles = layer_tiles.get(gemm.layer)
         if tiles is None:
             raise InputError(
-                f"{gemm.layer} must run as a whole because it has no tile map, but the schedule lists tiles of it."
+                f"{gemm.layer} must run as a whole because it has no tile map, but the schedule lists tiles of it"
             )
         if phase.group != gemm.group:
-            raise InputError(f"tiles of {gemm.layer} must run in its dependency group, {gemm.group}.")
+            raise InputError(f"tiles of {gemm.layer} must run in its dependency group, {gemm.group}")
         grid = tiles.grid
         if (grid.in_features, grid.out_features) != (gemm.k, gemm.n):
             raise InputError(
                 f"tile map of {gemm.layer} must be of a {gemm.n} x {gemm.k} layer (out x in), "
-                f"not {grid.out_features} x {grid.in_features}."
+                f"not {grid.out_features} x {grid.in_features}"
             )
         key = (id(run.places), grid.down, grid.across)
         if key not in flats:
@@ -152,7 +152,7 @@ def _flat(layer: str, grid: TileGrid, places: Int32[np.ndarray, "n 2"]) -> Int64
     """Flat indices of tiles in a grid."""
     down, across = places[:, 0], places[:, 1]
     if not bool(((down >= 0) & (down < grid.down) & (across >= 0) & (across < grid.across)).all()):
-        raise InputError(f"tiles of {layer} must lie within {grid.down} x {grid.across} (down x across).")
+        raise InputError(f"tiles of {layer} must lie within {grid.down} x {grid.across} (down x across)")
     return np.multiply(down, grid.across, dtype=np.int64) + across
 
 
@@ -160,7 +160,7 @@ def _check_layer(layer: str, tiles: LayerTiles | None, parts: Sequence[Int64[np.
     """Refuse a layer that does not run exactly once."""
     if tiles is None or (whole and not parts):
         if whole != 1:
-            raise InputError(f"{layer} must run exactly once in the schedule, not {whole} times.")
+            raise InputError(f"{layer} must run exactly once in the schedule, not {whole} times")
         return
     count = tiles.grid.down * tiles.grid.across
     seen = np.bincount(np.concatenate(parts), minlength=count) if parts else np.zeros(count, np.int64)
@@ -169,5 +169,5 @@ def _check_layer(layer: str, tiles: LayerTiles | None, parts: Sequence[Int64[np.
         tile = int(wrong[0]) if len(wrong) else 0
         raise InputError(
             f"every tile of {layer} must run exactly once, not {int(seen[tile]) + whole} times "
-            f"(tile {tile // tiles.grid.across}, {tile % tiles.grid.across})."
+            f"(tile {tile // tiles.grid.across}, {tile % tiles.grid.across})"
         )

@@ -57,8 +57,8 @@ def steps_of(
     """Return the steps of a schedule in order.
 
     Neighbouring phases of one group at one point are one step, because the array runs on without a drain. A group that
-    is cut into blocks of rows runs forth and back: every change of point inside it is crossed once per block, and the
-    group ends at the point where it began if the number of blocks is even.
+    is cut into blocks of rows runs alternately forward and backward: every change of point inside it is crossed once
+    per block, and the group ends at the point where it began if the number of blocks is even.
     """
     steps: list[Step] = []
     known: _Energies = {}

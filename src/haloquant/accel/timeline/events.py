@@ -1,6 +1,6 @@
 """Timeline of a pass as events on tracks, for a trace viewer: each array, DRAM, on-chip memory, sparse engine, supply.
 
-A group that is cut into blocks of rows appears once per block, forth and back in turn.
+A group that is cut into blocks of rows appears once per block, alternately forward and backward.
 """
 
 from collections.abc import Iterator, Sequence

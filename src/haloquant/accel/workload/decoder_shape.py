@@ -87,20 +87,20 @@ class ModelShape:
     def __post_init__(self) -> None:
         for name in ("hidden", "intermediate", "layers", "heads", "kv_heads", "vocabulary"):
             if getattr(self, name) <= 0:
-                raise InputError(f"{name} of model {self.name} must be at least 1, not {getattr(self, name)}.")
+                raise InputError(f"{name} of model {self.name} must be at least 1, not {getattr(self, name)}")
         if self.heads % self.kv_heads:
             raise InputError(
                 f"heads of model {self.name} must be a multiple of its {self.kv_heads} key-value heads, "
-                f"not {self.heads}."
+                f"not {self.heads}"
             )
         if not self.head_size and self.hidden % self.heads:
             raise InputError(
-                f"hidden of model {self.name} must be a multiple of its {self.heads} heads, not {self.hidden}."
+                f"hidden of model {self.name} must be a multiple of its {self.heads} heads, not {self.hidden}"
             )
         if self.windows and len(self.windows) != self.layers:
             raise InputError(
                 f"windows of model {self.name} must be one for each of its {self.layers} blocks, "
-                f"not {len(self.windows)}."
+                f"not {len(self.windows)}"
             )
 
     @property

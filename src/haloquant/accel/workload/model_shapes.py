@@ -101,7 +101,7 @@ def named_shape(name: str) -> ModelShape:
         InputError: no shape has this name.
     """
     if name.lower() not in MODELS:
-        raise InputError(f"model shape must be one of {', '.join(MODELS)}, not {name!r}.")
+        raise InputError(f"model shape must be one of {', '.join(MODELS)}, not {name!r}")
     return MODELS[name.lower()]
 
 
@@ -120,7 +120,7 @@ def shape_from_config(config: Mapping[str, object], name: str = "model") -> Mode
             _whole(config, "vocab_size"),
         )  # fmt: skip
     if "num_attention_heads" not in config or "intermediate_size" not in config:
-        raise InputError(f"model_type of {name} must be opt or a gated decoder like llama, not {kind!r}.")
+        raise InputError(f"model_type of {name} must be opt or a gated decoder like llama, not {kind!r}")
     heads = _whole(config, "num_attention_heads")
     return ModelShape(
         name,
@@ -138,5 +138,5 @@ def shape_from_config(config: Mapping[str, object], name: str = "model") -> Mode
 def _whole(config: Mapping[str, object], key: str) -> int:
     value = config.get(key)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise InputError(f"{key} of the model's config must be a whole number, not {value!r}.")
+        raise InputError(f"{key} of the model's config must be a whole number, not {value!r}")
     return value

@@ -1,6 +1,6 @@
 """One forward pass as matrix products: the prefill of a prompt, or one decode step with a context.
 
-Softmax, normalisation, rotary embedding and the nonlinearity are left out. They run on a vector unit, and their work is
+Softmax, normalization, rotary embedding and the nonlinearity are left out. They run on a vector unit, and their work is
 small and the same for every quantization.
 """
 
@@ -171,4 +171,4 @@ def _gemms_of_layers(
 
 def _positive(name: str, value: int) -> None:
     if value <= 0:
-        raise InputError(f"{name} of a workload must be at least 1, not {value}.")
+        raise InputError(f"{name} of a workload must be at least 1, not {value}")

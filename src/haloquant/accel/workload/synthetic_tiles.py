@@ -50,7 +50,7 @@ def gaussian_frequency(values: Int16[np.ndarray, " v"], sigma: float | None = No
         InputError: the values are not ascending.
     """
     if len(values) < 1 or bool(np.any(np.diff(values.astype(np.int64)) <= 0)):
-        raise InputError("values of a class must be ascending without repeats.")
+        raise InputError("values of a class must be ascending without repeats")
     spread = sigma if sigma is not None else float(np.abs(values.astype(np.int64)).max()) / 3.0 or 1.0
     middle = (values[1:].astype(np.float64) + values[:-1]) / 2.0
     below = [0.5 * (1.0 + math.erf(x / spread / math.sqrt(2.0))) for x in middle.tolist()]
@@ -75,13 +75,13 @@ def synthetic_tiles(
     """
     for name in ("out_features", "in_features", "tile_out", "tile_in"):
         if getattr(grid, name) <= 0:
-            raise InputError(f"{name} of {layer} must be at least 1, not {getattr(grid, name)}.")
+            raise InputError(f"{name} of {layer} must be at least 1, not {getattr(grid, name)}")
     shares = np.array([part.share for part in mix], np.float64)
     if len(mix) == 0 or bool(np.any(shares < 0)) or abs(float(shares.sum()) - 1.0) > 1e-9:
-        raise InputError(f"shares of tile classes must be at least 0 and sum to 1, not {[part.share for part in mix]}.")
+        raise InputError(f"shares of tile classes must be at least 0 and sum to 1, not {[part.share for part in mix]}")
     for part in mix:
         if len(part.values) != len(part.frequency) or bool(np.any(part.frequency < 0)) or not part.frequency.sum() > 0:
-            raise InputError(f"frequencies of a tile class of {layer} must be one per value, at least 0 and not all 0.")
+            raise InputError(f"frequencies of a tile class of {layer} must be one per value, at least 0 and not all 0")
     encoding = encoding or Encoding()
     tiles = grid.down * grid.across
     order = np.repeat(np.arange(len(mix), dtype=np.uint8), _apportion(shares, tiles))

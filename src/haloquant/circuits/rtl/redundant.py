@@ -147,7 +147,7 @@ def _lone(writer: GateWriter, pins: int, activation: Sequence[Net], exact: int) 
 def _selected(
     writer: GateWriter, selects: Sequence[tuple[int, Net]], activation: Sequence[Net], columns: int
 ) -> list[Net]:
-    """Return the activation, shifted by the place whose pin is 1 and sign-extended to so many columns."""
+    """Return the activation, shifted by the place whose pin is 1 and sign-extended to `columns` columns."""
     row = [ZERO] * columns
     for shift, pin in selects:
         for column in range(shift, columns):

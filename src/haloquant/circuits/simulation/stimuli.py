@@ -45,7 +45,7 @@ def activation_stimuli(bits: int = 8, **distributions: Float64[np.ndarray, " n"]
     count = 4**bits
     rows = [np.full(count, 1.0 / count)]
     for name, probability in distributions.items():
-        rows.append(_normalised(name, probability, count))
+        rows.append(_normalized(name, probability, count))
     return Stimuli(bits, np.arange(count, dtype=np.int32), np.stack(rows), ("uniform", *distributions))
 
 
@@ -71,7 +71,7 @@ def with_partial_sums(
     Raises:
         InputError: if the histogram has a negative entry or the sum 0.
     """
-    probability = _normalised("the partial-sum histogram", histogram, values.size)
+    probability = _normalized("the partial-sum histogram", histogram, values.size)
     generator = np.random.default_rng(seed)
     drawn = _draw(stimuli, lanes, generator)
     before, after = (generator.choice(values, size=lanes, p=probability) for _ in range(2))
@@ -145,7 +145,7 @@ def gaussian_partial_sums(
     return values, probability / rows
 
 
-def _normalised(name: str, probability: Float64[np.ndarray, " n"], count: int) -> Float64[np.ndarray, " n"]:
+def _normalized(name: str, probability: Float64[np.ndarray, " n"], count: int) -> Float64[np.ndarray, " n"]:
     if probability.shape != (count,):
         raise InputError(f"{name} must have {count} entries, not {probability.size}")
     if not np.all(probability >= 0) or not probability.sum() > 0:

@@ -25,8 +25,8 @@ Slews = Callable[[int, int], Float64[np.ndarray, " w"]]  # (pin, level after the
 class SwitchingTables:
     """The tables that apply if a change of one pin leads to one of some minterms.
 
-    The tables of one term are added, because a library may have one for each supply pin. Of several terms, a delay
-    takes the maximum and an energy the mean.
+    A term is one arc or power group that applies. Its tables are added, because a library may have one for each supply
+    pin. With several terms, a delay is their maximum and an energy is their mean.
     """
 
     pin: int
@@ -53,7 +53,7 @@ def cell_switching_tables(cell: Cell, output: str) -> CellSwitchingTables:
     For delays, the arcs from a pin to this output edge are filtered in steps: by a matching `timing_sense`, then by a
     `when` that is true in the minterm, then by having a `when`. A step that would leave no arc is skipped; this happens
     if several pins change together. For internal energy, the groups whose `when` is true are taken, else those without
-    `when`, else all groups of the pin. For the energy of the pin itself the last alternative is left out.
+    `when`, else all groups of the pin. Energy of the pin itself has no third alternative.
 
     Raises:
         LibertyError: if the output has no function, or no arc from a pin that it depends on.

@@ -21,7 +21,7 @@ def fewest_transitions(groups: Sequence[Sequence[OperatingPoint]]) -> int:
     """
     orders = prod(factorial(len(group)) for group in groups)
     if orders > _MOST_ORDERS:
-        raise InputError(f"orders to try must be at most {_MOST_ORDERS}, not {orders}; use fewer tiles.")
+        raise InputError(f"orders to try must be at most {_MOST_ORDERS}, not {orders}; use fewer tiles")
     best = None
     for choice in product(*(set(permutations(group)) for group in groups)):
         flat = [point for group in choice for point in group]

@@ -69,9 +69,9 @@ def array_program(
         InputError: if a layer runs as a whole, rows are cut into blocks, or layers have different numbers of rows.
     """
     if any(count > 1 for count in schedule.row_blocks.values()) or any(phase.whole for phase in schedule.phases):
-        raise InputError("schedule of an array program must have tiles only and rows in one block.")
+        raise InputError("schedule of an array program must have tiles only and rows in one block")
     if len({len(x) for x in inputs.values()}) != 1:
-        raise InputError("activations of an array program must have equally many rows in every layer.")
+        raise InputError("activations of an array program must have equally many rows in every layer")
     wide = {name: _padded(values[name], columns, rows) for name in schedule.layers}
     tall = {name: _padded(inputs[name], 1, rows) for name in schedule.layers}
     k_first = np.cumsum([0, *(tall[name].shape[1] for name in schedule.layers)])

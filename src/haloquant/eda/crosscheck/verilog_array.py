@@ -63,7 +63,7 @@ def run_verilator(program: ArrayProgram, load: WeightLoad, limit_s: float = 300.
 def _files(program: ArrayProgram, load: WeightLoad) -> dict[str, str]:
     """Return the files of the simulation: array, test bench, top module with the sizes, program in hexadecimal."""
     if load not in (WeightLoad.NONE, WeightLoad.DOUBLE):
-        raise InputError(f"weight load of the array description must be none or double, not {load}.")
+        raise InputError(f"weight load of the array description must be none or double, not {load}")
     folder = resources.files("haloquant") / "data" / "rtl"
     m, k = program.inputs.shape
     sizes = {

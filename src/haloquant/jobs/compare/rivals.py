@@ -1,4 +1,4 @@
-"""Rival methods on one model: what they need of it, and where the MAC multiplies their integers."""
+"""Rival methods on one model: their attention Hessians, and the power of two that their integers are multiplied by."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -32,7 +32,7 @@ SCRIPTS = ("balance", "depth", "nf", "speedup")
 PERIODS = (0.7, 1.0, 1.4)  # of the target period
 _CODE = ("circuits", "eda/yosys.py", "jobs/mac")
 _LIMIT_BYTES = 1 << 20
-_WORDS = 16  # at most so many words are simulated for the energy of a trial
+_WORDS = 16  # at most this many words are simulated for the energy of a trial
 
 
 class Trial(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Tiles of a named shape for a method that was measured on a smaller model: drawn at random, alike in every share."""
+"""Tiles of a named shape, drawn at random with the shares of classes and values measured on a smaller model."""
 
 from collections.abc import Mapping
 

@@ -68,7 +68,7 @@ def compare_elements(model: QuantizedModel, workload: Workload, target: Target) 
 
 
 def _uniform(bits: int, workload: Workload, target: Target) -> dict[str, LayerTiles]:
-    """Return random tiles: Gaussian weights on the symmetric integers of so many bits."""
+    """Return random tiles: Gaussian weights on the symmetric integers of `bits` bits."""
     values = uniform_values(bits)
     mix = [ClassMix(1.0, values, gaussian_frequency(values))]
     stored = Encoding(code_bits=float(bits), scale_bits=16.0 if bits < 8 else 0.0)

@@ -1,7 +1,8 @@
-"""What runs on a processing element: each way to quantize as a mix of classes with clocks and stored bits.
+"""Describe each quantization method on one processing element: its classes, their clocks and its stored bits.
 
-W8A8 runs on an 8-bit element, W4A8 on a native 4-bit one or in the upper bits of an 8-bit one, HALO on every element
-with bypasses and on the plain one, and FP16 on a cited one.
+W8A8 runs on an 8-bit element. W4A8 runs on a native 4-bit element, or in the upper bits of an 8-bit one. HALO runs on
+the plain element and on every element with bypasses. FP16 runs on an element whose figures are cited from a
+publication.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from haloquant.store.profiles import read_profile, shipped_profiles
 
 @dataclass(frozen=True)
 class ElementSystem:
-    """A way to quantize on an element.
+    """A quantization method on one processing element.
 
     Class mixes of the body and of the head, the slowest delay of each class in s on the element's own scale, the stored
     bits, and how often the array runs over operands of 8 bits.
@@ -42,7 +43,7 @@ class ElementSystem:
 
 
 def systems_on(model: QuantizedModel, element: Element) -> list[ElementSystem]:
-    """Return the systems whose words an element holds."""
+    """Return the systems whose weight values this element can multiply."""
     found = [_uniform(element, bits) for bits in (8, 4, 3) if bits <= element.bits]
     if element.bits == 8:
         found.append(_halo(model, element))
@@ -58,7 +59,10 @@ def floating_system(plain: Element) -> ElementSystem:
 
 
 def _uniform(element: Element, bits: int) -> ElementSystem:
-    """Uniform integers, shifted to the place where they are fastest and then quietest; the head in 8 bits."""
+    """Return uniform integers, shifted left by the number of bits that gives the shortest delay. The head has 8 bits.
+
+    In a tie, the shift with the least energy is taken.
+    """
     profile = element.profile
     plain = uniform_values(bits)
     shift = best_shift(profile, 0, plain, gaussian_frequency(plain)) or 0
@@ -74,7 +78,10 @@ def _uniform(element: Element, bits: int) -> ElementSystem:
 
 
 def _eight_bits(element: Element) -> tuple[ClassMix, float]:
-    """8-bit weights on an element: its symmetric values, or any digit of a narrower one; and their slowest delay."""
+    """Return the weight values that an 8-bit weight uses on this element, and the delay of the slowest in s.
+
+    On a narrower element these are all its values.
+    """
     if element.bits == 8:
         values = uniform_values(8)
         return ClassMix(1.0, values, gaussian_frequency(values)), slowest_delay_s(element.profile, 0, values)
@@ -83,7 +90,7 @@ def _eight_bits(element: Element) -> tuple[ClassMix, float]:
 
 
 def _own_words(element: Element) -> ElementSystem:
-    """The words that an element holds, if they are no integers of some bits: HALO's fast class alone."""
+    """Return HALO's fast class on an element that multiplies only its own set of values."""
     values = element.profile.weights
     body, (head, head_s) = ClassMix(1.0, values, gaussian_frequency(values)), _eight_bits(element)
     stored = Encoding(code_bits=float(np.log2(len(values))), sparse_share=0.005)
@@ -94,7 +101,7 @@ def _own_words(element: Element) -> ElementSystem:
 
 
 def _halo(model: QuantizedModel, element: Element) -> ElementSystem:
-    """HALO's words, as they were chosen for the given MAC, at the element's own delays."""
+    """Return HALO's words, as they were chosen for the given MAC, at the element's own delays."""
     profile = element.profile
     if model.tiles is not None:
         layers = list(model.tiles.values())
@@ -116,9 +123,10 @@ def _halo(model: QuantizedModel, element: Element) -> ElementSystem:
 
 
 def is_beaten(system: ElementSystem, systems: Sequence[ElementSystem], plain: Element, rows: int) -> bool:
-    """Whether another element does the same system's operations faster per area and with less energy each.
+    """Return whether another element runs this system with less delay x area and with less energy per operation.
 
-    An element that takes more passes for 8-bit operands beats none that takes fewer: attention may be most of the work.
+    An element that needs more passes for 8-bit operands is not compared with one that needs fewer, because attention
+    can be most of the work.
     """
 
     def figures(of: ElementSystem) -> tuple[float, float]:

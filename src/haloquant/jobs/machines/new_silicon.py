@@ -1,9 +1,10 @@
 """The premise of new silicon: every system gets the same area in mm2, built of the element that suits it best.
 
-The other premise, given silicon (`systems`), keeps one MAC for all. Here W8A8 runs on the best 8-bit element, W4A8 on a
-native 4-bit one or in the upper bits of an 8-bit one, HALO on every element with bypasses and on the plain one, FP16 on
-a cited one. A profile's own picoseconds set the clock: the base clock of the machine is that of the plain 8-bit element
-for all its values, and every other set of values on every other element is clocked on that scale.
+The other premise, given silicon (`systems`), keeps one MAC for all. Here W8A8 runs on the best 8-bit element. W4A8 runs
+on a native 4-bit element, or in the upper bits of an 8-bit one. HALO runs on the plain element and on every element
+with bypasses. FP16 runs on an element whose figures are cited from a publication. A profile's own picoseconds set the
+clock: the base clock of the machine is that of the plain 8-bit element for all its values, and every other set of
+values on every other element is clocked on that scale.
 
 Weights and activations wider than an element (the head, keys and values in 8 bits on a 4-bit element) take more passes.
 Decoding and scaling are charged (`accel.side_costs`); wires and voltage are not.
@@ -134,8 +135,8 @@ def _notes(elements: Sequence[Element], plain: Element, target: Target, given: M
     notes = [
         f"new silicon: {plain.profile.name} runs all its values at {target.name}'s base clock, every other set of "
         "values at its own delay on that scale; decoding and scaling are charged, wires are not",
-        f"FP16 is a cited element: {FLOAT_AREA:.1f} times the area and {FLOAT_ENERGY:g} times the energy of "
-        f"{plain.profile.name}, at its clock (Horowitz, ISSCC 2014)",
+        f"FP16 runs on an element with cited figures: {FLOAT_AREA:.1f} times the area and {FLOAT_ENERGY:g} times the "
+        f"energy of {plain.profile.name}, at its clock (Horowitz, ISSCC 2014)",
     ]
     if not is_whole(given):
         notes.append(
@@ -143,7 +144,7 @@ def _notes(elements: Sequence[Element], plain: Element, target: Target, given: M
         )
     if partly:
         notes.append(
-            f"{', '.join(partly)}: not a whole processing element, so smaller, faster and quieter than one would be"
+            f"{', '.join(partly)}: not a whole processing element, so its area, delay and energy are below those of one"
         )
     return tuple(notes)
 
@@ -182,7 +183,7 @@ def _run(
         )  # fmt: skip
         return found, side_energy_j(workload, tiles, schedule, element, plain, passes), points
 
-    # One clock for all classes needs no regulator; a designer takes it where the classes' clocks are nearly equal.
+    # One clock for all classes needs no regulator. It is taken where the classes' clocks are nearly equal.
     options = [(policy, points) for policy in system.policies]
     if len({point.frequency_hz for point in points}) > 1:
         slowest = min(points, key=lambda point: point.frequency_hz)
@@ -196,7 +197,7 @@ def _run(
 
 
 def _passes(system: ElementSystem, workload: Workload, tiles: Mapping[str, LayerTiles]) -> dict[str, int]:
-    """How often the array runs over each layer: attention and the head hold 8-bit values."""
+    """Return how often the array runs over each layer: attention and the head hold 8-bit values."""
     if system.passes == 1:
         return {}
     wide = {gemm.layer for gemm in workload.gemms if not gemm.weight_stationary}

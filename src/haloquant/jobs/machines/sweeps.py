@@ -111,7 +111,7 @@ def _check_limited(target: Target) -> None:
     if math.isinf(target.dram.bandwidth_b_per_s):
         raise InputError(
             f"a sweep over bandwidth needs a machine with a limited bandwidth, not {target.name}; "
-            "tpuv4i_like or edge_lpddr5x would do"
+            "choose tpuv4i_like or edge_lpddr5x"
         )
 
 

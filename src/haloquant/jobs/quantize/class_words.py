@@ -18,8 +18,8 @@ def choose_words(request: Request, sample: WeightSample, progress: Callable[[int
         progress: Called with the number of classes done and the number of all.
 
     Raises:
-        InfeasibleError: A clock of the recipe is one that no word meets.
-        InputError: The recipe's clocks do not fall, or every value meets one of them.
+        InfeasibleError: No weight value meets one of the clocks.
+        InputError: The clocks are not in descending order, or every value meets one of them.
     """
     quantize, hardware, profile = request.recipe.quantize, request.recipe.hardware, request.profile
     sizes, weight = quantize.class_sizes(), quantize.energy_weight

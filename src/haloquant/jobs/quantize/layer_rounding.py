@@ -5,7 +5,7 @@ import numpy as np
 from haloquant.dvfs.classes import Classes
 from haloquant.quant.accumulator import check_accumulation
 from haloquant.quant.layer import quantize_weight
-from haloquant.quant.paper_method import quantize_weight_to_range, split_in_turn
+from haloquant.quant.paper_method import quantize_weight_to_range, salient_then_outliers
 from haloquant.quant.rounding.refinement import DEFAULT_SHARE, quantize_weight_refined
 from haloquant.quant.sparse import split
 from haloquant.recipe import Method
@@ -44,7 +44,7 @@ def round_layer(
     books = classes.codebooks[:-1]
     check_accumulation(tile_map.layer, weight.shape[1], books)
     if method == "paper":
-        apart = split_in_turn(weight, statistics, layer=tile_map.layer)
+        apart = salient_then_outliers(weight, statistics, layer=tile_map.layer)
         return quantize_weight_to_range(weight, tiles=tile_map, codebooks=books, sparse=apart)
     sparse, _ = split(weight, statistics, layer=tile_map.layer, budget=sparse_budget)
     if statistics is None or statistics.hessian is None or not compensate:

@@ -75,7 +75,7 @@ def _arrange_with_absolutes(x, order, out):
 @njit
 @no_type_check
 def _vector_chunk(tile_in):
-    """Return how many inputs the vector code reads at a time of tiles with so many inputs; 0 if it cannot be used."""
+    """Return how many inputs the vector code reads at a time of tiles with `tile_in` inputs; 0 if it cannot be used."""
     if VECTORS:
         if tile_in % _CHUNK == 0:
             return _CHUNK

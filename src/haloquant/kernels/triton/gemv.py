@@ -1,8 +1,8 @@
 """Decode in Triton: matrix-vector products of one or a few tokens from packed codes, in integers.
 
 Codes are converted to words in registers, which also hold the tile's codebook (see `word_decoding`); weights are never
-written to memory. Only a codebook of more than 16 words is looked up in memory. A program takes a block of rows of a
-row of tiles.
+written to memory. Only a codebook of more than 16 words is looked up in memory. Each program computes one block of rows
+within one row of tiles.
 
 Words and inputs are multiplied four at a time (DP4A), which takes fewer instructions than float products. Inputs that
 are not int8 are converted to three int8 digits first (see `activation_digits`).

@@ -1,7 +1,7 @@
 """Find where the division of a layer's input by a scale can be folded into the tensors that produce the input.
 
 Folding makes the division free at run time. There are two cases:
-- A normalisation that feeds only these layers: its weight and bias are divided.
+- A normalization that feeds only these layers: its weight and bias are divided.
 - A linear layer that produces the input (values before the output projection, `up` before `down`): its rows and bias
   are divided. This is valid because the operation in between is a product with other numbers (the gate's activation),
   or a ReLU, for which relu(x / s) = relu(x) / s if s > 0.
@@ -64,7 +64,7 @@ def folds(checkpoint: Checkpoint) -> tuple[Fold, ...]:
     kind = checkpoint.architecture.model_type
     config = full_precision_config(checkpoint)
     norms, producers = dict(NORMS.get(kind, {})), dict(PRODUCERS.get(kind, {}))
-    if not config.get("do_layer_norm_before", True):  # OPT-350m normalises after each layer
+    if not config.get("do_layer_norm_before", True):  # OPT-350m normalizes after each layer
         norms = {}
     if kind == "opt" and config.get("activation_function", "relu") != "relu":
         producers.pop(("fc2",))

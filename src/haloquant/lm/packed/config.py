@@ -100,7 +100,7 @@ def parse_config(raw: object) -> PackedConfig:
     if not (1 <= config.tile_out <= LARGEST_TILE and 1 <= config.tile_in <= LARGEST_TILE):
         raise FormatError(f"tile sizes must be between 1 and {LARGEST_TILE}, not {config.tile_out} x {config.tile_in}")
     if not config.codebooks:
-        raise FormatError("codebooks of a packed model must be at least one, not none")
+        raise FormatError("a packed model needs at least one codebook")
     if len(set(config.layers)) != len(config.layers) or not config.layers:
         raise FormatError("layers of a packed model must be at least one name, each once")
     config.books()

@@ -12,7 +12,7 @@ from haloquant.quant.rounding import uniform_grid
 from haloquant.quant.transforms.input_scaling import InputScaling, check_shared, scale_statistics
 from haloquant.records import LayerStatistics
 
-_LEAST = 1e-4  # smallest scale before it is normalised
+_LEAST = 1e-4  # smallest scale before it is normalized
 # From a scaled weight and its scaled statistics to the rounded weight.
 Rounding = Callable[[Float32[np.ndarray, "out in"], LayerStatistics], Float32[np.ndarray, "out in"]]
 

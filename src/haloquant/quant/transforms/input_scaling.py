@@ -1,7 +1,7 @@
 """A scale per input feature, applied to a weight and to its calibration statistics.
 
 With s > 0, W' = W diag(s) and x' = x / s give the same product. The division is folded into the layer that makes x
-(`lm.export.folding`): a normalisation, or the rows of a linear layer. So it costs nothing when the model runs.
+(`lm.export.folding`): a normalization, or the rows of a linear layer. So it costs nothing when the model runs.
 """
 
 from dataclasses import dataclass, replace

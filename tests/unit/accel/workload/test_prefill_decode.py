@@ -38,9 +38,9 @@ def test_prefill_scores_one_row_per_prompt_unless_told() -> None:
 @pytest.mark.parametrize("name", ["tokens", "batch", "head_rows"])
 def test_workload_sizes_must_be_positive(name: str) -> None:
     sizes = {"tokens": 1, "batch": 1, "head_rows": 1, name: 0}
-    with pytest.raises(InputError, match=f"^{name} of a workload must be at least 1, not 0.$"):
+    with pytest.raises(InputError, match=f"^{name} of a workload must be at least 1, not 0$"):
         prefill(named_shape("opt-1.3b"), **sizes)
-    with pytest.raises(InputError, match=r"^context of a workload must be at least 1, not -5.$"):
+    with pytest.raises(InputError, match=r"^context of a workload must be at least 1, not -5$"):
         decode(named_shape("opt-1.3b"), -5)
 
 

@@ -1,4 +1,4 @@
-"""Partial sums that were measured: summarised, drawn, kept in a file, and chosen for a MAC."""
+"""Partial sums that were measured: summarized, drawn, kept in a file, and chosen for a MAC."""
 
 import numpy as np
 import pytest

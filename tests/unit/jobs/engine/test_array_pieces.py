@@ -1,4 +1,4 @@
-"""Arrays are cut into pieces of at most so many bytes, and joined again."""
+"""Arrays are cut into pieces of a limited size, and joined again."""
 
 import numpy as np
 

@@ -26,7 +26,7 @@ def test_an_element_that_another_one_beats_is_left_out() -> None:
     worse = replace(EIGHT, name="worse", area_m2=2 * EIGHT.area_m2, energy_j=2 * EIGHT.energy_j)
     found = compare_on_new_silicon(LOADED, PASSES, TARGET, [element_of(EIGHT), element_of(worse)])
     assert {run.element for run in found.runs if run.system != "FP16"} == {EIGHT.name}
-    # A smaller and quieter 4-bit element takes two passes for attention, so the 8-bit one is still run.
+    # A smaller 4-bit element with less energy takes two passes for attention, so the 8-bit one is still run.
     found = compare_on_new_silicon(LOADED, PASSES, TARGET, [element_of(each) for each in (EIGHT, FOUR)])
     assert {run.element for run in found.runs if run.system == "W4A8"} == {EIGHT.name, FOUR.name}
 

@@ -31,7 +31,7 @@ def test_parts_of_the_rivals_by_hand() -> None:
     assert floats.static == pytest.approx(eight.static / said["float-rate"].value)
 
 
-def test_the_fast_words_are_quieter_than_the_slow_ones() -> None:
+def test_the_fast_words_need_less_energy_than_the_slow_ones() -> None:
     fast, slow = halo_words()
     assert (len(fast), len(slow)) == (8, 16)
     assert mean_energy(fast) < mean_energy(slow)

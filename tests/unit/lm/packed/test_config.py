@@ -17,7 +17,7 @@ EDITS = {
     "descending": (set_book("values", [3, 0, -3]), r"must be ascending values with 0 among them, not \[3, 0, -3\]"),
     "wide": (set_book("values", [-300, 0, 1]), "must hold values of int8"),
     "zero_tile": (set_item("tile_in", 0), "tile sizes must be between 1 and 65536"),
-    "no_books": (set_item("codebooks", []), "codebooks of a packed model must be at least one"),
+    "no_books": (set_item("codebooks", []), "a packed model needs at least one codebook"),
     "layers": (lambda c: c["layers"].pop(), "must belong to a layer that config.json names"),
     "more_layers": (
         lambda c: c["layers"].append("model.x"),

@@ -62,7 +62,7 @@ def test_equals_obq_with_explicit_inverse(order, features, group, bits):
 
 
 def test_last_weight_is_the_conditional_optimum():
-    """With one weight free the compensated value is the exact minimiser: w2 + (w1 - q1) H21 / H22, by hand."""
+    """With one weight free the compensated value is the exact minimizer: w2 + (w1 - q1) H21 / H22, by hand."""
     hessian = np.array([[2.0, 1.0], [1.0, 1.0]], np.float32)
     weight = np.array([[0.7, 2.0]], np.float32)
     # symmetric 3 bits, one row: scale 2/3; w1 = 1.05 steps -> 1; error 0.7 - 0.6666 = 0.0333 moves w2 to 2.0333 -> 3.

@@ -18,7 +18,7 @@ def weight_stationary_cycles(load: WeightLoad, rows: int, columns: int, m: int, 
     """
     for name, size in (("rows", rows), ("columns", columns), ("m", m), ("k", k), ("n", n)):
         if size <= 0:
-            raise TargetError(f"{name} of a matrix product on an array must be at least 1, not {size}.")
+            raise TargetError(f"{name} of a matrix product on an array must be at least 1, not {size}")
     folds = -(-k // rows) * -(-n // columns)
     return first_load_cycles(load, rows) + run_cycles(load, rows, columns, m, folds)
 

@@ -22,7 +22,7 @@ def centroids(
     solver: Solver,
     iterations: int = 50,
 ) -> Float32[np.ndarray, "rows count"]:
-    """Return the centroids of every row that minimise sum_i weights_i (values_i - nearest centroid)^2.
+    """Return the centroids of every row that minimize sum_i weights_i (values_i - nearest centroid)^2.
 
     Args:
         values: the numbers.

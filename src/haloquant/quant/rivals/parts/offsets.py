@@ -2,7 +2,7 @@
 
 QA-LoRA trains an adapter on the group sums of the input; it merges exactly into the zero points. Layer by layer the
 best such adapter is a least-squares problem with a closed form. With P the [groups, in] matrix that sums each group,
-O = E H P^T (P H P^T)^-1 minimises tr((E - O P) H (E - O P)^T), where E is the rounding error. Codes stay the same, and
+O = E H P^T (P H P^T)^-1 minimizes tr((E - O P) H (E - O P)^T), where E is the rounding error. Codes stay the same, and
 with them the delay of every weight value.
 """
 
