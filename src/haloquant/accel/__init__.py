@@ -1,8 +1,8 @@
 """Time and energy of a quantized model on a described accelerator.
 
-`workload` makes the matrix products of a pass. `simulation` runs a schedule of them on a `Target` with the formulas of
-`cost_model`; `results` and `timeline` hold the outcome. `rival_systems` and `system_comparison` put other methods on
-the same machine. `gpu_roofline` estimates the same pass on a GPU.
+`simulation` runs a `workload` on a `target` by `cost_model`, with `clock_checks`; `results`, `timeline`, `roofline` and
+`chart_rows` hold the outcome. `rival_systems`, `system_comparison`, `deadline`, `bit_operations`, `gpu_roofline`
+compare. `elements`, `processing_elements`, `side_costs` describe elements.
 """
 
 import lazy_loader

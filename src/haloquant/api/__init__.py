@@ -1,8 +1,8 @@
 """The public functions of haloquant: each checks its arguments, does one job and returns a typed record.
 
-`quantization`, `evaluation` and `packed_models` take model folders; `recipe_jobs` takes a recipe; `machines` and
-`machine_studies` simulate accelerators; `circuits` measures MACs; `paper` holds the HALO paper
-against all of it. `arguments` and `progress` serve all of them.
+`quantization`, `evaluation`, `packed_models` and `partial_sums` take models, `recipe_jobs` a recipe. `machines`,
+`machine_studies` and `tile_orders` simulate accelerators (`machine_inputs`). `circuits` measures MACs; `paper` holds
+the HALO paper. `arguments` and `progress` serve all of them.
 """
 
 import lazy_loader

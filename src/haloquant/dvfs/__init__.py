@@ -1,7 +1,8 @@
 """Dynamic voltage and frequency scaling (DVFS): operating points of a MAC, and schedules of tiles over them.
 
-`operating_points` relates weight values and clock periods, `alpha_power_law` clocks and voltages, `classes` chooses the
-codebooks of a job. `schedule` plans a pass, with `order` for few transitions, or `static_islands` for none.
+`operating_points` relates weight values and clock periods, `alpha_power_law` and `supply_modes` clocks and voltages;
+`classes` chooses codebooks. `schedule` plans a pass over tiles (`tile_index`), with `order` for few transitions, or
+`static_islands` for none.
 """
 
 import lazy_loader

@@ -1,6 +1,10 @@
 """Jobs: the work of each command of haloquant, from its inputs to its files.
 
-`inputs` opens models and texts. `quantize` quantizes a checkpoint, `compare` compares methods on one model,
-`exploration` searches MACs and tile sizes, `machines` simulates, `mac` characterizes a MAC, `evaluation` measures
-perplexity, and `explain_tiles` explains classes. `engine` runs their tasks; finished steps are kept (`step_files`).
+`quantize`, `compare`, `exploration`, `machines`, `mac`, `evaluation`, `explain_tiles` and `paper` do the work; `engine`
+runs their tasks. `inputs` opens models and texts, `recipe_checks` checks settings, `devices` chooses a device.
+`step_files` keeps finished steps; `provenance` names what they depend on.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

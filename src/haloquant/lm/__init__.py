@@ -1,6 +1,10 @@
 """Language models: from a checkpoint to statistics, an exported model, and its evaluation.
 
-`checkpoint` reads weights, `calibration` runs the model and collects statistics, `export` writes quantized models,
-`packed` reads packed ones, `integrations` runs those in transformers and vLLM, `evaluation` measures models. Modules:
-`text` (tokens), `torch_model` (a model in memory), `swap_weights` (weights replaced within a `with` block).
+`checkpoint` reads weights, `calibration` collects statistics, `export` writes models, `packed` reads packed ones,
+`integrations` runs them elsewhere, `evaluation` measures. `text`: tokens. `torch_model`, `model_class`, `model_check`,
+`devices`: a model in torch. `swap_weights`, `experts`, `tensor_names`: its layers.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,9 +1,8 @@
 """Quantization of weight matrices: floats and calibration statistics in, codes, scales and sparse weights out.
 
-`codebook` chooses the words of each class, `sparse` the weights kept apart, `allocation` the class of every tile;
-`layer` and `rounding` quantize one layer, `format` stores it. `transforms` scale inputs before; `rivals` are other
-methods; `hessian`, `sensitivity` and `kronecker_loss` measure which errors matter. `reference` holds slow reference
-implementations for tests.
+`codebook` chooses words, `sparse` outliers, `allocation` classes of `tiles`; `layer` and `rounding` (or `paper_method`)
+quantize, `format` stores. `transforms`, `rivals` are other methods. `hessian`, `shrinkage`, `sensitivity`,
+`kronecker_loss` weigh errors. `float16`, `tile_histogram`, `accumulator`, `input_checks` serve all.
 """
 
 import lazy_loader

@@ -1,8 +1,8 @@
-"""Read and write the files of the product: MAC profiles, targets, Liberty libraries, job steps and result tables.
+"""Read and write the files of the product, with `atomic_files`: bounded reads, and writes that are whole or absent.
 
-`atomic_files` writes a file or a folder completely or not at all, and reads with a size limit; all others use it.
-`finished_steps` and `arrays` store the intermediate results of a job. `profiles`, `targets`, `cell_libraries` and
-`partial_sums` read inputs; `simulation_files` and `result_tables` write outputs.
+`profiles`, `targets` (`toml_quantities`), `cell_libraries` (`cell_library_codec`), `paper_figures` and `partial_sums`
+read inputs. `arrays` and `finished_steps` keep the steps of a job. `simulation_files` and `result_tables` write
+outputs; `temporary_paths` names and removes temporary ones.
 """
 
 import lazy_loader

@@ -1,7 +1,8 @@
 """Timing simulation of a MAC: sensitised delay, toggles and energy for every weight value.
 
-`stimuli` lists the transitions, `annotation` gives every gate its delays and energies, `program` shares equal gates
-between weights, `engine` simulates them with `waveforms`. `value_table` is the entry.
+`value_table` is the entry. `stimuli` and `partial_sums` list transitions, `annotation` (by `switching_arcs`,
+`registers`) gives delays and energies, `program` shares equal gates, `engine` runs `timed_gates` on `waveforms`
+(`waveform_lanes`). `leakage` is static power.
 """
 
 import lazy_loader

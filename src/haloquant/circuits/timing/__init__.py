@@ -1,7 +1,8 @@
 """Static timing of a mapped MAC for every weight value.
 
-`static_timing` times all values at once, with `case_analysis` for constant inputs and `propagation` as its compiled
-loops. `single_value` times one value; `paths` traces its longest path, and `path_report` prints it.
+`static_timing` times all values at once under `conditions`, from `endpoints` on, with `case_analysis` for constant
+inputs and `propagation` as its compiled loops. `single_value` times one value; `paths` traces its longest path;
+`path_report` prints it.
 """
 
 import lazy_loader

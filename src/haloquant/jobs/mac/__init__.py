@@ -1,7 +1,7 @@
 """From the name of a MAC to its profile.
 
 `catalogue` names every MAC that the generator knows and gives its Verilog; `profile_building` synthesizes, times and
-simulates it with a cell library.
+simulates it with a cell library. `mapping_search` compares synthesis scripts.
 """
 
 import lazy_loader

@@ -1,7 +1,8 @@
 """Simulate a quantized model and its rivals on a machine.
 
-`systems` opens a model and makes the systems; `method_cost` schedules and simulates one of them. `sweeps` varies the
-conditions, `supply_law` gives the delay at a lower supply, and `element_comparison` compares processing elements.
+`model_inputs`, `model_layers` and `drawn_tiles` give shapes and tiles; `systems` makes the systems; `method_cost`
+simulates one. `sweeps` varies the conditions; `supply_law` gives the delay at a lower supply. `element_comparison`,
+`element_systems` and `new_silicon` compare processing elements.
 """
 
 import lazy_loader

@@ -1,9 +1,8 @@
 """Quantize a checkpoint to HALO's packed form.
 
-`job` is the entry. It sends the checkpoint through `checkpoint_passes` (scales of a `transform`, codebooks,
-losses of tiles, layers), whose tasks (`layer_tasks`, `layer_rounding`) `task_runner` gives to an engine. `allocation`
-chooses the class of each tile. `model_key` keys a packed model. `forecast` predicts time and memory.
-`shared_storage` uploads the result. `reference` holds slow twins.
+`job` does a `request`. `task_runner` gives the tasks of `checkpoint_passes` (`layer_tasks`, `layer_rounding`) to an
+engine. `transform`, `class_words`, `allocation` choose scales, words, classes. `hidden_states`, `model_key` keep steps;
+`forecast` predicts cost; `shared_storage` uploads. `reference` is slow and simple.
 """
 
 import lazy_loader

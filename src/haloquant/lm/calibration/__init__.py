@@ -1,8 +1,8 @@
 """Statistics of linear layers (Hessian, Fisher, input maxima) from calibration text.
 
-`in_memory` runs the whole model; `by_block` runs one block at a time with `block_runner` on an `empty_model`, in the
-tasks of `shard_tasks`, which `shards` computes. Both collect sums with `hessian`. `attention_hessian` adds the row
-Hessians of attention, and `statistics_file` saves statistics.
+`in_memory` runs the whole model; `by_block` runs one block (`block_runner`) of an `empty_model` at a time, as
+`shard_tasks` over `shards`. `hessian`, `value_hessian` and `attention_hessian` sum; `expert_stand_ins` fills experts
+that few tokens reached; `statistics_file` saves.
 """
 
 import lazy_loader

@@ -1,8 +1,8 @@
 """Read model folders in Hugging Face format, one tensor at a time, without torch.
 
-`reader` opens a folder: `architectures` reads its configuration, `safetensors` its headers and tensors, and
-`linear_layers` finds the layers to quantize. `remote` reads shared storage, `completeness` checks that nothing is
-missing, and `paths` checks names of folders and shards.
+`reader` opens a folder (`model_config`, `architectures`, `model_files`, `safetensors`); `linear_layers` and
+`left_layers` list its matrices. `hub`, `remote` and `gguf` are other sources; `adapters` merges LoRA. `completeness`
+checks that no tensor is missing, `paths` checks names.
 """
 
 import lazy_loader

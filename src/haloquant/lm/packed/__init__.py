@@ -1,7 +1,8 @@
 """Packed HALO models: configuration, reading and verification, and the layer that computes from packed tensors.
 
 `config` holds `quantization_config` and the digest, `reader` reads and verifies a folder without torch, `halo_linear`
-is the torch layer, and `loading` loads a whole model through transformers.
+is the torch layer, and `loading` loads a whole model through transformers. `tensor_state` notices tensors that were
+changed.
 """
 
 import lazy_loader

@@ -1,1 +1,1 @@
-"""Slow twins of the passes, on a model that is in memory as a whole: for tests and benchmarks."""
+"""Reference implementations, slow and simple, of the passes over a model that is in memory. Only tests use them."""

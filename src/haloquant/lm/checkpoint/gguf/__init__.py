@@ -1,8 +1,8 @@
 """Read GGUF files (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md) as checkpoints.
 
-`header` reads the metadata and the table of tensors, `tensors` the values of one tensor, and `layout` undoes what
-llama.cpp's converter changed. `names` maps the names of a file to those of transformers, and `folder` makes the small
-files of a Hugging Face folder from the metadata: the configuration and the tokenizer.
+`header` (and `split`) reads metadata and the table of tensors, `tensors` values (by `package`), `layout` undoes the
+converter's changes. `names` and `experts` give the names of transformers. `folder` and `config` make the small files of
+a Hugging Face folder.
 """
 
 import lazy_loader
