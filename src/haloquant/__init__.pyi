@@ -4,6 +4,7 @@ from .api.evaluation import evaluate as evaluate
 from .api.evaluation import evaluate_tasks as evaluate_tasks
 from .api.machines import simulate as simulate
 from .api.packed_models import export as export
+from .api.packed_models import load as load
 from .api.packed_models import verify as verify
 from .api.quantization import forecast as forecast
 from .api.quantization import quantize as quantize
@@ -12,7 +13,6 @@ from .api.recipe_jobs import explore as explore
 from .api.recipe_jobs import run as run
 from .api.recipe_jobs import validate as validate
 from .api.recovery import recover as recover
-from .lm.packed.loading import load as load
 from .version import __version__ as __version__
 
 __all__ = [

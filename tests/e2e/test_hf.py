@@ -391,6 +391,8 @@ def test_an_old_release_of_transformers_is_refused(tiny, monkeypatch) -> None:
 def test_another_profile_is_refused(tiny) -> None:
     with pytest.raises(FormatError, match="must be made for the profile 000000000000, not for booth8"):
         haloquant.load(tiny[0], profile_sha256="0" * 64)
+    with pytest.raises(FormatError, match=r"must be made for the profile .*, not for booth8"):
+        haloquant.load(tiny[0], profile="default")
 
 
 def test_an_unknown_model_is_one_sentence(copy) -> None:

@@ -22,6 +22,7 @@ from .machines import MachineComparison as MachineComparison
 from .machines import SystemRun as SystemRun
 from .machines import simulate as simulate
 from .packed_models import export as export
+from .packed_models import load as load
 from .packed_models import verify as verify
 from .paper import check_paper as check_paper
 from .partial_sums import measure_partial_sums as measure_partial_sums
@@ -63,6 +64,7 @@ __all__ = [
     "find_mac",
     "forecast",
     "list_profiles",
+    "load",
     "longest_path",
     "mac_names",
     "measure_partial_sums",

@@ -1,8 +1,8 @@
-"""Check a packed model, or write it in a form that loads without haloquant."""
+"""Load a packed model, check it, or write it in a form that loads without haloquant."""
 
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from haloquant.api.arguments import check_choice, path_text
 from haloquant.api.progress import Progress, reporting
@@ -13,13 +13,65 @@ from haloquant.lm.export.compressed_tensors import export_compressed
 from haloquant.lm.export.dequantized import export_dequantized
 from haloquant.lm.export.folding import with_others_of
 from haloquant.lm.export.original_files import FLOATS, Exported
-from haloquant.lm.packed import reader
+from haloquant.lm.packed import loading, reader
+from haloquant.lm.packed.loading import Activations
 from haloquant.lm.packed.reader import Verified
 from haloquant.store.profiles import find_profile
 from haloquant.store.profiles import profile_sha256 as hash_profile
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+else:
+    PreTrainedModel = Any  # transformers is an extra
+
 Format = Literal["dequantized", "compressed-tensors"]
 ExportDtype = Literal["model", "float32", "bfloat16", "float16"]
+
+
+def load(
+    folder: str | Path,
+    *,
+    profile_sha256: str | None = None,
+    profile: str | Path | None = None,
+    activations: Activations = "float",
+    **settings: Any,
+) -> PreTrainedModel:
+    """Load the causal language model of a packed folder.
+
+    It does the same as `AutoModelForCausalLM.from_pretrained` after `import haloquant`, but nothing is downloaded and
+    no code of the folder is run.
+
+    Args:
+        folder: Packed model folder, or a folder that `save_pretrained` wrote of a packed model.
+        profile_sha256: SHA-256 of the MAC profile that the model must be made for; any if None.
+        profile: The MAC profile that the model must be made for, by name: a shipped profile's name, or a file that
+            `characterize` wrote.
+        activations: "float" multiplies weights with activations as they are. "int8" rounds the inputs of the packed
+            layers to 8 bits, with one scale for each token, as the accelerator does, and multiplies integers where
+            that is faster. It costs accuracy (`haloquant evaluate --activations token` measures it) and takes less
+            time for each generated token.
+        settings: Passed to `from_pretrained`, for example `dtype`, `device_map`, `attn_implementation`.
+
+    Returns:
+        A model of transformers whose linear layers compute from their packed codes.
+
+    Raises:
+        FormatError: The folder is damaged, incomplete, of another version, or made for another profile.
+        MissingExtraError: torch or transformers is not installed.
+        CheckpointError: transformers does not know the model.
+        InputError: There is no such profile, or `activations` is neither "float" nor "int8".
+        InfeasibleError: Tiles are so long that float32 cannot hold their integer sums.
+
+    Example:
+        ```python
+        import haloquant
+
+        model = haloquant.load("model-halo", profile="default")
+        print(model.config.model_type)
+        ```
+    """
+    path = path_text("folder", folder)
+    return loading.load(path, profile_sha256=_hash(profile_sha256, profile), activations=activations, **settings)
 
 
 def verify(folder: str | Path, profile_sha256: str | None = None, *, profile: str | Path | None = None) -> Verified:
@@ -46,9 +98,7 @@ def verify(folder: str | Path, profile_sha256: str | None = None, *, profile: st
         ```
     """
     path = path_text("folder", folder)
-    if profile is not None:
-        profile_sha256 = hash_profile(find_profile(path_text("profile", profile)))
-    return reader.verify(path, profile_sha256)
+    return reader.verify(path, _hash(profile_sha256, profile))
 
 
 def export(
@@ -96,3 +146,8 @@ def export(
     with shown as report:
         layers = reader.iterate_layers(packed)
         return write(checkpoint, layers, folder, progress=lambda done, total: report("export", done, total))
+
+
+def _hash(given: str | None, profile: str | Path | None) -> str | None:
+    """Return the hash of the profile that is named, or the hash that is given."""
+    return given if profile is None else hash_profile(find_profile(path_text("profile", profile)))

@@ -58,8 +58,6 @@ def test_every_public_function_is_documented(name: str) -> None:
         assert f"{parameter.name}: " in said, parameter.name
         assert parameter.annotation is not inspect.Parameter.empty
     assert "Raises:" in said
-    if name == "load":  # its docstring belongs to the packed format
-        return
     positional = [p for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert len(positional) <= 2
     code = said.split("```python")[1].split("```")[0]

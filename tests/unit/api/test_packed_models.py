@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from haloquant.api.packed_models import export, verify
+from haloquant.api.packed_models import export, load, verify
 from haloquant.errors import FormatError, InputError
 
 
@@ -15,9 +15,14 @@ def test_paths_are_checked_by_name() -> None:
         export("packed", "out", source="", progress=False)
     with pytest.raises(InputError, match=r"^folder must be a name or path"):
         verify("")
+    with pytest.raises(InputError, match=r"^folder must be a name or path"):
+        load("")
 
 
 def test_a_profile_that_does_not_exist_is_found_before_the_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no-such-mac") as error:
         verify(tmp_path / "none", profile="no-such-mac")
+    assert not isinstance(error.value, FormatError)
+    with pytest.raises(InputError, match="no-such-mac") as error:
+        load(tmp_path / "none", profile="no-such-mac")
     assert not isinstance(error.value, FormatError)

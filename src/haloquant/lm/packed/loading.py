@@ -1,4 +1,4 @@
-"""Load a packed model into memory, ready to run (`haloquant.load`)."""
+"""Load a packed model into memory, ready to run. `haloquant.load` calls it."""
 
 from pathlib import Path
 from typing import Any, Literal
