@@ -26,7 +26,7 @@ def ebops(tiles: LayerTiles, activation_bits: int = 8) -> int:
     """Return the effective bit operations (EBOPs) of one token through a layer, with its sparse part in 8 bits.
 
     Raises:
-        InputError: the activation bits are not positive.
+        InputError: The activation bits are not positive.
     """
     _positive(activation_bits)
     counts = tiles.histogram.sum(axis=(0, 1))
@@ -38,7 +38,7 @@ def bops(tiles: LayerTiles, activation_bits: int = 8) -> float:
     """Return the bit operations (BOPs) of one token through a layer. Weight bits are those that hold all its values.
 
     Raises:
-        InputError: the activation bits are not positive.
+        InputError: The activation bits are not positive.
     """
     _positive(activation_bits)
     counts = tiles.histogram.sum(axis=(0, 1))

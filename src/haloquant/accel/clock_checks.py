@@ -100,7 +100,7 @@ def check_clocks(
     """Refuse a schedule with a tile whose slowest weight value does not meet its clock.
 
     Raises:
-        InputError: a tile is too slow. The error names the layer, the tile, the fastest clock that it meets and the
+        InputError: A tile is too slow. The error names the layer, the tile, the fastest clock that it meets and the
             clock of the schedule.
     """
     slowest: dict[tuple[int, OperatingPoint], Float64[np.ndarray, "down across"]] = {}

@@ -31,8 +31,8 @@ def race_to_idle(fastest: Simulation, period_s: float, idle_w: float) -> Deadlin
     """Return the fastest run followed by idling at `idle_w` until the period is over.
 
     Raises:
-        InfeasibleError: the run is longer than the period. The error names the shortest possible period.
-        InputError: the period is not positive, or the idle power is negative.
+        InfeasibleError: The run is longer than the period. The error names the shortest possible period.
+        InputError: The period is not positive, or the idle power is negative.
     """
     _check(period_s, idle_w)
     if fastest.time_s > period_s:
@@ -49,8 +49,8 @@ def meet_deadline(candidates: Sequence[Simulation], period_s: float, idle_w: flo
         idle_w: Power in W from the end of the run to the deadline.
 
     Raises:
-        InfeasibleError: no candidate ends in time. The error names the shortest possible deadline.
-        InputError: the period is not positive, the idle power is negative, or there is no candidate.
+        InfeasibleError: No candidate ends in time. The error names the shortest possible deadline.
+        InputError: The period is not positive, the idle power is negative, or there is no candidate.
     """
     _check(period_s, idle_w)
     if not candidates:

@@ -61,7 +61,7 @@ def element_of(profile: MacProfile) -> Element:
     """Return the element that a profile describes.
 
     Raises:
-        InputError: the profile holds no value other than 0, or has no energy.
+        InputError: The profile holds no value other than 0, or has no energy.
     """
     if not math.isfinite(mean_energy_j(profile, 0)):
         raise InputError(
@@ -91,7 +91,7 @@ def columns_that_fit(area_m2: float, rows: int, arrays: int, element: Element, p
         scaled: Whether every tile has scales of its own, so that each column needs a 16-bit floating-point unit.
 
     Raises:
-        InputError: not one column fits.
+        InputError: Not one column fits.
     """
     column = column_area_m2(rows, element, plain, scaled)
     columns = math.floor(area_m2 / arrays / column + 1e-9)

@@ -90,7 +90,7 @@ def gpu_pass(
         floating: Layers that are left in 16-bit floating point.
 
     Raises:
-        InputError: the bits are not positive.
+        InputError: The bits are not positive.
     """
     if not format.weight_bits > 0 or format.activation_bits < 1 or format.kv_bits < 1:
         raise InputError(f"bits of format {format.name} must be above 0")

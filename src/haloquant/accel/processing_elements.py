@@ -34,7 +34,7 @@ def array_element(weight_bits: int, activation_bits: int, figures: AdderFigures 
     (arXiv 2503.16709).
 
     Raises:
-        InputError: the bits are not 2 to 8.
+        InputError: The bits are not 2 to 8.
     """
     for name, bits in (("weight_bits", weight_bits), ("activation_bits", activation_bits)):
         if not 2 <= bits <= 8:
@@ -82,7 +82,7 @@ def serial_dot_cycles(
     Source: USEFUSE, arXiv 2412.13724.
 
     Raises:
-        InputError: a size is not positive.
+        InputError: A size is not positive.
     """
     for name, value in (("kernel", kernel), ("channels", channels), ("output_digits", output_digits)):
         if value < 1:
@@ -97,7 +97,7 @@ def early_negative_cycles(cycles: float, negative_share: float, saved_share: flo
     This is valid only before a ReLU, as in OPT but not in LLaMA.
 
     Raises:
-        InputError: a share is not between 0 and 1.
+        InputError: A share is not between 0 and 1.
     """
     for name, share in (("negative_share", negative_share), ("saved_share", saved_share)):
         if not 0 <= share <= 1:

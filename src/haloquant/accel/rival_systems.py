@@ -35,7 +35,7 @@ def uniform_values(bits: int, shift: int = 0) -> Int16[np.ndarray, " v"]:
     """Return the symmetric integers of `bits` bits times 2**shift: -7..7 for 4 bits, -112..112 with shift 4.
 
     Raises:
-        InputError: the bits are not 2 to 8, or the values do not fit in 8 bits.
+        InputError: The bits are not 2 to 8, or the values do not fit in 8 bits.
     """
     if not 2 <= bits <= 8:
         raise InputError(f"bits of a uniform grid must be 2 to 8, not {bits}")
@@ -54,7 +54,7 @@ def allowed_point(
     is no slower than the codebook's.
 
     Raises:
-        ProfileError: the profile lacks one of the values.
+        ProfileError: The profile lacks one of the values.
     """
     own = slowest_delay_s(profile, corner, values)
     best, why = base, "its values are slower than those of every faster class"
@@ -124,7 +124,7 @@ def value_tiles(
     """Return the tiles of a rival's layer, all of class 0, from the integers that it multiplies with.
 
     Raises:
-        InputError: the values are not of the grid's size.
+        InputError: The values are not of the grid's size.
     """
     if mac_values.shape != (grid.out_features, grid.in_features):
         raise InputError(

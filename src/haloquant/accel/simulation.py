@@ -62,9 +62,9 @@ def simulate(
         system: A name for the result.
 
     Raises:
-        InputError: the schedule is not of this workload, leaves out or repeats a tile, or runs a tile at a clock that
+        InputError: The schedule is not of this workload, leaves out or repeats a tile, or runs a tile at a clock that
             its slowest weight value does not meet.
-        ProfileError: the profile lacks a weight value or its energy.
+        ProfileError: The profile lacks a weight value or its energy.
     """
     if not 0 <= corner < len(profile.corners):
         raise InputError(f"corner must be 0 to {len(profile.corners) - 1} for profile {profile.name}, not {corner}")

@@ -11,7 +11,7 @@ def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
     """Refuse a value that is not one of the allowed words.
 
     Raises:
-        InputError: it is not.
+        InputError: It is not.
     """
     if value not in allowed:
         raise InputError(f"{name} must be one of {', '.join(allowed)}, not {value!r:.80}")
@@ -21,7 +21,7 @@ def check_count(name: str, value: object, least: int) -> None:
     """Refuse a value that is not a whole number of at least `least`.
 
     Raises:
-        InputError: it is not.
+        InputError: It is not.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise InputError(f"{name} must be a whole number of at least {least}, not {value!r:.80}")
@@ -31,7 +31,7 @@ def check_range(name: str, value: object, least: float, most: float = float("inf
     """Refuse a value that is not a finite number from `least` to `most`.
 
     Raises:
-        InputError: it is not.
+        InputError: It is not.
     """
     if isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most and isfinite(value):
         return
@@ -43,7 +43,7 @@ def path_text(name: str, value: object) -> str:
     """Return a path, a URL or a name as text. `~` at the beginning of a path becomes the home folder.
 
     Raises:
-        InputError: it is neither str nor Path, or it is empty.
+        InputError: It is neither str nor Path, or it is empty.
     """
     if not isinstance(value, str | Path) or not str(value):
         raise InputError(f"{name} must be a name or path as str or Path, not {value!r:.80}")
@@ -54,7 +54,7 @@ def path_texts(name: str, values: object) -> tuple[str, ...]:
     """Return one path or a sequence of paths as texts.
 
     Raises:
-        InputError: one of them is neither str nor Path, or there is none.
+        InputError: One of them is neither str nor Path, or there is none.
     """
     if isinstance(values, str | Path):
         values = (values,)
@@ -67,7 +67,7 @@ def texts(name: str, values: object) -> tuple[str, ...]:
     """Return one text or a sequence of texts as a tuple; None is no text.
 
     Raises:
-        InputError: one of them is not a str.
+        InputError: One of them is not a str.
     """
     if values is None:
         return ()

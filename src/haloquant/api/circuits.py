@@ -96,7 +96,7 @@ def characterize(
         InputError: An argument is not allowed, or a file does not exist or is damaged.
         NetlistError: The MAC does not compute weight * activation + partial. (An InputError.)
         ToolError: Yosys failed.
-        MissingExtraError: pyosys is not installed.
+        MissingExtraError: Pyosys is not installed.
 
     Example:
         ```python
@@ -168,7 +168,7 @@ def longest_path(
     Raises:
         InputError: An argument is not allowed, or a file does not exist or is damaged.
         ToolError: Yosys failed.
-        MissingExtraError: pyosys is not installed.
+        MissingExtraError: Pyosys is not installed.
 
     Example:
         ```python
@@ -224,7 +224,7 @@ def find_mac(mac: str | Path, ports: str | Path | None = None) -> catalogue.MacS
     """Return a generated MAC by its name or, with `ports`, your own from its Verilog file.
 
     Raises:
-        InputError: there is no MAC of that name, or a file does not exist or is damaged.
+        InputError: There is no MAC of that name, or a file does not exist or is damaged.
     """
     name = path_text("mac", mac)
     if ports is None:

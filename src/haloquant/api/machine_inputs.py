@@ -20,7 +20,7 @@ def open_on(
     """Return the machine, and a packed model or a shape ready to run on it.
 
     Raises:
-        InputError: one of them does not exist, or the packed model was made for another profile.
+        InputError: One of them does not exist, or the packed model was made for another profile.
     """
     what = path_text("model", model)
     machine, mac = read_systolic(path_text("target", target)), find_profile(path_text("profile", profile))
@@ -61,7 +61,7 @@ def check_phases(prefill_tokens: object, context_tokens: object, batch: object, 
     """Refuse counts that are not whole numbers of at least 1, and a share that is not 0 to 1.
 
     Raises:
-        InputError: one of them is not.
+        InputError: One of them is not.
     """
     check_count("prefill_tokens", prefill_tokens, 1)
     check_count("context_tokens", context_tokens, 1)

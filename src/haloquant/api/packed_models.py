@@ -58,7 +58,7 @@ def load(
     Raises:
         FormatError: The folder is damaged, incomplete, of another version, or made for another profile.
         MissingExtraError: torch or transformers is not installed.
-        CheckpointError: transformers does not know the model.
+        CheckpointError: Transformers does not know the model.
         InputError: There is no such profile, or `activations` is neither "float" nor "int8".
         InfeasibleError: Tiles are so long that float32 cannot hold their integer sums.
 

@@ -325,7 +325,7 @@ def _folder(out: str) -> Path:
     """Return a local output folder from its path or its file:// URL.
 
     Raises:
-        InputError: there is a file of that name.
+        InputError: There is a file of that name.
     """
     folder = local_path(out) or Path(out)
     if folder.exists() and not folder.is_dir():

@@ -210,7 +210,7 @@ def changed(
     """Return a recipe, or the recipe in a file, with the given parts in place of its own.
 
     Raises:
-        RecipeError: the file is missing or holds no valid recipe.
+        RecipeError: The file is missing or holds no valid recipe.
     """
     replace = msgspec.structs.replace
     if recipe is None:

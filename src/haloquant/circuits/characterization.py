@@ -61,9 +61,9 @@ def characterize(
         The profile: delays in s, energies in J, leakage in W, area in m2.
 
     Raises:
-        NetlistError: if the netlist does not compute weight * activation + partial, or a library lacks one of its
+        NetlistError: If the netlist does not compute weight * activation + partial, or a library lacks one of its
             cells.
-        LibertyError: if there is no library, or the conditions must be derived and a library has no inverter.
+        LibertyError: If there is no library, or the conditions must be derived and a library has no inverter.
     """
     if not libraries:
         raise LibertyError("characterize must be given at least one cell library, not none")
@@ -126,8 +126,8 @@ def exhaustive_simulation(
         The longest sensitised delay (s) and the mean energy (J) of every weight value.
 
     Raises:
-        NetlistError: if `simulate_values` refuses the netlist.
-        InputError: if the partial sums are of another activation width.
+        NetlistError: If `simulate_values` refuses the netlist.
+        InputError: If the partial sums are of another activation width.
     """
     found = simulate_values(netlist, library, None, mac_stimuli(netlist.ports, partial_sums), conditions)
     return found.delay_s, found.energy_j[0]
@@ -167,7 +167,7 @@ def mac_stimuli(ports: MacPorts, partial_sums: PartialSums | None) -> Stimuli:
         partial_sums: statistics to draw from; if None, a Gaussian model.
 
     Raises:
-        InputError: if the partial sums are of another activation width.
+        InputError: If the partial sums are of another activation width.
     """
     if ports.partial is None or partial_sums is None:
         stimuli = default_stimuli(ports.activation_bits, ports.sum_bits if ports.partial else 0)
@@ -191,7 +191,7 @@ def typical_conditions(library: Library) -> Conditions:
     """Return typical boundary conditions: load and slew of the smallest inverter that drives four copies of itself.
 
     Raises:
-        LibertyError: if the library has no inverter.
+        LibertyError: If the library has no inverter.
     """
     inverter = smallest_inverter(library)
     load_f = _FANOUT * inverter.inputs[0].capacitance_f
@@ -211,7 +211,7 @@ def smallest_inverter(library: Library) -> Cell:
     """Return the inverter with the smallest area.
 
     Raises:
-        LibertyError: if the library has no inverter.
+        LibertyError: If the library has no inverter.
     """
     inverters = [cell for cell in library.cells.values() if _is_inverter(cell)]
     if not inverters:
@@ -258,7 +258,7 @@ def cell_area_m2(netlist: Netlist, library: Library) -> float:
     """Return the area of all cells in m2.
 
     Raises:
-        NetlistError: the library gives no areas.
+        NetlistError: The library gives no areas.
     """
     area = sum(cell.area_m2 for cell in _cells(netlist, library))
     if not area > 0:

@@ -59,7 +59,7 @@ def parse_ports(toml_text: str) -> MacPorts:
         port.
 
     Raises:
-        NetlistError: if the text is not TOML, has an unknown key, or has a width out of range.
+        NetlistError: If the text is not TOML, has an unknown key, or has a width out of range.
     """
     try:
         ports = msgspec.toml.decode(toml_text, type=_PortsFile)
@@ -117,7 +117,7 @@ def weight_pins(ports: MacPorts, values: Int16[np.ndarray, " w"]) -> Bool[np.nda
     """Return the level of every weight pin (least significant first) for each weight value.
 
     Raises:
-        NetlistError: if the pins cannot hold a value.
+        NetlistError: If the pins cannot hold a value.
     """
     allowed = weight_values(ports)
     if values.size and (values.min() < allowed[0] or values.max() > allowed[-1]):

@@ -160,7 +160,7 @@ def _values(text: str) -> list[int]:
     """Return the weight values in a text such as "0,8,-8".
 
     Raises:
-        InputError: the text is no list of whole numbers of 16 bits.
+        InputError: The text is no list of whole numbers of 16 bits.
     """
     try:
         found = [int(part) for part in text.split(",")]

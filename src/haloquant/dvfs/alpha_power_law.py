@@ -82,8 +82,8 @@ def vf_curve(
         margin_s: Added to every delay, the same at every voltage.
 
     Raises:
-        InfeasibleError: no family has three voltages.
-        ProfileError: the profile lacks one of the values.
+        InfeasibleError: No family has three voltages.
+        ProfileError: The profile lacks one of the values.
     """
     wanted = {
         key: members
@@ -110,7 +110,7 @@ def clock_at(curve: VfCurve, voltage_v: float) -> float:
     """Return the fitted clock in Hz at a voltage inside the measured range.
 
     Raises:
-        InfeasibleError: the voltage is outside the measured range.
+        InfeasibleError: The voltage is outside the measured range.
     """
     low, high = curve.voltage_v[0], curve.voltage_v[-1]
     if not low <= voltage_v <= high:
@@ -124,7 +124,7 @@ def least_voltage(curve: VfCurve, frequency_hz: float) -> OperatingPoint:
     """Return the operating point with that clock at the least voltage inside the measured range.
 
     Raises:
-        InfeasibleError: the highest measured voltage gives a lower clock.
+        InfeasibleError: The highest measured voltage gives a lower clock.
     """
     low, high = curve.voltage_v[0], curve.voltage_v[-1]
     if frequency_hz <= clock_at(curve, low):

@@ -67,8 +67,8 @@ def choose_classes(
         energy_weight: Weight of switching energy beside the error (`quant.codebook.select_codebook`).
 
     Raises:
-        InfeasibleError: the profile holds no value other than 0.
-        ProfileError: the profile lacks the value 0.
+        InfeasibleError: The profile holds no value other than 0.
+        ProfileError: The profile lacks the value 0.
     """
     _check_values(profile, sizes[0][0])
     books: list[Codebook] = []
@@ -102,9 +102,9 @@ def classes_at_clocks(
         energy_weight: As in `choose_classes`.
 
     Raises:
-        InfeasibleError: no value, or no value other than 0, meets a clock.
-        InputError: the clocks are not in descending order, or all values meet one of them.
-        ProfileError: the profile lacks the value 0.
+        InfeasibleError: No value, or no value other than 0, meets a clock.
+        InputError: The clocks are not in descending order, or all values meet one of them.
+        ProfileError: The profile lacks the value 0.
     """
     _check_values(profile, sizes[0][0])
     base = _base(profile, corner, margin)

@@ -26,7 +26,7 @@ def rows_of(profile: MacProfile, values: Values, what: str = "the weight values"
         what: The subject of the error sentence.
 
     Raises:
-        ProfileError: the profile lacks one of the values. The error names the first few that are missing.
+        ProfileError: The profile lacks one of the values. The error names the first few that are missing.
     """
     wanted = np.asarray(values, np.int64)
     rows = np.minimum(np.searchsorted(profile.weights, wanted), profile.weights.size - 1)
@@ -45,7 +45,7 @@ def delays_of(profile: MacProfile, corner: int, values: Values) -> Float64[np.nd
     """Return the delay in s of each of these weight values at one corner.
 
     Raises:
-        ProfileError: the profile lacks one of the values.
+        ProfileError: The profile lacks one of the values.
     """
     return profile.delay_s[corner][rows_of(profile, values)]
 
@@ -54,7 +54,7 @@ def slowest_delay_s(profile: MacProfile, corner: int, values: Values) -> float:
     """Return the delay in s of the slowest of these weight values at one corner.
 
     Raises:
-        ProfileError: the profile lacks one of the values, or there is no value.
+        ProfileError: The profile lacks one of the values, or there is no value.
     """
     delay_s = delays_of(profile, corner, values)
     if not delay_s.size:
@@ -66,7 +66,7 @@ def period_for(profile: MacProfile, corner: int, values: Values, margin_s: float
     """Return the shortest period in s at which all of these weight values meet timing: slowest delay plus margin.
 
     Raises:
-        ProfileError: the profile lacks one of the values, or there is no value.
+        ProfileError: The profile lacks one of the values, or there is no value.
     """
     return slowest_delay_s(profile, corner, values) + margin_s
 
@@ -120,7 +120,7 @@ def admissible_values(
     """Return the weight values, ascending, with delay + margin <= period.
 
     Raises:
-        InfeasibleError: no value meets the period.
+        InfeasibleError: No value meets the period.
     """
     delay_s = profile.delay_s[corner]
     found = profile.weights[delay_s + margin_s <= period_s]

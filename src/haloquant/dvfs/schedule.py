@@ -83,8 +83,8 @@ def plan(
         arrays: Number of arrays. They share the columns under `colblock` and have fixed clocks under `islands`.
 
     Raises:
-        InputError: a tile map does not fit its layer or names a class without a point, or the policy is unknown.
-        InfeasibleError: one row of partial sums does not fit the accumulators, or there are fewer arrays than islands.
+        InputError: A tile map does not fit its layer or names a class without a point, or the policy is unknown.
+        InfeasibleError: One row of partial sums does not fit the accumulators, or there are fewer arrays than islands.
     """
     if policy not in set(Policy):
         raise InputError(f"policy must be one of {', '.join(Policy)}, not {policy!r}")

@@ -27,7 +27,7 @@ def plan_islands(
     The number of arrays per island is chosen so that the sum of the groups' least times is smallest.
 
     Raises:
-        InfeasibleError: there are fewer arrays than operating points in use.
+        InfeasibleError: There are fewer arrays than operating points in use.
     """
     index = TileIndex()
     work: list[tuple[int, dict[OperatingPoint, list[TileRun]], list[int]]] = []

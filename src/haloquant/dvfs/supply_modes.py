@@ -21,7 +21,7 @@ def voltage_steps(lowest_v: float, highest_v: float, step_v: float = 0.025) -> t
     The default step of 25 mV is that of EdgeBERT's regulator (arXiv 2011.14203).
 
     Raises:
-        InputError: the range is empty or the step is not positive.
+        InputError: The range is empty or the step is not positive.
     """
     if not 0 < lowest_v <= highest_v or not step_v > 0:
         raise InputError(
@@ -37,7 +37,7 @@ def lowest_voltage(slowest_s: float, period_s: float, curve: Curve, steps: Seque
     """Return the lowest of the supplies `steps` (V, ascending) at which a delay of `slowest_s` meets `period_s`.
 
     Raises:
-        InfeasibleError: no supply does. The error names the shortest period that the highest supply meets.
+        InfeasibleError: No supply does. The error names the shortest period that the highest supply meets.
     """
     for voltage in steps:
         if slowest_s * curve(voltage) <= period_s * (1 + 1e-12):
@@ -55,7 +55,7 @@ def eco_points(
     """Return one point per class: all at the base clock, each at the lowest supply that its slowest value allows.
 
     Raises:
-        InfeasibleError: a class does not meet the base clock at the highest supply.
+        InfeasibleError: A class does not meet the base clock at the highest supply.
     """
     period = 1.0 / base_frequency_hz
     return tuple(OperatingPoint(lowest_voltage(slow, period, curve, steps), base_frequency_hz) for slow in slowest_s)
@@ -67,7 +67,7 @@ def slowed_points(points: Sequence[OperatingPoint], curve: Curve, voltage_factor
     At a given supply the fastest clock spends the least leakage energy, so one clock per supply is enough.
 
     Raises:
-        InfeasibleError: a supply would fall to the threshold or below.
+        InfeasibleError: A supply would fall to the threshold or below.
     """
     slowed: list[OperatingPoint] = []
     for point in points:

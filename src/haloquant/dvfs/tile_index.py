@@ -13,7 +13,7 @@ def check_fits(gemms: Iterable[Gemm], layer_tiles: Mapping[str, LayerTiles], cla
     """Refuse tile maps that do not fit their layer or name a class that has no operating point.
 
     Raises:
-        InputError: a tile map does not fit. The error names the layer.
+        InputError: A tile map does not fit. The error names the layer.
     """
     seen: set[tuple[int, int, int]] = set()  # checked already; layers of equal shape may share arrays
     names: set[str] = set()

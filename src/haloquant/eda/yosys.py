@@ -72,7 +72,7 @@ def find_yosys() -> Yosys:
     """Return the first Yosys that is installed.
 
     Raises:
-        ToolError: if none of the three sources is installed.
+        ToolError: If none of the three sources is installed.
     """
     if find_spec("pyosys") is not None:
         return Yosys("pyosys", version("pyosys"), (sys.executable, "-I", "-c", _RUN_PYOSYS))
@@ -119,9 +119,9 @@ def synthesize(
         time_limit_s: wall-clock limit.
 
     Raises:
-        ToolError: if Yosys is missing, fails or exceeds the time limit.
-        NetlistError: if Yosys refuses the Verilog; the message contains its error.
-        InputError: if the library cannot be read.
+        ToolError: If Yosys is missing, fails or exceeds the time limit.
+        NetlistError: If Yosys refuses the Verilog; the message contains its error.
+        InputError: If the library cannot be read.
     """
     drivers = dict(driven or {})
     named = [("module", top), *(("module", part) for part in partitions or {})]

@@ -170,7 +170,7 @@ def described_tensors(path: Path, config: Mapping[str, object], doing: str) -> M
     None means that transformers is not installed, and that this package knows the layers of the family.
 
     Raises:
-        MissingExtraError: transformers is not installed, and the package does not know the family. `doing` begins the
+        MissingExtraError: Transformers is not installed, and the package does not know the family. `doing` begins the
             sentence.
     """
     try:

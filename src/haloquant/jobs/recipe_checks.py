@@ -117,7 +117,7 @@ def check_job(recipe: Recipe, inputs: Inputs, profile: MacProfile) -> None:
     Raises:
         RecipeError: A text has too few tokens, the transform finds no place, or the machine model lacks a layer.
         ProfileError: The MAC lacks a value.
-        CheckpointError: transformers cannot load the model, or a chosen layer is no linear layer of it.
+        CheckpointError: Transformers cannot load the model, or a chosen layer is no linear layer of it.
     """
     from haloquant.lm.model_check import check_model  # needs torch
 

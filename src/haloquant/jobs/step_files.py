@@ -56,7 +56,7 @@ def load_packed(
     """Return the named layers that `save_packed` wrote, in the order of `layers`; tiles are tile x tile.
 
     Raises:
-        FormatError: the file is damaged.
+        FormatError: The file is damaged.
     """
     arrays = load_arrays(folder / "packed.safetensors")
     found: list[PackedWeight] = []

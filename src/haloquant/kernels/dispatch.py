@@ -39,7 +39,7 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
         f32 [tokens, out].
 
     Raises:
-        InfeasibleError: a tile is so long that float32 could not hold its integer sum exactly.
+        InfeasibleError: A tile is so long that float32 could not hold its integer sum exactly.
     """
     if tokens.device.type != "cpu":
         return (_triton() if _has_triton() else fallback).integer_linear(tokens, token_scale, layer)
@@ -58,7 +58,7 @@ def check_integers(tile_in: int) -> None:
     """Refuse tiles whose integer sums float32 cannot hold exactly.
 
     Raises:
-        InfeasibleError: a tile is so long.
+        InfeasibleError: A tile is so long.
     """
     if tile_in > MOST_TILE_INPUTS:
         raise InfeasibleError(f"tiles must be at most {MOST_TILE_INPUTS} inputs long for exact sums, not {tile_in}")
@@ -72,7 +72,7 @@ def rounded_linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     A token with an infinity or a NaN becomes NaN.
 
     Raises:
-        InfeasibleError: as for `integer_linear`.
+        InfeasibleError: As for `integer_linear`.
     """
     tokens = x.reshape(-1, layer.grid.in_features).to(torch.float32)
     few = tokens.shape[0] <= (MOST_CPU_GEMV_TOKENS if x.device.type == "cpu" else 1)

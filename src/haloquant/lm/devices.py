@@ -11,7 +11,7 @@ def check_device_name(device: object) -> None:
     """Check the form of a device's name, without torch.
 
     Raises:
-        InputError: it is none of `auto`, `cpu`, `cuda`, `cuda:0`, `cuda:1` and so on.
+        InputError: It is none of `auto`, `cpu`, `cuda`, `cuda:0`, `cuda:1` and so on.
     """
     if not isinstance(device, str) or not _NAME.fullmatch(device):
         raise InputError(f"device must be auto, cpu, cuda or cuda:NUMBER, not {device!r:.80}")
@@ -26,7 +26,7 @@ def find_device(device: str) -> str:
         device: the name.
 
     Raises:
-        InputError: the name has another form, or this machine has no such GPU.
+        InputError: The name has another form, or this machine has no such GPU.
     """
     check_device_name(device)
     if device == "cpu":

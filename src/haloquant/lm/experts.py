@@ -167,7 +167,7 @@ def expert_places(names: TensorNames, layers: Iterable[str]) -> list[ExpertPlace
         layers: names of linear layers, as in the checkpoint.
 
     Raises:
-        CheckpointError: transformers does something else with the matrices of the experts than to stack them.
+        CheckpointError: Transformers does something else with the matrices of the experts than to stack them.
     """
     found: list[ExpertPlace] = []
     for name in layers:
@@ -206,7 +206,7 @@ def unstack(model: Any, places: Iterable[ExpertPlace], make: Callable[[ExpertPla
         make: returns the module of a place from the expert's slice of the parameter, as the model stores it.
 
     Raises:
-        CheckpointError: an expert has no layer.
+        CheckpointError: An expert has no layer.
     """
     stacks: dict[str, dict[int, list[ExpertPlace]]] = {}
     for place in places:

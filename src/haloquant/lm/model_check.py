@@ -20,7 +20,7 @@ def check_model(checkpoint: Checkpoint) -> None:
     No weight is read.
 
     Raises:
-        CheckpointError: transformers has no such decoder, a parameter is missing, or a layer is of another kind.
+        CheckpointError: Transformers has no such decoder, a parameter is missing, or a layer is of another kind.
     """
     empty = EmptyModel(checkpoint)
     lacking = [name for name in empty.lacking() if not name.endswith(COMPUTED_TENSORS)]
@@ -54,7 +54,7 @@ def tensor_shapes(config_file: Path) -> dict[str, tuple[int, ...]]:
     """Return the name and the shape of every tensor that a checkpoint with this config.json would have.
 
     Raises:
-        CheckpointError: transformers has no such decoder.
+        CheckpointError: Transformers has no such decoder.
     """
     try:
         config = AutoConfig.from_pretrained(config_file, local_files_only=True, trust_remote_code=False)

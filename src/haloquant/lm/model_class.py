@@ -13,8 +13,8 @@ def model_class(folder: Path) -> Any:
     image.
 
     Raises:
-        ValueError: transformers does not know the type of the model.
-        OSError: the configuration cannot be read.
+        ValueError: Transformers does not know the type of the model.
+        OSError: The configuration cannot be read.
     """
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return class_of(config)

@@ -18,7 +18,7 @@ def find_module(model: torch.nn.Module, layer: str) -> torch.nn.Module:
     differences are noted on the model (`lm.experts.name_layers`).
 
     Raises:
-        CheckpointError: no module, or more than one, has that name.
+        CheckpointError: No module, or more than one, has that name.
     """
     with suppress(AttributeError):
         return model.get_submodule(getattr(model, "halo_names", {}).get(layer, layer))
@@ -39,7 +39,7 @@ def weight_parameter(model: torch.nn.Module, layer: str) -> tuple[torch.Tensor, 
     """Return the parameter that holds the weight of `layer`, and whether it is stored as [in, out].
 
     Raises:
-        CheckpointError: no single module has that name, or it is not a linear layer.
+        CheckpointError: No single module has that name, or it is not a linear layer.
     """
     module = find_module(model, layer)
     weight = getattr(module, "weight", None)
@@ -85,7 +85,7 @@ def with_weights(
         originals: the model's own weights by layer, to put them back; None keeps a copy of them in memory meanwhile.
 
     Raises:
-        CheckpointError: a layer is not in the model, is shared with another module, or has another shape.
+        CheckpointError: A layer is not in the model, is shared with another module, or has another shape.
     """
     targets = {layer: weight_parameter(model, layer) for layer in weights}
     owners = _owners(model)

@@ -21,7 +21,7 @@ def load_text(path: Path | str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
     """Return the UTF-8 text of a .txt or .xz file.
 
     Raises:
-        InputError: the file is missing, not UTF-8, damaged, empty, or longer than `limit_bytes` once decompressed.
+        InputError: The file is missing, not UTF-8, damaged, empty, or longer than `limit_bytes` once decompressed.
     """
     path = Path(path).expanduser()
     try:
@@ -86,7 +86,7 @@ def load_tokenizer(folder: Path | str) -> Any:
     """Return the tokenizer of a model folder, from local files only and without running code of the model.
 
     Raises:
-        CheckpointError: the folder holds no tokenizer, or one that transformers cannot build.
+        CheckpointError: The folder holds no tokenizer, or one that transformers cannot build.
     """
     path = local_folder(folder)
     names = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
@@ -111,8 +111,8 @@ def tokenize(folder: Path | str, text: str) -> Int64[np.ndarray, " t"]:
     If the tokenizer adds a token at the beginning, it is included.
 
     Raises:
-        CheckpointError: as `load_tokenizer`.
-        InputError: the text is empty.
+        CheckpointError: As `load_tokenizer`.
+        InputError: The text is empty.
     """
     if not text.strip():
         raise InputError("a text to be tokenized must not be empty")

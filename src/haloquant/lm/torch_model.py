@@ -48,7 +48,7 @@ def load_model(folder: Path | str, dtype: "torch.dtype | None" = None) -> Any:
         dtype: type of the weights; float32 where None.
 
     Raises:
-        CheckpointError: as `open_checkpoint`; or the model class is unknown to transformers; or weights are missing.
+        CheckpointError: As `open_checkpoint`; or the model class is unknown to transformers; or weights are missing.
     """
     checkpoint = open_checkpoint(folder)
     dtype = torch.float32 if dtype is None else dtype

@@ -13,7 +13,7 @@ def longest_accumulation(largest_weight: int, activation_bits: int = 8, accumula
     is as large as |w| x 2^(a-1).
 
     Raises:
-        InputError: a size is below 1.
+        InputError: A size is below 1.
     """
     if min(largest_weight, activation_bits, accumulator_bits) < 1:
         raise InputError(
@@ -34,7 +34,7 @@ def check_accumulation(layer: str, terms: int, codebooks: tuple[Codebook, ...], 
         accumulator_bits: width of the accumulator.
 
     Raises:
-        InfeasibleError: a sum of `terms` products may overflow.
+        InfeasibleError: A sum of `terms` products may overflow.
     """
     largest = max(int(np.abs(codebook.values).max()) for codebook in codebooks)
     bound = longest_accumulation(largest, 8, accumulator_bits)

@@ -65,7 +65,7 @@ def sweep(loss: Float64[np.ndarray, "tiles classes"], cost: Float64[np.ndarray, 
     """Return all optima of the relaxed problem, cheapest first.
 
     Raises:
-        InputError: loss or cost is not finite, or they differ in shape.
+        InputError: Loss or cost is not finite, or they differ in shape.
     """
     _check(loss, cost)
     tiles = np.arange(loss.shape[0])
@@ -117,8 +117,8 @@ def least_loss(
     the one that saves most loss first.
 
     Raises:
-        InputError: as `sweep`.
-        InfeasibleError: even the cheapest classes cost more than the budget.
+        InputError: As `sweep`.
+        InfeasibleError: Even the cheapest classes cost more than the budget.
     """
     path = sweep(loss, cost)
     if path.cost[0] > budget * (1 + 1e-12):
@@ -153,7 +153,7 @@ def unflatten(classes: UInt8[np.ndarray, " tiles"], layers: Sequence[tuple[str, 
     """Return the list of classes as one tile map per layer.
 
     Raises:
-        InputError: the number of classes is not the number of tiles of the layers.
+        InputError: The number of classes is not the number of tiles of the layers.
     """
     sizes = [grid.down * grid.across for _, grid in layers]
     if sum(sizes) != classes.size:

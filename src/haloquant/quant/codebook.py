@@ -54,7 +54,7 @@ def sample_groups(
         per_layer: number of groups taken from each layer.
 
     Raises:
-        InputError: there is no layer, or every weight is 0.
+        InputError: There is no layer, or every weight is 0.
     """
     length = grid.tile_in
     groups, importances = [], []
@@ -112,8 +112,8 @@ def select_codebook(
         energy_weight: weight of energy in the objective; 0 counts the error alone.
 
     Raises:
-        InputError: the admissible values are not ascending with 0 among them, or an argument does not fit.
-        InfeasibleError: no value except 0 is admissible.
+        InputError: The admissible values are not ascending with 0 among them, or an argument does not fit.
+        InfeasibleError: No value except 0 is admissible.
     """
     _check(admissible, name, point, slack_s, size, energy_j, energy_weight)
     energy = (

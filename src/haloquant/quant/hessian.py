@@ -30,7 +30,7 @@ def row_parts(statistics: LayerStatistics, out_features: int) -> tuple[RowPart, 
     """Return the parts of a layer by Hessian: one for most layers; other rows, then value rows, for a fused layer.
 
     Raises:
-        InputError: the value rows belong to a layer of another size, or come without their Hessian.
+        InputError: The value rows belong to a layer of another size, or come without their Hessian.
     """
     values, matrix = statistics.value_rows, statistics.value_hessian
     if values is None and matrix is None:
@@ -61,7 +61,7 @@ def layer_hessian(
         method: the method that needs the Hessian; the error names it.
 
     Raises:
-        InputError: the statistics hold no Hessian, one of another size, or one that is not finite.
+        InputError: The statistics hold no Hessian, one of another size, or one that is not finite.
     """
     if statistics.hessian is None:
         raise InputError(
@@ -81,7 +81,7 @@ def hessian_importance(statistics: LayerStatistics) -> Float32[np.ndarray, "rows
         One row [1, in] that holds for all outputs; [out, in] if some rows are values with a Hessian of their own.
 
     Raises:
-        InputError: the statistics hold no Hessian, or its diagonal is not finite.
+        InputError: The statistics hold no Hessian, or its diagonal is not finite.
     """
     hessian = layer_hessian(statistics, method="importance by layer inputs")
     shared = usable_importance(np.diagonal(hessian)[None, :], statistics.layer)

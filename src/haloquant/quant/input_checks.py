@@ -13,7 +13,7 @@ def check_weight(weight: np.ndarray, layer: str) -> None:
     """Check that a weight is a finite, non-empty matrix whose scales fit into float16.
 
     Raises:
-        CheckpointError: the weight is not [out, in], is empty, or holds NaN, infinity or a magnitude above 65504.
+        CheckpointError: The weight is not [out, in], is empty, or holds NaN, infinity or a magnitude above 65504.
     """
     if weight.ndim != 2 or weight.size == 0:
         raise CheckpointError(
@@ -40,8 +40,8 @@ def check_tiles(tiles: TileMap, codebooks: tuple[Codebook, ...], shape: tuple[in
     """Check that a tile map fits the weight's shape and that every class it names has a codebook.
 
     Raises:
-        InputError: grid, class map and weight disagree, or a codebook is not ascending with 0 among its values.
-        InfeasibleError: a codebook holds no value except 0.
+        InputError: Grid, class map and weight disagree, or a codebook is not ascending with 0 among its values.
+        InfeasibleError: A codebook holds no value except 0.
     """
     grid = tiles.grid
     if (grid.out_features, grid.in_features) != shape:
@@ -68,7 +68,7 @@ def check_codebook(codebook: Codebook) -> None:
     """Check that the values of a codebook ascend and hold 0 and at least one other value.
 
     Raises:
-        InputError: the values are not strictly ascending with 0 among them, or there are more than 256.
+        InputError: The values are not strictly ascending with 0 among them, or there are more than 256.
         InfeasibleError: 0 is the only value.
     """
     values = codebook.values
@@ -87,7 +87,7 @@ def check_setting(name: str, value: float | int, low: float | int, high: float |
     """Check that a setting is within low..high.
 
     Raises:
-        InputError: it is outside, or is not a number.
+        InputError: It is outside, or is not a number.
     """
     if not low <= value <= high:
         raise InputError(f"layer '{layer}': {name} must be between {low:g} and {high:g}, not {value:g}")
@@ -103,7 +103,7 @@ def check_matrix(matrix: np.ndarray, shape: tuple[int, int], what: str, layer: s
         layer: name of the layer in the error.
 
     Raises:
-        InputError: the shape differs, or a value is NaN or infinite.
+        InputError: The shape differs, or a value is NaN or infinite.
     """
     if matrix.shape != shape:
         raise InputError(
@@ -120,7 +120,7 @@ def usable_importance(values: np.ndarray, layer: str) -> np.ndarray:
     Negative values come from rounding and become 0. If no value is positive, every value becomes 1.
 
     Raises:
-        InputError: a value is NaN or infinite.
+        InputError: A value is NaN or infinite.
     """
     if not np.isfinite(values.sum(dtype=np.float64)):
         raise InputError(

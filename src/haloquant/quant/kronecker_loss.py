@@ -27,7 +27,7 @@ def kronecker_losses(
     The share of tile a in row r is 1/2 s_r e_ra (e_r H)_a; it may be negative. s_r is `row_factor`.
 
     Raises:
-        InputError: the statistics hold no Fisher part or no Hessian of the layer's size.
+        InputError: The statistics hold no Fisher part or no Hessian of the layer's size.
     """
     error = weight - values
     shares = np.empty_like(error)
@@ -43,7 +43,7 @@ def row_factor(statistics: LayerStatistics) -> Float64[np.ndarray, " out"]:
     With this factor the diagonal of the Kronecker form sums to the Fisher information of the row.
 
     Raises:
-        InputError: the statistics hold no Fisher part or no Hessian.
+        InputError: The statistics hold no Fisher part or no Hessian.
     """
     layer_hessian(statistics, method="the predicted loss of tiles")
     fisher = fisher_importance(statistics).sum(axis=1, dtype=np.float64)

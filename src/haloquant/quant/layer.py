@@ -36,9 +36,9 @@ def quantize_weight(
         The layer in HALO form.
 
     Raises:
-        CheckpointError: the weight is not a finite matrix.
-        InputError: tile map, codebooks and weight do not fit.
-        InfeasibleError: a codebook holds no value except 0.
+        CheckpointError: The weight is not a finite matrix.
+        InputError: Tile map, codebooks and weight do not fit.
+        InfeasibleError: A codebook holds no value except 0.
     """
     check_weight(weight, tiles.layer)
     check_tiles(tiles, codebooks, (weight.shape[0], weight.shape[1]))
@@ -75,9 +75,9 @@ def quantize_weight_compensated(
         The layer in HALO form.
 
     Raises:
-        CheckpointError: the weight is not a finite matrix.
-        InputError: tile map, codebooks, statistics and weight do not fit.
-        InfeasibleError: a codebook holds no value except 0.
+        CheckpointError: The weight is not a finite matrix.
+        InputError: Tile map, codebooks, statistics and weight do not fit.
+        InfeasibleError: A codebook holds no value except 0.
     """
     check_weight(weight, tiles.layer)
     check_tiles(tiles, codebooks, (weight.shape[0], weight.shape[1]))

@@ -36,7 +36,7 @@ def salient_then_outliers(
         salient: share of all weights that are kept for their Fisher information.
 
     Raises:
-        CheckpointError: the weight is not finite.
+        CheckpointError: The weight is not finite.
     """
     check_weight(weight, layer)
     flat = weight.ravel()
@@ -71,8 +71,8 @@ def quantize_weight_to_range(
         The layer in HALO form. A weight exactly between two words takes the lower one.
 
     Raises:
-        CheckpointError: the weight is not a finite matrix.
-        InputError: tile map, codebooks and weight do not fit, or a codebook has words of one sign only.
+        CheckpointError: The weight is not a finite matrix.
+        InputError: Tile map, codebooks and weight do not fit, or a codebook has words of one sign only.
     """
     check_weight(weight, tiles.layer)
     check_tiles(tiles, codebooks, (weight.shape[0], weight.shape[1]))
@@ -105,7 +105,7 @@ def kept_shares(
         One number for each tile, layer after layer, row after row.
 
     Raises:
-        InputError: a sensitivity is negative or not finite.
+        InputError: A sensitivity is negative or not finite.
     """
     found: list[np.ndarray] = []
     for layer, scores in sensitivity.items():

@@ -21,7 +21,7 @@ def layer_fisher(
         shape: shape of the weight. If it is given, shape and finiteness are checked.
 
     Raises:
-        InputError: the statistics hold no Fisher part, one of another shape, or one that is not finite.
+        InputError: The statistics hold no Fisher part, one of another shape, or one that is not finite.
     """
     if statistics.fisher is None:
         raise InputError(
@@ -38,7 +38,7 @@ def fisher_importance(statistics: LayerStatistics) -> Float32[np.ndarray, "out i
     """Return the diagonal Fisher information as the importance of every weight.
 
     Raises:
-        InputError: the statistics hold no Fisher part, or it is not finite.
+        InputError: The statistics hold no Fisher part, or it is not finite.
     """
     return usable_importance(layer_fisher(statistics, method="importance by gradients"), statistics.layer)
 

@@ -38,8 +38,8 @@ def split(
         The sparse weights, and the mask of their places.
 
     Raises:
-        InputError: a share is not within 0..1, or sigma is not positive.
-        CheckpointError: the weight is not finite.
+        InputError: A share is not within 0..1, or sigma is not positive.
+        CheckpointError: The weight is not finite.
     """
     check_weight(weight, layer)
     _check_shares(budget, salient)

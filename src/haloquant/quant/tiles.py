@@ -15,7 +15,7 @@ def make_grid(out_features: int, in_features: int, tile_out: int = 128, tile_in:
     The last row and the last column of tiles may be smaller.
 
     Raises:
-        InputError: a size is below 1.
+        InputError: A size is below 1.
     """
     if min(out_features, in_features, tile_out, tile_in) < 1:
         raise InputError(

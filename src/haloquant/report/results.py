@@ -187,7 +187,7 @@ class Results(Record, frozen=True):
         """Return the row of the method with this name.
 
         Raises:
-            InputError: there is no such method.
+            InputError: There is no such method.
         """
         for row in self.methods:
             if row.name == name:
@@ -204,7 +204,7 @@ def decode_results(data: bytes, source: Path) -> Results:
     """Return the results that the JSON bytes hold; `source` names the file in error messages.
 
     Raises:
-        InputError: the data has another structure or another version, or lists that belong together differ in length.
+        InputError: The data has another structure or another version, or lists that belong together differ in length.
     """
     try:
         results = msgspec.json.decode(data, type=Results)

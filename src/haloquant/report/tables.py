@@ -41,7 +41,7 @@ def headline(names: Collection[str]) -> str:
     """Return the HALO method that the report presents: the balanced one, or the next best that the job made.
 
     Raises:
-        InputError: there is no HALO method.
+        InputError: There is no HALO method.
     """
     for name in HALO_METHODS:
         if name in names:
@@ -53,7 +53,7 @@ def base_method(results: Results) -> MethodRow:
     """Return the method to which speed and energy are compared: W8A8, or W4A8 or FP16 on a MAC that cannot run it.
 
     Raises:
-        InputError: none of them was simulated.
+        InputError: None of them was simulated.
     """
     rows = {row.name: row for row in results.methods if row.costs}
     for name in ("w8a8", "w4a8", "fp16"):

@@ -16,7 +16,7 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[
     """Write named arrays.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     with safetensors_file(path):
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, path, dict(metadata or {}))
@@ -31,7 +31,7 @@ def save_arrays_if_any(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays. If there are none, write no file, because safetensors refuses a file without arrays.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     if arrays:
         save_arrays(path, arrays)

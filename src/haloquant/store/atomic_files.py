@@ -48,7 +48,7 @@ def read_bounded(path: Path, limit_bytes: int, purpose: str = "", error: type[In
         error: class of the errors that are raised.
 
     Raises:
-        InputError: the file is missing, unreadable, not a regular file, or too large.
+        InputError: The file is missing, unreadable, not a regular file, or too large.
     """
     try:
         size = regular_size(path, error)
@@ -67,9 +67,9 @@ def regular_size(path: Path, error: type[InputError] = InputError) -> int:
     """Return the size of a regular file in bytes.
 
     Raises:
-        InputError: it is another kind of file, such as a named pipe, whose reading could block forever. The class is
+        InputError: It is another kind of file, such as a named pipe, whose reading could block forever. The class is
             that of `error`.
-        OSError: there is no such file, or it cannot be reached.
+        OSError: There is no such file, or it cannot be reached.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
@@ -135,7 +135,7 @@ def safetensors_file(path: Path) -> Iterator[None]:
     the owner read it.
 
     Raises:
-        OSError: safetensors failed to write the file.
+        OSError: Safetensors failed to write the file.
     """
     path.touch()
     permissions = stat.S_IMODE(path.stat().st_mode)
@@ -169,7 +169,7 @@ def atomic_folder(
         replace: True removes an existing folder at `path`; False allows only an empty one there.
 
     Raises:
-        OSError: the folder cannot be written, or `path` is not empty and `replace` is False.
+        OSError: The folder cannot be written, or `path` is not empty and `replace` is False.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
@@ -230,7 +230,7 @@ def read_manifest(folder: Path, name: str = MANIFEST, error: type[InputError] = 
         error: class of the errors that are raised.
 
     Raises:
-        InputError: the manifest is missing, unreadable or malformed.
+        InputError: The manifest is missing, unreadable or malformed.
     """
     path = folder / name
     data = read_bounded(path, MAX_MANIFEST_BYTES, error=error)
@@ -250,7 +250,7 @@ def check_files(folder: Path, manifest: Manifest, name: str = MANIFEST, error: t
         error: class of the errors that are raised.
 
     Raises:
-        InputError: a file is missing, is outside the folder, or has another checksum.
+        InputError: A file is missing, is outside the folder, or has another checksum.
     """
     for relative, expected in manifest.files.items():
         file, parts = folder / relative, PurePath(relative)
@@ -280,7 +280,7 @@ def claim_output(folder: Path) -> None:
     """Create an output folder, or accept one that haloquant made; refuse a folder that holds other files.
 
     Raises:
-        InputError: the folder cannot be written, or is not empty and was not made by haloquant.
+        InputError: The folder cannot be written, or is not empty and was not made by haloquant.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"the output must be a folder, not the file {folder}; name another with --out")
@@ -302,7 +302,7 @@ def sole_user(folder: Path) -> Iterator[None]:
     """Lock the output folder for this process. The operating system releases the lock if the process dies.
 
     Raises:
-        BusyError: another live process holds it.
+        BusyError: Another live process holds it.
     """
     lock = FileLock(folder / LOCK, timeout=0)
     owner = folder / OWNER

@@ -34,8 +34,8 @@ def read_library(path: Path, cache: Path | None = None) -> Library:
         cache: folder for parsed libraries; None means the user's cache folder.
 
     Raises:
-        InputError: the file is missing or too large.
-        LibertyError: the file ends in .gz but is not gzip, is not UTF-8, is too large unpacked, or is not Liberty.
+        InputError: The file is missing or too large.
+        LibertyError: The file ends in .gz but is not gzip, is not UTF-8, is too large unpacked, or is not Liberty.
     """
     raw = read_bounded(path, MAX_BYTES)
     folder = user_cache_path("haloquant") / "liberty" if cache is None else cache
@@ -56,8 +56,8 @@ def liberty_text(path: Path, raw: bytes | None = None) -> str:
         raw: the file's bytes, if they were read already.
 
     Raises:
-        InputError: the file is missing or too large.
-        LibertyError: it cannot be unpacked or is not UTF-8 text.
+        InputError: The file is missing or too large.
+        LibertyError: It cannot be unpacked or is not UTF-8 text.
     """
     data = liberty_bytes(path, raw)
     try:
@@ -77,8 +77,8 @@ def liberty_bytes(path: Path, raw: bytes | None = None) -> bytes:
         raw: the file's bytes, if they were read already.
 
     Raises:
-        InputError: the file is missing or too large.
-        LibertyError: it cannot be unpacked.
+        InputError: The file is missing or too large.
+        LibertyError: It cannot be unpacked.
     """
     data = read_bounded(path, MAX_BYTES) if raw is None else raw
     return _unpack(path, data) if path.suffix == ".gz" or data[:2] == _GZIP else data

@@ -28,7 +28,7 @@ class Steps:
         is renamed after that. If two processes make the same step at once, both get the folder of the first.
 
         Raises:
-            InputError: the name is not that of a folder directly in the output folder.
+            InputError: The name is not that of a folder directly in the output folder.
         """
         folder, key = self._place(name, inputs)
         if is_finished(folder, key):
@@ -42,7 +42,7 @@ class Steps:
         """Return the step's folder if it is finished, else None.
 
         Raises:
-            InputError: the name is not that of a folder directly in the output folder.
+            InputError: The name is not that of a folder directly in the output folder.
         """
         folder, key = self._place(name, inputs)
         return folder if is_finished(folder, key) else None

@@ -109,7 +109,7 @@ def effective_bits(goal: str, tile: int) -> Mapping[str, float]:
         tile: 128, 64 or 32.
 
     Raises:
-        KeyError: table 2 has no such row.
+        KeyError: Table 2 has no such row.
     """
     for row in read_perplexities():
         if row.method == f"halo {goal}" and row.tile == tile:

@@ -54,7 +54,7 @@ def read_partial_sums(path: Path) -> tuple[PartialSums, ...]:
     """Read statistics.
 
     Raises:
-        InputError: the file is missing, is too large, is not such a file, or holds impossible values.
+        InputError: The file is missing, is too large, is not such a file, or holds impossible values.
     """
     try:
         file = msgspec.json.decode(read_bounded(path, _LIMIT_BYTES), type=_File)

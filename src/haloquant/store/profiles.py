@@ -93,8 +93,8 @@ def read_profile(path: Path) -> MacProfile:
     """Read a profile.
 
     Raises:
-        InputError: the file is missing or too large.
-        ProfileError: the file is not a profile, is damaged, or holds impossible values.
+        InputError: The file is missing or too large.
+        ProfileError: The file is not a profile, is damaged, or holds impossible values.
     """
     data = read_bounded(path, _LIMIT_BYTES)
     try:
@@ -122,8 +122,8 @@ def find_profile(name: str, basis: str = "static") -> MacProfile:
     as the basis "sensitised" does.
 
     Raises:
-        InputError: there is no such profile, or the file is too large.
-        ProfileError: the file is not a profile, or it holds no sensitised delays and they are asked for.
+        InputError: There is no such profile, or the file is too large.
+        ProfileError: The file is not a profile, or it holds no sensitised delays and they are asked for.
     """
     if basis == "sensitised":
         name = name.removesuffix(SENSITISED) + SENSITISED
@@ -145,7 +145,7 @@ def on_sensitised_delays(profile: MacProfile) -> MacProfile:
     longer the static delays are. Corners without sensitised delays are left out.
 
     Raises:
-        ProfileError: at the first corner a sensitised delay is not known.
+        ProfileError: At the first corner a sensitised delay is not known.
     """
     unknown = profile.weights[np.isnan(profile.sensitised_delay_s[0])]
     if unknown.size:

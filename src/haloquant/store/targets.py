@@ -30,7 +30,7 @@ def read_target(name_or_path: str | Path) -> Target | GpuTarget:
     """Return a shipped target by its name, or the target that a TOML file describes.
 
     Raises:
-        TargetError: there is no such target, or the file is malformed. The message names the path of the key.
+        TargetError: There is no such target, or the file is malformed. The message names the path of the key.
     """
     text = str(name_or_path)
     if not text.endswith(".toml"):
@@ -51,7 +51,7 @@ def read_systolic(name_or_path: str | Path) -> Target:
     """Return a target that must be a systolic array.
 
     Raises:
-        TargetError: the target is a graphics processor, or `read_target` refuses it.
+        TargetError: The target is a graphics processor, or `read_target` refuses it.
     """
     target = read_target(name_or_path)
     if not isinstance(target, Target):
@@ -66,7 +66,7 @@ def read_gpu(name_or_path: str | Path) -> GpuTarget:
     """Return a target that must be a graphics processor.
 
     Raises:
-        TargetError: the target is a systolic array, or `read_target` refuses it.
+        TargetError: The target is a systolic array, or `read_target` refuses it.
     """
     target = read_target(name_or_path)
     if not isinstance(target, GpuTarget):
@@ -81,7 +81,7 @@ def parse_target(raw: bytes) -> Target | GpuTarget:
     """Return the target that the bytes of a TOML file describe.
 
     Raises:
-        TargetError: the bytes are not TOML, a key is unknown or missing, or a value, unit or status is not allowed.
+        TargetError: The bytes are not TOML, a key is unknown or missing, or a value, unit or status is not allowed.
     """
     try:
         document: object = msgspec.toml.decode(raw)

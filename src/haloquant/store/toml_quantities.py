@@ -56,7 +56,7 @@ def parse_quantity(raw: object, unit: str, path: str, lowest: float = 0.0, open_
         open_below: True if `lowest` itself is refused.
 
     Raises:
-        TargetError: the table is not as described; the message names `path` and the fault.
+        TargetError: The table is not as described; the message names `path` and the fault.
     """
     if not isinstance(raw, Mapping):
         raise TargetError(f"{path} must be a table with value, unit, status and source, not {raw!r}")

@@ -47,8 +47,8 @@ def layer_works(
     `passes` says how often the array runs over a layer whose weights are wider than its multipliers; 1 if it is absent.
 
     Raises:
-        InputError: a size is not positive, tiles are not of the array's size, or layers of one group differ in rows.
-        ProfileError: the profile lacks a weight value or its energy.
+        InputError: A size is not positive, tiles are not of the array's size, or layers of one group differ in rows.
+        ProfileError: The profile lacks a weight value or its energy.
     """
     rows, columns = target.array.rows, target.array.columns
     energy = profile.energy_j[corner]

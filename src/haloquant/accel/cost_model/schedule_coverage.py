@@ -30,7 +30,7 @@ def check_names(workload: Workload, schedule: Schedule) -> None:
     """Refuse a schedule of another workload.
 
     Raises:
-        InputError: the schedule's layers are not the workload's.
+        InputError: The schedule's layers are not the workload's.
     """
     names = tuple(gemm.layer for gemm in workload.gemms)
     if schedule.layers != names:
@@ -93,7 +93,7 @@ def phase_runs(
     Lists of tiles that several layers share in memory are checked once.
 
     Raises:
-        InputError: the schedule is of another workload, or leaves out or repeats a tile or a layer.
+        InputError: The schedule is of another workload, or leaves out or repeats a tile or a layer.
     """
     check_names(workload, schedule)
     names = schedule.layers

@@ -98,7 +98,7 @@ def named_shape(name: str) -> ModelShape:
     """Return a shipped shape.
 
     Raises:
-        InputError: no shape has this name.
+        InputError: No shape has this name.
     """
     if name.lower() not in MODELS:
         raise InputError(f"model shape must be one of {', '.join(MODELS)}, not {name!r}")
@@ -109,7 +109,7 @@ def shape_from_config(config: Mapping[str, object], name: str = "model") -> Mode
     """Return the shape that a Hugging Face `config.json` describes: a gated decoder such as Llama or Qwen2, or OPT.
 
     Raises:
-        InputError: a size is missing or not a whole number, or the model is of neither family.
+        InputError: A size is missing or not a whole number, or the model is of neither family.
     """
     kind = config.get("model_type")
     if kind == "opt":

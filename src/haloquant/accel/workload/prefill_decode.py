@@ -51,7 +51,7 @@ def prefill(
             what scoring a text needs.
 
     Raises:
-        InputError: a number is not positive.
+        InputError: A number is not positive.
     """
     _positive("tokens", tokens)
     _positive("batch", batch)
@@ -65,7 +65,7 @@ def decode(shape: ModelShape, context: int, batch: int = 1, attention: bool = Tr
     """Return the pass that makes one new token for each of `batch` sequences, with `context` tokens in attention.
 
     Raises:
-        InputError: a number is not positive.
+        InputError: A number is not positive.
     """
     _positive("context", context)
     _positive("batch", batch)

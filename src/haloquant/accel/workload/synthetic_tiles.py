@@ -47,7 +47,7 @@ def gaussian_frequency(values: Int16[np.ndarray, " v"], sigma: float | None = No
             about three weights in a thousand.
 
     Raises:
-        InputError: the values are not ascending.
+        InputError: The values are not ascending.
     """
     if len(values) < 1 or bool(np.any(np.diff(values.astype(np.int64)) <= 0)):
         raise InputError("values of a class must be ascending without repeats")
@@ -71,7 +71,7 @@ def synthetic_tiles(
     tile at the edge counts as weight value 0.
 
     Raises:
-        InputError: a size is not positive, the shares do not sum to 1, or a frequency is negative.
+        InputError: A size is not positive, the shares do not sum to 1, or a frequency is negative.
     """
     for name in ("out_features", "in_features", "tile_out", "tile_in"):
         if getattr(grid, name) <= 0:

@@ -42,7 +42,7 @@ class BooleanFunction:
         """Return the value of the function for one value of each input.
 
         Raises:
-            KeyError: if `values` lacks one of `inputs`.
+            KeyError: If `values` lacks one of `inputs`.
         """
         row = sum(bool(values[name]) << i for i, name in enumerate(self.inputs))
         return bool(self.packed[row >> 3] >> (row & 7) & 1)
@@ -53,7 +53,7 @@ def parse_function(text: str) -> BooleanFunction:
     """Parse an expression and compute its truth table. The inputs are in the order of their first appearance.
 
     Raises:
-        LibertyError: if the text is not an expression, names more than 12 pins, or nests too deep. The message has no
+        LibertyError: If the text is not an expression, names more than 12 pins, or nests too deep. The message has no
             file and line, because only the caller knows them.
     """
     if len(text) > _MAX_CHARACTERS:
@@ -154,7 +154,7 @@ def table_over_inputs(function: BooleanFunction, inputs: tuple[str, ...]) -> UIn
         `2**len(inputs)` values, 0 or 1, read-only. In row `r`, `inputs[i]` has the value `(r >> i) & 1`.
 
     Raises:
-        LibertyError: if `inputs` lacks an input of the function: the cell has no such pin, or is of another library.
+        LibertyError: If `inputs` lacks an input of the function: the cell has no such pin, or is of another library.
     """
     for name in function.inputs:
         if name not in inputs:

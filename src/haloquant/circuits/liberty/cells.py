@@ -31,7 +31,7 @@ class CellReader:
         """Return the record of one cell. A cell with timing other than NLDM keeps only the arcs that could be read.
 
         Raises:
-            LibertyError: if the group is malformed; the message gives the line.
+            LibertyError: If the group is malformed; the message gives the line.
         """
         pins: list[Pin] = []
         arcs: list[TimingArc] = []

@@ -29,7 +29,7 @@ def parse_liberty(text: str, source: str = "<text>") -> Library:
         The library in SI units, at its default operating condition.
 
     Raises:
-        LibertyError: if the text is truncated or malformed, a table does not fit its axes, or the delay model is not
+        LibertyError: If the text is truncated or malformed, a table does not fit its axes, or the delay model is not
             table look-up. The message begins with "source:line: ".
     """
     origin = SourceText(source, text)

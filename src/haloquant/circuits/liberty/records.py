@@ -116,7 +116,7 @@ class Cell:
         """Return the pin of this name.
 
         Raises:
-            KeyError: if the cell has no such pin.
+            KeyError: If the cell has no such pin.
         """
         for pin in self.pins:
             if pin.name == name:

@@ -50,7 +50,7 @@ class SourceText:
         """Refuse the text with a sentence that follows `name:line: `. The line is that of the character at `offset`.
 
         Raises:
-            LibertyError: always.
+            LibertyError: Always.
         """
         raise LibertyError(f"{self.name}:{self.text.count(chr(10), 0, offset) + 1}: {sentence}")
 
@@ -68,7 +68,7 @@ def read_groups(source: SourceText) -> Group:
         The outermost group, of kind `library`.
 
     Raises:
-        LibertyError: if a statement is malformed, a brace is missing or left over, or groups nest deeper than 16. The
+        LibertyError: If a statement is malformed, a brace is missing or left over, or groups nest deeper than 16. The
             message gives the line.
     """
     text, position = source.text, 0

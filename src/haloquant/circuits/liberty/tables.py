@@ -54,7 +54,7 @@ class TableReader:
             value_unit: the factor that converts the values to SI units.
 
         Raises:
-            LibertyError: for an unknown template or axis, a wrong count of values, an axis that does not ascend, or a
+            LibertyError: For an unknown template or axis, a wrong count of values, an axis that does not ascend, or a
                 value that is not a finite number. The message gives the line.
         """
         name = unquote(group.args)
@@ -143,7 +143,7 @@ def read_number(source: SourceText, group: Group, name: str, default: float) -> 
     """Return the number in an attribute of a group, or `default` if the group lacks the attribute.
 
     Raises:
-        LibertyError: if the attribute is not a finite number; the message gives the line.
+        LibertyError: If the attribute is not a finite number; the message gives the line.
     """
     raw = group.attributes.get(name)
     if raw is None:
@@ -164,7 +164,7 @@ def read_units(source: SourceText, library: Group) -> Units:
     """Return the units of the library. Undeclared units are 1 ns, 1 pF, 1 V and 1 nW, the defaults of Liberty.
 
     Raises:
-        LibertyError: if a unit cannot be read; the message gives the line.
+        LibertyError: If a unit cannot be read; the message gives the line.
     """
     raw = library.attributes.get("capacitive_load_unit", "1, pf")
     return Units(

@@ -47,7 +47,7 @@ class NetlistBuilder:
             where: the place of the bit, for the error message.
 
         Raises:
-            NetlistError: the bit is open.
+            NetlistError: The bit is open.
         """
         if isinstance(bit, str):
             if bit in ("0", "1"):
@@ -62,7 +62,7 @@ class NetlistBuilder:
         """Return the nets of a port, least significant first. The nets of an input are marked as driven.
 
         Raises:
-            NetlistError: the module has no such port, it has another direction or width, a bit is open, or a net of an
+            NetlistError: The module has no such port, it has another direction or width, a bit is open, or a net of an
                 input has another driver.
         """
         port = self.module.ports.get(name)
@@ -83,7 +83,7 @@ class NetlistBuilder:
         """Return the nets of an input port of any width that is held constant.
 
         Raises:
-            NetlistError: as `port`.
+            NetlistError: As `port`.
         """
         port = self.module.ports.get(name)
         return self.port(name, len(port.bits) if port else 1, "input")
@@ -92,7 +92,7 @@ class NetlistBuilder:
         """Refuse an input that `ports` does not declare, because its value would be unknown.
 
         Raises:
-            NetlistError: there is such an input.
+            NetlistError: There is such an input.
         """
         known = {ports.weight, ports.activation, ports.partial, ports.clock, *(name for name, _ in ports.tied)}
         for name, port in self.module.ports.items():
@@ -105,7 +105,7 @@ class NetlistBuilder:
         """Register the driver of a net.
 
         Raises:
-            NetlistError: the net has a driver already.
+            NetlistError: The net has a driver already.
         """
         if net in self.driver:
             raise NetlistError(f"net {self.names[net]} must have one driver, not both {self.driver[net]} and {by}")
@@ -115,7 +115,7 @@ class NetlistBuilder:
         """Return all combinational gates and all registers, with the nets at their pins.
 
         Raises:
-            NetlistError: a cell is not in the library, is a latch, a clock gate or a three-state driver, or has an
+            NetlistError: A cell is not in the library, is a latch, a clock gate or a three-state driver, or has an
                 output without a function; or a pin is unknown, open or connected to several nets.
         """
         gates: list[Gate] = []
@@ -180,7 +180,7 @@ class NetlistBuilder:
         """Refuse a net that has readers and no driver.
 
         Raises:
-            NetlistError: there is such a net among `used`.
+            NetlistError: There is such a net among `used`.
         """
         for net in used:
             if net not in self.driver:

@@ -13,7 +13,7 @@ def levelise(gates: Sequence[Gate]) -> tuple[list[Gate], list[int]]:
         The sorted gates; the index of the first gate of each level, and at the end the number of gates.
 
     Raises:
-        NetlistError: if gates form a combinational loop; the message names its gates.
+        NetlistError: If gates form a combinational loop; the message names its gates.
     """
     driver = {net: g for g, gate in enumerate(gates) for net in gate.outputs}
     waiting = [len({net for net in gate.inputs if net in driver}) for gate in gates]

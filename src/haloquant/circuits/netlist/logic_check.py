@@ -26,7 +26,7 @@ def check_mac(netlist: Netlist, library: Library, seed: int = 0) -> int:
         The number of operand triples that were tried.
 
     Raises:
-        NetlistError: if a result is wrong; the message gives one counterexample.
+        NetlistError: If a result is wrong; the message gives one counterexample.
     """
     ports = netlist.ports
     values = weight_values(ports)
@@ -69,7 +69,7 @@ def evaluate_mac(
     """Return the signed result of each operand triple, after `latency` clock edges with constant operands.
 
     Raises:
-        NetlistError: if a weight does not fit the port, or a cell has no logic function.
+        NetlistError: If a weight does not fit the port, or a cell has no logic function.
     """
     ports = netlist.ports
     levels = np.zeros((netlist.nets, -(-weight.size // 64)), dtype=np.uint64)

@@ -75,7 +75,7 @@ def parse_netlist(json_text: str, library: Library, ports: MacPorts) -> Netlist:
         ports: names and widths of the module's ports.
 
     Raises:
-        NetlistError: if the text is not such JSON, a port is missing or has another width, the library lacks a cell or
+        NetlistError: If the text is not such JSON, a port is missing or has another width, the library lacks a cell or
             pin, the module has a latch, a three-state driver or a combinational loop, or a net has no driver or two.
     """
     name, module = read_module(json_text)
@@ -120,7 +120,7 @@ def net_loads(
         output_load_f: capacitance that is added to every result net.
 
     Raises:
-        NetlistError: if the library lacks a cell or pin of the netlist.
+        NetlistError: If the library lacks a cell or pin of the netlist.
     """
     loads = np.zeros((2, netlist.nets))
     cells = library_cells(netlist, library)
@@ -143,7 +143,7 @@ def library_cells(netlist: Netlist, library: Library) -> tuple[Cell, ...]:
     """Return the library's cell for each of `netlist.kinds`.
 
     Raises:
-        NetlistError: if the library lacks a cell, or the cell lacks a pin.
+        NetlistError: If the library lacks a cell, or the cell lacks a pin.
     """
     cells = []
     for kind in netlist.kinds:

@@ -45,7 +45,7 @@ def read_module(json_text: str) -> tuple[str, Module]:
     """Return the name and content of the module that is marked `top`, or of the only module that is not a black box.
 
     Raises:
-        NetlistError: if the text is not such JSON, or if there is not exactly one such module.
+        NetlistError: If the text is not such JSON, or if there is not exactly one such module.
     """
     try:
         modules = msgspec.json.decode(json_text, type=_File).modules

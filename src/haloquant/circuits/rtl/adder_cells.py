@@ -14,7 +14,7 @@ def adder_verilog(library: Library) -> str:
     the library has no half adder, `ha` is plain logic.
 
     Raises:
-        LibertyError: if the library has no full-adder cell.
+        LibertyError: If the library has no full-adder cell.
     """
     full = _smallest(library, 3)
     if full is None:

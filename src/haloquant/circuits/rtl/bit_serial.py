@@ -26,7 +26,7 @@ def generate_serial(weight_bits: int = 8, activation_bits: int = 8, accumulator_
     Cycle k adds weight * 2**k if bit k of the activation is 1; for the sign bit it subtracts.
 
     Raises:
-        NetlistError: if the number of activation bits is not 2, 4, 8 or 16, or the accumulator is narrower than the
+        NetlistError: If the number of activation bits is not 2, 4, 8 or 16, or the accumulator is narrower than the
             product.
     """
     counter_bits = activation_bits.bit_length() - 1

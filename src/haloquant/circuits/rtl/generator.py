@@ -140,7 +140,7 @@ def generate(spec: MacSpec) -> str:
     """Return the Verilog of one unit: modules `fa` and `ha`, and the top module `mac` with ports as in `ports_of`.
 
     Raises:
-        NetlistError: if this combination of rows, stage and bypass does not exist.
+        NetlistError: If this combination of rows, stage and bypass does not exist.
     """
     if spec.bypass != "none" and (spec.rows != "digits" or spec.stage == "fused" or spec.weight_bits != 8):
         raise NetlistError(

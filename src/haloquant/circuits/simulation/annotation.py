@@ -64,8 +64,8 @@ def annotate_gates(netlist: Netlist, library: Library, static_pass: StaticPass) 
     A cell with several outputs becomes one gate for each output. The first of them has the energy of the input edges.
 
     Raises:
-        NetlistError: if a gate has more than six inputs, or a register feeds itself.
-        LibertyError: if a cell has no arc from a pin that its output depends on.
+        NetlistError: If a gate has more than six inputs, or a register feeds itself.
+        LibertyError: If a cell has no arc from a pin that its output depends on.
     """
     cells = library_cells(netlist, library)
     gates = _combinational(netlist, cells, static_pass)

@@ -33,7 +33,7 @@ class PartialSums:
         """Check the quantiles and the probabilities.
 
         Raises:
-            InputError: if there are fewer than two quantiles, they do not ascend, or a probability is negative, not
+            InputError: If there are fewer than two quantiles, they do not ascend, or a probability is negative, not
                 finite, or all are zero.
         """
         if self.quantile.size < 2 or (np.diff(self.quantile) < 0).any():

@@ -15,7 +15,7 @@ def data_pins(cell: Cell) -> tuple[str, ...]:
     """Return the pins that a register's next state depends on.
 
     Raises:
-        NetlistError: if the cell is not a register.
+        NetlistError: If the cell is not a register.
     """
     if cell.register is None:
         raise NetlistError(f"cell {cell.name} must be a register, and is none")
@@ -26,7 +26,7 @@ def register_truth(cell: Cell, output: str) -> list[int]:
     """Return the output after the clock edge for every minterm of the data pins.
 
     Raises:
-        NetlistError: if the output is neither the state nor the inverted state of the register.
+        NetlistError: If the output is neither the state nor the inverted state of the register.
     """
     pins = data_pins(cell)
     function = cell.pin(output).function
@@ -51,7 +51,7 @@ def register_slots(
         weights: number of weight values.
 
     Raises:
-        NetlistError: if the register has no clock-to-output arc.
+        NetlistError: If the register has no clock-to-output arc.
     """
     truth = register_truth(cell, output)
     arcs = [arc for arc in cell.arcs if arc.pin == output and arc.kind in ("rising_edge", "falling_edge")]

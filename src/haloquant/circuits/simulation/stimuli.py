@@ -40,7 +40,7 @@ def activation_stimuli(bits: int = 8, **distributions: Float64[np.ndarray, " n"]
             of their index; each is divided by its sum. The first distribution is always `uniform`.
 
     Raises:
-        InputError: if a distribution has the wrong length, a negative entry, or the sum 0.
+        InputError: If a distribution has the wrong length, a negative entry, or the sum 0.
     """
     count = 4**bits
     rows = [np.full(count, 1.0 / count)]
@@ -69,7 +69,7 @@ def with_partial_sums(
         seed: seed of the random generator.
 
     Raises:
-        InputError: if the histogram has a negative entry or the sum 0.
+        InputError: If the histogram has a negative entry or the sum 0.
     """
     probability = _normalized("the partial-sum histogram", histogram, values.size)
     generator = np.random.default_rng(seed)

@@ -56,7 +56,7 @@ def cell_switching_tables(cell: Cell, output: str) -> CellSwitchingTables:
     `when`, else all groups of the pin. Energy of the pin itself has no third alternative.
 
     Raises:
-        LibertyError: if the output has no function, or no arc from a pin that it depends on.
+        LibertyError: If the output has no function, or no arc from a pin that it depends on.
     """
     truth = truth_table(cell, output).astype(int)
     delay, internal, hidden = list[SwitchingTables](), list[SwitchingTables](), list[SwitchingTables]()
@@ -120,7 +120,7 @@ def truth_table(cell: Cell, output: str) -> Bool[np.ndarray, " m"]:
     """Return the value of the output in every minterm of the cell's inputs.
 
     Raises:
-        LibertyError: the output has no function.
+        LibertyError: The output has no function.
     """
     function = cell.pin(output).function
     if function is None:
@@ -132,7 +132,7 @@ def condition_minterms(cell: Cell, when: BooleanFunction | None) -> Bool[np.ndar
     """Return for every minterm of the cell's inputs whether a condition on inputs and outputs is true.
 
     Raises:
-        LibertyError: the condition names an output that has no function.
+        LibertyError: The condition names an output that has no function.
     """
     inputs = tuple(pin.name for pin in cell.inputs)
     rows = 1 << len(inputs)
@@ -149,7 +149,7 @@ def leakage_table(cell: Cell) -> Float64[np.ndarray, " m"]:
     """Return the leakage power (W) of a cell in every minterm; the unconditional value where no condition is true.
 
     Raises:
-        LibertyError: a condition names an output that has no function.
+        LibertyError: A condition names an output that has no function.
     """
     anywhere = [entry.power_w for entry in cell.leakage if entry.when is None]
     power = np.zeros(1 << len(cell.inputs))

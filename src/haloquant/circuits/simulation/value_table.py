@@ -82,7 +82,7 @@ def simulate_values(
         progress: called with (number of finished weights, number of weights).
 
     Raises:
-        NetlistError: if a weight does not fit the port, a gate has more than six inputs, or the MAC adds a partial sum
+        NetlistError: If a weight does not fit the port, a gate has more than six inputs, or the MAC adds a partial sum
             and the stimuli have none.
     """
     weights = weight_values(netlist.ports) if weights is None else weights

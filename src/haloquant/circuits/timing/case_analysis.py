@@ -63,7 +63,7 @@ class CaseAnalysis:
         """Compute the truth tables of the functions and conditions of `cell` over the inputs of `kind`.
 
         Raises:
-            NetlistError: if an output has no function, or has no arc from an input that it depends on.
+            NetlistError: If an output has no function, or has no arc from an input that it depends on.
         """
         if len(kind.inputs) > MAX_INPUTS:
             raise NetlistError(f"cell {kind.name} must have at most {MAX_INPUTS} inputs, not {len(kind.inputs)}")

@@ -36,7 +36,7 @@ def initial_states(netlist: Netlist, weights: Int16[np.ndarray, " w"]) -> UInt8[
     """Return the state of every net before propagation: 0 or 1 for constants, weight pins and tied pins, else FREE.
 
     Raises:
-        NetlistError: if a weight does not fit the weight port.
+        NetlistError: If a weight does not fit the weight port.
     """
     states = np.full((netlist.nets, len(weights)), FREE, dtype=np.uint8)
     states[0], states[1] = 0, 1
@@ -49,7 +49,7 @@ def gate_analyses(netlist: Netlist, library: Library) -> dict[int, CaseAnalysis]
     """Return the case analysis of every combinational cell type, by its index in `netlist.kinds`.
 
     Raises:
-        NetlistError: if a cell lacks a function, or an arc that its function needs.
+        NetlistError: If a cell lacks a function, or an arc that its function needs.
     """
     cells = library_cells(netlist, library)
     return {k: CaseAnalysis(netlist.kinds[k], cells[k]) for k in sorted(set(netlist.gates.kind.tolist()))}
@@ -59,7 +59,7 @@ def launches(netlist: Netlist, library: Library) -> list[Launch]:
     """Return the clock-to-output arcs of all register outputs.
 
     Raises:
-        NetlistError: if a register's cell has no such arc.
+        NetlistError: If a register's cell has no such arc.
     """
     found: list[Launch] = []
     cells, registers = library_cells(netlist, library), netlist.registers

@@ -68,7 +68,7 @@ def worst_path(netlist: Netlist, library: Library, weight: int, conditions: Cond
         The path. Its `delay_s` equals the value of `static_delays` for this weight.
 
     Raises:
-        NetlistError: if the weight does not fit the port, the library lacks a cell, pin or arc, or no output can change
+        NetlistError: If the weight does not fit the port, the library lacks a cell, pin or arc, or no output can change
             (e.g. a multiplier with weight 0).
     """
     conditions = conditions or Conditions()

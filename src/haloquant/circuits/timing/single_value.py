@@ -66,7 +66,7 @@ def time_single_value(netlist: Netlist, library: Library, weight: int, condition
     """Return the arrivals and slews of every net while the weight is constant.
 
     Raises:
-        NetlistError: if the weight does not fit the port, or the library lacks a cell, pin or arc.
+        NetlistError: If the weight does not fit the port, or the library lacks a cell, pin or arc.
     """
     state = [int(s) for s in initial_states(netlist, np.array([weight], dtype=np.int16))[:, 0]]
     rise, fall = net_loads(netlist, library, conditions.output_load_f)

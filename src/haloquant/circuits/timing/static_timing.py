@@ -49,7 +49,7 @@ def static_delays(
         conditions: boundary conditions; all zero if None.
 
     Raises:
-        NetlistError: if a weight does not fit the port, or the library lacks a cell, pin, function or arc.
+        NetlistError: If a weight does not fit the port, or the library lacks a cell, pin, function or arc.
     """
     return analyze_timing(netlist, library, weights, conditions).delay_s
 

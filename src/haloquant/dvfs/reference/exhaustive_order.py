@@ -17,7 +17,7 @@ def fewest_transitions(groups: Sequence[Sequence[OperatingPoint]]) -> int:
         groups: For each dependency group, the point of every one of its tiles, in any order.
 
     Raises:
-        InputError: there are more than two million orders.
+        InputError: There are more than two million orders.
     """
     orders = prod(factorial(len(group)) for group in groups)
     if orders > _MOST_ORDERS:

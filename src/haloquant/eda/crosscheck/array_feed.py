@@ -66,7 +66,7 @@ def array_program(
         columns: C of the array.
 
     Raises:
-        InputError: if a layer runs as a whole, rows are cut into blocks, or layers have different numbers of rows.
+        InputError: If a layer runs as a whole, rows are cut into blocks, or layers have different numbers of rows.
     """
     if any(count > 1 for count in schedule.row_blocks.values()) or any(phase.whole for phase in schedule.phases):
         raise InputError("schedule of an array program must have tiles only and rows in one block")

@@ -22,7 +22,7 @@ def find_icarus() -> Icarus:
     """Find Icarus Verilog on the search path.
 
     Raises:
-        ToolError: if `iverilog` or `vvp` is missing.
+        ToolError: If `iverilog` or `vvp` is missing.
     """
     found = {name: shutil.which(name) for name in ("iverilog", "vvp")}
     compiler, runtime = found["iverilog"], found["vvp"]
@@ -55,7 +55,7 @@ def run_verilog(icarus: Icarus, files: dict[str, str], limit_s: float) -> dict[s
         The files that the simulation wrote, as text by file name, and under `stdout` its output.
 
     Raises:
-        ToolError: if a program fails or exceeds the limit; the message has the first lines of its output.
+        ToolError: If a program fails or exceeds the limit; the message has the first lines of its output.
     """
     with TemporaryDirectory(prefix="haloquant-icarus-") as name:
         folder = Path(name)

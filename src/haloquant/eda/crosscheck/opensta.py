@@ -74,7 +74,7 @@ def find_opensta() -> tuple[OpenSta, ...]:
     """Return every `sta` on the search path, each once, in the order of the path.
 
     Raises:
-        ToolError: if there is none.
+        ToolError: If there is none.
     """
     found: dict[str, OpenSta] = {}
     for folder in os.get_exec_path():
@@ -112,8 +112,8 @@ def case_delays(
             to say that a port moves as another one does.
 
     Raises:
-        ToolError: if OpenSTA fails or exceeds the limit.
-        NetlistError: if the name of a cell or pin is not a plain Verilog identifier.
+        ToolError: If OpenSTA fails or exceeds the limit.
+        NetlistError: If the name of a cell or pin is not a plain Verilog identifier.
     """
     script = [*_setup(netlist, conditions or Conditions())]
     for bit, (delays, slews) in enumerate(zip(partial.delay_s, partial.slew_s, strict=True) if partial else ()):
@@ -148,7 +148,7 @@ def case_path(
     """Return the pins of OpenSTA's longest path for one weight, as (gate, pin), without register pins.
 
     Raises:
-        ToolError: if OpenSTA fails or exceeds the limit.
+        ToolError: If OpenSTA fails or exceeds the limit.
     """
     pins = weight_pins(netlist.ports, np.array([weight], dtype=np.int16))[0]
     script = [*_setup(netlist, conditions or Conditions())]
@@ -165,7 +165,7 @@ def idle_arcs(netlist: Netlist, library: Library, weight: int) -> list[DisabledA
     and misses some (`!A1 !B + !A2 !B` with A1 = 0 does not depend on A2). With these arcs disabled it agrees with us.
 
     Raises:
-        NetlistError: if the weight does not fit the port, or the library lacks a cell, pin, function or arc.
+        NetlistError: If the weight does not fit the port, or the library lacks a cell, pin, function or arc.
     """
     state = analyze_timing(netlist, library, np.array([weight], dtype=np.int16)).state[:, 0]
     analyses, gates = gate_analyses(netlist, library), netlist.gates
@@ -188,7 +188,7 @@ def netlist_verilog(netlist: Netlist) -> str:
     """Return the netlist as structural Verilog: module `mac`, ports w, a, p, clk, y, gates g0.. and registers r0.. .
 
     Raises:
-        NetlistError: if the name of a cell or pin is not a plain Verilog identifier.
+        NetlistError: If the name of a cell or pin is not a plain Verilog identifier.
     """
     for name in {n for kind in netlist.kinds for n in (kind.name, *kind.inputs, *kind.outputs)}:
         if not _IDENTIFIER.fullmatch(name):

@@ -18,7 +18,7 @@ def run_program(command: list[str], folder: Path, limit_s: float, name: str) -> 
         name: name of the program in error messages.
 
     Raises:
-        ToolError: if the program exceeds the limit or fails; the message has the first lines of its output.
+        ToolError: If the program exceeds the limit or fails; the message has the first lines of its output.
     """
     process = subprocess.Popen(
         command,

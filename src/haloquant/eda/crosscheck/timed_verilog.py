@@ -56,7 +56,7 @@ def timed_verilog(gates: TimedGates, weight: int, filtering: Filter, module: str
         module: name of the top module; the gates' modules are called `mac_0` and so on.
 
     Raises:
-        NetlistError: if the netlist has registers.
+        NetlistError: If the netlist has registers.
     """
     if gates.register.any():
         raise NetlistError(f"a netlist to be written must have no registers, but has {int(gates.register.sum())}")

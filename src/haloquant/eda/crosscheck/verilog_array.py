@@ -29,8 +29,8 @@ def run_icarus(program: ArrayProgram, load: WeightLoad, limit_s: float = 60.0) -
     """Run a program on the array in Icarus Verilog.
 
     Raises:
-        InputError: if the load is neither none nor double, the two that the array supports.
-        ToolError: if Icarus is missing, fails or takes longer.
+        InputError: If the load is neither none nor double, the two that the array supports.
+        ToolError: If Icarus is missing, fails or takes longer.
     """
     written = run_verilog(find_icarus(), _files(program, load), limit_s)
     return _read(program, written["stdout"], written["sums.hex"])
@@ -40,8 +40,8 @@ def run_verilator(program: ArrayProgram, load: WeightLoad, limit_s: float = 300.
     """Run a program on the array in Verilator, which compiles it to C++ first.
 
     Raises:
-        InputError: if the load is neither none nor double.
-        ToolError: if Verilator is missing, fails or takes longer.
+        InputError: If the load is neither none nor double.
+        ToolError: If Verilator is missing, fails or takes longer.
     """
     verilator = shutil.which("verilator")
     if verilator is None:

@@ -27,7 +27,7 @@ def shape_of_checkpoint(checkpoint: Checkpoint, name: str) -> ModelShape:
     """Return the shape of a checkpoint, with the layers that it has.
 
     Raises:
-        InputError: the machine model cannot run it.
+        InputError: The machine model cannot run it.
     """
     config = read_config(checkpoint.folder)
     return _shape(config, checkpoint.architecture, (*checkpoint.layers, *checkpoint.unchosen), name)
@@ -42,7 +42,7 @@ def shape_of_config(path: Path, config: Mapping[str, object], shapes: Mapping[st
         shapes: name and shape of every tensor that the model has.
 
     Raises:
-        InputError: the machine model cannot run it.
+        InputError: The machine model cannot run it.
     """
     made = virtual_checkpoint(path, config, shapes)
     named = str(config.get("_name_or_path") or path.parent.resolve().name)
@@ -58,7 +58,7 @@ def shape_of_packed(packed: PackedModel, sizes: Mapping[str, tuple[int, int]], n
         name: name of the shape.
 
     Raises:
-        InputError: the machine model cannot run it.
+        InputError: The machine model cannot run it.
     """
     path = packed.folder / "config.json"
     config = {key: value for key, value in read_config(packed.folder).items() if key != "quantization_config"}

@@ -72,7 +72,7 @@ def plain_element(elements: Sequence[Element]) -> Element:
     """Return the whole 8-bit element with the least area x delay over all its values.
 
     Raises:
-        InputError: none of the elements is a whole one of 8 bits.
+        InputError: None of the elements is a whole one of 8 bits.
     """
     eight = [element for element in elements if element.bits == 8 and element.whole]
     if not eight:

@@ -132,7 +132,7 @@ class TaskRunner:
         """Return the folder of a finished step.
 
         Raises:
-            ValueError: the step is not finished.
+            ValueError: The step is not finished.
         """
         folder = self.find(key)
         if folder is None:

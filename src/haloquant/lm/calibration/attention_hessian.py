@@ -43,7 +43,7 @@ def collect_row_hessians(
         {layer: [heads, head_dim, head_dim]}; `heads` counts query heads for q_proj, key-value heads for k_proj, v_proj.
 
     Raises:
-        InputError: the model has no separate projections for queries, keys and values.
+        InputError: The model has no separate projections for queries, keys and values.
     """
     chosen = {layer.name for layer in checkpoint.layers}
     prefixes = sorted(name.removesuffix("q_proj") for name in chosen if name.endswith(".q_proj"))

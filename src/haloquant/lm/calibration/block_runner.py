@@ -76,7 +76,7 @@ class BlockRunner:
         """Return the output of a loaded block for hidden states [1, t, hidden].
 
         Raises:
-            CheckpointError: the block cannot be run.
+            CheckpointError: The block cannot be run.
         """
         args, kwargs = self._arguments[block]
         with self._sentences():

@@ -79,7 +79,7 @@ def collect_by_block(
         Each layer with its statistics.
 
     Raises:
-        CheckpointError: the model cannot be run block by block, or a tensor cannot be read.
+        CheckpointError: The model cannot be run block by block, or a tensor cannot be read.
     """
     runner = BlockRunner(checkpoint, windows, scratch, device)
     start = 0

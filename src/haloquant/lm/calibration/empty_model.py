@@ -79,7 +79,7 @@ class EmptyModel:
         """Within the `with` block, the named parameters have their values from the checkpoint, in float32.
 
         Raises:
-            CheckpointError: the checkpoint lacks a parameter, or holds it in another shape.
+            CheckpointError: The checkpoint lacks a parameter, or holds it in another shape.
         """
         names = list(names)
         values: dict[str, torch.nn.Parameter] = {}
@@ -184,7 +184,7 @@ def build_empty(checkpoint: Checkpoint) -> Any:
     """Return the model of a checkpoint without weights.
 
     Raises:
-        CheckpointError: transformers cannot make it.
+        CheckpointError: Transformers cannot make it.
     """
     try:
         config = AutoConfig.from_pretrained(checkpoint.small_files(), local_files_only=True, trust_remote_code=False)

@@ -145,7 +145,7 @@ def to_statistics(recorder: Recorder, source: str, samples: int) -> dict[str, La
         samples: number of windows.
 
     Raises:
-        InputError: a sum of a layer is NaN or infinite.
+        InputError: A sum of a layer is NaN or infinite.
     """
     shared: dict[int, Mapping[str, Any]] = {}
     result: dict[str, LayerStatistics] = {}

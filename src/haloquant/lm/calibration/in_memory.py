@@ -41,7 +41,7 @@ def cut_windows(
         Token ids [samples, window].
 
     Raises:
-        InputError: the text is shorter than one window, or a number is not positive.
+        InputError: The text is shorter than one window, or a number is not positive.
     """
     if window < 2 or samples < 1:
         raise InputError(f"calibration needs windows of at least 2 tokens and 1 sample, not {window} and {samples}")
@@ -86,8 +86,8 @@ def collect(
         value_hessian: "attention" weights the Hessian of value rows by attention; "inputs" sums x x^T for them too.
 
     Raises:
-        InputError: the text is too short.
-        CheckpointError: the model has no such layer.
+        InputError: The text is too short.
+        CheckpointError: The model has no such layer.
     """
     windows = cut_windows(tokens, default_window(model) if window is None else window, samples, bos)
     weighted = hessian and value_hessian == "attention"

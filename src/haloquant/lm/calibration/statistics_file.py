@@ -31,7 +31,7 @@ def save_statistics(path: Path, statistics: Mapping[str, LayerStatistics]) -> No
     """Write statistics to `path`, which appears only when it is complete.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     tensors: dict[str, np.ndarray] = {}
     written: dict[int, str] = {}
@@ -58,7 +58,7 @@ def load_statistics(path: Path, layers: Collection[str] | None = None) -> dict[s
         layers: layers to read; all where None.
 
     Raises:
-        CheckpointError: the file is missing or truncated, or holds something else.
+        CheckpointError: The file is missing or truncated, or holds something else.
     """
     stored = read_header(path)
     try:

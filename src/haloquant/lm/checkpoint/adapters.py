@@ -78,7 +78,7 @@ class MergedTensor(StoredTensor):
         """Read elements `start` to `start + out.size` in storage order.
 
         Raises:
-            CheckpointError: a file ends early, or a value is NaN or infinite.
+            CheckpointError: A file ends early, or a value is NaN or infinite.
         """
         self.base.fill(out, start)
         b, a = (read_float32(tensor).reshape(tensor.shape) for tensor in (self.b, self.a))
@@ -98,7 +98,7 @@ def merge_adapter(folder: Path, tensors: Mapping[str, StoredTensor]) -> tuple[di
         tensors: its tensors by name.
 
     Raises:
-        CheckpointError: the adapter is damaged, of another kind than plain LoRA, or of another model.
+        CheckpointError: The adapter is damaged, of another kind than plain LoRA, or of another model.
     """
     path, file = folder / ADAPTER_CONFIG, folder / ADAPTER
     if not file.is_file():

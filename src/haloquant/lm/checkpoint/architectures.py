@@ -109,7 +109,7 @@ def architecture_of(config: Config, path: Path) -> Architecture:
         path: its file, for error sentences.
 
     Raises:
-        CheckpointError: it describes no model, an encoder, an encoder-decoder or a model that is quantized already.
+        CheckpointError: It describes no model, an encoder, an encoder-decoder or a model that is quantized already.
     """
     inner = text_part(config)
     kind = str(inner.get("model_type") or "")
@@ -150,7 +150,7 @@ def complete_architecture(
         path: config.json, for error sentences.
 
     Raises:
-        CheckpointError: neither the configuration nor the tensors give a size.
+        CheckpointError: Neither the configuration nor the tensors give a size.
     """
     outside = [shape for name, shape in shapes.items() if split_block(name) is None and not is_foreign(name)]
     tables = [shape for shape in outside if len(shape) == 2]

@@ -21,7 +21,7 @@ def check_complete(checkpoint: Checkpoint) -> None:
     The values of the linear layers are checked when they are read.
 
     Raises:
-        CheckpointError: as `check_names`; or a value is NaN or infinite.
+        CheckpointError: As `check_names`; or a value is NaN or infinite.
     """
     check_names(checkpoint)
     layers = {layer.tensor for layer in checkpoint.layers}
@@ -37,7 +37,7 @@ def check_names(checkpoint: Checkpoint) -> None:
     the same tensors in the same shapes as the others, and there must be an embedding.
 
     Raises:
-        CheckpointError: something is missing, or of another shape than in the other blocks.
+        CheckpointError: Something is missing, or of another shape than in the other blocks.
     """
     own = next((block_list(layer.name) for layer in checkpoint.layers if layer.block is not None), None)
     blocks: dict[int, dict[str, str]] = {}  # for each block: name within the block -> full name

@@ -27,7 +27,7 @@ def find_snapshot(name: str) -> Path:
     """Return the folder of a model of the hub in the cache of this machine; fetch it first if the user asks for that.
 
     Raises:
-        CheckpointError: the cache does not hold it, or it cannot be fetched.
+        CheckpointError: The cache does not hold it, or it cannot be fetched.
         MissingExtraError: huggingface_hub is not installed.
     """
     match = _NAME.fullmatch(name)

@@ -72,7 +72,7 @@ def find_layers(
         exclude: regular expressions of module names to leave out.
 
     Raises:
-        CheckpointError: no tensor looks like a layer of a decoder block, the patterns leave none, or a pattern matches
+        CheckpointError: No tensor looks like a layer of a decoder block, the patterns leave none, or a pattern matches
             nothing.
     """
     found, others = _find_in_blocks(folder, architecture, tensors, shared)

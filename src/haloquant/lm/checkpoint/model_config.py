@@ -46,7 +46,7 @@ def read_config(path: Path) -> dict[str, object]:
         path: the file, or the model folder that holds it.
 
     Raises:
-        CheckpointError: the file is missing or too large, or it is not a JSON object.
+        CheckpointError: The file is missing or too large, or it is not a JSON object.
     """
     path = path / "config.json" if path.is_dir() else path
     data = read_bounded(path, MAX_CONFIG_BYTES, "a model folder must hold config.json", CheckpointError)
@@ -84,7 +84,7 @@ def whole_number(config: Config, names: tuple[str, ...]) -> int | None:
     """Return the first positive whole number that the configuration gives under one of the names; None if none does.
 
     Raises:
-        CheckpointError: a text stands where a number must be.
+        CheckpointError: A text stands where a number must be.
     """
     for name in names:
         value = config.get(name)
@@ -99,7 +99,7 @@ def window_tokens(config: Config, most: int) -> int:
     """Return the number of tokens in a window: the decoder's number of positions, at most `most`.
 
     Raises:
-        CheckpointError: the configuration gives a number of positions that is not positive and whole.
+        CheckpointError: The configuration gives a number of positions that is not positive and whole.
     """
     inner = text_part(config)
     given = next((value for name in POSITIONS if (value := inner.get(name))), most)

@@ -43,7 +43,7 @@ def find_tensors(folder: Path, url: str = "") -> Found:
         url: location of the shards, if they are not in the folder.
 
     Raises:
-        CheckpointError: a file is missing, damaged or outside the folder, or it is not clear which file is the model.
+        CheckpointError: A file is missing, damaged or outside the folder, or it is not clear which file is the model.
     """
     if url:
         names = frozenset(list_files(url))

@@ -19,7 +19,7 @@ def local_folder(folder: Path | str) -> Path:
     tokenizer and a link to the file (`lm.checkpoint.gguf`).
 
     Raises:
-        CheckpointError: the folder does not exist, it is another file, it holds several models in GGUF, the GGUF file
+        CheckpointError: The folder does not exist, it is another file, it holds several models in GGUF, the GGUF file
             is damaged, or the hub's cache does not hold the model. Nothing is fetched unless the user asks for it.
     """
     path = Path(folder).expanduser()

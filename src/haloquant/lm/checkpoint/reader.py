@@ -72,7 +72,7 @@ class Checkpoint:
         """Return the layer of that name.
 
         Raises:
-            CheckpointError: there is no such layer.
+            CheckpointError: There is no such layer.
         """
         for layer in self.layers:
             if layer.name == name:
@@ -93,7 +93,7 @@ def open_checkpoint(folder: Path | str, include: Sequence[str] = (), exclude: Se
         exclude: regular expressions of modules to leave in full precision.
 
     Raises:
-        CheckpointError: something is missing, truncated, contradictory or of an unknown kind.
+        CheckpointError: Something is missing, truncated, contradictory or of an unknown kind.
     """
     url = str(folder) if is_url(str(folder)) else ""
     if url and (local := local_path(url)) is not None:
@@ -121,7 +121,7 @@ def virtual_checkpoint(path: Path, config: Config, shapes: Mapping[str, tuple[in
         shapes: name and shape of every tensor.
 
     Raises:
-        CheckpointError: as `open_checkpoint`.
+        CheckpointError: As `open_checkpoint`.
     """
     tensors = {name: StoredTensor(name, path, "F16", shape, 0, 2 * prod(shape)) for name, shape in shapes.items()}
     architecture = complete_architecture(architecture_of(config, path), shapes, path)
@@ -142,7 +142,7 @@ def read_weight(
             one array saves the page faults of new memory, which cost more time than the reading.
 
     Raises:
-        CheckpointError: the tensor cannot be read, or holds NaN or infinity.
+        CheckpointError: The tensor cannot be read, or holds NaN or infinity.
     """
     layer = checkpoint.layer(layer) if isinstance(layer, str) else layer
     return read_layer(checkpoint.tensors[layer.tensor], layer, out)
@@ -163,7 +163,7 @@ def read_tensor(checkpoint: Checkpoint, name: str) -> Float32[np.ndarray, "..."]
     """Read any tensor of the checkpoint as float32 in its stored shape, for example a bias, a norm or the embedding.
 
     Raises:
-        CheckpointError: there is no such tensor, or it cannot be read.
+        CheckpointError: There is no such tensor, or it cannot be read.
     """
     if name not in checkpoint.tensors:
         raise CheckpointError(f"{checkpoint.folder} must hold a tensor {name!r}, but does not")

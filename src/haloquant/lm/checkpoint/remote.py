@@ -75,7 +75,7 @@ def check_url(url: str) -> str:
     """Return the URL without a slash at its end.
 
     Raises:
-        InputError: the scheme is not supported, the URL is chained (`::`), or a model of a hub is not pinned.
+        InputError: The scheme is not supported, the URL is chained (`::`), or a model of a hub is not pinned.
     """
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES or "::" in url or not rest.strip("/"):
@@ -95,7 +95,7 @@ def list_files(url: str) -> dict[str, int]:
     """Return names and sizes in bytes of the files directly in a remote folder; empty if there is no such folder.
 
     Raises:
-        CheckpointError: the storage does not answer.
+        CheckpointError: The storage does not answer.
     """
     system, path = _system(url)
     try:
@@ -115,7 +115,7 @@ def fetch_small(url: str) -> Path:
     """Copy the small files of a remote folder to a temporary folder, which is removed when the process ends.
 
     Raises:
-        CheckpointError: the folder is absent or a file cannot be read.
+        CheckpointError: The folder is absent or a file cannot be read.
     """
     files = list_files(url)
     if not files:
@@ -136,7 +136,7 @@ def put_file(source: Path, url: str) -> None:
     """Copy a file to shared storage, where it appears only when it is complete.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: It cannot be written.
     """
     system, path = _system(url)
     try:

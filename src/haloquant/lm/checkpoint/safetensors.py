@@ -64,7 +64,7 @@ class StoredTensor:
         """Read elements `start` to `start + out.size` in storage order; `read_float32` checks the arguments.
 
         Raises:
-            CheckpointError: the file ends early, or a value is NaN or infinite.
+            CheckpointError: The file ends early, or a value is NaN or infinite.
         """
         item = ITEM_BYTES[self.dtype]
         step = CHUNK_BYTES // item
@@ -89,7 +89,7 @@ def read_header(file: Path | RemoteFile) -> dict[str, StoredTensor]:
     """Return the tensors of a safetensors file by name; only the header is read.
 
     Raises:
-        CheckpointError: the file is truncated or not a safetensors file, or its header contradicts itself or the file
+        CheckpointError: The file is truncated or not a safetensors file, or its header contradicts itself or the file
             size.
     """
     try:
@@ -180,7 +180,7 @@ def read_float32(
         The elements; a view of the beginning of `out` if that was given.
 
     Raises:
-        CheckpointError: the tensor is stored in another type, the file ends early, or a value is NaN or infinite.
+        CheckpointError: The tensor is stored in another type, the file ends early, or a value is NaN or infinite.
     """
     if not tensor.readable:
         raise CheckpointError(
@@ -200,7 +200,7 @@ def check_finite(tensor: StoredTensor) -> None:
     """Read a whole tensor piece by piece to check that its values are finite.
 
     Raises:
-        CheckpointError: as `read_float32`.
+        CheckpointError: As `read_float32`.
     """
     step = 1 << 22
     buffer = np.empty(min(step, tensor.count), np.float32)
@@ -212,7 +212,7 @@ def read_exactly(stream: Any, view: memoryview, tensor: StoredTensor) -> None:
     """Fill `view` from an open file.
 
     Raises:
-        CheckpointError: the file ends early.
+        CheckpointError: The file ends early.
     """
     done = 0
     while done < len(view):
@@ -240,7 +240,7 @@ def check_piece(piece: np.ndarray, tensor: StoredTensor, first: int) -> None:
     """Refuse NaN and infinity among the elements from `first` on.
 
     Raises:
-        CheckpointError: a value is NaN or infinite; the sentence names its place.
+        CheckpointError: A value is NaN or infinite; the sentence names its place.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(np.dot(piece, piece)):  # faster than testing each value; not finite if one is not

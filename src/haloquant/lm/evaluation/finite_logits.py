@@ -16,7 +16,7 @@ def finite_logits(model: torch.nn.Module) -> Iterator[None]:
     Infinite logits are allowed, because some models exclude tokens by minus infinity.
 
     Raises:
-        InputError: a logit is NaN.
+        InputError: A logit is NaN.
     """
 
     def look(_module: torch.nn.Module, _args: Any, output: Any) -> None:

@@ -76,7 +76,7 @@ def evaluate_text(
         window: tokens of context; where None, the model's context length, at most 2048.
 
     Raises:
-        InputError: there is no text.
+        InputError: There is no text.
     """
     return _evaluate_pages(model, tokenizer, documents, {"task": task, "doc_to_target": "{{page}}"}, window)
 
@@ -93,7 +93,7 @@ def evaluate_wikitext(model: Any, tokenizer: Any, text: str, window: int | None 
         window: tokens of context; where None, the model's context length, at most 2048.
 
     Raises:
-        InputError: the text has no page.
+        InputError: The text has no page.
     """
     from lm_eval.tasks.wikitext.preprocess_wikitext import process_results, wikitext_detokenizer
 
@@ -105,7 +105,7 @@ def split_pages(text: str) -> list[str]:
     """Return the pages of a WikiText split, each from its ` = Title = ` line to the next.
 
     Raises:
-        InputError: there is no such line.
+        InputError: There is no such line.
     """
     starts = [match.start() for match in _TITLE.finditer(text)]
     if not starts:
@@ -129,7 +129,7 @@ def evaluate_tasks(
         window: tokens of context; where None, the model's context length, at most 2048.
 
     Raises:
-        InputError: a task is not defined there.
+        InputError: A task is not defined there.
     """
     manager = TaskManager(include_path=str(folder), include_defaults=False)
     known = set(manager.all_tasks)
@@ -158,7 +158,7 @@ def evaluate_questions(
         window: tokens of context; where None, the model's context length, at most 2048.
 
     Raises:
-        InputError: an answer has more tokens than the window.
+        InputError: An answer has more tokens than the window.
     """
     asked = list(task.documents)
     length = default_window(model) if window is None else window
@@ -244,7 +244,7 @@ def _prefix(model: Any, tokenizer: Any) -> int | None:
     """Return the token before a text: None if lm-eval finds one in the tokenizer, else the one in config.json.
 
     Raises:
-        InputError: neither has one; lm-eval would fail in the middle of the evaluation.
+        InputError: Neither has one; lm-eval would fail in the middle of the evaluation.
     """
     if tokenizer.bos_token_id is not None or tokenizer.eos_token_id is not None:
         return None

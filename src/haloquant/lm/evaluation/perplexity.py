@@ -124,7 +124,7 @@ def perplexity(
         progress: called with the number of windows done and of all windows.
 
     Raises:
-        InputError: the text is shorter than two tokens, a token is outside the vocabulary, or the window is too short;
+        InputError: The text is shorter than two tokens, a token is outside the vocabulary, or the window is too short;
             or the model gives NaN or infinity.
     """
     window = default_window(model) if window is None else window
@@ -190,7 +190,7 @@ def _check_finite(nll: list[float], arithmetic: str) -> None:
     """Refuse sums that are no numbers.
 
     Raises:
-        InputError: one is NaN or infinite.
+        InputError: One is NaN or infinite.
     """
     bad = sum(not math.isfinite(value) for value in nll)
     if not bad:

@@ -82,7 +82,7 @@ def activations_per_tensor(
         input_scale: {layer: s} of an equivalent transform, as in `activations_per_token`.
 
     Raises:
-        InputError: a layer has no recorded maximum.
+        InputError: A layer has no recorded maximum.
     """
     _top(bits)
     scales = input_scale or {}

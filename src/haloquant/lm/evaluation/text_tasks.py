@@ -47,7 +47,7 @@ def last_word(text: str) -> TextTask:
         text: prose with sentences.
 
     Raises:
-        InputError: the text has no such passage.
+        InputError: The text has no such passage.
     """
     found = []
     for start, end in _passages(text, CONTEXT_WORDS):
@@ -73,7 +73,7 @@ def next_passage(text: str) -> TextTask:
         text: prose with sentences.
 
     Raises:
-        InputError: the text has fewer than four such places.
+        InputError: The text has fewer than four such places.
     """
     places = _passages(text, CONTEXT_WORDS)
     answers = [_words(text, end, ANSWER_WORDS) for _, end in places]

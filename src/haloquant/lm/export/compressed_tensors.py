@@ -56,7 +56,7 @@ def export_compressed(
         progress: called with the number of layers done and of the layers of the checkpoint.
 
     Raises:
-        InputError: a layer holds sparse weights, is not a whole number of groups wide, has other tiles than the first,
+        InputError: A layer holds sparse weights, is not a whole number of groups wide, has other tiles than the first,
             or is not an ordinary linear layer of the checkpoint.
     """
     config = full_precision_config(checkpoint)

@@ -53,7 +53,7 @@ def export_dequantized(
         progress: called with the number of layers done and of the layers of the checkpoint.
 
     Raises:
-        InputError: as `export_packed`; or the dtype is not one of these, or a weight overflows it.
+        InputError: As `export_packed`; or the dtype is not one of these, or a weight overflows it.
     """
     config = full_precision_config(checkpoint)
     dtype = float_type(checkpoint, config) if dtype is None else dtype

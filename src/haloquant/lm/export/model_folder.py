@@ -52,7 +52,7 @@ class RawTensor:
         """Read a stored tensor, byte for byte; another in `copied_dtype`, which has the same values.
 
         Raises:
-            CheckpointError: the file ends early.
+            CheckpointError: The file ends early.
         """
         if type(tensor) is not StoredTensor:
             values = read_float32(tensor).reshape(tensor.shape)
@@ -82,8 +82,8 @@ class ShardWriter:
         """Add one tensor. Its data must not change until the shard is written.
 
         Raises:
-            InputError: a tensor of this name was added before.
-            OSError: a shard cannot be written; the error names the file.
+            InputError: A tensor of this name was added before.
+            OSError: A shard cannot be written; the error names the file.
         """
         if name in self.lines:
             raise InputError(f"a tensor must be written once, not {name} twice")
@@ -99,7 +99,7 @@ class ShardWriter:
         """Write the last shard, name the shards, and write the index if there is more than one.
 
         Raises:
-            OSError: a file cannot be written; the error names the file.
+            OSError: A file cannot be written; the error names the file.
         """
         self._flush()
         count = len(self._shards)
@@ -144,7 +144,7 @@ def copy_small_files(source: Path, target: Path) -> None:
     and the configuration of a merged adapter.
 
     Raises:
-        CheckpointError: as `list_small_files`.
+        CheckpointError: As `list_small_files`.
     """
     for file in list_small_files(source):
         if file.stat().st_size <= MOST_COPIED_BYTES:
@@ -155,7 +155,7 @@ def list_small_files(source: Path) -> list[Path]:
     """Return the files of a model folder that `copy_small_files` copies.
 
     Raises:
-        CheckpointError: a file is a link out of the folder. Copying it would put a private file of this machine into a
+        CheckpointError: A file is a link out of the folder. Copying it would put a private file of this machine into a
             model that may be published. Links into the `blobs` folder of a hub's cache are allowed, and links into the
             one folder that both config.json and the weights are links into.
     """
@@ -181,7 +181,7 @@ def hash_small_files(source: Path) -> dict[str, str]:
     """Return the SHA-256 of each file that `copy_small_files` copies, by name.
 
     Raises:
-        CheckpointError: as `list_small_files`.
+        CheckpointError: As `list_small_files`.
     """
     files = (file for file in list_small_files(source) if file.stat().st_size <= MOST_COPIED_BYTES)
     return {file.name: sha256_file(file) for file in files}
@@ -202,7 +202,7 @@ def new_model_folder(target: Path, made_by: Mapping[str, str]) -> Iterator[Path]
     """Yield an empty folder that becomes `target` on success, with a manifest of its files; see `atomic_folder`.
 
     Raises:
-        InputError: the target exists and is not empty.
+        InputError: The target exists and is not empty.
     """
     check_new_folder(target)
     with atomic_folder(target, made_by=made_by, manifest_name=MANIFEST) as temporary:

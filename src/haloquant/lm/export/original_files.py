@@ -38,7 +38,7 @@ def cast(weight: np.ndarray, dtype: str, layer: str) -> np.ndarray:
         layer: name for the error sentence.
 
     Raises:
-        InputError: a value overflows float16.
+        InputError: A value overflows float16.
     """
     weight = np.ascontiguousarray(weight, np.float32)
     if dtype == "F32":
@@ -62,7 +62,7 @@ def find_layer(known: Mapping[str, LinearLayer], q: QuantizedWeight | PackedWeig
         q: a quantized layer.
 
     Raises:
-        InputError: there is no such layer, or it has another shape.
+        InputError: There is no such layer, or it has another shape.
     """
     layer = known.get(q.layer)
     if layer is None:
@@ -97,7 +97,7 @@ def check_same_codebooks(first: QuantizedWeight | PackedWeight, q: QuantizedWeig
     """Refuse a layer whose codebooks or tile sizes are not those of the first.
 
     Raises:
-        InputError: the codebooks or tile sizes differ.
+        InputError: The codebooks or tile sizes differ.
     """
     sizes = [(x.tiles.grid.tile_out, x.tiles.grid.tile_in) for x in (first, q)]
     if sizes[0] != sizes[1]:
@@ -141,8 +141,8 @@ def full_precision_config(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return the original config.json.
 
     Raises:
-        InputError: the model is quantized already.
-        CheckpointError: the configuration is not a JSON object.
+        InputError: The model is quantized already.
+        CheckpointError: The configuration is not a JSON object.
     """
     config = read_config(checkpoint.folder)
     if "quantization_config" in config:

@@ -59,7 +59,7 @@ def export_packed(
         progress: called with the number of layers done and of the layers of the checkpoint.
 
     Raises:
-        InputError: a layer is not in the checkpoint, comes twice, or has other codebooks or tile sizes than the first;
+        InputError: A layer is not in the checkpoint, comes twice, or has other codebooks or tile sizes than the first;
             or the folder is not empty.
     """
     config = full_precision_config(checkpoint)

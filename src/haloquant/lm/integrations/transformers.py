@@ -42,7 +42,7 @@ class HaloConfig(QuantizationConfigMixin):
         """Take the fields of `PackedConfig`.
 
         Raises:
-            FormatError: they are not those of a packed model of a supported version.
+            FormatError: They are not those of a packed model of a supported version.
         """
         vars(self).update(parse_config(fields).as_dict())
 
@@ -64,7 +64,7 @@ class HaloQuantizer(HfQuantizer):
         """Refuse a release of transformers that cannot load packed layers.
 
         Raises:
-            MissingExtraError: it is older than `LEAST_TRANSFORMERS`.
+            MissingExtraError: It is older than `LEAST_TRANSFORMERS`.
         """
         from transformers import __version__
 

@@ -62,7 +62,7 @@ class HaloVllmConfig(QuantizationConfig):
         """Make the configuration from `quantization_config` of config.json.
 
         Raises:
-            FormatError: it is not that of a packed model of a supported version.
+            FormatError: It is not that of a packed model of a supported version.
         """
         return cls(parse_config(config))
 
@@ -70,8 +70,8 @@ class HaloVllmConfig(QuantizationConfig):
         """Return the HALO method for packed layers, vLLM's own for other linear layers, and None for everything else.
 
         Raises:
-            FormatError: only a part of a fused layer is packed.
-            InfeasibleError: a packed layer is not a linear layer in vLLM (an output head, a block of experts).
+            FormatError: Only a part of a fused layer is packed.
+            InfeasibleError: A packed layer is not a linear layer in vLLM (an output head, a block of experts).
         """
         if not isinstance(layer, LinearBase):
             for name in self.packed.layers:
@@ -93,8 +93,8 @@ class HaloVllmConfig(QuantizationConfig):
         """Compare the digest over all tensors; vLLM calls this between reading the configuration and loading.
 
         Raises:
-            FormatError: the folder has changed since it was written.
-            InfeasibleError: the model is not a local folder.
+            FormatError: The folder has changed since it was written.
+            InfeasibleError: The model is not a local folder.
         """
         if not Path(model_name).is_dir():
             raise InfeasibleError(
@@ -130,7 +130,7 @@ class HaloVllmMethod(LinearMethodBase):
         """Give the layer an empty parameter for every tensor that the file may hold.
 
         Raises:
-            InfeasibleError: the layer is split among devices; tiles cannot be split.
+            InfeasibleError: The layer is split among devices; tiles cannot be split.
         """
         if input_size_per_partition != input_size or sum(output_partition_sizes) != output_size:
             raise InfeasibleError("a packed HALO model must run on one device in vLLM, not split by tensor parallelism")
@@ -146,7 +146,7 @@ class HaloVllmMethod(LinearMethodBase):
         """Make packed layers of the loaded tensors, and check them.
 
         Raises:
-            FormatError: a tensor is missing or damaged.
+            FormatError: A tensor is missing or damaged.
         """
         sizes, width, dtype = layer.halo_sizes
         if len(self.names) == 1:  # the checkpoint itself stores q, k and v as one layer

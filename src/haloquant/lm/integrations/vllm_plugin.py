@@ -14,7 +14,7 @@ def register() -> None:
     """Register the method with vLLM. It may be called more than once, since vLLM calls plugins in every process.
 
     Raises:
-        MissingExtraError: vLLM is not installed.
+        MissingExtraError: VLLM is not installed.
     """
     if find_spec("vllm") is None:
         raise MissingExtraError("serving a packed model in vLLM needs vLLM itself: pip install vllm")

@@ -47,7 +47,7 @@ class PackedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return the codebooks as records.
 
         Raises:
-            FormatError: one of them is not ascending, lacks 0, or does not fit int8.
+            FormatError: One of them is not ascending, lacks 0, or does not fit int8.
         """
         return tuple(_codebook(book) for book in self.codebooks)
 
@@ -82,7 +82,7 @@ def parse_config(raw: object) -> PackedConfig:
     """Check a `quantization_config` that was read from JSON, and convert it.
 
     Raises:
-        FormatError: it is of another method or version, or malformed.
+        FormatError: It is of another method or version, or malformed.
     """
     if not isinstance(raw, Mapping) or raw.get("quant_method") != METHOD:
         given = raw.get("quant_method") if isinstance(raw, Mapping) else raw

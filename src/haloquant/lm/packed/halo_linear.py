@@ -76,7 +76,7 @@ class HaloLinear(nn.Linear):
         """Refuse tensors that do not fit together, and codes that are not below the size of their codebook.
 
         Raises:
-            FormatError: the tensors are damaged.
+            FormatError: The tensors are damaged.
         """
         stored = self.stored()
         arrays = {name: tensor.cpu().numpy() for name, tensor in stored.items()}
@@ -104,7 +104,7 @@ class HaloLinear(nn.Linear):
         writing into a tensor of a module that `torch.compile` runs. Call `refresh` after them.
 
         Raises:
-            FormatError: the changed tensors do not fit together.
+            FormatError: The changed tensors do not fit together.
         """
         made = self._layer
         if torch.compiler.is_compiling():  # versions of tensors cannot be traced
@@ -141,7 +141,7 @@ class HaloLinear(nn.Linear):
         """Forget what was computed from the tensors, and compute it from the tensors as they are now.
 
         Raises:
-            FormatError: the tensors do not fit together.
+            FormatError: The tensors do not fit together.
         """
         made_before = self._layer is not None
         self._layer = self._seen = self._checked = None

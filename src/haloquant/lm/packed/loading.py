@@ -30,11 +30,11 @@ def load(
         A model of transformers whose linear layers compute from their packed codes.
 
     Raises:
-        FormatError: the folder is damaged, incomplete, of another version, or made for another profile.
+        FormatError: The folder is damaged, incomplete, of another version, or made for another profile.
         MissingExtraError: torch or transformers is not installed.
-        CheckpointError: transformers does not know the model.
+        CheckpointError: Transformers does not know the model.
         InputError: `activations` is neither "float" nor "int8".
-        InfeasibleError: tiles are so long that float32 cannot hold their integer sums.
+        InfeasibleError: Tiles are so long that float32 cannot hold their integer sums.
     """
     if activations not in ("float", "int8"):
         raise InputError(f"activations must be float or int8, not {activations!r}")

@@ -51,8 +51,8 @@ def open_packed(folder: Path | str) -> PackedModel:
     """Open a packed folder: its configuration, its index and the headers of its shards.
 
     Raises:
-        FormatError: something is missing, contradicts itself, or is of another version.
-        CheckpointError: the folder is absent or a header is damaged.
+        FormatError: Something is missing, contradicts itself, or is of another version.
+        CheckpointError: The folder is absent or a header is damaged.
     """
     path = local_folder(folder)
     raw = read_config(path)
@@ -68,7 +68,7 @@ def shard_files(folder: Path) -> list[Path]:
     """Return the shards of a model folder, sorted by name.
 
     Raises:
-        FormatError: there are none, or the index names one that is missing.
+        FormatError: There are none, or the index names one that is missing.
     """
     index = folder / INDEX
     if not index.is_file():
@@ -93,7 +93,7 @@ def check_names(config: PackedConfig, tensors: Mapping[str, Any]) -> None:
     """Refuse a model whose packed tensors are not exactly those of the layers that its configuration names.
 
     Raises:
-        FormatError: a tensor is missing, or a tensor belongs to no layer.
+        FormatError: A tensor is missing, or a tensor belongs to no layer.
     """
     layers = set(config.layers)
     for layer in config.layers:
@@ -110,7 +110,7 @@ def read_layer(model: PackedModel, layer: str) -> QuantizedWeight:
     """Read one layer in HALO form.
 
     Raises:
-        FormatError: the layer is not packed, or its tensors are damaged.
+        FormatError: The layer is not packed, or its tensors are damaged.
     """
     if layer not in model.config.layers:
         raise FormatError(f"a packed layer must be one that config.json names, not {layer!r}")
@@ -135,7 +135,7 @@ def check_digest(config: PackedConfig, tensors: Mapping[str, StoredTensor], thre
         threads: number of reading threads; where None, twice the processors, at most `MOST_READERS`.
 
     Raises:
-        FormatError: the digest differs.
+        FormatError: The digest differs.
     """
     workers = min(threads or 2 * (cpu_count() or 1), MOST_READERS)
     with ThreadPoolExecutor(workers) as pool:  # reading and hashing release the GIL
@@ -153,7 +153,7 @@ def tensor_digest(tensor: StoredTensor, version: int) -> str:
     """Return the digest line of one stored tensor, read in pieces that fit the processor cache.
 
     Raises:
-        CheckpointError: the file ends early or cannot be read.
+        CheckpointError: The file ends early or cannot be read.
     """
     checksum = new_checksum(version)
     buffer = memoryview(bytearray(min(PIECE_BYTES, tensor.size_bytes)))
@@ -183,7 +183,7 @@ def verify(folder: Path | str, profile_sha256: str | None = None) -> Verified:
         What was checked.
 
     Raises:
-        FormatError: something is damaged, missing, of another version, or made for another profile.
+        FormatError: Something is damaged, missing, of another version, or made for another profile.
     """
     model = open_packed(folder)
     check_profile(model.config, profile_sha256)
@@ -198,7 +198,7 @@ def check_profile(config: PackedConfig, profile_sha256: str | None) -> None:
     """Refuse a model that was made for another MAC profile than `profile_sha256`; None accepts any.
 
     Raises:
-        FormatError: the profile is another.
+        FormatError: The profile is another.
     """
     if profile_sha256 is not None and profile_sha256 != config.profile_sha256:
         raise FormatError(

@@ -50,7 +50,7 @@ def pack(q: QuantizedWeight) -> dict[str, np.ndarray]:
     """Return the named arrays of one layer (see the table above).
 
     Raises:
-        FormatError: a code is not below its codebook's size, a scale is not a float16 value, or a sparse weight is
+        FormatError: A code is not below its codebook's size, a scale is not a float16 value, or a sparse weight is
             outside the layer.
     """
     grid = q.tiles.grid
@@ -83,7 +83,7 @@ def unpack(
         tile_in: tile size along the inputs.
 
     Raises:
-        FormatError: a tensor is missing, has the wrong type or shape, or holds values that `pack` cannot have written.
+        FormatError: A tensor is missing, has the wrong type or shape, or holds values that `pack` cannot have written.
     """
     tiles = check_layer(tensors, layer, codebooks, tile_out, tile_in)
     codes, wrong = decode(tensors["weight_packed"], tiles.codebook, sizes_of(codebooks), tiles.grid)
@@ -100,7 +100,7 @@ def packed_weight(
     The arguments and the checks are those of `unpack`.
 
     Raises:
-        FormatError: as `unpack`.
+        FormatError: As `unpack`.
     """
     tiles = check_layer(tensors, layer, codebooks, tile_out, tile_in)
     wrong = count_wrong(tensors["weight_packed"], tiles.codebook, sizes_of(codebooks), tiles.grid)
@@ -124,7 +124,7 @@ def check_layer(
     """Check all arrays of a layer except the codes (`bit_layout.count_wrong` checks these), and return the tile map.
 
     Raises:
-        FormatError: as `unpack`.
+        FormatError: As `unpack`.
     """
     shape = _tensor(tensors, layer, "weight_shape", np.int32, (2,))
     if shape.min() < 1:

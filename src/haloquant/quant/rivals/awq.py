@@ -53,8 +53,8 @@ def quantize(
         The result. `mac_values` are the signed levels; they multiply the inputs divided by the scale.
 
     Raises:
-        CheckpointError: the weight is not a finite matrix.
-        InputError: statistics are missing or belong to another layer, or the grid is not possible.
+        CheckpointError: The weight is not a finite matrix.
+        InputError: Statistics are missing or belong to another layer, or the grid is not possible.
     """
     spec = uniform_grid.checked_spec(weight, config.bits, config.group, "asymmetric", layer)
 

@@ -63,8 +63,8 @@ def quantize(
         The result; `mac_values` are the signed levels. The grids of a row are fitted just before it is rounded.
 
     Raises:
-        CheckpointError: the weight is not a finite matrix.
-        InputError: a Hessian is missing, belongs to another layer or cannot be factored, or the grid is not possible.
+        CheckpointError: The weight is not a finite matrix.
+        InputError: A Hessian is missing, belongs to another layer or cannot be factored, or the grid is not possible.
     """
     if row_hessian is None:
         same = gptq.GptqConfig(

@@ -54,9 +54,9 @@ def quantize(
         The result. `mac_values` belong to the dense part; the float16 branch is counted under `bits.branches`.
 
     Raises:
-        CheckpointError: the weight is not a finite matrix.
-        InputError: there is no Hessian, or a setting is out of range.
-        InfeasibleError: the damped Hessian is not positive definite.
+        CheckpointError: The weight is not a finite matrix.
+        InputError: There is no Hessian, or a setting is out of range.
+        InfeasibleError: The damped Hessian is not positive definite.
     """
     spec = uniform_grid.checked_spec(weight, config.bits, config.group, config.scheme, layer)
     check_setting("rank", config.rank, 1, min(weight.shape), layer)

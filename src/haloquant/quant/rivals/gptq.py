@@ -77,8 +77,8 @@ def quantize(
         The result; `mac_values` are the signed levels.
 
     Raises:
-        CheckpointError: the weight is not a finite matrix.
-        InputError: the Hessian is missing, belongs to another layer or cannot be factored, or a setting is out of
+        CheckpointError: The weight is not a finite matrix.
+        InputError: The Hessian is missing, belongs to another layer or cannot be factored, or a setting is out of
             range.
     """
     spec = uniform_grid.checked_spec(weight, config.bits, config.group, config.scheme, layer)

@@ -103,7 +103,7 @@ def rival(name: str) -> Rival:
     """Return the preset of this name.
 
     Raises:
-        InputError: there is no such preset; the error lists all names.
+        InputError: There is no such preset; the error lists all names.
     """
     if name not in RIVALS:
         raise InputError(f"rival must be one of {', '.join(sorted(RIVALS))}, not '{name}'")

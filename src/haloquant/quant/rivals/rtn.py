@@ -34,8 +34,8 @@ def quantize(
         The result; `mac_values` are the signed levels.
 
     Raises:
-        CheckpointError: the weight is not a finite matrix.
-        InputError: the grid is not possible.
+        CheckpointError: The weight is not a finite matrix.
+        InputError: The grid is not possible.
     """
     del statistics
     spec = uniform_grid.checked_spec(weight, config.bits, config.group, config.scheme, layer)

@@ -64,8 +64,8 @@ def quantize(
         The result. `mac_values` are the signed levels; the notes hold the bits of every block.
 
     Raises:
-        CheckpointError: the weight is not a finite matrix.
-        InputError: the Hessian is missing, belongs to another layer or cannot be factored, or a setting is out of
+        CheckpointError: The weight is not a finite matrix.
+        InputError: The Hessian is missing, belongs to another layer or cannot be factored, or a setting is out of
             range.
     """
     check_setting("bits", config.bits, 2, 6, layer)
@@ -128,7 +128,7 @@ def draw_inputs(
     """Draw Gaussian inputs with the layer's second moments H / 2, with a fixed seed. The real inputs are not kept.
 
     Raises:
-        InputError: the damped Hessian is not positive definite.
+        InputError: The damped Hessian is not positive definite.
     """
     moments = damped(0.5 * hessian.astype(np.float64), damping)
     try:

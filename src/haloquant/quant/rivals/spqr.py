@@ -66,8 +66,8 @@ def quantize(
         of activations. Outliers are float16 and are computed outside the array.
 
     Raises:
-        CheckpointError: the weight is not a finite matrix.
-        InputError: the Hessian is missing, belongs to another layer or cannot be factored, or a setting is out of
+        CheckpointError: The weight is not a finite matrix.
+        InputError: The Hessian is missing, belongs to another layer or cannot be factored, or a setting is out of
             range.
     """
     check_setting("bits", config.bits, 2, 7, layer)

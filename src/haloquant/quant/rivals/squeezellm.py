@@ -45,8 +45,8 @@ def quantize(
         The result. It has no `mac_values`, because the centroids are float16.
 
     Raises:
-        CheckpointError: the weight is not a finite matrix.
-        InputError: there is no Fisher part, or a setting is out of range.
+        CheckpointError: The weight is not a finite matrix.
+        InputError: There is no Fisher part, or a setting is out of range.
     """
     check_setting("bits", config.bits, 1, 8, layer)
     check_setting("the fraction of outliers", config.outliers, 0, 0.1, layer)

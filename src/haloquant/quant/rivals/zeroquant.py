@@ -60,8 +60,8 @@ def quantize(
         The result. `mac_values` belong to the dense part; a branch is float16 and is computed outside the array.
 
     Raises:
-        CheckpointError: the weight is not a finite matrix.
-        InputError: there is no Hessian although `steps` > 0, or a setting is out of range.
+        CheckpointError: The weight is not a finite matrix.
+        InputError: There is no Hessian although `steps` > 0, or a setting is out of range.
     """
     spec = uniform_grid.checked_spec(weight, config.bits, config.group, "symmetric", layer)
     check_setting("rank", config.rank, 0, min(weight.shape), layer)

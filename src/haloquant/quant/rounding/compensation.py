@@ -109,7 +109,7 @@ def factorize(
         layer: name of the layer in error messages.
 
     Raises:
-        InputError: the Hessian is not finite, or is indefinite with every damping up to 10; or the blocks do not hold
+        InputError: The Hessian is not finite, or is indefinite with every damping up to 10; or the blocks do not hold
             every column once.
     """
     order = np.concatenate(blocks).astype(np.int64)

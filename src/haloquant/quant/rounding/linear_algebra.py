@@ -65,7 +65,7 @@ def upper_factor(matrix: Float32[np.ndarray, "n n"]) -> Float32[np.ndarray, "n n
     This is a Cholesky factorization that starts at the last row and column.
 
     Raises:
-        scipy.linalg.LinAlgError: the matrix is not positive definite in float32.
+        scipy.linalg.LinAlgError: The matrix is not positive definite in float32.
     """
     n = matrix.shape[0]
     factor = np.zeros_like(matrix)

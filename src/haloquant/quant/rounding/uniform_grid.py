@@ -77,8 +77,8 @@ def checked_spec(weight: np.ndarray, bits: int, group: int | None, scheme: Schem
     """Return the grid of these settings, after checking it and the weight that it is for.
 
     Raises:
-        InputError: the grid is not possible (`check_spec`).
-        CheckpointError: the weight is not a finite matrix.
+        InputError: The grid is not possible (`check_spec`).
+        CheckpointError: The weight is not a finite matrix.
     """
     spec = GridSpec(bits, group, scheme)
     check_spec(spec, layer)
@@ -90,7 +90,7 @@ def check_spec(spec: GridSpec, layer: str) -> None:
     """Check that a grid is possible.
 
     Raises:
-        InputError: bits are outside 2..8 (2..7 if asymmetric, so that code minus zero point fits an int8 MAC), or the
+        InputError: Bits are outside 2..8 (2..7 if asymmetric, so that code minus zero point fits an int8 MAC), or the
             group is below 1.
     """
     most = 8 if spec.scheme == "symmetric" else 7
@@ -107,7 +107,7 @@ def fit(weight: Float32[np.ndarray, "out in"], spec: GridSpec) -> Grid:
     """Return the grid that spans the range of every group, 0 included.
 
     Raises:
-        InputError: a scale is above 65504, the largest float16.
+        InputError: A scale is above 65504, the largest float16.
     """
     return _spanning(*_range(weight, spec), spec)
 
@@ -123,7 +123,7 @@ def fit_searched(
         spec: fineness of the grid.
 
     Raises:
-        InputError: a scale is above 65504, the largest float16.
+        InputError: A scale is above 65504, the largest float16.
     """
     high, low = _range(weight, spec)
     starts = np.arange(0, weight.shape[1], spec.width(weight.shape[1]))
@@ -166,7 +166,7 @@ def stored_scale(scale: Float32[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*
     """Round scales that are at least 0 to float16. A scale of 0 becomes 1; a tiny one becomes 2^-24, the least float16.
 
     Raises:
-        InputError: a scale is above 65504, the largest float16.
+        InputError: A scale is above 65504, the largest float16.
     """
     if scale.size and scale.max() > LARGEST:
         raise InputError(f"scales must be at most 65504, the largest float16, not {scale.max():g}; rescale the layer")
@@ -211,7 +211,7 @@ def round_to_grid(
     """Fit a grid to a weight and round to nearest; return the values and their levels.
 
     Raises:
-        InputError: a scale is above 65504, the largest float16.
+        InputError: A scale is above 65504, the largest float16.
     """
     fitted = fit(weight, spec)
     level = levels(weight, fitted)

@@ -59,7 +59,7 @@ def scaling(
         The scale. Its notes hold the exponent and the loss relative to alpha = 0.
 
     Raises:
-        InputError: statistics of the input are missing, or the weights do not share the input.
+        InputError: Statistics of the input are missing, or the weights do not share the input.
     """
     if len(weights) != len(statistics):
         raise InputError(
@@ -122,7 +122,7 @@ def clip(
         The clipped weight.
 
     Raises:
-        InputError: there is no Hessian, or the grid is not possible.
+        InputError: There is no Hessian, or the grid is not possible.
     """
     uniform_grid.check_spec(spec, layer)
     layer_hessian(statistics, weight.shape[1], method="awq clip")

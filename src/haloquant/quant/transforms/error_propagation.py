@@ -36,7 +36,7 @@ def target(
 
     Raises:
         InputError: `cross` has not the size of the layer.
-        InfeasibleError: the damped Hessian is singular.
+        InfeasibleError: The damped Hessian is singular.
     """
     features = weight.shape[1]
     if cross.shape != (features, features):

@@ -103,7 +103,7 @@ def check_shared(weights: tuple[np.ndarray, ...], features: int, layer: str) -> 
     """Check that linear layers can share an input.
 
     Raises:
-        InputError: there is no layer, or one reads another number of features.
+        InputError: There is no layer, or one reads another number of features.
     """
     if not weights:
         raise InputError(f"layer '{layer}': at least one weight must read the scaled input, not none")

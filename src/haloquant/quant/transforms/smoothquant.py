@@ -38,7 +38,7 @@ def scaling(
         Scales of at least 1e-5. A feature that was always 0 in calibration gets 1.
 
     Raises:
-        InputError: the statistics hold no maxima, alpha is outside 0..1, or the weights do not share the input.
+        InputError: The statistics hold no maxima, alpha is outside 0..1, or the weights do not share the input.
     """
     if statistics.input_absmax is None:
         raise InputError(

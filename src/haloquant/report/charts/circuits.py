@@ -184,7 +184,7 @@ def draw_circuits(profile: MacProfile, profiles: Mapping[str, MacProfile], out: 
     """Write the charts of one profile and the frontier to an HTML file (interactive, needs no network) or a PNG file.
 
     Raises:
-        InputError: the name of `out` ends in neither .html nor .png.
+        InputError: The name of `out` ends in neither .html nor .png.
     """
     if out.suffix not in (".html", ".png"):
         raise InputError(f"the picture must be a .html or a .png file, not {out.name}")

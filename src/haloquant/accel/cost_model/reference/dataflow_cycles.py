@@ -14,7 +14,7 @@ def weight_stationary_cycles(load: WeightLoad, rows: int, columns: int, m: int, 
     NONE and DOUBLE equal a Verilator simulation of our own array. SINGLE was not compared with another simulator.
 
     Raises:
-        TargetError: a size is not positive.
+        TargetError: A size is not positive.
     """
     for name, size in (("rows", rows), ("columns", columns), ("m", m), ("k", k), ("n", n)):
         if size <= 0:

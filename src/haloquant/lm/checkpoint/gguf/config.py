@@ -54,9 +54,9 @@ def make_config(header: GgufHeader) -> Any:
     """Return the configuration of transformers for a GGUF file.
 
     Raises:
-        CheckpointError: transformers cannot build it from the metadata, there are more tokens than rows of the
+        CheckpointError: Transformers cannot build it from the metadata, there are more tokens than rows of the
             embedding, or the positions are scaled in a way that is not read.
-        MissingExtraError: transformers is not installed.
+        MissingExtraError: Transformers is not installed.
     """
     try:
         from transformers import CONFIG_MAPPING, AutoConfig
@@ -181,7 +181,7 @@ def _scale_positions(config: Any, header: GgufHeader) -> None:
     """Add the scaling of rotary positions to a configuration.
 
     Raises:
-        CheckpointError: it is of a kind that is not read.
+        CheckpointError: It is of a kind that is not read.
     """
     rope = getattr(config, "rope_parameters", None) or {}
     rope = rope.get("full_attention", rope)  # Gemma 3 has parameters by kind of layer, and scales those of one kind

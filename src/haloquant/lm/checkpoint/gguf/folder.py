@@ -30,8 +30,8 @@ def make_folder(file: Path) -> Path:
     Any file of a split model stands for the whole model.
 
     Raises:
-        CheckpointError: the file is damaged, or of a family that is not read.
-        MissingExtraError: the gguf package or transformers is not installed.
+        CheckpointError: The file is damaged, or of a family that is not read.
+        MissingExtraError: The gguf package or transformers is not installed.
     """
     header = read_model_header(file)
     first = parts_of(file)[0].absolute()
@@ -57,7 +57,7 @@ def read_tensors(folder: Path) -> dict[str, GgufTensor]:
     """Return the tensors of the GGUF file that `make_folder` made `folder` of, by their names in transformers.
 
     Raises:
-        CheckpointError: the file is not a whole model of its configuration (`names.map_tensors`).
+        CheckpointError: The file is not a whole model of its configuration (`names.map_tensors`).
     """
     from transformers import AutoConfig
 

@@ -72,7 +72,7 @@ def read_gguf_header(file: Path) -> GgufHeader:
     """Return the header of a GGUF file.
 
     Raises:
-        CheckpointError: the file is missing, not GGUF of a known version, or cut short, or it contradicts itself.
+        CheckpointError: The file is missing, not GGUF of a known version, or cut short, or it contradicts itself.
     """
     try:
         status = file.stat()

@@ -23,7 +23,7 @@ def check_architecture(header: GgufHeader) -> None:
     """Refuse a file of a family that is not read.
 
     Raises:
-        CheckpointError: it is one.
+        CheckpointError: It is one.
     """
     if header.architecture not in ARCHITECTURES:
         raise CheckpointError(
@@ -40,7 +40,7 @@ def map_tensors(header: GgufHeader, config: Any) -> dict[str, GgufTensor]:
         config: the model's configuration, of transformers.
 
     Raises:
-        CheckpointError: a parameter of the model is missing, a tensor has no place in it, or a shape is another; or a
+        CheckpointError: A parameter of the model is missing, a tensor has no place in it, or a shape is another; or a
             tensor has a type that cannot be de-quantized.
     """
     shapes = checkpoint_shapes(config.model_type, _parameters(header, config))
@@ -64,7 +64,7 @@ def _tensors(
     """Return what an entry holds: one tensor of the model, a tensor for each expert, or nothing that the model needs.
 
     Raises:
-        CheckpointError: the model has no place for it.
+        CheckpointError: The model has no place for it.
     """
     if name is not None:
         heads = int(header.number("attention.head_count") or 0)

@@ -11,7 +11,7 @@ def gguf_package() -> Any:
     """Return the module `gguf`.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: It is not installed.
     """
     try:
         import gguf

@@ -36,7 +36,7 @@ def read_model_header(file: Path) -> GgufHeader:
         file: the file of a whole model, or any file of a split one. The others must stand beside it.
 
     Raises:
-        CheckpointError: a file is missing or damaged (`header.read_gguf_header`), or the files do not belong together.
+        CheckpointError: A file is missing or damaged (`header.read_gguf_header`), or the files do not belong together.
     """
     files = parts_of(file)
     absent = [part.name for part in files if not part.exists()]

@@ -42,7 +42,7 @@ class GgufTensor(StoredTensor):
         """Read elements `start` to `start + out.size`, in the order of the checkpoint.
 
         Raises:
-            CheckpointError: the file ends early, or a value is NaN or infinite.
+            CheckpointError: The file ends early, or a value is NaN or infinite.
         """
         if self.layout.change in ("none", "one added", "one row"):
             self._fill_stored(out, start)
@@ -79,7 +79,7 @@ def gguf_tensor(entry: GgufEntry, name: str, layout: Layout) -> GgufTensor:
         layout: what the converter changed.
 
     Raises:
-        CheckpointError: its type is unknown or not a type of weights, its rows are not whole blocks, or the file ends
+        CheckpointError: Its type is unknown or not a type of weights, its rows are not whole blocks, or the file ends
             before it.
     """
     kind, block, block_bytes = _type_of(entry)
@@ -107,7 +107,7 @@ def gguf_slices(entry: GgufEntry, names: Sequence[str]) -> list[GgufTensor]:
         names: names of the slices in the checkpoint.
 
     Raises:
-        CheckpointError: as `gguf_tensor`.
+        CheckpointError: As `gguf_tensor`.
     """
     whole = gguf_tensor(entry, entry.name, Layout())
     size = whole.size_bytes // max(len(names), 1)
@@ -130,7 +130,7 @@ def _type_of(entry: GgufEntry) -> tuple[str, int, int]:
     """Return name, values in a block and bytes of a block of the type of a tensor.
 
     Raises:
-        CheckpointError: the gguf package does not know the type or cannot de-quantize it.
+        CheckpointError: The gguf package does not know the type or cannot de-quantize it.
     """
     found = _readable_type(entry.ggml_type)
     if found is None:

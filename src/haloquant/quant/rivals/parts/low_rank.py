@@ -44,7 +44,7 @@ def closest_output(
         damping: fraction of the mean diagonal of H that is added to its diagonal.
 
     Raises:
-        InfeasibleError: the damped Hessian is not positive definite.
+        InfeasibleError: The damped Hessian is not positive definite.
     """
     try:
         root = cholesky(damped(hessian, damping), lower=True, overwrite_a=True)

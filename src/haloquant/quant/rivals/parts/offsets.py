@@ -37,7 +37,7 @@ def with_offsets(
         The result with `mac_values` unchanged. An offset multiplies the sum of its group's activations, once per token.
 
     Raises:
-        InputError: there is no Hessian, or the group is below 1.
+        InputError: There is no Hessian, or the group is below 1.
     """
     if group < 1:
         raise InputError(f"layer '{result.layer}': group must be at least 1 input feature, not {group}")
