@@ -1,8 +1,8 @@
 """Language models: from a checkpoint to statistics, an exported model, and its evaluation.
 
 `checkpoint` reads weights, `calibration` collects statistics, `export` writes models, `packed` reads packed ones,
-`integrations` runs them elsewhere, `evaluation` measures. `text`: tokens. `torch_model`, `model_class`, `model_check`,
-`devices`: a model in torch. `swap_weights`, `experts`, `tensor_names`: its layers.
+`integrations` runs them, `evaluation` measures, `recovery` trains scales. `text`: tokens. `torch_model`, `model_class`,
+`model_check`, `devices`: a model in torch. `swap_weights`, `experts`, `tensor_names`: its layers.
 """
 
 import lazy_loader

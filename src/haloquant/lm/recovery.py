@@ -149,7 +149,7 @@ def trainable_scales(model: nn.Module) -> Iterator[dict[str, ScaledProduct]]:
     """Within the block, the packed layers of a model compute with scales that are trained; {name: product}.
 
     Raises:
-        InputError: the model has no packed layer.
+        InputError: The model has no packed layer.
     """
     layers = {module.name: module for module in model.modules() if isinstance(module, HaloLinear)}
     if not layers:
@@ -197,7 +197,7 @@ def recover(
         The scales of every packed layer, exactly as stored before if none was better.
 
     Raises:
-        InputError: the model has no packed layer, or the divergence is not finite.
+        InputError: The model has no packed layer, or the divergence is not finite.
     """
     device = next(student.parameters()).device
     with trainable_scales(student) as products:

@@ -191,7 +191,7 @@ def check_new_folder(target: Path) -> None:
     """Refuse a target for a new model folder that exists and is not an empty folder.
 
     Raises:
-        InputError: it is.
+        InputError: It is.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"the model folder {target} must not exist or be empty; name another")

@@ -40,7 +40,7 @@ def export_with_scales(
         shard_bytes: greatest size of a shard.
 
     Raises:
-        InputError: scales are of another shape or not finite, or the folder is not empty.
+        InputError: Scales are of another shape or not finite, or the folder is not empty.
     """
     changed = {f"{layer}.weight_scale": scale for layer, scale in scales.items()}
     for name, scale in changed.items():
