@@ -110,13 +110,16 @@ def test_packed_model_is_simulated_compared_and_exported(
 
 def test_explore_marks_a_front(recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "explored"
-    arguments = ["explore", str(recipe), "--tile", "128", "--tile", "64", "--out", str(out), "--json", "--quiet"]
+    swept = tmp_path / "swept.toml"
+    swept.write_text(recipe.read_text().replace("sweep = []", "sweep = [0.3, 0.5, 0.7]"))
+    arguments = ["explore", str(swept), "--tile", "128", "--tile", "64", "--out", str(out), "--json", "--quiet"]
     assert invoke(arguments) == 0
     points = json.loads(capfd.readouterr().out)
     assert {p["tile"] for p in points} == {64, 128}
     for target in {p["target"] for p in points}:
         here = [p for p in points if p["target"] == target and p["phase"] == "decode"]
         assert min(here, key=lambda p: p["perplexity"])["best"]
+        assert len({p["goal"] for p in here if p["tile"] == 128}) > 3  # three goals, and points of the path
     assert (out / "explore.png").stat().st_size > 10_000
 
 

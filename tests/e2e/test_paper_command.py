@@ -45,6 +45,19 @@ def test_fair_machines_tell_the_rivals_apart(made: tuple[Path, PaperReport]) -> 
     assert three.fair < 1 < four.fair < eight.fair < eight.paper
 
 
+def test_the_sparse_engine_takes_less_than_a_hundredth_in_decode_and_not_in_prefill(
+    made: tuple[Path, PaperReport],
+) -> None:
+    rows = {row.claim: row for row in made[1].rows}
+    decoded = rows["the sparse engine takes under 1 % of the time, decode"]
+    filled = rows["the same, prefill of 2048 tokens"]
+    assert decoded.ours is not None and filled.ours is not None and decoded.paper == 0.01
+    assert 0.003 < decoded.ours < decoded.paper < 0.5 < filled.ours < 0.7
+    assert "at (1.0 V, 1.9 GHz), the point of least energy that all values meet" in decoded.why
+    switches = rows["only a few transitions per inference, llama2-13b"]
+    assert "1.00 for each of 161 groups" in switches.why
+
+
 def test_the_three_files_hold_the_same_rows(made: tuple[Path, PaperReport]) -> None:
     folder, report = made
     stored = json.loads((folder / "paper.json").read_text())
@@ -90,18 +103,25 @@ def test_a_model_adds_the_rows_of_table_2(tiny_folder: Path, small_text: Path, t
     """A random model says nothing of accuracy; that every row is made, with both counts of bits, is what is tested."""
     pytest.importorskip("torch")
     from haloquant.jobs.inputs import silent
-    from haloquant.jobs.paper.model_rows import RIVALS, SMOOTHED, VARIANTS, model_rows, model_table
+    from haloquant.jobs.paper.model_rows import model_rows
+    from haloquant.jobs.paper.model_table import GLOBAL, METHODS, RIVALS, SMOOTHED, VARIANTS, model_table
 
     table = model_table(str(tiny_folder), str(small_text), tmp_path / "steps", silent)
     names = [(row.method, row.tile) for row in table]
-    assert names == [
+    assert names[: 2 + len(RIVALS) + len(SMOOTHED)] == [
         ("fp16", 0),
-        *((name, 0) for name in (*RIVALS, *SMOOTHED)),
-        *((f"halo {goal}", tile) for goal, tile in VARIANTS),
+        *((name, 0) for name in (*RIVALS, GLOBAL, *SMOOTHED)),
     ]
+    assert set(names[2 + len(RIVALS) + len(SMOOTHED) :]) == {
+        (f"{prefix} {goal}", tile) for prefix in METHODS for goal, tile in VARIANTS
+    }
     by_name = dict(zip(names, table, strict=True))
-    assert by_name["halo perf-opt", 128].paper_bits == 3.0
+    assert by_name["halo perf-opt", 128].paper_bits == by_name["ours perf-opt", 32].paper_bits == 3.0
     for row in table[1:]:
         assert row.perplexity > 0 and row.stored_bits > row.paper_bits  # scales and sparse weights count
+        assert row.error is None or row.error > 0
+    assert by_name[GLOBAL, 0].stored_bits == by_name["zeroquant-local-w4a8", 0].stored_bits
     claims = [row.claim for row in model_rows("tiny", table)]
-    assert len(claims) == len(set(claims)) == len(table) - 1 + 2
+    assert len(claims) == len(set(claims)) == len(table) - 1 + 3
+    again = model_table(str(tiny_folder), str(small_text), tmp_path / "steps", silent)
+    assert again == table

@@ -139,8 +139,9 @@ def explore(
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
-        All points; `best` marks those that no other point of the same machine and phase beats in perplexity, time (s)
-        and energy (J) at once.
+        All points: goals, and points of the path between them (`quantize.sweep`). `best` marks those that no other
+        point of the same machine and phase beats in perplexity, time (s) and energy (J) at once; `knee` marks the knee
+        of perplexity over time for each MAC, tile size, machine and phase.
 
     Raises:
         InputError: An argument is not allowed, a named file does not exist, or `out` holds other files.

@@ -204,10 +204,11 @@ def explore(
     if json:
         stdout.print_json(msgspec.json.encode(points).decode())
         return
-    table = Table("best", "MAC", "tile", "goal", "target", "pass", "bits", "perplexity", "time", "energy")
+    table = Table("best", "knee", "MAC", "tile", "goal", "target", "pass", "bits", "perplexity", "time", "energy")
     for p in points:
         table.add_row(
-            "*" if p.best else "", p.profile, str(p.tile), p.goal, p.target, p.phase, f"{p.bits_per_weight:.2f}",
+            "*" if p.best else "", "*" if p.knee else "",
+            p.profile, str(p.tile), p.goal, p.target, p.phase, f"{p.bits_per_weight:.2f}",
             f"{p.perplexity:.3f}", engineering(p.time_s, "s"), engineering(p.energy_j, "J"),
         )  # fmt: skip
     stdout.print(table)

@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Float64, Int16, Int64
 
 from haloquant.errors import InfeasibleError, ProfileError
-from haloquant.records import MacProfile
+from haloquant.records import MacProfile, OperatingPoint
 from haloquant.units import engineering
 
 _MOST_NAMED = 3  # missing values that an error lists
+_ROUNDING = 1e-9  # a delay that is a clock period but for the last digit meets it
 
 Values = np.ndarray | Sequence[int]
 
@@ -131,3 +132,32 @@ def admissible_values(
             f"not {engineering(period_s, 's')}: no weight value meets it"
         )
     return found
+
+
+def least_energy_point(
+    profile: MacProfile, corner: int, values: Values, points: Sequence[OperatingPoint]
+) -> OperatingPoint:
+    """Return the point of lowest supply at whose clock all of these weight values meet timing.
+
+    Switching energy grows with the square of the supply, so the lowest supply has the least energy. This is how the
+    HALO paper chooses the point of its sparse engine.
+
+    Args:
+        profile: The MAC; its delays are taken to hold at the supply of every point, as the paper takes them.
+        corner: Index of the corner.
+        values: Weight values in any order.
+        points: The points to choose from. Of two with the same supply the faster one is taken.
+
+    Raises:
+        ProfileError: the profile lacks one of the values, or there is no value.
+        InfeasibleError: the values meet the clock of no point.
+    """
+    slowest_s = slowest_delay_s(profile, corner, values)
+    met = [point for point in points if slowest_s <= point.period_s * (1 + _ROUNDING)]
+    if not met:
+        least = min((point.frequency_hz for point in points), default=0.0)
+        raise InfeasibleError(
+            f"a point must have a clock of at most {engineering(1 / slowest_s, 'Hz')}, which all values of "
+            f"{profile.name} meet; the slowest of {len(points)} has {engineering(least, 'Hz')}"
+        )
+    return min(met, key=lambda point: (point.voltage_v, -point.frequency_hz))

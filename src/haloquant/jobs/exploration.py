@@ -1,14 +1,19 @@
-"""Search the Pareto front over MACs, tile sizes and goals; every point is quantized, evaluated and simulated."""
+"""Search the Pareto front over MACs, tile sizes and goals; every point is quantized, evaluated and simulated.
+
+The goals are joined by points of HALO's path of allocations (`quantize.sweep`). The knee of measured perplexity over
+time among them is how the HALO paper chooses its variant *bal* (its figure 9); ours is the knee of predicted loss.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from haloquant.jobs.compare.job import open_inputs
 from haloquant.jobs.compare.job_steps import JobSteps
-from haloquant.jobs.compare.method_steps import finish_methods, halo_method
+from haloquant.jobs.compare.method_steps import MethodStep, finish_methods, halo_method, sweep_methods
 from haloquant.jobs.compare.result_rows import fast_fraction
 from haloquant.jobs.devices import job_device
 from haloquant.jobs.engine.session import run_tasks
@@ -16,6 +21,7 @@ from haloquant.jobs.engine.tasks import Engine
 from haloquant.jobs.inputs import Progress, read_inputs, silent
 from haloquant.jobs.machines import method_cost
 from haloquant.jobs.recipe_checks import check_profile
+from haloquant.quant.allocation import knee_of
 from haloquant.recipe import Recipe
 from haloquant.report.charts.exploration import Point
 from haloquant.store.atomic_files import claim_output, sole_user, write_bytes
@@ -41,7 +47,7 @@ def explore(
 ) -> list[Point]:
     """Return the points of all combinations of MACs and tile sizes, and write them to `out/explore.json`.
 
-    The points on the Pareto front of their target and phase are marked as best.
+    The points on the Pareto front of their target and phase are marked as best, and the knee of each MAC and tile size.
 
     Args:
         recipe: The settings that the combinations share.
@@ -67,22 +73,19 @@ def explore(
     ]
     with sole_user(out):
         found = run_tasks(explore_one, tasks, engine, lambda done, total: progress("explore", done, total))
-        points = mark_best([point for part in found for point in part])
+        points = mark_knees(mark_best([point for part in found for point in part]))
         write_bytes(out / "explore.json", msgspec.json.format(msgspec.json.encode(points), indent=1))
     return points
 
 
 def explore_one(task: ExplorationTask) -> list[Point]:
-    """Return the points of one MAC and tile size: every goal on every machine in both phases."""
+    """Return the points of one MAC and tile size: goals and points of the path on every machine in both phases."""
     recipe = task.recipe
     inputs, profile = read_inputs(recipe), find_profile(recipe.hardware.profile, recipe.hardware.delay_basis)
     job = JobSteps(recipe, inputs, profile, task.out, silent)
     passes = method_cost.recipe_workloads(method_cost.recipe_shape(recipe, inputs.checkpoint, inputs.name), recipe)
     points: list[Point] = []
-    goals = recipe.quantize.goals
-    methods = finish_methods(
-        job, {goal: halo_method(job, f"halo-{goal}", job.allocator.goal_maps(goal)) for goal in goals}
-    )
+    methods = finish_methods(job, {**_goals(job), **sweep_methods(job)})
     for goal, method in methods.items():
         for name in recipe.hardware.targets:
             target = method_cost.with_tile_size(read_systolic(name), recipe.hardware.tile)
@@ -108,6 +111,32 @@ def explore_one(task: ExplorationTask) -> list[Point]:
                     )
                 )
     return points
+
+
+def _goals(job: JobSteps) -> dict[str, MethodStep]:
+    return {goal: halo_method(job, f"halo-{goal}", job.allocator.goal_maps(goal)) for goal in job.recipe.quantize.goals}
+
+
+def mark_knees(points: Sequence[Point]) -> list[Point]:
+    """Return the same points, with the knee of perplexity over time marked for each MAC, tile size, target and phase.
+
+    Only points that no faster one of them beats in perplexity are on the curve. A curve of fewer than three points has
+    no knee.
+    """
+    marked: list[Point] = list(points)
+    for place in dict.fromkeys(_place(point) for point in points):
+        there = sorted((p.time_s, p.perplexity, i) for i, p in enumerate(points) if _place(p) == place)
+        curve = [each for n, each in enumerate(there) if n == 0 or each[1] < min(before[1] for before in there[:n])]
+        if len(curve) < 3:
+            continue
+        time_s, perplexity = (np.array([each[axis] for each in curve]) for axis in (0, 1))
+        at = curve[knee_of(time_s, perplexity)][2]
+        marked[at] = msgspec.structs.replace(points[at], knee=True)
+    return marked
+
+
+def _place(point: Point) -> tuple[str, int, str, str]:
+    return point.profile, point.tile, point.target, point.phase
 
 
 def mark_best(points: Sequence[Point]) -> list[Point]:

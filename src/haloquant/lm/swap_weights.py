@@ -55,6 +55,11 @@ def get_weight(model: torch.nn.Module, layer: str) -> Float32[np.ndarray, "out i
     return np.array(array.T if transposed else array, order="C")
 
 
+def set_weight(model: torch.nn.Module, layer: str, weight: Float32[np.ndarray, "out in"]) -> None:
+    """Replace the weight of `layer` by another of the same shape, [out, in]."""
+    _copy_into(*weight_parameter(model, layer), weight)
+
+
 class LayerWeights(Mapping[str, np.ndarray]):
     """Weights [out, in] by layer, each of which is read when it is asked for, so that one is in memory at a time."""
 

@@ -137,15 +137,20 @@ def least_loss(
 
 
 def knee(path: Sweep) -> int:
-    """Return the number of steps of the balanced allocation (*bal*).
+    """Return the number of steps of the balanced allocation (*bal*): the knee of the path (`knee_of`)."""
+    return knee_of(path.cost, path.loss)
 
-    Cost and loss are scaled to 0..1. The result is the point of the sweep farthest below the straight line from the
-    cheapest allocation to the one of least loss.
+
+def knee_of(cost: Float64[np.ndarray, " stops"], loss: Float64[np.ndarray, " stops"]) -> int:
+    """Return the index of the knee of a curve whose cost rises and whose loss falls.
+
+    Cost and loss are scaled to 0..1. The knee is the point farthest below the straight line from the cheapest point to
+    the last. It is the last of fewer than three points, and of a curve that is flat in cost or in loss.
     """
-    if path.cost.size < 3 or path.cost[-1] == path.cost[0] or path.loss[0] == path.loss[-1]:
-        return path.cost.size - 1
-    x = (path.cost - path.cost[0]) / (path.cost[-1] - path.cost[0])
-    y = (path.loss - path.loss[-1]) / (path.loss[0] - path.loss[-1])
+    if cost.size < 3 or cost[-1] == cost[0] or loss[0] == loss[-1]:
+        return cost.size - 1
+    x = (cost - cost[0]) / (cost[-1] - cost[0])
+    y = (loss - loss[-1]) / (loss[0] - loss[-1])
     return int(np.argmax(1 - x - y))
 
 

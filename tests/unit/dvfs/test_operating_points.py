@@ -9,11 +9,15 @@ from haloquant.dvfs.operating_points import (
     admissible_values,
     best_shift,
     delays_of,
+    least_energy_point,
     period_for,
     rows_of,
     slowest_delay_s,
 )
 from haloquant.errors import InfeasibleError, ProfileError
+from haloquant.records import OperatingPoint
+from haloquant.store.profiles import find_profile
+from haloquant.store.targets import read_systolic
 from support.accel_cases import toy_profile
 from support.known_law import FIVE_WEIGHTS, UNIT_S, known_law_profile
 
@@ -79,3 +83,23 @@ def test_the_fastest_shift_wins_and_in_a_tie_the_least_energy() -> None:
     assert best_shift(quiet, 0, [-1, 0, 1], np.array([0.0, 1.0, 0.0])) == 2  # only 0 counts, and it costs the same
     assert best_shift(quiet, 0, [-1, 0, 1], period=lambda values: 1.0 / max(values)) == 6  # by a clock of the caller's
     assert best_shift(flat, 0, [-127, 0, 500]) is None
+
+
+def test_the_point_of_least_energy_is_the_lowest_supply_whose_clock_all_values_meet():
+    toy = known_law_profile()
+    slowest = slowest_delay_s(toy, 0, toy.weights)
+    points = [
+        OperatingPoint(voltage, 1 / period)
+        for voltage, period in ((0.7, slowest / 2), (0.9, slowest), (0.9, slowest * 2), (1.2, slowest * 3))
+    ]
+    assert least_energy_point(toy, 0, toy.weights, points) == points[1]
+    with pytest.raises(
+        InfeasibleError, match=r"^a point must have a clock of at most .*, which all values of toy meet"
+    ):
+        least_energy_point(toy, 0, toy.weights, points[:1])
+
+
+def test_the_papers_sparse_engine_runs_at_its_base_point():
+    profile, machine = find_profile("paper-22nm"), read_systolic("paper_tpu")
+    assert least_energy_point(profile, 0, np.arange(-127, 128), machine.points) == machine.base
+    assert least_energy_point(profile, 0, np.arange(-128, 128, 32), machine.points[1:]) == machine.points[1]

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from haloquant.jobs.exploration import mark_best
+from haloquant.jobs.exploration import mark_best, mark_knees
 from haloquant.report.charts.exploration import Point
 
 
@@ -35,3 +35,13 @@ def test_fronts_of_other_machines_and_phases_are_their_own() -> None:
     ]
     assert all(point.best for point in mark_best(points))
     assert [point.profile for point in mark_best(points)] == ["a", "b", "c"]
+
+
+def test_the_knee_is_the_point_farthest_below_the_line_from_the_fastest_to_the_most_accurate() -> None:
+    curve = {1.0: 9.0, 1.2: 6.2, 1.6: 5.6, 2.0: 5.0}
+    points = [_point("mac", perplexity, time_s, 1.0) for time_s, perplexity in curve.items()]
+    beaten = _point("mac", 8.0, 1.3, 1.0, goal="slower than a better one")
+    alone = [_point("mac", 5.0, 1.0, 1.0, tile=64), _point("mac", 4.0, 2.0, 1.0, tile=64)]
+    marked = mark_knees([*points, beaten, *alone])
+    assert [point.time_s for point in marked if point.knee] == [1.2]
+    assert [msgspec.structs.replace(point, knee=False) for point in marked] == [*points, beaten, *alone]

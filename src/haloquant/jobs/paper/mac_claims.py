@@ -3,6 +3,7 @@
 Our numbers are of the shipped default unit, or of the shipped unit that is nearest to figure 4.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -34,6 +35,15 @@ class Picture:
     basis: str
     correlation: float
     steps: tuple[float, float]
+
+    @property
+    def score(self) -> float:
+        """The rank correlation less the mean distance of both steps from the paper's, as ratios; 1 is the picture."""
+        paper = picture(find_profile(PAPER_MAC))
+        if paper is None:
+            raise ValueError(f"{PAPER_MAC} must hold all int8 values")
+        off = [abs(math.log(own / theirs)) for own, theirs in zip(self.steps, paper.steps, strict=True)]
+        return self.correlation - sum(off) / len(off)
 
 
 def picture(profile: MacProfile, basis: str = "static") -> Picture | None:

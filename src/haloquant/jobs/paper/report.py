@@ -63,7 +63,8 @@ def paper_report(progress: Callable[[str, int, int], None] = silent, judged: Jud
         *table_rows(),
     ]
     if judged is not None:
-        from haloquant.jobs.paper.model_rows import model_rows, model_table  # needs torch
+        from haloquant.jobs.paper.model_rows import model_rows  # these need torch
+        from haloquant.jobs.paper.model_table import model_table
 
         rows += model_rows(judged.model, model_table(judged.model, judged.text, judged.folder, progress))
     return PaperReport(REPORT_VERSION, rows, list(NOTES))

@@ -28,7 +28,7 @@ from haloquant.lm.calibration.value_hessian import ValueRecorder
 from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer
 from haloquant.lm.evaluation.perplexity import Perplexity, sum_nll
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
-from haloquant.lm.swap_weights import find_module, get_weight, weight_parameter
+from haloquant.lm.swap_weights import find_module, get_weight, set_weight
 from haloquant.records import LayerStatistics, ValueHessian
 
 Progress = Callable[[int, int], None]
@@ -87,7 +87,7 @@ def collect_by_block(
         start, runner.hidden[:] = begin
     model = model_source(checkpoint, windows)
     source = f"hessian: x x^T of the full-precision model; {SOURCES[fisher]}; {_describe(windows)}"
-    for block, layers in _by_block(checkpoint, len(runner.blocks))[start:]:
+    for block, layers in layers_by_block(checkpoint, len(runner.blocks))[start:]:
         task = ShardTask(model, block, tuple(layer.name for layer in layers), 0, fisher, seed, value_hessian)
         at_once = device != "cpu"
         recorder = sum_block_at_once(runner, task) if at_once else sum_block(runner, task, shards, len(windows))
@@ -129,7 +129,7 @@ def round_by_block(
     """
     runner = BlockRunner(checkpoint, windows, scratch)
     source = f"hessian: x x^T of the rounded prefix; {SOURCES['none']}; {_describe(windows)}"
-    for block, layers in _by_block(checkpoint, len(runner.blocks)):
+    for block, layers in layers_by_block(checkpoint, len(runner.blocks)):
         with runner.loaded(block):
             for number, members in groupby(layers, key=lambda layer: layer.group):
                 group = list(members)
@@ -161,13 +161,13 @@ def perplexity_by_block(
         progress: called with the number of blocks done and of all blocks.
     """
     runner = BlockRunner(checkpoint, windows, scratch)
-    for block, layers in _by_block(checkpoint, len(runner.blocks)):
+    for block, layers in layers_by_block(checkpoint, len(runner.blocks)):
         names = [layer.name for layer in layers] if activation_bits is not None else []
         with runner.loaded(block), activations_per_token(runner.empty_model.model, names, activation_bits or 8):
             for layer in layers:
                 weight = None if weight_of is None else weight_of(layer)
                 if weight is not None:
-                    _set_weight(runner, layer, weight)
+                    set_weight(runner.empty_model.model, layer.name, weight)
             runner.advance(block)
         if progress is not None:
             progress(block + 1, len(runner.blocks))
@@ -177,7 +177,7 @@ def perplexity_by_block(
     return Perplexity(np.asarray(nll, np.float64), scored, windows.shape[1], windows.size, "windows as given")
 
 
-def _by_block(checkpoint: Checkpoint, blocks: int) -> list[tuple[int, list[LinearLayer]]]:
+def layers_by_block(checkpoint: Checkpoint, blocks: int) -> list[tuple[int, list[LinearLayer]]]:
     """Return every block with its selected layers. A block without selected layers is included, since it must run."""
     outside = [layer.name for layer in checkpoint.layers if layer.block is None]
     if outside:
@@ -228,14 +228,8 @@ def _record_group(
 
 def _round(runner: BlockRunner, layer: LinearLayer, rounder: Rounder, known: LayerStatistics) -> np.ndarray:
     weight = rounder(layer, get_weight(runner.empty_model.model, layer.name), known)
-    _set_weight(runner, layer, weight)
+    set_weight(runner.empty_model.model, layer.name, weight)
     return weight
-
-
-def _set_weight(runner: BlockRunner, layer: LinearLayer, weight: np.ndarray) -> None:
-    parameter, transposed = weight_parameter(runner.empty_model.model, layer.name)
-    with torch.no_grad():
-        parameter.copy_(torch.from_numpy(np.ascontiguousarray(weight.T if transposed else weight)))
 
 
 def _hessian_as_fisher(known: LayerStatistics, layer: LinearLayer) -> LayerStatistics:

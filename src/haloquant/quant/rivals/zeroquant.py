@@ -14,6 +14,7 @@ from haloquant.quant.rivals.parts.bit_counts import branch_bits, grid_bits
 from haloquant.quant.rivals.parts.low_rank import closest
 from haloquant.quant.rounding import uniform_grid
 from haloquant.quant.rounding.compensation import Progress
+from haloquant.quant.transforms.error_propagation import PairedInputs, held_out_target
 from haloquant.records import BitCount, LayerResult, LayerStatistics
 
 
@@ -47,7 +48,7 @@ def quantize(
     """Quantize one layer by groups.
 
     The settings can add distillation (LKD as ZeroQuant-Local) and low-rank repair (LoRC).
-    ZeroQuant-Global is this method on another weight: see `transforms.error_propagation.target`.
+    `quantize_to_outputs` is ZeroQuant-Global.
 
     Args:
         weight: [out, in], finite.
@@ -78,6 +79,35 @@ def quantize(
         bits += BitCount(branches=branch_bits(weight.shape[0], weight.shape[1], config.rank))
         notes = (f"float16 branch of rank {config.rank} beside the integer MAC",)
     return LayerResult(layer, value, bits, mac_values=level, notes=notes)
+
+
+def quantize_to_outputs(
+    weight: Float32[np.ndarray, "out in"], inputs: PairedInputs, config: ZeroQuantConfig, *, layer: str
+) -> LayerResult:
+    """Quantize one layer as ZeroQuant-Global: on the inputs that rounding made, its outputs are near the originals.
+
+    min over Q of |W X - Q X'|^2 is a distillation with another weight as its target and the Hessian of X'
+    (`error_propagation.held_out_target`). The authors distil a whole decoder block by Adam; here every layer is
+    distilled alone, in order of execution.
+
+    Args:
+        weight: [out, in], finite.
+        inputs: moments of X and X'.
+        config: settings; `rank` must be 0.
+        layer: name of the layer in the result and in error messages.
+
+    Raises:
+        CheckpointError: the weight is not a finite matrix.
+        InputError: a setting is out of range, or the moments have not the size of the layer.
+        InfeasibleError: the damped Hessian is singular.
+    """
+    spec = uniform_grid.checked_spec(weight, config.bits, config.group, "symmetric", layer)
+    check_setting("rank", config.rank, 0, 0, layer)
+    goal, damping = held_out_target(weight, inputs, lambda value: uniform_grid.round_to_grid(value, spec)[0])
+    latent = _distilled(goal, inputs.all_hessian, spec, config.steps, config.rate, None)
+    value, level = uniform_grid.round_to_grid(latent, spec)
+    bits = grid_bits(weight.shape[0], weight.shape[1], spec)
+    return LayerResult(layer, value, bits, mac_values=level, notes=(f"damping of the target: {damping:g}",))
 
 
 def _distilled(

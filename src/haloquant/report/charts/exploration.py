@@ -26,6 +26,7 @@ class Point(msgspec.Struct, frozen=True):
     clock_ratio: float  # clock of the fast class divided by the clock that every value of this MAC can meet
     absolute_period_s: float  # clock period of the fast class, in the technology of the MAC
     best: bool = False  # True if no other point of this target and phase has better perplexity, time and energy at once
+    knee: bool = False  # True for the knee of perplexity over time among the points of this MAC, tile, target and phase
 
 
 def draw_exploration(points: Sequence[Point], out: Path) -> None:
