@@ -18,6 +18,9 @@ def test_the_rank_correlation_is_scipys_and_the_paper_is_its_own_picture() -> No
     own = picture(paper)
     assert own is not None and own.correlation == pytest.approx(1.0)
     assert own.steps == pytest.approx((1.95, 1.22), abs=0.005)  # both computed from figure 4
+    assert own.score == pytest.approx(1.0)
+    off = [abs(np.log(mine / theirs)) for mine, theirs in zip(made.steps, own.steps, strict=True)]
+    assert made.score == pytest.approx(made.correlation - np.mean(off)) and made.score < made.correlation
 
 
 def test_a_unit_without_a_picture_has_none() -> None:
