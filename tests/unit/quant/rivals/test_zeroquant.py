@@ -52,7 +52,7 @@ def test_global_repairs_what_earlier_layers_did_to_the_input():
     def error(made):
         return float(((x @ weight.T - actual @ made.weight.T) ** 2).sum())
 
-    assert error(far) < 0.8 * error(local)
+    assert error(far) < 0.9 * error(local)
     assert far.bits == local.bits and np.abs(far.mac_values).max() <= 7
     assert far.notes[0].startswith("damping of the target: ")
 
