@@ -99,6 +99,7 @@ def test_the_rows_of_the_page_in_docs_are_those_of_the_report(made: tuple[Path, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_model_adds_the_rows_of_table_2(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
     """A random model says nothing of accuracy; that every row is made, with both counts of bits, is what is tested."""
     pytest.importorskip("torch")
