@@ -191,3 +191,41 @@ def test_stacked_experts_of_a_model_that_has_none_are_refused_and_may_stay_as_th
     assert not (tmp_path / "out.work").exists()
     assert quantize(model, tmp_path / "out", "--calibration", "none", "--exclude", "experts") == 0
     assert len(open_packed(tmp_path / "out").config.layers) == 12
+
+
+# What is changed in config.json, as if it were that of another model or damaged, and what is said.
+OTHER_CONFIGS = {
+    "another vocabulary": (
+        {"vocab_size": 300, "tie_word_embeddings": False},
+        "must hold an embedding of 300 tokens, as config.json says (vocab_size), but its largest table has 257 rows",
+    ),
+    "too few tokens": ({"vocab_size": 100}, "must give tokens below the model's vocabulary of 100"),
+    "another width": ({"hidden_size": 128}, "must be [257, 128], not [257, 64]"),
+    "another feed-forward": ({"intermediate_size": 80}, "down_proj.weight must be [64, 80], not [64, 172]"),
+    "more blocks": ({"num_hidden_layers": 4}, "must hold 4 decoder blocks, as config.json says"),
+    "heads that do not divide the width": (
+        {"num_attention_heads": 3}, "model must load as a causal model in transformers, but: Class validation error",
+    ),
+    "a text for a number": (
+        {"rms_norm_eps": "x"}, "model must load as a causal model in transformers, but: Validation error for field",
+    ),
+    "an unknown activation": (
+        {"hidden_act": "nope"}, "model must load as a causal model in transformers, but: KeyError: 'nope'",
+    ),
+    "another family": (
+        {"model_type": "opt", "ffn_dim": 172, "word_embed_proj_dim": 64},
+        "(OPTForCausalLM) must keep its decoder blocks in a list of modules with linear layers such as "
+        "model.layers.0.self_attn.q_proj, but does not; is config.json that of these tensors?",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHER_CONFIGS)
+def test_a_configuration_that_is_not_that_of_the_tensors_is_refused_with_its_reason(
+    name: str, model: Path, tmp_path: Path, small_text: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    changes, said = OTHER_CONFIGS[name]
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | changes))
+    assert said in refused(model, tmp_path, capfd, "--calibration", str(small_text))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

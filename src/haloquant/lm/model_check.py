@@ -6,11 +6,12 @@ import torch
 from transformers import CONFIG_MAPPING, AutoConfig
 from transformers.core_model_loading import revert_weight_conversion
 
-from haloquant.errors import CheckpointError, first_line
+from haloquant.errors import CheckpointError
 from haloquant.lm.calibration.empty_model import EmptyModel, empty_from_config
 from haloquant.lm.checkpoint.completeness import COMPUTED_TENSORS
 from haloquant.lm.checkpoint.model_config import read_config
 from haloquant.lm.checkpoint.reader import Checkpoint
+from haloquant.lm.model_class import building, complete_head_size
 from haloquant.lm.swap_weights import find_module, is_transposed
 
 
@@ -20,7 +21,8 @@ def check_model(checkpoint: Checkpoint) -> None:
     No weight is read.
 
     Raises:
-        CheckpointError: Transformers has no such decoder, a parameter is missing, or a layer is of another kind.
+        CheckpointError: Transformers has no such decoder, a parameter is missing or of another shape, or a layer
+            is of another kind.
     """
     empty = EmptyModel(checkpoint)
     lacking = [name for name in empty.lacking() if not name.endswith(COMPUTED_TENSORS)]
@@ -28,6 +30,7 @@ def check_model(checkpoint: Checkpoint) -> None:
         raise CheckpointError(
             f"{checkpoint.folder} must hold every weight of its model, but lacks {len(lacking)}, first {min(lacking)}"
         )
+    empty.check_shapes()
     for layer in checkpoint.layers:
         try:
             module = find_module(empty.model, layer.name)
@@ -56,17 +59,14 @@ def tensor_shapes(config_file: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         CheckpointError: Transformers has no such decoder.
     """
-    try:
+    with building(config_file, config_file):
         config = AutoConfig.from_pretrained(config_file, local_files_only=True, trust_remote_code=False)
+        complete_head_size(config)
         model = empty_from_config(config)
         with torch.device("meta"):
             state = {name: torch.empty(tuple(value.shape)) for name, value in model.state_dict().items()}
         tied = set(model.all_tied_weights_keys)
         saved = revert_weight_conversion(model, {name: value for name, value in state.items() if name not in tied})
-    except (ValueError, KeyError, OSError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{config_file} must describe a causal model of transformers, but: {first_line(error)}"
-        ) from error
     return {name: tuple(value.shape) for name, value in saved.items()}
 
 

@@ -1,9 +1,17 @@
-"""Which class of transformers runs the decoder of a model folder."""
+"""Which class of transformers runs the decoder of a model folder, and the configuration that it is made from."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+
+from haloquant.errors import CheckpointError, HaloquantError, first_line
+from haloquant.lm.checkpoint.model_config import read_config, text_part
+
+# Families that transformers cannot build where config.json gives no `head_dim`, or null.
+NEED_HEAD_SIZE = frozenset({"granite", "granitemoe", "ministral", "mistral"})
 
 
 def model_class(folder: Path) -> Any:
@@ -25,3 +33,47 @@ def class_of(config: Any) -> Any:
     causal = type(config) in AutoModelForCausalLM._model_mapping
     both = type(config) in AutoModelForImageTextToText._model_mapping
     return AutoModelForImageTextToText if both and not causal else AutoModelForCausalLM
+
+
+def complete_head_size(config: Any) -> None:
+    """Set the size of a head to `hidden_size / num_attention_heads` where a configuration leaves it open.
+
+    Some families of transformers (Granite, Ministral) build no model without it, though that is what they mean.
+    """
+    inner = config.get_text_config()
+    hidden, heads = getattr(inner, "hidden_size", None), getattr(inner, "num_attention_heads", None)
+    if getattr(inner, "head_dim", 0) is None and isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
+        inner.head_dim = hidden // heads
+
+
+@contextmanager
+def building(name: Path, folder: Path) -> Iterator[None]:
+    """Turn what transformers raises within the block, where it builds a model from a config.json, into one sentence.
+
+    Args:
+        name: what the user gave, for the sentence.
+        folder: the folder of the config.json, or that file.
+
+    Raises:
+        CheckpointError: The block raised an error. The sentence says what transformers said, and which size the
+            configuration may lack.
+    """
+    try:
+        yield
+    except (HaloquantError, MemoryError):
+        raise
+    except Exception as error:  # the values of a configuration go into the code of any family, which may raise anything
+        raise CheckpointError(
+            f"{name} must load as a causal model in transformers, but: {first_line(error)}{_advice(folder)}"
+        ) from error
+
+
+def _advice(folder: Path) -> str:
+    """Return what to add to a configuration without the size of a head, which some families need; often nothing."""
+    inner = text_part(read_config(folder))
+    hidden, heads = (inner.get(name) for name in ("hidden_size", "num_attention_heads"))
+    if not isinstance(hidden, int) or not isinstance(heads, int) or heads < 1 or inner.get("head_dim") is not None:
+        return ""
+    if hidden % heads or str(inner.get("model_type")) not in NEED_HEAD_SIZE:
+        return ""
+    return f'; add "head_dim": {hidden // heads} to config.json'

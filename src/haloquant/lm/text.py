@@ -102,7 +102,23 @@ def load_tokenizer(folder: Path | str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the library raises bare Exception for a damaged tokenizer.json
+        _check_config(path)  # it reads config.json too
         raise CheckpointError(f"the tokenizer of {path} must load in transformers, but: {first_line(error)}") from error
+
+
+def _check_config(folder: Path) -> None:
+    """Refuse a configuration that transformers cannot read: that, and not the tokenizer, is to be mended.
+
+    Raises:
+        CheckpointError: config.json is there, and is malformed.
+    """
+    from transformers import AutoConfig
+
+    from haloquant.lm.model_class import building
+
+    if (folder / "config.json").is_file():
+        with building(folder, folder):
+            AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def tokenize(folder: Path | str, text: str) -> Int64[np.ndarray, " t"]:

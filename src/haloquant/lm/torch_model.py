@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from haloquant.errors import CheckpointError, MissingExtraError, first_line
+from haloquant.errors import CheckpointError, MissingExtraError
 from haloquant.lm.checkpoint.completeness import COMPUTED_TENSORS
 from haloquant.lm.checkpoint.model_files import INDEX, WEIGHTS
 from haloquant.lm.checkpoint.reader import Checkpoint, open_checkpoint, read_tensor
@@ -19,7 +19,7 @@ except ImportError as error:  # pragma: no cover - depends on the installation
     raise MissingExtraError("running a model needs torch and transformers: pip install 'haloquant[lm]'") from error
 
 from haloquant.lm.experts import unstack_checkpoint
-from haloquant.lm.model_class import model_class
+from haloquant.lm.model_class import building, model_class
 
 
 @contextmanager
@@ -52,15 +52,10 @@ def load_model(folder: Path | str, dtype: "torch.dtype | None" = None) -> Any:
     """
     checkpoint = open_checkpoint(folder)
     dtype = torch.float32 if dtype is None else dtype
-    try:
-        with quiet_transformers():
-            plain = all(type(tensor) is StoredTensor for tensor in checkpoint.tensors.values())
-            plain = plain and any((checkpoint.folder / name).is_file() for name in (WEIGHTS, INDEX))
-            loaded = _from_files(checkpoint.folder, dtype) if plain else _from_tensors(checkpoint, dtype)
-    except (ValueError, KeyError, OSError, RuntimeError, ImportError) as error:
-        raise CheckpointError(
-            f"{checkpoint.folder} must load as a causal model in transformers, but: {first_line(error)}"
-        ) from error
+    with building(checkpoint.folder, checkpoint.folder), quiet_transformers():
+        plain = all(type(tensor) is StoredTensor for tensor in checkpoint.tensors.values())
+        plain = plain and any((checkpoint.folder / name).is_file() for name in (WEIGHTS, INDEX))
+        loaded = _from_files(checkpoint.folder, dtype) if plain else _from_tensors(checkpoint, dtype)
     model, info = loaded
     missing = sorted(key for key in info["missing_keys"] if not key.endswith(COMPUTED_TENSORS))
     if missing:

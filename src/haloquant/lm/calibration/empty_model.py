@@ -11,12 +11,12 @@ import torch
 from accelerate import init_empty_weights
 from transformers import AutoConfig
 
-from haloquant.errors import CheckpointError, first_line
+from haloquant.errors import CheckpointError
 from haloquant.lm.checkpoint.reader import Checkpoint, read_layer, read_tensor
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_float32
 from haloquant.lm.experts import unstack_checkpoint
 from haloquant.lm.export.model_folder import NAMES, RawTensor
-from haloquant.lm.model_class import class_of
+from haloquant.lm.model_class import building, class_of
 from haloquant.lm.swap_weights import find_module
 from haloquant.lm.tensor_names import TensorNames
 from haloquant.records.layer_names import HEADS
@@ -66,6 +66,26 @@ class EmptyModel:
         """Return the parameters that the checkpoint gives no value for."""
         return [name for name in self._empty if name not in self._tensors]
 
+    def check_shapes(self) -> None:
+        """Refuse a checkpoint with a tensor of another shape than its parameter. No weight is read.
+
+        Raises:
+            CheckpointError: The configuration is of a model of other sizes.
+        """
+        for name, tensor in self._tensors.items():
+            if name in self._experts:
+                layer = self._experts[name]
+                self._check_shape(tensor, name, (layer.out_features, layer.in_features))
+            elif name not in self._rules:
+                self._check_shape(tensor, name, self.checkpoint.tensors[tensor].shape)
+
+    def _check_shape(self, tensor: str, name: str, shape: tuple[int, ...]) -> None:
+        wanted = self._empty[name].shape
+        if tuple(shape) != tuple(wanted):
+            raise CheckpointError(
+                f"{self.checkpoint.folder}: tensor {tensor} must be {list(wanted)}, not {list(shape)}"
+            )
+
     def outside_blocks(self, with_head: bool) -> list[str]:
         """Return the names of the parameters outside the blocks, with or without those of the language-model head."""
         inside = {id(p) for block in self.blocks for p in block.parameters()}
@@ -101,7 +121,6 @@ class EmptyModel:
 
     def _read(self, tensor: str, name: str) -> torch.Tensor:
         """Return the value of the parameter `name`, whose source is `tensor` (see `_find_tensors`)."""
-        empty = self._empty[name]
         if name in self._experts:
             layer = self._experts[name]
             value = torch.from_numpy(np.array(read_layer(self.checkpoint.tensors[layer.tensor], layer)))
@@ -109,10 +128,7 @@ class EmptyModel:
             value = self._convert(name)
         else:
             value = _tensor_of(self.checkpoint.tensors[tensor])
-        if value.shape != empty.shape:
-            raise CheckpointError(
-                f"{self.checkpoint.folder}: tensor {tensor} must be {list(empty.shape)}, not {list(value.shape)}"
-            )
+        self._check_shape(tensor, name, tuple(value.shape))
         return value
 
     def _convert(self, name: str) -> torch.Tensor:
@@ -186,13 +202,10 @@ def build_empty(checkpoint: Checkpoint) -> Any:
     Raises:
         CheckpointError: Transformers cannot make it.
     """
-    try:
-        config = AutoConfig.from_pretrained(checkpoint.small_files(), local_files_only=True, trust_remote_code=False)
+    folder = checkpoint.small_files()
+    with building(checkpoint.folder, folder):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return empty_from_config(config)
-    except (ValueError, KeyError, OSError, TypeError, AttributeError, ImportError) as error:
-        raise CheckpointError(
-            f"{checkpoint.folder} must be a causal model of transformers, but: {first_line(error)}"
-        ) from error
 
 
 def empty_from_config(config: Any) -> Any:
@@ -214,7 +227,7 @@ def _blocks_of(model: torch.nn.Module, layers: list[str]) -> list[torch.nn.Modul
                 return list(module)
     raise CheckpointError(
         f"the model ({type(model).__name__}) must keep its decoder blocks in a list of modules with linear layers such "
-        f"as {layers[0]}, but does not"
+        f"as {layers[0]}, but does not; is config.json that of these tensors?"
     )
 
 

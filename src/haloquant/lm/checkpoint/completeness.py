@@ -71,15 +71,17 @@ def _check_head(checkpoint: Checkpoint) -> None:
     found = checkpoint.architecture
     if not found.says_untied:
         return
-    tables = [
-        name
+    rows = [
+        tensor.shape[0]
         for name, tensor in checkpoint.tensors.items()
-        if split_block(name) is None
-        and not is_foreign(name)
-        and len(tensor.shape) == 2
-        and tensor.shape[0] >= found.vocabulary
+        if split_block(name) is None and not is_foreign(name) and len(tensor.shape) == 2
     ]
-    if len(tables) < 2:
+    if rows and max(rows) < found.vocabulary:
+        raise CheckpointError(
+            f"{checkpoint.folder} must hold an embedding of {found.vocabulary} tokens, as config.json says "
+            f"(vocab_size), but its largest table has {max(rows)} rows; give the config.json of these tensors"
+        )
+    if sum(count >= found.vocabulary for count in rows) < 2:
         raise CheckpointError(
             f"{checkpoint.folder} must hold the output head (a tensor such as lm_head.weight), as config.json says "
             "that it is no copy of the embedding (tie_word_embeddings is false), but does not; set tie_word_embeddings "

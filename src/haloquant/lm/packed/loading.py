@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from haloquant.errors import CheckpointError, HaloquantError, InputError, MissingExtraError, first_line
+from haloquant.errors import InputError, MissingExtraError
 from haloquant.lm.packed.reader import check_profile, open_packed
 
 Activations = Literal["float", "int8"]
@@ -42,21 +42,15 @@ def load(
     check_profile(model.config, profile_sha256)
     try:
         from haloquant.kernels.dispatch import check_integers
-        from haloquant.lm.model_class import model_class
+        from haloquant.lm.model_class import building, model_class
         from haloquant.lm.packed.halo_linear import HaloLinear
     except ImportError as error:
         raise MissingExtraError("running a model needs torch and transformers: pip install 'haloquant[lm]'") from error
     if activations == "int8":
         check_integers(model.config.tile_in)
     plain = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True}
-    try:
+    with building(model.folder, model.folder):
         made = model_class(model.folder).from_pretrained(model.folder, **plain, **settings)
-    except HaloquantError:
-        raise
-    except (ValueError, KeyError, OSError, ImportError) as error:
-        raise CheckpointError(
-            f"{model.folder} must load as a causal model in transformers, but: {first_line(error)}"
-        ) from error
     for module in made.modules():
         if isinstance(module, HaloLinear):
             module.int8_activations = activations == "int8"
