@@ -103,7 +103,9 @@ class Quantize(Section, frozen=True):
 
     `method` is `haloquant`, or `paper`: the HALO paper's algorithm as it is described (`quant.paper_method`), with
     rounding to nearest and classes by the cumulated sensitivity of each layer. `energy_weight` is the weight of
-    switching energy beside the error when words are chosen. `cost` is what *bal* trades against the loss.
+    switching energy beside the error when words are chosen. `cost` is what *bal* trades against the loss. The time of a
+    tile is the same wherever it is, while its energy is that of the weights it holds. So where all tiles are full, all
+    costs give the same classes.
     """
 
     goals: Annotated[tuple[Goal, ...], msgspec.Meta(min_length=1)] = ("perf-opt", "bal", "acc-opt")

@@ -7,7 +7,7 @@ gets the fastest clock with such a codebook. `Classes.clock_ratio` is this clock
 on a MAC that was optimized for speed the ratio is small.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -108,24 +108,12 @@ def classes_at_clocks(
     """
     _check_values(profile, sizes[0][0])
     base = _base(profile, corner, margin)
-    clocks = [clock_hz for _, _, clock_hz in sizes]
-    lowest = base.point.frequency_hz
-    if any(a <= b for a, b in pairwise(clocks)) or not clocks[-1] > lowest:
-        given = ", ".join(f"{clock_hz / 1e9:g}" for clock_hz in clocks)
-        raise InputError(
-            f"the clocks of the classes must fall and stay above the {lowest / 1e9:.4g} GHz that every value of "
-            f"{profile.name} meets, not {given} GHz"
-        )
+    check_clocks(profile, corner, [clock_hz for _, _, clock_hz in sizes], margin)
     voltage_v = profile.corners[corner].voltage_v
     books: list[Codebook] = []
     for name, words, clock_hz in sizes:
         left_s = (1.0 - margin) / clock_hz
         values = admissible_values(profile, corner, left_s)
-        if 0 not in values:
-            raise InfeasibleError(
-                f"the clock of class {name} must be one that the value 0 of {profile.name} meets, not "
-                f"{clock_hz / 1e9:g} GHz"
-            )
         book = select_codebook(
             values,
             sample,
@@ -138,6 +126,29 @@ def classes_at_clocks(
         )
         books.append(book)
     return Classes(profile, corner, (*books, base))
+
+
+def check_clocks(profile: MacProfile, corner: int, clocks_hz: Sequence[float], margin: float) -> None:
+    """Check the clocks of classes, which are in Hz, fastest first.
+
+    Raises:
+        InfeasibleError: The value 0, or every other value, misses a clock.
+        InputError: The clocks are not in descending order, or all values meet one of them.
+    """
+    lowest = _base(profile, corner, margin).point.frequency_hz
+    if any(a <= b for a, b in pairwise(clocks_hz)) or not clocks_hz[-1] > lowest:
+        given = ", ".join(f"{clock_hz / 1e9:g}" for clock_hz in clocks_hz)
+        raise InputError(
+            f"the clocks of the classes must fall and stay above the {lowest / 1e9:.4g} GHz that every value of "
+            f"{profile.name} meets, not {given} GHz"
+        )
+    for clock_hz in clocks_hz:
+        values = admissible_values(profile, corner, (1.0 - margin) / clock_hz)
+        if 0 not in values or values.size < 2:
+            raise InfeasibleError(
+                f"the clock of a class must be one that the value 0 of {profile.name} and another one meet, not "
+                f"{clock_hz / 1e9:g} GHz"
+            )
 
 
 def _check_values(profile: MacProfile, first: str) -> None:

@@ -7,12 +7,13 @@ from typing import TypeVar
 import numpy as np
 
 from haloquant.accel.workload.model_shapes import named_shape
+from haloquant.dvfs.classes import check_clocks
 from haloquant.errors import InputError, MissingExtraError, ProfileError, RecipeError
 from haloquant.jobs.inputs import Inputs
 from haloquant.jobs.machines.method_cost import recipe_shape, recipe_workloads
 from haloquant.lm.export.folding import folds
 from haloquant.quant.rivals.registry import rival
-from haloquant.recipe import Quantize, Recipe
+from haloquant.recipe import Hardware, Quantize, Recipe
 from haloquant.records import MacProfile
 from haloquant.store.targets import read_gpu, read_systolic
 
@@ -93,6 +94,19 @@ def check_used(recipe: Recipe) -> None:
         raise RecipeError(f"quantize.{key} must be {zero} where {where}, {why}, not {given:g}")
 
 
+def check_mac(hardware: Hardware, profile: MacProfile) -> None:
+    """Check that a MAC has what a job looks up, and that its values meet the clocks that a recipe gives.
+
+    Raises:
+        ProfileError: As for `check_profile`.
+        InfeasibleError: The value 0, or every other value, misses a clock.
+        InputError: All values meet a clock.
+    """
+    check_profile(profile)
+    if hardware.clocks_ghz:
+        check_clocks(profile, 0, [ghz * 1e9 for ghz in hardware.clocks_ghz], hardware.margin)
+
+
 def check_profile(profile: MacProfile) -> None:
     """Check that a MAC has what the choice of words and the simulation look up.
 
@@ -121,7 +135,7 @@ def check_job(recipe: Recipe, inputs: Inputs, profile: MacProfile) -> None:
     """
     from haloquant.lm.model_check import check_model  # needs torch
 
-    check_profile(profile)
+    check_mac(recipe.hardware, profile)
     check_model(inputs.checkpoint)
     for use, least, what in (("calibration", inputs.window, "one window"), ("evaluation", 2, "to predict")):
         tokens = getattr(inputs, use).tokens

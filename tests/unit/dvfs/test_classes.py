@@ -87,7 +87,9 @@ def test_a_clock_that_no_word_meets_is_refused() -> None:
     with pytest.raises(InfeasibleError, match="no weight value meets it"):
         classes_at_clocks(paper, 0, gaussian_sample(8), (("fast", 9, 9e9), ("slow", 16, 2.33e9)))
     slow_zero = replace(paper, delay_s=np.where(paper.weights == 0, 5e-10, paper.delay_s))
-    with pytest.raises(InfeasibleError, match=r"must be one that the value 0 of paper-22nm meets, not 3.7 GHz"):
+    with pytest.raises(
+        InfeasibleError, match=r"must be one that the value 0 of paper-22nm and another one meet, not 3.7 GHz"
+    ):
         classes_at_clocks(slow_zero, 0, gaussian_sample(8), (("fast", 9, 3.7e9), ("slow", 16, 2.33e9)))
 
 

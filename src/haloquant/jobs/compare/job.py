@@ -28,8 +28,8 @@ from haloquant.jobs.recipe_checks import (
     DRAWING_PACKAGES,
     MODEL_PACKAGES,
     check_job,
+    check_mac,
     check_names,
-    check_profile,
     require_packages,
 )
 from haloquant.lm.checkpoint.hub import origin_entry
@@ -69,7 +69,7 @@ def open_inputs(recipe: Recipe) -> tuple[Inputs, MacProfile]:
     check_names(recipe)
     find_device(recipe.device)
     profile = find_profile(recipe.hardware.profile, recipe.hardware.delay_basis)
-    check_profile(profile)
+    check_mac(recipe.hardware, profile)
     inputs = read_inputs(recipe)
     check_job(recipe, inputs, profile)
     return inputs, profile

@@ -73,7 +73,7 @@ def choose_allocator(
         classes: The classes.
         sensitivity: Returns the sensitivity of every tile by layer; only the paper's method calls it.
     """
-    cost = class_cost(classes, settings.cost)
+    cost = tile_cost(grids, class_cost(classes, settings.cost), settings.cost)
     if settings.method == "paper":
         return paper_allocator(grids, loss, cost, sensitivity(), settings.kept_share)
     return build_allocator(grids, loss, cost)
@@ -96,13 +96,28 @@ def class_cost(classes: Classes, kind: CostOf) -> np.ndarray:
     return energy_j if kind == "energy" else energy_j * period_s
 
 
+def tile_cost(grids: Mapping[str, TileGrid], cost: np.ndarray, kind: CostOf) -> np.ndarray:
+    """Return what each tile costs in each class [tiles, classes], layer after layer, row after row.
+
+    A tile at the border, which is not full, takes as many cycles as a full one. Its energy is that of its weights.
+    """
+    shares = [np.outer(_filled(g.out_features, g.tile_out), _filled(g.in_features, g.tile_in)) for g in grids.values()]
+    share = np.concatenate([part.ravel() for part in shares])[:, None]
+    return cost[None] * (np.ones_like(share) if kind == "time" else share)
+
+
+def _filled(features: int, tile: int) -> np.ndarray:
+    """Return the share of each tile's rows, or columns, that hold weights."""
+    return np.minimum(features - np.arange(0, features, tile), tile) / tile
+
+
 def build_allocator(grids: Mapping[str, TileGrid], loss: np.ndarray, cost: np.ndarray) -> Allocator:
     """Return the path of allocations with the least loss for what the tiles cost.
 
     Args:
         grids: Tiles of every layer.
         loss: Predicted loss [tiles, classes] in nats, without the base class.
-        cost: Cost of a tile in each class (`class_cost`).
+        cost: Cost of every tile in each class (`tile_cost`), or one row for all tiles (`class_cost`).
     """
     return Allocator(grids, loss, sweep(loss, np.broadcast_to(cost, loss.shape).copy()))
 
@@ -122,14 +137,16 @@ def paper_allocator(
     Args:
         grids: Tiles of every layer.
         loss: Predicted loss [tiles, 2] in nats.
-        cost: Cost of a tile in each of the two classes.
+        cost: Cost of every tile in each of the two classes, or one row for all tiles.
         sensitivity: Sensitivity of every tile by layer: the mean of g^2 over its weights.
         kept_share: The share.
     """
     shares = kept_shares({layer: sensitivity[layer] for layer in grids})
     order = slow_order(shares)
     tiles = len(shares)
-    costs = tiles * cost[FAST] + np.arange(tiles + 1) * (cost[SLOW] - cost[FAST])
+    each = np.broadcast_to(cost, loss.shape)
+    dearer = each[order, SLOW] - each[order, FAST]
+    costs = float(each[:, FAST].sum()) + np.concatenate([[0.0], np.cumsum(dearer)])
     change = loss[order, SLOW] - loss[order, FAST]
     losses = float(loss[:, FAST].sum()) + np.concatenate([[0.0], np.cumsum(change)])
     path = Sweep(np.full(tiles, FAST, np.uint8), order, np.full(tiles, SLOW, np.uint8), costs, losses)

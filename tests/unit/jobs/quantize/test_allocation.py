@@ -12,6 +12,7 @@ from haloquant.jobs.quantize.allocation import (
     choose_allocator,
     class_cost,
     paper_allocator,
+    tile_cost,
 )
 from haloquant.quant.codebook import gaussian_sample
 from haloquant.quant.tiles import make_grid
@@ -67,3 +68,11 @@ def test_settings_choose_the_path_and_only_the_paper_asks_for_sensitivities(clas
     assert ours.path.cost.tolist() == other.path.cost.tolist() and ours.accurate is None
     paper = choose_allocator(Quantize(method="paper", kept_share=0.5), GRIDS, LOSS, classes, lambda: SENSITIVITY)
     assert paper.accurate == 2
+
+
+def test_energy_of_a_border_tile_is_that_of_its_weights_and_its_time_that_of_a_full_one() -> None:
+    grids = {"x": make_grid(6, 4, 4, 4)}
+    cost = np.array([1.0, 2.0])
+    assert tile_cost(grids, cost, "time").tolist() == [[1.0, 2.0], [1.0, 2.0]]
+    assert tile_cost(grids, cost, "energy").tolist() == [[1.0, 2.0], [0.5, 1.0]]
+    assert tile_cost(grids, cost, "edp").tolist() == [[1.0, 2.0], [0.5, 1.0]]
