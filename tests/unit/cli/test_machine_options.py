@@ -27,7 +27,7 @@ def test_a_command_has_the_shared_options_before_its_own_with_its_defaults() -> 
     found = CliRunner().invoke(_app(), ["llama2-7b", "--context", "64", "--rows", "7"])
     assert found.exit_code == 0, found.output
     ((options, rows),) = SEEN
-    assert options == MachineOptions("llama2-7b", "paper_tpu", "default", 2048, 64, 1, 0.5)
+    assert options == MachineOptions("llama2-7b", "paper_tpu", "default", 2048, 64, 1, 0.5, False)
     assert rows == 7
     assert options.keywords() == {
         "profile": "default", "prefill_tokens": 2048, "context_tokens": 64, "batch": 1, "fast_share": 0.5,
