@@ -31,6 +31,7 @@ def test_a_command_has_the_shared_options_before_its_own_with_its_defaults() -> 
     assert rows == 7
     assert options.keywords() == {
         "profile": "default", "prefill_tokens": 2048, "context_tokens": 64, "batch": 1, "fast_share": 0.5,
+        "progress": True,
     }  # fmt: skip
 
 
