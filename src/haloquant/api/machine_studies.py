@@ -76,10 +76,9 @@ def check_claims(
     check_phases(prefill_tokens, context_tokens, batch, fast_share)
     machine, loaded = open_on(model, target, profile, fast_share)
     with reporting(progress) as report:
-        (rows,) = [
-            sweeps.paper_claims(loaded, each, machine, prefill_tokens, context_tokens, batch)
-            for each in tracked([read_systolic("paper_tpu")], report, "claims")
-        ]
+        report("claims", 0, 1)
+        rows = sweeps.paper_claims(loaded, read_systolic("paper_tpu"), machine, prefill_tokens, context_tokens, batch)
+        report("claims", 1, 1)
     left = floating_notes(loaded, passes_of(loaded, prefill_tokens, context_tokens, batch)[0])
     mac = loaded.classes.profile.name
     return Study(loaded.name, mac, machine, loaded.fast_share, tuple(rows), (PAPER_NOTE, *left))
@@ -194,10 +193,9 @@ def meet_deadline(
     machine, loaded = open_on(model, target, profile, fast_share)
     step = decode(loaded.shape, context_tokens, batch)
     with reporting(progress) as report:
-        (found,) = [
-            sweeps.deadline_runs(loaded, each, machine, period_s, idle_w)
-            for each in tracked([step], report, "deadline")
-        ]
+        report("deadline", 0, 1)
+        found = sweeps.deadline_runs(loaded, step, machine, period_s, idle_w)
+        report("deadline", 1, 1)
     mac, law = loaded.classes.profile.name, f"delay at a lower supply, {found.law}"
     return Study(loaded.name, mac, machine, loaded.fast_share, (found,), (law,))
 

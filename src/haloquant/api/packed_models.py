@@ -48,8 +48,7 @@ def load(
             `characterize` wrote.
         activations: "float" multiplies weights with activations as they are. "int8" rounds the inputs of the packed
             layers to 8 bits, with one scale for each token, as the accelerator does, and multiplies integers where
-            that is faster. It costs accuracy (`haloquant evaluate --activations token` measures it) and takes less
-            time for each generated token.
+            that is faster. It costs accuracy, which `haloquant evaluate --activations token` measures.
         settings: Passed to `from_pretrained`, for example `dtype`, `device_map`, `attn_implementation`.
 
     Returns:
@@ -59,7 +58,8 @@ def load(
         FormatError: The folder is damaged, incomplete, of another version, or made for another profile.
         MissingExtraError: torch or transformers is not installed.
         CheckpointError: Transformers does not know the model.
-        InputError: There is no such profile, or `activations` is neither "float" nor "int8".
+        InputError: There is no such profile, both ways to name it are given, or `activations` is neither "float" nor
+            "int8".
         InfeasibleError: Tiles are so long that float32 cannot hold their integer sums.
 
     Example:
@@ -88,7 +88,7 @@ def verify(folder: str | Path, profile_sha256: str | None = None, *, profile: st
 
     Raises:
         FormatError: Something is damaged, missing, of another version, or made for another profile. (An InputError.)
-        InputError: There is no such profile.
+        InputError: There is no such profile, or `profile_sha256` is given beside it.
 
     Example:
         ```python
@@ -149,5 +149,11 @@ def export(
 
 
 def _hash(given: str | None, profile: str | Path | None) -> str | None:
-    """Return the hash of the profile that is named, or the hash that is given."""
+    """Return the hash of the profile that is named, or the hash that is given.
+
+    Raises:
+        InputError: Both are given, or there is no such profile.
+    """
+    if given is not None and profile is not None:
+        raise InputError("profile and profile_sha256 must not both be given: one follows from the other")
     return given if profile is None else hash_profile(find_profile(path_text("profile", profile)))

@@ -26,3 +26,9 @@ def test_a_profile_that_does_not_exist_is_found_before_the_folder(tmp_path: Path
     with pytest.raises(InputError, match="no-such-mac") as error:
         load(tmp_path / "none", profile="no-such-mac")
     assert not isinstance(error.value, FormatError)
+
+
+def test_a_profile_is_named_or_hashed_and_not_both(tmp_path: Path) -> None:
+    for call in (load, verify):
+        with pytest.raises(InputError, match="profile and profile_sha256 must not both be given"):
+            call(tmp_path, profile_sha256="0" * 64, profile="default")

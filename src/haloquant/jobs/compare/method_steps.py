@@ -107,7 +107,7 @@ def full_precision(job: JobSteps) -> MethodStep:
     """Return the step of full precision: 16 bits per weight, on a floating-point multiplier."""
 
     def make(folder: Path) -> None:
-        accuracy = _accuracy(job, "fp16", {})
+        accuracy = weights_accuracy(job, "fp16", {})
         count = sum(o * i for o, i in job.shapes.values())
         save_method(folder, MethodResult("fp16", accuracy, BitCount(weights=count, codes=16 * count), (), {}))
 
@@ -127,7 +127,7 @@ def rival_method(job: JobSteps, name: str, rival_name: str) -> MethodStep:
         if any(made.too_wide for made, _ in found):  # a method runs on the array as a whole or not at all
             tiles, notes = {}, {**notes, TOO_WIDE: None}
         weights = _weights(layers, lambda layer: load_rival_weight(folders[layer.name]))
-        save_method(folder, MethodResult(name, _accuracy(job, name, weights), bits, tuple(notes), tiles))
+        save_method(folder, MethodResult(name, weights_accuracy(job, name, weights), bits, tuple(notes), tiles))
 
     inputs = [step.key(layers[0])[1], job.evaluation_key()] if layers else []
     return MethodStep(name, inputs, make, layers=step)
@@ -177,7 +177,7 @@ def halo_method(job: JobSteps, name: str, maps: Maps) -> MethodStep:
         notes = () if transform == "none" else (NOTE.format(transform, len(scales), len(layers)),)
         notes += small_scales_note(small)
         weights = _weights(layers, lambda layer: job.restored(maps, layer))
-        accuracy = _accuracy(job, name, weights, scales)
+        accuracy = weights_accuracy(job, name, weights, scales)
         save_method(folder, MethodResult(name, accuracy, bits, notes, tiles))
 
     classes = [maps[layer].codebook.tolist() for layer in job.shapes]
@@ -189,7 +189,7 @@ def _weights(layers: Sequence[LinearLayer], read: Callable[[LinearLayer], np.nda
     return LayerWeights({layer.name: partial(read, layer) for layer in layers})
 
 
-def _accuracy(
+def weights_accuracy(
     job: JobSteps,
     name: str,
     weights: Mapping[str, np.ndarray],

@@ -5,7 +5,6 @@ and as this package rounds (`ours`). Weights of rivals have one scale per channe
 are in 8 bits, one scale for each token.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,10 +12,17 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from haloquant.jobs.compare.accuracy import Accuracy, measure_accuracy, rise_error
+from haloquant.jobs.compare.accuracy import Accuracy, rise_error
 from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.compare.method_files import MethodResult, load_method, save_method
-from haloquant.jobs.compare.method_steps import MethodStep, finish_methods, full_precision, halo_method, rival_method
+from haloquant.jobs.compare.method_steps import (
+    MethodStep,
+    finish_methods,
+    full_precision,
+    halo_method,
+    rival_method,
+    weights_accuracy,
+)
 from haloquant.jobs.compare.result_rows import fast_fraction
 from haloquant.jobs.inputs import Progress, read_inputs
 from haloquant.jobs.paper.energy_claims import PAPER_MAC
@@ -129,20 +135,10 @@ def _global(job: JobSteps) -> MethodResult:
         rounded = round_against_full_precision(job.inputs.checkpoint, windows, rounder, progress=tell)
         weights = {layer.name: weight for layer, weight in rounded}
         bits = sum((made.bits for made in found), BitCount())
-        save_method(folder, MethodResult(GLOBAL, _measure(job, GLOBAL, weights), bits, (), {}))
+        save_method(folder, MethodResult(GLOBAL, weights_accuracy(job, GLOBAL, weights), bits, (), {}))
 
     inputs = [job.calibration_key(), job.evaluation_key(), repr(config), repr(DAMPINGS)]
     return load_method(job.step(GLOBAL, inputs, make))
-
-
-def _measure(
-    job: JobSteps,
-    name: str,
-    weights: Mapping[str, np.ndarray],
-    input_scale: Mapping[str, np.ndarray] | None = None,
-) -> Accuracy:
-    tell = partial(job.progress, f"evaluate {name}")
-    return measure_accuracy(job.model, weights, job.inputs.evaluation.tokens, job.recipe, tell, input_scale)
 
 
 def _recipe(model: str, text: str, tile: int, goals: tuple[Goal, ...], method: Method) -> Recipe:
@@ -182,7 +178,7 @@ def _smoothed(recipe: Recipe, folder: Path, progress: Progress) -> dict[str, Met
             }
             count = sum(layer.out_features * layer.in_features for layer in layers)
             stored = BitCount(weights=count, codes=bits * count, scales=16 * sum(x.out_features for x in layers))
-            save_method(folder, MethodResult(name, _measure(job, name, weights, scales), stored, (), {}))
+            save_method(folder, MethodResult(name, weights_accuracy(job, name, weights, scales), stored, (), {}))
 
         inputs = [job.calibration_key(), job.evaluation_key(), bits]
         found[name] = load_method(job.step(name, inputs, make))

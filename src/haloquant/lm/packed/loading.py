@@ -22,8 +22,7 @@ def load(
         profile_sha256: hash of the MAC profile for which the model must be made; any profile where None.
         activations: "float" multiplies weights with activations as they are. "int8" rounds the inputs of the packed
             layers to 8 bits, with one scale for each token, as the accelerator does, and multiplies integers where
-            that is faster. It costs accuracy (`haloquant evaluate --activations token` measures it) and takes less
-            time for each generated token.
+            that is faster. It costs accuracy, which `haloquant evaluate --activations token` measures.
         **settings: passed to `from_pretrained`, for example `dtype`, `device_map`, `attn_implementation`.
 
     Returns:
