@@ -21,9 +21,10 @@ BLOCK_WEIGHTS = 1 << 22  # weights that prefill decodes at a time: 16 MiB of flo
 def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     """Return x W^T in the type of x, [..., in] -> [..., out], accumulated in float32."""
     if x.device.type != "cpu":
-        return _triton().linear(x, layer) if _has_triton() else fallback.linear(x, layer)
+        return _resized(_triton().linear(x, layer) if _has_triton() else fallback.linear(x, layer), layer)
     tokens = x.reshape(-1, layer.grid.in_features).to(torch.float32)
     y = _decode(tokens, layer) if tokens.shape[0] <= MOST_CPU_GEMV_TOKENS else _prefill(tokens, layer)
+    y = _resized(y, layer)
     return y.view(*x.shape[:-1], layer.grid.out_features).to(x.dtype)
 
 
@@ -42,7 +43,7 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
         InfeasibleError: A tile is so long that float32 could not hold its integer sum exactly.
     """
     if tokens.device.type != "cpu":
-        return (_triton() if _has_triton() else fallback).integer_linear(tokens, token_scale, layer)
+        return _resized((_triton() if _has_triton() else fallback).integer_linear(tokens, token_scale, layer), layer)
     check_integers(layer.grid.tile_in)
     y = torch.empty(tokens.shape[0], layer.grid.out_features)
     share_threads()
@@ -51,7 +52,7 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
     else:
         for some, out in zip(tokens.split(MOST_TOKENS), y.split(MOST_TOKENS), strict=True):
             tile_products.integer_products(some.contiguous().numpy(), *layer.arrays, vectors=True, y=out.numpy())
-    return y * token_scale[:, None]
+    return _resized(y * token_scale[:, None], layer)
 
 
 def check_integers(tile_in: int) -> None:
@@ -88,11 +89,16 @@ def rounded_linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
 def dequantize(layer: PackedLayer) -> torch.Tensor:
     """Return the weights, f32 [out, in]."""
     if layer.packed.device.type != "cpu":
-        return (_triton() if _has_triton() else fallback).dequantize(layer)
+        return _resized((_triton() if _has_triton() else fallback).dequantize(layer), layer)
     weight = torch.empty(layer.grid.out_features, layer.grid.in_features)
     share_threads()
     gemv.dequantize(*layer.arrays, first=0, out=weight.numpy())
-    return weight
+    return _resized(weight, layer)
+
+
+def _resized(found: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    """Return what a kernel computed at the size of the layer: the kernels do not know of its exponent."""
+    return found * 2.0**-layer.exponent if layer.exponent else found
 
 
 @cache

@@ -36,6 +36,7 @@ class PackedLayer:
     sizes: tuple[int, ...]  # words of each codebook
     counts: torch.Tensor  # i32 [classes], `sizes` on the device
     sparse: PackedSparse | None
+    exponent: int = 0  # `dispatch` multiplies what the kernels compute by 2^-exponent
 
     @cached_property
     def arrays(self) -> tuple[Any, ...]:
@@ -105,7 +106,7 @@ def packed_layer(
         tile_out: tile size along the outputs.
         tile_in: tile size along the inputs.
     """
-    out_features, in_features = tensors["weight_shape"].tolist()
+    out_features, in_features, *rest = tensors["weight_shape"].tolist()
     grid = TileGrid(out_features, in_features, tile_out, tile_in)
     sizes = tuple(map(len, values))
     classes = tensors["weight_tile_class"]
@@ -127,4 +128,5 @@ def packed_layer(
         sizes,
         torch.tensor(sizes, dtype=torch.int32, device=device),
         sparse,
+        rest[0] if rest else 0,
     )

@@ -22,9 +22,10 @@ def _packed_linear(
     rounded: bool,
 ) -> torch.Tensor:
     packed, scale, classes, offsets, table, words, counts = dense
-    grid = TileGrid(scale.shape[0], x.shape[-1], *tiles)
+    tile_out, tile_in, exponent = tiles
+    grid = TileGrid(scale.shape[0], x.shape[-1], tile_out, tile_in)
     kept = PackedSparse(*sparse) if sparse else None
-    layer = PackedLayer(grid, packed, scale, classes, offsets, table, words, tuple(sizes), counts, kept)
+    layer = PackedLayer(grid, packed, scale, classes, offsets, table, words, tuple(sizes), counts, kept, exponent)
     return (rounded_linear if rounded else linear)(x, layer)
 
 
@@ -45,4 +46,5 @@ def compiled_linear(x: torch.Tensor, layer: PackedLayer, rounded: bool = False) 
     dense = [layer.packed, layer.scale, layer.classes, layer.offsets, layer.table, layer.words, layer.counts]
     kept = layer.sparse
     sparse = [] if kept is None else [kept.row_ptr, kept.col, kept.value, kept.scale]
-    return _packed_linear(x, dense, sparse, list(layer.sizes), [layer.grid.tile_out, layer.grid.tile_in], rounded)
+    tiles = [layer.grid.tile_out, layer.grid.tile_in, layer.exponent]
+    return _packed_linear(x, dense, sparse, list(layer.sizes), tiles, rounded)

@@ -1,5 +1,9 @@
-"""Scales as float16 stores them. Every scale is rounded to float16 before a weight is rounded with it."""
+"""Scales as float16 stores them. Every scale is rounded to float16 before a weight is rounded with it.
 
+A layer of very small weights is quantized at `2^exponent` times its size, and its scales are divided by that again.
+"""
+
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -8,6 +12,10 @@ from jaxtyping import Float32
 
 LARGEST: Final = 65504.0  # the largest finite float16
 SMALLEST: Final = 2.0**-24  # the smallest positive float16
+# Mean magnitude of weights below which scales of a layer come near the steps of 2^-24, in which float16 ends.
+SMALL_MEAN: Final = 2.0**-14
+MOST_EXPONENT: Final = 100  # 2^-100 times the smallest float16 is still a normal float32
+_USUAL_MEAN: Final = 2.0**-5  # an exponent brings the mean magnitude of a layer's weights to this or up to twice it
 
 
 def round_scales(scale: np.ndarray) -> Float32[np.ndarray, "..."]:
@@ -18,6 +26,19 @@ def round_scales(scale: np.ndarray) -> Float32[np.ndarray, "..."]:
     clipped = np.clip(scale, -LARGEST, LARGEST)
     rounded = clipped.astype(np.float16).astype(np.float32)
     return np.where((rounded == 0) & (scale != 0), np.copysign(np.float32(SMALLEST), scale), rounded).astype(np.float32)
+
+
+def size_exponent(weight: Float32[np.ndarray, "out in"]) -> int:
+    """Return e, so that float16 holds the scales of `weight * 2^e` to its full precision.
+
+    It is 0 for every layer of ordinary size: with a mean magnitude of at least 2^-14. The largest weight stays below
+    2^15.
+    """
+    mean = float(np.mean(np.abs(weight), dtype=np.float64))
+    if not 0 < mean < SMALL_MEAN:
+        return 0
+    room = 15 - math.frexp(float(np.abs(weight).max()))[1]
+    return max(0, min(math.frexp(_USUAL_MEAN)[1] - math.frexp(mean)[1], room, MOST_EXPONENT))
 
 
 def has_small_scales(scale: np.ndarray) -> bool:

@@ -1,5 +1,7 @@
 """One linear layer in HALO form: quantized from its weight, and turned back into weights and MAC integers."""
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float32, Int16, UInt8
 
@@ -129,6 +131,14 @@ def dequantize(q: QuantizedWeight) -> Float32[np.ndarray, "out in"]:
     out = _scaled_words(q, q.scale)
     out[q.sparse.rows, q.sparse.cols] += q.sparse.values.astype(np.float32) * q.sparse.scale[q.sparse.rows]
     return out
+
+
+def resized(q: QuantizedWeight, exponent: int) -> QuantizedWeight:
+    """Return the layer with all scales divided by 2^exponent."""
+    if not exponent:
+        return q
+    factor = np.float32(2.0**-exponent)
+    return replace(q, scale=q.scale * factor, sparse=replace(q.sparse, scale=q.sparse.scale * factor))
 
 
 def mac_values(q: QuantizedWeight) -> Int16[np.ndarray, "out in"]:

@@ -39,6 +39,19 @@ def test_linear_is_within_rounding_of_the_reference(shape, books, count, sparse)
     assert torch.all((dispatch.linear(x, packed).double() - exact).abs() <= 1e-6 * size + 1e-12)
 
 
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_a_layer_with_an_exponent_computes_the_same_at_its_size(count) -> None:
+    q, packed = layer((130, 172, 128), "two")
+    small = view(weight.resized(q, 40))
+    assert (packed.exponent, small.exponent > 20) == (0, True)
+    x = tokens(count, 172)
+    assert torch.equal(dispatch.linear(x, small), dispatch.linear(x, packed) * 2.0**-40)
+    assert torch.equal(dispatch.dequantize(small), dispatch.dequantize(packed) * 2.0**-40)
+    assert torch.equal(dispatch.dequantize(small), torch.from_numpy(weight.dequantize(weight.resized(q, 40))))
+    rounded = quantize_activations(x)
+    assert torch.equal(dispatch.integer_linear(*rounded, small), dispatch.integer_linear(*rounded, packed) * 2.0**-40)
+
+
 def test_kernels_run_in_as_many_threads_as_torch_and_leave_its_number_alone() -> None:
     before = torch.get_num_threads()
     try:

@@ -170,7 +170,7 @@ def halo_method(job: JobSteps, name: str, maps: Maps) -> MethodStep:
         for layer in layers:
             quantized = job.quantized(maps, layer)
             tiles[layer.name] = layer_tiles(quantized)
-            if has_small_scales(quantized.scale):
+            if has_small_scales(job.passes.layer(maps, layer).tensors["weight_scale"]):
                 small.append(layer.name)
         bits = sum((seen.bits for seen in tiles.values()), BitCount())
         scales, transform = job.passes.scales, job.recipe.quantize.transform

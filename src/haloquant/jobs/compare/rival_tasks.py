@@ -13,6 +13,7 @@ from haloquant.jobs.quantize.layer_tasks import statistics_of
 from haloquant.jobs.step_files import MAX_JSON
 from haloquant.lm.checkpoint.reader import LinearLayer, read_layer
 from haloquant.lm.checkpoint.safetensors import StoredTensor
+from haloquant.quant.float16 import size_exponent
 from haloquant.quant.rivals.registry import rival
 from haloquant.quant.tiles import make_grid
 from haloquant.records import BitCount, LayerTiles, MacProfile
@@ -60,10 +61,12 @@ def quantize_rival_layer(task: RivalTask, arrays: Arrays) -> tuple[RivalLayer, A
     if known is not None and TOKEN_FISHER in arrays:
         known = replace(known, fisher=arrays[TOKEN_FISHER], source=task.token_source)
     more = {"row_hessian": arrays.get(ROW_HESSIAN)} if method.by_head else {}
-    result = method.quantize(read_layer(task.tensor, layer), known, layer=layer.name, **more)
+    weight = read_layer(task.tensor, layer)
+    factor = np.float32(2.0 ** size_exponent(weight))  # as in `layer_rounding`; 1 for weights of ordinary size
+    result = method.quantize(weight * factor, known, layer=layer.name, **more)
     grid = make_grid(layer.out_features, layer.in_features, task.tile, task.tile)
     tiles = array_tiles(result, grid, task.profile, task.corner)
-    made: dict[str, np.ndarray] = {"weight": result.weight}
+    made: dict[str, np.ndarray] = {"weight": result.weight / factor}
     if tiles is not None:
         made |= {part: getattr(tiles, part) for part in _PARTS}
     nnz = 0 if tiles is None else tiles.sparse_nnz

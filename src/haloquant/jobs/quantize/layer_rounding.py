@@ -4,7 +4,8 @@ import numpy as np
 
 from haloquant.dvfs.classes import Classes
 from haloquant.quant.accumulator import check_accumulation
-from haloquant.quant.layer import quantize_weight
+from haloquant.quant.float16 import size_exponent
+from haloquant.quant.layer import quantize_weight, resized
 from haloquant.quant.paper_method import quantize_weight_to_range, salient_then_outliers
 from haloquant.quant.rounding.refinement import DEFAULT_SHARE, quantize_weight_refined
 from haloquant.quant.sparse import split
@@ -26,7 +27,8 @@ def round_layer(
 
     The sparse weights are taken out first; then the scales are searched and the rest is rounded to the words of each
     tile's class. If a Hessian is known and `compensate` is set, rounding errors are compensated, and a share of the
-    tiles is refined afterwards; otherwise each weight is rounded to the nearest word.
+    tiles is refined afterwards; otherwise each weight is rounded to the nearest word. Very small weights are rounded at
+    a power of two times their size (`quant.float16.size_exponent`).
 
     Args:
         weight: The weight matrix [out, in].
@@ -43,12 +45,17 @@ def round_layer(
     """
     books = classes.codebooks[:-1]
     check_accumulation(tile_map.layer, weight.shape[1], books)
+    exponent = size_exponent(weight)
+    if exponent:
+        weight = weight * np.float32(2.0**exponent)
     if method == "paper":
         apart = salient_then_outliers(weight, statistics, layer=tile_map.layer)
-        return quantize_weight_to_range(weight, tiles=tile_map, codebooks=books, sparse=apart)
+        return resized(quantize_weight_to_range(weight, tiles=tile_map, codebooks=books, sparse=apart), exponent)
     sparse, _ = split(weight, statistics, layer=tile_map.layer, budget=sparse_budget)
     if statistics is None or statistics.hessian is None or not compensate:
-        return quantize_weight(weight, tiles=tile_map, codebooks=books, statistics=statistics, sparse=sparse)
-    return quantize_weight_refined(
-        weight, tiles=tile_map, codebooks=books, statistics=statistics, sparse=sparse, share=refined_share
-    )
+        made = quantize_weight(weight, tiles=tile_map, codebooks=books, statistics=statistics, sparse=sparse)
+    else:
+        made = quantize_weight_refined(
+            weight, tiles=tile_map, codebooks=books, statistics=statistics, sparse=sparse, share=refined_share
+        )
+    return resized(made, exponent)

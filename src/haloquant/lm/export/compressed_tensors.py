@@ -116,6 +116,11 @@ def compress(q: QuantizedWeight) -> dict[str, RawTensor]:
 
 def _check_fits(q: QuantizedWeight, transposed: bool) -> None:
     group, width = q.tiles.grid.tile_in, q.tiles.grid.in_features
+    if not np.array_equal(q.scale.astype(np.float16).astype(np.float32), q.scale):
+        raise InputError(
+            f"{q.layer} must have scales that float16 holds to be written as compressed-tensors, but its weights are "
+            "too small; export packed or dequantized"
+        )
     if q.sparse.values.size:
         raise InputError(
             f"{q.layer} must have no sparse weights to be written as compressed-tensors, not {q.sparse.values.size} of "

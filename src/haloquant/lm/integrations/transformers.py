@@ -197,7 +197,7 @@ def _packed_layer(
     stored = {part: tensors[f"{name}.{part}"] for part in (*DENSE, *SPARSE) if f"{name}.{part}" in tensors}
     shapes = {part: (getattr(torch, NAMES[tensor.dtype]), tensor.shape) for part, tensor in stored.items()}
     if features is None:
-        rows, columns = RawTensor.read(stored["weight_shape"]).data.view("<i4").tolist()
+        rows, columns = RawTensor.read(stored["weight_shape"]).data.view("<i4").tolist()[:2]
         features = (rows, columns)
     return HaloLinear(name, config, shapes, features, bias, dtype)
 

@@ -7,23 +7,25 @@
 | weight_packed | u8 [bytes] | codes, tile by tile |
 | weight_scale | f16 [out, across] | scale of every (output channel, tile) |
 | weight_tile_class | u8 [down, across] | index of each tile's codebook |
-| weight_shape | i32 [2] | out, in |
+| weight_shape | i32 [2] or [3] | out, in; and an exponent e, if all scales are to be multiplied by 2^-e |
 | sparse_row_count | u8, u16 or i32 [out] | sparse weights in each row; the smallest type that holds the largest count |
 | sparse_col | u16 or i32 [nnz] | columns (i32 if in > 65536) |
 | sparse_value | i8 [nnz] | values; the weight is value * scale of its row |
 | sparse_scale | f16 [out] | scale of every row |
 | sparse_kind | u8 [ceil(nnz / 8)] | bit i (lowest first) is 1 if weight i is salient, 0 if it is an outlier |
 
-A layer without sparse weights has no `sparse_*` tensors. Codebooks and tile sizes are stored once per model.
+A layer has an exponent only if float16 does not hold its scales without it (weights of 10^-7). A layer without sparse
+weights has no `sparse_*` tensors. Codebooks and tile sizes are stored once per model.
 Version 1 of the format stored `sparse_row_ptr` i32 [out + 1], the running sums of the counts; it can still be read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from haloquant.errors import FormatError
+from haloquant.quant.float16 import LARGEST, MOST_EXPONENT
 from haloquant.quant.format.bit_layout import count_wrong, decode, encode, tile_offsets
 from haloquant.quant.tiles import classes_by_row
 from haloquant.records import BitCount, Codebook, QuantizedWeight, SparseWeights, TileGrid, TileMap
@@ -50,10 +52,12 @@ def pack(q: QuantizedWeight) -> dict[str, np.ndarray]:
     """Return the named arrays of one layer (see the table above).
 
     Raises:
-        FormatError: A code is not below its codebook's size, a scale is not a float16 value, or a sparse weight is
-            outside the layer.
+        FormatError: A code is not below its codebook's size, the scales are not float16 values times one power of two,
+            or a sparse weight is outside the layer.
     """
     grid = q.tiles.grid
+    exponent = _common_exponent(q)
+    factor = np.float32(2.0**exponent)
     sizes = sizes_of(q.codebooks)
     limit = np.array(sizes)[classes_by_row(q.tiles)]
     highest = np.maximum.reduceat(q.codes, np.arange(0, grid.in_features, grid.tile_in), axis=1)
@@ -61,12 +65,12 @@ def pack(q: QuantizedWeight) -> dict[str, np.ndarray]:
         raise FormatError(f"codes of {q.layer} must be below the size of their tile's codebook, and some are not")
     tensors = {
         "weight_packed": encode(q.codes, q.tiles.codebook, sizes, grid),
-        "weight_scale": _exact_float16(q.scale, f"scales of {q.layer}"),
+        "weight_scale": _exact_float16(q.scale * factor, f"scales of {q.layer}"),
         "weight_tile_class": np.ascontiguousarray(q.tiles.codebook),
-        "weight_shape": np.array([grid.out_features, grid.in_features], np.int32),
+        "weight_shape": np.array([grid.out_features, grid.in_features, *([exponent] if exponent else [])], np.int32),
     }
     if q.sparse.values.size:
-        tensors |= _pack_sparse(q.sparse, q.layer, grid)
+        tensors |= _pack_sparse(q.sparse, q.layer, grid, factor)
     return tensors
 
 
@@ -88,8 +92,9 @@ def unpack(
     tiles = check_layer(tensors, layer, codebooks, tile_out, tile_in)
     codes, wrong = decode(tensors["weight_packed"], tiles.codebook, sizes_of(codebooks), tiles.grid)
     _refuse_wrong_codes(layer, wrong)
-    scale = tensors["weight_scale"].astype(np.float32)
-    return QuantizedWeight(layer, codes, scale, tiles, codebooks, _unpack_sparse(tensors, tiles.grid))
+    factor = np.float32(2.0 ** -exponent_of(tensors["weight_shape"].tolist()))
+    scale = tensors["weight_scale"].astype(np.float32) * factor
+    return QuantizedWeight(layer, codes, scale, tiles, codebooks, _unpack_sparse(tensors, tiles.grid, factor))
 
 
 def packed_weight(
@@ -126,9 +131,14 @@ def check_layer(
     Raises:
         FormatError: As `unpack`.
     """
-    shape = _tensor(tensors, layer, "weight_shape", np.int32, (2,))
-    if shape.min() < 1:
-        raise FormatError(f"weight_shape of {layer} must be two positive numbers, not {shape.tolist()}")
+    given = tensors.get("weight_shape")
+    length = 3 if given is not None and given.shape == (3,) else 2
+    shape = _tensor(tensors, layer, "weight_shape", np.int32, (length,))
+    if shape.min() < 1 or exponent_of(shape.tolist()) > MOST_EXPONENT:
+        raise FormatError(
+            f"weight_shape of {layer} must be two positive numbers and at most one exponent up to {MOST_EXPONENT}, not "
+            f"{shape.tolist()}"
+        )
     grid = TileGrid(int(shape[0]), int(shape[1]), tile_out, tile_in)
     classes = _tensor(tensors, layer, "weight_tile_class", np.uint8, (grid.down, grid.across))
     if classes.max() >= len(codebooks):
@@ -146,7 +156,7 @@ def check_layer(
 def packed_bits(tensors: Mapping[str, np.ndarray], codebooks: tuple[Codebook, ...]) -> BitCount:
     """Return the bits of the arrays as they are stored. Codebooks count one byte per word."""
     stored = {name: 8 * array.nbytes for name, array in tensors.items()}
-    out_features, in_features = tensors["weight_shape"].tolist()
+    out_features, in_features = tensors["weight_shape"].tolist()[:2]
     return BitCount(
         weights=out_features * in_features,
         codes=stored["weight_packed"],
@@ -161,6 +171,23 @@ def sizes_of(codebooks: tuple[Codebook, ...]) -> tuple[int, ...]:
     return tuple(codebook.values.size for codebook in codebooks)
 
 
+def exponent_of(shape: Sequence[int]) -> int:
+    """Return the exponent e of a layer whose scales are the stored ones times 2^-e, by its `weight_shape`."""
+    return shape[2] if len(shape) > 2 else 0
+
+
+def _common_exponent(q: QuantizedWeight) -> int:
+    """Return the least exponent at which float16 holds all scales exactly, or 0 where there is none."""
+    scales = np.concatenate([q.scale.reshape(-1), q.sparse.scale])
+    for exponent in range(MOST_EXPONENT + 1):
+        grown = scales * np.float32(2.0**exponent)
+        if np.abs(grown).max() > LARGEST:
+            break
+        if np.array_equal(grown.astype(np.float16).astype(np.float32), grown):
+            return exponent
+    return 0
+
+
 def _exact_float16(array: np.ndarray, what: str) -> np.ndarray:
     """Return the values as float16, or raise a FormatError if float16 does not hold them exactly."""
     with np.errstate(over="ignore"):
@@ -170,8 +197,8 @@ def _exact_float16(array: np.ndarray, what: str) -> np.ndarray:
     return half
 
 
-def _pack_sparse(sparse: SparseWeights, layer: str, grid: TileGrid) -> dict[str, np.ndarray]:
-    """Return the tensors of the sparse part."""
+def _pack_sparse(sparse: SparseWeights, layer: str, grid: TileGrid, factor: np.float32) -> dict[str, np.ndarray]:
+    """Return the tensors of the sparse part, with its scales multiplied by `factor`."""
     order = sparse.rows.astype(np.int64) * grid.in_features + sparse.cols
     inside = sparse.cols.min() >= 0 and sparse.cols.max() < grid.in_features and sparse.rows.min() >= 0
     if not inside or sparse.rows.max() >= grid.out_features or np.any(np.diff(order) <= 0):
@@ -181,7 +208,7 @@ def _pack_sparse(sparse: SparseWeights, layer: str, grid: TileGrid) -> dict[str,
         ROWS: counts.astype(count_type(int(counts.max()))),
         "sparse_col": sparse.cols.astype(_column_type(grid)),
         "sparse_value": np.ascontiguousarray(sparse.values),
-        "sparse_scale": _exact_float16(sparse.scale, f"sparse scales of {layer}"),
+        "sparse_scale": _exact_float16(sparse.scale * factor, f"sparse scales of {layer}"),
         "sparse_kind": np.packbits(sparse.kind.astype(bool), bitorder="little"),
     }
 
@@ -250,8 +277,8 @@ def _check_counts(tensors: Mapping[str, np.ndarray], layer: str, grid: TileGrid)
     return counts
 
 
-def _unpack_sparse(tensors: Mapping[str, np.ndarray], grid: TileGrid) -> SparseWeights:
-    """Return the sparse part, empty if there are no tensors."""
+def _unpack_sparse(tensors: Mapping[str, np.ndarray], grid: TileGrid, factor: np.float32) -> SparseWeights:
+    """Return the sparse part with its scales multiplied by `factor`; empty if there are no tensors."""
     if "sparse_value" not in tensors:
         empty = np.empty(0, np.int32)
         scale = np.zeros(grid.out_features, np.float32)
@@ -263,6 +290,6 @@ def _unpack_sparse(tensors: Mapping[str, np.ndarray], grid: TileGrid) -> SparseW
         rows,
         tensors["sparse_col"].astype(np.int32),
         values,
-        tensors["sparse_scale"].astype(np.float32),
+        tensors["sparse_scale"].astype(np.float32) * factor,
         np.unpackbits(tensors["sparse_kind"], count=values.size, bitorder="little"),
     )

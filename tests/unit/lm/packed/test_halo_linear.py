@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+import haloquant
 from haloquant.errors import FormatError
+from haloquant.lm.export.packed import export_packed
 from haloquant.lm.packed.config import make_config
 from haloquant.lm.packed.halo_linear import HaloLinear
+from haloquant.lm.packed.reader import open_packed, read_layer, verify
+from haloquant.lm.torch_model import load_model
 from haloquant.quant.format.packing import pack
-from haloquant.quant.layer import dequantize
+from haloquant.quant.layer import dequantize, resized
 from haloquant.records import QuantizedWeight, TileMap
 from support.halo_layers import codebooks, random_layer, same
 
@@ -237,3 +241,23 @@ def test_compiled_code_uses_the_tables_of_tensors_that_were_loaded_later() -> No
         change(module, tensors_of(other))
         assert torch.allclose(compiled(X), product(other), rtol=1e-5, atol=1e-5)
         first, other = other, first
+
+
+def test_a_model_with_layers_of_tiny_weights_is_loaded_and_saved_again(tiny, tmp_path) -> None:
+    """Every layer has an exponent; the logits are those of the original with the de-quantized weights."""
+    layers = [resized(q, 30) for q in tiny[1]]
+    export_packed(tiny[0], layers, tmp_path / "packed", profile_name="p", profile_sha256="0" * 64)
+    verify(tmp_path / "packed")
+    ids = torch.arange(20)[None]
+    with torch.inference_mode():
+        model = haloquant.load(tmp_path / "packed", dtype=torch.float32)
+        made = model(ids).logits
+        plain = load_model(tiny[0].folder)
+        for q in layers:
+            plain.get_submodule(q.layer).weight.copy_(torch.from_numpy(dequantize(q)))
+        torch.testing.assert_close(made, plain(ids).logits, rtol=1e-4, atol=1e-5)
+        module = model.get_submodule(layers[0].layer)
+        x = torch.ones(1, module.in_features)
+        torch.testing.assert_close(module(x)[0] * 2.0**30, plain.get_submodule(layers[0].layer)(x)[0] * 2.0**30)
+        model.to(torch.bfloat16).to(torch.float32).save_pretrained(tmp_path / "again")
+        assert same(read_layer(open_packed(tmp_path / "again"), layers[0].layer), layers[0])

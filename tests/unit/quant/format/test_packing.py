@@ -8,6 +8,7 @@ import pytest
 from haloquant.errors import FormatError
 from haloquant.quant.format.packing import pack, packed_bits, packed_weight, unpack
 from haloquant.quant.format.stored_bits import count_bits
+from haloquant.quant.layer import dequantize, resized
 from haloquant.records import SparseWeights
 from support.halo_layers import NINE, SIXTEEN, codebook, random_layer, same
 
@@ -31,6 +32,24 @@ def back(q, tensors):
 def test_unpack_undoes_pack(out_features, in_features, tile, books) -> None:
     q = random_layer(out_features, in_features, tile, BOOKS[books], seed=3, sparse=0.01)
     assert same(back(q, pack(q)), q)
+
+
+@pytest.mark.parametrize("exponent", [1, 23, 40, 100])
+def test_scales_below_those_of_float16_are_kept_by_an_exponent(exponent: int) -> None:
+    ordinary = random_layer(130, 172, 128, BOOKS["two"], seed=3, sparse=0.01)
+    scale = np.copysign(np.float32(2.0**-14), ordinary.scale)  # the least that float16 holds at full precision
+    whole = replace(ordinary, scale=scale)
+    q = resized(whole, exponent)
+    tensors = pack(q)
+    assert tensors["weight_scale"].dtype == np.float16
+    assert same(back(q, tensors), q)
+    assert np.array_equal(dequantize(q), dequantize(whole) * np.float32(2.0**-exponent))
+    if exponent > 20:  # an older reader, which expects two numbers, refuses the layer
+        assert tensors["weight_shape"].shape == (3,)
+        for wrong in (-1, 101):
+            broken = tensors | {"weight_shape": np.array([130, 172, wrong], np.int32)}
+            with pytest.raises(FormatError, match=r"must be two positive numbers and at most one exponent up to"):
+                back(q, broken)
 
 
 @pytest.mark.parametrize("books", BOOKS)
