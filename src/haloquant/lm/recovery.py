@@ -25,7 +25,7 @@ from torch import nn
 from haloquant.errors import InputError
 from haloquant.kernels.dispatch import share_threads
 from haloquant.lm.packed.halo_linear import HaloLinear
-from haloquant.quant.format.packing import unpack
+from haloquant.quant.format.packing import exponent_of, unpack
 from haloquant.quant.layer import mac_values
 
 CHECKS = 5  # times at which the held-out windows are scored while training
@@ -91,6 +91,7 @@ class ScaledProduct(nn.Module):
         padded[:, : grid.in_features] = mac_values(q)
         words = torch.from_numpy(padded.reshape(grid.out_features, grid.across, grid.tile_in))
         self.grid, self.bias = grid, layer.bias
+        self.exponent = exponent_of(arrays["weight_shape"].tolist())
         self.register_buffer("words", words.to(device, layer.weight.dtype))
         self.register_buffer("scale", torch.from_numpy(q.scale).to(device))
         place = q.sparse.rows.astype(np.int64) * padded.shape[1] + q.sparse.cols
@@ -123,7 +124,7 @@ class ScaledProduct(nn.Module):
 
     def stored_scale(self) -> torch.Tensor:
         """Return the trained scales as the format stores them, float16 [out, across]."""
-        trained = (self.scale * (1 + self.change)).detach()
+        trained = (self.scale * (1 + self.change)).detach() * 2.0**self.exponent
         return trained.clamp(-LARGEST_FLOAT16, LARGEST_FLOAT16).half()
 
 

@@ -48,8 +48,9 @@ def test_a_layer_with_an_exponent_computes_the_same_at_its_size(count) -> None:
     assert torch.equal(dispatch.linear(x, small), dispatch.linear(x, packed) * 2.0**-40)
     assert torch.equal(dispatch.dequantize(small), dispatch.dequantize(packed) * 2.0**-40)
     assert torch.equal(dispatch.dequantize(small), torch.from_numpy(weight.dequantize(weight.resized(q, 40))))
-    rounded = quantize_activations(x)
+    rounded = fallback.round_tokens(x)
     assert torch.equal(dispatch.integer_linear(*rounded, small), dispatch.integer_linear(*rounded, packed) * 2.0**-40)
+    assert torch.equal(dispatch.rounded_linear(x, small), dispatch.rounded_linear(x, packed) * 2.0**-40)
 
 
 def test_kernels_run_in_as_many_threads_as_torch_and_leave_its_number_alone() -> None:

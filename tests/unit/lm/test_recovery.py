@@ -6,12 +6,13 @@ import torch
 from torch import nn
 
 from haloquant.errors import InputError
+from haloquant.lm.export.packed import export_packed
 from haloquant.lm.packed.halo_linear import HaloLinear
 from haloquant.lm.packed.loading import load
 from haloquant.lm.packed.reader import open_packed, read_layer
 from haloquant.lm.recovery import Training, divergence, recover, trainable_scales
 from haloquant.lm.torch_model import load_model
-from haloquant.quant.layer import dequantize, mac_values
+from haloquant.quant.layer import dequantize, mac_values, resized
 
 TOKENS = np.random.default_rng(5).integers(1, 96, (12, 32))
 LONG = Training(steps=40, learning_rate=3e-3, batch=2, seed=1)
@@ -106,3 +107,16 @@ def test_what_cannot_be_trained(student, teacher) -> None:
         recover(nn.Linear(2, 2), teacher, TOKENS[:10], TOKENS[10:], LONG)
     with pytest.raises(InputError, match=r"^the divergence of the packed model from its teacher must be finite"):
         recover(student, lambda ids: teacher(ids) * float("nan"), TOKENS[:10], TOKENS[10:], LONG)
+
+
+def test_scales_of_a_layer_with_an_exponent_are_stored_at_its_size(tiny, tmp_path) -> None:
+    export_packed(
+        tiny[0], [resized(q, 30) for q in tiny[1]], tmp_path / "small", profile_name="p", profile_sha256="0" * 64
+    )
+    model = load(tmp_path / "small", dtype=torch.float32)
+    before = {module.name: module.weight_scale for module in model.modules() if isinstance(module, HaloLinear)}
+    with trainable_scales(model) as products:
+        for name, product in products.items():
+            assert torch.equal(product.stored_scale(), before[name])
+            expected = dequantize(read_layer(open_packed(tmp_path / "small"), name))
+            np.testing.assert_allclose(product.weight(product.scale).numpy(), expected, rtol=1e-6, atol=0)
