@@ -2,7 +2,8 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -24,6 +25,7 @@ Transform = Literal["none", "smoothquant", "awq"]
 Basis = Literal["static", "sensitised"]
 Method = Literal["haloquant", "paper"]
 CostOf = Literal["time", "energy", "edp"]
+Refine = Share | Literal["auto"]
 Gigahertz = Annotated[float, msgspec.Meta(gt=0.0, le=1000.0)]
 Weight = Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
 
@@ -96,7 +98,8 @@ class Quantize(Section, frozen=True):
 
     `sparse_budget` is the largest share of the weights that are kept in 8 bits outside the tiles; only outliers and
     salient weights are kept. `refine` is the share of the tiles, those with the largest loss, that are refined after
-    compensation; it needs `compensate`. The rivals rtn-w8 and rtn-w4-g128-sym are in every table, as w8a8 and w4a8.
+    compensation; it needs `compensate`. `auto` refines half of the tiles of a layer in which a tile has fewer than 16
+    words. The rivals rtn-w8 and rtn-w4-g128-sym are in every table, as w8a8 and w4a8.
 
     There are two classes, fast and slow. Each class gets the fastest clock at which its best codebook is at most
     `*_loss_db` dB worse than the best codebook of that size with no timing limit.
@@ -117,7 +120,7 @@ class Quantize(Section, frozen=True):
     fast_loss_db: Decibel = 2.5
     slow_loss_db: Decibel = 1.0
     compensate: bool = True
-    refine: Share = 0.5
+    refine: Refine = "auto"
     value_hessian: ValueHessian = "attention"  # Hessian of value projections: weighted by attention, or of the inputs
     method: Method = "haloquant"
     kept_share: Share = 0.95  # method paper, acc-opt: the share of each layer's sensitivity in slow tiles
@@ -211,6 +214,9 @@ def _allowed(error: str) -> str:
         kind = get_args(kind)[0]
     if "enum value" in error and get_origin(kind) is Literal:
         return f"; it must be one of {', '.join(get_args(kind))}"
+    if "enum value" in error and get_origin(kind) in (Union, UnionType):
+        words = [word for part in get_args(kind) if get_origin(part) is Literal for word in get_args(part)]
+        return f"; it must be a number, or {', '.join(words)}"
     return ""
 
 

@@ -53,7 +53,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "quantize.fast_loss_db": (2.5, 0.0, -1.0),
     "quantize.slow_loss_db": (1.0, 200.0, 201.0),
     "quantize.compensate": (True, False),
-    "quantize.refine": (0.5, 0.0, 1.0, 1.5),
+    "quantize.refine": ("auto", 0.5, 0.0, 1.0, 1.5),
     "quantize.value_hessian": ("attention", "inputs", "none"),
     "quantize.method": ("haloquant", "paper", "other"),
     "quantize.kept_share": (0.95, 0.3, 1.5),

@@ -30,6 +30,7 @@ def test_a_recipe_holds_no_number_beyond_use(text: str) -> None:
     [
         ('[quantize]\ngoals = ["acc"]', "`$.quantize.goals[0]`; it must be one of perf-opt, bal, acc-opt"),
         ('[quantize]\nactivations = "row"', "`$.quantize.activations`; it must be one of token, tensor, none"),
+        ('[quantize]\nrefine = "all"', "`$.quantize.refine`; it must be a number, or auto"),
         ('[quantize]\ntransform = "gptq"', "`$.quantize.transform`; it must be one of none, smoothquant, awq"),
         ("[workload]\ntokens = 1", "; the keys there are prefill_tokens, decode_batch, decode_context, shapes"),
         ("tokens = 1", "; the keys there are seed, device, model, text, hardware, quantize, workload"),

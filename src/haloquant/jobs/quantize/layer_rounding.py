@@ -7,9 +7,9 @@ from haloquant.quant.accumulator import check_accumulation
 from haloquant.quant.float16 import size_exponent
 from haloquant.quant.layer import quantize_weight, resized
 from haloquant.quant.paper_method import quantize_weight_to_range, salient_then_outliers
-from haloquant.quant.rounding.refinement import DEFAULT_SHARE, quantize_weight_refined
+from haloquant.quant.rounding.refinement import default_share, quantize_weight_refined
 from haloquant.quant.sparse import split
-from haloquant.recipe import Method
+from haloquant.recipe import Method, Refine
 from haloquant.records import LayerStatistics, QuantizedWeight, TileMap
 
 
@@ -20,7 +20,7 @@ def round_layer(
     classes: Classes,
     sparse_budget: float,
     compensate: bool,
-    refined_share: float = DEFAULT_SHARE,
+    refined_share: Refine = "auto",
     method: Method = "haloquant",
 ) -> QuantizedWeight:
     """Return one layer in HALO form.
@@ -37,7 +37,7 @@ def round_layer(
         classes: Codebooks, fastest class first; the last, for all weight values, is not used.
         sparse_budget: Share of the weights that are kept in 8 bits as a sparse matrix.
         compensate: Whether rounding errors are compensated.
-        refined_share: Share of the tiles that are refined.
+        refined_share: Share of the tiles that are refined; `auto` is `refinement.default_share`.
         method: `paper` rounds as the paper describes (`quant.paper_method`); the three settings above are not used.
 
     Raises:
@@ -55,7 +55,8 @@ def round_layer(
     if statistics is None or statistics.hessian is None or not compensate:
         made = quantize_weight(weight, tiles=tile_map, codebooks=books, statistics=statistics, sparse=sparse)
     else:
+        share = default_share(tile_map, books) if refined_share == "auto" else refined_share
         made = quantize_weight_refined(
-            weight, tiles=tile_map, codebooks=books, statistics=statistics, sparse=sparse, share=refined_share
+            weight, tiles=tile_map, codebooks=books, statistics=statistics, sparse=sparse, share=share
         )
     return resized(made, exponent)

@@ -21,7 +21,7 @@ from haloquant.quant.layer import dequantize
 from haloquant.quant.sensitivity import importance, tile_scores
 from haloquant.quant.shrinkage import shrunk
 from haloquant.quant.tiles import make_grid, tile_sums, uniform_map
-from haloquant.recipe import Method, Transform
+from haloquant.recipe import Method, Refine, Transform
 from haloquant.records import STATISTICS_ARRAYS, LayerStatistics, QuantizedWeight, TileGrid, TileMap
 
 SCALE, ROWS = "transform.scale", "transform.rows"  # further arrays of a task: input scale and divisors of its rows
@@ -35,7 +35,7 @@ class LayerSettings:
     tile: int
     sparse_budget: float
     compensate: bool
-    refined_share: float
+    refined_share: Refine
     method: Method = "haloquant"
 
 

@@ -55,7 +55,7 @@ def test_the_key_of_a_model_changes_with_everything_that_it_depends_on(
     for field, value in {
         "sparse_budget": 0.01,
         "compensate": not recipe.quantize.compensate,
-        "refine": recipe.quantize.refine / 2 + 0.01,
+        "refine": 0.25,
         "transform": "awq",
         "fast_words": 8,
         "slow_words": 15,

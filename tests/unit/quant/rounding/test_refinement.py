@@ -9,10 +9,10 @@ from numba import get_num_threads, set_num_threads
 from haloquant.quant.format.packing import pack
 from haloquant.quant.layer import dequantize, quantize_weight, quantize_weight_compensated
 from haloquant.quant.reference.losses import hessian_loss
-from haloquant.quant.rounding.refinement import DEFAULT_SHARE, quantize_weight_refined, refine
+from haloquant.quant.rounding.refinement import DEFAULT_SHARE, default_share, quantize_weight_refined, refine
 from haloquant.quant.sparse import mask_of, split
 from haloquant.quant.tiles import make_grid, uniform_map
-from haloquant.records import Codebook, LayerStatistics, OperatingPoint
+from haloquant.records import Codebook, LayerStatistics, OperatingPoint, TileMap
 from support.quant_twins import NINE, SIXTEEN, random_statistics, random_weight, tile_map
 
 BOOKS = (SIXTEEN, NINE)
@@ -62,6 +62,15 @@ def test_refinement_of_a_share_visits_the_tiles_that_lose_most() -> None:
         hessian_loss(weight, dequantize(x), damped).sum() for x in (q, some, refine(weight, q, hessian, sweeps=1))
     )
     assert best < after < before
+
+
+def test_by_default_a_layer_is_refined_if_a_tile_has_fewer_than_sixteen_words() -> None:
+    grid = make_grid(64, 96, 32, 32)
+    classes = np.ones((2, 3), np.uint8)
+    assert default_share(TileMap("layer", grid, classes), (NINE, SIXTEEN)) == 0.0
+    assert default_share(TileMap("layer", grid, classes), (SIXTEEN, NINE)) == DEFAULT_SHARE
+    classes[1, 2] = 0
+    assert default_share(TileMap("layer", grid, classes), (NINE, SIXTEEN)) == DEFAULT_SHARE
 
 
 def test_tiles_refined_together_are_as_if_one_by_one(monkeypatch) -> None:
