@@ -12,7 +12,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from haloquant.lm.checkpoint.reader import open_checkpoint, read_tensor, read_weight  # noqa: E402
-from haloquant.lm.torch_model import load_model, quiet_transformers  # noqa: E402
+from haloquant.lm.quiet_transformers import quiet_transformers  # noqa: E402
+from haloquant.lm.torch_model import load_model  # noqa: E402
 from support.gguf_files import convert  # noqa: E402
 
 COMMON = {"vocab_size": 262, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}

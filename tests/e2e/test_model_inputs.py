@@ -13,7 +13,8 @@ transformers = pytest.importorskip("transformers")
 import haloquant  # noqa: E402
 from haloquant.cli.app import invoke  # noqa: E402
 from haloquant.errors import CheckpointError  # noqa: E402
-from haloquant.lm.torch_model import load_model, quiet_transformers  # noqa: E402
+from haloquant.lm.quiet_transformers import quiet_transformers  # noqa: E402
+from haloquant.lm.torch_model import load_model  # noqa: E402
 from support.gguf_files import convert  # noqa: E402
 from support.tiny_model import save_llama  # noqa: E402
 

@@ -1,7 +1,10 @@
 """Unit tests stand where the source stands: tests/unit/<package>/test_<module>.py."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+from grimp import build_graph
 
 TESTS = Path(__file__).resolve().parents[1]
 SOURCE = TESTS.parent / "src/haloquant"
@@ -148,3 +151,10 @@ def test_what_is_tested_elsewhere_exists_and_has_no_file_of_its_own() -> None:
         assert (TESTS / test).is_file(), test
         module = (SOURCE / place).with_suffix(".py")
         assert module.is_file() and not _test_of(module).exists(), place
+
+
+def test_no_module_needs_itself() -> None:
+    """No circle of imports, those inside functions included: what a module needs is there before it."""
+    graph = build_graph("haloquant", exclude_type_checking_imports=True)
+    needs = {name: set(graph.find_modules_directly_imported_by(name)) for name in graph.modules}
+    TopologicalSorter(needs).prepare()  # raises a CycleError that names the circle

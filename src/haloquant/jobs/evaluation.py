@@ -17,8 +17,9 @@ from haloquant.lm.evaluation.perplexity import default_window, perplexity
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.packed.loading import load
 from haloquant.lm.packed.reader import open_packed
+from haloquant.lm.quiet_transformers import quiet_transformers
 from haloquant.lm.text import load_text, load_tokenizer
-from haloquant.lm.torch_model import load_model, quiet_transformers
+from haloquant.lm.torch_model import load_model
 
 TEXT_TASKS = ("text", "wikitext", "last-word", "next-passage")  # tasks of lm-eval that are made from a text file
 Dtype = Literal["float32", "bfloat16", "float16"]

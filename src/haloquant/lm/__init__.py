@@ -2,7 +2,7 @@
 
 `checkpoint` reads weights, `calibration` collects statistics, `export` writes models, `packed` reads packed ones,
 `integrations` runs them, `evaluation` measures, `recovery` trains scales. `text`: tokens. `torch_model`, `model_class`,
-`model_check`, `devices`: a model in torch. `swap_weights`, `experts`, `tensor_names`: its layers.
+`model_check`, `quiet_transformers`, `devices`: a model in torch. `swap_weights`, `experts`, `tensor_names`: its layers.
 """
 
 import lazy_loader

@@ -1,7 +1,5 @@
 """Load a causal language model from a local folder of safetensors into memory."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +12,12 @@ from haloquant.lm.checkpoint.safetensors import StoredTensor
 try:
     import torch
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
-    from transformers.utils import logging as hf_logging
 except ImportError as error:  # pragma: no cover - depends on the installation
     raise MissingExtraError("running a model needs torch and transformers: pip install 'haloquant[lm]'") from error
 
 from haloquant.lm.experts import unstack_checkpoint
 from haloquant.lm.model_class import building, model_class
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Suppress the progress bars and warnings of transformers within the block."""
-    verbosity = hf_logging.get_verbosity()
-    bars = hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        hf_logging.set_verbosity(verbosity)
-        if bars:
-            hf_logging.enable_progress_bar()
+from haloquant.lm.quiet_transformers import quiet_transformers
 
 
 def load_model(folder: Path | str, dtype: "torch.dtype | None" = None) -> Any:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from haloquant.errors import InputError
-from haloquant.records.layer_names import BLOCK_LAYERS
+from haloquant.records.layer_names import BLOCK_LAYERS, EXPERTS
 
 Family = Literal["llama", "opt"]
 Role = Literal["input", "expand", "output", "up", "down"]
@@ -163,16 +163,17 @@ class ModelShape:
                 *up,
                 *(BlockWeight(name, self.hidden, self.intermediate, "down") for name in names.feed_forward_down),
             )
-        both = [("mlp.experts", self.expert_size, self.experts)]
-        both += [("mlp.shared_experts", self.shared_size, 1)] if self.shared_size else []
+        inner = EXPERTS["qwen3_moe"]
+        both = [(f"{inner.mixture}.experts", self.expert_size, self.experts)]
+        both += [(f"{inner.mixture}.shared_experts", self.shared_size, 1)] if self.shared_size else []
         up = [
             BlockWeight(f"{part}.{name}", size, self.hidden, "up", count)
             for part, size, count in both
-            for name in ("gate_proj", "up_proj")
+            for name in (inner.gate, inner.up)
         ]
         return (
             *up,
-            *(BlockWeight(f"{part}.down_proj", self.hidden, size, "down", count) for part, size, count in both),
+            *(BlockWeight(f"{part}.{inner.down}", self.hidden, size, "down", count) for part, size, count in both),
         )
 
     def _all_weights(self) -> Iterator[BlockWeight]:

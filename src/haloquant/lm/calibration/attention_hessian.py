@@ -19,6 +19,7 @@ from jaxtyping import Float32, Int64
 from haloquant.errors import InputError
 from haloquant.lm.checkpoint.reader import Checkpoint
 from haloquant.lm.swap_weights import find_module, get_weight
+from haloquant.records.layer_names import ATTENTION_OUTPUTS, KEY, QUERY, VALUE
 
 HeadMatrices = Float32[np.ndarray, "heads size size"]
 
@@ -46,11 +47,11 @@ def collect_row_hessians(
         InputError: The model has no separate projections for queries, keys and values.
     """
     chosen = {layer.name for layer in checkpoint.layers}
-    prefixes = sorted(name.removesuffix("q_proj") for name in chosen if name.endswith(".q_proj"))
-    prefixes = [p for p in prefixes if {f"{p}k_proj", f"{p}v_proj"} <= chosen]
+    prefixes = sorted(name.removesuffix(QUERY) for name in chosen if name.endswith(f".{QUERY}"))
+    prefixes = [p for p in prefixes if {p + KEY, p + VALUE} <= chosen]
     if not prefixes:
         raise InputError(
-            "row Hessians of attention need layers named q_proj, k_proj and v_proj, but "
+            f"row Hessians of attention need layers named {QUERY}, {KEY} and {VALUE}, but "
             f"{checkpoint.folder} ({checkpoint.architecture.model_type}) has none"
         )
     size, kv_heads = checkpoint.architecture.head_dim, checkpoint.architecture.kv_heads
@@ -66,7 +67,7 @@ def collect_row_hessians(
 
     handles = []
     for prefix in prefixes:
-        for source, target in (("k_proj", "q_proj"), ("q_proj", "k_proj")):
+        for source, target in ((KEY, QUERY), (QUERY, KEY)):
             module = find_module(model, prefix + source)
             handles.append(module.register_forward_hook(hook_for(prefix + target)))
     try:
@@ -81,18 +82,18 @@ def collect_row_hessians(
             handle.remove()
     found: dict[str, HeadMatrices] = {}
     for prefix in prefixes:
-        queries, keys = (sums[prefix + name].cpu().numpy() / windows.size for name in ("q_proj", "k_proj"))
+        queries, keys = (sums[prefix + name].cpu().numpy() / windows.size for name in (QUERY, KEY))
         shared = keys.shape[0] // queries.shape[0]  # query heads per key head
-        found[f"{prefix}q_proj"] = np.repeat(queries, shared, axis=0)
-        found[f"{prefix}k_proj"] = keys.reshape(kv_heads, shared, size, size).sum(1)
-        found[f"{prefix}v_proj"] = _value_matrices(model, prefix, size, kv_heads)
+        found[prefix + QUERY] = np.repeat(queries, shared, axis=0)
+        found[prefix + KEY] = keys.reshape(kv_heads, shared, size, size).sum(1)
+        found[prefix + VALUE] = _value_matrices(model, prefix, size, kv_heads)
     return found
 
 
 def _value_matrices(model: Any, prefix: str, size: int, kv_heads: int) -> HeadMatrices:
     """Return W_O^T W_O of each value head, summed over the query heads that read it."""
     names = [name for name, _ in find_module(model, prefix.removesuffix(".")).named_children()]
-    output = next((name for name in ("o_proj", "out_proj") if name in names), None)
+    output = next((name for name in ATTENTION_OUTPUTS if name in names), None)
     if output is None:
         raise InputError(f"row Hessians of values need an output projection beside {prefix}v_proj, but there is none")
     weight = get_weight(model, prefix + output)

@@ -26,7 +26,7 @@ from haloquant.lm.checkpoint.model_config import (
     text_part,
     whole_number,
 )
-from haloquant.records.layer_names import BLOCK_LAYERS
+from haloquant.records.layer_names import BLOCK_LAYERS, ROLE_PATTERNS
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,6 @@ class Place:
     expert: int | None = None
 
 
-# Any other decoder: common names for each role, tried in this order on the part of the name within the block.
-_GENERIC = (
-    r".*\b(q|k|v|qkv|query|key|value|query_key_value|c_attn|Wqkv|W_pack|in_proj|q_a|kv_a|wq|wk|wv)(_proj|_proj_with_mqa)?",
-    r".*\b(q_b|kv_b)_proj",
-    r"(.*\b(o_proj|out_proj|Wo|wo))|(.*att.*\b(dense|c_proj|proj|o))",
-    r".*\b(gate_proj|up_proj|gate_up_proj|fc1|fc_in|c_fc|w1|w3|dense_h_to_4h|lin1|linear1|up|gate|wi|wi_0|wi_1)",
-    r".*\b(down_proj|fc2|fc_out|c_proj|w2|dense_4h_to_h|lin2|linear2|down|wo|proj)",
-)
 # Names that are never linear layers of the decoder, for any shape.
 _NEVER = re.compile(
     r"norm|embed|\bln_|rotary|\bwpe\b|\bwte\b|router|\bA_log\b|(^|\.)gate$|shared_expert_gate$"
@@ -233,7 +225,7 @@ def place_linear(module: str, model_type: str) -> Place | None:
         if inner in names:
             return Place(block, role, number)
     offset = len(roles)
-    for role, pattern in enumerate(_GENERIC):
+    for role, pattern in enumerate(ROLE_PATTERNS):
         if re.fullmatch(pattern, inner):
             return Place(block, offset + role, number)
-    return Place(block, offset + len(_GENERIC), number)
+    return Place(block, offset + len(ROLE_PATTERNS), number)

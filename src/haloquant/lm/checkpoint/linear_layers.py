@@ -9,7 +9,7 @@ from pathlib import Path
 from haloquant.errors import CheckpointError
 from haloquant.lm.checkpoint.architectures import Architecture, Place, block_list, is_foreign, place_linear, split_block
 from haloquant.lm.checkpoint.safetensors import StoredTensor
-from haloquant.records.layer_names import HEADS
+from haloquant.records.layer_names import CUSTOMARY_ORDER, HEADS
 
 _MODULE = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
 # Families that store a stack of experts as [experts, in, out].
@@ -200,10 +200,7 @@ def _number_groups(found: list[tuple[Place, LinearLayer]]) -> tuple[LinearLayer,
 def _position(name: str) -> int:
     """Return the customary position of a layer in its group: q before k before v, gate before up."""
     leaf = name.rsplit(".", 1)[-1]
-    names = (
-        "q_proj", "wq", "query", "k_proj", "wk", "key", "v_proj", "wv", "value", "gate_proj", "w1", "up_proj", "w3",
-    )  # fmt: skip
-    return names.index(leaf) if leaf in names else len(names)
+    return CUSTOMARY_ORDER.index(leaf) if leaf in CUSTOMARY_ORDER else len(CUSTOMARY_ORDER)
 
 
 def _find_head(

@@ -3,11 +3,10 @@
 from pathlib import Path, PurePath
 
 from haloquant.errors import CheckpointError
-from haloquant.lm.checkpoint.gguf.split import parts_of
+from haloquant.lm.checkpoint.gguf.split import MARK, parts_of
 from haloquant.lm.checkpoint.hub import find_snapshot, is_hub_name
 
 GGUF = ".gguf"
-MARK = ".made-from-gguf"  # a file of the folders that `lm.checkpoint.gguf` makes
 
 
 def local_folder(folder: Path | str) -> Path:

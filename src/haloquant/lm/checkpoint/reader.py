@@ -22,11 +22,12 @@ from haloquant.lm.checkpoint.architectures import (
     complete_architecture,
     read_architecture,
 )
+from haloquant.lm.checkpoint.gguf.split import MARK
 from haloquant.lm.checkpoint.hub import hub_note, origin
 from haloquant.lm.checkpoint.linear_layers import LinearLayer, find_layers
 from haloquant.lm.checkpoint.model_config import Config
 from haloquant.lm.checkpoint.model_files import find_tensors, with_prefix
-from haloquant.lm.checkpoint.paths import MARK, local_folder
+from haloquant.lm.checkpoint.paths import local_folder
 from haloquant.lm.checkpoint.remote import RemoteFile, check_url, fetch_small, is_url, local_path
 from haloquant.lm.checkpoint.safetensors import CHUNK_BYTES, StoredTensor, read_float32
 

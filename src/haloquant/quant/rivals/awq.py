@@ -5,7 +5,6 @@ into the layer that makes the input. Here each layer has its own scale; 16 bits 
 Query and key projections are not clipped, as in the authors' code: their outputs are multiplied with each other.
 """
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +15,9 @@ from haloquant.quant.rounding import uniform_grid
 from haloquant.quant.transforms import awq as transform
 from haloquant.quant.transforms.input_scaling import scale_statistics
 from haloquant.records import BitCount, LayerResult, LayerStatistics
+from haloquant.records.layer_names import QUERY_OR_KEY
 
 # Names of query and key projections, also fused with others.
-_QUERY_OR_KEY = re.compile(r"(^|_)[qk]_|query|key|qkv|^c_attn$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,4 +78,4 @@ def quantize(
 
 def is_query_or_key(layer: str) -> bool:
     """Return whether a layer's name is that of a query or key projection, alone or fused with others."""
-    return _QUERY_OR_KEY.search(layer.rpartition(".")[2]) is not None
+    return QUERY_OR_KEY.search(layer.rpartition(".")[2]) is not None

@@ -14,7 +14,8 @@ transformers = pytest.importorskip("transformers")
 from haloquant.errors import CheckpointError  # noqa: E402
 from haloquant.lm.checkpoint.model_files import find_tensors  # noqa: E402
 from haloquant.lm.checkpoint.reader import open_checkpoint, read_tensor  # noqa: E402
-from haloquant.lm.torch_model import load_model, quiet_transformers  # noqa: E402
+from haloquant.lm.quiet_transformers import quiet_transformers  # noqa: E402
+from haloquant.lm.torch_model import load_model  # noqa: E402
 from support.tiny_model import save_gpt2, save_llama  # noqa: E402
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"

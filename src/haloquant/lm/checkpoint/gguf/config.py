@@ -62,7 +62,7 @@ def make_config(header: GgufHeader) -> Any:
         from transformers import CONFIG_MAPPING, AutoConfig
         from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CLASSES
 
-        from haloquant.lm.torch_model import quiet_transformers
+        from haloquant.lm.quiet_transformers import quiet_transformers
     except ImportError as error:
         raise MissingExtraError("GGUF files need torch and transformers: pip install 'haloquant[gguf]'") from error
     own = _own_family(header)

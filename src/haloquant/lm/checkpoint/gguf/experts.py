@@ -6,33 +6,17 @@ tensor for each matrix, under names of the family.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from haloquant.records.layer_names import EXPERTS
 
 _STACKED = re.compile(r"(.+\.mlp)\.experts\.(gate_up_proj|down_proj)")
 _STORED = re.compile(r"blk\.(\d+)\.ffn_(gate|up|down)_exps\.weight")
 _STORED_ALONE = re.compile(r"blk\.(\d+)\.ffn_(gate|up|down)\.(\d+)\.weight")
 
 
-@dataclass(frozen=True)
-class ExpertNames:
-    """How a family names the parts of a mixture in its checkpoints: the mixture, and the matrices of an expert."""
-
-    mixture: str
-    gate: str
-    up: str
-    down: str
-
-
-FAMILIES: Mapping[str, ExpertNames] = {
-    "mixtral": ExpertNames("block_sparse_moe", "w1", "w3", "w2"),
-    "qwen2_moe": ExpertNames("mlp", "gate_proj", "up_proj", "down_proj"),
-    "qwen3_moe": ExpertNames("mlp", "gate_proj", "up_proj", "down_proj"),
-}
-
-
 def checkpoint_shapes(model_type: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a checkpoint's tensors from those of the model's parameters, by name."""
-    family = FAMILIES.get(model_type)
+    family = EXPERTS.get(model_type)
     if family is None:
         return dict(shapes)
     found: dict[str, tuple[int, ...]] = {}
@@ -59,7 +43,7 @@ def expert_names(model_type: str, stored: str, experts: int) -> list[str] | None
         stored: name of the tensor in the file.
         experts: the number of experts.
     """
-    family = FAMILIES.get(model_type)
+    family = EXPERTS.get(model_type)
     if family is None:
         return None
     whole, alone = _STORED.fullmatch(stored), _STORED_ALONE.fullmatch(stored)  # files of 2024 and before: one each

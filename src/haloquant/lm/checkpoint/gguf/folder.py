@@ -15,9 +15,8 @@ from haloquant.lm.checkpoint.gguf.config import make_config
 from haloquant.lm.checkpoint.gguf.header import GgufHeader
 from haloquant.lm.checkpoint.gguf.names import check_architecture, map_tensors
 from haloquant.lm.checkpoint.gguf.package import gguf_package
-from haloquant.lm.checkpoint.gguf.split import model_name, parts_of, read_model_header
+from haloquant.lm.checkpoint.gguf.split import MARK, model_name, parts_of, read_model_header
 from haloquant.lm.checkpoint.gguf.tensors import GgufTensor
-from haloquant.lm.checkpoint.paths import MARK
 
 LINK = "model.gguf"  # the file itself, or the first of a split model, in the folder of its small files
 _made: dict[tuple[tuple[str, int, int], ...], Path] = {}
@@ -80,7 +79,7 @@ def _write_tokenizer(header: GgufHeader, folder: Path) -> None:
         return
     from transformers import PreTrainedTokenizerFast
 
-    from haloquant.lm.torch_model import quiet_transformers
+    from haloquant.lm.quiet_transformers import quiet_transformers
 
     try:
         with quiet_transformers():

@@ -11,6 +11,7 @@ from pathlib import Path
 from haloquant.errors import CheckpointError
 from haloquant.lm.checkpoint.gguf.header import PART, PARTS, PARTS_TENSORS, GgufEntry, GgufHeader, read_gguf_header
 
+MARK = ".made-from-gguf"  # a file of the folders that `folder` makes of a GGUF file
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\.gguf)", re.IGNORECASE)
 
 
