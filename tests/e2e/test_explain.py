@@ -3,15 +3,17 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
+from haloquant.api import explain_tiles
 from haloquant.cli.app import invoke
 from haloquant.errors import InputError
 from haloquant.jobs.compare import job
-from haloquant.jobs.explain_tiles import class_letters, explain_layer
+from haloquant.jobs.explain_tiles import class_letters
 from haloquant.recipe import Goal, Hardware, Model, Quantize, Recipe, Text, Workload
 from haloquant.store.profiles import read_profile
 
@@ -37,7 +39,7 @@ def out(tiny_folder: Path, small_text: Path, tmp_path_factory: pytest.TempPathFa
 def test_the_classes_follow_from_what_is_shown(out: Path) -> None:
     results = json.loads((out / "results.json").read_text())
     row = next(r for r in results["tiles"] if (r["method"], r["layer"]) == ("halo-bal", LAYER))
-    found = explain_layer(out, LAYER, "halo-bal")
+    found = explain_tiles(out, LAYER, "halo-bal")
     assert found.letters() == ["".join("FS"[c] for c in line) for line in row["classes"]]
     assert 0 < found.steps_taken < found.steps
     assert found.last_taken_nats_per_s is not None and found.first_left_nats_per_s is not None
@@ -55,7 +57,7 @@ def test_the_classes_follow_from_what_is_shown(out: Path) -> None:
 
 @pytest.mark.parametrize(("goal", "letter"), [("perf-opt", "F"), ("acc-opt", "S")])
 def test_the_ends_are_one_class(out: Path, goal: Goal, letter: str) -> None:
-    found = explain_layer(out, LAYER, f"halo-{goal}")
+    found = explain_tiles(out, LAYER, f"halo-{goal}")
     none_taken, none_left = found.last_taken_nats_per_s is None, found.first_left_nats_per_s is None
     assert (none_taken, none_left) == (goal == "perf-opt", goal == "acc-opt")
     helped = [mark for tile, mark in zip(found.tiles, "".join(found.letters()), strict=True) if tile.saving]
@@ -92,14 +94,14 @@ def test_mistakes(out: Path, arguments: list[str], sentence: str, capfd: pytest.
 def test_losses_of_another_run_are_not_taken_for_the_reason(out: Path, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_bytes((out / "results.json").read_bytes())
     with pytest.raises(InputError, match="steps must hold the tile-losses step that led to its results, and holds 0"):
-        explain_layer(tmp_path, LAYER, "halo-bal")
+        explain_tiles(tmp_path, LAYER, "halo-bal")
     data = msgspec.json.decode((out / "results.json").read_bytes())
     row = next(r for r in data["tiles"] if (r["method"], r["layer"]) == ("halo-bal", LAYER))
     row["classes"][0][0] = 1 - row["classes"][0][0]
     (tmp_path / "results.json").write_bytes(msgspec.json.encode(data))
     (tmp_path / "steps").symlink_to(out / "steps")
     with pytest.raises(InputError, match="holds 1 of which none does; `haloquant run` into the same folder"):
-        explain_layer(tmp_path, LAYER, "halo-bal")
+        explain_tiles(tmp_path, LAYER, "halo-bal")
 
 
 def test_marks() -> None:
@@ -140,3 +142,11 @@ def test_a_mac_from_its_name_to_its_profile(
     profile = read_profile(file)
     assert profile.provenance["partial_sums"].startswith("Gaussian model of 128 rows of 2x2 bits")
     assert profile.provenance["adds"] == "a partial sum" and (profile.energy_j > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("out", "layer", "method"), [("", LAYER, "halo-bal"), ("out", 3, "halo-bal"), ("out", LAYER, None)]
+)
+def test_a_name_that_is_no_name_is_refused(out: Any, layer: Any, method: Any) -> None:
+    with pytest.raises(InputError, match=r"^(out|layer|method) must be"):
+        explain_tiles(out, layer, method)

@@ -76,6 +76,7 @@ ELSEWHERE = {
     ),
     "jobs/engine/local_pool": "e2e/test_engine.py",
     "jobs/engine/ray_cluster": "e2e/test_engine.py",
+    "api/explanations": "e2e/test_explain.py",
     "api/mac_profiles": "e2e/test_profiles_command.py",
     "jobs/evaluation": "e2e/test_cli.py",
     "jobs/explain_tiles": "e2e/test_explain.py",

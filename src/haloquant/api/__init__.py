@@ -1,8 +1,9 @@
 """The public functions of haloquant: each checks its arguments, does one job and returns a typed record.
 
 `quantization`, `evaluation`, `packed_models` and `partial_sums` take models, `recovery` trains scales, `recipe_jobs`
-takes a recipe. `machines`, `machine_studies` and `tile_orders` simulate accelerators (`machine_inputs`). `circuits` and
-`mac_profiles` measure and describe MACs; `paper` holds the HALO paper. `arguments` and `progress` serve all.
+takes a recipe, and `explanations` a finished run. `machines`, `machine_studies` and `tile_orders` simulate
+accelerators (`machine_inputs`). `circuits` and `mac_profiles` measure and describe MACs; `paper` holds the HALO paper.
+`arguments` and `progress` serve all.
 """
 
 import lazy_loader

@@ -8,6 +8,7 @@ from .circuits import rank_weight as rank_weight
 from .evaluation import compare as compare
 from .evaluation import evaluate as evaluate
 from .evaluation import evaluate_tasks as evaluate_tasks
+from .explanations import explain_tiles as explain_tiles
 from .mac_profiles import MacFigures as MacFigures
 from .mac_profiles import ProfileDescription as ProfileDescription
 from .mac_profiles import describe_profile as describe_profile
@@ -20,6 +21,7 @@ from .machine_studies import meet_deadline as meet_deadline
 from .machine_studies import sweep as sweep
 from .machines import MachineComparison as MachineComparison
 from .machines import SystemRun as SystemRun
+from .machines import list_targets as list_targets
 from .machines import simulate as simulate
 from .packed_models import export as export
 from .packed_models import load as load
@@ -59,11 +61,13 @@ __all__ = [
     "estimate_gpu",
     "evaluate",
     "evaluate_tasks",
+    "explain_tiles",
     "explore",
     "export",
     "find_mac",
     "forecast",
     "list_profiles",
+    "list_targets",
     "load",
     "longest_path",
     "mac_names",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from haloquant.accel.results import Simulation
-from haloquant.accel.target import Target
+from haloquant.accel.target import GpuTarget, Target
 from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.api.arguments import check_choice, check_range, path_text
 from haloquant.api.machine_inputs import active_notes, check_phases, floating_notes, open_on, passes_of
@@ -19,6 +19,7 @@ from haloquant.jobs.machines.new_silicon import PLAIN_ELEMENT, NewSilicon, compa
 from haloquant.jobs.machines.systems import QuantizedModel
 from haloquant.records import OperatingPoint
 from haloquant.store.profiles import find_profile
+from haloquant.store.targets import read_target, shipped_targets
 
 Mode = Literal["boost", "eco"]
 
@@ -97,6 +98,20 @@ class MachineComparison:
         """
         ours, theirs = self.simulation(phase), self.simulation(phase, rival)
         return theirs.total.total_energy_j / ours.total.total_energy_j
+
+
+def list_targets() -> dict[str, Target | GpuTarget]:
+    """Return the machines that come with the package, by name: systolic arrays, and graphics processors as rooflines.
+
+    Example:
+        ```python
+        from haloquant.api import list_targets
+
+        for name, target in list_targets().items():
+            print(name, target.description)
+        ```
+    """
+    return {name: read_target(name) for name in shipped_targets()}
 
 
 def simulate(

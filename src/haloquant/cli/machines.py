@@ -217,9 +217,9 @@ def explore(
 
 def targets(json: Json = False) -> None:
     """List the machines that come with the package."""
-    from haloquant.store.targets import read_target, shipped_targets
+    from haloquant.api.machines import list_targets
 
-    found = {name: read_target(name) for name in shipped_targets()}
+    found = list_targets()
     if json:
         stdout.print_json(msgspec.json.encode({name: target.description for name, target in found.items()}).decode())
         return

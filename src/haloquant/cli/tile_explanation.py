@@ -5,8 +5,9 @@ from pathlib import Path
 
 from rich.table import Table
 
+from haloquant.api.explanations import explain_tiles
 from haloquant.cli.console import stdout
-from haloquant.jobs.explain_tiles import LayerReasons, TileReason, class_letters, explain_layer
+from haloquant.jobs.explain_tiles import LayerReasons, TileReason, class_letters
 from haloquant.units import engineering
 
 NANO = 1e-9
@@ -14,7 +15,7 @@ NANO = 1e-9
 
 def show(folder: Path, layer: str, method: str, rows: int) -> None:
     """Print the map and a table of at most `rows` tiles, the most sensitive first."""
-    found = explain_layer(folder, layer, method)
+    found = explain_tiles(folder, layer, method)
     marks = class_letters([name for name, _, _ in found.classes])
     down, across = found.shape
     stdout.print(f"[bold]{layer}[/bold] in {method}: {down} x {across} tiles", highlight=False)

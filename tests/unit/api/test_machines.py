@@ -3,7 +3,9 @@
 import pytest
 
 import haloquant
+from haloquant.api import list_targets
 from haloquant.errors import InputError
+from haloquant.store.targets import read_target
 
 pytestmark = pytest.mark.usefixtures("one_layer")
 
@@ -18,3 +20,11 @@ def test_ratios_are_those_of_the_simulations() -> None:
     assert found.simulations[9].phase == "decode"
     with pytest.raises(InputError, match=r"the simulation must be one of prefill of FP16, .*, not prefill of W2A8"):
         found.speedup("prefill", "W2A8")
+
+
+def test_machines_are_listed_by_the_names_that_simulate_takes() -> None:
+    found = list_targets()
+    assert {"tpuv4i_like", "edge_lpddr5x", "h200"} <= set(found)
+    for name, target in found.items():
+        assert target.name == name and target.description
+        assert read_target(name) == target
