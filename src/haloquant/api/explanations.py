@@ -3,9 +3,7 @@
 from pathlib import Path
 
 from haloquant.api.arguments import path_text
-from haloquant.errors import InputError
-from haloquant.jobs import explain_tiles as reasons
-from haloquant.jobs.explain_tiles import LayerReasons
+from haloquant.jobs.explain_tiles import LayerReasons, explain_layer
 
 
 def explain_tiles(out: str | Path, layer: str, method: str = "halo-bal") -> LayerReasons:
@@ -27,8 +25,4 @@ def explain_tiles(out: str | Path, layer: str, method: str = "halo-bal") -> Laye
             print(line)
         ```
     """
-    folder = Path(path_text("out", out)).expanduser()
-    for name, value in (("layer", layer), ("method", method)):
-        if not isinstance(value, str):
-            raise InputError(f"{name} must be a name, not {value!r}")
-    return reasons.explain_layer(folder, layer, method)
+    return explain_layer(Path(path_text("out", out)), layer, method)
