@@ -1,4 +1,4 @@
-"""Round a model layer after layer against its full-precision twin: each layer sees both prefixes' inputs.
+"""Round a model layer after layer beside its full-precision form: each layer sees both prefixes' inputs.
 
 Two copies of the decoder advance together, one block of each in memory. One keeps its weights. In the other every layer
 that was rounded computes with its rounded weight, and the inputs of layers may be rounded to 8 bits per token. The
