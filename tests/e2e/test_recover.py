@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from haloquant.cli.app import invoke
 from haloquant.lm.export.model_folder import MANIFEST
 from haloquant.lm.packed.reader import open_packed, read_layer, verify
-from haloquant.quant.layer import mac_values
+from haloquant.quant.layer import dequantize, mac_values
 from haloquant.store.atomic_files import read_manifest
 from support.tiny_model import save_byte_tokenizer, save_llama, save_tiny
 
@@ -63,6 +64,31 @@ def test_codes_stay_and_the_loss_falls(place: Path, capfd: pytest.CaptureFixture
     made_by = read_manifest(place / "better", MANIFEST).made_by
     assert made_by["recovery text"].startswith("train.txt, sha256 ") and '"steps":30' in made_by["recovery settings"]
     assert made_by.items() >= read_manifest(place / "halo", MANIFEST).made_by.items()
+
+
+def test_offsets_cost_their_bits_and_say_so(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert (
+        run(place, "both", "--train", "both", "--steps", "30", "--batch", "2", "--learning-rate", "0.01", "--json") == 0
+    )
+    said = json.loads(capfd.readouterr().out)
+    assert said["divergence_after"] < said["divergence_before"] and said["taken_after"] > 0
+    old, new = open_packed(place / "halo"), open_packed(place / "both")
+    verify(place / "both")
+    layers = [(read_layer(old, name), read_layer(new, name)) for name in old.config.layers]
+    assert all(before.codes.tobytes() == after.codes.tobytes() for before, after in layers)
+    assert all(after.offset is not None and np.any(after.offset) for _, after in layers)
+    more = 16 * sum(q.scale.size for q, _ in layers) / sum(q.codes.size for q, _ in layers)
+    assert said["bits_per_weight"] == new.config.bits_per_weight
+    assert new.config.bits_per_weight == pytest.approx(old.config.bits_per_weight + more, abs=1e-5)
+    assert invoke(["verify", str(place / "both")]) == 0
+    export = ["export", str(place / "both"), "--from", str(place / "model"), "-q", "--out"]
+    assert invoke([*export, str(place / "plain")]) == 0
+    plain = safe_open(place / "plain" / "model.safetensors", "np")
+    name = old.config.layers[0]
+    np.testing.assert_array_equal(plain.get_tensor(f"{name}.weight"), dequantize(layers[0][1]))
+    capfd.readouterr()
+    assert invoke([*export, str(place / "int8"), "--to", "compressed-tensors"]) == 2
+    assert "must have no offsets to be written as compressed-tensors" in " ".join(capfd.readouterr().err.split())
 
 
 def test_no_step_is_the_model_itself_and_the_judge_may_not_be_the_training_text(

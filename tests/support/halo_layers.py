@@ -1,5 +1,7 @@
 """Random layers in HALO form, for the tests of the packed format and of the kernels."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from haloquant.records import Codebook, OperatingPoint, QuantizedWeight, SparseWeights, TileGrid, TileMap
@@ -52,11 +54,20 @@ def random_layer(
     return QuantizedWeight(layer, codes, scale, TileMap(layer, grid, classes), books, parts)
 
 
+def with_offsets(q: QuantizedWeight, seed: int = 5, size: float = 3.0) -> QuantizedWeight:
+    """The layer with random offsets of about `size` times the size of its scales, as float16 holds them."""
+    drawn = np.random.default_rng(seed).standard_normal(q.scale.shape) * q.scale * size
+    return replace(q, offset=drawn.astype(np.float16).astype(np.float32))
+
+
 def same(a: QuantizedWeight, b: QuantizedWeight) -> bool:
+    if (a.offset is None) != (b.offset is None):
+        return False
     pairs = [
         (a.codes, b.codes),
         (a.scale, b.scale),
         (a.tiles.codebook, b.tiles.codebook),
+        *([] if a.offset is None else [(a.offset, b.offset)]),
         *((getattr(a.sparse, name), getattr(b.sparse, name)) for name in ("rows", "cols", "values", "scale", "kind")),
     ]
     return all(x.dtype == y.dtype and np.array_equal(x, y) for x, y in pairs) and a.tiles.grid == b.tiles.grid

@@ -1,4 +1,4 @@
-"""`recover`: train the scales of a packed model."""
+"""`recover`: train scales and offsets of a packed model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +10,7 @@ import haloquant
 from haloquant.cli.console import print_notes, stdout
 from haloquant.cli.models import ModelDtype
 from haloquant.cli.options import Device, Json, Quiet
+from haloquant.records import Trained
 
 
 def register(app: typer.Typer) -> None:
@@ -24,9 +25,12 @@ def recover(
     teacher: Annotated[str, typer.Option(help="The full-precision model that was packed: folder or `demo`.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the new packed model; empty or not there yet.")],
     text: Annotated[str, typer.Option(help="Training text (.txt, .xz), or `demo`.")] = "demo",
+    train: Annotated[
+        Trained, typer.Option(help="What is trained. Offsets cost 16 bits for each output channel of a tile.")
+    ] = "scales",
     steps: Annotated[int, typer.Option(help="Steps of training; 0 writes the model as it is.", min=0)] = 100,
     learning_rate: Annotated[
-        float, typer.Option(help="Relative change of a scale in one of the first steps.", min=0.0, max=1.0)
+        float, typer.Option(help="Relative change of a scale or offset in one of the first steps.", min=0.0, max=1.0)
     ] = 3e-3,
     batch: Annotated[int, typer.Option(help="Windows of text per step.", min=1)] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the order of the windows.", min=0)] = 0,
@@ -39,12 +43,13 @@ def recover(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train the scales of a packed model towards its full-precision model; codes, classes and bits stay as they are."""
+    """Train scales, offsets or both of a packed model towards its full-precision model; codes and classes stay."""
     found = haloquant.recover(
         model,
         out,
         teacher=teacher,
         text=text,
+        train=train,
         steps=steps,
         learning_rate=learning_rate,
         batch=batch,

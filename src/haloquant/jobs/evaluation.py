@@ -55,7 +55,7 @@ class OpenedModel(NamedTuple):
 def open_model(folder: Path, dtype: Dtype = "float32", device: str = "cpu") -> OpenedModel:
     """Return the model in a folder.
 
-    The model computes in `dtype`, whatever type its files have, so that a model and its packed form are evaluated alike.
+    The model computes in `dtype`, whatever type its files have, so that a model and its packed form are treated alike.
     """
     kind = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
     if is_packed(folder):

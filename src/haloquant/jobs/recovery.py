@@ -1,4 +1,4 @@
-"""Train the scales of a packed model towards its full-precision model, and write the packed model that results."""
+"""Train scales and offsets of a packed model towards its full-precision model, and write the resulting model."""
 
 import time
 from pathlib import Path
@@ -21,8 +21,10 @@ from haloquant.lm.packed.halo_linear import HaloLinear
 from haloquant.lm.packed.reader import open_packed
 from haloquant.lm.recovery import Recovered, Training, recover
 from haloquant.lm.text import load_text, tokenize
+from haloquant.quant.format.packing import OFFSET
 
 MOST_HELD_OUT = 8  # windows
+_TRAINED = {"scales": "scales", "offsets": "offsets", "both": "scales and offsets"}
 SAME_TEXT = (
     "the judging text is part of the training text, or the other way round: its figures say nothing on other text"
 )
@@ -47,7 +49,8 @@ class Recovery(msgspec.Struct, frozen=True):
     """The result of `recover`.
 
     Divergences are KL(full precision || packed) in nats per token, on windows of the training text that did not train.
-    `taken_after` is the step whose scales were written; 0 means that none was better than the scales of the start.
+    `taken_after` is the step whose values were written; 0 means that none was better than those of the start.
+    `bits_per_weight` is what the written model stores.
     """
 
     folder: str
@@ -76,14 +79,14 @@ def recover_model(
     device: str = "cpu",
     progress: Progress = silent,
 ) -> Recovery:
-    """Train the scales of a packed model and write the result.
+    """Train scales, offsets or both of a packed model and write the result.
 
     Args:
         model: The packed model's folder.
         teacher: The full-precision model: a folder, or `demo`.
         text: The training text, or `demo`.
         out: The folder to write; empty or not there yet.
-        how: Steps, learning rate, windows per step and seed.
+        how: What is trained, steps, learning rate, windows per step and seed.
         judge: A text on which the loss is measured before and after; None measures none.
         judge_tokens: Number of its tokens that are used; 0 takes the whole text.
         dtype: The floating-point type in which both models compute.
@@ -115,7 +118,7 @@ def recover_model(
         training,
         held_out,
         how,
-        lambda step, total: progress("train scales", step, total),
+        lambda step, total: progress(f"train {_TRAINED[how.train]}", step, total),
     )
     use_scales(loaded.model, done)
     judged, notes = None, list(checkpoint.notes)
@@ -123,7 +126,7 @@ def recover_model(
         judged = _judged(judged_by, *before, _window_nats(loaded.model, judged_by, judge_tokens, "after", progress))
         notes += [SAME_TEXT] if overlaps(text, judge) else []
     if done.step == 0 and how.steps:
-        notes.append("no step lowered the divergence on the held-out windows, so the scales are those of the model")
+        notes.append("no step lowered the divergence on the held-out windows, so the model is as it was")
     made_by = {
         "recovery teacher": f"{checkpoint.folder.name}, sha256 {content_hash(checkpoint)}",
         "recovery text": f"{found.name}, sha256 {found.sha256}",
@@ -132,7 +135,7 @@ def recover_model(
         "recovery step": str(done.step),
         **{f"recovery {name}": version for name, version in versions().items()},
     }
-    export_with_scales(packed, done.scales, out, made_by)
+    bits = export_with_scales(packed, done.scales, out, made_by, offsets=done.offsets)
     return Recovery(
         str(out),
         len(done.scales),
@@ -142,7 +145,7 @@ def recover_model(
         len(held_out),
         float(done.before.mean()),
         float(done.after.mean()),
-        loaded.bits_per_weight,
+        bits,
         time.monotonic() - begun_s,
         judged,
         tuple(notes),
@@ -200,10 +203,13 @@ def overlaps(one: str, other: str) -> bool:
 
 
 def use_scales(model: Any, found: Recovered) -> None:
-    """Put trained scales into a loaded packed model."""
+    """Put trained scales and offsets into a loaded packed model."""
     for module in model.modules():
         if isinstance(module, HaloLinear):
-            module.weight_scale = torch.from_numpy(found.scales[module.name]).to(module.weight_packed.device)
+            device = module.weight_packed.device
+            module.weight_scale = torch.from_numpy(found.scales[module.name]).to(device)
+            if module.name in found.offsets:
+                module.register_buffer(OFFSET, torch.from_numpy(found.offsets[module.name]).to(device))
 
 
 def _window_nats(model: Any, text: Text, tokens: int, when: str, progress: Progress) -> np.ndarray:

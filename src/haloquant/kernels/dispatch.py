@@ -21,10 +21,14 @@ BLOCK_WEIGHTS = 1 << 22  # weights that prefill decodes at a time: 16 MiB of flo
 def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     """Return x W^T in the type of x, [..., in] -> [..., out], accumulated in float32."""
     if x.device.type != "cpu":
-        return _resized(_triton().linear(x, layer) if _has_triton() else fallback.linear(x, layer), layer)
-    tokens = x.reshape(-1, layer.grid.in_features).to(torch.float32)
-    y = _decode(tokens, layer) if tokens.shape[0] <= MOST_CPU_GEMV_TOKENS else _prefill(tokens, layer)
-    y = _resized(y, layer)
+        y = _triton().linear(x, layer) if _has_triton() else fallback.linear(x, layer)
+        if layer.tile_offset is None and not layer.exponent:
+            return y
+        tokens, y = x.reshape(-1, layer.grid.in_features), y.reshape(-1, layer.grid.out_features).to(torch.float32)
+    else:
+        tokens = x.reshape(-1, layer.grid.in_features).to(torch.float32)
+        y = _decode(tokens, layer) if tokens.shape[0] <= MOST_CPU_GEMV_TOKENS else _prefill(tokens, layer)
+    y = _resized(_with_offsets(y, tokens, layer), layer)
     return y.view(*x.shape[:-1], layer.grid.out_features).to(x.dtype)
 
 
@@ -43,7 +47,8 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
         InfeasibleError: A tile is so long that float32 could not hold its integer sum exactly.
     """
     if tokens.device.type != "cpu":
-        return _resized((_triton() if _has_triton() else fallback).integer_linear(tokens, token_scale, layer), layer)
+        y = (_triton() if _has_triton() else fallback).integer_linear(tokens, token_scale, layer)
+        return _resized(_with_offsets(y, tokens * token_scale[:, None], layer), layer)
     check_integers(layer.grid.tile_in)
     y = torch.empty(tokens.shape[0], layer.grid.out_features)
     share_threads()
@@ -52,7 +57,7 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
     else:
         for some, out in zip(tokens.split(MOST_TOKENS), y.split(MOST_TOKENS), strict=True):
             tile_products.integer_products(some.contiguous().numpy(), *layer.arrays, vectors=True, y=out.numpy())
-    return _resized(y * token_scale[:, None], layer)
+    return _resized(_with_offsets(y, tokens, layer) * token_scale[:, None], layer)
 
 
 def check_integers(tile_in: int) -> None:
@@ -89,11 +94,28 @@ def rounded_linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
 def dequantize(layer: PackedLayer) -> torch.Tensor:
     """Return the weights, f32 [out, in]."""
     if layer.packed.device.type != "cpu":
-        return _resized((_triton() if _has_triton() else fallback).dequantize(layer), layer)
-    weight = torch.empty(layer.grid.out_features, layer.grid.in_features)
-    share_threads()
-    gemv.dequantize(*layer.arrays, first=0, out=weight.numpy())
+        weight = (_triton() if _has_triton() else fallback).dequantize(layer)
+    else:
+        weight = torch.empty(layer.grid.out_features, layer.grid.in_features)
+        share_threads()
+        gemv.dequantize(*layer.arrays, first=0, out=weight.numpy())
+    if layer.tile_offset is not None:
+        weight += layer.tile_offset.float().repeat_interleave(layer.grid.tile_in, 1)[:, : weight.shape[1]]
     return _resized(weight, layer)
+
+
+def tile_sums(tokens: torch.Tensor, tile_in: int) -> torch.Tensor:
+    """Return the sums of the inputs of each tile, f32 [tokens, across], for tokens [tokens, in] of any type."""
+    across = -(-tokens.shape[1] // tile_in)
+    padded = torch.nn.functional.pad(tokens.to(torch.float32), (0, across * tile_in - tokens.shape[1]))
+    return padded.view(-1, across, tile_in).sum(-1)
+
+
+def _with_offsets(y: torch.Tensor, tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    """Return the products with those of the offsets added: each is multiplied by the sum of its tile's inputs."""
+    if layer.tile_offset is None:
+        return y
+    return y + tile_sums(tokens, layer.grid.tile_in) @ layer.tile_offset.float().T
 
 
 def _resized(found: torch.Tensor, layer: PackedLayer) -> torch.Tensor:

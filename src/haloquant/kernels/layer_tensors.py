@@ -37,6 +37,7 @@ class PackedLayer:
     counts: torch.Tensor  # i32 [classes], `sizes` on the device
     sparse: PackedSparse | None
     exponent: int = 0  # `dispatch` multiplies what the kernels compute by 2^-exponent
+    tile_offset: torch.Tensor | None = None  # f16 [out, across]; `dispatch` adds it, the kernels do not know of it
 
     @cached_property
     def arrays(self) -> tuple[Any, ...]:
@@ -129,4 +130,5 @@ def packed_layer(
         torch.tensor(sizes, dtype=torch.int32, device=device),
         sparse,
         rest[0] if rest else 0,
+        tensors.get("weight_offset"),
     )

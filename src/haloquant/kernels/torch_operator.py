@@ -4,6 +4,7 @@ Without compilation, models call `dispatch.linear` itself, since the operator co
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -19,13 +20,16 @@ def _packed_linear(
     sparse: Sequence[torch.Tensor],
     sizes: Sequence[int],
     tiles: Sequence[int],
+    offset: Sequence[torch.Tensor],
     rounded: bool,
 ) -> torch.Tensor:
     packed, scale, classes, offsets, table, words, counts = dense
     tile_out, tile_in, exponent = tiles
     grid = TileGrid(scale.shape[0], x.shape[-1], tile_out, tile_in)
     kept = PackedSparse(*sparse) if sparse else None
-    layer = PackedLayer(grid, packed, scale, classes, offsets, table, words, tuple(sizes), counts, kept, exponent)
+    layer = PackedLayer(
+        grid, packed, scale, classes, offsets, table, words, tuple(sizes), counts, kept, exponent, *offset
+    )
     return (rounded_linear if rounded else linear)(x, layer)
 
 
@@ -34,8 +38,9 @@ def _shape_of(
     x: torch.Tensor,
     dense: Sequence[torch.Tensor],
     sparse: Sequence[torch.Tensor],
-    sizes: Sequence[int],
-    tiles: Sequence[int],
+    sizes: Any,  # numbers, or symbols of numbers while the graph is traced
+    tiles: Any,
+    offset: Sequence[torch.Tensor],
     rounded: bool,
 ) -> torch.Tensor:
     return x.new_empty((*x.shape[:-1], dense[1].shape[0]))
@@ -47,4 +52,5 @@ def compiled_linear(x: torch.Tensor, layer: PackedLayer, rounded: bool = False) 
     kept = layer.sparse
     sparse = [] if kept is None else [kept.row_ptr, kept.col, kept.value, kept.scale]
     tiles = [layer.grid.tile_out, layer.grid.tile_in, layer.exponent]
-    return _packed_linear(x, dense, sparse, list(layer.sizes), tiles, rounded)
+    offset = [] if layer.tile_offset is None else [layer.tile_offset]
+    return _packed_linear(x, dense, sparse, list(layer.sizes), tiles, offset, rounded)

@@ -126,19 +126,23 @@ def _joined(
 def dequantize(q: QuantizedWeight) -> Float32[np.ndarray, "out in"]:
     """Return the weights of a layer in HALO form as floating-point numbers.
 
-    A weight is the word of its code times the scale of its (output channel, tile), plus the sparse weight there.
+    A weight is the word of its code times the scale of its (output channel, tile), plus the offset of that tile, if the
+    layer has offsets, plus the sparse weight there.
     """
     out = _scaled_words(q, q.scale)
+    if q.offset is not None:
+        out += np.repeat(q.offset, q.tiles.grid.tile_in, axis=1)[:, : out.shape[1]]
     out[q.sparse.rows, q.sparse.cols] += q.sparse.values.astype(np.float32) * q.sparse.scale[q.sparse.rows]
     return out
 
 
 def resized(q: QuantizedWeight, exponent: int) -> QuantizedWeight:
-    """Return the layer with all scales divided by 2^exponent."""
+    """Return the layer with all scales and offsets divided by 2^exponent."""
     if not exponent:
         return q
     factor = np.float32(2.0**-exponent)
-    return replace(q, scale=q.scale * factor, sparse=replace(q.sparse, scale=q.sparse.scale * factor))
+    offset = None if q.offset is None else q.offset * factor
+    return replace(q, scale=q.scale * factor, sparse=replace(q.sparse, scale=q.sparse.scale * factor), offset=offset)
 
 
 def mac_values(q: QuantizedWeight) -> Int16[np.ndarray, "out in"]:

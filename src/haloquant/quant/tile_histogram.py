@@ -10,7 +10,8 @@ from haloquant.records import LayerTiles, QuantizedWeight
 def layer_tiles(q: QuantizedWeight) -> LayerTiles:
     """Return the histogram of weight values of every tile, [down, across, values].
 
-    Padding and the places of sparse weights count as value 0, so every tile sums to tile_out x tile_in.
+    Padding and the places of sparse weights count as value 0, so every tile sums to tile_out x tile_in. An offset is
+    one product of a token, with the sum of the tile's activations, as a sparse weight is: it counts among them.
     """
     grid = q.tiles.grid
     values = np.unique(np.concatenate([codebook.values for codebook in q.codebooks]))
@@ -23,4 +24,5 @@ def layer_tiles(q: QuantizedWeight) -> LayerTiles:
         places = np.searchsorted(values, codebook.values)
         histogram[down[:, None], across[:, None], places[None, :]] = counts[down, across, : codebook.values.size]
     histogram[:, :, int(np.searchsorted(values, 0))] += grid.tile_out * grid.tile_in - histogram.sum(axis=2)
-    return LayerTiles(q.layer, grid, q.tiles.codebook, values, histogram, q.sparse.values.size, count_bits(q))
+    beside = q.sparse.values.size + (0 if q.offset is None else q.offset.size)
+    return LayerTiles(q.layer, grid, q.tiles.codebook, values, histogram, beside, count_bits(q))

@@ -12,7 +12,7 @@ from haloquant.records.accounting import BitCount, LayerResult
 from haloquant.records.cost import Cost
 from haloquant.records.mac import Codebook, Corner, MacProfile, OperatingPoint
 from haloquant.records.schedule import Phase, Schedule, TileRun
-from haloquant.records.statistics import STATISTICS_ARRAYS, LayerStatistics, ValueHessian
+from haloquant.records.statistics import STATISTICS_ARRAYS, LayerStatistics, Trained, ValueHessian
 from haloquant.records.tiles import QuantizedWeight, SparseKind, SparseWeights, TileGrid, TileMap
 from haloquant.records.workload import Gemm, LayerTiles
 
@@ -36,5 +36,6 @@ __all__ = [
     "TileGrid",
     "TileMap",
     "TileRun",
+    "Trained",
     "ValueHessian",
 ]

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 ValueHessian = Literal["attention", "inputs"]
+Trained = Literal["scales", "offsets", "both"]  # what `recover` trains
 """The Hessian of value projections: weighted by attention, or the sum over their inputs as for other layers."""
 
 STATISTICS_ARRAYS = ("fisher", "hessian", "input_absmean", "input_absmax", "value_hessian", "value_rows")

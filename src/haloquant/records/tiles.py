@@ -79,8 +79,8 @@ class SparseWeights:
 class QuantizedWeight:
     """One linear layer in HALO form.
 
-    W[o, i] = codebooks[class of tile (o, i)].values[codes[o, i]] * scale[o, i // tile_in] + sparse[o, i]; see
-    `quant.layer.dequantize`.
+    W[o, i] = codebooks[class of tile (o, i)].values[codes[o, i]] * scale[o, i // tile_in] + offset[o, i // tile_in]
+    + sparse[o, i]; see `quant.layer.dequantize`.
 
     Attributes:
         layer: name of the layer.
@@ -89,6 +89,7 @@ class QuantizedWeight:
         tiles: class of every tile.
         codebooks: one codebook for each class.
         sparse: weights kept outside the dense part.
+        offset: added to every weight of an (output feature, tile along the inputs); None is 0. Float16 holds it.
     """
 
     layer: str
@@ -97,3 +98,4 @@ class QuantizedWeight:
     tiles: TileMap
     codebooks: tuple[Codebook, ...]
     sparse: SparseWeights
+    offset: Float32[np.ndarray, "out across"] | None = None

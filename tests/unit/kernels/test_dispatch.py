@@ -15,7 +15,7 @@ from haloquant.kernels import dispatch, fallback
 from haloquant.kernels.cpu import tile_products
 from haloquant.quant import layer as weight
 from haloquant.records import QuantizedWeight
-from support.halo_layers import NINE, codebook, random_layer
+from support.halo_layers import NINE, codebook, random_layer, with_offsets
 from support.packed_layers import CASES, KINDS, layer, tokens, view
 
 
@@ -51,6 +51,29 @@ def test_a_layer_with_an_exponent_computes_the_same_at_its_size(count) -> None:
     rounded = fallback.round_tokens(x)
     assert torch.equal(dispatch.integer_linear(*rounded, small), dispatch.integer_linear(*rounded, packed) * 2.0**-40)
     assert torch.equal(dispatch.rounded_linear(x, small), dispatch.rounded_linear(x, packed) * 2.0**-40)
+
+
+@pytest.mark.parametrize("exponent", [0, 40])
+@pytest.mark.parametrize("count", [1, 3, 40])
+@pytest.mark.parametrize("shape", [(130, 172, 128), (37, 41, (7, 11)), (384, 256, 128)])
+def test_offsets_add_the_sums_of_their_tiles_inputs(shape, count, exponent) -> None:
+    q = weight.resized(with_offsets(layer(shape, "two")[0]), exponent)
+    packed, whole = view(q), torch.from_numpy(weight.dequantize(q))
+    x = tokens(count, shape[1])
+    size = 2.0**exponent  # the bound below is absolute too
+    torch.testing.assert_close(dispatch.dequantize(packed) * size, whole * size, rtol=1e-5, atol=1e-6)
+    exact = x.double() @ whole.double().T * size
+    torch.testing.assert_close(dispatch.linear(x, packed).double() * size, exact, rtol=1e-4, atol=1e-3)
+    codes, scale = fallback.round_tokens(x)
+    rounded = (codes.double() * scale[:, None]) @ whole.double().T * size
+    torch.testing.assert_close(
+        dispatch.integer_linear(codes, scale, packed).double() * size, rounded, rtol=1e-4, atol=1e-3
+    )
+    torch.testing.assert_close(dispatch.rounded_linear(x, packed).double() * size, rounded, rtol=1e-4, atol=1e-3)
+
+
+def test_sums_of_tiles_by_hand() -> None:
+    assert dispatch.tile_sums(torch.tensor([[1, 2, 3, 4, -5]], dtype=torch.int8), 2).tolist() == [[3.0, 7.0, -5.0]]
 
 
 def test_kernels_run_in_as_many_threads_as_torch_and_leave_its_number_alone() -> None:

@@ -1,5 +1,7 @@
 """Training of scales: gradients against plain autograd, and what a training may and may not change."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -37,7 +39,7 @@ def test_the_weight_and_the_output_are_those_of_the_packed_layer(student, packed
     with trainable_scales(student) as products:
         for name, product in products.items():
             expected = dequantize(read_layer(open_packed(packed), name))
-            np.testing.assert_array_equal(product.weight(product.scale).numpy(), expected)
+            np.testing.assert_array_equal(product.weight(product.scale, product.offset).numpy(), expected)
         torch.testing.assert_close(layers[wide](x), before, rtol=1e-5, atol=1e-5)
     assert all("forward" not in vars(layer) for layer in layers.values())
 
@@ -50,15 +52,22 @@ def test_gradients_are_those_of_a_plain_expression(student, packed, kind) -> Non
             x = torch.randn(2, 3, q.codes.shape[1], dtype=kind, requires_grad=True)
             pull = torch.randn(2, 3, q.codes.shape[0], dtype=kind)
             product(x).backward(pull)
-            given_x, given_change = x.grad, product.change.grad
+            given_x, given_change, given_shift = x.grad, product.change.grad, product.shift.grad
             x.grad = None
             change = torch.zeros(q.scale.shape, dtype=torch.float64, requires_grad=True)
             scale = torch.from_numpy(q.scale).double() * (1 + change)
-            wide = scale.repeat_interleave(q.tiles.grid.tile_in, 1)[:, : q.codes.shape[1]]
-            sparse = torch.from_numpy(dequantize(q) - mac_values(q) * wide.detach().numpy())
-            y = nn.functional.linear(x.double(), torch.from_numpy(mac_values(q)).double() * wide + sparse)
+            shift = torch.zeros(q.scale.shape, dtype=torch.float64, requires_grad=True)
+            tile, words = q.tiles.grid.tile_in, torch.from_numpy(mac_values(q)).double()
+            wide, added = (part.repeat_interleave(tile, 1)[:, : words.shape[1]] for part in (scale, shift))
+            padded = nn.functional.pad(words, (0, q.tiles.grid.across * tile - words.shape[1]))
+            unit = torch.from_numpy(q.scale).abs() * padded.view(*q.scale.shape, tile).square().mean(-1).sqrt()
+            sparse = torch.from_numpy(dequantize(q)) - words * wide.detach()
+            unit_wide = unit.repeat_interleave(tile, 1)[:, : words.shape[1]]
+            y = nn.functional.linear(x.double(), words * wide + added * unit_wide + sparse)
             y.backward(pull.double())
             assert change.grad is not None and given_change is not None
+            assert shift.grad is not None and given_shift is not None
+            torch.testing.assert_close(given_shift.double(), shift.grad, rtol=1e-3, atol=1e-5)
             torch.testing.assert_close(given_x, x.grad, rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(given_change.double(), change.grad, rtol=1e-3, atol=1e-5)
 
@@ -74,7 +83,7 @@ def test_no_step_changes_nothing(student, teacher) -> None:
     for module in student.modules():
         if isinstance(module, HaloLinear):
             assert done.scales[module.name].tobytes() == module.weight_scale.numpy().tobytes()
-    assert done.step == 0 and np.array_equal(done.before, done.after) and done.before.mean() > 0
+    assert done.step == 0 and np.array_equal(done.before, done.after) and done.before.mean() > 0 and not done.offsets
 
 
 def test_training_lowers_the_divergence_and_repeats_itself(student, teacher) -> None:
@@ -83,6 +92,20 @@ def test_training_lowers_the_divergence_and_repeats_itself(student, teacher) -> 
     again = recover(student, teacher, TOKENS[:10], TOKENS[10:], LONG)
     assert all(np.array_equal(done.scales[name], again.scales[name]) for name in done.scales)
     assert all(np.isfinite(scale).all() for scale in done.scales.values())
+
+
+def test_offsets_are_trained_alone_or_beside_scales(student, teacher) -> None:
+    found = {}
+    for train in ("offsets", "both"):
+        done = recover(student, teacher, TOKENS[:10], TOKENS[10:], replace(LONG, train=train))
+        found[train] = done.after.mean() / done.before.mean()
+        stored = {
+            module.name: module.weight_scale.numpy() for module in student.modules() if isinstance(module, HaloLinear)
+        }
+        assert set(done.offsets) == set(stored) and any(np.any(offset) for offset in done.offsets.values())
+        same = [np.array_equal(done.scales[name], stored[name]) for name in stored]
+        assert all(same) if train == "offsets" else not any(same)
+    assert found["both"] < found["offsets"] < 0.97
 
 
 def test_shuffled_labels_do_not_gain(student, teacher) -> None:
@@ -117,6 +140,8 @@ def test_scales_of_a_layer_with_an_exponent_are_stored_at_its_size(tiny, tmp_pat
     before = {module.name: module.weight_scale for module in model.modules() if isinstance(module, HaloLinear)}
     with trainable_scales(model) as products:
         for name, product in products.items():
-            assert torch.equal(product.stored_scale(), before[name])
+            assert torch.equal(product.stored()[0], before[name])
             expected = dequantize(read_layer(open_packed(tmp_path / "small"), name))
-            np.testing.assert_allclose(product.weight(product.scale).numpy(), expected, rtol=1e-6, atol=0)
+            np.testing.assert_allclose(
+                product.weight(product.scale, product.offset).numpy(), expected, rtol=1e-6, atol=0
+            )

@@ -14,7 +14,7 @@ from haloquant.lm.checkpoint.linear_layers import LinearLayer, expert_family
 from haloquant.lm.checkpoint.model_config import read_config, text_part, whole_number
 from haloquant.lm.checkpoint.reader import Checkpoint, virtual_checkpoint
 from haloquant.lm.packed.reader import PackedModel
-from haloquant.quant.format.packing import DENSE, SPARSE
+from haloquant.quant.format.packing import DENSE, OPTIONAL
 from haloquant.records.layer_names import HEAD
 
 EXPERTS_PER_TOKEN = (
@@ -65,7 +65,7 @@ def shape_of_packed(packed: PackedModel, sizes: Mapping[str, tuple[int, int]], n
     shapes: dict[str, tuple[int, ...]] = {f"{layer}.weight": size for layer, size in sizes.items()}
     for tensor in packed.tensors.values():
         owner, _, last = tensor.name.rpartition(".")
-        if last not in (*DENSE, *SPARSE) and owner not in sizes:
+        if last not in (*DENSE, *OPTIONAL) and owner not in sizes:
             shapes[tensor.name] = tensor.shape
     made = virtual_checkpoint(path, config, shapes)
     return _shape(config, made.architecture, (*made.layers, *made.unchosen), name)

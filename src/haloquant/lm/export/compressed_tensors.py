@@ -121,6 +121,11 @@ def _check_fits(q: QuantizedWeight, transposed: bool) -> None:
             f"{q.layer} must have scales that float16 holds to be written as compressed-tensors, but its weights are "
             "too small; export packed or dequantized"
         )
+    if q.offset is not None:
+        raise InputError(
+            f"{q.layer} must have no offsets to be written as compressed-tensors, whose 8-bit weights have none; "
+            "export dequantized, or train scales alone"
+        )
     if q.sparse.values.size:
         raise InputError(
             f"{q.layer} must have no sparse weights to be written as compressed-tensors, not {q.sparse.values.size} of "

@@ -1,4 +1,4 @@
-"""Write a packed model again with other scales; codes, classes and every other tensor are copied byte for byte."""
+"""Write a packed model again with other scales and offsets; codes, classes and all else are copied byte for byte."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,8 +18,9 @@ from haloquant.lm.export.model_folder import (
     new_model_folder,
     write_json,
 )
-from haloquant.lm.packed.config import VERSION, digest
+from haloquant.lm.packed.config import OFFSETS, VERSION, digest
 from haloquant.lm.packed.reader import PackedModel
+from haloquant.quant.format.packing import OFFSET
 from haloquant.store.atomic_files import read_manifest
 
 
@@ -29,8 +30,9 @@ def export_with_scales(
     folder: Path,
     made_by: Mapping[str, str],
     shard_bytes: int = SHARD_BYTES,
-) -> None:
-    """Write a packed model with other scales.
+    offsets: Mapping[str, Float16[np.ndarray, "_ _"]] | None = None,
+) -> float:
+    """Write a packed model with other scales, and with offsets if there are any.
 
     Args:
         model: the packed model.
@@ -38,24 +40,44 @@ def export_with_scales(
         folder: target; must not exist or be empty.
         made_by: versions and settings, which the manifest keeps beside those of the model.
         shard_bytes: greatest size of a shard.
+        offsets: new offsets by layer, [out, across]; layers that are not named keep theirs.
+
+    Returns:
+        The stored bits for each weight of the packed layers.
 
     Raises:
-        InputError: Scales are of another shape or not finite, or the folder is not empty.
+        InputError: Scales or offsets are of another shape or not finite, or the folder is not empty.
     """
     changed = {f"{layer}.weight_scale": scale for layer, scale in scales.items()}
-    for name, scale in changed.items():
-        shape = model.tensors[name].shape
-        if scale.shape != shape or not np.isfinite(scale).all():
-            raise InputError(f"{name} must be finite float16 numbers of shape {shape}, not {scale.shape}")
+    changed |= {f"{layer}.{OFFSET}": offset for layer, offset in (offsets or {}).items()}
+    for name, values in changed.items():
+        shape = model.tensors[name.replace(OFFSET, "weight_scale")].shape
+        if values.shape != shape or not np.isfinite(values).all():
+            raise InputError(f"{name} must be finite float16 numbers of shape {shape}, not {values.shape}")
+    added = [name for name in changed if name not in model.tensors]
+    bits = model.config.bits_per_weight
+    if added:
+        bits = round(bits + 16 * sum(changed[name].size for name in added) / packed_weights(model), 6)
     with new_model_folder(folder, {**origin_of(model.folder), **made_by}) as temporary:
         writer = ShardWriter(temporary, shard_bytes)
         for name, tensor in model.tensors.items():
             writer.add(name, RawTensor.of(changed[name]) if name in changed else RawTensor.read(tensor))
+        for name in added:
+            writer.add(name, RawTensor.of(changed[name]))
         writer.finish()
-        config = msgspec.structs.replace(model.config, version=VERSION)
+        with_offsets = any(name.endswith(f".{OFFSET}") for name in (*model.tensors, *added))
+        version = OFFSETS if with_offsets else VERSION
+        config = msgspec.structs.replace(model.config, version=version, bits_per_weight=bits)
         config = msgspec.structs.replace(config, sha256=digest(config, writer.lines))
         write_json(temporary / "config.json", read_config(model.folder) | {"quantization_config": config.as_dict()})
         copy_small_files(model.folder, temporary)
+    return bits
+
+
+def packed_weights(model: PackedModel) -> int:
+    """Return the number of weights of the packed layers."""
+    shapes = (RawTensor.read(model.tensors[f"{layer}.weight_shape"]).data.view("<i4") for layer in model.config.layers)
+    return sum(int(shape[0]) * int(shape[1]) for shape in shapes)
 
 
 def origin_of(folder: Path) -> Mapping[str, str]:

@@ -27,7 +27,7 @@ from haloquant.lm.packed.halo_linear import HaloLinear
 from haloquant.lm.packed.reader import check_digest, check_names
 from haloquant.lm.swap_weights import find_module, is_transposed
 from haloquant.lm.tensor_names import TensorNames
-from haloquant.quant.format.packing import DENSE, SPARSE
+from haloquant.quant.format.packing import DENSE, OPTIONAL
 
 LEAST_TRANSFORMERS = (5, 21)  # older releases have other calls for what a quantizer does to the names of tensors
 
@@ -194,7 +194,7 @@ def _packed_layer(
     dtype: torch.dtype,
 ) -> HaloLinear:
     """Return an empty packed layer; `features` is None for an expert, whose sizes are those of its stored grid."""
-    stored = {part: tensors[f"{name}.{part}"] for part in (*DENSE, *SPARSE) if f"{name}.{part}" in tensors}
+    stored = {part: tensors[f"{name}.{part}"] for part in (*DENSE, *OPTIONAL) if f"{name}.{part}" in tensors}
     shapes = {part: (getattr(torch, NAMES[tensor.dtype]), tensor.shape) for part, tensor in stored.items()}
     if features is None:
         rows, columns = RawTensor.read(stored["weight_shape"]).data.view("<i4").tolist()[:2]

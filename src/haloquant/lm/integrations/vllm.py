@@ -22,12 +22,13 @@ from haloquant.errors import FormatError, InfeasibleError
 from haloquant.lm.packed.config import METHOD, PackedConfig, parse_config
 from haloquant.lm.packed.halo_linear import HaloLinear
 from haloquant.lm.packed.reader import check_digest, open_packed
-from haloquant.quant.format.packing import DENSE, SPARSE
+from haloquant.quant.format.packing import DENSE, OPTIONAL
 
 KINDS = {
     "weight_packed": torch.uint8, "weight_scale": torch.float16, "weight_tile_class": torch.uint8,
     "weight_shape": torch.int32, "sparse_row_count": torch.uint8, "sparse_row_ptr": torch.int32,
     "sparse_col": torch.uint16, "sparse_value": torch.int8, "sparse_scale": torch.float16, "sparse_kind": torch.uint8,
+    "weight_offset": torch.float16,
 }  # fmt: skip
 
 
@@ -136,7 +137,7 @@ class HaloVllmMethod(LinearMethodBase):
             raise InfeasibleError("a packed HALO model must run on one device in vLLM, not split by tensor parallelism")
         layer.halo_parts = {}
         layer.halo_sizes = (output_partition_sizes, input_size, params_dtype)
-        for name in (*DENSE, *SPARSE, "weight"):
+        for name in (*DENSE, *OPTIONAL, "weight"):
             kind = KINDS.get(name, params_dtype)  # vLLM warns if the type in the file differs
             parameter: Any = torch.nn.Parameter(torch.empty(0, dtype=kind), requires_grad=False)
             parameter.weight_loader = _KeepingLoader(layer.halo_parts, name)

@@ -13,9 +13,9 @@ from haloquant.quant.input_checks import check_codebook
 from haloquant.records import Codebook, OperatingPoint
 
 METHOD = "halo"
-VERSION = 2
-# Version 1 stores running sums of the sparse weights per row, and its digest uses the SHA-256 of each tensor.
-OLDEST = 1
+# Version 1 stores running sums of the sparse weights per row, and its digest uses the SHA-256 of each tensor. Version 3
+# has offsets; a model without them is of version 2.
+OLDEST, VERSION, OFFSETS = 1, 2, 3
 LARGEST_TILE = 1 << 16
 
 
@@ -63,6 +63,7 @@ def make_config(
     layers: tuple[str, ...],
     profile: tuple[str, str],
     bits_per_weight: float,
+    version: int = VERSION,
 ) -> PackedConfig:
     """Return the configuration of a new model, without digest. `profile` is the name and SHA-256 of the MAC profile."""
     books = tuple(
@@ -75,7 +76,7 @@ def make_config(
         )
         for book in codebooks
     )
-    return PackedConfig(METHOD, VERSION, tile_out, tile_in, books, layers, *profile, bits_per_weight)
+    return PackedConfig(METHOD, version, tile_out, tile_in, books, layers, *profile, bits_per_weight)
 
 
 def parse_config(raw: object) -> PackedConfig:
@@ -88,11 +89,11 @@ def parse_config(raw: object) -> PackedConfig:
         given = raw.get("quant_method") if isinstance(raw, Mapping) else raw
         raise FormatError(f"quant_method of a packed HALO model must be '{METHOD}', not {given!r}")
     version = raw.get("version")
-    if type(version) is not int or not OLDEST <= version <= VERSION:
+    if type(version) is not int or not OLDEST <= version <= OFFSETS:
         advice = "it is damaged"
         if type(version) is int:
-            advice = "install a newer haloquant" if version > VERSION else "quantize the model again"
-        raise FormatError(f"a packed model must be of format version {OLDEST} to {VERSION}, not {version!r}: {advice}")
+            advice = "install a newer haloquant" if version > OFFSETS else "quantize the model again"
+        raise FormatError(f"a packed model must be of format version {OLDEST} to {OFFSETS}, not {version!r}: {advice}")
     try:
         config = msgspec.convert(dict(raw), PackedConfig)
     except msgspec.ValidationError as error:

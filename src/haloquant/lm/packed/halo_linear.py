@@ -14,9 +14,9 @@ from haloquant.kernels.torch_operator import compiled_linear
 from haloquant.lm.packed.config import PackedConfig
 from haloquant.lm.packed.tensor_state import TensorState
 from haloquant.quant.format.bit_layout import count_wrong
-from haloquant.quant.format.packing import DENSE, SPARSE, check_layer, sizes_of
+from haloquant.quant.format.packing import DENSE, OPTIONAL, check_layer, sizes_of
 
-FLOAT16_BUFFERS = ("weight_scale", "sparse_scale")
+FLOAT16_BUFFERS = ("weight_scale", "weight_offset", "sparse_scale")
 
 
 class HaloLinear(nn.Linear):
@@ -57,7 +57,7 @@ class HaloLinear(nn.Linear):
         self.name = name
         self.config = config
         self.out_features, self.in_features = features
-        for buffer in (*DENSE, *SPARSE):
+        for buffer in (*DENSE, *OPTIONAL):
             if buffer in shapes:
                 kind, shape = shapes[buffer]
                 self.register_buffer(buffer, torch.empty(shape, dtype=kind, device=device))
@@ -70,7 +70,7 @@ class HaloLinear(nn.Linear):
 
     def stored(self) -> dict[str, torch.Tensor]:
         """Return the packed tensors by their names in the format."""
-        return {name: buffer for name in (*DENSE, *SPARSE) if (buffer := self._buffers.get(name)) is not None}
+        return {name: buffer for name in (*DENSE, *OPTIONAL) if (buffer := self._buffers.get(name)) is not None}
 
     def check(self) -> None:
         """Refuse tensors that do not fit together, and codes that are not below the size of their codebook.

@@ -17,8 +17,8 @@ from haloquant.lm.checkpoint.model_files import MAX_INDEX_BYTES
 from haloquant.lm.checkpoint.paths import is_shard_name, local_folder
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_header
 from haloquant.lm.export.model_folder import INDEX, MANIFEST, NAMES
-from haloquant.lm.packed.config import PackedConfig, digest, new_checksum, parse_config, tensor_line
-from haloquant.quant.format.packing import DENSE, SPARSE, unpack
+from haloquant.lm.packed.config import OFFSETS, PackedConfig, digest, new_checksum, parse_config, tensor_line
+from haloquant.quant.format.packing import DENSE, OFFSET, OPTIONAL, unpack
 from haloquant.records import QuantizedWeight
 from haloquant.store.atomic_files import check_files, read_bounded, read_manifest
 
@@ -102,8 +102,10 @@ def check_names(config: PackedConfig, tensors: Mapping[str, Any]) -> None:
                 raise FormatError(f"{layer} must have a tensor {name}, and it is missing: the model is incomplete")
     for name in tensors:
         layer, _, last = name.rpartition(".")
-        if last in (*DENSE, *SPARSE) and layer not in layers:
+        if last in (*DENSE, *OPTIONAL) and layer not in layers:
             raise FormatError(f"tensor {name} must belong to a layer that config.json names, and {layer} is not named")
+        if last == OFFSET and config.version < OFFSETS:
+            raise FormatError(f"a model with {name} must be of format version {OFFSETS}, not {config.version}")
 
 
 def read_layer(model: PackedModel, layer: str) -> QuantizedWeight:
@@ -115,7 +117,7 @@ def read_layer(model: PackedModel, layer: str) -> QuantizedWeight:
     if layer not in model.config.layers:
         raise FormatError(f"a packed layer must be one that config.json names, not {layer!r}")
     prefix = f"{layer}."
-    names = [name for name in (*DENSE, *SPARSE) if prefix + name in model.tensors]
+    names = [name for name in (*DENSE, *OPTIONAL) if prefix + name in model.tensors]
     arrays = {name: _array(model.tensors[prefix + name]) for name in names}
     return unpack(arrays, layer, model.config.books(), model.config.tile_out, model.config.tile_in)
 

@@ -8,6 +8,7 @@
 | weight_scale | f16 [out, across] | scale of every (output channel, tile) |
 | weight_tile_class | u8 [down, across] | index of each tile's codebook |
 | weight_shape | i32 [2] or [3] | out, in; and an exponent e, if all scales are to be multiplied by 2^-e |
+| weight_offset | f16 [out, across] | added to every weight of (output channel, tile); only in version 3 |
 | sparse_row_count | u8, u16 or i32 [out] | sparse weights in each row; the smallest type that holds the largest count |
 | sparse_col | u16 or i32 [nnz] | columns (i32 if in > 65536) |
 | sparse_value | i8 [nnz] | values; the weight is value * scale of its row |
@@ -32,10 +33,12 @@ from haloquant.records import BitCount, Codebook, QuantizedWeight, SparseWeights
 
 # Tensors that every layer has.
 DENSE = ("weight_packed", "weight_scale", "weight_tile_class", "weight_shape")
+OFFSET = "weight_offset"
 ROWS, ROWS_V1 = "sparse_row_count", "sparse_row_ptr"
 _COUNT_TYPES = (np.uint8, np.uint16, np.int32)
-# Tensors of layers with sparse weights, of both versions.
+# Tensors of layers with sparse weights, of all versions.
 SPARSE = (ROWS, ROWS_V1, "sparse_col", "sparse_value", "sparse_scale", "sparse_kind")
+OPTIONAL = (OFFSET, *SPARSE)  # tensors that some layers have
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,11 @@ def pack(q: QuantizedWeight) -> dict[str, np.ndarray]:
     """Return the named arrays of one layer (see the table above).
 
     Raises:
-        FormatError: A code is not below its codebook's size, the scales are not float16 values times one power of two,
-            or a sparse weight is outside the layer.
+        FormatError: A code is not below its codebook's size, the scales and offsets are not float16 values times one
+            power of two, or a sparse weight is outside the layer.
     """
     grid = q.tiles.grid
-    exponent = _common_exponent(q)
+    exponent = common_exponent(q)
     factor = np.float32(2.0**exponent)
     sizes = sizes_of(q.codebooks)
     limit = np.array(sizes)[classes_by_row(q.tiles)]
@@ -69,6 +72,8 @@ def pack(q: QuantizedWeight) -> dict[str, np.ndarray]:
         "weight_tile_class": np.ascontiguousarray(q.tiles.codebook),
         "weight_shape": np.array([grid.out_features, grid.in_features, *([exponent] if exponent else [])], np.int32),
     }
+    if q.offset is not None:
+        tensors[OFFSET] = _exact_float16(q.offset * factor, f"offsets of {q.layer}")
     if q.sparse.values.size:
         tensors |= _pack_sparse(q.sparse, q.layer, grid, factor)
     return tensors
@@ -94,7 +99,8 @@ def unpack(
     _refuse_wrong_codes(layer, wrong)
     factor = np.float32(2.0 ** -exponent_of(tensors["weight_shape"].tolist()))
     scale = tensors["weight_scale"].astype(np.float32) * factor
-    return QuantizedWeight(layer, codes, scale, tiles, codebooks, _unpack_sparse(tensors, tiles.grid, factor))
+    offset = tensors[OFFSET].astype(np.float32) * factor if OFFSET in tensors else None
+    return QuantizedWeight(layer, codes, scale, tiles, codebooks, _unpack_sparse(tensors, tiles.grid, factor), offset)
 
 
 def packed_weight(
@@ -110,7 +116,7 @@ def packed_weight(
     tiles = check_layer(tensors, layer, codebooks, tile_out, tile_in)
     wrong = count_wrong(tensors["weight_packed"], tiles.codebook, sizes_of(codebooks), tiles.grid)
     _refuse_wrong_codes(layer, wrong)
-    ordered = {name: tensors[name] for name in (*DENSE, *SPARSE) if name in tensors}
+    ordered = {name: tensors[name] for name in (*DENSE, *OPTIONAL) if name in tensors}
     return PackedWeight(layer, ordered, tiles, codebooks)
 
 
@@ -146,6 +152,8 @@ def check_layer(
     scale = _tensor(tensors, layer, "weight_scale", np.float16, (grid.out_features, grid.across))
     if not np.isfinite(scale).all():
         raise FormatError(f"weight_scale of {layer} must be finite, and is not: the file is damaged")
+    if OFFSET in tensors and not np.isfinite(_tensor(tensors, layer, OFFSET, np.float16, scale.shape)).all():
+        raise FormatError(f"{OFFSET} of {layer} must be finite, and is not: the file is damaged")
     length = int(tile_offsets(grid, classes, sizes_of(codebooks))[-1])
     _tensor(tensors, layer, "weight_packed", np.uint8, (length,))
     if any(name in tensors for name in SPARSE):
@@ -160,7 +168,7 @@ def packed_bits(tensors: Mapping[str, np.ndarray], codebooks: tuple[Codebook, ..
     return BitCount(
         weights=out_features * in_features,
         codes=stored["weight_packed"],
-        scales=stored["weight_scale"],
+        scales=stored["weight_scale"] + stored.get(OFFSET, 0),
         sparse=sum(stored.get(name, 0) for name in SPARSE),
         codebooks=stored["weight_tile_class"] + stored["weight_shape"] + 8 * sum(sizes_of(codebooks)),
     )
@@ -176,9 +184,10 @@ def exponent_of(shape: Sequence[int]) -> int:
     return shape[2] if len(shape) > 2 else 0
 
 
-def _common_exponent(q: QuantizedWeight) -> int:
-    """Return the least exponent at which float16 holds all scales exactly, or 0 where there is none."""
-    scales = np.concatenate([q.scale.reshape(-1), q.sparse.scale])
+def common_exponent(q: QuantizedWeight) -> int:
+    """Return the least exponent at which float16 holds all scales and offsets exactly, or 0 where there is none."""
+    offsets = () if q.offset is None else (q.offset.reshape(-1),)
+    scales = np.concatenate([q.scale.reshape(-1), q.sparse.scale, *offsets])
     for exponent in range(MOST_EXPONENT + 1):
         grown = scales * np.float32(2.0**exponent)
         if np.abs(grown).max() > LARGEST:

@@ -3,19 +3,20 @@
 import numpy as np
 
 from haloquant.quant.format.bit_layout import tile_offsets
-from haloquant.quant.format.packing import count_type, sizes_of
+from haloquant.quant.format.packing import common_exponent, count_type, sizes_of
 from haloquant.records import BitCount, QuantizedWeight, SparseWeights
 
 
 def count_bits(q: QuantizedWeight) -> BitCount:
     """Return the stored bits of one layer by purpose. Equal to `packed_bits(pack(q))`, without packing."""
     sizes = sizes_of(q.codebooks)
+    shape = 96 if common_exponent(q) else 64
     return BitCount(
         weights=q.codes.size,
         codes=8 * int(tile_offsets(q.tiles.grid, q.tiles.codebook, sizes)[-1]),
-        scales=16 * q.scale.size,
+        scales=16 * q.scale.size + (0 if q.offset is None else 16 * q.offset.size),
         sparse=sparse_bits(q.sparse, q.codes.shape[0], q.codes.shape[1]),
-        codebooks=8 * q.tiles.codebook.size + 64 + 8 * sum(sizes),  # class map, shape, words
+        codebooks=8 * q.tiles.codebook.size + shape + 8 * sum(sizes),  # class map, shape, words
     )
 
 

@@ -10,7 +10,7 @@ from haloquant.quant.format.packing import pack, packed_bits, packed_weight, unp
 from haloquant.quant.format.stored_bits import count_bits
 from haloquant.quant.layer import dequantize, resized
 from haloquant.records import SparseWeights
-from support.halo_layers import NINE, SIXTEEN, codebook, random_layer, same
+from support.halo_layers import NINE, SIXTEEN, codebook, random_layer, same, with_offsets
 
 BOOKS = {
     "two": (codebook(SIXTEEN, "slow"), codebook(NINE, "fast")),
@@ -32,6 +32,25 @@ def back(q, tensors):
 def test_unpack_undoes_pack(out_features, in_features, tile, books) -> None:
     q = random_layer(out_features, in_features, tile, BOOKS[books], seed=3, sparse=0.01)
     assert same(back(q, pack(q)), q)
+
+
+@pytest.mark.parametrize("exponent", [0, 40])
+@pytest.mark.parametrize(("out_features", "in_features", "tile"), SHAPES)
+def test_offsets_are_kept_counted_and_added_to_each_weight_of_a_tile(out_features, in_features, tile, exponent) -> None:
+    plain = random_layer(out_features, in_features, tile, BOOKS["two"], seed=3, sparse=0.01)
+    q = resized(with_offsets(plain), exponent)
+    tensors = pack(q)
+    assert tensors["weight_offset"].dtype == np.float16
+    assert same(back(q, tensors), q)
+    assert list(packed_weight(tensors, q.layer, q.codebooks, q.tiles.grid.tile_out, q.tiles.grid.tile_in).tensors)
+    assert packed_bits(tensors, q.codebooks) == count_bits(q)
+    expected = dequantize(replace(q, offset=None)).astype(np.float64)
+    for i in range(in_features):
+        expected[:, i] += q.offset[:, i // q.tiles.grid.tile_in]
+    np.testing.assert_allclose(dequantize(q), expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+    for wrong in (tensors["weight_offset"].astype(np.float32), np.full_like(tensors["weight_offset"], np.nan)):
+        with pytest.raises(FormatError, match="weight_offset of"):
+            back(q, tensors | {"weight_offset": wrong})
 
 
 @pytest.mark.parametrize("exponent", [1, 23, 40, 100])
