@@ -99,7 +99,8 @@ class Quantize(Section, frozen=True):
     `sparse_budget` is the largest share of the weights that are kept in 8 bits outside the tiles; only outliers and
     salient weights are kept. `refine` is the share of the tiles, those with the largest loss, that are refined after
     compensation; it needs `compensate`. `auto` refines half of the tiles of a layer in which a tile has fewer than 16
-    words. The rivals rtn-w8 and rtn-w4-g128-sym are in every table, as w8a8 and w4a8.
+    words. The rivals rtn-w8 and rtn-w4-g128-sym are in every table, as w8a8 and w4a8. A rival's name holds its
+    settings, such as gptq-w4-g64 or smoothquant-w8-a85 (`quant.rivals.registry`).
 
     There are two classes, fast and slow. Each class gets the fastest clock at which its best codebook is at most
     `*_loss_db` dB worse than the best codebook of that size with no timing limit.

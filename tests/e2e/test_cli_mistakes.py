@@ -35,7 +35,12 @@ BAD_NAME: dict[str, list[list[str]]] = {
         ["demo", "--teacher", "{}", "--out", "out", "-q"],
     ],
     "report": [["{}", "-q"]],
-    "run": [["{}", "-q", "--out", "out"], ["--model", "{}", "-q", "--out", "out"], ["--text", "{}", "--validate"]],
+    "run": [
+        ["{}", "-q", "--out", "out"],
+        ["--model", "{}", "-q", "--out", "out"],
+        ["--text", "{}", "--validate"],
+        ["--export", "{}", "-q", "--out", "out"],
+    ],
     "schedule": [["{}"], ["llama2-7b", "--target", "{}"]],
     "simulate": [["{}"], ["llama2-7b", "--profile", "{}"], ["llama2-7b", "--target", "{}"]],
     "sweep": [["{}"], ["llama2-7b", "--target", "{}"]],

@@ -111,15 +111,12 @@ def test_a_model_adds_the_rows_of_table_2(
         monkeypatch.setattr(results, rows, lambda *_: [])
     from haloquant.jobs.inputs import silent
     from haloquant.jobs.paper.model_rows import model_rows
-    from haloquant.jobs.paper.model_table import GLOBAL, METHODS, RIVALS, SMOOTHED, VARIANTS, model_table
+    from haloquant.jobs.paper.model_table import GLOBAL, METHODS, RIVALS, VARIANTS, model_table
 
     table = model_table(str(tiny_folder), str(small_text), tmp_path / "steps", silent)
     names = [(row.method, row.tile) for row in table]
-    assert names[: 2 + len(RIVALS) + len(SMOOTHED)] == [
-        ("fp16", 0),
-        *((name, 0) for name in (*RIVALS, GLOBAL, *SMOOTHED)),
-    ]
-    assert set(names[2 + len(RIVALS) + len(SMOOTHED) :]) == {
+    assert names[: 1 + len(RIVALS)] == [("fp16", 0), *((name, 0) for name in RIVALS)]
+    assert set(names[1 + len(RIVALS) :]) == {
         (f"{prefix} {goal}", tile) for prefix in METHODS for goal, tile in VARIANTS
     }
     by_name = dict(zip(names, table, strict=True))

@@ -74,6 +74,8 @@ ELSEWHERE = {
         "e2e/test_engine_run.py",
         "gpu_results job job_steps method_files method_steps method_tasks result_rows results rival_tasks",
     ),
+    **_modules_of("jobs/compare", "e2e/test_rival_rows.py", "rival_export rival_layers"),
+    "jobs/paper/model_table": "e2e/test_paper_command.py",
     "jobs/engine/local_pool": "e2e/test_engine.py",
     "jobs/engine/ray_cluster": "e2e/test_engine.py",
     "api/explanations": "e2e/test_explain.py",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from haloquant.api.arguments import check_count, path_text, path_texts
+from haloquant.api.arguments import check_count, path_text, path_texts, texts
 from haloquant.api.progress import Progress, reporting
 from haloquant.errors import InputError
 from haloquant.jobs import exploration
@@ -32,6 +32,7 @@ def run(
     device: str | None = None,
     engine: str = "local",
     workers: int = 1,
+    export: Sequence[str] = (),
     progress: Progress = True,
 ) -> Job:
     """Do everything that a recipe describes: quantize, schedule, simulate, evaluate, pack and report.
@@ -50,6 +51,8 @@ def run(
             "cuda:NUMBER". Weights are rounded on the CPU.
         engine: "local", "ray", or "ray=ADDRESS" of a cluster.
         workers: Number of processes (local) or CPUs (ray); the bytes written do not depend on it.
+        export: Names of rivals of the recipe. Each is written to `out/rivals` as a model with float32 weights, which
+            transformers loads without haloquant.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
@@ -57,7 +60,8 @@ def run(
 
     Raises:
         RecipeError: The recipe is not valid. (An InputError.)
-        InputError: A file that the recipe names does not exist, or `out` holds other files.
+        InputError: A file that the recipe names does not exist, a rival to export is not in the recipe, or `out` holds
+            other files.
         BusyError: Another run holds the folder.
 
     Example:
@@ -71,9 +75,9 @@ def run(
     shown = reporting(progress)
     asked = changed(recipe, model, profile, text, whole_text, device)
     where = parse_engine(path_text("engine", engine), workers)
-    folder = Path(path_text("out", out))
+    folder, exports = Path(path_text("out", out)), texts("export", export)
     with shown as report:
-        return job.run(asked, folder, report, where)
+        return job.run(asked, folder, report, where, exports)
 
 
 def validate(

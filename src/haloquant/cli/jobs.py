@@ -32,6 +32,10 @@ def run(
     workers: Annotated[
         int, typer.Option(help="Processes (local) or CPUs (ray); any number writes the same bytes.", min=1)
     ] = 1,
+    export: Annotated[
+        list[str] | None,
+        typer.Option(help="Rival of the recipe to write as an ordinary model, to OUT/rivals; may be repeated."),
+    ] = None,
     validate: Annotated[
         bool, typer.Option("--validate", help="Check the recipe and everything it names; compute nothing.")
     ] = False,
@@ -62,6 +66,7 @@ def run(
         device=device,
         engine=engine,
         workers=workers,
+        export=export or (),
         progress=not quiet,
     )
     if json:
@@ -74,6 +79,8 @@ def run(
     stdout.print("  results.json, results.md  the same numbers", highlight=False)
     if (out / "model").is_dir():
         stdout.print("  model/  the packed model; loads in transformers after `import haloquant`", highlight=False)
+    for name in export or ():
+        stdout.print(f"  rivals/{name}/  this rival with plain weights; loads in transformers", highlight=False)
     stdout.print("  figures/  every picture as SVG and PNG", highlight=False)
 
 

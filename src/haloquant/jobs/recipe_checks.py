@@ -9,8 +9,10 @@ import numpy as np
 from haloquant.accel.workload.model_shapes import named_shape
 from haloquant.dvfs.classes import check_clocks
 from haloquant.errors import InputError, MissingExtraError, ProfileError, RecipeError
+from haloquant.jobs.compare.rivals import norm_places
 from haloquant.jobs.inputs import Inputs
 from haloquant.jobs.machines.method_cost import recipe_shape, recipe_workloads
+from haloquant.lm.checkpoint.linear_layers import expert_family
 from haloquant.lm.export.folding import folds
 from haloquant.quant.rivals.registry import rival
 from haloquant.recipe import Hardware, Quantize, Recipe
@@ -148,6 +150,7 @@ def check_job(recipe: Recipe, inputs: Inputs, profile: MacProfile) -> None:
             f"quantize.transform must be none for {inputs.name}: no input of its layers has a scale that can be folded "
             f"into the layer before, so {recipe.quantize.transform} would change nothing"
         )
+    check_rivals(recipe, inputs)
     shape = _at("the machine model", lambda _: recipe_shape(recipe, inputs.checkpoint, inputs.name), "")
     passes = recipe_workloads(shape, recipe)
     if recipe.workload.shapes == "model":
@@ -158,6 +161,32 @@ def check_job(recipe: Recipe, inputs: Inputs, profile: MacProfile) -> None:
                     f"the machine model must hold the layer {layer.name} of {layer.out_features} x {layer.in_features} "
                     f'weights, and has none of that name and size; name a shape instead (workload.shapes = "llama2-7b")'
                 )
+
+
+def check_rivals(recipe: Recipe, inputs: Inputs) -> None:
+    """Check that the rivals of a recipe can quantize its model.
+
+    Raises:
+        RecipeError: A branch has a higher rank than a layer; no norm can take SmoothQuant's scales; or layers cannot be
+            rounded in order, because there are experts or fewer than two calibration windows.
+    """
+    checkpoint = inputs.checkpoint
+    smallest = min((min(layer.out_features, layer.in_features) for layer in checkpoint.layers), default=0)
+    experts = any(expert_family(layer.name) is not None for layer in checkpoint.layers)
+    tokens = recipe.text.calibration_tokens or len(inputs.calibration.tokens)
+    windows = min(len(inputs.calibration.tokens), tokens) // inputs.window
+    for name in recipe.quantize.rivals:
+        chosen, why = rival(name), ""
+        if chosen.rank > smallest:
+            why = f"a rank of at most {smallest}, the size of the model's smallest layer, not {chosen.rank}"
+        elif chosen.smoothing is not None and not norm_places(checkpoint):
+            why = f"a model whose norms can take its scales, which {inputs.name} is not; leave the rival out"
+        elif chosen.in_order and experts:
+            why = f"a model without experts, because it rounds layers in order, and {inputs.name} has experts"
+        elif chosen.in_order and windows < 2:
+            why = f"two windows of calibration text at least, 2 x {inputs.window} tokens, not {windows}"
+        if why:
+            raise RecipeError(f"quantize.rivals: {name} must have {why}")
 
 
 def _at(key: str, read: Callable[[str], T], name: str) -> T:

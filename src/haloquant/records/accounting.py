@@ -61,6 +61,8 @@ class LayerResult:
             in the MAC profile. None if the method needs a floating-point multiplier.
         quantized: the layer in HALO form; None for other methods.
         notes: sentences for the report.
+        sparse_nnz: number of weights that are multiplied beside the array, one by one.
+        branch_rank: rank of a side branch y += A (B x) in float16; 0 without.
     """
 
     layer: str
@@ -69,3 +71,5 @@ class LayerResult:
     mac_values: Int16[np.ndarray, "out in"] | None = None
     quantized: QuantizedWeight | None = None
     notes: tuple[str, ...] = ()
+    sparse_nnz: int = 0
+    branch_rank: int = 0

@@ -44,6 +44,7 @@ class LayerTiles:
         histogram: how often each weight value occurs in each tile. Padding counts as value 0.
         sparse_nnz: number of sparse weights.
         bits: stored bits.
+        branch_rank: rank of a side branch y += A (B x) in float16, whose factors are in `bits.branches`; 0 without.
     """
 
     layer: str
@@ -53,3 +54,4 @@ class LayerTiles:
     histogram: Int[np.ndarray, "down across v"]
     sparse_nnz: int
     bits: BitCount
+    branch_rank: int = 0

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from haloquant.jobs.compare.method_steps import (
 )
 from haloquant.jobs.compare.method_tasks import evaluate_methods
 from haloquant.jobs.compare.results import gather_results
+from haloquant.jobs.compare.rival_export import check_exports, export_rival
 from haloquant.jobs.devices import job_device
 from haloquant.jobs.engine.session import open_session
 from haloquant.jobs.engine.tasks import THIS_PROCESS, Engine
@@ -75,7 +77,13 @@ def open_inputs(recipe: Recipe) -> tuple[Inputs, MacProfile]:
     return inputs, profile
 
 
-def run(recipe: Recipe, out: Path, progress: Progress = silent, engine: Engine = THIS_PROCESS) -> Job:
+def run(
+    recipe: Recipe,
+    out: Path,
+    progress: Progress = silent,
+    engine: Engine = THIS_PROCESS,
+    exports: Sequence[str] = (),
+) -> Job:
     """Do the whole job of a recipe in the folder `out`, and return the results.
 
     A step that an earlier run finished is reused. With more than one worker, or on a cluster, the methods are tasks.
@@ -86,12 +94,14 @@ def run(recipe: Recipe, out: Path, progress: Progress = silent, engine: Engine =
         out: The output folder.
         progress: Called with the name of a task, its parts done and its parts in all.
         engine: Where the methods run.
+        exports: Rivals to write as ordinary models, by their names in the tables, to `out/rivals`.
 
     Raises:
         HaloquantError: An input is wrong, or another run uses the folder. Finished steps stay and are reused.
     """
     begin = time.monotonic()
     recipe = replace(recipe, device=job_device(recipe.device, engine))
+    check_exports(recipe, exports)
     inputs, profile = open_inputs(recipe)
     claim_output(out)
     with sole_user(out):
@@ -105,6 +115,10 @@ def run(recipe: Recipe, out: Path, progress: Progress = silent, engine: Engine =
             steps, sweep = main_methods(job), sweep_methods(job)
             if engine != THIS_PROCESS:
                 evaluate_methods(job, out, finish_layers(job, {**steps, **sweep}.values()))
+            if exports:
+                finish_layers(job, {**steps, **sweep}.values())
+                for name in exports:
+                    export_rival(job, name, out)
             found = finish_methods(job, {**steps, **sweep})
         shutil.rmtree(scratch)
         methods, points = ({name: found[name] for name in chosen} for chosen in (steps, sweep))

@@ -36,6 +36,7 @@ class StoredLayer(msgspec.Struct, frozen=True):
     grid: tuple[int, int, int, int]
     sparse_nnz: int
     bits: BitCount
+    branch_rank: int = 0
 
 
 class StoredMethod(msgspec.Struct, frozen=True):
@@ -55,7 +56,7 @@ def save_method(folder: Path, method: MethodResult) -> None:
     for name, tiles in method.tiles.items():
         grid = tiles.grid
         shape = (grid.out_features, grid.in_features, grid.tile_out, grid.tile_in)
-        layers.append(StoredLayer(name, shape, tiles.sparse_nnz, tiles.bits))
+        layers.append(StoredLayer(name, shape, tiles.sparse_nnz, tiles.bits, tiles.branch_rank))
         arrays |= {
             f"{name}.classes": tiles.classes,
             f"{name}.values": tiles.values,
@@ -79,6 +80,7 @@ def load_method(folder: Path) -> MethodResult:
             arrays[f"{k.layer}.histogram"],
             k.sparse_nnz,
             k.bits,
+            k.branch_rank,
         )
         for k in stored.layers
     }

@@ -14,27 +14,17 @@ import numpy as np
 from haloquant.jobs.compare.accuracy import Accuracy, measure_accuracy
 from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.compare.method_files import MethodResult, load_method, save_method
-from haloquant.jobs.compare.rival_tasks import (
-    ROW_HESSIAN,
-    TOKEN_FISHER,
-    RivalTask,
-    load_rival_layer,
-    load_rival_weight,
-    quantize_rival_layer,
-    save_rival_layer,
-)
+from haloquant.jobs.compare.rival_layers import RivalLayers
+from haloquant.jobs.compare.rival_tasks import load_rival_layer, load_rival_weight
 from haloquant.jobs.compare.rivals import REFERENCES
-from haloquant.jobs.engine.tasks import Work
 from haloquant.jobs.quantize.checkpoint_passes import Maps
-from haloquant.jobs.quantize.layer_tasks import statistics_arrays
-from haloquant.jobs.quantize.task_runner import LayerStep, StepKey
+from haloquant.jobs.quantize.task_runner import LayerStep
 from haloquant.jobs.quantize.transform import NOTE
 from haloquant.lm.checkpoint.reader import LinearLayer, read_weight
 from haloquant.lm.swap_weights import LayerWeights
 from haloquant.quant.float16 import has_small_scales, small_scales_note
-from haloquant.quant.rivals.registry import rival
 from haloquant.quant.tile_histogram import layer_tiles
-from haloquant.records import BitCount, LayerStatistics, LayerTiles
+from haloquant.records import BitCount, LayerTiles
 from haloquant.report.warnings import TOO_WIDE
 
 
@@ -43,7 +33,8 @@ class MethodStep:
     """The step of one method.
 
     `inputs` is everything that the result depends on; its hash is the step's key. `make` writes the step's files to a
-    folder; it reads the layers that `finish_layers` made: those of the classes `maps`, or those of the step `layers`.
+    folder; it reads the layers that `finish_layers` made: those of the classes `maps`, those of the step `layers`, or
+    all those of `rival`.
     """
 
     name: str
@@ -51,6 +42,7 @@ class MethodStep:
     make: Callable[[Path], None]
     maps: Maps | None = None
     layers: LayerStep | None = None
+    rival: RivalLayers | None = None
 
 
 def finish_methods(job: JobSteps, steps: Mapping[str, MethodStep]) -> dict[str, MethodResult]:
@@ -64,6 +56,9 @@ def finish_methods(job: JobSteps, steps: Mapping[str, MethodStep]) -> dict[str, 
 def finish_layers(job: JobSteps, steps: Iterable[MethodStep]) -> list[MethodStep]:
     """Quantize the layers of all methods whose step is not finished, in one pass. Return these methods."""
     missing = [step for step in steps if job.steps.find(step.name, step.inputs) is None]
+    for step in missing:
+        if step.rival is not None:
+            step.rival.prepare()
     maps = [step.maps for step in missing if step.maps is not None]
     others = [step.layers for step in missing if step.layers is not None]
     if maps or others:
@@ -74,9 +69,8 @@ def finish_layers(job: JobSteps, steps: Iterable[MethodStep]) -> list[MethodStep
 def forget_rival_layers(job: JobSteps, steps: Iterable[MethodStep]) -> None:
     """Delete the layers of finished rivals: they are float32 weights, and nothing reads them again."""
     for step in steps:
-        if step.layers is not None and job.steps.find(step.name, step.inputs) is not None:
-            for layer in job.inputs.checkpoint.layers:
-                job.steps.forget(*step.layers.key(layer))
+        if step.rival is not None and job.steps.find(step.name, step.inputs) is not None:
+            step.rival.forget()
 
 
 def main_methods(job: JobSteps) -> dict[str, MethodStep]:
@@ -116,48 +110,22 @@ def full_precision(job: JobSteps) -> MethodStep:
 
 def rival_method(job: JobSteps, name: str, rival_name: str) -> MethodStep:
     """Return the step of the rival `rival_name`, which is called `name` in the tables."""
-    layers, step = job.inputs.checkpoint.layers, _rival_layers(job, rival_name)
+    layers, source = job.inputs.checkpoint.layers, RivalLayers(job, rival_name)
 
     def make(folder: Path) -> None:
-        folders = {layer.name: job.passes.runner.folder(step.key(layer)) for layer in layers}
+        folders = {layer.name: source.folder(layer) for layer in layers}
         found = [load_rival_layer(folders[layer.name], layer, job.recipe.hardware.tile) for layer in layers]
         tiles = {seen.layer: seen for _, seen in found if seen is not None}
         bits = sum((made.bits for made, _ in found), BitCount())
-        notes = dict.fromkeys(note for made, _ in found for note in made.notes)
+        notes = dict.fromkeys((*(note for made, _ in found for note in made.notes), *source.notes()))
         if any(made.too_wide for made, _ in found):  # a method runs on the array as a whole or not at all
             tiles, notes = {}, {**notes, TOO_WIDE: None}
         weights = _weights(layers, lambda layer: load_rival_weight(folders[layer.name]))
-        save_method(folder, MethodResult(name, weights_accuracy(job, name, weights), bits, tuple(notes), tiles))
+        accuracy = weights_accuracy(job, name, weights, source.scales())
+        save_method(folder, MethodResult(name, accuracy, bits, tuple(notes), tiles))
 
-    inputs = [step.key(layers[0])[1], job.evaluation_key()] if layers else []
-    return MethodStep(name, inputs, make, layers=step)
-
-
-def _rival_layers(job: JobSteps, rival_name: str) -> LayerStep:
-    """Return the step that quantizes a layer by a rival."""
-    chosen, tensors = rival(rival_name), job.inputs.checkpoint.tensors
-    tile = job.recipe.hardware.tile
-    inputs = [job.calibration_key(), job.recipe.seed, tile, repr(chosen.config), chosen.by_head, chosen.by_token]
-    inputs.append(job.recipe.quantize.value_hessian)
-
-    def key(layer: LinearLayer) -> StepKey:
-        return f"{rival_name}-{layer.name}", [*inputs, job.profile_key()]
-
-    def work(layer: LinearLayer, known: LayerStatistics | None) -> Work:
-        arrays, (tokens, source) = statistics_arrays(known), (0, "") if known is None else (known.tokens, known.source)
-        token_source = ""
-        if chosen.by_token:
-            by_token = job.token_fisher(layer.name)
-            token_source = by_token.source
-            if by_token.fisher is not None:
-                arrays[TOKEN_FISHER] = by_token.fisher
-        if chosen.by_head and layer.name in job.row_hessians:
-            arrays[ROW_HESSIAN] = job.row_hessians[layer.name]
-        tensor = tensors[layer.tensor]
-        task = RivalTask(layer, tensor, rival_name, tile, job.profile, job.corner, tokens, source, token_source)
-        return Work(task, arrays)
-
-    return LayerStep(key, quantize_rival_layer, work, save_rival_layer)
+    inputs = [source.inputs, job.evaluation_key()] if layers else []
+    return MethodStep(name, inputs, make, layers=source.step, rival=source)
 
 
 def halo_method(job: JobSteps, name: str, maps: Maps) -> MethodStep:

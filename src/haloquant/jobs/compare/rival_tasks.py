@@ -16,11 +16,12 @@ from haloquant.lm.checkpoint.safetensors import StoredTensor
 from haloquant.quant.float16 import size_exponent
 from haloquant.quant.rivals.registry import rival
 from haloquant.quant.tiles import make_grid
-from haloquant.records import BitCount, LayerTiles, MacProfile
+from haloquant.records import BitCount, LayerResult, LayerTiles, MacProfile
 from haloquant.store.arrays import load_arrays, save_arrays
 from haloquant.store.atomic_files import read_bounded, write_bytes
 
-ROW_HESSIAN, TOKEN_FISHER = "rival.row_hessian", "rival.token_fisher"  # further arrays of a task
+# Further arrays of a task.
+ROW_HESSIAN, TOKEN_FISHER, INPUT_SCALE = "rival.row_hessian", "rival.token_fisher", "rival.input_scale"
 _PARTS = ("classes", "values", "histogram")
 
 
@@ -29,8 +30,8 @@ class RivalTask:
     """One layer to quantize by a rival.
 
     The arrays of the task are the parts of the layer's statistics. If the rival uses them, they also hold the Hessians
-    of output rows (`ROW_HESSIAN`, [heads, rows, rows]) and the Fisher information of single tokens (`TOKEN_FISHER`,
-    [out, in]), whose origin `token_source` names.
+    of output rows (`ROW_HESSIAN`, [heads, rows, rows]), the Fisher information of single tokens (`TOKEN_FISHER`,
+    [out, in]), whose origin `token_source` names, and the scale of the input (`INPUT_SCALE`, [in]).
     """
 
     layer: LinearLayer
@@ -52,6 +53,7 @@ class RivalLayer(msgspec.Struct, frozen=True):
     sparse_nnz: int
     runs_on_array: bool
     too_wide: bool
+    branch_rank: int = 0
 
 
 def quantize_rival_layer(task: RivalTask, arrays: Arrays) -> tuple[RivalLayer, Arrays]:
@@ -61,17 +63,27 @@ def quantize_rival_layer(task: RivalTask, arrays: Arrays) -> tuple[RivalLayer, A
     if known is not None and TOKEN_FISHER in arrays:
         known = replace(known, fisher=arrays[TOKEN_FISHER], source=task.token_source)
     more = {"row_hessian": arrays.get(ROW_HESSIAN)} if method.by_head else {}
+    if method.smoothing is not None:
+        more["input_scale"] = arrays[INPUT_SCALE]
     weight = read_layer(task.tensor, layer)
     factor = np.float32(2.0 ** size_exponent(weight))  # as in `layer_rounding`; 1 for weights of ordinary size
     result = method.quantize(weight * factor, known, layer=layer.name, **more)
-    grid = make_grid(layer.out_features, layer.in_features, task.tile, task.tile)
-    tiles = array_tiles(result, grid, task.profile, task.corner)
-    made: dict[str, np.ndarray] = {"weight": result.weight / factor}
+    result = replace(result, weight=result.weight / factor)
+    return rival_layer(result, layer, task.tile, task.profile, task.corner)
+
+
+def rival_layer(
+    result: LayerResult, layer: LinearLayer, tile: int, profile: MacProfile, corner: int
+) -> tuple[RivalLayer, Arrays]:
+    """Return what is stored of a rival's layer: its numbers, its weight, and its tiles if this MAC multiplies them."""
+    grid = make_grid(layer.out_features, layer.in_features, tile, tile)
+    tiles = array_tiles(result, grid, profile, corner)
+    made: dict[str, np.ndarray] = {"weight": result.weight}
     if tiles is not None:
         made |= {part: getattr(tiles, part) for part in _PARTS}
     nnz = 0 if tiles is None else tiles.sparse_nnz
     too_wide = result.mac_values is not None and tiles is None
-    return RivalLayer(result.bits, tuple(result.notes), nnz, tiles is not None, too_wide), made
+    return RivalLayer(result.bits, tuple(result.notes), nnz, tiles is not None, too_wide, result.branch_rank), made
 
 
 def save_rival_layer(folder: Path, _: LinearLayer, made: Any, arrays: Arrays) -> None:
@@ -90,7 +102,8 @@ def load_rival_layer(folder: Path, layer: LinearLayer, tile: int) -> tuple[Rival
     grid = make_grid(layer.out_features, layer.in_features, tile, tile)
     parts = load_arrays(folder / "tiles.safetensors")
     classes, values, histogram = (parts[part] for part in _PARTS)
-    return made, LayerTiles(layer.name, grid, classes, values, histogram, made.sparse_nnz, made.bits)
+    tiles = LayerTiles(layer.name, grid, classes, values, histogram, made.sparse_nnz, made.bits, made.branch_rank)
+    return made, tiles
 
 
 def load_rival_weight(folder: Path) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Tiles of a named shape, drawn at random with the shares of classes and values measured on a smaller model."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,8 +15,8 @@ def draw_tiles(measured: Mapping[str, LayerTiles], workload: Workload, tile: int
     """Return tiles for the layers of a workload with the shares of classes, values and bits of measured layers.
 
     Each class has the share of tiles and the frequency of weight values that it has over all measured layers, padding
-    left out. Stored bits per weight, and per output feature and tile, are theirs too. The head gets no tiles, because
-    methods leave the head in floating point.
+    left out. Stored bits per weight, and per output feature and tile, are theirs too, and so is the rank of a side
+    branch. The head gets no tiles, because methods leave the head in floating point.
 
     Args:
         measured: Tiles of every layer of a model; empty for a method that no integer MAC runs.
@@ -28,7 +29,14 @@ def draw_tiles(measured: Mapping[str, LayerTiles], workload: Workload, tile: int
     layers = list(measured.values())
     mix = class_mix(layers)
     drawn = synthetic_workload(workload, tile, tile, mix, measured_encoding(layers, len(mix)), seed=seed)
-    return {name: part for name, part in drawn.items() if name != HEAD}
+    rank = max(part.branch_rank for part in layers)
+    return {name: _with_branch(part, rank) for name, part in drawn.items() if name != HEAD}
+
+
+def _with_branch(part: LayerTiles, rank: int) -> LayerTiles:
+    """Return a layer's tiles with a float16 branch of this rank."""
+    numbers = rank * (part.grid.out_features + part.grid.in_features)
+    return replace(part, bits=replace(part.bits, branches=16 * numbers), branch_rank=rank)
 
 
 def class_mix(layers: list[LayerTiles]) -> list[ClassMix]:
@@ -68,7 +76,7 @@ def measured_encoding(layers: list[LayerTiles], classes: int) -> Encoding:
     tiles = sum(part.grid.down * part.grid.across for part in layers)
     sparse = sum(part.sparse_nnz for part in layers)
     counted = 8 * tiles if classes > 1 else 0  # the class of a tile, which `synthetic_tiles` adds itself
-    rest = bits.total - bits.scales - (bits.sparse if sparse else 0) - counted
+    rest = bits.total - bits.branches - bits.scales - (bits.sparse if sparse else 0) - counted
     return Encoding(
         rest / bits.weights,
         bits.scales / scales,

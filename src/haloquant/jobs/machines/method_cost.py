@@ -11,6 +11,7 @@ from haloquant.accel.simulation import simulate
 from haloquant.accel.target import Target
 from haloquant.accel.workload.model_shapes import ModelShape, named_shape
 from haloquant.accel.workload.prefill_decode import Workload, decode, prefill
+from haloquant.accel.workload.side_branches import with_branches
 from haloquant.dvfs.classes import Classes
 from haloquant.dvfs.schedule import Policy, plan
 from haloquant.jobs.machines.model_layers import shape_of_checkpoint
@@ -130,7 +131,8 @@ def best_pass(
 
     Args:
         workload: The pass.
-        tiles: The tiles of every quantized layer; empty for floating point. Experts that do not run are left out.
+        tiles: The tiles of every quantized layer; empty for floating point. Experts that do not run are left out. Side
+            branches are products of their own.
         points: The operating point of each class.
         target: The machine.
         classes: Classes of the MAC; every tile's clock is checked against the MAC's delays.
@@ -141,6 +143,7 @@ def best_pass(
     """
     ran = {gemm.layer for gemm in workload.gemms}
     tiles = {name: part for name, part in tiles.items() if name in ran or expert_family(name) is None}
+    workload, tiles = with_branches(workload, tiles)
     passes = [_schedule_and_simulate(workload, tiles, points, target, classes, system, p, law) for p in policies]
     return min(passes, key=lambda found: cost(found.simulation))
 

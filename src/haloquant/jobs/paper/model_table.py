@@ -6,50 +6,39 @@ are in 8 bits, one scale for each token.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-
-import msgspec
-import numpy as np
 
 from haloquant.jobs.compare.accuracy import Accuracy, rise_error
 from haloquant.jobs.compare.job_steps import JobSteps
-from haloquant.jobs.compare.method_files import MethodResult, load_method, save_method
+from haloquant.jobs.compare.method_files import MethodResult
 from haloquant.jobs.compare.method_steps import (
     MethodStep,
     finish_methods,
     full_precision,
     halo_method,
     rival_method,
-    weights_accuracy,
 )
 from haloquant.jobs.compare.result_rows import fast_fraction
 from haloquant.jobs.inputs import Progress, read_inputs
 from haloquant.jobs.paper.energy_claims import PAPER_MAC
 from haloquant.jobs.paper.fair_machines import CLOCKS_HZ
-from haloquant.lm.calibration.paired_inputs import round_against_full_precision
-from haloquant.lm.checkpoint.reader import LinearLayer, read_weight
-from haloquant.quant.rivals.registry import rival
-from haloquant.quant.rivals.rtn import RtnConfig
-from haloquant.quant.rivals.rtn import quantize as round_to_nearest
-from haloquant.quant.rivals.zeroquant import ZeroQuantConfig, quantize_to_outputs
-from haloquant.quant.transforms.error_propagation import DAMPINGS, PairedInputs
 from haloquant.recipe import Goal, Hardware, Method, Model, Quantize, Recipe, Text
-from haloquant.records import BitCount, LayerResult, LayerStatistics
 from haloquant.store.profiles import find_profile
 
-# Rows of the table, and the presets that make them.
+GLOBAL = "zeroquant-global-w4a8"
+# Rows of the table without tiles, and the rivals that make them.
 RIVALS = {
     "rtn-w8a8": "rtn-w8",
     "rtn-w4a8": "rtn-w4",
     "rtn-w3a8": "rtn-w3",
     "gptq-w4a8": "gptq-w4",
     "zeroquant-local-w4a8": "zeroquant-local-w4-g128",
+    GLOBAL: "zeroquant-global-w4-g128",
+    "smoothquant-w8a8": "smoothquant-w8",
+    "smoothquant-w4a8": "smoothquant-w4",
+    "smoothquant-w3a8": "smoothquant-w3",
 }
-GLOBAL, GLOBAL_PRESET = "zeroquant-global-w4a8", "zeroquant-local-w4-g128"  # the same settings, another target
-SMOOTHED = {"smoothquant-w8a8": 8, "smoothquant-w4a8": 4, "smoothquant-w3a8": 3}
-# Bits of a weight in rows without tiles.
-BITS = {name: int(name[name.rindex("w") + 1 : name.rindex("a")]) for name in (*RIVALS, GLOBAL, *SMOOTHED)}
+BITS = {name: int(name[name.rindex("w") + 1 : name.rindex("a")]) for name in RIVALS}  # of a weight
 VARIANTS: tuple[tuple[Goal, int], ...] = (
     ("perf-opt", 128),
     ("acc-opt", 128),
@@ -92,7 +81,6 @@ def model_table(model: str, text: str, folder: Path, progress: Progress) -> list
     job = _job(_recipe(model, text, 128, ("bal",), "paper"), folder, progress)
     steps = {"fp16": full_precision(job)} | {name: rival_method(job, preset, preset) for name, preset in RIVALS.items()}
     found = finish_methods(job, steps)
-    found |= {GLOBAL: _global(job)} | _smoothed(job.recipe, folder, progress)
     full = found.pop("fp16").accuracy
     rows = [ModelRow("fp16", 0, full.final_perplexity, 16.0, 16.0)]
     rows += [_row(name, 0, made, full, float(BITS[name])) for name, made in found.items()]
@@ -117,30 +105,6 @@ def _row(name: str, tile: int, made: MethodResult, full: Accuracy, paper_bits: f
     return ModelRow(name, tile, accuracy.final_perplexity, made.bits.per_weight, paper_bits, error)
 
 
-def _global(job: JobSteps) -> MethodResult:
-    """Return ZeroQuant-Global, whose layers are rounded one after the other on paired inputs."""
-    config = rival(GLOBAL_PRESET).config
-    windows = job.request.calibration
-    if not isinstance(config, ZeroQuantConfig) or windows is None:
-        raise TypeError(f"{GLOBAL_PRESET} must be a preset of ZeroQuant, and the job must have calibration windows")
-
-    def make(folder: Path) -> None:
-        found: list[LayerResult] = []
-
-        def rounder(layer: LinearLayer, weight: np.ndarray, inputs: PairedInputs) -> np.ndarray:
-            found.append(quantize_to_outputs(weight, inputs, config, layer=layer.name))
-            return found[-1].weight
-
-        tell = partial(job.progress, f"quantize {GLOBAL}")
-        rounded = round_against_full_precision(job.inputs.checkpoint, windows, rounder, progress=tell)
-        weights = {layer.name: weight for layer, weight in rounded}
-        bits = sum((made.bits for made in found), BitCount())
-        save_method(folder, MethodResult(GLOBAL, weights_accuracy(job, GLOBAL, weights), bits, (), {}))
-
-    inputs = [job.calibration_key(), job.evaluation_key(), repr(config), repr(DAMPINGS)]
-    return load_method(job.step(GLOBAL, inputs, make))
-
-
 def _recipe(model: str, text: str, tile: int, goals: tuple[Goal, ...], method: Method) -> Recipe:
     fast_hz, slow_hz = CLOCKS_HZ
     return Recipe(
@@ -159,35 +123,3 @@ def _recipe(model: str, text: str, tile: int, goals: tuple[Goal, ...], method: M
 
 def _job(recipe: Recipe, folder: Path, progress: Progress) -> JobSteps:
     return JobSteps(recipe, read_inputs(recipe), find_profile(recipe.hardware.profile), folder, progress)
-
-
-def _smoothed(recipe: Recipe, folder: Path, progress: Progress) -> dict[str, MethodResult]:
-    """Return SmoothQuant with rounding to nearest per channel. Inputs that nothing before can scale are left."""
-    replaced = msgspec.structs.replace(recipe.quantize, transform="smoothquant")
-    job = _job(msgspec.structs.replace(recipe, quantize=replaced), folder, progress)
-    layers, found = job.inputs.checkpoint.layers, dict[str, MethodResult]()
-    for name, bits in SMOOTHED.items():
-
-        def make(folder: Path, name: str = name, bits: int = bits) -> None:
-            scales = job.passes.scales
-            weights = {
-                layer.name: round_scaled(
-                    layer.name, read_weight(job.inputs.checkpoint, layer), scales.get(layer.name), bits
-                )
-                for layer in layers
-            }
-            count = sum(layer.out_features * layer.in_features for layer in layers)
-            stored = BitCount(weights=count, codes=bits * count, scales=16 * sum(x.out_features for x in layers))
-            save_method(folder, MethodResult(name, weights_accuracy(job, name, weights, scales), stored, (), {}))
-
-        inputs = [job.calibration_key(), job.evaluation_key(), bits]
-        found[name] = load_method(job.step(name, inputs, make))
-    return found
-
-
-def round_scaled(layer: str, weight: np.ndarray, scale: np.ndarray | None, bits: int) -> np.ndarray:
-    """Return the weight for the unscaled input, rounded per output channel at the scaled input."""
-    factor = np.ones(weight.shape[1], np.float32) if scale is None else scale.astype(np.float32)
-    config = RtnConfig(bits=bits, group=None, scheme="symmetric")
-    made = round_to_nearest(weight * factor, LayerStatistics(layer, 0), config, layer=layer)
-    return made.weight / factor

@@ -139,6 +139,11 @@ class TaskRunner:
             raise ValueError(f"the step {key[0]} must be finished before its files are read")
         return folder
 
+    def forget(self, key: StepKey) -> None:
+        """Delete the folder of a step, if there is one."""
+        self._folders.pop(self.steps.key(*key), None)
+        self.steps.forget(*key)
+
     def counter(self, task: str) -> Callable[[int, int], None]:
         """Return a progress function for one task. Its arguments are the number of parts done and of all parts."""
         return lambda done, total: self.progress(task, done, total)

@@ -89,9 +89,12 @@ def folds(checkpoint: Checkpoint) -> tuple[Fold, ...]:
 
 
 def folded_tensors(
-    checkpoint: Checkpoint, places: tuple[Fold, ...], scales: Mapping[str, Float32[np.ndarray, " _"]]
+    checkpoint: Checkpoint,
+    places: tuple[Fold, ...],
+    scales: Mapping[str, Float32[np.ndarray, " _"]],
+    dtype: str | None = None,
 ) -> dict[str, RawTensor]:
-    """Return the stored vectors divided by the scales of their inputs, in their stored type.
+    """Return the stored vectors divided by the scales of their inputs, in their stored type or in `dtype`.
 
     Division by a power of two is exact. The rows of linear layers are not included; they are divided before they are
     rounded.
@@ -100,6 +103,7 @@ def folded_tensors(
         checkpoint: the original model.
         places: the inputs, as `folds` returns them.
         scales: {first layer that reads an input: scale of each input channel}.
+        dtype: "F32", "F16" or "BF16"; None keeps the stored type.
     """
     divided: dict[str, RawTensor] = {}
     for fold in places:
@@ -110,7 +114,8 @@ def folded_tensors(
         for name in fold.vectors:
             tensor = checkpoint.tensors[name]
             quotient = read_float32(tensor).reshape(-1) / divisor
-            divided[name] = RawTensor(tensor.copied_dtype, tensor.shape, cast(quotient, tensor.copied_dtype, name))
+            kind = dtype or tensor.copied_dtype
+            divided[name] = RawTensor(kind, tensor.shape, cast(quotient, kind, name))
     return divided
 
 

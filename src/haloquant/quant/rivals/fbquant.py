@@ -79,4 +79,5 @@ def quantize(
         bits=bits + BitCount(branches=branch_bits(weight.shape[0], weight.shape[1], config.rank)),
         mac_values=best[2],
         notes=(f"float16 branch of rank {config.rank} beside the integer MAC",),
+        branch_rank=config.rank,
     )

@@ -95,7 +95,9 @@ def quantize(
     if not static and config.order == "activation":
         bits += BitCount(scales=order_bits(weight.shape[1]))
     notes = _notes(factor.damping, config.damping, int(dead.sum()), config.sparse)
-    return LayerResult(layer=layer, weight=rounded.values, bits=bits, mac_values=level, notes=notes)
+    return LayerResult(
+        layer, rounded.values, bits, mac_values=level, notes=notes, sparse_nnz=int(job.sparse.values.size)
+    )
 
 
 @dataclass(frozen=True)

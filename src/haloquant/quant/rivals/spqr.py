@@ -114,6 +114,7 @@ def quantize(
             f"{int(outlier.sum())} of {weight.size} weights kept in float16 beside the integer MAC",
             "fractional zero points, applied to each group's sum of activations",
         ),
+        sparse_nnz=int(outlier.sum()),
     )
 
 

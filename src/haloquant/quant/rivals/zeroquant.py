@@ -78,7 +78,7 @@ def quantize(
         value = value + closest(weight - value, config.rank).product
         bits += BitCount(branches=branch_bits(weight.shape[0], weight.shape[1], config.rank))
         notes = (f"float16 branch of rank {config.rank} beside the integer MAC",)
-    return LayerResult(layer, value, bits, mac_values=level, notes=notes)
+    return LayerResult(layer, value, bits, mac_values=level, notes=notes, branch_rank=config.rank)
 
 
 def quantize_to_outputs(

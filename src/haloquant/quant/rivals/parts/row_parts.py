@@ -42,4 +42,6 @@ def quantize_by_part(
         if integers is not None and result.mac_values is not None:
             integers[part.rows] = result.mac_values
     notes = tuple(dict.fromkeys((*(note for result in results for note in result.notes), NOTE)))
-    return LayerResult(layer, values, reduce(add, (result.bits for result in results)), integers, notes=notes)
+    bits = reduce(add, (result.bits for result in results))
+    nnz, rank = sum(result.sparse_nnz for result in results), sum(result.branch_rank for result in results)
+    return LayerResult(layer, values, bits, integers, notes=notes, sparse_nnz=nnz, branch_rank=rank)
