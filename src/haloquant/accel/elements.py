@@ -28,7 +28,8 @@ class Element:
     `area_m2` holds the registers of weight and activation, too. `bits` is the width of the widest symmetric integer
     that it multiplies in one pass (2 where its words are no such integers). `coded` means that its weight pins take
     another code than the stored one. `whole` is false for a profile that lacks a part of an element; its area, delay
-    and energy are then too low.
+    and energy are then too low. `row_area_m2` is what a row of an array holds once, such as adders that make multiples
+    of the activation. For a dot-product element all figures are those of one product.
     """
 
     profile: MacProfile
@@ -36,6 +37,7 @@ class Element:
     bits: int
     coded: bool
     whole: bool
+    row_area_m2: float = 0.0
 
     @property
     def slowest_s(self) -> float:
@@ -57,8 +59,12 @@ def is_whole(profile: MacProfile) -> bool:
     return "element" in profile.provenance
 
 
-def element_of(profile: MacProfile) -> Element:
+def element_of(profile: MacProfile, bus: int = 1) -> Element:
     """Return the element that a profile describes.
+
+    Args:
+        profile: The profile.
+        bus: Columns that share one register of an activation; 1 hands the activation from column to column.
 
     Raises:
         InputError: The profile holds no value other than 0, or has no energy.
@@ -74,9 +80,15 @@ def element_of(profile: MacProfile) -> Element:
     said = profile.provenance
     pins = int(said.get("weight_pins", "0"))
     register = float(said.get("register_area_m2", "0"))
-    area = profile.area_m2 + (2 * pins + profile.activation_bits) * register
+    area = profile.area_m2 + (2 * pins + activation_pins(profile) / bus) * register
     stored = (len(values) - 1).bit_length()
-    return Element(profile, area, bits, pins > stored, is_whole(profile))
+    made_once = float(said.get("multiples_area_m2", "0"))
+    return Element(profile, area, bits, pins > stored, is_whole(profile), made_once)
+
+
+def activation_pins(profile: MacProfile) -> int:
+    """Return the activation pins of one product: more than its bits where multiples of it come from outside."""
+    return int(profile.provenance.get("activation_pins", str(profile.activation_bits)))
 
 
 def columns_that_fit(area_m2: float, rows: int, arrays: int, element: Element, plain: Element, scaled: bool) -> int:
@@ -93,12 +105,12 @@ def columns_that_fit(area_m2: float, rows: int, arrays: int, element: Element, p
     Raises:
         InputError: Not one column fits.
     """
-    column = column_area_m2(rows, element, plain, scaled)
-    columns = math.floor(area_m2 / arrays / column + 1e-9)
+    column, once = column_area_m2(rows, element, plain, scaled), rows * element.row_area_m2
+    columns = math.floor((area_m2 / arrays - once) / column + 1e-9)
     if columns < 1:
         raise InputError(
-            f"the area must be at least {arrays * column * 1e6:.3g} mm2 for {arrays} array(s) of one column of {rows} "
-            f"elements {element.profile.name}, not {area_m2 * 1e6:.3g} mm2"
+            f"the area must be at least {arrays * (column + once) * 1e6:.3g} mm2 for {arrays} array(s) of one column "
+            f"of {rows} elements {element.profile.name}, not {area_m2 * 1e6:.3g} mm2"
         )
     return columns
 

@@ -12,8 +12,9 @@ from jaxtyping import Float64
 from haloquant.circuits.liberty.records import Cell, Library
 from haloquant.circuits.liberty.table_interpolation import look_up
 from haloquant.circuits.netlist.logic_check import check_mac, encode_partial_sums
-from haloquant.circuits.netlist.parser import Netlist, library_cells
+from haloquant.circuits.netlist.parser import Netlist, library_cells, net_loads
 from haloquant.circuits.ports import MacPorts, weight_values
+from haloquant.circuits.simulation.dot_products import word_energies
 from haloquant.circuits.simulation.partial_sums import PartialSums
 from haloquant.circuits.simulation.stimuli import Stimuli, default_stimuli, measured_stimuli
 from haloquant.circuits.simulation.value_table import simulate_values
@@ -44,7 +45,8 @@ def characterize(
 ) -> MacProfile:
     """Characterize a MAC for every weight value that its pins can hold.
 
-    The function first checks that the netlist computes weight * activation + partial.
+    The function first checks that the netlist computes weight * activation + partial. The figures of a dot-product
+    element are those of one product: area, energy and leakage are divided by the products, and the delay is the same.
 
     Args:
         netlist: the mapped MAC.
@@ -68,7 +70,7 @@ def characterize(
     if not libraries:
         raise LibertyError("characterize must be given at least one cell library, not none")
     tried = check_mac(netlist, libraries[0])
-    weights = weight_values(netlist.ports)
+    weights, products = weight_values(netlist.ports), netlist.ports.products
     around = [conditions or typical_conditions(library) for library in libraries]
     shape = (len(libraries), weights.size)
     delay, sensitised, energy = np.zeros(shape), np.full(shape, np.nan), np.full(shape, np.nan)
@@ -89,8 +91,8 @@ def characterize(
         delay_s=_rounded(delay),
         sensitised_delay_s=_rounded(sensitised),
         energy_j=_rounded(energy),
-        leakage_w=_rounded(np.array([_leakage_w(netlist, library) for library in libraries])),
-        area_m2=float(_rounded(np.array([cell_area_m2(netlist, libraries[0])]))[0]),
+        leakage_w=_rounded(np.array([_leakage_w(netlist, library) / products for library in libraries])),
+        area_m2=float(_rounded(np.array([cell_area_m2(netlist, libraries[0]) / products]))[0]),
         activation_bits=netlist.ports.activation_bits,
         provenance={
             **(provenance or {}),
@@ -114,6 +116,7 @@ def exhaustive_simulation(
     """Simulate all activation transitions with equal probability.
 
     A MAC with a partial sum has too many transitions. For it 8,192 are drawn, and the delay is the longest among them.
+    For a dot-product element mixtures of words are drawn (`simulation.dot_products`), and no delay is known.
 
     Args:
         netlist: the mapped MAC.
@@ -129,6 +132,8 @@ def exhaustive_simulation(
         NetlistError: If `simulate_values` refuses the netlist.
         InputError: If the partial sums are of another activation width.
     """
+    if netlist.ports.multiples:
+        return _mixed_words(netlist, library, conditions)
     found = simulate_values(netlist, library, None, mac_stimuli(netlist.ports, partial_sums), conditions)
     return found.delay_s, found.energy_j[0]
 
@@ -141,6 +146,8 @@ def sampled_simulation(
     Returns:
         NaN for the sensitised delay, and the mean energy (J) of every weight value.
     """
+    if netlist.ports.multiples:
+        return _mixed_words(netlist, library, conditions)
     stimuli = mac_stimuli(netlist.ports, partial_sums)
     if stimuli.transition.size > _SAMPLES:
         at = np.sort(np.random.default_rng(0).choice(stimuli.transition.size, _SAMPLES, replace=False))
@@ -155,6 +162,14 @@ def sampled_simulation(
         )
     found = simulate_values(netlist, library, None, stimuli, conditions)
     return np.full(found.delay_s.shape, np.nan), found.energy_j[0]
+
+
+def _mixed_words(
+    netlist: Netlist, library: Library, conditions: Conditions
+) -> tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]:
+    """Return no sensitised delays and the energies of the words of a dot-product element."""
+    energy, _ = word_energies(netlist, library, conditions)
+    return np.full(energy.shape, np.nan), energy
 
 
 def mac_stimuli(ports: MacPorts, partial_sums: PartialSums | None) -> Stimuli:
@@ -231,11 +246,30 @@ def _element_provenance(netlist: Netlist, library: Library) -> dict[str, str]:
     if not netlist.ports.partial_registered:
         return {}
     kinds = library_cells(netlist, library)
+    ports = netlist.ports
+    shared: dict[str, str] = {}
+    if ports.multiples:
+        shared = {
+            "products": str(ports.products),
+            "activation_pins": str(ports.activation_pins),
+            "activation_input_j": f"{_input_energy_j(netlist, library) / ports.products:.6g}",
+        }
     return {
+        **shared,
         "element": "product registers, accumulator and partial-sum registers, with setup",
         "weight_pins": str(netlist.ports.weight_bits),
         "register_area_m2": f"{min(kinds[k].area_m2 for k in netlist.registers.kind):.6g}",
     }
+
+
+def _input_energy_j(netlist: Netlist, library: Library) -> float:
+    """Return the energy in J that random activations spend at the pins they drive: every line moves in half the cycles.
+
+    One edge takes C V^2 / 2.
+    """
+    rise, fall = net_loads(netlist, library)
+    load_f = float((rise + fall)[netlist.activation_net].sum()) / 2
+    return load_f * library.corner.voltage_v**2 / 4
 
 
 def _cells(netlist: Netlist, library: Library) -> list[Cell]:

@@ -1,6 +1,6 @@
 """The ports of a MAC, and the encoding of weight values on the weight pins."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int16, Int64
 
 from haloquant.errors import MALFORMED, NetlistError
 
-Encoding = Literal["twos_complement", "sign_magnitude", "booth_digits", "one_digit"]
+Encoding = Literal["twos_complement", "sign_magnitude", "booth_digits", "one_digit", "multiple_shift"]
 
 _MAX_BITS = 64
 
@@ -44,11 +44,29 @@ class MacPorts:
     tied: tuple[tuple[str, int], ...] = ()
     carry_save: bool = False
     partial_registered: bool = False
+    products: int = 1
+    multiples: tuple[int, ...] = ()
+    words: tuple[int, ...] = ()
 
     @property
     def sum_bits(self) -> int:
         """Width of the number that the result represents."""
         return self.result_bits // 2 if self.carry_save else self.result_bits
+
+    @property
+    def weight_width(self) -> int:
+        """Width of the weight port: the pins of all products."""
+        return self.products * self.weight_bits
+
+    @property
+    def activation_pins(self) -> int:
+        """Activation pins of one product: those of all multiples."""
+        return sum(multiple_bits(self)) if self.multiples else self.activation_bits
+
+    @property
+    def activation_width(self) -> int:
+        """Width of the activation port: the pins of all products."""
+        return self.products * self.activation_pins
 
 
 def parse_ports(toml_text: str) -> MacPorts:
@@ -106,6 +124,8 @@ def weight_values(ports: MacPorts) -> Int16[np.ndarray, " w"]:
     if ports.encoding == "sign_magnitude":
         largest = (1 << (ports.weight_bits - 1)) - 1
         return np.arange(-largest, largest + 1, dtype=np.int16)
+    if ports.encoding == "multiple_shift":
+        return np.array(sorted(ports.words), dtype=np.int16)
     if ports.encoding == "one_digit":
         powers = 1 << np.arange(ports.weight_bits - 1)
         return np.concatenate([-powers[::-1], [0], powers]).astype(np.int16)
@@ -113,12 +133,19 @@ def weight_values(ports: MacPorts) -> Int16[np.ndarray, " w"]:
     return np.arange(-(1 << (bits - 1)), 1 << (bits - 1), dtype=np.int16)
 
 
-def weight_pins(ports: MacPorts, values: Int16[np.ndarray, " w"]) -> Bool[np.ndarray, "w pins"]:
+def weight_pins(ports: MacPorts, values: Int16[np.ndarray, "w *products"]) -> Bool[np.ndarray, "w pins"]:
     """Return the level of every weight pin (least significant first) for each weight value.
+
+    For an element of several products, `values` has one weight for each of them, or one weight that all of them hold.
 
     Raises:
         NetlistError: If the pins cannot hold a value.
     """
+    if values.ndim == 2:
+        pins = weight_pins(replace(ports, products=1), values.ravel())
+        return pins.reshape(len(values), -1)
+    if ports.products > 1:
+        return np.tile(weight_pins(replace(ports, products=1), values), ports.products)
     allowed = weight_values(ports)
     if values.size and (values.min() < allowed[0] or values.max() > allowed[-1]):
         bad = values[(values < allowed[0]) | (values > allowed[-1])][0]
@@ -132,6 +159,8 @@ def weight_pins(ports: MacPorts, values: Int16[np.ndarray, " w"]) -> Bool[np.nda
         return np.concatenate([selects, (wide < 0)[:, None]], axis=1)
     if ports.encoding == "booth_digits":
         return _digit_pins(wide, ports.weight_bits // 3)
+    if ports.encoding == "multiple_shift":
+        return _multiple_pins(ports, wide)
     if ports.encoding == "sign_magnitude":
         sign = 1 << (ports.weight_bits - 1)
         wide = np.where(wide < 0, -wide | sign, wide)
@@ -155,3 +184,75 @@ def stored_digits(values: Int64[np.ndarray, " w"], digits: int) -> Int64[np.ndar
 def _digit_pins(values: Int64[np.ndarray, " w"], digits: int) -> Bool[np.ndarray, "w pins"]:
     digit = stored_digits(values, digits)
     return np.stack([np.abs(digit) == 1, np.abs(digit) == 2, digit < 0], axis=2).reshape(len(values), 3 * digits)
+
+
+def multiple_bits(ports: MacPorts) -> tuple[int, ...]:
+    """Return the bits of each multiple of an unsigned activation."""
+    return tuple((multiple * ((1 << ports.activation_bits) - 1)).bit_length() for multiple in ports.multiples)
+
+
+def activation_levels(ports: MacPorts, values: Int64[np.ndarray, "n *products"]) -> Bool[np.ndarray, "n pins"]:
+    """Return the level of every activation pin (least significant first); `values` are signed, one for each product."""
+    wide = values.reshape(len(values), -1)
+    if not ports.multiples:
+        return (wide[:, :, None] >> np.arange(ports.activation_bits) & 1).astype(bool).reshape(len(values), -1)
+    unsigned = wide + (1 << (ports.activation_bits - 1))
+    parts = [
+        (multiple * unsigned)[:, :, None] >> np.arange(bits) & 1
+        for multiple, bits in zip(ports.multiples, multiple_bits(ports), strict=True)
+    ]
+    return np.concatenate(parts, axis=2).astype(bool).reshape(len(values), -1)
+
+
+def row_bits(ports: MacPorts) -> int:
+    """Return the bits of the row of a product of the encoding `multiple_shift`: those of the largest word's product."""
+    return (max(abs(word) for word in ports.words) * ((1 << ports.activation_bits) - 1)).bit_length()
+
+
+def added_constants(ports: MacPorts, values: Int16[np.ndarray, "n *products"]) -> Int64[np.ndarray, "n *products"]:
+    """Return what a dot-product element adds to each product, which depends on its weight alone.
+
+    2**(activation_bits - 1) times the weight comes from the unsigned activation. A negative row of t bits is inverted:
+    ~r = 2**t - 1 - r. In Booth form the row of each negative digit is, with one bit more than the activation.
+    """
+    wide = values.astype(np.int64)
+    shifted = wide << (ports.activation_bits - 1)
+    if ports.encoding == "multiple_shift":
+        return shifted + np.where(wide < 0, (1 << row_bits(ports)) - 1, 0)
+    digits = stored_digits(wide.ravel(), ports.weight_bits // 3).reshape(*wide.shape, -1)
+    places = 4 ** np.arange(digits.shape[-1])
+    return shifted + (digits < 0) @ places * ((1 << (ports.activation_bits + 1)) - 1)
+
+
+def multiple_and_shift(ports: MacPorts, word: int) -> tuple[int, int]:
+    """Return which multiple (its place in the list) and which shift make the magnitude of a word that is not 0.
+
+    Raises:
+        NetlistError: No listed multiple does.
+    """
+    for place, multiple in enumerate(ports.multiples):
+        ratio, rest = divmod(abs(word), multiple)
+        if not rest and ratio and ratio & (ratio - 1) == 0:
+            return place, ratio.bit_length() - 1
+    listed = ", ".join(str(multiple) for multiple in ports.multiples)
+    raise NetlistError(f"a word must be one of the multiples {listed}, shifted left, or 0, not {word}")
+
+
+def shifts_of(ports: MacPorts) -> int:
+    """Return the number of shifts that the words need, from 0 on."""
+    return 1 + max(multiple_and_shift(ports, word)[1] for word in ports.words if word)
+
+
+def _multiple_pins(ports: MacPorts, values: Int64[np.ndarray, " w"]) -> Bool[np.ndarray, "w pins"]:
+    several = len(ports.multiples) if len(ports.multiples) > 1 else 0
+    pins = np.zeros((len(values), several + shifts_of(ports) + 1), dtype=bool)
+    for row, word in enumerate(values.tolist()):
+        if word not in ports.words:
+            raise NetlistError(f"a weight of this MAC must be one of {', '.join(map(str, ports.words))}, not {word}")
+        if word:
+            place, shift = multiple_and_shift(ports, word)
+            if several:
+                pins[row, place] = True
+            pins[row, several + shift] = True
+            pins[row, -1] = word < 0
+    return pins

@@ -115,8 +115,15 @@ def shipped_profiles() -> dict[str, Path]:
     return {path.name.removesuffix(SUFFIX): path for path in sorted(_SHIPPED.glob(f"*{SUFFIX}"))}
 
 
+def shipped_dot_products() -> dict[str, Path]:
+    """Return the files of the dot-product elements that come with the package, by name, in alphabetical order."""
+    return {path.name.removesuffix(SUFFIX): path for path in sorted((_SHIPPED / "dot_products").glob(f"*{SUFFIX}"))}
+
+
 def find_profile(name: str, basis: str = "static") -> MacProfile:
     """Return a shipped profile by its name (`default` means `DEFAULT`), or read the profile from a file.
+
+    Dot-product elements that come with the package have names, too (`shipped_dot_products`).
 
     Behind the name or the path, `@sensitised` asks for the profile with its sensitised delays (`on_sensitised_delays`),
     as the basis "sensitised" does.
@@ -131,8 +138,8 @@ def find_profile(name: str, basis: str = "static") -> MacProfile:
         return on_sensitised_delays(find_profile(name.removesuffix(SENSITISED)))
     shipped = shipped_profiles()
     name = DEFAULT if name == "default" else name
-    if name in shipped:
-        return read_profile(shipped[name])
+    if found := shipped.get(name) or shipped_dot_products().get(name):
+        return read_profile(found)
     if not Path(name).is_file():
         raise InputError(f"the profile must be a file or one of {', '.join(shipped) or 'none shipped'}, not {name!r}")
     return read_profile(Path(name))

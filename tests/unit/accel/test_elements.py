@@ -43,3 +43,17 @@ def test_an_element_needs_energies() -> None:
     unknown = replace(toy_profile(), energy_j=np.full((1, 256), np.nan))
     with pytest.raises(InputError, match=r"^profile toy must hold energies to stand for an element"):
         element_of(unknown)
+
+
+def test_activation_registers_and_multiples_of_a_dot_product_element() -> None:
+    """By hand: two registers for each of 7 weight pins, 18 activation pins shared by 6 columns, 3a once a row."""
+    profile = made_of([-2, -1, 0, 1, 2], 10e-12, pins=7)
+    profile = replace(profile, provenance={**profile.provenance, "activation_pins": "18", "multiples_area_m2": "5e-12"})
+    element, shared = element_of(profile), element_of(profile, bus=6)
+    assert element.area_m2 == near(42e-12)
+    assert shared.area_m2 == near(27e-12)
+    assert shared.coded and shared.row_area_m2 == 5e-12
+    plain = replace(element, area_m2=20e-12, coded=False, row_area_m2=0.0)
+    # two arrays of 4 rows: 4 x 27 + 20 for the decoder = 128 a column, 20 once
+    assert columns_that_fit(2 * (20 + 3 * 128) * 1e-12, 4, 2, shared, plain, scaled=False) == 3
+    assert columns_that_fit(2 * (20 + 3 * 128 - 1) * 1e-12, 4, 2, shared, plain, scaled=False) == 2

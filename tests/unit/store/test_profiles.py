@@ -1,6 +1,7 @@
 """Profiles on disk: the same to the last bit, and refused where damaged."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from haloquant.store.profiles import (
     find_profile,
     profile_sha256,
     read_profile,
+    shipped_dot_products,
     shipped_profiles,
     write_profile,
 )
@@ -119,6 +121,35 @@ def test_shipped_profiles_are_sound(name: str):
     assert (profile.sensitised_delay_s[known] <= profile.delay_s[known] * (1 + 1e-5)).all()
     assert known[0].all() and not np.isnan(profile.energy_j).any()
     assert (profile.leakage_w > 0).all() and profile.area_m2 > 0
+
+
+@pytest.mark.parametrize("name", shipped_dot_products())
+def test_shipped_dot_products_are_sound(name: str):
+    """One clock for all words; a word of more rows draws more than one of none; areas fall with shared accumulators."""
+    profile = find_profile(name)
+    assert profile.name == name and profile.provenance["wires"] == "none"
+    assert np.ptp(profile.delay_s) == 0 and profile.energy_j[0].argmin() == np.searchsorted(profile.weights, 0)
+    assert int(profile.provenance["checked"].split()[0].replace(",", "")) == int(profile.provenance["products"]) * (
+        256 * profile.weights.size
+    )
+    single = find_profile(re.sub(r"x\d+(c\d)?-", "x1-", name))
+    assert profile.area_m2 <= single.area_m2 and profile.energy_j.mean() <= single.energy_j.mean()
+
+
+def test_figures_of_other_trials_are_met():
+    """Trials with other scripts and ABC runs gave, for 8 products, ps x um2 x fJ with the static weight bits."""
+    figures = {
+        "booth4": 279 * 17.6 * 54,
+        "int4m": 268 * 16.6 * 43,
+        "e2m1": 300 * 15.2 * 41,
+        "onedigit": 266 * 12.6 * 38,
+    }
+    for rows, wanted in figures.items():
+        ours = [
+            float(p.delay_s[0, 0] * (p.area_m2 + int(p.provenance["weight_pins"]) * 2.9e-13) * p.energy_j[0].mean())
+            for p in (find_profile(f"asap7-{rows}x8{cut}-dot-abc") for cut in ("", "c4"))
+        ]
+        assert 0.8 < min(ours) / (wanted * 1e-39) < 1.2
 
 
 def test_a_unit_that_lacks_some_of_the_values_is_no_baseline_for_them():

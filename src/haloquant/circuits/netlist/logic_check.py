@@ -7,7 +7,7 @@ from jaxtyping import Int16, Int64, UInt64
 
 from haloquant.circuits.liberty.records import Cell, Library, Register
 from haloquant.circuits.netlist.parser import Instances, Netlist, library_cells
-from haloquant.circuits.ports import MacPorts, weight_pins, weight_values
+from haloquant.circuits.ports import MacPorts, activation_levels, added_constants, weight_pins, weight_values
 from haloquant.errors import NetlistError
 
 _MAX_OPERANDS = 1 << 20  # with more pairs of weight and activation, this many are drawn at random
@@ -22,6 +22,8 @@ def check_mac(netlist: Netlist, library: Library, seed: int = 0) -> int:
     All pairs of weight value and activation are tried (65,536 for 8x8), at most 2**20 of them. The first round takes
     edge values of the partial sum in turn: 0, -1, 1, the extremes, alternating bits. Two more rounds take random ones.
 
+    Of a dot-product element all pairs are tried in each product in turn, with random ones in the other products.
+
     Returns:
         The number of operand triples that were tried.
 
@@ -29,6 +31,8 @@ def check_mac(netlist: Netlist, library: Library, seed: int = 0) -> int:
         NetlistError: If a result is wrong; the message gives one counterexample.
     """
     ports = netlist.ports
+    if ports.multiples:
+        return _check_dot_product(netlist, library, seed)
     values = weight_values(ports)
     activations = np.arange(-(1 << (ports.activation_bits - 1)), 1 << (ports.activation_bits - 1), dtype=np.int64)
     random = np.random.default_rng(seed)
@@ -59,24 +63,51 @@ def check_mac(netlist: Netlist, library: Library, seed: int = 0) -> int:
     return weight.size * len(rounds)
 
 
+def _check_dot_product(netlist: Netlist, library: Library, seed: int) -> int:
+    """Check an element of several products; result and errors as in `check_mac`."""
+    ports, random = netlist.ports, np.random.default_rng(seed)
+    values = weight_values(ports)
+    half = 1 << (ports.activation_bits - 1)
+    pairs = np.stack(np.meshgrid(values, np.arange(-half, half), indexing="ij"), axis=-1).reshape(-1, 2)
+    low, high = -(1 << (ports.sum_bits - 1)), (1 << (ports.sum_bits - 1)) - 1
+    for product in range(ports.products):
+        weight = random.choice(values, (len(pairs), ports.products))
+        activation = random.integers(-half, half, weight.shape)
+        weight[:, product], activation[:, product] = pairs.T
+        partial = random.integers(low, high, len(pairs), endpoint=True)
+        result = evaluate_mac(netlist, library, weight, activation, partial)
+        exact = (weight.astype(np.int64) * activation + added_constants(ports, weight)).sum(axis=1)
+        wrong = np.flatnonzero(result != _wrap(exact + partial, ports.sum_bits))
+        if wrong.size:
+            i = wrong[0]
+            raise NetlistError(
+                f"{netlist.name} must add the products of weights and activations and their constants, but is wrong "
+                f"for weights {weight[i].tolist()} and activations {activation[i].tolist()} "
+                f"({wrong.size:,} of {len(pairs):,} operands wrong)"
+            )
+    return len(pairs) * ports.products
+
+
 def evaluate_mac(
     netlist: Netlist,
     library: Library,
-    weight: Int16[np.ndarray, " n"],
-    activation: Int64[np.ndarray, " n"],
+    weight: Int16[np.ndarray, "n *products"],
+    activation: Int64[np.ndarray, "n *products"],
     partial: Int64[np.ndarray, " n"],
 ) -> Int64[np.ndarray, " n"]:
     """Return the signed result of each operand triple, after `latency` clock edges with constant operands.
+
+    An element of several products takes one weight and one activation for each.
 
     Raises:
         NetlistError: If a weight does not fit the port, or a cell has no logic function.
     """
     ports = netlist.ports
-    levels = np.zeros((netlist.nets, -(-weight.size // 64)), dtype=np.uint64)
+    levels = np.zeros((netlist.nets, -(-len(weight) // 64)), dtype=np.uint64)
     levels[1] = _ONES
     levels[netlist.tied_net] = np.where(netlist.tied_value[:, None] > 0, _ONES, np.uint64(0))
     levels[netlist.weight_net] = _pack(weight_pins(ports, weight).T)
-    levels[netlist.activation_net] = _pack(_bits(activation, ports.activation_bits))
+    levels[netlist.activation_net] = _pack(activation_levels(ports, activation).T)
     if ports.partial is not None:
         levels[netlist.partial_net] = _pack(_bits(encode_partial_sums(partial, ports), ports.result_bits))
     cells = library_cells(netlist, library)
@@ -87,7 +118,7 @@ def evaluate_mac(
         _register_outputs(netlist, cells, levels, states)
         _evaluate_gates(netlist, cells, levels)
     result = levels[netlist.result_net]
-    unpacked = np.unpackbits(result.view(np.uint8), axis=1, bitorder="little")[:, : weight.size].astype(np.int64)
+    unpacked = np.unpackbits(result.view(np.uint8), axis=1, bitorder="little")[:, : len(weight)].astype(np.int64)
     places = np.arange(len(result)) % ports.sum_bits  # the two words of a carry-save result have the same bit weights
     return _wrap((unpacked << places[:, None]).sum(axis=0), ports.sum_bits)
 

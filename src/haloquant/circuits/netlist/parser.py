@@ -162,8 +162,8 @@ def library_cells(netlist: Netlist, library: Library) -> tuple[Cell, ...]:
 
 def _roles(ports: MacPorts) -> dict[str, tuple[str, int, str]]:
     roles = {
-        "weight": (ports.weight, ports.weight_bits, "input"),
-        "activation": (ports.activation, ports.activation_bits, "input"),
+        "weight": (ports.weight, ports.weight_width, "input"),
+        "activation": (ports.activation, ports.activation_width, "input"),
         "result": (ports.result, ports.result_bits, "output"),
     }
     if ports.partial:

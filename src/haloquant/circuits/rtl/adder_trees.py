@@ -143,6 +143,24 @@ def compress(
     return first, second
 
 
+def reduce_rows(writer: GateWriter, rows: Sequence[Row], width: int, height: int) -> list[list[Net]]:
+    """Return at most `height` rows of `width` nets whose sum is the sum of all rows modulo 2**width, by Dadda's tree.
+
+    Args:
+        writer: collects the gates.
+        rows: the rows to add.
+        width: width of the sum.
+        height: a height of Dadda's series: 2, 3, 4, 6, 9, 13 and so on.
+    """
+    columns: list[list[Net]] = [[] for _ in range(width)]
+    for row in rows:
+        for column, net in row.items():
+            columns[column].append(net)
+    columns = _dadda_columns(writer, columns, lowest=height)
+    count = max(len(column) for column in columns)
+    return [[column[i] if i < len(column) else ZERO for column in columns] for i in range(count)]
+
+
 def _array(writer: GateWriter, rows: Sequence[Row], width: int) -> list[list[Net]]:
     columns: list[list[Net]] = [[] for _ in range(width)]
     for index, row in enumerate(rows):
@@ -176,11 +194,13 @@ def _dadda(writer: GateWriter, rows: Sequence[Row], width: int, even: bool) -> l
     return _dadda_columns(writer, columns, even)
 
 
-def _dadda_columns(writer: GateWriter, columns: list[list[Net]], even: bool = False) -> list[list[Net]]:
+def _dadda_columns(
+    writer: GateWriter, columns: list[list[Net]], even: bool = False, lowest: int = 2
+) -> list[list[Net]]:
     heights = [2]
     while heights[-1] < max(len(column) for column in columns):
         heights.append(heights[-1] * 3 // 2)
-    for height in reversed(heights):
+    for height in (height for height in reversed(heights) if height >= lowest):
         arriving: list[Net] = []
         reduced: list[list[Net]] = []
         for at, column in enumerate(columns):

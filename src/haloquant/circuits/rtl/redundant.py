@@ -16,14 +16,15 @@ from haloquant.circuits.rtl.bypass import Bypass, bypass_partitions, idle_lines,
 from haloquant.circuits.rtl.partial_products import bits, booth, stored_digits
 
 Words = tuple[list[Net], list[Net]]
+Product = Sequence[Sequence[Net]]  # two words, or more if the tree goes on behind the register
 _CONSTANTS = (ZERO, ONE)
 
 
-def element_lines(product: Words, width: int) -> list[str]:
+def element_lines(product: Product, width: int) -> list[str]:
     """Return the Verilog lines after the product: its registers, the accumulator, the partial-sum registers.
 
     Args:
-        product: the two words of the product, `width` nets each.
+        product: the words of the product, at most `width` nets each.
         width: width of a word of the partial sum.
     """
     held = [net for word in product for net in word if net not in _CONSTANTS]
@@ -47,11 +48,11 @@ def element_result(width: int) -> list[Net]:
     return [*(f"sum[{i}]" for i in range(width)), ZERO, *(f"sum[{i}]" for i in range(width, 2 * width - 1))]
 
 
-def accumulate_module(product: Words, width: int) -> str:
+def accumulate_module(product: Product, width: int) -> str:
     """Return the Verilog of the module `accumulate`: partial sum plus the registered bits of the product.
 
     Args:
-        product: the two words of the product as `element_lines` gets them; only the places of constants count.
+        product: the words of the product as `element_lines` gets them; only the places of constants count.
         width: width of a word of the partial sum.
     """
     writer = GateWriter()

@@ -129,12 +129,10 @@ class Engine:
         for bit in range(stimuli.activation_bits):
             found[2 + bit] = NetLanes(_BIT, np.arange(4).astype(self._ids), 1 << bit)
         partial_bits = self.program.first - 2 - stimuli.activation_bits
-        if partial_bits and stimuli.partial_before is not None and stimuli.partial_after is not None:
-            for bit in range(partial_bits):
-                ids = (stimuli.partial_before >> bit & 1) + 2 * (stimuli.partial_after >> bit & 1)
-                found[2 + stimuli.activation_bits + bit] = NetLanes(
-                    _BIT, ids.astype(self._ids), self.domains.stimuli_domain()
-                )
+        for bit, ids in enumerate(stimuli.partial_edges(partial_bits)):
+            found[2 + stimuli.activation_bits + bit] = NetLanes(
+                _BIT, ids.astype(self._ids), self.domains.stimuli_domain()
+            )
         return found
 
     def evaluate(self, node: Node, inputs: list[NetLanes]) -> tuple[NetLanes, Float64[np.ndarray, "d 2"]]:

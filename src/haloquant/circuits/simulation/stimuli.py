@@ -9,7 +9,7 @@ the default is every pair of values, all equally probable.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float64, Int32, Int64
+from jaxtyping import Float64, Int32, Int64, UInt8
 
 from haloquant.circuits.simulation.partial_sums import PartialSums, draw_partial_sums
 from haloquant.errors import InputError
@@ -29,6 +29,14 @@ class Stimuli:
     names: tuple[str, ...]
     partial_before: Int64[np.ndarray, " lane"] | None = None
     partial_after: Int64[np.ndarray, " lane"] | None = None
+    edges: UInt8[np.ndarray, "bit lane"] | None = None  # before + 2 after, of ports with more than 63 bits
+
+    def partial_edges(self, bits: int) -> UInt8[np.ndarray, "bit lane"]:
+        """Return the level before plus twice the level after, of every bit of the partial sum in every lane."""
+        if self.edges is not None or self.partial_before is None or self.partial_after is None:
+            return np.zeros((0, self.transition.size), np.uint8) if self.edges is None else self.edges
+        places = np.arange(bits)[:, None]
+        return ((self.partial_before >> places & 1) + 2 * (self.partial_after >> places & 1)).astype(np.uint8)
 
 
 def activation_stimuli(bits: int = 8, **distributions: Float64[np.ndarray, " n"]) -> Stimuli:

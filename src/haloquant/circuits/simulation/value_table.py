@@ -98,7 +98,7 @@ def simulate_values(
 
 
 def annotate_netlist(
-    netlist: Netlist, library: Library, weights: Int16[np.ndarray, " w"], conditions: Conditions | None
+    netlist: Netlist, library: Library, weights: Int16[np.ndarray, "w *products"], conditions: Conditions | None
 ) -> TimedGates:
     """Time the netlist statically and return it with the delays and energies for every weight value."""
     conditions = conditions or Conditions()

@@ -32,8 +32,12 @@ class Capture:
     setup: Constraint | None
 
 
-def initial_states(netlist: Netlist, weights: Int16[np.ndarray, " w"]) -> UInt8[np.ndarray, "n w"]:
+def initial_states(
+    netlist: Netlist, weights: Int16[np.ndarray, "w *products"], any_weight: bool = False
+) -> UInt8[np.ndarray, "n w"]:
     """Return the state of every net before propagation: 0 or 1 for constants, weight pins and tied pins, else FREE.
+
+    With `any_weight`, weight pins are FREE, too: no value is known, but no edge starts there.
 
     Raises:
         NetlistError: If a weight does not fit the weight port.
@@ -41,7 +45,8 @@ def initial_states(netlist: Netlist, weights: Int16[np.ndarray, " w"]) -> UInt8[
     states = np.full((netlist.nets, len(weights)), FREE, dtype=np.uint8)
     states[0], states[1] = 0, 1
     states[netlist.tied_net] = netlist.tied_value[:, None]
-    states[netlist.weight_net] = weight_pins(netlist.ports, weights).T
+    if not any_weight:
+        states[netlist.weight_net] = weight_pins(netlist.ports, weights).T
     return states
 
 

@@ -25,7 +25,7 @@ from haloquant.circuits.timing.propagation import propagate_arrivals, propagate_
 class Timing:
     """Arrivals and slews of all nets. Edge 0 is rise, 1 is fall. An edge that cannot happen has the arrival -inf."""
 
-    weights: Int16[np.ndarray, " w"]
+    weights: Int16[np.ndarray, "w *products"]
     state: UInt8[np.ndarray, "n w"]  # 0, 1 or 2 (free)
     arrival_s: Float64[np.ndarray, "n 2 w"]
     slew_s: Float64[np.ndarray, "n 2 w"]
@@ -40,7 +40,9 @@ def static_delays(
 ) -> Float64[np.ndarray, " w"]:
     """Return the delay (s) of the longest path for each weight value.
 
-    Paths lead from the activation, the partial sum or a register to a result or a register.
+    Paths lead from the activation, the partial sum or a register to a result or a register. In a dot-product element
+    the longest path depends on the weights of all products. There every value gets the delay of the longest path that
+    any weights leave.
 
     Args:
         netlist: the MAC.
@@ -51,23 +53,31 @@ def static_delays(
     Raises:
         NetlistError: If a weight does not fit the port, or the library lacks a cell, pin, function or arc.
     """
+    if netlist.ports.multiples:
+        weights = weight_values(netlist.ports) if weights is None else weights
+        longest = analyze_timing(netlist, library, weights[:1], conditions, any_weight=True).delay_s
+        return np.repeat(longest, len(weights))
     return analyze_timing(netlist, library, weights, conditions).delay_s
 
 
 def analyze_timing(
     netlist: Netlist,
     library: Library,
-    weights: Int16[np.ndarray, " w"] | None = None,
+    weights: Int16[np.ndarray, "w *products"] | None = None,
     conditions: Conditions | None = None,
+    any_weight: bool = False,
 ) -> Timing:
-    """Return every arrival, slew and constant besides the delays; arguments and errors as in `static_delays`."""
+    """Return every arrival, slew and constant besides the delays; arguments and errors as in `static_delays`.
+
+    With `any_weight`, the weight pins are constant but unknown, so every path that some weights leave counts.
+    """
     weights = weight_values(netlist.ports) if weights is None else weights
     conditions = conditions or Conditions()
     gates = netlist.gates
     wiring = (gates.kind, gates.input_start, gates.input_net, gates.output_start, gates.output_net)
     load = np.stack(net_loads(netlist, library, conditions.output_load_f))
     analyses = gate_analyses(netlist, library)
-    state = initial_states(netlist, weights)
+    state = initial_states(netlist, weights, any_weight)
     code = np.empty((len(gates), len(weights)), dtype=np.int32)
     propagate_constants(*wiring, *_truth_tables(netlist, analyses), state, code)
     case, masks, enabled = _number_cases(netlist, analyses, code)

@@ -92,7 +92,7 @@ def case_delays(
     tool: OpenSta,
     netlist: Netlist,
     liberty_text: str,
-    weights: Int16[np.ndarray, " w"],
+    weights: Int16[np.ndarray, "w *products"],
     conditions: Conditions | None = None,
     disabled: Sequence[DisabledArc] = (),
     time_limit_s: float = 600.0,
@@ -104,7 +104,7 @@ def case_delays(
         tool: the OpenSTA to run.
         netlist: the MAC.
         liberty_text: the text of its cell library.
-        weights: the weight values.
+        weights: the weight values; of a dot-product element one for each product.
         conditions: slews and load. The rule `slews` is ignored, because OpenSTA always takes "enabled".
         disabled: arcs that OpenSTA must not use for any value.
         time_limit_s: limit for the whole process.
@@ -158,7 +158,7 @@ def case_path(
     return [(int(gate), pin) for gate, pin in re.findall(r"\bg(\d+)/(\w+)", said)]
 
 
-def idle_arcs(netlist: Netlist, library: Library, weight: int) -> list[DisabledArc]:
+def idle_arcs(netlist: Netlist, library: Library, weight: int | Int16[np.ndarray, " products"]) -> list[DisabledArc]:
     """Return the arcs that cannot change their gate's output for one weight, although their input is free.
 
     They follow from an exact analysis of the gate's function. OpenSTA of 2019 looks at each term of a function alone

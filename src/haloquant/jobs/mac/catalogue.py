@@ -10,6 +10,7 @@ from haloquant.circuits.ports import MacPorts, parse_ports
 from haloquant.circuits.rtl.adder_trees import Adder, Tree
 from haloquant.circuits.rtl.bit_serial import generate_serial, serial_ports
 from haloquant.circuits.rtl.bypass import Bypass
+from haloquant.circuits.rtl.dot_products import dot_ports, dot_specs, generate_dot
 from haloquant.circuits.rtl.generator import MacSpec, Rows, Stage, generate, partitions_of, ports_of
 from haloquant.errors import InputError
 from haloquant.store.atomic_files import read_bounded
@@ -77,7 +78,7 @@ def _elements() -> list[MacSpec]:
 
 def mac_names() -> list[str]:
     """Return the names of all MACs, sorted."""
-    return sorted([*mac_specs(), *SERIAL])
+    return sorted([*mac_specs(), *dot_specs(), *SERIAL])
 
 
 def generated_mac(name: str) -> MacSource:
@@ -91,10 +92,14 @@ def generated_mac(name: str) -> MacSource:
         text = f"{bits}x8 signed: bit-serial, one adder, one activation bit a cycle"
         ports = serial_ports(bits)
         return MacSource(name, text, generate_serial(bits), ports, cycles=ports.latency)
+    dots = dot_specs()
+    if name in dots:
+        spec, parts = dots[name], (("accumulate", 1.0),)
+        return MacSource(name, spec.description, generate_dot(spec), dot_ports(spec), parts, driven=("accumulate",))
     specs = mac_specs()
     if name not in specs:
         raise InputError(
-            "the MAC must be named <rows><tree>_<adder>-<stage> or <rows><tree>-cs4, such as "
+            "the MAC must be named <rows><tree>_<adder>-<stage>, <rows><tree>-cs4 or <words>x<products>-dot, such as "
             f"{closest_names(name, mac_names())}; not {name!r}. "
             "`haloquant characterize --list` shows all"
         )

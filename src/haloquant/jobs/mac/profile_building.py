@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from haloquant.circuits.characterization import (
+    cell_area_m2,
     characterize,
     exhaustive_simulation,
     sampled_simulation,
@@ -18,8 +19,11 @@ from haloquant.circuits.liberty.records import Library
 from haloquant.circuits.netlist.parser import Netlist, parse_netlist
 from haloquant.circuits.ports import MacPorts, weight_values
 from haloquant.circuits.rtl.adder_cells import adder_verilog
+from haloquant.circuits.rtl.dot_products import multiples_ports, multiples_verilog
 from haloquant.circuits.simulation.partial_sums import PartialSums
+from haloquant.circuits.simulation.value_table import simulate_values
 from haloquant.circuits.timing.conditions import Conditions
+from haloquant.circuits.timing.static_timing import static_delays
 from haloquant.eda.yosys import ABC_SCRIPTS, Synthesis, synthesize
 from haloquant.errors import InputError
 from haloquant.jobs.mac.catalogue import MacSource
@@ -85,6 +89,8 @@ def partial_sums_for(ports: MacPorts, named: str) -> tuple[PartialSums | None, s
     """
     if ports.partial is None:
         return None, "none: the multiplier alone"
+    if ports.multiples:
+        return None, "Gaussian model of 128 rows of the words"
     bits = (weight_values(ports).size - 1).bit_length(), ports.activation_bits
     if named != "gaussian":
         path = DEMO_FILE if named == "demo" else Path(named)
@@ -148,7 +154,44 @@ def characterize_mac(
         description=source.description + spent,
         name=f"{first.name}_{source.name}",
         dynamic=simulated if dynamic else None,
-        provenance={**synthesis.provenance, **(provenance or {}), **({"partial_sums": sums_line} if dynamic else {})},
+        provenance={
+            **synthesis.provenance,
+            **(provenance or {}),
+            **({"partial_sums": sums_line} if dynamic else {}),
+            **(row_provenance(source.ports, liberties[0], period_s, script) if source.ports.multiples else {}),
+        },
         progress=lambda done, total: tell("characterize corners", done, total),
     )
     return replace(profile, delay_s=profile.delay_s * source.cycles) if source.cycles > 1 else profile
+
+
+def row_provenance(ports: MacPorts, liberty: Path, period_s: float, script: str | None) -> dict[str, str]:
+    """Return what stands at the activations of a dot-product element, for one product: area in m2, energy in J.
+
+    `activation_register_j` is the energy of one register bit of the activation in one cycle, with random data. The
+    multiples of a row are made once, by adders with registers of their own: `multiples_area_m2`, `multiples_j` (a
+    cycle) and `multiples_s` (their delay with setup).
+    """
+    _, register_j, _ = _measure_row((1,), ports.activation_bits, liberty, period_s, script)
+    found = {"activation_register_j": f"{register_j / ports.activation_bits:.6g}"}
+    if len(ports.multiples) > 1:
+        area_m2, energy_j, delay_s = _measure_row(ports.multiples, ports.activation_bits, liberty, period_s, script)
+        found |= {
+            "multiples": ", ".join(map(str, ports.multiples)),
+            "multiples_area_m2": f"{area_m2:.6g}",
+            "multiples_j": f"{energy_j:.6g}",
+            "multiples_s": f"{delay_s:.6g}",
+        }
+    return found
+
+
+def _measure_row(
+    multiples: tuple[int, ...], bits: int, liberty: Path, period_s: float, script: str | None
+) -> tuple[float, float, float]:
+    """Return area (m2), energy of a cycle (J) and delay (s) of the module that registers multiples of an activation."""
+    verilog, ports = multiples_verilog(multiples, bits), multiples_ports(multiples, bits)
+    source = MacSource("multiples", "multiples of an activation", verilog, ports)
+    _, netlist, library = synthesize_mac(source, liberty, period_s, script=script)
+    around, still = typical_conditions(library), np.zeros(1, np.int16)
+    energy = simulate_values(netlist, library, still, None, around).energy_j[0, 0]
+    return cell_area_m2(netlist, library), float(energy), float(static_delays(netlist, library, still, around)[0])

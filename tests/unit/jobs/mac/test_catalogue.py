@@ -31,12 +31,14 @@ def test_every_part_of_the_generator_has_a_name() -> None:
         "bwarrayw4a4-cs4",
         "digitsdadda+lone-cs4",
         "onedigitw4a8-cs4",
+        "e2m1x8-dot",
+        "booth4x16c4-dot",
     } <= known
-    assert not known & {"native-cs4", "digitsdaddaw3a8-cs4", "onedigitw4a8-mul"}
+    assert not known & {"native-cs4", "digitsdaddaw3a8-cs4", "onedigitw4a8-mul", "e2m1x4c4-dot"}
     # 6 row kinds x 2 trees x 3 adders x (4 + 2 * 3) stages x 2 widths; 3 bypasses of 8-bit digits but for `fused`;
     # native: 3 + 2 * 3 stages x 2 widths; 2 serial ones; elements: 6 x 2 trees x 4 widths but two of digits, 6 with
-    # bypasses, 4 of one digit
-    assert len(known) == 6 * 6 * 10 * 2 + 6 * 9 * 3 + 9 * 2 + 2 + (6 * 2 * 4 - 2) + 6 + 4
+    # bypasses, 4 of one digit; dot products: 4 kinds of rows x 4 numbers of products, 2 cuts where more rows are added
+    assert len(known) == 6 * 6 * 10 * 2 + 6 * 9 * 3 + 9 * 2 + 2 + (6 * 2 * 4 - 2) + 6 + 4 + 4 * 4 + 4 * 2 + 1
 
 
 def test_a_bit_serial_product_takes_a_cycle_for_every_activation_bit() -> None:
@@ -77,7 +79,8 @@ def test_the_serial_unit_is_one_of_ours() -> None:
 def test_a_wrong_name_is_told_its_neighbours() -> None:
     with pytest.raises(
         InputError,
-        match=r"^the MAC must be named <rows><tree>_<adder>-<stage> or <rows><tree>-cs4, such as "
+        match=r"^the MAC must be named <rows><tree>_<adder>-<stage>, <rows><tree>-cs4 or <words>x<products>-dot, "
+        r"such as "
         r"boothwdadda_bk-mul, .*; "
         r"not 'boothdadda_bk-mul'\. `haloquant characterize --list` shows all$",
     ):
