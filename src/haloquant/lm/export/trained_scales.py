@@ -65,8 +65,8 @@ def export_with_scales(
         for name in added:
             writer.add(name, RawTensor.of(changed[name]))
         writer.finish()
-        with_offsets = any(name.endswith(f".{OFFSET}") for name in (*model.tensors, *added))
-        version = OFFSETS if with_offsets else VERSION
+        has_offsets = any(name.endswith(f".{OFFSET}") for name in (*model.tensors, *added))
+        version = OFFSETS if has_offsets else VERSION
         config = msgspec.structs.replace(model.config, version=version, bits_per_weight=bits)
         config = msgspec.structs.replace(config, sha256=digest(config, writer.lines))
         write_json(temporary / "config.json", read_config(model.folder) | {"quantization_config": config.as_dict()})
