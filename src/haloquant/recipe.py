@@ -97,8 +97,10 @@ class Quantize(Section, frozen=True):
     """What is quantized: HALO's goals, the rivals to compare with, the sparse budget, and the sizes of the codebooks.
 
     `sparse_budget` is the largest share of the weights that are kept in 8 bits outside the tiles; only outliers and
-    salient weights are kept. `refine` is the share of the tiles, those with the largest loss, that are refined after
-    compensation; it needs `compensate`. `auto` refines half of the tiles of a layer in which a tile has fewer than 16
+    salient weights are kept. `activations` and `activation_bits` say how the inputs of the layers are rounded in the
+    second perplexity of every method; an 8-bit MAC multiplies narrower ones in the same time. `refine` is the share of
+    the tiles, those with the largest loss, that are refined after compensation; it needs `compensate`. `auto` refines
+    half of the tiles of a layer in which a tile has fewer than 16
     words. The rivals rtn-w8 and rtn-w4-g128-sym are in every table, as w8a8 and w4a8. A rival's name holds its
     settings, such as gptq-w4-g64 or smoothquant-w8-a85 (`quant.rivals.registry`).
 
@@ -115,6 +117,7 @@ class Quantize(Section, frozen=True):
     goals: Annotated[tuple[Goal, ...], msgspec.Meta(min_length=1)] = ("perf-opt", "bal", "acc-opt")
     rivals: tuple[str, ...] = DEFAULT_RIVALS
     activations: ActivationMode = "token"
+    activation_bits: Annotated[int, msgspec.Meta(ge=2, le=8)] = 8
     sparse_budget: Fraction = 0.005
     fast_words: Annotated[int, msgspec.Meta(ge=2, le=9)] = CLASS_WORDS[0]
     slow_words: Annotated[int, msgspec.Meta(ge=2, le=16)] = CLASS_WORDS[1]

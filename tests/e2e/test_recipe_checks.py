@@ -39,7 +39,8 @@ def refused(recipe: Path, capfd: pytest.CaptureFixture[str], old: str, new: str)
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ('["gptq-w4-g128"]', '["gptq-w4-g64"]', "quantize.rivals: rival must be one of awq-w3-g128, "),
+        ('["gptq-w4-g128"]', '["gptq4"]', "quantize.rivals: rival must be one of "),
+        ('["gptq-w4-g128"]', '["gptq-w4-g1"]', "quantize.rivals: "),
         ('["gptq-w4-g128"]', '["awq"]', "not 'awq'"),
         ('["edge_lpddr5x"]', '["edge"]', "hardware.targets: target must be one of "),
         ('["edge_lpddr5x"]', '["h200"]', "hardware.targets: "),
@@ -125,6 +126,12 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra_before_any_work
             "compensate = false\nrefine = 0.25",
             "quantize.refine must be 0 or left out where quantize.compensate is false, as only tiles whose errors were "
             "compensated are refined, not 0.25",
+        ),
+        (
+            "sweep = []",
+            'activations = "none"\nactivation_bits = 4',
+            "quantize.activation_bits must be left out where quantize.activations is none, as no activation is "
+            "rounded, not 4",
         ),
         (
             "sweep = []",

@@ -54,6 +54,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
         ("none",),
     ),
     "quantize.activations": ("token", "tensor", "none", "row"),
+    "quantize.activation_bits": (8, 4, 2, 9),
     "quantize.sparse_budget": (0.005, 0.0, 0.5, 1.0),
     "quantize.fast_words": (9, 2, 10),
     "quantize.slow_words": (16, 4, 1),

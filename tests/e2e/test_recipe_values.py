@@ -45,6 +45,7 @@ CHANGED: dict[str, Any] = {
     "quantize.goals": ("acc-opt",),
     "quantize.rivals": ("rtn-w3-g128",),
     "quantize.activations": "tensor",
+    "quantize.activation_bits": 4,
     "quantize.sparse_budget": 0.001,
     "quantize.fast_words": 4,
     "quantize.slow_words": 9,

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from haloquant.api.arguments import check_choice, check_count, path_text, path_texts, texts
+from haloquant.api.arguments import check_choice, check_count, check_range, path_text, path_texts, texts
 from haloquant.api.progress import Progress, reporting
 from haloquant.errors import InputError
 from haloquant.jobs import evaluation
@@ -17,12 +17,24 @@ from haloquant.lm.devices import find_device
 Activations = Literal["none", "token"]
 
 
+def check_bits(value: int) -> int:
+    """Return a number of bits of activations.
+
+    Raises:
+        InputError: It is not a whole number from 2 to 16.
+    """
+    check_count("activation_bits", value, 2)
+    check_range("activation_bits", value, 2.0, 16.0)
+    return value
+
+
 def evaluate(
     model: str | Path,
     text: str | Path = "demo",
     *,
     tokens: int = 0,
     activations: Activations = "none",
+    activation_bits: int = 8,
     dtype: Dtype = "float32",
     device: str = "auto",
     progress: Progress = True,
@@ -36,8 +48,8 @@ def evaluate(
         model: Model folder, plain or packed, or "demo" for the shipped model.
         text: Text file (.txt, .xz), or "demo" for the shipped evaluation text.
         tokens: Number of tokens to use, rounded down to whole windows (one at least); 0 uses the whole text.
-        activations: "token" rounds the inputs of the linear layers to 8 bits, with one scale per token; "none" keeps
-            them.
+        activations: "token" rounds the inputs of the linear layers, with one scale per token; "none" keeps them.
+        activation_bits: Bits of a rounded input, 2 to 16.
         dtype: Floating-point type in which the model computes: "float32", "bfloat16" or "float16". A packed model's
             words and scales are the same in each.
         device: Where the model computes: "cpu", "cuda" or "cuda:NUMBER"; "auto" takes a GPU of this machine where there
@@ -63,10 +75,13 @@ def evaluate(
     name, file = path_text("model", model), path_text("text", text)
     check_count("tokens", tokens, 0)
     check_choice("activations", activations, get_args(Activations))
+    bits = check_bits(activation_bits) if activations == "token" else None
+    if bits is None and activation_bits != 8:
+        raise InputError('activation_bits must come with activations="token", which rounds them')
     check_choice("dtype", dtype, get_args(Dtype))
     place = find_device(device)
     with shown as report:
-        return evaluation.evaluate_model(name, file, tokens, activations == "token", report, dtype, place)
+        return evaluation.evaluate_model(name, file, tokens, bits, report, dtype, place)
 
 
 def evaluate_tasks(
@@ -119,10 +134,11 @@ def compare(
     *,
     tokens: int = 0,
     dtype: Dtype = "float32",
+    activation_bits: int = 8,
     device: str = "auto",
     progress: Progress = True,
 ) -> tuple[Evaluation, ...]:
-    """Evaluate several models on one text, each with plain and with 8-bit activations.
+    """Evaluate several models on one text, each with plain and with rounded activations.
 
     Args:
         models: Model folders, plain or packed, or "demo" for the shipped model.
@@ -130,11 +146,12 @@ def compare(
         tokens: Number of tokens to use, rounded down to whole windows (one at least); 0 uses the whole text.
         dtype: Floating-point type in which the models compute: "float32", "bfloat16" or "float16". A packed model's
             words and scales are the same in each.
+        activation_bits: Bits of a rounded activation, 2 to 16.
         device: As in `evaluate`.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
-        One record per model, in the order given; `perplexity_a8` is that with 8-bit activations per token.
+        One record per model, in the order given; `perplexity_a8` is that with rounded activations, one scale per token.
 
     Raises:
         InputError: An argument is not allowed, a file does not exist, or a model gives NaN or infinity.
@@ -154,13 +171,13 @@ def compare(
     names, file = path_texts("models", models), path_text("text", text)
     check_count("tokens", tokens, 0)
     check_choice("dtype", dtype, get_args(Dtype))
-    place = find_device(device)
+    place, bits = find_device(device), check_bits(activation_bits)
     for name in names:  # a wrong name is reported before the first model is evaluated
         model_folder(name)
     rows: list[Evaluation] = []
     with shown as report:
         for name in names:
-            plain = evaluation.evaluate_model(name, file, tokens, False, report, dtype, place)
-            rounded = evaluation.evaluate_model(name, file, tokens, True, report, dtype, place)
+            plain = evaluation.evaluate_model(name, file, tokens, None, report, dtype, place)
+            rounded = evaluation.evaluate_model(name, file, tokens, bits, report, dtype, place)
             rows.append(msgspec.structs.replace(plain, perplexity_a8=rounded.perplexity))
     return tuple(rows)

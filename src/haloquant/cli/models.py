@@ -29,6 +29,7 @@ ModelDtype = Annotated[
     Literal["float32", "bfloat16", "float16"],
     typer.Option("--dtype", help="Floating-point type in which the model computes, whatever type its files have."),
 ]
+ActivationBits = Annotated[int, typer.Option(help="Bits of a rounded activation.", min=2, max=16)]
 Tokens = Annotated[int, typer.Option(help="Tokens of the text to use; 0 is the whole text.", min=0)]
 
 
@@ -180,8 +181,9 @@ def evaluate(
     text: Text = "demo",
     tokens: Tokens = 0,
     activations: Annotated[
-        Literal["none", "token"], typer.Option(help="token: round activations to 8 bits, one scale per token.")
+        Literal["none", "token"], typer.Option(help="token: round activations, with one scale per token.")
     ] = "none",
+    activation_bits: ActivationBits = 8,
     tasks: Annotated[
         list[str] | None,
         typer.Option(
@@ -205,7 +207,14 @@ def evaluate(
         stdout.print_json(msgspec.json.encode(scores).decode())
         return
     found = haloquant.evaluate(
-        model, text, tokens=tokens, activations=activations, dtype=dtype, device=device, progress=not quiet
+        model,
+        text,
+        tokens=tokens,
+        activations=activations,
+        activation_bits=activation_bits,
+        dtype=dtype,
+        device=device,
+        progress=not quiet,
     )
     if json:
         stdout.print_json(msgspec.json.encode(found).decode())
@@ -221,16 +230,27 @@ def compare(
     text: Text = "demo",
     tokens: Tokens = 0,
     dtype: ModelDtype = "float32",
+    activation_bits: ActivationBits = 8,
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare models on one text: stored bits per weight, and perplexity with and without 8-bit activations."""
-    rows = haloquant.compare(models, text, tokens=tokens, dtype=dtype, device=device, progress=not quiet)
+    """Compare models on one text: stored bits per weight, and perplexity with and without rounded activations."""
+    rows = haloquant.compare(
+        models,
+        text,
+        tokens=tokens,
+        dtype=dtype,
+        activation_bits=activation_bits,
+        device=device,
+        progress=not quiet,
+    )
     if json:
         stdout.print_json(msgspec.json.encode(rows).decode())
         return
-    table = Table("model", "bits/weight", "perplexity W", "W+A8", "against the first", title=rows[0].description)
+    table = Table(
+        "model", "bits/weight", "perplexity W", f"W+A{activation_bits}", "against the first", title=rows[0].description
+    )
     for row in rows:
         ratio = f"{row.perplexity - rows[0].perplexity:+.4f}"
         table.add_row(

@@ -73,7 +73,7 @@ def evaluate_model(
     model: str,
     text: str,
     tokens: int,
-    rounded: bool,
+    rounded_bits: int | None,
     progress: Progress = silent,
     dtype: Dtype = "float32",
     device: str = "cpu",
@@ -84,7 +84,7 @@ def evaluate_model(
         model: A model folder, or `demo`.
         text: A text file, or `demo`.
         tokens: Number of tokens that are used; 0 takes the whole text.
-        rounded: Whether the inputs of linear layers are rounded to 8 bits, with one scale per token.
+        rounded_bits: Bits to which the inputs of linear layers are rounded, with one scale per token; None leaves them.
         progress: Called with the name of a task, windows done and windows in all.
         dtype: The floating-point type in which the model computes.
         device: Where it computes: `cpu`, or a GPU (`lm.devices.find_device`).
@@ -102,10 +102,10 @@ def evaluate_model(
     name = "demo" if model == "demo" else origin(folder) or folder.name
 
     def tell(done: int, total: int) -> None:
-        progress(f"evaluate {name}{' W+A8' if rounded else ''}", done, total)
+        progress(f"evaluate {name}{f' W+A{rounded_bits}' if rounded_bits else ''}", done, total)
 
-    if rounded:
-        with activations_per_token(loaded, layers):
+    if rounded_bits:
+        with activations_per_token(loaded, layers, rounded_bits):
             score = perplexity(loaded, found.tokens, max_windows=limit, progress=tell)
     else:
         score = perplexity(loaded, found.tokens, max_windows=limit, progress=tell)

@@ -80,6 +80,8 @@ def check_used(recipe: Recipe) -> None:
     else:
         reason = "as only the paper's method keeps a share of each layer's sensitivity"
         unused.append(("kept_share", f"quantize.method is {quantize.method}", reason))
+    if quantize.activations == "none":
+        unused.append(("activation_bits", "quantize.activations is none", "as no activation is rounded"))
     if not quantize.compensate:
         reason = "as only tiles whose errors were compensated are refined"
         unused.append(("refine", "quantize.compensate is false", reason))

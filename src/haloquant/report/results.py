@@ -66,7 +66,7 @@ class MethodRow(Record, frozen=True):
     family: str  # "reference", "halo" or "rival"
     bits_per_weight: float
     perplexity: float  # weights quantized, activations in floating point
-    perplexity_a8: float | None  # with 8-bit activations, which an integer MAC array requires
+    perplexity_a8: float | None  # with rounded activations (`Results.activation_bits`), as an integer MAC needs them
     costs: list[CostRow]
     fast_fraction: float | None = None  # share of tiles in the fastest class
     notes: list[str] = []
@@ -182,6 +182,7 @@ class Results(Record, frozen=True):
     pareto_of: str = ""
     notes: list[str] = []  # how the model was read, what stays in full precision, calibration windows that are missing
     new_silicon: list[NewSiliconRows] = []  # one for each machine that elements can be compared on
+    activation_bits: int = 8
 
     def method(self, name: str) -> MethodRow:
         """Return the row of the method with this name.

@@ -76,7 +76,7 @@ def method_table(results: Results) -> Table:
     """Return one row for each method: stored bits, perplexity, and speed and energy as ratios to `base_method`."""
     pairs = targets_and_phases(results)
     base = base_method(results)
-    head = ["method", "bits/weight", "perplexity W", "W+A8"]
+    head = ["method", "bits/weight", "perplexity W", f"W+A{results.activation_bits}"]
     for target, phase in pairs:
         head += [f"speed {target} {phase}", f"energy {target} {phase}"]
     rows = []
@@ -147,7 +147,8 @@ def cards(results: Results) -> tuple[Card, ...]:
         "Perplexity",
         f"{_a8(halo):.3f}",
         tuple((m.name, f"{_a8(m):.3f}") for m in others),
-        f"{halo.name}, {halo.bits_per_weight:.2f} bits per weight, 8-bit activations (fp16: neither quantized)",
+        f"{halo.name}, {halo.bits_per_weight:.2f} bits per weight, {results.activation_bits}-bit activations "
+        "(fp16: neither quantized)",
     )
     if mine is None:
         return (accuracy,)

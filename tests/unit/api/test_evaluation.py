@@ -26,6 +26,12 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"model": ""}, r"^model must be a name or path as str or Path, not ''$"),
         ({"text": ""}, r"^text must be a name or path as str or Path, not ''$"),
+        (
+            {"activations": "token", "activation_bits": 1},
+            r"^activation_bits must be a whole number of at least 2, not 1$",
+        ),
+        ({"activations": "token", "activation_bits": 17}, r"^activation_bits must be .*, not 17$"),
+        ({"activation_bits": 4}, r'^activation_bits must come with activations="token", which rounds them$'),
         ({"tokens": -1}, r"^tokens must be a whole number of at least 0, not -1$"),
     ],
 )

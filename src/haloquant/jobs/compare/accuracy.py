@@ -12,7 +12,7 @@ from haloquant.records import LayerStatistics
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Perplexity with quantized weights, and with 8-bit activations too.
+    """Perplexity with quantized weights, and with rounded activations too.
 
     `perplexity_a8` is None if activations were not rounded. `window_nats` is the mean loss of each full window with
     quantized weights, in nats; two methods are compared by it.
@@ -26,7 +26,7 @@ class Accuracy:
 
     @property
     def final_perplexity(self) -> float:
-        """The perplexity with 8-bit activations, or with quantized weights only if activations were not rounded."""
+        """The perplexity with rounded activations, or with quantized weights only if activations were not rounded."""
         return self.perplexity if self.perplexity_a8 is None else self.perplexity_a8
 
 
@@ -40,15 +40,15 @@ def measure_accuracy(
     statistics: Mapping[str, LayerStatistics] | None = None,
     originals: Mapping[str, np.ndarray] | None = None,
 ) -> Accuracy:
-    """Return the perplexity of a model that computes with these weights, and with 8-bit activations too.
+    """Return the perplexity of a model that computes with these weights, and with rounded activations too.
 
     Args:
         model: The full-precision model.
         weights: Weights [out, in] by layer; empty for the model's own, whose activations are not rounded.
         tokens: The text.
-        recipe: Says how many tokens are used and whether activations are rounded.
+        recipe: Says how many tokens are used and how activations are rounded.
         progress: Called with windows done and windows in all.
-        input_scale: Scales of an equivalent transform by layer: the activations x / s are rounded to 8 bits. The
+        input_scale: Scales of an equivalent transform by layer: the activations x / s are rounded. The
             weights are for x itself.
         statistics: For a recipe with one activation scale per layer, the largest inputs that calibration saw of each
             layer before any transform.
@@ -63,7 +63,7 @@ def measure_accuracy(
     from haloquant.lm.swap_weights import with_weights
 
     window = default_window(model)
-    limit = recipe.text.evaluation_tokens
+    limit, bits = recipe.text.evaluation_tokens, recipe.quantize.activation_bits
     windows = max(1, limit // window) if limit else None
     with with_weights(model, weights, originals):
         plain = perplexity(model, tokens, max_windows=windows, progress=progress)
@@ -71,9 +71,9 @@ def measure_accuracy(
             return Accuracy(plain.value, None, plain.tokens_counted, plain.describe(), plain.window_nats)
         if recipe.quantize.activations == "tensor":
             known = {layer: (statistics or {}).get(layer, LayerStatistics(layer, 0)) for layer in weights}
-            context = activations_per_tensor(model, known, input_scale=input_scale)
+            context = activations_per_tensor(model, known, bits, input_scale=input_scale)
         else:
-            context = activations_per_token(model, list(weights), input_scale=input_scale)
+            context = activations_per_token(model, list(weights), bits, input_scale=input_scale)
         with context:
             rounded = perplexity(model, tokens, max_windows=windows, progress=progress)
     return Accuracy(plain.value, rounded.value, plain.tokens_counted, plain.describe(), plain.window_nats)

@@ -180,6 +180,7 @@ class JobSteps:
             sha256_bytes(self.inputs.evaluation.tokens.tobytes()),
             self.recipe.text.evaluation_tokens,
             self.recipe.quantize.activations,
+            self.recipe.quantize.activation_bits,
             self.recipe.hardware.tile,
             self.device.partition(":")[0],
         ]

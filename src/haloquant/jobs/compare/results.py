@@ -113,6 +113,7 @@ def gather_results(
         ),
         sweeps=sweep_rows([n for n in ("w4a8", shown) if methods[n].tiles], passes, targets[-1], simulate),
         new_silicon=new_silicon_results(shown, shape, everything[shown].tiles, passes, targets, classes),
+        activation_bits=recipe.quantize.activation_bits,
     )
     return msgspec.structs.replace(results, warnings=find_warnings(results))
 

@@ -50,7 +50,13 @@ class RivalLayers:
         job, chosen = self._job, self.chosen
         inputs = [job.calibration_key(), job.recipe.seed, job.recipe.hardware.tile, repr(chosen.config)]
         if chosen.in_order:
-            return [*inputs, repr(DAMPINGS), job.recipe.quantize.activations, job.profile_key()]
+            return [
+                *inputs,
+                repr(DAMPINGS),
+                job.recipe.quantize.activations,
+                job.recipe.quantize.activation_bits,
+                job.profile_key(),
+            ]
         inputs += [chosen.by_head, chosen.by_token, job.recipe.quantize.value_hessian]
         return [*inputs, job.profile_key()]
 
@@ -134,7 +140,7 @@ class RivalLayers:
                 last[:] = [replace(made, weight=made.weight / factor)]
                 return last[0].weight
 
-            bits = None if job.recipe.quantize.activations == "none" else 8
+            bits = None if job.recipe.quantize.activations == "none" else job.recipe.quantize.activation_bits
             tell = partial(job.progress, f"quantize {chosen.name}")
             for layer, _ in round_against_full_precision(job.inputs.checkpoint, windows, rounder, bits, tell):
                 (folder / layer.name).mkdir()

@@ -45,7 +45,7 @@ def draw_exploration(points: Sequence[Point], out: Path) -> None:
     ]  # fmt: skip
     place = alt.Chart().encode(
         x=alt.X("cost:Q", title=None, scale=alt.Scale(zero=False, padding=25)),
-        y=alt.Y("perplexity:Q", title="perplexity (W+A8)", scale=alt.Scale(zero=False)),
+        y=alt.Y("perplexity:Q", title="perplexity (W+A)", scale=alt.Scale(zero=False)),
         opacity=alt.Opacity(
             "front:N", scale=alt.Scale(domain=["on the front", "beaten"], range=[1.0, 0.25]), title=None
         ),

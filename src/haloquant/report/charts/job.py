@@ -132,7 +132,7 @@ def pareto(points: list[ParetoRow], reference_perplexity: float) -> alt.LayerCha
     ]
     base = alt.Chart(alt.Data(values=data)).encode(
         x=alt.X("time_us:Q", title="time of a pass, µs", scale=alt.Scale(zero=False, padding=30)),
-        y=alt.Y("perplexity:Q", title="perplexity (W+A8)", scale=alt.Scale(zero=False, padding=16)),
+        y=alt.Y("perplexity:Q", title="perplexity (W+A)", scale=alt.Scale(zero=False, padding=16)),
         tooltip=[
             "goal:N",
             alt.Tooltip("time_us:Q", format=".2f"),
@@ -189,7 +189,7 @@ def accuracy_by_bits(methods: list[MethodRow]) -> alt.LayerChart | alt.FacetChar
     )
     dots = base.mark_circle(size=80, opacity=1).encode(
         x=alt.X("bits:Q", title="stored bits per weight", scale=x_scale, axis=alt.Axis(values=ticks, format="~g")),
-        y=alt.Y("perplexity:Q", title="perplexity (W+A8)", scale=y_scale),
+        y=alt.Y("perplexity:Q", title="perplexity (W+A)", scale=y_scale),
     )
     text = base.mark_text(align="left", fontSize=FONT).encode(x="label_x:Q", y="label_y:Q", text="method:N")
     return alt.layer(dots, text).properties(width=WIDTH, height=height)

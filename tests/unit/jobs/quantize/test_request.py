@@ -39,7 +39,8 @@ DEVICE = ("device",)
 # What is done with the layers afterwards: goals choose among classes whose losses are measured already.
 AFTERWARDS = (
     "text.evaluation", "text.evaluation_tokens", "hardware.targets", "hardware.gpus", "quantize.goals",
-    "quantize.rivals", "quantize.activations", "quantize.sweep", "workload.prefill_tokens", "workload.decode_batch",
+    "quantize.rivals", "quantize.activations", "quantize.activation_bits",
+    "quantize.sweep", "workload.prefill_tokens", "workload.decode_batch",
     "workload.decode_context", "workload.shapes",
 )  # fmt: skip
 
