@@ -8,7 +8,8 @@ from pathlib import Path
 
 from support.shape_checks import install
 
-# Two test processes share two cores: threads inside them would only wait for each other.
+# Two test processes share two cores: threads inside them would only wait for each other. So torch and BLAS have one
+# thread, and numba has one unless a test asks for more (below).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Dozens of processes import the same modules. Python keeps their bytecode, also where the environment forbids it.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -16,7 +17,13 @@ sys.dont_write_bytecode = False
 install("haloquant")
 
 import hypothesis  # noqa: E402
+import numba  # noqa: E402
 import pytest  # noqa: E402
+from threadpoolctl import threadpool_limits  # noqa: E402
+
+# Numba starts its threads here, and OpenMP then has as many for torch, which gets one again.
+numba.set_num_threads(1)
+threadpool_limits(1, "openmp")
 
 # A gate gives the same verdict on the same code: it draws the same examples every time. scripts/nightly draws new ones.
 hypothesis.settings.register_profile("gate", derandomize=True)

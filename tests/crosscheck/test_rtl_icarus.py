@@ -1,7 +1,7 @@
 """The generated Verilog in another program: Icarus Verilog runs every weight against every activation.
 
-Every combination of rows, tree, adder and stage meets an eighth of all pairs: every weight with 32 activations, every
-activation with 32 weights. Set HALOQUANT_TEST_DRAWS=nightly to run all pairs of these too.
+Every combination of rows, tree, adder and stage meets a sixteenth of all pairs: every weight with 16 activations, every
+activation with 16 weights. Set HALOQUANT_TEST_DRAWS=nightly to run all pairs of these too.
 """
 
 import os
@@ -34,7 +34,7 @@ ALL = [
     if not (rows == "native" and stage in ("fused", "cs4")) and (rows != "onedigit" or stage == "cs4")
     if not (rows in ("onedigit", "native") and tree == "array")  # these have no tree
 ]
-SHARE = 1 if os.environ.get("HALOQUANT_TEST_DRAWS") == "nightly" else 8
+SHARE = 1 if os.environ.get("HALOQUANT_TEST_DRAWS") == "nightly" else 16
 
 
 def bench(spec: MacSpec, share: int = 1) -> str:

@@ -13,7 +13,7 @@ from haloquant.circuits.simulation.timed_gates import TimedGates
 from haloquant.circuits.simulation.value_table import annotate_netlist, last_edge_fs
 from haloquant.circuits.simulation.waveforms import Filter
 from haloquant.circuits.timing.conditions import Conditions
-from haloquant.eda.crosscheck.icarus import find_icarus, icarus_version, run_verilog
+from haloquant.eda.crosscheck.icarus import icarus_version, run_verilog
 from haloquant.eda.crosscheck.timed_verilog import (
     bench_verilog,
     timed_verilog,
@@ -29,14 +29,6 @@ pytestmark = pytest.mark.crosscheck
 SETTLE_FS = 5_000_000
 AROUND = Conditions(input_slew_s=20e-12, output_load_f=3e-15)
 PREPARE = {Filter.SAMPLED: without_conditions, Filter.INERTIAL: without_pins}
-
-
-@pytest.fixture(scope="module")
-def icarus():
-    try:
-        return find_icarus()
-    except ToolError as error:
-        pytest.skip(str(error))
 
 
 def simulate(gates: TimedGates, w: int, filtering: Filter, stimuli, nets):

@@ -4,7 +4,7 @@ import pytest
 
 from support.engine_jobs import job_of_one_process, layers_of_one_process
 from support.small_job import save_recipe
-from support.tiny_model import save_tiny
+from support.tiny_model import save_one_block, save_tiny
 
 WORDS = "the ship went out upon the water and the keeper saw her light , but she was gone before the morning . "
 
@@ -14,6 +14,13 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of two blocks with a byte-level tokenizer: small enough to quantize many times over."""
     pytest.importorskip("transformers")
     return save_tiny(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def one_block_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of one narrow block: a quarter of the work of `tiny_folder`."""
+    pytest.importorskip("transformers")
+    return save_one_block(tmp_path_factory.mktemp("model") / "one_block")
 
 
 @pytest.fixture(scope="session")

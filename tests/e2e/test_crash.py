@@ -11,7 +11,7 @@ import pytest
 
 from haloquant.cli.app import invoke
 from haloquant.store.atomic_files import LOCK
-from support.small_job import files_of, save_recipe
+from support.small_job import files_of, save_recipe_of_one_goal
 
 RUNNER = Path(__file__).resolve().parents[1] / "support" / "crash_runner.py"
 KILLS = int(os.environ.get("HALOQUANT_TEST_KILLS", "50"))
@@ -71,9 +71,9 @@ def test_a_folder_of_a_killed_process_of_the_same_number_is_no_obstacle(tiny_fol
 
 
 @pytest.mark.timeout(280 + 15 * KILLS)
-def test_a_killed_job_ends_with_the_same_bytes(tiny_folder: Path, small_text: Path, tmp_path: Path) -> None:
+def test_a_killed_job_ends_with_the_same_bytes(one_block_folder: Path, small_text: Path, tmp_path: Path) -> None:
     """Every file of the output folder: results, report, figures, packed model, steps. None holds a time or a date."""
-    recipe = save_recipe(tmp_path / "recipe.toml", tiny_folder, small_text)
+    recipe = save_recipe_of_one_goal(tmp_path / "recipe.toml", one_block_folder, small_text)
     kill("run", recipe, tmp_path, KILLS // 2)  # each costs more than a kill of a quantization
     whole, killed = files_of(tmp_path / "whole"), files_of(tmp_path / "killed")
     assert {"results.json", "results.md", "report.html"} <= whole.keys()

@@ -14,19 +14,13 @@ from haloquant.lm.checkpoint.reader import read_weight
 from haloquant.lm.swap_weights import LayerWeights, with_weights
 from haloquant.recipe import read_recipe
 from haloquant.store.profiles import find_profile
-from support.small_job import save_recipe
-
-
-@pytest.fixture(scope="module")
-def recipe(tiny_folder: Path, small_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_recipe(tmp_path_factory.mktemp("recipe") / "recipe.toml", tiny_folder, small_text)
 
 
 def test_both_commands_write_the_same_model(
-    recipe: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_recipe: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job, "write_report", lambda *_: None)
-    asked = read_recipe(recipe)
+    asked = read_recipe(small_recipe)
     job.run(asked, tmp_path / "run")
     samples = asked.text.calibration_tokens // 64  # the tiny model's window
     command = ["quantize", str(tiny_folder), "--out", str(tmp_path / "model"), "--goal", "bal", "-q"]
@@ -38,8 +32,8 @@ def test_both_commands_write_the_same_model(
     assert not (tmp_path / "run" / "scratch").exists()
 
 
-def test_losses_and_sensitivities_are_those_of_the_whole_model_in_memory(recipe: Path, tmp_path: Path) -> None:
-    asked = read_recipe(recipe)
+def test_losses_and_sensitivities_are_those_of_the_whole_model_in_memory(small_recipe: Path, tmp_path: Path) -> None:
+    asked = read_recipe(small_recipe)
     inputs, profile = job.open_inputs(asked)
     steps = job.JobSteps(asked, inputs, profile, tmp_path, lambda *_: None)
     windows = steps.request.calibration
@@ -55,9 +49,9 @@ def test_losses_and_sensitivities_are_those_of_the_whole_model_in_memory(recipe:
         np.testing.assert_array_equal(found, wanted[layer])
 
 
-def test_the_model_gets_its_own_weights_back_from_the_checkpoint(recipe: Path, tmp_path: Path) -> None:
-    inputs, _ = job.open_inputs(read_recipe(recipe))
-    steps = job.JobSteps(read_recipe(recipe), inputs, find_profile("default"), tmp_path, lambda *_: None)
+def test_the_model_gets_its_own_weights_back_from_the_checkpoint(small_recipe: Path, tmp_path: Path) -> None:
+    inputs, _ = job.open_inputs(read_recipe(small_recipe))
+    steps = job.JobSteps(read_recipe(small_recipe), inputs, find_profile("default"), tmp_path, lambda *_: None)
     model = steps.model
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     layers = inputs.checkpoint.layers

@@ -71,10 +71,6 @@ BESIDE: dict[str, dict[str, Any]] = {
     "quantize.kept_share": {"quantize.method": "paper", "quantize.goals": ("acc-opt",)},
     "quantize.cost": {"hardware.tile": 20, "quantize.sweep": (0.2, 0.4, 0.6, 0.8)},  # tiles that are not full differ
 }
-ONE_BLOCK = {
-    "vocab_size": 257, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
-    "num_key_value_heads": 1, "max_position_embeddings": 64,
-}  # fmt: skip
 # Values at the ends of their ranges, and pairs that meet in one place.
 TOGETHER: dict[str, dict[str, Any]] = {
     "a small tile, a large sparse part and a token at a time": {
@@ -113,12 +109,11 @@ def only_results() -> Iterator[None]:
 def finished(small_text: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Job]:
     """A finished job in the folder `out`, beside another model, another text and another MAC."""
     pytest.importorskip("torch")
-    from support.tiny_model import save_byte_tokenizer, save_llama
+    from support.tiny_model import save_one_block
 
     home = tmp_path_factory.mktemp("job")
     for name, epsilon in (("model", 1e-6), ("MODEL", 1e-3)):
-        save_llama(home / name, rms_norm_eps=epsilon, **ONE_BLOCK)
-        save_byte_tokenizer(home / name)
+        save_one_block(home / name, rms_norm_eps=epsilon)
     (home / "TEXT").write_text(small_text.read_text()[::-1])
     mac = find_profile("default")
     write_profile(replace(mac, energy_j=mac.energy_j * 1.5), home / "MAC")

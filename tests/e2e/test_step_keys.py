@@ -15,7 +15,7 @@ from haloquant.jobs.compare.job import run
 from haloquant.recipe import read_recipe
 from haloquant.records import MacProfile
 from haloquant.store.profiles import find_profile, write_profile
-from support.small_job import save_recipe
+from support.small_job import save_recipe_of_one_goal
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -30,13 +30,13 @@ def undrawn() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def finished(tiny_folder: Path, small_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(one_block_folder: Path, small_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished job in `out`, with its inputs beside it."""
     home = tmp_path_factory.mktemp("job")
-    shutil.copytree(tiny_folder, home / "model")
+    shutil.copytree(one_block_folder, home / "model")
     shutil.copyfile(small_text, home / "text.txt")
     write_profile(find_profile("default"), home / "mac.json")
-    recipe = save_recipe(home / "recipe.toml", home / "model", home / "text.txt")
+    recipe = save_recipe_of_one_goal(home / "recipe.toml", home / "model", home / "text.txt")
     recipe.write_text(recipe.read_text().replace("tile = 32", f'tile = 32\nprofile = "{home / "mac.json"}"'))
     assert run(read_recipe(recipe), home / "out").reused == ()
     return home

@@ -5,9 +5,10 @@ window on the same windows, since perplexity itself spreads far more between win
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ import pytest
 from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.inputs import read_inputs
 from haloquant.jobs.quantize.allocation import FAST, SLOW, layer_grids
-from haloquant.lm.calibration.by_block import collect_by_block
-from haloquant.lm.checkpoint.reader import read_weight
+from haloquant.lm.calibration import by_block
+from haloquant.lm.checkpoint.reader import LinearLayer, read_weight
 from haloquant.lm.evaluation.perplexity import Perplexity, perplexity
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.swap_weights import with_weights
@@ -49,7 +50,7 @@ class Table:
         """The statistics of all layers, as the job's passes collect them."""
         windows = self.bench.request.calibration
         assert windows is not None
-        return {layer.name: known for layer, known in collect_by_block(self.bench.inputs.checkpoint, windows)}
+        return {layer.name: known for layer, known in by_block.collect_by_block(self.bench.inputs.checkpoint, windows)}
 
     @cached_property
     def full(self) -> Perplexity:
@@ -95,8 +96,18 @@ class Table:
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
-    return Table(tmp_path_factory.mktemp("accuracy"))
+def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Table]:
+    """All calibrate on the same windows, so the model is calibrated once."""
+    collect, known = by_block.collect_by_block, []
+
+    def collect_once(*args: Any, **kwargs: Any) -> Iterator[tuple[LinearLayer, LayerStatistics]]:
+        if not known:
+            known.extend(collect(args[0], args[1]))
+        yield from known
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(by_block, "collect_by_block", collect_once)
+        yield Table(tmp_path_factory.mktemp("accuracy"))
 
 
 def bits(made: Mapping[str, LayerResult]) -> float:

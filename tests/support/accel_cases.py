@@ -5,9 +5,12 @@ from dataclasses import replace
 import numpy as np
 
 from haloquant.accel.cost_model.cycles import WeightLoad
+from haloquant.accel.results import Simulation
+from haloquant.accel.simulation import simulate
 from haloquant.accel.target import Array, Dram, OnChip, Spmv, Static, Target, Transition
 from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency
+from haloquant.dvfs.schedule import plan
 from haloquant.records import BitCount, Codebook, Corner, Gemm, LayerTiles, MacProfile, OperatingPoint, TileGrid
 
 WEIGHTS = np.arange(-128, 128, dtype=np.int16)
@@ -97,3 +100,19 @@ def random_tiles(
         bits = BitCount(weights=gemm.k * gemm.n, codes=4 * gemm.k * gemm.n, scales=16 * gemm.n)
         made[gemm.layer] = LayerTiles(gemm.layer, grid, chosen, WEIGHTS, counts, sparse, bits)
     return made
+
+
+def tiny_case(seed: int = 0) -> tuple[Workload, dict[str, LayerTiles]]:
+    """A few small layers, and tiles for them."""
+    workload = tiny_workload()
+    return workload, random_tiles(workload, seed)
+
+
+def run_in_blocks() -> tuple[Simulation, Target]:
+    """A simulation of HALO whose products take several blocks of rows, and its machine."""
+    workload = tiny_workload(30, attention=True)
+    tiles = random_tiles(workload, 1)
+    target = toy_target(count=2)
+    schedule = plan(workload.gemms, tiles, (BASE, MIDDLE, TOP), BASE, "serpentine", 1500.0)
+    assert max(schedule.row_blocks.values()) > 2
+    return simulate(workload, tiles, schedule, target, toy_profile(), system="HALO"), target

@@ -4,6 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pytest
+
+from haloquant.circuits.liberty.parser import parse_liberty
+from haloquant.errors import LibertyError
 
 
 def group(kind: str, rows: Sequence[Sequence[float]], template: str = "delay") -> str:
@@ -225,3 +229,10 @@ def array_multiplier(bits: int, cells: Mapping[str, tuple[str, Sequence[str]]]) 
         "result": ("output", result),
     }
     return netlist_json(ports, gates)
+
+
+def liberty_error(text: str) -> str:
+    """What the reader of Liberty files says against a text."""
+    with pytest.raises(LibertyError) as error:
+        parse_liberty(text, "x.lib")
+    return str(error.value)

@@ -6,7 +6,9 @@ beartype checks each call, and a function with arrays in its annotations also ge
 the sizes of named dimensions. The checks are the same.
 
 A function with arrays is checked at its first `ALWAYS` calls and at one of `SELDOM` calls after them. The checks of
-every call would take a third of the time of the tests. Set HALOQUANT_TEST_DRAWS=nightly to check every call.
+every call would take a third of the time of the tests. A function inside a function is a new one at each call of the
+outer function, and its decoration takes a millisecond. So only its first `ALWAYS_INSIDE` definitions and one of
+`SELDOM` after them are decorated. Set HALOQUANT_TEST_DRAWS=nightly to check every call.
 """
 
 import dataclasses
@@ -23,8 +25,9 @@ from jaxtyping._storage import pop_shape_memo, push_shape_memo, shape_str
 
 Checker = Callable[[Any], Any]
 _jaxtyped = jaxtyping.jaxtyped
-ALWAYS = 50
+ALWAYS, ALWAYS_INSIDE = 50, 5
 SELDOM = 1 if os.environ.get("HALOQUANT_TEST_DRAWS") == "nightly" else 20
+_definitions: dict[int, int] = {}  # how often a function inside a function was defined, by the id of its code
 
 
 def install(package: str) -> None:
@@ -47,6 +50,10 @@ def _lean_jaxtyped(fn: Any = None, *, typechecker: Checker) -> Any:
 def _checked(fn: Any, typechecker: Checker) -> Any:
     if not inspect.isfunction(fn) or getattr(fn, "__no_type_check__", False):
         return _jaxtyped(fn, typechecker=typechecker)
+    if "<locals>" in fn.__qualname__:
+        times = _definitions[id(fn.__code__)] = _definitions.get(id(fn.__code__), 0) + 1
+        if times > ALWAYS_INSIDE and times % SELDOM:
+            return fn
     hints = list(fn.__annotations__.values())
     if any(isinstance(hint, str) for hint in hints):  # a name that is not defined yet
         return _jaxtyped(fn, typechecker=typechecker)

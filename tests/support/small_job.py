@@ -28,6 +28,13 @@ def save_recipe(file: Path, model: Path, text: Path) -> Path:
     return file
 
 
+def save_recipe_of_one_goal(file: Path, model: Path, text: Path) -> Path:
+    """The recipe without rivals and with `bal` alone: a third of the work, and a step of every kind."""
+    save_recipe(file, model, text)
+    file.write_text(file.read_text().replace('rivals = ["gptq-w4-g128"]', 'rivals = []\ngoals = ["bal"]'))
+    return file
+
+
 def files_of(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, by its name there."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}

@@ -12,6 +12,11 @@ from haloquant.quant.sparse import no_sparse_weights, split
 from haloquant.quant.tiles import make_grid
 from haloquant.records import QuantizedWeight, TileMap
 
+ONE_BLOCK = {
+    "vocab_size": 257, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "max_position_embeddings": 64,
+}  # fmt: skip
+
 
 def iterate_weights(checkpoint: Checkpoint) -> Iterator[tuple[LinearLayer, np.ndarray]]:
     for layer in checkpoint.layers:
@@ -41,6 +46,13 @@ def save_llama(folder: Path, tied: bool = True, dtype: str = "float32", **change
             if parameter.ndim == 1:
                 parameter.add_(0.1 * torch.randn_like(parameter))
     model.to(getattr(torch, dtype)).save_pretrained(folder)
+    return folder
+
+
+def save_one_block(folder: Path, **changes) -> Path:
+    """A random Llama of one narrow block with a tokenizer of bytes: the smallest model that a whole job takes."""
+    save_llama(folder, **(ONE_BLOCK | changes))
+    save_byte_tokenizer(folder)
     return folder
 
 

@@ -9,29 +9,14 @@ from haloquant.accel.simulation import simulate
 from haloquant.dvfs.schedule import plan
 from haloquant.errors import InputError
 from haloquant.records import OperatingPoint
-from support.accel_cases import (
-    BASE,
-    MIDDLE,
-    TOP,
-    honest,
-    random_tiles,
-    tiny_workload,
-    toy_codebooks,
-    toy_profile,
-    toy_target,
-)
+from support.accel_cases import BASE, MIDDLE, TOP, honest, tiny_case, toy_codebooks, toy_profile, toy_target
 from support.schedules import repoint
 
 POINTS = (BASE, MIDDLE, TOP)
 
 
-def _case(seed: int = 0):
-    workload = tiny_workload()
-    return workload, random_tiles(workload, seed)
-
-
 def test_a_clock_that_a_value_does_not_meet_is_refused() -> None:
-    workload, tiles = _case()
+    workload, tiles = tiny_case()
     tiles = {name: replace(t, classes=np.full_like(t.classes, 2)) for name, t in tiles.items()}
     schedule = plan(workload.gemms, tiles, POINTS, BASE)
     same_volts = repoint(schedule, {TOP: OperatingPoint(1.0, 3.7e9)})
@@ -48,7 +33,7 @@ def test_a_clock_that_a_value_does_not_meet_is_refused() -> None:
 
 
 def test_a_layer_that_runs_whole_is_held_to_its_values_too() -> None:
-    workload, tiles = _case()
+    workload, tiles = tiny_case()
     schedule = plan(workload.gemms, tiles, [OperatingPoint(1.0, 3.7e9)] * 3, BASE, "none")
     whole = tuple(replace(phase, runs=(), whole=tuple({run.layer for run in phase.runs})) for phase in schedule.phases)
     with pytest.raises(InputError, match=r"which its slowest weight value meets, not 3.7 GHz$"):
@@ -56,7 +41,7 @@ def test_a_layer_that_runs_whole_is_held_to_its_values_too() -> None:
 
 
 def test_what_cannot_be_checked_is_said() -> None:
-    workload, tiles = _case()
+    workload, tiles = tiny_case()
     schedule = plan(workload.gemms, tiles, POINTS, BASE)
     claim = simulate(workload, tiles, schedule, toy_target(), toy_profile())
     assert claim.notes[-1] == "3.7 GHz at 1.2 V on toy was not checked against profile toy: its clocks are a claim"
@@ -66,7 +51,7 @@ def test_what_cannot_be_checked_is_said() -> None:
 
 
 def test_a_machine_at_the_profile_s_own_points_is_checked_at_its_corner() -> None:
-    workload, tiles = _case()
+    workload, tiles = tiny_case()
     points = tuple(OperatingPoint(0.7, book.point.frequency_hz) for book in toy_codebooks())
     array = replace(toy_target().array, claimed_clocks=False, profile_voltage_v=0.7)
     machine = replace(toy_target(), points=points, array=array)

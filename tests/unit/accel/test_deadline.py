@@ -11,20 +11,15 @@ from haloquant.dvfs.schedule import plan
 from haloquant.dvfs.supply_modes import slowed_points
 from haloquant.errors import InfeasibleError, InputError
 from haloquant.records import OperatingPoint
-from support.accel_cases import BASE, MIDDLE, TOP, random_tiles, tiny_workload, toy_profile, toy_target
+from support.accel_cases import BASE, MIDDLE, TOP, tiny_case, toy_profile, toy_target
 from support.near import near
 from support.schedules import repoint
 
 POINTS = (BASE, MIDDLE, TOP)
 
 
-def _case(seed: int = 0):
-    workload = tiny_workload()
-    return workload, random_tiles(workload, seed)
-
-
 def test_a_deadline_is_met_with_the_least_energy() -> None:
-    workload, tiles = _case()
+    workload, tiles = tiny_case()
     schedule = plan(workload.gemms, tiles, POINTS, BASE)
     runs = []
     for factor in (1.0, 0.8, 0.5):  # a lower supply: slower, less switching energy
@@ -50,7 +45,7 @@ def test_a_deadline_is_met_with_the_least_energy() -> None:
 
 
 def test_lower_supplies_are_candidates_for_a_deadline() -> None:
-    workload, tiles = _case()
+    workload, tiles = tiny_case()
     curve = alpha_power_delay(0.35, 1.3, 1.0)
     system = System("HALO", tiles, POINTS, 8, "")
     runs = runs_at_lower_supplies(

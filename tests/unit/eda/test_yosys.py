@@ -5,20 +5,8 @@ from pathlib import Path
 import pytest
 
 from haloquant.circuits.rtl.generator import MacSpec, generate
-from haloquant.eda.yosys import find_yosys, synthesize
+from haloquant.eda.yosys import synthesize
 from haloquant.errors import InputError, NetlistError, ToolError
-from support.mapping_library import mapping_library_text
-
-
-@pytest.fixture(scope="module")
-def liberty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        find_yosys()
-    except ToolError as error:
-        pytest.skip(f"needs Yosys: {error}")
-    path = tmp_path_factory.mktemp("liberty") / "mapping.lib"
-    path.write_text(mapping_library_text())
-    return path
 
 
 def test_verilog_that_yosys_refuses(liberty: Path):

@@ -7,24 +7,13 @@ from itertools import pairwise
 
 import msgspec
 
-from haloquant.accel.simulation import simulate
-from haloquant.dvfs.schedule import plan
 from haloquant.store.simulation_files import SimulationDocument, layers_csv, simulation_document, trace_json
-from support.accel_cases import BASE, MIDDLE, TOP, random_tiles, tiny_workload, toy_profile, toy_target
+from support.accel_cases import run_in_blocks, toy_target
 from support.near import near
 
 
-def _run():
-    workload = tiny_workload(30, attention=True)
-    tiles = random_tiles(workload, 1)
-    target = toy_target(count=2)
-    schedule = plan(workload.gemms, tiles, (BASE, MIDDLE, TOP), BASE, "serpentine", 1500.0)
-    assert max(schedule.row_blocks.values()) > 2
-    return simulate(workload, tiles, schedule, target, toy_profile(), system="HALO"), target
-
-
 def test_json_is_versioned_and_adds_up() -> None:
-    run, target = _run()
+    run, target = run_in_blocks()
     read = msgspec.json.decode(msgspec.json.encode(simulation_document(run, target)), type=SimulationDocument)
     assert (read.format, read.version, read.system) == ("haloquant.simulation", 1, "HALO")
     assert read.total_time_s == near(sum(read.time_s.values()))
@@ -35,7 +24,7 @@ def test_json_is_versioned_and_adds_up() -> None:
 
 
 def test_csv_rows_add_up() -> None:
-    run, _ = _run()
+    run, _ = run_in_blocks()
     rows = list(csv.DictReader(io.StringIO(layers_csv([run, run]))))
     assert len(rows) == 2 * (len(run.layers) + 1)
     first, total = rows[: len(run.layers)], rows[len(run.layers)]
@@ -45,7 +34,7 @@ def test_csv_rows_add_up() -> None:
 
 
 def test_trace_has_the_tracks_and_never_overlaps() -> None:
-    run, _ = _run()
+    run, _ = run_in_blocks()
     trace = json.loads(trace_json(run))
     events = trace["traceEvents"]
     names = {e["tid"]: e["args"]["name"] for e in events if e["ph"] == "M" and e["name"] == "thread_name"}

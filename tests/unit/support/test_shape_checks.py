@@ -1,6 +1,6 @@
 """The run-time checks of annotations find what they should: wrong types, and sizes that differ within one call."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import Float64, TypeCheckError
 
 from haloquant.records import Codebook, OperatingPoint
-from support.shape_checks import ALWAYS, SELDOM, _lean_jaxtyped
+from support.shape_checks import ALWAYS, ALWAYS_INSIDE, SELDOM, _lean_jaxtyped
 
 ONE, TWO = np.zeros(1), np.zeros(2)
 WRONG = (BeartypeCallHintViolation, TypeCheckError)
@@ -93,3 +93,22 @@ def test_after_the_first_calls_one_of_many_is_checked() -> None:
         except WRONG:
             found += 1
     assert found == 10
+
+
+def test_of_a_function_inside_a_function_the_first_and_one_of_many_are_checked() -> None:
+    def outer() -> Callable[[int], int]:
+        @checked
+        def inner(count: int) -> int:
+            return count
+
+        return inner
+
+    def finds() -> bool:
+        try:
+            outer()("3")  # type: ignore[arg-type]
+        except WRONG:
+            return True
+        return False
+
+    assert all(finds() for _ in range(ALWAYS_INSIDE))
+    assert sum(finds() for _ in range(10 * SELDOM)) == 10

@@ -2,13 +2,16 @@
 
 import multiprocessing
 import os
+import re
+import sys
 import tempfile
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ from haloquant.jobs.engine.threads import one_numba_thread, one_thread
 from haloquant.store.arrays import load_arrays, save_arrays
 
 Answer = Future[tuple[Any, bool]]
+# Modules of this process that the workers find imported: ours, with what they import, and the classes of models.
+_IMPORTED_ONCE = re.compile(r"haloquant\.(?!cli\b)|transformers\.models\.\w+\.modeling_")
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,7 @@ class _Call:
 class Pool:
     """A session of local worker processes.
 
-    Processes are spawned, because torch and OpenMP can hang in a forked process. If a process is lost, its task runs
-    again in a new one.
+    `_context` says how processes start. If a process is lost, its task runs again in a new one.
     """
 
     def __init__(self, workers: int, scratch: Path) -> None:
@@ -103,7 +107,7 @@ class Pool:
 
     def _start(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
-            self.workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+            self.workers, mp_context=_context(), initializer=_start_worker, initargs=(dict(os.environ),)
         )
 
 
@@ -137,11 +141,31 @@ def open_pool(workers: int, scratch: Path | None) -> Iterator[Pool]:
         pool.close(at_once=False)
 
 
-def _start_worker() -> None:
+def _context() -> BaseContext:
+    """Return how the worker processes start: as copies of a process that has only imported modules.
+
+    To import torch and transformers takes seconds, and this way it is done once for all workers of this process, also
+    for those that replace lost ones. A copy is safe because imports start no threads; a copy of this process is not,
+    because torch and OpenMP can hang in it. Where there is a GPU each worker is a new process, because an import may
+    open the driver, which does not work in a copy.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([name for name in sys.modules if _IMPORTED_ONCE.match(name)])
+    return context
+
+
+def _start_worker(environment: Mapping[str, str]) -> None:
     """Set up a new worker process: it has one numba thread, and it ends as soon as the parent process ends.
 
     A parent that is killed cannot tell its workers to end, so each worker watches its parent in a thread.
+
+    Args:
+        environment: The parent's variables at the start of the worker.
     """
+    os.environ.update(environment)
     one_numba_thread()
     parent = multiprocessing.parent_process()
 

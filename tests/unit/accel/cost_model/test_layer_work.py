@@ -10,27 +10,13 @@ from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.dvfs.schedule import plan
 from haloquant.errors import InputError, ProfileError
 from haloquant.records import Gemm
-from support.accel_cases import (
-    BASE,
-    MIDDLE,
-    TOP,
-    WEIGHTS,
-    random_tiles,
-    tiny_workload,
-    toy_profile,
-    toy_target,
-)
+from support.accel_cases import BASE, MIDDLE, TOP, WEIGHTS, tiny_case, toy_profile, toy_target
 
 POINTS = (BASE, MIDDLE, TOP)
 
 
-def _case(seed: int = 0):
-    workload = tiny_workload()
-    return workload, random_tiles(workload, seed)
-
-
 def test_tiles_of_another_array_and_unknown_values_are_refused() -> None:
-    workload, tiles = _case()
+    workload, tiles = tiny_case()
     schedule = plan(workload.gemms, tiles, POINTS, BASE)
     with pytest.raises(
         InputError, match=r"^tiles of 0.q must be 16 x 8 \(out x in\) as the array of toy is, not 8 x 8$"

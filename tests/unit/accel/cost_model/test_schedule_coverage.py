@@ -8,18 +8,13 @@ import pytest
 from haloquant.accel.simulation import simulate
 from haloquant.dvfs.schedule import plan
 from haloquant.errors import InputError
-from support.accel_cases import BASE, MIDDLE, TOP, random_tiles, tiny_workload, toy_profile, toy_target
+from support.accel_cases import BASE, MIDDLE, TOP, tiny_case, toy_profile, toy_target
 
 POINTS = (BASE, MIDDLE, TOP)
 
 
-def _case(seed: int = 0):
-    workload = tiny_workload()
-    return workload, random_tiles(workload, seed)
-
-
 def test_schedules_that_do_not_cover_the_workload_are_refused() -> None:
-    workload, tiles = _case()
+    workload, tiles = tiny_case()
     schedule = plan(workload.gemms, tiles, POINTS, BASE)
     target, profile = toy_target(), toy_profile()
     first = schedule.phases[0]

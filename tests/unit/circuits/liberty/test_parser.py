@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from haloquant.circuits.liberty.parser import parse_liberty
-from haloquant.errors import LibertyError
-from support.gate_cases import CELLS, HEAD, library_text
+from support.gate_cases import CELLS, HEAD, liberty_error, library_text
 from support.near import near
 
 
@@ -23,12 +22,6 @@ def test_everything_comes_out_in_si_units():
     np.testing.assert_allclose(table.rows, [0.1e-9, 0.3e-9])
     np.testing.assert_allclose(table.columns, [0.01e-12, 0.03e-12])
     np.testing.assert_allclose(table.values, [[0.10e-9, 0.20e-9], [0.14e-9, 0.28e-9]])
-
-
-def _refused(text: str) -> str:
-    with pytest.raises(LibertyError) as error:
-        parse_liberty(text, "x.lib")
-    return str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -52,9 +45,9 @@ def _refused(text: str) -> str:
     ],
 )  # fmt: skip
 def test_what_is_no_library(text: str, sentence: str):
-    assert _refused(text) == sentence
+    assert liberty_error(text) == sentence
 
 
 def test_a_cell_twice():
     text = HEAD + f"cell (INV) {{ {CELLS['INV']} }}\n" * 2 + "}\n"
-    assert _refused(text).endswith("the library must hold each cell once, but INV stands in it twice")
+    assert liberty_error(text).endswith("the library must hold each cell once, but INV stands in it twice")

@@ -2,15 +2,7 @@
 
 import pytest
 
-from haloquant.circuits.liberty.parser import parse_liberty
-from haloquant.errors import LibertyError
-from support.gate_cases import group, library_text
-
-
-def _refused(text: str) -> str:
-    with pytest.raises(LibertyError) as error:
-        parse_liberty(text, "x.lib")
-    return str(error.value)
+from support.gate_cases import group, liberty_error, library_text
 
 
 def _cell(body: str, name: str = "X") -> str:
@@ -34,4 +26,4 @@ def _cell(body: str, name: str = "X") -> str:
 def test_a_table_that_does_not_fit_is_refused_with_its_line(body: str, sentence: str):
     text = _cell(f'pin (Y) {{ direction : output; timing () {{ related_pin : "A";\n{body}\n}} }}\n')
     line = text[: text.index(body)].count("\n") + 1
-    assert _refused(text) == f"x.lib:{line}: {sentence}"
+    assert liberty_error(text) == f"x.lib:{line}: {sentence}"

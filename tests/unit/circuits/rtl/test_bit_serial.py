@@ -8,22 +8,11 @@ from haloquant.circuits.liberty.parser import parse_liberty
 from haloquant.circuits.netlist.logic_check import check_mac
 from haloquant.circuits.netlist.parser import parse_netlist
 from haloquant.circuits.rtl.bit_serial import generate_serial, serial_ports
-from haloquant.eda.yosys import find_yosys, synthesize
-from haloquant.errors import NetlistError, ToolError
+from haloquant.eda.yosys import synthesize
+from haloquant.errors import NetlistError
 from support.mapping_library import mapping_library_text
 
 LIBRARY = parse_liberty(mapping_library_text(), "mapping.lib")
-
-
-@pytest.fixture(scope="module")
-def liberty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        find_yosys()
-    except ToolError as error:
-        pytest.skip(f"needs Yosys: {error}")
-    path = tmp_path_factory.mktemp("liberty") / "mapping.lib"
-    path.write_text(mapping_library_text())
-    return path
 
 
 def test_the_bit_serial_unit(liberty: Path):

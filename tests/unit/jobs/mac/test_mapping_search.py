@@ -5,25 +5,12 @@ from pathlib import Path
 import pytest
 
 from haloquant.circuits.rtl.generator import MacSpec
-from haloquant.eda.yosys import find_yosys
-from haloquant.errors import InputError, ToolError
+from haloquant.errors import InputError
 from haloquant.jobs.mac import mapping_search
 from haloquant.jobs.mac.catalogue import mac_from_spec
 from haloquant.jobs.mac.mapping_search import Trial, search_mapping
-from support.mapping_library import mapping_library_text
 
 SOURCE = mac_from_spec(MacSpec(rows="onedigit", stage="cs4", weight_bits=2, activation_bits=3, accumulator_bits=6))
-
-
-@pytest.fixture(scope="module")
-def liberty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        find_yosys()
-    except ToolError as error:
-        pytest.skip(f"needs Yosys: {error}")
-    path = tmp_path_factory.mktemp("liberty") / "mapping.lib"
-    path.write_text(mapping_library_text())
-    return path
 
 
 def test_the_best_trial_is_first_and_comes_from_the_cache_next_time(

@@ -115,10 +115,11 @@ def test_the_option_of_the_command_line_asks(monkeypatch: pytest.MonkeyPatch, tm
 @pytest.mark.slow
 def test_a_process_that_loaded_nothing_else_looks_a_name_up(cache: Path) -> None:
     """In a test's process transformers has loaded all of huggingface_hub already; a command has not."""
-    code = "import sys; from haloquant.cli.app import invoke; sys.exit(invoke(['quantize', sys.argv[1], '--dry-run']))"
-    for name, exit_code in (("owner/tiny", 0), ("owner/none", 2)):
+    found = "from haloquant.lm.checkpoint.reader import open_checkpoint; open_checkpoint(sys.argv[1])"
+    refused = "from haloquant.cli.app import invoke; sys.exit(invoke(['quantize', sys.argv[1], '--dry-run']))"
+    for name, code, exit_code in (("owner/tiny", found, 0), ("owner/none", refused, 2)):
         done = subprocess.run(
-            [sys.executable, "-c", code, name],
+            [sys.executable, "-c", f"import sys; {code}", name],
             env={**os.environ, "HF_HUB_CACHE": str(cache.parent), "HF_HUB_OFFLINE": "1"},
             capture_output=True,
             text=True,
