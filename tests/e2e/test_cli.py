@@ -110,10 +110,13 @@ def test_packed_model_is_simulated_compared_and_exported(
     assert json.loads((tmp_path / "plain" / "config.json").read_text())["dtype"] == "float32"
 
 
-def test_explore_marks_a_front(recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_explore_marks_a_front(
+    tiny_folder: Path, small_text: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "explored"
     swept = tmp_path / "swept.toml"
-    swept.write_text(recipe.read_text().replace("sweep = []", "sweep = [0.3, 0.5, 0.7]"))
+    recipe = RECIPE.format(model=tiny_folder, text=small_text)
+    swept.write_text(recipe.replace("sweep = []", "sweep = [0.3, 0.5, 0.7]"))
     arguments = ["explore", str(swept), "--tile", "128", "--tile", "64", "--out", str(out), "--json", "--quiet"]
     assert invoke(arguments) == 0
     points = json.loads(capfd.readouterr().out)
