@@ -3,6 +3,7 @@ from .api.evaluation import compare as compare
 from .api.evaluation import evaluate as evaluate
 from .api.evaluation import evaluate_tasks as evaluate_tasks
 from .api.machines import simulate as simulate
+from .api.model_transfer import transfer as transfer
 from .api.packed_models import export as export
 from .api.packed_models import load as load
 from .api.packed_models import verify as verify
@@ -30,6 +31,7 @@ __all__ = [
     "recover",
     "run",
     "simulate",
+    "transfer",
     "validate",
     "verify",
 ]

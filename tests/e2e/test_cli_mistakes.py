@@ -21,8 +21,10 @@ BAD_NAME: dict[str, list[list[str]]] = {
     "explore": [["{}", "-q", "--out", "out"], ["--profile", "{}", "-q", "--out", "out"]],
     "export": [["{}", "--from", "demo", "--out", "out", "-q"], ["demo", "--from", "{}", "--out", "out", "-q"]],
     "gpu": [["{}"], ["llama2-7b", "--target", "{}"]],
+    "measure": [["{}", "-q"], ["demo", "--target", "{}", "-q"]],
     "paper": [["--figure", "{}", "-q"]],
     "partial-sums": [["{}", "-q"], ["demo", "--text", "{}", "-q"]],
+    "platforms": [["{}"]],
     "profiles": [["--profile", "{}"]],
     "quantize": [
         ["{}", "--out", "out", "-q"],
@@ -45,6 +47,7 @@ BAD_NAME: dict[str, list[list[str]]] = {
     "simulate": [["{}"], ["llama2-7b", "--profile", "{}"], ["llama2-7b", "--target", "{}"]],
     "sweep": [["{}"], ["llama2-7b", "--target", "{}"]],
     "targets": [],
+    "transfer": [["{}", "-q"], ["{}", "--base", "{}", "-q"]],
     "verify": [["{}"], ["demo", "--profile", "{}"]],
 }  # fmt: skip
 BAD_NUMBER: dict[str, list[list[str]]] = {

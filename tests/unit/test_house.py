@@ -69,6 +69,9 @@ ELSEWHERE = {
         "app circuits jobs machine_files machines models new_silicon paper profiles studies tile_explanation",
     ),
     "cli/recovery": "e2e/test_recover.py",
+    "cli/measurement": "e2e/test_measurement.py",
+    "api/measurement": "e2e/test_measurement.py",
+    "cli/transfer": "e2e/test_measurement.py",
     **_modules_of(
         "jobs/compare",
         "e2e/test_engine_run.py",

@@ -23,6 +23,9 @@ from .machines import MachineComparison as MachineComparison
 from .machines import SystemRun as SystemRun
 from .machines import list_targets as list_targets
 from .machines import simulate as simulate
+from .measurement import measure as measure
+from .measurement import platforms as platforms
+from .model_transfer import transfer as transfer
 from .packed_models import export as export
 from .packed_models import load as load
 from .packed_models import verify as verify
@@ -71,8 +74,10 @@ __all__ = [
     "load",
     "longest_path",
     "mac_names",
+    "measure",
     "measure_partial_sums",
     "meet_deadline",
+    "platforms",
     "quantize",
     "rank_weight",
     "recover",
@@ -80,6 +85,7 @@ __all__ = [
     "schedule",
     "simulate",
     "sweep",
+    "transfer",
     "validate",
     "verify",
 ]

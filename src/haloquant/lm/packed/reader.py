@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from jaxtyping import UInt8
 
 from haloquant.errors import MALFORMED, CheckpointError, FormatError
 from haloquant.lm.checkpoint.model_config import read_config
@@ -216,6 +217,15 @@ def _check_manifest(folder: Path) -> int:
     manifest = read_manifest(folder, MANIFEST, FormatError)
     check_files(folder, manifest, MANIFEST, FormatError)
     return len(manifest.files)
+
+
+def stored_bytes(tensor: StoredTensor) -> UInt8[np.ndarray, " n"]:
+    """Return the bytes of a tensor as they are in its file.
+
+    Raises:
+        CheckpointError: The file was cut short.
+    """
+    return np.array(_map(tensor))
 
 
 def _map(tensor: StoredTensor) -> np.ndarray:

@@ -1,0 +1,106 @@
+"""Measure a model on this machine, and look at what other machines reached."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+from haloquant.accel.platforms import Platform
+from haloquant.api.arguments import check_choice, check_count, check_range, path_text
+from haloquant.api.machines import simulate
+from haloquant.api.progress import Progress, reporting
+from haloquant.jobs.evaluation import Dtype
+from haloquant.jobs.generation_speed import PROMPT_TOKENS, GenerationSpeed, measure_generation
+from haloquant.lm.devices import find_device
+from haloquant.store.platforms import read_platform, shipped_platforms
+from haloquant.store.targets import read_systolic
+
+WATT_HOUR_J = 3600.0
+
+
+def measure(
+    model: str | Path = "demo",
+    *,
+    tokens: int = 50,
+    repeats: int = 10,
+    pause_s: float = 5.0,
+    watts: float | None = None,
+    battery_wh: float | None = None,
+    target: str | Path | None = None,
+    dtype: Dtype = "float32",
+    device: str = "auto",
+    progress: Progress = True,
+) -> GenerationSpeed:
+    """Generate text with a model on this machine, and measure tokens per second and per joule.
+
+    One pass that is not counted comes first. Energy is read from the processor's counters (RAPL, which Linux may let
+    only root read) or from those of the GPU that computes (NVML). Where there are none, it is not known.
+
+    Args:
+        model: Model folder, plain or packed, or "demo".
+        tokens: Tokens that are timed in each repetition, after the pass over a prompt of 16 tokens.
+        repeats: Number of repetitions.
+        pause_s: Seconds of rest before each repetition.
+        watts: Mean power of the machine while it generates, in place of counters.
+        battery_wh: Energy of a battery in watt-hours, for the number of words that it generates.
+        target: A machine (a systolic array of `haloquant targets`, or a file) on which one decode step of this packed
+            model is simulated, for comparison.
+        dtype: Floating-point type in which the model computes.
+        device: As in `evaluate`.
+        progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
+
+    Returns:
+        The median and the range of the rates, the bytes that a token reads and the rate that memory allows, the energy
+        if it is known, and the simulated rate.
+
+    Raises:
+        InputError: An argument is not allowed, or the model or the machine is missing.
+
+    Example:
+        ```python
+        from haloquant.api import measure
+
+        found = measure("demo", repeats=3, pause_s=0, watts=15)
+        print(found.tok_s, found.memory_bound_tok_s, found.tok_per_j)
+        ```
+    """
+    shown, path = reporting(progress), path_text("model", model)
+    check_count("tokens", tokens, 1)
+    check_count("repeats", repeats, 1)
+    check_range("pause_s", pause_s, 0.0, 3600.0)
+    for name, value in (("watts", watts), ("battery_wh", battery_wh)):
+        if value is not None:
+            check_range(name, value, 1e-6, 1e9)
+    check_choice("dtype", dtype, get_args(Dtype))
+    machine = None if target is None else read_systolic(path_text("target", target))
+    where = find_device(device)
+    battery_j = None if battery_wh is None else battery_wh * WATT_HOUR_J
+    with shown as report:
+        found = measure_generation(path, tokens, repeats, pause_s, watts, battery_j, dtype, where, report)
+    if machine is None or target is None:
+        return found
+    context = PROMPT_TOKENS + tokens
+    compared = simulate(path, target, prefill_tokens=1, context_tokens=context, progress=False)
+    step = compared.simulation("decode")
+    return replace(found, predicted_tok_s={machine.name: step.tokens / step.time_s})
+
+
+def platforms(*files: str | Path) -> tuple[Platform, ...]:
+    """Return measured platforms: those that come with the package, or those in files.
+
+    Args:
+        files: TOML files; none for the shipped ones.
+
+    Raises:
+        TargetError: A file is missing or malformed. (An InputError.)
+
+    Example:
+        ```python
+        from haloquant.accel.platforms import predict
+        from haloquant.api import platforms
+
+        for platform in platforms():
+            for row in predict(platform):
+                print(row.row.model, row.row.format, row.row.tok_s, row.predicted_tok_s)
+        ```
+    """
+    return tuple(read_platform(path_text("file", name)) for name in files or shipped_platforms())

@@ -1,0 +1,107 @@
+"""`measure` and `platforms`: tokens per second and per joule, on this machine and on others."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.table import Table
+
+from haloquant.cli.console import print_notes, stdout
+from haloquant.cli.models import ModelDtype
+from haloquant.cli.options import Device, Json, Quiet
+from haloquant.units import engineering
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the app."""
+    app.command(epilog="Example: `haloquant measure model-halo --watts 12 --battery-wh 50`")(measure)
+    app.command(epilog="Examples: `haloquant platforms` · `haloquant platforms mine.toml --json`")(platforms)
+
+
+def measure(
+    model: Annotated[str, typer.Argument(help="Model folder, plain or packed, or `demo`.")],
+    tokens: Annotated[int, typer.Option(help="Tokens that each repetition times.", min=1)] = 50,
+    repeats: Annotated[int, typer.Option(help="Number of repetitions.", min=1)] = 10,
+    pause: Annotated[float, typer.Option(help="Seconds of rest before each repetition.", min=0.0)] = 5.0,
+    watts: Annotated[
+        float | None, typer.Option(help="Mean power of the machine, if no counter can be read.", min=1e-6)
+    ] = None,
+    battery_wh: Annotated[
+        float | None, typer.Option("--battery-wh", help="Energy of a battery, for the words that it gives.", min=1e-6)
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", help="Machine on which a decode step is simulated, beside it.")
+    ] = None,
+    dtype: ModelDtype = "float32",
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Generate text on this machine and measure tokens per second, per joule and words per battery."""
+    from haloquant.api.measurement import measure as run
+
+    found = run(
+        model,
+        tokens=tokens,
+        repeats=repeats,
+        pause_s=pause,
+        watts=watts,
+        battery_wh=battery_wh,
+        target=target,
+        dtype=dtype,
+        device=device,
+        progress=not quiet,
+    )
+    if json:
+        stdout.print_json(msgspec.json.encode(found).decode())
+        return
+    table = Table("", "measured", "most that memory allows", *found.predicted_tok_s)
+    simulated = (f"{rate:.4g}" for rate in found.predicted_tok_s.values())
+    spread = f"{found.tok_s:.4g} ({found.tok_s_least:.4g} to {found.tok_s_most:.4g})"
+    table.add_row("tokens/s", spread, f"{found.memory_bound_tok_s:.4g}", *simulated)
+    stdout.print(table)
+    stdout.print(
+        f"{found.tokens} tokens, {found.repeats} times, on {found.device} with {found.threads} threads in "
+        f"{found.dtype}; the prompt took {engineering(found.prompt_s, 's')}. A token reads "
+        f"{engineering(found.read_b, 'B')}, and memory gave {engineering(found.read_b_per_s, 'B/s')}",
+        highlight=False,
+    )
+    if found.watts is not None and found.tok_per_j is not None:
+        stdout.print(
+            f"{found.watts:.3g} W ({found.energy_source}): {found.tok_per_j:.4g} tokens/J, "
+            f"{found.tok_per_j * found.words_per_token:.4g} words/J",
+            highlight=False,
+        )
+    if found.battery_words is not None:
+        stdout.print(f"a battery of {battery_wh:g} Wh gives {found.battery_words:,.0f} words", highlight=False)
+    print_notes(found.notes)
+
+
+def platforms(
+    files: Annotated[list[Path] | None, typer.Argument(help="TOML files of platforms; without, the shipped.")] = None,
+    json: Json = False,
+) -> None:
+    """List what devices reached, beside what their memory allows at the efficiency of one format."""
+    from haloquant.accel.platforms import predict
+    from haloquant.api.measurement import platforms as read
+
+    found = read(*(files or ()))
+    if json:
+        stdout.print_json(msgspec.json.encode(found).decode())
+        return
+    for platform in found:
+        table = Table(
+            "model", "format", "bytes per token", "tokens/s", "share of bandwidth", "predicted", "error", "tokens/J",
+            title=f"{platform.name}: {platform.device} ({platform.status})", title_justify="left",
+        )  # fmt: skip
+        for line in predict(platform):
+            row, error = line.row, line.error
+            table.add_row(
+                row.model, row.format, engineering(row.read_b, "B"), f"{row.tok_s:g}", f"{line.efficiency:.0%}",
+                "" if line.predicted_tok_s is None else f"{line.predicted_tok_s:.2f}",
+                "" if error is None else f"{error:+.0%}",
+                "" if row.tok_per_j is None else f"{row.tok_per_j:g}",
+            )  # fmt: skip
+        stdout.print(table)
+        stdout.print(f"predicted from {platform.reference}. {platform.source}", style="dim", highlight=False)
