@@ -1,1 +1,1 @@
-"""Parts that several rival methods use: k-means, low-rank branches, offsets and counts of stored bits."""
+"""Parts that several rival methods use: k-means, low-rank branches and counts of stored bits."""
