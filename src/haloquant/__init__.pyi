@@ -1,4 +1,5 @@
 from .api.circuits import characterize as characterize
+from .api.design_search import codesign as codesign
 from .api.evaluation import compare as compare
 from .api.evaluation import evaluate as evaluate
 from .api.evaluation import evaluate_tasks as evaluate_tasks
@@ -19,6 +20,7 @@ from .version import __version__ as __version__
 __all__ = [
     "__version__",
     "characterize",
+    "codesign",
     "compare",
     "draw_report",
     "evaluate",

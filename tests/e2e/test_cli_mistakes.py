@@ -13,6 +13,7 @@ COMMANDS = sorted(typer.main.get_command(app).commands)  # pyright: ignore[repor
 BAD_NAME: dict[str, list[list[str]]] = {
     "characterize": [["-l", "{}"], ["--rtl", "{}", "--ports", "{}", "-l", "{}"], ["--mac", "{}", "-l", "x"]],
     "claims": [["{}"], ["llama2-7b", "--target", "{}"]],
+    "codesign": [["{}", "-q", "--out", "out"], ["demo", "--library", "{}", "-q", "--out", "out"]],
     "compare": [["{}", "demo", "-q"], ["demo", "demo", "--text", "{}", "-q"]],
     "deadline": [["{}"], ["llama2-7b", "--profile", "{}"]],
     "elements": [["{}"], ["llama2-7b", "--target", "{}"]],
@@ -52,6 +53,7 @@ BAD_NAME: dict[str, list[list[str]]] = {
 }  # fmt: skip
 BAD_NUMBER: dict[str, list[list[str]]] = {
     "quantize": [["demo", "--out", "out", "--samples", "-1"], ["demo", "--out", "out", "--tile", "0"]],
+    "codesign": [["demo", "--area-mm2", "-1", "--out", "out"], ["demo", "--max-loss", "nan", "--out", "out"]],
     "simulate": [["llama2-7b", "--prefill", "-1"], ["llama2-7b", "--fast", "nan"]],
     "deadline": [["llama2-7b", "--ms", "-5"], ["llama2-7b", "--idle", "-1"]],
     "evaluate": [["demo", "--tokens", "-1"], ["demo", "--task", "last-word", "--limit", "-1"]],

@@ -60,6 +60,8 @@ ELSEWHERE = {
         ("jobs/machines/model_layers", "lm/experts", "lm/model_check", "lm/tensor_names"),
         "crosscheck/test_lm_families.py",
     ),
+    **_modules_of("jobs/codesign", "e2e/test_codesign_command.py", "evaluation job result_files word_losses"),
+    **dict.fromkeys(("api/design_search", "cli/codesign", "report/charts/codesign"), "e2e/test_codesign_command.py"),
     "lm/torch_model": "crosscheck/test_lm_architectures.py",
     "lm/packed/loading": "e2e/test_hf.py",
     # Commands and the steps of whole jobs: what they write and print is compared.

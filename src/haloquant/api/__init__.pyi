@@ -5,6 +5,8 @@ from .circuits import find_mac as find_mac
 from .circuits import longest_path as longest_path
 from .circuits import mac_names as mac_names
 from .circuits import rank_weight as rank_weight
+from .design_search import CodesignResult as CodesignResult
+from .design_search import codesign as codesign
 from .evaluation import compare as compare
 from .evaluation import evaluate as evaluate
 from .evaluation import evaluate_tasks as evaluate_tasks
@@ -57,6 +59,7 @@ __all__ = [
     "characterize",
     "check_claims",
     "check_paper",
+    "codesign",
     "compare",
     "compare_multipliers",
     "describe_profile",

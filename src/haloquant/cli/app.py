@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from haloquant.cli import circuits, jobs, machines, measurement, models, paper, profiles, recovery, studies, transfer
+from haloquant.cli import (
+    circuits,
+    codesign,
+    jobs,
+    machines,
+    measurement,
+    models,
+    paper,
+    profiles,
+    recovery,
+    studies,
+    transfer,
+)
 from haloquant.cli.console import stderr
 from haloquant.errors import HaloquantError, missing_extra
 from haloquant.lm.checkpoint.hub import DOWNLOAD
@@ -26,7 +38,7 @@ app = typer.Typer(
     add_completion=False,
     epilog="Start with `haloquant run --out out`: everything on the shipped demo model, in about three minutes.",
 )
-for group in (jobs, models, recovery, transfer, circuits, profiles, machines, studies, measurement, paper):
+for group in (jobs, models, recovery, transfer, circuits, profiles, machines, studies, codesign, measurement, paper):
     group.register(app)
 
 

@@ -68,7 +68,7 @@ def _uniform(element: Element, bits: int) -> ElementSystem:
     shift = best_shift(profile, 0, plain, gaussian_frequency(plain)) or 0
     values = uniform_values(bits, shift)
     body_s = slowest_delay_s(profile, 0, values)
-    head, head_s = _eight_bits(element)
+    head, head_s = eight_bits(element)
     body = ClassMix(1.0, values, gaussian_frequency(values))
     stored = Encoding(code_bits=float(bits), scale_bits=16.0 if bits < 8 else 0.0)
     return ElementSystem(
@@ -77,7 +77,7 @@ def _uniform(element: Element, bits: int) -> ElementSystem:
     )  # fmt: skip
 
 
-def _eight_bits(element: Element) -> tuple[ClassMix, float]:
+def eight_bits(element: Element) -> tuple[ClassMix, float]:
     """Return the weight values that an 8-bit weight uses on this element, and the delay of the slowest in s.
 
     On a narrower element these are all its values.
@@ -92,7 +92,7 @@ def _eight_bits(element: Element) -> tuple[ClassMix, float]:
 def _own_words(element: Element) -> ElementSystem:
     """Return HALO's fast class on an element that multiplies only its own set of values."""
     values = element.profile.weights
-    body, (head, head_s) = ClassMix(1.0, values, gaussian_frequency(values)), _eight_bits(element)
+    body, (head, head_s) = ClassMix(1.0, values, gaussian_frequency(values)), eight_bits(element)
     stored = Encoding(code_bits=float(np.log2(len(values))), sparse_share=0.005)
     return ElementSystem(
         f"{len(values)} words only", element, (body, replace(head, share=0.0)), (replace(body, share=0.0), head),
@@ -106,7 +106,7 @@ def _halo(model: QuantizedModel, element: Element) -> ElementSystem:
     if model.tiles is not None:
         layers = list(model.tiles.values())
         mix = class_mix(layers)
-        head, head_s = _eight_bits(element)
+        head, head_s = eight_bits(element)
         periods = [slowest_delay_s(profile, 0, part.values) for part in mix]
         return ElementSystem(
             "HALO", element, (*mix, replace(head, share=0.0)), (*(replace(part, share=0.0) for part in mix), head),

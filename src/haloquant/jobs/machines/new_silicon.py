@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from haloquant.accel.elements import FLOAT_AREA, FLOAT_ENERGY, Element, column_area_m2, columns_that_fit, is_whole
 from haloquant.accel.results import Simulation
-from haloquant.accel.side_costs import side_energy_j
+from haloquant.accel.side_costs import Lines, line_energy_j, side_energy_j
 from haloquant.accel.simulation import simulate
 from haloquant.accel.target import Target
 from haloquant.accel.workload.prefill_decode import Workload
@@ -119,7 +119,7 @@ def compare_on_new_silicon(
     runs: list[ElementRun] = []
     for done, (workload, system) in enumerate(todo):
         progress(done, len(todo))
-        runs.append(_run(model, system, workload, target, plain, area_m2))
+        runs.append(run_on_element(system, workload, target, plain, area_m2, model.only_quantized))
     progress(len(todo), len(todo))
     best: dict[tuple[str, str], ElementRun] = {}
     for run in runs:
@@ -149,9 +149,29 @@ def _notes(elements: Sequence[Element], plain: Element, target: Target, given: M
     return tuple(notes)
 
 
-def _run(
-    model: QuantizedModel, system: ElementSystem, workload: Workload, target: Target, plain: Element, area_m2: float
+def run_on_element(
+    system: ElementSystem,
+    workload: Workload,
+    target: Target,
+    plain: Element,
+    area_m2: float,
+    kept_tiles: Callable[[dict[str, LayerTiles]], dict[str, LayerTiles]] = lambda tiles: tiles,
+    lines: Lines | None = None,
 ) -> ElementRun:
+    """Return one system on one element in one pass.
+
+    Args:
+        system: The system.
+        workload: The pass.
+        target: The machine; its arrays keep their number and their rows.
+        plain: The plain 8-bit element whose clock is the machine's base clock.
+        area_m2: Area of all arrays in m2.
+        kept_tiles: Takes the tiles of all layers and returns those of the layers that are quantized.
+        lines: The lines of operands, to charge them, too.
+
+    Raises:
+        InputError: Not one column fits the area.
+    """
     element, array = system.element, target.array
     scaled = system.encoding.scale_bits > 0 and not system.floating
     columns = columns_that_fit(area_m2, array.rows, array.count, element, plain, scaled)
@@ -169,7 +189,7 @@ def _run(
         tiles = synthetic_workload(
             workload, columns, array.rows, system.mix, system.encoding, system.head, system.head_encoding
         )
-        tiles = model.only_quantized(tiles)
+        tiles = kept_tiles(tiles)
     passes = _passes(system, workload, tiles)
     delays = scale * element.profile.delay_s[0]
 
@@ -181,7 +201,10 @@ def _run(
             workload, tiles, schedule, machine, element.profile, delay_at=lambda _: delays,
             kv_bits=16 if system.floating else 8, passes=passes, system=f"{system.name} on {element.profile.name}",
         )  # fmt: skip
-        return found, side_energy_j(workload, tiles, schedule, element, plain, passes), points
+        side_j = side_energy_j(workload, tiles, schedule, element, plain, passes)
+        if lines is not None:
+            side_j |= line_energy_j(workload, schedule, lines, columns, passes)
+        return found, side_j, points
 
     # One clock for all classes needs no regulator. It is taken where the classes' clocks are nearly equal.
     options = [(policy, points) for policy in system.policies]
@@ -191,7 +214,8 @@ def _run(
     found, side_j, used_points = min(
         (scheduled(*option) for option in options), key=lambda run: run[0].time_s * run[0].total.total_energy_j
     )
-    used = array.count * columns * column_area_m2(array.rows, element, plain, scaled)
+    column = column_area_m2(array.rows, element, plain, scaled)
+    used = array.count * (columns * column + array.rows * element.row_area_m2)
     name = f"cited, {FLOAT_AREA:.1f} x {element.profile.name}" if system.floating else element.profile.name
     return ElementRun(workload.phase, system.name, name, columns, used, used_points or (base,), found, side_j)
 

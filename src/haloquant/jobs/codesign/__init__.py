@@ -1,0 +1,9 @@
+"""Search elements, sets of words and tile sizes together, at one area: loss against rate and energy.
+
+`word_sets` lists sets of words, `word_losses` predicts their losses on a model, `array_cost` gives time and energy of a
+design, `front` holds designs and finds which are not beaten, `evaluation` quantizes the front, `job` does it all.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

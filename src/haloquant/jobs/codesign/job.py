@@ -1,0 +1,229 @@
+"""The search of designs: predicted losses and simulated costs for all, then real losses for those on the front."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from haloquant.accel.elements import Element, element_of, is_whole
+from haloquant.errors import InfeasibleError, InputError
+from haloquant.jobs.codesign.array_cost import BUSES, Silicon, check_area, costs_of_all, designs_of, promising
+from haloquant.jobs.codesign.evaluation import Evaluated, evaluate_choices
+from haloquant.jobs.codesign.front import Design, DesignCost, not_beaten
+from haloquant.jobs.codesign.word_losses import Choice, WordLoss, compensated, predict_losses
+from haloquant.jobs.codesign.word_sets import NAMED, WordSet, check_held, word_sets
+from haloquant.jobs.compare.job_steps import JobSteps
+from haloquant.jobs.inputs import Inputs, Progress, read_inputs, silent
+from haloquant.jobs.machines.method_cost import recipe_shape, recipe_workloads
+from haloquant.jobs.machines.new_silicon import plain_element
+from haloquant.lm.checkpoint.reader import read_weight
+from haloquant.quant.codebook import WeightSample, sample_groups
+from haloquant.quant.sensitivity import uniform_importance
+from haloquant.quant.tiles import make_grid
+from haloquant.recipe import Recipe
+from haloquant.records import MacProfile
+from haloquant.store.atomic_files import claim_output, sole_user
+from haloquant.store.targets import read_systolic
+
+INT4 = WordSet(NAMED["INT4"], "INT4")
+SAMPLE_TILE = 128  # of the weights for which words are chosen
+
+
+@dataclass(frozen=True)
+class CodesignSettings:
+    """What is searched. `max_loss` is in nats, `area_m2` that of all arrays, `evaluated` sets of words are real.
+
+    `words` are sets of words beside the usual ones.
+
+    `promising_only` leaves out designs that another beats before simulation.
+    """
+
+    area_m2: float
+    max_loss: float
+    tiles: tuple[int, ...] = (128, 256, 512)
+    buses: tuple[int, ...] = BUSES
+    words: tuple[tuple[int, ...], ...] = ()
+    evaluated: int = 8
+    promising_only: bool = True
+
+
+@dataclass(frozen=True)
+class Codesign:
+    """The result. `front` holds the costs of the designs that no evaluated one beats, in each phase.
+
+    `reference` is GPTQ on 4-bit integers in groups of 128. Its cost is that of the INT4 design with the least energy x
+    time in each phase, of any tile size, which favours it: larger tiles have fewer scales.
+    `ratio` is evaluated over predicted losses.
+    """
+
+    settings: CodesignSettings
+    front: tuple[DesignCost, ...]
+    losses: dict[Choice, Evaluated]
+    predicted: dict[Choice, WordLoss]
+    reference: Evaluated
+    reference_costs: tuple[DesignCost, ...]
+    full_perplexity: float
+    ratio: float
+    designs: int
+
+    def loss_of(self, design: Design) -> Evaluated:
+        """Return the real loss of a design on the front."""
+        return self.losses[design.words, design.tile]
+
+    def gain(self, phase: str) -> tuple[float, DesignCost | None]:
+        """Return how many times less energy x time the best design takes that is not less accurate than GPTQ on INT4.
+
+        The design is None, and the gain 0, if every design on the front is less accurate.
+        """
+        base = next(cost for cost in self.reference_costs if cost.phase == phase)
+        equal = [
+            cost
+            for cost in self.front
+            if cost.phase == phase and not self.loss_of(cost.design).worse_than(self.reference)
+        ]
+        best = min(equal, key=lambda cost: cost.energy_time, default=None)
+        return (0.0, None) if best is None else (base.energy_time / best.energy_time, best)
+
+
+def search_designs(
+    recipe: Recipe,
+    profiles: Sequence[MacProfile],
+    settings: CodesignSettings,
+    out: Path,
+    progress: Progress = silent,
+) -> Codesign:
+    """Search designs for a model, and evaluate those on the front.
+
+    Args:
+        recipe: The model, the texts, the machine (its first target) and the passes.
+        profiles: The elements, all of one cell library, with a plain 8-bit one among them.
+        settings: What is searched.
+        out: Output folder; finished steps in it are reused.
+        progress: Called with the name of a task, its parts done and its parts in all.
+
+    Raises:
+        InputError: An input is wrong, or no element fits the area.
+        InfeasibleError: No design has a loss as low as the settings ask for.
+    """
+    target = read_systolic(recipe.hardware.targets[0])
+    if target.array.claimed_clocks:
+        raise InputError(
+            f"the machine must be one whose clocks an element sets, such as edge_lpddr5x, not {target.name}, which "
+            "claims its clocks"
+        )
+    elements = [element_of(profile) for profile in profiles if is_whole(profile)]
+    plain = plain_element(elements)
+    for words in settings.words:
+        check_held(words, [element.profile for element in elements])
+    inputs = read_inputs(recipe)
+    workloads = recipe_workloads(recipe_shape(recipe, inputs.checkpoint, inputs.name), recipe)
+    silicon = Silicon(target, workloads, settings.area_m2, plain, _register_j(elements))
+    usable = [element.profile for element in elements]
+    check_area(
+        [design for tile in settings.tiles for design in designs_of(WordSet((0,), "0"), tile, usable, settings.buses)],
+        silicon,
+    )
+    claim_output(out)
+    with sole_user(out):
+        job = JobSteps(recipe, inputs, plain.profile, out, progress)
+        sets = word_sets(usable, _sample(inputs), settings.words)
+        progress("measure words", 0, 1)
+        losses = predict_losses(job, sets, settings.tiles)
+        costs = _costs(losses, usable, silicon, settings, recipe.quantize.sparse_budget, progress)
+        chosen = _to_evaluate(costs, losses, settings.evaluated)
+        holder = {choice: next(p for p in usable if choice[0].held_by(p)) for choice in chosen}
+        found, reference, full = evaluate_choices(recipe, inputs, chosen, holder.__getitem__, out, progress)
+        base = [design for tile in settings.tiles for design in designs_of(INT4, tile, usable, settings.buses)]
+        rival_costs = costs_of_all(base, lambda d: losses[INT4, d.tile].frequency, silicon, 0.0)
+    front = _front(costs, found, settings.max_loss)
+    best = tuple(min((c for c in rival_costs if c.phase == w.phase), key=lambda c: c.energy_time) for w in workloads)
+    ratio = compensated(losses, {choice: each.nats for choice, each in found.items()})
+    return Codesign(settings, tuple(front), found, losses, reference, best, full, ratio, len(costs) // len(workloads))
+
+
+def _costs(
+    losses: dict[Choice, WordLoss],
+    profiles: Sequence[MacProfile],
+    silicon: Silicon,
+    settings: CodesignSettings,
+    sparse_share: float,
+    progress: Progress,
+) -> list[DesignCost]:
+    """Return the costs of the designs for all sets of words and tile sizes."""
+    designs: list[Design] = []
+    for words, tile in losses:
+        made = designs_of(words, tile, profiles, settings.buses)
+        designs += promising(made, losses[words, tile].frequency, silicon) if settings.promising_only else made
+    return costs_of_all(
+        designs, lambda d: losses[d.words, d.tile].frequency, silicon, sparse_share,
+        lambda done, total: progress("simulate designs", done, total),
+    )  # fmt: skip
+
+
+def predicted_front(costs: Sequence[DesignCost], losses: dict[Choice, WordLoss]) -> list[DesignCost]:
+    """Return the designs of each phase that no other beats in predicted loss, rate per area and energy per token."""
+    found: list[DesignCost] = []
+    for phase in dict.fromkeys(cost.phase for cost in costs):
+        there = [cost for cost in costs if cost.phase == phase]
+        found += not_beaten(
+            there, lambda c: (losses[c.design.words, c.design.tile].nats, -c.tokens_per_s_mm2, c.token_j)
+        )
+    return found
+
+
+def _to_evaluate(costs: Sequence[DesignCost], losses: dict[Choice, WordLoss], most: int) -> list[Choice]:
+    """Return the sets of words and tile sizes on the predicted front; if too many, evenly over the losses' order."""
+    front = predicted_front(costs, losses)
+    choices = sorted({(c.design.words, c.design.tile) for c in front}, key=lambda choice: losses[choice].nats)
+    if len(choices) <= most:
+        return choices
+    return [choices[i] for i in sorted({round(i) for i in np.linspace(0, len(choices) - 1, most).tolist()})]
+
+
+def _front(costs: Sequence[DesignCost], found: dict[Choice, Evaluated], max_loss: float) -> list[DesignCost]:
+    """Return the designs of each phase that no other evaluated one beats, among those with a loss low enough.
+
+    Raises:
+        InfeasibleError: No loss is.
+    """
+    least = min(found, key=lambda choice: found[choice].nats)
+    if found[least].nats > max_loss:
+        raise InfeasibleError(
+            f"the loss must be at least {found[least].nats:.4g} nats, which {least[0].name} at tile {least[1]} reaches "
+            f"on this model, not {max_loss:g}; allow more with --max-loss, or evaluate more sets with --evaluate"
+        )
+    real = [c for c in costs if (c.design.words, c.design.tile) in found]
+    low = [c for c in real if found[c.design.words, c.design.tile].nats <= max_loss]
+    front: list[DesignCost] = []
+    for phase in dict.fromkeys(cost.phase for cost in low):
+        there = [cost for cost in low if cost.phase == phase]
+        made = not_beaten(there, lambda c: (found[c.design.words, c.design.tile].nats, -c.tokens_per_s_mm2, c.token_j))
+        front += sorted(made, key=lambda c: (found[c.design.words, c.design.tile].nats, -c.tokens_per_s_mm2))
+    return front
+
+
+def _sample(inputs: Inputs) -> WeightSample:
+    """Return scale groups of a dozen layers, for which words are chosen."""
+    layers = inputs.checkpoint.layers
+    every = max(1, len(layers) // 12)
+    pairs = (
+        (read_weight(inputs.checkpoint, layer), uniform_importance(layer.in_features)) for layer in layers[::every]
+    )
+    return sample_groups(pairs, make_grid(SAMPLE_TILE, SAMPLE_TILE, SAMPLE_TILE, SAMPLE_TILE), per_layer=24)
+
+
+def _register_j(elements: Sequence[Element]) -> float:
+    """Return the energy of a register bit in a cycle by the first element that says it; 0 if none does."""
+    said = (element.profile.provenance.get("activation_register_j") for element in elements)
+    return float(next((value for value in said if value), "0"))
+
+
+def with_passes(recipe: Recipe, prefill_tokens: int, context_tokens: int, batch: int, shape: str) -> Recipe:
+    """Return a recipe with other passes: tokens of the prefill, tokens in the cache, sequences, and the shape."""
+    change = msgspec.structs.replace
+    workload = change(
+        recipe.workload, prefill_tokens=prefill_tokens, decode_context=context_tokens, decode_batch=batch, shapes=shape
+    )
+    return change(recipe, workload=workload)

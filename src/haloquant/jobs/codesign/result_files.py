@@ -1,0 +1,57 @@
+"""The files of a search: the front as JSON, and a recipe with a profile for every design on it."""
+
+from pathlib import Path
+
+import msgspec
+
+from haloquant.jobs.codesign.evaluation import Evaluated, words_profile, words_recipe
+from haloquant.jobs.codesign.front import Design, DesignCost
+from haloquant.jobs.codesign.job import Codesign
+from haloquant.recipe import Recipe
+from haloquant.report.charts.codesign import DesignRow
+from haloquant.store.atomic_files import write_bytes
+from haloquant.store.profiles import write_profile
+
+
+def write_designs(found: Codesign, recipe: Recipe, out: Path) -> tuple[list[DesignRow], list[DesignRow]]:
+    """Write `designs/N.toml`, `designs/N.profile.json` and `codesign.json`, and return the rows and the reference's."""
+    numbers: dict[tuple[str, str], int] = {}
+    rows: list[DesignRow] = []
+    for cost in found.front:
+        design = cost.design
+        number = numbers.setdefault((design.name, design.element.profile.corners[0].name), len(numbers) + 1)
+        profile_file, recipe_file = (out / "designs" / f"{number:02}.{end}" for end in ("profile.json", "toml"))
+        if not recipe_file.is_file() or number == len(numbers):
+            write_profile(words_profile(design.element.profile, design.words, f"design-{number:02}"), profile_file)
+            own = words_recipe(recipe, design.words, design.tile, str(profile_file.resolve()))
+            write_bytes(recipe_file, msgspec.toml.encode(own))
+        rows.append(_row(found, cost, found.loss_of(design), str(recipe_file), str(profile_file)))
+    reference = [_row(found, cost, found.reference) for cost in found.reference_costs]
+    document = {
+        "area_mm2": found.settings.area_m2 * 1e6,
+        "max_loss_nats": found.settings.max_loss,
+        "full_precision_perplexity": found.full_perplexity,
+        "designs_simulated": found.designs,
+        "evaluated_over_predicted_loss": found.ratio,
+        "front": rows,
+        "reference": reference,
+        "evaluated": [
+            {"words": list(words.words), "name": words.name, "tile": tile, "loss_nats": each.nats,
+             "predicted_nats": found.predicted[words, tile].nats}
+            for (words, tile), each in found.losses.items()
+        ],
+    }  # fmt: skip
+    write_bytes(out / "codesign.json", msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    return rows, reference
+
+
+def _row(found: Codesign, cost: DesignCost, loss: Evaluated, recipe: str = "", profile: str = "") -> DesignRow:
+    design: Design = cost.design
+    corner = design.element.profile.corners[0]
+    base = next(each for each in found.reference_costs if each.phase == cost.phase)
+    return DesignRow(
+        cost.phase, list(design.words.words), design.words.name, design.element.profile.name, corner.name,
+        corner.voltage_v, design.tile, design.bus, cost.columns, cost.array_area_m2 * 1e6, loss.nats,
+        loss.accuracy.final_perplexity, cost.tokens_per_s_mm2, cost.token_j, cost.time_s, cost.energy_j,
+        base.energy_time / cost.energy_time, not loss.worse_than(found.reference), recipe, profile,
+    )  # fmt: skip

@@ -1,0 +1,85 @@
+"""`haloquant codesign` on a tiny model: files, recipes that `run` takes, exhaustive search, and refusals."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import haloquant
+from haloquant.cli.app import invoke
+from haloquant.errors import InfeasibleError
+from haloquant.jobs.codesign import job
+from haloquant.jobs.codesign.front import not_beaten
+from haloquant.recipe import read_recipe
+from haloquant.store.profiles import find_profile
+
+
+@pytest.fixture(scope="module")
+def searched(tiny_folder: Path, small_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("codesign") / "out"
+    code = invoke(
+        ["codesign", str(tiny_folder), "--calibration", str(small_text), "--text", str(small_text), "--tile", "32",
+         "--area-mm2", "0.4", "--max-loss", "5", "--evaluate", "3", "--prefill", "64", "--context", "64", "-q",
+         "--out", str(out)]
+    )  # fmt: skip
+    assert code == 0
+    return out
+
+
+def test_files_of_the_front(searched: Path) -> None:
+    found = json.loads((searched / "codesign.json").read_text())
+    assert len(found["evaluated"]) == 3 and found["front"] and len(found["reference"]) == 2
+    assert "<svg" in (searched / "codesign.svg").read_text()[:400] and (searched / "codesign.html").is_file()
+    for row in found["front"]:
+        assert row["loss_nats"] <= 5 and row["array_area_mm2"] <= 0.4
+        recipe, profile = read_recipe(Path(row["recipe"])), find_profile(row["profile"])
+        assert profile.weights.tolist() == row["words"] and recipe.hardware.tile == row["tile"] == 32
+        assert recipe.hardware.profile == row["profile"] and recipe.quantize.slow_words == len(row["words"])
+    for phase in ("prefill", "decode"):
+        there = [row for row in found["front"] if row["phase"] == phase]
+        costs = lambda row: (row["loss_nats"], -row["tokens_per_s_mm2"], row["token_j"])  # noqa: E731
+        assert not_beaten(there, costs) == there
+
+
+def test_run_takes_a_design_and_reaches_its_loss(searched: Path, tmp_path: Path) -> None:
+    found = json.loads((searched / "codesign.json").read_text())
+    row = found["front"][0]
+    done = haloquant.run(row["recipe"], tmp_path / "out", progress=False)
+    assert done.results.method("halo-acc-opt").final_perplexity == pytest.approx(row["perplexity"], rel=1e-6)
+
+
+def test_a_loss_that_no_design_reaches(
+    tiny_folder: Path, small_text: Path, searched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses as measured, and one nat more."""
+    real = job.evaluate_choices
+
+    def worse(*arguments):
+        found, reference, full = real(*arguments)
+        return {choice: replace(each, nats=each.nats + 1) for choice, each in found.items()}, reference, full
+
+    monkeypatch.setattr(job, "evaluate_choices", worse)
+    with pytest.raises(InfeasibleError, match=r"^the loss must be at least .* reaches on this model, not 0.5; allow"):
+        haloquant.codesign(
+            tiny_folder, searched, calibration=small_text, evaluation=small_text, tiles=[32], area_mm2=0.4,
+            max_loss=0.5, evaluate=3, prefill_tokens=64, context_tokens=64, progress=False,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--area-mm2", "0.0001"], "the area must be at least"),
+        (["--words", "0,5,200"], "a set of words must be held by one element"),
+        (["--words", "1,2"], "a set of words must hold 0 and have 2 to 16 words"),
+        (["--target", "paper_tpu"], "the machine must be one whose clocks an element sets"),
+    ],
+)
+def test_refusals_in_one_sentence(
+    more: list[str], said: str, tiny_folder: Path, small_text: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["codesign", str(tiny_folder), "--calibration", str(small_text), "--text", str(small_text), "-q"]
+    arguments += ["--tile", "32", "--evaluate", "1", "--out", str(tmp_path / "out")]
+    assert invoke([*arguments, *more]) == 2
+    assert said in capfd.readouterr().err
