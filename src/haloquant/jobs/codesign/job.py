@@ -174,12 +174,34 @@ def predicted_front(costs: Sequence[DesignCost], losses: dict[Choice, WordLoss])
 
 
 def _to_evaluate(costs: Sequence[DesignCost], losses: dict[Choice, WordLoss], most: int) -> list[Choice]:
-    """Return the sets of words and tile sizes on the predicted front; if too many, evenly over the losses' order."""
+    """Return the sets of words and tile sizes to evaluate, by their predicted loss.
+
+    Those with the least energy x time at their loss come first, then the others on the predicted front; where there are
+    too many, evenly over their losses.
+    """
+
+    def nats(cost: DesignCost) -> float:
+        return losses[cost.design.words, cost.design.tile].nats
+
+    def choices(found: Sequence[DesignCost]) -> list[Choice]:
+        return sorted({(c.design.words, c.design.tile) for c in found}, key=lambda choice: losses[choice].nats)
+
     front = predicted_front(costs, losses)
-    choices = sorted({(c.design.words, c.design.tile) for c in front}, key=lambda choice: losses[choice].nats)
+    lean: list[DesignCost] = []
+    for phase in dict.fromkeys(cost.phase for cost in front):
+        there = [cost for cost in front if cost.phase == phase]
+        lean += not_beaten(there, lambda c: (nats(c), c.energy_time))
+    first = choices(lean)
+    rest = [choice for choice in choices(front) if choice not in first]
+    taken = [*_evenly(first, most), *_evenly(rest, most - len(first))]
+    return sorted(taken, key=lambda choice: losses[choice].nats)
+
+
+def _evenly(choices: Sequence[Choice], most: int) -> list[Choice]:
+    """Return at most so many of the choices, evenly spaced, with the first and the last."""
     if len(choices) <= most:
-        return choices
-    return [choices[i] for i in sorted({round(i) for i in np.linspace(0, len(choices) - 1, most).tolist()})]
+        return list(choices)
+    return [choices[round(i)] for i in np.linspace(0, len(choices) - 1, max(most, 0)).tolist()]
 
 
 def _front(costs: Sequence[DesignCost], found: dict[Choice, Evaluated], max_loss: float) -> list[DesignCost]:
