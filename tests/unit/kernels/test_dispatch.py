@@ -86,6 +86,7 @@ def test_kernels_run_in_as_many_threads_as_torch_and_leave_its_number_alone() ->
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_the_first_call_of_a_process_leaves_the_number_of_threads_alone() -> None:
     """Numba starts its threads in that call."""
     code = """
