@@ -34,8 +34,8 @@ class CodesignResult:
         if cost is None:
             return f"{phase}: no design on the front is as accurate as GPTQ on INT4"
         return (
-            f"{phase}: {cost.design.name} takes {1 / gain:.2f} of the energy x time of GPTQ on the best INT4 design "
-            f"({gain:.2f} times better), at the same area and not less accurate"
+            f"{phase}: of the designs that are not less accurate than GPTQ on the best INT4 design, {cost.design.name} "
+            f"takes the least energy x time at the same area: {1 / gain:.2f} of INT4's"
         )
 
 
