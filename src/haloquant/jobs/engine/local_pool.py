@@ -147,10 +147,11 @@ def _context() -> BaseContext:
     To import torch and transformers takes seconds, and this way it is done once for all workers of this process, also
     for those that replace lost ones. A copy is safe because imports start no threads; a copy of this process is not,
     because torch and OpenMP can hang in it. Where there is a GPU each worker is a new process, because an import may
-    open the driver, which does not work in a copy.
+    open the driver, which does not work in a copy; so it is where the system has no such copies.
     """
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
+    copies = "forkserver" in multiprocessing.get_all_start_methods()
+    if not copies or (torch is not None and torch.cuda.is_available()):
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([name for name in sys.modules if _IMPORTED_ONCE.match(name)])
