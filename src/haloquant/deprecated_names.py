@@ -1,6 +1,6 @@
 """Import renamed modules by their old names, with a DeprecationWarning.
 
-A finder at the end of the import path makes an empty module for each old name. What is looked up in it comes from the
+A finder makes an empty module for each old name. What is looked up in it comes from the
 module of the new name.
 """
 
@@ -42,7 +42,7 @@ RENAMED: Final[Mapping[str, str]] = {
 def find_old_names() -> None:
     """Let the old names of modules be imported from now on."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.append(_Finder())
+        sys.meta_path.insert(0, _Finder())  # before folders that an old checkout left behind
 
 
 class _OldModule(ModuleType):

@@ -231,7 +231,8 @@ def recover(
     """
     device = next(student.parameters()).device
     with trainable_scales(student, how.train) as products:
-        trained = [value for product in products.values() for value in product.parameters() if value.requires_grad]
+        both = [value for product in products.values() for value in (product.change, product.shift)]
+        trained = [value for value in both if value.requires_grad]  # no bias: those belong to the model
         optimizer = torch.optim.AdamW(trained, lr=how.learning_rate, betas=BETAS, weight_decay=0.0)
         before = best = _held_out(student, teacher, products, held_out, device)
         kept, taken = {name: product.stored() for name, product in products.items()}, 0

@@ -87,11 +87,13 @@ def test_no_step_changes_nothing(student, teacher) -> None:
 
 
 def test_training_lowers_the_divergence_and_repeats_itself(student, teacher) -> None:
+    biases = {name: value.clone() for name, value in student.named_parameters()}
     done = recover(student, teacher, TOKENS[:10], TOKENS[10:], LONG)
     assert done.step > 0 and done.after.mean() < 0.9 * done.before.mean()
     again = recover(student, teacher, TOKENS[:10], TOKENS[10:], LONG)
     assert all(np.array_equal(done.scales[name], again.scales[name]) for name in done.scales)
     assert all(np.isfinite(scale).all() for scale in done.scales.values())
+    assert biases and all(torch.equal(value, biases[name]) for name, value in student.named_parameters())
 
 
 def test_offsets_are_trained_alone_or_beside_scales(student, teacher) -> None:
