@@ -14,7 +14,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Dozens of processes import the same modules. Python keeps their bytecode, also where the environment forbids it.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
-install("haloquant")
+if os.environ.get("HALOQUANT_TEST_SHAPES") != "off":
+    install("haloquant")
 
 import hypothesis  # noqa: E402
 import numba  # noqa: E402

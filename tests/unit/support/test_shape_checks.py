@@ -72,6 +72,7 @@ def test_sizes_inside_tuples_and_dataclasses() -> None:
             wrong()
 
 
+@pytest.mark.slow  # the quick command leaves these checks out
 def test_haloquant_is_checked() -> None:
     with pytest.raises(WRONG):
         for _ in range(SELDOM):  # of this many calls one is checked
