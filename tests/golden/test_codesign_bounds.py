@@ -42,6 +42,7 @@ def test_the_best_int4_design(int4: DesignCost) -> None:
     assert (int4.time_s, int4.energy_j, int4.columns) == (near(0.310, abs=5e-4), near(3.12, abs=5e-3), 191)
 
 
+@pytest.mark.slow
 def test_other_words_over_int4(int4: DesignCost) -> None:
     for name, gain in (("E2M1", 0.95), ("powers of two, 9", 1.11), ("INT3", 1.10)):
         assert int4.energy_time / best(name, 256).energy_time == near(gain, abs=0.006), name

@@ -86,6 +86,7 @@ def test_no_step_changes_nothing(student, teacher) -> None:
     assert done.step == 0 and np.array_equal(done.before, done.after) and done.before.mean() > 0 and not done.offsets
 
 
+@pytest.mark.slow
 def test_training_lowers_the_divergence_and_repeats_itself(student, teacher) -> None:
     biases = {name: value.clone() for name, value in student.named_parameters()}
     done = recover(student, teacher, TOKENS[:10], TOKENS[10:], LONG)
@@ -96,6 +97,7 @@ def test_training_lowers_the_divergence_and_repeats_itself(student, teacher) -> 
     assert biases and all(torch.equal(value, biases[name]) for name, value in student.named_parameters())
 
 
+@pytest.mark.slow
 def test_offsets_are_trained_alone_or_beside_scales(student, teacher) -> None:
     found = {}
     for train in ("offsets", "both"):
@@ -110,6 +112,7 @@ def test_offsets_are_trained_alone_or_beside_scales(student, teacher) -> None:
     assert found["both"] < found["offsets"] < 0.97
 
 
+@pytest.mark.slow
 def test_shuffled_labels_do_not_gain(student, teacher) -> None:
     """The teacher's answers are moved to other tokens while training; the held-out windows are judged rightly."""
     generator = torch.Generator().manual_seed(0)

@@ -72,6 +72,7 @@ def test_selection_is_as_good_as_trying_all_subsets() -> None:
     assert error_of(choose(admissible, size=5).values, SAMPLE) <= 1.02 * best
 
 
+@pytest.mark.slow
 def test_lloyd_max_is_the_floor() -> None:
     # Max 1960, 16 levels of a Gaussian: 0.009497 of the variance (20.22 dB). A scale per group of 128 gains a little.
     book = choose(range(-128, 128, 2), size=16)

@@ -69,6 +69,7 @@ for step in range(60):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_processes_that_make_the_same_steps_at_once_all_read_complete_ones(tmp_path: Path) -> None:
     import time

@@ -62,6 +62,7 @@ def test_one_product_draws_what_the_same_netlist_draws_as_a_plain_mac(mapped) ->
     assert found.tolist() == near(table.energy_j[0].tolist(), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_energies_of_words_add_up_to_those_of_mixtures(mapped) -> None:
     library, netlist = mapped[0], element(mapped, FOUR)
     words = weight_values(netlist.ports)

@@ -71,6 +71,7 @@ def test_a_corner_and_a_bus_make_designs_of_their_own() -> None:
     assert found[1].element.area_m2 == near(found[0].element.area_m2 - 8e-12 * (1 - 1 / 4))
 
 
+@pytest.mark.slow
 def test_leaving_out_beaten_designs_keeps_the_front() -> None:
     """Exhaustive over a small grid: the front is the same as with the designs that were left out."""
     random = np.random.default_rng(0)

@@ -13,6 +13,7 @@ from haloquant.jobs.mac.mapping_search import Trial, search_mapping
 SOURCE = mac_from_spec(MacSpec(rows="onedigit", stage="cs4", weight_bits=2, activation_bits=3, accumulator_bits=6))
 
 
+@pytest.mark.slow
 def test_the_best_trial_is_first_and_comes_from_the_cache_next_time(
     liberty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,7 @@ def flags() -> set[str]:
     return {flag for line in lines if line.startswith("flags") for flag in line.split()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernels", KERNELS)
 def test_the_same_bits_on_any_number_of_threads(kernels: str) -> None:
     if KERNELS[kernels] not in flags():

@@ -99,6 +99,7 @@ def test_packing_is_timed_by_its_own_rate() -> None:
     assert plan.free[-1].seconds == pytest.approx((plan.written_b + 1e6) / 1e9)
 
 
+@pytest.mark.slow
 def test_a_bare_configuration_is_enough(tmp_path: Path) -> None:
     config = {
         "model_type": "llama", "hidden_size": 16384, "intermediate_size": 53248, "num_hidden_layers": 126,
