@@ -42,6 +42,9 @@ NOT_RUN: dict[str, tuple[tuple[str, ...], str]] = {
     r"^haloquant characterize .* --search": (("full",), "minutes; tests/unit/jobs/mac search a mapping"),
     r"^haloquant paper --model": (("full",), "minutes; tests/e2e/test_paper_command.py makes its rows of a tiny model"),
     r"^haloquant explore": (("full",), "minutes; tests/e2e/test_cli.py runs it on a tiny model"),
+    r"^haloquant codesign": (("full",), "minutes; tests/e2e/test_codesign_command.py searches for a tiny model"),
+    r"^haloquant transfer": (BOTH, "needs two packed models; tests/unit/jobs/test_model_transfer.py compares such"),
+    r"codesigned/designs": (BOTH, "needs the designs of a search; tests/e2e/test_codesign_command.py runs one"),
 }  # fmt: skip
 
 MAC = """
