@@ -26,7 +26,7 @@ def test_every_stage_that_is_predicted_is_measured_under_the_same_name(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(machine_rates, "measure_rates", lambda: RATES)
+    monkeypatch.setattr(machine_rates, "measure_rates", lambda refined: RATES)
     asked = ["quantize", str(tiny_folder), "--tile", "32", "--samples", "4", "-q", "--stages"]
     asked += ["--calibration", text if text == "none" else str(small_text)]
     assert invoke([*asked, "--json", "--out", str(tmp_path / "one")]) == 0

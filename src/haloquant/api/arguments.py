@@ -39,6 +39,17 @@ def check_range(name: str, value: object, least: float, most: float = float("inf
     raise InputError(f"{name} must be {wanted}, not {value!r:.80}")
 
 
+def check_bits(value: int) -> int:
+    """Return a number of bits of activations.
+
+    Raises:
+        InputError: It is not a whole number from 2 to 16.
+    """
+    check_count("activation_bits", value, 2)
+    check_range("activation_bits", value, 2.0, 16.0)
+    return value
+
+
 def path_text(name: str, value: object) -> str:
     """Return a path, a URL or a name as text. `~` at the beginning of a path becomes the home folder.
 

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from haloquant.api.arguments import check_choice, check_count, check_range, path_text, path_texts, texts
+from haloquant.api.arguments import check_bits, check_choice, check_count, path_text, path_texts, texts
 from haloquant.api.progress import Progress, reporting
 from haloquant.errors import InputError
 from haloquant.jobs import evaluation
@@ -15,17 +15,6 @@ from haloquant.jobs.inputs import model_folder
 from haloquant.lm.devices import find_device
 
 Activations = Literal["none", "token"]
-
-
-def check_bits(value: int) -> int:
-    """Return a number of bits of activations.
-
-    Raises:
-        InputError: It is not a whole number from 2 to 16.
-    """
-    check_count("activation_bits", value, 2)
-    check_range("activation_bits", value, 2.0, 16.0)
-    return value
 
 
 def evaluate(

@@ -287,7 +287,8 @@ def forecast(
         sizes, window_tokens = sizes_of_checkpoint(checkpoint), model_window(checkpoint.folder)
     else:
         sizes, window_tokens = read_model_sizes(model)
-    predicted = predict(sizes, machine_rates.measure_rates(), samples, window_tokens, goal == "bal", transform)
+    rates = machine_rates.measure_rates(refined=goal != "acc-opt")  # layers of 16 words are not refined
+    predicted = predict(sizes, rates, samples, window_tokens, goal == "bal", transform)
     return Forecast(predicted, len(sizes.layers), samples, window_tokens, text != "none")
 
 

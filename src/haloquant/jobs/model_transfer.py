@@ -13,6 +13,7 @@ from haloquant.lm.checkpoint.safetensors import ITEM_BYTES, StoredTensor
 from haloquant.lm.packed.reader import PackedModel, open_packed, read_layer, stored_bytes
 from haloquant.quant.format.differences import byte_bits, code_bits, combine_codes
 from haloquant.quant.format.packing import OFFSET, SPARSE, sizes_of
+from haloquant.records import TileGrid, TileMap
 from haloquant.store.atomic_files import read_bounded
 
 PRESET = 6  # of xz; higher ones need much more memory and gain less than 1 % here
@@ -137,6 +138,13 @@ def _shape(model: PackedModel, layer: str) -> tuple[int, int]:
     return int(shape[0]), int(shape[1])
 
 
+def _tiles(model: PackedModel, layer: str) -> TileMap:
+    """Return the classes of a layer's tiles."""
+    grid = TileGrid(*_shape(model, layer), model.config.tile_out, model.config.tile_in)
+    classes = stored_bytes(model.tensors[f"{layer}.weight_tile_class"])
+    return TileMap(layer, grid, classes.reshape(grid.down, grid.across))
+
+
 def _measure_part(model: PackedModel, base: PackedModel | None, part: str) -> PartSize:
     """Return the sizes of one part, after the check that it can be restored from what is sent."""
     pieces = list(_pieces(model, part))
@@ -207,9 +215,9 @@ def _difference(model: PackedModel, base: PackedModel | None, name: str, data: n
     if base is None:
         return data
     if name.endswith(".weight_packed"):
-        layer = name.rpartition(".")[0]
-        new, old = (read_layer(each, layer) for each in (model, base))
-        return combine_codes(data, stored_bytes(base.tensors[name]), new.tiles, old.tiles, sizes_of(new.codebooks))
+        layer, books = name.rpartition(".")[0], model.config.books()
+        new, old = (_tiles(each, layer) for each in (model, base))
+        return combine_codes(data, stored_bytes(base.tensors[name]), new, old, sizes_of(books))
     if name == "config.json":
         known = _configuration(base)
     elif name in base.tensors:

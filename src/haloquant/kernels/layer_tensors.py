@@ -62,7 +62,7 @@ class PackedLayer:
     @property
     def bytes(self) -> int:
         """Number of stored bytes that a product with this layer reads."""
-        tensors = [self.packed, self.scale, self.classes]
+        tensors = [self.packed, self.scale, self.classes, *([] if self.tile_offset is None else [self.tile_offset])]
         if self.sparse is not None:
             tensors += [self.sparse.row_ptr, self.sparse.col, self.sparse.value, self.sparse.scale]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

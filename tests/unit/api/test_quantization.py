@@ -47,7 +47,7 @@ def test_an_output_that_holds_other_files_is_left_alone(tmp_path: Path) -> None:
 def fixed_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let forecasts take fixed rates, so that they need no second to measure this machine."""
     rates = Rates(**{name: 1e9 for name in Rates.__dataclass_fields__})
-    monkeypatch.setattr(quantization.machine_rates, "measure_rates", lambda: rates)
+    monkeypatch.setattr(quantization.machine_rates, "measure_rates", lambda refined: rates)
 
 
 @pytest.mark.usefixtures("fixed_rates")

@@ -5,8 +5,8 @@ import torch
 
 from haloquant.kernels.layer_tensors import packed_layer, word_bytes, word_table
 from haloquant.quant.format.packing import ROWS, ROWS_V1, pack
-from support.halo_layers import codebooks, random_layer
-from support.packed_layers import layer
+from support.halo_layers import codebooks, random_layer, with_offsets
+from support.packed_layers import layer, view
 
 
 def test_a_table_holds_any_code_of_its_width() -> None:
@@ -42,6 +42,7 @@ def test_the_bytes_of_a_product_are_those_of_its_stored_tensors() -> None:
     sparse = 4 * 131 + 2 * 130 + entries * (packed.sparse.col.element_size() + 1) if packed.sparse else 0
     assert entries > 0 and packed.bytes == dense + sparse
     assert layer((130, 172, 128), "two", 0)[1].bytes == dense
+    assert view(with_offsets(q)).bytes == dense + sparse + 2 * 130 * 2
 
 
 def test_offsets_end_with_the_last_byte_and_sizes_are_on_the_device() -> None:

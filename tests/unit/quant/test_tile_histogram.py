@@ -5,6 +5,7 @@ import numpy as np
 from haloquant.quant.format.stored_bits import count_bits
 from haloquant.quant.layer import mac_values
 from haloquant.quant.tile_histogram import layer_tiles
+from support.halo_layers import with_offsets
 from support.quant_twins import NINE, SIXTEEN, quantized_layer
 
 BOOKS = (SIXTEEN, NINE)
@@ -24,3 +25,7 @@ def test_histogram_counts_padding_as_zero() -> None:
             assert tiles.histogram[d, a].tolist() == [int((block == value).sum()) for value in tiles.values]
     assert tiles.sparse_nnz == q.sparse.values.size
     assert tiles.bits == count_bits(q)
+    moved = layer_tiles(with_offsets(q))  # an offset is one product of a token, as a sparse weight is
+    assert moved.sparse_nnz == q.sparse.values.size + q.scale.size
+    assert moved.bits.total == tiles.bits.total + 16 * q.scale.size
+    assert np.array_equal(moved.histogram, tiles.histogram)

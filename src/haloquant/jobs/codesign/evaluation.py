@@ -28,7 +28,10 @@ class Evaluated:
     accuracy: Accuracy
 
     def worse_than(self, other: "Evaluated") -> bool:
-        """Return whether the loss is higher than another one by more than two standard errors, window by window."""
+        """Return whether the loss is higher than another one by more than two standard errors, window by window.
+
+        The losses of windows are those with quantized weights alone: rounded activations cost all sets alike.
+        """
         mine, theirs = np.array(self.accuracy.window_nats), np.array(other.accuracy.window_nats)
         if mine.size != theirs.size or mine.size < 2:
             return self.nats > other.nats

@@ -6,7 +6,7 @@ A name gives the method and its settings: `gptq-w4-g128` is GPTQ with 4-bit code
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from haloquant.errors import InputError
@@ -224,8 +224,7 @@ def _boa(s: _Settings) -> Rival:
 
 def _fbquant(s: _Settings) -> Rival:
     rank = 8 if s.rank is None else s.rank
-    made = _bound(s, fbquant.quantize, FbQuantConfig(s.bits, s.group, rank=rank), "hessian")
-    return Rival(made.name, made.quantize, made.config, made.needs, rank=rank)
+    return replace(_bound(s, fbquant.quantize, FbQuantConfig(s.bits, s.group, rank=rank), "hessian"), rank=rank)
 
 
 _MAKERS: Mapping[str, Callable[[_Settings], Rival]] = {

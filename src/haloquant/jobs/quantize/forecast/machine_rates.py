@@ -14,7 +14,7 @@ from scipy.linalg import cho_factor
 from haloquant.jobs.engine.threads import one_thread
 from haloquant.quant.format.packing import pack, unpack
 from haloquant.quant.layer import quantize_weight
-from haloquant.quant.rounding.refinement import quantize_weight_refined
+from haloquant.quant.rounding.refinement import DEFAULT_SHARE, quantize_weight_refined
 from haloquant.quant.sparse import split
 from haloquant.quant.tiles import make_grid, uniform_map
 from haloquant.records import Codebook, LayerStatistics, OperatingPoint
@@ -44,15 +44,19 @@ class Rates:
 
 
 @cache
-def measure_rates() -> Rates:
-    """Return the speed of this machine. The first call of a process takes about five seconds."""
+def measure_rates(refined: bool = True) -> Rates:
+    """Return the speed of this machine. The first call of a process takes about five seconds.
+
+    Args:
+        refined: Whether calibrated layers are refined, as those with tiles of fewer than 16 words are by default.
+    """
     rng = np.random.default_rng(0)
     with one_thread():
         rounded, grid = rounding_call(PROBE), make_grid(*PROBE)
         made, count = rounded(), PROBE[0] * PROBE[1]
         free = count / _fastest(rounded)
         packed = count / _fastest(lambda: pack(unpack(made, "probe", _BOOKS, grid.tile_out, grid.tile_in)))
-        narrow, wide = _calibrated_s(rng, NARROW), _calibrated_s(rng, WIDE)
+        narrow, wide = (_calibrated_s(rng, width, DEFAULT_SHARE if refined else 0.0) for width in (NARROW, WIDE))
         by_width = max((wide - narrow) / (WIDE - NARROW), 0.0)
         square = rng.standard_normal((WIDE, WIDE)).astype(np.float32)
         positive = square @ square.T + WIDE * np.eye(WIDE, dtype=np.float32)
@@ -105,13 +109,13 @@ def _file_rates() -> tuple[float, float]:
         return PROBE_FILE / _fastest(check), PROBE_FILE / writing
 
 
-def _calibrated_s(rng: np.random.Generator, width: int) -> float:
-    """Return the seconds for one weight of a calibrated layer of this width."""
+def _calibrated_s(rng: np.random.Generator, width: int, share: float) -> float:
+    """Return the seconds for one weight of a calibrated layer of this width, a share of whose tiles is refined."""
     weight = rng.standard_normal((ROWS, width), np.float32)
     inputs = rng.standard_normal((2 * width, width), np.float32)
     known = LayerStatistics("probe", 2 * width, hessian=inputs.T @ inputs / np.float32(width), source="probe")
     tiles = uniform_map("probe", make_grid(ROWS, width))
-    call = lambda: quantize_weight_refined(weight, tiles=tiles, codebooks=_BOOKS, statistics=known)  # noqa: E731
+    call = lambda: quantize_weight_refined(weight, tiles=tiles, codebooks=_BOOKS, statistics=known, share=share)  # noqa: E731
     return _fastest(call) / weight.size
 
 
