@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from haloquant.api import check_claims, meet_deadline, save_results, schedule, simulate, sweep
 from haloquant.cli.app import invoke
+from haloquant.errors import InputError
 from haloquant.store.result_tables import TABLE_VERSION
 from support.near import near
+from support.small_job import files_of
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -123,6 +126,22 @@ def test_a_schedule_is_written_whole(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert max(e["ts"] + e["dur"] for e in events if e["ph"] == "X") <= best["time_s"] * 1e6 * (1 + 1e-9)
         assert sum(int(row["tiles"]) for row in order) >= 3
     assert (tmp_path / "t.json").read_bytes() == (out / "trace-decode.json").read_bytes()
+
+
+@pytest.mark.parametrize("command", ["simulate", "claims", "sweep", "deadline", "schedule"])
+def test_python_saves_the_files_of_the_command(command: str, tmp_path: Path) -> None:
+    """The same names and the same bytes. A folder that holds other files is refused."""
+    asked = {"simulate": simulate, "claims": check_claims, "sweep": sweep, "deadline": meet_deadline}
+    found = asked.get(command, schedule)("opt-1.3b", "edge_lpddr5x", fast_share=0.8, progress=False)
+    named = ["--target", "edge_lpddr5x", "--fast", "0.8", "-q"]
+    assert invoke([command, "opt-1.3b", *named, "--out", str(tmp_path / "command")]) == 0
+    made = save_results(found, tmp_path / "python")
+    assert len(made) >= 3 and {file.name for file in made} <= set(files_of(tmp_path / "python"))
+    assert files_of(tmp_path / "python") == files_of(tmp_path / "command")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/letter.txt").write_text("mine")
+    with pytest.raises(InputError, match="must be empty or one that haloquant made"):
+        save_results(found, tmp_path / "other")
 
 
 def test_a_policy_that_a_machine_cannot_run_is_said(capsys: pytest.CaptureFixture[str]) -> None:

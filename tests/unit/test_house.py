@@ -68,8 +68,9 @@ ELSEWHERE = {
     **_modules_of(
         "cli",
         "e2e/test_cli.py",
-        "app circuits jobs machine_files machines models new_silicon paper profiles studies tile_explanation",
+        "app circuits jobs machines models new_silicon paper profiles studies tile_explanation",
     ),
+    **_modules_of("api", "e2e/test_machine_files.py", "result_files result_tables"),
     "cli/recovery": "e2e/test_recover.py",
     "cli/measurement": "e2e/test_measurement.py",
     "api/measurement": "e2e/test_measurement.py",

@@ -2,8 +2,9 @@
 
 `quantization`, `evaluation`, `packed_models` and `partial_sums` take models, `recovery` trains scales, `recipe_jobs`
 takes a recipe, and `explanations` a finished run. `machines`, `machine_studies` and `tile_orders` simulate
-accelerators (`machine_inputs`). `circuits` and `mac_profiles` measure and describe MACs; `paper` holds the HALO paper.
-`arguments` and `progress` serve all.
+accelerators (`machine_inputs`), and `result_tables` and `result_files` turn what they find into rows and files.
+`circuits` and `mac_profiles` measure and describe MACs; `paper` holds the HALO paper. `arguments` and `progress` serve
+all.
 """
 
 import lazy_loader

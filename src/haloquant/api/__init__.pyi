@@ -42,6 +42,7 @@ from .recipe_jobs import explore as explore
 from .recipe_jobs import run as run
 from .recipe_jobs import validate as validate
 from .recovery import recover as recover
+from .result_files import save_results as save_results
 from .tile_orders import PolicyComparison as PolicyComparison
 from .tile_orders import schedule as schedule
 
@@ -85,6 +86,7 @@ __all__ = [
     "rank_weight",
     "recover",
     "run",
+    "save_results",
     "schedule",
     "simulate",
     "sweep",

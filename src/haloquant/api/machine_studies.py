@@ -25,6 +25,8 @@ ELEMENTS_NOTE = "counted in full adders (40 nm figures), not characterized: rati
 class Study(Generic[Row]):
     """Rows that answer one question about a model on a machine, with the assumptions that a reader must know."""
 
+    question: str
+    """The command that asks the same, with what is varied: "claims", "sweep-static", "deadline", "gpu", "elements"."""
     model: str
     profile: str
     machine: Target | GpuTarget
@@ -81,7 +83,7 @@ def check_claims(
         report("claims", 1, 1)
     left = floating_notes(loaded, passes_of(loaded, prefill_tokens, context_tokens, batch)[0])
     mac = loaded.classes.profile.name
-    return Study(loaded.name, mac, machine, loaded.fast_share, tuple(rows), (PAPER_NOTE, *left))
+    return Study("claims", loaded.name, mac, machine, loaded.fast_share, tuple(rows), (PAPER_NOTE, *left))
 
 
 def sweep(
@@ -136,7 +138,7 @@ def sweep(
                 for workload in tracked(passes, report, "sweep")
                 for cell in sweeps.bandwidth_clock_map(loaded, workload, machine)
             ]
-        return Study(loaded.name, mac, machine, loaded.fast_share, tuple(cells), notes)
+        return Study(f"sweep-{over}", loaded.name, mac, machine, loaded.fast_share, tuple(cells), notes)
     with reporting(progress) as report:
         found = [
             item
@@ -144,7 +146,7 @@ def sweep(
             for item in sweeps.sweep_systems(loaded, workload, machine, over)
         ]
     marks = sorted(sweep_marks([item.point for item in found]), key=lambda mark: (mark.phase != "prefill", mark.value))
-    return Study(loaded.name, mac, machine, loaded.fast_share, tuple(marks), notes)
+    return Study(f"sweep-{over}", loaded.name, mac, machine, loaded.fast_share, tuple(marks), notes)
 
 
 def meet_deadline(
@@ -197,7 +199,7 @@ def meet_deadline(
         found = sweeps.deadline_runs(loaded, step, machine, period_s, idle_w)
         report("deadline", 1, 1)
     mac, law = loaded.classes.profile.name, f"delay at a lower supply, {found.law}"
-    return Study(loaded.name, mac, machine, loaded.fast_share, (found,), (law,))
+    return Study("deadline", loaded.name, mac, machine, loaded.fast_share, (found,), (law,))
 
 
 def estimate_gpu(
@@ -250,7 +252,7 @@ def estimate_gpu(
         ]
     blocks = [f"{block.name}: {block.why}" for block in board.blocks if not block.follows]
     notes = (*blocks, *floating_notes(loaded, passes[0]))
-    return Study(loaded.name, loaded.classes.profile.name, board, loaded.fast_share, tuple(rows), notes)
+    return Study("gpu", loaded.name, loaded.classes.profile.name, board, loaded.fast_share, tuple(rows), notes)
 
 
 def compare_multipliers(
@@ -300,4 +302,4 @@ def compare_multipliers(
             for row in compare_elements(loaded, workload, machine)
         ]
     notes = (ELEMENTS_NOTE, *floating_notes(loaded, passes[0]))
-    return Study(loaded.name, "full-adder count", machine, loaded.fast_share, tuple(rows), notes)
+    return Study("elements", loaded.name, "full-adder count", machine, loaded.fast_share, tuple(rows), notes)

@@ -2,7 +2,7 @@
 
 `app` holds the commands and turns errors into exit codes. `models`, `recovery`, `jobs`, `circuits`, `profiles`,
 `machines`, `studies` and `paper` hold one group of commands each. `options` and `machine_options` are shared options;
-`console`, `forecast_tables`, `machine_files`, `new_silicon` and `tile_explanation` present results.
+`console`, `forecast_tables`, `new_silicon` and `tile_explanation` present results.
 """
 
 from haloquant.cli.app import main

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from haloquant.cli.console import stderr
 from haloquant.cli.options import Profile, Quiet
 
 Model = Annotated[
@@ -102,15 +103,21 @@ def with_machine_options(
     return decorate
 
 
-def output_files(out: Path | None) -> Any:
-    """Return the module that writes the files of `--out`, and claim the folder; None without `--out`.
-
-    It needs the drawing libraries, which only `--out` needs, and it is imported before any work.
-    """
+def prepare_output(out: Path | None) -> None:
+    """Claim the folder of `--out`, and import what draws its pictures, before any work; nothing without `--out`."""
     if out is None:
-        return None
-    from haloquant.cli import machine_files
+        return
+    from haloquant.api import result_files  # noqa: F401
     from haloquant.store.atomic_files import claim_output
 
     claim_output(out)
-    return machine_files
+
+
+def write_output(found: Any, out: Path | None) -> None:
+    """Write the files of `--out`, and print their names to stderr, so that stdout holds nothing but results."""
+    if out is None:
+        return
+    from haloquant.api.result_files import save_results
+
+    names = ", ".join(file.name for file in save_results(found, out))
+    stderr.print(f"{names} in {out}", style="dim", highlight=False, soft_wrap=True)

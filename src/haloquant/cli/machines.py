@@ -9,7 +9,7 @@ from rich.table import Table
 
 import haloquant
 from haloquant.cli.console import stdout
-from haloquant.cli.machine_options import MachineOptions, OutFolder, output_files, with_machine_options
+from haloquant.cli.machine_options import MachineOptions, OutFolder, prepare_output, with_machine_options, write_output
 from haloquant.cli.options import Json, Out, Quiet, RecipeDevice
 from haloquant.units import engineering
 
@@ -64,11 +64,12 @@ def simulate(
     (equal area; every system on the element that suits it best).
     """
     from haloquant.accel.chart_rows import limiting_resource
-    from haloquant.cli.new_silicon import new_silicon_document, new_silicon_table
+    from haloquant.api.result_tables import new_silicon_table as rows_of_new_silicon
+    from haloquant.cli.new_silicon import new_silicon_table
     from haloquant.store.atomic_files import write_bytes, write_text
     from haloquant.store.simulation_files import layers_csv, simulation_document, trace_json
 
-    files = output_files(out)
+    prepare_output(out)
     found = haloquant.simulate(
         options.model, options.target, mode=mode, against=against or (), area_mm2=area_mm2,
         every_element=every_element, **options.keywords(),
@@ -79,14 +80,11 @@ def simulate(
         write_bytes(trace, trace_json(simulations[-1]))
     if csv:
         write_text(csv, layers_csv(simulations))
-    if out and files:
-        files.write_runs(out, found.model, simulations, machine)
-        if new:
-            files.write_new_silicon(out, new_silicon_document(found.model, machine, new))
+    write_output(found, out)
     if json:
         documents: list[object] = [simulation_document(run, machine) for run in simulations]
         if new:
-            documents.append(new_silicon_document(found.model, machine, new))
+            documents.append(rows_of_new_silicon(found.model, machine, new))
         stdout.print(msgspec.json.encode(documents).decode(), highlight=False, markup=False, soft_wrap=True)
         return
     table = Table(
@@ -135,25 +133,21 @@ def schedule(
     json: Json = False,
 ) -> None:
     """Compare orders of the tiles: the number of clock transitions of each, and their cost."""
+    from haloquant.api.result_tables import result_table
     from haloquant.api.tile_orders import schedule as compare_orders
     from haloquant.store.atomic_files import write_bytes
-    from haloquant.store.result_tables import records_to_rows, table_document, table_json
+    from haloquant.store.result_tables import table_json
     from haloquant.store.simulation_files import trace_json
 
-    files = output_files(out)
+    prepare_output(out)
     found = compare_orders(options.model, options.target, policy=policy, **options.keywords())
     rows, runs = found.rows, found.simulations
-    document = table_document("schedule", found.model, found.profile, found.machine, records_to_rows(rows), found.notes)
     title = f"{found.model} on {found.machine.name}"
     if trace:
         write_bytes(trace, trace_json(min((r for r in runs if r.phase == "decode"), key=lambda run: run.time_s)))
-    if out and files:
-        from haloquant.report.charts.policies import policy_chart
-
-        files.write_table(out, "schedule", document, policy_chart(rows, title))
-        files.write_orders(out, runs)
+    write_output(found, out)
     if json:
-        stdout.print(table_json(document).decode(), end="", highlight=False, markup=False, soft_wrap=True)
+        stdout.print(table_json(result_table(found)).decode(), end="", highlight=False, markup=False, soft_wrap=True)
         return
     table = Table(
         "pass", "policy", "transitions", "time", "of it in transition", "energy", title=title, title_justify="left"

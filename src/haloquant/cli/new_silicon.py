@@ -1,14 +1,11 @@
-"""The table and the rows of the comparison in new silicon, which `simulate` shows below that of given silicon."""
+"""The table of the comparison in new silicon, which `simulate` shows below that of given silicon."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.table import Table
 
 from haloquant.accel.chart_rows import limiting_resource
-from haloquant.accel.target import Target
 from haloquant.jobs.machines.new_silicon import ElementRun, NewSilicon
-from haloquant.store.result_tables import TableDocument, table_document
 from haloquant.units import engineering
 
 BASE_SYSTEM = "W8A8"
@@ -38,30 +35,6 @@ def new_silicon_table(found: NewSilicon, title: str, every: bool) -> Table:
             f"{held} {run.simulation.total.time_s[held] / run.time_s:.0%}",
         )
     return table
-
-
-def new_silicon_rows(found: NewSilicon) -> list[dict[str, Any]]:
-    """Return one row for each system, element and phase: times in s, energies in J, areas in mm2, clocks in Hz."""
-    return [
-        {
-            "phase": run.phase,
-            "system": run.system,
-            "element": run.element,
-            "best": run.best,
-            "columns": run.columns,
-            "array_area_mm2": run.array_area_m2 * 1e6,
-            "fastest_clock_hz": max(point.frequency_hz for point in run.points),
-            "time_s": run.time_s,
-            "energy_j": run.energy_j,
-            **{f"{part}_j": joules for part, joules in {**run.simulation.total.energy_j, **run.side_j}.items()},
-        }
-        for run in found.runs
-    ]
-
-
-def new_silicon_document(model: str, machine: Target, found: NewSilicon) -> TableDocument:
-    """Return the rows as a table to be written as JSON."""
-    return table_document("new-silicon", model, found.plain, machine, new_silicon_rows(found), found.notes)
 
 
 def _base(runs: Sequence[ElementRun], phase: str) -> ElementRun:

@@ -1,17 +1,17 @@
 """`claims`, `sweep`, `deadline`, `gpu`, `elements`: studies of one model on one machine."""
 
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 from rich.table import Table
 
 from haloquant.cli.console import stdout
-from haloquant.cli.machine_options import MachineOptions, OutFolder, output_files, with_machine_options
+from haloquant.cli.machine_options import MachineOptions, OutFolder, prepare_output, with_machine_options, write_output
 from haloquant.cli.options import Json
 from haloquant.units import engineering
 
 if TYPE_CHECKING:
-    from haloquant.store.result_tables import TableDocument
+    from haloquant.api.machine_studies import Study
 
 
 def register(app: typer.Typer) -> None:
@@ -26,20 +26,15 @@ def register(app: typer.Typer) -> None:
 @with_machine_options(target="tpuv4i_like", fast=0.81)
 def claims(options: MachineOptions, out: OutFolder = None, json: Json = False) -> None:
     """Compare HALO with every rival under the paper's premises, and under those of a described machine."""
-    from haloquant.accel.chart_rows import comparison_row
     from haloquant.api.machine_studies import check_claims
-    from haloquant.store.result_tables import records_to_rows, table_document
 
-    files = output_files(out)
+    prepare_output(out)
     study = check_claims(options.model, options.target, **options.keywords())
     name = study.machine.name
-    rows = [row for c in study.rows for row in (comparison_row("paper", c.paper), comparison_row(name, c.described))]
-    document = table_document("claims", study.model, study.profile, study.machine, records_to_rows(rows), study.notes)
     title = f"{study.fast_share:.0%} fast tiles"
-    if out and files:
-        files.write_table(out, "claims", document, files.machines.claims_chart(rows, title))
+    write_output(study, out)
     if json:
-        return _print(document)
+        return _print(study)
     table = Table(
         "pass", "HALO against", "paper: speed", "paper: energy", f"{name}: speed", f"{name}: energy",
         "the rival's clock there", title=f"{title} (above 1×: HALO is better)", title_justify="left",
@@ -68,9 +63,8 @@ def sweep(
     """Simulate HALO, W8A8 and W4A8 over transition times, static powers, bandwidths, or bandwidths and clocks."""
     from haloquant.accel.chart_rows import BandwidthClockCell, Mark
     from haloquant.api.machine_studies import sweep as vary
-    from haloquant.store.result_tables import records_to_rows, table_document
 
-    files = output_files(out)
+    prepare_output(out)
     study = vary(options.model, options.target, over=over, **options.keywords())
     title = f"{study.model} on {study.machine.name}"
     table = Table(title=title, title_justify="left")
@@ -92,14 +86,9 @@ def sweep(
                 mark.phase, engineering(mark.value, mark.unit), mark.system, engineering(mark.time_s, "s", 4),
                 engineering(mark.energy_j, "J"), str(mark.transitions),
             )  # fmt: skip
-    rows = records_to_rows(study.rows)
-    document = table_document("sweep", study.model, study.profile, study.machine, rows, study.notes)
-    if out and files:
-        bandwidth = over == "bandwidth-clock"
-        draw = files.machines.bandwidth_clock_map if bandwidth else files.machines.sweep_chart
-        files.write_table(out, f"sweep-{over}", document, draw(cells if bandwidth else marks, title))
+    write_output(study, out)
     if json:
-        return _print(document)
+        return _print(study)
     stdout.print(table)
 
 
@@ -112,32 +101,17 @@ def deadline(
     json: Json = False,
 ) -> None:
     """Find the least energy at which a decode step meets a deadline, and compare it with racing and then idling."""
-    from haloquant.accel.chart_rows import DeadlineRow
     from haloquant.accel.target import Target
     from haloquant.api.machine_studies import meet_deadline
-    from haloquant.store.result_tables import records_to_rows, table_document
 
-    files = output_files(out)
+    prepare_output(out)
     keywords = {name: value for name, value in options.keywords().items() if name != "prefill_tokens"}
     study = meet_deadline(options.model, options.target, period_s=ms / 1e3, idle_w=idle, **keywords)
     (found,), machine = study.rows, cast(Target, study.machine)
-    names = (
-        (found.race_to_idle.simulation, found.race_to_idle.mode),
-        (found.least_energy.simulation, found.least_energy.mode),
-    )
-    rows = [
-        DeadlineRow(
-            factor, run.time_s, run.total.total_energy_j + (wait := idle * max(0.0, ms / 1e3 - run.time_s)), wait,
-            run.time_s <= ms / 1e3, ", ".join(mode for chosen, mode in names if chosen is run),
-        )
-        for factor, run in found.candidates
-    ]  # fmt: skip
-    document = table_document("deadline", study.model, study.profile, machine, records_to_rows(rows), study.notes)
     title = f"{study.model} on {machine.name}, {ms:g} ms"
-    if out and files:
-        files.write_table(out, "deadline", document, files.machines.deadline_chart(rows, ms / 1e3, title))
+    write_output(study, out)
     if json:
-        return _print(document)
+        return _print(study)
     table = Table("mode", "supply", "busy", "energy", "of it idle", title=title, title_justify="left")
     for timed, factor in ((found.race_to_idle, 1.0), (found.least_energy, found.supply_factor)):
         table.add_row(
@@ -157,16 +131,13 @@ def gpu(options: MachineOptions, out: OutFolder = None, json: Json = False) -> N
     """
     from haloquant.accel.target import GpuTarget
     from haloquant.api.machine_studies import estimate_gpu
-    from haloquant.store.result_tables import records_to_rows, table_document
 
-    files = output_files(out)
+    prepare_output(out)
     study = estimate_gpu(options.model, options.target, **options.keywords())
     rows, board = study.rows, cast(GpuTarget, study.machine)
-    document = table_document("gpu", study.model, study.profile, board, records_to_rows(rows), study.notes)
-    if out and files:
-        files.write_table(out, "gpu", document)
+    write_output(study, out)
     if json:
-        return _print(document)
+        return _print(study)
     table = Table(
         "pass", "format", "clock", "time", "speed", "energy/token", "bound", "switching per group would take",
         title=f"{study.model} on {board.name}: a roofline, not a measurement (speed: same format, first clock = 1)",
@@ -192,16 +163,13 @@ def gpu(options: MachineOptions, out: OutFolder = None, json: Json = False) -> N
 def elements(options: MachineOptions, out: OutFolder = None, json: Json = False) -> None:
     """Compare other multipliers on the same machine (MixPE, QuartDepth's W4A4, bit-serial) and their BOPs."""
     from haloquant.api.machine_studies import compare_multipliers
-    from haloquant.store.result_tables import records_to_rows, table_document
 
-    files = output_files(out)
+    prepare_output(out)
     study = compare_multipliers(options.model, options.target, **options.keywords())
     rows = study.rows
-    document = table_document("elements", study.model, study.profile, study.machine, records_to_rows(rows), study.notes)
-    if out and files:
-        files.write_table(out, "elements", document)
+    write_output(study, out)
     if json:
-        return _print(document)
+        return _print(study)
     table = Table(
         "pass", "element", "clock", "cycles/MAC", "energy/MAC", "time", "energy", "bound", "BOPs/token", "EBOPs/token",
         title=f"{study.model} on {study.machine.name}", title_justify="left",
@@ -219,8 +187,9 @@ def elements(options: MachineOptions, out: OutFolder = None, json: Json = False)
         stdout.print(f"  {row.element}: {row.after}", style="dim", highlight=False)
 
 
-def _print(document: "TableDocument") -> None:
-    """Print a document as JSON on stdout."""
+def _print(study: "Study[Any]") -> None:
+    """Print the rows of a study as JSON on stdout."""
+    from haloquant.api.result_tables import result_table
     from haloquant.store.result_tables import table_json
 
-    stdout.print(table_json(document).decode(), end="", highlight=False, markup=False, soft_wrap=True)
+    stdout.print(table_json(result_table(study)).decode(), end="", highlight=False, markup=False, soft_wrap=True)

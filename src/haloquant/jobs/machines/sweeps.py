@@ -172,6 +172,7 @@ class Deadlines:
 
     `supply_factor` is the supply of `least_energy` as a share of the machine's own supply. `law` says where the delay
     at a lower supply comes from. `candidates` holds every supply that was tried, as such a share, with its simulation.
+    `period_s` is the deadline, and `idle_w` the power from the end of a run to it.
     """
 
     race_to_idle: DeadlineRun
@@ -179,6 +180,8 @@ class Deadlines:
     supply_factor: float
     law: str
     candidates: tuple[tuple[float, Simulation], ...]
+    period_s: float
+    idle_w: float
 
 
 def deadline_runs(
@@ -217,7 +220,8 @@ def deadline_runs(
     least_energy = meet_deadline(runs, period_s, idle_w)
     factor = factors[runs.index(least_energy.simulation)]
     candidates = tuple(zip(factors, runs, strict=True))
-    return Deadlines(race_to_idle(runs[0], period_s, idle_w), least_energy, factor, law.source, candidates)
+    race = race_to_idle(runs[0], period_s, idle_w)
+    return Deadlines(race, least_energy, factor, law.source, candidates, period_s, idle_w)
 
 
 def gpu_runs(model: QuantizedModel, workload: Workload, target: GpuTarget) -> list[WhatIf]:
