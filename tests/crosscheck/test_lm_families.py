@@ -17,7 +17,7 @@ transformers = pytest.importorskip("transformers")
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 import haloquant  # noqa: E402
-from haloquant.api.quantization import Quantized  # noqa: E402
+from haloquant.api.models.quantization import Quantized  # noqa: E402
 from haloquant.errors import CheckpointError  # noqa: E402
 from haloquant.lm.packed.reader import iterate_layers, open_packed  # noqa: E402
 from haloquant.lm.swap_weights import with_weights  # noqa: E402

@@ -16,7 +16,7 @@ from support.tiny_model import save_llama
 CODE = """
 import resource, sys
 from pathlib import Path
-import haloquant.cli.models, haloquant.api.quantization, haloquant.jobs.quantize.job
+import haloquant.cli.models.commands, haloquant.api.models.quantization, haloquant.jobs.quantize.job
 import haloquant.lm.checkpoint.reader, haloquant.lm.export.packed
 from haloquant.cli.app import invoke
 room = int(sys.argv[1])

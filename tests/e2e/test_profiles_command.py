@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from haloquant.api.mac_profiles import figures_of
+from haloquant.api.macs.profiles import figures_of
 from haloquant.cli.app import app
 from haloquant.errors import InfeasibleError, InputError, ProfileError
 from haloquant.store.profiles import fastest_for_any_value, find_profile, read_profile, shipped_profiles

@@ -1,6 +1,7 @@
 """Unit tests stand where the source stands: tests/unit/<package>/test_<module>.py."""
 
 import ast
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -61,20 +62,22 @@ ELSEWHERE = {
         "crosscheck/test_lm_families.py",
     ),
     **_modules_of("jobs/codesign", "e2e/test_codesign_command.py", "evaluation job result_files word_losses"),
-    **dict.fromkeys(("api/design_search", "cli/codesign", "report/charts/codesign"), "e2e/test_codesign_command.py"),
+    **dict.fromkeys(
+        ("api/machines/design_search", "cli/machines/codesign", "report/charts/codesign"),
+        "e2e/test_codesign_command.py",
+    ),
     "lm/torch_model": "crosscheck/test_lm_architectures.py",
     "lm/packed/loading": "e2e/test_hf.py",
     # Commands and the steps of whole jobs: what they write and print is compared.
-    **_modules_of(
-        "cli",
-        "e2e/test_cli.py",
-        "app circuits jobs machines models new_silicon paper profiles studies tile_explanation",
-    ),
-    **_modules_of("api", "e2e/test_machine_files.py", "result_files result_tables"),
-    "cli/recovery": "e2e/test_recover.py",
-    "cli/measurement": "e2e/test_measurement.py",
-    "api/measurement": "e2e/test_measurement.py",
-    "cli/transfer": "e2e/test_measurement.py",
+    **_modules_of("cli", "e2e/test_cli.py", "app jobs paper tile_explanation"),
+    **_modules_of("cli/machines", "e2e/test_cli.py", "new_silicon simulation studies"),
+    **_modules_of("cli/macs", "e2e/test_cli.py", "circuits profiles"),
+    "cli/models/commands": "e2e/test_cli.py",
+    **_modules_of("api/machines", "e2e/test_machine_files.py", "result_files result_tables"),
+    "cli/models/recovery": "e2e/test_recover.py",
+    "cli/models/measurement": "e2e/test_measurement.py",
+    "api/models/measurement": "e2e/test_measurement.py",
+    "cli/models/transfer": "e2e/test_measurement.py",
     **_modules_of(
         "jobs/compare",
         "e2e/test_engine_run.py",
@@ -85,7 +88,7 @@ ELSEWHERE = {
     "jobs/engine/local_pool": "e2e/test_engine.py",
     "jobs/engine/ray_cluster": "e2e/test_engine.py",
     "api/explanations": "e2e/test_explain.py",
-    "api/mac_profiles": "e2e/test_profiles_command.py",
+    "api/macs/profiles": "e2e/test_profiles_command.py",
     "jobs/evaluation": "e2e/test_cli.py",
     "jobs/explain_tiles": "e2e/test_explain.py",
     **_modules_of(
@@ -167,3 +170,8 @@ def test_no_module_needs_itself() -> None:
     graph = build_graph("haloquant", exclude_type_checking_imports=True)
     needs = {name: set(graph.find_modules_directly_imported_by(name)) for name in graph.modules}
     TopologicalSorter(needs).prepare()  # raises a CycleError that names the circle
+
+
+def test_no_folder_holds_more_than_fifteen_modules() -> None:
+    folders = Counter(path.parent.relative_to(SOURCE).as_posix() for path in _modules())
+    assert max(folders.values()) <= 15, {name: count for name, count in folders.items() if count > 15}

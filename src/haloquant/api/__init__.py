@@ -1,10 +1,7 @@
 """The public functions of haloquant: each checks its arguments, does one job and returns a typed record.
 
-`quantization`, `evaluation`, `packed_models` and `partial_sums` take models, `recovery` trains scales, `recipe_jobs`
-takes a recipe, and `explanations` a finished run. `machines`, `machine_studies` and `tile_orders` simulate
-accelerators (`machine_inputs`), and `result_tables` and `result_files` turn what they find into rows and files.
-`circuits` and `mac_profiles` measure and describe MACs; `paper` holds the HALO paper. `arguments` and `progress` serve
-all.
+`models` takes language models, `machines` simulates accelerators, and `macs` measures circuits. `recipe_jobs` takes a
+recipe, `explanations` a finished run, and `paper` holds the HALO paper. `arguments` and `progress` serve all.
 """
 
 import lazy_loader

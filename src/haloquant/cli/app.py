@@ -7,20 +7,11 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from haloquant.cli import (
-    circuits,
-    codesign,
-    jobs,
-    machines,
-    measurement,
-    models,
-    paper,
-    profiles,
-    recovery,
-    studies,
-    transfer,
-)
+from haloquant.cli import jobs, paper
 from haloquant.cli.console import stderr
+from haloquant.cli.machines import codesign, simulation, studies
+from haloquant.cli.macs import circuits, profiles
+from haloquant.cli.models import commands, measurement, recovery, transfer
 from haloquant.errors import HaloquantError, missing_extra
 from haloquant.lm.checkpoint.hub import DOWNLOAD
 
@@ -38,7 +29,9 @@ app = typer.Typer(
     add_completion=False,
     epilog="Start with `haloquant run --out out`: everything on the shipped demo model, in about three minutes.",
 )
-for group in (jobs, models, recovery, transfer, circuits, profiles, machines, studies, codesign, measurement, paper):
+for group in (
+    jobs, commands, recovery, transfer, circuits, profiles, simulation, studies, codesign, measurement, paper,
+):  # fmt: skip
     group.register(app)
 
 

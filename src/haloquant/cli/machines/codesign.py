@@ -57,7 +57,7 @@ def codesign(
     Losses are predicted and costs simulated for all. The front is then quantized and evaluated for real. Each design is
     written as a recipe and a profile for `haloquant run`.
     """
-    from haloquant.api.design_search import codesign as search
+    from haloquant.api.machines.design_search import codesign as search
 
     found = search(
         model, out, library=library, area_mm2=area_mm2, max_loss=max_loss, target=target, elements=element or (),

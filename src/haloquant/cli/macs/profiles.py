@@ -8,7 +8,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from haloquant.api.mac_profiles import MacFigures, PointOfValues, ProfileDescription, describe_profile, list_profiles
+from haloquant.api.macs.profiles import MacFigures, PointOfValues, ProfileDescription, describe_profile, list_profiles
 from haloquant.cli.console import stdout
 from haloquant.cli.options import Json
 from haloquant.errors import InputError

@@ -107,7 +107,7 @@ def prepare_output(out: Path | None) -> None:
     """Claim the folder of `--out`, and import what draws its pictures, before any work; nothing without `--out`."""
     if out is None:
         return
-    from haloquant.api import result_files  # noqa: F401
+    from haloquant.api.machines import result_files  # noqa: F401
     from haloquant.store.atomic_files import claim_output
 
     claim_output(out)
@@ -117,7 +117,7 @@ def write_output(found: Any, out: Path | None) -> None:
     """Write the files of `--out`, and print their names to stderr, so that stdout holds nothing but results."""
     if out is None:
         return
-    from haloquant.api.result_files import save_results
+    from haloquant.api.machines.result_files import save_results
 
     names = ", ".join(file.name for file in save_results(found, out))
     stderr.print(f"{names} in {out}", style="dim", highlight=False, soft_wrap=True)

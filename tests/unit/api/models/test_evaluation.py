@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from haloquant.api.evaluation import compare, evaluate, evaluate_tasks
+from haloquant.api.models.evaluation import compare, evaluate, evaluate_tasks
 from haloquant.errors import InputError
 from haloquant.jobs import evaluation
 

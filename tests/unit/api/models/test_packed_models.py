@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from haloquant.api.packed_models import export, load, verify
+from haloquant.api.models.packed_models import export, load, verify
 from haloquant.errors import FormatError, InputError
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from haloquant.accel.chart_rows import ComparisonRow, DeadlineRow, comparison_row
 from haloquant.accel.target import Target
-from haloquant.api.machine_studies import Study
-from haloquant.api.tile_orders import PolicyComparison
+from haloquant.api.machines.studies import Study
+from haloquant.api.machines.tile_orders import PolicyComparison
 from haloquant.jobs.machines.new_silicon import NewSilicon
 from haloquant.jobs.machines.sweeps import Claim, Deadlines
 from haloquant.store.result_tables import Row, TableDocument, records_to_rows, table_document

@@ -10,10 +10,10 @@ from haloquant.accel.chart_rows import stacked_bars
 from haloquant.accel.results import Simulation
 from haloquant.accel.roofline import roofline_points, roofs
 from haloquant.accel.target import Target
-from haloquant.api.machine_studies import Study
-from haloquant.api.machines import MachineComparison
-from haloquant.api.result_tables import file_name, flat_rows, new_silicon_table, result_table
-from haloquant.api.tile_orders import PolicyComparison
+from haloquant.api.machines.result_tables import file_name, flat_rows, new_silicon_table, result_table
+from haloquant.api.machines.simulation import MachineComparison
+from haloquant.api.machines.studies import Study
+from haloquant.api.machines.tile_orders import PolicyComparison
 from haloquant.report.charts import machines
 from haloquant.report.charts.policies import policy_chart
 from haloquant.store.atomic_files import claim_output, write_bytes, write_text

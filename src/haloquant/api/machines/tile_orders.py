@@ -10,7 +10,7 @@ from haloquant.accel.results import Simulation
 from haloquant.accel.target import Target
 from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.api.arguments import check_choice
-from haloquant.api.machine_inputs import check_phases, floating_notes, open_on, passes_of
+from haloquant.api.machines.inputs import check_phases, floating_notes, open_on, passes_of
 from haloquant.api.progress import Progress, reporting, tracked
 from haloquant.dvfs.schedule import Policy
 from haloquant.errors import InfeasibleError

@@ -9,8 +9,8 @@ from rich.table import Table
 
 import haloquant
 from haloquant.cli.console import stdout
+from haloquant.cli.macs.profiles import show as show_profiles
 from haloquant.cli.options import Profile, Quiet
-from haloquant.cli.profiles import show as show_profiles
 from haloquant.eda.yosys import ABC_SCRIPTS
 from haloquant.errors import InputError
 from haloquant.units import engineering
@@ -64,7 +64,7 @@ def partial_sums(
     quiet: Quiet = False,
 ) -> None:
     """Measure the partial sums in a model's layers, from which `characterize --partial-sums FILE` draws its stimuli."""
-    from haloquant.api.partial_sums import measure_partial_sums
+    from haloquant.api.models.partial_sums import measure_partial_sums
 
     for sums in measure_partial_sums(model, text, out=out, progress=not quiet):
         low, high = int(sums.quantile[0]), int(sums.quantile[-1])
@@ -101,8 +101,8 @@ def characterize(
     quiet: Quiet = False,
 ) -> None:
     """Measure a MAC: synthesize it, check that it multiplies, time and simulate it for every weight value."""
-    from haloquant.api.circuits import find_mac, mac_names
-    from haloquant.api.mac_profiles import figures_of
+    from haloquant.api.macs.circuits import find_mac, mac_names
+    from haloquant.api.macs.profiles import figures_of
 
     if show_list:
         stdout.print("\n".join(mac_names()), highlight=False, markup=False)
@@ -176,7 +176,7 @@ def explain(
     if not liberty:
         _show_rank(profile, weight)
         return
-    from haloquant.api.circuits import longest_path
+    from haloquant.api.macs.circuits import longest_path
     from haloquant.circuits.timing.path_report import HEADERS, path_rows, path_text
 
     found = longest_path(
@@ -217,7 +217,7 @@ def _whole_numbers(text: str) -> list[int]:
 
 def _show_rank(profile: str, weight: int) -> None:
     """Print how a weight value's delay and energy compare with those of all values of the MAC."""
-    from haloquant.api.circuits import rank_weight
+    from haloquant.api.macs.circuits import rank_weight
 
     mac, ranks = rank_weight(profile, weight)
     stdout.print(f"[bold]{mac.name}[/bold], corner {mac.corners[0].name}: {mac.description}")

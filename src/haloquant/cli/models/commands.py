@@ -117,7 +117,7 @@ def quantize(
 
     If it is stopped, the same command continues after the finished layers.
     """
-    from haloquant.cli.forecast_tables import show_forecast, stage_table  # numba is slow to load
+    from haloquant.cli.models.forecast_tables import show_forecast, stage_table  # numba is slow to load
 
     if dry_run:
         predicted = haloquant.forecast(

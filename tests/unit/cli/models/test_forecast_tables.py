@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from haloquant.cli.forecast_tables import stage_table
+from haloquant.cli.models.forecast_tables import stage_table
 from haloquant.jobs.engine.metering import StageUsage
 from haloquant.jobs.quantize.forecast.plan import Stage
 

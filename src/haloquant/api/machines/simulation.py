@@ -10,7 +10,7 @@ from haloquant.accel.results import Simulation
 from haloquant.accel.target import GpuTarget, Target
 from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.api.arguments import check_choice, check_range, path_text
-from haloquant.api.machine_inputs import active_notes, check_phases, floating_notes, open_on, passes_of
+from haloquant.api.machines.inputs import active_notes, check_phases, floating_notes, open_on, passes_of
 from haloquant.api.progress import Progress, Report, reporting, tracked
 from haloquant.errors import InputError
 from haloquant.jobs.machines import systems

@@ -5,7 +5,7 @@ import inspect
 import typer
 from typer.testing import CliRunner
 
-from haloquant.cli.machine_options import MachineOptions, with_machine_options
+from haloquant.cli.machines.options import MachineOptions, with_machine_options
 
 SEEN: list[tuple[MachineOptions, int]] = []
 

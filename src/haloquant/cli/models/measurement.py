@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from haloquant.cli.console import print_notes, stdout
-from haloquant.cli.models import ModelDtype
+from haloquant.cli.models.commands import ModelDtype
 from haloquant.cli.options import Device, Json, Quiet
 from haloquant.units import engineering
 
@@ -39,7 +39,7 @@ def measure(
     quiet: Quiet = False,
 ) -> None:
     """Generate text on this machine and measure tokens per second, per joule and words per battery."""
-    from haloquant.api.measurement import measure as run
+    from haloquant.api.models.measurement import measure as run
 
     found = run(
         model,
@@ -84,7 +84,7 @@ def platforms(
 ) -> None:
     """List what devices reached, beside what their memory allows at the efficiency of one format."""
     from haloquant.accel.platforms import predict
-    from haloquant.api.measurement import platforms as read
+    from haloquant.api.models.measurement import platforms as read
 
     found = read(*(files or ()))
     if json:

@@ -6,12 +6,12 @@ import typer
 from rich.table import Table
 
 from haloquant.cli.console import stdout
-from haloquant.cli.machine_options import MachineOptions, OutFolder, prepare_output, with_machine_options, write_output
+from haloquant.cli.machines.options import MachineOptions, OutFolder, prepare_output, with_machine_options, write_output
 from haloquant.cli.options import Json
 from haloquant.units import engineering
 
 if TYPE_CHECKING:
-    from haloquant.api.machine_studies import Study
+    from haloquant.api.machines.studies import Study
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 @with_machine_options(target="tpuv4i_like", fast=0.81)
 def claims(options: MachineOptions, out: OutFolder = None, json: Json = False) -> None:
     """Compare HALO with every rival under the paper's premises, and under those of a described machine."""
-    from haloquant.api.machine_studies import check_claims
+    from haloquant.api.machines.studies import check_claims
 
     prepare_output(out)
     study = check_claims(options.model, options.target, **options.keywords())
@@ -62,7 +62,7 @@ def sweep(
 ) -> None:
     """Simulate HALO, W8A8 and W4A8 over transition times, static powers, bandwidths, or bandwidths and clocks."""
     from haloquant.accel.chart_rows import BandwidthClockCell, Mark
-    from haloquant.api.machine_studies import sweep as vary
+    from haloquant.api.machines.studies import sweep as vary
 
     prepare_output(out)
     study = vary(options.model, options.target, over=over, **options.keywords())
@@ -102,7 +102,7 @@ def deadline(
 ) -> None:
     """Find the least energy at which a decode step meets a deadline, and compare it with racing and then idling."""
     from haloquant.accel.target import Target
-    from haloquant.api.machine_studies import meet_deadline
+    from haloquant.api.machines.studies import meet_deadline
 
     prepare_output(out)
     keywords = {name: value for name, value in options.keywords().items() if name != "prefill_tokens"}
@@ -130,7 +130,7 @@ def gpu(options: MachineOptions, out: OutFolder = None, json: Json = False) -> N
     Nothing is measured. In the source tree, `python bench/gpu/power.py` measures a real NVIDIA board.
     """
     from haloquant.accel.target import GpuTarget
-    from haloquant.api.machine_studies import estimate_gpu
+    from haloquant.api.machines.studies import estimate_gpu
 
     prepare_output(out)
     study = estimate_gpu(options.model, options.target, **options.keywords())
@@ -162,7 +162,7 @@ def gpu(options: MachineOptions, out: OutFolder = None, json: Json = False) -> N
 @with_machine_options(target="tpuv4i_like")
 def elements(options: MachineOptions, out: OutFolder = None, json: Json = False) -> None:
     """Compare other multipliers on the same machine (MixPE, QuartDepth's W4A4, bit-serial) and their BOPs."""
-    from haloquant.api.machine_studies import compare_multipliers
+    from haloquant.api.machines.studies import compare_multipliers
 
     prepare_output(out)
     study = compare_multipliers(options.model, options.target, **options.keywords())
@@ -189,7 +189,7 @@ def elements(options: MachineOptions, out: OutFolder = None, json: Json = False)
 
 def _print(study: "Study[Any]") -> None:
     """Print the rows of a study as JSON on stdout."""
-    from haloquant.api.result_tables import result_table
+    from haloquant.api.machines.result_tables import result_table
     from haloquant.store.result_tables import table_json
 
     stdout.print(table_json(result_table(study)).decode(), end="", highlight=False, markup=False, soft_wrap=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import haloquant
-from haloquant.api import circuits
+from haloquant.api.macs import circuits
 from haloquant.errors import InputError
 from haloquant.store.profiles import find_profile
 

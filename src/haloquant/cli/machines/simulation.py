@@ -9,7 +9,7 @@ from rich.table import Table
 
 import haloquant
 from haloquant.cli.console import stdout
-from haloquant.cli.machine_options import MachineOptions, OutFolder, prepare_output, with_machine_options, write_output
+from haloquant.cli.machines.options import MachineOptions, OutFolder, prepare_output, with_machine_options, write_output
 from haloquant.cli.options import Json, Out, Quiet, RecipeDevice
 from haloquant.units import engineering
 
@@ -64,8 +64,8 @@ def simulate(
     (equal area; every system on the element that suits it best).
     """
     from haloquant.accel.chart_rows import limiting_resource
-    from haloquant.api.result_tables import new_silicon_table as rows_of_new_silicon
-    from haloquant.cli.new_silicon import new_silicon_table
+    from haloquant.api.machines.result_tables import new_silicon_table as rows_of_new_silicon
+    from haloquant.cli.machines.new_silicon import new_silicon_table
     from haloquant.store.atomic_files import write_bytes, write_text
     from haloquant.store.simulation_files import layers_csv, simulation_document, trace_json
 
@@ -133,8 +133,8 @@ def schedule(
     json: Json = False,
 ) -> None:
     """Compare orders of the tiles: the number of clock transitions of each, and their cost."""
-    from haloquant.api.result_tables import result_table
-    from haloquant.api.tile_orders import schedule as compare_orders
+    from haloquant.api.machines.result_tables import result_table
+    from haloquant.api.machines.tile_orders import schedule as compare_orders
     from haloquant.store.atomic_files import write_bytes
     from haloquant.store.result_tables import table_json
     from haloquant.store.simulation_files import trace_json
@@ -211,7 +211,7 @@ def explore(
 
 def targets(json: Json = False) -> None:
     """List the machines that come with the package."""
-    from haloquant.api.machines import list_targets
+    from haloquant.api.machines.simulation import list_targets
 
     found = list_targets()
     if json:

@@ -6,7 +6,7 @@ from typing import get_args
 
 from haloquant.accel.platforms import Platform
 from haloquant.api.arguments import check_choice, check_count, check_range, path_text
-from haloquant.api.machines import simulate
+from haloquant.api.machines.simulation import simulate
 from haloquant.api.progress import Progress, reporting
 from haloquant.jobs.evaluation import Dtype
 from haloquant.jobs.generation_speed import PROMPT_TOKENS, GenerationSpeed, measure_generation

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import haloquant
-from haloquant.api import quantization
+from haloquant.api.models import quantization
 from haloquant.cli.app import invoke
 from haloquant.errors import CheckpointError, HaloquantError, InputError, RecipeError
 from haloquant.jobs.quantize.forecast.machine_rates import Rates

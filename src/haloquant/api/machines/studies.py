@@ -8,7 +8,7 @@ from haloquant.accel.chart_rows import BandwidthClockCell, GpuRow, Mark, gpu_row
 from haloquant.accel.target import GpuTarget, Target
 from haloquant.accel.workload.prefill_decode import decode
 from haloquant.api.arguments import check_choice, check_range, path_text
-from haloquant.api.machine_inputs import check_phases, floating_notes, open_on, passes_of
+from haloquant.api.machines.inputs import check_phases, floating_notes, open_on, passes_of
 from haloquant.api.progress import Progress, reporting, tracked
 from haloquant.jobs.machines import sweeps
 from haloquant.jobs.machines.element_comparison import ElementRow, compare_elements

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from haloquant.api import machine_studies
-from haloquant.api.machine_studies import (
+from haloquant.api.machines import studies
+from haloquant.api.machines.studies import (
     ELEMENTS_NOTE,
     PAPER_NOTE,
     check_claims,
@@ -22,7 +22,7 @@ from support.machine_models import LOADED
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A shape of one layer on a made-up multiplier in place of a named model."""
-    monkeypatch.setattr(machine_studies, "open_on", lambda model, target, *_: (read_systolic("edge_lpddr5x"), LOADED))
+    monkeypatch.setattr(studies, "open_on", lambda model, target, *_: (read_systolic("edge_lpddr5x"), LOADED))
 
 
 def test_claims_of_both_phases_say_that_the_paper_measured_nothing() -> None:
@@ -71,6 +71,6 @@ def test_wrong_numbers_are_refused_before_a_model_is_opened(
     def fail(*_: object) -> None:
         raise AssertionError("a model was opened")
 
-    monkeypatch.setattr(machine_studies, "open_on", fail)
+    monkeypatch.setattr(studies, "open_on", fail)
     with pytest.raises(InputError, match=sentence):
         meet_deadline("opt-1.3b", **arguments)

@@ -1,0 +1,33 @@
+from .evaluation import compare as compare
+from .evaluation import evaluate as evaluate
+from .evaluation import evaluate_tasks as evaluate_tasks
+from .measurement import measure as measure
+from .measurement import platforms as platforms
+from .model_transfer import transfer as transfer
+from .packed_models import export as export
+from .packed_models import load as load
+from .packed_models import verify as verify
+from .partial_sums import measure_partial_sums as measure_partial_sums
+from .quantization import Forecast as Forecast
+from .quantization import Quantized as Quantized
+from .quantization import forecast as forecast
+from .quantization import quantize as quantize
+from .recovery import recover as recover
+
+__all__ = [
+    "Forecast",
+    "Quantized",
+    "compare",
+    "evaluate",
+    "evaluate_tasks",
+    "export",
+    "forecast",
+    "load",
+    "measure",
+    "measure_partial_sums",
+    "platforms",
+    "quantize",
+    "recover",
+    "transfer",
+    "verify",
+]

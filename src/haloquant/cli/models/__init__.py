@@ -1,0 +1,1 @@
+"""Commands about language models. `forecast_tables` presents what `--dry-run` predicts."""
