@@ -74,7 +74,7 @@ def test_a_folder_of_a_killed_process_of_the_same_number_is_no_obstacle(tiny_fol
 def test_a_killed_job_ends_with_the_same_bytes(one_block_folder: Path, small_text: Path, tmp_path: Path) -> None:
     """Every file of the output folder: results, report, figures, packed model, steps. None holds a time or a date."""
     recipe = save_recipe_of_one_goal(tmp_path / "recipe.toml", one_block_folder, small_text)
-    kill("run", recipe, tmp_path, KILLS // 2)  # each costs more than a kill of a quantization
+    kill("run", recipe, tmp_path, KILLS // 4)  # each costs more than a kill of a quantization
     whole, killed = files_of(tmp_path / "whole"), files_of(tmp_path / "killed")
     assert {"results.json", "results.md", "report.html"} <= whole.keys()
     assert sorted(killed) == sorted(whole)  # and so no temporary name is left

@@ -44,8 +44,7 @@ class Group:
         return [g for g in _inside(self.body) if g.kind in kinds]
 
     def attribute(self, name: str) -> str | None:
-        found = re.search(rf'\b{name}\s*:\s*("[^"]*"|[^;\n]*)', _flat(self.body))
-        return found.group(1).strip().strip('"') if found else None
+        return _attribute(self.body, name)
 
     def text(self) -> str:
         return f"{self.kind} ({self.args}) {{{self.body}}}\n"
@@ -78,6 +77,12 @@ def _flat(body: str) -> str:
     while "{" in body:
         body = re.sub(r"[A-Za-z_]\w*\s*\([^(){}]*\)\s*\{[^{}]*\}", "", body)
     return body
+
+
+@cache
+def _attribute(body: str, name: str) -> str | None:
+    found = re.search(rf'\b{name}\s*:\s*("[^"]*"|[^;\n]*)', _flat(body))
+    return found.group(1).strip().strip('"') if found else None
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,7 @@ def ask(tool: OpenSta, cells: Cells, questions: Sequence[Question], voltage_v: f
 
 def _ask(tool: OpenSta, cells: Cells, questions: Sequence[Question], voltage_v: float, folder: Path) -> list[Answer]:
     copies = {q.name: q for q in questions}
-    liberty = cells.head + "".join(_copy(cells.cells[q.cell], q) for q in copies.values()) + "}\n"
+    liberty = cells.head + "".join(_copy(cells.cells[q.cell], _of_cell(q)) for q in copies.values()) + "}\n"
     (folder / "cells.lib").write_text(liberty)
     (folder / "mac.v").write_text(_verilog(cells, questions))
     rows = _run(tool, _script(questions), folder)
@@ -168,6 +173,12 @@ def _ask(tool: OpenSta, cells: Cells, questions: Sequence[Question], voltage_v: 
     return answers
 
 
+def _of_cell(q: Question) -> Question:
+    """What a question asks of its cell. Many gates ask the same, and each text is made once."""
+    return Question(q.cell, q.pin, q.output, q.edge, q.side if q.edge == "leak" else ())
+
+
+@cache
 def _copy(cell: Group, q: Question) -> str:
     pins = cell.groups("pin")
     inputs = [pin.args for pin in pins if pin.attribute("direction") == "input"]
