@@ -1,6 +1,6 @@
 """The generated Verilog in another program: Icarus Verilog runs every weight against every activation.
 
-Every combination of rows, tree, adder and stage meets a sixteenth of all pairs: every weight with 16 activations, every
+Every combination of rows, tree, adder and stage, and every adder in blocks, meets a sixteenth of all pairs: every weight with 16 activations, every
 activation with 16 weights. Set HALOQUANT_TEST_DRAWS=nightly to run all pairs of these too.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from haloquant.circuits.ports import weight_pins, weight_values
+from haloquant.circuits.rtl.carry_adders import BLOCKS
 from haloquant.circuits.rtl.generator import ROWS, MacSpec, generate, ports_of
 
 pytestmark = pytest.mark.crosscheck
@@ -25,6 +26,13 @@ QUICK = [
     MacSpec(rows="digits", stage="cs4", bypass="both"),
     MacSpec(rows="boothw", stage="cs4", weight_bits=3),
     MacSpec(rows="onedigit", stage="cs4", weight_bits=4),
+    MacSpec(rows="boothm", adder="sel4"),
+    MacSpec(rows="bootha", tree="array", adder="skip3"),
+]
+BLOCK_ADDERS = [
+    MacSpec(rows=rows, tree=tree, adder=adder, stage=stage, accumulator=adder)
+    for adder in BLOCKS
+    for rows, tree, stage in (("boothm", "dadda", "mul"), ("sx", "array", "mac"), ("boothw", "dadda", "fused"))
 ]
 ALL = [
     MacSpec(rows=rows, tree=tree, adder=adder, stage=stage)
@@ -91,6 +99,6 @@ def test_units_in_icarus(spec: MacSpec, tmp_path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", ALL, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", [*ALL, *BLOCK_ADDERS], ids=lambda spec: spec.name)
 def test_all_units_in_icarus(spec: MacSpec, tmp_path: Path):
     assert run(spec, tmp_path, SHARE).strip() == "0 wrong"

@@ -1,5 +1,4 @@
-"""Verilog of adders: a writer of gates, two trees that compress rows of bits to two rows, three adders for the last
-two.
+"""Verilog of adders: a writer of gates, and two trees that compress rows of bits to two rows.
 
 A net is a one-bit Verilog expression. The writer folds the constants "1'b0" and "1'b1" into the gates that read them.
 So a constant correction row adds no needless gates, even if the synthesizer keeps the structure.
@@ -11,7 +10,6 @@ from typing import Literal
 Net = str
 Row = Mapping[int, Net]  # column -> net, at most one net for each column
 Tree = Literal["array", "dadda"]
-Adder = Literal["rca", "bk", "ks"]
 
 ZERO: Net = "1'b0"
 ONE: Net = "1'b1"
@@ -219,52 +217,3 @@ def _dadda_columns(
             arriving = [carry for carry in carries if carry != ZERO]
         columns = [[net for net in column if net != ZERO] for column in reduced]
     return columns
-
-
-def add(writer: GateWriter, adder: Adder, x: Sequence[Net], y: Sequence[Net], carry_in: Net = ZERO) -> list[Net]:
-    """Return the nets of x + y + carry_in modulo 2**len(x).
-
-    `rca` is a ripple-carry adder, `bk` the prefix tree of Brent and Kung (IEEE Trans. Comput. C-31(3), 1982), and `ks`
-    the prefix tree of Kogge and Stone (IEEE Trans. Comput. C-22(8), 1973).
-    """
-    if adder == "rca":
-        total, carry = [], carry_in
-        for a, b in zip(x, y, strict=True):
-            s, carry = writer.full_adder(a, b, carry)
-            total.append(s)
-        return total
-    generate = [writer.and_(a, b) for a, b in zip(x, y, strict=True)]
-    propagate = [writer.xor(a, b) for a, b in zip(x, y, strict=True)]
-    if carry_in != ZERO:
-        generate[0] = writer.or_(generate[0], writer.and_(propagate[0], carry_in))
-    group = list(zip(generate[:-1], propagate[:-1], strict=True))
-    group = _kogge_stone(writer, group) if adder == "ks" else _brent_kung(writer, group)
-    carries = [carry_in, *(g for g, _ in group)]
-    return [writer.xor(p, c) for p, c in zip(propagate, carries, strict=True)]
-
-
-def _join(writer: GateWriter, high: tuple[Net, Net], low: tuple[Net, Net]) -> tuple[Net, Net]:
-    (g1, p1), (g0, p0) = high, low
-    return writer.or_(g1, writer.and_(p1, g0)), writer.and_(p1, p0)
-
-
-def _kogge_stone(writer: GateWriter, group: list[tuple[Net, Net]]) -> list[tuple[Net, Net]]:
-    step = 1
-    while step < len(group):
-        group = [_join(writer, pair, group[i - step]) if i >= step else pair for i, pair in enumerate(group)]
-        step *= 2
-    return group
-
-
-def _brent_kung(writer: GateWriter, group: list[tuple[Net, Net]]) -> list[tuple[Net, Net]]:
-    group = list(group)
-    step = 1
-    while step < len(group):
-        for i in range(2 * step - 1, len(group), 2 * step):
-            group[i] = _join(writer, group[i], group[i - step])
-        step *= 2
-    while step > 1:
-        step //= 2
-        for i in range(3 * step - 1, len(group), 2 * step):
-            group[i] = _join(writer, group[i], group[i - step])
-    return group

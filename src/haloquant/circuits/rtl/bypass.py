@@ -12,7 +12,8 @@ is at the constant weight pins, so it adds no delay. Each module must be synthes
 from collections.abc import Sequence
 from typing import Literal
 
-from haloquant.circuits.rtl.adder_trees import ZERO, Adder, GateWriter, Net, Tree, add, compress
+from haloquant.circuits.rtl.adder_trees import ZERO, GateWriter, Net, Tree, compress
+from haloquant.circuits.rtl.carry_adders import Adder, add
 from haloquant.circuits.rtl.partial_products import bits, booth, stored_digits
 
 Bypass = Literal["none", "lone", "upper", "both"]

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from haloquant.circuits.ports import Encoding, MacPorts
-from haloquant.circuits.rtl.adder_trees import ADDER_CELLS, Adder, GateWriter, Net, Row, Tree, add, compress
+from haloquant.circuits.rtl.adder_trees import ADDER_CELLS, GateWriter, Net, Row, Tree, compress
 from haloquant.circuits.rtl.bypass import Bypass, bypass_modules, bypass_partitions, selection_lines
+from haloquant.circuits.rtl.carry_adders import Adder, add, adder_title
 from haloquant.circuits.rtl.partial_products import (
     baugh_wooley,
     bits,
     booth,
+    booth_multiples,
     encode_booth,
     sign_extended,
     sign_magnitude,
@@ -31,7 +33,7 @@ from haloquant.circuits.rtl.redundant import (
 )
 from haloquant.errors import NetlistError
 
-Rows = Literal["boothw", "bootha", "digits", "bw", "sx", "sm", "native", "onedigit"]
+Rows = Literal["boothw", "bootha", "boothm", "digits", "bw", "sx", "sm", "native", "onedigit"]
 Stage = Literal["mul", "mac", "pipe", "fused", "save", "reg", "cs4"]
 
 _SIGN_COLUMNS = 3
@@ -45,6 +47,7 @@ endmodule
 ROWS: dict[Rows, str] = {
     "boothw": "radix-4 Booth recoding of the weight",
     "bootha": "radix-4 Booth recoding of the activation",
+    "boothm": "radix-4 Booth recoding of the activation, which selects multiples of the weight",
     "digits": "radix-4 Booth digits of the weight, stored instead of its bits",
     "bw": "Baugh-Wooley rows",
     "sx": "sign-extended rows",
@@ -97,18 +100,17 @@ class MacSpec:
     def description(self) -> str:
         """A description of the unit in one line."""
         tree = {"array": "array", "dadda": "Dadda tree"}[self.tree]
-        adder = {"rca": "ripple", "bk": "Brent-Kung", "ks": "Kogge-Stone"}
         stage = {
             "mul": "multiplier alone",
-            "mac": f"same-cycle {self.accumulator_bits}-bit {adder[self.accumulator]} accumulator",
-            "pipe": f"register, then a {self.accumulator_bits}-bit {adder[self.accumulator]} accumulator",
+            "mac": f"same-cycle {self.accumulator_bits}-bit {adder_title(self.accumulator)} accumulator",
+            "pipe": f"register, then a {self.accumulator_bits}-bit {adder_title(self.accumulator)} accumulator",
             "fused": f"{self.accumulator_bits}-bit partial sum in the tree",
             "save": f"register, then a {self.accumulator_bits}-bit carry-save accumulator",
             "reg": f"register, then a {self.accumulator_bits}-bit carry-save accumulator, registers",
             "cs4": f"product registered as two words, {self.accumulator_bits}-bit carry-save accumulator, registers",
         }[self.stage]
         body = ROWS[self.rows] + ("" if self.rows in ("native", "onedigit") else f", {tree}")
-        body += "" if self.rows == "native" or self.stage == "cs4" else f", {adder[self.adder]} adder"
+        body += "" if self.rows == "native" or self.stage == "cs4" else f", {adder_title(self.adder)} adder"
         body += {
             "none": "",
             "lone": ", bypass for words of one digit",
@@ -252,6 +254,8 @@ def _rows(writer: GateWriter, spec: MacSpec, ports: MacPorts, width: int) -> lis
         return baugh_wooley(writer, weight, activation, width)
     if spec.rows == "bootha":
         return booth(writer, encode_booth(writer, activation), weight, width)
+    if spec.rows == "boothm":
+        return booth_multiples(writer, encode_booth(writer, activation), weight, width)
     if spec.rows == "digits":
         return booth(writer, stored_digits("weight", ports.weight_bits), activation, width)
     return booth(writer, encode_booth(writer, weight), activation, width)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from haloquant.circuits.rtl.adder_trees import ZERO, GateWriter, Net, Row, constant_row, place_bits
+from haloquant.circuits.rtl.adder_trees import ONE, ZERO, GateWriter, Net, Row, constant_row, place_bits
 
 Digit = tuple[Net, Net, Net]  # one, two, negative: a radix-4 Booth digit in -2..2
 
@@ -76,6 +76,37 @@ def booth(writer: GateWriter, digits: Sequence[Digit], multiplicand: Sequence[Ne
         constant -= 1 << top
     strays += constant_row(constant % (1 << width), width).items()
     return place_bits(rows, strays)
+
+
+def booth_multiples(
+    writer: GateWriter, digits: Sequence[Digit], multiplicand: Sequence[Net], width: int
+) -> list[Row]:
+    """Return one row for each digit, which selects 0, x, 2x, -x or -2x; -x is made once.
+
+    So no row needs a correction bit, and the trailing zeros of x are zeros in all rows. Sign extensions are replaced as
+    in `booth`. A row has two bits more than x, for twice the negative of the least x.
+    """
+    wide = [*multiplicand, multiplicand[-1]]
+    negated, carry = list[Net](), ONE
+    for net in wide:  # -x = ~x + 1
+        inverted = writer.invert(net)
+        negated.append(writer.xor(inverted, carry))
+        carry = writer.and_(inverted, carry)
+    rows: list[Row] = []
+    constant = 0
+    for k, (one, two, negative) in enumerate(digits):
+        positive = writer.invert(negative)
+        row = [ZERO] * (len(wide) + 1)
+        for multiple, sign in ((wide, positive), (negated, negative)):
+            once, twice = writer.and_(one, sign), writer.and_(two, sign)
+            for j in range(len(row)):
+                single = writer.and_(once, multiple[min(j, len(wide) - 1)])
+                double = writer.and_(twice, multiple[j - 1]) if j else ZERO
+                row[j] = writer.or_(row[j], writer.or_(single, double))
+        row[-1] = writer.invert(row[-1])
+        rows.append({2 * k + j: net for j, net in enumerate(row) if 2 * k + j < width})
+        constant -= 1 << 2 * k + len(row) - 1
+    return place_bits(rows, list(constant_row(constant % (1 << width), width).items()))
 
 
 def sign_magnitude(writer: GateWriter, weight: Sequence[Net], activation: Sequence[Net], width: int) -> list[Row]:

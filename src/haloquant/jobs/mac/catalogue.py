@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import get_args
 
 from haloquant.circuits.ports import MacPorts, parse_ports
-from haloquant.circuits.rtl.adder_trees import Adder, Tree
+from haloquant.circuits.rtl.adder_trees import Tree
 from haloquant.circuits.rtl.bit_serial import generate_serial, serial_ports
 from haloquant.circuits.rtl.bypass import Bypass
+from haloquant.circuits.rtl.carry_adders import BLOCKS, PLAIN, Adder
 from haloquant.circuits.rtl.dot_products import dot_ports, dot_specs, generate_dot
 from haloquant.circuits.rtl.generator import MacSpec, Rows, Stage, generate, partitions_of, ports_of
 from haloquant.errors import InputError
@@ -17,6 +18,7 @@ from haloquant.store.atomic_files import read_bounded
 
 MAX_RTL = 1 << 24
 ELEMENT_BITS = ((8, 8), (4, 8), (3, 8), (4, 4))  # weight and activation bits of the elements of the stage cs4
+BLOCK_STAGES: tuple[Stage, ...] = ("mul", "mac", "fused")  # of units whose adders work in blocks
 SERIAL = {"serial": 8, "serialw4a8": 4}  # the bit-serial MACs: weight bits by name
 # Target period of each separately mapped module as a fraction of the MAC's: bypass paths get a tighter target than the
 # adder tree.
@@ -50,11 +52,24 @@ def mac_specs() -> dict[str, MacSpec]:
     for rows in get_args(Rows):
         native = rows == "native"  # the synthesizer chooses its structure, so it has one tree and one adder
         for tree in get_args(Tree)[: 1 if native else None]:
-            for adder in get_args(Adder)[: 1 if native else None]:
+            for adder in PLAIN[: 1 if native else None]:
                 for stage in get_args(Stage):
                     if not (native and stage == "fused") and stage != "cs4" and rows != "onedigit":
                         specs += _variants(rows, tree, adder, stage)
+    specs += _block_adders()
     return {spec.name: spec for spec in specs}
+
+
+def _block_adders() -> list[MacSpec]:
+    """Return the units whose adders work in blocks: one adder for the product and for the accumulator, 8 bits."""
+    return [
+        MacSpec(rows, tree, adder, stage, adder if stage == "mac" else "bk")
+        for rows in get_args(Rows)
+        if rows not in ("native", "onedigit")
+        for tree in get_args(Tree)
+        for adder in BLOCKS
+        for stage in BLOCK_STAGES
+    ]
 
 
 def _elements() -> list[MacSpec]:
@@ -133,7 +148,7 @@ def _variants(rows: Rows, tree: Tree, adder: Adder, stage: Stage) -> list[MacSpe
     bypasses = get_args(Bypass) if rows == "digits" and stage != "fused" else ("none",)
     return [
         MacSpec(rows, tree, adder, stage, accumulator, bypass, weight_bits=bits)
-        for accumulator in (get_args(Adder) if stage in ("mac", "pipe") else ("bk",))
+        for accumulator in (PLAIN if stage in ("mac", "pipe") else ("bk",))
         for bits in (8, 4)
         for bypass in (bypasses if bits == 8 else ("none",))
     ]

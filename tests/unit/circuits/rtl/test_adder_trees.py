@@ -1,4 +1,4 @@
-"""Gates with constants, trees and adders, evaluated line by line over their operands."""
+"""Gates with constants, and trees, evaluated line by line over their operands."""
 
 import itertools
 
@@ -8,16 +8,13 @@ import pytest
 from haloquant.circuits.rtl.adder_trees import (
     ONE,
     ZERO,
-    Adder,
     GateWriter,
     Tree,
-    add,
     compress,
     constant_row,
     place_bits,
 )
-from haloquant.circuits.rtl.partial_products import bits
-from support.verilog_gates import evaluate_writer, number, port_values, sum_of_rows
+from support.verilog_gates import evaluate_writer, number, sum_of_rows
 
 BOTH = np.array([False, True])
 
@@ -45,28 +42,6 @@ def test_an_adder_with_constant_operands_needs_no_gate() -> None:
     assert writer.full_adder(ONE, "a", ONE) == ("a", ONE)
     assert writer.full_adder(ONE, ONE, ONE) == (ONE, ONE)
     assert writer.lines == []
-
-
-@pytest.mark.parametrize("adder", ["rca", "bk", "ks"])
-@pytest.mark.parametrize("width", [1, 2, 3, 5])
-def test_adders_add_every_pair_of_operands(adder: Adder, width: int) -> None:
-    x, y, carry = (grid.ravel() for grid in np.meshgrid(np.arange(1 << width), np.arange(1 << width), [0, 1]))
-    inputs = port_values("x", width, x) | port_values("y", width, y) | {"carry": carry == 1}
-    for carry_in, arriving in (("carry", carry), (ZERO, 0)):
-        writer = GateWriter()
-        total = add(writer, adder, bits("x", width), bits("y", width), carry_in)
-        found = number(total, evaluate_writer(writer, inputs))
-        assert np.array_equal(found, (x + y + arriving) % (1 << width))
-
-
-def test_brent_and_kung_take_fewer_gates_than_kogge_and_stone() -> None:
-    """Kogge and Stone join at every place of each level, Brent and Kung only where a carry needs it."""
-    gates = dict[str, int]()
-    for adder in ("bk", "ks"):
-        writer = GateWriter()
-        add(writer, adder, bits("x", 16), bits("y", 16))
-        gates[adder] = len(writer.lines)
-    assert gates["bk"] < gates["ks"]
 
 
 @pytest.mark.parametrize("tree", ["array", "dadda"])

@@ -10,6 +10,7 @@ from haloquant.circuits.rtl.partial_products import (
     baugh_wooley,
     bits,
     booth,
+    booth_multiples,
     encode_booth,
     sign_extended,
     sign_magnitude,
@@ -22,7 +23,13 @@ def _booth_of_the_weight(writer: GateWriter, weight: Sequence[str], activation: 
     return booth(writer, encode_booth(writer, weight), activation, width)
 
 
-@pytest.mark.parametrize("make", [sign_extended, baugh_wooley, _booth_of_the_weight])
+def _multiples_of_the_weight(
+    writer: GateWriter, weight: Sequence[str], activation: Sequence[str], width: int
+) -> list[Row]:
+    return booth_multiples(writer, encode_booth(writer, activation), weight, width)
+
+
+@pytest.mark.parametrize("make", [sign_extended, baugh_wooley, _booth_of_the_weight, _multiples_of_the_weight])
 @pytest.mark.parametrize("widths", [(4, 4), (5, 3), (3, 6), (2, 2)])
 def test_rows_of_twos_complement_weights_sum_to_the_product(
     make: Callable[..., list[Row]], widths: tuple[int, int]
@@ -33,6 +40,20 @@ def test_rows_of_twos_complement_weights_sum_to_the_product(
     rows = make(writer, bits("w", widths[0]), bits("a", widths[1]), width)
     nets = evaluate_writer(writer, port_values("w", widths[0], weight) | port_values("a", widths[1], activation))
     assert np.array_equal(sum_of_rows(rows, nets, width), weight * activation % (1 << width))
+
+
+def test_a_multiple_keeps_the_trailing_zeros_of_the_weight_in_every_row() -> None:
+    """For w = 4 and any activation, no bit of a row below column 2 k + 2 is ever 1; with `booth` ~w + 1 fills them."""
+    writer, activation = GateWriter(), np.arange(-8, 8)
+    rows = booth_multiples(writer, encode_booth(writer, bits("a", 4)), bits("w", 4), 8)
+    inputs = port_values("w", 4, np.full(16, 4)) | port_values("a", 4, activation)
+    nets = evaluate_writer(writer, inputs)
+    low = [net for k, row in enumerate(rows[:2]) for at, net in row.items() if at < 2 * k + 2]
+    assert low and not any(nets[net].any() for net in low)
+    again = GateWriter()
+    inverting = booth(again, encode_booth(again, bits("a", 4)), bits("w", 4), 8)
+    nets = evaluate_writer(again, inputs)
+    assert any(nets[net].any() for at, net in inverting[0].items() if at < 2)
 
 
 def test_rows_of_sign_and_magnitude_sum_to_the_product() -> None:

@@ -35,10 +35,13 @@ def test_every_part_of_the_generator_has_a_name() -> None:
         "booth4x16c4-dot",
     } <= known
     assert not known & {"native-cs4", "digitsdaddaw3a8-cs4", "onedigitw4a8-mul", "e2m1x4c4-dot"}
-    # 6 row kinds x 2 trees x 3 adders x (4 + 2 * 3) stages x 2 widths; 3 bypasses of 8-bit digits but for `fused`;
-    # native: 3 + 2 * 3 stages x 2 widths; 2 serial ones; elements: 6 x 2 trees x 4 widths but two of digits, 6 with
-    # bypasses, 4 of one digit; dot products: 4 kinds of rows x 4 numbers of products, 2 cuts where more rows are added
-    assert len(known) == 6 * 6 * 10 * 2 + 6 * 9 * 3 + 9 * 2 + 2 + (6 * 2 * 4 - 2) + 6 + 4 + 4 * 4 + 4 * 2 + 1
+    assert {"boothmdadda_sel4-mul", "boothaarray_skip8-macskip8", "bwdadda_sel2-fused"} <= known
+    # 7 row kinds x 2 trees x 3 adders x (4 + 2 * 3) stages x 2 widths; 3 bypasses of 8-bit digits but for `fused`;
+    # native: 3 + 2 * 3 stages x 2 widths; 2 serial ones; elements: 7 x 2 trees x 4 widths but two of digits, 6 with
+    # bypasses, 4 of one digit; adders in blocks: 7 x 2 trees x 2 kinds of 2 to 8 bits x 3 stages; dot products: 4
+    # kinds of rows x 4 numbers of products, 2 cuts where more rows are added
+    parallel = 7 * 6 * 10 * 2 + 6 * 9 * 3 + 9 * 2 + (7 * 2 * 4 - 2) + 6 + 4 + 7 * 2 * 14 * 3
+    assert len(known) == parallel + 2 + 4 * 4 + 4 * 2 + 1
 
 
 def test_a_bit_serial_product_takes_a_cycle_for_every_activation_bit() -> None:
