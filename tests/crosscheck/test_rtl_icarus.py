@@ -1,7 +1,8 @@
 """The generated Verilog in another program: Icarus Verilog runs every weight against every activation.
 
-Every combination of rows, tree, adder and stage, and every adder in blocks, meets a sixteenth of all pairs: every weight with 16 activations, every
-activation with 16 weights. Set HALOQUANT_TEST_DRAWS=nightly to run all pairs of these too.
+Every combination of rows, tree, adder and stage, and every adder in blocks, meets a sixteenth of all pairs: every
+weight with 16 activations, every activation with 16 weights. Set HALOQUANT_TEST_DRAWS=nightly to run all pairs of
+these too.
 """
 
 import os

@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,19 +100,24 @@ def test_the_rows_of_the_page_in_docs_are_those_of_the_report(made: tuple[Path, 
 
 
 @pytest.mark.slow
-def test_a_model_adds_the_rows_of_table_2(
-    one_block_folder: Path, small_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_adds_the_rows_of_table_2(one_block_folder: Path, small_text: Path, tmp_path: Path) -> None:
     """A random model says nothing of accuracy; that every row is made, with both counts of bits, is what is tested."""
     pytest.importorskip("torch")
     from haloquant.jobs.inputs import silent
-    from haloquant.jobs.paper import model_table as made_of
+    from haloquant.jobs.paper.judged_model import JudgedModel
     from haloquant.jobs.paper.model_rows import model_rows
     from haloquant.jobs.paper.model_table import GLOBAL, METHODS, RIVALS, VARIANTS, model_table
-    from haloquant.recipe import Text
 
-    monkeypatch.setattr(made_of, "Text", partial(Text, calibration_tokens=256, evaluation_tokens=256))
-    table = model_table(str(one_block_folder), str(small_text), tmp_path / "steps", silent)
+    other = tmp_path / "other_c4.txt"
+    other.write_text(small_text.read_text()[::-1])
+    judged = JudgedModel(str(one_block_folder), (str(small_text), str(other)), tmp_path / "steps", 256, 256)
+    both = model_table(judged, silent)
+    table, second = both[: len(both) // 2], both[len(both) // 2 :]
+    assert {row.text for row in table} == {small_text.name} and {row.text for row in second} == {other.name}
+    # The same layers on both texts: the same bits, and another perplexity.
+    assert [(r.method, r.tile, r.stored_bits) for r in table] == [(r.method, r.tile, r.stored_bits) for r in second]
+    assert all(one.perplexity != two.perplexity for one, two in zip(table, second, strict=True))
+    assert not [path for path in (tmp_path / "steps" / "steps").iterdir() if path.name.startswith("rtn-w4-model.")]
     names = [(row.method, row.tile) for row in table]
     assert names[: 1 + len(RIVALS)] == [("fp16", 0), *((name, 0) for name in RIVALS)]
     assert set(names[1 + len(RIVALS) :]) == {
@@ -124,7 +129,8 @@ def test_a_model_adds_the_rows_of_table_2(
         assert row.perplexity > 0 and row.stored_bits > row.paper_bits  # scales and sparse weights count
         assert row.error is None or row.error > 0
     assert by_name[GLOBAL, 0].stored_bits == by_name["zeroquant-local-w4a8", 0].stored_bits
-    claims = [row.claim for row in model_rows("tiny", table)]
-    assert len(claims) == len(set(claims)) == len(table) - 1 + 3
-    again = model_table(str(one_block_folder), str(small_text), tmp_path / "steps", silent)
-    assert again == table
+    claims = [row.claim for row in model_rows("tiny", both)]
+    assert len(claims) == len(set(claims)) == 2 * (len(table) - 1 + 2) + 1
+    assert model_table(judged, silent) == both
+    paper_alone = model_table(replace(judged, texts=judged.texts[:1], methods=("paper",)), silent)
+    assert paper_alone == [row for row in table if not row.method.startswith("ours")]

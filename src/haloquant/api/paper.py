@@ -1,12 +1,17 @@
 """The HALO paper, claim by claim: its numbers, ours under its premises and on fair machines, and verdicts."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import get_args
 
-from haloquant.api.arguments import path_text
+from haloquant.api.arguments import check_choice, check_count, path_text, path_texts
 from haloquant.api.progress import Progress, reporting
-from haloquant.jobs.paper.report import Judged, paper_report
+from haloquant.errors import InputError
+from haloquant.jobs.paper.judged_model import TOKENS, JudgedModel
+from haloquant.jobs.paper.report import paper_report
 from haloquant.jobs.recipe_checks import DRAWING_PACKAGES, MODEL_PACKAGES, require_packages
+from haloquant.recipe import Method
 from haloquant.report.paper.markdown import render_paper_markdown
 from haloquant.report.paper.rows import PaperReport, encode_report
 from haloquant.store.atomic_files import claim_output, write_bytes, write_text
@@ -16,7 +21,10 @@ def check_paper(
     out: str | Path | None = None,
     *,
     model: str | Path | None = None,
-    text: str | Path = "demo",
+    text: str | Path | Sequence[str | Path] = "demo",
+    tokens: int = TOKENS,
+    calibration_tokens: int = TOKENS,
+    methods: Sequence[Method] = ("paper", "haloquant"),
     progress: Progress = True,
 ) -> PaperReport:
     """Compare every claim of the HALO paper with this package, from shapes and shipped data.
@@ -26,14 +34,18 @@ def check_paper(
             writes nothing.
         model: Folder of a model in Hugging Face format, or "demo", for the rows of table 2: it is quantized by the
             paper's method and its rivals, and evaluated. This takes minutes. None leaves these rows out.
-        text: Evaluation text for the model, or "demo".
+        text: Evaluation text for the model, or "demo"; or several, on which the same layers are evaluated.
+        tokens: Tokens of each text that are evaluated, in windows of the model's length that are spread over the text;
+            0 takes the whole text.
+        calibration_tokens: Tokens of the demo's calibration text that the layers are rounded with.
+        methods: How HALO's rows are rounded: "paper", "haloquant", or both.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
         One row per claim, each with its verdict and the reason.
 
     Raises:
-        InputError: `out` holds files that haloquant did not make.
+        InputError: `out` holds files that haloquant did not make, or a setting is out of range.
         CheckpointError: The model folder is absent, incomplete or damaged.
         MissingExtraError: `out` is given and the drawing packages are not installed, or a model and torch is not.
 
@@ -45,6 +57,13 @@ def check_paper(
             print(row.place, row.claim, row.paper, row.ours, row.fair, row.verdict)
         ```
     """
+    chosen = tuple(dict.fromkeys(methods))
+    for name in chosen:
+        check_choice("methods", name, get_args(Method))
+    if not chosen:
+        raise InputError(f"methods must hold at least one of {', '.join(get_args(Method))}")
+    check_count("tokens", tokens, 0)
+    check_count("calibration_tokens", calibration_tokens, 1)
     folder = None if out is None else Path(path_text("out", out))
     if folder is not None:
         require_packages(DRAWING_PACKAGES, "the page of the paper", "report")
@@ -54,7 +73,9 @@ def check_paper(
         if model is not None:
             require_packages(MODEL_PACKAGES, "table 2 on a model", "lm")
             place = Path(scratch) if folder is None else folder
-            judged = Judged(path_text("model", model), path_text("text", text), place)
+            judged = JudgedModel(
+                path_text("model", model), path_texts("text", text), place, tokens, calibration_tokens, chosen
+            )
         report = paper_report(tell, judged)
     if folder is not None:
         from haloquant.report.paper.page import render_paper_page  # imports the drawing packages

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from haloquant.cli.console import stdout
 from haloquant.cli.options import Json, Quiet
+from haloquant.recipe import Method
 
 _COLOURS = {"reproduced": "green", "partly": "yellow", "not reproduced": "red"}
 
@@ -30,9 +31,29 @@ def paper(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="A model folder, or demo, for the rows of table 2; takes minutes."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="A model folder, a GGUF file, or demo, for the rows of table 2; takes minutes or hours.",
+        ),
     ] = None,
-    text: Annotated[str, typer.Option("--text", help="Evaluation text (.txt, .xz) for the model, or demo.")] = "demo",
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", help="Evaluation text (.txt, .xz) for the model, or demo; may be given several times."),
+    ] = None,
+    tokens: Annotated[
+        int,
+        typer.Option(
+            "--tokens", help="Tokens of each text to evaluate, in windows spread over it; 0 takes the whole text."
+        ),
+    ] = 8192,
+    calibration_tokens: Annotated[
+        int, typer.Option("--calibration-tokens", help="Tokens of the demo's calibration text to round with.")
+    ] = 8192,
+    method: Annotated[
+        list[Method] | None,
+        typer.Option("--method", help="Rounding of HALO's rows: paper, haloquant; both where it is not given."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -52,7 +73,15 @@ def paper(
 
     if figure is not None and not any(place.startswith(figure) for place in PLACES):
         raise InputError(f"--figure must be the beginning of one of {', '.join(PLACES)}, not {figure!r}")
-    report = check_paper(out, model=model, text=text, progress=not quiet)
+    report = check_paper(
+        out,
+        model=model,
+        text=text or "demo",
+        tokens=tokens,
+        calibration_tokens=calibration_tokens,
+        methods=method or ("paper", "haloquant"),
+        progress=not quiet,
+    )
     if json:
         stdout.print(encode_report(report).decode(), end="", highlight=False, markup=False, soft_wrap=True)
         return
@@ -63,7 +92,7 @@ def paper(
     stdout.print(table)
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts(report.rows).items())
     stdout.print(f"All rows: {said}. Reasons stand in --json and in the files of --out.", highlight=False)
-    for text in report.notes:
-        stdout.print(text, style="dim", highlight=False)
+    for note in report.notes:
+        stdout.print(note, style="dim", highlight=False)
     if out is not None:
         stdout.print(f"paper.html, paper.json, paper.md in {out}", highlight=False)

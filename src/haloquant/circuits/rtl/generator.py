@@ -18,6 +18,7 @@ from haloquant.circuits.rtl.partial_products import (
     booth,
     booth_multiples,
     encode_booth,
+    magnitude,
     sign_extended,
     sign_magnitude,
     stored_digits,
@@ -33,7 +34,7 @@ from haloquant.circuits.rtl.redundant import (
 )
 from haloquant.errors import NetlistError
 
-Rows = Literal["boothw", "bootha", "boothm", "digits", "bw", "sx", "sm", "native", "onedigit"]
+Rows = Literal["boothw", "bootha", "boothm", "digits", "bw", "sx", "sm", "mag", "native", "onedigit"]
 Stage = Literal["mul", "mac", "pipe", "fused", "save", "reg", "cs4"]
 
 _SIGN_COLUMNS = 3
@@ -52,6 +53,7 @@ ROWS: dict[Rows, str] = {
     "bw": "Baugh-Wooley rows",
     "sx": "sign-extended rows",
     "sm": "sign-extended rows of a sign-magnitude weight",
+    "mag": "sign-extended rows of the weight's magnitude, which the unit computes",
     "native": "the synthesizer's own *",
     "onedigit": "shift and negation by a weight that is 0 or a power of two",
 }
@@ -250,6 +252,8 @@ def _rows(writer: GateWriter, spec: MacSpec, ports: MacPorts, width: int) -> lis
         return sign_extended(writer, weight, activation, width)
     if spec.rows == "sm":
         return sign_magnitude(writer, weight, activation, width)
+    if spec.rows == "mag":
+        return sign_magnitude(writer, magnitude(writer, weight), activation, width)
     if spec.rows == "bw":
         return baugh_wooley(writer, weight, activation, width)
     if spec.rows == "bootha":

@@ -78,9 +78,7 @@ def booth(writer: GateWriter, digits: Sequence[Digit], multiplicand: Sequence[Ne
     return place_bits(rows, strays)
 
 
-def booth_multiples(
-    writer: GateWriter, digits: Sequence[Digit], multiplicand: Sequence[Net], width: int
-) -> list[Row]:
+def booth_multiples(writer: GateWriter, digits: Sequence[Digit], multiplicand: Sequence[Net], width: int) -> list[Row]:
     """Return one row for each digit, which selects 0, x, 2x, -x or -2x; -x is made once.
 
     So no row needs a correction bit, and the trailing zeros of x are zeros in all rows. Sign extensions are replaced as
@@ -109,14 +107,25 @@ def booth_multiples(
     return place_bits(rows, list(constant_row(constant % (1 << width), width).items()))
 
 
+def magnitude(writer: GateWriter, multiplier: Sequence[Net]) -> list[Net]:
+    """Return the bits of |x| of a two's-complement multiplier, as many as x has, and then its sign."""
+    sign = multiplier[-1]
+    found, carry = list[Net](), sign
+    for net in multiplier:  # -x = ~x + 1
+        flipped = writer.xor(net, sign)
+        found.append(writer.xor(flipped, carry))
+        carry = writer.and_(flipped, carry)
+    return [*found, sign]
+
+
 def sign_magnitude(writer: GateWriter, weight: Sequence[Net], activation: Sequence[Net], width: int) -> list[Row]:
     """Return the rows of |w| * (a xor s) + s |w| = w * a (as -a = ~a + 1): one row for each bit of |w|, one
-    correction.
+    correction. The last bit of `weight` is the sign s.
     """
-    *magnitude, sign = weight
+    *size, sign = weight
     flipped = [writer.xor(a, sign) for a in activation]
     rows: list[Row] = []
-    for i, bit in enumerate(magnitude):
+    for i, bit in enumerate(size):
         row = [writer.and_(bit, a) for a in flipped]
         rows.append({column: row[min(column - i, len(row) - 1)] for column in range(i, width)})
-    return place_bits(rows, [(i, writer.and_(sign, bit)) for i, bit in enumerate(magnitude)])
+    return place_bits(rows, [(i, writer.and_(sign, bit)) for i, bit in enumerate(size)])

@@ -15,7 +15,8 @@ class Accuracy:
     """Perplexity with quantized weights, and with rounded activations too.
 
     `perplexity_a8` is None if activations were not rounded. `window_nats` is the mean loss of each full window with
-    quantized weights, in nats; two methods are compared by it.
+    quantized weights, in nats; two methods are compared by it. Where the model was not evaluated with rounded weights
+    alone, `perplexity` is `perplexity_a8`, and `window_nats` is with rounded activations.
     """
 
     perplexity: float
@@ -39,6 +40,7 @@ def measure_accuracy(
     input_scale: Mapping[str, np.ndarray] | None = None,
     statistics: Mapping[str, LayerStatistics] | None = None,
     originals: Mapping[str, np.ndarray] | None = None,
+    weights_alone: bool = True,
 ) -> Accuracy:
     """Return the perplexity of a model that computes with these weights, and with rounded activations too.
 
@@ -53,6 +55,8 @@ def measure_accuracy(
         statistics: For a recipe with one activation scale per layer, the largest inputs that calibration saw of each
             layer before any transform.
         originals: The model's own weights by layer, to put them back; None keeps a copy of them in memory meanwhile.
+        weights_alone: Whether to evaluate with rounded weights alone, too, where activations are rounded. It takes half
+            of the time.
 
     Raises:
         InputError: The recipe asks for one scale per layer, and a layer has no calibrated maximum.
@@ -65,9 +69,12 @@ def measure_accuracy(
     window = default_window(model)
     limit, bits = recipe.text.evaluation_tokens, recipe.quantize.activation_bits
     windows = max(1, limit // window) if limit else None
+    rounding = recipe.quantize.activations != "none" and bool(weights)
     with with_weights(model, weights, originals):
-        plain = perplexity(model, tokens, max_windows=windows, progress=progress)
-        if recipe.quantize.activations == "none" or not weights:
+        plain = None
+        if weights_alone or not rounding:
+            plain = perplexity(model, tokens, max_windows=windows, progress=progress)
+        if plain is not None and not rounding:
             return Accuracy(plain.value, None, plain.tokens_counted, plain.describe(), plain.window_nats)
         if recipe.quantize.activations == "tensor":
             known = {layer: (statistics or {}).get(layer, LayerStatistics(layer, 0)) for layer in weights}
@@ -76,6 +83,7 @@ def measure_accuracy(
             context = activations_per_token(model, list(weights), bits, input_scale=input_scale)
         with context:
             rounded = perplexity(model, tokens, max_windows=windows, progress=progress)
+    plain = rounded if plain is None else plain
     return Accuracy(plain.value, rounded.value, plain.tokens_counted, plain.describe(), plain.window_nats)
 
 

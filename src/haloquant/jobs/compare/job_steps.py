@@ -44,6 +44,7 @@ class JobSteps:
     `reused` names the steps that were finished before this run. `folders` holds the folder of every step by its name.
     `fresh` names the steps whose files workers of this run made. `session` runs the tasks on layers. `device` is where
     the model is calibrated and evaluated. `short` says that the calibration text has fewer windows than asked for.
+    `weights_alone` says whether methods are also evaluated with rounded weights alone where activations are rounded.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class JobSteps:
         out: Path,
         progress: Progress,
         session: Session | None = None,
+        weights_alone: bool = True,
     ) -> None:
         self.recipe, self.inputs, self.profile, self.progress = recipe, inputs, profile, progress
         self.steps = Steps(out / "steps", step_versions())
@@ -61,6 +63,7 @@ class JobSteps:
         self.folders: dict[str, Path] = {}
         self.fresh: set[str] = set()
         self.corner = 0
+        self.weights_alone = weights_alone
         windows, source = calibration_windows(inputs.checkpoint.folder, inputs.calibration, self._samples())
         self.short = missing_windows(inputs.calibration, windows, self._samples())
         self.device = find_device(recipe.device)
@@ -183,6 +186,7 @@ class JobSteps:
             self.recipe.quantize.activation_bits,
             self.recipe.hardware.tile,
             self.device.partition(":")[0],
+            *([] if self.weights_alone else ["with rounded activations alone"]),
         ]
 
     def profile_key(self) -> str:

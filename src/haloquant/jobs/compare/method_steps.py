@@ -47,10 +47,15 @@ class MethodStep:
 
 def finish_methods(job: JobSteps, steps: Mapping[str, MethodStep]) -> dict[str, MethodResult]:
     """Return the results of methods, by name. Steps that are not finished are made in this process."""
-    finish_layers(job, steps.values())
-    results = {name: load_method(job.step(step.name, step.inputs, step.make)) for name, step in steps.items()}
+    results = evaluate_methods(job, steps)
     forget_rival_layers(job, steps.values())
     return results
+
+
+def evaluate_methods(job: JobSteps, steps: Mapping[str, MethodStep]) -> dict[str, MethodResult]:
+    """Return the results of methods, by name, and keep the layers of rivals for an evaluation on another text."""
+    finish_layers(job, steps.values())
+    return {name: load_method(job.step(step.name, step.inputs, step.make)) for name, step in steps.items()}
 
 
 def finish_layers(job: JobSteps, steps: Iterable[MethodStep]) -> list[MethodStep]:
@@ -169,5 +174,13 @@ def weights_accuracy(
     originals = _weights(checkpoint.layers, partial(read_weight, checkpoint))
     known = job.input_maxima if tensor and weights else None
     return measure_accuracy(
-        job.model, weights, job.inputs.evaluation.tokens, job.recipe, tell, input_scale, known, originals
+        job.model,
+        weights,
+        job.inputs.evaluation.tokens,
+        job.recipe,
+        tell,
+        input_scale,
+        known,
+        originals,
+        job.weights_alone,
     )

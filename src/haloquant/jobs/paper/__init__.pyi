@@ -1,9 +1,9 @@
 from .fair_machines import fair_comparisons as fair_comparisons
-from .report import Judged as Judged
+from .judged_model import JudgedModel as JudgedModel
 from .report import paper_report as paper_report
 
 __all__ = [
-    "Judged",
+    "JudgedModel",
     "fair_comparisons",
     "paper_report",
 ]

@@ -1,6 +1,7 @@
-"""Accuracy: what table 2 says about itself. Rows on a real model come from `model_rows`."""
+"""Accuracy: what table 2 and figure 9 say about themselves. Rows on a real model come from `model_rows`."""
 
-from haloquant.report.paper.rows import ClaimRow
+from haloquant.jobs.paper.clock_mix import array_points, relative_time, shares_of_bits
+from haloquant.report.paper.rows import ClaimRow, Verdict
 from haloquant.store.paper_figures import effective_bits, read_perplexities, read_statements, rise
 
 TEXT = "wikitext2"  # the text that most publications report
@@ -31,4 +32,27 @@ def table_rows() -> list[ClaimRow]:
                  f"a 16-bit scale for each output row of a tile, {small:.2f} bits are {small + 16 / 32:.2f} and "
                  f"{large:.2f} are {large + 16 / 128:.2f}")
     )  # fmt: skip
-    return rows
+    return [*rows, _balanced()]
+
+
+def _balanced() -> ClaimRow:
+    """Return the row on figure 9: whether bal lies below the straight line from perf-opt to acc-opt."""
+    by_goal = {row.method: row for row in read_perplexities() if row.text == TEXT and row.tile == 128}
+    models, gains = list(effective_bits("bal", 128)), dict[str, float]()
+    for model in models:
+        fast, own, slow = (
+            (relative_time(shares_of_bits(row.bits[model]), array_points()), row.perplexity[model])
+            for row in (by_goal[f"halo {goal}"] for goal in ("perf-opt", "bal", "acc-opt"))
+        )
+        line = fast[1] + (slow[1] - fast[1]) * (own[0] - fast[0]) / (slow[0] - fast[0])
+        gains[model] = line - own[1]
+    below = sum(gain > 0 for gain in gains.values())
+    verdict: Verdict = "consistent" if below == len(models) else "partly" if below else "not reproduced"
+    listed = ", ".join(f"{model} {gain:+.2f}" for model, gain in gains.items())
+    return ClaimRow(
+        "figure 9", "bal is a knee: it lies below the straight line from perf-opt to acc-opt, models of four", "models",
+        float(len(models)), float(below), None, verdict,
+        f"perplexity of the line less that of bal at the same time, by table 2's perplexities and bits: {listed}. The "
+        "rest of the curve is not published as numbers; `haloquant explore` marks the knee of a model's measured "
+        "points, and --model adds the row",
+    )  # fmt: skip

@@ -29,32 +29,39 @@ class Picture:
         basis: "static" or "sensitised" delay.
         correlation: Spearman's rank correlation of delay by weight value with the paper's; 1 is the same order.
         steps: How much faster the slowest multiple of 32, and of 16, is than the slowest of all values.
+        paper_steps: The same of the paper's MAC.
     """
 
     name: str
     basis: str
     correlation: float
     steps: tuple[float, float]
+    paper_steps: tuple[float, float]
 
     @property
     def score(self) -> float:
         """The rank correlation less the mean distance of both steps from the paper's, as ratios; 1 is the picture."""
-        paper = picture(find_profile(PAPER_MAC))
-        if paper is None:
-            raise ValueError(f"{PAPER_MAC} must hold all int8 values")
-        off = [abs(math.log(own / theirs)) for own, theirs in zip(self.steps, paper.steps, strict=True)]
+        off = [abs(math.log(own / theirs)) for own, theirs in zip(self.steps, self.paper_steps, strict=True)]
         return self.correlation - sum(off) / len(off)
 
 
 def picture(profile: MacProfile, basis: str = "static") -> Picture | None:
-    """Return how a unit looks beside figure 4; None if it lacks a value or a delay, or all its delays are equal."""
-    delay = (profile.delay_s if basis == "static" else profile.sensitised_delay_s)[0]
+    """Return how a unit looks beside figure 4.
+
+    The two are compared over the int8 values that the unit holds: a unit of sign and magnitude holds no -128. There is
+    no picture if another value or a delay is missing, or if all delays are equal.
+    """
+    own = (profile.delay_s if basis == "static" else profile.sensitised_delay_s)[0]
     paper = find_profile(PAPER_MAC)
-    if profile.weights.tolist() != paper.weights.tolist() or np.isnan(delay).any() or np.ptp(delay) == 0:
+    held = np.isin(paper.weights, profile.weights)
+    weights = paper.weights[held]
+    if profile.weights.tolist() != weights.tolist() or not held[1:].all() or np.isnan(own).any() or np.ptp(own) == 0:
         return None
-    ranks = [_ranks(values) for values in (delay, paper.delay_s[0])]
-    steps = tuple(float(delay.max() / delay[profile.weights % step == 0].max()) for _, step, _ in CLASSES)
-    return Picture(profile.name, basis, float(np.corrcoef(ranks[0], ranks[1])[0, 1]), (steps[0], steps[1]))
+    delays = own, paper.delay_s[0][held]
+    ranks = [_ranks(values) for values in delays]
+    steps = [tuple(float(d.max() / d[weights % step == 0].max()) for _, step, _ in CLASSES) for d in delays]
+    correlation = float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+    return Picture(profile.name, basis, correlation, (steps[0][0], steps[0][1]), (steps[1][0], steps[1][1]))
 
 
 def nearest_picture() -> Picture:

@@ -1,11 +1,11 @@
 """Claims of table 2 held against the table of a model with weights (`model_table`)."""
 
 from haloquant.jobs.paper.clock_mix import array_points, relative_time, shares_of_bits
-from haloquant.jobs.paper.model_table import GLOBAL, ModelRow
+from haloquant.jobs.paper.model_table import GLOBAL, METHODS, ModelRow
 from haloquant.report.paper.rows import ClaimRow, Verdict
 from haloquant.store.paper_figures import effective_bits, read_perplexities, read_statements, rise
 
-PAPER_MODEL, PAPER_TEXT = "llama2-7b", "wikitext2"  # whose column the rows stand beside
+PAPER_MODEL = "llama2-7b"  # whose column the rows stand beside
 DIFFERENT = {  # in what a row differs from its authors' method
     GLOBAL: "its authors distil whole blocks by Adam; here each layer alone, in order, with a damping that is chosen "
     "on tokens that did not make the target",
@@ -14,8 +14,21 @@ DIFFERENT = {  # in what a row differs from its authors' method
 
 
 def model_rows(model: str, table: list[ModelRow]) -> list[ClaimRow]:
-    """Return the claims of table 2 on our model, from its table."""
-    printed = {(row.method.split(" (")[0], row.tile): row for row in read_perplexities() if row.text == PAPER_TEXT}
+    """Return the claims of table 2 on our model, from its table: text after text, and the knee of figure 9 at last."""
+    texts = dict.fromkeys(row.text for row in table)
+    rows: list[ClaimRow] = []
+    for text in texts:
+        rows += _rows_on(f"{model} on {text}", _paper_text(text), [row for row in table if row.text == text])
+    return [*rows, *_knee(model, table)]
+
+
+def _paper_text(text: str) -> str:
+    """Return the paper's text that ours stands beside: C4 where the name of our file says c4, else WikiText-2."""
+    return "c4" if "c4" in text.lower() else "wikitext2"
+
+
+def _rows_on(model: str, paper_text: str, table: list[ModelRow]) -> list[ClaimRow]:
+    printed = {(row.method.split(" (")[0], row.tile): row for row in read_perplexities() if row.text == paper_text}
     full, limit = table[0].perplexity, read_statements()["perplexity-rise"].value
     rows: list[ClaimRow] = []
     for row in table[1:]:
@@ -24,9 +37,13 @@ def model_rows(model: str, table: list[ModelRow]) -> list[ClaimRow]:
         halo = row.method.startswith("halo")
         verdict: Verdict = "not judged" if not halo else "reproduced" if ours < limit else "not reproduced"
         where = f" at tile {row.tile}" if row.tile else ""
-        error = "" if row.error is None else f" (± {row.error:.2f} for the weights)"
+        error = "" if row.error is None else f" (± {row.error:.2f})"
         counted = f", which the paper counts as {row.paper_bits:.2f}" if row.tile else ""
-        column = f"; the paper's column is {PAPER_MODEL}" if theirs is not None else "; the paper has no such row"
+        column = (
+            f"; the paper's column is {PAPER_MODEL} on {paper_text}"
+            if theirs is not None
+            else "; the paper has no such row"
+        )
         different = f"; {DIFFERENT[row.method]}" if row.method in DIFFERENT else ""
         why = (
             f"perplexity {row.perplexity:.2f} over {full:.2f}{error} at {row.stored_bits:.2f} stored bits{counted}"
@@ -34,10 +51,11 @@ def model_rows(model: str, table: list[ModelRow]) -> list[ClaimRow]:
         )
         claim = f"{model}: rise of perplexity by {row.method}{where}"
         rows.append(ClaimRow("table 2", claim, "perplexity", theirs, ours, None, verdict, why))
-    return [*rows, _small_tiles(model, table, "halo"), _small_tiles(model, table, "ours"), _knee(model, table)]
+    made = {row.method.split()[0] for row in table}
+    return [*rows, *(_small_tiles(model, paper_text, table, name) for name in METHODS if name in made)]
 
 
-def _small_tiles(model: str, table: list[ModelRow], rounding: str) -> ClaimRow:
+def _small_tiles(model: str, paper_text: str, table: list[ModelRow], rounding: str) -> ClaimRow:
     """Return the row on tiles of 32 against 128, in *bal* and, where only the scales differ, in *perf-opt*."""
     found = {(row.method, row.tile): row for row in table}
     large, small = found[f"{rounding} bal", 128], found[f"{rounding} bal", 32]
@@ -54,7 +72,7 @@ def _small_tiles(model: str, table: list[ModelRow], rounding: str) -> ClaimRow:
         f"for every 32 weights gains this, and costs {fast_small.stored_bits - fast_large.stored_bits:.2f} bits that "
         "the paper does not count"
     )
-    printed = {row.tile: row for row in read_perplexities() if row.method == "halo bal" and row.text == PAPER_TEXT}
+    printed = {row.tile: row for row in read_perplexities() if row.method == "halo bal" and row.text == paper_text}
     theirs = printed[32].perplexity[PAPER_MODEL] / printed[128].perplexity[PAPER_MODEL]
     how = "the paper's rounding" if rounding == "halo" else "our rounding"
     claim = f"{model}: tiles of 32 are faster and more accurate at fewer bits, {how} (perplexity over tiles of 128)"
@@ -65,8 +83,10 @@ def _time(row: ModelRow) -> float:
     return relative_time(shares_of_bits(row.paper_bits), array_points())
 
 
-def _knee(model: str, table: list[ModelRow]) -> ClaimRow:
-    bal = next(row for row in table if (row.method, row.tile) == ("halo bal", 128))
+def _knee(model: str, table: list[ModelRow]) -> list[ClaimRow]:
+    bal = next((row for row in table if (row.method, row.tile) == ("halo bal", 128)), None)
+    if bal is None:
+        return []
     published = effective_bits("bal", 128)
     low, high = min(published.values()), max(published.values())
     verdict: Verdict = "reproduced" if low <= bal.paper_bits <= high else "partly"
@@ -75,4 +95,4 @@ def _knee(model: str, table: list[ModelRow]) -> ClaimRow:
         f"to {high:g} bits, from perplexities of whole models"
     )
     claim = f"{model}: effective bits of bal, the knee of figure 9"
-    return ClaimRow("table 2", claim, "bits", published[PAPER_MODEL], bal.paper_bits, None, verdict, why)
+    return [ClaimRow("figure 9", claim, "bits", published[PAPER_MODEL], bal.paper_bits, None, verdict, why)]

@@ -5,15 +5,17 @@ and as this package rounds (`ours`). Weights of rivals have one scale per channe
 are in 8 bits, one scale for each token.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 from haloquant.jobs.compare.accuracy import Accuracy, rise_error
 from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.compare.method_files import MethodResult
 from haloquant.jobs.compare.method_steps import (
     MethodStep,
-    finish_methods,
+    evaluate_methods,
+    forget_rival_layers,
     full_precision,
     halo_method,
     rival_method,
@@ -22,6 +24,7 @@ from haloquant.jobs.compare.result_rows import fast_fraction
 from haloquant.jobs.inputs import Progress, read_inputs
 from haloquant.jobs.paper.energy_claims import PAPER_MAC
 from haloquant.jobs.paper.fair_machines import CLOCKS_HZ
+from haloquant.jobs.paper.judged_model import JudgedModel
 from haloquant.recipe import Goal, Hardware, Method, Model, Quantize, Recipe, Text
 from haloquant.store.profiles import find_profile
 
@@ -55,7 +58,7 @@ class ModelRow:
     """One row of the table on our model.
 
     `paper_bits` counts 3 and 4 bits a class, as the paper does. `error` is the standard error of the rise of perplexity
-    over full precision with rounded weights alone; None where it is not known.
+    over full precision; None where it is not known. `text` is the evaluation text, and `tokens` its predicted tokens.
     """
 
     method: str
@@ -64,62 +67,92 @@ class ModelRow:
     stored_bits: float
     paper_bits: float
     error: float | None = None
+    text: str = ""
+    tokens: int = 0
 
 
-def model_table(model: str, text: str, folder: Path, progress: Progress) -> list[ModelRow]:
-    """Return every row on a model; full precision comes first.
+def model_table(judged: JudgedModel, progress: Progress) -> list[ModelRow]:
+    """Return every row on a model, text after text; full precision comes first on each text.
+
+    Layers are rounded once for all texts.
 
     Args:
-        model: A model folder, or `demo`.
-        text: An evaluation text, or `demo`.
-        folder: Folder for finished steps; a rerun finds them there.
+        judged: The model, the texts and the samples.
         progress: Called with the name of a task, its parts done and its parts in all.
 
     Raises:
-        HaloquantError: The model or the text is missing or malformed, or the model has experts.
+        HaloquantError: The model or a text is missing or malformed, or the model has experts.
     """
-    job = _job(_recipe(model, text, 128, ("bal",), "paper"), folder, progress)
-    steps = {"fp16": full_precision(job)} | {name: rival_method(job, preset, preset) for name, preset in RIVALS.items()}
-    found = finish_methods(job, steps)
-    full = found.pop("fp16").accuracy
-    rows = [ModelRow("fp16", 0, full.final_perplexity, 16.0, 16.0)]
-    rows += [_row(name, 0, made, full, float(BITS[name])) for name, made in found.items()]
+    rows: dict[str, list[ModelRow]] = {text: [] for text in judged.texts}
+    full: dict[str, Accuracy] = {}
+    jobs = _jobs(judged, 128, ("bal",), "paper", progress)
+    for text, job, found in _finished(jobs, _other_steps):
+        full[text] = found.pop("fp16").accuracy
+        rows[text].append(_row("fp16", 0, job, full[text], full[text], 16.0, 16.0))
+        for name, made in found.items():
+            bits = made.bits.per_weight, float(BITS[name])
+            rows[text].append(_row(name, 0, job, made.accuracy, full[text], *bits))
     for prefix, method in METHODS.items():
+        if method not in judged.methods:
+            continue
         for tile in dict.fromkeys(tile for _, tile in VARIANTS):
             goals: tuple[Goal, ...] = tuple(goal for goal, at in VARIANTS if at == tile)
-            job = _job(_recipe(model, text, tile, goals, method), folder, progress)
-            made = finish_methods(job, {goal: _variant(job, goal, method) for goal in goals})
-            for goal in goals:
-                bits = 4.0 - fast_fraction(made[goal].tiles)
-                rows.append(_row(f"{prefix} {goal}", tile, made[goal], full, bits))
-    return rows
+            jobs = _jobs(judged, tile, goals, method, progress)
+            for text, job, found in _finished(jobs, partial(_variants, goals=goals, method=method)):
+                for goal, made in found.items():
+                    bits = made.bits.per_weight, 4.0 - fast_fraction(made.tiles)
+                    rows[text].append(_row(f"{prefix} {goal}", tile, job, made.accuracy, full[text], *bits))
+    return [row for part in rows.values() for row in part]
 
 
-def _variant(job: JobSteps, goal: Goal, method: Method) -> MethodStep:
-    return halo_method(job, f"{method}-{goal}", job.allocator.goal_maps(goal))
+def _finished(
+    jobs: Mapping[str, JobSteps], steps_of: Callable[[JobSteps], Mapping[str, MethodStep]]
+) -> list[tuple[str, JobSteps, dict[str, MethodResult]]]:
+    """Return the results on every text. The layers of rivals are deleted when all texts are done."""
+    steps = {text: steps_of(job) for text, job in jobs.items()}
+    found = [(text, job, evaluate_methods(job, steps[text])) for text, job in jobs.items()]
+    for text, job in jobs.items():
+        forget_rival_layers(job, steps[text].values())
+    return found
 
 
-def _row(name: str, tile: int, made: MethodResult, full: Accuracy, paper_bits: float) -> ModelRow:
-    accuracy = made.accuracy
-    error = rise_error(accuracy, full)
-    return ModelRow(name, tile, accuracy.final_perplexity, made.bits.per_weight, paper_bits, error)
+def _other_steps(job: JobSteps) -> dict[str, MethodStep]:
+    """Return the steps of the rows without tiles."""
+    rivals = {name: rival_method(job, preset, preset) for name, preset in RIVALS.items()}
+    return {"fp16": full_precision(job), **rivals}
 
 
-def _recipe(model: str, text: str, tile: int, goals: tuple[Goal, ...], method: Method) -> Recipe:
+def _variants(job: JobSteps, goals: tuple[Goal, ...], method: Method) -> dict[str, MethodStep]:
+    return {goal: halo_method(job, f"{method}-{goal}", job.allocator.goal_maps(goal)) for goal in goals}
+
+
+def _row(
+    name: str, tile: int, job: JobSteps, made: Accuracy, full: Accuracy, stored_bits: float, paper_bits: float
+) -> ModelRow:
+    error = None if made is full else rise_error(made, full)
+    text = job.inputs.evaluation.name
+    return ModelRow(name, tile, made.final_perplexity, stored_bits, paper_bits, error, text, made.tokens)
+
+
+def _jobs(
+    judged: JudgedModel, tile: int, goals: tuple[Goal, ...], method: Method, progress: Progress
+) -> dict[str, JobSteps]:
+    """Return a job for each text. Their steps stand in one folder, and differ in the evaluation alone."""
     fast_hz, slow_hz = CLOCKS_HZ
-    return Recipe(
-        model=Model(path=model),
-        text=Text(evaluation=text),
-        hardware=Hardware(
-            profile=PAPER_MAC,
-            targets=("paper_tpu",),
-            gpus=(),
-            tile=tile,
-            clocks_ghz=(fast_hz / 1e9, slow_hz / 1e9),
-        ),
-        quantize=Quantize(goals=goals, rivals=(), method=method, sweep=()),
-    )
-
-
-def _job(recipe: Recipe, folder: Path, progress: Progress) -> JobSteps:
-    return JobSteps(recipe, read_inputs(recipe), find_profile(recipe.hardware.profile), folder, progress)
+    jobs: dict[str, JobSteps] = {}
+    for text in judged.texts:
+        recipe = Recipe(
+            model=Model(path=judged.model),
+            text=Text(evaluation=text, evaluation_tokens=judged.tokens, calibration_tokens=judged.calibration_tokens),
+            hardware=Hardware(
+                profile=PAPER_MAC,
+                targets=("paper_tpu",),
+                gpus=(),
+                tile=tile,
+                clocks_ghz=(fast_hz / 1e9, slow_hz / 1e9),
+            ),
+            quantize=Quantize(goals=goals, rivals=(), method=method, sweep=()),
+        )
+        inputs, profile = read_inputs(recipe), find_profile(recipe.hardware.profile)
+        jobs[text] = JobSteps(recipe, inputs, profile, judged.folder, progress, weights_alone=False)
+    return jobs

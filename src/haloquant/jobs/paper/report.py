@@ -1,13 +1,13 @@
 """Gather all rows of the report on the paper."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from haloquant.jobs.inputs import silent
 from haloquant.jobs.paper.accuracy_claims import table_rows
 from haloquant.jobs.paper.energy_claims import energy_rows
 from haloquant.jobs.paper.fair_machines import MACHINE, TOKENS, fair_comparisons
+from haloquant.jobs.paper.judged_model import JudgedModel
 from haloquant.jobs.paper.mac_claims import mac_rows
 from haloquant.jobs.paper.method_claims import inferences, method_rows
 from haloquant.jobs.paper.speed_claims import speed_rows
@@ -24,21 +24,11 @@ NOTES = (
     "bits of the weight port has HALO's sixteen words, W3A8 its fast words.",
     "Energies of the paper's MAC are relative, because its figure names no clock. So the multipliers' part of the "
     "energy on the fair machine is too small.",
-    "No number of table 1 and of figures 1, 2, 6, 7 and 14 was taken down, so they have no row. Figure 9 (perplexity "
-    "over speed, bal at the knee) needs a model's weights.",
+    "No number of table 1 and of figures 1, 2, 6, 7 and 14 was taken down, so they have no row.",
 )
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A model for the rows of table 2, an evaluation text, and a folder for finished steps."""
-
-    model: str
-    text: str
-    folder: Path
-
-
-def paper_report(progress: Callable[[str, int, int], None] = silent, judged: Judged | None = None) -> PaperReport:
+def paper_report(progress: Callable[[str, int, int], None] = silent, judged: JudgedModel | None = None) -> PaperReport:
     """Return the report from shapes and shipped data, and with a model its rows of table 2.
 
     Args:
@@ -66,5 +56,5 @@ def paper_report(progress: Callable[[str, int, int], None] = silent, judged: Jud
         from haloquant.jobs.paper.model_rows import model_rows  # these need torch
         from haloquant.jobs.paper.model_table import model_table
 
-        rows += model_rows(judged.model, model_table(judged.model, judged.text, judged.folder, progress))
+        rows += model_rows(Path(judged.model).name, model_table(judged, progress))
     return PaperReport(REPORT_VERSION, rows, list(NOTES))

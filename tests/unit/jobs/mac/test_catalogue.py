@@ -36,11 +36,11 @@ def test_every_part_of_the_generator_has_a_name() -> None:
     } <= known
     assert not known & {"native-cs4", "digitsdaddaw3a8-cs4", "onedigitw4a8-mul", "e2m1x4c4-dot"}
     assert {"boothmdadda_sel4-mul", "boothaarray_skip8-macskip8", "bwdadda_sel2-fused"} <= known
-    # 7 row kinds x 2 trees x 3 adders x (4 + 2 * 3) stages x 2 widths; 3 bypasses of 8-bit digits but for `fused`;
-    # native: 3 + 2 * 3 stages x 2 widths; 2 serial ones; elements: 7 x 2 trees x 4 widths but two of digits, 6 with
-    # bypasses, 4 of one digit; adders in blocks: 7 x 2 trees x 2 kinds of 2 to 8 bits x 3 stages; dot products: 4
+    # 8 row kinds x 2 trees x 3 adders x (4 + 2 * 3) stages x 2 widths; 3 bypasses of 8-bit digits but for `fused`;
+    # native: 3 + 2 * 3 stages x 2 widths; 2 serial ones; elements: 8 x 2 trees x 4 widths but two of digits, 6 with
+    # bypasses, 4 of one digit; adders in blocks: 8 x 2 trees x 2 kinds of 2 to 8 bits x 3 stages; dot products: 4
     # kinds of rows x 4 numbers of products, 2 cuts where more rows are added
-    parallel = 7 * 6 * 10 * 2 + 6 * 9 * 3 + 9 * 2 + (7 * 2 * 4 - 2) + 6 + 4 + 7 * 2 * 14 * 3
+    parallel = 8 * 6 * 10 * 2 + 6 * 9 * 3 + 9 * 2 + (8 * 2 * 4 - 2) + 6 + 4 + 8 * 2 * 14 * 3
     assert len(known) == parallel + 2 + 4 * 4 + 4 * 2 + 1
 
 

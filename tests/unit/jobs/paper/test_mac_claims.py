@@ -31,6 +31,16 @@ def test_a_unit_without_a_picture_has_none() -> None:
     assert picture(flat) is picture(lacking, "sensitised") is picture(few) is None
 
 
+def test_a_unit_of_sign_and_magnitude_is_compared_over_the_values_that_it_holds() -> None:
+    """It has no -128. Another missing value gives no picture."""
+    paper = find_profile("paper-22nm")
+    some = {name: getattr(paper, name)[:, 1:] for name in ("delay_s", "sensitised_delay_s", "energy_j")}
+    made = picture(replace(paper, weights=paper.weights[1:], **some))
+    assert made is not None and made.correlation == pytest.approx(1.0) and made.score == pytest.approx(1.0)
+    fewer = {name: table[:, 1:] for name, table in some.items()}
+    assert picture(replace(paper, weights=paper.weights[2:], **fewer)) is None
+
+
 def test_no_shipped_unit_shows_figure_4() -> None:
     nearest = nearest_picture()
     assert 0.6 < nearest.correlation < 0.9  # the brief of the search: both steps as the paper has them
