@@ -110,9 +110,10 @@ def test_a_model_adds_the_rows_of_table_2(one_block_folder: Path, small_text: Pa
 
     other = tmp_path / "other_c4.txt"
     other.write_text(small_text.read_text()[::-1])
-    judged = JudgedModel(str(one_block_folder), (str(small_text), str(other)), tmp_path / "steps", 256, 256)
+    judged = JudgedModel(str(one_block_folder), (str(small_text), str(other)), tmp_path / "steps", 256, 32, 256)
     both = model_table(judged, silent)
     table, second = both[: len(both) // 2], both[len(both) // 2 :]
+    assert {row.tokens for row in both} == {256 - 256 // 32}  # a window's first token is not predicted
     assert {row.text for row in table} == {small_text.name} and {row.text for row in second} == {other.name}
     # The same layers on both texts: the same bits, and another perplexity.
     assert [(r.method, r.tile, r.stored_bits) for r in table] == [(r.method, r.tile, r.stored_bits) for r in second]

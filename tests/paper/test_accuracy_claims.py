@@ -1,4 +1,7 @@
-"""The paper's accuracy claim on the demo model: its own text calibrates, a text that nobody trained on judges.
+"""Table 2 and the results section on the demo model: its own text calibrates, a text that nobody trained on judges.
+
+Each test names table or text, the paper's number, ours and the verdict. HALO is rounded as this package rounds; rows by
+the paper's own rounding come from `haloquant paper --model` (`docs/paper.md`).
 
 Samples are small so that this runs anywhere; `docs/results.md` has the larger ones. Differences are taken window by
 window on the same windows, since perplexity itself spreads far more between windows than between methods.
@@ -27,6 +30,8 @@ from haloquant.quant.rounding.refinement import quantize_weight_refined
 from haloquant.quant.tiles import uniform_map
 from haloquant.recipe import Recipe, Text
 from haloquant.records import BitCount, LayerResult, LayerStatistics
+from haloquant.store.paper_figures import read_perplexities, read_statements
+from haloquant.store.paper_figures import rise as paper_rise
 from haloquant.store.profiles import find_profile
 
 pytestmark = pytest.mark.slow
@@ -110,6 +115,12 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Table]:
         yield Table(tmp_path_factory.mktemp("accuracy"))
 
 
+def acc_opt_over_gptq() -> float:
+    """Table 2: perplexity of acc-opt less that of GPTQ at W4A8 on OPT-1.3B, WikiText-2."""
+    printed = {r.method.split(" (")[0]: r.perplexity for r in read_perplexities() if r.text == "wikitext2"}
+    return printed["halo acc-opt"]["opt-1.3b"] - printed["gptq-w4a8"]["opt-1.3b"]
+
+
 def bits(made: Mapping[str, LayerResult]) -> float:
     """Stored bits per weight."""
     return sum((part.bits for part in made.values()), BitCount()).per_weight
@@ -122,24 +133,27 @@ def above(ours: Perplexity, other: Perplexity) -> tuple[float, float]:
 
 
 def test_bal_stays_within_half_a_perplexity(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
-    """Claim: perplexity rises mostly by less than 0.5 for bal. Reproduced; the figures are printed.
+    """Results: perplexity rises by less than 0.5 for most models. Table 2, bal at tile 128: two of four models.
 
-    With 8-bit activations, most tiles in 9 words. Reproduced on this model only: it is small and briefly trained, and
-    such a model loses less to rounding than the paper's models, whose weights are not here.
+    Ours: below the limit, with 8-bit activations and most tiles in 9 words. Reproduced on this model only: it is small
+    and briefly trained, and such a model loses less to rounding than the paper's models, whose weights are not here.
     """
-    made = table.bal()
+    made, limit = table.bal(), read_statements()["perplexity-rise"].value
     scored = table.score(made)
     rise = scored.value - table.full.value
+    (printed,) = (r for r in read_perplexities() if (r.text, r.method, r.tile) == ("wikitext2", "halo bal", 128))
     with capsys.disabled():
-        print(f"\nbal: {bits(made):.2f} bits, perplexity {table.full.value:.2f} -> {scored.value:.2f} ({rise:+.2f})")
+        theirs = ", ".join(f"{model} {value:+.2f}" for model, value in paper_rise(printed).items())
+        print(f"\ntable 2, bal at tile 128: paper {theirs}; ours {bits(made):.2f} bits, perplexity "
+              f"{table.full.value:.2f} -> {scored.value:.2f} ({rise:+.2f}): reproduced")  # fmt: skip
     assert 3.5 < bits(made) < 4.4
-    assert -0.1 < rise < 0.5
+    assert -0.1 < rise < limit
 
 
 def test_sixteen_words_within_a_hundredth_of_a_nat_of_gptq_int4(
     table: Table, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The paper sets HALO beside GPTQ's 4 bits. Nearly reproduced; the figures are printed.
+    """Table 2 sets acc-opt beside GPTQ at W4A8: OPT-1.3B 15.59 against 15.75. Ours: partly, nearly level.
 
     The codebooks are those of the product, chosen from twelve layers without calibration. With them 16 words lose a few
     thousandths of a nat more than GPTQ at slightly fewer bits, and nearest rounding would lose more. Less than a
@@ -150,14 +164,16 @@ def test_sixteen_words_within_a_hundredth_of_a_nat_of_gptq_int4(
     gap, error = above(a, b)
     with capsys.disabled():
         print(f"\n16 words {bits(ours):.2f} bits {a.value:.2f}; GPTQ int4 g128 {bits(theirs):.2f} bits {b.value:.2f}")
-        print(f"loss above GPTQ's: {gap:+.5f} +- {error:.5f} nats")
+        print(f"table 2, acc-opt beside GPTQ W4A8: paper {acc_opt_over_gptq():+.2f} perplexity on opt-1.3b; ours "
+              f"{gap:+.5f} +- {error:.5f} nats: partly")  # fmt: skip
     assert bits(ours) <= bits(theirs)
     assert gap + 2 * error < 0.01
 
 
 def test_nine_words_no_worse_than_gptq_int3(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
-    """The paper's fast class beside 3-bit rivals. Reproduced, with the bits in mind; the figures are printed.
+    """Table 2 has perf-opt far below the 3-bit rows (RTN and SmoothQuant at W3A8). Ours beside better 3-bit rivals.
 
+    Reproduced, with the bits in mind; the figures are printed.
     GPTQ int3 g128 has 3.15 bits and SqueezeLLM 3.28: HALO's 9 words are 3.35, not 3. Against GPTQ "no worse" is
     asserted, against SqueezeLLM better.
     """
@@ -169,6 +185,9 @@ def test_nine_words_no_worse_than_gptq_int3(table: Table, capsys: pytest.Capture
         b = table.score(theirs)
         gap, error = above(a, b)
         with capsys.disabled():
-            print(f"\n9 words {bits(ours):.2f} bits {a.value:.2f}; {name} {bits(theirs):.2f} bits {b.value:.2f}")
+            print(
+                f"\ntable 2, perf-opt: 9 words {bits(ours):.2f} bits {a.value:.2f}; "
+                f"{name} {bits(theirs):.2f} bits {b.value:.2f}"
+            )
             print(f"loss above its: {gap:+.5f} +- {error:.5f} nats")
         assert gap < (2 * error if name.startswith("gptq") else 0.0)

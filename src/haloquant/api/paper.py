@@ -23,6 +23,7 @@ def check_paper(
     model: str | Path | None = None,
     text: str | Path | Sequence[str | Path] = "demo",
     tokens: int = TOKENS,
+    window: int | None = None,
     calibration_tokens: int = TOKENS,
     methods: Sequence[Method] = ("paper", "haloquant"),
     progress: Progress = True,
@@ -37,6 +38,7 @@ def check_paper(
         text: Evaluation text for the model, or "demo"; or several, on which the same layers are evaluated.
         tokens: Tokens of each text that are evaluated, in windows of the model's length that are spread over the text;
             0 takes the whole text.
+        window: Tokens of a window; None is the model's context, at most 2048.
         calibration_tokens: Tokens of the demo's calibration text that the layers are rounded with.
         methods: How HALO's rows are rounded: "paper", "haloquant", or both.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
@@ -63,6 +65,8 @@ def check_paper(
     if not chosen:
         raise InputError(f"methods must hold at least one of {', '.join(get_args(Method))}")
     check_count("tokens", tokens, 0)
+    if window is not None:
+        check_count("window", window, 2)
     check_count("calibration_tokens", calibration_tokens, 1)
     folder = None if out is None else Path(path_text("out", out))
     if folder is not None:
@@ -74,7 +78,7 @@ def check_paper(
             require_packages(MODEL_PACKAGES, "table 2 on a model", "lm")
             place = Path(scratch) if folder is None else folder
             judged = JudgedModel(
-                path_text("model", model), path_texts("text", text), place, tokens, calibration_tokens, chosen
+                path_text("model", model), path_texts("text", text), place, tokens, window, calibration_tokens, chosen
             )
         report = paper_report(tell, judged)
     if folder is not None:

@@ -47,6 +47,10 @@ def paper(
             "--tokens", help="Tokens of each text to evaluate, in windows spread over it; 0 takes the whole text."
         ),
     ] = 8192,
+    window: Annotated[
+        int | None,
+        typer.Option("--window", help="Tokens of a window; the model's context, at most 2048, if not given."),
+    ] = None,
     calibration_tokens: Annotated[
         int, typer.Option("--calibration-tokens", help="Tokens of the demo's calibration text to round with.")
     ] = 8192,
@@ -78,6 +82,7 @@ def paper(
         model=model,
         text=text or "demo",
         tokens=tokens,
+        window=window,
         calibration_tokens=calibration_tokens,
         methods=method or ("paper", "haloquant"),
         progress=not quiet,

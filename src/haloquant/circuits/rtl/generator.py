@@ -18,7 +18,7 @@ from haloquant.circuits.rtl.partial_products import (
     booth,
     booth_multiples,
     encode_booth,
-    magnitude,
+    magnitude_rows,
     sign_extended,
     sign_magnitude,
     stored_digits,
@@ -53,7 +53,7 @@ ROWS: dict[Rows, str] = {
     "bw": "Baugh-Wooley rows",
     "sx": "sign-extended rows",
     "sm": "sign-extended rows of a sign-magnitude weight",
-    "mag": "sign-extended rows of the weight's magnitude, which the unit computes",
+    "mag": "rows of the weight's magnitude, which the unit computes, with inverted signs",
     "native": "the synthesizer's own *",
     "onedigit": "shift and negation by a weight that is 0 or a power of two",
 }
@@ -253,7 +253,7 @@ def _rows(writer: GateWriter, spec: MacSpec, ports: MacPorts, width: int) -> lis
     if spec.rows == "sm":
         return sign_magnitude(writer, weight, activation, width)
     if spec.rows == "mag":
-        return sign_magnitude(writer, magnitude(writer, weight), activation, width)
+        return magnitude_rows(writer, weight, activation, width)
     if spec.rows == "bw":
         return baugh_wooley(writer, weight, activation, width)
     if spec.rows == "bootha":

@@ -107,15 +107,27 @@ def booth_multiples(writer: GateWriter, digits: Sequence[Digit], multiplicand: S
     return place_bits(rows, list(constant_row(constant % (1 << width), width).items()))
 
 
-def magnitude(writer: GateWriter, multiplier: Sequence[Net]) -> list[Net]:
-    """Return the bits of |x| of a two's-complement multiplier, as many as x has, and then its sign."""
-    sign = multiplier[-1]
-    found, carry = list[Net](), sign
-    for net in multiplier:  # -x = ~x + 1
+def magnitude_rows(writer: GateWriter, weight: Sequence[Net], activation: Sequence[Net], width: int) -> list[Row]:
+    """Return the rows of |w| * (a xor s) + s |w| = w * a for a two's-complement weight w with the sign s.
+
+    There is one row for each bit of |w|. Sign bits are inverted, and one constant row replaces all sign extensions.
+    """
+    sign = weight[-1]
+    size, carry = list[Net](), sign
+    for net in weight:  # |w| = (w xor s) + s
         flipped = writer.xor(net, sign)
-        found.append(writer.xor(flipped, carry))
+        size.append(writer.xor(flipped, carry))
         carry = writer.and_(flipped, carry)
-    return [*found, sign]
+    turned = [writer.xor(a, sign) for a in activation]
+    rows: list[Row] = []
+    strays = [(i, writer.and_(sign, bit)) for i, bit in enumerate(size)]
+    constant = 0
+    for i, bit in enumerate(size):
+        row = [writer.and_(bit, a) for a in turned]
+        row[-1] = writer.invert(row[-1])
+        rows.append({i + j: net for j, net in enumerate(row)})
+        constant -= 1 << i + len(row) - 1
+    return place_bits(rows, [*strays, *constant_row(constant % (1 << width), width).items()])
 
 
 def sign_magnitude(writer: GateWriter, weight: Sequence[Net], activation: Sequence[Net], width: int) -> list[Row]:

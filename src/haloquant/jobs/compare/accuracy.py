@@ -11,6 +11,23 @@ from haloquant.records import LayerStatistics
 
 
 @dataclass(frozen=True)
+class Protocol:
+    """How a model is evaluated.
+
+    Attributes:
+        weights_alone: Whether to evaluate with rounded weights alone, too, where activations are rounded. It takes half
+            of the time.
+        window: Tokens of a window; None is the model's context, at most 2048.
+    """
+
+    weights_alone: bool = True
+    window: int | None = None
+
+
+STANDARD = Protocol()
+
+
+@dataclass(frozen=True)
 class Accuracy:
     """Perplexity with quantized weights, and with rounded activations too.
 
@@ -40,7 +57,7 @@ def measure_accuracy(
     input_scale: Mapping[str, np.ndarray] | None = None,
     statistics: Mapping[str, LayerStatistics] | None = None,
     originals: Mapping[str, np.ndarray] | None = None,
-    weights_alone: bool = True,
+    protocol: Protocol = STANDARD,
 ) -> Accuracy:
     """Return the perplexity of a model that computes with these weights, and with rounded activations too.
 
@@ -55,8 +72,7 @@ def measure_accuracy(
         statistics: For a recipe with one activation scale per layer, the largest inputs that calibration saw of each
             layer before any transform.
         originals: The model's own weights by layer, to put them back; None keeps a copy of them in memory meanwhile.
-        weights_alone: Whether to evaluate with rounded weights alone, too, where activations are rounded. It takes half
-            of the time.
+        protocol: How it is evaluated.
 
     Raises:
         InputError: The recipe asks for one scale per layer, and a layer has no calibrated maximum.
@@ -66,14 +82,14 @@ def measure_accuracy(
     from haloquant.lm.evaluation.rounded_activations import activations_per_tensor, activations_per_token
     from haloquant.lm.swap_weights import with_weights
 
-    window = default_window(model)
+    window = protocol.window or default_window(model)
     limit, bits = recipe.text.evaluation_tokens, recipe.quantize.activation_bits
     windows = max(1, limit // window) if limit else None
     rounding = recipe.quantize.activations != "none" and bool(weights)
     with with_weights(model, weights, originals):
         plain = None
-        if weights_alone or not rounding:
-            plain = perplexity(model, tokens, max_windows=windows, progress=progress)
+        if protocol.weights_alone or not rounding:
+            plain = perplexity(model, tokens, window, max_windows=windows, progress=progress)
         if plain is not None and not rounding:
             return Accuracy(plain.value, None, plain.tokens_counted, plain.describe(), plain.window_nats)
         if recipe.quantize.activations == "tensor":
@@ -82,7 +98,7 @@ def measure_accuracy(
         else:
             context = activations_per_token(model, list(weights), bits, input_scale=input_scale)
         with context:
-            rounded = perplexity(model, tokens, max_windows=windows, progress=progress)
+            rounded = perplexity(model, tokens, window, max_windows=windows, progress=progress)
     plain = rounded if plain is None else plain
     return Accuracy(plain.value, rounded.value, plain.tokens_counted, plain.describe(), plain.window_nats)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from haloquant.dvfs.classes import Classes
+from haloquant.jobs.compare.accuracy import STANDARD, Protocol
 from haloquant.jobs.compare.rivals import row_hessians
 from haloquant.jobs.engine.metering import Meter
 from haloquant.jobs.engine.session import InProcess
@@ -44,7 +45,7 @@ class JobSteps:
     `reused` names the steps that were finished before this run. `folders` holds the folder of every step by its name.
     `fresh` names the steps whose files workers of this run made. `session` runs the tasks on layers. `device` is where
     the model is calibrated and evaluated. `short` says that the calibration text has fewer windows than asked for.
-    `weights_alone` says whether methods are also evaluated with rounded weights alone where activations are rounded.
+    `protocol` says how methods are evaluated.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class JobSteps:
         out: Path,
         progress: Progress,
         session: Session | None = None,
-        weights_alone: bool = True,
+        protocol: Protocol = STANDARD,
     ) -> None:
         self.recipe, self.inputs, self.profile, self.progress = recipe, inputs, profile, progress
         self.steps = Steps(out / "steps", step_versions())
@@ -63,7 +64,7 @@ class JobSteps:
         self.folders: dict[str, Path] = {}
         self.fresh: set[str] = set()
         self.corner = 0
-        self.weights_alone = weights_alone
+        self.protocol = protocol
         windows, source = calibration_windows(inputs.checkpoint.folder, inputs.calibration, self._samples())
         self.short = missing_windows(inputs.calibration, windows, self._samples())
         self.device = find_device(recipe.device)
@@ -186,7 +187,7 @@ class JobSteps:
             self.recipe.quantize.activation_bits,
             self.recipe.hardware.tile,
             self.device.partition(":")[0],
-            *([] if self.weights_alone else ["with rounded activations alone"]),
+            *([] if self.protocol == STANDARD else [repr(self.protocol)]),
         ]
 
     def profile_key(self) -> str:

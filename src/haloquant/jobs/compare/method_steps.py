@@ -182,5 +182,5 @@ def weights_accuracy(
         input_scale,
         known,
         originals,
-        job.weights_alone,
+        job.protocol,
     )

@@ -18,7 +18,7 @@ from haloquant.store.profiles import find_profile
 from haloquant.store.targets import read_systolic
 
 INFERENCES = ("llama2-13b", "opt-30b")  # whose time the text gives
-SPARSE_SHARE = 0.005  # of the weights, at most
+SPARSE_SHARE = read_statements()["sparse-share"].value  # of the weights, at most
 SPARSE_VALUES = np.arange(-127, 128)  # of the sparse part: symmetric integers of 8 bits
 
 

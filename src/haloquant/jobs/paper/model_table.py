@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from haloquant.jobs.compare.accuracy import Accuracy, rise_error
+from haloquant.jobs.compare.accuracy import Accuracy, Protocol, rise_error
 from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.compare.method_files import MethodResult
 from haloquant.jobs.compare.method_steps import (
@@ -154,5 +154,6 @@ def _jobs(
             quantize=Quantize(goals=goals, rivals=(), method=method, sweep=()),
         )
         inputs, profile = read_inputs(recipe), find_profile(recipe.hardware.profile)
-        jobs[text] = JobSteps(recipe, inputs, profile, judged.folder, progress, weights_alone=False)
+        protocol = Protocol(weights_alone=False, window=judged.window)
+        jobs[text] = JobSteps(recipe, inputs, profile, judged.folder, progress, protocol=protocol)
     return jobs

@@ -23,8 +23,8 @@ SMALL = [
 ELEMENTS = [
     MacSpec(rows=rows, tree=tree, stage="cs4", weight_bits=bits, activation_bits=4, accumulator_bits=10)
     for rows, tree, bits in (
-        ("boothw", "dadda", 3), ("bootha", "array", 4), ("boothm", "array", 4), ("mag", "array", 4), ("digits", "dadda", 4),
-        ("bw", "array", 4), ("sx", "dadda", 3), ("sm", "array", 4), ("onedigit", "dadda", 4),
+        ("boothw", "dadda", 3), ("bootha", "array", 4), ("boothm", "array", 4), ("mag", "array", 4),
+        ("digits", "dadda", 4), ("bw", "array", 4), ("sx", "dadda", 3), ("sm", "array", 4), ("onedigit", "dadda", 4),
     )
 ] + [
     MacSpec(rows="digits", stage="cs4", bypass="both"),

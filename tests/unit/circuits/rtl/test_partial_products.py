@@ -12,7 +12,7 @@ from haloquant.circuits.rtl.partial_products import (
     booth,
     booth_multiples,
     encode_booth,
-    magnitude,
+    magnitude_rows,
     sign_extended,
     sign_magnitude,
     stored_digits,
@@ -30,15 +30,8 @@ def _multiples_of_the_weight(
     return booth_multiples(writer, encode_booth(writer, activation), weight, width)
 
 
-def _magnitude_of_the_weight(
-    writer: GateWriter, weight: Sequence[str], activation: Sequence[str], width: int
-) -> list[Row]:
-    return sign_magnitude(writer, magnitude(writer, weight), activation, width)
-
-
 @pytest.mark.parametrize(
-    "make",
-    [sign_extended, baugh_wooley, _booth_of_the_weight, _multiples_of_the_weight, _magnitude_of_the_weight],
+    "make", [sign_extended, baugh_wooley, magnitude_rows, _booth_of_the_weight, _multiples_of_the_weight]
 )
 @pytest.mark.parametrize("widths", [(4, 4), (5, 3), (3, 6), (2, 2)])
 def test_rows_of_twos_complement_weights_sum_to_the_product(
