@@ -83,26 +83,27 @@ def model_table(judged: JudgedModel, progress: Progress) -> list[ModelRow]:
     Raises:
         HaloquantError: The model or a text is missing or malformed, or the model has experts.
     """
-    rows: dict[str, list[ModelRow]] = {text: [] for text in judged.texts}
     full: dict[str, Accuracy] = {}
+    first, others, variants = (dict[str, list[ModelRow]]((text, []) for text in judged.texts) for _ in range(3))
     jobs = _jobs(judged, 128, ("bal",), "paper", progress)
-    for text, job, found in _finished(jobs, _other_steps):
-        full[text] = found.pop("fp16").accuracy
-        rows[text].append(_row("fp16", 0, job, full[text], full[text], 16.0, 16.0))
-        for name, made in found.items():
-            bits = made.bits.per_weight, float(BITS[name])
-            rows[text].append(_row(name, 0, job, made.accuracy, full[text], *bits))
-    for prefix, method in METHODS.items():
+    for text, job, found in _finished(jobs, lambda job: {"fp16": full_precision(job)}):
+        full[text] = found["fp16"].accuracy
+        first[text].append(_row("fp16", 0, job, full[text], full[text], 16.0, 16.0))
+    for prefix, method in METHODS.items():  # before the rivals: the slowest of them takes as long as all variants
         if method not in judged.methods:
             continue
         for tile in dict.fromkeys(tile for _, tile in VARIANTS):
             goals: tuple[Goal, ...] = tuple(goal for goal, at in VARIANTS if at == tile)
-            jobs = _jobs(judged, tile, goals, method, progress)
-            for text, job, found in _finished(jobs, partial(_variants, goals=goals, method=method)):
+            own = _jobs(judged, tile, goals, method, progress)
+            for text, job, found in _finished(own, partial(_variants, goals=goals, method=method)):
                 for goal, made in found.items():
                     bits = made.bits.per_weight, 4.0 - fast_fraction(made.tiles)
-                    rows[text].append(_row(f"{prefix} {goal}", tile, job, made.accuracy, full[text], *bits))
-    return [row for part in rows.values() for row in part]
+                    variants[text].append(_row(f"{prefix} {goal}", tile, job, made.accuracy, full[text], *bits))
+    for text, job, found in _finished(jobs, _rivals):
+        for name, made in found.items():
+            bits = made.bits.per_weight, float(BITS[name])
+            others[text].append(_row(name, 0, job, made.accuracy, full[text], *bits))
+    return [row for text in judged.texts for part in (first, others, variants) for row in part[text]]
 
 
 def _finished(
@@ -116,10 +117,8 @@ def _finished(
     return found
 
 
-def _other_steps(job: JobSteps) -> dict[str, MethodStep]:
-    """Return the steps of the rows without tiles."""
-    rivals = {name: rival_method(job, preset, preset) for name, preset in RIVALS.items()}
-    return {"fp16": full_precision(job), **rivals}
+def _rivals(job: JobSteps) -> dict[str, MethodStep]:
+    return {name: rival_method(job, preset, preset) for name, preset in RIVALS.items()}
 
 
 def _variants(job: JobSteps, goals: tuple[Goal, ...], method: Method) -> dict[str, MethodStep]:
