@@ -56,11 +56,12 @@ class Recipe:
     keep: bool = False
     period: float = 1.0  # of the whole unit; its parts' periods are relative to it
     corners: tuple[str, ...] = ()  # all of the library's where empty
+    called: str = ""  # a name of its own, if it has one
 
     @property
     def name(self) -> str:
         """File and profile name."""
-        return f"{self.library}-{self.spec.name}-{'fa' if self.keep else 'abc'}"
+        return self.called or f"{self.library}-{self.spec.name}-{'fa' if self.keep else 'abc'}"
 
 
 def _stored(bypass: Bypass) -> MacSpec:
@@ -88,6 +89,13 @@ RECIPES += [
     Recipe("asap7", MacSpec(rows="sm", adder="ks")),
     # The fastest in Nangate45 that accumulates and does all values: what the others there are measured against.
     Recipe("nangate45", MacSpec(rows="digits", adder="ks", stage="pipe", accumulator="ks")),
+]
+# The unit whose delays look most like figure 4 of the HALO paper (bench/figure4_search.py).
+FIGURE_4 = MacSpec(rows="sm", tree="array", adder="bk")
+RECIPES += [
+    Recipe(
+        "nangate45", FIGURE_4, "keep", keep=True, period=1 / 3, corners=("nangate45/nangate45_typ",), called="figure-4"
+    )
 ]
 SERIAL = ("asap7", "nangate45")
 # Whole processing elements. All are searched alike, with the least area x delay; the words of HALO's fast class count
