@@ -25,7 +25,7 @@ def check_paper(
     tokens: int = TOKENS,
     window: int | None = None,
     calibration_tokens: int = TOKENS,
-    methods: Sequence[Method] = ("paper", "haloquant"),
+    methods: Sequence[str] = ("paper", "haloquant"),
     progress: Progress = True,
 ) -> PaperReport:
     """Compare every claim of the HALO paper with this package, from shapes and shipped data.
@@ -59,11 +59,12 @@ def check_paper(
             print(row.place, row.claim, row.paper, row.ours, row.fair, row.verdict)
         ```
     """
-    chosen = tuple(dict.fromkeys(methods))
-    for name in chosen:
-        check_choice("methods", name, get_args(Method))
+    known: tuple[Method, ...] = get_args(Method)
+    for name in methods:
+        check_choice("methods", name, known)
+    chosen = tuple(name for name in known if name in methods)
     if not chosen:
-        raise InputError(f"methods must hold at least one of {', '.join(get_args(Method))}")
+        raise InputError(f"methods must hold at least one of {', '.join(known)}")
     check_count("tokens", tokens, 0)
     if window is not None:
         check_count("window", window, 2)

@@ -8,7 +8,6 @@ from rich.table import Table
 
 from haloquant.cli.console import stdout
 from haloquant.cli.options import Json, Quiet
-from haloquant.recipe import Method
 
 _COLOURS = {"reproduced": "green", "partly": "yellow", "not reproduced": "red"}
 
@@ -55,7 +54,7 @@ def paper(
         int, typer.Option("--calibration-tokens", help="Tokens of the demo's calibration text to round with.")
     ] = 8192,
     method: Annotated[
-        list[Method] | None,
+        list[str] | None,
         typer.Option("--method", help="Rounding of HALO's rows: paper, haloquant; both where it is not given."),
     ] = None,
     out: Annotated[
