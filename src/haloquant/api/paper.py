@@ -62,7 +62,7 @@ def check_paper(
     known: tuple[Method, ...] = get_args(Method)
     for name in methods:
         check_choice("methods", name, known)
-    chosen = tuple(name for name in known if name in methods)
+    chosen: tuple[Method, ...] = tuple(name for name in known if str(name) in methods)
     if not chosen:
         raise InputError(f"methods must hold at least one of {', '.join(known)}")
     check_count("tokens", tokens, 0)
