@@ -29,6 +29,7 @@ QUICK = [
     MacSpec(rows="onedigit", stage="cs4", weight_bits=4),
     MacSpec(rows="boothm", adder="sel4"),
     MacSpec(rows="bootha", tree="array", adder="skip3"),
+    MacSpec(rows="sm", tree="array", adder="bk"),  # the profile figure-4
 ]
 BLOCK_ADDERS = [
     MacSpec(rows=rows, tree=tree, adder=adder, stage=stage, accumulator=adder)
