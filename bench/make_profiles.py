@@ -56,12 +56,11 @@ class Recipe:
     keep: bool = False
     period: float = 1.0  # of the whole unit; its parts' periods are relative to it
     corners: tuple[str, ...] = ()  # all of the library's where empty
-    called: str = ""  # a name of its own, if it has one
 
     @property
     def name(self) -> str:
         """File and profile name."""
-        return self.called or f"{self.library}-{self.spec.name}-{'fa' if self.keep else 'abc'}"
+        return f"{self.library}-{self.spec.name}-{'fa' if self.keep else 'abc'}"
 
 
 def _stored(bypass: Bypass) -> MacSpec:
@@ -90,13 +89,9 @@ RECIPES += [
     # The fastest in Nangate45 that accumulates and does all values: what the others there are measured against.
     Recipe("nangate45", MacSpec(rows="digits", adder="ks", stage="pipe", accumulator="ks")),
 ]
-# The unit whose delays look most like figure 4 of the HALO paper (bench/figure4_search.py).
-FIGURE_4 = MacSpec(rows="sm", tree="array", adder="bk")
-RECIPES += [
-    Recipe(
-        "nangate45", FIGURE_4, "keep", keep=True, period=1 / 3, corners=("nangate45/nangate45_typ",), called="figure-4"
-    )
-]
+# The profile figure-4: the unit whose delays look most like that figure of the HALO paper (bench/figure4_search.py).
+NEAREST = MacSpec(rows="sm", tree="array", adder="bk")
+RECIPES += [Recipe("nangate45", NEAREST, "keep", keep=True, period=1 / 3, corners=("nangate45/nangate45_typ",))]
 SERIAL = ("asap7", "nangate45")
 # Whole processing elements. All are searched alike, with the least area x delay; the words of HALO's fast class count
 # where a unit has bypasses for them, all values elsewhere.

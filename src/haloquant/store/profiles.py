@@ -16,6 +16,8 @@ from haloquant.store.atomic_files import read_bounded, sha256_bytes, write_bytes
 FORMAT = "haloquant-profile-1"
 SUFFIX = ".profile.json"
 DEFAULT = "asap7-digitsdadda_ks+both-mul-abc"  # docs/decisions/0003-default-profile.md gives the reasons
+FIGURE_4 = "nangate45-smarray_bk-mul-fa"  # of all units tried the nearest to figure 4 of the HALO paper (docs/paper.md)
+_OTHER_NAMES = {"default": DEFAULT, "figure-4": FIGURE_4}
 SENSITISED = "@sensitised"  # behind a profile's name: its sensitised delays set the clocks
 _LIMIT_BYTES = 1 << 24
 _SHIPPED = Path(__file__).resolve().parents[1] / "data" / "profiles"
@@ -121,7 +123,9 @@ def shipped_dot_products() -> dict[str, Path]:
 
 
 def find_profile(name: str, basis: str = "static") -> MacProfile:
-    """Return a shipped profile by its name (`default` means `DEFAULT`), or read the profile from a file.
+    """Return a shipped profile by its name, or read the profile from a file.
+
+    `default` means `DEFAULT`, and `figure-4` means `FIGURE_4`.
 
     Dot-product elements that come with the package have names, too (`shipped_dot_products`).
 
@@ -137,7 +141,7 @@ def find_profile(name: str, basis: str = "static") -> MacProfile:
     if name.endswith(SENSITISED):
         return on_sensitised_delays(find_profile(name.removesuffix(SENSITISED)))
     shipped = shipped_profiles()
-    name = DEFAULT if name == "default" else name
+    name = _OTHER_NAMES.get(name, name)
     if found := shipped.get(name) or shipped_dot_products().get(name):
         return read_profile(found)
     if not Path(name).is_file():
