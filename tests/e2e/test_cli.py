@@ -146,7 +146,6 @@ def test_explore_marks_a_front(
         (["simulate", "llama2-8b"], 2, "model shape must be one of"),
         (["simulate", "llama2-7b", "--fast", "2"], 2, "the share of fast tiles must be 0 to 1, not 2"),
         (["simulate", "llama2-7b", "--target", "tpu"], 2, "target must be one of"),
-        (["simulate", "llama2-7b", "--mode", "eco"], 3, "use --mode boost or --profile sky130hd-digitsdadda_ks+lone-"),
         (["explain", "--weight", "300"], 2, "the weight must be among the 256 of profile"),
         (
             ["characterize", "--mac", "boothx", "--liberty", "x"],

@@ -31,9 +31,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("command", "name", "rows", "chart"),
     [
-        (["claims", "--prefill", "64"], "claims", 16, True),
-        (["sweep", "--over", "transition", "--prefill", "64"], "sweep-transition", 30, True),
-        (["sweep", "--over", "static", "--prefill", "64"], "sweep-static", 24, True),
+        (["claims", "--prefill", "64"], "claims", 24, True),
+        (["sweep", "--over", "transition", "--prefill", "64"], "sweep-transition", 60, True),
+        (["sweep", "--over", "static", "--prefill", "64"], "sweep-static", 48, True),
         (["sweep", "--over", "bandwidth-clock", "--prefill", "64"], "sweep-bandwidth-clock", 50, True),
         (["deadline", "--ms", "10"], "deadline", 17, True),
         (["gpu", "--prefill", "64"], "gpu", 30, False),

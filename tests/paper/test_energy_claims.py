@@ -76,7 +76,7 @@ def shares(machine: str, phase: str) -> dict[str, Share]:
     """By rival, without its placement."""
     loaded, target = _loaded(), read_systolic(machine)
     workload = prefill(loaded.shape, 2048) if phase == "prefill" else decode(loaded.shape, 2048)
-    ours = run_system(halo_system(loaded, workload, target, "boost"), workload, target, loaded, (Policy.PANEL,)).total
+    ours = run_system(halo_system(loaded, workload, target), workload, target, loaded, (Policy.PANEL,)).total
     found: dict[str, Share] = {}
     for system in rival_systems(loaded, workload, target)[:3]:
         other = run_system(system, workload, target, loaded, (Policy.PANEL,)).total

@@ -29,7 +29,8 @@ class Element:
     that it multiplies in one pass (2 where its words are no such integers). `coded` means that its weight pins take
     another code than the stored one. `whole` is false for a profile that lacks a part of an element; its area, delay
     and energy are then too low. `row_area_m2` is what a row of an array holds once, such as adders that make multiples
-    of the activation. For a dot-product element all figures are those of one product.
+    of the activation. For a dot-product element all figures are those of one product. A
+    floating-point element is `floating`; it multiplies no integers.
     """
 
     profile: MacProfile
@@ -38,6 +39,7 @@ class Element:
     coded: bool
     whole: bool
     row_area_m2: float = 0.0
+    floating: bool = False
 
     @property
     def slowest_s(self) -> float:
@@ -59,6 +61,11 @@ def is_whole(profile: MacProfile) -> bool:
     return "element" in profile.provenance
 
 
+def is_floating(profile: MacProfile) -> bool:
+    """Return whether a profile is that of a floating-point element."""
+    return "floating" in profile.provenance
+
+
 def element_of(profile: MacProfile, bus: int = 1) -> Element:
     """Return the element that a profile describes.
 
@@ -73,17 +80,18 @@ def element_of(profile: MacProfile, bus: int = 1) -> Element:
         raise InputError(
             f"profile {profile.name} must hold energies to stand for an element; characterize it with them"
         )
-    values = set(profile.weights.tolist())
+    floating = is_floating(profile)
+    values: set[int] = set() if floating else set(profile.weights.tolist())
     bits = next((b for b, most in _CAPACITY.items() if set(range(-most, most + 1)) <= values), 2)
-    if len(values) < 2:
+    if len(values) < 2 and not floating:
         raise InputError(f"profile {profile.name} must hold a weight value other than 0 to stand for an element")
     said = profile.provenance
     pins = int(said.get("weight_pins", "0"))
     register = float(said.get("register_area_m2", "0"))
     area = profile.area_m2 + (2 * pins + activation_pins(profile) / bus) * register
-    stored = (len(values) - 1).bit_length()
+    stored = pins if floating else (len(values) - 1).bit_length()
     made_once = float(said.get("multiples_area_m2", "0"))
-    return Element(profile, area, bits, pins > stored, is_whole(profile), made_once)
+    return Element(profile, area, bits, pins > stored, is_whole(profile), made_once, floating)
 
 
 def activation_pins(profile: MacProfile) -> int:

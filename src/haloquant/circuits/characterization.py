@@ -11,10 +11,12 @@ from jaxtyping import Float64
 
 from haloquant.circuits.liberty.records import Cell, Library
 from haloquant.circuits.liberty.table_interpolation import look_up
+from haloquant.circuits.netlist.float_check import check_float
 from haloquant.circuits.netlist.logic_check import check_mac, encode_partial_sums
 from haloquant.circuits.netlist.parser import Netlist, library_cells, net_loads
 from haloquant.circuits.ports import MacPorts, weight_values
 from haloquant.circuits.simulation.dot_products import word_energies
+from haloquant.circuits.simulation.floating_point import float_energies
 from haloquant.circuits.simulation.partial_sums import PartialSums
 from haloquant.circuits.simulation.stimuli import Stimuli, default_stimuli, measured_stimuli
 from haloquant.circuits.simulation.value_table import simulate_values
@@ -69,7 +71,7 @@ def characterize(
     """
     if not libraries:
         raise LibertyError("characterize must be given at least one cell library, not none")
-    tried = check_mac(netlist, libraries[0])
+    tried = (check_float if netlist.ports.floating else check_mac)(netlist, libraries[0])
     weights, products = weight_values(netlist.ports), netlist.ports.products
     around = [conditions or typical_conditions(library) for library in libraries]
     shape = (len(libraries), weights.size)
@@ -132,7 +134,7 @@ def exhaustive_simulation(
         NetlistError: If `simulate_values` refuses the netlist.
         InputError: If the partial sums are of another activation width.
     """
-    if netlist.ports.multiples:
+    if netlist.ports.multiples or netlist.ports.floating:
         return _mixed_words(netlist, library, conditions)
     found = simulate_values(netlist, library, None, mac_stimuli(netlist.ports, partial_sums), conditions)
     return found.delay_s, found.energy_j[0]
@@ -146,7 +148,7 @@ def sampled_simulation(
     Returns:
         NaN for the sensitised delay, and the mean energy (J) of every weight value.
     """
-    if netlist.ports.multiples:
+    if netlist.ports.multiples or netlist.ports.floating:
         return _mixed_words(netlist, library, conditions)
     stimuli = mac_stimuli(netlist.ports, partial_sums)
     if stimuli.transition.size > _SAMPLES:
@@ -167,8 +169,11 @@ def sampled_simulation(
 def _mixed_words(
     netlist: Netlist, library: Library, conditions: Conditions
 ) -> tuple[Float64[np.ndarray, " w"], Float64[np.ndarray, " w"]]:
-    """Return no sensitised delays and the energies of the words of a dot-product element."""
-    energy, _ = word_energies(netlist, library, conditions)
+    """Return no sensitised delays and the energies of the words of a dot-product or floating-point element."""
+    if netlist.ports.floating:
+        energy = float_energies(netlist, library, conditions)
+    else:
+        energy, _ = word_energies(netlist, library, conditions)
     return np.full(energy.shape, np.nan), energy
 
 
@@ -248,6 +253,8 @@ def _element_provenance(netlist: Netlist, library: Library) -> dict[str, str]:
     kinds = library_cells(netlist, library)
     ports = netlist.ports
     shared: dict[str, str] = {}
+    if ports.floating:
+        shared = {"floating": f"{ports.floating[0]} exponent bits, {ports.floating[1]} fraction bits"}
     if ports.multiples:
         shared = {
             "products": str(ports.products),

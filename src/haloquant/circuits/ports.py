@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, replace
 from itertools import product
+from statistics import NormalDist
 from typing import Literal
 
 import msgspec
 import numpy as np
-from jaxtyping import Bool, Int16, Int64
+from jaxtyping import Bool, Float64, Int16, Int64
 
 from haloquant.errors import MALFORMED, NetlistError
 
@@ -29,6 +30,9 @@ class MacPorts:
     `partial_registered` declares a whole processing element, with the registers of its partial sum at the result: the
     partial sum comes from the same registers of the element before. So it arrives after their clock-to-output delay,
     and in carry-save form bit 0 of its upper word is 0, as carries leave it.
+
+    `floating` has the exponent and fraction bits of the operands of a floating-point element; the pins hold bit
+    patterns. It is empty for integers.
     """
 
     weight: str = "weight"
@@ -47,6 +51,7 @@ class MacPorts:
     products: int = 1
     multiples: tuple[int, ...] = ()
     words: tuple[int, ...] = ()
+    floating: tuple[int, ...] = ()
 
     @property
     def sum_bits(self) -> int:
@@ -117,7 +122,9 @@ class _PortsFile(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def weight_values(ports: MacPorts) -> Int16[np.ndarray, " w"]:
-    """Return every weight value that the pins can hold, ascending."""
+    """Return every weight value that the pins can hold, ascending; bit patterns of drawn weights for floating point."""
+    if ports.floating:
+        return float_patterns(ports)
     if ports.encoding == "twos_complement":
         bits = ports.weight_bits
         return np.arange(-(1 << (bits - 1)), 1 << (bits - 1), dtype=np.int16)
@@ -147,7 +154,7 @@ def weight_pins(ports: MacPorts, values: Int16[np.ndarray, "w *products"]) -> Bo
     if ports.products > 1:
         return np.tile(weight_pins(replace(ports, products=1), values), ports.products)
     allowed = weight_values(ports)
-    if values.size and (values.min() < allowed[0] or values.max() > allowed[-1]):
+    if not ports.floating and values.size and (values.min() < allowed[0] or values.max() > allowed[-1]):
         bad = values[(values < allowed[0]) | (values > allowed[-1])][0]
         raise NetlistError(f"a weight must be {allowed[0]} to {allowed[-1]} in this MAC, not {bad}")
     wide = values.astype(np.int64)
@@ -165,6 +172,26 @@ def weight_pins(ports: MacPorts, values: Int16[np.ndarray, "w *products"]) -> Bo
         sign = 1 << (ports.weight_bits - 1)
         wide = np.where(wide < 0, -wide | sign, wide)
     return (wide[:, None] >> np.arange(ports.weight_bits) & 1).astype(bool)
+
+
+def float_patterns(ports: MacPorts) -> Int16[np.ndarray, " w"]:
+    """Return the bit patterns, as signed integers, of the 32 quantiles of Gaussian weights with deviation 1/32."""
+    exponent_bits, fraction_bits = ports.floating
+    places = (np.arange(32) + 0.5) / 32
+    patterns = float_bits(np.array([NormalDist(0.0, 2.0**-5).inv_cdf(p) for p in places]), exponent_bits, fraction_bits)
+    width = 1 + exponent_bits + fraction_bits
+    return np.unique(patterns - (patterns >> (width - 1) << width)).astype(np.int16)
+
+
+def float_bits(numbers: Float64[np.ndarray, " n"], exponent_bits: int, fraction_bits: int) -> Int64[np.ndarray, " n"]:
+    """Return the bit patterns of numbers, cut to the fraction's bits; what is below the normal range becomes 0."""
+    mantissa, exponent = np.frexp(np.abs(numbers))  # mantissa in [0.5, 1)
+    biased = exponent - 1 + (1 << (exponent_bits - 1)) - 1
+    fraction = ((2 * mantissa - 1) * (1 << fraction_bits)).astype(np.int64)
+    kept = (biased >= 1) & (mantissa > 0)
+    biased = np.minimum(biased, (1 << exponent_bits) - 2)
+    sign = (numbers < 0).astype(np.int64) << (exponent_bits + fraction_bits)
+    return np.where(kept, sign | (biased.astype(np.int64) << fraction_bits) | fraction, 0)
 
 
 def stored_digits(values: Int64[np.ndarray, " w"], digits: int) -> Int64[np.ndarray, "w digits"]:

@@ -11,6 +11,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from haloquant.accel.elements import Element
+from haloquant.accel.target import Target
+from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.jobs.compare.job import open_inputs
 from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.compare.method_steps import MethodStep, finish_methods, halo_method, sweep_methods
@@ -20,10 +23,12 @@ from haloquant.jobs.engine.session import run_tasks
 from haloquant.jobs.engine.tasks import Engine
 from haloquant.jobs.inputs import Progress, read_inputs, silent
 from haloquant.jobs.machines import method_cost
+from haloquant.jobs.machines.new_silicon_studies import best_runs, elements_for
+from haloquant.jobs.machines.systems import QuantizedModel
 from haloquant.jobs.recipe_checks import check_profile
 from haloquant.quant.allocation import knee_of
 from haloquant.recipe import Recipe
-from haloquant.report.charts.exploration import Point
+from haloquant.report.charts.exploration import NewSiliconCost, Point
 from haloquant.store.atomic_files import claim_output, sole_user, write_bytes
 from haloquant.store.profiles import find_profile
 from haloquant.store.targets import read_systolic
@@ -83,12 +88,15 @@ def explore_one(task: ExplorationTask) -> list[Point]:
     recipe = task.recipe
     inputs, profile = read_inputs(recipe), find_profile(recipe.hardware.profile, recipe.hardware.delay_basis)
     job = JobSteps(recipe, inputs, profile, task.out, silent)
-    passes = method_cost.recipe_workloads(method_cost.recipe_shape(recipe, inputs.checkpoint, inputs.name), recipe)
+    shape = method_cost.recipe_shape(recipe, inputs.checkpoint, inputs.name)
+    passes = method_cost.recipe_workloads(shape, recipe)
     points: list[Point] = []
     methods = finish_methods(job, {**_goals(job), **sweep_methods(job)})
     for goal, method in methods.items():
         for name in recipe.hardware.targets:
             target = method_cost.with_tile_size(read_systolic(name), recipe.hardware.tile)
+            elements = elements_for(profile, target)
+            model = QuantizedModel(inputs.name, shape, job.classes, method.tiles, fast_fraction(method.tiles))
             for workload in passes:
                 run = method_cost.best_pass(
                     workload, method.tiles, method_cost.class_points(target, job.classes), target, job.classes, goal
@@ -108,9 +116,21 @@ def explore_one(task: ExplorationTask) -> list[Point]:
                         total.total_energy_j,
                         job.classes.clock_ratio(0),
                         job.classes.codebooks[0].point.period_s,
+                        new_silicon=_on_new_silicon(model, workload, target, elements),
                     )
                 )
     return points
+
+
+def _on_new_silicon(
+    model: QuantizedModel, workload: Workload, target: Target, elements: Sequence[Element]
+) -> NewSiliconCost | None:
+    """Return the cost of a model, and of W4A8, at equal area on the best elements; None if no elements are known."""
+    runs = best_runs(model, workload, target, elements, ("HALO", "W4A8")) if elements else {}
+    if not runs:
+        return None
+    ours, rival = runs["HALO"], runs["W4A8"]
+    return NewSiliconCost(ours.element, ours.time_s, ours.energy_j, rival.element, rival.time_s, rival.energy_j)
 
 
 def _goals(job: JobSteps) -> dict[str, MethodStep]:

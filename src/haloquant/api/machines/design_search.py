@@ -77,8 +77,8 @@ def codesign(
         shape: What is simulated: "model" for the model's own sizes, or a named shape such as "llama2-7b".
         tiles: Tile sizes to try: rows of the arrays.
         buses: Numbers of columns that share one register of an activation.
-        words: Further sets of words, at most 16 each, with 0.
-        evaluate: How many sets of words, each at one tile size, are evaluated at most.
+        words: Sets of words that are evaluated in any case, at most 16 words each, with 0.
+        evaluate: How many sets of words, each at one tile size, are evaluated at most, unless more are given.
         prefill_tokens: Tokens of the prefill.
         context_tokens: Tokens in the cache at the decode step.
         batch: Sequences that are decoded together.

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from haloquant.accel.elements import is_floating
 from haloquant.accel.target import Target
 from haloquant.accel.workload.model_shapes import MODELS
 from haloquant.accel.workload.prefill_decode import Workload, decode, prefill
 from haloquant.api.arguments import check_count, check_range, path_text
+from haloquant.errors import InputError
 from haloquant.jobs.inputs import is_packed
 from haloquant.jobs.machines import systems
 from haloquant.jobs.machines.model_inputs import read_shape
@@ -24,6 +26,11 @@ def open_on(
     """
     what = path_text("model", model)
     machine, mac = read_systolic(path_text("target", target)), find_profile(path_text("profile", profile))
+    if is_floating(mac):
+        raise InputError(
+            f"the profile must be that of an integer MAC, and {mac.name} is a floating-point element; name it with "
+            "--against"
+        )
     if what.lower() in MODELS:
         return machine, systems.load_shape(what, mac, fast_share)
     folder = Path(what).expanduser()

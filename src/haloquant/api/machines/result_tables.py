@@ -21,8 +21,8 @@ def result_table(found: Study[Any] | PolicyComparison) -> TableDocument:
 def flat_rows(found: Study[Any] | PolicyComparison) -> Sequence[Any]:
     """Return the rows of a result without nested records.
 
-    A claim becomes two rows, under the paper's premises and under those of the machine. A deadline becomes one row for
-    each supply that was tried.
+    A claim becomes a row under the paper's premises, one under those of the machine, and one in new silicon. A deadline
+    becomes one row for each supply that was tried.
     """
     rows: Any = found.rows
     if rows and isinstance(rows[0], Claim):
@@ -33,9 +33,13 @@ def flat_rows(found: Study[Any] | PolicyComparison) -> Sequence[Any]:
 
 
 def comparison_rows(claims: Sequence[Claim], machine: str) -> list[ComparisonRow]:
-    """Return two rows for each claim: under the paper's premises, and under those of the machine."""
-    pairs = ((comparison_row("paper", one.paper), comparison_row(machine, one.described)) for one in claims)
-    return [row for pair in pairs for row in pair]
+    """Return the rows of each claim: under the paper's premises, those of the machine, and in new silicon if known."""
+    rows: list[ComparisonRow] = []
+    for one in claims:
+        rows += [comparison_row("paper", one.paper), comparison_row(machine, one.described)]
+        if one.new_silicon:
+            rows.append(comparison_row(f"{machine}, new silicon", one.new_silicon))
+    return rows
 
 
 def deadline_rows(found: Deadlines) -> list[DeadlineRow]:

@@ -16,12 +16,15 @@ from haloquant.errors import InputError
 from haloquant.jobs.machines import systems
 from haloquant.jobs.machines.element_systems import known_elements
 from haloquant.jobs.machines.new_silicon import PLAIN_ELEMENT, NewSilicon, compare_on_new_silicon
-from haloquant.jobs.machines.systems import QuantizedModel
-from haloquant.records import OperatingPoint
+from haloquant.jobs.machines.own_clocks import limited, own_clocks, scaled_clock_note
+from haloquant.jobs.machines.supply_law import SupplyLaw, choose_supply_law
+from haloquant.jobs.machines.systems import QuantizedModel, at_lower_supplies
+from haloquant.records import MacProfile, OperatingPoint
 from haloquant.store.profiles import find_profile
 from haloquant.store.targets import read_target, shipped_targets
 
 Mode = Literal["boost", "eco"]
+Clock = Literal["machine", "own"]
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,8 @@ def simulate(
     against: Sequence[str | Path] = (),
     area_mm2: float | None = None,
     every_element: bool = False,
+    clock: Clock = "machine",
+    delay_factor: float = 1.0,
     progress: Progress = True,
 ) -> MachineComparison:
     """Simulate a model on an accelerator, with HALO and with FP16, W8A8, W4A8 and W3A8.
@@ -138,8 +143,9 @@ def simulate(
         target: Machine: the name of a shipped target (`haloquant targets`), or a TOML file.
         profile: MAC: the name of a shipped profile, or a file that `characterize` wrote. A packed model needs the
             profile that it was made for.
-        mode: "boost" raises the clock at the same supply; "eco" lowers the supply at the same clock, and needs a
-            profile of at least three voltages.
+        mode: "boost" raises the clock at the same supply; "eco" lowers the supply at the machine's base clock, for all
+            systems. The delay at a lower supply is measured if the profile has three voltages, else assumed; a note
+            says which.
         prefill_tokens: Tokens of the prefill.
         context_tokens: Tokens in the cache at the decode step.
         batch: Sequences that are decoded together.
@@ -148,6 +154,10 @@ def simulate(
         area_mm2: Area of all arrays in new silicon, in square millimetres; None means what the machine's arrays take
             if they are made of the plain 8-bit element.
         every_element: Whether new silicon also runs elements that another one beats in rate per area and in energy.
+        clock: "machine": the given MAC's slowest value takes one period of the machine's base clock, and in new silicon
+            the plain 8-bit element's does. "own": in both, a profile's own delays set the clocks, and the machine's
+            base clock is the limit.
+        delay_factor: With clock "own", the period over the delay of the gates: room for wires, skew and variation.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
@@ -156,7 +166,6 @@ def simulate(
     Raises:
         InputError: An argument is not allowed, there is no such model, machine or profile, the packed model was made
             for another profile, or no element fits the area.
-        InfeasibleError: `mode` is "eco" and the profile has too few voltages.
 
     Example:
         ```python
@@ -167,25 +176,44 @@ def simulate(
         ```
     """
     check_choice("mode", mode, get_args(Mode))
+    check_choice("clock", clock, get_args(Clock))
+    check_range("delay_factor", delay_factor, 1.0)
+    if clock == "machine" and delay_factor != 1:
+        raise InputError(f"delay_factor needs clock own, not clock {clock}")
     check_phases(prefill_tokens, context_tokens, batch, fast_share)
+    if area_mm2 is not None:
+        check_range("area_mm2", area_mm2, 1e-9)
+    named = [find_profile(path_text("against", name)) for name in against]
     with reporting(progress) as report:
         machine, loaded = open_on(model, target, profile, fast_share)
         passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
+        classes = loaded.classes
+        own = own_clocks(machine, classes.profile, classes.corner, float(delay_factor)) if clock == "own" else None
+        given, unlimited, used = (own.machine, own.unlimited, own.used) if own else (machine, machine, 1.0)
+        law = choose_supply_law(classes.profile, machine) if mode == "eco" else None
         todo = [
-            (workload, system)
+            (workload, at_lower_supplies(system, machine, law) if law else limited(system, machine) if own else system)
             for workload in passes
             for system in (
-                *systems.rival_systems(loaded, workload, machine),
-                systems.halo_system(loaded, workload, machine, mode),
+                *systems.rival_systems(loaded, workload, unlimited),
+                systems.halo_system(loaded, workload, unlimited),
             )
         ]
         runs: list[SystemRun] = []
         for workload, system in tracked(todo, report, "given silicon"):
-            simulation = systems.run_system(system, workload, machine, loaded)
-            runs.append(SystemRun(system.name, tuple(system.points), simulation))
+            simulation = systems.run_system(system, workload, given, loaded, used=used)
+            runs.append(SystemRun(system.name, tuple(system.points) or (given.base,), simulation))
         notes = [*active_notes(loaded), *floating_notes(loaded, passes[0])]
         notes += [note for run in runs for note in run.simulation.notes]
-        new = _on_new_silicon(loaded, passes, machine, against, area_mm2, every_element, notes, report)
+        if law:
+            notes.append(f"delay at a lower supply, {law.source}")
+        if own:
+            notes.append(own.note)
+        elif not machine.array.claimed_clocks:
+            notes.append(scaled_clock_note(machine, classes.profile, classes.corner))
+        new = _on_new_silicon(
+            loaded, passes, machine, named, area_mm2, every_element, delay_factor if own else None, law, notes, report
+        )
     return MachineComparison(loaded.name, machine, tuple(runs), tuple(dict.fromkeys(notes)), new)
 
 
@@ -193,16 +221,15 @@ def _on_new_silicon(
     loaded: QuantizedModel,
     passes: Sequence[Workload],
     machine: Target,
-    against: Sequence[str | Path],
+    named: Sequence[MacProfile],
     area_mm2: float | None,
     every: bool,
+    delay_factor: float | None,
+    law: SupplyLaw | None,
     notes: list[str],
     report: Report,
 ) -> NewSilicon | None:
     """Return the comparison at equal area, or None with a note that says why there is none."""
-    if area_mm2 is not None:
-        check_range("area_mm2", area_mm2, 1e-9)
-    named = [find_profile(path_text("against", name)) for name in against]
     if machine.array.claimed_clocks:
         notes.append(f"no comparison in new silicon: {machine.name} claims its clocks, and no element sets them")
         return None
@@ -215,6 +242,8 @@ def _on_new_silicon(
         )
         return None
     area_m2 = None if area_mm2 is None else area_mm2 * 1e-6
-    new = compare_on_new_silicon(loaded, passes, machine, elements, area_m2, every, partial(report, "new silicon"))
+    new = compare_on_new_silicon(
+        loaded, passes, machine, elements, area_m2, every, partial(report, "new silicon"), delay_factor, law
+    )
     notes.extend(new.notes)
     return new

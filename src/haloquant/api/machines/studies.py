@@ -12,12 +12,17 @@ from haloquant.api.machines.inputs import check_phases, floating_notes, open_on,
 from haloquant.api.progress import Progress, reporting, tracked
 from haloquant.jobs.machines import sweeps
 from haloquant.jobs.machines.element_comparison import ElementRow, compare_elements
+from haloquant.jobs.machines.new_silicon_studies import MARK
 from haloquant.jobs.machines.sweeps import Claim, Deadlines
 from haloquant.store.targets import read_gpu, read_systolic
 
 Swept = Literal["transition", "static", "bandwidth", "bandwidth-clock"]
 Row = TypeVar("Row")
 PAPER_NOTE = "paper: its clocks as it states them, no memory system, free transitions, no attention; not a measurement"
+NEW_SILICON_NOTE = (
+    "new silicon: as much area as the machine's arrays take if made of the plain 8-bit element; every system on the "
+    "element that suits it best; decoding and scaling are charged, wires are not"
+)
 ELEMENTS_NOTE = "counted in full adders (40 nm figures), not characterized: ratios between structures, not silicon"
 
 
@@ -62,7 +67,8 @@ def check_claims(
         progress: As in `simulate`.
 
     Returns:
-        One row per phase and rival, with the speed and the energy ratio of both.
+        One row per phase and rival, with the speed and the energy ratio of both; and of new silicon, where elements of
+        the MAC's cell library are known.
 
     Raises:
         InputError: As in `simulate`.
@@ -83,7 +89,8 @@ def check_claims(
         report("claims", 1, 1)
     left = floating_notes(loaded, passes_of(loaded, prefill_tokens, context_tokens, batch)[0])
     mac = loaded.classes.profile.name
-    return Study("claims", loaded.name, mac, machine, loaded.fast_share, tuple(rows), (PAPER_NOTE, *left))
+    new = (NEW_SILICON_NOTE,) if any(row.new_silicon for row in rows) else ()
+    return Study("claims", loaded.name, mac, machine, loaded.fast_share, tuple(rows), (PAPER_NOTE, *new, *left))
 
 
 def sweep(
@@ -113,7 +120,8 @@ def sweep(
         progress: As in `simulate`.
 
     Returns:
-        One row per phase, value and system; for the map, one per phase, bandwidth and clock.
+        One row per phase, value and system, on the given MAC and in new silicon; for the map, one per phase, bandwidth
+        and clock.
 
     Raises:
         InputError: As in `simulate`, or the bandwidth is to be varied on a machine that does not limit it.
@@ -145,6 +153,7 @@ def sweep(
             for workload in tracked(passes, report, "sweep")
             for item in sweeps.sweep_systems(loaded, workload, machine, over)
         ]
+    notes = (NEW_SILICON_NOTE, *notes) if any(item.system.endswith(MARK) for item in found) else notes
     marks = sorted(sweep_marks([item.point for item in found]), key=lambda mark: (mark.phase != "prefill", mark.value))
     return Study(f"sweep-{over}", loaded.name, mac, machine, loaded.fast_share, tuple(marks), notes)
 

@@ -94,7 +94,7 @@ def _orders(
     loaded: QuantizedModel, workload: Workload, machine: Target, wanted: Sequence[Policy], alone: bool
 ) -> tuple[list[PolicyRow], list[Simulation]]:
     """Run one phase under each policy. A policy that cannot run raises if it is `alone` or if no policy can run."""
-    system = systems.halo_system(loaded, workload, machine, "boost")
+    system = systems.halo_system(loaded, workload, machine)
     rows: list[PolicyRow] = []
     simulations: list[Simulation] = []
     for policy in wanted:

@@ -53,6 +53,23 @@ def add(writer: GateWriter, adder: Adder, x: Sequence[Net], y: Sequence[Net], ca
     return [writer.xor(p, c) for p, c in zip(propagate, carries, strict=True)]
 
 
+def add_both(writer: GateWriter, x: Sequence[Net], y: Sequence[Net]) -> tuple[list[Net], list[Net], Net]:
+    """Return the nets of x + y and of x + y + 1, both modulo 2**len(x), and the carry out of x + y + 1.
+
+    One prefix tree of Kogge and Stone makes the carries of both: a carry into the second sum is generated, or
+    propagated from the lowest bit.
+    """
+    propagate = [writer.xor(a, b) for a, b in zip(x, y, strict=True)]
+    group = [(writer.and_(a, b), p) for a, b, p in zip(x, y, propagate, strict=True)]
+    group = _kogge_stone(writer, group)
+    carries = [ZERO, *(g for g, _ in group)]
+    more = [ONE, *(writer.or_(g, p) for g, p in group)]
+    count = len(propagate)
+    whole = [writer.xor(p, c) for p, c in zip(propagate, carries[:count], strict=True)]
+    plus_one = [writer.xor(p, c) for p, c in zip(propagate, more[:count], strict=True)]
+    return whole, plus_one, more[-1]
+
+
 def _ripple(writer: GateWriter, x: Sequence[Net], y: Sequence[Net], carry: Net) -> tuple[list[Net], Net]:
     """Return the sum of two words and the carry out of them."""
     total: list[Net] = []

@@ -47,12 +47,31 @@ def mixture_energies(
             `stimuli.gaussian_partial_sums` for an array of 128 rows.
         seed: seed of the draws.
     """
-    gates = annotate_netlist(netlist, library, mixtures, conditions)
+    return cycle_energies(netlist, library, mixtures, _stimuli(netlist, lanes, seed), conditions)
+
+
+def cycle_energies(
+    netlist: Netlist,
+    library: Library,
+    weights: Int16[np.ndarray, "k *products"],
+    stimuli: Stimuli,
+    conditions: Conditions | None = None,
+) -> Float64[np.ndarray, " k"]:
+    """Return the mean energy (J) of a clock cycle for each row of weights, without leakage.
+
+    Args:
+        netlist: an element that adds a partial sum.
+        library: the cells at one corner.
+        weights: the weights of each simulation.
+        stimuli: transitions of all activation and partial-sum bits, in `edges`.
+        conditions: boundary conditions; all zero if None.
+    """
+    gates = annotate_netlist(netlist, library, weights, conditions)
     inputs = np.concatenate([gates.activation, gates.partial])
     gates = replace(gates, activation=np.zeros(0, np.int32), partial=inputs)
     program = build_program(gates)
-    domains = Domains(_stimuli(netlist, lanes, seed))
-    count = len(mixtures)
+    domains = Domains(stimuli)
+    count = len(weights)
     totals = run_program(program, domains, range(count), gates.end, Filter.INERTIAL, lambda _, __: None)
     energy = np.empty(count)
     for k in range(count):

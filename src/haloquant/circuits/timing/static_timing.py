@@ -41,8 +41,8 @@ def static_delays(
     """Return the delay (s) of the longest path for each weight value.
 
     Paths lead from the activation, the partial sum or a register to a result or a register. In a dot-product element
-    the longest path depends on the weights of all products. There every value gets the delay of the longest path that
-    any weights leave.
+    the longest path depends on the weights of all products. There, and in a floating-point element, every value gets
+    the delay of the longest path that any weights leave.
 
     Args:
         netlist: the MAC.
@@ -53,7 +53,7 @@ def static_delays(
     Raises:
         NetlistError: If a weight does not fit the port, or the library lacks a cell, pin, function or arc.
     """
-    if netlist.ports.multiples:
+    if netlist.ports.multiples or netlist.ports.floating:
         weights = weight_values(netlist.ports) if weights is None else weights
         longest = analyze_timing(netlist, library, weights[:1], conditions, any_weight=True).delay_s
         return np.repeat(longest, len(weights))

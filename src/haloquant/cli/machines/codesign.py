@@ -41,9 +41,12 @@ def codesign(
     shape: Annotated[str, typer.Option(help="`model`, or a named shape whose passes are simulated.")] = "model",
     tile: Annotated[list[int] | None, typer.Option(help="Tile size to try; several times for more.")] = None,
     words: Annotated[
-        list[str] | None, typer.Option(help="A further set of words, such as -4,-2,-1,0,1,2,4; several times for more.")
+        list[str] | None,
+        typer.Option(help="A set of words to evaluate, such as -4,-2,-1,0,1,2,4; several times for more."),
     ] = None,
-    evaluate: Annotated[int, typer.Option(help="Most sets of words that are evaluated.", min=1)] = 8,
+    evaluate: Annotated[
+        int, typer.Option(help="Most sets of words that are evaluated, unless more are given.", min=1)
+    ] = 8,
     prefill: Annotated[int, typer.Option("--prefill", help="Tokens of the prefill.", min=1)] = 2048,
     context: Annotated[int, typer.Option("--context", help="Tokens in the cache at the decode step.", min=1)] = 2048,
     batch: Annotated[int, typer.Option(help="Sequences that are decoded together.", min=1)] = 1,

@@ -6,13 +6,25 @@ from rich.table import Table
 
 from haloquant.accel.chart_rows import limiting_resource
 from haloquant.jobs.machines.new_silicon import ElementRun, NewSilicon
+from haloquant.records import OperatingPoint
 from haloquant.units import engineering
 
 BASE_SYSTEM = "W8A8"
 
 
-def new_silicon_table(found: NewSilicon, title: str, every: bool) -> Table:
-    """Return a table of the best element of each system, or of every element, with ratios to the best W8A8."""
+def clocks_text(points: Sequence[OperatingPoint], base_v: float) -> str:
+    """Return the clocks of the classes in GHz, and their supplies where one is below the machine's."""
+    clocks = list(dict.fromkeys(f"{point.frequency_hz / 1e9:.2f}" for point in points))
+    if all(point.voltage_v == base_v for point in points):
+        return "/".join(f"{point.frequency_hz / 1e9:.2f}" for point in points)
+    return "/".join(clocks) + " at " + "/".join(f"{point.voltage_v:.2f}" for point in points) + " V"
+
+
+def new_silicon_table(found: NewSilicon, title: str, every: bool, base_v: float) -> Table:
+    """Return a table of the best element of each system, or of every element, with ratios to the best W8A8.
+
+    `base_v` is the machine's own supply in V.
+    """
     table = Table(
         "pass", "system", "element", "columns", "clock, GHz", "time", "speed", "energy", "energy ratio", "bound, share",
         title=title, title_justify="left",
@@ -27,7 +39,7 @@ def new_silicon_table(found: NewSilicon, title: str, every: bool) -> Table:
             run.system,
             run.element + (" *" if every and run.best else ""),
             str(run.columns),
-            "/".join(f"{p.frequency_hz / 1e9:.2f}" for p in run.points),
+            clocks_text(run.points, base_v),
             engineering(run.time_s, "s"),
             f"{base.time_s / run.time_s:.2f}×",
             engineering(run.energy_j, "J"),

@@ -33,8 +33,8 @@ def simulate(
     mode: Annotated[
         Literal["boost", "eco"],
         typer.Option(
-            help="boost: a faster clock at the same supply; eco: a lower supply at the same clock; it needs a profile "
-            "of three voltages (sky130hd-digitsdadda_ks+lone-mul-abc)."
+            help="boost: a faster clock at the same supply; eco: a lower supply at the same clock, for all systems; "
+            "measured with a profile of three voltages (sky130hd-digitsdadda_ks+lone-mul-abc), else by an assumed law."
         ),
     ] = "boost",
     trace: Annotated[
@@ -55,6 +55,16 @@ def simulate(
     every_element: Annotated[
         bool, typer.Option("--every-element", help="In new silicon show every element, not only each system's best.")
     ] = False,
+    clock: Annotated[
+        Literal["machine", "own"],
+        typer.Option(
+            help="machine: the given MAC's slowest value (in new silicon the plain element's) takes one period of the "
+            "machine's base clock; own: a profile's own delays set the clocks, and that clock is the limit."
+        ),
+    ] = "machine",
+    delay_factor: Annotated[
+        float, typer.Option("--delay-factor", help="With --clock own: period over the delay of the gates, for wires.")
+    ] = 1.0,
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
@@ -65,14 +75,14 @@ def simulate(
     """
     from haloquant.accel.chart_rows import limiting_resource
     from haloquant.api.machines.result_tables import new_silicon_table as rows_of_new_silicon
-    from haloquant.cli.machines.new_silicon import new_silicon_table
+    from haloquant.cli.machines.new_silicon import clocks_text, new_silicon_table
     from haloquant.store.atomic_files import write_bytes, write_text
     from haloquant.store.simulation_files import layers_csv, simulation_document, trace_json
 
     prepare_output(out)
     found = haloquant.simulate(
         options.model, options.target, mode=mode, against=against or (), area_mm2=area_mm2,
-        every_element=every_element, **options.keywords(),
+        every_element=every_element, clock=clock, delay_factor=delay_factor, **options.keywords(),
     )  # fmt: skip
     new = found.new_silicon
     machine, simulations = found.machine, found.simulations
@@ -94,11 +104,9 @@ def simulate(
         title_justify="left",
     )  # fmt: skip
     for system in found.runs:
-        run, points = system.simulation, system.points or (machine.base,)
+        run, points = system.simulation, system.points
         base = found.simulation(run.phase, "W8A8")
-        clocks = "/".join(f"{p.frequency_hz / 1e9:.2f}" for p in points)
-        if system.name.endswith("(eco)"):  # one clock, several supplies
-            clocks = f"{points[0].frequency_hz / 1e9:.2f} at " + "/".join(f"{p.voltage_v:.2f}" for p in points) + " V"
+        clocks = clocks_text(points, machine.base.voltage_v)
         held = limiting_resource(run)
         table.add_row(
             run.phase,
@@ -114,7 +122,7 @@ def simulate(
     stdout.print(table)
     if new:
         title = f"New silicon: arrays of {new.area_m2 * 1e6:.3g} mm2, each system on its best element (W8A8 = 1)"
-        stdout.print(new_silicon_table(new, title, every_element))
+        stdout.print(new_silicon_table(new, title, every_element, machine.base.voltage_v))
     for note in found.notes:
         stdout.print(f"note: {note}", style="dim", highlight=False)
 
@@ -183,7 +191,8 @@ def explore(
 ) -> None:
     """Find the Pareto front of perplexity, time and energy over MACs, tile sizes and goals.
 
-    Each point is a model that was quantized, evaluated and simulated.
+    Each point is a model that was quantized, evaluated and simulated on its MAC. Beside it stands what it costs in new
+    silicon: at the area of the machine's arrays, on the element that suits it best, and W4A8 on its own best.
     """
     points = haloquant.explore(
         recipe,
@@ -198,12 +207,18 @@ def explore(
     if json:
         stdout.print_json(msgspec.json.encode(points).decode())
         return
-    table = Table("best", "knee", "MAC", "tile", "goal", "target", "pass", "bits", "perplexity", "time", "energy")
+    table = Table(
+        "best", "knee", "MAC", "tile", "goal", "target", "pass", "bits", "perplexity", "time", "energy",
+        "new silicon: time", "energy", "W4A8's",
+    )  # fmt: skip
     for p in points:
         table.add_row(
             "*" if p.best else "", "*" if p.knee else "",
             p.profile, str(p.tile), p.goal, p.target, p.phase, f"{p.bits_per_weight:.2f}",
             f"{p.perplexity:.3f}", engineering(p.time_s, "s"), engineering(p.energy_j, "J"),
+            *((engineering(n.time_s, "s"), engineering(n.energy_j, "J"),
+               f"{engineering(n.w4a8_time_s, 's')}, {engineering(n.w4a8_energy_j, 'J')}")
+              if (n := p.new_silicon) else ("–", "–", "–")),
         )  # fmt: skip
     stdout.print(table)
     stdout.print(f"explore.json, explore.html and explore.png are in {out}", highlight=False)

@@ -25,7 +25,10 @@ def register(app: typer.Typer) -> None:
 
 @with_machine_options(target="tpuv4i_like", fast=0.81)
 def claims(options: MachineOptions, out: OutFolder = None, json: Json = False) -> None:
-    """Compare HALO with every rival under the paper's premises, and under those of a described machine."""
+    """Compare HALO with every rival under the paper's premises, on a described machine, and there in new silicon.
+
+    In new silicon every system has the same area and its best element.
+    """
     from haloquant.api.machines.studies import check_claims
 
     prepare_output(out)
@@ -37,15 +40,20 @@ def claims(options: MachineOptions, out: OutFolder = None, json: Json = False) -
         return _print(study)
     table = Table(
         "pass", "HALO against", "paper: speed", "paper: energy", f"{name}: speed", f"{name}: energy",
-        "the rival's clock there", title=f"{title} (above 1×: HALO is better)", title_justify="left",
+        "the rival's clock there", "new silicon: speed", "energy",
+        title=f"{title} (above 1×: HALO is better)", title_justify="left",
     )  # fmt: skip
     for claim in study.rows:
         a, b = claim.paper, claim.described
         table.add_row(
             b.phase, b.rival, f"{a.speedup:.2f}×", f"{a.energy_ratio:.2f}×", f"{b.speedup:.2f}×",
             f"{b.energy_ratio:.2f}×", b.why,
+            *((f"{new.speedup:.2f}×", f"{new.energy_ratio:.2f}×") if (new := claim.new_silicon) else ("–", "–")),
         )  # fmt: skip
     stdout.print(table)
+    said = {c.described.phase: c.new_silicon.why for c in study.rows if c.new_silicon}
+    for phase, why in said.items():
+        stdout.print(f"new silicon, {phase}: HALO on {why.partition('HALO: ')[2]}", style="dim", highlight=False)
     for note in study.notes:
         stdout.print(note, style="dim", highlight=False)
 
@@ -60,7 +68,10 @@ def sweep(
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
-    """Simulate HALO, W8A8 and W4A8 over transition times, static powers, bandwidths, or bandwidths and clocks."""
+    """Simulate HALO, W8A8 and W4A8 over transition times, static powers, bandwidths, or bandwidths and clocks.
+
+    On the given MAC and in new silicon, where each has the same area and its best element; the map is of the given MAC.
+    """
     from haloquant.accel.chart_rows import BandwidthClockCell, Mark
     from haloquant.api.machines.studies import sweep as vary
 

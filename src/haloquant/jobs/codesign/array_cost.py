@@ -23,7 +23,7 @@ from haloquant.records import MacProfile
 BUSES = (1, 16)  # columns that share one register of an activation
 CONSTANT_BITS = 24  # of the register at the head of a column, for the constants of its weights
 # Capacitance of a wire in F/m by the beginning of a library's name: what OpenROAD estimates with before placement.
-WIRE_F_PER_M: Mapping[str, float] = {"asap7": 1.73e-10, "nangate": 1.05e-10}
+WIRE_F_PER_M: Mapping[str, float] = {"asap7": 1.73e-10, "nangate": 1.05e-10, "sky130": 1.72e-10}
 
 
 @dataclass(frozen=True)

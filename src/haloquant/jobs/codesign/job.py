@@ -132,7 +132,7 @@ def search_designs(
         progress("measure words", 0, 1)
         losses = predict_losses(job, sets, settings.tiles)
         costs = _costs(losses, usable, silicon, settings, recipe.quantize.sparse_budget, progress)
-        chosen = _to_evaluate(costs, losses, settings.evaluated)
+        chosen = _to_evaluate(costs, losses, settings.evaluated, settings.words)
         holder = {choice: next(p for p in usable if choice[0].held_by(p)) for choice in chosen}
         found, reference, full = evaluate_choices(recipe, inputs, chosen, holder.__getitem__, out, progress)
         base = [design for tile in settings.tiles for design in designs_of(INT4, tile, usable, settings.buses)]
@@ -173,11 +173,14 @@ def predicted_front(costs: Sequence[DesignCost], losses: dict[Choice, WordLoss])
     return found
 
 
-def _to_evaluate(costs: Sequence[DesignCost], losses: dict[Choice, WordLoss], most: int) -> list[Choice]:
+def _to_evaluate(
+    costs: Sequence[DesignCost], losses: dict[Choice, WordLoss], most: int, given: Sequence[tuple[int, ...]]
+) -> list[Choice]:
     """Return the sets of words and tile sizes to evaluate, by their predicted loss.
 
-    Those with the least energy x time at their loss come first, then the others on the predicted front; where there are
-    too many, evenly over their losses.
+    All given sets are evaluated, each at the tile size of its least energy x time. Of the others, those with the least
+    energy x time at their loss come first, then the others on the predicted front; where there are too many, evenly
+    over their losses.
     """
 
     def nats(cost: DesignCost) -> float:
@@ -191,9 +194,14 @@ def _to_evaluate(costs: Sequence[DesignCost], losses: dict[Choice, WordLoss], mo
     for phase in dict.fromkeys(cost.phase for cost in front):
         there = [cost for cost in front if cost.phase == phase]
         lean += not_beaten(there, lambda c: (nats(c), c.energy_time))
-    first = choices(lean)
+    asked = [
+        min((cost for cost in costs if cost.design.words.words == words), key=lambda cost: cost.energy_time)
+        for words in given
+        if any(cost.design.words.words == words for cost in costs)
+    ]
+    first = [*(named := choices(asked)), *(choice for choice in choices(lean) if choice not in named)]
     rest = [choice for choice in choices(front) if choice not in first]
-    taken = [*_evenly(first, most), *_evenly(rest, most - len(first))]
+    taken = [*named, *_evenly(first[len(named) :], most - len(named)), *_evenly(rest, most - len(first))]
     return sorted(taken, key=lambda choice: losses[choice].nats)
 
 

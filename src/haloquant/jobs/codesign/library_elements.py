@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from haloquant.accel.elements import element_of, is_whole
+from haloquant.accel.elements import element_of, is_floating, is_whole
 from haloquant.errors import InputError, LibertyError
+from haloquant.jobs.mac.profile_building import has_flip_flop
 from haloquant.jobs.machines.new_silicon import PLAIN_ELEMENT
 from haloquant.records import MacProfile
 from haloquant.store.cell_libraries import read_library
@@ -19,11 +20,14 @@ def library_elements(library: str, named: Sequence[str] = ()) -> list[MacProfile
         named: Further profiles: files, or names of the package.
 
     Raises:
-        InputError: No element of the library is known, a named one is not whole, or there is no 8-bit one.
+        InputError: No element of the library is known, a named one is not whole or floating point, or there is no
+            8-bit one.
         LibertyError: The library is a file without a flip-flop.
     """
     given = [find_profile(name) for name in named]
     for profile in given:
+        if is_floating(profile):
+            raise InputError(f"element {profile.name} must multiply integers, and is a floating-point element")
         if not is_whole(profile):
             raise InputError(
                 f"element {profile.name} must be a whole one, with the registers of its partial sum; characterize a "
@@ -54,7 +58,7 @@ def library_elements(library: str, named: Sequence[str] = ()) -> list[MacProfile
 def _checked_name(file: Path) -> str:
     """Return the name of a library that has a flip-flop."""
     library = read_library(file)
-    if not any(cell.register is not None and not cell.dont_use for cell in library.cells.values()):
+    if not has_flip_flop(library):
         raise LibertyError(
             f"{file} must have a flip-flop, because every element has registers, and has none; add the library's "
             "sequential cells to the file"

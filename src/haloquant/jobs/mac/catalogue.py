@@ -12,6 +12,7 @@ from haloquant.circuits.rtl.bit_serial import generate_serial, serial_ports
 from haloquant.circuits.rtl.bypass import Bypass
 from haloquant.circuits.rtl.carry_adders import BLOCKS, PLAIN, Adder
 from haloquant.circuits.rtl.dot_products import dot_ports, dot_specs, generate_dot
+from haloquant.circuits.rtl.floating_point import float_ports, float_specs, generate_float
 from haloquant.circuits.rtl.generator import MacSpec, Rows, Stage, generate, partitions_of, ports_of
 from haloquant.errors import InputError
 from haloquant.store.atomic_files import read_bounded
@@ -93,7 +94,7 @@ def _elements() -> list[MacSpec]:
 
 def mac_names() -> list[str]:
     """Return the names of all MACs, sorted."""
-    return sorted([*mac_specs(), *dot_specs(), *SERIAL])
+    return sorted([*mac_specs(), *dot_specs(), *float_specs(), *SERIAL])
 
 
 def generated_mac(name: str) -> MacSource:
@@ -111,6 +112,9 @@ def generated_mac(name: str) -> MacSource:
     if name in dots:
         spec, parts = dots[name], (("accumulate", 1.0),)
         return MacSource(name, spec.description, generate_dot(spec), dot_ports(spec), parts, driven=("accumulate",))
+    floats = float_specs()
+    if name in floats:
+        return MacSource(name, floats[name].description, generate_float(floats[name]), float_ports(floats[name]))
     specs = mac_specs()
     if name not in specs:
         raise InputError(

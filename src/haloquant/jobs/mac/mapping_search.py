@@ -19,6 +19,7 @@ from platformdirs import user_cache_path
 from haloquant.circuits.characterization import cell_area_m2, mac_stimuli, typical_conditions
 from haloquant.circuits.ports import weight_values
 from haloquant.circuits.simulation.dot_products import word_energies
+from haloquant.circuits.simulation.floating_point import float_energies
 from haloquant.circuits.simulation.value_table import simulate_values
 from haloquant.circuits.timing.static_timing import static_delays
 from haloquant.eda.yosys import find_yosys
@@ -165,6 +166,8 @@ def _measure(
     energy: list[float] = []
     if sampled and source.ports.multiples:
         energy = word_energies(netlist, library, around)[0][simulated].tolist()
+    elif sampled and source.ports.floating:
+        energy = float_energies(netlist, library, around)[simulated].tolist()
     elif sampled:
         stimuli = mac_stimuli(source.ports, partial_sums_for(source.ports, "demo")[0])
         weights = weight_values(source.ports)[simulated]

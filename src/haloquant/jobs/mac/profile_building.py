@@ -25,7 +25,7 @@ from haloquant.circuits.simulation.value_table import simulate_values
 from haloquant.circuits.timing.conditions import Conditions
 from haloquant.circuits.timing.static_timing import static_delays
 from haloquant.eda.yosys import ABC_SCRIPTS, Synthesis, synthesize
-from haloquant.errors import InputError
+from haloquant.errors import InputError, LibertyError
 from haloquant.jobs.mac.catalogue import MacSource
 from haloquant.records import MacProfile
 from haloquant.store.cell_libraries import read_library
@@ -46,6 +46,11 @@ def choose_script(script: str | None, keep_adders: bool) -> str:
     return script or ("keep" if keep_adders else "balance")
 
 
+def has_flip_flop(library: Library) -> bool:
+    """Return whether a library has a flip-flop that synthesis may use."""
+    return any(cell.register is not None and not cell.dont_use for cell in library.cells.values())
+
+
 def synthesize_mac(
     source: MacSource, liberty: Path, period_s: float, *, keep_adders: bool = False, script: str | None = None
 ) -> tuple[Synthesis, Netlist, Library]:
@@ -57,9 +62,17 @@ def synthesize_mac(
         period_s: Target period of the MAC in seconds; `source` scales it for its parts.
         keep_adders: Keep the design's own full-adder structure.
         script: A key of `ABC_SCRIPTS`; None lets `choose_script` choose.
+
+    Raises:
+        LibertyError: The MAC has registers, and the library has no flip-flop.
     """
     chosen = choose_script(script, keep_adders)
     library = read_library(liberty)
+    if source.ports.clock and not has_flip_flop(library):
+        raise LibertyError(
+            f"{liberty} must have a flip-flop, because {source.name} has registers, and has none; add the library's "
+            "sequential cells to the file"
+        )
     synthesis = synthesize(
         source.verilog,
         liberty,
@@ -89,6 +102,8 @@ def partial_sums_for(ports: MacPorts, named: str) -> tuple[PartialSums | None, s
     """
     if ports.partial is None:
         return None, "none: the multiplier alone"
+    if ports.floating:
+        return None, "sums of up to 128 products of Gaussian weights and activations"
     if ports.multiples:
         return None, "Gaussian model of 128 rows of the words"
     bits = (weight_values(ports).size - 1).bit_length(), ports.activation_bits

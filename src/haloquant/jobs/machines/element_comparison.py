@@ -51,7 +51,7 @@ def compare_elements(model: QuantizedModel, workload: Workload, target: Target) 
     """Return rows for an array multiplier, HALO's words on it, and the elements of MixPE, QuartDepth and USEFUSE."""
     plain = array_element(8, 8)
     slowest = float(plain.delay_s.max())
-    halo = halo_system(model, workload, target, "boost").layer_tiles
+    halo = halo_system(model, workload, target).layer_tiles
     clocks = [slowest / slowest_delay_s(plain, 0, book.values) for book in model.classes.codebooks]
 
     def row(name: str, after: str, profile: MacProfile, bits: int, cycles: int = 1) -> ElementRow:

@@ -1,8 +1,8 @@
 """Describe each quantization method on one processing element: its classes, their clocks and its stored bits.
 
 W8A8 runs on an 8-bit element. W4A8 runs on a native 4-bit element, or in the upper bits of an 8-bit one. HALO runs on
-the plain element and on every element with bypasses. FP16 runs on an element whose figures are cited from a
-publication.
+the plain element and on every element with bypasses. FP16 runs on a floating-point element that the user
+names, or on one whose figures are cited from a publication.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,6 +44,8 @@ class ElementSystem:
 
 def systems_on(model: QuantizedModel, element: Element) -> list[ElementSystem]:
     """Return the systems whose weight values this element can multiply."""
+    if element.floating:
+        return [ElementSystem("FP16", element, (), (), Encoding(), (), floating=True)]
     found = [_uniform(element, bits) for bits in (8, 4, 3) if bits <= element.bits]
     if element.bits == 8:
         found.append(_halo(model, element))
@@ -53,7 +55,7 @@ def systems_on(model: QuantizedModel, element: Element) -> list[ElementSystem]:
 
 
 def floating_system(plain: Element) -> ElementSystem:
-    """Return FP16 on the cited element that is larger than the plain one."""
+    """Return FP16 on an element with cited figures, larger than the plain one."""
     larger = replace(plain, area_m2=FLOAT_AREA * plain.area_m2, coded=False)
     return ElementSystem("FP16", larger, (), (), Encoding(), (), floating=True)
 

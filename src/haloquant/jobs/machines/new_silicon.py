@@ -2,12 +2,12 @@
 
 The other premise, given silicon (`systems`), keeps one MAC for all. Here W8A8 runs on the best 8-bit element. W4A8 runs
 on a native 4-bit element, or in the upper bits of an 8-bit one. HALO runs on the plain element and on every element
-with bypasses. FP16 runs on an element whose figures are cited from a publication. A profile's own picoseconds set the
-clock: the base clock of the machine is that of the plain 8-bit element for all its values, and every other set of
-values on every other element is clocked on that scale.
+with bypasses. FP16 runs on a named floating-point element, or on one with cited figures. A profile's own
+picoseconds set the clock: the base clock of the machine is that of the plain 8-bit element for all its values, and
+every other set of values on every other element is clocked on that scale.
 
 Weights and activations wider than an element (the head, keys and values in 8 bits on a 4-bit element) take more passes.
-Decoding and scaling are charged (`accel.side_costs`); wires and voltage are not.
+Decoding and scaling are charged (`accel.side_costs`); wires are not.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +23,7 @@ from haloquant.accel.workload.synthetic_tiles import synthetic_workload
 from haloquant.dvfs.schedule import Policy, plan
 from haloquant.errors import InputError
 from haloquant.jobs.machines.element_systems import ElementSystem, floating_system, is_beaten, systems_on
+from haloquant.jobs.machines.supply_law import SupplyLaw, lower_supply
 from haloquant.jobs.machines.systems import QuantizedModel
 from haloquant.records import LayerTiles, MacProfile, OperatingPoint
 
@@ -91,6 +92,9 @@ def compare_on_new_silicon(
     area_m2: float | None = None,
     every: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    delay_factor: float | None = None,
+    supply: SupplyLaw | None = None,
+    only: Sequence[str] = (),
 ) -> NewSilicon:
     """Return every system on the elements that hold its words, at equal area.
 
@@ -102,6 +106,9 @@ def compare_on_new_silicon(
         area_m2: Area of all arrays in m2; None means as much as the target's arrays of the plain 8-bit element take.
         every: Also run elements that another one beats for a system in rate per area and in energy.
         progress: Called with the number of simulations done and of all.
+        delay_factor: As in `run_on_element`.
+        supply: As in `run_on_element`.
+        only: Names of the systems to run; all by default.
 
     Raises:
         InputError: There is no plain 8-bit element, or the area is too small for one column of one of the elements.
@@ -113,13 +120,17 @@ def compare_on_new_silicon(
     systems = [floating_system(plain)]
     for element in elements:
         systems += systems_on(model, element)
+    if only:
+        systems = [system for system in systems if system.name in only]
     if not every:
         systems = [system for system in systems if not is_beaten(system, systems, plain, array.rows)]
     todo = [(workload, system) for workload in workloads for system in systems]
     runs: list[ElementRun] = []
     for done, (workload, system) in enumerate(todo):
         progress(done, len(todo))
-        runs.append(run_on_element(system, workload, target, plain, area_m2, model.only_quantized))
+        runs.append(
+            run_on_element(system, workload, target, plain, area_m2, model.only_quantized, None, delay_factor, supply)
+        )
     progress(len(todo), len(todo))
     best: dict[tuple[str, str], ElementRun] = {}
     for run in runs:
@@ -127,16 +138,25 @@ def compare_on_new_silicon(
         if key not in best or run.time_s * run.energy_j < best[key].time_s * best[key].energy_j:
             best[key] = run
     marked = tuple(replace(run, best=best[run.phase, run.system] is run) for run in runs)
-    return NewSilicon(area_m2, plain.profile.name, marked, _notes(elements, plain, target, model.classes.profile))
+    notes = _notes(elements, plain, target, model.classes.profile, delay_factor)
+    return NewSilicon(area_m2, plain.profile.name, marked, notes)
 
 
-def _notes(elements: Sequence[Element], plain: Element, target: Target, given: MacProfile) -> tuple[str, ...]:
+def _notes(
+    elements: Sequence[Element], plain: Element, target: Target, given: MacProfile, delay_factor: float | None
+) -> tuple[str, ...]:
     partly = [element.profile.name for element in elements if not element.whole]
+    clocks = (
+        f"new silicon: {plain.profile.name} runs all its values at {target.name}'s base clock, "
+        f"{target.base.period_s / plain.slowest_s:.2f} times its own delay, every other set of values at its own delay "
+        "on that scale"
+        if delay_factor is None
+        else f"new silicon: every set of values runs at its own delay, and at most at {target.name}'s base clock"
+    )
     notes = [
-        f"new silicon: {plain.profile.name} runs all its values at {target.name}'s base clock, every other set of "
-        "values at its own delay on that scale; decoding and scaling are charged, wires are not",
-        f"FP16 runs on an element with cited figures: {FLOAT_AREA:.1f} times the area and {FLOAT_ENERGY:g} times the "
-        f"energy of {plain.profile.name}, at its clock (Horowitz, ISSCC 2014)",
+        f"{clocks}; decoding and scaling are charged, wires are not",
+        f"FP16 may run on an element with cited figures: {FLOAT_AREA:.1f} times the area and {FLOAT_ENERGY:g} times "
+        f"the energy of {plain.profile.name}, at its clock (Horowitz, ISSCC 2014)",
     ]
     if not is_whole(given):
         notes.append(
@@ -157,6 +177,8 @@ def run_on_element(
     area_m2: float,
     kept_tiles: Callable[[dict[str, LayerTiles]], dict[str, LayerTiles]] = lambda tiles: tiles,
     lines: Lines | None = None,
+    delay_factor: float | None = None,
+    supply: SupplyLaw | None = None,
 ) -> ElementRun:
     """Return one system on one element in one pass.
 
@@ -168,6 +190,10 @@ def run_on_element(
         area_m2: Area of all arrays in m2.
         kept_tiles: Takes the tiles of all layers and returns those of the layers that are quantized.
         lines: The lines of operands, to charge them, too.
+        delay_factor: Period over the profile's own delay; the base clock of the machine is then the limit of every
+            clock. None scales all delays so that the plain element's slowest value takes one period of the base clock.
+        supply: The delay at a lower supply. Every class then runs at the base clock, or at its own if that is lower,
+            and at the lowest supply that allows it. None runs all at the base supply.
 
     Raises:
         InputError: Not one column fits the area.
@@ -175,13 +201,19 @@ def run_on_element(
     element, array = system.element, target.array
     scaled = system.encoding.scale_bits > 0 and not system.floating
     columns = columns_that_fit(area_m2, array.rows, array.count, element, plain, scaled)
-    scale = target.base.period_s / plain.slowest_s
-    volts = target.base.voltage_v
-    base = OperatingPoint(volts, 1.0 / (scale * element.slowest_s))
-    points = tuple(OperatingPoint(volts, 1.0 / (scale * period)) for period in system.periods_s)
+    scale = target.base.period_s / plain.slowest_s if delay_factor is None else delay_factor
+
+    def clocked(delay_s: float) -> OperatingPoint:
+        volts, own_hz = target.base.voltage_v, 1.0 / (scale * delay_s)
+        if supply is not None:
+            return lower_supply(OperatingPoint(volts, own_hz), target.base, supply)
+        return OperatingPoint(volts, own_hz if delay_factor is None else min(own_hz, target.base.frequency_hz))
+
+    points = tuple(clocked(delay_s) for delay_s in system.periods_s)
+    base = replace(clocked(element.slowest_s), voltage_v=target.base.voltage_v)
     kept = replace(
         array, columns=columns, claimed_clocks=False, profile_voltage_v=0.0,
-        **({"float_rate": 1.0, "float_energy": FLOAT_ENERGY} if system.floating else {}),
+        **({"float_rate": 1.0, "float_energy": 1.0 if element.floating else FLOAT_ENERGY} if system.floating else {}),
     )  # fmt: skip
     machine = replace(target, points=(base,), array=kept)
     tiles: dict[str, LayerTiles] = {}
@@ -198,7 +230,8 @@ def run_on_element(
     ) -> tuple[Simulation, dict[str, float], tuple[OperatingPoint, ...]]:
         schedule = plan(workload.gemms, tiles, points, base, policy, machine.accumulator_b, array.count)
         found = simulate(
-            workload, tiles, schedule, machine, element.profile, delay_at=lambda _: delays,
+            workload, tiles, schedule, machine, element.profile,
+            delay_at=lambda volts: delays * (1.0 if supply is None else supply.delay(volts)),
             kv_bits=16 if system.floating else 8, passes=passes, system=f"{system.name} on {element.profile.name}",
         )  # fmt: skip
         side_j = side_energy_j(workload, tiles, schedule, element, plain, passes)
@@ -208,15 +241,16 @@ def run_on_element(
 
     # One clock for all classes needs no regulator. It is taken where the classes' clocks are nearly equal.
     options = [(policy, points) for policy in system.policies]
-    if len({point.frequency_hz for point in points}) > 1:
-        slowest = min(points, key=lambda point: point.frequency_hz)
+    if len(set(points)) > 1:
+        slowest = min(points, key=lambda point: (point.frequency_hz, -point.voltage_v))
         options.append((Policy.PANEL, (slowest,) * len(points)))
     found, side_j, used_points = min(
         (scheduled(*option) for option in options), key=lambda run: run[0].time_s * run[0].total.total_energy_j
     )
     column = column_area_m2(array.rows, element, plain, scaled)
     used = array.count * (columns * column + array.rows * element.row_area_m2)
-    name = f"cited, {FLOAT_AREA:.1f} x {element.profile.name}" if system.floating else element.profile.name
+    cited = system.floating and not element.floating
+    name = f"cited, {FLOAT_AREA:.1f} x {element.profile.name}" if cited else element.profile.name
     return ElementRun(workload.phase, system.name, name, columns, used, used_points or (base,), found, side_j)
 
 

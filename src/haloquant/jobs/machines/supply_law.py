@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from haloquant.accel.target import Target
 from haloquant.dvfs.alpha_power_law import alpha_power_delay, vf_curve
+from haloquant.dvfs.supply_modes import eco_points, voltage_steps
 from haloquant.errors import InfeasibleError
-from haloquant.records import MacProfile
+from haloquant.records import MacProfile, OperatingPoint
 
 ASSUMED_THRESHOLD_V, ASSUMED_ALPHA = 0.35, 1.3  # middle of the published ranges, see docs/stages/accelerators.md
 ASSUMED_LOWEST = 0.6  # share of the base supply; memories and flip-flops fail far above the multiplier's threshold
@@ -22,6 +23,18 @@ class SupplyLaw:
     delay: Callable[[float], float]
     lowest_v: float
     source: str
+
+
+def lower_supply(own: OperatingPoint, base: OperatingPoint, law: SupplyLaw) -> OperatingPoint:
+    """Return the base clock at the lowest supply that allows it, in steps of a regulator.
+
+    `own` is the clock that is met at the base supply. Where it is below the base clock, it is returned.
+    """
+    if own.frequency_hz < base.frequency_hz:
+        return own
+    steps = voltage_steps(law.lowest_v, base.voltage_v)
+    (point,) = eco_points((own.period_s,), base.frequency_hz, law.delay, steps)
+    return point
 
 
 def measured_supply_law(profile: MacProfile, target: Target) -> SupplyLaw:

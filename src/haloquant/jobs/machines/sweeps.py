@@ -3,7 +3,7 @@ deadline; the paper's assumptions; and a graphics processor for comparison.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from haloquant.accel.chart_rows import BandwidthClockCell, limiting_resource
@@ -26,6 +26,13 @@ from haloquant.dvfs.schedule import Policy, plan
 from haloquant.dvfs.supply_modes import slowed_points, voltage_steps
 from haloquant.errors import InputError
 from haloquant.jobs.machines import method_cost
+from haloquant.jobs.machines.new_silicon_studies import (
+    MARK,
+    best_runs,
+    comparisons_on_new_silicon,
+    elements_for,
+    whole_simulation,
+)
 from haloquant.jobs.machines.supply_law import choose_supply_law
 from haloquant.jobs.machines.systems import QuantizedModel, halo_system, rival_systems, run_system
 from haloquant.records import BitCount, OperatingPoint
@@ -46,6 +53,9 @@ class SystemPoint:
 def sweep_systems(model: QuantizedModel, workload: Workload, target: Target, over: str) -> list[SystemPoint]:
     """Return HALO, W8A8 and W4A8 at every value of one quantity, each with its best schedule.
 
+    All are on the given MAC; then each is on its best element at equal area, if elements of the MAC's library are
+    known.
+
     Args:
         model: The model.
         workload: The pass.
@@ -57,7 +67,7 @@ def sweep_systems(model: QuantizedModel, workload: Workload, target: Target, ove
     """
     if over == "bandwidth":
         _check_limited(target)
-    systems = [halo_system(model, workload, target, "boost")]
+    systems = [halo_system(model, workload, target)]
     systems += [s for s in rival_systems(model, workload, target) if s.name[:2] in ("W8", "W4")]
     found: list[SystemPoint] = []
     for system in systems:
@@ -65,16 +75,26 @@ def sweep_systems(model: QuantizedModel, workload: Workload, target: Target, ove
         def run(machine: Target, system: System = system):
             return run_system(system, workload, machine, model)
 
-        if over == "transition":
-            points = sweep_transition(run, target)
-        elif over == "static":
-            points = sweep_static(run, target)
-        elif over == "bandwidth":
-            points = sweep_bandwidth(run, target, [f * target.dram.bandwidth_b_per_s for f in BANDWIDTHS])
-        else:
-            raise InputError(f"a sweep must be over transition, static or bandwidth, not {over!r}")
-        found += [SystemPoint(system.name, point) for point in points]
+        found += [SystemPoint(system.name, point) for point in _swept(run, target, over)]
+    elements = elements_for(model.classes.profile, target)
+    for name in ("HALO", "W8A8", "W4A8"):
+
+        def run_best(machine: Target, name: str = name):
+            return whole_simulation(best_runs(model, workload, machine, elements, [name])[name])
+
+        if elements and best_runs(model, workload, target, elements, [name]):
+            found += [SystemPoint(name + MARK, point) for point in _swept(run_best, target, over)]
     return found
+
+
+def _swept(run: Callable[[Target], Simulation], target: Target, over: str) -> list[SweepPoint]:
+    if over == "transition":
+        return sweep_transition(run, target)
+    if over == "static":
+        return sweep_static(run, target)
+    if over == "bandwidth":
+        return sweep_bandwidth(run, target, [f * target.dram.bandwidth_b_per_s for f in BANDWIDTHS])
+    raise InputError(f"a sweep must be over transition, static or bandwidth, not {over!r}")
 
 
 def bandwidth_clock_map(model: QuantizedModel, workload: Workload, target: Target) -> list[BandwidthClockCell]:
@@ -88,7 +108,7 @@ def bandwidth_clock_map(model: QuantizedModel, workload: Workload, target: Targe
     """
     _check_limited(target)
     cells: list[BandwidthClockCell] = []
-    halo = halo_system(model, workload, target, "boost")  # the tiles do not depend on the clock
+    halo = halo_system(model, workload, target)  # the tiles do not depend on the clock
     rival = next(s for s in rival_systems(model, workload, target) if s.name.startswith("W4"))
     for clock in CLOCKS:
         (sparse,) = _faster([target.spmv.point], clock)
@@ -124,11 +144,13 @@ def _faster(points: Sequence[OperatingPoint], factor: float) -> tuple[OperatingP
 class Claim:
     """HALO against one rival on one pass.
 
-    `paper` is under the paper's assumptions, `described` on a fully described machine.
+    `paper` is under the paper's assumptions, `described` on a fully described machine with the given MAC, and
+    `new_silicon` on that machine at equal area, each system on its best element (None if no elements are known).
     """
 
     paper: Comparison
     described: Comparison
+    new_silicon: Comparison | None = None
 
 
 def paper_claims(
@@ -148,20 +170,21 @@ def paper_claims(
         context: Context of the decode step, in tokens.
         batch: Number of sequences that are decoded together.
     """
-    shape = model.shape
+    shape, elements = model.shape, elements_for(model.classes.profile, described)
     found: list[Claim] = []
     for bare, whole in (
         (prefill(shape, tokens, attention=False, head_rows=tokens), prefill(shape, tokens)),
         (decode(shape, context, batch, attention=False), decode(shape, context, batch)),
     ):
         sides = [compare_systems(model, bare, paper), compare_systems(model, whole, described)]
-        found += [Claim(a, b) for a, b in zip(*sides, strict=True)]
+        new = comparisons_on_new_silicon(model, whole, described, elements) if elements else {}
+        found += [Claim(a, b, new.get(b.rival.split()[0])) for a, b in zip(*sides, strict=True)]
     return found
 
 
 def compare_systems(model: QuantizedModel, workload: Workload, target: Target) -> list[Comparison]:
     """Return HALO against FP16, W8A8, W4A8 and W3A8 on one pass and machine."""
-    ours = run_system(halo_system(model, workload, target, "boost"), workload, target, model)
+    ours = run_system(halo_system(model, workload, target), workload, target, model)
     rivals = rival_systems(model, workload, target)
     return compare_runs(ours, [(rival, run_system(rival, workload, target, model)) for rival in rivals])
 
@@ -201,7 +224,7 @@ def deadline_runs(
     """
     classes = model.classes
     profile, base_v = classes.profile, target.base.voltage_v
-    system = halo_system(model, workload, target, "boost")
+    system = halo_system(model, workload, target)
     law = choose_supply_law(profile, target)
     factors = [step / base_v for step in reversed(voltage_steps(law.lowest_v, base_v))]
     delays = method_cost.delays_on_target(classes, target)

@@ -16,19 +16,15 @@ from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussia
 from haloquant.dvfs.classes import Classes, choose_classes
 from haloquant.dvfs.operating_points import period_for
 from haloquant.dvfs.schedule import Policy
-from haloquant.dvfs.supply_modes import eco_points, voltage_steps
-from haloquant.errors import InfeasibleError, InputError
+from haloquant.errors import InputError
 from haloquant.jobs.machines import method_cost
 from haloquant.jobs.machines.model_layers import shape_of_packed
-from haloquant.jobs.machines.supply_law import measured_supply_law
+from haloquant.jobs.machines.supply_law import SupplyLaw, choose_supply_law, lower_supply
 from haloquant.lm.packed.reader import iterate_layers, open_packed
 from haloquant.quant.codebook import gaussian_sample
 from haloquant.quant.tile_histogram import layer_tiles
 from haloquant.records import Codebook, LayerTiles, MacProfile, OperatingPoint
 from haloquant.store.profiles import profile_sha256
-
-# A profile of the package with enough voltages for a V-f curve; a test checks it.
-ECO_PROFILE = "sky130hd-digitsdadda_ks+lone-mul-abc"
 
 
 @dataclass(frozen=True)
@@ -103,15 +99,26 @@ def model_of_shape(shape: ModelShape, profile: MacProfile, fast_share: float) ->
     return QuantizedModel(shape.name, shape, classes, None, fast_share)
 
 
-def halo_system(model: QuantizedModel, workload: Workload, target: Target, mode: str) -> System:
-    """Return HALO on a machine: `boost` raises the clock at the base supply, `eco` lowers the supply at the base clock.
-
-    Raises:
-        InfeasibleError: `eco` with a profile of fewer than three voltages.
-    """
-    points = _eco_points(model.classes, target) if mode == "eco" else method_cost.class_points(target, model.classes)
+def halo_system(model: QuantizedModel, workload: Workload, target: Target) -> System:
+    """Return HALO on a machine, at the base supply and the clocks that its classes' values meet."""
+    points = method_cost.class_points(target, model.classes)
     tiles = model.tiles if model.tiles is not None else _draw(model, workload, target)
-    return System(f"HALO ({mode})", tiles, points, 8, "its own classes")
+    return System("HALO (boost)", tiles, points, 8, "its own classes")
+
+
+def at_lower_supplies(system: System, target: Target, law: SupplyLaw) -> System:
+    """Return a system at the base clock, each class at the lowest supply that its slowest value allows (mode eco).
+
+    A class that does not meet the base clock keeps its own clock and the base supply. Layers without tiles, such as
+    attention, stay at the base supply.
+
+    Args:
+        system: The system at the base supply; its clocks are those that its values meet.
+        target: The machine.
+        law: The delay at a lower supply.
+    """
+    points = tuple(lower_supply(point, target.base, law) for point in system.points)
+    return replace(system, name=f"{system.name.removesuffix(' (boost)')} (eco)", points=points)
 
 
 def rival_systems(model: QuantizedModel, workload: Workload, target: Target) -> list[System]:
@@ -148,17 +155,20 @@ def run_system(
     target: Target,
     model: QuantizedModel,
     policies: Sequence[Policy] = method_cost.POLICIES,
+    used: float = 1.0,
 ) -> Simulation:
-    """Return the simulation of a system by its fastest policy, or in eco mode by the one with the least energy.
+    """Return the simulation of a system by its fastest policy, or at lower supplies by the one with the least energy.
 
-    In eco mode all clocks are equal, so the fastest order would be one that never lowers a supply.
+    At lower supplies all clocks are equal, so the fastest order would be one that never lowers a supply. `used` is the
+    share of the base period that the MAC's slowest value takes.
     """
     eco = any(point.voltage_v < target.base.voltage_v for point in system.points)
-    law = measured_supply_law(model.classes.profile, target).delay if eco else method_cost.constant_delay
+    law = choose_supply_law(model.classes.profile, target).delay if eco else method_cost.constant_delay
     cost = method_cost.pass_energy_j if eco else method_cost.pass_time_s
     run = method_cost.best_pass(
-        workload, system.layer_tiles, system.points, target, model.classes, system.name, law, policies, cost
-    )
+        workload, system.layer_tiles, system.points, target, model.classes, system.name,
+        lambda voltage_v: used * law(voltage_v), policies, cost,
+    )  # fmt: skip
     return run.simulation
 
 
@@ -185,16 +195,3 @@ def _draw(model: QuantizedModel, workload: Workload, target: Target) -> dict[str
         head,
         Encoding(code_bits=8.0, scale_bits=0.0),
     )
-
-
-def _eco_points(classes: Classes, target: Target) -> tuple[OperatingPoint, ...]:
-    """Return each class at the base clock and at the lowest supply that its slowest value allows, by the V-f curve."""
-    try:
-        law = measured_supply_law(classes.profile, target)
-    except InfeasibleError as error:
-        raise InfeasibleError(
-            f"{error}; mode eco needs such a curve; use --mode boost or --profile {ECO_PROFILE}"
-        ) from error
-    base = target.base
-    periods = [base.period_s / classes.clock_ratio(i) for i in range(len(classes.codebooks))]
-    return eco_points(periods, base.frequency_hz, law.delay, voltage_steps(law.lowest_v, base.voltage_v))

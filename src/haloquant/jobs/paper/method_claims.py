@@ -53,7 +53,7 @@ def inferences() -> list[Inference]:
         ]
         runs, shares = [], []
         for workload in passes:
-            system = halo_system(model, workload, machine, "boost")
+            system = halo_system(model, workload, machine)
             run = run_system(system, workload, machine, model, (Policy.PANEL,))
             nonzero = sum(
                 system.layer_tiles[gemm.layer].sparse_nnz * gemm.m * gemm.count

@@ -10,6 +10,17 @@ import vl_convert
 from haloquant.store.atomic_files import write_bytes, write_text
 
 
+class NewSiliconCost(msgspec.Struct, frozen=True):
+    """The same model at the area of the machine's arrays on the element that suits it best, and W4A8 on its best."""
+
+    element: str
+    time_s: float
+    energy_j: float
+    w4a8_element: str
+    w4a8_time_s: float
+    w4a8_energy_j: float
+
+
 class Point(msgspec.Struct, frozen=True):
     """One point: the choices made, and their accuracy, time and energy on one machine in one phase."""
 
@@ -27,6 +38,7 @@ class Point(msgspec.Struct, frozen=True):
     absolute_period_s: float  # clock period of the fast class, in the technology of the MAC
     best: bool = False  # True if no other point of this target and phase has better perplexity, time and energy at once
     knee: bool = False  # True for the knee of perplexity over time among the points of this MAC, tile, target and phase
+    new_silicon: NewSiliconCost | None = None  # None if no elements of the MAC's library are known
 
 
 def draw_exploration(points: Sequence[Point], out: Path) -> None:
@@ -40,6 +52,8 @@ def draw_exploration(points: Sequence[Point], out: Path) -> None:
             "perplexity": p.perplexity, "time_us": p.time_s * 1e6, "energy_uj": p.energy_j * 1e6,
             "front": "on the front" if p.best else "beaten", "axis": axis,
             "cost": {"time, µs": p.time_s, "energy, µJ": p.energy_j}[axis] * 1e6,
+            **({"element": n.element, "new_us": n.time_s * 1e6, "new_uj": n.energy_j * 1e6}
+               if (n := p.new_silicon) else {}),
         }
         for p in points for axis in ("time, µs", "energy, µJ")
     ]  # fmt: skip
@@ -54,7 +68,10 @@ def draw_exploration(points: Sequence[Point], out: Path) -> None:
         color=alt.Color("mac:N", title="MAC", legend=alt.Legend(labelLimit=400)),
         shape=alt.Shape("tile:N", title="tile"),
         tooltip=["mac:N", "tile:N", "goal:N", "where:N", alt.Tooltip("perplexity:Q", format=".3f"),
-                 alt.Tooltip("time_us:Q", format=".3f"), alt.Tooltip("energy_uj:Q", format=".4g"), "front:N"],
+                 alt.Tooltip("time_us:Q", format=".3f"), alt.Tooltip("energy_uj:Q", format=".4g"), "front:N",
+                 alt.Tooltip("element:N", title="new silicon: element"),
+                 alt.Tooltip("new_us:Q", title="new silicon: µs", format=".3f"),
+                 alt.Tooltip("new_uj:Q", title="new silicon: µJ", format=".4g")],
     )  # fmt: skip
     names = place.mark_text(dy=-11, fontSize=9).encode(text="goal:N")
     chart = (

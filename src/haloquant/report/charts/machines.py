@@ -156,13 +156,13 @@ def sweep_chart(marks: Sequence[Mark], title: str) -> alt.VConcatChart:
 
 
 def claims_chart(rows: Sequence[ComparisonRow], title: str) -> alt.VConcatChart:
-    """Draw time and energy of every rival divided by HALO's, under the paper's premises and under the machine's.
+    """Draw time and energy of every rival divided by HALO's: by the paper's premises, the machine's, in new silicon.
 
     The dashed line at 1 means equal.
     """
     premises = list(dict.fromkeys(row.premise for row in rows))
     rivals = list(dict.fromkeys(row.rival.split()[0] for row in rows))
-    shades = alt.Scale(domain=premises, range=["#BBBBBB", "#D55E00"][: len(premises)])
+    shades = alt.Scale(domain=premises, range=["#BBBBBB", "#D55E00", "#0072B2"][: len(premises)])
 
     def panel(phase: str, quantity: str, said: str) -> alt.LayerChart | alt.FacetChart:
         data = [

@@ -21,7 +21,7 @@ def test_a_branch_costs_its_multiply_accumulates_in_floating_point_and_its_bytes
     step = prefill(SHAPE, TOKENS)
     plain = {
         name: replace(part, classes=0 * part.classes, sparse_nnz=0)
-        for name, part in halo_system(LOADED, step, EDGE, "boost").layer_tiles.items()
+        for name, part in halo_system(LOADED, step, EDGE).layer_tiles.items()
     }
     numbers = {name: RANK * (part.grid.in_features + part.grid.out_features) for name, part in plain.items()}
     branched = {
@@ -44,13 +44,13 @@ def test_a_branch_costs_its_multiply_accumulates_in_floating_point_and_its_bytes
 
 def test_without_branches_nothing_changes() -> None:
     step = prefill(SHAPE, TOKENS)
-    tiles = halo_system(LOADED, step, EDGE, "boost").layer_tiles
+    tiles = halo_system(LOADED, step, EDGE).layer_tiles
     assert with_branches(step, tiles) == (step, tiles)
 
 
 def test_a_named_shape_gets_branches_of_the_measured_rank() -> None:
     step = prefill(SHAPE, TOKENS)
-    name, part = next(iter(halo_system(LOADED, step, EDGE, "boost").layer_tiles.items()))
+    name, part = next(iter(halo_system(LOADED, step, EDGE).layer_tiles.items()))
     one = {name: replace(part, bits=replace(part.bits, branches=1 << 20), branch_rank=3)}
     drawn = draw_tiles(one, step, part.grid.tile_in, 0)
     grid = drawn[name].grid

@@ -17,7 +17,7 @@ from support.whole_elements import made_of
 ELEMENTS = [element_of(made_of(list(range(-128, 128)), 50e-12, 12)), element_of(made_of(list(range(-8, 8)), 25e-12, 4))]
 TARGET = honest(toy_target(rows=16, columns=16))
 PASSES = (prefill(SHAPE, 40), decode(SHAPE, 24))
-TILES = halo_system(LOADED, PASSES[0], TARGET, "boost").layer_tiles
+TILES = halo_system(LOADED, PASSES[0], TARGET).layer_tiles
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,16 @@
 """The ABC script of a synthesis, by name or chosen."""
 
+from pathlib import Path
+
 import pytest
 
 from haloquant.circuits.ports import MacPorts
 from haloquant.circuits.rtl.generator import MacSpec, ports_of
-from haloquant.errors import InputError
-from haloquant.jobs.mac.profile_building import choose_script, partial_sums_for
+from haloquant.errors import InputError, LibertyError
+from haloquant.jobs.mac.catalogue import generated_mac
+from haloquant.jobs.mac.profile_building import choose_script, partial_sums_for, synthesize_mac
 from haloquant.store.partial_sums import DEMO_FILE
+from support.mapping_library import mapping_library_text
 
 
 def test_scripts() -> None:
@@ -47,3 +51,13 @@ def test_the_default_is_the_measured_one_where_there_is_one() -> None:
 def test_partial_sums_from_nowhere() -> None:
     with pytest.raises(InputError, match=r"^partial sums must be demo, gaussian or a file of them, not 'gausian'$"):
         partial_sums_for(ADDS, "gausian")
+
+
+def test_a_mac_with_registers_needs_a_flip_flop(tmp_path: Path) -> None:
+    bare = tmp_path / "bare.lib"
+    bare.write_text(mapping_library_text().replace("ff (", "unused ("))
+    sentence = (
+        r"bare\.lib must have a flip-flop, because digitsdadda-cs4 has registers, and has none; add the library's"
+    )
+    with pytest.raises(LibertyError, match=sentence):
+        synthesize_mac(generated_mac("digitsdadda-cs4"), bare, 1e-9)

@@ -56,7 +56,7 @@ def test_arrays_of_another_tile_keep_the_multipliers_and_the_totals() -> None:
 @pytest.mark.parametrize("cost", [pass_time_s, pass_energy_j])
 def test_the_best_run_is_the_cheapest_of_all_policies(cost) -> None:
     step = prefill(SHAPE, 64)
-    system = halo_system(LOADED, step, EDGE, "boost")
+    system = halo_system(LOADED, step, EDGE)
 
     def run(policies):
         return best_pass(

@@ -70,7 +70,7 @@ def test_what_cannot_be_compared() -> None:
 
 
 def test_tiles_of_a_packed_model_are_drawn_anew_with_its_shares() -> None:
-    tiles = halo_system(LOADED, PASSES[1], toy_target(), "boost").layer_tiles
+    tiles = halo_system(LOADED, PASSES[1], toy_target()).layer_tiles
     body = {name: part for name, part in tiles.items() if name != "lm_head"}
     packed = replace(LOADED, tiles=body)
     found = compare_on_new_silicon(packed, PASSES[1:], TARGET, [element_of(EIGHT), element_of(POWERS)])

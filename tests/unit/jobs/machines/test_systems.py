@@ -5,13 +5,12 @@ from dataclasses import replace
 import pytest
 
 from haloquant.accel.workload.prefill_decode import decode, prefill
-from haloquant.dvfs.alpha_power_law import vf_curve
-from haloquant.errors import InfeasibleError
 from haloquant.jobs.machines.element_comparison import compare_elements
 from haloquant.jobs.machines.method_cost import POLICIES
+from haloquant.jobs.machines.supply_law import choose_supply_law
 from haloquant.jobs.machines.sweeps import gpu_runs
-from haloquant.jobs.machines.systems import ECO_PROFILE, halo_system, rival_systems, run_system
-from haloquant.store.profiles import find_profile
+from haloquant.jobs.machines.systems import at_lower_supplies, halo_system, rival_systems, run_system
+from haloquant.records import OperatingPoint
 from haloquant.store.targets import read_gpu, read_systolic
 from support.machine_models import LOADED, SHAPE, at_three_voltages
 from support.near import near
@@ -20,30 +19,39 @@ from support.near import near
 @pytest.mark.parametrize("name", ["edge_lpddr5x", "tpuv4i_like"])
 def test_eco_keeps_the_clock_and_takes_the_order_that_draws_least(name: str) -> None:
     loaded, machine, step = at_three_voltages(), read_systolic(name), prefill(SHAPE, 256)
-    eco = halo_system(loaded, step, machine, "eco")
+    law = choose_supply_law(loaded.classes.profile, machine)
+    eco = at_lower_supplies(halo_system(loaded, step, machine), machine, law)
     assert [point.frequency_hz for point in eco.points] == [machine.base.frequency_hz] * 3
     assert eco.points[0].voltage_v < eco.points[-1].voltage_v == machine.base.voltage_v
     found = run_system(eco, step, machine, loaded)
     tried = [run_system(eco, step, machine, loaded, (policy,)) for policy in POLICIES]
     assert found.total.total_energy_j == min(run.total.total_energy_j for run in tried)
-    boost = run_system(halo_system(loaded, step, machine, "boost"), step, machine, loaded)
+    boost = run_system(halo_system(loaded, step, machine), step, machine, loaded)
     assert boost.time_s <= found.time_s
 
 
-def test_eco_of_one_voltage_says_what_would_do() -> None:
-    sentence = (
-        r"^a V-f curve needs at least 3 voltages of one process and temperature, and toy has 1; mode eco needs such "
-        r"a curve; use --mode boost or --profile sky130hd-digitsdadda_ks\+lone-mul-abc$"
-    )
-    with pytest.raises(InfeasibleError, match=sentence):
-        halo_system(LOADED, decode(SHAPE, 64), read_systolic("edge_lpddr5x"), "eco")
-    assert len(vf_curve(find_profile(ECO_PROFILE)).voltage_v) >= 3
+def test_every_system_may_lower_its_supply_and_a_slower_clock_keeps_its_own() -> None:
+    """Delay is assumed as V / (V - 0.35)**1.3; steps are 25 mV from 60 % of the base supply up."""
+    machine, step = read_systolic("edge_lpddr5x"), decode(SHAPE, 64)
+    law = choose_supply_law(LOADED.classes.profile, machine)
+    systems = [*rival_systems(LOADED, step, machine), halo_system(LOADED, step, machine)]
+    for boosted in systems:
+        eco = at_lower_supplies(boosted, machine, law)
+        assert eco.name.endswith(" (eco)")
+        for fast, low in zip(boosted.points, eco.points, strict=True):
+            slack = fast.frequency_hz / machine.base.frequency_hz
+            stretch = low.voltage_v / (low.voltage_v - 0.35) ** 1.3 * 0.65**1.3
+            below = low.voltage_v - 0.025
+            assert stretch <= slack * (1 + 1e-9)
+            assert below < 0.6 or below / (below - 0.35) ** 1.3 * 0.65**1.3 > slack
+    slow = replace(systems[-1], points=(OperatingPoint(1.0, 0.5 * machine.base.frequency_hz),))
+    assert at_lower_supplies(slow, machine, law).points == slow.points
 
 
 def test_what_a_packed_model_leaves_in_floating_point_is_left_so_in_its_rivals() -> None:
     """A head in 16 bits for us and in 8 bits for them would be no comparison."""
     step, machine = decode(SHAPE, 64), read_systolic("edge_lpddr5x")
-    drawn = halo_system(LOADED, step, machine, "boost").layer_tiles
+    drawn = halo_system(LOADED, step, machine).layer_tiles
     packed = replace(LOADED, tiles={name: tiles for name, tiles in drawn.items() if name != "lm_head"})
     assert packed.left_floating(step) == ("lm_head",) and LOADED.left_floating(step) == ()
     for rival, whole in zip(rival_systems(packed, step, machine), rival_systems(LOADED, step, machine), strict=True):
