@@ -228,4 +228,11 @@ def test_a_configuration_that_is_not_that_of_the_tensors_is_refused_with_its_rea
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | changes))
     assert said in refused(model, tmp_path, capfd, "--calibration", str(small_text))
+    without_text = {"too few tokens": "must be [100, 64], not [257, 64]"}.get(name, said)
+    assert without_text in refused(model, tmp_path, capfd, "--calibration", "none")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert invoke(["quantize", str(model), "--dry-run"]) == 2
+    assert without_text in " ".join(capfd.readouterr().err.split())
+    if name != "another family":  # then transformers says which weights are missing
+        assert invoke(["evaluate", str(model), "--text", str(small_text), "-q"]) == 2
+        assert said in " ".join(capfd.readouterr().err.split())

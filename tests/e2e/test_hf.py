@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 import haloquant
 from haloquant.errors import CheckpointError, FormatError, MissingExtraError
+from haloquant.jobs.evaluation import open_model
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.export.packed import export_packed
@@ -432,3 +433,20 @@ def test_adapters_of_peft_train_on_a_packed_model(tiny):
     wanted = dict(twin.named_parameters())
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, wanted[name].grad, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_an_adapter_saved_beside_a_packed_model_runs_with_it_and_is_said(tiny, copy):
+    import peft
+
+    asked = {"r": 4, "target_modules": ["q_proj"], "init_lora_weights": False, "task_type": "CAUSAL_LM"}
+    torch.manual_seed(0)
+    adapted = peft.get_peft_model(haloquant.load(tiny[0]), peft.LoraConfig(**asked))
+    adapted.save_pretrained(copy)
+    opened = open_model(copy)
+    assert opened.notes == ("the adapter beside the packed model runs with it, in full precision",)
+    with torch.no_grad():
+        torch.testing.assert_close(opened.model(IDS).logits, adapted(IDS).logits, rtol=1e-4, atol=1e-4)
+    assert haloquant.verify(copy).layers == 14
+    with pytest.raises(FormatError, match=r"must hold no adapter_config\.json to be exported, as the adapter would be"):
+        haloquant.export(copy, copy.with_name("plain"), source=tiny[0].with_name("plain"))

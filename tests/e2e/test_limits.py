@@ -17,7 +17,7 @@ CODE = """
 import resource, sys
 from pathlib import Path
 import haloquant.cli.models.commands, haloquant.api.models.quantization, haloquant.jobs.quantize.job
-import haloquant.lm.checkpoint.reader, haloquant.lm.export.packed
+import haloquant.lm.checkpoint.reader, haloquant.lm.export.packed, haloquant.lm.model_check
 from haloquant.cli.app import invoke
 room = int(sys.argv[1])
 if room:

@@ -32,6 +32,7 @@ from haloquant.errors import InputError
 from haloquant.jobs.compare import job
 from haloquant.jobs.quantize.job import quantize_checkpoint
 from haloquant.jobs.quantize.request import Request
+from haloquant.lm import model_check  # noqa: F401 - a forked child finds it loaded
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.recipe import Hardware, Recipe, read_recipe
 from haloquant.report import page

@@ -59,7 +59,7 @@ def _shown() -> Iterator[Report]:
     from rich.progress import Progress as Bars
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # it holds names of a user's files
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

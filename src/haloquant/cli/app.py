@@ -5,6 +5,7 @@ import sys
 from typing import Annotated
 
 import typer
+from rich.text import Text
 from typer.main import get_command
 
 from haloquant.cli import jobs, paper
@@ -91,5 +92,4 @@ def invoke(arguments: list[str]) -> int:
 
 
 def _print_error(text: str) -> None:
-    plain = text.replace("[", "\\[")
-    stderr.print(f"[red]error:[/red] {plain}", highlight=False, soft_wrap=True)
+    stderr.print(Text("error:", "red"), Text(text), highlight=False, soft_wrap=True)

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 import haloquant
-from haloquant.cli.console import print_notes, stdout
+from haloquant.cli.console import bold, print_notes, stdout
 from haloquant.cli.options import Json, Out, Quiet, RecipeDevice
 from haloquant.recipe import example_recipe
 from haloquant.report.results import Results, encode_results
@@ -74,7 +74,7 @@ def run(
         return
     _show(done.results)
     again = f" ({len(done.reused)} finished steps reused)" if done.reused else ""
-    stdout.print(f"\n{done.seconds:.0f} s{again}. Everything is in [bold]{out}[/bold]:")
+    stdout.print(f"\n{done.seconds:.0f} s{again}. Everything is in", bold(out, ":"))
     stdout.print("  report.html  the report, with pictures", highlight=False)
     stdout.print("  results.json, results.md  the same numbers", highlight=False)
     if (out / "model").is_dir():
@@ -95,7 +95,7 @@ def _show(results: Results) -> None:
     stdout.print(table)
     for card in cards(results):
         against = ", ".join(f"{name} {value}" for name, value in card.against)
-        stdout.print(f"[bold]{card.title}[/bold] {card.value}   ({against}; {card.note})", highlight=False)
+        stdout.print(bold(card.title, f" {card.value}   ({against}; {card.note})"), highlight=False)
     print_notes((*results.notes, *results.warnings))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.table import Table
 
 from haloquant.api.explanations import explain_tiles
-from haloquant.cli.console import stdout
+from haloquant.cli.console import bold, stdout
 from haloquant.jobs.explain_tiles import LayerReasons, TileReason, class_letters
 from haloquant.units import engineering
 
@@ -18,7 +18,7 @@ def show(folder: Path, layer: str, method: str, rows: int) -> None:
     found = explain_tiles(folder, layer, method)
     marks = class_letters([name for name, _, _ in found.classes])
     down, across = found.shape
-    stdout.print(f"[bold]{layer}[/bold] in {method}: {down} x {across} tiles", highlight=False)
+    stdout.print(bold(layer, f" in {method}: {down} x {across} tiles"), highlight=False)
     for mark, (name, frequency_hz, words) in zip(marks, found.classes, strict=True):
         count = sum(line.count(mark) for line in found.letters())
         clock = engineering(frequency_hz, "Hz")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -11,12 +12,13 @@ import torch
 from haloquant.errors import InputError, MissingExtraError
 from haloquant.jobs.inputs import Progress, is_packed, model_folder, read_text, silent, text_file
 from haloquant.lm.checkpoint.hub import origin
+from haloquant.lm.checkpoint.model_config import read_config
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.lm.devices import describe_device
 from haloquant.lm.evaluation.perplexity import default_window, perplexity
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.packed.loading import load
-from haloquant.lm.packed.reader import open_packed
+from haloquant.lm.packed.reader import has_adapter, open_packed
 from haloquant.lm.quiet_transformers import quiet_transformers
 from haloquant.lm.text import load_text, load_tokenizer
 from haloquant.lm.torch_model import load_model
@@ -60,13 +62,27 @@ def open_model(folder: Path, dtype: Dtype = "float32", device: str = "cpu") -> O
     kind = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
     if is_packed(folder):
         config = open_packed(folder).config
+        notes = _adapter_notes(folder)
         with quiet_transformers():
-            return OpenedModel(load(folder, dtype=kind).to(device), config.layers, config.bits_per_weight, ())
+            return OpenedModel(load(folder, dtype=kind).to(device), config.layers, config.bits_per_weight, notes)
     checkpoint = open_checkpoint(folder)
     stored = {layer.tensor: checkpoint.tensors[layer.tensor] for layer in checkpoint.layers}.values()
     width = 8 * sum(t.size_bytes for t in stored) / sum(t.count for t in stored)
     names = tuple(layer.name for layer in checkpoint.layers)
     return OpenedModel(load_model(folder, kind).to(device), names, width, checkpoint.notes)
+
+
+def _adapter_notes(folder: Path) -> tuple[str, ...]:
+    """Return a sentence if an adapter lies beside a packed model, which transformers then runs with it.
+
+    Raises:
+        MissingExtraError: peft is not installed, without which transformers would pass over the adapter.
+    """
+    if not has_adapter(folder):
+        return ()
+    if find_spec("peft") is None:
+        raise MissingExtraError(f"the adapter beside the packed model {folder} needs peft: pip install peft")
+    return ("the adapter beside the packed model runs with it, in full precision",)
 
 
 def evaluate_model(
@@ -95,6 +111,7 @@ def evaluate_model(
         InputError: The model gives NaN or infinity.
     """
     folder = model_folder(model)
+    read_config(folder)  # a folder without a model is reported before its tokenizer is
     found = read_text(folder, text, "evaluation")
     loaded, layers, bits, notes = open_model(folder, dtype, device)
     window = default_window(loaded)

@@ -11,9 +11,16 @@ from jaxtyping import Int64
 from haloquant.accel.workload.model_shapes import MODELS, named_shape, shape_from_config
 from haloquant.errors import CheckpointError, InputError, MissingExtraError, RecipeError
 from haloquant.jobs.quantize.forecast.model_sizes import ModelSizes, sizes_of_checkpoint, sizes_of_shape
-from haloquant.lm.checkpoint.completeness import check_complete, check_names
+from haloquant.lm.checkpoint.completeness import check_complete
 from haloquant.lm.checkpoint.hub import is_hub_name, origin
-from haloquant.lm.checkpoint.model_config import VOCABULARY, read_config, text_part, whole_number, window_tokens
+from haloquant.lm.checkpoint.model_config import (
+    VOCABULARY,
+    is_quantized,
+    read_config,
+    text_part,
+    whole_number,
+    window_tokens,
+)
 from haloquant.lm.checkpoint.paths import GGUF, local_folder
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint, virtual_checkpoint
 from haloquant.lm.export.model_folder import list_small_files
@@ -108,7 +115,7 @@ def read_inputs(recipe: Recipe) -> Inputs:
 
 def is_packed(folder: Path) -> bool:
     """Return whether a model folder is in HALO's packed form, by its configuration."""
-    return "quantization_config" in read_config(folder)
+    return is_quantized(read_config(folder))
 
 
 def model_window(folder: Path) -> int:
@@ -123,20 +130,15 @@ def has_tensors(name: str) -> bool:
 
 
 def read_model_sizes(name: str) -> tuple[ModelSizes, int]:
-    """Return the sizes of a model to plan for, and the number of tokens in its window.
+    """Return the sizes of a model without tensors to plan for, and the number of tokens in its window.
 
     Args:
-        name: A model (`has_tensors`), a config.json alone, or a named shape such as `llama2-7b`.
+        name: A config.json alone, or a named shape such as `llama2-7b`.
 
     Raises:
-        InputError: The name is none of these, or the model cannot be opened.
+        InputError: The name is neither, or transformers has no such decoder.
     """
     path = Path(name).expanduser()
-    if has_tensors(name):
-        folder = model_folder(name)
-        checkpoint = open_checkpoint(folder)
-        check_names(checkpoint)
-        return sizes_of_checkpoint(checkpoint), model_window(folder)
     if path.is_file():
         return _sizes_of_config(path), window_tokens(read_config(path), 2048)
     if name.lower() not in MODELS:
@@ -232,11 +234,16 @@ def calibration_windows(folder: Path, text: Text, samples: int) -> tuple[Int64[n
     from haloquant.lm.calibration.in_memory import cut_windows  # needs torch
 
     windows = cut_windows(text.tokens, model_window(folder), samples)
-    return windows, f"{len(windows)} windows of {text.name}"
+    return windows, f"{_windows(len(windows))} of {text.name}"
 
 
 def missing_windows(text: Text, windows: np.ndarray, samples: int) -> tuple[str, ...]:
     """Return a sentence if a text has fewer calibration windows [windows, tokens] than were asked for."""
     count, length = windows.shape
-    note = f"{text.name} has {count} windows of {length} tokens, so {count} were used and not {samples}"
+    used = "was" if count == 1 else "were"
+    note = f"{text.name} has {_windows(count)} of {length} tokens, so {count} {used} used and not {samples}"
     return (note,) if count < samples else ()
+
+
+def _windows(count: int) -> str:
+    return f"{count} window" if count == 1 else f"{count} windows"

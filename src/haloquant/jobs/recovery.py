@@ -18,7 +18,7 @@ from haloquant.lm.evaluation.perplexity import default_window, perplexity, text_
 from haloquant.lm.export.model_folder import check_new_folder
 from haloquant.lm.export.trained_scales import export_with_scales
 from haloquant.lm.packed.halo_linear import HaloLinear
-from haloquant.lm.packed.reader import open_packed
+from haloquant.lm.packed.reader import open_packed, refuse_adapter
 from haloquant.lm.recovery import Recovered, Training, recover
 from haloquant.lm.text import load_text, tokenize
 from haloquant.quant.format.packing import OFFSET
@@ -100,6 +100,7 @@ def recover_model(
     begun_s = time.monotonic()
     check_new_folder(out)
     packed = open_packed(model_folder(model))
+    refuse_adapter(packed, "trained")
     origin = model_folder(teacher)
     if is_packed(origin):
         raise InputError(f"the teacher must be the full-precision model, and {teacher} is packed")

@@ -10,24 +10,30 @@ from jaxtyping import Int64
 from haloquant.errors import CheckpointError, InputError, first_line
 from haloquant.lm.checkpoint.paths import local_folder
 from haloquant.store.atomic_files import regular_size
+from haloquant.store.stand_ins import BEGINNING, is_pointer, stand_in
 
 MAX_TEXT_BYTES = 256 << 20  # size after decompression
 MAX_TOKENIZER_BYTES = 128 << 20
 MAX_XZ_MEMORY_BYTES = 256 << 20  # reading a file of `xz -9` takes 65 MiB
 CHUNK_BYTES = 1 << 20
+BINARY_CHARACTERS = 8000  # git, too, looks for a zero in the first 8000 bytes to recognize a binary file
 
 
 def load_text(path: Path | str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
     """Return the UTF-8 text of a .txt or .xz file.
 
     Raises:
-        InputError: The file is missing, not UTF-8, damaged, empty, or longer than `limit_bytes` once decompressed.
+        InputError: The file is missing, not UTF-8, damaged, empty, binary, or longer than `limit_bytes` once
+            decompressed; or a pointer of Git LFS stands in its place.
     """
     path = Path(path).expanduser()
     try:
         if not path.is_dir():
             regular_size(path)
         with path.open("rb") as stream:
+            if is_pointer(beginning := stream.read(BEGINNING)):
+                raise InputError(stand_in(path, beginning))
+            stream.seek(0)
             raw = _read_xz(stream, limit_bytes + 1) if path.suffix == ".xz" else stream.read(limit_bytes + 1)
     except FileNotFoundError as error:
         raise InputError(f"a text must be a .txt or .xz file, but {path} does not exist") from error
@@ -45,11 +51,13 @@ def load_text(path: Path | str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
     if len(raw) > limit_bytes:
         raise InputError(f"{path} must hold at most {limit_bytes} bytes of text, but holds more")
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")  # a mark of the byte order, which some editors write, is no part of the text
     except UnicodeDecodeError as error:
         raise InputError(f"{path} must be UTF-8 text, but byte {error.start} is not") from error
     if not text.strip():
         raise InputError(f"{path} must hold text, but is empty")
+    if "\0" in text[:BINARY_CHARACTERS]:
+        raise InputError(f"{path} must hold text, but holds the character of number 0, as binary files do")
     return text
 
 
@@ -94,6 +102,8 @@ def load_tokenizer(folder: Path | str) -> Any:
         raise CheckpointError(
             f"{path} must hold a tokenizer (tokenizer.json), but holds none; copy it from the original"
         )
+    for name in names:
+        _check_stand_in(path / name)
     json = path / "tokenizer.json"
     if json.is_file() and json.stat().st_size > MAX_TOKENIZER_BYTES:
         raise CheckpointError(f"{json} must be at most {MAX_TOKENIZER_BYTES} bytes, not {json.stat().st_size}")
@@ -104,6 +114,20 @@ def load_tokenizer(folder: Path | str) -> Any:
     except Exception as error:  # the library raises bare Exception for a damaged tokenizer.json
         _check_config(path)  # it reads config.json too
         raise CheckpointError(f"the tokenizer of {path} must load in transformers, but: {first_line(error)}") from error
+
+
+def _check_stand_in(file: Path) -> None:
+    """Refuse a file of a tokenizer in whose place a tool left another.
+
+    Raises:
+        CheckpointError: It is such a file.
+    """
+    if not file.is_file():
+        return
+    with file.open("rb") as stream:
+        said = stand_in(file, stream.read(BEGINNING))
+    if said is not None:
+        raise CheckpointError(said)
 
 
 def _check_config(folder: Path) -> None:

@@ -4,19 +4,21 @@ from pathlib import Path
 from typing import Any
 
 from haloquant.errors import CheckpointError, MissingExtraError
-from haloquant.lm.checkpoint.completeness import COMPUTED_TENSORS
+from haloquant.lm.checkpoint.completeness import COMPUTED_TENSORS, check_names
 from haloquant.lm.checkpoint.model_files import INDEX, WEIGHTS
 from haloquant.lm.checkpoint.reader import Checkpoint, open_checkpoint, read_tensor
 from haloquant.lm.checkpoint.safetensors import StoredTensor
 
 try:
     import torch
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+    from transformers import AutoConfig
+    from transformers.models.auto.auto_factory import _get_model_class
 except ImportError as error:  # pragma: no cover - depends on the installation
     raise MissingExtraError("running a model needs torch and transformers: pip install 'haloquant[lm]'") from error
 
 from haloquant.lm.experts import unstack_checkpoint
-from haloquant.lm.model_class import building, model_class
+from haloquant.lm.model_check import check_model
+from haloquant.lm.model_class import building, class_of, model_class
 from haloquant.lm.quiet_transformers import quiet_transformers
 
 
@@ -34,11 +36,16 @@ def load_model(folder: Path | str, dtype: "torch.dtype | None" = None) -> Any:
         CheckpointError: As `open_checkpoint`; or the model class is unknown to transformers; or weights are missing.
     """
     checkpoint = open_checkpoint(folder)
+    check_names(checkpoint)
     dtype = torch.float32 if dtype is None else dtype
-    with building(checkpoint.folder, checkpoint.folder), quiet_transformers():
-        plain = all(type(tensor) is StoredTensor for tensor in checkpoint.tensors.values())
-        plain = plain and any((checkpoint.folder / name).is_file() for name in (WEIGHTS, INDEX))
-        loaded = _from_files(checkpoint.folder, dtype) if plain else _from_tensors(checkpoint, dtype)
+    plain = all(type(tensor) is StoredTensor for tensor in checkpoint.tensors.values())
+    plain = plain and any((checkpoint.folder / name).is_file() for name in (WEIGHTS, INDEX))
+    try:
+        with building(checkpoint.folder, checkpoint.folder), quiet_transformers():
+            loaded = _from_files(checkpoint.folder, dtype) if plain else _from_tensors(checkpoint, dtype)
+    except CheckpointError:
+        check_model(checkpoint)  # it names the tensor, where transformers points to a report
+        raise
     model, info = loaded
     missing = sorted(key for key in info["missing_keys"] if not key.endswith(COMPUTED_TENSORS))
     if missing:
@@ -69,5 +76,5 @@ def _from_tensors(checkpoint: Checkpoint, dtype: "torch.dtype") -> Any:
     """Load the tensors as this package reads them, for files that transformers would not read in the same way."""
     config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
     tensors = {name: torch.from_numpy(read_tensor(checkpoint, name)).to(dtype) for name in checkpoint.tensors}
-    kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    kind: Any = _get_model_class(config, class_of(config)._model_mapping)
     return kind.from_pretrained(None, config=config, state_dict=tensors, dtype=dtype, output_loading_info=True)

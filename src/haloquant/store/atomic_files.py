@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from haloquant.errors import MALFORMED, BusyError, InputError
+from haloquant.store.stand_ins import BEGINNING, stand_in
 from haloquant.store.temporary_paths import remove_folder, temporary_path
 
 MANIFEST = "manifest.json"
@@ -48,19 +49,23 @@ def read_bounded(path: Path, limit_bytes: int, purpose: str = "", error: type[In
         error: class of the errors that are raised.
 
     Raises:
-        InputError: The file is missing, unreadable, not a regular file, or too large.
+        InputError: The file is missing, unreadable, not a regular file, or too large; or another stands in its place
+            (`stand_ins`).
     """
     try:
         size = regular_size(path, error)
         if size > limit_bytes:
             raise error(f"{path} must be at most {limit_bytes:,} bytes, not {size:,}")
         with path.open("rb") as file:
-            return file.read(size)  # `read(limit_bytes)` would allocate the limit at once
+            data = file.read(size)  # `read(limit_bytes)` would allocate the limit at once
     except (FileNotFoundError, NotADirectoryError, ValueError) as cause:  # ValueError: a NUL character in the name
         missing = f"{purpose}, but {path} does not exist" if purpose else f"{path} must be a file; there is none"
         raise error(missing) from cause
     except OSError as cause:
         raise error(f"{path} must be readable, but: {cause.strerror}") from cause
+    if (said := stand_in(path, data[:BEGINNING])) is not None:
+        raise error(said)
+    return data
 
 
 def regular_size(path: Path, error: type[InputError] = InputError) -> int:

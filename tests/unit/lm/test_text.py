@@ -38,6 +38,17 @@ def test_texts_that_will_not_do(tmp_path: Path) -> None:
         load_text(tmp_path / "cut.xz")
 
 
+def test_a_mark_of_the_byte_order_is_no_part_of_the_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfOnce upon")
+    assert load_text(tmp_path / "a.txt") == "Once upon"
+
+
+def test_a_binary_file_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"MZ\0\3 all below 128")
+    with pytest.raises(InputError, match=r"a\.txt must hold text, but holds the character of number 0"):
+        load_text(tmp_path / "a.txt")
+
+
 def test_streams_after_one_another_are_one_text(tmp_path: Path) -> None:
     parts = [b"abc" * 500_000, b"def" * 10, b""]
     packed = b"".join(lzma.compress(part) for part in parts)

@@ -141,6 +141,7 @@ def compare(
 
     Returns:
         One record per model, in the order given; `perplexity_a8` is that with rounded activations, one scale per token.
+        A note says if a model was scored on other tokens or windows than the first.
 
     Raises:
         InputError: An argument is not allowed, a file does not exist, or a model gives NaN or infinity.
@@ -168,5 +169,16 @@ def compare(
         for name in names:
             plain = evaluation.evaluate_model(name, file, tokens, None, report, dtype, place)
             rounded = evaluation.evaluate_model(name, file, tokens, bits, report, dtype, place)
-            rows.append(msgspec.structs.replace(plain, perplexity_a8=rounded.perplexity))
+            notes = plain.notes + _other_tokens(rows[:1], plain)
+            rows.append(msgspec.structs.replace(plain, perplexity_a8=rounded.perplexity, notes=notes))
     return tuple(rows)
+
+
+def _other_tokens(first: Sequence[Evaluation], row: Evaluation) -> tuple[str, ...]:
+    """Return a sentence if a model was scored on other tokens or windows than the first model, if there is one."""
+    if not first or row.description == first[0].description:
+        return ()
+    return (
+        f"perplexities of {row.model} and {first[0].model} are not comparable, as their tokens or windows differ; "
+        f"{row.model}: {row.description}",
+    )

@@ -142,6 +142,7 @@ def export(
     write = partial(export_dequantized, dtype=kind) if to == "dequantized" else export_compressed
     folder, origin = Path(path_text("out", out)), path_text("source", source)
     packed = reader.open_packed(path_text("model", model))
+    reader.refuse_adapter(packed, "exported")
     checkpoint = with_others_of(open_checkpoint(model_folder(origin)), packed.tensors)
     with shown as report:
         layers = reader.iterate_layers(packed)

@@ -25,11 +25,13 @@ from haloquant.jobs.quantize.forecast import machine_rates
 from haloquant.jobs.quantize.forecast.model_sizes import sizes_of_checkpoint
 from haloquant.jobs.quantize.forecast.plan import Plan, Stage, predict
 from haloquant.jobs.quantize.job import quantize_checkpoint
+from haloquant.jobs.quantize.model_check import check_in_transformers, has_transformers
 from haloquant.jobs.quantize.model_key import model_key
 from haloquant.jobs.quantize.request import Request
 from haloquant.jobs.quantize.shared_storage import upload_model, work_folder
 from haloquant.jobs.quantize.transform import require_calibration
 from haloquant.jobs.recipe_checks import check_used
+from haloquant.lm.checkpoint.completeness import check_names
 from haloquant.lm.checkpoint.left_layers import LeftLayer
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint
 from haloquant.lm.checkpoint.remote import is_url, local_path
@@ -265,7 +267,8 @@ def forecast(
         Every stage with its time in seconds (one worker) and memory in bytes.
 
     Raises:
-        InputError: An argument is not allowed, there is no such model, or `exclude` is given for a shape.
+        InputError: An argument is not allowed, `exclude` is given for a shape, or there is no such model; or it is one
+            that `quantize` refuses by its configuration and the names, types and shapes of its tensors.
 
     Example:
         ```python
@@ -277,18 +280,21 @@ def forecast(
     """
     model, text = path_text("model", model), path_text("calibration", calibration)
     _check(goal, transform, text, samples)
-    if exclude and not (is_url(model) or has_tensors(model)):
+    tensors = is_url(model) or has_tensors(model)
+    if exclude and not tensors:
         raise InputError(
             "exclude needs the names of layers: the model must be a folder, a GGUF file, a name in the hub's cache or "
             f"a URL, not {model!r:.80}"
         )
-    if exclude or is_url(model):
+    if tensors:
         checkpoint = _open(model, exclude)
+        check_names(checkpoint)
+        check_in_transformers(checkpoint, text != "none")
         sizes, window_tokens = sizes_of_checkpoint(checkpoint), model_window(checkpoint.folder)
     else:
         sizes, window_tokens = read_model_sizes(model)
     rates = machine_rates.measure_rates(refined=goal != "acc-opt")  # layers of 16 words are not refined
-    predicted = predict(sizes, rates, samples, window_tokens, goal == "bal", transform)
+    predicted = predict(sizes, rates, samples, window_tokens, goal == "bal", transform, has_transformers())
     return Forecast(predicted, len(sizes.layers), samples, window_tokens, text != "none")
 
 

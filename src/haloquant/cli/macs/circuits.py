@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 import haloquant
-from haloquant.cli.console import stdout
+from haloquant.cli.console import bold, stdout
 from haloquant.cli.macs.profiles import show as show_profiles
 from haloquant.cli.options import Profile, Quiet
 from haloquant.eda.yosys import ABC_SCRIPTS
@@ -220,7 +220,7 @@ def _show_rank(profile: str, weight: int) -> None:
     from haloquant.api.macs.circuits import rank_weight
 
     mac, ranks = rank_weight(profile, weight)
-    stdout.print(f"[bold]{mac.name}[/bold], corner {mac.corners[0].name}: {mac.description}")
+    stdout.print(bold(mac.name, f", corner {mac.corners[0].name}: {mac.description}"))
     for found in ranks:
         if np.isnan(found.value):
             stdout.print(f"  {found.quantity}: not simulated, the profile holds delays only", highlight=False)

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from haloquant.api.macs.profiles import MacFigures, PointOfValues, ProfileDescription, describe_profile, list_profiles
-from haloquant.cli.console import stdout
+from haloquant.cli.console import bold, stdout
 from haloquant.cli.options import Json
 from haloquant.errors import InputError
 from haloquant.store.profiles import DEFAULT
@@ -119,8 +119,8 @@ def _print_one(found: ProfileDescription, clock_mhz: float | None, usual: bool) 
     """Print one MAC with its operating points; with its origin if these are the usual ones."""
     mac, points = found.figures.profile, found.points
     corner = mac.corners[0]
-    stdout.print(f"[bold]{mac.name}[/bold], corner {corner.name} ({corner.process}, {corner.voltage_v:g} V, "
-                 f"{corner.temperature_c:g} °C)", highlight=False)  # fmt: skip
+    where = f"({corner.process}, {corner.voltage_v:g} V, {corner.temperature_c:g} °C)"
+    stdout.print(bold(mac.name, f", corner {corner.name} {where}"), highlight=False)
     stdout.print(mac.description, highlight=False, markup=False)
     table = Table("period", "clock", "energy, mean", "values", "which")
     for point in points:

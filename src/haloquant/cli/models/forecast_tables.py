@@ -7,7 +7,7 @@ from rich.table import Table
 from haloquant.api.models.quantization import Forecast
 from haloquant.cli.console import stdout
 from haloquant.jobs.engine.metering import StageUsage
-from haloquant.jobs.quantize.forecast.plan import Stage, start_s
+from haloquant.jobs.quantize.forecast.plan import Stage
 from haloquant.units import engineering
 
 
@@ -25,7 +25,7 @@ def show_forecast(predicted: Forecast, workers: int) -> None:
         table.add_row(stage.name, _duration(seconds), engineering(stage.driver_b, "B"), more)
     table.add_section()
     total_s, peak_b = plan.seconds(predicted.calibrated, workers), plan.peak_b(predicted.calibrated)
-    table.add_row("start", _duration(start_s(predicted.calibrated)), "", "")
+    table.add_row("start", _duration(plan.start_s(predicted.calibrated)), "", "")
     table.add_row("total", _duration(total_s), engineering(peak_b, "B"), "", style="bold")
     stdout.print(table)
     stdout.print(

@@ -22,6 +22,7 @@ from haloquant.jobs.inputs import Progress, silent
 from haloquant.jobs.provenance import step_versions, versions
 from haloquant.jobs.quantize.allocation import uniform_maps
 from haloquant.jobs.quantize.checkpoint_passes import Maps, Passes, expert_notes
+from haloquant.jobs.quantize.model_check import check_in_transformers
 from haloquant.jobs.quantize.model_key import model_key
 from haloquant.jobs.quantize.request import Request, made_by, passes_key
 from haloquant.jobs.quantize.task_runner import TaskRunner
@@ -99,7 +100,7 @@ def quantize_checkpoint(
     _check_empty(out)
     check_complete(checkpoint)
     list_small_files(checkpoint.folder)  # a link out of the folder is refused now, and not when the layers are done
-    unchecked = _check_in_transformers(checkpoint, request.calibration is not None)
+    unchecked = check_in_transformers(checkpoint, request.calibration is not None)
     _check_transform(checkpoint, request)
     with meter.stage("read and hash"):
         model = content_hash(checkpoint)
@@ -191,29 +192,6 @@ def _remove_finished_work(work: Path, out: Path) -> None:
         with sole_user(work):
             _remove(work, out)
     remove_leftovers(out)
-
-
-def _check_in_transformers(checkpoint: Checkpoint, calibrated: bool) -> tuple[str, ...]:
-    """Check that transformers can load the model and has the chosen layers.
-
-    Data-free quantization needs no transformers. It checks families whose layers are not listed, if it can.
-
-    Returns:
-        A sentence if transformers does not know the family.
-    """
-    if checkpoint.architecture.known and not calibrated:
-        return ()
-    try:
-        from haloquant.lm.model_check import check_model, is_known  # needs torch, which data-free quantization does not
-    except ImportError:
-        return ()
-    if not calibrated and not is_known(checkpoint):
-        kind = checkpoint.architecture.model_type
-        return (
-            f"transformers does not know {kind!r}: the layers were found by their names and not checked in a model",
-        )
-    check_model(checkpoint)
-    return ()
 
 
 def _check_transform(checkpoint: Checkpoint, request: Request) -> None:

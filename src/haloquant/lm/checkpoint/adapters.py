@@ -16,13 +16,14 @@ import numpy as np
 from jaxtyping import Float32
 
 from haloquant.errors import MALFORMED, CheckpointError
+from haloquant.lm.checkpoint.model_config import ADAPTER_CONFIG
 from haloquant.lm.checkpoint.model_files import ADAPTER
 from haloquant.lm.checkpoint.remote import RemoteFile
 from haloquant.lm.checkpoint.safetensors import StoredTensor, check_piece, read_float32, read_header
 from haloquant.quant.rounding.linear_algebra import product
 from haloquant.store.atomic_files import read_bounded
 
-ADAPTER_CONFIG = "adapter_config.json"
+PICKLED = "adapter_model.bin"
 MAX_BYTES = 1 << 24
 _NAME = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.(?:default\.)?weight")
 # Settings that change what a merge is; an adapter that has one is refused.
@@ -103,7 +104,11 @@ def merge_adapter(folder: Path, tensors: Mapping[str, StoredTensor]) -> tuple[di
     path, file = folder / ADAPTER_CONFIG, folder / ADAPTER
     if not file.is_file():
         if path.is_file():
-            raise CheckpointError(f"{folder} must hold {ADAPTER} beside {ADAPTER_CONFIG}, but does not")
+            pickled = " (adapter_model.bin can run code and is not read)" if (folder / PICKLED).is_file() else ""
+            raise CheckpointError(
+                f"{folder} must hold {ADAPTER} beside {ADAPTER_CONFIG}, but does not{pickled}; save the adapter again "
+                "in safetensors, or remove its configuration"
+            )
         return dict(tensors), ()
     config = _read_config(path)
     merged, ranks = dict(tensors), set[int]()
@@ -119,6 +124,11 @@ def merge_adapter(folder: Path, tensors: Mapping[str, StoredTensor]) -> tuple[di
             raise CheckpointError(
                 f"{file} must hold matrices that multiply to {list(base.shape)} for {module}, not {list(b.shape)} and "
                 f"{list(a.shape)}; the adapter is of another model"
+            )
+        if rank != (said := _of_pattern(config.rank_pattern, module, config.r)):
+            raise CheckpointError(
+                f"{path} must give the rank of the matrices of {module}, which is {rank}, but gives {said:g}, and the "
+                "scale follows from it; give the configuration of this adapter"
             )
         scale = _scale(config, module)
         merged[base.name] = MergedTensor(

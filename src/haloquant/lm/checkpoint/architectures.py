@@ -22,6 +22,7 @@ from haloquant.lm.checkpoint.model_config import (
     VOCABULARY,
     Config,
     is_of_several_parts,
+    is_quantized,
     read_config,
     text_part,
     whole_number,
@@ -66,6 +67,7 @@ _NEVER = re.compile(
     r"norm|embed|\bln_|rotary|\bwpe\b|\bwte\b|router|\bA_log\b|(^|\.)gate$|shared_expert_gate$"
     r"|relative_attention_bias|tid2eid|(^|\.)\w*conv\w*$"
 )
+_NORM = re.compile(r"norm|(^|\.)ln_")
 # Lists of blocks that are not the decoder's own: towers for images and sound, and blocks that draft further tokens.
 _FOREIGN = re.compile(
     r"vision|visual|image|audio|speech|\bmtp\b|nextn|draft|depth_decoder|projector|resampler|perceiver|eagle|medusa"
@@ -85,6 +87,9 @@ _ENCODERS = frozenset(
         "roformer", "splinter", "squeezebert", "xlm", "xlm-roberta", "xlm-roberta-xl", "xlnet", "xmod", "yoso",
     }
 )  # fmt: skip
+
+# Ends of the classes of transformers whose head does not predict tokens.
+_OTHER_HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
 
 
 def read_architecture(folder: Path) -> Architecture:
@@ -112,6 +117,10 @@ def architecture_of(config: Config, path: Path) -> Architecture:
     names = ("decoder_layers", *BLOCKS) if inner.get("decoder_layers") else BLOCKS
     if not kind and not hidden and not whole_number(inner, BLOCKS):
         raise CheckpointError(f"{path} must describe a model, but gives no model_type, no hidden_size and no layers")
+    for name in names:
+        count = inner.get(name)
+        if isinstance(count, int) and count < 1:
+            raise CheckpointError(f"{path} must give a positive {name}, not {count}")
     tied = inner.get("tie_word_embeddings")
     return Architecture(
         model_type=kind,
@@ -166,13 +175,18 @@ def _refuse_others(config: Config, inner: Config, path: Path) -> None:
     kind = str(inner.get("model_type") or "")
     if config.get("is_encoder_decoder") is True or inner.get("is_encoder_decoder") is True:
         raise CheckpointError(f"{path} must describe a decoder, not the encoder-decoder {kind!r}")
-    if "quantization_config" in config or "quantization_config" in inner:
+    if is_quantized(config) or is_quantized(inner):
         raise CheckpointError(
             f"{path} must describe a full-precision model, not one that is quantized already "
             "(it has a quantization_config); give the original checkpoint"
         )
     given = config.get("architectures")
     classes = [str(name) for name in given] if isinstance(given, list) else []
+    if classes and all(name.endswith(_OTHER_HEADS) for name in classes):
+        raise CheckpointError(
+            f"{path} must describe a model that predicts tokens, not {classes[0]}, whose head gives classes; give the "
+            "causal model that it was made of"
+        )
     sees_later = kind in _ENCODERS and inner.get("is_decoder") is not True and inner.get("causal") is not True
     if sees_later or (bool(classes) and all(name.endswith("ForMaskedLM") for name in classes)):
         raise CheckpointError(
@@ -201,6 +215,17 @@ def is_foreign(name: str) -> bool:
 def is_router(module: str) -> bool:
     """Return whether a module chooses experts or scales them: a router or a gate of experts."""
     return re.search(r"router|(^|\.)gate$|shared_expert_gate$", module) is not None
+
+
+def is_own(inner: str, model_type: str) -> bool:
+    """Return whether a tensor, by its name within a block, is a layer or a norm that every block of the family has.
+
+    Args:
+        inner: the name within the block, such as `mlp.up_proj.weight`.
+        model_type: a family whose layers are known.
+    """
+    module = inner.rpartition(".")[0]
+    return any(module in names for names in BLOCK_LAYERS[model_type].roles) or bool(_NORM.search(module))
 
 
 def place_linear(module: str, model_type: str) -> Place | None:

@@ -5,9 +5,9 @@ calibration is never loaded by transformers, so this module checks it.
 """
 
 from haloquant.errors import CheckpointError
-from haloquant.lm.checkpoint.architectures import block_list, is_foreign, split_block
+from haloquant.lm.checkpoint.architectures import block_list, is_foreign, is_own, split_block
 from haloquant.lm.checkpoint.reader import Checkpoint
-from haloquant.lm.checkpoint.safetensors import check_finite
+from haloquant.lm.checkpoint.safetensors import check_finite, check_readable
 
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")  # names in the known families
 
@@ -37,10 +37,12 @@ def check_names(checkpoint: Checkpoint) -> None:
     the same tensors in the same shapes as the others, and there must be an embedding.
 
     Raises:
-        CheckpointError: Something is missing, or of another shape than in the other blocks.
+        CheckpointError: Something is missing, or of another shape than in the other blocks; or a layer is stored in a
+            type that is not read.
     """
     own = next((block_list(layer.name) for layer in checkpoint.layers if layer.block is not None), None)
     blocks: dict[int, dict[str, str]] = {}  # for each block: name within the block -> full name
+    kind = checkpoint.architecture.model_type
     for name in checkpoint.tensors:
         if block_list(name) == own and (place := split_block(name)) is not None:
             blocks.setdefault(place[0], {})[place[1]] = name
@@ -52,13 +54,16 @@ def check_names(checkpoint: Checkpoint) -> None:
                 f"block {block}; a shard is missing, or the configuration is of another model"
             )
     if checkpoint.architecture.known:
-        _check_alike(checkpoint, blocks)
+        own_names = {n: {x: name for x, name in block.items() if is_own(x, kind)} for n, block in blocks.items()}
+        _check_alike(checkpoint, own_names)
         if not any(name.endswith(EMBEDDINGS) for name in checkpoint.tensors):
             raise CheckpointError(
                 f"{checkpoint.folder} must hold the embedding of its tokens (a tensor like {EMBEDDINGS[0]}), but does "
                 "not; a shard is missing"
             )
     _check_head(checkpoint)
+    for layer in checkpoint.layers:
+        check_readable(checkpoint.tensors[layer.tensor])
 
 
 def shared_layers(checkpoint: Checkpoint) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from haloquant.errors import CheckpointError
 from haloquant.lm.checkpoint.architectures import Architecture, Place, block_list, is_foreign, place_linear, split_block
 from haloquant.lm.checkpoint.safetensors import StoredTensor
-from haloquant.records.layer_names import CUSTOMARY_ORDER, HEADS
+from haloquant.records.layer_names import BLOCK_LAYERS, CUSTOMARY_ORDER, HEADS
 
 _MODULE = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
 # Families that store a stack of experts as [experts, in, out].
@@ -171,16 +171,23 @@ def _is_turned(architecture: Architecture, module: str, tensor: StoredTensor) ->
 def _own_blocks(architecture: Architecture, tensors: Mapping[str, StoredTensor]) -> str | None:
     """Return the name of the decoder's list of blocks. Of several, it is the one whose matrices are largest together.
 
-    Lists that belong to towers for images and sound or that draft further tokens do not count.
+    Lists that belong to towers for images and sound or that draft further tokens do not count. In a family whose layers
+    are known, lists without such a layer do not count either.
     """
     sizes: dict[str, int] = {}
+    roles = BLOCK_LAYERS[architecture.model_type].roles if architecture.known else ()
+    known = {name for names in roles for name in names}
+    listed: set[str | None] = set()
     for name, tensor in tensors.items():
         blocks = block_list(name)
         if blocks is not None and len(tensor.shape) in (2, 3):
             sizes[blocks] = sizes.get(blocks, 0) + math.prod(tensor.shape)
+            if (placed := split_block(name)) is not None and placed[1].removesuffix(".weight") in known:
+                listed.add(blocks)
     own = {name: size for name, size in sizes.items() if not is_foreign(name)}
     decoders = {name: size for name, size in own.items() if "encoder" not in name.split(".")}
     wanted = decoders or own
+    wanted = {name: size for name, size in wanted.items() if name in listed} or wanted
     return max(wanted, key=lambda name: wanted[name]) if wanted else None
 
 

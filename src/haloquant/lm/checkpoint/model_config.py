@@ -14,6 +14,7 @@ from haloquant.errors import CheckpointError
 from haloquant.store.atomic_files import read_bounded
 
 MAX_CONFIG_BYTES = 4 << 20
+ADAPTER_CONFIG: Final = "adapter_config.json"
 
 Config = Mapping[str, object]
 
@@ -48,7 +49,13 @@ def read_config(path: Path) -> dict[str, object]:
     Raises:
         CheckpointError: The file is missing or too large, or it is not a JSON object.
     """
-    path = path / "config.json" if path.is_dir() else path
+    if path.is_dir():
+        path = path / "config.json"
+        if not path.exists() and (adapter := path.with_name(ADAPTER_CONFIG)).is_file():
+            raise CheckpointError(
+                f"{path.parent} holds an adapter and no model; copy {adapter.name} and its weights into the folder of "
+                "the model that it was trained on"
+            )
     data = read_bounded(path, MAX_CONFIG_BYTES, "a model folder must hold config.json", CheckpointError)
     try:
         config = json.loads(data)
@@ -78,6 +85,11 @@ def text_part(config: Config) -> Config:
 def is_of_several_parts(config: Config) -> bool:
     """Return whether the configuration describes more than a decoder of text, such as a vision tower."""
     return any(isinstance(config.get(name), Mapping) for name in (*TEXT_SECTIONS, *OTHER_SECTIONS))
+
+
+def is_quantized(config: Config) -> bool:
+    """Return whether a configuration is that of a quantized model; transformers passes over a null."""
+    return config.get("quantization_config") is not None
 
 
 def whole_number(config: Config, names: tuple[str, ...]) -> int | None:

@@ -19,6 +19,7 @@ from jaxtyping import Float32
 
 from haloquant.errors import MALFORMED, CheckpointError
 from haloquant.lm.checkpoint.remote import RemoteFile
+from haloquant.store.stand_ins import BEGINNING, stand_in
 
 MAX_HEADER_BYTES = 100 << 20
 CHUNK_BYTES = 1 << 20  # small enough to be still in the processor cache when it is converted
@@ -106,10 +107,12 @@ def read_header(file: Path | RemoteFile) -> dict[str, StoredTensor]:
 
 
 def _parse_header(stream: Any, file: Path | RemoteFile, size: int) -> dict[str, StoredTensor]:
-    length = int.from_bytes(stream.read(8), "little")
+    beginning = stream.read(8)
+    length = int.from_bytes(beginning, "little")
     if size < 10 or not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
         raise CheckpointError(
-            f"{file} must be a whole safetensors file, but its header claims {length} bytes in a file of {size}"
+            stand_in(Path(str(file)), beginning + stream.read(BEGINNING))
+            or f"{file} must be a whole safetensors file, but its header claims {length} bytes in a file of {size}"
         )
     try:
         header = stream.read(length)
@@ -122,6 +125,7 @@ def _parse_header(stream: Any, file: Path | RemoteFile, size: int) -> dict[str, 
     start = 8 + length
     tensors = {name: _check_entry(file, name, entry, start, size) for name, entry in entries.items()}
     _check_overlap(file, tensors)
+    _check_end(file, tensors, start, size)
     return tensors
 
 
@@ -153,6 +157,15 @@ def _check_entry(file: Path | RemoteFile, name: str, entry: _Entry, start: int, 
     return StoredTensor(name, file, entry.dtype, tuple(entry.shape), start + begin, wanted)
 
 
+def _check_end(file: Path | RemoteFile, tensors: dict[str, StoredTensor], start: int, size: int) -> None:
+    """Refuse bytes behind the last tensor, as the library `safetensors` does: a second download was appended."""
+    end = max((tensor.offset + tensor.size_bytes for tensor in tensors.values()), default=start)
+    if end < size:
+        raise CheckpointError(
+            f"{file} must end with its last tensor at byte {end}, but the file has {size}; download this file again"
+        )
+
+
 def _check_overlap(file: Path | RemoteFile, tensors: dict[str, StoredTensor]) -> None:
     """Refuse tensors that overlap in part. Two tensors may have exactly the same bytes (tied weights)."""
     previous: StoredTensor | None = None
@@ -182,10 +195,7 @@ def read_float32(
     Raises:
         CheckpointError: The tensor is stored in another type, the file ends early, or a value is NaN or infinite.
     """
-    if not tensor.readable:
-        raise CheckpointError(
-            f"{tensor.file}: tensor {tensor.name} must be stored in {', '.join(READABLE)}, not {tensor.dtype}"
-        )
+    check_readable(tensor)
     count = tensor.count - start if count is None else count
     if start < 0 or count < 0 or start + count > tensor.count:
         raise ValueError(f"elements {start} to {start + count} of {tensor.name} must lie within its {tensor.count}")
@@ -194,6 +204,18 @@ def read_float32(
     out = np.empty(count, np.float32) if out is None else out[:count]
     tensor.fill(out, start)
     return out
+
+
+def check_readable(tensor: StoredTensor) -> None:
+    """Refuse a tensor whose type is not read. No value is read.
+
+    Raises:
+        CheckpointError: It has such a type.
+    """
+    if not tensor.readable:
+        raise CheckpointError(
+            f"{tensor.file}: tensor {tensor.name} must be stored in {', '.join(READABLE)}, not {tensor.dtype}"
+        )
 
 
 def check_finite(tensor: StoredTensor) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 
-from haloquant.errors import InputError
+from haloquant.errors import HaloquantError, InputError, first_line
 from haloquant.lm.checkpoint.model_config import POSITIONS
 
 STANDARD_WINDOW = 2048
@@ -215,7 +215,24 @@ def _equal_lengths(batch: list[np.ndarray]) -> list[list[np.ndarray]]:
 def _score(model: Any, ids: np.ndarray) -> list[float]:
     batch = torch.from_numpy(ids).to(next(model.parameters()).device)
     with torch.inference_mode():
-        return sum_nll(model(input_ids=batch, use_cache=False).logits, batch)
+        return sum_nll(_logits(model, batch), batch)
+
+
+def _logits(model: Any, batch: torch.Tensor) -> torch.Tensor:
+    """Return the logits of a batch.
+
+    Raises:
+        InputError: The code of the model raises an error, as it does where values of its config.json do not fit.
+    """
+    try:
+        return model(input_ids=batch, use_cache=False).logits
+    except (HaloquantError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"the model ({type(model).__name__}) must compute the logits of its tokens in transformers, but: "
+            f"{first_line(error)}; is config.json that of these tensors?"
+        ) from error
 
 
 def sum_nll(logits: torch.Tensor, ids: torch.Tensor) -> list[float]:

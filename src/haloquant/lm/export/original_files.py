@@ -10,7 +10,7 @@ import numpy as np
 from haloquant.errors import InputError
 from haloquant.lm.checkpoint.architectures import split_block
 from haloquant.lm.checkpoint.linear_layers import LinearLayer
-from haloquant.lm.checkpoint.model_config import read_config
+from haloquant.lm.checkpoint.model_config import is_quantized, read_config
 from haloquant.lm.checkpoint.reader import Checkpoint, read_layer
 from haloquant.lm.export.model_folder import RawTensor, ShardWriter
 from haloquant.quant.format.packing import PackedWeight
@@ -145,7 +145,7 @@ def full_precision_config(checkpoint: Checkpoint) -> dict[str, Any]:
         CheckpointError: The configuration is not a JSON object.
     """
     config = read_config(checkpoint.folder)
-    if "quantization_config" in config:
+    if is_quantized(config):
         path = checkpoint.folder / "config.json"
         raise InputError(f"{path} must be of a model in full precision, not one that is quantized already")
     return config

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from haloquant.errors import MALFORMED, CheckpointError, FormatError
-from haloquant.lm.checkpoint.model_config import read_config
-from haloquant.lm.checkpoint.model_files import MAX_INDEX_BYTES
+from haloquant.lm.checkpoint.model_config import ADAPTER_CONFIG, read_config
+from haloquant.lm.checkpoint.model_files import ADAPTER, MAX_INDEX_BYTES
 from haloquant.lm.checkpoint.paths import is_shard_name, local_folder
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_header
 from haloquant.lm.export.model_folder import INDEX, MANIFEST, NAMES
@@ -73,7 +73,7 @@ def shard_files(folder: Path) -> list[Path]:
     """
     index = folder / INDEX
     if not index.is_file():
-        files = sorted(folder.glob("*.safetensors"))
+        files = sorted(file for file in folder.glob("*.safetensors") if file.name != ADAPTER)
         if len(files) != 1:
             raise FormatError(f"{folder} must hold model.safetensors, or shards with {INDEX}, not {len(files)} shards")
         return files
@@ -88,6 +88,24 @@ def shard_files(folder: Path) -> list[Path]:
         if not (folder / name).is_file():
             raise FormatError(f"{folder} must hold the shard {name}, which {INDEX} names, and it is missing")
     return [folder / name for name in names]
+
+
+def has_adapter(folder: Path) -> bool:
+    """Return whether an adapter of peft lies beside a packed model. transformers runs it beside the packed layers."""
+    return (folder / ADAPTER_CONFIG).is_file()
+
+
+def refuse_adapter(model: PackedModel, doing: str) -> None:
+    """Refuse a packed model with an adapter where only its own weights are used.
+
+    Raises:
+        FormatError: An adapter lies beside the model. `doing` says what would be done without it.
+    """
+    if has_adapter(model.folder):
+        raise FormatError(
+            f"{model.folder} must hold no {ADAPTER_CONFIG} to be {doing}, as the adapter would be left out; move it to "
+            "another folder"
+        )
 
 
 def check_names(config: PackedConfig, tensors: Mapping[str, Any]) -> None:

@@ -47,6 +47,22 @@ def test_a_comparison_takes_several_models_and_finds_a_missing_one_first(tmp_pat
         compare(["demo", tmp_path / "no-such-model"], progress=False)
 
 
+def test_models_that_read_a_text_as_other_tokens_are_said_not_to_be_comparable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("haloquant.api.evaluation.model_folder", Path)
+
+    def score(model: str, *_: object) -> evaluation.Evaluation:
+        tokens = {"long": 12}.get(model, 9)
+        return evaluation.Evaluation(model, 16.0, 2.0, None, f"{tokens} tokens predicted", notes=("read",))
+
+    monkeypatch.setattr(evaluation, "evaluate_model", score)
+    rows = compare(["one", "same", "long"], progress=False)
+    assert [row.notes for row in rows[:2]] == [("read",), ("read",)]
+    said = (
+        "perplexities of long and one are not comparable, as their tokens or windows differ; long: 12 tokens predicted"
+    )
+    assert rows[2].notes == ("read", said)
+
+
 def test_one_task_may_be_given_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[object] = []
     monkeypatch.setattr(evaluation, "evaluate_tasks", lambda *arguments: given.extend(arguments) or {})

@@ -12,11 +12,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+transformers = pytest.importorskip("transformers")
 
 from haloquant.errors import CheckpointError  # noqa: E402
 from haloquant.lm.checkpoint.reader import content_hash, open_checkpoint, read_tensor, read_weight  # noqa: E402
 from haloquant.lm.export.model_folder import RawTensor, copy_small_files  # noqa: E402
+from haloquant.lm.swap_weights import find_module  # noqa: E402
 from haloquant.lm.torch_model import load_model  # noqa: E402
 from support.tiny_model import save_gpt2, save_llama  # noqa: E402
 
@@ -24,17 +25,20 @@ Q, V = "model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.v_proj"
 SHAPES = {Q: (64, 64), V: (32, 64)}
 
 
-def add_adapter(folder: Path, shapes: dict[str, tuple[int, int]], rank: int = 4, **settings: Any) -> dict[str, Any]:
-    """Write an adapter of the given layers [out, in]; return B A by layer."""
+def add_adapter(
+    folder: Path, shapes: dict[str, tuple[int, int]], ranks: dict[str, int] | None = None, **settings: Any
+) -> dict[str, Any]:
+    """Write an adapter of the given layers [out, in], of rank 4 or of the ranks given; return B A by layer."""
     rng = np.random.default_rng(0)
     tensors, products = {}, {}
     for layer, (rows, cols) in shapes.items():
+        rank = (ranks or {}).get(layer, 4)
         a = rng.normal(0, 0.1, (rank, cols)).astype(np.float32)
         b = rng.normal(0, 0.1, (rows, rank)).astype(np.float32)
         tensors |= {f"base_model.model.{layer}.lora_A.weight": a, f"base_model.model.{layer}.lora_B.weight": b}
         products[layer] = b.astype(np.float64) @ a.astype(np.float64)
     save_file(tensors, folder / "adapter_model.safetensors")
-    config = {"peft_type": "LORA", "r": rank, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"]} | settings
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"]} | settings
     (folder / "adapter_config.json").write_text(json.dumps(config))
     return products
 
@@ -61,9 +65,11 @@ def test_the_weights_are_those_of_the_model_plus_the_scaled_product(
     settings: dict[str, Any], scales: tuple[float, float], folder: Path
 ) -> None:
     plain = open_checkpoint(folder)
-    products = add_adapter(folder, SHAPES, **settings)
+    ranks = {V: 8} if "rank_pattern" in settings else {}
+    products = add_adapter(folder, SHAPES, ranks, **settings)
     merged = open_checkpoint(folder)
-    assert merged.notes == ("the adapter beside the model (LoRA of rank 4) is merged into 2 layers",)
+    kind = "4, 8" if ranks else "4"
+    assert merged.notes == (f"the adapter beside the model (LoRA of rank {kind}) is merged into 2 layers",)
     assert content_hash(merged) != content_hash(plain)
     for layer in merged.layers:
         expected = read_weight(plain, layer).astype(np.float64)
@@ -75,6 +81,24 @@ def test_the_weights_are_those_of_the_model_plus_the_scaled_product(
         assert np.array_equal(model.get_submodule(name).weight.numpy(), read_weight(merged, name))
         copy = RawTensor.read(merged.tensors[f"{name}.weight"])
         assert copy.dtype == "F32" and np.array_equal(copy.data, read_tensor(merged, f"{name}.weight"))
+
+
+def test_a_model_of_text_and_images_takes_an_adapter_too(tmp_path: Path) -> None:
+    text = {
+        "model_type": "llama", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "num_key_value_heads": 2,
+    }  # fmt: skip
+    sight = {
+        "model_type": "clip_vision_model", "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "image_size": 28, "patch_size": 14,
+    }  # fmt: skip
+    config = transformers.LlavaConfig(text_config=text, vision_config=sight, image_token_index=60)
+    transformers.LlavaForConditionalGeneration(config).save_pretrained(tmp_path)
+    layer = open_checkpoint(tmp_path).layers[0]
+    plain = read_weight(open_checkpoint(tmp_path), layer)
+    product = add_adapter(tmp_path, {layer.name: (layer.out_features, layer.in_features)})[layer.name]
+    weight = find_module(load_model(tmp_path), layer.name).weight.numpy()
+    assert np.allclose(weight, plain + 4.0 * product, rtol=0, atol=1e-6)
 
 
 def test_conv1d_weights_get_the_transposed_product(tmp_path: Path) -> None:
@@ -113,6 +137,23 @@ def test_a_change_of_the_scale_is_another_model_and_the_packed_folder_has_no_ada
 def test_other_adapters_are_refused(settings: dict[str, Any], sentence: str, folder: Path) -> None:
     add_adapter(folder, SHAPES, **settings)
     with pytest.raises(CheckpointError, match=sentence):
+        open_checkpoint(folder)
+
+
+def test_a_rank_that_is_not_that_of_the_matrices_is_refused_as_the_scale_follows_from_it(folder: Path) -> None:
+    for settings in ({"r": 8}, {"rank_pattern": {"v_proj": 2}}):
+        add_adapter(folder, SHAPES, **settings)
+        with pytest.raises(CheckpointError, match=r"rank of the matrices of .*_proj, which is 4, but gives"):
+            open_checkpoint(folder)
+
+
+def test_an_adapter_without_its_model_or_in_a_pickle_is_named(folder: Path) -> None:
+    add_adapter(folder, SHAPES)
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+    with pytest.raises(CheckpointError, match=r"does not \(adapter_model\.bin can run code and is not read\)"):
+        open_checkpoint(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"holds an adapter and no model; copy adapter_config\.json"):
         open_checkpoint(folder)
 
 

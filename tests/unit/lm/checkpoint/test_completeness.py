@@ -101,3 +101,20 @@ def test_an_unknown_family_may_have_unlike_blocks_but_must_have_all(whole: Path,
         CheckpointError, match=r"must hold 3 decoder blocks, as config\.json says, but holds nothing of block 2"
     ):
         check_complete(open_checkpoint(folder))
+
+
+def test_a_tensor_that_no_block_of_the_family_has_is_not_missing_in_the_others(whole: Path, tmp_path: Path) -> None:
+    """As in files that hold quantities of another program beside the weights."""
+
+    def edit(tensors: dict[str, np.ndarray]) -> None:
+        tensors["model.layers.0.mlp.up_proj.weight_scale"] = np.ones((64, 1), np.float32)
+
+    check_complete(open_checkpoint(changed(whole, tmp_path / "more", edit)))
+
+
+def test_a_layer_of_a_type_that_is_not_read_is_refused_before_a_value_is_read(whole: Path, tmp_path: Path) -> None:
+    def edit(tensors: dict[str, np.ndarray]) -> None:
+        tensors[Q] = np.ones(tensors[Q].shape, np.int8)
+
+    said = refused(whole, tmp_path / "bytes", edit)
+    assert said == f"FOLDER/model.safetensors: tensor {Q} must be stored in F32, F16, BF16, F64, not I8"

@@ -96,3 +96,10 @@ def test_weights_of_gpt2_are_stored_from_input_to_output(tmp_path: Path) -> None
     assert [(layer.in_features, layer.out_features, layer.transposed) for layer in layers] == [
         (*shape, True) for shape in sizes.values()
     ]
+
+
+def test_a_larger_list_of_other_blocks_is_not_the_decoder_of_a_known_family(tmp_path: Path) -> None:
+    extra = {f"score.layers.{n}.dense.weight": np.ones((64, 64), np.float32) for n in range(3)}
+    found = open_checkpoint(_saved(tmp_path, extra))
+    assert [layer.name for layer in found.layers] == [_name(block, layer) for block in (0, 1) for layer in ORDER]
+    assert set(extra) <= set(found.others)

@@ -11,6 +11,7 @@ from haloquant.lm.checkpoint.model_config import (
     HEADS,
     HIDDEN,
     is_of_several_parts,
+    is_quantized,
     read_config,
     text_part,
     whole_number,
@@ -67,3 +68,8 @@ def test_the_window_is_that_of_the_decoder() -> None:
     assert window_tokens(json.loads("{}"), 2048) == 2048
     with pytest.raises(CheckpointError, match="must give a positive number of positions, not -1"):
         window_tokens({"n_positions": -1}, 2048)
+
+
+def test_a_null_is_no_quantization() -> None:
+    assert not is_quantized({}) and not is_quantized({"quantization_config": None})
+    assert is_quantized({"quantization_config": {"quant_method": "gptq"}})

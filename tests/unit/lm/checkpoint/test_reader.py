@@ -256,6 +256,11 @@ def test_what_is_no_model_folder_is_named(tmp_path: Path) -> None:
             "not the encoder 'roberta', whose attention sees the token that is to be predicted",
         ),
         ({"architectures": ["MysteryForMaskedLM"]}, "must describe a decoder, which predicts each token from those"),
+        (
+            {"architectures": ["LlamaForSequenceClassification"]},
+            "must describe a model that predicts tokens, not LlamaForSequenceClassification, whose head gives classes",
+        ),
+        ({"num_hidden_layers": -1}, "must give a positive num_hidden_layers, not -1"),
     ],
 )
 def test_configurations_that_will_not_do(tmp_path: Path, change: dict, sentence: str) -> None:

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from haloquant.errors import CheckpointError
 from haloquant.lm.checkpoint.safetensors import read_header
@@ -31,3 +33,16 @@ def test_a_claimed_size_is_checked_before_memory_is_asked_for(shape: list[int], 
     header = json.dumps({"w": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}).encode()
     with pytest.raises(CheckpointError, match=r"is cut short: tensor w must end at byte \d+, but the file has \d+"):
         read_header(_file(tmp_path / "x.safetensors", framed(header, b"ab")))
+
+
+def test_bytes_behind_the_last_tensor_are_refused_as_the_library_refuses_them(tmp_path: Path) -> None:
+    header = b'{"w":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}'
+    file = _file(tmp_path / "x.safetensors", framed(header, b"abc"))
+    with pytest.raises(SafetensorError):
+        load_file(file)
+    end = len(framed(header, b"ab"))
+    with pytest.raises(
+        CheckpointError, match=f"must end with its last tensor at byte {end}, but the file has {end + 1}"
+    ):
+        read_header(file)
+    assert list(read_header(_file(file, framed(header, b"ab")))) == ["w"]

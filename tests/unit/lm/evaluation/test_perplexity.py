@@ -185,6 +185,16 @@ def test_values_beyond_float16_are_an_error_that_names_the_arithmetic() -> None:
         perplexity(table, TOKENS)
 
 
+def test_an_error_in_the_code_of_the_model_is_one_sentence() -> None:
+    class Broken(Parity):
+        def forward(self, input_ids: torch.Tensor, use_cache: bool) -> SimpleNamespace:
+            raise AttributeError("'tuple' object has no attribute 'last_hidden_state'")
+
+    said = r"the model \(Broken\) must compute the logits of its tokens in transformers, but: 'tuple' object has"
+    with pytest.raises(InputError, match=said):
+        perplexity(Broken(), _text(1, 2, 3))
+
+
 def test_a_weight_that_is_no_number_is_an_error() -> None:
     table = Table()
     table.rows[int(TOKENS[0])] = torch.nan

@@ -8,7 +8,7 @@ linearly with the number of blocks. Memory depends on the largest layer and does
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from haloquant.jobs.quantize.forecast.machine_rates import Rates
 from haloquant.jobs.quantize.forecast.model_sizes import LayerSize, ModelSizes
@@ -60,7 +60,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """The prediction for one model: bytes to read and to write, and its stages without and with calibration."""
+    """The prediction for one model: bytes to read and to write, and its stages without and with calibration.
+
+    `torch_loaded` says whether torch and transformers are loaded without calibration too, to check the model.
+    """
 
     model: str
     weights: int
@@ -68,6 +71,7 @@ class Plan:
     written_b: float
     free: tuple[Stage, ...]
     calibrated: tuple[Stage, ...]
+    torch_loaded: bool = False
 
     def peak_b(self, calibrated: bool) -> float:
         """Return the peak memory in bytes of one process that does everything."""
@@ -77,16 +81,21 @@ class Plan:
         """Return the time in seconds from the start of the command to its end."""
         stages = self.calibrated if calibrated else self.free
         spent = sum(stage.seconds / (workers if stage.worker_b else 1) for stage in stages)
-        return start_s(calibrated) + spent
+        return self.start_s(calibrated) + spent
 
-
-def start_s(calibrated: bool) -> float:
-    """Return the seconds before the first stage, in which libraries are loaded."""
-    return START_S + TORCH_START_S * calibrated
+    def start_s(self, calibrated: bool) -> float:
+        """Return the seconds before the first stage, in which libraries are loaded."""
+        return START_S + TORCH_START_S * (calibrated or self.torch_loaded)
 
 
 def predict(
-    model: ModelSizes, rates: Rates, windows: int, length: int, balanced: bool = True, transform: Transform = "none"
+    model: ModelSizes,
+    rates: Rates,
+    windows: int,
+    length: int,
+    balanced: bool = True,
+    transform: Transform = "none",
+    torch_loaded: bool = False,
 ) -> Plan:
     """Return the prediction for every stage of a quantization, without and with calibration.
 
@@ -98,6 +107,7 @@ def predict(
         balanced: Whether the losses of tiles are measured first (goal `bal`). This rounds every layer in both classes
             and calibrates twice.
         transform: The transform. Finding its scales passes over the inputs once more, without gradients.
+        torch_loaded: Whether torch and transformers are loaded without calibration too, to check the model.
     """
     weights = sum(x.weights for x in model.layers)
     largest = max(x.weights for x in model.layers)
@@ -154,9 +164,9 @@ def predict(
         if transform == "awq":  # the output error of every candidate scale, from the Hessian
             seconds += AWQ_POINTS * sum(x.weights * x.in_features for x in model.layers) / rates.madds_per_s
         calibrated.insert(0, Stage(f"{transform} scales", seconds, passing.driver_b, max(passing.worker_b, worker_b)))
-    return Plan(
-        model.name, weights, model.stored_b, written, (read, books, *free, *pack), (read, books, *calibrated, *pack)
-    )
+    free = [replace(x, driver_b=x.driver_b + TORCH_B * torch_loaded) for x in (read, books, *free, *pack)]
+    whole = (read, books, *calibrated, *pack)
+    return Plan(model.name, weights, model.stored_b, written, tuple(free), whole, torch_loaded)
 
 
 def _blocks(layers: Sequence[LayerSize]) -> list[list[LayerSize]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from haloquant.errors import CheckpointError
+from haloquant.store.stand_ins import BEGINNING, stand_in
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -120,13 +121,15 @@ class _Stream:
         except UnicodeDecodeError as error:
             raise self.error(f"must hold strings in UTF-8, but: {error}") from error
 
-    def error(self, what: str) -> CheckpointError:
-        return CheckpointError(f"{self.file} {what}")
+    def error(self, what: str, instead: str | None = None) -> CheckpointError:
+        return CheckpointError(instead or f"{self.file} {what}")
 
 
 def _read(stream: _Stream) -> GgufHeader:
     if stream.size < 24 or stream.take(4) != MAGIC:
-        raise stream.error("must be a GGUF file, but it does not begin with the letters GGUF")
+        stream.stream.seek(0)
+        said = stand_in(stream.file, stream.stream.read(BEGINNING))
+        raise stream.error("must be a GGUF file, but it does not begin with the letters GGUF", said)
     version = stream.number("<I")
     if version not in VERSIONS:
         kind = "in big endian" if version and version & 0xFFFF == 0 else f"of version {version}"

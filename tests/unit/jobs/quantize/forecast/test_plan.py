@@ -58,6 +58,10 @@ def test_one_layer_by_hand() -> None:
     assert times["measure tiles"] == pytest.approx(2 * rounding)
     assert times["choose codebooks"] == pytest.approx(0.5 + 5e5 / 12 / 1e7)
     assert plan.seconds(True) == pytest.approx(2.5 + 6.0 + sum(times.values()))
+    checked = predict(model, RATES, 4, 100, torch_loaded=True)  # the model is checked in transformers first
+    assert checked.seconds(False) == pytest.approx(plan.seconds(False) + 6.0)
+    assert [a.driver_b - b.driver_b for a, b in zip(checked.free, plan.free, strict=True)] == [450e6] * len(plan.free)
+    assert checked.calibrated == plan.calibrated
     halved = sum(stage.seconds / 2 for stage in plan.calibrated if stage.worker_b)
     assert plan.seconds(True, workers=2) == pytest.approx(plan.seconds(True) - halved)
     memory = {stage.name: stage.driver_b for stage in plan.calibrated}
