@@ -48,7 +48,7 @@ def test_a_comparison_takes_several_models_and_finds_a_missing_one_first(tmp_pat
 
 
 def test_models_that_read_a_text_as_other_tokens_are_said_not_to_be_comparable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("haloquant.api.evaluation.model_folder", Path)
+    monkeypatch.setattr("haloquant.api.models.evaluation.model_folder", Path)
 
     def score(model: str, *_: object) -> evaluation.Evaluation:
         tokens = {"long": 12}.get(model, 9)
