@@ -37,10 +37,20 @@ VISION = {
     "patch_size": 14,
 }  # fmt: skip
 _LATENT = {"num_key_value_heads": 4, "first_k_dense_replace": 1, "head_dim": 8}
+# Embeddings of the tokens for each block.
+_PER_BLOCK = {
+    "vocab_size_per_layer_input": 260, "hidden_size_per_layer_input": 8,
+    "layer_types": ["sliding_attention", "full_attention"],
+}  # fmt: skip
 # Settings that the small values do not fit.
 SPECIAL: dict[str, dict[str, Any]] = {
     "deepseek_v3": _LATENT, "deepseek_v32": _LATENT, "glm_moe_dsa": _LATENT, "glm4_moe_lite": _LATENT, "axk1": _LATENT,
-    "axk2": _LATENT,
+    "axk2": _LATENT, "youtu": _LATENT,
+    "longcat_flash": {"head_dim": 8, "num_key_value_heads": 4},
+    "minicpm3": {"num_key_value_heads": 4},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
+    "gemma3n_text": _PER_BLOCK | {"laurel_rank": 8, "num_kv_shared_layers": 0},
+    "gemma4_text": _PER_BLOCK,
     "mamba2": {"expand": 2, "head_dim": 32, "chunk_size": 16},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "lfm2": {"layer_types": ["conv", "full_attention"]},

@@ -140,7 +140,7 @@ def check_job(recipe: Recipe, inputs: Inputs, profile: MacProfile) -> None:
     from haloquant.lm.model_check import check_model  # needs torch
 
     check_mac(recipe.hardware, profile)
-    check_model(inputs.checkpoint)
+    check_model(inputs.checkpoint, calibrated=True)
     for use, least, what in (("calibration", inputs.window, "one window"), ("evaluation", 2, "to predict")):
         tokens = getattr(inputs, use).tokens
         if len(tokens) < least:

@@ -15,14 +15,18 @@ from haloquant.lm.model_class import building, complete_head_size
 from haloquant.lm.swap_weights import find_module, is_transposed
 
 
-def check_model(checkpoint: Checkpoint) -> None:
+def check_model(checkpoint: Checkpoint, calibrated: bool = False) -> None:
     """Refuse a checkpoint that transformers cannot load, or whose chosen layers are no linear layers of its model.
 
     No weight is read.
 
+    Args:
+        checkpoint: An opened model folder.
+        calibrated: Whether its blocks will be run one after another, each on all windows.
+
     Raises:
         CheckpointError: Transformers has no such decoder, a parameter is missing or of another shape, or a layer
-            is of another kind.
+            is of another kind; or the model is to be calibrated and its blocks read keys and values of other blocks.
     """
     empty = EmptyModel(checkpoint)
     lacking = [name for name in empty.lacking() if not name.endswith(COMPUTED_TENSORS)]
@@ -31,6 +35,12 @@ def check_model(checkpoint: Checkpoint) -> None:
             f"{checkpoint.folder} must hold every weight of its model, but lacks {len(lacking)}, first {min(lacking)}"
         )
     empty.check_shapes()
+    if calibrated and any(getattr(module, "is_kv_shared_layer", False) for module in empty.model.modules()):
+        raise CheckpointError(
+            f"{checkpoint.folder} must have blocks with keys and values of their own to be calibrated block by block, but "
+            "its last blocks read those of others (num_kv_shared_layers); quantize it without calibration "
+            "(--calibration none)"
+        )
     for layer in checkpoint.layers:
         try:
             module = find_module(empty.model, layer.name)

@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("transformers")
+
 from haloquant.errors import CheckpointError
 from haloquant.jobs.quantize.model_check import UNCHECKED, check_in_transformers
 from haloquant.lm.checkpoint.reader import open_checkpoint
+from support.model_families import save_model, tiny_config
 from support.tiny_model import save_llama
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    pytest.importorskip("transformers")
     return save_llama(tmp_path / "model")
 
 
@@ -52,3 +54,17 @@ def test_without_transformers_it_is_said(folder: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     assert check_in_transformers(open_checkpoint(folder), False) == (UNCHECKED,)
+
+
+def test_blocks_that_read_keys_of_other_blocks_are_not_calibrated_one_after_another(tmp_path: Path) -> None:
+    """All windows run through a block before the next one, and keys of a window are gone by then."""
+    config = tiny_config("gemma4_text")
+    config.num_hidden_layers, config.num_kv_shared_layers = 3, 1
+    config.layer_types = ["sliding_attention", "full_attention", "full_attention"]
+    save_model(tmp_path, config)
+    checkpoint = open_checkpoint(tmp_path)
+    assert check_in_transformers(checkpoint, False) == ()
+    with pytest.raises(
+        CheckpointError, match=r"its last blocks read those of others \(num_kv_shared_layers\); quantize"
+    ):
+        check_in_transformers(checkpoint, True)
