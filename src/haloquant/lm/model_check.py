@@ -37,8 +37,8 @@ def check_model(checkpoint: Checkpoint, calibrated: bool = False) -> None:
     empty.check_shapes()
     if calibrated and any(getattr(module, "is_kv_shared_layer", False) for module in empty.model.modules()):
         raise CheckpointError(
-            f"{checkpoint.folder} must have blocks with keys and values of their own to be calibrated block by block, but "
-            "its last blocks read those of others (num_kv_shared_layers); quantize it without calibration "
+            f"{checkpoint.folder} must have blocks with keys and values of their own to be calibrated block by block, "
+            "but its last blocks read those of others (num_kv_shared_layers); quantize it without calibration "
             "(--calibration none)"
         )
     for layer in checkpoint.layers:
