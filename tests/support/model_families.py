@@ -49,7 +49,6 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "longcat_flash": {"head_dim": 8, "num_key_value_heads": 4},
     "minicpm3": {"num_key_value_heads": 4},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
-    "gemma3n_text": _PER_BLOCK | {"laurel_rank": 8, "num_kv_shared_layers": 0},
     "gemma4_text": _PER_BLOCK,
     "mamba2": {"expand": 2, "head_dim": 32, "chunk_size": 16},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
@@ -69,8 +68,18 @@ def tiny_config(model_type: str) -> Any:
     if "text_config" in SPECIAL.get(model_type, {}):
         return kind(**SPECIAL[model_type])
     usual = kind()
-    small = {name: value for name, value in SMALL.items() if hasattr(usual, name)}
+    small = {name: value for name, value in SMALL.items() if _is_set(usual, name)}
     return kind(**small | SPECIAL.get(model_type, {}))
+
+
+def _is_set(config: Any, name: str) -> bool:
+    """Return whether a configuration takes a value of this name; a property follows from others."""
+    if isinstance(getattr(type(config), name, None), property):
+        return False
+    try:
+        return hasattr(config, name)
+    except ValueError:  # a value for each block
+        return True
 
 
 def save_model(folder: Path, config: Any, most_parameters: int = 6_000_000) -> Any:

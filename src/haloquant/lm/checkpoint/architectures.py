@@ -224,7 +224,9 @@ def is_own(inner: str, model_type: str) -> bool:
         inner: the name within the block, such as `mlp.up_proj.weight`.
         model_type: a family whose layers are known.
     """
-    module = inner.rpartition(".")[0]
+    module, _, leaf = inner.rpartition(".")
+    if leaf not in ("weight", "bias"):
+        return False
     return any(module in names for names in BLOCK_LAYERS[model_type].roles) or bool(_NORM.search(module))
 
 

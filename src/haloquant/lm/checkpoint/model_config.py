@@ -49,13 +49,12 @@ def read_config(path: Path) -> dict[str, object]:
     Raises:
         CheckpointError: The file is missing or too large, or it is not a JSON object.
     """
-    if path.is_dir():
-        path = path / "config.json"
-        if not path.exists() and (adapter := path.with_name(ADAPTER_CONFIG)).is_file():
-            raise CheckpointError(
-                f"{path.parent} holds an adapter and no model; copy {adapter.name} and its weights into the folder of "
-                "the model that it was trained on"
-            )
+    path = path / "config.json" if path.is_dir() else path
+    if not path.exists() and path.with_name(ADAPTER_CONFIG).is_file():
+        raise CheckpointError(
+            f"{path.parent} holds an adapter and no model; copy {ADAPTER_CONFIG} and its weights into the folder of "
+            "the model that it was trained on"
+        )
     data = read_bounded(path, MAX_CONFIG_BYTES, "a model folder must hold config.json", CheckpointError)
     try:
         config = json.loads(data)
