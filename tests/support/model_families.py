@@ -78,7 +78,7 @@ def _is_set(config: Any, name: str) -> bool:
         return False
     try:
         return hasattr(config, name)
-    except ValueError:  # a value for each block
+    except RuntimeError:  # a value for each block
         return True
 
 

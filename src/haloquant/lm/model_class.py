@@ -41,9 +41,17 @@ def complete_head_size(config: Any) -> None:
     Some families of transformers (Granite, Ministral) build no model without it, though that is what they mean.
     """
     inner = config.get_text_config()
-    hidden, heads = getattr(inner, "hidden_size", None), getattr(inner, "num_attention_heads", None)
-    if getattr(inner, "head_dim", 0) is None and isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
+    hidden, heads = _value(inner, "hidden_size"), _value(inner, "num_attention_heads")
+    if _value(inner, "head_dim", 0) is None and isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
         inner.head_dim = hidden // heads
+
+
+def _value(config: Any, name: str, otherwise: Any = None) -> Any:
+    """Return a value of a configuration; `otherwise` where there is none, or one for each block (Gemma 4)."""
+    try:
+        return getattr(config, name, otherwise)
+    except RuntimeError:
+        return otherwise
 
 
 @contextmanager

@@ -11,6 +11,7 @@ pytest.importorskip("transformers")
 from haloquant.errors import CheckpointError
 from haloquant.jobs.quantize.model_check import UNCHECKED, check_in_transformers
 from haloquant.lm.checkpoint.reader import open_checkpoint
+from haloquant.lm.model_check import tensor_shapes
 from support.model_families import save_model, tiny_config
 from support.tiny_model import save_llama
 
@@ -64,5 +65,6 @@ def test_blocks_that_read_keys_of_other_blocks_are_not_calibrated_one_after_anot
     save_model(tmp_path, config)
     checkpoint = open_checkpoint(tmp_path)
     assert check_in_transformers(checkpoint, False) == ()
+    assert tensor_shapes(tmp_path / "config.json").keys() >= {layer.tensor for layer in checkpoint.layers}
     with pytest.raises(CheckpointError, match=r"its last blocks read those of others \(num_kv_shared_layers\)"):
         check_in_transformers(checkpoint, True)
