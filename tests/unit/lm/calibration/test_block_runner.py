@@ -39,8 +39,7 @@ def test_each_window_gets_the_arguments_of_its_own_tokens(tmp_path: Path, monkey
     assert not torch.allclose(wanted, plain, atol=1e-3)
     for count in (3, 1):  # a worker's runner knows the first window alone, and is given the others
         runner = BlockRunner(open_checkpoint(folder), WINDOWS[:count])
-        states = [runner._embed(index) for index in range(count)]
-        states += [model.get_input_embeddings()(torch.from_numpy(row[None])) for row in WINDOWS[count:]]
+        states = [model.get_input_embeddings()(torch.from_numpy(row[None])) for row in WINDOWS]
         for number in range(len(runner.blocks)):
             with runner.loaded(number), torch.no_grad():
                 states = [runner.run(number, x, row) for x, row in zip(states, WINDOWS, strict=True)]
