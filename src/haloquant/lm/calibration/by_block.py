@@ -217,7 +217,7 @@ def _record_group(
             for index in range(len(runner.windows)):
                 waiting.update(names)
                 with suppress(_AllRecorded):
-                    runner.run(block, runner.states(index), runner.windows[index])
+                    runner.run(block, runner.states(index))
                 recorder.forget_last()
         finally:
             for handle in handles:

@@ -40,8 +40,7 @@ class ModelSource:
 class ShardTask:
     """Run the windows of one shard through one block.
 
-    It comes with two arrays. `states` are the hidden states of its windows before the block, float32 [n, t, hidden];
-    `windows` are their tokens, int64 [n, t].
+    It comes with one array, `states`: the hidden states of its windows before the block, float32 [n, t, hidden].
     """
 
     model: ModelSource
