@@ -26,7 +26,7 @@ SETTINGS = (
     Quantize(cost="edp"),
     Quantize(energy_weight=0.02),
     Quantize(energy_weight=0.1),
-    Quantize(energy_weight=0.02, cost="edp"),
+    Quantize(energy_weight=0.1, cost="energy"),
 )
 
 

@@ -91,7 +91,7 @@ RECIPES += [
 ]
 # The profile figure-4: the unit whose delays look most like that figure of the HALO paper (bench/figure4_search.py).
 NEAREST = MacSpec(rows="sm", tree="array", adder="bk")
-RECIPES += [Recipe("nangate45", NEAREST, "keep", keep=True, period=1 / 3, corners=("nangate45/nangate45_typ",))]
+RECIPES += [Recipe("sky130hd", NEAREST, "keep", keep=True, period=1 / 12, corners=("sky130hd/sky130hd_tt_025C_1v80",))]
 SERIAL = ("asap7", "nangate45")
 # Whole processing elements. All are searched alike, with the least area x delay; the words of HALO's fast class count
 # where a unit has bypasses for them, all values elsewhere.

@@ -16,7 +16,7 @@ from haloquant.store.atomic_files import read_bounded, sha256_bytes, write_bytes
 FORMAT = "haloquant-profile-1"
 SUFFIX = ".profile.json"
 DEFAULT = "asap7-digitsdadda_ks+both-mul-abc"  # docs/decisions/0003-default-profile.md gives the reasons
-FIGURE_4 = "nangate45-smarray_bk-mul-fa"  # of all units tried the nearest to figure 4 of the HALO paper (docs/paper.md)
+FIGURE_4 = "sky130hd-smarray_bk-mul-fa"  # of all units tried the nearest to figure 4 of the HALO paper (docs/paper.md)
 _OTHER_NAMES = {"default": DEFAULT, "figure-4": FIGURE_4}
 SENSITISED = "@sensitised"  # behind a profile's name: its sensitised delays set the clocks
 _LIMIT_BYTES = 1 << 24
