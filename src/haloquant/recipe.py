@@ -25,6 +25,11 @@ Transform = Literal["none", "smoothquant", "awq"]
 Basis = Literal["static", "sensitised"]
 Method = Literal["haloquant", "paper"]
 CostOf = Literal["time", "energy", "edp"]
+COST_WORDS = "time, energy, edp, simulated:TARGET or measured:FILE"
+# Of the MAC, or of a decode step on a machine: simulated, or by a table that `measure-ops` wrote.
+CostSource = Annotated[str, msgspec.Meta(pattern=r"^(time|energy|edp|simulated:.+|measured:.+)$")]
+Level = Literal["tile", "layer"]
+Limit = Annotated[float, msgspec.Meta(ge=0.0, le=1e15)]  # 0: no budget
 Refine = Share | Literal["auto"]
 Gigahertz = Annotated[float, msgspec.Meta(gt=0.0, le=1000.0)]
 Weight = Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
@@ -93,6 +98,25 @@ class Hardware(Section, frozen=True):
             )
 
 
+class Budget(Section, frozen=True):
+    """What *bal* may use; 0 sets no limit. With a limit, *bal* is the least predicted loss within all of them.
+
+    `bits_per_weight` are the stored bits of the quantized layers: codes, scales, classes and sparse part. `time_s` and
+    `energy_j` are those of all quantized layers in one decode step, by `quantize.cost` (simulated or measured). `level`
+    gives a class to every tile, or one class to all tiles of a layer.
+    """
+
+    bits_per_weight: Limit = 0.0
+    time_s: Limit = 0.0
+    energy_j: Limit = 0.0
+    level: Level = "tile"
+
+    @property
+    def limited(self) -> bool:
+        """Whether anything is limited."""
+        return bool(self.bits_per_weight or self.time_s or self.energy_j)
+
+
 class Quantize(Section, frozen=True):
     """What is quantized: HALO's goals, the rivals to compare with, the sparse budget, and the sizes of the codebooks.
 
@@ -109,9 +133,11 @@ class Quantize(Section, frozen=True):
 
     `method` is `haloquant`, or `paper`: the HALO paper's algorithm as it is described (`quant.paper_method`), with
     rounding to nearest and classes by the cumulated sensitivity of each layer. `energy_weight` is the weight of
-    switching energy beside the error when words are chosen. `cost` is what *bal* trades against the loss. The time of a
-    tile is the same wherever it is, while its energy is that of the weights it holds. So where all tiles are full, all
-    costs give the same classes.
+    switching energy beside the error when words are chosen. `cost` is what *bal* trades against the loss: `time`,
+    `energy` or `edp` of the MAC, or the time of a decode step on a machine (`simulated:TARGET`, or `measured:FILE` with
+    a table that `haloquant measure-ops` wrote). The MAC's time is the same for all tiles, while its energy is that of
+    the weights that a tile holds. So where all tiles are full, the MAC's costs give the same classes. `budget` limits
+    what *bal* may use.
     """
 
     goals: Annotated[tuple[Goal, ...], msgspec.Meta(min_length=1)] = ("perf-opt", "bal", "acc-opt")
@@ -129,9 +155,10 @@ class Quantize(Section, frozen=True):
     method: Method = "haloquant"
     kept_share: Share = 0.95  # method paper, acc-opt: the share of each layer's sensitivity in slow tiles
     energy_weight: Weight = 0.0
-    cost: CostOf = "time"
+    cost: CostSource = "time"
     transform: Transform = "none"  # scales the layers' inputs before HALO's rounding; folded into earlier layers
     sweep: tuple[Share, ...] = (0.33, 0.67)  # further points of the Pareto front, as shares of its length
+    budget: Budget = Budget()
 
     def class_sizes(self) -> tuple[tuple[str, int, float], ...]:
         """Return (name, number of words, allowed loss in dB) of the two classes, fastest first."""
@@ -212,6 +239,8 @@ def _allowed(error: str) -> str:
     kind: Any = Recipe
     for key in re.findall(r"[a-z_]+", place[1]) if place else ():
         kind = get_type_hints(kind)[key]  # without the limits of numbers
+    if "matching regex" in error:
+        return f"; it must be {COST_WORDS}"
     if "unknown field" in error:
         return f"; the keys there are {', '.join(kind.__struct_fields__)}"
     if get_origin(kind) is tuple:

@@ -23,6 +23,7 @@ BAD_NAME: dict[str, list[list[str]]] = {
     "export": [["{}", "--from", "demo", "--out", "out", "-q"], ["demo", "--from", "{}", "--out", "out", "-q"]],
     "gpu": [["{}"], ["llama2-7b", "--target", "{}"]],
     "measure": [["{}", "-q"], ["demo", "--target", "{}", "-q"]],
+    "measure-ops": [["{}", "-q"]],
     "paper": [["--figure", "{}", "-q"]],
     "partial-sums": [["{}", "-q"], ["demo", "--text", "{}", "-q"]],
     "platforms": [["{}"]],
@@ -32,6 +33,8 @@ BAD_NAME: dict[str, list[list[str]]] = {
         ["demo", "--out", "out", "-q", "--profile", "{}", "--calibration", "none"],
         ["demo", "--out", "out", "-q", "--calibration", "{}"],
         ["{}", "--dry-run"],
+        ["demo", "--out", "out", "-q", "--cost", "measured:{}"],
+        ["demo", "--out", "out", "-q", "--cost", "{}"],
     ],
     "recover": [
         ["{}", "--teacher", "demo", "--out", "out", "-q"],
@@ -52,6 +55,7 @@ BAD_NAME: dict[str, list[list[str]]] = {
     "verify": [["{}"], ["demo", "--profile", "{}"]],
 }  # fmt: skip
 BAD_NUMBER: dict[str, list[list[str]]] = {
+    "measure-ops": [["demo", "--batch", "0"], ["demo", "--repeats", "0"], ["demo", "--sparse-share", "1.5"]],
     "quantize": [["demo", "--out", "out", "--samples", "-1"], ["demo", "--out", "out", "--tile", "0"]],
     "codesign": [["demo", "--area-mm2", "-1", "--out", "out"], ["demo", "--max-loss", "nan", "--out", "out"]],
     "simulate": [["llama2-7b", "--prefill", "-1"], ["llama2-7b", "--fast", "nan"]],

@@ -1,15 +1,18 @@
-"""`measure`, `platforms` and `transfer` as commands."""
+"""`measure`, `measure-ops`, `platforms` and `transfer` as commands."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")
 
+from haloquant.api.quantization import quantize
 from haloquant.cli.app import invoke
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.lm.export.packed import export_packed
+from haloquant.store.operator_costs import read_operator_table, write_operator_table
 from haloquant.store.profiles import find_profile, profile_sha256
 from support.halo_layers import codebooks
 from support.tiny_model import quantized, save_byte_tokenizer, save_llama
@@ -37,6 +40,40 @@ def test_a_measurement_says_what_was_measured_and_what_was_not(packed: Path, cap
     assert found["predicted_tok_s"]["edge_lpddr5x"] > 0
     assert invoke(["measure", str(packed), *short, *given]) == 0
     assert "4 W (given)" in capfd.readouterr().out
+
+
+def test_a_table_of_products_decides_the_classes_of_tiles(
+    tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "ops.json"
+    short = ["--batch", "1", "--repeats", "2", "--tile", "32", "--device", "cpu", "-q"]
+    assert invoke(["measure-ops", str(tiny_folder), "--out", str(table), *short]) == 0
+    assert "sixteen" in capfd.readouterr().out
+    found = read_operator_table(table)
+    assert found.batches == (1,) and all(row.read_b > 0 for row in found.rows)
+    # Times of nine words that are a third of those of sixteen stand for a machine that reads fewer bits faster.
+    rows = tuple(replace(row, median_s=1e-6 if row.mix == "nine" else 3e-6) for row in found.rows)
+    write_operator_table(table, replace(found, rows=rows))
+    plain = ["quantize", str(tiny_folder), "--calibration", "none", "--tile", "32", "-q", "--json"]
+    layers = len(open_checkpoint(tiny_folder).layers)
+    for number, (budget, level) in enumerate([(2e-6 * layers, "tile"), (2e-6 * layers, "layer")]):
+        limits = ["--cost", f"measured:{table}", "--time-budget", str(budget), "--budget-level", level]
+        assert invoke([*plain, "--out", str(tmp_path / f"out{number}"), *limits]) == 0
+        said = json.loads(capfd.readouterr().out)
+        note = next(note for note in said["notes"] if note.startswith("bal is chosen"))
+        assert f"by {level} within budgets: time" in note and "measured on cpu" in note
+        used = float(note.partition("time ")[2].partition(" of")[0])
+        assert layers * 1e-6 < used <= budget * (1 + 1e-4)
+    short_of = ["--cost", f"measured:{table}", "--time-budget", "1e-6"]
+    assert invoke([*plain, "--out", str(tmp_path / "out"), *short_of]) == 3
+    assert "the budget of time must be at least 1.4e-05 s" in " ".join(capfd.readouterr().err.split())
+
+
+def test_a_budget_of_bits_is_what_the_packed_model_has(tiny_folder: Path, tmp_path: Path) -> None:
+    limits = {"bits_per_weight": 4.5}
+    made = quantize(tiny_folder, tmp_path / "out", calibration="none", tile=32, budget=limits, progress=False)
+    note = next(note for note in made.notes if note.startswith("bal is chosen"))
+    assert f"size {made.bits_per_weight:.4g} of 4.5 bits per weight" in note and made.bits_per_weight <= 4.5
 
 
 def test_platforms_are_printed_beside_their_prediction(capfd: pytest.CaptureFixture[str]) -> None:

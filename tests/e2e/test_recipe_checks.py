@@ -48,6 +48,9 @@ def refused(recipe: Path, capfd: pytest.CaptureFixture[str], old: str, new: str)
         ("gpus = []", 'gpus = ["edge_lpddr5x"]', "hardware.gpus: "),
         ("prefill_tokens = 16", 'shapes = "llama2"', "workload.shapes: model shape must be one of llama2-7b, "),
         ("sweep = []", 'goals = ["acc"]', "it must be one of perf-opt, bal, acc-opt"),
+        ("sweep = []", 'cost = "money"', "it must be time, energy, edp, simulated:TARGET or measured:FILE"),
+        ("sweep = []", 'cost = "simulated:edge"', "quantize.cost: target must be one of "),
+        ("sweep = []", 'cost = "measured:none.json"', "quantize.cost: none.json must be a file"),
         ("sweep = []", "goals = []", "Expected `array` of length >= 1 - at `$.quantize.goals`"),
     ],
 )
@@ -150,6 +153,24 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra_before_any_work
             "gpus = []\nclocks_ghz = [5.0, 4.0]\n[quantize]\nfast_loss_db = 3.0",
             "quantize.fast_loss_db must be left out where hardware.clocks_ghz is given, as the clocks choose the "
             "words, not 3",
+        ),
+        (
+            "sweep = []",
+            "sweep = []\n[quantize.budget]\ntime_s = 1e-3",
+            "quantize.budget.time_s must be left out where quantize.cost is time, as only a cost of simulated:TARGET "
+            "or measured:FILE gives seconds and joules of the layers, not 0.001",
+        ),
+        (
+            "sweep = []",
+            'goals = ["acc-opt"]\n[quantize.budget]\nbits_per_weight = 4.0',
+            "quantize.budget.bits_per_weight must be left out where quantize.goals has no bal, as only bal is chosen "
+            "within budgets, not 4",
+        ),
+        (
+            "sweep = []",
+            'sweep = []\n[quantize.budget]\nlevel = "layer"',
+            "quantize.budget.level must be left out where no budget is given, as it says whose classes the budget "
+            "chooses, not layer",
         ),
     ],
 )

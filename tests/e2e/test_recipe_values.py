@@ -60,6 +60,10 @@ CHANGED: dict[str, Any] = {
     "quantize.cost": "energy",
     "quantize.transform": "smoothquant",
     "quantize.sweep": (0.5,),
+    "quantize.budget.bits_per_weight": 4.8,
+    "quantize.budget.time_s": 2.6e-7,
+    "quantize.budget.energy_j": 5.7e-7,
+    "quantize.budget.level": "layer",
     "workload.prefill_tokens": 17,
     "workload.decode_batch": 2,
     "workload.decode_context": 17,
@@ -70,6 +74,9 @@ BESIDE: dict[str, dict[str, Any]] = {
     "quantize.method": {"quantize.refine": 0.0, "quantize.sparse_budget": 0.005},
     "quantize.kept_share": {"quantize.method": "paper", "quantize.goals": ("acc-opt",)},
     "quantize.cost": {"hardware.tile": 20, "quantize.sweep": (0.2, 0.4, 0.6, 0.8)},  # tiles that are not full differ
+    "quantize.budget.time_s": {"quantize.cost": "simulated:edge_lpddr5x"},
+    "quantize.budget.energy_j": {"quantize.cost": "simulated:edge_lpddr5x"},
+    "quantize.budget.level": {"quantize.budget.bits_per_weight": 4.8},
 }
 # Values at the ends of their ranges, and pairs that meet in one place.
 TOGETHER: dict[str, dict[str, Any]] = {

@@ -1,6 +1,7 @@
 """Every key of a recipe by its name in TOML, and recipes with one value changed."""
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -19,14 +20,11 @@ def recipe_keys(kind: type[Section] = Recipe, prefix: str = "") -> Iterator[str]
 
 def value_of(recipe: Recipe, key: str) -> Any:
     """Return the value of a key."""
-    section, _, name = key.rpartition(".")
-    return getattr(getattr(recipe, section) if section else recipe, name)
+    return attrgetter(key)(recipe)
 
 
 def with_value(recipe: Recipe, key: str, value: object) -> Recipe:
     """Return the recipe with another value of one key."""
     section, _, name = key.rpartition(".")
-    if not section:
-        return msgspec.structs.replace(recipe, **{name: value})
-    changed = msgspec.structs.replace(getattr(recipe, section), **{name: value})
-    return msgspec.structs.replace(recipe, **{section: changed})
+    changed = msgspec.structs.replace(attrgetter(section)(recipe) if section else recipe, **{name: value})
+    return with_value(recipe, section, changed) if section else changed

@@ -29,6 +29,7 @@ from .models.evaluation import compare as compare
 from .models.evaluation import evaluate as evaluate
 from .models.evaluation import evaluate_tasks as evaluate_tasks
 from .models.measurement import measure as measure
+from .models.measurement import measure_ops as measure_ops
 from .models.measurement import platforms as platforms
 from .models.model_transfer import transfer as transfer
 from .models.packed_models import export as export
@@ -79,6 +80,7 @@ __all__ = [
     "longest_path",
     "mac_names",
     "measure",
+    "measure_ops",
     "measure_partial_sums",
     "meet_deadline",
     "platforms",

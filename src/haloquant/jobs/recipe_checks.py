@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Collection
 from importlib.util import find_spec
-from typing import TypeVar
+from operator import attrgetter
+from typing import TypeVar, get_args
 
 import numpy as np
 
@@ -12,10 +13,11 @@ from haloquant.errors import InputError, MissingExtraError, ProfileError, Recipe
 from haloquant.jobs.compare.rivals import norm_places
 from haloquant.jobs.inputs import Inputs
 from haloquant.jobs.machines.method_cost import recipe_shape, recipe_workloads
+from haloquant.jobs.quantize.layer_costs import check_layer_costs, cost_source
 from haloquant.lm.checkpoint.linear_layers import expert_family
 from haloquant.lm.export.folding import folds
 from haloquant.quant.rivals.registry import rival
-from haloquant.recipe import Hardware, Quantize, Recipe
+from haloquant.recipe import CostOf, Hardware, Quantize, Recipe
 from haloquant.records import MacProfile
 from haloquant.store.targets import read_gpu, read_systolic
 
@@ -60,6 +62,7 @@ def check_names(recipe: Recipe) -> None:
         if len(set(listed)) < len(listed):
             raise RecipeError(f"quantize.{key} must name each once, not {', '.join(listed)}")
     check_used(recipe)
+    _at("quantize.cost", lambda _: cost_source(recipe), "")
     for name in recipe.quantize.rivals:
         _at("quantize.rivals", rival, name)
     if recipe.workload.shapes != "model":
@@ -85,17 +88,35 @@ def check_used(recipe: Recipe) -> None:
     if not quantize.compensate:
         reason = "as only tiles whose errors were compensated are refined"
         unused.append(("refine", "quantize.compensate is false", reason))
+    unused += _unused_budgets(quantize)
     if recipe.hardware.clocks_ghz:
         unused += [
             (key, "hardware.clocks_ghz is given", "as the clocks choose the words")
             for key in ("fast_loss_db", "slow_loss_db")
         ]
     for key, where, why in unused:
-        given = getattr(quantize, key)
-        if given == getattr(standard, key) or (key, given) == ("refine", 0.0):
+        read = attrgetter(key)
+        given = read(quantize)
+        if given == read(standard) or (key, given) == ("refine", 0.0):
             continue
         zero = "0 or left out" if key == "refine" else "left out"
-        raise RecipeError(f"quantize.{key} must be {zero} where {where}, {why}, not {given:g}")
+        shown = given if isinstance(given, str) else f"{given:g}"
+        raise RecipeError(f"quantize.{key} must be {zero} where {where}, {why}, not {shown}")
+
+
+def _unused_budgets(quantize: Quantize) -> list[tuple[str, str, str]]:
+    """Return the keys of the budget that nothing would use: key, where it is not used, why."""
+    limits = [f"budget.{name}" for name in ("bits_per_weight", "time_s", "energy_j")]
+    if not quantize.budget.limited:
+        return [("budget.level", "no budget is given", "as it says whose classes the budget chooses")]
+    if "bal" not in quantize.goals:
+        return [(key, "quantize.goals has no bal", "as only bal is chosen within budgets") for key in limits]
+    if quantize.method == "paper":
+        return [(key, "quantize.method is paper", "as the paper's bal is a knee") for key in limits]
+    if quantize.cost in get_args(CostOf):
+        reason = "as only a cost of simulated:TARGET or measured:FILE gives seconds and joules of the layers"
+        return [(key, f"quantize.cost is {quantize.cost}", reason) for key in limits[1:]]
+    return []
 
 
 def check_mac(hardware: Hardware, profile: MacProfile) -> None:
@@ -153,6 +174,7 @@ def check_job(recipe: Recipe, inputs: Inputs, profile: MacProfile) -> None:
             f"into the layer before, so {recipe.quantize.transform} would change nothing"
         )
     check_rivals(recipe, inputs)
+    _at("quantize.cost", lambda _: check_layer_costs(recipe, inputs.checkpoint), "")
     shape = _at("the machine model", lambda _: recipe_shape(recipe, inputs.checkpoint, inputs.name), "")
     passes = recipe_workloads(shape, recipe)
     if recipe.workload.shapes == "model":

@@ -1,4 +1,3 @@
-from .allocation import Allocation as Allocation
 from .allocation import Sweep as Sweep
 from .allocation import knee as knee
 from .codebook import WeightSample as WeightSample
@@ -13,7 +12,6 @@ from .tiles import make_grid as make_grid
 from .tiles import uniform_map as uniform_map
 
 __all__ = [
-    "Allocation",
     "Sweep",
     "WeightSample",
     "dequantize",

@@ -1,11 +1,11 @@
-"""Choice of a class for every tile: least predicted loss under a budget of time or energy.
+"""Choice of a class for every tile: the least predicted loss at every total cost.
 
 The tiles of all layers are in one list, layer after layer and row after row; `unflatten` makes tile maps of it. Loss
 and cost are arrays [tiles, classes] that add up over tiles. Choosing one class per tile under a budget is the
 multiple-choice knapsack problem. `sweep` solves its relaxation exactly: it takes the lower convex hull of (cost, loss)
 of every tile, and applies all hull steps in order of falling (loss saved / extra cost). After each step, the allocation
 is an exact optimum for its own cost. Between two steps the loss is above the optimum by less than the loss that one
-step saves; `least_loss` returns a lower bound of the optimum with its result.
+step saves. `quant.budgets` allocates within several budgets.
 """
 
 from collections.abc import Sequence
@@ -14,25 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
-from haloquant.errors import InfeasibleError, InputError
+from haloquant.errors import InputError
 from haloquant.records import TileGrid, TileMap
-
-
-@dataclass(frozen=True)
-class Allocation:
-    """An allocation.
-
-    Attributes:
-        classes: class of every tile.
-        cost: total cost.
-        loss: total predicted loss.
-        bound: no allocation within the same budget has a loss below this.
-    """
-
-    classes: UInt8[np.ndarray, " tiles"]
-    cost: float
-    loss: float
-    bound: float
 
 
 @dataclass(frozen=True)
@@ -108,34 +91,6 @@ def sweep(loss: Float64[np.ndarray, "tiles classes"], cost: Float64[np.ndarray, 
     )
 
 
-def least_loss(
-    loss: Float64[np.ndarray, "tiles classes"], cost: Float64[np.ndarray, "tiles classes"], budget: float
-) -> Allocation:
-    """Return an allocation of low loss that costs at most `budget`, and a lower bound of the loss.
-
-    It is the last allocation of the sweep within the budget. Then single changes of class that still fit are applied,
-    the one that saves most loss first.
-
-    Raises:
-        InputError: As `sweep`.
-        InfeasibleError: Even the cheapest classes cost more than the budget.
-    """
-    path = sweep(loss, cost)
-    if path.cost[0] > budget * (1 + 1e-12):
-        raise InfeasibleError(
-            f"budget must be at least {path.cost[0]:.6g}, the cost of the cheapest classes, not {budget:.6g}"
-        )
-    stop = int(np.searchsorted(path.cost, budget * (1 + 1e-12), side="right")) - 1
-    classes = path.at(stop)
-    bound = float(path.loss[stop])
-    if stop + 1 < path.cost.size:
-        part = (budget - path.cost[stop]) / (path.cost[stop + 1] - path.cost[stop])
-        bound -= max(0.0, part) * float(path.loss[stop] - path.loss[stop + 1])
-    classes = _fill(loss, cost, classes, budget)
-    tiles = np.arange(loss.shape[0])
-    return Allocation(classes, float(cost[tiles, classes].sum()), float(loss[tiles, classes].sum()), bound)
-
-
 def knee(path: Sweep) -> int:
     """Return the number of steps of the balanced allocation (*bal*): the knee of the path (`knee_of`)."""
     return knee_of(path.cost, path.loss)
@@ -174,21 +129,6 @@ def _cheapest(loss: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """Return the cheapest class of every tile; of equally cheap classes the one of least loss."""
     level = np.where(cost == cost.min(axis=1, keepdims=True), loss, np.inf)
     return np.argmin(level, axis=1).astype(np.uint8)
-
-
-def _fill(loss: np.ndarray, cost: np.ndarray, classes: np.ndarray, budget: float) -> np.ndarray:
-    """Apply single changes of class that fit the budget, largest decrease of the loss first, until none lowers it."""
-    tiles = np.arange(loss.shape[0])
-    classes = classes.copy()
-    left = budget - float(cost[tiles, classes].sum())
-    while True:
-        extra = cost - cost[tiles, classes][:, None]
-        saved = np.where(extra <= left, loss[tiles, classes][:, None] - loss, -np.inf)
-        tile, target = np.unravel_index(int(np.argmax(saved)), saved.shape)
-        if not saved[tile, target] > 0:
-            return classes
-        left -= float(extra[tile, target])
-        classes[tile] = target
 
 
 def _check(loss: np.ndarray, cost: np.ndarray) -> None:

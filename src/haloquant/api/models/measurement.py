@@ -1,20 +1,27 @@
 """Measure a model on this machine, and look at what other machines reached."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+from haloquant.accel.operator_costs import OperatorTable
 from haloquant.accel.platforms import Platform
 from haloquant.api.arguments import check_choice, check_count, check_range, path_text
 from haloquant.api.machines.simulation import simulate
 from haloquant.api.progress import Progress, reporting
+from haloquant.errors import InputError
 from haloquant.jobs.evaluation import Dtype
 from haloquant.jobs.generation_speed import PROMPT_TOKENS, GenerationSpeed, measure_generation
+from haloquant.jobs.inputs import read_model_sizes
+from haloquant.jobs.operator_speed import OperatorSettings, measure_operators
 from haloquant.lm.devices import find_device
+from haloquant.store.operator_costs import write_operator_table
 from haloquant.store.platforms import read_platform, shipped_platforms
 from haloquant.store.targets import read_systolic
 
 WATT_HOUR_J = 3600.0
+MOST_BATCH = 1 << 16  # tokens of one product
 
 
 def measure(
@@ -82,6 +89,69 @@ def measure(
     compared = simulate(path, target, prefill_tokens=1, context_tokens=context, progress=False)
     step = compared.simulation("decode")
     return replace(found, predicted_tok_s={machine.name: step.tokens / step.time_s})
+
+
+def measure_ops(
+    model: str | Path = "demo",
+    out: str | Path | None = None,
+    *,
+    batches: Sequence[int] = (1, 8, 64, 512),
+    repeats: int = 9,
+    tile: int = 128,
+    sparse_share: float = 0.005,
+    device: str = "auto",
+    progress: Progress = True,
+) -> OperatorTable:
+    """Time the kernels of packed layers on this machine: every shape of a model, in tiles of 9, 16, both or 256 words.
+
+    The layers run one after the other as in a pass of the model, with codes that are drawn. The table decides which
+    tiles become fast with `quantize.cost = "measured:FILE"` of a recipe, or `quantize(cost="measured:FILE")`.
+
+    Args:
+        model: Model folder, GGUF file, config.json, or a named shape such as "llama2-7b"; only its shapes are used.
+        out: JSON file for the table; None writes none.
+        batches: Numbers of tokens that are multiplied at a time.
+        repeats: Passes over the layers that are timed, after one that is not.
+        tile: Rows and columns of a tile.
+        sparse_share: Share of the weights in the sparse part.
+        device: As in `evaluate`.
+        progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
+
+    Returns:
+        For each shape, mix of words and batch the median and the range of the time, the energy if a counter can be
+        read, and the bytes that are read.
+
+    Raises:
+        InputError: An argument is not allowed, or there is no such model.
+
+    Example:
+        ```python
+        from haloquant.api import measure_ops
+
+        table = measure_ops("demo", "ops.json", batches=(1, 8), repeats=3)
+        print(table.rows[0].mix, table.rows[0].median_s)
+        ```
+    """
+    shown, name = reporting(progress), path_text("model", model)
+    if not isinstance(batches, Sequence) or isinstance(batches, str) or not batches:
+        raise InputError(f"batches must be a sequence of numbers of tokens, such as (1, 8), not {batches!r:.80}")
+    for batch in batches:
+        check_count("a batch", batch, 1)
+        check_range("a batch", batch, 1.0, float(MOST_BATCH))
+    check_count("repeats", repeats, 1)
+    check_count("tile", tile, 8)
+    check_range("sparse_share", sparse_share, 0.0, 0.5)
+    where = find_device(device)
+    sizes, _ = read_model_sizes(name)
+    shapes = [(layer.out_features, layer.in_features) for layer in sizes.layers]
+    if not shapes:
+        raise InputError(f"the model must have linear layers to measure, and {name} has none")
+    settings = OperatorSettings(tuple(dict.fromkeys(batches)), repeats, tile, float(sparse_share))
+    with shown as report:
+        table = measure_operators(name, shapes, settings, where, report)
+    if out is not None:
+        write_operator_table(Path(path_text("out", out)), table)
+    return table
 
 
 def platforms(*files: str | Path) -> tuple[Platform, ...]:

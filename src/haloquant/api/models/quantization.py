@@ -1,14 +1,17 @@
 """Quantize a model folder, or predict the time, memory and disk space that this needs."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+import msgspec
+
 from haloquant.api.arguments import check_choice, check_count, check_range, path_text, texts
 from haloquant.api.progress import Progress, reporting
-from haloquant.errors import InputError
+from haloquant.errors import MALFORMED, InputError
 from haloquant.jobs.devices import calibration_device
 from haloquant.jobs.engine.metering import StageUsage, usage_table
 from haloquant.jobs.engine.tasks import parse_engine
@@ -25,6 +28,7 @@ from haloquant.jobs.quantize.forecast import machine_rates
 from haloquant.jobs.quantize.forecast.model_sizes import sizes_of_checkpoint
 from haloquant.jobs.quantize.forecast.plan import Plan, Stage, predict
 from haloquant.jobs.quantize.job import quantize_checkpoint
+from haloquant.jobs.quantize.layer_costs import check_layer_costs
 from haloquant.jobs.quantize.model_check import check_in_transformers, has_transformers
 from haloquant.jobs.quantize.model_key import model_key
 from haloquant.jobs.quantize.request import Request
@@ -36,7 +40,7 @@ from haloquant.lm.checkpoint.left_layers import LeftLayer
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint
 from haloquant.lm.checkpoint.remote import is_url, local_path
 from haloquant.lm.devices import describe_device
-from haloquant.recipe import Basis, CostOf, Goal, Hardware, Method, Quantize, Recipe, Transform
+from haloquant.recipe import COST_WORDS, Basis, Budget, CostOf, Goal, Hardware, Method, Quantize, Recipe, Transform
 from haloquant.records import ValueHessian
 from haloquant.store.profiles import find_profile
 
@@ -131,7 +135,8 @@ def quantize(
     clocks_ghz: Sequence[float] = (),
     delay_basis: Basis = "static",
     energy_weight: float = 0.0,
-    cost: CostOf = "time",
+    cost: str = "time",
+    budget: Mapping[str, float | str] | None = None,
     exclude: str | Sequence[str] | None = None,
     engine: str = "local",
     workers: int = 1,
@@ -166,7 +171,11 @@ def quantize(
         delay_basis: "static" (the longest path with the weight as a constant) or "sensitised" (the longest that a
             simulated activation transition toggled; other transitions may be slower).
         energy_weight: Weight of switching energy beside the error when words are chosen, 0 to 100.
-        cost: What "bal" trades against the loss: "time", "energy", or "edp", their product.
+        cost: What "bal" trades against the loss: "time", "energy", or "edp", their product, of the MAC; or the time of
+            a decode step on a machine: "simulated:TARGET", or "measured:FILE" with a table of `measure_ops`.
+        budget: What "bal" may use, in place of the knee: any of "bits_per_weight", "time_s" and "energy_j" (of all
+            quantized layers in a decode step, with a simulated or measured cost), and "level" ("tile", or "layer" for
+            one class per layer).
         exclude: Regular expressions. A layer whose name one of them matches stays in full precision.
         engine: "local", "ray", or "ray=ADDRESS" of a cluster.
         workers: Number of processes (local) or CPUs (ray).
@@ -181,6 +190,7 @@ def quantize(
 
     Raises:
         InputError: An argument is not allowed, `out` holds other files, or a file does not exist.
+        InfeasibleError: The budgets cannot be met; the sentence says the least that would do.
         CheckpointError: The model folder is absent, incomplete or damaged. (An InputError.)
         BusyError: Another run works on the same output.
         MissingExtraError: Calibration needs torch, and torch is not installed.
@@ -201,7 +211,7 @@ def quantize(
     if method == "paper" and text == "none":
         raise InputError("the method paper must have a calibration text, as it ranks tiles by gradients; name one")
     check_choice("delay_basis", delay_basis, get_args(Basis))
-    check_choice("cost", cost, get_args(CostOf))
+    limits = _budget(cost, budget)
     check_range("energy_weight", energy_weight, 0.0, 100.0)
     check_count("tile", tile, 8)
     check_range("sparse_budget", sparse_budget, 0.0, 0.5)
@@ -219,9 +229,13 @@ def quantize(
             method=method,
             energy_weight=energy_weight,
             cost=cost,
+            budget=limits,
         ),
     )
+    if limits.limited:  # the goal is not a part of the recipe here
+        recipe = msgspec.structs.replace(recipe, quantize=msgspec.structs.replace(recipe.quantize, goals=(goal,)))
     check_used(recipe)
+    check_layer_costs(recipe, checkpoint)
     asked = Request(find_profile(mac, delay_basis), goal, recipe, windows, source, place_of_torch)
     with shown as report:
         make = partial(quantize_checkpoint, checkpoint, asked, progress=report, engine=where)
@@ -303,6 +317,22 @@ def _check(goal: object, transform: Transform, calibration: str, samples: object
     check_choice("transform", transform, get_args(Transform))
     check_count("samples", samples, 1)
     require_calibration(transform, calibration != "none")
+
+
+def _budget(cost: object, budget: Mapping[str, float | str] | None) -> Budget:
+    """Return the budgets of `quantize`, after a check of them and of the cost.
+
+    Raises:
+        InputError: A key or a value is not allowed.
+    """
+    if not isinstance(cost, str) or (cost not in get_args(CostOf) and not re.match("(simulated|measured):.", cost)):
+        raise InputError(f"cost must be {COST_WORDS}, not {cost!r:.80}")
+    try:
+        return msgspec.convert(dict(budget or {}), Budget)
+    except (*MALFORMED, TypeError) as error:
+        raise InputError(
+            f"budget must hold any of bits_per_weight, time_s, energy_j (numbers) and level (tile or layer): {error}"
+        ) from error
 
 
 def _clocks(clocks_ghz: Sequence[float]) -> tuple[float, ...]:

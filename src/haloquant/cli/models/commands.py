@@ -11,7 +11,7 @@ import haloquant
 from haloquant.cli.console import print_notes, stdout
 from haloquant.cli.options import Device, Json, Profile, Quiet
 from haloquant.errors import InputError
-from haloquant.recipe import Basis, CostOf, Goal, Method, Transform
+from haloquant.recipe import Basis, Goal, Level, Method, Transform
 from haloquant.records import ValueHessian
 from haloquant.units import engineering
 
@@ -91,7 +91,19 @@ def quantize(
     energy_weight: Annotated[
         float, typer.Option(help="Weight of switching energy beside the error in choosing words.", min=0.0, max=100.0)
     ] = 0.0,
-    cost: Annotated[CostOf, typer.Option(help="What bal trades against the loss; edp is energy times time.")] = "time",
+    cost: Annotated[
+        str, typer.Option(help="What bal trades against the loss: time, energy, edp, simulated:TARGET, measured:FILE.")
+    ] = "time",
+    bits_budget: Annotated[
+        float | None, typer.Option(help="bal: most stored bits per weight, in place of the knee.", min=0.0)
+    ] = None,
+    time_budget: Annotated[
+        float | None, typer.Option(help="bal: most seconds of the layers in a decode step, by --cost.", min=0.0)
+    ] = None,
+    energy_budget: Annotated[
+        float | None, typer.Option(help="bal: most joules of the layers in a decode step, by --cost.", min=0.0)
+    ] = None,
+    budget_level: Annotated[Level, typer.Option(help="Budgets choose a class per tile, or per layer.")] = "tile",
     exclude: Annotated[
         list[str] | None,
         typer.Option(help="Regular expression such as `experts`: matching layers stay in full precision; repeatable."),
@@ -130,6 +142,8 @@ def quantize(
         return
     if out is None:
         raise InputError("--out must name the folder of the packed model; --dry-run needs none")
+    budgets = {"bits_per_weight": bits_budget, "time_s": time_budget, "energy_j": energy_budget}
+    limits = {name: value for name, value in budgets.items() if value is not None}
     made = haloquant.quantize(
         model,
         out,
@@ -147,6 +161,7 @@ def quantize(
         delay_basis=delay_basis,
         energy_weight=energy_weight,
         cost=cost,
+        budget={**limits, "level": budget_level},
         exclude=exclude,
         engine=engine,
         workers=workers,

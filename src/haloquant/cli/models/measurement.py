@@ -1,4 +1,4 @@
-"""`measure` and `platforms`: tokens per second and per joule, on this machine and on others."""
+"""`measure`, `measure-ops` and `platforms`: tokens per second and per joule, and what single products take."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +16,7 @@ from haloquant.units import engineering
 def register(app: typer.Typer) -> None:
     """Add these commands to the app."""
     app.command(epilog="Example: `haloquant measure model-halo --watts 12 --battery-wh 50`")(measure)
+    app.command("measure-ops", epilog="Example: `haloquant measure-ops demo --out ops.json`")(measure_ops)
     app.command(epilog="Examples: `haloquant platforms` · `haloquant platforms mine.toml --json`")(platforms)
 
 
@@ -76,6 +77,53 @@ def measure(
     if found.battery_words is not None:
         stdout.print(f"a battery of {battery_wh:g} Wh gives {found.battery_words:,.0f} words", highlight=False)
     print_notes(found.notes)
+
+
+def measure_ops(
+    model: Annotated[
+        str, typer.Argument(help="Hugging Face folder, GGUF file, config.json, `demo`, or a shape such as llama2-7b.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="JSON file of the table, for quantize.cost = measured:FILE.")
+    ] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(help="Tokens that are multiplied at a time; repeatable. 1, 8, 64 and 512.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Passes over the layers that are timed.", min=1)] = 9,
+    tile: Annotated[int, typer.Option(help="Rows and columns of a tile.", min=8)] = 128,
+    sparse_share: Annotated[
+        float, typer.Option(help="Share of the weights in the sparse part.", min=0.0, max=0.5)
+    ] = 0.005,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Time the kernels of packed layers on this machine, by shape, words of the tiles and batch."""
+    from haloquant.api.measurement import measure_ops as run
+
+    found = run(
+        model,
+        out,
+        batches=batch or (1, 8, 64, 512),
+        repeats=repeats,
+        tile=tile,
+        sparse_share=sparse_share,
+        device=device,
+        progress=not quiet,
+    )
+    if json:
+        stdout.print_json(msgspec.json.encode(found).decode())
+        return
+    table = Table("out x in", "words", "tokens", "median", "range", "bytes", "energy")
+    for row in found.rows:
+        table.add_row(
+            f"{row.out_features} x {row.in_features}", row.mix, str(row.batch), engineering(row.median_s, "s"),
+            f"{engineering(row.least_s, 's')} to {engineering(row.most_s, 's')}", engineering(row.read_b, "B"),
+            "" if row.energy_j is None else engineering(row.energy_j, "J"),
+        )  # fmt: skip
+    stdout.print(table)
+    source = found.energy_source or "no counter of energy can be read"
+    stdout.print(f"{found.device}, {found.threads} thread(s), {found.repeats} passes; {source}", highlight=False)
 
 
 def platforms(

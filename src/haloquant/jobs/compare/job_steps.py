@@ -19,7 +19,7 @@ from haloquant.jobs.engine.session import InProcess
 from haloquant.jobs.engine.tasks import Session
 from haloquant.jobs.inputs import Inputs, Progress, calibration_windows, missing_windows
 from haloquant.jobs.provenance import step_versions
-from haloquant.jobs.quantize.allocation import Allocator, choose_allocator
+from haloquant.jobs.quantize.allocation import Allocator
 from haloquant.jobs.quantize.checkpoint_passes import Maps, Passes
 from haloquant.jobs.quantize.request import Request, passes_key
 from haloquant.jobs.quantize.task_runner import TaskRunner
@@ -103,9 +103,8 @@ class JobSteps:
     @cached_property
     def allocator(self) -> Allocator:
         """The predicted loss of every tile in every class, and the path of allocations."""
-        losses = load_arrays(self._tile_losses / "losses.safetensors")["loss"]
-        settings = self.recipe.quantize
-        return choose_allocator(settings, self.passes.grids, losses, self.classes, lambda: self.sensitivity)
+        stored = load_arrays(self._tile_losses / "losses.safetensors")
+        return self.passes.allocate(stored["loss"], float(stored["sparse_bits"][0]), lambda: self.sensitivity)
 
     @cached_property
     def input_maxima(self) -> dict[str, LayerStatistics]:
@@ -118,7 +117,8 @@ class JobSteps:
         """The folder of the step that holds losses and sensitivities of all tiles, and the largest inputs."""
 
         def make(folder: Path) -> None:
-            save_arrays(folder / "losses.safetensors", {"loss": self.passes.allocator.loss})
+            stored = {"loss": self.passes.allocator.loss, "sparse_bits": np.array([self.passes.sparse_bits])}
+            save_arrays(folder / "losses.safetensors", stored)
             save_arrays(folder / "sensitivity.safetensors", self.passes.sensitivity)
             save_arrays_if_any(folder / "input_maxima.safetensors", self.passes.input_maxima)
 

@@ -86,14 +86,16 @@ def main_methods(job: JobSteps) -> dict[str, MethodStep]:
         if name not in REFERENCES.values():
             steps.append(rival_method(job, name, name))
     for goal in job.recipe.quantize.goals:
-        steps.append(halo_method(job, f"halo-{goal}", job.allocator.goal_maps(goal)))
+        notes = (job.allocator.within.note,) if goal == "bal" and job.allocator.within is not None else ()
+        steps.append(halo_method(job, f"halo-{goal}", job.allocator.goal_maps(goal), notes))
     return {step.name: step for step in steps}
 
 
 def sweep_methods(job: JobSteps) -> dict[str, MethodStep]:
     """Return the steps of further points on HALO's path of allocations, for the Pareto front, by name."""
     last = len(job.allocator.path.cost) - 1
-    goals = {job.allocator.stop(goal) for goal in job.recipe.quantize.goals}
+    within = job.allocator.within is not None  # then bal is no point of the path
+    goals = {job.allocator.stop(goal) for goal in job.recipe.quantize.goals if not (within and goal == "bal")}
     stops = [round(last * share) for share in job.recipe.quantize.sweep]
     return {
         f"halo-{s}": halo_method(job, f"halo-{s}", job.allocator.maps(s))
@@ -133,8 +135,8 @@ def rival_method(job: JobSteps, name: str, rival_name: str) -> MethodStep:
     return MethodStep(name, inputs, make, layers=source.step, rival=source)
 
 
-def halo_method(job: JobSteps, name: str, maps: Maps) -> MethodStep:
-    """Return the step of HALO with these classes of tiles."""
+def halo_method(job: JobSteps, name: str, maps: Maps, said: tuple[str, ...] = ()) -> MethodStep:
+    """Return the step of HALO with these classes of tiles; `said` are sentences on how they were chosen."""
     layers = job.inputs.checkpoint.layers
 
     def make(folder: Path) -> None:
@@ -148,13 +150,13 @@ def halo_method(job: JobSteps, name: str, maps: Maps) -> MethodStep:
         bits = sum((seen.bits for seen in tiles.values()), BitCount())
         scales, transform = job.passes.scales, job.recipe.quantize.transform
         notes = () if transform == "none" else (NOTE.format(transform, len(scales), len(layers)),)
-        notes += small_scales_note(small)
+        notes += (*small_scales_note(small), *said)
         weights = _weights(layers, lambda layer: job.restored(maps, layer))
         accuracy = weights_accuracy(job, name, weights, scales)
         save_method(folder, MethodResult(name, accuracy, bits, notes, tiles))
 
     classes = [maps[layer].codebook.tolist() for layer in job.shapes]
-    return MethodStep(name, [classes, job.evaluation_key(), job.key], make, maps=maps)
+    return MethodStep(name, [classes, said, job.evaluation_key(), job.key], make, maps=maps)
 
 
 def _weights(layers: Sequence[LinearLayer], read: Callable[[LinearLayer], np.ndarray]) -> LayerWeights:

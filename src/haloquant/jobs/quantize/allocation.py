@@ -1,13 +1,16 @@
 """Which class each tile of a model gets: the path of allocations from all fast to all slow, and the goals on it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
 from haloquant.accel.workload.synthetic_tiles import gaussian_frequency
 from haloquant.dvfs.classes import Classes
 from haloquant.dvfs.operating_points import rows_of
+from haloquant.jobs.quantize.budgets import WithinBudget, allocate_within, budget_resources, spread
+from haloquant.jobs.quantize.layer_costs import LayerCosts
 from haloquant.quant.allocation import Sweep, knee, sweep, unflatten
 from haloquant.quant.paper_method import kept_shares, slow_order
 from haloquant.quant.tiles import make_grid, uniform_map
@@ -22,13 +25,14 @@ class Allocator:
     """The tiles of a model, their predicted losses, and the path of allocations from all fast to all slow.
 
     `loss` is [tiles, classes] in nats, without the base class. `accurate` is the position of *acc-opt* on the path, if
-    that is not the allocation of all slow tiles.
+    that is not the allocation of all slow tiles. `within` is *bal* where budgets limit it.
     """
 
     grids: Mapping[str, TileGrid]
     loss: np.ndarray
     path: Sweep
     accurate: int | None = None
+    within: WithinBudget | None = None
 
     def stop(self, goal: Goal) -> int:
         """Return the position of a goal on the path: its first point, its knee, or its last point (or `accurate`)."""
@@ -37,13 +41,17 @@ class Allocator:
 
     def goal_maps(self, goal: Goal) -> dict[str, TileMap]:
         """Return the class of every tile for a goal, by layer."""
+        if goal == "bal" and self.within is not None:
+            return self._by_layer(self.within.classes)
         measured = goal == "bal" or (goal == "acc-opt" and self.accurate is not None)
         return self.maps(self.stop(goal)) if measured else uniform_maps(self.grids, goal)
 
     def maps(self, stop: int) -> dict[str, TileMap]:
         """Return the class of every tile at a position of the path, by layer."""
-        parts = unflatten(self.path.at(stop), list(self.grids.items()))
-        return {part.layer: part for part in parts}
+        return self._by_layer(self.path.at(stop))
+
+    def _by_layer(self, classes: np.ndarray) -> dict[str, TileMap]:
+        return {part.layer: part for part in unflatten(classes, list(self.grids.items()))}
 
 
 def uniform_maps(grids: Mapping[str, TileGrid], goal: Goal) -> dict[str, TileMap]:
@@ -63,8 +71,10 @@ def choose_allocator(
     loss: np.ndarray,
     classes: Classes,
     sensitivity: Callable[[], Mapping[str, np.ndarray]],
+    costs: LayerCosts | None = None,
+    sparse_bits: float = 0.0,
 ) -> Allocator:
-    """Return the path of allocations that a recipe's settings ask for.
+    """Return the path of allocations that a recipe's settings ask for, and *bal* within its budgets.
 
     Args:
         settings: The method, and what a tile costs.
@@ -72,11 +82,30 @@ def choose_allocator(
         loss: Predicted loss [tiles, classes] in nats, without the base class.
         classes: The classes.
         sensitivity: Returns the sensitivity of every tile by layer; only the paper's method calls it.
+        costs: What the layers cost on the machine that `settings.cost` names; None for the MAC's own costs.
+        sparse_bits: Stored bits of the sparse part of all layers.
+
+    Raises:
+        InfeasibleError: The budgets cannot be met.
     """
-    cost = tile_cost(grids, class_cost(classes, settings.cost), settings.cost)
+    if costs is not None:
+        cost = spread(grids, costs.time_s)
+    else:
+        kind = cast(CostOf, settings.cost)
+        cost = tile_cost(grids, class_cost(classes, kind), kind)
     if settings.method == "paper":
         return paper_allocator(grids, loss, cost, sensitivity(), settings.kept_share)
-    return build_allocator(grids, loss, cost)
+    made = build_allocator(grids, loss, cost)
+    if not settings.budget.limited:
+        return made
+    resources = budget_resources(settings.budget, grids, words_of(classes), costs, sparse_bits)
+    source = "" if costs is None else costs.source
+    return replace(made, within=allocate_within(loss, resources, grids, settings.budget, source))
+
+
+def words_of(classes: Classes) -> tuple[int, ...]:
+    """Return the number of words of each class but base."""
+    return tuple(len(book.values) for book in classes.codebooks[:-1])
 
 
 def class_cost(classes: Classes, kind: CostOf) -> np.ndarray:

@@ -14,8 +14,10 @@ import numpy as np
 from haloquant.dvfs.classes import Classes
 from haloquant.jobs.engine.tasks import Arrays, Work
 from haloquant.jobs.engine.threads import one_thread
-from haloquant.jobs.quantize.allocation import Allocator, choose_allocator, layer_grids
+from haloquant.jobs.quantize.allocation import Allocator, choose_allocator, layer_grids, words_of
+from haloquant.jobs.quantize.budgets import budget_resources
 from haloquant.jobs.quantize.class_words import choose_words
+from haloquant.jobs.quantize.layer_costs import LayerCosts, layer_costs
 from haloquant.jobs.quantize.layer_tasks import (
     ROWS,
     SCALE,
@@ -36,6 +38,7 @@ from haloquant.lm.checkpoint.linear_layers import expert_family
 from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer, read_weight
 from haloquant.lm.export.folding import Fold, folded_tensors, folds
 from haloquant.lm.export.model_folder import RawTensor
+from haloquant.quant.budgets import check_feasible
 from haloquant.quant.codebook import sample_groups
 from haloquant.quant.format.packing import PackedWeight
 from haloquant.quant.sensitivity import uniform_importance
@@ -111,14 +114,48 @@ class Passes:
 
     @cached_property
     def allocator(self) -> Allocator:
-        """The loss of every tile in every class, and the path of allocations."""
+        """The loss of every tile in every class, the path of allocations, and *bal* within the recipe's budgets."""
+        self._check_budgets()
         self._measure()
         losses = [load_arrays(self._measured(layer))["loss"] for layer in self.checkpoint.layers]
         with self.runner.meter.stage("measure tiles"), one_thread():
-            settings = self.request.recipe.quantize
-            return choose_allocator(
-                settings, self.grids, np.concatenate(losses), self.classes, lambda: self.sensitivity
-            )
+            return self.allocate(np.concatenate(losses), self.sparse_bits, lambda: self.sensitivity)
+
+    def allocate(
+        self, loss: np.ndarray, sparse_bits: float, sensitivity: Callable[[], Mapping[str, np.ndarray]]
+    ) -> Allocator:
+        """Return the path of allocations, and *bal* within the recipe's budgets (`allocation.choose_allocator`).
+
+        Args:
+            loss: Predicted loss [tiles, classes] in nats, without the base class.
+            sparse_bits: Stored bits of the sparse part of all layers.
+            sensitivity: Returns the sensitivity of every tile by layer.
+        """
+        settings = self.request.recipe.quantize
+        return choose_allocator(settings, self.grids, loss, self.classes, sensitivity, self.layer_costs, sparse_bits)
+
+    @cached_property
+    def layer_costs(self) -> LayerCosts | None:
+        """What the layers cost on the machine that the recipe names; None for the MAC's own costs."""
+        return layer_costs(self.request.recipe, self.checkpoint, self.classes)
+
+    @property
+    def sparse_bits(self) -> float:
+        """Stored bits of the sparse part of all layers."""
+        self._measure()
+        return sum(float(load_arrays(self._measured(layer))["sparse_bits"][0]) for layer in self.checkpoint.layers)
+
+    def _check_budgets(self) -> None:
+        """Refuse budgets below what the cheapest classes take, before any layer is rounded.
+
+        The sparse part is not known yet; `allocate` counts it.
+
+        Raises:
+            InfeasibleError: A budget is too small.
+        """
+        budget = self.request.recipe.quantize.budget
+        if budget.limited:
+            check_feasible(budget_resources(budget, self.grids, words_of(self.classes), self.layer_costs, 0.0))
 
     @cached_property
     def sensitivity(self) -> dict[str, np.ndarray]:

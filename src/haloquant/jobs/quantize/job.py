@@ -145,6 +145,8 @@ def quantize_checkpoint(
     notes = (*checkpoint.notes, *notes, *unchecked, *left_notes(left), *expert_notes(few, passes.experts))
     notes += padding_note(tuple(passes.grids.values()))
     notes += small_scales_note(small)
+    if goal == "bal" and (within := passes.allocator.within) is not None:
+        notes += (within.note,)
     return QuantizationResult(
         out,
         exported.bits,

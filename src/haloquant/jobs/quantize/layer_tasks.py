@@ -16,6 +16,7 @@ from haloquant.lm.checkpoint.reader import LinearLayer, read_layer
 from haloquant.lm.checkpoint.safetensors import StoredTensor
 from haloquant.lm.export.folding import Fold
 from haloquant.quant.format.packing import pack
+from haloquant.quant.format.stored_bits import sparse_bits
 from haloquant.quant.kronecker_loss import kronecker_losses
 from haloquant.quant.layer import dequantize
 from haloquant.quant.sensitivity import importance, tile_scores
@@ -112,11 +113,12 @@ def measure_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
 
     `sensitivity` is [tiles down, tiles across], from the best importance that the statistics allow
     (`sensitivity.importance`). `input_absmax` is the largest input of each input feature, before any transform. Both
-    are absent without statistics.
+    are absent without statistics. `sparse_bits` [1] are the stored bits of the sparse part, the same in every class.
     """
     known, grid = _statistics(task, arrays), _grid(task)
     weight = _weight(task, arrays)
     columns: list[np.ndarray] = []
+    sparse = 0
     for index in range(len(task.settings.classes.codebooks) - 1):
         rounded = _round(task, weight, uniform_map(task.layer.name, grid, index), known)
         error = weight - dequantize(rounded)
@@ -125,7 +127,8 @@ def measure_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
         else:
             part = kronecker_losses(weight, weight - error, known, grid)
         columns.append(part.reshape(-1))
-    measured = {"loss": np.maximum(np.stack(columns, axis=1), 0.0)}
+        sparse = sparse_bits(rounded.sparse, grid.out_features, grid.in_features)
+    measured = {"loss": np.maximum(np.stack(columns, axis=1), 0.0), "sparse_bits": np.array([sparse], np.int64)}
     if known is not None:
         weights = np.broadcast_to(importance(known, grid.in_features), (grid.out_features, grid.in_features))
         measured["sensitivity"] = tile_scores(np.ascontiguousarray(weights), grid)

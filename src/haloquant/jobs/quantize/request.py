@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from haloquant.jobs.quantize.layer_costs import cost_source
 from haloquant.lm.checkpoint.reader import Checkpoint
 from haloquant.recipe import Goal, Recipe
 from haloquant.records import MacProfile
@@ -39,7 +40,8 @@ def passes_key(model_sha256: str, checkpoint: Checkpoint, request: Request) -> s
         quantize.class_sizes(),
         hardware.clocks_ghz,
         quantize.energy_weight,
-        quantize.cost,
+        [quantize.cost, cost_content(request.recipe)],
+        quantize.budget,
         quantize.method,
         quantize.kept_share,
         quantize.sparse_budget,
@@ -53,6 +55,16 @@ def passes_key(model_sha256: str, checkpoint: Checkpoint, request: Request) -> s
         request.device.partition(":")[0],
     ]
     return content_key(model_sha256, settings, [layer.name for layer in checkpoint.layers])
+
+
+def cost_content(recipe: Recipe) -> list[object]:
+    """Return what the costs of layers depend on beside the model and the classes; nothing for the MAC's own costs.
+
+    Raises:
+        InputError: The machine or the measured table is missing or malformed.
+    """
+    source, workload = cost_source(recipe), recipe.workload
+    return [] if source is None else [source, workload.decode_batch, workload.decode_context]
 
 
 def made_by(request: Request, goal: Goal) -> dict[str, str]:

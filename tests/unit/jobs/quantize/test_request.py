@@ -30,13 +30,18 @@ COVERED: dict[str, Any] = {
     "quantize.kept_share": 0.9,
     "quantize.energy_weight": 0.1,
     "quantize.cost": "edp",
+    "quantize.budget.bits_per_weight": 3.7,
+    "quantize.budget.time_s": 1e-3,
+    "quantize.budget.energy_j": 1e-3,
+    "quantize.budget.level": "layer",
 }
 # The model, the texts and the MAC are covered by what they hold, and not by their names.
 BY_CONTENT = ("model.path", "model.exclude", "text.calibration", "text.calibration_tokens", "hardware.profile",
               "hardware.delay_basis")  # fmt: skip
 # Where torch computes is covered by the device that was found.
 DEVICE = ("device",)
-# What is done with the layers afterwards: goals choose among classes whose losses are measured already.
+# What is done with the layers afterwards: goals choose among classes whose losses are measured already. The decode step
+# is covered where its costs choose the classes (below).
 AFTERWARDS = (
     "text.evaluation", "text.evaluation_tokens", "hardware.targets", "hardware.gpus", "quantize.goals",
     "quantize.rivals", "quantize.activations", "quantize.activation_bits",
@@ -69,6 +74,19 @@ def test_the_key_changes_with_every_setting_and_every_content() -> None:
     }
     assert len(set(seen.values())) == len(seen)
     assert key(goal="bal") == key(source="other words") == key()
+
+
+def test_the_decode_step_counts_where_its_costs_choose_the_classes() -> None:
+    checkpoint = open_checkpoint(model_folder())
+
+    def key(cost: str, name: str, value: int) -> str:
+        recipe = with_value(with_value(Recipe(), "quantize.cost", cost), name, value)
+        return passes_key("a", checkpoint, Request(find_profile("default"), None, recipe, None, "none"))
+
+    for name in ("workload.decode_batch", "workload.decode_context"):
+        assert key("simulated:edge_lpddr5x", name, 1) != key("simulated:edge_lpddr5x", name, 2)
+        assert key("energy", name, 1) == key("energy", name, 2)
+    assert len({key(f"simulated:{name}", "seed", 0) for name in ("edge_lpddr5x", "paper_tpu", "tpuv4i_like")}) == 3
 
 
 def test_how_a_model_was_made_is_said() -> None:
