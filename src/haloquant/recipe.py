@@ -145,6 +145,7 @@ class Quantize(Section, frozen=True):
     activations: ActivationMode = "token"
     activation_bits: Annotated[int, msgspec.Meta(ge=2, le=8)] = 8
     sparse_budget: Fraction = 0.005
+    prune_to_zero: Fraction = 0.0  # share of each output's weights, those that matter least, that get the word 0
     fast_words: Annotated[int, msgspec.Meta(ge=2, le=9)] = CLASS_WORDS[0]
     slow_words: Annotated[int, msgspec.Meta(ge=2, le=16)] = CLASS_WORDS[1]
     fast_loss_db: Decibel = 2.5
@@ -218,6 +219,18 @@ def parse_recipe(data: bytes, source: str) -> Recipe:
     except MALFORMED as error:
         allowed = _allowed(str(error)) if isinstance(error, msgspec.ValidationError) else ""
         raise RecipeError(f"{source} must be a haloquant recipe in TOML: {error}{allowed}") from error
+
+
+def parse_recipe_json(text: str) -> Recipe:
+    """Return the recipe in JSON text, as results hold it.
+
+    Raises:
+        RecipeError: The text is not a recipe of this version.
+    """
+    try:
+        return msgspec.json.decode(text, type=Recipe)
+    except MALFORMED as error:
+        raise RecipeError(f"the results must hold the recipe that they were made with: {error}") from error
 
 
 def checked_recipe(recipe: Recipe) -> Recipe:

@@ -11,13 +11,13 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from haloquant.errors import CheckpointError, InputError  # noqa: E402
-from haloquant.lm.calibration.by_block import collect_by_block, perplexity_by_block, round_by_block  # noqa: E402
+from haloquant.lm.calibration.by_block import collect_by_block, perplexity_by_block  # noqa: E402
 from haloquant.lm.calibration.in_memory import collect, cut_windows  # noqa: E402
 from haloquant.lm.calibration.statistics_file import load_statistics, save_statistics  # noqa: E402
-from haloquant.lm.checkpoint.reader import open_checkpoint, read_weight  # noqa: E402
+from haloquant.lm.checkpoint.reader import open_checkpoint  # noqa: E402
 from haloquant.lm.evaluation.perplexity import perplexity  # noqa: E402
 from haloquant.lm.evaluation.rounded_activations import activations_per_token  # noqa: E402
-from haloquant.lm.swap_weights import find_module, is_transposed, with_weights  # noqa: E402
+from haloquant.lm.swap_weights import find_module, is_transposed  # noqa: E402
 from haloquant.lm.torch_model import load_model  # noqa: E402
 
 COMMON = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -194,32 +194,11 @@ def test_the_hessian_as_fisher_is_declared(saved: Any) -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_true_sequential_rounding_sees_the_rounded_prefix(family: str, saved: Any) -> None:
+def test_perplexity_by_block_rounds_activations_too(family: str, saved: Any) -> None:
     checkpoint, model = saved(family)
-    seen: dict[str, Any] = {}
-
-    def rounder(layer: Any, weight: np.ndarray, statistics: Any) -> np.ndarray:
-        np.testing.assert_array_equal(weight, read_weight(checkpoint, layer))
-        seen[layer.name] = statistics
-        return np.round(weight * 2) / 2
-
-    made = {layer.name: weight for layer, weight in round_by_block(checkpoint, WINDOWS, rounder)}
-    assert list(made) == names(checkpoint)
-    for layer in checkpoint.layers:
-        before = {other.name: made[other.name] for other in checkpoint.layers if other.group < layer.group}
-        with with_weights(model, before):
-            wanted = collect(model, TOKENS, [layer.name], window=16, samples=12, fisher="none")[layer.name]
-        found = seen[layer.name]
-        np.testing.assert_allclose(found.hessian, wanted.hessian, rtol=1e-3, atol=1e-5 * wanted.hessian.max())
-        assert "rounded prefix" in found.source
-    everything = cut_windows(TOKENS, 16, 1000)
-    with with_weights(model, made):
+    with activations_per_token(model, names(checkpoint)):
         whole = perplexity(model, TOKENS, 16).value
-    by_block = perplexity_by_block(checkpoint, everything, lambda layer: made[layer.name])
-    assert by_block.value == pytest.approx(whole, rel=1e-5)
-    with with_weights(model, made), activations_per_token(model, names(checkpoint)):
-        whole = perplexity(model, TOKENS, 16).value
-    by_block = perplexity_by_block(checkpoint, everything, lambda layer: made[layer.name], activation_bits=8)
+    by_block = perplexity_by_block(checkpoint, cut_windows(TOKENS, 16, 1000), activation_bits=8)
     assert by_block.value == pytest.approx(whole, rel=1e-5)
 
 

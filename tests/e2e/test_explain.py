@@ -143,3 +143,17 @@ def test_a_mac_from_its_name_to_its_profile(
     profile = read_profile(file)
     assert profile.provenance["partial_sums"].startswith("Gaussian model of 128 rows of 2x2 bits")
     assert profile.provenance["adds"] == "a partial sum" and (profile.energy_j > 0).all()
+
+
+def test_a_bal_that_is_no_knee_over_time_is_not_explained(out: Path, tmp_path: Path) -> None:
+    whole = json.loads((out / "results.json").read_text())
+    for change, sentence in (
+        ({"budget": {"bits_per_weight": 4.0}}, "its classes were chosen within budgets"),
+        ({"cost": "simulated:paper_tpu"}, r"its classes were chosen by quantize\.cost = simulated:paper_tpu"),
+    ):
+        recipe = json.loads(whole["provenance"]["recipe"])
+        recipe["quantize"] |= change
+        provenance = whole["provenance"] | {"recipe": json.dumps(recipe)}
+        (tmp_path / "results.json").write_text(json.dumps(whole | {"provenance": provenance}))
+        with pytest.raises(InputError, match=sentence):
+            explain_tiles(tmp_path, LAYER, "halo-bal")

@@ -56,6 +56,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "quantize.activations": ("token", "tensor", "none", "row"),
     "quantize.activation_bits": (8, 4, 2, 9),
     "quantize.sparse_budget": (0.005, 0.0, 0.5, 1.0),
+    "quantize.prune_to_zero": (0.0, 0.5, 1.0),
     "quantize.fast_words": (9, 2, 10),
     "quantize.slow_words": (16, 4, 1),
     "quantize.fast_loss_db": (2.5, 0.0, -1.0),

@@ -47,6 +47,7 @@ CHANGED: dict[str, Any] = {
     "quantize.activations": "tensor",
     "quantize.activation_bits": 4,
     "quantize.sparse_budget": 0.001,
+    "quantize.prune_to_zero": 0.5,
     "quantize.fast_words": 4,
     "quantize.slow_words": 9,
     "quantize.fast_loss_db": 0.1,

@@ -37,6 +37,8 @@ def ebops(tiles: LayerTiles, activation_bits: int = 8) -> int:
 def bops(tiles: LayerTiles, activation_bits: int = 8) -> float:
     """Return the bit operations (BOPs) of one token through a layer. Weight bits are those that hold all its values.
 
+    A side branch of rank r counts as r (in + out) further weights of 16 bits, whose sums have `in` and r terms.
+
     Raises:
         InputError: The activation bits are not positive.
     """
@@ -48,8 +50,15 @@ def bops(tiles: LayerTiles, activation_bits: int = 8) -> float:
     used = tiles.values[counts > 0].astype(np.int64)
     weight_bits = max(int(signed_bits(used)), 1)
     share = nonzero / weights
-    return weights * (
+    dense = weights * (
         share * activation_bits * weight_bits + activation_bits + weight_bits + math.log2(grid.in_features)
+    )
+    if not tiles.branch_rank:
+        return dense
+    terms = (grid.in_features, tiles.branch_rank), (tiles.branch_rank, grid.out_features)
+    return dense + sum(
+        inputs * outputs * (16 * activation_bits + activation_bits + 16 + math.log2(inputs))
+        for inputs, outputs in terms
     )
 
 

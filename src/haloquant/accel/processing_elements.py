@@ -4,7 +4,6 @@ All full adders have the same delay and energy, so a ratio between two elements 
 of a technology. A profile that `circuits` characterizes can replace any of them.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,43 +70,6 @@ def serial_element(digits_out: int = 8, figures: AdderFigures | None = None) -> 
     energy = digits_out * (digits * unit.adder_j + 10 * unit.register_j)
     delay = np.full(len(weights), 4.0 * unit.adder_s)
     return _profile("serial_w8a8", weights, delay, energy, 8, unit)
-
-
-def serial_dot_cycles(
-    kernel: int, channels: int, output_digits: int, multiply_delay: int = 2, add_delay: int = 2
-) -> int:
-    """Return the latency in cycles of a sum of kernel x kernel x channels products in online arithmetic.
-
-    The latency is the multiplier's delay, plus an adder's delay per level of both adder trees, plus the output digits.
-    Source: USEFUSE, arXiv 2412.13724.
-
-    Raises:
-        InputError: A size is not positive.
-    """
-    for name, value in (("kernel", kernel), ("channels", channels), ("output_digits", output_digits)):
-        if value < 1:
-            raise InputError(f"{name} of a bit-serial sum must be at least 1, not {value}")
-    levels = math.ceil(math.log2(kernel * kernel)) + math.ceil(math.log2(channels))
-    return multiply_delay + add_delay * levels + output_digits
-
-
-def early_negative_cycles(cycles: float, negative_share: float, saved_share: float) -> float:
-    """Return the mean cycles if sums that will be negative stop early.
-
-    This is valid only before a ReLU, as in OPT but not in LLaMA.
-
-    Raises:
-        InputError: A share is not between 0 and 1.
-    """
-    for name, share in (("negative_share", negative_share), ("saved_share", saved_share)):
-        if not 0 <= share <= 1:
-            raise InputError(f"{name} must be 0 to 1, not {share:g}")
-    return cycles * (1.0 - negative_share * saved_share)
-
-
-def weight_serial_cycles(values: Int16[np.ndarray, " v"]) -> int:
-    """Return the cycles of an element that takes one non-zero signed digit per cycle: the most digits of any value."""
-    return max(1, int(signed_digits(values).max(initial=0)))
 
 
 def popcount(values: Int16[np.ndarray, " v"], bits: int) -> Int64[np.ndarray, " v"]:

@@ -1,6 +1,7 @@
 from .explanations import explain_tiles as explain_tiles
 from .machines.design_search import CodesignResult as CodesignResult
 from .machines.design_search import codesign as codesign
+from .machines.fpga_cost import map_to_fpga as map_to_fpga
 from .machines.result_files import save_results as save_results
 from .machines.simulation import MachineComparison as MachineComparison
 from .machines.simulation import SystemRun as SystemRun
@@ -79,6 +80,7 @@ __all__ = [
     "load",
     "longest_path",
     "mac_names",
+    "map_to_fpga",
     "measure",
     "measure_ops",
     "measure_partial_sums",

@@ -88,10 +88,10 @@ def _show(results: Results) -> None:
     """Print the table of methods, the headline numbers and the warnings."""
     methods = method_table(results)
     table = Table(title=f"{results.model}: {results.evaluation}", title_justify="left")
-    for index, head in enumerate(methods.head[:8]):
+    for index, head in enumerate(methods.head[:9]):
         table.add_column(head, justify="left" if index == 0 else "right")
     for row in methods.rows:
-        table.add_row(*row.cells[:8], style="bold" if row.family == "halo" else None)
+        table.add_row(*row.cells[:9], style="bold" if row.family == "halo" else None)
     stdout.print(table)
     for card in cards(results):
         against = ", ".join(f"{name} {value}" for name, value in card.against)

@@ -146,10 +146,10 @@ def synthesize(
         for file, text in files.items():
             (folder / file).write_text(text)
         (folder / "cells.lib").write_bytes(library)
-        log = _run(yosys, folder, time_limit_s)
+        log = run_script(yosys, folder, time_limit_s)
         netlist = folder / "netlist.json"
         if not netlist.is_file():
-            _raise_failure(yosys, log)
+            raise_failure(yosys, log)
         warnings = tuple(dict.fromkeys(line.strip() for line in log.splitlines() if "Warning:" in line))
         return Synthesis(
             _top_module_json(top, netlist.read_bytes()),
@@ -198,7 +198,12 @@ def _script(top: str, parts: list[str], driven: list[str], keep_adders: bool) ->
     )
 
 
-def _run(yosys: Yosys, folder: Path, time_limit_s: float) -> str:
+def run_script(yosys: Yosys, folder: Path, time_limit_s: float) -> str:
+    """Run `synth.ys` of a folder in the folder, and return what Yosys said.
+
+    Raises:
+        ToolError: Yosys exceeds the time limit.
+    """
     environment = {**os.environ, "TMPDIR": str(folder)}  # so ABC's scratch files are deleted with the folder
     with (folder / "console").open("wb") as console:
         process = subprocess.Popen(
@@ -220,7 +225,13 @@ def _run(yosys: Yosys, folder: Path, time_limit_s: float) -> str:
     return "\n".join(texts)
 
 
-def _raise_failure(yosys: Yosys, log: str) -> None:
+def raise_failure(yosys: Yosys, log: str) -> None:
+    """Raise the error that explains a run without a netlist.
+
+    Raises:
+        NetlistError: Yosys refuses the Verilog; the message contains its error.
+        ToolError: Yosys or ABC failed.
+    """
     said = [line.strip() for line in log.splitlines() if "ERROR:" in line]
     abc = [
         line.strip()

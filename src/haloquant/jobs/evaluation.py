@@ -2,18 +2,23 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+import numpy as np
 import torch
 
 from haloquant.errors import InputError, MissingExtraError
-from haloquant.jobs.inputs import Progress, is_packed, model_folder, read_text, silent, text_file
+from haloquant.jobs.inputs import Progress, is_packed, model_folder, model_window, read_text, silent, text_file
+from haloquant.lm.calibration.by_block import perplexity_by_block
+from haloquant.lm.checkpoint.completeness import check_complete
 from haloquant.lm.checkpoint.hub import origin
 from haloquant.lm.checkpoint.model_config import read_config
-from haloquant.lm.checkpoint.reader import open_checkpoint
+from haloquant.lm.checkpoint.reader import Checkpoint, open_checkpoint
 from haloquant.lm.devices import describe_device
 from haloquant.lm.evaluation.perplexity import default_window, perplexity
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
@@ -66,8 +71,7 @@ def open_model(folder: Path, dtype: Dtype = "float32", device: str = "cpu") -> O
         with quiet_transformers():
             return OpenedModel(load(folder, dtype=kind).to(device), config.layers, config.bits_per_weight, notes)
     checkpoint = open_checkpoint(folder)
-    stored = {layer.tensor: checkpoint.tensors[layer.tensor] for layer in checkpoint.layers}.values()
-    width = 8 * sum(t.size_bytes for t in stored) / sum(t.count for t in stored)
+    width = stored_bits_per_weight(checkpoint)
     names = tuple(layer.name for layer in checkpoint.layers)
     return OpenedModel(load_model(folder, kind).to(device), names, width, checkpoint.notes)
 
@@ -83,6 +87,12 @@ def _adapter_notes(folder: Path) -> tuple[str, ...]:
     if find_spec("peft") is None:
         raise MissingExtraError(f"the adapter beside the packed model {folder} needs peft: pip install peft")
     return ("the adapter beside the packed model runs with it, in full precision",)
+
+
+def stored_bits_per_weight(checkpoint: Checkpoint) -> float:
+    """Return the stored bits per weight of the linear layers of a plain model."""
+    stored = {layer.tensor: checkpoint.tensors[layer.tensor] for layer in checkpoint.layers}.values()
+    return 8 * sum(t.size_bytes for t in stored) / sum(t.count for t in stored)
 
 
 def evaluate_model(
@@ -130,6 +140,47 @@ def evaluate_model(
     where = "" if device == "cpu" else f" on {describe_device(device)}"
     said = f"{found.name}: {score.describe()}{where}"
     return Evaluation(name, bits, score.value, error, said, dtype=dtype, notes=notes)
+
+
+def evaluate_by_block(
+    model: str, text: str, tokens: int, rounded_bits: int | None, progress: Progress = silent, device: str = "cpu"
+) -> Evaluation:
+    """Return what `evaluate_model` returns for a plain model in float32, with one decoder block in memory at a time.
+
+    The hidden states of all windows are in a temporary file. The arguments are those of `evaluate_model`.
+
+    Raises:
+        CheckpointError: The model folder is missing, malformed, or cannot be run block by block.
+        RecipeError: The text is missing.
+        InputError: The model is packed, or gives NaN or infinity; or the text has less than a window.
+    """
+    folder = model_folder(model)
+    if is_packed(folder):
+        raise InputError("a model that is evaluated block by block must be plain, not packed: a packed one is small")
+    checkpoint = open_checkpoint(folder)
+    check_complete(checkpoint)
+    found, window = read_text(folder, text, "evaluation"), model_window(folder)
+    full = len(found.tokens) // window
+    if not full:
+        raise InputError(
+            f"the text must have at least {window} tokens, one window, for an evaluation block by block, not "
+            f"{len(found.tokens)}; give a longer text"
+        )
+    count = min(full, max(1, tokens // window)) if tokens else full
+    places = np.linspace(0, full - 1, count).round().astype(int)  # as `perplexity` takes them
+    windows = found.tokens[: full * window].reshape(full, window)[places]
+    name = "demo" if model == "demo" else origin(folder) or folder.name
+
+    def tell(done: int, total: int) -> None:
+        progress(f"evaluate {name}, block by block", done, total)
+
+    with TemporaryDirectory(prefix="haloquant-") as scratch:
+        score = perplexity_by_block(checkpoint, windows, rounded_bits, Path(scratch), tell, device)
+    score = replace(score, tokens=len(found.tokens), sampled=count < full)
+    error = None if math.isnan(score.standard_error) else score.standard_error
+    where = "" if device == "cpu" else f" on {describe_device(device)}"
+    said = f"{found.name}: {score.describe()}{where}, one block in memory at a time"
+    return Evaluation(name, stored_bits_per_weight(checkpoint), score.value, error, said, notes=checkpoint.notes)
 
 
 def evaluate_tasks(

@@ -6,7 +6,7 @@ Stored losses are used only if an allocation by them gives the classes of the ru
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from haloquant.errors import InputError
 from haloquant.jobs.mac.catalogue import closest_names
 from haloquant.jobs.quantize.allocation import FAST, SLOW, Allocator
 from haloquant.quant.allocation import Sweep, sweep
-from haloquant.recipe import Goal
+from haloquant.recipe import CostOf, Goal, parse_recipe_json
 from haloquant.report.results import Results, TileRow, decode_results
 from haloquant.store.arrays import load_arrays
 from haloquant.store.atomic_files import read_bounded
@@ -89,10 +89,12 @@ def explain_layer(folder: Path, layer: str, method: str) -> LayerReasons:
         method: A HALO method of that run, such as `halo-bal`.
 
     Raises:
-        InputError: The run is not finished, it has no such layer or method, or its predicted losses are missing.
+        InputError: The run is not finished, it has no such layer or method, its predicted losses are missing, or its
+            *bal* was chosen within budgets or by costs of a machine.
     """
     results = read_results(folder)
     rows = _rows(results, method)
+    _check_knee(results, method)
     found = next((i for i, row in enumerate(rows) if row.layer == layer), None)
     if found is None:
         raise InputError(
@@ -178,6 +180,23 @@ def _find_losses(folder: Path, method: str, chosen: np.ndarray, period: np.ndarr
         f"{folder / 'steps'} must hold the tile-losses step that led to its results, and holds {len(files)} of which "
         "none does; `haloquant run` into the same folder makes it again"
     )
+
+
+def _check_knee(results: Results, method: str) -> None:
+    """Refuse a run whose *bal* is not the knee of loss over the MAC's period, which is what is explained.
+
+    Raises:
+        InputError: It is another allocation.
+    """
+    text = results.provenance.get("recipe", "")
+    if method != "halo-bal" or not text:
+        return
+    quantize = parse_recipe_json(text).quantize
+    if quantize.budget.limited or quantize.cost not in get_args(CostOf):
+        why = "within budgets" if quantize.budget.limited else f"by quantize.cost = {quantize.cost}"
+        raise InputError(
+            f"halo-bal must be the knee of loss over the MAC's time to be explained, and its classes were chosen {why}"
+        )
 
 
 def _flat(maps: Sequence[object]) -> np.ndarray:

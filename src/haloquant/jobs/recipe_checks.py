@@ -79,7 +79,7 @@ def check_used(recipe: Recipe) -> None:
     unused: list[tuple[str, str, str]] = []  # key, where it is not used, why
     if quantize.method == "paper":
         reason = "as the paper rounds to nearest and keeps all outliers"
-        unused += [(key, "quantize.method is paper", reason) for key in ("sparse_budget", "refine")]
+        unused += [(key, "quantize.method is paper", reason) for key in ("sparse_budget", "prune_to_zero", "refine")]
     else:
         reason = "as only the paper's method keeps a share of each layer's sensitivity"
         unused.append(("kept_share", f"quantize.method is {quantize.method}", reason))

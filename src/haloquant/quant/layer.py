@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float32, Int16, UInt8
+from jaxtyping import Bool, Float32, Int16, UInt8
 
 from haloquant.quant.hessian import RowPart, hessian_importance, layer_hessian, row_parts
 from haloquant.quant.input_checks import check_tiles, check_weight
@@ -57,6 +57,7 @@ def quantize_weight_compensated(
     statistics: LayerStatistics,
     sparse: SparseWeights | None = None,
     damping: float = 0.01,
+    pruned: Bool[np.ndarray, "out in"] | None = None,
     progress: Progress | None = None,
 ) -> QuantizedWeight:
     """Quantize a layer with searched scales, then column-wise error compensation onto the tiles' codebooks.
@@ -71,6 +72,7 @@ def quantize_weight_compensated(
         statistics: with the layer Hessian, whose diagonal weights the scale search.
         sparse: weights kept beside the dense part.
         damping: share of the Hessian's mean diagonal that is added to its diagonal.
+        pruned: weights that get the word 0; the others make good what this costs.
         progress: called with (finished blocks, blocks).
 
     Returns:
@@ -86,7 +88,8 @@ def quantize_weight_compensated(
     layer_hessian(statistics, weight.shape[1], method="error compensation")
     grid = tiles.grid
     sparse, dense = without_sparse(weight, sparse)
-    scale, _ = search(dense, hessian_importance(statistics), tiles, codebooks)
+    searched = dense if pruned is None else np.where(pruned, np.float32(0), dense)
+    scale, _ = search(searched, hessian_importance(statistics), tiles, codebooks)
     table = level_table(scale, tiles, codebooks)
     kept = mask_of(sparse, grid.in_features) if sparse.values.size else None
     found: list[tuple[RowPart, Compensated]] = []
@@ -101,6 +104,7 @@ def quantize_weight_compensated(
             groups=np.arange(grid.in_features) // grid.tile_in,
             keep=None if kept is None else kept[part.rows],
             keep_step=sparse.scale[part.rows],
+            zero=None if pruned is None else pruned[part.rows],
             progress=progress,
         )
         found.append((part, rounded))

@@ -71,6 +71,7 @@ class MethodRow(Record, frozen=True):
     fast_fraction: float | None = None  # share of tiles in the fastest class
     notes: list[str] = []
     rise_error: float | None = None  # standard error over windows of `perplexity` minus full precision's
+    bops: float | None = None  # bit operations of one token through the quantized layers; None without integers
 
 
 class TileRow(Record, frozen=True):

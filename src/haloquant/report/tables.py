@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from haloquant.errors import InputError
 from haloquant.report.results import CostRow, MethodRow, NewSiliconRows, Results
+from haloquant.units import engineering
 
 BASELINES = ("fp16", "w8a8", "w4a8")
 HALO_METHODS = ("halo-bal", "halo-acc-opt", "halo-perf-opt")  # the first of them in a job is its headline
@@ -76,13 +77,14 @@ def method_table(results: Results) -> Table:
     """Return one row for each method: stored bits, perplexity, and speed and energy as ratios to `base_method`."""
     pairs = targets_and_phases(results)
     base = base_method(results)
-    head = ["method", "bits/weight", "perplexity W", f"W+A{results.activation_bits}"]
+    head = ["method", "bits/weight", "perplexity W", f"W+A{results.activation_bits}", "BOPs/token"]
     for target, phase in pairs:
         head += [f"speed {target} {phase}", f"energy {target} {phase}"]
     rows = []
     for method in results.methods:
         a8 = "–" if method.perplexity_a8 is None else f"{method.perplexity_a8:.3f}"
-        cells = [method.name, f"{method.bits_per_weight:.2f}", _with_error(method), a8]
+        bops = "–" if method.bops is None else engineering(method.bops, "").strip()
+        cells = [method.name, f"{method.bits_per_weight:.2f}", _with_error(method), a8, bops]
         for target, phase in pairs:
             cost, reference = cost_of(method, target, phase), cost_of(base, target, phase)
             if cost is None or reference is None:

@@ -1,5 +1,7 @@
 """BOPs and EBOPs by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,9 @@ def test_bit_operations_by_hand() -> None:
     assert bit_operations.ebops(tiles) == (0 + 1 + 1 + 3 + 8) * 8
     # 3 dense and 1 sparse of 4 weights not zero, 8 bits each: 4 x (1 x 64 + 8 + 8 + log2 2)
     assert bit_operations.bops(tiles) == near(4 * (64 + 8 + 8 + 1))
+    # A branch of rank 1: 2 + 2 weights of 16 bits, with sums of 2 terms and of 1 term.
+    branch = replace(tiles, branch_rank=1)
+    assert bit_operations.bops(branch) == near(4 * 81 + 2 * (128 + 8 + 16 + 1) + 2 * (128 + 8 + 16))
     assert bit_operations.signed_bits(np.array([-112, 0, 112])) == 4 and bit_operations.signed_bits(np.array([0])) == 0
     with pytest.raises(InputError, match=r"^activation_bits must be at least 1, not 0$"):
         bit_operations.ebops(tiles, 0)

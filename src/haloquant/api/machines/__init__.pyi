@@ -1,5 +1,6 @@
 from .design_search import CodesignResult as CodesignResult
 from .design_search import codesign as codesign
+from .fpga_cost import map_to_fpga as map_to_fpga
 from .result_files import save_results as save_results
 from .simulation import MachineComparison as MachineComparison
 from .simulation import SystemRun as SystemRun
@@ -25,6 +26,7 @@ __all__ = [
     "compare_multipliers",
     "estimate_gpu",
     "list_targets",
+    "map_to_fpga",
     "meet_deadline",
     "save_results",
     "schedule",

@@ -11,6 +11,7 @@ from haloquant.api.arguments import check_choice, check_range, path_text
 from haloquant.api.machines.inputs import check_phases, floating_notes, open_on, passes_of
 from haloquant.api.progress import Progress, reporting, tracked
 from haloquant.jobs.machines import sweeps
+from haloquant.jobs.machines.early_stop import early_stop
 from haloquant.jobs.machines.element_comparison import ElementRow, compare_elements
 from haloquant.jobs.machines.new_silicon_studies import MARK
 from haloquant.jobs.machines.sweeps import Claim, Deadlines
@@ -273,6 +274,7 @@ def compare_multipliers(
     context_tokens: int = 2048,
     batch: int = 1,
     fast_share: float = 0.8,
+    relu_text: str | Path | None = None,
     progress: Progress = True,
 ) -> Study[ElementRow]:
     """Compare other multipliers on the same machine (MixPE, QuartDepth, USEFUSE), counted in full adders.
@@ -285,6 +287,8 @@ def compare_multipliers(
         context_tokens: As in `simulate`.
         batch: As in `simulate`.
         fast_share: As in `simulate`.
+        relu_text: Text (.txt, .xz), or "demo". The model must then be a plain folder with ReLUs: its sums that become
+            surely negative are counted, and a row says what a bit-serial element gains by stopping at them.
         progress: As in `simulate`.
 
     Returns:
@@ -304,11 +308,16 @@ def compare_multipliers(
     check_phases(prefill_tokens, context_tokens, batch, fast_share)
     machine, loaded = open_on(model, target, profile, fast_share)
     passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
+    digits: float | None = None
+    counted: list[str] = []
     with reporting(progress) as report:
+        if relu_text is not None:
+            digits, note = early_stop(path_text("model", model), path_text("relu_text", relu_text), report)
+            counted.append(note)
         rows = [
             row
             for workload in tracked(passes, report, "elements")
-            for row in compare_elements(loaded, workload, machine)
+            for row in compare_elements(loaded, workload, machine, digits)
         ]
-    notes = (ELEMENTS_NOTE, *floating_notes(loaded, passes[0]))
+    notes = (ELEMENTS_NOTE, *floating_notes(loaded, passes[0]), *counted)
     return Study("elements", loaded.name, "full-adder count", machine, loaded.fast_share, tuple(rows), notes)

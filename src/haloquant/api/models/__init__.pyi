@@ -2,6 +2,7 @@ from .evaluation import compare as compare
 from .evaluation import evaluate as evaluate
 from .evaluation import evaluate_tasks as evaluate_tasks
 from .measurement import measure as measure
+from .measurement import measure_ops as measure_ops
 from .measurement import platforms as platforms
 from .model_transfer import transfer as transfer
 from .packed_models import export as export
@@ -24,6 +25,7 @@ __all__ = [
     "forecast",
     "load",
     "measure",
+    "measure_ops",
     "measure_partial_sums",
     "platforms",
     "quantize",

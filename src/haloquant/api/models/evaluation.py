@@ -25,6 +25,7 @@ def evaluate(
     activations: Activations = "none",
     activation_bits: int = 8,
     dtype: Dtype = "float32",
+    by_block: bool = False,
     device: str = "auto",
     progress: Progress = True,
 ) -> Evaluation:
@@ -41,6 +42,8 @@ def evaluate(
         activation_bits: Bits of a rounded input, 2 to 16.
         dtype: Floating-point type in which the model computes: "float32", "bfloat16" or "float16". A packed model's
             words and scales are the same in each.
+        by_block: Keep one decoder block in memory at a time, for a plain model that does not fit; it computes in
+            float32, and gives the same perplexity.
         device: Where the model computes: "cpu", "cuda" or "cuda:NUMBER"; "auto" takes a GPU of this machine where there
             is one.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
@@ -68,8 +71,12 @@ def evaluate(
     if bits is None and activation_bits != 8:
         raise InputError('activation_bits must come with activations="token", which rounds them')
     check_choice("dtype", dtype, get_args(Dtype))
+    if by_block and dtype != "float32":
+        raise InputError(f"dtype must be float32 for an evaluation block by block, not {dtype}")
     place = find_device(device)
     with shown as report:
+        if by_block:
+            return evaluation.evaluate_by_block(name, file, tokens, bits, report, place)
         return evaluation.evaluate_model(name, file, tokens, bits, report, dtype, place)
 
 

@@ -128,6 +128,7 @@ def quantize(
     samples: int = 32,
     tile: int = 128,
     sparse_budget: float = 0.005,
+    prune_to_zero: float = 0.0,
     compensate: bool = True,
     value_hessian: ValueHessian = "attention",
     transform: Transform = "none",
@@ -160,6 +161,8 @@ def quantize(
         tile: Rows and columns of a tile; the size of the systolic array.
         sparse_budget: Largest share of weights that are kept in 8 bits outside the tiles, 0 to 0.5. Only outliers (more
             than three standard deviations from the layer's mean) and salient weights are kept.
+        prune_to_zero: Share of each output's weights, those that matter least, that get the word 0; below 1. Their MACs
+            toggle less, and the others make good the error. The packed model stores them like others.
         compensate: Compensate each rounding error in the weights that are not rounded yet (as GPTQ does). False rounds
             each weight to the nearest word.
         value_hessian: What compensation in value projections protects. "attention": the outputs of the heads, so that
@@ -215,6 +218,7 @@ def quantize(
     check_range("energy_weight", energy_weight, 0.0, 100.0)
     check_count("tile", tile, 8)
     check_range("sparse_budget", sparse_budget, 0.0, 0.5)
+    check_range("prune_to_zero", prune_to_zero, 0.0, 0.99)
     where, mac = parse_engine(path_text("engine", engine), workers), path_text("profile", profile)
     place_of_torch = calibration_device(device, where, text)
     checkpoint = _open(model, exclude)
@@ -223,6 +227,7 @@ def quantize(
         hardware=Hardware(profile=mac, tile=tile, delay_basis=delay_basis, clocks_ghz=_clocks(clocks_ghz)),
         quantize=Quantize(
             sparse_budget=sparse_budget,
+            prune_to_zero=prune_to_zero,
             compensate=compensate,
             value_hessian=value_hessian,
             transform=transform,

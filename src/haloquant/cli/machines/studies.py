@@ -1,7 +1,9 @@
 """`claims`, `sweep`, `deadline`, `gpu`, `elements`: studies of one model on one machine."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
+import msgspec
 import typer
 from rich.table import Table
 
@@ -171,12 +173,26 @@ def gpu(options: MachineOptions, out: OutFolder = None, json: Json = False) -> N
 
 
 @with_machine_options(target="tpuv4i_like")
-def elements(options: MachineOptions, out: OutFolder = None, json: Json = False) -> None:
+def elements(
+    options: MachineOptions,
+    ebops: Annotated[
+        bool, typer.Option("--ebops", help="Instead: EBOPs of the words beside LUTs and DSPs that Yosys maps them to.")
+    ] = False,
+    relu_text: Annotated[
+        str | None,
+        typer.Option(help="Text, or `demo`: count sums that stop early before ReLUs, for a row of bit-serial units."),
+    ] = None,
+    out: OutFolder = None,
+    json: Json = False,
+) -> None:
     """Compare other multipliers on the same machine (MixPE, QuartDepth's W4A4, bit-serial) and their BOPs."""
+    if ebops:
+        _constant_multipliers(options, out, json)
+        return
     from haloquant.api.machines.studies import compare_multipliers
 
     prepare_output(out)
-    study = compare_multipliers(options.model, options.target, **options.keywords())
+    study = compare_multipliers(options.model, options.target, relu_text=relu_text, **options.keywords())
     rows = study.rows
     write_output(study, out)
     if json:
@@ -187,7 +203,7 @@ def elements(options: MachineOptions, out: OutFolder = None, json: Json = False)
     )  # fmt: skip
     for row in rows:
         table.add_row(
-            row.phase, row.element, engineering(row.frequency_hz, "Hz"), str(row.cycles_per_mac),
+            row.phase, row.element, engineering(row.frequency_hz, "Hz"), f"{row.cycles_per_mac:.3g}",
             engineering(row.mac_j, "J"), engineering(row.time_s, "s"), engineering(row.energy_j, "J"), row.bound,
             engineering(row.bops, ""), engineering(row.ebops, ""),
         )  # fmt: skip
@@ -196,6 +212,30 @@ def elements(options: MachineOptions, out: OutFolder = None, json: Json = False)
         stdout.print(note, style="dim", highlight=False)
     for row in rows[: len(rows) // 2]:
         stdout.print(f"  {row.element}: {row.after}", style="dim", highlight=False)
+
+
+def _constant_multipliers(options: MachineOptions, out: Path | None, json: bool) -> None:
+    """Print blocks of constant multipliers on an FPGA."""
+    from haloquant.api.machines.fpga_cost import map_to_fpga
+    from haloquant.store.atomic_files import write_bytes
+
+    prepare_output(out)
+    rows = map_to_fpga(options.model, profile=options.profile, progress=not options.quiet)
+    note = "Xilinx 7 series by Yosys, before placement; 8-bit inputs; HGQ: EBOPs of a network ~ LUT + 55 DSP"
+    document = msgspec.json.format(msgspec.json.encode({"rows": rows, "note": note}), indent=1)
+    if out is not None:
+        write_bytes(out / "ebops.json", document)
+    if json:
+        stdout.print(document.decode(), highlight=False, markup=False, soft_wrap=True)
+        return
+    table = Table("words", "weights", "not 0", "EBOPs", "LUT", "LUT / EBOPs", "LUT + DSP", "(LUT + 55 DSP) / EBOPs")
+    for row in rows:
+        table.add_row(
+            row.words, str(row.weights), str(row.nonzero), str(row.ebops), str(row.luts), f"{row.ratio:.2f}",
+            f"{row.luts_beside_dsps} + {row.dsps}", f"{row.ratio_with_dsps:.2f}",
+        )  # fmt: skip
+    stdout.print(table)
+    stdout.print(note, style="dim", highlight=False)
 
 
 def _print(study: "Study[Any]") -> None:

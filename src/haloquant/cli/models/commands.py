@@ -67,6 +67,9 @@ def quantize(
     sparse_budget: Annotated[
         float, typer.Option(help="Largest share of weights kept in 8 bits.", min=0.0, max=0.5)
     ] = 0.005,
+    prune_to_zero: Annotated[
+        float, typer.Option(help="Share of the weights, those that matter least, that get word 0.", min=0.0, max=0.99)
+    ] = 0.0,
     nearest: Annotated[bool, typer.Option("--nearest", help="Nearest rounding, no error compensation.")] = False,
     value_hessian: Annotated[
         ValueHessian,
@@ -153,6 +156,7 @@ def quantize(
         samples=samples,
         tile=tile,
         sparse_budget=sparse_budget,
+        prune_to_zero=prune_to_zero,
         compensate=not nearest,
         value_hessian=value_hessian,
         transform=transform,
@@ -213,6 +217,9 @@ def evaluate(
     limit: Annotated[int, typer.Option(help="Documents or questions of a task at most; 0: all.", min=0)] = 0,
     json: Json = False,
     dtype: ModelDtype = "float32",
+    by_block: Annotated[
+        bool, typer.Option("--by-block", help="One decoder block in memory at a time: a plain model that does not fit.")
+    ] = False,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -228,6 +235,7 @@ def evaluate(
         activations=activations,
         activation_bits=activation_bits,
         dtype=dtype,
+        by_block=by_block,
         device=device,
         progress=not quiet,
     )

@@ -99,7 +99,7 @@ def measure_ops(
     quiet: Quiet = False,
 ) -> None:
     """Time the kernels of packed layers on this machine, by shape, words of the tiles and batch."""
-    from haloquant.api.measurement import measure_ops as run
+    from haloquant.api.models.measurement import measure_ops as run
 
     found = run(
         model,

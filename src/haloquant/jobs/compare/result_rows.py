@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from haloquant.accel.bit_operations import bops
 from haloquant.accel.results import Simulation
 from haloquant.accel.target import Target
 from haloquant.accel.workload.prefill_decode import Workload
@@ -39,8 +40,13 @@ def _points(name: str, method: MethodResult, target: Target, classes: Classes) -
     return (target.base,)
 
 
-def method_row(name: str, method: MethodResult, costs: list[CostRow], reference: Accuracy) -> MethodRow:
-    """Return the row of one method; `reference` is the accuracy of full precision."""
+def method_row(
+    name: str, method: MethodResult, costs: list[CostRow], reference: Accuracy, activation_bits: int
+) -> MethodRow:
+    """Return the row of one method; `reference` is the accuracy of full precision.
+
+    `activation_bits` are those of the bit operations.
+    """
     family = "halo" if name.startswith("halo-") else "reference" if name == "fp16" else "rival"
     return MethodRow(
         name,
@@ -52,6 +58,7 @@ def method_row(name: str, method: MethodResult, costs: list[CostRow], reference:
         fast_fraction(method.tiles) if family == "halo" else None,
         list(method.notes),
         rise_error(method.accuracy, reference) if family != "reference" else None,
+        sum(bops(part, activation_bits) for part in method.tiles.values()) if method.tiles else None,
     )
 
 

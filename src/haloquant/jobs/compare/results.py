@@ -78,7 +78,7 @@ def gather_results(
                     if distinct_points(spans) > distinct_points(timeline):
                         timeline = spans
                         timeline_of = f"{name}, {run.simulation.workload} on {target.name}"
-        rows.append(method_row(name, method, costs, reference))
+        rows.append(method_row(name, method, costs, reference, recipe.quantize.activation_bits))
     tiles = [
         TileRow(name, layer, seen.classes.tolist(), sensitivity[layer].tolist())
         for name, method in methods.items()

@@ -38,7 +38,7 @@ class ElementRow:
     phase: str
     target: str
     frequency_hz: float
-    cycles_per_mac: int
+    cycles_per_mac: float
     mac_j: float
     time_s: float
     energy_j: float
@@ -47,23 +47,40 @@ class ElementRow:
     ebops: int
 
 
-def compare_elements(model: QuantizedModel, workload: Workload, target: Target) -> list[ElementRow]:
-    """Return rows for an array multiplier, HALO's words on it, and the elements of MixPE, QuartDepth and USEFUSE."""
+def compare_elements(
+    model: QuantizedModel, workload: Workload, target: Target, stopped_digits: float | None = None
+) -> list[ElementRow]:
+    """Return rows for an array multiplier, HALO's words on it, and the elements of MixPE, QuartDepth and USEFUSE.
+
+    Args:
+        model: The model.
+        workload: The pass.
+        target: The machine.
+        stopped_digits: Mean digits of a multiply-accumulate if negative sums before a ReLU stop early
+            (`lm.evaluation.early_negative`). It gives one more row, whose time and energy are those of an element that
+            begins the next sum as soon as it stops.
+    """
     plain = array_element(8, 8)
     slowest = float(plain.delay_s.max())
     halo = halo_system(model, workload, target).layer_tiles
     clocks = [slowest / slowest_delay_s(plain, 0, book.values) for book in model.classes.codebooks]
 
-    def row(name: str, after: str, profile: MacProfile, bits: int, cycles: int = 1) -> ElementRow:
+    def row(name: str, after: str, profile: MacProfile, bits: int, cycles: float = 1.0) -> ElementRow:
         tiles = model.only_quantized(_uniform(bits, workload, target))
         return _row(name, after, profile, [slowest / float(profile.delay_s.max())], cycles, tiles, workload, target)
 
+    serial = serial_element(SERIAL_DIGITS)
+    stopped: list[ElementRow] = []
+    if stopped_digits is not None:
+        fewer = replace(serial, energy_j=serial.energy_j * (stopped_digits / SERIAL_DIGITS))
+        stopped = [row("W8A8 bit-serial, early stop", "USEFUSE, arXiv 2412.13724", fewer, 8, stopped_digits)]
     return [
         row("W8A8 array", "AND rows and ripple adders", plain, 8),
         _row("HALO on W8A8 array", "this project", plain, clocks, 1, halo, workload, target),
         row("W4A8 shift-and-add", "MixPE, arXiv 2411.16158", array_element(4, 8), 4),
         row("W4A4 array", "QuartDepth, arXiv 2503.16709", array_element(4, 4), 4),
-        row("W8A8 bit-serial", "USEFUSE, arXiv 2412.13724", serial_element(SERIAL_DIGITS), 8, SERIAL_DIGITS),
+        row("W8A8 bit-serial", "USEFUSE, arXiv 2412.13724", serial, 8, SERIAL_DIGITS),
+        *stopped,
     ]
 
 
@@ -80,7 +97,7 @@ def _row(
     after: str,
     profile: MacProfile,
     ratios: list[float],
-    cycles: int,
+    cycles: float,
     tiles: Mapping[str, LayerTiles],
     workload: Workload,
     target: Target,

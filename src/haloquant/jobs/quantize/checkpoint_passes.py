@@ -275,7 +275,7 @@ class Passes:
         """Return the function that makes a layer's task; `maps` holds the class of its tiles, if chosen already."""
         quantize, classes = self.request.recipe.quantize, self.classes
         settings = LayerSettings(classes, self.tile, quantize.sparse_budget, quantize.compensate, quantize.refine,
-                                 quantize.method)  # fmt: skip
+                                 quantize.method, quantize.prune_to_zero)  # fmt: skip
 
         def work(layer: LinearLayer, known: LayerStatistics | None) -> Work:
             about = (0, "") if known is None else (known.tokens, known.source)

@@ -7,7 +7,9 @@ from haloquant.quant.accumulator import check_accumulation
 from haloquant.quant.float16 import size_exponent
 from haloquant.quant.layer import quantize_weight, resized
 from haloquant.quant.paper_method import quantize_weight_to_range, salient_then_outliers
+from haloquant.quant.pruning import least_important
 from haloquant.quant.rounding.refinement import default_share, quantize_weight_refined
+from haloquant.quant.sensitivity import importance
 from haloquant.quant.sparse import split
 from haloquant.recipe import Method, Refine
 from haloquant.records import LayerStatistics, QuantizedWeight, TileMap
@@ -22,6 +24,7 @@ def round_layer(
     compensate: bool,
     refined_share: Refine = "auto",
     method: Method = "haloquant",
+    pruned_share: float = 0.0,
 ) -> QuantizedWeight:
     """Return one layer in HALO form.
 
@@ -38,7 +41,8 @@ def round_layer(
         sparse_budget: Share of the weights that are kept in 8 bits as a sparse matrix.
         compensate: Whether rounding errors are compensated.
         refined_share: Share of the tiles that are refined; `auto` is `refinement.default_share`.
-        method: `paper` rounds as the paper describes (`quant.paper_method`); the three settings above are not used.
+        method: `paper` rounds as the paper describes (`quant.paper_method`); no other setting is used then.
+        pruned_share: Share of each output's weights that get the word 0 (`quant.pruning`).
 
     Raises:
         InfeasibleError: The layer's sums could overflow 32 bits.
@@ -51,12 +55,17 @@ def round_layer(
     if method == "paper":
         apart = salient_then_outliers(weight, statistics, layer=tile_map.layer)
         return resized(quantize_weight_to_range(weight, tiles=tile_map, codebooks=books, sparse=apart), exponent)
-    sparse, _ = split(weight, statistics, layer=tile_map.layer, budget=sparse_budget)
+    sparse, kept = split(weight, statistics, layer=tile_map.layer, budget=sparse_budget)
+    pruned = None
+    if pruned_share:
+        dense = np.where(kept, np.float32(0), weight)
+        pruned = least_important(dense, importance(statistics, weight.shape[1]), pruned_share) & ~kept
     if statistics is None or statistics.hessian is None or not compensate:
+        weight = weight if pruned is None else np.where(pruned, np.float32(0), weight)
         made = quantize_weight(weight, tiles=tile_map, codebooks=books, statistics=statistics, sparse=sparse)
     else:
         share = default_share(tile_map, books) if refined_share == "auto" else refined_share
         made = quantize_weight_refined(
-            weight, tiles=tile_map, codebooks=books, statistics=statistics, sparse=sparse, share=share
+            weight, tiles=tile_map, codebooks=books, statistics=statistics, sparse=sparse, share=share, pruned=pruned
         )
     return resized(made, exponent)

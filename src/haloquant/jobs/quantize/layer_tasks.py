@@ -38,6 +38,7 @@ class LayerSettings:
     compensate: bool
     refined_share: Refine
     method: Method = "haloquant"
+    pruned_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -163,4 +164,5 @@ def _round(task: LayerTask, weight: np.ndarray, tile_map: TileMap, known: LayerS
         settings.compensate,
         settings.refined_share,
         settings.method,
+        settings.pruned_share,
     )

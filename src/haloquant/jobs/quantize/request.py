@@ -45,6 +45,7 @@ def passes_key(model_sha256: str, checkpoint: Checkpoint, request: Request) -> s
         quantize.method,
         quantize.kept_share,
         quantize.sparse_budget,
+        quantize.prune_to_zero,
         quantize.compensate,
         quantize.refine,
         quantize.value_hessian,

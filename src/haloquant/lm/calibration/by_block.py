@@ -1,4 +1,4 @@
-"""Calibration, true-sequential rounding and perplexity of models that do not fit in memory, one block at a time.
+"""Calibration and perplexity of models that do not fit in memory, one block at a time.
 
 The gradient of the model's loss is not available in this way. The field `source` of the statistics names the quantity
 that replaces the Fisher information:
@@ -8,10 +8,8 @@ that replaces the Fisher information:
 - "hessian": the diagonal of the Hessian, the same for every output.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +19,15 @@ from jaxtyping import Float32, Int64
 from haloquant.errors import InputError
 from haloquant.lm.calibration.block_runner import BlockRunner
 from haloquant.lm.calibration.expert_stand_ins import with_stand_ins
-from haloquant.lm.calibration.hessian import Recorder, record, to_statistics
+from haloquant.lm.calibration.hessian import to_statistics
 from haloquant.lm.calibration.shard_tasks import BlockFisher, RunShards, ShardTask, model_source, run_in_order
 from haloquant.lm.calibration.shards import sum_block, sum_block_at_once
-from haloquant.lm.calibration.value_hessian import ValueRecorder
 from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer
-from haloquant.lm.evaluation.perplexity import Perplexity, sum_nll
+from haloquant.lm.evaluation.perplexity import Perplexity, check_finite, sum_nll
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
-from haloquant.lm.swap_weights import find_module, get_weight, set_weight
 from haloquant.records import LayerStatistics, ValueHessian
 
 Progress = Callable[[int, int], None]
-Rounder = Callable[[LinearLayer, Float32[np.ndarray, "out in"], LayerStatistics], Float32[np.ndarray, "out in"]]
 SOURCES = {
     "block": "fisher: layer-wise fallback, Gauss-Newton diagonal of each block's relative output error (random signs), "
     "not the gradient of the loss",
@@ -102,79 +97,40 @@ def collect_by_block(
             progress(block + 1, len(runner.blocks))
 
 
-def round_by_block(
-    checkpoint: Checkpoint,
-    windows: Int64[np.ndarray, "s t"],
-    rounder: Rounder,
-    scratch: Path | None = None,
-    progress: Progress | None = None,
-    value_hessian: ValueHessian = "attention",
-) -> Iterator[tuple[LinearLayer, Float32[np.ndarray, "out in"]]]:
-    """Round the layers in order of execution, each with the Hessian of its inputs in the already rounded model.
-
-    This is the "true sequential" order of GPTQ (arXiv 2210.17323): within a block, the inputs of a dependency group are
-    computed with the rounded weights of all groups before it.
-
-    Args:
-        checkpoint: an opened model folder.
-        windows: calibration windows.
-        rounder: called with a layer, its weight and its statistics (hessian and input maxima, no fisher); returns the
-            rounded weight, which later layers see.
-        scratch: folder for the hidden states; in memory where None.
-        progress: called with the number of blocks done and of all blocks.
-        value_hessian: as in `collect_by_block`.
-
-    Yields:
-        Each layer with its rounded weight.
-    """
-    runner = BlockRunner(checkpoint, windows, scratch)
-    source = f"hessian: x x^T of the rounded prefix; {SOURCES['none']}; {_describe(windows)}"
-    for block, layers in layers_by_block(checkpoint, len(runner.blocks)):
-        with runner.loaded(block):
-            for number, members in groupby(layers, key=lambda layer: layer.group):
-                group = list(members)
-                later = [layer.name for layer in layers if layer.group > number]
-                found = _record_group(runner, block, group, later, source, value_hessian)
-                for layer, known in zip(group, found, strict=True):
-                    yield layer, _round(runner, layer, rounder, known)
-            runner.advance(block)
-        if progress is not None:
-            progress(block + 1, len(runner.blocks))
-
-
 def perplexity_by_block(
     checkpoint: Checkpoint,
     windows: Int64[np.ndarray, "s t"],
-    weight_of: Callable[[LinearLayer], Float32[np.ndarray, "out in"] | None] | None = None,
     activation_bits: int | None = None,
     scratch: Path | None = None,
     progress: Progress | None = None,
+    device: str = "cpu",
 ) -> Perplexity:
     """Perplexity over full windows with one decoder block in memory; equal to `perplexity` of the whole model.
 
     Args:
         checkpoint: an opened model folder.
         windows: consecutive windows of the text (`in_memory.cut_windows` with as many samples as there are windows).
-        weight_of: returns the weight that a layer computes with, or None for the checkpoint's own.
         activation_bits: bits of the rounded inputs of the layers, one scale per token; not rounded where None.
         scratch: folder for the hidden states; in memory where None.
         progress: called with the number of blocks done and of all blocks.
+        device: where the blocks compute.
+
+    Raises:
+        CheckpointError: The model cannot be run block by block, or a tensor cannot be read.
+        InputError: The model gives NaN or infinity.
     """
-    runner = BlockRunner(checkpoint, windows, scratch)
+    runner = BlockRunner(checkpoint, windows, scratch, device)
     for block, layers in layers_by_block(checkpoint, len(runner.blocks)):
         names = [layer.name for layer in layers] if activation_bits is not None else []
         with runner.loaded(block), activations_per_token(runner.empty_model.model, names, activation_bits or 8):
-            for layer in layers:
-                weight = None if weight_of is None else weight_of(layer)
-                if weight is not None:
-                    set_weight(runner.empty_model.model, layer.name, weight)
             runner.advance(block)
         if progress is not None:
             progress(block + 1, len(runner.blocks))
     pairs = zip(runner.logits(), windows, strict=True)
     nll = [sum_nll(logits, torch.from_numpy(row[None]))[0] for logits, row in pairs]
+    check_finite(nll, "float32")
     scored = np.full(len(windows), windows.shape[1] - 1, np.int64)
-    return Perplexity(np.asarray(nll, np.float64), scored, windows.shape[1], windows.size, "windows as given")
+    return Perplexity(np.asarray(nll, np.float64), scored, windows.shape[1], windows.size, "windows")
 
 
 def layers_by_block(checkpoint: Checkpoint, blocks: int) -> list[tuple[int, list[LinearLayer]]]:
@@ -183,53 +139,6 @@ def layers_by_block(checkpoint: Checkpoint, blocks: int) -> list[tuple[int, list
     if outside:
         raise InputError(f"block by block, only layers of decoder blocks can be calibrated, not {outside[0]}")
     return [(block, [layer for layer in checkpoint.layers if layer.block == block]) for block in range(blocks)]
-
-
-class _AllRecorded(Exception):
-    """Ends the run of a block once every layer of the group has recorded its input."""
-
-
-def _record_group(
-    runner: BlockRunner,
-    block: int,
-    group: Sequence[LinearLayer],
-    later: Sequence[str],
-    source: str,
-    value_hessian: ValueHessian,
-) -> list[LayerStatistics]:
-    """Return the statistics of the layers of a group. A block runs until a `later` layer needs the group's outputs."""
-    names = tuple(layer.name for layer in group)
-    recorder = Recorder(names, with_gram=True, values=ValueRecorder() if value_hessian == "attention" else None)
-    waiting: set[str] = set()
-
-    def count(name: str) -> Callable[..., None]:
-        return lambda *_: waiting.discard(name)
-
-    def stop(*_: object) -> None:
-        if not waiting:
-            raise _AllRecorded
-
-    model = runner.empty_model.model
-    with record(model, recorder, None), torch.no_grad():
-        handles = [find_module(model, name).register_forward_hook(count(name)) for name in names]
-        handles += [find_module(model, name).register_forward_pre_hook(stop) for name in later]
-        try:
-            for index in range(len(runner.windows)):
-                waiting.update(names)
-                with suppress(_AllRecorded):
-                    runner.run(block, runner.states(index))
-                recorder.forget_last()
-        finally:
-            for handle in handles:
-                handle.remove()
-    measured = to_statistics(recorder, source, len(runner.windows))
-    return list(with_stand_ins(measured, {layer.name: layer.in_features for layer in group}).values())
-
-
-def _round(runner: BlockRunner, layer: LinearLayer, rounder: Rounder, known: LayerStatistics) -> np.ndarray:
-    weight = rounder(layer, get_weight(runner.empty_model.model, layer.name), known)
-    set_weight(runner.empty_model.model, layer.name, weight)
-    return weight
 
 
 def _hessian_as_fisher(known: LayerStatistics, layer: LinearLayer) -> LayerStatistics:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int16, Int64
+from jaxtyping import Float32, Int16, Int64
 
 from haloquant.circuits.simulation.partial_sums import PartialSums, summarize_partial_sums
 from haloquant.errors import InputError
@@ -64,7 +64,8 @@ def measure_partial_sums(
     if tokens.size < window:
         raise InputError(f"{text} must have at least {window} tokens, one window, and has {tokens.size}")
     windows = torch.from_numpy(tokens[: tokens.size // window * window].reshape(-1, window))
-    inputs = _input_codes(model, [layer.name for layer in checkpoint.layers], windows)
+    seen = input_codes(model, [layer.name for layer in checkpoint.layers], windows)
+    inputs = {name: codes for name, (codes, _) in seen.items()}
     weights = {layer.name: read_weight(checkpoint, layer) for layer in checkpoint.layers}
     size = sum(weight.size for weight in weights.values())
     model_name = f"{folder.parent.name}/{folder.name} (weights {content_hash(checkpoint)[:16]})"
@@ -74,7 +75,7 @@ def measure_partial_sums(
         parts: list[np.ndarray] = []
         for done, (name, weight) in enumerate(weights.items()):
             columns = max(1, round(COLUMNS * weight.size / size))
-            parts.append(_draw_pairs(_weight_codes(weight, bits), inputs[name], columns, generator))
+            parts.append(_draw_pairs(weight_codes(weight, bits)[0], inputs[name], columns, generator))
             progress(width * len(weights) + done + 1, len(WEIGHT_BITS) * len(weights))
         before, after = np.concatenate(parts, axis=1)
         source = (
@@ -87,18 +88,18 @@ def measure_partial_sums(
     return tuple(found)
 
 
-def _input_codes(
+def input_codes(
     model: Any, layers: list[str], windows: torch.Tensor
-) -> dict[str, Int16[np.ndarray, "window token in"]]:
-    """Return the 8-bit codes of the inputs of every layer."""
-    seen: dict[str, np.ndarray] = {}
+) -> dict[str, tuple[Int16[np.ndarray, "window token in"], Float32[np.ndarray, "window token 1"]]]:
+    """Return the 8-bit codes of the inputs of every layer, and the scale of every token."""
+    seen: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def hook(name: str) -> Any:
         def see(_module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             x = args[0].detach().float()
             scale = x.abs().amax(-1, keepdim=True) / 127
             codes = (quantize_per_token(x, ACTIVATION_BITS) / scale.clamp_min(1e-30)).round()
-            seen[name] = codes.to(torch.int16).numpy()
+            seen[name] = codes.to(torch.int16).numpy(), scale.numpy()
 
         return see
 
@@ -112,11 +113,11 @@ def _input_codes(
     return seen
 
 
-def _weight_codes(weight: np.ndarray, bits: int) -> Int64[np.ndarray, "out in"]:
-    """Return weights rounded to nearest, with one scale per output channel."""
+def weight_codes(weight: np.ndarray, bits: int) -> tuple[Int64[np.ndarray, "out in"], Float32[np.ndarray, "out 1"]]:
+    """Return weights rounded to nearest, and one scale per output channel."""
     top = (1 << (bits - 1)) - 1
     scale = np.abs(weight).max(axis=1, keepdims=True) / top
-    return np.round(weight / np.where(scale > 0, scale, 1.0)).astype(np.int64)
+    return np.round(weight / np.where(scale > 0, scale, 1.0)).astype(np.int64), scale
 
 
 def _draw_pairs(

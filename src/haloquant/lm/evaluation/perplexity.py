@@ -150,7 +150,7 @@ def perplexity(
             scored.extend(len(piece) - 1 for piece in group)
         if progress is not None:
             progress(min(first + at_once, len(chosen)), len(chosen))
-    _check_finite(nll, arithmetic)
+    check_finite(nll, arithmetic)
     found = Perplexity(
         np.asarray(nll, np.float64),
         np.asarray(scored, np.int64),
@@ -186,8 +186,8 @@ def _sample(pieces: list[np.ndarray], limit: int | None) -> list[int]:
     return np.linspace(0, full - 1, min(limit, full)).round().astype(int).tolist()
 
 
-def _check_finite(nll: list[float], arithmetic: str) -> None:
-    """Refuse sums that are no numbers.
+def check_finite(nll: list[float], arithmetic: str) -> None:
+    """Refuse sums of windows that are no numbers; `arithmetic` is the floating-point type in which they were computed.
 
     Raises:
         InputError: One is NaN or infinite.

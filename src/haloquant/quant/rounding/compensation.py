@@ -148,6 +148,7 @@ def compensate(
     keep: Bool[np.ndarray, "out in"] | None = None,
     keep_step: Float32[np.ndarray, " out"] | None = None,
     keep_above: float | None = None,
+    zero: Bool[np.ndarray, "out in"] | None = None,
     progress: Progress | None = None,
 ) -> Compensated:
     """Round a weight column by column; each column compensates the errors of the columns before it.
@@ -165,6 +166,8 @@ def compensate(
             target exactly. Default: 0.
         keep_above: a weight whose rounding would cost more than this, R_jj^2 (t_j - q_j)^2, is kept too, as in `keep`.
             Default: none.
+        zero: mask of weights that are rounded to the level nearest to 0, whatever their target is. The other weights
+            make good what this costs.
         progress: called with (finished blocks, blocks).
 
     Returns:
@@ -190,6 +193,7 @@ def compensate(
         kept = np.zeros((1, 1) if found is None else original.shape, bool)
         if keep is not None:
             kept[:] = keep[:, columns]
+        pruned = np.zeros((1, 1), bool) if zero is None else np.ascontiguousarray(zero[:, columns])
         block_codes, block_values = np.zeros(original.shape, np.uint8), np.empty_like(original)
         _round_block(
             original,
@@ -199,6 +203,7 @@ def compensate(
             table,
             places[columns],
             kept,
+            pruned,
             step,
             limit,
             block_codes,
@@ -237,14 +242,16 @@ def updated_weights(
 
 @njit(parallel=True, cache=True, fastmath={"contract"})
 @no_type_check
-def _round_block(original, target, unit, diagonal, table, places, kept, step, limit, codes, values, errors, loss):
+def _round_block(original, target, unit, diagonal, table, places, kept, zero, step, limit, codes, values, errors, loss):
     """Round one block: in every row, round a column and add its error to the targets of the block's later columns.
 
-    Weights whose error would be above the limit are kept, and written into `kept`.
+    Weights whose error would be above the limit are kept, and written into `kept`. Those of the mask `zero` take
+    the level nearest to 0.
     """
     rows, length = original.shape
     tables, most = table.shape[1], table.shape[2]
     sparse = kept.shape == original.shape
+    prunes = zero.shape == original.shape
     for r in prange(rows):
         row = np.int64(r)
         middles = np.empty((tables, most), np.float32)
@@ -258,9 +265,10 @@ def _round_block(original, target, unit, diagonal, table, places, kept, step, li
             keeps = sparse and kept[row, j]
             if not keeps:
                 g = places[j]
+                aim = np.float32(0.0) if prunes and zero[row, j] else wanted
                 code = 0
                 for k in range(most - 1):
-                    code += 1 if wanted > middles[g, k] else 0
+                    code += 1 if aim > middles[g, k] else 0
                 codes[row, j] = code
                 value = table[row, g, code]
                 keeps = sparse and ((wanted - value) * diagonal[j]) ** 2 > limit

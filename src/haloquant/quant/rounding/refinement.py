@@ -10,7 +10,7 @@ that raises the loss, the old scale is kept.
 from typing import no_type_check
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 from numba import njit, prange
 
 from haloquant.quant.hessian import layer_hessian, row_parts
@@ -33,6 +33,7 @@ ENOUGH_WORDS = 16
 # Columns of the Hessian in one matrix product. Wider products run faster; the slopes of tiles inside one product are
 # updated after each tile.
 _WIDTH = 512
+_PRUNED = 2
 
 
 def refine(
@@ -45,6 +46,7 @@ def refine(
     rounds: int = 3,
     share: float = 1.0,
     rows: Int64[np.ndarray, " rows"] | None = None,
+    pruned: Bool[np.ndarray, "out in"] | None = None,
     progress: Progress | None = None,
 ) -> QuantizedWeight:
     """Return the same layer with scales, codes and sparse values that have a lower loss.
@@ -62,6 +64,7 @@ def refine(
         rounds: rounds of scale, then codes, at each visit of a tile.
         share: share of the tile columns that is visited; those with the largest loss by the Hessian's diagonal.
         rows: the output channels that this Hessian holds for and that are refined; all where None.
+        pruned: weights that stay at the word 0.
         progress: called with (finished tile columns, tile columns).
     """
     grid = q.tiles.grid
@@ -71,7 +74,9 @@ def refine(
     whole = dequantize(q)
     codes, scale, values = q.codes[some].copy(), q.scale[some].copy(), whole if rows is None else whole[rows]
     errors = weight[some] - values
-    kept, step = mask_of(q.sparse, grid.in_features)[some], q.sparse.scale[some]
+    kept, step = mask_of(q.sparse, grid.in_features)[some].astype(np.uint8), q.sparse.scale[some]
+    if pruned is not None:
+        kept[pruned[some]] = _PRUNED
     classes = classes_by_row(q.tiles)[some]
     chosen = _costliest_tile_columns(errors, hessian, grid, share)
     together = max(1, _WIDTH // grid.tile_in)
@@ -141,6 +146,7 @@ def quantize_weight_refined(
     sparse: SparseWeights | None = None,
     damping: float = 0.01,
     share: float = DEFAULT_SHARE,
+    pruned: Bool[np.ndarray, "out in"] | None = None,
     progress: Progress | None = None,
 ) -> QuantizedWeight:
     """Quantize a layer with error compensation, then refine once the `share` of its tile columns with the largest loss.
@@ -155,6 +161,7 @@ def quantize_weight_refined(
         statistics=statistics,
         sparse=sparse,
         damping=damping,
+        pruned=pruned,
         progress=progress,
     )
     if share == 0:
@@ -162,7 +169,9 @@ def quantize_weight_refined(
     for part in row_parts(statistics, weight.shape[0]):
         hessian = layer_hessian(part.statistics, weight.shape[1], method="refinement")
         rows = None if isinstance(part.rows, slice) else part.rows
-        q = refine(weight, q, hessian, damping=damping, sweeps=1, share=share, rows=rows, progress=progress)
+        q = refine(
+            weight, q, hessian, damping=damping, sweeps=1, share=share, rows=rows, pruned=pruned, progress=progress
+        )
     return q
 
 
@@ -171,7 +180,8 @@ def quantize_weight_refined(
 def _visit(slope, hessian, kept, step, classes, table, sizes, rounds, values, codes, scale):
     """Refine one column of tiles in every output channel.
 
-    `slope` is (w - q) H at the tile's columns; it is updated with every step.
+    `slope` is (w - q) H at the tile's columns; it is updated with every step. `kept` is 1 for weights of the sparse
+    part, and _PRUNED for those that stay at the word 0.
     """
     rows = values.shape[0]
     for r in prange(rows):
@@ -230,7 +240,7 @@ def _move_codes(g, hessian, kept, step, words, size, values, codes, scale):
         wanted = values[j] + g[j] / stiffness
         code = 0
         if kept[j]:
-            if step == 0:
+            if step == 0 or kept[j] == _PRUNED:
                 continue
             value = np.float32(min(127.0, max(-127.0, np.rint(wanted / step)))) * step
         elif scale == 0:

@@ -1,5 +1,7 @@
 """Elements of other papers beside HALO on one machine."""
 
+import pytest
+
 from haloquant.accel.workload.prefill_decode import prefill
 from haloquant.jobs.machines.element_comparison import compare_elements
 from haloquant.store.targets import read_systolic
@@ -15,4 +17,14 @@ def test_other_elements_run_on_the_same_machine() -> None:
     assert plain.frequency_hz == read_systolic("tpuv4i_like").base.frequency_hz
     assert four.frequency_hz > plain.frequency_hz and four.energy_j < plain.energy_j
     serial = rows["W8A8 bit-serial"]
+    assert "W8A8 bit-serial, early stop" not in rows
     assert (serial.cycles_per_mac, serial.bops) == (8, plain.bops) and serial.frequency_hz > four.frequency_hz
+
+
+def test_a_bit_serial_element_that_stops_early_takes_its_digits() -> None:
+    rows = compare_elements(LOADED, prefill(SHAPE, 64), read_systolic("tpuv4i_like"), 6.0)
+    found = {row.element: row for row in rows}
+    whole, stopped = found["W8A8 bit-serial"], found["W8A8 bit-serial, early stop"]
+    assert (whole.cycles_per_mac, stopped.cycles_per_mac) == (8, 6)
+    assert stopped.mac_j == pytest.approx(0.75 * whole.mac_j, rel=1e-6)
+    assert 0.75 * whole.time_s <= stopped.time_s < whole.time_s

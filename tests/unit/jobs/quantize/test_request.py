@@ -18,6 +18,7 @@ COVERED: dict[str, Any] = {
     "hardware.margin": 0.1,
     "hardware.clocks_ghz": (3.0, 2.0),
     "quantize.sparse_budget": 0.01,
+    "quantize.prune_to_zero": 0.25,
     "quantize.fast_words": 8,
     "quantize.slow_words": 15,
     "quantize.fast_loss_db": 1.5,
