@@ -8,7 +8,6 @@ import pytest
 pytest.importorskip("torch")
 
 from haloquant.api.models.evaluation import evaluate
-
 from haloquant.cli.app import invoke
 from haloquant.errors import InputError
 

@@ -9,7 +9,6 @@ import pytest
 pytest.importorskip("torch")
 
 from haloquant.api.models.quantization import quantize
-
 from haloquant.cli.app import invoke
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.lm.export.packed import export_packed
