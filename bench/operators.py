@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 import haloquant
-from haloquant.accel.operator_costs import Mix
 from haloquant.jobs.operator_speed import OperatorSettings, drawn_layers, time_layers
 from haloquant.lm.packed.halo_linear import HaloLinear
+from haloquant.records.operator_costs import Mix
 
 MIXES: tuple[Mix, ...] = ("nine", "sixteen")
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from haloquant.accel.operator_costs import MIXES, Mix, OperatorRow, OperatorTable
 from haloquant.jobs.energy_counters import EnergyCounter, gpu_counters, names_of, processor_counters
 from haloquant.jobs.inputs import Progress, silent
 from haloquant.kernels.dispatch import linear
@@ -19,6 +18,7 @@ from haloquant.kernels.layer_tensors import PackedLayer, packed_layer
 from haloquant.lm.devices import describe_device
 from haloquant.quant.format.bit_layout import encode
 from haloquant.quant.tiles import make_grid
+from haloquant.records.operator_costs import MIXES, Mix, OperatorRow, OperatorTable
 
 NINE = tuple(range(-64, 65, 16))
 SIXTEEN = tuple(range(-120, 128, 16))

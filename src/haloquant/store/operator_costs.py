@@ -6,8 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-from haloquant.accel.operator_costs import Mix, OperatorRow, OperatorTable, repeated_row
 from haloquant.errors import MALFORMED, InputError
+from haloquant.records.operator_costs import Mix, OperatorRow, OperatorTable, repeated_row
 from haloquant.store.atomic_files import read_bounded, write_bytes
 
 FORMAT = 1

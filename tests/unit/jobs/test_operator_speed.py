@@ -9,11 +9,11 @@ pytest.importorskip("torch")
 
 import torch
 
-from haloquant.accel.operator_costs import MIXES
 from haloquant.jobs import operator_speed
 from haloquant.jobs.energy_counters import EnergyCounter
 from haloquant.jobs.operator_speed import OperatorSettings, drawn_layers, measure_operators, time_layers
 from haloquant.kernels.dispatch import dequantize, linear
+from haloquant.records.operator_costs import MIXES
 
 SHAPES = [(48, 32), (32, 80), (48, 32)]
 SETTINGS = OperatorSettings((1, 3), 2, 16, 0.05)

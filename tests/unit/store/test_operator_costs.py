@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from haloquant.accel.operator_costs import OperatorRow, OperatorTable
 from haloquant.errors import InputError
+from haloquant.records.operator_costs import OperatorRow, OperatorTable
 from haloquant.store.operator_costs import MAX_BYTES, read_operator_table, write_operator_table
 
 ROW = OperatorRow(16, 32, "nine", 8, 2e-6, 1e-6, 3e-6, None, 300)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from haloquant.accel.operator_costs import OperatorTable
 from haloquant.accel.platforms import Platform
 from haloquant.api.arguments import check_choice, check_count, check_range, path_text
 from haloquant.api.machines.simulation import simulate
@@ -16,6 +15,7 @@ from haloquant.jobs.generation_speed import PROMPT_TOKENS, GenerationSpeed, meas
 from haloquant.jobs.inputs import read_model_sizes
 from haloquant.jobs.operator_speed import OperatorSettings, measure_operators
 from haloquant.lm.devices import find_device
+from haloquant.records.operator_costs import OperatorTable
 from haloquant.store.operator_costs import write_operator_table
 from haloquant.store.platforms import read_platform, shipped_platforms
 from haloquant.store.targets import read_systolic

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from haloquant.accel.operator_costs import OperatorTable, mix_of
 from haloquant.accel.target import Target
 from haloquant.accel.workload.prefill_decode import decode
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency, synthetic_tiles
@@ -24,6 +23,7 @@ from haloquant.quant.format.bit_layout import tile_offsets
 from haloquant.quant.tiles import make_grid
 from haloquant.recipe import Recipe
 from haloquant.records import LayerTiles, TileGrid
+from haloquant.records.operator_costs import OperatorTable, mix_of
 from haloquant.store.operator_costs import read_operator_table
 from haloquant.store.targets import read_systolic
 

@@ -7,7 +7,7 @@ from haloquant.quant.accumulator import check_accumulation
 from haloquant.quant.float16 import size_exponent
 from haloquant.quant.layer import quantize_weight, resized
 from haloquant.quant.paper_method import quantize_weight_to_range, salient_then_outliers
-from haloquant.quant.pruning import least_important
+from haloquant.quant.rounding.pruning import least_important
 from haloquant.quant.rounding.refinement import default_share, quantize_weight_refined
 from haloquant.quant.sensitivity import importance
 from haloquant.quant.sparse import split
@@ -42,7 +42,7 @@ def round_layer(
         compensate: Whether rounding errors are compensated.
         refined_share: Share of the tiles that are refined; `auto` is `refinement.default_share`.
         method: `paper` rounds as the paper describes (`quant.paper_method`); no other setting is used then.
-        pruned_share: Share of each output's weights that get the word 0 (`quant.pruning`).
+        pruned_share: Share of each output's weights that get the word 0 (`quant.rounding.pruning`).
 
     Raises:
         InfeasibleError: The layer's sums could overflow 32 bits.

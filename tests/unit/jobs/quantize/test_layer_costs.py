@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from haloquant.accel.operator_costs import MIXES, OperatorRow, OperatorTable
 from haloquant.dvfs.classes import classes_at_clocks
 from haloquant.errors import InputError, RecipeError, TargetError
 from haloquant.jobs.quantize.layer_costs import check_layer_costs, code_bits, cost_source, layer_costs
@@ -13,6 +12,7 @@ from haloquant.lm.checkpoint.reader import Checkpoint, open_checkpoint
 from haloquant.quant.codebook import gaussian_sample
 from haloquant.quant.tiles import make_grid
 from haloquant.recipe import Budget, Hardware, Quantize, Recipe, Workload
+from haloquant.records.operator_costs import MIXES, OperatorRow, OperatorTable
 from haloquant.store.operator_costs import write_operator_table
 from haloquant.store.profiles import find_profile
 from support.hostile_files import model_folder

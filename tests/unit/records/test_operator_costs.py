@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from haloquant.accel.operator_costs import MIXES, OperatorRow, OperatorTable, mix_of, repeated_row
 from haloquant.errors import InputError
+from haloquant.records.operator_costs import MIXES, OperatorRow, OperatorTable, mix_of, repeated_row
 
 
 def table(energy_j: float | None = None) -> OperatorTable:

@@ -7,8 +7,8 @@ from haloquant.dvfs.classes import Classes
 from haloquant.errors import InputError
 from haloquant.jobs.quantize.layer_rounding import round_layer
 from haloquant.quant.layer import dequantize, mac_values, quantize_weight
-from haloquant.quant.pruning import least_important
 from haloquant.quant.rounding.compensation import compensate, factorize, natural_order
+from haloquant.quant.rounding.pruning import least_important
 from haloquant.quant.tiles import make_grid, uniform_map
 from haloquant.store.profiles import find_profile
 from support.calibrated_layer import calibrated_layer
