@@ -132,7 +132,7 @@ def least_loss_exact(
                 LinearConstraint(grown, -np.inf, 0.0),
             ],
             integrality=np.append(np.ones(loss.size), 0),
-            bounds=Bounds(0, np.append(np.ones(loss.size), np.inf)),
+            bounds=Bounds(np.zeros(loss.size + 1), np.append(np.ones(loss.size), np.inf)),
             options=options,
         )
         raise _infeasible(float(least.fun), resources)

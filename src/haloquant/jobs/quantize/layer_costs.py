@@ -175,8 +175,9 @@ def _share_among_experts(costs: dict[str, np.ndarray]) -> None:
         if (family := expert_family(name)) is not None:
             families.setdefault(family, []).append(name)
     for names in families.values():
-        mean = np.mean([costs[name] for name in names], axis=0)
-        costs |= dict.fromkeys(names, mean)
+        mean = np.mean(np.stack([costs[name] for name in names]), axis=0)
+        for name in names:
+            costs[name] = mean
 
 
 def code_bits(grid: TileGrid, words: int) -> float:

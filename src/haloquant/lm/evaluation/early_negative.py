@@ -136,5 +136,5 @@ def digits_until_negative(
 
 
 def _bias(model: Any, layer: LinearLayer) -> np.ndarray:
-    bias = find_module(model, layer.name).bias
-    return np.zeros(layer.out_features) if bias is None else bias.detach().double().numpy()
+    bias = getattr(find_module(model, layer.name), "bias", None)
+    return bias.detach().double().numpy() if isinstance(bias, torch.Tensor) else np.zeros(layer.out_features)
