@@ -132,7 +132,7 @@ def least_loss_exact(
                 LinearConstraint(grown, -np.inf, 0.0),
             ],
             integrality=np.append(np.ones(loss.size), 0),
-            bounds=Bounds(np.zeros(loss.size + 1), np.append(np.ones(loss.size), np.inf)),
+            bounds=Bounds(0, np.inf),  # the shares of an item sum to 1
             options=options,
         )
         raise _infeasible(float(least.fun), resources)
