@@ -97,6 +97,8 @@ def input_codes(
     def hook(name: str) -> Any:
         def see(_module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             x = args[0].detach().float()
+            if x.ndim == 2 and x.shape[0] == windows.numel():  # OPT flattens windows before its feed-forward layers
+                x = x.reshape(*windows.shape, -1)
             scale = x.abs().amax(-1, keepdim=True) / 127
             codes = (quantize_per_token(x, ACTIVATION_BITS) / scale.clamp_min(1e-30)).round()
             seen[name] = codes.to(torch.int16).numpy(), scale.numpy()
