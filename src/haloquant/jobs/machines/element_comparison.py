@@ -76,10 +76,10 @@ def compare_elements(
         stopped = [row("W8A8 bit-serial, early stop", "USEFUSE, arXiv 2412.13724", fewer, 8, stopped_digits)]
     return [
         row("W8A8 array", "AND rows and ripple adders", plain, 8),
-        _row("HALO on W8A8 array", "this project", plain, clocks, 1, halo, workload, target),
+        _row("HALO on W8A8 array", "this project", plain, clocks, 1.0, halo, workload, target),
         row("W4A8 shift-and-add", "MixPE, arXiv 2411.16158", array_element(4, 8), 4),
         row("W4A4 array", "QuartDepth, arXiv 2503.16709", array_element(4, 4), 4),
-        row("W8A8 bit-serial", "USEFUSE, arXiv 2412.13724", serial, 8, SERIAL_DIGITS),
+        row("W8A8 bit-serial", "USEFUSE, arXiv 2412.13724", serial, 8, float(SERIAL_DIGITS)),
         *stopped,
     ]
 
