@@ -82,7 +82,9 @@ def measure_early_negative(
         drawn = np.random.default_rng(0).permutation(weight.shape[0])[:OUTPUTS]
         rounded, step = weight_codes(weight[drawn], DIGITS)
         bias = _bias(model, layer)[drawn] / np.where(step[:, 0] > 0, step[:, 0], 1.0)
-        taken, below = digits_until_negative(codes, rounded, bias[None] / np.where(steps > 0, steps, 1.0))
+        taken, below = digits_until_negative(
+            codes.astype(np.int64), rounded, bias[None] / np.where(steps > 0, steps, 1.0)
+        )
         sums, negative, digits = sums + taken.size, negative + int(below.sum()), digits + int(taken.sum())
         means[layer.name] = float(taken.mean())
         progress(done + 1, len(layers))
