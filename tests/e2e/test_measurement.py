@@ -12,7 +12,7 @@ from haloquant.api.models.quantization import quantize
 from haloquant.cli.app import invoke
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.lm.export.packed import export_packed
-from haloquant.store.operator_costs import read_operator_table, write_operator_table
+from haloquant.store.platforms import read_operator_table, write_operator_table
 from haloquant.store.profiles import find_profile, profile_sha256
 from support.halo_layers import codebooks
 from support.tiny_model import quantized, save_byte_tokenizer, save_llama

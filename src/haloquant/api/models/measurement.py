@@ -16,8 +16,7 @@ from haloquant.jobs.inputs import read_model_sizes
 from haloquant.jobs.operator_speed import OperatorSettings, measure_operators
 from haloquant.lm.devices import find_device
 from haloquant.records.operator_costs import OperatorTable
-from haloquant.store.operator_costs import write_operator_table
-from haloquant.store.platforms import read_platform, shipped_platforms
+from haloquant.store.platforms import read_platform, shipped_platforms, write_operator_table
 from haloquant.store.targets import read_systolic
 
 WATT_HOUR_J = 3600.0

@@ -24,7 +24,7 @@ from haloquant.quant.tiles import make_grid
 from haloquant.recipe import Recipe
 from haloquant.records import LayerTiles, TileGrid
 from haloquant.records.operator_costs import OperatorTable, mix_of
-from haloquant.store.operator_costs import read_operator_table
+from haloquant.store.platforms import read_operator_table
 from haloquant.store.targets import read_systolic
 
 SIMULATED, MEASURED = "simulated:", "measured:"

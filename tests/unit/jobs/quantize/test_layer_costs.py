@@ -13,7 +13,7 @@ from haloquant.quant.codebook import gaussian_sample
 from haloquant.quant.tiles import make_grid
 from haloquant.recipe import Budget, Hardware, Quantize, Recipe, Workload
 from haloquant.records.operator_costs import MIXES, OperatorRow, OperatorTable
-from haloquant.store.operator_costs import write_operator_table
+from haloquant.store.platforms import write_operator_table
 from haloquant.store.profiles import find_profile
 from support.hostile_files import model_folder
 
