@@ -12,8 +12,11 @@ from haloquant.api.progress import Progress, reporting
 from haloquant.errors import InputError
 from haloquant.jobs.evaluation import Dtype
 from haloquant.jobs.generation_speed import PROMPT_TOKENS, GenerationSpeed, measure_generation
-from haloquant.jobs.inputs import read_model_sizes
+from haloquant.jobs.inputs import has_tensors, model_folder, read_model_sizes
 from haloquant.jobs.operator_speed import OperatorSettings, measure_operators
+from haloquant.jobs.quantize.forecast.model_sizes import ModelSizes, sizes_of_checkpoint
+from haloquant.lm.checkpoint.reader import open_checkpoint
+from haloquant.lm.checkpoint.remote import is_url
 from haloquant.lm.devices import find_device
 from haloquant.records.operator_costs import OperatorTable
 from haloquant.store.platforms import read_platform, shipped_platforms, write_operator_table
@@ -141,7 +144,7 @@ def measure_ops(
     check_count("tile", tile, 8)
     check_range("sparse_share", sparse_share, 0.0, 0.5)
     where = find_device(device)
-    sizes, _ = read_model_sizes(name)
+    sizes = _sizes(name)
     shapes = [(layer.out_features, layer.in_features) for layer in sizes.layers]
     if not shapes:
         raise InputError(f"the model must have linear layers to measure, and {name} has none")
@@ -151,6 +154,13 @@ def measure_ops(
     if out is not None:
         write_operator_table(Path(path_text("out", out)), table)
     return table
+
+
+def _sizes(name: str) -> ModelSizes:
+    """Return the sizes of the layers of a model with or without tensors."""
+    if is_url(name) or has_tensors(name):
+        return sizes_of_checkpoint(open_checkpoint(name if is_url(name) else model_folder(name)))
+    return read_model_sizes(name)[0]
 
 
 def platforms(*files: str | Path) -> tuple[Platform, ...]:
