@@ -43,6 +43,7 @@ NOT_RUN: dict[str, tuple[tuple[str, ...], str]] = {
     r"^haloquant paper --model": (("full",), "minutes; tests/e2e/test_paper_command.py makes its rows of a tiny model"),
     r"^haloquant explore": (("full",), "minutes; tests/e2e/test_cli.py runs it on a tiny model"),
     r"^haloquant codesign": (("full",), "minutes; tests/e2e/test_codesign_command.py searches for a tiny model"),
+    r"--cost measured:": (("core",), "needs a table of measure-ops, which needs torch"),
     r"^haloquant transfer": (BOTH, "needs two packed models; tests/e2e/test_measurement.py runs it"),
     r"codesigned/designs": (BOTH, "needs the designs of a search; tests/e2e/test_codesign_command.py runs one"),
 }  # fmt: skip
