@@ -116,10 +116,9 @@ class Passes:
     def allocator(self) -> Allocator:
         """The loss of every tile in every class, the path of allocations, and *bal* within the recipe's budgets."""
         self._check_budgets()
-        self._measure()
-        losses = [load_arrays(self._measured(layer))["loss"] for layer in self.checkpoint.layers]
+        loss, sparse_bits = self._tile_losses
         with self.runner.meter.stage("measure tiles"), one_thread():
-            return self.allocate(np.concatenate(losses), self.sparse_bits, lambda: self.sensitivity)
+            return self.allocate(loss, sparse_bits, lambda: self.sensitivity)
 
     def allocate(
         self, loss: np.ndarray, sparse_bits: float, sensitivity: Callable[[], Mapping[str, np.ndarray]]
@@ -142,8 +141,15 @@ class Passes:
     @property
     def sparse_bits(self) -> float:
         """Stored bits of the sparse part of all layers."""
+        return self._tile_losses[1]
+
+    @cached_property
+    def _tile_losses(self) -> tuple[np.ndarray, float]:
+        """The loss of every tile in every class [tiles, classes], and the stored bits of the sparse part."""
         self._measure()
-        return sum(float(load_arrays(self._measured(layer))["sparse_bits"][0]) for layer in self.checkpoint.layers)
+        measured = [load_arrays(self._measured(layer)) for layer in self.checkpoint.layers]
+        losses = [arrays["loss"] for arrays in measured]
+        return np.concatenate(losses), sum(float(arrays["sparse_bits"][0]) for arrays in measured)
 
     def _check_budgets(self) -> None:
         """Refuse budgets below what the cheapest classes take, before any layer is rounded.
