@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-import numpy as np
 import torch
 
 from haloquant.errors import InputError, MissingExtraError
@@ -20,7 +19,7 @@ from haloquant.lm.checkpoint.hub import origin
 from haloquant.lm.checkpoint.model_config import read_config
 from haloquant.lm.checkpoint.reader import Checkpoint, open_checkpoint
 from haloquant.lm.devices import describe_device
-from haloquant.lm.evaluation.perplexity import default_window, perplexity
+from haloquant.lm.evaluation.perplexity import Perplexity, default_window, perplexity, spread_windows
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.packed.loading import load
 from haloquant.lm.packed.reader import has_adapter, open_packed
@@ -136,9 +135,22 @@ def evaluate_model(
             score = perplexity(loaded, found.tokens, max_windows=limit, progress=tell)
     else:
         score = perplexity(loaded, found.tokens, max_windows=limit, progress=tell)
+    return _evaluation(name, found.name, bits, score, device, dtype, notes)
+
+
+def _evaluation(
+    name: str,
+    text: str,
+    bits: float,
+    score: Perplexity,
+    device: str,
+    dtype: Dtype,
+    notes: tuple[str, ...],
+    how: str = "",
+) -> Evaluation:
     error = None if math.isnan(score.standard_error) else score.standard_error
     where = "" if device == "cpu" else f" on {describe_device(device)}"
-    said = f"{found.name}: {score.describe()}{where}"
+    said = f"{text}: {score.describe()}{where}{how}"
     return Evaluation(name, bits, score.value, error, said, dtype=dtype, notes=notes)
 
 
@@ -167,8 +179,7 @@ def evaluate_by_block(
             f"{len(found.tokens)}; give a longer text"
         )
     count = min(full, max(1, tokens // window)) if tokens else full
-    places = np.linspace(0, full - 1, count).round().astype(int)  # as `perplexity` takes them
-    windows = found.tokens[: full * window].reshape(full, window)[places]
+    windows = found.tokens[: full * window].reshape(full, window)[spread_windows(full, count)]
     name = "demo" if model == "demo" else origin(folder) or folder.name
 
     def tell(done: int, total: int) -> None:
@@ -177,10 +188,8 @@ def evaluate_by_block(
     with TemporaryDirectory(prefix="haloquant-") as scratch:
         score = perplexity_by_block(checkpoint, windows, rounded_bits, Path(scratch), tell, device)
     score = replace(score, tokens=len(found.tokens), sampled=count < full)
-    error = None if math.isnan(score.standard_error) else score.standard_error
-    where = "" if device == "cpu" else f" on {describe_device(device)}"
-    said = f"{found.name}: {score.describe()}{where}, one block in memory at a time"
-    return Evaluation(name, stored_bits_per_weight(checkpoint), score.value, error, said, notes=checkpoint.notes)
+    bits, how = stored_bits_per_weight(checkpoint), ", one block in memory at a time"
+    return _evaluation(name, found.name, bits, score, device, "float32", checkpoint.notes, how)
 
 
 def evaluate_tasks(

@@ -135,7 +135,8 @@ def least_loss_exact(
             bounds=Bounds(0, np.inf),  # the shares of an item sum to 1
             options=options,
         )
-        raise _infeasible(float(least.fun), resources)
+        if least.fun is not None:
+            raise _infeasible(float(least.fun), resources)
     if solved.x is None:
         raise InfeasibleError(f"an allocation within the budgets must be found in {time_limit_s:g} s, and was not")
     found = solved.x.reshape(items, classes).argmax(axis=1)

@@ -182,8 +182,12 @@ def _sample(pieces: list[np.ndarray], limit: int | None) -> list[int]:
         return list(range(len(pieces)))
     if limit < 1:
         raise InputError(f"the number of windows must be at least 1, not {limit}")
-    full = sum(len(piece) == len(pieces[0]) for piece in pieces)
-    return np.linspace(0, full - 1, min(limit, full)).round().astype(int).tolist()
+    return spread_windows(sum(len(piece) == len(pieces[0]) for piece in pieces), limit)
+
+
+def spread_windows(count: int, limit: int) -> list[int]:
+    """Return the indices of at most `limit` of `count` windows, evenly spread, the first and the last among them."""
+    return np.linspace(0, count - 1, min(limit, count)).round().astype(int).tolist()
 
 
 def check_finite(nll: list[float], arithmetic: str) -> None:
