@@ -19,6 +19,7 @@ from haloquant.lm.evaluation.perplexity import perplexity  # noqa: E402
 from haloquant.lm.evaluation.rounded_activations import activations_per_token  # noqa: E402
 from haloquant.lm.swap_weights import find_module, is_transposed  # noqa: E402
 from haloquant.lm.torch_model import load_model  # noqa: E402
+from support.model_families import tiny_config  # noqa: E402
 
 COMMON = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
 LLAMA = {**COMMON, "intermediate_size": 24, "num_key_value_heads": 2}
@@ -31,6 +32,8 @@ CONFIGS: dict[str, Any] = {
     "gpt2": lambda: transformers.GPT2Config(vocab_size=64, n_embd=16, n_layer=2, n_head=4),
     "falcon": lambda: transformers.FalconConfig(**COMMON),
 }
+# A family whose blocks get arguments that depend on the tokens: embeddings of the tokens for each block.
+FOR_EACH_BLOCK = {"gemma4_text": lambda: tiny_config("gemma4_text")}
 TOKENS = np.random.default_rng(0).integers(3, 64, 400)
 WINDOWS = cut_windows(TOKENS, 16, 12)
 
@@ -44,7 +47,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Any:
         if family not in made:
             torch.manual_seed(0)
             folder = tmp_path_factory.mktemp(family)
-            model = transformers.AutoModelForCausalLM.from_config(CONFIGS[family]())
+            model = transformers.AutoModelForCausalLM.from_config((CONFIGS | FOR_EACH_BLOCK)[family]())
             with torch.no_grad():  # large enough that positions matter
                 for parameter in model.parameters():
                     if parameter.ndim == 2:
@@ -142,7 +145,7 @@ def test_the_fisher_by_token_is_the_sum_over_positions(saved: Any) -> None:
     assert "squared by token" in found.source
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", [*CONFIGS, *FOR_EACH_BLOCK])
 def test_block_by_block_sees_what_the_whole_model_sees(family: str, saved: Any, tmp_path: Path) -> None:
     checkpoint, model = saved(family)
     whole = collect(model, TOKENS, names(checkpoint), window=16, samples=12, fisher="none")

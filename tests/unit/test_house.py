@@ -44,7 +44,7 @@ ELSEWHERE = {
         "lm/calibration",
         "crosscheck/test_lm_calibration.py",
         """
-        attention_hessian block_runner by_block empty_model expert_stand_ins in_memory shards
+        attention_hessian by_block empty_model expert_stand_ins in_memory shards
         statistics_file value_hessian
         """,
     ),

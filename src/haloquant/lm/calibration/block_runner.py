@@ -3,11 +3,12 @@
 It is for models whose weights or gradients do not fit in memory. The weights of a block are loaded before it runs and
 freed after it. The hidden states of all windows are kept between blocks, in memory or in a scratch file. A model passes
 other arguments to its blocks besides the hidden states (masks, rotary tables); they are recorded by running the model
-once with a stub in place of each block.
+once with a stub in place of each block. Some models derive arguments from the tokens (embeddings for each block, token
+ids that choose experts); for these they are recorded for every window.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -58,9 +59,13 @@ class BlockRunner:
         self.empty_model = EmptyModel(checkpoint)
         self.blocks = self.empty_model.blocks
         self._shape_output: Callable[[torch.Tensor], Any] = _OUTPUTS[0]
-        outside = self.empty_model.outside_blocks(with_head=False)
-        with self._sentences(), self.empty_model.filled(outside):
-            self._arguments = self._learn_arguments()
+        self._outside = self.empty_model.outside_blocks(with_head=False)  # while no block is loaded
+        self._of_window: dict[bytes, list[Arguments]] = {}  # where arguments depend on the tokens of a window
+        with self._sentences(), self._outside_filled():
+            self._arguments = self._learn_arguments(windows[0])
+            self._fixed = _same(self._arguments, self._learn_arguments(_other_tokens(windows[0])))
+            for tokens in () if self._fixed else windows:
+                self._of_window[tokens.tobytes()] = self._learn_arguments(tokens)
             self.hidden = _hidden_states((len(windows), *self._embed(0).shape[1:]), scratch)
             for index in range(len(windows)):
                 self.hidden[index] = self._embed(index)[0].numpy()
@@ -72,13 +77,13 @@ class BlockRunner:
         with self.empty_model.filled(self.empty_model.parameters_of(module)):
             yield module if self.device.type == "cpu" else module.to(self.device)
 
-    def run(self, block: int, states: torch.Tensor) -> torch.Tensor:
-        """Return the output of a loaded block for hidden states [1, t, hidden].
+    def run(self, block: int, states: torch.Tensor, tokens: Int64[np.ndarray, " t"]) -> torch.Tensor:
+        """Return the output of a loaded block for hidden states [1, t, hidden] of a window of these tokens.
 
         Raises:
             CheckpointError: The block cannot be run.
         """
-        args, kwargs = self._arguments[block]
+        args, kwargs = self._arguments_of(tokens)[block]
         with self._sentences():
             args, kwargs = _moved((args, kwargs), self.device)
             output = self.blocks[block](states.to(self.device), *args, **kwargs)
@@ -92,7 +97,8 @@ class BlockRunner:
         """Run a loaded block on every window and replace the hidden states by its output."""
         with torch.no_grad():
             for index in range(len(self.windows)):
-                self.hidden[index] = self.run(block, self.states(index))[0].float().cpu().numpy()
+                output = self.run(block, self.states(index), self.windows[index])
+                self.hidden[index] = output[0].float().cpu().numpy()
 
     def logits(self) -> Iterator[torch.Tensor]:
         """Yield the logits of each window, [1, t, vocabulary]. Call it after the last block has run."""
@@ -101,9 +107,22 @@ class BlockRunner:
             for index in range(len(self.windows)):
                 states = self.states(index)
                 with self._stubs(lambda block, given, _, states=states: states if block == last else given):
-                    yield self._forward(index).logits
+                    yield self._forward(self.windows[index]).logits
 
-    def _learn_arguments(self) -> list[Arguments]:
+    def _outside_filled(self) -> AbstractContextManager[None]:
+        return self.empty_model.filled(self._outside)
+
+    def _arguments_of(self, tokens: np.ndarray) -> list[Arguments]:
+        """Return the arguments of every block for a window of these tokens."""
+        if self._fixed:
+            return self._arguments
+        key = np.ascontiguousarray(tokens, np.int64).tobytes()
+        if key not in self._of_window:  # a worker's runner knows the first window alone
+            with self._sentences(), self._outside_filled():
+                self._of_window[key] = self._learn_arguments(tokens)
+        return self._of_window[key]
+
+    def _learn_arguments(self, tokens: np.ndarray) -> list[Arguments]:
         for self._shape_output in _OUTPUTS:
             seen: list[Arguments] = []
 
@@ -117,7 +136,7 @@ class BlockRunner:
 
             try:
                 with self._stubs(note):
-                    self._forward(0)
+                    self._forward(tokens)
             except _StopForward:
                 return seen
             except (_OtherOutput, ValueError, TypeError, IndexError, AttributeError):
@@ -148,14 +167,14 @@ class BlockRunner:
 
         try:
             with self._stubs(keep):
-                self._forward(index)
+                self._forward(self.windows[index])
         except _StopForward:
             pass
         return kept[0].float()
 
-    def _forward(self, index: int) -> Any:
+    def _forward(self, tokens: np.ndarray) -> Any:
         with torch.no_grad():
-            return self.empty_model.model(input_ids=torch.from_numpy(self.windows[index : index + 1]), use_cache=False)
+            return self.empty_model.model(input_ids=torch.from_numpy(np.array(tokens[None])), use_cache=False)
 
     @contextmanager
     def _stubs(self, answer: Callable[[int, torch.Tensor, Arguments], torch.Tensor]) -> Iterator[None]:
@@ -178,6 +197,23 @@ class BlockRunner:
         finally:
             for module in self.blocks:
                 module.__dict__.pop("forward", None)
+
+
+def _other_tokens(tokens: np.ndarray) -> np.ndarray:
+    """Return a window of as many tokens that is not this window."""
+    turned = np.ascontiguousarray(tokens[::-1])
+    return turned if (turned != tokens).any() else np.where(tokens > 0, tokens - 1, 1)
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Return whether the tensors in two sets of arguments are equal. Other values are not compared."""
+    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+        return first.shape == second.shape and torch.equal(first, second)
+    if type(first) in (tuple, list) and type(first) is type(second):
+        return len(first) == len(second) and all(map(_same, first, second))
+    if type(first) is dict and type(second) is dict:
+        return all(_same(value, second.get(name)) for name, value in first.items())
+    return not isinstance(first, torch.Tensor) and not isinstance(second, torch.Tensor)
 
 
 def _moved(part: Any, device: torch.device) -> Any:

@@ -40,7 +40,8 @@ class ModelSource:
 class ShardTask:
     """Run the windows of one shard through one block.
 
-    It comes with one array, `states`: the hidden states of its windows before the block, float32 [n, t, hidden].
+    It comes with two arrays. `states` are the hidden states of its windows before the block, float32 [n, t, hidden];
+    `windows` are their tokens, int64 [n, t].
     """
 
     model: ModelSource

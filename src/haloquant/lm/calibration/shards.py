@@ -21,7 +21,7 @@ from haloquant.lm.calibration.value_hessian import ValueRecorder, ValueSums
 def sum_shard(task: ShardTask, arrays: Arrays) -> tuple[ShardInputs, Arrays]:
     """Return the sums over the windows of a shard, and the hidden states after the block."""
     states = np.array(arrays["states"])
-    recorder = _run_windows(_runner(task.model), task, states)
+    recorder = _run_windows(_runner(task.model), task, states, arrays["windows"])
     inputs, sums = _as_arrays(recorder)
     return inputs, {"states": states, **sums}
 
@@ -33,18 +33,18 @@ def sum_block_at_once(runner: BlockRunner, task: ShardTask) -> Recorder:
         runner: holds the hidden states of all windows before the block.
         task: the task of the first shard.
     """
-    return _run_windows(runner, task, runner.hidden)
+    return _run_windows(runner, task, runner.hidden, runner.windows)
 
 
-def _run_windows(runner: BlockRunner, task: ShardTask, states: np.ndarray) -> Recorder:
-    """Return the sums over some windows, and replace their hidden states [n, t, hidden] by the block's output."""
+def _run_windows(runner: BlockRunner, task: ShardTask, states: np.ndarray, windows: np.ndarray) -> Recorder:
+    """Return the sums over windows [n, t], and replace their hidden states [n, t, hidden] by what the block returns."""
     recorder = _recorder(task)
     gradients = "sample" if task.fisher == "block" else None
     with runner.loaded(task.block), record(runner.empty_model.model, recorder, gradients):
         for index in range(len(states)):
             given = torch.from_numpy(np.array(states[index : index + 1])).to(runner.device)
             signs = None if gradients is None else _signs(task, task.first + index)
-            states[index] = _run_window(runner, task.block, given, signs)
+            states[index] = _run_window(runner, task.block, given, windows[index], signs)
             recorder.forget_last()
     return recorder
 
@@ -63,7 +63,13 @@ def sum_block(runner: BlockRunner, task: ShardTask, shards: RunShards, windows: 
     def tasks() -> Iterator[tuple[ShardTask, Arrays]]:
         for first in starts:
             states = np.array(runner.hidden[first : first + SHARD_WINDOWS])
-            yield replace(task, first=first), {"states": states}
+            yield (
+                replace(task, first=first),
+                {
+                    "states": states,
+                    "windows": runner.windows[first : first + SHARD_WINDOWS],
+                },
+            )
 
     total = _recorder(task)
     waiting: dict[int, tuple[ShardInputs, Arrays]] = {}
@@ -96,13 +102,15 @@ def _signs(task: ShardTask, window: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def _run_window(runner: BlockRunner, block: int, states: torch.Tensor, signs: torch.Generator | None) -> np.ndarray:
+def _run_window(
+    runner: BlockRunner, block: int, states: torch.Tensor, tokens: np.ndarray, signs: torch.Generator | None
+) -> np.ndarray:
     """Run one window through a loaded block whose hooks are active; return its output, [t, hidden]."""
     if signs is None:
         with torch.no_grad():
-            output = runner.run(block, states)
+            output = runner.run(block, states, tokens)
     else:
-        output = runner.run(block, states.requires_grad_(True))
+        output = runner.run(block, states.requires_grad_(True), tokens)
         drawn = torch.randint(0, 2, output.shape, generator=signs)  # on the CPU: the same signs on any device
         probe = drawn.to(output.device, output.dtype).mul_(2).sub_(1)
         output.backward(probe / output.detach().norm(), inputs=[states])
