@@ -183,7 +183,7 @@ class Recipe(Section, frozen=True):
     """All settings of a job."""
 
     seed: Natural = 0
-    device: str = "auto"  # on which torch computes: auto, cpu, cuda or cuda:NUMBER
+    device: str = "auto"  # on which torch computes: auto, cpu, cuda, cuda:NUMBER, cuda:all or GPUs with commas
     model: Model = Model()
     text: Text = Text()
     hardware: Hardware = Hardware()

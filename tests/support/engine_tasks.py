@@ -2,9 +2,12 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from haloquant.errors import InputError
+from haloquant.jobs.engine.tasks import Arrays
+from haloquant.jobs.engine.worker_device import device_turn, own_device
 
 
 def square(x: int) -> int:
@@ -28,3 +31,30 @@ def refuse(x: int) -> int:
 def always_die(x: int) -> int:
     os.kill(os.getpid(), signal.SIGKILL)
     return x
+
+
+def device_here(task: tuple[str, int]) -> tuple[int, str, str]:
+    """Return this process, and the device on which it computes what asks for a GPU, and for the CPU.
+
+    The first tasks wait for each other, so that each has a worker.
+    """
+    folder, together = Path(task[0]), task[1]
+    (folder / str(os.getpid())).touch()
+    while len(list(folder.iterdir())) < together:
+        time.sleep(0.01)
+    return os.getpid(), own_device("cuda:0"), own_device("cpu")
+
+
+def take_turn(log: str) -> int:
+    """Write into a file when this worker has its device, and when it has left it."""
+    with device_turn():
+        for word in ("begin", "end"):
+            with Path(log).open("a") as file:
+                file.write(f"{word} {os.getpid()}\n")
+            time.sleep(0.05)
+    return os.getpid()
+
+
+def visible_devices(argument: str, arrays: Arrays) -> tuple[tuple[str, str], Arrays]:
+    """Return which GPUs Ray shows this worker, and the device on which it computes."""
+    return (os.environ.get("CUDA_VISIBLE_DEVICES", ""), own_device(argument)), {}

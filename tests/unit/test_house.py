@@ -34,6 +34,16 @@ ELSEWHERE = {
         "unit/kernels/triton/test_launch.py",
         "activation_digits dequantization gemm gemv",
     ),
+    # The other engine is the judge.
+    **_modules_of(
+        "kernels/rounding",
+        "unit/kernels/rounding/test_torch_layer.py",
+        "compensation factorization memory refinement row_band scale_search shared_hessian sparse_search word_tensors",
+    ),
+    "kernels/rounding/column_steps": "unit/kernels/triton/test_column_steps.py",
+    "kernels/device_errors": "unit/kernels/rounding/test_torch_layer.py",
+    "quant/rounding/layer_rounder": "unit/kernels/rounding/test_torch_layer.py",
+    "jobs/quantize/forecast/device_room": "e2e/test_torch_rounding.py",
     # Another program is the judge.
     **_modules_of(
         "eda/crosscheck",

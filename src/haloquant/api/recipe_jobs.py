@@ -11,10 +11,10 @@ from haloquant.errors import InputError
 from haloquant.jobs import exploration
 from haloquant.jobs.compare import job
 from haloquant.jobs.compare.job import Job
-from haloquant.jobs.devices import job_device
+from haloquant.jobs.devices import job_devices
 from haloquant.jobs.engine.tasks import parse_engine
 from haloquant.jobs.explain_tiles import read_results
-from haloquant.lm.devices import check_device_name
+from haloquant.lm.devices import check_device_names
 from haloquant.recipe import Recipe, checked_recipe, read_recipe
 from haloquant.report.charts.exploration import Point
 
@@ -47,8 +47,9 @@ def run(
         profile: MAC profile in place of the recipe's.
         text: Evaluation text (.txt, .xz) in place of the recipe's.
         whole_text: Evaluate on the whole text, and not on the recipe's number of tokens.
-        device: Where calibration and evaluation compute in place of the recipe's: "auto", "cpu", "cuda" or
-            "cuda:NUMBER". Weights are rounded on the CPU.
+        device: Where calibration, rounding and evaluation compute in place of the recipe's: "auto", "cpu", "cuda",
+            "cuda:NUMBER", "cuda:all" or "cuda:0,cuda:1". With several GPUs each has a process. Rivals are rounded on
+            the CPU.
         engine: "local", "ray", or "ray=ADDRESS" of a cluster.
         workers: Number of processes (local) or CPUs (ray); the bytes written do not depend on it.
         export: Names of rivals of the recipe. Each is written to `out/rivals` as a model with float32 weights, which
@@ -113,7 +114,7 @@ def validate(
     """
     where = parse_engine(path_text("engine", engine), workers)
     asked = changed(recipe, model, profile, text, False, device)
-    job_device(asked.device, where)
+    job_devices(asked.device, where)
     job.open_inputs(asked)
 
 
@@ -231,7 +232,7 @@ def changed(
     if text is not None:
         recipe = replace(recipe, text=replace(recipe.text, evaluation=path_text("text", text)))
     if device is not None:
-        check_device_name(device)
+        check_device_names(device)
         recipe = replace(recipe, device=device)
     if whole_text:
         recipe = replace(recipe, text=replace(recipe.text, evaluation_tokens=0))

@@ -1,4 +1,4 @@
-from .devices import job_device as job_device
+from .devices import job_devices as job_devices
 from .evaluation import evaluate_model as evaluate_model
 from .evaluation import evaluate_tasks as evaluate_tasks
 from .evaluation import open_model as open_model
@@ -21,7 +21,7 @@ __all__ = [
     "evaluate_tasks",
     "explain_layer",
     "explore",
-    "job_device",
+    "job_devices",
     "job_provenance",
     "model_folder",
     "open_model",

@@ -18,7 +18,7 @@ from haloquant.jobs.compare.job import open_inputs
 from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.compare.method_steps import MethodStep, finish_methods, halo_method, sweep_methods
 from haloquant.jobs.compare.result_rows import fast_fraction
-from haloquant.jobs.devices import job_device
+from haloquant.jobs.devices import job_devices, with_devices
 from haloquant.jobs.engine.session import run_tasks
 from haloquant.jobs.engine.tasks import Engine
 from haloquant.jobs.inputs import Progress, read_inputs, silent
@@ -66,7 +66,8 @@ def explore(
         HaloquantError: An input is wrong; this is found before any work.
     """
     replace = msgspec.structs.replace
-    recipe = replace(recipe, device=job_device(recipe.device, engine))
+    devices = job_devices(recipe.device, engine)
+    recipe, engine = replace(recipe, device=devices[0]), with_devices(engine, devices)
     open_inputs(recipe)
     for name in profiles:
         check_profile(find_profile(name, recipe.hardware.delay_basis))

@@ -1,10 +1,13 @@
-"""The device on which torch computes: the CPU, or a CUDA GPU of this machine."""
+"""The devices on which torch computes: the CPU, or CUDA GPUs of this machine."""
 
 import re
+from pathlib import Path
 
 from haloquant.errors import InputError
 
 _NAME = re.compile(r"auto|cpu|cuda(:\d+)?")
+_NAMES = re.compile(r"cuda:all|cuda:\d+(,cuda:\d+)+")
+_DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))  # Linux's files of NVIDIA's driver, and of Windows' below Linux
 
 
 def check_device_name(device: object) -> None:
@@ -15,6 +18,50 @@ def check_device_name(device: object) -> None:
     """
     if not isinstance(device, str) or not _NAME.fullmatch(device):
         raise InputError(f"device must be auto, cpu, cuda or cuda:NUMBER, not {device!r:.80}")
+
+
+def check_device_names(device: object) -> None:
+    """Check the form of a device's name, or of the names of several GPUs, without torch.
+
+    Raises:
+        InputError: It is none of those of `check_device_name`, `cuda:all`, and a list such as `cuda:0,cuda:1`.
+    """
+    if not isinstance(device, str) or not (_NAME.fullmatch(device) or _NAMES.fullmatch(device)):
+        raise InputError(
+            "device must be auto, cpu, cuda or cuda:NUMBER, cuda:all, or GPUs with commas (cuda:0,cuda:1), not "
+            f"{device!r:.80}"
+        )
+
+
+def find_devices(device: str) -> tuple[str, ...]:
+    """Return torch's names of one or several devices, as `find_device` returns one.
+
+    Args:
+        device: a name for `find_device`; `cuda:all` for every GPU; or names of different GPUs with commas.
+
+    Raises:
+        InputError: The text has another form, this machine has no such GPU, or a GPU is named twice.
+    """
+    check_device_names(device)
+    if _NAME.fullmatch(device):
+        return (find_device(device),)
+    if device == "cuda:all":
+        find_device("cuda")
+        import torch
+
+        return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
+    found = tuple(find_device(name) for name in device.split(","))
+    if len(set(found)) < len(found):
+        raise InputError(f"device must name each GPU once, not {device}")
+    return found
+
+
+def may_have_gpu() -> bool:
+    """Return whether this machine may have a GPU, without torch, whose import takes a second.
+
+    Linux has a file for NVIDIA's driver. On other systems only torch can say.
+    """
+    return any(path.exists() for path in _DRIVERS) or not Path("/dev").is_dir()
 
 
 def find_device(device: str) -> str:
@@ -52,3 +99,16 @@ def describe_device(device: str) -> str:
     import torch
 
     return f"{device}, {torch.cuda.get_device_name(device)}"
+
+
+def device_memory_b(device: str) -> float | None:
+    """Return the memory of a GPU in bytes; None for the CPU.
+
+    Args:
+        device: torch's name, as `find_device` returns it.
+    """
+    if device == "cpu":
+        return None
+    import torch
+
+    return float(torch.cuda.get_device_properties(device).total_memory)

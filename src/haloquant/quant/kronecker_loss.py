@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from haloquant.quant.hessian import layer_hessian, row_parts
+from haloquant.quant.layer import dequantize
 from haloquant.quant.rounding.linear_algebra import product
 from haloquant.quant.sensitivity import fisher_importance
 from haloquant.quant.tiles import tile_sums
-from haloquant.records import LayerStatistics, TileGrid
+from haloquant.records import LayerStatistics, QuantizedWeight, TileGrid
 
 
 def kronecker_losses(
@@ -35,6 +36,29 @@ def kronecker_losses(
         hessian = layer_hessian(part.statistics, weight.shape[1], method="the predicted loss of tiles")
         shares[part.rows] = error[part.rows] * product(error[part.rows], hessian)
     return tile_sums(0.5 * row_factor(statistics)[:, None] * shares, grid)
+
+
+def rounding_losses(
+    weight: Float32[np.ndarray, "out in"], q: QuantizedWeight, statistics: LayerStatistics | None
+) -> Float64[np.ndarray, "down across"]:
+    """Return what rounding costs in each tile: `kronecker_losses`, in nats.
+
+    Without statistics it is the squared error divided by the layer's mean square, so that layers are comparable.
+
+    Args:
+        weight: the weight before rounding.
+        q: the layer in HALO form.
+        statistics: Fisher part and Hessian of the layer; None without calibration.
+    """
+    error = weight - dequantize(q)
+    if statistics is None:
+        return tile_sums(error**2, q.tiles.grid) / mean_square(weight)
+    return kronecker_losses(weight, weight - error, statistics, q.tiles.grid)
+
+
+def mean_square(weight: Float32[np.ndarray, "out in"]) -> float:
+    """Return the mean square of a layer's weights; 1 if all are 0."""
+    return float(np.mean(weight.astype(np.float64) ** 2) or 1.0)
 
 
 def row_factor(statistics: LayerStatistics) -> Float64[np.ndarray, " out"]:

@@ -1,5 +1,6 @@
 """One linear layer in HALO form: quantized from its weight, and turned back into weights and MAC integers."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -7,14 +8,23 @@ from jaxtyping import Bool, Float32, Int16, UInt8
 
 from haloquant.quant.hessian import RowPart, hessian_importance, layer_hessian, row_parts
 from haloquant.quant.input_checks import check_tiles, check_weight
-from haloquant.quant.rounding.compensation import Compensated, Progress, activation_order, compensate, factorize
+from haloquant.quant.rounding.compensation import (
+    Compensated,
+    Factor,
+    Progress,
+    activation_order,
+    compensate,
+    factorize,
+)
 from haloquant.quant.rounding.levels import codes_of_levels, level_table
 from haloquant.quant.rounding.numba_kernels import lookup
 from haloquant.quant.rounding.scale_search import search
 from haloquant.quant.sensitivity import importance
 from haloquant.quant.sparse import mask_of, no_sparse_weights, with_values
 from haloquant.quant.tiles import word_table
-from haloquant.records import Codebook, LayerStatistics, QuantizedWeight, SparseWeights, TileMap
+from haloquant.records import Codebook, LayerStatistics, QuantizedWeight, SparseWeights, TileGrid, TileMap
+
+_COMPENSATION = "error compensation"  # what needs the Hessian, in errors
 
 
 def quantize_weight(
@@ -57,6 +67,7 @@ def quantize_weight_compensated(
     statistics: LayerStatistics,
     sparse: SparseWeights | None = None,
     damping: float = 0.01,
+    factors: Sequence[Factor] | None = None,
     pruned: Bool[np.ndarray, "out in"] | None = None,
     progress: Progress | None = None,
 ) -> QuantizedWeight:
@@ -72,6 +83,7 @@ def quantize_weight_compensated(
         statistics: with the layer Hessian, whose diagonal weights the scale search.
         sparse: weights kept beside the dense part.
         damping: share of the Hessian's mean diagonal that is added to its diagonal.
+        factors: what `layer_factors` returns, if the caller has it. They do not depend on classes or words.
         pruned: weights that get the word 0; the others make good what this costs.
         progress: called with (finished blocks, blocks).
 
@@ -85,7 +97,7 @@ def quantize_weight_compensated(
     """
     check_weight(weight, tiles.layer)
     check_tiles(tiles, codebooks, (weight.shape[0], weight.shape[1]))
-    layer_hessian(statistics, weight.shape[1], method="error compensation")
+    layer_hessian(statistics, weight.shape[1], method=_COMPENSATION)
     grid = tiles.grid
     sparse, dense = without_sparse(weight, sparse)
     searched = dense if pruned is None else np.where(pruned, np.float32(0), dense)
@@ -93,10 +105,9 @@ def quantize_weight_compensated(
     table = level_table(scale, tiles, codebooks)
     kept = mask_of(sparse, grid.in_features) if sparse.values.size else None
     found: list[tuple[RowPart, Compensated]] = []
-    for part in row_parts(statistics, weight.shape[0]):
-        hessian = layer_hessian(part.statistics, weight.shape[1], method="error compensation")
-        blocks = activation_order(np.diagonal(hessian).copy(), grid.tile_in)
-        factor = factorize(hessian, blocks, damping=damping, layer=tiles.layer)
+    if factors is None:
+        factors = layer_factors(statistics, grid, damping=damping, layer=tiles.layer)
+    for part, factor in zip(row_parts(statistics, weight.shape[0]), factors, strict=True):
         rounded = compensate(
             np.ascontiguousarray(weight[part.rows]),
             factor,
@@ -113,6 +124,28 @@ def quantize_weight_compensated(
     return QuantizedWeight(
         tiles.layer, codes_of_levels(codes, scale, tiles, codebooks, sparse), scale, tiles, codebooks, sparse
     )
+
+
+def layer_factors(
+    statistics: LayerStatistics, grid: TileGrid, *, damping: float = 0.01, layer: str = "layer"
+) -> tuple[Factor, ...]:
+    """Return the factor of each Hessian of a layer, in the order of `row_parts`; columns by falling Hessian diagonal.
+
+    Args:
+        statistics: with the layer Hessian.
+        grid: tiles of the layer; a block has as many columns as a tile.
+        damping: share of the Hessian's mean diagonal that is added to its diagonal.
+        layer: name of the layer in error messages.
+
+    Raises:
+        InputError: The Hessian is absent, not finite, of another size, or indefinite.
+    """
+    found: list[Factor] = []
+    for part in row_parts(statistics, grid.out_features):
+        hessian = layer_hessian(part.statistics, grid.in_features, method=_COMPENSATION)
+        blocks = activation_order(np.diagonal(hessian).copy(), grid.tile_in)
+        found.append(factorize(hessian, blocks, damping=damping, layer=layer))
+    return tuple(found)
 
 
 def _joined(

@@ -1,7 +1,7 @@
 """The sparse part of a layer: outliers and salient weights, stored in 8 bits separately from the dense codes."""
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int64, UInt8
 
 from haloquant.errors import InputError
 from haloquant.quant.float16 import round_scales
@@ -9,6 +9,8 @@ from haloquant.quant.input_checks import check_weight
 from haloquant.records import LayerStatistics, SparseKind, SparseWeights
 
 _LARGEST = 127  # largest value of a symmetric int8
+SIGMA = 3.0  # an outlier is farther from the mean than this many standard deviations of the layer
+SALIENT = 0.0005  # share of all weights that are kept for their Fisher information
 DENSE = 255  # kind of a weight that stays in the dense part
 
 
@@ -18,8 +20,8 @@ def split(
     *,
     layer: str = "weight",
     budget: float = 0.005,
-    sigma: float = 3.0,
-    salient: float = 0.0005,
+    sigma: float = SIGMA,
+    salient: float = SALIENT,
 ) -> tuple[SparseWeights, Bool[np.ndarray, "out in"]]:
     """Choose the weights that are kept in 8 bits: salient weights by Fisher, then outliers by magnitude.
 
@@ -42,26 +44,43 @@ def split(
         CheckpointError: The weight is not finite.
     """
     check_weight(weight, layer)
-    _check_shares(budget, salient)
-    if not sigma > 0:
-        raise InputError(f"sigma must be positive, not {sigma}")
-    most = int(budget * weight.size)
-    kinds = np.full(weight.size, DENSE, np.uint8)
+    check_split(budget, sigma, salient)
     flat = weight.ravel()
     mean = float(flat.mean(dtype=np.float64))
     # The sum is in float64, but no float64 copy of the layer is made.
     variance = float(np.einsum("i,i->", flat, flat, dtype=np.float64)) / flat.size - mean**2
     reach = sigma * float(np.sqrt(max(variance, 0.0)))
     outliers = np.nonzero((flat > mean + reach) | (flat < mean - reach))[0]
-    chosen = np.empty(0, np.int64)
+    most, chosen = int(budget * weight.size), np.empty(0, np.int64)
     if statistics is not None and statistics.fisher is not None:
-        chosen = largest(statistics.fisher.ravel(), min(most, int(salient * weight.size)))
-        chosen = chosen[flat[chosen] != 0]
+        chosen = largest(statistics.fisher.ravel(), min(most, int(salient * flat.size)))
+    return round_kinds(weight, choose_kinds(weight, chosen, outliers, mean, most))
+
+
+def choose_kinds(
+    weight: Float32[np.ndarray, "out in"],
+    salient: Int64[np.ndarray, " salient"],
+    outliers: Int64[np.ndarray, " outliers"],
+    mean: float,
+    most: int,
+) -> UInt8[np.ndarray, "out in"]:
+    """Return the kind of each weight: salient, an outlier, or `DENSE`.
+
+    Args:
+        weight: weight of the layer.
+        salient: places, in the flat weight, of the largest Fisher information; a weight of 0 is not kept for it.
+        outliers: places of the weights beyond the reach, ascending.
+        mean: mean of the layer. The outliers farthest from it are kept.
+        most: number of weights that are kept at most.
+    """
+    flat = weight.ravel()
+    kinds = np.full(flat.size, DENSE, np.uint8)
+    chosen = salient[flat[salient] != 0]
     kinds[chosen] = SparseKind.SALIENT
     outliers = outliers[kinds[outliers] == DENSE]
     distance = np.abs(flat[outliers] - np.float32(mean))
     kinds[outliers[largest(distance, most - chosen.size)]] = SparseKind.OUTLIER
-    return round_kinds(weight, kinds.reshape(weight.shape))
+    return kinds.reshape(weight.shape)
 
 
 def no_sparse_weights(out_features: int) -> SparseWeights:
@@ -110,7 +129,14 @@ def round_kinds(weight: np.ndarray, kinds: np.ndarray) -> tuple[SparseWeights, n
     return with_values(places, weight), mask
 
 
-def _check_shares(budget: float, salient: float) -> None:
+def check_split(budget: float, sigma: float, salient: float) -> None:
+    """Check the settings of `split`.
+
+    Raises:
+        InputError: A share is not within 0..1, or sigma is not positive.
+    """
     for name, share in (("budget", budget), ("salient", salient)):
         if not 0 <= share <= 1:
             raise InputError(f"{name} must be a share of all weights within 0..1, not {share}")
+    if not sigma > 0:
+        raise InputError(f"sigma must be positive, not {sigma}")

@@ -1,34 +1,56 @@
-"""The device of a job: clusters compute on CPUs, and a GPU without work is refused."""
+"""The devices of a job: one or several GPUs of this machine, or those of a cluster."""
 
 import pytest
 
 from haloquant.errors import InputError
 from haloquant.jobs import devices
-from haloquant.jobs.engine.tasks import Engine
+from haloquant.jobs.engine.tasks import THIS_PROCESS, Engine
 
 LOCAL, RAY = Engine("local", 4), Engine("ray", 4)
+TWO = ("cuda:0", "cuda:1")
 
 
 @pytest.fixture(autouse=True)
-def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "find_device", lambda name: {"auto": "cuda:0", "cuda": "cuda:0"}.get(name, name))
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"auto": "cuda:0", "cuda": "cuda:0"}
+    monkeypatch.setattr(devices, "find_device", lambda name: found.get(name, name))
+    several = {"cuda:all": TWO, "cuda:0,cuda:1": TWO}
+    monkeypatch.setattr(devices, "find_devices", lambda name: several.get(name, (found.get(name, name),)))
+    monkeypatch.setattr(devices, "may_have_gpu", lambda: True)
 
 
-def test_local_workers_take_the_gpu_and_a_cluster_does_not() -> None:
-    assert devices.job_device("auto", LOCAL) == "cuda:0"
-    assert devices.job_device("auto", RAY) == devices.job_device("cpu", RAY) == "cpu"
+def test_local_workers_take_the_gpus_and_jobs_on_a_cluster_do_not() -> None:
+    assert devices.job_devices("auto", LOCAL) == ("cuda:0",)
+    assert devices.job_devices("cuda:all", LOCAL) == devices.job_devices("cuda:0,cuda:1", LOCAL) == TWO
+    assert devices.job_devices("auto", RAY) == devices.job_devices("cpu", RAY) == ("cpu",)
     with pytest.raises(InputError, match="device must be auto or cpu with engine ray, whose tasks compute on CPUs"):
-        devices.job_device("cuda", RAY)
+        devices.job_devices("cuda", RAY)
 
 
-def test_without_a_calibration_there_is_nothing_for_a_gpu() -> None:
-    assert devices.calibration_device("auto", LOCAL, "text.txt") == "cuda:0"
-    assert devices.calibration_device("auto", LOCAL, "none") == "cpu"
-    with pytest.raises(InputError, match="device cuda must have a calibration"):
-        devices.calibration_device("cuda", LOCAL, "none")
+def test_a_quantization_rounds_on_the_gpus_of_a_cluster_and_calibrates_on_its_own() -> None:
+    assert devices.quantization_devices("auto", LOCAL, "text.txt") == (("cuda:0",), "cuda:0")
+    assert devices.quantization_devices("cuda:all", LOCAL, "none") == (TWO, "cuda:0")
+    assert devices.quantization_devices("cuda", RAY, "text.txt") == (("cuda",), "cuda:0")
+    assert devices.quantization_devices("auto", RAY, "text.txt") == (("cpu",), "cpu")
+    with pytest.raises(InputError, match="device must be auto, cpu or cuda with engine ray, which chooses among"):
+        devices.quantization_devices("cuda:1", RAY, "none")
+
+
+def test_without_a_calibration_torch_is_asked_only_where_there_may_be_a_gpu(monkeypatch) -> None:
+    assert devices.quantization_devices("auto", LOCAL, "none") == (("cuda:0",), "cuda:0")
+    monkeypatch.setattr(devices, "may_have_gpu", lambda: False)
+    assert devices.quantization_devices("auto", LOCAL, "none") == (("cpu",), "cpu")
+    assert devices.quantization_devices("cuda", LOCAL, "none") == (("cuda:0",), "cuda:0")
+
+
+def test_each_gpu_has_a_worker() -> None:
+    assert devices.with_devices(THIS_PROCESS, ("cuda:0",)) == THIS_PROCESS
+    assert devices.with_devices(THIS_PROCESS, TWO) == Engine("local", 2, devices=TWO)
+    assert devices.with_devices(LOCAL, TWO) == Engine("local", 4, devices=TWO)
+    assert devices.with_devices(LOCAL, ("cpu",)) == LOCAL and devices.with_devices(RAY, ("cuda",)) == RAY
 
 
 def test_another_form_is_refused_on_any_engine() -> None:
     for engine in (LOCAL, RAY):
         with pytest.raises(InputError, match="device must be auto, cpu, cuda or cuda:NUMBER"):
-            devices.job_device("tpu", engine)
+            devices.job_devices("tpu", engine)

@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from haloquant.errors import InputError  # noqa: E402
-from haloquant.lm.devices import check_device_name, describe_device, find_device  # noqa: E402
+from haloquant.lm.devices import check_device_name, describe_device, find_device, find_devices  # noqa: E402
 
 
 def gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
@@ -45,3 +45,20 @@ def test_people_read_the_name_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"the GPU called {device}")
     assert describe_device("cpu") == "cpu"
     assert describe_device("cuda:1") == "cuda:1, the GPU called cuda:1"
+
+
+def test_several_gpus_have_their_names_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(monkeypatch, 3)
+    assert find_devices("cuda:all") == ("cuda:0", "cuda:1", "cuda:2")
+    assert find_devices("cuda:2,cuda:0") == ("cuda:2", "cuda:0")
+    assert find_devices("cuda") == find_devices("auto") == ("cuda:0",) and find_devices("cpu") == ("cpu",)
+    for asked in ("cuda:0,cpu", "cuda,cuda:1", "all", "cuda:0,"):
+        with pytest.raises(InputError, match=r"device must be auto, cpu, cuda or cuda:NUMBER, cuda:all, or GPUs with"):
+            find_devices(asked)
+    with pytest.raises(InputError, match="device must name each GPU once, not cuda:1,cuda:1"):
+        find_devices("cuda:1,cuda:1")
+    with pytest.raises(InputError, match="this machine has cuda:0 to cuda:2, so the device must not be cuda:7"):
+        find_devices("cuda:0,cuda:7")
+    gpus(monkeypatch, 0)
+    with pytest.raises(InputError, match="this machine has no GPU that torch can use"):
+        find_devices("cuda:all")

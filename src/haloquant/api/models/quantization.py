@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -12,7 +12,7 @@ import msgspec
 from haloquant.api.arguments import check_choice, check_count, check_range, path_text, texts
 from haloquant.api.progress import Progress, reporting
 from haloquant.errors import MALFORMED, InputError
-from haloquant.jobs.devices import calibration_device
+from haloquant.jobs.devices import quantization_devices, with_devices
 from haloquant.jobs.engine.metering import StageUsage, usage_table
 from haloquant.jobs.engine.tasks import parse_engine
 from haloquant.jobs.inputs import (
@@ -25,10 +25,13 @@ from haloquant.jobs.inputs import (
     read_text,
 )
 from haloquant.jobs.quantize.forecast import machine_rates
+from haloquant.jobs.quantize.forecast.device_plan import DevicePlan, predict_on_device
+from haloquant.jobs.quantize.forecast.device_rates import H100, DeviceRates
 from haloquant.jobs.quantize.forecast.model_sizes import sizes_of_checkpoint
 from haloquant.jobs.quantize.forecast.plan import Plan, Stage, predict
 from haloquant.jobs.quantize.job import quantize_checkpoint
 from haloquant.jobs.quantize.layer_costs import check_layer_costs
+from haloquant.jobs.quantize.layer_rounding import RoundingPlace
 from haloquant.jobs.quantize.model_check import check_in_transformers, has_transformers
 from haloquant.jobs.quantize.model_key import model_key
 from haloquant.jobs.quantize.request import Request
@@ -39,7 +42,7 @@ from haloquant.lm.checkpoint.completeness import check_names
 from haloquant.lm.checkpoint.left_layers import LeftLayer
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint
 from haloquant.lm.checkpoint.remote import is_url, local_path
-from haloquant.lm.devices import describe_device
+from haloquant.lm.devices import check_device_name, describe_device, device_memory_b, find_device
 from haloquant.recipe import COST_WORDS, Basis, Budget, CostOf, Goal, Hardware, Method, Quantize, Recipe, Transform
 from haloquant.records import ValueHessian
 from haloquant.store.profiles import find_profile
@@ -111,6 +114,8 @@ class Forecast:
     """Tokens of one calibration window."""
     calibrated: bool
     """Whether a calibration text was assumed."""
+    gpu: DevicePlan | None = None
+    """The same on one GPU: the time of each stage and the peak of device memory. None for the device "cpu"."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -183,9 +188,10 @@ def quantize(
         engine: "local", "ray", or "ray=ADDRESS" of a cluster.
         workers: Number of processes (local) or CPUs (ray).
         work: Folder of this machine for finished layers when `out` is a URL; a cache folder if None.
-        device: Where calibration computes: "cpu", "cuda" or "cuda:NUMBER"; "auto" takes a GPU of this machine where
-            there is one. Weights are rounded on the CPU, by the workers. The calibrated sums of two devices differ in
-            their last digits, and so may a few codes.
+        device: Where calibration and rounding compute: "cpu", "cuda" or "cuda:NUMBER"; "auto" takes a GPU of this
+            machine where there is one; "cuda:all" or "cuda:0,cuda:1" rounds on several, with a process for each. With
+            Ray, "cuda" rounds on the cluster's GPUs. The method "paper" rounds on the CPU. The sums of two devices
+            differ in their last digits, and so may a few codes.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
@@ -220,7 +226,9 @@ def quantize(
     check_range("sparse_budget", sparse_budget, 0.0, 0.5)
     check_range("prune_to_zero", prune_to_zero, 0.0, 0.99)
     where, mac = parse_engine(path_text("engine", engine), workers), path_text("profile", profile)
-    place_of_torch = calibration_device(device, where, text)
+    devices, calibrating = quantization_devices(device, where, text)
+    devices = ("cpu",) if method == "paper" else devices
+    where = with_devices(where, devices)
     checkpoint = _open(model, exclude)
     windows, source, short = _windows(checkpoint.folder, text, samples)
     recipe = Recipe(
@@ -241,7 +249,8 @@ def quantize(
         recipe = msgspec.structs.replace(recipe, quantize=msgspec.structs.replace(recipe.quantize, goals=(goal,)))
     check_used(recipe)
     check_layer_costs(recipe, checkpoint)
-    asked = Request(find_profile(mac, delay_basis), goal, recipe, windows, source, place_of_torch)
+    mac_profile = find_profile(mac, delay_basis)
+    asked = Request(mac_profile, goal, recipe, windows, source, calibrating, RoundingPlace(devices[0]))
     with shown as report:
         make = partial(quantize_checkpoint, checkpoint, asked, progress=report, engine=where)
         folder: Path | str
@@ -253,8 +262,8 @@ def quantize(
         else:
             done = make(_folder(out))
             folder = done.folder
-    where_calibrated = () if place_of_torch == "cpu" else (f"calibrated on {describe_device(place_of_torch)}",)
-    bits, notes, stages = done.bits, (*short, *where_calibrated, *done.notes), tuple(done.stages)
+    placed = _places_note(devices, "cpu" if windows is None else calibrating)
+    bits, notes, stages = done.bits, (*short, *placed, *done.notes), tuple(done.stages)
     return Quantized(
         folder, bits.per_weight, bits.weights, done.layers, done.reused, done.source, done.seconds, done.peak_b, notes,
         stages, done.left, done.few_tokens,
@@ -269,8 +278,9 @@ def forecast(
     samples: int = 32,
     transform: Transform = "none",
     exclude: str | Sequence[str] | None = None,
+    device: str = "auto",
 ) -> Forecast:
-    """Predict memory, disk and time of `quantize` on this machine, from the model's shapes alone.
+    """Predict memory, disk and time of `quantize` on this machine and on a GPU, from the model's shapes alone.
 
     A probe of about a second measures the speed of this machine. No weight is read.
 
@@ -281,6 +291,8 @@ def forecast(
         samples: Number of calibration windows.
         transform: As in `quantize`.
         exclude: As in `quantize`; not for a bare `config.json` or a named shape.
+        device: "auto" predicts for an H100 too, whether there is one or not; "cpu" does not. "cuda" or "cuda:NUMBER"
+            takes the memory of that GPU of this machine, and the rates of an H100.
 
     Returns:
         Every stage with its time in seconds (one worker) and memory in bytes.
@@ -313,8 +325,37 @@ def forecast(
     else:
         sizes, window_tokens = read_model_sizes(model)
     rates = machine_rates.measure_rates(refined=goal != "acc-opt")  # layers of 16 words are not refined
-    predicted = predict(sizes, rates, samples, window_tokens, goal == "bal", transform, has_transformers())
-    return Forecast(predicted, len(sizes.layers), samples, window_tokens, text != "none")
+    calibrated, balanced = text != "none", goal == "bal"
+    predicted = predict(sizes, rates, samples, window_tokens, balanced, transform, has_transformers())
+    gpu = _gpu(device)
+    on_gpu = gpu and predict_on_device(sizes, predicted, rates, gpu, samples, window_tokens, calibrated, balanced)
+    return Forecast(predicted, len(sizes.layers), samples, window_tokens, calibrated, on_gpu)
+
+
+def _gpu(device: str) -> DeviceRates | None:
+    """Return the GPU that a forecast is for, None for the CPU.
+
+    Raises:
+        InputError: There is no such device.
+    """
+    check_device_name(device)
+    if device == "auto":
+        return H100
+    found = find_device(device)
+    memory_b = device_memory_b(found)
+    if memory_b is None:
+        return None
+    return replace(H100, name=f"{describe_device(found)}, at the rates of an H100", memory_b=memory_b)
+
+
+def _places_note(rounding: tuple[str, ...], calibrating: str) -> tuple[str, ...]:
+    """Return a sentence on the GPUs that computed, or none if there were no GPUs."""
+    said = [] if calibrating == "cpu" else [f"calibrated on {describe_device(calibrating)}"]
+    if rounding == ("cuda",):
+        said.append("rounded on the GPUs of the cluster")
+    elif rounding != ("cpu",):
+        said.append(f"rounded on {' and '.join(map(describe_device, rounding))}")
+    return (", ".join(said),) if said else ()
 
 
 def _check(goal: object, transform: Transform, calibration: str, samples: object) -> None:

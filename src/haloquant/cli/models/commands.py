@@ -9,7 +9,7 @@ from rich.table import Table
 
 import haloquant
 from haloquant.cli.console import print_notes, stdout
-from haloquant.cli.options import Device, Json, Profile, Quiet
+from haloquant.cli.options import Device, Devices, Json, Profile, Quiet
 from haloquant.errors import InputError
 from haloquant.recipe import Basis, Goal, Level, Method, Transform
 from haloquant.records import ValueHessian
@@ -115,7 +115,7 @@ def quantize(
     workers: Annotated[
         int, typer.Option(help="Processes (local) or CPUs (ray); any number writes the same bytes.", min=1)
     ] = 1,
-    device: Device = "auto",
+    device: Devices = "auto",
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -136,10 +136,17 @@ def quantize(
 
     if dry_run:
         predicted = haloquant.forecast(
-            model, goal=goal, calibration=calibration, samples=samples, transform=transform, exclude=exclude
+            model,
+            goal=goal,
+            calibration=calibration,
+            samples=samples,
+            transform=transform,
+            exclude=exclude,
+            device=device,
         )
         if json:
-            stdout.print_json(msgspec.json.encode(predicted.plan).decode())
+            found = msgspec.to_builtins(predicted.plan)
+            stdout.print_json(data=found | {"gpu": predicted.gpu and msgspec.to_builtins(predicted.gpu)})
             return
         show_forecast(predicted, workers)
         return

@@ -7,6 +7,8 @@ from rich.table import Table
 from haloquant.api.models.quantization import Forecast
 from haloquant.cli.console import stdout
 from haloquant.jobs.engine.metering import StageUsage
+from haloquant.jobs.quantize.forecast.device_plan import DevicePlan
+from haloquant.jobs.quantize.forecast.device_rates import H100
 from haloquant.jobs.quantize.forecast.plan import Stage
 from haloquant.units import engineering
 
@@ -33,6 +35,30 @@ def show_forecast(predicted: Forecast, workers: int) -> None:
         "works. Rates measured on this machine, with one thread.",
         highlight=False,
     )
+
+    if predicted.gpu is not None:
+        _show_gpu(predicted.gpu)
+
+
+def _show_gpu(plan: DevicePlan) -> None:
+    """Print the predicted time and device memory of every stage on one GPU, and what the prediction is from."""
+    table = Table("stage", "time", "device memory", title=f"on one {plan.device}, {engineering(plan.memory_b, 'B')}")
+    for stage in plan.stages:
+        held = engineering(stage.device_b, "B") if stage.device_b else "–"
+        table.add_row(stage.name, _duration(stage.seconds), held)
+    table.add_section()
+    table.add_row("total", _duration(plan.seconds), engineering(plan.peak_b, "B"), style="bold")
+    stdout.print(table)
+    if plan.obstacle:
+        stdout.print(f"It does not fit: {plan.obstacle}.", highlight=False)
+    elif plan.bands > 1:
+        stdout.print(f"The rows of the largest layer are rounded in {plan.bands} parts.", highlight=False)
+    stdout.print(
+        "Stages without device memory, and packing, run on the CPU, at the rates of this machine.", highlight=False
+    )
+    for name, rate in H100.described().items():
+        how = "measured" if rate.measured else "assumed"
+        stdout.print(f"  {name}: {rate.value:.3g}, {how} ({rate.source})", highlight=False)
 
 
 def _duration(seconds: float) -> str:

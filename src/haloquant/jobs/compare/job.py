@@ -19,7 +19,7 @@ from haloquant.jobs.compare.method_steps import (
 from haloquant.jobs.compare.method_tasks import evaluate_methods
 from haloquant.jobs.compare.results import gather_results
 from haloquant.jobs.compare.rival_export import check_exports, export_rival
-from haloquant.jobs.devices import job_device
+from haloquant.jobs.devices import job_devices, with_devices
 from haloquant.jobs.engine.session import open_session
 from haloquant.jobs.engine.tasks import THIS_PROCESS, Engine
 from haloquant.jobs.inputs import Inputs, Progress, read_inputs, silent
@@ -36,7 +36,7 @@ from haloquant.jobs.recipe_checks import (
 )
 from haloquant.lm.checkpoint.hub import origin_entry
 from haloquant.lm.checkpoint.left_layers import left_layers, left_notes
-from haloquant.lm.devices import find_device
+from haloquant.lm.devices import find_devices
 from haloquant.lm.export.model_folder import hash_small_files
 from haloquant.lm.export.packed import export_packed
 from haloquant.quant.tiles import padding_note
@@ -69,7 +69,7 @@ def open_inputs(recipe: Recipe) -> tuple[Inputs, MacProfile]:
     """
     require_packages((*MODEL_PACKAGES, *DRAWING_PACKAGES), "a job", "demo")
     check_names(recipe)
-    find_device(recipe.device)
+    find_devices(recipe.device)
     profile = find_profile(recipe.hardware.profile, recipe.hardware.delay_basis)
     check_mac(recipe.hardware, profile)
     inputs = read_inputs(recipe)
@@ -100,7 +100,8 @@ def run(
         HaloquantError: An input is wrong, or another run uses the folder. Finished steps stay and are reused.
     """
     begin = time.monotonic()
-    recipe = replace(recipe, device=job_device(recipe.device, engine))
+    devices = job_devices(recipe.device, engine)
+    recipe, engine = replace(recipe, device=devices[0]), with_devices(engine, devices)
     check_exports(recipe, exports)
     inputs, profile = open_inputs(recipe)
     claim_output(out)

@@ -17,10 +17,13 @@ from haloquant.jobs.compare.rivals import row_hessians
 from haloquant.jobs.engine.metering import Meter
 from haloquant.jobs.engine.session import InProcess
 from haloquant.jobs.engine.tasks import Session
+from haloquant.jobs.engine.worker_device import own_device
 from haloquant.jobs.inputs import Inputs, Progress, calibration_windows, missing_windows
 from haloquant.jobs.provenance import step_versions
 from haloquant.jobs.quantize.allocation import Allocator
 from haloquant.jobs.quantize.checkpoint_passes import Maps, Passes
+from haloquant.jobs.quantize.forecast.device_room import check_device_room
+from haloquant.jobs.quantize.layer_rounding import RoundingPlace
 from haloquant.jobs.quantize.request import Request, passes_key
 from haloquant.jobs.quantize.task_runner import TaskRunner
 from haloquant.jobs.quantize.transform import restore_layer
@@ -67,8 +70,9 @@ class JobSteps:
         self.protocol = protocol
         windows, source = calibration_windows(inputs.checkpoint.folder, inputs.calibration, self._samples())
         self.short = missing_windows(inputs.calibration, windows, self._samples())
-        self.device = find_device(recipe.device)
-        self.request = Request(profile, None, recipe, windows, source, self.device)
+        self.device = own_device(find_device(recipe.device))
+        self.request = Request(profile, None, recipe, windows, source, self.device, RoundingPlace(self.device))
+        check_device_room(inputs.checkpoint, self.request)
         self.key = passes_key(inputs.model_sha256, inputs.checkpoint, self.request)
         self.session = session or InProcess()
         runner = TaskRunner(inputs.checkpoint, self.request, self.steps, self.key, self.session, progress, Meter())

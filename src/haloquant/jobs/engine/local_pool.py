@@ -6,12 +6,13 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from haloquant.errors import ToolError
 from haloquant.jobs.engine.task_feeding import SentAgain, feed
 from haloquant.jobs.engine.tasks import RETRIES, Arrays, Function, Work
 from haloquant.jobs.engine.threads import one_numba_thread, one_thread
+from haloquant.jobs.engine.worker_device import bind_device
 from haloquant.store.arrays import load_arrays, save_arrays
 
 Answer = Future[tuple[Any, bool]]
@@ -42,8 +44,8 @@ class Pool:
     `_context` says how processes start. If a process is lost, its task runs again in a new one.
     """
 
-    def __init__(self, workers: int, scratch: Path) -> None:
-        self.workers, self._scratch = workers, scratch
+    def __init__(self, workers: int, scratch: Path, devices: Sequence[str] = ()) -> None:
+        self.workers, self._scratch, self._devices = workers, scratch, devices
         self._number = 0  # number of the next array file
         self._breaks = 0  # how often processes were lost since the last result
         self._generation = 0  # generation of the processes; it increases when lost ones are replaced
@@ -106,8 +108,15 @@ class Pool:
         self._pool = self._start()
 
     def _start(self) -> ProcessPoolExecutor:
+        context, places = _context(), None
+        if self._devices:
+            places = context.SimpleQueue()  # each worker takes one entry when it starts
+            for index in range(self.workers):
+                number = index % len(self._devices)
+                shared = self._scratch / f"device-{number}.lock" if self.workers > len(self._devices) else None
+                places.put((self._devices[number], shared))
         return ProcessPoolExecutor(
-            self.workers, mp_context=_context(), initializer=_start_worker, initargs=(dict(os.environ),)
+            self.workers, mp_context=context, initializer=_start_worker, initargs=(dict(os.environ), places)
         )
 
 
@@ -129,10 +138,16 @@ class _Sender:
 
 
 @contextmanager
-def open_pool(workers: int, scratch: Path | None) -> Iterator[Pool]:
-    """Open a pool for the `with` block. Arrays are passed in `scratch`, or in a temporary folder if it is None."""
+def open_pool(workers: int, scratch: Path | None, devices: Sequence[str] = ()) -> Iterator[Pool]:
+    """Open a pool for the `with` block.
+
+    Args:
+        workers: number of processes.
+        scratch: where arrays are passed; a temporary folder if it is None.
+        devices: the GPUs of the workers, in turn; with more workers than devices, those of a device take turns on it.
+    """
     with tempfile.TemporaryDirectory(prefix="pool-", dir=scratch) as folder:
-        pool = Pool(workers, Path(folder))
+        pool = Pool(workers, Path(folder), devices)
         try:
             yield pool
         except BaseException:
@@ -158,15 +173,18 @@ def _context() -> BaseContext:
     return context
 
 
-def _start_worker(environment: Mapping[str, str]) -> None:
+def _start_worker(environment: Mapping[str, str], places: "SimpleQueue[tuple[str, Path | None]] | None") -> None:
     """Set up a new worker process: it has one numba thread, and it ends as soon as the parent process ends.
 
     A parent that is killed cannot tell its workers to end, so each worker watches its parent in a thread.
 
     Args:
         environment: The parent's variables at the start of the worker.
+        places: The devices of the workers with the lock files of shared ones; None where tasks name their device.
     """
     os.environ.update(environment)
+    if places is not None:
+        bind_device(*places.get())
     one_numba_thread()
     parent = multiprocessing.parent_process()
 

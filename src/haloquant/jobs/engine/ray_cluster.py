@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from haloquant.errors import MissingExtraError, ToolError
+from haloquant.errors import InputError, MissingExtraError, ToolError
 from haloquant.jobs.engine.array_pieces import cut, join
 from haloquant.jobs.engine.ray_worker import run_ray_task
 from haloquant.jobs.engine.task_feeding import feed
@@ -22,7 +22,25 @@ class Cluster:
     def __init__(self, ray: Any) -> None:
         self.ray = ray
         self.workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        self.task = ray.remote(num_returns="streaming", max_retries=RETRIES, num_cpus=1)(run_ray_task)
+        self._gpus = float(ray.cluster_resources().get("GPU", 0.0))
+        settings = {"num_returns": "streaming", "max_retries": RETRIES, "num_cpus": 1}
+        self._on_cpu = ray.remote(**settings)(run_ray_task)
+        self._on_gpu = ray.remote(**settings, num_gpus=1)(run_ray_task)
+
+    def task(self, device: str) -> Any:
+        """Return the remote function for tasks on a device; those on a GPU wait for a worker that has one.
+
+        Raises:
+            InputError: No node of the cluster has a GPU.
+        """
+        if device == "cpu":
+            return self._on_cpu
+        if not self._gpus:
+            raise InputError(
+                f"the Ray cluster must have a GPU for device {device}, and none of its nodes offers one; use --device "
+                "cpu, or start a node with GPUs (ray start --num-gpus)"
+            )
+        return self._on_gpu
 
     def run(self, function: Function, works: Iterable[Work]) -> Iterator[tuple[int, Any, Arrays]]:
         """See `tasks.Session`."""
@@ -39,7 +57,7 @@ class _Sender:
     def send(self, work: Work) -> Any:
         layout, pieces = cut(work.arrays)
         references = [self.cluster.ray.put(piece) for piece in pieces]
-        return self.cluster.task.remote(self.function, work.argument, layout, *references)
+        return self.cluster.task(work.device).remote(self.function, work.argument, work.device, layout, *references)
 
     def wait(self, pending: Collection[Any]) -> Iterable[Any]:
         ready, _ = self.cluster.ray.wait(list(pending), num_returns=1)

@@ -51,7 +51,7 @@ def open_session(engine: Engine, scratch: Path | None = None) -> Iterator[Sessio
     else:
         from haloquant.jobs.engine.local_pool import open_pool
 
-        with open_pool(engine.workers, scratch) as session:
+        with open_pool(engine.workers, scratch, engine.devices) as session:
             yield session
 
 

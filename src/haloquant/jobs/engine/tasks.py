@@ -24,11 +24,15 @@ class Engine:
 
     `local` runs them in `workers` processes of this machine (with 1: in this process). `ray` runs them on the Ray
     cluster at `address`, or without an address on a Ray cluster that is started on this machine.
+
+    `devices` holds torch's names of GPUs of this machine. Each local worker has one of them, in turn. If it is empty, a
+    task computes on the device that it names.
     """
 
     kind: Literal["local", "ray"] = "local"
     workers: int = 1
     address: str | None = None
+    devices: tuple[str, ...] = ()
 
 
 THIS_PROCESS = Engine()
@@ -36,10 +40,14 @@ THIS_PROCESS = Engine()
 
 @dataclass(frozen=True)
 class Work:
-    """The input of one task: a small argument, and arrays that are passed in files or pieces."""
+    """The input of one task: a small argument, and arrays that are passed in files or pieces.
+
+    `device` is where the task computes: "cpu", or a GPU, for which a cluster chooses a worker that has one.
+    """
 
     argument: Any
     arrays: Arrays = field(default_factory=dict)
+    device: str = "cpu"
 
 
 @runtime_checkable

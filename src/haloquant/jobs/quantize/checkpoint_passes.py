@@ -281,7 +281,8 @@ class Passes:
         """Return the function that makes a layer's task; `maps` holds the class of its tiles, if chosen already."""
         quantize, classes = self.request.recipe.quantize, self.classes
         settings = LayerSettings(classes, self.tile, quantize.sparse_budget, quantize.compensate, quantize.refine,
-                                 quantize.method, quantize.prune_to_zero)  # fmt: skip
+                                 quantize.method, quantize.prune_to_zero, self.request.place)  # fmt: skip
+        device = "cpu" if quantize.method == "paper" else self.request.place.device
 
         def work(layer: LinearLayer, known: LayerStatistics | None) -> Work:
             about = (0, "") if known is None else (known.tokens, known.source)
@@ -291,6 +292,6 @@ class Passes:
                 if layer.name in found
             }
             task = LayerTask(layer, self.checkpoint.tensors[layer.tensor], settings, maps.get(layer.name), *about)
-            return Work(task, statistics_arrays(known) | scaled)
+            return Work(task, statistics_arrays(known) | scaled, device)
 
         return work

@@ -22,6 +22,7 @@ from haloquant.jobs.inputs import Progress, silent
 from haloquant.jobs.provenance import step_versions, versions
 from haloquant.jobs.quantize.allocation import uniform_maps
 from haloquant.jobs.quantize.checkpoint_passes import Maps, Passes, expert_notes
+from haloquant.jobs.quantize.forecast.device_room import check_device_room
 from haloquant.jobs.quantize.model_check import check_in_transformers
 from haloquant.jobs.quantize.model_key import model_key
 from haloquant.jobs.quantize.request import Request, made_by, passes_key
@@ -102,6 +103,7 @@ def quantize_checkpoint(
     list_small_files(checkpoint.folder)  # a link out of the folder is refused now, and not when the layers are done
     unchecked = check_in_transformers(checkpoint, request.calibration is not None)
     _check_transform(checkpoint, request)
+    check_device_room(checkpoint, request)
     with meter.stage("read and hash"):
         model = content_hash(checkpoint)
     key = passes_key(model, checkpoint, request)

@@ -1,18 +1,34 @@
-"""Quantize a layer to HALO's form, given the class of each tile: sparse weights, scales, rounding, refinement."""
+"""Quantize a layer to HALO's form, given the class of each tile: sparse weights, scales, rounding, refinement.
+
+This is the one description of the steps. Two engines carry them out (`quant.rounding.layer_rounder`).
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from haloquant.dvfs.classes import Classes
 from haloquant.quant.accumulator import check_accumulation
 from haloquant.quant.float16 import size_exponent
-from haloquant.quant.layer import quantize_weight, resized
+from haloquant.quant.kronecker_loss import rounding_losses
+from haloquant.quant.layer import resized
 from haloquant.quant.paper_method import quantize_weight_to_range, salient_then_outliers
-from haloquant.quant.rounding.pruning import least_important
-from haloquant.quant.rounding.refinement import default_share, quantize_weight_refined
-from haloquant.quant.sensitivity import importance
-from haloquant.quant.sparse import split
+from haloquant.quant.rounding.layer_rounder import LayerRounder, NumbaLayer, RoundingEngine
+from haloquant.quant.rounding.refinement import default_share
+from haloquant.quant.tiles import uniform_map
 from haloquant.recipe import Method, Refine
-from haloquant.records import LayerStatistics, QuantizedWeight, TileMap
+from haloquant.records import Codebook, LayerStatistics, QuantizedWeight, SparseWeights, TileGrid, TileMap
+
+
+@dataclass(frozen=True)
+class RoundingPlace:
+    """The device that rounds, as torch names it, and the engine: `auto` is numba on "cpu", and torch elsewhere."""
+
+    device: str = "cpu"
+    engine: RoundingEngine = "auto"
+
+
+ON_CPU = RoundingPlace()
 
 
 def round_layer(
@@ -25,6 +41,7 @@ def round_layer(
     refined_share: Refine = "auto",
     method: Method = "haloquant",
     pruned_share: float = 0.0,
+    place: RoundingPlace = ON_CPU,
 ) -> QuantizedWeight:
     """Return one layer in HALO form.
 
@@ -41,31 +58,116 @@ def round_layer(
         sparse_budget: Share of the weights that are kept in 8 bits as a sparse matrix.
         compensate: Whether rounding errors are compensated.
         refined_share: Share of the tiles that are refined; `auto` is `refinement.default_share`.
-        method: `paper` rounds as the paper describes (`quant.paper_method`); no other setting is used then.
+        method: `paper` rounds as the paper describes (`quant.paper_method`), on the CPU; no other setting is used then.
         pruned_share: Share of each output's weights that get the word 0 (`quant.rounding.pruning`).
+        place: Where and with which engine the layer is rounded.
 
     Raises:
-        InfeasibleError: The layer's sums could overflow 32 bits.
+        InfeasibleError: The layer's sums could overflow 32 bits, or the device has too little memory for it.
+        ToolError: The device failed.
     """
     books = classes.codebooks[:-1]
     check_accumulation(tile_map.layer, weight.shape[1], books)
+    if method == "paper":
+        return _paper(weight, statistics, tile_map, books)
+    layer = open_layer(weight, statistics, tile_map.layer, place)
+    layer.split(sparse_budget, pruned_share)
+    _round(layer, statistics, tile_map, books, compensate, refined_share)
+    return layer.quantized()
+
+
+def class_losses(
+    weight: np.ndarray,
+    statistics: LayerStatistics | None,
+    layer: str,
+    grid: TileGrid,
+    classes: Classes,
+    sparse_budget: float,
+    compensate: bool,
+    refined_share: Refine = "auto",
+    method: Method = "haloquant",
+    pruned_share: float = 0.0,
+    place: RoundingPlace = ON_CPU,
+) -> tuple[np.ndarray, SparseWeights]:
+    """Return the loss [tiles, classes] of every tile in each class but the last, with all tiles in that class.
+
+    The sparse part is returned too; its places are the same in every class.
+
+    Sparse weights and the factors of Hessians are found once for all classes. The other arguments and errors are those
+    of `round_layer`.
+
+    Args:
+        weight: The weight matrix [out, in].
+        statistics: As in `round_layer`. With them a loss is in nats (`quant.kronecker_loss`); without, it is a squared
+            error relative to the layer's mean square.
+        layer: Name of the layer.
+        grid: Tiles of the layer.
+        classes: As in `round_layer`.
+        sparse_budget: As in `round_layer`.
+        compensate: As in `round_layer`.
+        refined_share: As in `round_layer`.
+        method: As in `round_layer`.
+        pruned_share: As in `round_layer`.
+        place: As in `round_layer`.
+    """
+    books = classes.codebooks[:-1]
+    check_accumulation(layer, weight.shape[1], books)
+    maps = [uniform_map(layer, grid, index) for index in range(len(books))]
+    if method == "paper":
+        made = [_paper(weight, statistics, tiles, books) for tiles in maps]
+        losses = [rounding_losses(weight, rounded, statistics).reshape(-1) for rounded in made]
+        return np.stack(losses, axis=1), made[-1].sparse
+    opened, columns = open_layer(weight, statistics, layer, place), []
+    opened.split(sparse_budget, pruned_share)
+    for tiles in maps:
+        _round(opened, statistics, tiles, books, compensate, refined_share)
+        columns.append(opened.tile_losses().reshape(-1))
+    return np.stack(columns, axis=1), opened.quantized().sparse
+
+
+def open_layer(
+    weight: np.ndarray, statistics: LayerStatistics | None, layer: str, place: RoundingPlace = ON_CPU
+) -> LayerRounder:
+    """Return a layer that is ready to be rounded by the engine of this place.
+
+    Args:
+        weight: The weight matrix [out, in].
+        statistics: What calibration measured of the layer; None without calibration.
+        layer: Name of the layer.
+        place: The device, and the engine.
+
+    Raises:
+        InfeasibleError: The device has too little memory for the layer.
+    """
+    if place.engine == "numba" or (place.engine == "auto" and place.device == "cpu"):
+        return NumbaLayer(weight, statistics, layer)
+    from haloquant.kernels.rounding.torch_layer import TorchLayer  # needs torch
+
+    return TorchLayer(weight, statistics, layer, place.device)
+
+
+def _round(
+    layer: LayerRounder,
+    statistics: LayerStatistics | None,
+    tiles: TileMap,
+    books: tuple[Codebook, ...],
+    compensate: bool,
+    refined_share: Refine,
+) -> None:
+    """Round an opened layer, whose sparse weights are chosen, in these classes."""
+    if statistics is None or statistics.hessian is None or not compensate:
+        layer.round_nearest(tiles, books)
+        return
+    layer.compensate(tiles, books)
+    layer.refine(default_share(tiles, books) if refined_share == "auto" else refined_share)
+
+
+def _paper(
+    weight: np.ndarray, statistics: LayerStatistics | None, tiles: TileMap, books: tuple[Codebook, ...]
+) -> QuantizedWeight:
+    """Round a layer as the paper describes."""
     exponent = size_exponent(weight)
     if exponent:
         weight = weight * np.float32(2.0**exponent)
-    if method == "paper":
-        apart = salient_then_outliers(weight, statistics, layer=tile_map.layer)
-        return resized(quantize_weight_to_range(weight, tiles=tile_map, codebooks=books, sparse=apart), exponent)
-    sparse, kept = split(weight, statistics, layer=tile_map.layer, budget=sparse_budget)
-    pruned = None
-    if pruned_share:
-        dense = np.where(kept, np.float32(0), weight)
-        pruned = least_important(dense, importance(statistics, weight.shape[1]), pruned_share) & ~kept
-    if statistics is None or statistics.hessian is None or not compensate:
-        weight = weight if pruned is None else np.where(pruned, np.float32(0), weight)
-        made = quantize_weight(weight, tiles=tile_map, codebooks=books, statistics=statistics, sparse=sparse)
-    else:
-        share = default_share(tile_map, books) if refined_share == "auto" else refined_share
-        made = quantize_weight_refined(
-            weight, tiles=tile_map, codebooks=books, statistics=statistics, sparse=sparse, share=share, pruned=pruned
-        )
-    return resized(made, exponent)
+    apart = salient_then_outliers(weight, statistics, layer=tiles.layer)
+    return resized(quantize_weight_to_range(weight, tiles=tiles, codebooks=books, sparse=apart), exponent)

@@ -4,24 +4,23 @@ With a transform there is one more kind of task: for all layers that read the sa
 of that input.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from haloquant.dvfs.classes import Classes
 from haloquant.jobs.engine.tasks import Arrays
-from haloquant.jobs.quantize.layer_rounding import round_layer
+from haloquant.jobs.engine.worker_device import device_turn, own_device
+from haloquant.jobs.quantize.layer_rounding import ON_CPU, RoundingPlace, class_losses, round_layer
 from haloquant.jobs.quantize.transform import input_scale, scale_layer, scale_layer_statistics
 from haloquant.lm.checkpoint.reader import LinearLayer, read_layer
 from haloquant.lm.checkpoint.safetensors import StoredTensor
 from haloquant.lm.export.folding import Fold
 from haloquant.quant.format.packing import pack
 from haloquant.quant.format.stored_bits import sparse_bits
-from haloquant.quant.kronecker_loss import kronecker_losses
-from haloquant.quant.layer import dequantize
 from haloquant.quant.sensitivity import importance, tile_scores
 from haloquant.quant.shrinkage import shrunk
-from haloquant.quant.tiles import make_grid, tile_sums, uniform_map
+from haloquant.quant.tiles import make_grid
 from haloquant.recipe import Method, Refine, Transform
 from haloquant.records import STATISTICS_ARRAYS, LayerStatistics, QuantizedWeight, TileGrid, TileMap
 
@@ -39,6 +38,7 @@ class LayerSettings:
     refined_share: Refine
     method: Method = "haloquant"
     pruned_share: float = 0.0
+    place: RoundingPlace = ON_CPU
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,10 @@ def quantize_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
     if task.codebook is None:
         raise ValueError(f"a task that quantizes {layer.name} must have the class of every tile")
     tile_map = TileMap(layer.name, _grid(task), task.codebook)
-    return None, pack(_round(task, _weight(task, arrays), tile_map, _statistics(task, arrays)))
+    weight, known = _weight(task, arrays), _statistics(task, arrays)
+    with device_turn():
+        rounded = _round(task, weight, tile_map, known)
+    return None, pack(rounded)
 
 
 def measure_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
@@ -118,18 +121,23 @@ def measure_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
     """
     known, grid = _statistics(task, arrays), _grid(task)
     weight = _weight(task, arrays)
-    columns: list[np.ndarray] = []
-    sparse = 0
-    for index in range(len(task.settings.classes.codebooks) - 1):
-        rounded = _round(task, weight, uniform_map(task.layer.name, grid, index), known)
-        error = weight - dequantize(rounded)
-        if known is None:
-            part = tile_sums(error**2, grid) / float(np.mean(weight.astype(np.float64) ** 2) or 1.0)
-        else:
-            part = kronecker_losses(weight, weight - error, known, grid)
-        columns.append(part.reshape(-1))
-        sparse = sparse_bits(rounded.sparse, grid.out_features, grid.in_features)
-    measured = {"loss": np.maximum(np.stack(columns, axis=1), 0.0), "sparse_bits": np.array([sparse], np.int64)}
+    settings = task.settings
+    with device_turn():
+        losses, sparse = class_losses(
+            weight,
+            known,
+            task.layer.name,
+            grid,
+            settings.classes,
+            settings.sparse_budget,
+            settings.compensate,
+            settings.refined_share,
+            settings.method,
+            settings.pruned_share,
+            _place(settings),
+        )
+    bits = sparse_bits(sparse, grid.out_features, grid.in_features)
+    measured = {"loss": np.maximum(losses, 0.0), "sparse_bits": np.array([bits], np.int64)}
     if known is not None:
         weights = np.broadcast_to(importance(known, grid.in_features), (grid.out_features, grid.in_features))
         measured["sensitivity"] = tile_scores(np.ascontiguousarray(weights), grid)
@@ -165,4 +173,10 @@ def _round(task: LayerTask, weight: np.ndarray, tile_map: TileMap, known: LayerS
         settings.refined_share,
         settings.method,
         settings.pruned_share,
+        _place(settings),
     )
+
+
+def _place(settings: LayerSettings) -> RoundingPlace:
+    """Return where this process rounds."""
+    return replace(settings.place, device=own_device(settings.place.device))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from haloquant.jobs.quantize.layer_costs import cost_source
+from haloquant.jobs.quantize.layer_rounding import ON_CPU, RoundingPlace
 from haloquant.lm.checkpoint.reader import Checkpoint
 from haloquant.recipe import Goal, Recipe
 from haloquant.records import MacProfile
@@ -19,6 +20,7 @@ class Request:
     `goal` is None if the caller asks for the models of several goals. `calibration` holds windows of tokens
     [windows, tokens]; None quantizes without calibration data. `source` says in words where the sensitivity comes
     from, for the reader of the result. `device` is where calibration computes: "cpu", or a GPU such as "cuda:0".
+    `place` is where and with which engine layers are rounded; a worker that has a GPU of its own takes that one.
     """
 
     profile: MacProfile
@@ -27,6 +29,7 @@ class Request:
     calibration: np.ndarray | None
     source: str
     device: str = "cpu"
+    place: RoundingPlace = ON_CPU
 
 
 def passes_key(model_sha256: str, checkpoint: Checkpoint, request: Request) -> str:
@@ -55,6 +58,8 @@ def passes_key(model_sha256: str, checkpoint: Checkpoint, request: Request) -> s
         request.recipe.seed,
         request.device.partition(":")[0],
     ]
+    if request.place != ON_CPU:
+        settings.append([request.place.device.partition(":")[0], request.place.engine])
     return content_key(model_sha256, settings, [layer.name for layer in checkpoint.layers])
 
 

@@ -6,7 +6,7 @@ pass also stores the hidden states after each block, to continue from there.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from haloquant.jobs.engine.tasks import Arrays, Function, Session, Work
 from haloquant.jobs.inputs import Progress
 from haloquant.jobs.quantize.hidden_states import StoredStates
 from haloquant.jobs.quantize.request import Request
+from haloquant.kernels.device_errors import explained
 from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer
 from haloquant.records import LayerStatistics
 from haloquant.store.finished_steps import Steps
@@ -105,9 +106,9 @@ class TaskRunner:
                 for step, key in tuple(steps.get(layer.name, ())):  # a copy: finished steps leave the list
                     sent.append((layer, step, key))
                     task = step.work(layer, statistics)
-                    yield Work((step.function, task.argument), task.arrays)
+                    yield replace(task, argument=(step.function, task.argument))
 
-        with self.meter.stage(layers.name):
+        with self.meter.stage(layers.name), explained(f"running {layers.name}", self._request.device):
             for index, (made, used), arrays in self._session.run(metered, works()):
                 layer, step, key = sent[index]
                 self.meter.add(layer.name.rpartition(".")[2], layer.out_features * layer.in_features, used)

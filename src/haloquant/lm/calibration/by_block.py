@@ -87,10 +87,10 @@ def collect_by_block(
         at_once = device != "cpu"
         recorder = sum_block_at_once(runner, task) if at_once else sum_block(runner, task, shards, len(windows))
         measured = to_statistics(recorder, source, len(windows))
+        del recorder  # a GPU needs the memory of its sums for the layers that are rounded now
         measured = with_stand_ins(measured, {layer.name: layer.in_features for layer in layers})
         for layer, known in zip(layers, measured.values(), strict=True):
             yield layer, _hessian_as_fisher(known, layer) if fisher == "hessian" else known
-        del recorder
         if passed is not None:
             passed(block + 1, runner.hidden)
         if progress is not None:

@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from haloquant.errors import InputError
+from haloquant.quant.sensitivity import importance
+from haloquant.records import LayerStatistics
 
 
 def least_important(
@@ -34,3 +36,26 @@ def least_important(
         least = np.argsort(scores, axis=1, kind="stable")[:, :count]  # of equal scores the first, on every machine
         np.put_along_axis(mask, least, True, axis=1)
     return mask
+
+
+def pruned_weights(
+    weight: Float32[np.ndarray, "out in"],
+    kept: Bool[np.ndarray, "out in"],
+    statistics: LayerStatistics | None,
+    share: float,
+) -> Bool[np.ndarray, "out in"] | None:
+    """Return the mask of the weights of a layer that are pruned, None for a share of 0; sparse weights stay.
+
+    Args:
+        weight: The weight.
+        kept: The mask of the sparse weights.
+        statistics: What calibration measured of the layer; without it the smallest weights are pruned.
+        share: Share of the weights of each output.
+
+    Raises:
+        InputError: The share is not at least 0 and below 1.
+    """
+    if not share:
+        return None
+    dense = np.where(kept, np.float32(0), weight)
+    return least_important(dense, importance(statistics, weight.shape[1]), share) & ~kept

@@ -10,7 +10,7 @@ that raises the loss, the old scale is kept.
 from typing import no_type_check
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 from numba import njit, prange
 
 from haloquant.quant.hessian import layer_hessian, row_parts
@@ -32,8 +32,9 @@ DEFAULT_SHARE = 0.5
 ENOUGH_WORDS = 16
 # Columns of the Hessian in one matrix product. Wider products run faster; the slopes of tiles inside one product are
 # updated after each tile.
-_WIDTH = 512
-_PRUNED = 2
+WIDTH = 512
+ROUNDS = 3  # rounds of scale, then codes, at each visit of a tile
+PRUNED = 2  # mark of a weight that stays at the word 0, where 1 marks a sparse weight
 
 
 def refine(
@@ -43,7 +44,7 @@ def refine(
     *,
     damping: float = 0.01,
     sweeps: int = 2,
-    rounds: int = 3,
+    rounds: int = ROUNDS,
     share: float = 1.0,
     rows: Int64[np.ndarray, " rows"] | None = None,
     pruned: Bool[np.ndarray, "out in"] | None = None,
@@ -76,10 +77,11 @@ def refine(
     errors = weight[some] - values
     kept, step = mask_of(q.sparse, grid.in_features)[some].astype(np.uint8), q.sparse.scale[some]
     if pruned is not None:
-        kept[pruned[some]] = _PRUNED
+        kept[pruned[some]] = PRUNED
     classes = classes_by_row(q.tiles)[some]
-    chosen = _costliest_tile_columns(errors, hessian, grid, share)
-    together = max(1, _WIDTH // grid.tile_in)
+    losses = np.einsum("oi,oi->i", errors, errors, dtype=np.float64) * np.diagonal(hessian)
+    chosen = costliest_tile_columns(losses, grid, share)
+    together = max(1, WIDTH // grid.tile_in)
     groups = [chosen[low : low + together] for low in range(0, len(chosen), together)]
     finished = 0
     for group in groups * sweeps:
@@ -128,12 +130,17 @@ def default_share(tiles: TileMap, codebooks: tuple[Codebook, ...]) -> float:
     return DEFAULT_SHARE if min(codebooks[i].values.size for i in np.unique(tiles.codebook)) < ENOUGH_WORDS else 0.0
 
 
-def _costliest_tile_columns(errors: np.ndarray, hessian: np.ndarray, grid: TileGrid, share: float) -> list[slice]:
-    """Input features of the tile columns that are visited, from the first to the last."""
+def costliest_tile_columns(losses: Float64[np.ndarray, " in"], grid: TileGrid, share: float) -> list[slice]:
+    """Return the input features of the tile columns that are visited, from the first to the last.
+
+    Args:
+        losses: loss of each input feature by the Hessian's diagonal: the summed squared error times H_jj.
+        grid: tiles of the layer.
+        share: share of the tile columns that is visited; those with the largest loss.
+    """
     starts = np.arange(0, grid.in_features, grid.tile_in)
-    loss = np.einsum("oi,oi->i", errors, errors, dtype=np.float64) * np.diagonal(hessian)
     count = max(1, round(share * grid.across))
-    chosen = np.sort(np.argsort(-np.add.reduceat(loss, starts), kind="stable")[:count])
+    chosen = np.sort(np.argsort(-np.add.reduceat(losses, starts), kind="stable")[:count])
     return [slice(int(starts[a]), min(int(starts[a]) + grid.tile_in, grid.in_features)) for a in chosen]
 
 
@@ -164,6 +171,26 @@ def quantize_weight_refined(
         pruned=pruned,
         progress=progress,
     )
+    return refine_layer(weight, q, statistics, damping=damping, share=share, pruned=pruned, progress=progress)
+
+
+def refine_layer(
+    weight: Float32[np.ndarray, "out in"],
+    q: QuantizedWeight,
+    statistics: LayerStatistics,
+    *,
+    damping: float = 0.01,
+    share: float = DEFAULT_SHARE,
+    pruned: Bool[np.ndarray, "out in"] | None = None,
+    progress: Progress | None = None,
+) -> QuantizedWeight:
+    """Refine once the `share` of the tile columns with the largest loss, under each Hessian of the layer.
+
+    The arguments are those of `refine`; a share of 0 returns the layer as it is.
+
+    Raises:
+        InputError: The statistics hold no Hessian of the layer's size.
+    """
     if share == 0:
         return q
     for part in row_parts(statistics, weight.shape[0]):
@@ -181,7 +208,7 @@ def _visit(slope, hessian, kept, step, classes, table, sizes, rounds, values, co
     """Refine one column of tiles in every output channel.
 
     `slope` is (w - q) H at the tile's columns; it is updated with every step. `kept` is 1 for weights of the sparse
-    part, and _PRUNED for those that stay at the word 0.
+    part, and PRUNED for those that stay at the word 0.
     """
     rows = values.shape[0]
     for r in prange(rows):
@@ -240,7 +267,7 @@ def _move_codes(g, hessian, kept, step, words, size, values, codes, scale):
         wanted = values[j] + g[j] / stiffness
         code = 0
         if kept[j]:
-            if step == 0 or kept[j] == _PRUNED:
+            if step == 0 or kept[j] == PRUNED:
                 continue
             value = np.float32(min(127.0, max(-127.0, np.rint(wanted / step)))) * step
         elif scale == 0:

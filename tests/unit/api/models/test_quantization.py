@@ -74,3 +74,19 @@ def test_a_forecast_leaves_excluded_layers_out(capsys: pytest.CaptureFixture[str
     wanted = r"exclude needs the names of layers: the model must be a folder, .* or a URL, not"
     with pytest.raises(InputError, match=wanted):
         haloquant.forecast("opt-1.3b", exclude="mlp")
+
+
+@pytest.mark.usefixtures("fixed_rates")
+def test_a_forecast_is_for_an_h100_too_and_says_what_is_assumed(capsys: pytest.CaptureFixture[str]) -> None:
+    gpu = haloquant.forecast("llama2-7b").gpu
+    assert gpu is not None and gpu.obstacle == "" and 3e9 < gpu.peak_b < 24e9
+    assert haloquant.forecast("llama2-7b", device="cpu").gpu is None
+    assert invoke(["quantize", "llama2-7b", "--dry-run"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "on one NVIDIA H100 80GB, 85 GB" in said and "measure tiles" in said
+    assert "float32 products, op/s: 4.9e+13, measured (bench/gpu/results/h100.json" in said
+    assert "a column of the fused loop, s: 4e-06, assumed (" in said
+    assert invoke(["quantize", "llama2-7b", "--dry-run", "--json", "--device", "cpu"]) == 0
+    assert json.loads(capsys.readouterr().out)["gpu"] is None
+    with pytest.raises(InputError, match="device must be auto, cpu, cuda or cuda:NUMBER, not 'tpu'"):
+        haloquant.forecast("llama2-7b", device="tpu")

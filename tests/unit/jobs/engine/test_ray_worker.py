@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from haloquant.jobs.engine import worker_device
 from haloquant.jobs.engine.array_pieces import cut, join
 from haloquant.jobs.engine.ray_worker import run_ray_task
 from haloquant.jobs.engine.tasks import Arrays
@@ -14,7 +15,7 @@ def _doubled(argument: str, arrays: Arrays) -> tuple[str, Arrays]:
 def test_pieces_go_in_and_pieces_come_out() -> None:
     layout, pieces = cut({"x": np.arange(6.0), "y": np.ones((2, 2), np.int8)}, most_bytes=16)
     assert len(pieces) > 2
-    (plain, made), *parts = run_ray_task(_doubled, "task", layout, *pieces)
+    (plain, made), *parts = run_ray_task(_doubled, "task", "cpu", layout, *pieces)
     assert plain == "TASK"
     found = join(made, parts)
     assert {name: array.tolist() for name, array in found.items()} == {
@@ -24,4 +25,11 @@ def test_pieces_go_in_and_pieces_come_out() -> None:
 
 
 def test_a_task_without_arrays_yields_its_small_result_alone() -> None:
-    assert list(run_ray_task(_doubled, "task", [])) == [("TASK", [])]
+    assert list(run_ray_task(_doubled, "task", "cpu", [])) == [("TASK", [])]
+
+
+def test_a_task_that_asks_for_a_gpu_computes_on_the_one_that_ray_shows(monkeypatch) -> None:
+    monkeypatch.setattr(worker_device, "_own", None)
+    ask = lambda argument, arrays: (worker_device.own_device(argument), {})  # noqa: E731
+    assert next(run_ray_task(ask, "cuda", "cpu", []))[0] == "cuda"
+    assert next(run_ray_task(ask, "cuda", "cuda", []))[0] == "cuda:0"

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from haloquant.jobs.quantize.layer_rounding import RoundingPlace
 from haloquant.jobs.quantize.request import Request, made_by, passes_key
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.recipe import Hardware, Recipe
@@ -72,8 +73,12 @@ def test_the_key_changes_with_every_setting_and_every_content() -> None:
         "data-free": key(calibration=None),
         "MAC": key(profile=replace(first.profile, area_m2=1.0)),
         "GPU": key(device="cuda:0"),
+        "rounded on a GPU": key(place=RoundingPlace("cuda:0")),
+        "calibrated and rounded there": key(device="cuda:0", place=RoundingPlace("cuda:0")),
+        "rounded in torch": key(place=RoundingPlace("cpu", "torch")),
     }
     assert len(set(seen.values())) == len(seen)
+    assert key(place=RoundingPlace("cuda:0")) == key(place=RoundingPlace("cuda:3"))
     assert key(goal="bal") == key(source="other words") == key()
 
 

@@ -134,13 +134,13 @@ def predict(
     if balanced:
         free.insert(0, Stage("measure tiles", 2 * once, BASE_B + layer_b, BASE_B + layer_b))
     # The sums of a block, and the values' Hessian.
-    sums = max(_sums_b(block) for block in _blocks(model.layers)) + 4.0 * model.hidden**2
-    block_b = 4.0 * max(sum(x.weights for x in block) for block in _blocks(model.layers))
+    sums = max(sums_b(block) for block in blocks_of(model.layers)) + 4.0 * model.hidden**2
+    block_b = 4.0 * max(sum(x.weights for x in block) for block in blocks_of(model.layers))
     states = 4.0 * windows * length * model.hidden
     shard = 8.0 * min(SHARD_WINDOWS, windows) * length * model.hidden
     passing = Stage(
         "calibrate",
-        (_calibration_madds(model.layers, windows * length) + _values_madds(model, windows, length)) / rates.madds_per_s
+        (calibration_madds(model.layers, windows * length) + values_madds(model, windows, length)) / rates.madds_per_s
         + _attention_s(model, windows, length, rates),
         BASE_B + TORCH_B + states + 2 * sums + block_b + shard,  # the running sums, and a shard's own
         BASE_B + TORCH_B + sums + block_b + shard,
@@ -158,7 +158,7 @@ def predict(
             calibrated[1],
         ]
     if transform != "none":
-        madds = _inputs_madds(model.layers, windows * length) + _values_madds(model, windows, length)
+        madds = _inputs_madds(model.layers, windows * length) + values_madds(model, windows, length)
         seconds = madds / rates.madds_per_s
         seconds += _attention_s(model, windows, length, rates) / 3  # the forward pass alone
         if transform == "awq":  # the output error of every candidate scale, from the Hessian
@@ -169,7 +169,7 @@ def predict(
     return Plan(model.name, weights, model.stored_b, written, tuple(free), whole, torch_loaded)
 
 
-def _blocks(layers: Sequence[LayerSize]) -> list[list[LayerSize]]:
+def blocks_of(layers: Sequence[LayerSize]) -> list[list[LayerSize]]:
     """Return the layers of each decoder block."""
     blocks: dict[int, list[LayerSize]] = {}
     for layer in layers:
@@ -182,12 +182,12 @@ def _inputs(layers: Sequence[LayerSize]) -> dict[int, int]:
     return {layer.group: layer.in_features for layer in layers}
 
 
-def _sums_b(block: Sequence[LayerSize]) -> float:
+def sums_b(block: Sequence[LayerSize]) -> float:
     """Return the bytes of a block's sums in float32: the Fisher of every weight, and x x^T of every input."""
     return 4.0 * (sum(x.weights for x in block) + sum(width**2 for width in _inputs(block).values()))
 
 
-def _calibration_madds(layers: Sequence[LayerSize], tokens: int) -> float:
+def calibration_madds(layers: Sequence[LayerSize], tokens: int) -> float:
     """Return the multiply-adds of calibration.
 
     For each weight and token there is one in the forward pass, one for the gradient of the input and one for the
@@ -201,12 +201,12 @@ def _attention_s(model: ModelSizes, windows: int, length: int, rates: Rates) -> 
 
     The heads together are taken to be as wide as the hidden states.
     """
-    blocks = len(_blocks(model.layers))
+    blocks = len(blocks_of(model.layers))
     pair_s = PAIR_MADDS * model.hidden / rates.madds_per_s + PAIR_EXPS * model.heads / rates.exps_per_s
     return float(windows) * blocks * (length**2 * pair_s + WINDOW_S)
 
 
-def _values_madds(model: ModelSizes, windows: int, length: int) -> float:
+def values_madds(model: ModelSizes, windows: int, length: int) -> float:
     """Return the multiply-adds of the values' Hessian, weighted by attention (`lm.calibration.value_hessian`).
 
     Causal probabilities A of each head are multiplied with the inputs X, whose squares are summed, or with themselves;
@@ -215,7 +215,7 @@ def _values_madds(model: ModelSizes, windows: int, length: int) -> float:
     wide, long = float(model.hidden), float(length)
     by_inputs = model.heads * (long**2 * wide / 2 + long * wide**2)
     by_tokens = model.heads * long**3 / 3 + long**2 * wide + long * wide**2
-    return windows * len(_blocks(model.layers)) * min(by_inputs, by_tokens)
+    return windows * len(blocks_of(model.layers)) * min(by_inputs, by_tokens)
 
 
 def _inputs_madds(layers: Sequence[LayerSize], tokens: int) -> float:

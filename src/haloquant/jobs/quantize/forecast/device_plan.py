@@ -1,0 +1,166 @@
+"""Predict the device memory and the time of a quantization on one GPU, from the model's sizes and the GPU's rates.
+
+Peak device memory is that of one decoder block with its sums (calibration), or of the working set of one layer
+(rounding): the sums leave the device before layers are rounded. Time on the GPU is work divided by `DeviceRates`; the
+stages of the CPU and packing take what `plan` predicts for this machine.
+"""
+
+from dataclasses import dataclass
+
+from haloquant.errors import InfeasibleError
+from haloquant.jobs.quantize.forecast.device_rates import DeviceRates
+from haloquant.jobs.quantize.forecast.machine_rates import Rates
+from haloquant.jobs.quantize.forecast.model_sizes import LayerSize, ModelSizes
+from haloquant.jobs.quantize.forecast.plan import Plan, blocks_of, calibration_madds, sums_b, values_madds
+from haloquant.jobs.quantize.transform import AWQ_POINTS
+from haloquant.kernels.rounding.memory import CONTEXT_B, USABLE, layer_bytes, rows_that_fit
+from haloquant.quant.rounding.refinement import DEFAULT_SHARE, ROUNDS
+from haloquant.units import engineering
+
+# Bytes that the search of scales moves for each weight: 22 trials of 15 midpoints, each compared, multiplied and added.
+SEARCH_B = 22 * 15 * 22.0
+# Bytes that the CPU reads and writes for each weight of a layer: conversion to float32 (6), checks of weight and
+# statistics (28), places and values of the sparse weights (10), and the Fisher information summed by rows (16).
+HOST_B = 60.0
+CLASSES = 2  # in which the tiles are measured
+
+
+@dataclass(frozen=True)
+class DeviceStage:
+    """One stage: seconds, and peak bytes of device memory (0 where it runs on the CPU)."""
+
+    name: str
+    seconds: float
+    device_b: float
+
+
+@dataclass(frozen=True)
+class DevicePlan:
+    """The prediction for one GPU.
+
+    `bands` is the number of parts in which the rows of the largest layer are rounded; `obstacle` says why the model
+    does not fit on the GPU, and is empty if it does.
+    """
+
+    device: str
+    memory_b: float
+    stages: tuple[DeviceStage, ...]
+    bands: int
+    obstacle: str = ""
+
+    @property
+    def peak_b(self) -> float:
+        """The most device memory of any stage, in bytes."""
+        return max(stage.device_b for stage in self.stages)
+
+    @property
+    def seconds(self) -> float:
+        """The time of all stages."""
+        return sum(stage.seconds for stage in self.stages)
+
+
+def predict_on_device(
+    model: ModelSizes, plan: Plan, host: Rates, device: DeviceRates, windows: int, length: int, calibrated: bool,
+    balanced: bool = True,
+) -> DevicePlan:  # fmt: skip
+    """Return the prediction for one GPU.
+
+    Args:
+        model: sizes of the model.
+        plan: the prediction for this machine's CPU, whose stages without a GPU are kept.
+        host: speed of this machine's CPU, which packs the layers.
+        device: speed and memory of the GPU.
+        windows: number of calibration windows.
+        length: tokens of each window.
+        calibrated: whether there is a calibration.
+        balanced: whether the losses of tiles are measured first (goal `bal`).
+    """
+    obstacle, bands = "", 1
+    try:
+        check_room(model, device.memory_b, device.name, length if calibrated else None)
+        bands = max(_bands(x, device.memory_b, calibrated) for x in model.layers)
+    except InfeasibleError as error:
+        obstacle = str(error)
+    kept = {stage.name: stage.seconds for stage in (plan.calibrated if calibrated else plan.free)}
+    block_b = calibration_b(model, length) if calibrated else 0.0
+    layer_b = min(max(rounding_b(x, calibrated) for x in model.layers), USABLE * device.memory_b)
+    madds = calibration_madds(model.layers, windows * length) + values_madds(model, windows, length)
+    passing = 2 * madds / device.calibration.value
+    once = sum(_layer_s(x, device, calibrated, 1) + x.weights / host.packed_weights_per_s for x in model.layers)
+    measured = sum(_layer_s(x, device, calibrated, CLASSES) for x in model.layers)
+    found = {"calibrate": (passing, block_b), "calibrate again": (passing, block_b)}
+    found |= {"measure tiles": (measured, layer_b), "quantize": (once, layer_b)}
+    scales = passing / 3  # the forward pass alone, for a transform
+    if "awq scales" in kept:  # the CPU then compares the candidate scales
+        scales += AWQ_POINTS * sum(x.weights * x.in_features for x in model.layers) / host.madds_per_s
+    found |= {name: (scales, block_b) for name in kept if name.endswith(" scales")}
+    stages = [DeviceStage(name, *found.get(name, (seconds, 0.0))) for name, seconds in kept.items()]
+    return DevicePlan(device.name, device.memory_b, tuple(stages), bands, obstacle)
+
+
+def check_room(model: ModelSizes, memory_b: float, device: str, length: int | None) -> None:
+    """Check that a GPU holds a decoder block while it is calibrated, and a row of each layer while it is rounded.
+
+    Args:
+        model: sizes of the model.
+        memory_b: memory of the GPU in bytes.
+        device: its name in the error.
+        length: tokens of a calibration window; None without calibration.
+
+    Raises:
+        InfeasibleError: It does not; the sentence says what is needed and what would fit.
+    """
+    for layer in sorted(model.layers, key=lambda x: -x.in_features)[:1]:
+        rows_that_fit(layer.out_features, layer.in_features, memory_b, f"a layer of {model.name}", length is not None)
+    if length is None or (needed := calibration_b(model, length)) <= USABLE * memory_b:
+        return
+    raise InfeasibleError(
+        f"calibrating {model.name} must have {engineering(needed / USABLE, 'B')} of device memory for one decoder "
+        f"block, its sums and a window of {length} tokens, and {device} has {engineering(memory_b, 'B')}; calibrate on "
+        "the CPU (--device cpu), or quantize without calibration (--calibration none), which fits there"
+    )
+
+
+def calibration_b(model: ModelSizes, length: int) -> float:
+    """Return the peak device memory in bytes of calibrating a decoder block.
+
+    It holds the block's weights and sums in float32, and for one window the inputs and outputs of the layers, the
+    attention probabilities of all heads, and the gradient of the largest weight. A 7B-shaped block was measured at
+    3.76 GB (`bench/gpu/results/h200_calibration.json`), without the CUDA context.
+    """
+    peak = 0.0
+    for block in blocks_of(model.layers):
+        held = 4.0 * sum(x.weights for x in block) + sums_b(block) + 4.0 * model.hidden**2
+        window = 4.0 * length * sum(x.in_features + x.out_features for x in block)
+        window += 4.0 * model.heads * float(length) ** 2 + 4.0 * max(x.weights for x in block)
+        peak = max(peak, held + window)
+    return peak + CONTEXT_B
+
+
+def rounding_b(layer: LayerSize, calibrated: bool) -> float:
+    """Return the device memory in bytes of rounding a layer whose rows fit together."""
+    return layer_bytes(layer.out_features, layer.in_features, calibrated)
+
+
+def _bands(layer: LayerSize, memory_b: float, calibrated: bool) -> int:
+    rows = rows_that_fit(layer.out_features, layer.in_features, memory_b, "a layer", calibrated)
+    return -(-layer.out_features // rows)
+
+
+def _layer_s(layer: LayerSize, device: DeviceRates, calibrated: bool, classes: int) -> float:
+    """Return the seconds of rounding a layer in this many classes, copies included, and of its losses if several."""
+    weights, width = float(layer.weights), float(layer.in_features)
+    search = weights * SEARCH_B / device.memory.value
+    copies = (
+        4 * weights / device.to_device.value + weights / device.to_host.value + HOST_B * weights / device.host.value
+    )
+    if not calibrated:
+        return copies + classes * search
+    copies += (4 * weights + 4 * width**2) / device.to_device.value  # Fisher and Hessian
+    factor = width**3 / 3 / device.factor.value
+    waves = -(-layer.out_features // device.together)
+    compensated = weights * width / device.product.value + width * device.column.value * waves
+    product = 2 * weights * width / device.product.value
+    refined = DEFAULT_SHARE * (product + ROUNDS * width * device.column.value * waves)
+    losses = product if classes > 1 else 0.0
+    return copies + factor + classes * (search + compensated + losses) + refined  # one class of two is refined

@@ -1,0 +1,3 @@
+from .torch_layer import TorchLayer as TorchLayer
+
+__all__ = ["TorchLayer"]

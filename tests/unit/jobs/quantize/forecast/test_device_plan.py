@@ -1,0 +1,75 @@
+"""The prediction for a GPU: by hand for one layer, and for the shapes of the largest models."""
+
+from dataclasses import replace
+
+import pytest
+
+from haloquant.accel.workload.model_shapes import named_shape
+from haloquant.errors import InfeasibleError
+from haloquant.jobs.quantize.forecast.device_plan import calibration_b, check_room, predict_on_device
+from haloquant.jobs.quantize.forecast.device_rates import H100, DeviceRate
+from haloquant.jobs.quantize.forecast.model_sizes import LayerSize, ModelSizes, sizes_of_shape
+from haloquant.jobs.quantize.forecast.plan import Rates, predict
+from haloquant.kernels.rounding.memory import CONTEXT_B, WORK_B
+
+RATES = Rates(1e7, 1e8, 1e-6, 1e-10, 1e-10, 1e10, 1e9, 1e9, 5e8)
+ONE = ModelSizes("m", (LayerSize(0, 0, 1000, 500),), 500, 2e6, 1e6, 10)
+
+
+def plan_of(model, device=H100, windows=128, length=2048, calibrated=True, balanced=True):
+    plan = predict(model, RATES, windows, length, balanced)
+    return predict_on_device(model, plan, RATES, device, windows, length, calibrated, balanced)
+
+
+def test_one_layer_by_hand() -> None:
+    rate = lambda value: DeviceRate(value, False, "by hand")  # noqa: E731
+    device = replace(
+        H100, product=rate(1e12), calibration=rate(1e12), factor=rate(1e12), memory=rate(1e12), to_device=rate(1e9),
+        to_host=rate(1e9), host=rate(1e9), column=rate(1e-6), together=600,
+    )  # fmt: skip
+    found = {stage.name: stage for stage in plan_of(ONE, device, 4, 100).stages}
+    values = 4 * (10 * 100**3 / 3 + 100**2 * 500 + 100 * 500**2)  # as in the test of the CPU's plan
+    assert found["calibrate"].seconds == pytest.approx(2 * (400 * (3 * 5e5 + 500**2) + values) / 1e12)
+    copies = (4 * 5e5 + 4 * 5e5 + 4 * 500**2 + 5e5 + 60 * 5e5) / 1e9  # weight, Fisher, Hessian; codes back; the CPU
+    search, product = 5e5 * 22 * 15 * 22 / 1e12, 2 * 5e5 * 500 / 1e12
+    columns = 500 * 1e-6 * 2  # 1000 rows in two goes of 600
+    compensated, refined = product / 2 + columns, 0.5 * (product + 3 * columns)
+    factor = 500**3 / 3 / 1e12
+    measured = copies + factor + 2 * (search + compensated + product) + refined
+    assert found["measure tiles"].seconds == pytest.approx(measured)
+    packed = 5e5 / 1e8
+    assert found["quantize"].seconds == pytest.approx(copies + factor + search + compensated + refined + packed)
+    assert found["pack"].device_b == 0 and found["pack"].seconds == predict(ONE, RATES, 4, 100).calibrated[-2].seconds
+    held = 4 * 5e5 + 4 * (5e5 + 500**2) + 4 * 500**2  # weight, Fisher and Hessian, the values' Hessian
+    window = 4 * 100 * 1500 + 4 * 10 * 100**2 + 4 * 5e5
+    assert found["calibrate again"].device_b == pytest.approx(held + window + CONTEXT_B)
+    assert found["quantize"].device_b == pytest.approx(2 * 4 * 500**2 + 26 * 5e5 + WORK_B + CONTEXT_B)
+
+
+def test_a_7b_block_takes_the_memory_and_the_time_that_were_measured() -> None:
+    """`bench/gpu/results/h200_calibration.json`: 3.758 GB and 8.9 s for 65,536 tokens, without the CUDA context."""
+    model = sizes_of_shape(replace(named_shape("llama2-7b"), layers=1))
+    assert calibration_b(model, 2048) - CONTEXT_B == pytest.approx(3.757743616e9, rel=0.06)
+    found = {stage.name: stage.seconds for stage in plan_of(model, windows=32).stages}
+    assert found["calibrate"] == pytest.approx(8.9, rel=0.1)
+
+
+@pytest.mark.parametrize(("name", "peak_gb"), [("llama2-7b", 24), ("llama2-70b", 24), ("llama3.1-405b", 80)])
+def test_the_largest_models_fit_on_one_h100(name: str, peak_gb: float) -> None:
+    plan = plan_of(sizes_of_shape(named_shape(name)))
+    assert plan.obstacle == "" and plan.bands == 1 and 2e9 < plan.peak_b < peak_gb * 1e9
+    assert plan.seconds > sum(stage.seconds for stage in plan.stages if stage.device_b)
+
+
+def test_a_layer_that_does_not_fit_is_split_and_a_block_that_does_not_is_refused() -> None:
+    model = sizes_of_shape(named_shape("llama3.1-405b"))
+    card = plan_of(model, replace(H100, memory_b=20e9), calibrated=False)
+    assert card.bands == 2 and card.obstacle == "" and card.peak_b == 0.9 * 20e9
+    small = replace(H100, name="a card", memory_b=40e9)
+    assert "calibrating llama3.1-405b must have 55" in plan_of(model, small).obstacle
+    with pytest.raises(InfeasibleError, match=r"and a card has 40 GB; calibrate on the CPU .* or quantize without"):
+        check_room(model, 40e9, "a card", 2048)
+    check_room(model, 40e9, "a card", None)  # without calibration it fits
+    with pytest.raises(InfeasibleError, match=r"a layer of llama3\.1-405b with 53248 inputs must have at least 26"):
+        check_room(model, 24e9, "a card", 2048)
+    assert "must have at least" in plan_of(model, replace(H100, memory_b=1e9), calibrated=False).obstacle
