@@ -44,9 +44,35 @@ CONFIGS: dict[str, Any] = {
     "qwen3, narrow": lambda: transformers.Qwen3Config(**LLAMA, **IDS, head_dim=16),
     "qwen2": lambda: transformers.Qwen2Config(**LLAMA, **IDS),
     "qwen3": lambda: transformers.Qwen3Config(**LLAMA, **IDS, head_dim=128),
-    "gemma2": lambda: transformers.Gemma2Config(**LLAMA, **IDS, head_dim=16, sliding_window=4096),
+    # No file gives the scale of queries: it is that of the width of a head, but for the largest model.
+    "gemma2": lambda: transformers.Gemma2Config(
+        **LLAMA, **IDS, head_dim=16, sliding_window=4096, query_pre_attn_scalar=16
+    ),
+    "gemma2, largest": lambda: transformers.Gemma2Config(
+        **LLAMA | {"num_hidden_layers": 46}, **IDS, head_dim=16, sliding_window=4096, query_pre_attn_scalar=8
+    ),
     "gemma3": lambda: transformers.Gemma3TextConfig(  # every sixth layer attends to all positions
-        **LLAMA | {"num_hidden_layers": 6}, **IDS, head_dim=16, sliding_window=4096
+        **LLAMA | {"num_hidden_layers": 6},
+        **IDS,
+        head_dim=16,
+        sliding_window=4096,
+        query_pre_attn_scalar=16,
+        rope_parameters={
+            "full_attention": ROPE | {"rope_type": "linear", "rope_theta": 5e5, "factor": 8.0},
+            "sliding_attention": ROPE | {"rope_theta": 2e4},
+        },
+    ),
+    "llama, yarn": lambda: transformers.LlamaConfig(
+        **LLAMA,
+        **IDS,
+        rope_parameters=ROPE
+        | {
+            "rope_type": "yarn",
+            "factor": 4.0,
+            "original_max_position_embeddings": 32,
+            "beta_fast": 16.0,
+            "beta_slow": 2.0,
+        },
     ),
     "phi3": lambda: transformers.Phi3Config(**LLAMA, **IDS),
     "gpt2": lambda: transformers.GPT2Config(**GPT2, bos_token_id=0, eos_token_id=1),
@@ -66,11 +92,11 @@ MIXTURES: dict[str, Any] = {
     "qwen3_moe": lambda: transformers.Qwen3MoeConfig(**LLAMA, **IDS, **EXPERTS, head_dim=16, norm_topk_prob=True),
 }
 # transformers reads these files in another way than the models that they were made of: it passes over the positions of
-# GPT-2, the scaling and the base of rotary positions, the width of heads and the key heads of Falcon. It does not read
-# Gemma 1.
+# GPT-2, the scaling and the base of rotary positions, the width of heads, the scale of Gemma's queries and the key
+# heads of Falcon. It does not read Gemma 1.
 NOT_READ = (
-    "gpt2", "stablelm", "llama, scaled", "llama, linear", "qwen3, narrow", "phi3", "gemma", "falcon, one key head",
-    "falcon, groups",
+    "gpt2", "stablelm", "llama, scaled", "llama, linear", "llama, yarn", "qwen3, narrow", "phi3", "gemma", "gemma2",
+    "gemma2, largest", "gemma3", "falcon, one key head", "falcon, groups",
 )  # fmt: skip
 
 

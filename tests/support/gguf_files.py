@@ -153,12 +153,22 @@ def _metadata(config: Any, family: str) -> dict[str, Any]:
     given[f"attention.layer_norm_{kind}epsilon"] = float(rms or plain)
     rope = getattr(config, "rope_parameters", None)
     if rope:
+        if "sliding_attention" in rope:
+            given["rope.freq_base_swa"] = float(rope["sliding_attention"]["rope_theta"])
         rope = rope.get("full_attention", rope)  # Gemma 3 has parameters by kind of layer
         given["rope.freq_base"] = float(rope.get("rope_theta", 10000.0))
         head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         given["rope.dimension_count"] = int(head * rope.get("partial_rotary_factor", 1.0))
         if rope.get("rope_type") == "linear":
             given |= {"rope.scaling.type": "linear", "rope.scaling.factor": float(rope["factor"])}
+        elif rope.get("rope_type") == "yarn":
+            given |= {
+                "rope.scaling.type": "yarn",
+                "rope.scaling.factor": float(rope["factor"]),
+                "rope.scaling.original_context_length": rope["original_max_position_embeddings"],
+                "rope.scaling.yarn_beta_fast": float(rope["beta_fast"]),
+                "rope.scaling.yarn_beta_slow": float(rope["beta_slow"]),
+            }
     return {name: value for name, value in given.items() if value is not None}
 
 

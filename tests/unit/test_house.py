@@ -62,7 +62,7 @@ ELSEWHERE = {
     **_modules_of(
         "lm/checkpoint/gguf",
         "crosscheck/test_lm_gguf.py",
-        "config layout names",
+        "config layout metadata_file names",
     ),
     "lm/evaluation/lm_eval_tasks": "crosscheck/test_lm_tasks.py",
     "lm/evaluation/partial_sums": "crosscheck/test_lm_partial_sums.py",

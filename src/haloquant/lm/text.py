@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from haloquant.errors import CheckpointError, InputError, first_line
+from haloquant.lm.checkpoint.gguf.split import MARK
 from haloquant.lm.checkpoint.paths import local_folder
 from haloquant.store.atomic_files import regular_size
 from haloquant.store.stand_ins import BEGINNING, is_pointer, stand_in
@@ -99,6 +100,11 @@ def load_tokenizer(folder: Path | str) -> Any:
     path = local_folder(folder)
     names = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
     if not any((path / name).is_file() for name in names):
+        if (path / MARK).is_file():
+            raise CheckpointError(
+                f"the GGUF file of {path.name} must hold a tokenizer, but holds none; give the original folder of this "
+                "model"
+            )
         raise CheckpointError(
             f"{path} must hold a tokenizer (tokenizer.json), but holds none; copy it from the original"
         )

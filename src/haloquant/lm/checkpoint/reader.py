@@ -186,10 +186,8 @@ def content_hash(checkpoint: Checkpoint) -> str:
 
 def _read_gguf(folder: Path) -> tuple[Mapping[str, StoredTensor], tuple[str, ...]]:
     from haloquant.lm.checkpoint.gguf.folder import read_tensors
-    from haloquant.lm.checkpoint.gguf.tensors import types_note
 
-    tensors = read_tensors(folder)
-    return tensors, types_note(tensors.values())
+    return read_tensors(folder)
 
 
 def _find_shared(tensors: Mapping[str, StoredTensor]) -> dict[str, str]:

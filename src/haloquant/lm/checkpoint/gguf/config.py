@@ -6,16 +6,17 @@ are made from the metadata alone.
 """
 
 import math
-import struct
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from haloquant.errors import CheckpointError, MissingExtraError, first_line
-from haloquant.lm.checkpoint.gguf.header import MAGIC, GgufHeader
+from haloquant.lm.checkpoint.gguf.header import GgufHeader
 from haloquant.lm.checkpoint.gguf.layout import Layout
+from haloquant.lm.checkpoint.gguf.metadata_file import write_metadata
 from haloquant.lm.checkpoint.gguf.tensors import gguf_tensor
 from haloquant.lm.checkpoint.safetensors import read_float32
 
@@ -50,6 +51,9 @@ _TOKENS = {
 }
 
 
+_LARGEST = {"gemma2": 46, "gemma3": 62}  # blocks of the model with 27 billion weights
+
+
 def make_config(header: GgufHeader) -> Any:
     """Return the configuration of transformers for a GGUF file.
 
@@ -67,7 +71,7 @@ def make_config(header: GgufHeader) -> Any:
         raise MissingExtraError("GGUF files need torch and transformers: pip install 'haloquant[gguf]'") from error
     own = _own_family(header)
     with tempfile.TemporaryDirectory(prefix="haloquant-gguf-") as scratch:
-        (Path(scratch) / "header.gguf").write_bytes(_short_header(header))
+        write_metadata(header, Path(scratch) / "header.gguf", partial(_is_small, header), tensors=True)
         try:
             with quiet_transformers():
                 if own is None:
@@ -104,21 +108,12 @@ def _values(header: GgufHeader) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _short_header(header: GgufHeader) -> bytes:
-    """Return a GGUF file with the same metadata and names of tensors, without the lists of tokens and the data.
+def _is_small(header: GgufHeader, name: str) -> bool:
+    """Return whether an entry is no list of the tokenizer.
 
     The reader that transformers uses takes tens of seconds for the lists of tokens.
     """
-    kept = [data for name, data in header.encoded.items() if not name.startswith("tokenizer.ggml.")]
-    kept += [
-        data
-        for name, data in header.encoded.items()
-        if name.startswith("tokenizer.ggml.") and not isinstance(header.metadata[name], list)
-    ]
-    names = [name.encode() for name in header.tensors]
-    table = b"".join(struct.pack("<Q", len(name)) + name + struct.pack("<IQIQ", 1, 1, 0, 0) for name in names)
-    head = MAGIC + struct.pack("<IQQ", header.version, len(names), len(kept)) + b"".join(kept) + table
-    return head + bytes(1 << 21)  # at least one alignment, and the one value that all tensors share
+    return not name.startswith("tokenizer.ggml.") or not isinstance(header.metadata[name], list)
 
 
 def _complete(config: Any, header: GgufHeader) -> None:
@@ -134,6 +129,8 @@ def _complete(config: Any, header: GgufHeader) -> None:
     for name, key in _NUMBERS.items():
         if (value := header.number(key)) is not None and hasattr(config, name):
             setattr(config, name, value)
+    if header.architecture == "llama" and hasattr(config, "sliding_window"):  # the file's title made it a Mistral
+        config.sliding_window = header.number("attention.sliding_window")
     if hasattr(config, "attention_bias"):
         config.attention_bias = "blk.0.attn_q.bias" in tensors
     if hasattr(config, "mlp_bias"):
@@ -165,6 +162,11 @@ def _complete_family(config: Any, header: GgufHeader) -> None:
         )
         config.num_ln_in_parallel_attn = 2 if twice else 1
         config.layer_norm_epsilon = header.number("attention.layer_norm_epsilon") or config.layer_norm_epsilon
+    elif header.architecture in _LARGEST:
+        # No file gives the scale of queries. llama.cpp takes it from the width of a head, except in the largest model.
+        width = int(header.number("attention.key_length") or config.head_dim)
+        largest = config.num_hidden_layers == _LARGEST[header.architecture]
+        config.query_pre_attn_scalar = config.hidden_size // config.num_attention_heads if largest else width
     elif header.architecture in ("qwen2moe", "qwen3moe"):
         blocks = range(config.num_hidden_layers)
         config.mlp_only_layers = [n for n in blocks if f"blk.{n}.ffn_gate_inp.weight" not in tensors]
@@ -183,10 +185,21 @@ def _scale_positions(config: Any, header: GgufHeader) -> None:
     Raises:
         CheckpointError: It is of a kind that is not read.
     """
-    rope = getattr(config, "rope_parameters", None) or {}
-    rope = rope.get("full_attention", rope)  # Gemma 3 has parameters by kind of layer, and scales those of one kind
+    by_kind = getattr(config, "rope_parameters", None) or {}
+    rope = by_kind.get("full_attention", by_kind)  # Gemma 3 has parameters by kind of layer, and scales those of one
+    if rope is not by_kind:
+        _set_bases(by_kind, header)
+    width, turned = getattr(config, "head_dim", None), header.number("rope.dimension_count")
+    width = width or config.hidden_size // config.num_attention_heads
+    if rope and turned not in (None, width) and "partial_rotary_factor" not in rope:
+        raise CheckpointError(
+            f"{header.file} must turn all {width} numbers of a head by their position, as this family does in "
+            f"transformers, not {turned} (rope.dimension_count); give the original folder of this model"
+        )
     kind, factor = header.metadata.get(f"{header.architecture}.rope.scaling.type"), header.number("rope.scaling.factor")
-    original = header.number("rope.scaling.original_context_length")
+    factor = factor or header.number("rope.scale_linear")  # files of 2023
+    if kind is None and factor not in (None, 0, 1):
+        kind = "linear"
     if (entry := header.tensors.get(FACTORS)) is not None:
         factors = read_float32(gguf_tensor(entry, FACTORS, Layout()))
         rope |= {"rope_type": "llama3", "factor": float(factors.max()), **LLAMA3}
@@ -197,13 +210,29 @@ def _scale_positions(config: Any, header: GgufHeader) -> None:
             )
     elif kind == "linear" and factor:
         rope |= {"rope_type": "linear", "factor": factor}
-    elif kind == "yarn" and factor and original:
-        rope |= {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": int(original)}
-    elif kind not in (None, "none", "linear", "yarn"):
+    elif kind == "yarn" and factor:
+        rope |= _yarn(header, factor)
+    elif kind not in (None, "none", "linear"):
+        what = "by yarn without a factor" if kind == "yarn" else f"by {kind!r:.40}"
         raise CheckpointError(
-            f"{header.file} must scale its positions linearly, by yarn or as Llama 3 does, not by {kind!r:.40}; give "
+            f"{header.file} must scale its positions linearly, by yarn or as Llama 3 does, not {what}; give "
             "the original folder of this model"
         )
+
+
+def _set_bases(by_kind: dict[str, Any], header: GgufHeader) -> None:
+    """Set the bases of the positions of each kind of layer, where the file gives them."""
+    for kind, name in (("full_attention", "rope.freq_base"), ("sliding_attention", "rope.freq_base_swa")):
+        if (base := header.number(name)) is not None and kind in by_kind:
+            by_kind[kind]["rope_theta"] = base
+
+
+def _yarn(header: GgufHeader, factor: float) -> dict[str, Any]:
+    """Return the parameters of positions that are scaled by yarn (arXiv 2309.00071)."""
+    original = header.number("rope.scaling.original_context_length") or header.number("context_length") or 0
+    found: dict[str, Any] = {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": int(original)}
+    betas = {name: header.number(f"rope.scaling.yarn_{name}") for name in ("beta_fast", "beta_slow")}
+    return found | {name: value for name, value in betas.items() if value is not None}
 
 
 def _llama3_factors(pairs: int, rope: dict[str, Any]) -> np.ndarray:

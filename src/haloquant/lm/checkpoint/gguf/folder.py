@@ -1,6 +1,6 @@
-"""Make the small files of a Hugging Face folder from a GGUF file: config.json and the tokenizer.
+"""Make the small files of a Hugging Face folder from a GGUF file.
 
-transformers builds the tokenizer from the metadata; `config` makes the configuration.
+`config` makes config.json, and `tokenizer` the tokenizer.
 """
 
 import atexit
@@ -10,13 +10,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from haloquant.errors import CheckpointError, first_line
 from haloquant.lm.checkpoint.gguf.config import make_config
-from haloquant.lm.checkpoint.gguf.header import GgufHeader
 from haloquant.lm.checkpoint.gguf.names import check_architecture, map_tensors
 from haloquant.lm.checkpoint.gguf.package import gguf_package
 from haloquant.lm.checkpoint.gguf.split import MARK, model_name, parts_of, read_model_header
-from haloquant.lm.checkpoint.gguf.tensors import GgufTensor
+from haloquant.lm.checkpoint.gguf.tensors import GgufTensor, types_note
+from haloquant.lm.checkpoint.gguf.tokenizer import write_tokenizer
+from haloquant.lm.checkpoint.gguf.unread_values import check_values
 
 LINK = "model.gguf"  # the file itself, or the first of a split model, in the folder of its small files
 _made: dict[tuple[tuple[str, int, int], ...], Path] = {}
@@ -29,7 +29,8 @@ def make_folder(file: Path) -> Path:
     Any file of a split model stands for the whole model.
 
     Raises:
-        CheckpointError: The file is damaged, or of a family that is not read.
+        CheckpointError: The file is damaged, of a family that is not read, or of a model that transformers would
+            compute in another way.
         MissingExtraError: The gguf package or transformers is not installed.
     """
     header = read_model_header(file)
@@ -38,6 +39,7 @@ def make_folder(file: Path) -> Path:
     if key in _made and _made[key].is_dir():
         return _made[key]
     check_architecture(header)
+    check_values(header)
     gguf_package()
     home = Path(tempfile.mkdtemp(prefix="haloquant-gguf-"))
     atexit.register(shutil.rmtree, home, True)
@@ -46,14 +48,16 @@ def make_folder(file: Path) -> Path:
     (folder / LINK).symlink_to(first)  # not to what it links to: in a hub's cache, only links have the parts' names
     config = make_config(header)
     (folder / "config.json").write_text(_config_text(config))
-    _write_tokenizer(header, folder)
-    (folder / MARK).touch()
+    notes = write_tokenizer(header, folder)
+    (folder / MARK).write_text("\n".join(notes))
     _made[key] = folder
     return folder
 
 
-def read_tensors(folder: Path) -> dict[str, GgufTensor]:
+def read_tensors(folder: Path) -> tuple[dict[str, GgufTensor], tuple[str, ...]]:
     """Return the tensors of the GGUF file that `make_folder` made `folder` of, by their names in transformers.
+
+    With them come sentences for the user, on their types and on the tokenizer.
 
     Raises:
         CheckpointError: The file is not a whole model of its configuration (`names.map_tensors`).
@@ -61,7 +65,8 @@ def read_tensors(folder: Path) -> dict[str, GgufTensor]:
     from transformers import AutoConfig
 
     header = read_model_header((folder / LINK).readlink())
-    return map_tensors(header, AutoConfig.from_pretrained(folder, local_files_only=True))
+    tensors = map_tensors(header, AutoConfig.from_pretrained(folder, local_files_only=True))
+    return tensors, (*types_note(tensors.values()), *(folder / MARK).read_text().splitlines())
 
 
 def _config_text(config: Any) -> str:
@@ -70,22 +75,3 @@ def _config_text(config: Any) -> str:
     for name in ("_model_name_or_path", "_name_or_path"):  # the file's title, and a temporary folder
         values.pop(name, None)
     return json.dumps(values, indent=2, sort_keys=True) + "\n"
-
-
-def _write_tokenizer(header: GgufHeader, folder: Path) -> None:
-    """Write the tokenizer of the file, if it holds one."""
-    tokens = header.metadata.get("tokenizer.ggml.tokens")
-    if not isinstance(tokens, list) or not tokens:
-        return
-    from transformers import PreTrainedTokenizerFast
-
-    from haloquant.lm.quiet_transformers import quiet_transformers
-
-    try:
-        with quiet_transformers():
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, gguf_file=LINK, local_files_only=True)
-    except Exception as error:  # the library raises whatever a damaged list leads to
-        raise CheckpointError(
-            f"{header.file} must hold a tokenizer that transformers can build, but: {first_line(error)}"
-        ) from error
-    tokenizer.save_pretrained(folder)

@@ -1,6 +1,7 @@
 """Map the tensors of a GGUF file to the parameters of the model in transformers."""
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 from haloquant.errors import CheckpointError, MissingExtraError, first_line
@@ -40,8 +41,8 @@ def map_tensors(header: GgufHeader, config: Any) -> dict[str, GgufTensor]:
         config: the model's configuration, of transformers.
 
     Raises:
-        CheckpointError: A parameter of the model is missing, a tensor has no place in it, or a shape is another; or a
-            tensor has a type that cannot be de-quantized.
+        CheckpointError: A parameter of the model is missing or is there twice, a tensor has no place in it, a shape is
+            another, or tensors share bytes; or a tensor has a type that cannot be de-quantized.
     """
     shapes = checkpoint_shapes(config.model_type, _parameters(header, config))
     names = _names(header, shapes)
@@ -53,9 +54,26 @@ def map_tensors(header: GgufHeader, config: Any) -> dict[str, GgufTensor]:
                     f"{entry.file}: tensor {stored} must be {list(shapes[tensor.name])}, as its metadata say, not "
                     f"{list(tensor.shape)}; the header is of another model, or damaged"
                 )
+            if tensor.name in found:
+                raise CheckpointError(
+                    f"{entry.file} must hold every tensor of its model once, but holds {tensor.name} in {stored} and "
+                    "in another tensor; the file is damaged"
+                )
             found[tensor.name] = tensor
     _check_all_there(header, config, shapes, names, found)
+    _check_apart(found)
     return found
+
+
+def _check_apart(found: Mapping[str, GgufTensor]) -> None:
+    """Refuse tensors that share bytes: llama.cpp, too, reads files only whose tensors follow each other."""
+    placed = sorted(found.values(), key=lambda tensor: (str(tensor.file), tensor.offset))
+    for before, after in pairwise(placed):
+        if before.file == after.file and before.offset + before.size_bytes > after.offset:
+            raise CheckpointError(
+                f"{after.file} must hold the tensors {before.name} and {after.name} one behind the other, but they "
+                "share bytes; the file is damaged"
+            )
 
 
 def _tensors(

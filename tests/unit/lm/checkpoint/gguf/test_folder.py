@@ -58,6 +58,12 @@ def test_a_folder_with_one_file_is_that_file_and_one_with_two_is_refused(hf: Pat
             {"rope.scaling.type": "longrope"},
             "must scale its positions .* not by 'longrope'",
         ),
+        ({"rope.scaling.type": "yarn"}, "not by yarn without a factor"),
+        (
+            {"rope.dimension_count": 4, "attention.key_length": 16},
+            r"must turn all 16 numbers of a head .* not 4 \(rope\.dimension_count\)",
+        ),
+        ({"attention.causal": 0}, r"must have true in llama\.attention\.causal"),
     ],
 )
 def test_a_header_of_another_model_is_refused(
@@ -66,6 +72,31 @@ def test_a_header_of_another_model_is_refused(
     file = convert(hf, tmp_path / "x.gguf", **({"tokens": 0} | settings))
     with pytest.raises(CheckpointError, match=sentence):
         open_checkpoint(file)
+
+
+@pytest.mark.parametrize("name", ["rope.scaling.factor", "rope.scale_linear"])
+def test_a_factor_alone_scales_positions_linearly(name: str, hf: Path, tmp_path: Path) -> None:
+    made = json.loads((make_folder(convert(hf, tmp_path / "x.gguf", **{name: 4.0})) / "config.json").read_text())
+    assert made["rope_parameters"]["rope_type"] == "linear" and made["rope_parameters"]["factor"] == 4.0
+
+
+def test_tensors_that_share_bytes_or_a_place_are_refused(hf: Path, tmp_path: Path) -> None:
+    file = convert(hf, tmp_path / "x.gguf", tokens=0)
+    data = bytearray(file.read_bytes())
+    name = b"blk.0.attn_k.weight"
+    place = data.index(name) + len(name) + 4 + 2 * 8 + 4  # behind dimensions and type
+    data[place : place + 8] = bytes(8)
+    file.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"k_proj\.weight.* one behind the other, but they share bytes"):
+        open_checkpoint(file)
+
+
+def test_how_a_tokenizer_splits_text_is_said_if_the_file_does_not(
+    hf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gguf.GGUFWriter, "add_tokenizer_pre", lambda *_: None)
+    checkpoint = open_checkpoint(convert(hf, tmp_path / "x.gguf"))
+    assert len(checkpoint.notes) == 1 and "so text is split as GPT-2 does" in checkpoint.notes[0]
 
 
 def test_a_file_that_is_cut_short_is_refused_before_any_tensor_is_read(hf: Path, tmp_path: Path) -> None:
@@ -83,6 +114,11 @@ def test_a_family_that_is_not_read_is_named(tmp_path: Path) -> None:
     writer.close()
     with pytest.raises(CheckpointError, match=r"a family that is read from GGUF \(llama, .*\), not 'rwkv7'"):
         open_checkpoint(tmp_path / "x.gguf")
+
+
+def test_a_file_without_a_tokenizer_is_named_and_not_its_folder(hf: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="the GGUF file of tiny must hold a tokenizer, but holds none; give the"):
+        load_tokenizer(make_folder(convert(hf, tmp_path / "tiny.gguf", tokens=0)))
 
 
 def test_a_missing_package_is_one_sentence(hf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
