@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from haloquant.errors import InputError
+from haloquant.jobs.engine.ray_cluster import Cluster
 from haloquant.jobs.engine.session import open_session, run_tasks
-from haloquant.jobs.engine.tasks import Engine
+from haloquant.jobs.engine.tasks import Engine, Work
 from support.engine_jobs import quantize_and_kill, run_and_kill
-from support.engine_tasks import die_once
+from support.engine_tasks import die_once, visible_devices
 from support.workers import ray_workers
 
 pytestmark = [
@@ -28,6 +30,7 @@ def cluster() -> Iterator[None]:
     """Two workers; a session that finds a cluster uses it and leaves it open."""
     pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
         # The workers import a task by its module's name.
         patch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]), prepend=os.pathsep)
         with open_session(RAY):
@@ -53,3 +56,11 @@ def test_a_worker_that_kills_itself_is_replaced(tmp_path: Path) -> None:
     tasks = [(str(tmp_path), x) for x in range(5)]
     assert run_tasks(die_once, tasks, RAY) == [0, 1, 4, 9, 16]
     assert (tmp_path / "died").exists()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_task_that_asks_for_a_gpu_is_refused_where_no_node_has_one() -> None:
+    with open_session(RAY) as session:
+        assert isinstance(session, Cluster)
+        with pytest.raises(InputError, match="the Ray cluster must have a GPU for device cuda, and none of its nodes"):
+            list(session.run(visible_devices, [Work("cuda", {}, "cuda")]))

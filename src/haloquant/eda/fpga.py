@@ -22,13 +22,23 @@ class FpgaCells:
     carries: int
 
 
-def map_to_fpga(verilog: str, top: str, *, dsps: bool, time_limit_s: float = 300.0) -> FpgaCells:
-    """Return the cells of a combinational design.
+@dataclass(frozen=True, slots=True)
+class FpgaMapping:
+    """One design mapped twice: multipliers become look-up tables, or may become DSP blocks."""
+
+    without_dsps: FpgaCells
+    with_dsps: FpgaCells
+
+
+def map_to_fpga(verilog: str, top: str, time_limit_s: float = 300.0) -> FpgaMapping:
+    """Return the cells of a combinational design without memories.
+
+    Both mappings share what comes before DSP blocks, and leave out the mapping of memories, which would read the
+    library of block memories for nothing. Cells are the same as those of two whole runs of `synth_xilinx`.
 
     Args:
         verilog: The design.
         top: Its top module.
-        dsps: Whether multipliers may become DSP blocks.
         time_limit_s: Wall-clock limit.
 
     Raises:
@@ -36,17 +46,32 @@ def map_to_fpga(verilog: str, top: str, *, dsps: bool, time_limit_s: float = 300
         NetlistError: Yosys refuses the Verilog.
     """
     yosys = find_yosys()
-    options = "-family xc7 -flatten -noiopad -noclkbuf" + ("" if dsps else " -nodsp")
-    script = f"read_verilog mac.v\nsynth_xilinx {options} -top {top}\n"
     with tempfile.TemporaryDirectory(prefix="haloquant-yosys-") as name:
         folder = Path(name)
         (folder / "mac.v").write_text(verilog)
-        (folder / "synth.ys").write_text(f"{script}write_json netlist.json\n")
+        (folder / "synth.ys").write_text(_script(top))
         log = run_script(yosys, folder, time_limit_s)
-        netlist = folder / "netlist.json"
-        if not netlist.is_file():
+        files = [folder / f"{mapping}.json" for mapping in ("without_dsps", "with_dsps")]
+        if not all(file.is_file() for file in files):
             raise_failure(yosys, log)
-        module = msgspec.json.decode(netlist.read_bytes())["modules"][top]
+        return FpgaMapping(*(_cells(file, top) for file in files))
+
+
+def _script(top: str) -> str:
+    command = f"synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top {top}"
+    lines = ["read_verilog mac.v", f"{command} -run begin:map_dsp", "design -save flat"]
+    for mapping, option in (("without_dsps", " -nodsp"), ("with_dsps", "")):
+        lines += [
+            "design -load flat",
+            f"{command}{option} -run map_dsp:map_memory",
+            f"{command}{option} -run map_ffram:",
+            f"write_json {mapping}.json",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _cells(netlist: Path, top: str) -> FpgaCells:
+    module = msgspec.json.decode(netlist.read_bytes())["modules"][top]
     kinds = Counter(cell["type"] for cell in module["cells"].values())
     luts = sum(count for kind, count in kinds.items() if _LUT.fullmatch(kind))
     return FpgaCells(luts, kinds["DSP48E1"], kinds["CARRY4"])

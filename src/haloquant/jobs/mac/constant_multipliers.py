@@ -74,7 +74,8 @@ def map_constant_multipliers(
         values = rng.choice(words.values, size=(outputs, inputs), p=words.frequency / words.frequency.sum())
         count = int(enclosed_bits(values.ravel()).sum()) * activation_bits
         verilog = constant_products(values, activation_bits)
-        plain, mixed = (map_to_fpga(verilog, TOP, dsps=dsps) for dsps in (False, True))
+        mapped = map_to_fpga(verilog, TOP)
+        plain, mixed = mapped.without_dsps, mapped.with_dsps
         rows.append(
             ConstantMultiplierRow(
                 words.name, values.size, int(np.count_nonzero(values)), count, plain.luts, plain.luts / max(1, count),

@@ -24,7 +24,7 @@ def test_plain_loops_and_vector_kernels_agree(shape, books) -> None:
 
 
 @pytest.mark.slow
-def test_a_cpu_without_the_vector_instructions_computes_the_same(tmp_path) -> None:
+def test_a_cpu_without_the_vector_instructions_computes_the_same() -> None:
     code = """
     import sys; sys.path[:0] = ["tests"]
     import torch
@@ -36,7 +36,7 @@ def test_a_cpu_without_the_vector_instructions_computes_the_same(tmp_path) -> No
     error = (dispatch.linear(x, packed) - fallback.linear(x, packed)).abs().max()
     print(tile_products.VECTORS, bool(error < 1e-5))
     """
-    environment = os.environ | {"NUMBA_CPU_NAME": "x86-64", "NUMBA_CACHE_DIR": str(tmp_path)}
+    environment = os.environ | {"NUMBA_CPU_NAME": "x86-64"}  # numba keeps the code of each CPU apart
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=environment, timeout=250
     )
