@@ -2,9 +2,10 @@
 
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
+import numpy as np
 import torch
 
 from haloquant.errors import InfeasibleError
@@ -16,6 +17,7 @@ from haloquant.kernels.layer_tensors import PackedLayer
 MOST_CPU_GEMV_TOKENS = 12  # with more tokens, it is cheaper to decode a block of weights once for all tokens
 MOST_TILE_INPUTS = (1 << 24) // (128 * 128)  # sums of this many products of two int8 are exact in float32
 BLOCK_WEIGHTS = 1 << 22  # weights that prefill decodes at a time: 16 MiB of float32
+_Found = TypeVar("_Found", torch.Tensor, np.ndarray)
 
 
 def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
@@ -25,11 +27,12 @@ def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
         if layer.tile_offset is None and not layer.exponent:
             return y
         tokens, y = x.reshape(-1, layer.grid.in_features), y.reshape(-1, layer.grid.out_features).to(torch.float32)
-    else:
-        tokens = x.reshape(-1, layer.grid.in_features).to(torch.float32)
-        y = _decode(tokens, layer) if tokens.shape[0] <= MOST_CPU_GEMV_TOKENS else _prefill(tokens, layer)
-    y = _resized(_with_offsets(y, tokens, layer), layer)
-    return y.view(*x.shape[:-1], layer.grid.out_features).to(x.dtype)
+        return _like(x, _resized(_with_offsets(y, tokens, layer), layer))
+    tokens = _rows(x)
+    if tokens.shape[0] > MOST_CPU_GEMV_TOKENS:
+        inputs = torch.from_numpy(tokens)
+        return _like(x, _resized(_with_offsets(_prefill(inputs, layer), inputs, layer), layer))
+    return _like(x, _completed(_decode(tokens, layer), tokens, layer))
 
 
 def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
@@ -49,15 +52,8 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
     if tokens.device.type != "cpu":
         y = (_triton() if _has_triton() else fallback).integer_linear(tokens, token_scale, layer)
         return _resized(_with_offsets(y, tokens * token_scale[:, None], layer), layer)
-    check_integers(layer.grid.tile_in)
-    y = torch.empty(tokens.shape[0], layer.grid.out_features)
-    share_threads()
-    if tokens.shape[0] <= MOST_TOKENS:
-        tile_products.integer_products(tokens.contiguous().numpy(), *layer.arrays, vectors=True, y=y.numpy())
-    else:
-        for some, out in zip(tokens.split(MOST_TOKENS), y.split(MOST_TOKENS), strict=True):
-            tile_products.integer_products(some.contiguous().numpy(), *layer.arrays, vectors=True, y=out.numpy())
-    return _resized(_with_offsets(y, tokens, layer) * token_scale[:, None], layer)
+    codes, scale = tokens.contiguous().numpy(), token_scale.contiguous().numpy()
+    return torch.from_numpy(_integer_products(codes, scale, layer))
 
 
 def check_integers(tile_in: int) -> None:
@@ -80,15 +76,12 @@ def rounded_linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     Raises:
         InfeasibleError: As for `integer_linear`.
     """
-    tokens = x.reshape(-1, layer.grid.in_features).to(torch.float32)
-    few = tokens.shape[0] <= (MOST_CPU_GEMV_TOKENS if x.device.type == "cpu" else 1)
-    if few and x.device.type == "cpu":
-        found, steps = tile_products.round_tokens(tokens.contiguous().numpy())
-        codes, scale = torch.from_numpy(found), torch.from_numpy(steps)
-    else:
-        codes, scale = fallback.round_tokens(tokens)
+    if x.device.type == "cpu" and x.numel() <= MOST_CPU_GEMV_TOKENS * layer.grid.in_features:
+        return _like(x, _integer_products(*tile_products.round_tokens(_rows(x)), layer))
+    codes, scale = fallback.round_tokens(x.reshape(-1, layer.grid.in_features).to(torch.float32))
+    few = codes.shape[0] <= 1 and x.device.type != "cpu"
     y = integer_linear(codes, scale, layer) if few else linear(codes.to(torch.float32) * scale[:, None], layer)
-    return y.view(*x.shape[:-1], layer.grid.out_features).to(x.dtype)
+    return _like(x, y)
 
 
 def dequantize(layer: PackedLayer) -> torch.Tensor:
@@ -118,7 +111,7 @@ def _with_offsets(y: torch.Tensor, tokens: torch.Tensor, layer: PackedLayer) -> 
     return y + tile_sums(tokens, layer.grid.tile_in) @ layer.tile_offset.float().T
 
 
-def _resized(found: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+def _resized(found: _Found, layer: PackedLayer) -> _Found:
     """Return what a kernel computed at the size of the layer: the kernels do not know of its exponent."""
     return found * 2.0**-layer.exponent if layer.exponent else found
 
@@ -134,14 +127,53 @@ def _triton() -> Any:
     return launch
 
 
-def _decode(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    y = torch.empty(tokens.shape[0], layer.grid.out_features)
+# A generated token makes hundreds of products, and each call of torch, a view included, costs one to five microseconds.
+# So products with few tokens stay in numpy between one tensor and the next.
+
+
+def _rows(x: torch.Tensor) -> np.ndarray:
+    """Return the tokens of a tensor on the CPU as float32 [tokens, in], without a copy where the tensor allows it."""
+    given = x if x.dtype is torch.float32 else x.to(torch.float32)
+    array = (given.detach() if given.requires_grad else given).numpy()
+    return np.ascontiguousarray(array).reshape(-1, array.shape[-1])
+
+
+def _like(x: torch.Tensor, y: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """Return products [tokens, out] with the leading sizes of x, [..., out], in the type of x."""
+    shaped = y.reshape(*x.shape[:-1], y.shape[-1])
+    found = torch.from_numpy(shaped) if isinstance(shaped, np.ndarray) else shaped
+    return found if found.dtype is x.dtype else found.to(x.dtype)
+
+
+def _completed(y: np.ndarray, tokens: np.ndarray, layer: PackedLayer) -> np.ndarray:
+    """Return products on the CPU with those of the offsets added, and at the size of the layer."""
+    if layer.tile_offset is None and not layer.exponent:
+        return y
+    return _resized(_with_offsets(torch.from_numpy(y), torch.from_numpy(tokens), layer), layer).numpy()
+
+
+def _integer_products(codes: np.ndarray, scale: np.ndarray, layer: PackedLayer) -> np.ndarray:
+    """Do what `integer_linear` does, on the CPU: codes int8 [tokens, in], scale f32 [tokens] -> f32 [tokens, out]."""
+    check_integers(layer.grid.tile_in)
+    y = np.empty((codes.shape[0], layer.grid.out_features), np.float32)
+    share_threads()
+    for first in range(0, codes.shape[0], MOST_TOKENS):
+        some = slice(first, first + MOST_TOKENS)
+        tile_products.integer_products(codes[some], *layer.arrays, vectors=True, y=y[some])
+    if layer.tile_offset is not None:
+        y = _with_offsets(torch.from_numpy(y), torch.from_numpy(codes), layer).numpy()
+    y *= scale[:, None]
+    return _resized(y, layer)
+
+
+def _decode(tokens: np.ndarray, layer: PackedLayer) -> np.ndarray:
+    y = np.empty((tokens.shape[0], layer.grid.out_features), np.float32)
     share_threads()
     if gemv.FAST and layer.grid.tile_in == gemv.WIDTH:
-        for token, out in zip(tokens.contiguous().numpy(), y.numpy(), strict=True):
+        for token, out in zip(tokens, y, strict=True):
             gemv.gemv(token, *layer.arrays, fast=True, y=out)
         return y
-    tile_products.float_products(tokens.contiguous().numpy(), *layer.arrays, vectors=True, y=y.numpy())
+    tile_products.float_products(tokens, *layer.arrays, vectors=True, y=y)
     return y
 
 
