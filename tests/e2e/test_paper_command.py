@@ -84,6 +84,9 @@ def test_the_command_prints_one_figure_and_refuses_another() -> None:
     said = CliRunner().invoke(app, ["paper", "--figure", "figure 12", "--quiet"])
     assert said.exit_code == 0, said.output
     assert said.stdout.count("figure 12") == 7 and "figure 8" not in said.stdout
+    assert "[" not in said.stdout.partition("All rows")[0]  # colours are no part of the text
+    rows = json.loads(CliRunner().invoke(app, ["paper", "--figure", "figure 7", "--quiet", "--json"]).stdout)["rows"]
+    assert [(row["place"], row["verdict"]) for row in rows] == [("figure 7", "not judged")]
     refused = CliRunner().invoke(app, ["paper", "--figure", "figure 99", "--quiet"])
     assert isinstance(refused.exception, InputError)
     assert "must be the beginning of one of abstract, method" in str(refused.exception)

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec.structs import replace
 from rich.table import Table
+from rich.text import Text
 
 from haloquant.cli.console import stdout
 from haloquant.cli.options import Json, Quiet
@@ -25,7 +27,9 @@ def paper(
     figure: Annotated[
         str | None,
         typer.Option(
-            "--figure", help="Print only the rows whose place begins with this text, such as 'figure 10' or method."
+            "--figure",
+            help="Print only the rows whose place begins with this text, such as 'figure 10' or method. "
+            "The files of --out have all rows.",
         ),
     ] = None,
     model: Annotated[
@@ -86,13 +90,13 @@ def paper(
         methods=method or ("paper", "haloquant"),
         progress=not quiet,
     )
+    shown = replace(report, rows=[row for row in report.rows if figure is None or row.place.startswith(figure)])
     if json:
-        stdout.print(encode_report(report).decode(), end="", highlight=False, markup=False, soft_wrap=True)
+        stdout.print(encode_report(shown).decode(), end="", highlight=False, markup=False, soft_wrap=True)
         return
     table = Table(*HEAD[:6], title="HALO (AAAI-26, article 39406), claim by claim", title_justify="left")
-    for row in cells(report):
-        if figure is None or row[0].startswith(figure):
-            table.add_row(*row[:5], f"[{_COLOURS.get(row[5], 'blue')}]{row[5]}[/]")
+    for row in cells(shown):
+        table.add_row(*row[:5], Text(row[5], _COLOURS.get(row[5], "blue")))
     stdout.print(table)
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts(report.rows).items())
     stdout.print(f"All rows: {said}. Reasons stand in --json and in the files of --out.", highlight=False)

@@ -7,8 +7,8 @@ import msgspec
 REPORT_VERSION = 1
 
 PLACES = (
-    "abstract", "method", "results", "table 2", "figure 3", "figure 4", "figure 5", "figure 8", "figure 9",
-    "figure 10", "figure 11", "figure 12", "figure 13",
+    "abstract", "method", "results", "table 1", "table 2", "figure 3", "figure 4", "figure 5", "figure 6", "figure 7",
+    "figure 8", "figure 9", "figure 10", "figure 11", "figure 12", "figure 13",
 )  # fmt: skip
 
 # `follows` is for numbers that repeat the paper's own arithmetic: they show that its figures agree with its clocks or
