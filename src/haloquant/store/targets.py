@@ -51,19 +51,19 @@ def read_systolic(name_or_path: str | Path) -> Target:
     """Return a target that must be a systolic array.
 
     Raises:
-        TargetError: The target is a graphics processor, or `read_target` refuses it.
+        TargetError: The target is a processor by its roofline, or `read_target` refuses it.
     """
     target = read_target(name_or_path)
     if not isinstance(target, Target):
         raise TargetError(
-            f"target must be a systolic array here, and {target.name} is a graphics processor; choose edge_lpddr5x, "
-            "paper_tpu or tpuv4i_like"
+            f"target must be a systolic array here, and {target.name} is a roofline; choose edge_lpddr5x, paper_tpu "
+            "or tpuv4i_like"
         )
     return target
 
 
 def read_gpu(name_or_path: str | Path) -> GpuTarget:
-    """Return a target that must be a graphics processor.
+    """Return a target that must be a processor by its roofline (`kind = "gpu"`): a graphics processor or a CPU.
 
     Raises:
         TargetError: The target is a systolic array, or `read_target` refuses it.
@@ -71,8 +71,7 @@ def read_gpu(name_or_path: str | Path) -> GpuTarget:
     target = read_target(name_or_path)
     if not isinstance(target, GpuTarget):
         raise TargetError(
-            f"target must be a graphics processor here, and {target.name} is a systolic array; choose "
-            "gpu_2080ti or h200"
+            f"target must be a roofline here, and {target.name} is a systolic array; choose gpu_2080ti, h200 or rpi5"
         )
     return target
 

@@ -6,6 +6,7 @@ from haloquant.accel.gpu_roofline import FLOAT16, W4A8, W8A8, GpuFormat, gpu_pas
 from haloquant.accel.workload.model_shapes import named_shape
 from haloquant.accel.workload.prefill_decode import decode, prefill
 from haloquant.errors import InputError
+from haloquant.store.platforms import read_platform
 from haloquant.store.targets import read_gpu
 from support.near import near
 
@@ -59,3 +60,21 @@ def test_attention_and_layers_left_in_floating_point_cost_what_floating_point_co
     step = decode(shape, 1, attention=False)
     more = gpu_pass(step, board, W8A8, None, ["lm_head"]).time_s - gpu_pass(step, board, W8A8).time_s
     assert more == near(head.k * head.n / board.dram.stream_b_per_s, rel=0.01)
+
+
+def test_a_raspberry_pi_reaches_what_others_measured() -> None:
+    """LLMPi's rates and energies on the board. The memory's efficiency comes from one of the rows."""
+    board, platform = read_gpu("rpi5"), read_platform("rpi5_llmpi")
+    stored_bits = {"Q8_0": 8.5, "Q6_K": 6.5625}
+    formats = {"F16": FLOAT16} | {name: GpuFormat(name, bits, 8, 16, "int8") for name, bits in stored_bits.items()}
+    names = {"Llama-3.2-1B": "llama3.2-1b", "Llama-3.2-3B": "llama3.2-3b", "Llama-3-8B": "llama3.1-8b"}
+    judged = 0
+    for row in platform.rows:
+        if row.model not in names or row.format not in formats or row.read_b > platform.memory_b:
+            continue
+        found = gpu_pass(decode(named_shape(names[row.model]), 64), board, formats[row.format])
+        assert 1 / found.time_s == near(row.tok_s, rel=0.15), row
+        assert row.tok_per_j is not None and 1 / found.energy_per_token_j == near(row.tok_per_j, rel=0.15), row
+        assert found.bound == "dram"
+        judged += 1
+    assert judged == 7

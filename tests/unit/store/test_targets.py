@@ -20,8 +20,8 @@ def _text(name: str = "edge_lpddr5x") -> str:
     return (resources.files("haloquant") / "data" / "targets" / f"{name}.toml").read_text()
 
 
-def test_five_targets_are_shipped_and_say_where_every_number_comes_from() -> None:
-    assert shipped_targets() == ("edge_lpddr5x", "gpu_2080ti", "h200", "paper_tpu", "tpuv4i_like")
+def test_six_targets_are_shipped_and_say_where_every_number_comes_from() -> None:
+    assert shipped_targets() == ("edge_lpddr5x", "gpu_2080ti", "h200", "paper_tpu", "rpi5", "tpuv4i_like")
     for name in shipped_targets():
         target = read_target(name)
         assert target.name == name
@@ -132,11 +132,9 @@ def test_names_and_kinds_are_checked(tmp_path: Path) -> None:
         read_target("x")
     with pytest.raises(TargetError, match=r"^target file must exist, and .*none.toml does not$"):
         read_target(tmp_path / "none.toml")
-    with pytest.raises(
-        TargetError, match=r"h200 is a graphics processor; choose edge_lpddr5x, paper_tpu or tpuv4i_like$"
-    ):
+    with pytest.raises(TargetError, match=r"h200 is a roofline; choose edge_lpddr5x, paper_tpu or tpuv4i_like$"):
         read_systolic("h200")
-    with pytest.raises(TargetError, match=r"^target must be a graphics processor here, and paper_tpu is a systolic"):
+    with pytest.raises(TargetError, match=r"^target must be a roofline here, and paper_tpu is a systolic"):
         read_gpu("paper_tpu")
     large = tmp_path / "large.toml"
     large.write_bytes(b"#" * ((1 << 20) + 1))

@@ -104,7 +104,7 @@ class MachineComparison:
 
 
 def list_targets() -> dict[str, Target | GpuTarget]:
-    """Return the machines that come with the package, by name: systolic arrays, and graphics processors as rooflines.
+    """Return the machines that come with the package, by name: systolic arrays, and GPUs and a CPU as rooflines.
 
     Example:
         ```python

@@ -223,11 +223,11 @@ def estimate_gpu(
     fast_share: float = 0.8,
     progress: Progress = True,
 ) -> Study[GpuRow]:
-    """Estimate FP16, W8A8, W4A16, W4A8 and HALO on a graphics processor by its roofline. Nothing is measured.
+    """Estimate FP16, W8A8, W4A16, W4A8 and HALO on a GPU or CPU by its roofline. Nothing is measured.
 
     Args:
         model: As in `simulate`.
-        target: Graphics processor: the name of a shipped target, or a TOML file.
+        target: Processor by its roofline: the name of a shipped target (gpu_2080ti, h200, rpi5), or a TOML file.
         profile: As in `simulate`.
         prefill_tokens: As in `simulate`.
         context_tokens: As in `simulate`.

@@ -21,7 +21,9 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: `haloquant claims llama2-7b --target tpuv4i_like --out claims`")(claims)
     app.command(epilog="Example: `haloquant sweep llama2-7b --target tpuv4i_like --over transition`")(sweep)
     app.command(epilog="Example: `haloquant deadline llama2-7b --target edge_lpddr5x --ms 100`")(deadline)
-    app.command(epilog="Example: `haloquant gpu llama2-7b --target gpu_2080ti`")(gpu)
+    app.command(
+        epilog="Examples: `haloquant gpu llama2-7b --target gpu_2080ti` · `haloquant gpu llama3.2-1b --target rpi5`"
+    )(gpu)
     app.command(epilog="Example: `haloquant elements opt-1.3b --target tpuv4i_like`")(elements)
 
 
@@ -138,7 +140,7 @@ def deadline(
 
 @with_machine_options(target="gpu_2080ti")
 def gpu(options: MachineOptions, out: OutFolder = None, json: Json = False) -> None:
-    """Estimate a model on a graphics processor by its roofline, and list the requirements of the paper's clocks.
+    """Estimate a model on a GPU or CPU by its roofline, and list the requirements of the paper's clocks.
 
     Nothing is measured. In the source tree, `python bench/gpu/power.py` measures a real NVIDIA board.
     """
