@@ -6,6 +6,7 @@ import pytest
 
 from haloquant.jobs.engine.tasks import Engine
 from haloquant.jobs.quantize.job import quantize_checkpoint
+from haloquant.jobs.quantize.stored_calibration import StoredStatistics
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from support.engine_jobs import layers_request, quantize_and_kill
 from support.workers import children
@@ -23,9 +24,18 @@ class Stopped(Exception):
     pass
 
 
+@pytest.mark.parametrize("room", [True, False])
 def test_a_stopped_calibrated_run_goes_on_from_the_block_it_was_in(
-    layers_alone: Path, tiny_folder: Path, small_text: Path, tmp_path: Path
+    room: bool,
+    layers_alone: Path,
+    tiny_folder: Path,
+    small_text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """With room on the disk the second pass reads the statistics of the first; without, it calibrates again."""
+    if not room:
+        monkeypatch.setattr(StoredStatistics, "have_room", lambda *_: False)
     out = tmp_path / "out"
     seen: list[tuple[str, int]] = []
 
@@ -43,7 +53,9 @@ def test_a_stopped_calibrated_run_goes_on_from_the_block_it_was_in(
     layers = len(checkpoint.layers)
     done = quantize_checkpoint(checkpoint, wanted, out, tell)
     assert done.reused == layers - 2
-    assert [d for t, d in seen if t == "calibrate to quantize"] == [2]  # the first block is not run again
+    # the first block is not run or read again
+    assert [d for t, d in seen if t == "read statistics to quantize"] == [1] * room
+    assert [d for t, d in seen if t == "calibrate to quantize"] == [2] * (not room)
     assert not [t for t, _ in seen if t == "calibrate to measure tiles"]
     for file in layers_alone.iterdir():
         assert (out / file.name).read_bytes() == file.read_bytes(), file.name

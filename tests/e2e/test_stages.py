@@ -13,7 +13,7 @@ from support.small_job import files_of
 RATES = Rates(1e7, 1e8, 1e-6, 1e-10, 1e-10, 1e10, 1e9, 1e9, 5e8)
 ENDS = ["pack", "copy and check"]
 FREE = ["read and hash", "choose codebooks", "measure tiles", "quantize", *ENDS]
-CALIBRATED = ["read and hash", "choose codebooks", "calibrate", "measure tiles", "calibrate again", "quantize", *ENDS]
+CALIBRATED = ["read and hash", "choose codebooks", "calibrate", "measure tiles", "read statistics", "quantize", *ENDS]
 
 
 @pytest.mark.parametrize(("text", "names"), [("none", FREE), ("a text", CALIBRATED)])

@@ -52,7 +52,8 @@ def quantize_and_kill(engine: Engine, workers: Workers, alone: Path, model: Path
     layers = done.layers
     for task in ("measure tiles", "quantize"):  # each layer was counted once, in one bar
         assert [d for t, d, _ in seen if t == task] == list(range(1, layers + 1))
-    assert [(d, n) for t, d, n in seen if t == "calibrate to quantize"] == [(1, 2), (2, 2)]
+    assert [(d, n) for t, d, n in seen if t == "calibrate to measure tiles"] == [(1, 2), (2, 2)]
+    assert [(d, n) for t, d, n in seen if t == "read statistics to quantize"] == [(1, 2), (2, 2)]
 
 
 @contextmanager

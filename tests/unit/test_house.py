@@ -96,6 +96,7 @@ ELSEWHERE = {
     ),
     **_modules_of("jobs/compare", "e2e/test_rival_rows.py", "rival_export rival_layers"),
     "jobs/paper/model_table": "e2e/test_paper_command.py",
+    "jobs/paper/report": "e2e/test_paper_command.py",
     "jobs/engine/local_pool": "e2e/test_engine.py",
     "jobs/engine/ray_cluster": "e2e/test_engine.py",
     "api/explanations": "e2e/test_explain.py",

@@ -35,6 +35,12 @@ def show_forecast(predicted: Forecast, workers: int) -> None:
         "works. Rates measured on this machine, with one thread.",
         highlight=False,
     )
+    if predicted.calibrated and plan.statistics_b:
+        stdout.print(
+            f"{engineering(plan.statistics_b, 'B')} of statistics stay on disk between the two passes; with less than "
+            "twice that free, it calibrates twice.",
+            highlight=False,
+        )
 
     if predicted.gpu is not None:
         _show_gpu(predicted.gpu)

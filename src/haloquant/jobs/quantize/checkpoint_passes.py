@@ -236,7 +236,7 @@ class Passes:
             save_arrays(folder / "losses.safetensors", arrays)
 
         step = LayerStep(self._losses_key, measure_layer, self._layer_work({}), save)
-        self.runner.run(LayerPass("measure tiles", self.checkpoint.layers, (step,)))
+        self.runner.run(LayerPass("measure tiles", self.checkpoint.layers, (step,), kept=True))
 
     def _losses_key(self, layer: LinearLayer) -> StepKey:
         return f"losses-{layer.name}", self.runner.key

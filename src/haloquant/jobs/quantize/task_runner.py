@@ -2,7 +2,8 @@
 
 Workers return their results, and only this process writes them. So if a worker is lost, only the task that it was
 running is repeated. If a job is stopped, the few tasks whose results were not written yet are repeated. A calibrated
-pass also stores the hidden states after each block, to continue from there.
+pass also stores the hidden states after each block, to continue from there. The statistics of a pass may be kept for
+the next, which then does not calibrate.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,8 +17,8 @@ import numpy as np
 from haloquant.jobs.engine.metering import Meter, metered
 from haloquant.jobs.engine.tasks import Arrays, Function, Session, Work
 from haloquant.jobs.inputs import Progress
-from haloquant.jobs.quantize.hidden_states import StoredStates
 from haloquant.jobs.quantize.request import Request
+from haloquant.jobs.quantize.stored_calibration import StoredStates, StoredStatistics
 from haloquant.kernels.device_errors import explained
 from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer
 from haloquant.records import LayerStatistics
@@ -46,13 +47,15 @@ class LayerStep:
 class LayerPass:
     """One pass over layers, which finishes the same steps for each.
 
-    `name` is shown as progress. `fisher` says which Fisher information calibration collects.
+    `name` is shown as progress. `fisher` says which Fisher information calibration collects. `kept` says that the next
+    pass needs the same statistics: they stay on disk, if there is room.
     """
 
     name: str
     layers: Sequence[LinearLayer]
     steps: Sequence[LayerStep]
     fisher: Fisher = "block"
+    kept: bool = False
 
 
 class TaskRunner:
@@ -100,7 +103,7 @@ class TaskRunner:
             tell(done, total)
 
         def works() -> Iterator[Work]:
-            for layer, statistics in self._metered(layers, self._statistics(layers, missing)):
+            for layer, statistics in self._metered(*self._statistics(layers, missing)):
                 if statistics is not None:
                     self.tokens[layer.name] = statistics.tokens
                 for step, key in tuple(steps.get(layer.name, ())):  # a copy: finished steps leave the list
@@ -119,6 +122,8 @@ class TaskRunner:
                 done += 1
                 tell(done, total)
         StoredStates(self.steps, self.key, layers.name).delete_all()
+        if not layers.kept:
+            StoredStatistics(self.steps, self.key).delete_all()
         return len(layers.layers) - len({layer.name for layer, _, _ in sent})
 
     def find(self, key: StepKey) -> Path | None:
@@ -151,21 +156,42 @@ class TaskRunner:
 
     def _statistics(
         self, layers: LayerPass, missing: Mapping[str, LinearLayer]
-    ) -> Iterator[tuple[LinearLayer, LayerStatistics | None]]:
-        """Yield layers with their statistics from calibration; if no layer is missing, calibration does not run.
+    ) -> tuple[str, Iterator[tuple[LinearLayer, LayerStatistics | None]]]:
+        """Return the name of a stage, and layers with their statistics.
 
-        `missing` loses a layer when all its steps are finished.
+        Calibration does not run if no layer is missing, or if an earlier pass kept the statistics. `missing` loses a
+        layer when all its steps are finished.
         """
         if self._request.calibration is None or not missing:
-            return ((layer, None) for layer in tuple(missing.values()))
+            return layers.name, ((layer, None) for layer in tuple(missing.values()))
         from haloquant.lm.calibration.by_block import collect_by_block  # needs torch
 
+        if layers.fisher == "none":
+            stage, kept = layers.name, None
+        else:
+            blocks = sorted({layer.block or 0 for layer in missing.values()})
+            kept = StoredStatistics(self.steps, self.key)
+            if kept.hold(blocks):
+                return "read statistics", self._read(kept, blocks, self.counter(f"read statistics to {layers.name}"))
+            stage, self._calibrated = "calibrate again" if self._calibrated else "calibrate", True
         stored = StoredStates(self.steps, self.key, layers.name)
+        block: dict[str, LayerStatistics] = {}
+        last = max(layer.block or 0 for layer in self._checkpoint.layers)
 
-        def save_states(blocks: int, states: np.ndarray) -> None:
+        def finish(blocks: int, states: np.ndarray) -> None:
+            if block and layers.kept and kept is not None and kept.have_room(block, last - blocks + 2):
+                kept.save(blocks - 1, block)
+            block.clear()
             stored.save(blocks, states, missing.values())
 
-        return collect_by_block(
+        def remembered(
+            found: Iterator[tuple[LinearLayer, LayerStatistics]],
+        ) -> Iterator[tuple[LinearLayer, LayerStatistics]]:
+            for layer, known in found:
+                block[layer.name] = known
+                yield layer, known
+
+        found = collect_by_block(
             self._checkpoint,
             self._request.calibration,
             layers.fisher,
@@ -173,21 +199,30 @@ class TaskRunner:
             progress=self.counter(f"calibrate to {layers.name}"),
             shards=lambda function, works: self._session.run(function, (Work(*work) for work in works)),
             begin=stored.resume(missing.values()),
-            passed=save_states,
+            passed=finish,
             value_hessian=self._request.recipe.quantize.value_hessian,
             device=self._request.device,
         )
+        return stage, remembered(found)
+
+    def _read(
+        self, kept: StoredStatistics, blocks: list[int], tell: Callable[[int, int], None]
+    ) -> Iterator[tuple[LinearLayer, LayerStatistics]]:
+        """Yield the layers of these blocks with the statistics that an earlier pass kept."""
+        for done, block in enumerate(blocks):
+            known = kept.load(block)
+            for layer in self._checkpoint.layers:
+                if (layer.block or 0) == block:
+                    yield layer, known[layer.name]
+            tell(done + 1, len(blocks))
 
     def _metered(
-        self, layers: LayerPass, found: Iterator[tuple[LinearLayer, LayerStatistics | None]]
+        self, stage: str, found: Iterator[tuple[LinearLayer, LayerStatistics | None]]
     ) -> Iterator[tuple[LinearLayer, LayerStatistics | None]]:
-        """Yield the same items, and count the time of calibration as a stage of its own."""
+        """Yield the same items, and count the time of making them to this stage."""
         if self._request.calibration is None:
             yield from found
             return
-        stage = layers.name
-        if layers.fisher != "none":
-            stage, self._calibrated = "calibrate again" if self._calibrated else "calibrate", True
         while True:
             with self.meter.stage(stage):
                 item = next(found, None)

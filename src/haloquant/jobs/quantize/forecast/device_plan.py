@@ -88,7 +88,8 @@ def predict_on_device(
     passing = 2 * madds / device.calibration.value
     once = sum(_layer_s(x, device, calibrated, 1) + x.weights / host.packed_weights_per_s for x in model.layers)
     measured = sum(_layer_s(x, device, calibrated, CLASSES) for x in model.layers)
-    found = {"calibrate": (passing, block_b), "calibrate again": (passing, block_b)}
+    keeping = plan.statistics_b / host.write_b_per_s if balanced else 0.0
+    found = {"calibrate": (passing + keeping, block_b)}
     found |= {"measure tiles": (measured, layer_b), "quantize": (once, layer_b)}
     scales = passing / 3  # the forward pass alone, for a transform
     if "awq scales" in kept:  # the CPU then compares the candidate scales

@@ -63,6 +63,7 @@ class Plan:
     """The prediction for one model: bytes to read and to write, and its stages without and with calibration.
 
     `torch_loaded` says whether torch and transformers are loaded without calibration too, to check the model.
+    `statistics_b` are bytes on disk between the two passes of a calibrated *bal*.
     """
 
     model: str
@@ -72,6 +73,7 @@ class Plan:
     free: tuple[Stage, ...]
     calibrated: tuple[Stage, ...]
     torch_loaded: bool = False
+    statistics_b: float = 0.0
 
     def peak_b(self, calibrated: bool) -> float:
         """Return the peak memory in bytes of one process that does everything."""
@@ -104,8 +106,8 @@ def predict(
         rates: Speed of this machine.
         windows: Number of calibration windows.
         length: Tokens of each window.
-        balanced: Whether the losses of tiles are measured first (goal `bal`). This rounds every layer in both classes
-            and calibrates twice.
+        balanced: Whether the losses of tiles are measured first (goal `bal`). This rounds every layer in both classes,
+            and keeps the statistics on disk in between.
         transform: The transform. Finding its scales passes over the inputs once more, without gradients.
         torch_loaded: Whether torch and transformers are loaded without calibration too, to check the model.
     """
@@ -150,11 +152,13 @@ def predict(
     worker_b = BASE_B + known_b
     driver_b = BASE_B + TORCH_B + states + sums + known_b
     calibrated = [passing, Stage("quantize", rounding + keep_s, driver_b, worker_b)]
+    statistics_b = 0.0
     if balanced:
+        statistics_b = sum(sums_b(block) + 4.0 * model.hidden**2 for block in blocks_of(model.layers))
         calibrated = [
-            passing,
+            replace(passing, seconds=passing.seconds + statistics_b / rates.write_b_per_s),
             Stage("measure tiles", 2 * rounding, driver_b, worker_b),
-            Stage("calibrate again", passing.seconds, passing.driver_b, passing.worker_b),
+            Stage("read statistics", statistics_b / rates.hash_b_per_s, BASE_B + TORCH_B + sums, 0.0),
             calibrated[1],
         ]
     if transform != "none":
@@ -166,7 +170,7 @@ def predict(
         calibrated.insert(0, Stage(f"{transform} scales", seconds, passing.driver_b, max(passing.worker_b, worker_b)))
     free = [replace(x, driver_b=x.driver_b + TORCH_B * torch_loaded) for x in (read, books, *free, *pack)]
     whole = (read, books, *calibrated, *pack)
-    return Plan(model.name, weights, model.stored_b, written, tuple(free), whole, torch_loaded)
+    return Plan(model.name, weights, model.stored_b, written, tuple(free), whole, torch_loaded, statistics_b)
 
 
 def blocks_of(layers: Sequence[LayerSize]) -> list[list[LayerSize]]:

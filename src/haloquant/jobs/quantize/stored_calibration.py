@@ -1,0 +1,112 @@
+"""What calibration made of a decoder block, saved as steps.
+
+The hidden states after it let a stopped pass continue from its last block. The statistics of its layers let the next
+pass read them and not calibrate again.
+"""
+
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from haloquant.lm.checkpoint.reader import LinearLayer
+from haloquant.records import STATISTICS_ARRAYS, LayerStatistics
+from haloquant.store.arrays import load_arrays, save_arrays
+from haloquant.store.finished_steps import Steps
+from haloquant.store.temporary_paths import remove_folder
+
+_PREFIX, _STATISTICS = "statistics", "statistics.safetensors"
+
+
+@dataclass(frozen=True)
+class StoredStates:
+    """The saved hidden states of one pass; `name` is that of the pass."""
+
+    steps: Steps
+    key: str
+    name: str
+
+    @property
+    def _prefix(self) -> str:
+        return f"states-{self.name.replace(' ', '-')}"
+
+    def resume(self, missing: Iterable[LinearLayer]) -> tuple[int, np.ndarray] | None:
+        """Return where a stopped pass can continue: a number of finished blocks, and the hidden states after them.
+
+        These are the latest saved states from before the first block that has an unfinished layer. None means that
+        the pass must begin at the first block.
+        """
+        first = min(layer.block or 0 for layer in missing)
+        for blocks in range(first, 0, -1):
+            folder = self.steps.find(f"{self._prefix}-{blocks}", self.key)
+            if folder is not None:
+                return blocks, load_arrays(folder / "states.safetensors")["states"]
+        return None
+
+    def save(self, blocks: int, states: np.ndarray, missing: Iterable[LinearLayer]) -> None:
+        """Save the hidden states after this block, and delete older ones that no unfinished layer still needs.
+
+        Args:
+            blocks: Number of finished blocks.
+            states: Hidden states after them [windows, tokens, hidden].
+            missing: Layers that are not finished.
+        """
+        self.steps.run(
+            f"{self._prefix}-{blocks}",
+            self.key,
+            lambda at: save_arrays(at / "states.safetensors", {"states": np.asarray(states)}),
+        )
+        oldest = min((layer.block or 0 for layer in missing), default=blocks)
+        for older in range(blocks - 1, 0, -1):
+            if older < oldest:
+                self.steps.forget(f"{self._prefix}-{older}", self.key)
+
+    def delete_all(self) -> None:
+        """Delete all states of the pass, once every layer is finished."""
+        for folder in self.steps.root.glob(f"{self._prefix}-*"):
+            remove_folder(folder)
+
+
+@dataclass(frozen=True)
+class StoredStatistics:
+    """The saved statistics of the layers of each block, which are those of the full-precision model in every pass."""
+
+    steps: Steps
+    key: str
+
+    def have_room(self, block: Mapping[str, LayerStatistics], blocks: int) -> bool:
+        """Return whether the disk holds twice the statistics of as many blocks as large as this one."""
+        arrays = {id(array): array.nbytes for known in block.values() for array in _arrays(known)}
+        return 2 * blocks * sum(arrays.values()) <= shutil.disk_usage(self.steps.root).free
+
+    def save(self, block: int, statistics: Mapping[str, LayerStatistics]) -> None:
+        """Save the statistics of a block's layers. Float32 values keep their bits."""
+        from haloquant.lm.calibration.statistics_file import save_statistics
+
+        self.steps.run(*self._step(block), lambda at: save_statistics(at / _STATISTICS, statistics))
+
+    def hold(self, blocks: Iterable[int]) -> bool:
+        """Return whether the statistics of all these blocks are saved."""
+        return all(self.steps.find(*self._step(block)) is not None for block in blocks)
+
+    def load(self, block: int) -> dict[str, LayerStatistics]:
+        """Return the statistics of a block's layers. `hold` must be true of it."""
+        from haloquant.lm.calibration.statistics_file import load_statistics
+
+        folder = self.steps.find(*self._step(block))
+        if folder is None:
+            raise ValueError(f"the statistics of block {block} must be saved before they are read")
+        return load_statistics(folder / _STATISTICS)
+
+    def delete_all(self) -> None:
+        """Delete all statistics, once no pass needs them."""
+        for folder in self.steps.root.glob(f"{_PREFIX}-*"):
+            remove_folder(folder)
+
+    def _step(self, block: int) -> tuple[str, str]:
+        return f"{_PREFIX}-{block}", self.key
+
+
+def _arrays(known: LayerStatistics) -> list[np.ndarray]:
+    return [array for part in STATISTICS_ARRAYS if (array := getattr(known, part)) is not None]
