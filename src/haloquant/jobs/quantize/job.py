@@ -2,7 +2,8 @@
 
 Without calibration torch is not needed, and all weights of a layer count the same. With calibration, one decoder block
 is in memory at a time. The goal `bal` needs the losses of all tiles before any class is chosen, so it passes over the
-layers twice; the second pass reads the statistics that the first kept on disk, if there was room. A transform adds one pass before all others, because the codebooks are chosen for scaled weights.
+layers twice; the second pass reads the statistics that the first kept on disk, if there was room. A transform adds one
+pass before all others, because the codebooks are chosen for scaled weights.
 
 `jobs.compare` makes the same model with the same passes.
 """
