@@ -22,6 +22,7 @@ from haloquant.lm.packed.reader import open_packed, refuse_adapter
 from haloquant.lm.recovery import Recovered, Training, recover
 from haloquant.lm.text import load_text, tokenize
 from haloquant.quant.format.packing import OFFSET
+from haloquant.store.atomic_files import sole_writer
 
 MOST_HELD_OUT = 8  # windows
 _TRAINED = {"scales": "scales", "offsets": "offsets", "both": "scales and offsets"}
@@ -94,11 +95,29 @@ def recover_model(
         progress: Called with the name of a task, steps done and in total.
 
     Raises:
+        BusyError: Another process writes the output folder.
         InputError: The model is not packed, the teacher is, its vocabulary is another, the text is too short, or the
             output folder is not empty.
     """
-    begun_s = time.monotonic()
     check_new_folder(out)
+    with sole_writer(out):
+        return _recover_model(model, teacher, text, out, how, judge, judge_tokens, dtype, device, progress)
+
+
+def _recover_model(
+    model: str,
+    teacher: str,
+    text: str,
+    out: Path,
+    how: Training,
+    judge: str | None,
+    judge_tokens: int,
+    dtype: Dtype,
+    device: str,
+    progress: Progress,
+) -> Recovery:
+    """Do what `recover_model` does, while no other process writes `out`."""
+    begun_s = time.monotonic()
     packed = open_packed(model_folder(model))
     refuse_adapter(packed, "trained")
     origin = model_folder(teacher)

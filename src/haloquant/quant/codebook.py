@@ -72,7 +72,7 @@ def sample_groups(
             importances.append(np.pad(weighting.astype(np.float64) * rms**2, pad))
     if not groups:
         raise InputError(
-            "weights to select a codebook for must hold a value other than 0, not none: give at least one layer"
+            "the layers must hold weights other than 0, and a sample of them holds none: the checkpoint is damaged"
         )
     total = np.array(importances)
     return WeightSample(np.array(groups, np.float32), (total / total.mean()).astype(np.float32))

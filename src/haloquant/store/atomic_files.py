@@ -326,3 +326,27 @@ def sole_user(folder: Path) -> Iterator[None]:
     finally:
         owner.unlink(missing_ok=True)
         lock.release()
+
+
+@contextmanager
+def sole_writer(path: Path) -> Iterator[None]:
+    """Keep other processes from writing the file or folder `path` meanwhile; this process may enter it again.
+
+    The lock is a hidden file beside `path`, which is removed at the end.
+
+    Raises:
+        BusyError: Another live process writes it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = path.with_name(f".{path.name}.lock")
+    lock = FileLock(place, timeout=0, is_singleton=True)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise BusyError(f"another run writes {path}; wait for it, or name another folder with --out") from error
+    try:
+        yield
+    finally:
+        if lock.lock_counter == 1:  # before it is released, so that no other process has it
+            place.unlink(missing_ok=True)
+        lock.release()

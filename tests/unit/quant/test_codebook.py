@@ -157,5 +157,5 @@ def test_refusals(values, more, sentence) -> None:
 
 
 def test_no_weights() -> None:
-    with pytest.raises(InputError, match="must hold a value other than 0, not none"):
+    with pytest.raises(InputError, match="the layers must hold weights other than 0, and a sample of them holds none"):
         sample_groups([(np.zeros((4, 8), np.float32), np.ones((1, 8), np.float32))], TileGrid(4, 8, 4, 4))

@@ -19,6 +19,7 @@ from haloquant.store.atomic_files import (
     read_manifest,
     safetensors_file,
     sole_user,
+    sole_writer,
     write_text,
 )
 
@@ -131,6 +132,29 @@ def test_a_complete_folder_with_the_same_key_stays_untouched(tmp_path: Path) -> 
         (third / "a").write_text("third")
     assert (folder / "a").read_text() == "third"
     assert [p.name for p in tmp_path.iterdir()] == ["step"]
+
+
+def test_a_second_writer_is_refused_and_the_first_may_enter_again(tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    code = f"""
+from pathlib import Path
+from haloquant.errors import BusyError
+from haloquant.store.atomic_files import sole_writer
+try:
+    with sole_writer(Path({str(out)!r})):
+        print("entered")
+except BusyError as error:
+    print(error)
+"""
+
+    def other_process() -> str:
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+    with sole_writer(out):
+        with sole_writer(out):
+            pass
+        assert other_process() == f"another run writes {out}; wait for it, or name another folder with --out"
+    assert list(tmp_path.iterdir()) == [] and other_process() == "entered"
 
 
 @pytest.mark.parametrize(("umask", "file_mode", "folder_mode"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)])

@@ -13,7 +13,7 @@ from transformers import AutoConfig
 
 from haloquant.errors import CheckpointError
 from haloquant.lm.checkpoint.reader import Checkpoint, read_layer, read_tensor
-from haloquant.lm.checkpoint.safetensors import StoredTensor, read_float32
+from haloquant.lm.checkpoint.safetensors import StoredTensor, check_readable, read_float32
 from haloquant.lm.experts import unstack_checkpoint
 from haloquant.lm.export.model_folder import NAMES, RawTensor
 from haloquant.lm.model_class import building, class_of
@@ -235,6 +235,8 @@ def _tensor_of(stored: StoredTensor) -> torch.Tensor:
     """Return a stored tensor: floating-point numbers in float32, others in their own type."""
     if stored.readable:
         return torch.from_numpy(read_float32(stored).reshape(stored.shape))
+    if stored.dtype.startswith("F8"):  # numpy has no such type
+        check_readable(stored)
     raw = RawTensor.read(stored)
     return torch.from_numpy(raw.data.view(NAMES[stored.dtype]).reshape(stored.shape))
 

@@ -18,7 +18,7 @@ from haloquant.errors import CheckpointError, InputError
 from haloquant.lm.checkpoint.adapters import ADAPTER_CONFIG
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_exactly, read_float32
 from haloquant.lm.packed.config import line_of_data
-from haloquant.store.atomic_files import atomic_folder, safetensors_file, sha256_file
+from haloquant.store.atomic_files import atomic_folder, safetensors_file, sha256_file, sole_writer
 
 MANIFEST = "halo_manifest.json"
 INDEX = "model.safetensors.index.json"
@@ -202,8 +202,10 @@ def new_model_folder(target: Path, made_by: Mapping[str, str]) -> Iterator[Path]
     """Yield an empty folder that becomes `target` on success, with a manifest of its files; see `atomic_folder`.
 
     Raises:
+        BusyError: Another process writes the target.
         InputError: The target exists and is not empty.
     """
-    check_new_folder(target)
-    with atomic_folder(target, made_by=made_by, manifest_name=MANIFEST) as temporary:
-        yield temporary
+    with sole_writer(target):
+        check_new_folder(target)
+        with atomic_folder(target, made_by=made_by, manifest_name=MANIFEST) as temporary:
+            yield temporary

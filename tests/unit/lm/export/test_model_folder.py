@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from haloquant.errors import CheckpointError
-from haloquant.lm.export.model_folder import copy_small_files, list_small_files
+from haloquant.errors import BusyError, CheckpointError
+from haloquant.lm.export.model_folder import copy_small_files, list_small_files, new_model_folder
 
 
 def _file(path: Path, data: bytes) -> Path:
@@ -43,3 +44,16 @@ def test_a_folder_whose_files_are_all_links_into_one_other_folder_is_copied(tmp_
     _file(model / "model.safetensors", b"{}")  # the weights are the folder's own, so its links may lead anywhere
     with pytest.raises(CheckpointError, match=r"tokenizer\.json must lie in the model folder, not be a link"):
         list_small_files(model)
+
+
+def test_a_model_folder_that_another_run_writes_is_refused_before_any_work(tmp_path: Path) -> None:
+    other = FileLock(tmp_path / ".out.lock")  # as another process would hold it
+    with (
+        other,
+        pytest.raises(BusyError, match=r"another run writes .*out; wait for it"),
+        new_model_folder(tmp_path / "out", {}),
+    ):
+        raise AssertionError("nothing may be written")
+    with new_model_folder(tmp_path / "out", {}) as folder:
+        (folder / "config.json").write_text("{}")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
