@@ -30,7 +30,7 @@ class FpgaMapping:
     with_dsps: FpgaCells
 
 
-def map_to_fpga(verilog: str, top: str, time_limit_s: float = 300.0) -> FpgaMapping:
+def map_to_fpga(verilog: str, top: str, time_limit_s: float = 900.0) -> FpgaMapping:
     """Return the cells of a combinational design without memories.
 
     Both mappings share what comes before DSP blocks, and leave out the mapping of memories, which would read the
