@@ -102,6 +102,20 @@ def test_the_rows_of_the_page_in_docs_are_those_of_the_report(made: tuple[Path, 
         assert [*row[:4], row[5]] == [*known[row[1]][:4], known[row[1]][5]]
 
 
+def test_a_calibration_that_a_rival_cannot_use_is_refused_before_any_work(
+    one_block_folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    from haloquant.api import check_paper
+
+    seen: list[str] = []
+    with pytest.raises(InputError, match=r"^table 2 on a model needs all its rivals, and zeroquant-global-w4-g128 must "
+                       r"have two windows of calibration text at least, 2 x \d+ tokens, not 1$"):  # fmt: skip
+        check_paper(tmp_path / "out", model=one_block_folder, calibration_tokens=2 * 64 - 1,
+                    progress=lambda task, *_: seen.append(task))  # fmt: skip
+    assert set(seen) == {"fair machines"}
+
+
 @pytest.mark.slow
 def test_a_model_adds_the_rows_of_table_2(one_block_folder: Path, small_text: Path, tmp_path: Path) -> None:
     """A random model says nothing of accuracy; that every row is made, with both counts of bits, is what is tested."""

@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from msgspec.structs import replace
+
+from haloquant.errors import InputError, RecipeError
 from haloquant.jobs.compare.accuracy import Accuracy, Protocol, rise_error
 from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.compare.method_files import MethodResult
@@ -21,10 +24,11 @@ from haloquant.jobs.compare.method_steps import (
     rival_method,
 )
 from haloquant.jobs.compare.result_rows import fast_fraction
-from haloquant.jobs.inputs import Progress, read_inputs
+from haloquant.jobs.inputs import Inputs, Progress, read_inputs
 from haloquant.jobs.paper.energy_claims import PAPER_MAC
 from haloquant.jobs.paper.fair_machines import CLOCKS_HZ
 from haloquant.jobs.paper.judged_model import JudgedModel
+from haloquant.jobs.recipe_checks import check_rivals
 from haloquant.recipe import Goal, Hardware, Method, Model, Quantize, Recipe, Text
 from haloquant.store.profiles import find_profile
 
@@ -153,6 +157,19 @@ def _jobs(
             quantize=Quantize(goals=goals, rivals=(), method=method, sweep=()),
         )
         inputs, profile = read_inputs(recipe), find_profile(recipe.hardware.profile)
+        _check_rivals(recipe, inputs)
         protocol = Protocol(weights_alone=False, window=judged.window)
         jobs[text] = JobSteps(recipe, inputs, profile, judged.folder, progress, protocol=protocol)
     return jobs
+
+
+def _check_rivals(recipe: Recipe, inputs: Inputs) -> None:
+    """Check, before any work, that the rivals of the table can quantize the model.
+
+    Raises:
+        InputError: One of them cannot.
+    """
+    try:
+        check_rivals(replace(recipe, quantize=replace(recipe.quantize, rivals=tuple(RIVALS.values()))), inputs)
+    except RecipeError as error:
+        raise InputError(f"table 2 on a model needs all its rivals, and {str(error).partition(': ')[2]}") from error
