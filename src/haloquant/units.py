@@ -1,5 +1,6 @@
 """SI prefixes. All quantities inside the package are in SI units; readers of files convert them."""
 
+import math
 from typing import Final
 
 PICO: Final = 1e-12
@@ -31,3 +32,9 @@ def engineering(value: float | int, unit: str, digits: int = 3) -> str:
             return f"{value / factor:.{digits}g} {prefix}{unit}"
     factor, prefix = _PREFIXES[-1]
     return f"{value / factor:.{digits}g} {prefix}{unit}"
+
+
+def least(value: float, digits: int = 4) -> str:
+    """Return a positive `value` as text, rounded up: `least(1.23402) == "1.235"`. What is in the text suffices."""
+    step = 10.0 ** (math.floor(math.log10(value)) + 1 - digits)
+    return f"{math.ceil(value / step) * step:.{digits}g}"

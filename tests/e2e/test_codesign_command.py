@@ -49,6 +49,29 @@ def test_run_takes_a_design_and_reaches_its_loss(searched: Path, tmp_path: Path)
     assert done.results.method("halo-acc-opt").perplexity_a8 == pytest.approx(row["perplexity"], rel=1e-6)
 
 
+def test_what_does_not_fit_is_listed_and_the_rest_is_searched(
+    tiny_folder: Path, small_text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The least area of all holds elements for words of one digit, and none for INT4: there is no reference cost."""
+    arguments = ["codesign", str(tiny_folder), "--calibration", str(small_text), "--text", str(small_text), "-q"]
+    arguments += ["--tile", "32", "--max-loss", "9", "--evaluate", "1", "--prefill", "64", "--context", "64"]
+    assert invoke([*arguments, "--out", str(tmp_path / "none"), "--area-mm2", "0.001"]) == 2
+    said = capsys.readouterr().err.split()
+    area = said[said.index("least") + 1]
+    out = tmp_path / "out"
+    assert invoke([*arguments, "--out", str(out), "--area-mm2", area]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "left out, because not one column fits" in shown and "asap7-digitsdadda-cs4-abc at tile 32" in shown
+    assert "prefill: no design for GPTQ on INT4 fits the area" in shown
+    found = json.loads((out / "codesign.json").read_text())
+    assert found["reference"] == [] and {row["energy_time_ratio"] for row in found["front"]} == {None}
+    left = {each["element"] for each in found["left_out"]}
+    assert left and not left & {row["element"] for row in found["front"]}
+    assert all(each["least_area_mm2"] > float(area) for each in found["left_out"])
+    assert "INT4" in found["words_left_out"]
+    assert "left out, because not one column fits" in (out / "codesign.svg").read_text()
+
+
 def test_a_loss_that_no_design_reaches(
     tiny_folder: Path, small_text: Path, searched: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

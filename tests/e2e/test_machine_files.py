@@ -12,6 +12,7 @@ from haloquant.api import check_claims, meet_deadline, save_results, schedule, s
 from haloquant.cli.app import invoke
 from haloquant.errors import InputError
 from haloquant.store.result_tables import TABLE_VERSION
+from haloquant.units import least
 from support.near import near
 from support.small_job import files_of
 
@@ -104,6 +105,30 @@ def test_a_simulation_is_written_whole(tmp_path: Path, capsys: pytest.CaptureFix
         for track in tracks:
             spans = sorted((e["ts"], e["ts"] + e["dur"]) for e in events if e["ph"] == "X" and e["tid"] == track)
             assert spans and all(a[1] <= b[0] + 1e-9 for a, b in pairwise(spans))
+
+
+def test_what_does_not_fit_is_listed_with_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An area for 4-bit elements alone: no W8A8, so no ratios to it, but a comparison of what is left."""
+    out = tmp_path / "out"
+    arguments = ["simulate", "opt-1.3b", "--prefill", "64", "--area-mm2", "0.008", "--out", str(out)]
+    assert invoke(arguments) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "new silicon leaves W8A8 out: on asap7-digitsdadda-cs4-abc, its smallest element, one column" in shown
+    rows = json.loads((out / "new-silicon.json").read_text())["rows"]
+    assert {row["system"] for row in rows if row["columns"]} == {"W4A8", "W3A8", "9 words only"}
+    left = [row for row in rows if not row["columns"]]
+    assert {row["system"] for row in left} == {"FP16", "W8A8", "W4A8", "W3A8", "HALO"}
+    assert all(row["least_area_mm2"] > 0.008 and "one column" in row["left_out"] for row in left)
+    table = list(csv.DictReader((out / "new-silicon.csv").read_text().splitlines()))
+    assert len(table) == len(rows) and [row["time_s"] == "" for row in table] == [
+        row["columns"] == "0" for row in table
+    ]
+    needed = min(row["least_area_mm2"] for row in left if row["system"] == "W8A8")
+    assert invoke([*arguments[:-2], "--area-mm2", least(needed), "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)[-1]["rows"]
+    assert ("W8A8", 1) in {(row["system"], row["columns"]) for row in again}
+    assert invoke([*arguments[:-2], "--area-mm2", "0.004"]) == 2
+    assert "the area must be at least" in capsys.readouterr().err
 
 
 def test_a_schedule_is_written_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

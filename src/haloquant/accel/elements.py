@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from haloquant.accel.cost_model.layer_work import mean_energy_j
 from haloquant.errors import InputError
 from haloquant.records import MacProfile
+from haloquant.units import least
 
 # A 16-bit floating-point multiply and add over an 8-bit integer multiply and a 32-bit add, in 45 nm: 1,640 and 1,360
 # over 282 and 137 square micrometres; 1.1 and 0.4 over 0.2 and 0.1 pJ (Horowitz, ISSCC 2014, and its slides).
@@ -113,14 +114,24 @@ def columns_that_fit(area_m2: float, rows: int, arrays: int, element: Element, p
     Raises:
         InputError: Not one column fits.
     """
-    column, once = column_area_m2(rows, element, plain, scaled), rows * element.row_area_m2
-    columns = math.floor((area_m2 / arrays - once) / column + 1e-9)
+    columns = columns_in(area_m2, rows, arrays, element, plain, scaled)
     if columns < 1:
         raise InputError(
-            f"the area must be at least {arrays * (column + once) * 1e6:.3g} mm2 for {arrays} array(s) of one column "
-            f"of {rows} elements {element.profile.name}, not {area_m2 * 1e6:.3g} mm2"
+            f"the area must be at least {least(least_area_m2(rows, arrays, element, plain, scaled) * 1e6)} mm2 for "
+            f"{arrays} array(s) of one column of {rows} elements {element.profile.name}, not {area_m2 * 1e6:.4g} mm2"
         )
     return columns
+
+
+def columns_in(area_m2: float, rows: int, arrays: int, element: Element, plain: Element, scaled: bool) -> int:
+    """Return the columns of each array that fit the area; 0 if not one does. Arguments: `columns_that_fit`."""
+    column, once = column_area_m2(rows, element, plain, scaled), rows * element.row_area_m2
+    return max(0, math.floor((area_m2 / arrays - once) / column + 1e-9))
+
+
+def least_area_m2(rows: int, arrays: int, element: Element, plain: Element, scaled: bool) -> float:
+    """Return the area in m2 of all arrays if each has one column. Arguments: `columns_that_fit`."""
+    return arrays * (column_area_m2(rows, element, plain, scaled) + rows * element.row_area_m2)
 
 
 def column_area_m2(rows: int, element: Element, plain: Element, scaled: bool) -> float:

@@ -23,7 +23,7 @@ from haloquant.jobs.engine.session import run_tasks
 from haloquant.jobs.engine.tasks import Engine
 from haloquant.jobs.inputs import Progress, read_inputs, silent
 from haloquant.jobs.machines import method_cost
-from haloquant.jobs.machines.new_silicon_studies import best_runs, elements_for
+from haloquant.jobs.machines.new_silicon_studies import best_runs, elements_for, reasons_left_out
 from haloquant.jobs.machines.systems import QuantizedModel
 from haloquant.jobs.recipe_checks import check_profile
 from haloquant.quant.allocation import knee_of
@@ -32,6 +32,8 @@ from haloquant.report.charts.exploration import NewSiliconCost, Point
 from haloquant.store.atomic_files import claim_output, sole_user, write_bytes
 from haloquant.store.profiles import find_profile
 from haloquant.store.targets import read_systolic
+
+ON_NEW_SILICON = ("HALO", "W4A8")
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ def explore_one(task: ExplorationTask) -> list[Point]:
             target = method_cost.with_tile_size(read_systolic(name), recipe.hardware.tile)
             elements = elements_for(profile, target)
             model = QuantizedModel(inputs.name, shape, job.classes, method.tiles, fast_fraction(method.tiles))
+            left_out = list(reasons_left_out(model, target, elements, ON_NEW_SILICON))
             for workload in passes:
                 run = method_cost.best_pass(
                     workload, method.tiles, method_cost.class_points(target, job.classes), target, job.classes, goal
@@ -118,6 +121,7 @@ def explore_one(task: ExplorationTask) -> list[Point]:
                         job.classes.clock_ratio(0),
                         job.classes.codebooks[0].point.period_s,
                         new_silicon=_on_new_silicon(model, workload, target, elements),
+                        left_out=left_out,
                     )
                 )
     return points
@@ -126,11 +130,16 @@ def explore_one(task: ExplorationTask) -> list[Point]:
 def _on_new_silicon(
     model: QuantizedModel, workload: Workload, target: Target, elements: Sequence[Element]
 ) -> NewSiliconCost | None:
-    """Return the cost of a model, and of W4A8, at equal area on the best elements; None if no elements are known."""
-    runs = best_runs(model, workload, target, elements, ("HALO", "W4A8")) if elements else {}
-    if not runs:
+    """Return the cost of a model, and of W4A8 where it fits, at equal area on the best elements.
+
+    The result is None if no elements are known or the model fits none of them.
+    """
+    runs = best_runs(model, workload, target, elements, ON_NEW_SILICON) if elements else {}
+    ours, rival = runs.get("HALO"), runs.get("W4A8")
+    if ours is None:
         return None
-    ours, rival = runs["HALO"], runs["W4A8"]
+    if rival is None:
+        return NewSiliconCost(ours.element, ours.time_s, ours.energy_j)
     return NewSiliconCost(ours.element, ours.time_s, ours.energy_j, rival.element, rival.time_s, rival.energy_j)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from haloquant.errors import InputError
 from haloquant.report.results import CostRow, MethodRow, NewSiliconRows, Results
-from haloquant.units import engineering
+from haloquant.units import engineering, least
 
 BASELINES = ("fp16", "w8a8", "w4a8")
 HALO_METHODS = ("halo-bal", "halo-acc-opt", "halo-perf-opt")  # the first of them in a job is its headline
@@ -99,7 +99,10 @@ def method_table(results: Results) -> Table:
 
 
 def new_silicon_table(found: NewSiliconRows) -> Table:
-    """Return one row for each phase and system at equal area, with ratios to W8A8 on its best element."""
+    """Return one row for each phase and system at equal area, with ratios to W8A8 on its best element.
+
+    A system that fits no element has a row with the reason. There are no ratios if W8A8 does not fit.
+    """
     head = ("system", "pass", "element", "columns", "clock, GHz", "speed", "energy", "bound")
     base = {row.phase: row for row in found.rows if row.system == "W8A8"}
     rows = [
@@ -111,12 +114,27 @@ def new_silicon_table(found: NewSiliconRows) -> Table:
                 row.element,
                 str(row.columns),
                 "/".join(dict.fromkeys(f"{clock / 1e9:.2f}" for clock in row.frequency_hz)),
-                f"{base[row.phase].time_s / row.time_s:.2f}×",
-                f"{row.energy_j / base[row.phase].energy_j:.2f}",
+                f"{base[row.phase].time_s / row.time_s:.2f}×" if base else "–",
+                f"{row.energy_j / base[row.phase].energy_j:.2f}" if base else "–",
                 row.bound,
             ),
         )
         for row in found.rows
+    ]
+    rows += [
+        Row(
+            "halo" if left.system == "HALO" else "rival",
+            (
+                left.system,
+                "–",
+                left.element,
+                "0",
+                *"–" * 3,
+                f"left out: one column in each array takes {least(left.least_area_mm2)} mm²",
+            ),
+        )
+        for left in found.left_out
+        if left.whole_system
     ]
     return Table(head, tuple(rows))
 

@@ -60,3 +60,9 @@ def test_ratios_at_equal_area_have_their_base() -> None:
     (silicon,) = decode_results(json.dumps(document).encode(), Path("results.json")).new_silicon
     assert [row.cells[-3:-1] for row in new_silicon_table(silicon).rows] == [("2.00×", "0.25"), ("1.00×", "1.00")]
     assert new_silicon_caption(silicon).startswith("New silicon on t: 1 mm² of arrays for every system")
+    found["rows"].pop()
+    found["left_out"] = [{"system": "W8A8", "element": "e", "least_area_mm2": 2.0, "whole_system": True}]
+    (silicon,) = decode_results(json.dumps(document).encode(), Path("results.json")).new_silicon
+    assert [row.cells[-3:] for row in new_silicon_table(silicon).rows] == [
+        ("–", "–", "dram"), ("–", "–", "left out: one column in each array takes 2 mm²"),
+    ]  # fmt: skip

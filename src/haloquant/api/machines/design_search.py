@@ -9,9 +9,10 @@ from haloquant.api.arguments import check_count, check_range, path_text, path_te
 from haloquant.api.progress import Progress, reporting
 from haloquant.errors import InputError
 from haloquant.jobs.codesign.array_cost import BUSES
-from haloquant.jobs.codesign.job import Codesign, CodesignSettings, search_designs, with_passes
+from haloquant.jobs.codesign.job import search_designs, with_passes
 from haloquant.jobs.codesign.library_elements import library_elements
 from haloquant.jobs.codesign.result_files import write_designs
+from haloquant.jobs.codesign.search_result import Codesign, CodesignSettings
 from haloquant.jobs.recipe_checks import DRAWING_PACKAGES, MODEL_PACKAGES, require_packages
 from haloquant.recipe import Hardware, Model, Quantize, Recipe, Text
 from haloquant.report.charts.codesign import DesignRow
@@ -26,11 +27,13 @@ class CodesignResult:
     reference: tuple[DesignRow, ...]
     """GPTQ on 4-bit integers on the INT4 design with the least energy x time, in each phase."""
     search: Codesign
-    """All that was predicted, simulated and evaluated."""
+    """All that was predicted, simulated and evaluated, and what does not fit the area."""
 
     def verdict(self, phase: str) -> str:
         """Return a sentence: what the best design gains over GPTQ on INT4 at the same area and accuracy."""
         gain, cost = self.search.gain(phase)
+        if not self.search.reference_costs:
+            return f"{phase}: no design for GPTQ on INT4 fits the area"
         if cost is None:
             return f"{phase}: no design on the front is as accurate as GPTQ on INT4"
         return (
@@ -139,7 +142,7 @@ def codesign(
     from haloquant.report.charts.codesign import draw_designs  # needs the drawing libraries
 
     rows, reference = write_designs(found, recipe, folder)
-    draw_designs(rows, reference, folder)
+    draw_designs(rows, reference, folder, found.notes)
     return CodesignResult(tuple(rows), tuple(reference), found)
 
 

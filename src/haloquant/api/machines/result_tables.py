@@ -67,7 +67,10 @@ def file_name(found: Study[Any] | PolicyComparison) -> str:
 
 
 def new_silicon_table(model: str, machine: Target, found: NewSilicon) -> TableDocument:
-    """Return one row for each system, element and phase: times in s, energies in J, areas in mm2, clocks in Hz."""
+    """Return one row for each system, element and phase: times in s, energies in J, areas in mm2, clocks in Hz.
+
+    What does not fit has a row of no columns, with the least area that it needs and the reason.
+    """
     rows: list[Row] = [
         {
             "phase": run.phase,
@@ -82,5 +85,18 @@ def new_silicon_table(model: str, machine: Target, found: NewSilicon) -> TableDo
             **{f"{part}_j": joules for part, joules in {**run.simulation.total.energy_j, **run.side_j}.items()},
         }
         for run in found.runs
+    ]
+    rows += [
+        {
+            "phase": phase,
+            "system": left.system,
+            "element": left.element,
+            "best": False,
+            "columns": 0,
+            "least_area_mm2": left.least_area_m2 * 1e6,
+            "left_out": left.reason,
+        }
+        for phase in dict.fromkeys(run.phase for run in found.runs)
+        for left in found.left_out
     ]
     return table_document("new-silicon", model, found.plain, machine, rows, found.notes)

@@ -13,7 +13,7 @@ from haloquant.api.progress import Progress, reporting, tracked
 from haloquant.jobs.machines import sweeps
 from haloquant.jobs.machines.early_stop import early_stop
 from haloquant.jobs.machines.element_comparison import ElementRow, compare_elements
-from haloquant.jobs.machines.new_silicon_studies import MARK
+from haloquant.jobs.machines.new_silicon_studies import MARK, RIVALS, elements_for, reasons_left_out
 from haloquant.jobs.machines.sweeps import Claim, Deadlines
 from haloquant.store.targets import read_gpu, read_systolic
 
@@ -91,6 +91,7 @@ def check_claims(
     left = floating_notes(loaded, passes_of(loaded, prefill_tokens, context_tokens, batch)[0])
     mac = loaded.classes.profile.name
     new = (NEW_SILICON_NOTE,) if any(row.new_silicon for row in rows) else ()
+    new += reasons_left_out(loaded, machine, elements_for(loaded.classes.profile, machine), ("HALO", *RIVALS))
     return Study("claims", loaded.name, mac, machine, loaded.fast_share, tuple(rows), (PAPER_NOTE, *new, *left))
 
 
@@ -155,6 +156,8 @@ def sweep(
             for item in sweeps.sweep_systems(loaded, workload, machine, over)
         ]
     notes = (NEW_SILICON_NOTE, *notes) if any(item.system.endswith(MARK) for item in found) else notes
+    elements = elements_for(loaded.classes.profile, machine)
+    notes += reasons_left_out(loaded, machine, elements, sweeps.ON_NEW_SILICON)
     marks = sorted(sweep_marks([item.point for item in found]), key=lambda mark: (mark.phase != "prefill", mark.value))
     return Study(f"sweep-{over}", loaded.name, mac, machine, loaded.fast_share, tuple(marks), notes)
 

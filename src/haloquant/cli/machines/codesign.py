@@ -86,6 +86,8 @@ def codesign(
         "the best INT4 design over the design's (above 1: better); *: not less accurate than that",
         style="dim", highlight=False,
     )  # fmt: skip
+    for note in search_.notes:
+        stdout.print(note, style="dim", highlight=False)
     for phase in ("prefill", "decode"):
         stdout.print(found.verdict(phase), highlight=False)
     stdout.print(f"codesign.json, codesign.html, codesign.svg, designs/ in {out}", style="dim", highlight=False)
@@ -96,7 +98,8 @@ def _add(table: Table, rows: "list[DesignRow]", before: str) -> None:
         table.add_row(
             row.phase, before + row.words_name, row.element, str(row.tile), str(row.columns_per_register),
             f"{row.loss_nats:.4f}{' *' if row.as_accurate_as_reference else ''}", f"{row.tokens_per_s_mm2:.4g}",
-            engineering(row.token_j, "J"), f"{row.energy_time_ratio:.2f}×",
+            engineering(row.token_j, "J"),
+            "–" if row.energy_time_ratio is None else f"{row.energy_time_ratio:.2f}×",
         )  # fmt: skip
 
 

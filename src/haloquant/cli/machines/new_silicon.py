@@ -23,7 +23,8 @@ def clocks_text(points: Sequence[OperatingPoint], base_v: float) -> str:
 def new_silicon_table(found: NewSilicon, title: str, every: bool, base_v: float) -> Table:
     """Return a table of the best element of each system, or of every element, with ratios to the best W8A8.
 
-    `base_v` is the machine's own supply in V.
+    Systems that fit no element have a row with the reason, and with `every` other elements that do not fit have one,
+    too. There are no ratios if W8A8 does not fit. `base_v` is the machine's own supply in V.
     """
     table = Table(
         "pass", "system", "element", "columns", "clock, GHz", "time", "speed", "energy", "energy ratio", "bound, share",
@@ -41,13 +42,16 @@ def new_silicon_table(found: NewSilicon, title: str, every: bool, base_v: float)
             str(run.columns),
             clocks_text(run.points, base_v),
             engineering(run.time_s, "s"),
-            f"{base.time_s / run.time_s:.2f}×",
+            f"{base.time_s / run.time_s:.2f}×" if base else "–",
             engineering(run.energy_j, "J"),
-            f"{run.energy_j / base.energy_j:.2f}",
+            f"{run.energy_j / base.energy_j:.2f}" if base else "–",
             f"{held} {run.simulation.total.time_s[held] / run.time_s:.0%}",
         )
+    for left in found.left_out:
+        if left.whole_system or every:
+            table.add_row("–", left.system, left.element, "0", *"–" * 5, f"left out: {left.reason}")
     return table
 
 
-def _base(runs: Sequence[ElementRun], phase: str) -> ElementRun:
-    return next(run for run in runs if run.best and run.phase == phase and run.system == BASE_SYSTEM)
+def _base(runs: Sequence[ElementRun], phase: str) -> ElementRun | None:
+    return next((run for run in runs if run.best and run.phase == phase and run.system == BASE_SYSTEM), None)

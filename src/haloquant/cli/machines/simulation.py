@@ -217,10 +217,13 @@ def explore(
             p.profile, str(p.tile), p.goal, p.target, p.phase, f"{p.bits_per_weight:.2f}",
             f"{p.perplexity:.3f}", engineering(p.time_s, "s"), engineering(p.energy_j, "J"),
             *((engineering(n.time_s, "s"), engineering(n.energy_j, "J"),
-               f"{engineering(n.w4a8_time_s, 's')}, {engineering(n.w4a8_energy_j, 'J')}")
+               "–" if n.w4a8_time_s is None or n.w4a8_energy_j is None
+               else f"{engineering(n.w4a8_time_s, 's')}, {engineering(n.w4a8_energy_j, 'J')}")
               if (n := p.new_silicon) else ("–", "–", "–")),
         )  # fmt: skip
     stdout.print(table)
+    for note in dict.fromkeys(f"{p.target}, tile {p.tile}: {text}" for p in points for text in p.left_out):
+        stdout.print(note, style="dim", highlight=False, markup=False)
     stdout.print(f"explore.json, explore.html and explore.png are in {out}", highlight=False)
 
 

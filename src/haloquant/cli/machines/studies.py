@@ -105,6 +105,8 @@ def sweep(
     if json:
         return _print(study)
     stdout.print(table)
+    for note in study.notes:
+        stdout.print(note, style="dim", highlight=False)
 
 
 @with_machine_options(without=("prefill",))

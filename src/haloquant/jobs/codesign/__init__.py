@@ -1,7 +1,8 @@
 """Search elements, sets of words and tile sizes together, at one area: loss against rate and energy.
 
 `word_sets` lists sets of words, `word_losses` predicts their losses on a model, `array_cost` gives time and energy of a
-design, `front` holds designs and finds which are not beaten, `evaluation` quantizes the front, `job` does it all.
+design, `front` holds designs and finds which are not beaten, `evaluation` quantizes the front, `job` does it all,
+`search_result` holds the settings and the result.
 """
 
 import lazy_loader

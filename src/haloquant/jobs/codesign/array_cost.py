@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from haloquant.accel.elements import Element, column_area_m2, element_of
+from haloquant.accel.elements import Element, column_area_m2, columns_in, element_of, least_area_m2
 from haloquant.accel.side_costs import Lines, lines_of
 from haloquant.accel.target import Target
 from haloquant.accel.workload.prefill_decode import Workload
@@ -19,6 +19,7 @@ from haloquant.jobs.machines.element_systems import ElementSystem, eight_bits
 from haloquant.jobs.machines.method_cost import with_tile_size
 from haloquant.jobs.machines.new_silicon import run_on_element
 from haloquant.records import MacProfile
+from haloquant.units import least
 
 BUSES = (1, 16)  # columns that share one register of an activation
 CONSTANT_BITS = 24  # of the register at the head of a column, for the constants of its weights
@@ -105,14 +106,12 @@ def cost_of(design: Design, frequency: np.ndarray, silicon: Silicon, sparse_shar
         (slowest_delay_s(element.profile, 0, values), head_s), passes=element.passes(8),
     )  # fmt: skip
     target = with_tile_size(silicon.target, design.tile)
+    array = target.array
+    if not columns_in(silicon.area_m2, array.rows, array.count, element, silicon.plain, system.scaled):
+        return []
     found: list[DesignCost] = []
     for workload in silicon.workloads:
-        try:
-            run = run_on_element(
-                system, workload, target, silicon.plain, silicon.area_m2, lines=_lines(design, silicon)
-            )
-        except InputError:  # not one column of this element fits
-            return []
+        run = run_on_element(system, workload, target, silicon.plain, silicon.area_m2, lines=_lines(design, silicon))
         found.append(
             DesignCost(
                 design, workload.phase, run.columns, run.array_area_m2, silicon.area_m2, run.time_s, run.energy_j,
@@ -143,24 +142,40 @@ def costs_of_all(
     return found
 
 
-def check_area(designs: Sequence[Design], silicon: Silicon) -> None:
-    """Check that one column of some design fits the area.
+@dataclass(frozen=True)
+class LeftOutElement:
+    """An element of which not one column of `tile` rows fits; `least_area_m2` is the least area in m2 that would do."""
+
+    element: str
+    tile: int
+    least_area_m2: float
+
+
+def elements_left_out(designs: Sequence[Design], silicon: Silicon) -> tuple[LeftOutElement, ...]:
+    """Return the elements and tile sizes of which not one column fits the area, smallest first.
+
+    Args:
+        designs: The designs, whatever their words.
+        silicon: What all designs share.
 
     Raises:
-        InputError: None does.
+        InputError: No design fits.
     """
-    least = min(_least_area_m2(design, silicon) for design in designs)
-    if least > silicon.area_m2:
+    areas: dict[tuple[str, int], float] = {}
+    fitting: set[tuple[str, int]] = set()
+    for design in designs:
+        key, array = (design.element.profile.name, design.tile), with_tile_size(silicon.target, design.tile).array
+        of = (design.tile, array.count, design.element, silicon.plain, True)
+        areas[key] = min(areas.get(key, math.inf), least_area_m2(*of))
+        if columns_in(silicon.area_m2, *of):
+            fitting.add(key)
+    if not fitting:
         raise InputError(
-            f"the area must be at least {math.ceil(least * 1e9) / 1e3:g} mm2, which one column of the smallest element "
-            f"takes, not {silicon.area_m2 * 1e6:g} mm2"
+            f"the area must be at least {least(min(areas.values()) * 1e6)} mm2, which one column of the "
+            f"smallest element takes, not {silicon.area_m2 * 1e6:g} mm2"
         )
-
-
-def _least_area_m2(design: Design, silicon: Silicon) -> float:
-    count = with_tile_size(silicon.target, design.tile).array.count
-    column = column_area_m2(design.tile, design.element, silicon.plain, scaled=True)
-    return count * (column + design.tile * design.element.row_area_m2)
+    large = sorted((key for key in areas if key not in fitting), key=lambda key: areas[key])
+    return tuple(LeftOutElement(*key, areas[key]) for key in large)
 
 
 def _lines(design: Design, silicon: Silicon) -> Lines:

@@ -1,7 +1,6 @@
 """The search of designs: predicted losses and simulated costs for all, then real losses for those on the front."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -9,9 +8,17 @@ import numpy as np
 
 from haloquant.accel.elements import Element, element_of, is_whole
 from haloquant.errors import InfeasibleError, InputError
-from haloquant.jobs.codesign.array_cost import BUSES, Silicon, check_area, costs_of_all, designs_of, promising
+from haloquant.jobs.codesign.array_cost import (
+    LeftOutElement,
+    Silicon,
+    costs_of_all,
+    designs_of,
+    elements_left_out,
+    promising,
+)
 from haloquant.jobs.codesign.evaluation import Evaluated, evaluate_choices
 from haloquant.jobs.codesign.front import Design, DesignCost, not_beaten
+from haloquant.jobs.codesign.search_result import Codesign, CodesignSettings
 from haloquant.jobs.codesign.word_losses import Choice, WordLoss, compensated, predict_losses
 from haloquant.jobs.codesign.word_sets import NAMED, WordSet, check_held, word_sets
 from haloquant.jobs.compare.job_steps import JobSteps
@@ -29,62 +36,6 @@ from haloquant.store.targets import read_systolic
 
 INT4 = WordSet(NAMED["INT4"], "INT4")
 SAMPLE_TILE = 128  # of the weights for which words are chosen
-
-
-@dataclass(frozen=True)
-class CodesignSettings:
-    """What is searched. `max_loss` is in nats, `area_m2` that of all arrays, `evaluated` sets of words are real.
-
-    `words` are sets of words beside the usual ones.
-
-    `promising_only` leaves out designs that another beats before simulation.
-    """
-
-    area_m2: float
-    max_loss: float
-    tiles: tuple[int, ...] = (128, 256, 512)
-    buses: tuple[int, ...] = BUSES
-    words: tuple[tuple[int, ...], ...] = ()
-    evaluated: int = 8
-    promising_only: bool = True
-
-
-@dataclass(frozen=True)
-class Codesign:
-    """The result. `front` holds the costs of the designs that no evaluated one beats, in each phase.
-
-    `reference` is GPTQ on 4-bit integers in groups of 128. Its cost is that of the INT4 design with the least energy x
-    time in each phase, of any tile size, which favours it: larger tiles have fewer scales.
-    `ratio` is evaluated over predicted losses.
-    """
-
-    settings: CodesignSettings
-    front: tuple[DesignCost, ...]
-    losses: dict[Choice, Evaluated]
-    predicted: dict[Choice, WordLoss]
-    reference: Evaluated
-    reference_costs: tuple[DesignCost, ...]
-    full_perplexity: float
-    ratio: float
-    designs: int
-
-    def loss_of(self, design: Design) -> Evaluated:
-        """Return the real loss of a design on the front."""
-        return self.losses[design.words, design.tile]
-
-    def gain(self, phase: str) -> tuple[float, DesignCost | None]:
-        """Return how many times less energy x time the best design takes that is not less accurate than GPTQ on INT4.
-
-        The design is None, and the gain 0, if every design on the front is less accurate.
-        """
-        base = next(cost for cost in self.reference_costs if cost.phase == phase)
-        equal = [
-            cost
-            for cost in self.front
-            if cost.phase == phase and not self.loss_of(cost.design).worse_than(self.reference)
-        ]
-        best = min(equal, key=lambda cost: cost.energy_time, default=None)
-        return (0.0, None) if best is None else (base.energy_time / best.energy_time, best)
 
 
 def search_designs(
@@ -121,14 +72,13 @@ def search_designs(
     workloads = recipe_workloads(recipe_shape(recipe, inputs.checkpoint, inputs.name), recipe)
     silicon = Silicon(target, workloads, settings.area_m2, plain, _register_j(elements))
     usable = [element.profile for element in elements]
-    check_area(
-        [design for tile in settings.tiles for design in designs_of(WordSet((0,), "0"), tile, usable, settings.buses)],
-        silicon,
-    )
+    every = [d for tile in settings.tiles for d in designs_of(WordSet((0,), "0"), tile, usable, settings.buses)]
+    left_out = elements_left_out(every, silicon)
     claim_output(out)
     with sole_user(out):
         job = JobSteps(recipe, inputs, plain.profile, out, progress)
         sets = word_sets(usable, _sample(inputs), settings.words)
+        words_left_out = _words_left_out(sets, usable, settings, left_out)
         progress("measure words", 0, 1)
         losses = predict_losses(job, sets, settings.tiles)
         costs = _costs(losses, usable, silicon, settings, recipe.quantize.sparse_budget, progress)
@@ -138,9 +88,39 @@ def search_designs(
         base = [design for tile in settings.tiles for design in designs_of(INT4, tile, usable, settings.buses)]
         rival_costs = costs_of_all(base, lambda d: losses[INT4, d.tile].frequency, silicon, 0.0)
     front = _front(costs, found, settings.max_loss)
-    best = tuple(min((c for c in rival_costs if c.phase == w.phase), key=lambda c: c.energy_time) for w in workloads)
+    best = [min((c for c in rival_costs if c.phase == w.phase), key=_energy_time, default=None) for w in workloads]
     ratio = compensated(losses, {choice: each.nats for choice, each in found.items()})
-    return Codesign(settings, tuple(front), found, losses, reference, best, full, ratio, len(costs) // len(workloads))
+    return Codesign(
+        settings, tuple(front), found, losses, reference, tuple(cost for cost in best if cost), full, ratio,
+        len(costs) // len(workloads), left_out, words_left_out,
+    )  # fmt: skip
+
+
+def _words_left_out(
+    sets: Sequence[WordSet],
+    profiles: Sequence[MacProfile],
+    settings: CodesignSettings,
+    left_out: Sequence[LeftOutElement],
+) -> tuple[str, ...]:
+    """Return the names of the sets of words that no element holds of those that fit the area.
+
+    Raises:
+        InputError: These are all sets.
+    """
+    large = {(each.element, each.tile) for each in left_out}
+    fitting = [profile for profile in profiles if any((profile.name, tile) not in large for tile in settings.tiles)]
+    names = tuple(words.name for words in sets if not any(words.held_by(profile) for profile in fitting))
+    if len(names) == len(sets):
+        raise InputError(
+            f"the area must fit an element for one of the sets of words, and {settings.area_m2 * 1e6:g} mm2 fits "
+            f"{', '.join(profile.name for profile in fitting)} only; allow more with --area-mm2, or name words with "
+            "--words"
+        )
+    return names
+
+
+def _energy_time(cost: DesignCost) -> float:
+    return cost.energy_time
 
 
 def _costs(

@@ -6,7 +6,7 @@ import msgspec
 
 from haloquant.jobs.codesign.evaluation import Evaluated, words_profile, words_recipe
 from haloquant.jobs.codesign.front import Design, DesignCost
-from haloquant.jobs.codesign.job import Codesign
+from haloquant.jobs.codesign.search_result import Codesign
 from haloquant.recipe import Recipe
 from haloquant.report.charts.codesign import DesignRow
 from haloquant.store.atomic_files import write_bytes
@@ -35,6 +35,11 @@ def write_designs(found: Codesign, recipe: Recipe, out: Path) -> tuple[list[Desi
         "evaluated_over_predicted_loss": found.ratio,
         "front": rows,
         "reference": reference,
+        "left_out": [
+            {"element": each.element, "tile": each.tile, "least_area_mm2": each.least_area_m2 * 1e6}
+            for each in found.left_out
+        ],
+        "words_left_out": found.words_left_out,
         "evaluated": [
             {"words": list(words.words), "name": words.name, "tile": tile, "loss_nats": each.nats,
              "predicted_nats": found.predicted[words, tile].nats}
@@ -48,10 +53,10 @@ def write_designs(found: Codesign, recipe: Recipe, out: Path) -> tuple[list[Desi
 def _row(found: Codesign, cost: DesignCost, loss: Evaluated, recipe: str = "", profile: str = "") -> DesignRow:
     design: Design = cost.design
     corner = design.element.profile.corners[0]
-    base = next(each for each in found.reference_costs if each.phase == cost.phase)
+    base = next((each for each in found.reference_costs if each.phase == cost.phase), None)
     return DesignRow(
         cost.phase, list(design.words.words), design.words.name, design.element.profile.name, corner.name,
         corner.voltage_v, design.tile, design.bus, cost.columns, cost.array_area_m2 * 1e6, loss.nats,
         loss.accuracy.final_perplexity, cost.tokens_per_s_mm2, cost.token_j, cost.time_s, cost.energy_j,
-        base.energy_time / cost.energy_time, not loss.worse_than(found.reference), recipe, profile,
+        base.energy_time / cost.energy_time if base else None, not loss.worse_than(found.reference), recipe, profile,
     )  # fmt: skip

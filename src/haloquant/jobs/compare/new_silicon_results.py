@@ -13,7 +13,7 @@ from haloquant.jobs.machines.element_systems import known_elements
 from haloquant.jobs.machines.new_silicon import compare_on_new_silicon
 from haloquant.jobs.machines.systems import QuantizedModel
 from haloquant.records import LayerTiles
-from haloquant.report.results import ElementRow, NewSiliconRows
+from haloquant.report.results import ElementRow, LeftOutRow, NewSiliconRows
 
 
 def new_silicon_results(
@@ -45,7 +45,7 @@ def new_silicon_results(
             continue
         try:
             new = compare_on_new_silicon(model, workloads, target, elements)
-        except InputError as error:  # arrays of a few multipliers are too small for one column of a larger element
+        except InputError as error:  # not one column of any element fits
             found.append(NewSiliconRows(method, target.name, 0.0, "", [], [f"no comparison: {error}"]))
             continue
         rows = [
@@ -57,5 +57,8 @@ def new_silicon_results(
             for run in sorted(new.runs, key=lambda run: (run.phase != "prefill", run.system == "HALO"))
             if run.best
         ]  # fmt: skip
-        found.append(NewSiliconRows(method, target.name, new.area_m2 * 1e6, new.plain, rows, list(new.notes)))
+        left_out = [
+            LeftOutRow(left.system, left.element, left.least_area_m2 * 1e6, left.whole_system) for left in new.left_out
+        ]
+        found.append(NewSiliconRows(method, target.name, new.area_m2 * 1e6, new.plain, rows, list(new.notes), left_out))
     return found

@@ -2,7 +2,7 @@
 
 `model_inputs`, `model_layers` and `drawn_tiles` give shapes and tiles; `systems` makes the systems; `method_cost`
 simulates one. `sweeps` varies the conditions; `supply_law` gives the delay at a lower supply. `element_comparison`,
-`element_systems` and `new_silicon` compare processing elements.
+`element_systems` and `new_silicon` compare processing elements; `left_out_systems` says which of them do not fit.
 """
 
 import lazy_loader

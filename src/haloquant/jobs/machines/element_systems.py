@@ -41,6 +41,17 @@ class ElementSystem:
     passes: int = 1
     head_encoding: Encoding = field(default_factory=lambda: Encoding(code_bits=8.0, scale_bits=0.0))
 
+    @property
+    def scaled(self) -> bool:
+        """Whether every tile has scales of its own, so that each column has a unit that scales its sums."""
+        return self.encoding.scale_bits > 0 and not self.floating
+
+    @property
+    def element_name(self) -> str:
+        """The name of the element's profile; for cited figures, their ratio to the plain element."""
+        name = self.element.profile.name
+        return f"cited, {FLOAT_AREA:.1f} x {name}" if self.floating and not self.element.floating else name
+
 
 def systems_on(model: QuantizedModel, element: Element) -> list[ElementSystem]:
     """Return the systems whose weight values this element can multiply."""

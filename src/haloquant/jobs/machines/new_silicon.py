@@ -7,7 +7,8 @@ picoseconds set the clock: the base clock of the machine is that of the plain 8-
 every other set of values on every other element is clocked on that scale.
 
 Weights and activations wider than an element (the head, keys and values in 8 bits on a 4-bit element) take more passes.
-Decoding and scaling are charged (`accel.side_costs`); wires are not.
+Decoding and scaling are charged (`accel.side_costs`); wires are not. A system of which no element fits the area is left
+out, with the reason.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from haloquant.accel.workload.synthetic_tiles import synthetic_workload
 from haloquant.dvfs.schedule import Policy, plan
 from haloquant.errors import InputError
 from haloquant.jobs.machines.element_systems import ElementSystem, floating_system, is_beaten, systems_on
+from haloquant.jobs.machines.left_out_systems import LeftOut, left_out_notes, systems_that_fit
 from haloquant.jobs.machines.supply_law import SupplyLaw, lower_supply
 from haloquant.jobs.machines.systems import QuantizedModel
 from haloquant.records import LayerTiles, MacProfile, OperatingPoint
@@ -61,12 +63,16 @@ class ElementRun:
 
 @dataclass(frozen=True)
 class NewSilicon:
-    """All systems at one area of the arrays. `plain` is the 8-bit element whose clock is the machine's base clock."""
+    """All systems at one area of the arrays. `plain` is the 8-bit element whose clock is the machine's base clock.
+
+    `left_out` holds the systems and elements of which not one column fits, smallest first.
+    """
 
     area_m2: float
     plain: str
     runs: tuple[ElementRun, ...]
     notes: tuple[str, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def plain_element(elements: Sequence[Element]) -> Element:
@@ -96,7 +102,7 @@ def compare_on_new_silicon(
     supply: SupplyLaw | None = None,
     only: Sequence[str] = (),
 ) -> NewSilicon:
-    """Return every system on the elements that hold its words, at equal area.
+    """Return every system on the elements that hold its words and fit, at equal area.
 
     Args:
         model: The model; tiles of a packed one are drawn anew for each array, with the shares that it has.
@@ -111,17 +117,12 @@ def compare_on_new_silicon(
         only: Names of the systems to run; all by default.
 
     Raises:
-        InputError: There is no plain 8-bit element, or the area is too small for one column of one of the elements.
+        InputError: There is no plain 8-bit element, or the area is too small for one column of any element.
     """
     plain = plain_element(elements)
     array = target.array
-    if area_m2 is None:
-        area_m2 = array.count * array.columns * column_area_m2(array.rows, plain, plain, scaled=False)
-    systems = [floating_system(plain)]
-    for element in elements:
-        systems += systems_on(model, element)
-    if only:
-        systems = [system for system in systems if system.name in only]
+    area_m2 = own_area_m2(target, plain) if area_m2 is None else area_m2
+    systems, left_out = systems_at_area(model, target, elements, area_m2, only)
     if not every:
         systems = [system for system in systems if not is_beaten(system, systems, plain, array.rows)]
     todo = [(workload, system) for workload in workloads for system in systems]
@@ -138,8 +139,31 @@ def compare_on_new_silicon(
         if key not in best or run.time_s * run.energy_j < best[key].time_s * best[key].energy_j:
             best[key] = run
     marked = tuple(replace(run, best=best[run.phase, run.system] is run) for run in runs)
-    notes = _notes(elements, plain, target, model.classes.profile, delay_factor)
-    return NewSilicon(area_m2, plain.profile.name, marked, notes)
+    notes = _notes(elements, plain, target, model.classes.profile, delay_factor) + left_out_notes(left_out, area_m2)
+    return NewSilicon(area_m2, plain.profile.name, marked, notes, left_out)
+
+
+def own_area_m2(target: Target, plain: Element) -> float:
+    """Return the area in m2 of a machine's arrays if they are made of the plain 8-bit element."""
+    array = target.array
+    return array.count * array.columns * column_area_m2(array.rows, plain, plain, scaled=False)
+
+
+def systems_at_area(
+    model: QuantizedModel, target: Target, elements: Sequence[Element], area_m2: float, only: Sequence[str] = ()
+) -> tuple[list[ElementSystem], tuple[LeftOut, ...]]:
+    """Return the systems that fit the area, and those that do not. Arguments: `compare_on_new_silicon`.
+
+    Raises:
+        InputError: There is no plain 8-bit element, or no system fits.
+    """
+    plain = plain_element(elements)
+    systems = [floating_system(plain)]
+    for element in elements:
+        systems += systems_on(model, element)
+    if only:
+        systems = [system for system in systems if system.name in only]
+    return systems_that_fit(systems, area_m2, target.array.rows, target.array.count, plain)
 
 
 def _notes(
@@ -199,7 +223,7 @@ def run_on_element(
         InputError: Not one column fits the area.
     """
     element, array = system.element, target.array
-    scaled = system.encoding.scale_bits > 0 and not system.floating
+    scaled = system.scaled
     columns = columns_that_fit(area_m2, array.rows, array.count, element, plain, scaled)
     scale = target.base.period_s / plain.slowest_s if delay_factor is None else delay_factor
 

@@ -12,7 +12,14 @@ from haloquant.accel.target import Target
 from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.errors import InputError
 from haloquant.jobs.machines.element_systems import known_elements
-from haloquant.jobs.machines.new_silicon import ElementRun, compare_on_new_silicon
+from haloquant.jobs.machines.left_out_systems import left_out_notes
+from haloquant.jobs.machines.new_silicon import (
+    ElementRun,
+    compare_on_new_silicon,
+    own_area_m2,
+    plain_element,
+    systems_at_area,
+)
 from haloquant.jobs.machines.systems import QuantizedModel
 from haloquant.records import MacProfile
 
@@ -36,7 +43,7 @@ def best_runs(
 ) -> dict[str, ElementRun]:
     """Return the best run of each of these systems at the area of the machine's own arrays, by name.
 
-    The result is empty if the arrays are too small for one column of an element.
+    A system of which no element fits the arrays has no run; `reasons_left_out` says why.
     """
     try:
         found = compare_on_new_silicon(model, [workload], target, elements, only=names)
@@ -45,12 +52,29 @@ def best_runs(
     return {run.system: run for run in found.runs if run.best}
 
 
+def reasons_left_out(
+    model: QuantizedModel, target: Target, elements: Sequence[Element], names: Sequence[str]
+) -> tuple[str, ...]:
+    """Return sentences on those of these systems and elements that do not fit the machine's own arrays."""
+    if not elements:
+        return ()
+    area_m2 = own_area_m2(target, plain_element(elements))
+    try:
+        _, left_out = systems_at_area(model, target, elements, area_m2, names)
+    except InputError as error:
+        return (f"no comparison in new silicon: {error}",)
+    return left_out_notes(left_out, area_m2)
+
+
 def comparisons_on_new_silicon(
     model: QuantizedModel, workload: Workload, target: Target, elements: Sequence[Element]
 ) -> dict[str, Comparison]:
-    """Return HALO against each rival on one pass, by the rival's name; `why` names both elements and the columns."""
+    """Return HALO against each rival on one pass, by the rival's name; `why` names both elements and the columns.
+
+    Rivals that do not fit are missing. All are if HALO does not fit.
+    """
     runs = best_runs(model, workload, target, elements, ("HALO", *RIVALS))
-    if not runs:
+    if "HALO" not in runs:
         return {}
     ours = runs["HALO"]
     return {

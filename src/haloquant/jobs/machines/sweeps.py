@@ -40,6 +40,7 @@ from haloquant.records import BitCount, OperatingPoint
 # Multiples of the machine's own bandwidth and base clock.
 BANDWIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 CLOCKS = (0.25, 0.5, 1.0, 2.0, 4.0)
+ON_NEW_SILICON = ("HALO", "W8A8", "W4A8")
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def sweep_systems(model: QuantizedModel, workload: Workload, target: Target, ove
 
         found += [SystemPoint(system.name, point) for point in _swept(run, target, over)]
     elements = elements_for(model.classes.profile, target)
-    for name in ("HALO", "W8A8", "W4A8"):
+    for name in ON_NEW_SILICON:
 
         def run_best(machine: Target, name: str = name):
             return whole_simulation(best_runs(model, workload, machine, elements, [name])[name])
@@ -145,7 +146,8 @@ class Claim:
     """HALO against one rival on one pass.
 
     `paper` is under the paper's assumptions, `described` on a fully described machine with the given MAC, and
-    `new_silicon` on that machine at equal area, each system on its best element (None if no elements are known).
+    `new_silicon` on that machine at equal area, each system on its best element (None if no elements are known, or if
+    not one column of either system fits).
     """
 
     paper: Comparison

@@ -1,5 +1,6 @@
 """Draw the front of a search of designs as an HTML page and as an SVG file."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,8 @@ class DesignRow(msgspec.Struct, frozen=True):
     """One design on the front of one phase, or the reference.
 
     `loss_nats` is the rise of the model's loss over full precision, with 8-bit activations. `energy_time_ratio` is the
-    reference's energy x time over the design's. `recipe` and `profile` are its files; they are empty for the reference.
+    reference's energy x time over the design's; it is None if no INT4 design fits the area. `recipe` and `profile` are
+    its files; they are empty for the reference.
     """
 
     phase: str
@@ -33,16 +35,19 @@ class DesignRow(msgspec.Struct, frozen=True):
     token_j: float
     time_s: float
     energy_j: float
-    energy_time_ratio: float
+    energy_time_ratio: float | None
     as_accurate_as_reference: bool
     recipe: str = ""
     profile: str = ""
 
 
-def draw_designs(rows: Sequence[DesignRow], reference: Sequence[DesignRow], out: Path) -> None:
+def draw_designs(
+    rows: Sequence[DesignRow], reference: Sequence[DesignRow], out: Path, notes: Sequence[str] = ()
+) -> None:
     """Write codesign.html (interactive, needs no network) and codesign.svg into the folder `out`.
 
     They show the loss over the rate per area and over the energy of a token, with one row of charts for each phase.
+    Below the charts are the `notes`, in lines of at most 120 characters.
     """
     data = [
         {
@@ -71,6 +76,9 @@ def draw_designs(rows: Sequence[DesignRow], reference: Sequence[DesignRow], out:
         .facet(row=alt.Row("phase:N", title=None, sort=["prefill", "decode"]), column=alt.Column("axis:N", title=None))
         .resolve_scale(x="independent")
     )  # fmt: skip
+    if notes:
+        lines = [line for note in notes for line in textwrap.wrap(note, 120)]
+        chart = chart.properties(title=alt.TitleParams(lines, orient="bottom", fontSize=10, fontWeight="normal"))
     spec = chart.to_dict()
     write_text(out / "codesign.html", vl_convert.vegalite_to_html(spec, bundle=True))
     write_text(out / "codesign.svg", vl_convert.vegalite_to_svg(spec))

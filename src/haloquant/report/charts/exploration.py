@@ -11,14 +11,17 @@ from haloquant.store.atomic_files import write_bytes, write_text
 
 
 class NewSiliconCost(msgspec.Struct, frozen=True):
-    """The same model at the area of the machine's arrays on the element that suits it best, and W4A8 on its best."""
+    """The same model at the area of the machine's arrays on the element that suits it best, and W4A8 on its best.
+
+    W4A8 has no figures where not one column of an element for it fits.
+    """
 
     element: str
     time_s: float
     energy_j: float
-    w4a8_element: str
-    w4a8_time_s: float
-    w4a8_energy_j: float
+    w4a8_element: str = ""
+    w4a8_time_s: float | None = None
+    w4a8_energy_j: float | None = None
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -38,7 +41,8 @@ class Point(msgspec.Struct, frozen=True):
     absolute_period_s: float  # clock period of the fast class, in the technology of the MAC
     best: bool = False  # True if no other point of this target and phase has better perplexity, time and energy at once
     knee: bool = False  # True for the knee of perplexity over time among the points of this MAC, tile, target and phase
-    new_silicon: NewSiliconCost | None = None  # None if no elements of the MAC's library are known
+    new_silicon: NewSiliconCost | None = None  # None if no elements of the MAC's library are known, or none fits
+    left_out: list[str] = []  # sentences on the systems and elements that do not fit the area of new silicon
 
 
 def draw_exploration(points: Sequence[Point], out: Path) -> None:

@@ -13,11 +13,11 @@ from haloquant.dvfs.schedule import Policy, plan
 from haloquant.errors import InputError
 from haloquant.jobs.codesign.array_cost import (
     Silicon,
-    check_area,
     code_bits,
     cost_of,
     costs_of_all,
     designs_of,
+    elements_left_out,
     promising,
 )
 from haloquant.jobs.codesign.front import Design, not_beaten
@@ -105,7 +105,20 @@ def test_costs_by_hand_and_an_area_that_no_element_fits() -> None:
     assert first.tokens_per_s_mm2 == near(40 / first.time_s / 0.03) and first.token_j == near(first.energy_j / 40)
     assert (code_bits(9), code_bits(10)) == (3.2, 4.0)
     small = replace(SILICON, area_m2=1e-12)
-    check_area([design], SILICON)
+    assert elements_left_out([design], SILICON) == ()
     assert cost_of(design, EVEN, small, 0.0) == []
     with pytest.raises(InputError, match=r"^the area must be at least 0\.\d+ mm2, which one column .* not 1e-06 mm2$"):
-        check_area([design], small)
+        elements_left_out([design], small)
+
+
+def test_elements_that_do_not_fit_by_hand() -> None:
+    """A column of 16 takes 16 (25 + 8 + 8 or 0.5) + 7.16 x 82 um2, where the lower figure shares a register by 16.
+
+    The 8-bit element takes 16 (50 + 24 + 8 or 0.5) + 8.16 x 82.
+    """
+    designs = designs_of(WordSet((0,), "0"), 16, [FOUR, EIGHT])
+    beside = 3000 / 419 * 82
+    (left,) = elements_left_out(designs, replace(SILICON, area_m2=1200e-12))
+    assert (left.element, left.tile) == (EIGHT.name, 16)
+    assert left.least_area_m2 == near((16 * 74.5 + 82 + beside) * 1e-12)
+    assert 16 * 33.5 + beside < 1200 < 16 * 41 + beside  # the 4-bit element fits with shared registers alone

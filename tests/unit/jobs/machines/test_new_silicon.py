@@ -69,6 +69,24 @@ def test_what_cannot_be_compared() -> None:
         compare_on_new_silicon(LOADED, PASSES, TARGET, [element_of(EIGHT)], area_m2=1e-12)
 
 
+def test_what_does_not_fit_is_left_out_and_the_others_are_compared() -> None:
+    """A column of 16 4-bit elements takes 1,243 um2, one of the plain element 1,394: only 4 and 3 bits fit 1,300."""
+    elements = [element_of(EIGHT), element_of(FOUR)]
+    found = compare_on_new_silicon(LOADED, PASSES, TARGET, elements, area_m2=1300e-12)
+    assert [(run.phase, run.system, run.columns, run.best) for run in found.runs] == [
+        (phase, system, 1, True) for phase in ("prefill", "decode") for system in ("W4A8", "W3A8")
+    ]
+    assert [each.system for each in found.left_out if each.whole_system] == ["W8A8", "HALO", "FP16"]
+    assert found.plain == EIGHT.name and found.notes[-1].endswith("of256 (W4A8, W3A8)")
+    # An element that does not fit beats none that does.
+    better = element_of(
+        replace(FOUR, name="better", area_m2=90e-12, delay_s=FOUR.delay_s / 9, energy_j=FOUR.energy_j / 9)
+    )
+    again = compare_on_new_silicon(LOADED, PASSES, TARGET, [*elements, better], area_m2=1300e-12)
+    assert [(run.system, run.time_s) for run in again.runs] == [(run.system, run.time_s) for run in found.runs]
+    assert "better" in {each.element for each in again.left_out}
+
+
 def test_tiles_of_a_packed_model_are_drawn_anew_with_its_shares() -> None:
     tiles = halo_system(LOADED, PASSES[1], toy_target()).layer_tiles
     body = {name: part for name, part in tiles.items() if name != "lm_head"}

@@ -8,7 +8,7 @@ from haloquant.accel.elements import element_of
 from haloquant.accel.workload.prefill_decode import decode, prefill
 from haloquant.jobs.machines import new_silicon_studies
 from haloquant.jobs.machines.new_silicon import compare_on_new_silicon
-from haloquant.jobs.machines.new_silicon_studies import best_runs, elements_for, whole_simulation
+from haloquant.jobs.machines.new_silicon_studies import best_runs, elements_for, reasons_left_out, whole_simulation
 from haloquant.jobs.machines.sweeps import paper_claims, sweep_systems
 from haloquant.store.profiles import find_profile
 from haloquant.store.targets import read_systolic
@@ -65,3 +65,17 @@ def test_arrays_too_small_for_a_column_have_no_row(known: None) -> None:
     tiny = replace(EDGE, array=replace(EDGE.array, columns=1))
     huge = [replace(EIGHT, row_area_m2=EIGHT.area_m2)]
     assert best_runs(LOADED, decode(SHAPE, 64), tiny, huge, ["HALO"]) == {}
+    (why,) = reasons_left_out(LOADED, tiny, huge, ["HALO"])
+    assert why.startswith("no comparison in new silicon: the area must be at least")
+    assert reasons_left_out(LOADED, tiny, [], ["HALO"]) == ()
+
+
+def test_claims_and_sweeps_go_on_without_a_rival_that_does_not_fit(known: None) -> None:
+    small = replace(EDGE, array=replace(EDGE.array, columns=2))  # FP16 needs more than seven
+    found = paper_claims(LOADED, read_systolic("paper_tpu"), small, 64, 64, 1)
+    assert [claim.described.rival.split()[0] for claim in found if claim.new_silicon is None] == ["FP16", "FP16"]
+    (why,) = reasons_left_out(LOADED, small, [EIGHT, FOUR], ("HALO", "FP16", "W8A8"))
+    assert why.startswith("new silicon leaves FP16 out: on cited, 7.2 x of256")
+    one = replace(EDGE, array=replace(EDGE.array, columns=1))  # HALO has a scaling unit beside the column
+    names = {item.system for item in sweep_systems(LOADED, decode(SHAPE, 64), one, "static")}
+    assert {"W8A8 in new silicon", "W4A8 in new silicon"} <= names and "HALO in new silicon" not in names
