@@ -21,7 +21,8 @@ from haloquant.records import BitCount, Codebook, LayerTiles, MacProfile, Operat
 class System:
     """A quantized model on a machine: its tiles, and the operating point of each class of tiles.
 
-    FP16 has no tiles; every layer runs in floating point at the base point. `why` states the reason for the clocks.
+    FP16 has no tiles; every layer runs in floating point. `why` states the reason for the clocks. `untiled` is the
+    point of layers without tiles, such as attention and floating point; None means the machine's base point.
     """
 
     name: str
@@ -29,6 +30,7 @@ class System:
     points: tuple[OperatingPoint, ...]
     kv_bits: int
     why: str
+    untiled: OperatingPoint | None = None
 
 
 def uniform_values(bits: int, shift: int = 0) -> Int16[np.ndarray, " v"]:

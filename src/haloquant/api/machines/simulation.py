@@ -192,7 +192,14 @@ def simulate(
         given, unlimited, used = (own.machine, own.unlimited, own.used) if own else (machine, machine, 1.0)
         law = choose_supply_law(classes.profile, machine) if mode == "eco" else None
         todo = [
-            (workload, at_lower_supplies(system, machine, law) if law else limited(system, machine) if own else system)
+            (
+                workload,
+                at_lower_supplies(system, machine, law, unlimited.base)
+                if law
+                else limited(system, machine)
+                if own
+                else system,
+            )
             for workload in passes
             for system in (
                 *systems.rival_systems(loaded, workload, unlimited),
@@ -202,7 +209,7 @@ def simulate(
         runs: list[SystemRun] = []
         for workload, system in tracked(todo, report, "given silicon"):
             simulation = systems.run_system(system, workload, given, loaded, used=used)
-            runs.append(SystemRun(system.name, tuple(system.points) or (given.base,), simulation))
+            runs.append(SystemRun(system.name, tuple(system.points) or (system.untiled or given.base,), simulation))
         notes = [*active_notes(loaded), *floating_notes(loaded, passes[0])]
         notes += [note for run in runs for note in run.simulation.notes]
         if law:

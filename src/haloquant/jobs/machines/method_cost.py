@@ -124,6 +124,7 @@ def best_pass(
     law: DelayLaw = constant_delay,
     policies: Sequence[Policy] = POLICIES,
     cost: Callable[[Simulation], float] = pass_time_s,
+    untiled: OperatingPoint | None = None,
 ) -> ScheduledPass:
     """Schedule and simulate one pass by every policy, and return the result with the lowest cost.
 
@@ -140,11 +141,15 @@ def best_pass(
         law: Delay at a supply relative to the delay at the base supply.
         policies: The orders of tiles to try.
         cost: The cost of a simulated pass; by default its time.
+        untiled: The operating point of layers without tiles; None means the machine's base point.
     """
     ran = {gemm.layer for gemm in workload.gemms}
     tiles = {name: part for name, part in tiles.items() if name in ran or expert_family(name) is None}
     workload, tiles = with_branches(workload, tiles)
-    passes = [_schedule_and_simulate(workload, tiles, points, target, classes, system, p, law) for p in policies]
+    passes = [
+        _schedule_and_simulate(workload, tiles, points, target, classes, system, p, law, untiled or target.base)
+        for p in policies
+    ]
     return min(passes, key=lambda found: cost(found.simulation))
 
 
@@ -157,8 +162,9 @@ def _schedule_and_simulate(
     system: str,
     policy: Policy,
     law: DelayLaw,
+    untiled: OperatingPoint,
 ) -> ScheduledPass:
-    schedule = plan(workload.gemms, tiles, points, target.base, policy, target.accumulator_b, target.array.count)
+    schedule = plan(workload.gemms, tiles, points, untiled, policy, target.accumulator_b, target.array.count)
     delays = delays_on_target(classes, target)
     simulation = simulate(
         workload,

@@ -217,7 +217,8 @@ def run_on_element(
         delay_factor: Period over the profile's own delay; the base clock of the machine is then the limit of every
             clock. None scales all delays so that the plain element's slowest value takes one period of the base clock.
         supply: The delay at a lower supply. Every class then runs at the base clock, or at its own if that is lower,
-            and at the lowest supply that allows it. None runs all at the base supply.
+            and at the lowest supply that allows it. So do attention and floating point, with all values of the element.
+            None runs all at the base supply.
 
     Raises:
         InputError: Not one column fits the area.
@@ -234,7 +235,8 @@ def run_on_element(
         return OperatingPoint(volts, own_hz if delay_factor is None else min(own_hz, target.base.frequency_hz))
 
     points = tuple(clocked(delay_s) for delay_s in system.periods_s)
-    base = replace(clocked(element.slowest_s), voltage_v=target.base.voltage_v)
+    untiled = clocked(element.slowest_s)  # attention and floating point: any value
+    base = replace(untiled, voltage_v=target.base.voltage_v)
     kept = replace(
         array, columns=columns, claimed_clocks=False, profile_voltage_v=0.0,
         **({"float_rate": 1.0, "float_energy": 1.0 if element.floating else FLOAT_ENERGY} if system.floating else {}),
@@ -252,7 +254,7 @@ def run_on_element(
     def scheduled(
         policy: Policy, points: tuple[OperatingPoint, ...]
     ) -> tuple[Simulation, dict[str, float], tuple[OperatingPoint, ...]]:
-        schedule = plan(workload.gemms, tiles, points, base, policy, machine.accumulator_b, array.count)
+        schedule = plan(workload.gemms, tiles, points, untiled, policy, machine.accumulator_b, array.count)
         found = simulate(
             workload, tiles, schedule, machine, element.profile,
             delay_at=lambda volts: delays * (1.0 if supply is None else supply.delay(volts)),
@@ -268,14 +270,16 @@ def run_on_element(
     if len(set(points)) > 1:
         slowest = min(points, key=lambda point: (point.frequency_hz, -point.voltage_v))
         options.append((Policy.PANEL, (slowest,) * len(points)))
+    if supply is not None:  # one supply for all, attention included
+        options.append((Policy.NONE, points))
     found, side_j, used_points = min(
         (scheduled(*option) for option in options), key=lambda run: run[0].time_s * run[0].total.total_energy_j
     )
     column = column_area_m2(array.rows, element, plain, scaled)
     used = array.count * (columns * column + array.rows * element.row_area_m2)
-    cited = system.floating and not element.floating
-    name = f"cited, {FLOAT_AREA:.1f} x {element.profile.name}" if cited else element.profile.name
-    return ElementRun(workload.phase, system.name, name, columns, used, used_points or (base,), found, side_j)
+    return ElementRun(
+        workload.phase, system.name, system.element_name, columns, used, used_points or (untiled,), found, side_j
+    )
 
 
 def _passes(system: ElementSystem, workload: Workload, tiles: Mapping[str, LayerTiles]) -> dict[str, int]:

@@ -106,19 +106,22 @@ def halo_system(model: QuantizedModel, workload: Workload, target: Target) -> Sy
     return System("HALO (boost)", tiles, points, 8, "its own classes")
 
 
-def at_lower_supplies(system: System, target: Target, law: SupplyLaw) -> System:
+def at_lower_supplies(system: System, target: Target, law: SupplyLaw, every_value: OperatingPoint) -> System:
     """Return a system at the base clock, each class at the lowest supply that its slowest value allows (mode eco).
 
-    A class that does not meet the base clock keeps its own clock and the base supply. Layers without tiles, such as
-    attention, stay at the base supply.
+    A class that does not meet the base clock keeps its own clock and the base supply. Layers without tiles hold any
+    value: attention in 8 bits, and floating point, whose unit is as fast as the MAC's slowest value. Their supply is
+    the one that every value allows.
 
     Args:
         system: The system at the base supply; its clocks are those that its values meet.
         target: The machine.
         law: The delay at a lower supply.
+        every_value: The clock that all values of the MAC meet at the base supply.
     """
     points = tuple(lower_supply(point, target.base, law) for point in system.points)
-    return replace(system, name=f"{system.name.removesuffix(' (boost)')} (eco)", points=points)
+    untiled = lower_supply(every_value, target.base, law)
+    return replace(system, name=f"{system.name.removesuffix(' (boost)')} (eco)", points=points, untiled=untiled)
 
 
 def rival_systems(model: QuantizedModel, workload: Workload, target: Target) -> list[System]:
@@ -162,12 +165,13 @@ def run_system(
     At lower supplies all clocks are equal, so the fastest order would be one that never lowers a supply. `used` is the
     share of the base period that the MAC's slowest value takes.
     """
-    eco = any(point.voltage_v < target.base.voltage_v for point in system.points)
+    used_points = [*system.points, *([system.untiled] if system.untiled else [])]
+    eco = any(point.voltage_v < target.base.voltage_v for point in used_points)
     law = choose_supply_law(model.classes.profile, target).delay if eco else method_cost.constant_delay
     cost = method_cost.pass_energy_j if eco else method_cost.pass_time_s
     run = method_cost.best_pass(
         workload, system.layer_tiles, system.points, target, model.classes, system.name,
-        lambda voltage_v: used * law(voltage_v), policies, cost,
+        lambda voltage_v: used * law(voltage_v), policies, cost, system.untiled,
     )  # fmt: skip
     return run.simulation
 

@@ -84,8 +84,17 @@ def test_slack_of_an_element_becomes_a_lower_supply() -> None:
     quick, full = runs["W4A8", four.name], runs["W4A8", "alike"]
     assert quick.points[0].frequency_hz == full.points[0].frequency_hz == near(target.base.frequency_hz)
     assert quick.points[0].voltage_v == near(law.lowest_v) and full.points[0].voltage_v == target.base.voltage_v
-    body = [
-        sum(layer.cost.energy_j["mac"] for layer in run.simulation.layers if layer.layer.endswith("q_proj"))
-        for run in (quick, full)
-    ]
-    assert body[0] / body[1] == near((law.lowest_v / target.base.voltage_v) ** 2)
+    for part in ("q_proj", "scores", "values"):  # attention holds all values of the element, which have the same slack
+        joules = [
+            sum(layer.cost.energy_j["mac"] for layer in run.simulation.layers if layer.layer.endswith(part))
+            for run in (quick, full)
+        ]
+        assert joules[0] / joules[1] == near((law.lowest_v / target.base.voltage_v) ** 2), part
+    # Floating point on the plain element's clock has no slack; at half the delay of the machine's period it has some.
+    assert runs["FP16", f"cited, 7.2 x {eight.name}"].points == (target.base,)
+    own = compare_on_new_silicon(LOADED, step, target, elements, delay_factor=1.0, supply=law, only=["FP16"])
+    assert own.runs[0].points == (target.base,)
+    loose = [element_of(timed(list(range(-128, 128)), target.base.period_s / 2))]
+    low = compare_on_new_silicon(LOADED, step, target, loose, delay_factor=1.0, supply=law, only=["FP16"]).runs[0]
+    assert low.points[0].frequency_hz == near(target.base.frequency_hz)
+    assert low.points[0].voltage_v < target.base.voltage_v

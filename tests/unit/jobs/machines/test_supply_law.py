@@ -1,5 +1,7 @@
 """The law of a profile's own voltages, or an assumed one that says so."""
 
+from dataclasses import replace
+
 import pytest
 
 from haloquant.errors import InfeasibleError
@@ -34,6 +36,18 @@ def test_one_voltage_gives_the_assumed_law_and_the_reason() -> None:
     assert law.lowest_v == near(0.6 * base)
     assert law.delay(0.8 * base) == near(0.8 * ((base - 0.35) / (0.8 * base - 0.35)) ** 1.3)
     assert law.delay(base) == near(1.0)
+
+
+def test_a_unit_of_one_voltage_takes_the_law_of_another_unit_of_its_library() -> None:
+    machine, several = read_systolic("edge_lpddr5x"), profile_of_a_known_law()[0]
+    lib = {"library": "lib, lib at another corner"}
+    measured = replace(several, provenance=lib)
+    alone = replace(toy_profile(), corners=several.corners[:1], provenance={"library": "lib"})
+    law = choose_supply_law(alone, machine, lambda: [toy_profile(), measured])
+    assert law.source.startswith("of another unit of lib, measured: fitted to 4 voltages of profile toy")
+    assert law.lowest_v == near(1.2 / 1.8 * machine.base.voltage_v)
+    for other in (replace(measured, provenance={"library": "else"}), replace(measured, corners=several.corners[::-1])):
+        assert choose_supply_law(alone, machine, lambda other=other: [other]).source.startswith("ASSUMED")
 
 
 def test_a_measured_law_is_refused_for_one_voltage() -> None:

@@ -20,7 +20,7 @@ from support.near import near
 def test_eco_keeps_the_clock_and_takes_the_order_that_draws_least(name: str) -> None:
     loaded, machine, step = at_three_voltages(), read_systolic(name), prefill(SHAPE, 256)
     law = choose_supply_law(loaded.classes.profile, machine)
-    eco = at_lower_supplies(halo_system(loaded, step, machine), machine, law)
+    eco = at_lower_supplies(halo_system(loaded, step, machine), machine, law, machine.base)
     assert [point.frequency_hz for point in eco.points] == [machine.base.frequency_hz] * 3
     assert eco.points[0].voltage_v < eco.points[-1].voltage_v == machine.base.voltage_v
     found = run_system(eco, step, machine, loaded)
@@ -36,7 +36,7 @@ def test_every_system_may_lower_its_supply_and_a_slower_clock_keeps_its_own() ->
     law = choose_supply_law(LOADED.classes.profile, machine)
     systems = [*rival_systems(LOADED, step, machine), halo_system(LOADED, step, machine)]
     for boosted in systems:
-        eco = at_lower_supplies(boosted, machine, law)
+        eco = at_lower_supplies(boosted, machine, law, machine.base)
         assert eco.name.endswith(" (eco)")
         for fast, low in zip(boosted.points, eco.points, strict=True):
             slack = fast.frequency_hz / machine.base.frequency_hz
@@ -45,7 +45,27 @@ def test_every_system_may_lower_its_supply_and_a_slower_clock_keeps_its_own() ->
             assert stretch <= slack * (1 + 1e-9)
             assert below < 0.6 or below / (below - 0.35) ** 1.3 * 0.65**1.3 > slack
     slow = replace(systems[-1], points=(OperatingPoint(1.0, 0.5 * machine.base.frequency_hz),))
-    assert at_lower_supplies(slow, machine, law).points == slow.points
+    assert at_lower_supplies(slow, machine, law, machine.base).points == slow.points
+
+
+def test_attention_and_floating_point_spend_the_slack_of_all_values() -> None:
+    """If all values meet twice the base clock, V / (V - 0.35)**1.3 may double; else nothing may be lower."""
+    machine, step = read_systolic("edge_lpddr5x"), prefill(SHAPE, 256)
+    law = choose_supply_law(LOADED.classes.profile, machine)
+    quick = replace(machine.base, frequency_hz=2 * machine.base.frequency_hz)
+    for system in rival_systems(LOADED, step, machine)[:2]:
+        full, low = (at_lower_supplies(system, machine, law, point) for point in (machine.base, quick))
+        assert full.untiled == machine.base
+        assert low.untiled and low.untiled.frequency_hz == machine.base.frequency_hz
+        volts = low.untiled.voltage_v
+        below = volts - 0.025
+        assert volts / (volts - 0.35) ** 1.3 * 0.65**1.3 <= 2 < below / (below - 0.35) ** 1.3 * 0.65**1.3
+        # Layers without tiles scale with the square of their supply; those with tiles keep theirs.
+        least = replace(low, points=full.points)
+        runs = [run_system(each, step, machine, LOADED, (POLICIES[0],), 0.5) for each in (full, least)]
+        for before, after in zip(*(run.layers for run in runs), strict=True):
+            ratio = 1.0 if before.layer in system.layer_tiles else volts**2
+            assert after.cost.energy_j["mac"] == near(ratio * before.cost.energy_j["mac"])
 
 
 def test_what_a_packed_model_leaves_in_floating_point_is_left_so_in_its_rivals() -> None:
