@@ -30,8 +30,8 @@ from haloquant.circuits.simulation.value_table import simulate_values
 from haloquant.circuits.timing.conditions import Conditions
 from haloquant.circuits.timing.static_timing import static_delays
 from haloquant.eda.yosys import Synthesis
-from haloquant.jobs.mac.catalogue import generated_mac, mac_from_spec
-from haloquant.jobs.mac.mapping_search import search_mapping
+from haloquant.jobs.mac.catalogue import MacSource, generated_mac, mac_from_spec
+from haloquant.jobs.mac.mapping_search import SCRIPTS, search_mapping
 from haloquant.jobs.mac.profile_building import characterize_mac, partial_sums_for, synthesize_mac
 from haloquant.store.cell_libraries import read_library
 from haloquant.store.profiles import SUFFIX, read_profile, write_profile
@@ -96,6 +96,10 @@ SERIAL = ("asap7", "nangate45")
 # Whole processing elements. All are searched alike, with the least area x delay; the words of HALO's fast class count
 # where a unit has bypasses for them, all values elsewhere.
 ELEMENT_PERIOD_S = {"asap7": 180e-12, "nangate45": 260e-12, "sky130hd": 900e-12}
+DOT_PERIOD_S = {"asap7": 200e-12, "nangate45": 320e-12, "sky130hd": 1200e-12}
+DOT_SCRIPTS = {"asap7": ("nf",), "nangate45": ("balance",), "sky130hd": ("balance",)}
+# Dot-product elements of the libraries beside ASAP7: eight products, where the sharing pays most.
+DOTS = ("booth4x8c4-dot", "int4mx8c4-dot", "e2m1x8c4-dot", "onedigitx8c4-dot")
 NINE = (-64, -32, -16, -8, 0, 8, 16, 32, 64)
 ELEMENTS = [
     MacSpec(rows="digits", stage="cs4"),
@@ -111,15 +115,45 @@ ELEMENTS = [
 
 def make_element(library: str, spec: MacSpec, folder: Path) -> dict[str, object]:
     """Search the mapping of a processing element, characterize it, write its profile."""
-    started = time.perf_counter()
-    source, liberty = mac_from_spec(spec), folder / f"{CORNERS[library][0]}.lib.gz"
     words = NINE if spec.bypass != "none" else ()
-    found = search_mapping(source, liberty, ELEMENT_PERIOD_S[library], "area-delay", words=words)
-    said = {"mapping_search": found.said, "corners_from": CORNERS[library][0], "energy": ENERGY}
+    return _searched(library, mac_from_spec(spec), folder, ELEMENT_PERIOD_S[library], SCRIPTS, words, OUT)
+
+
+def make_dot_product(library: str, name: str, folder: Path) -> dict[str, object]:
+    """Search the mapping of a dot-product element by one script, characterize it, write its profile."""
+    period_s, scripts = DOT_PERIOD_S[library], DOT_SCRIPTS[library]
+    return _searched(library, generated_mac(name), folder, period_s, scripts, (), OUT / "dot_products")
+
+
+def _searched(
+    library: str,
+    source: MacSource,
+    folder: Path,
+    period_s: float,
+    scripts: Sequence[str],
+    words: Sequence[int],
+    out: Path,
+) -> dict[str, object]:
+    started = time.perf_counter()
+    liberty = folder / f"{CORNERS[library][0]}.lib.gz"
+    found = search_mapping(source, liberty, period_s, "area-delay", words=words, scripts=scripts)
+    said = {"mapping_search": found.said, "corners_from": CORNERS[library][0]}
+    said |= {} if source.ports.multiples else {"energy": ENERGY}
     measured = characterize_mac(source, [liberty], found.best.period_s, script=found.best.script, provenance=said)
-    name = f"{library}-{spec.name}-abc"
-    profile = replace(measured, name=name, description=f"{library}: {spec.description}")
-    write_profile(profile, OUT / f"{name}{SUFFIX}")
+    name = f"{library}-{source.name}-abc"
+    profile = replace(measured, name=name, description=f"{library}: {source.description}")
+    write_profile(profile, out / f"{name}{SUFFIX}")
+    if source.ports.multiples:
+        return {
+            "profile": name,
+            "slowest_ps": round(profile.delay_s.max() * 1e12, 1),
+            "mean_energy_fj": round(float(profile.energy_j[0].mean()) * 1e15, 1),
+            "area_um2": round(profile.area_m2 * 1e12, 1),
+            "search": found.said,
+            "trials": [(t.script, round(t.period_s * 1e12), round(t.delay_s * 1e12, 1), round(t.area_m2 * 1e12, 1))
+                       for t in found.trials],
+            "seconds": round(time.perf_counter() - started, 1),
+        }  # fmt: skip
     fast = profile.delay_s[0][np.isin(profile.weights, NINE)]
     return {
         "profile": name,
@@ -238,6 +272,9 @@ def main() -> None:
             for spec in ELEMENTS:
                 if word in f"{library}-{spec.name}-abc" and work is make:
                     print(json.dumps(make_element(library, spec, Path(folder))), flush=True)
+            for name in DOTS:
+                if word in f"{library}-{name}-abc" and work is make:
+                    print(json.dumps(make_dot_product(library, name, Path(folder))), flush=True)
         for recipe in RECIPES:
             if word in recipe.name:
                 print(json.dumps(work(recipe, Path(folder))), flush=True)

@@ -72,18 +72,29 @@ endmodule
 
 
 @pytest.mark.data
-def test_mixtures_of_words_in_opensta(find_data: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize(
+    ("name", "script", "period_s"),
+    [
+        ("asap7/trim_asap7_rvt_tt", "nf", 250e-12),
+        ("nangate45/nangate45_typ", "balance", 320e-12),
+        ("sky130hd/sky130hd_tt_025C_1v80", "balance", 1200e-12),
+    ],
+)
+def test_mixtures_of_words_in_opensta(
+    name: str, script: str, period_s: float, find_data: Callable[[str], Path]
+) -> None:
     """Delays agree for drawn mixtures, and none is longer than the delay that the element's clock follows."""
     yosys = pytest.importorskip("haloquant.eda.yosys")
-    file = find_data("liberty/asap7/trim_asap7_rvt_tt.lib.gz")
+    file = find_data(f"liberty/{name}.lib.gz")
     spec = DotSpec("e2m1", 4)
+    parts = {"accumulate": period_s}
     try:
         tool = find_opensta()[0]
-        made = yosys.synthesize(generate_dot(spec), file, 250e-12, abc_script="nf", partitions={"accumulate": 250e-12})
+        made = yosys.synthesize(generate_dot(spec), file, period_s, abc_script=script, partitions=parts)
     except ToolError as error:
         pytest.skip(str(error))
     text = liberty_text(file)
-    library = parse_liberty(text, "asap7")
+    library = parse_liberty(text, name)
     netlist: Netlist = parse_netlist(made.json_text, library, dot_ports(spec))
     mixtures = drawn_mixtures(weight_values(netlist.ports), spec.products)[:12]
     timing = analyze_timing(netlist, library, mixtures, CONDITIONS)

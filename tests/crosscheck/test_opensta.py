@@ -110,19 +110,22 @@ def partial_arrivals(netlist: Netlist, library: Library, conditions: Conditions)
 
 
 @pytest.mark.parametrize(
-    "spec",
+    ("spec", "name", "period_s"),
     [
-        MacSpec(rows="digits", stage="cs4", weight_bits=4),
-        MacSpec(rows="onedigit", stage="cs4", weight_bits=4),
-        pytest.param(MacSpec(rows="digits", stage="cs4"), marks=pytest.mark.slow),
+        (MacSpec(rows="digits", stage="cs4", weight_bits=4), "asap7/trim_asap7_rvt_tt", 160e-12),
+        (MacSpec(rows="onedigit", stage="cs4", weight_bits=4), "asap7/trim_asap7_rvt_tt", 160e-12),
+        (MacSpec(rows="digits", stage="cs4", weight_bits=4), "nangate45/nangate45_typ", 260e-12),
+        (MacSpec(rows="onedigit", stage="cs4", weight_bits=4), "sky130hd/sky130hd_tt_025C_1v80", 900e-12),
+        pytest.param(MacSpec(rows="digits", stage="cs4"), "asap7/trim_asap7_rvt_tt", 160e-12, marks=pytest.mark.slow),
     ],
-    ids=lambda spec: spec.name,
+    ids=lambda value: getattr(value, "name", value),
 )
-def test_an_element_with_its_registers_and_setup(spec: MacSpec, tool: OpenSta, read, find_data: Callable[[str], Path]):
+def test_an_element_with_its_registers_and_setup(
+    spec: MacSpec, name: str, period_s: float, tool: OpenSta, read, find_data: Callable[[str], Path]
+):
     yosys = pytest.importorskip("haloquant.eda.yosys")
-    name = "asap7/trim_asap7_rvt_tt"
     try:
-        made = yosys.synthesize(generate(spec), find_data(f"liberty/{name}.lib.gz"), 160e-12)
+        made = yosys.synthesize(generate(spec), find_data(f"liberty/{name}.lib.gz"), period_s)
     except ToolError as error:
         pytest.skip(str(error))
     library, text = read(name)

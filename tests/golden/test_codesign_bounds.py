@@ -1,5 +1,6 @@
 """What docs/stages/codesign.md says of the hardware: Llama-2-7B's prefill on 1.12 mm2, words of Gaussian weights."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,8 @@ from haloquant.jobs.codesign.array_cost import Silicon, cost_of, designs_of, pro
 from haloquant.jobs.codesign.front import DesignCost
 from haloquant.jobs.codesign.library_elements import library_elements
 from haloquant.jobs.codesign.word_sets import NAMED, WordSet
-from haloquant.jobs.machines.new_silicon import plain_element
+from haloquant.jobs.machines.new_silicon import own_area_m2, plain_element
+from haloquant.records import MacProfile
 from haloquant.store.targets import read_systolic
 from support.near import near
 
@@ -25,11 +27,11 @@ SILICON = Silicon(
 )  # fmt: skip
 
 
-def best(name: str, tile: int) -> DesignCost:
+def best(name: str, tile: int, profiles: Sequence[MacProfile] = PROFILES, silicon: Silicon = SILICON) -> DesignCost:
     words = WordSet(NAMED[name], name)
     frequency = gaussian_frequency(np.array(words.words, np.int16))
-    found = promising(designs_of(words, tile, PROFILES), frequency, SILICON)
-    return min((cost for d in found for cost in cost_of(d, frequency, SILICON, 0.0)), key=lambda c: c.energy_time)
+    found = promising(designs_of(words, tile, profiles), frequency, silicon)
+    return min((cost for d in found for cost in cost_of(d, frequency, silicon, 0.0)), key=lambda c: c.energy_time)
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +57,25 @@ def test_a_product_that_draws_nothing_would_gain_a_third(int4: DesignCost) -> No
     frequency = gaussian_frequency(np.array(design.words.words, np.int16))
     (cost,) = cost_of(replace(design, element=free), frequency, SILICON, 0.0)
     assert int4.energy_time / cost.energy_time == near(1.33, abs=0.006)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("library", "element", "seconds", "joules", "gains"),
+    [
+        ("nangate45", "nangate45-int4mx8c4-dot-abc", 0.304, 10.2, (0.98, 1.12, 1.11)),
+        ("sky130hd", "sky130hd-booth4x8c4-dot-abc", 0.318, 35.9, (1.01, 1.20, 1.15)),
+    ],
+)
+def test_the_other_libraries(
+    library: str, element: str, seconds: float, joules: float, gains: tuple[float, ...]
+) -> None:
+    profiles = library_elements(library)
+    plain = plain_element([element_of(profile) for profile in profiles])
+    register_j = float(next(p.provenance["activation_register_j"] for p in profiles if "products" in p.provenance))
+    silicon = replace(SILICON, area_m2=own_area_m2(SILICON.target, plain), plain=plain, register_j=register_j)
+    first = best("INT4", 256, profiles, silicon)
+    assert first.design.element.profile.name == element
+    assert (first.time_s, first.energy_j) == (near(seconds, abs=6e-4), near(joules, abs=0.06))
+    for name, gain in zip(("E2M1", "powers of two, 9", "INT3"), gains, strict=True):
+        assert first.energy_time / best(name, 256, profiles, silicon).energy_time == near(gain, abs=0.006), name

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 
 from haloquant.accel.elements import element_of
 from haloquant.store.profiles import find_profile
@@ -25,8 +26,8 @@ class Figures:
         return self.delay * self.energy * self.area
 
 
-def figures(name: str, words: tuple[int, ...] = ()) -> Figures:
-    mac = find_profile(f"asap7-{name}-abc")
+def figures(name: str, words: tuple[int, ...] = (), library: str = "asap7") -> Figures:
+    mac = find_profile(f"{library}-{name}-abc")
     at = np.isin(mac.weights, words) if words else np.ones(mac.weights.size, bool)
     assert at.sum() == (len(words) or mac.weights.size)
     energy = float(mac.energy_j[0][at].mean())
@@ -64,3 +65,34 @@ def test_words_of_one_digit_on_their_own_unit() -> None:
     one, four = figures("onedigitw4a8-cs4"), figures("digitsdaddaw4a8-cs4")
     assert four.delay / one.delay == near(1.27, abs=0.005)
     assert one.product / four.product == near(0.54, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("library", "wanted", "ratio"),
+    [
+        ("nangate45", [(293, 974, 1771), (283, 656, 1317), (229, 539, 1018)], 0.51),
+        ("sky130hd", [(884, 5136, 7633), (957, 3452, 5526), (815, 2540, 4309)], 0.49),
+    ],
+)
+def test_elements_of_the_other_libraries(library: str, wanted: list[tuple[int, ...]], ratio: float) -> None:
+    names = ("digitsdadda-cs4", "digitsdaddaw4a8-cs4", "onedigitw4a8-cs4")
+    found = [figures(name, library=library) for name in names]
+    assert [(round(each.delay), round(each.area), round(each.energy)) for each in found] == wanted
+    assert found[2].product / found[1].product == near(ratio, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("library", "booth4", "over"),
+    [("nangate45", (355, 321, 544), [0.74, 0.63, 0.44]), ("sky130hd", (1168, 1680, 2090), [0.77, 0.66, 0.48])],
+)
+def test_dot_products_of_the_other_libraries(library: str, booth4: tuple[int, ...], over: list[float]) -> None:
+    """Areas with the registers of the static weights alone."""
+    made: list[Figures] = []
+    for kind in ("booth4", "int4m", "e2m1", "onedigit"):
+        mac = find_profile(f"{library}-{kind}x8c4-dot-abc")
+        weights_m2 = int(mac.provenance["weight_pins"]) * float(mac.provenance["register_area_m2"])
+        energy, delay = float(mac.energy_j[0].mean()), float(mac.delay_s[0].max())
+        made.append(Figures(delay * 1e12, energy * 1e15, (mac.area_m2 + weights_m2) * 1e12))
+    first = made[0]
+    assert (round(first.delay), round(first.area), round(first.energy)) == booth4
+    assert [each.product / first.product for each in made[1:]] == near(over, abs=0.005)

@@ -16,7 +16,8 @@ def library_elements(library: str, named: Sequence[str] = ()) -> list[MacProfile
     """Return the whole elements of a cell library, those of the package first.
 
     Args:
-        library: The beginning of a library's name, such as `asap7`, or a Liberty file.
+        library: The beginning of a library's name, such as `asap7`, or of the names of the package's profiles for it,
+            such as `nangate45`; or a Liberty file.
         named: Further profiles: files, or names of the package.
 
     Raises:
@@ -39,12 +40,12 @@ def library_elements(library: str, named: Sequence[str] = ()) -> list[MacProfile
         name = _checked_name(Path(library))
         whole = [profile for profile in whole if _library_of(profile) == name]
     else:
-        names = sorted({_library_of(profile) for profile in (*whole, *given)})
-        if not any(each.startswith(library) for each in names):
+        if not any(_is_of(profile, library) for profile in (*whole, *given)):
+            names = sorted({name for profile in (*whole, *given) for name in _names(profile)})
             raise InputError(
                 f"the library must be a Liberty file or the beginning of one of {', '.join(names)}, not {library!r:.80}"
             )
-        whole = [profile for profile in whole if _library_of(profile).startswith(library)]
+        whole = [profile for profile in whole if _is_of(profile, library)]
     found = [*whole, *(profile for profile in given if profile.name not in {each.name for each in whole})]
     if not any(element_of(profile).bits == 8 for profile in found):
         raise InputError(
@@ -64,6 +65,15 @@ def _checked_name(file: Path) -> str:
             "sequential cells to the file"
         )
     return library.name
+
+
+def _is_of(profile: MacProfile, library: str) -> bool:
+    return any(name.startswith(library) for name in _names(profile))
+
+
+def _names(profile: MacProfile) -> tuple[str, str]:
+    """The library's own name, and the first part of the profile's, which is a short name in the package's profiles."""
+    return _library_of(profile), profile.name.partition("-")[0]
 
 
 def _library_of(profile: MacProfile) -> str:

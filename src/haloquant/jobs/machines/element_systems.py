@@ -185,7 +185,7 @@ def shown_profiles(
         profile
         for profile in known.values()
         if is_whole(profile)
-        and profile.provenance.get("library", "") == library
+        and profile.provenance.get("library", "").partition(", ")[0] == library
         and profile.corners[0] == given.corners[0]
     ]
     named = [profile for profile in against if profile.name not in {each.name for each in alike}]
