@@ -66,7 +66,7 @@ ELSEWHERE = {
     ),
     "lm/evaluation/lm_eval_tasks": "crosscheck/test_lm_tasks.py",
     "lm/evaluation/partial_sums": "crosscheck/test_lm_partial_sums.py",
-    "lm/evaluation/early_negative": "crosscheck/test_lm_early_negative.py",
+    "lm/evaluation/negative_sums": "crosscheck/test_lm_negative_sums.py",
     "lm/integrations/vllm": "crosscheck/test_vllm_interface.py",
     **dict.fromkeys(
         ("jobs/machines/model_layers", "lm/experts", "lm/model_check", "lm/tensor_names"),

@@ -11,7 +11,7 @@ from haloquant.errors import CheckpointError, InputError, first_line
 from haloquant.lm.checkpoint.gguf.split import MARK
 from haloquant.lm.checkpoint.paths import local_folder
 from haloquant.store.atomic_files import regular_size
-from haloquant.store.stand_ins import BEGINNING, is_pointer, stand_in
+from haloquant.store.placeholder_files import BEGINNING, is_pointer, stand_in
 
 MAX_TEXT_BYTES = 256 << 20  # size after decompression
 MAX_TOKENIZER_BYTES = 128 << 20

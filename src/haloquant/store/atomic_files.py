@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from haloquant.errors import MALFORMED, BusyError, InputError
-from haloquant.store.stand_ins import BEGINNING, stand_in
+from haloquant.store.placeholder_files import BEGINNING, stand_in
 from haloquant.store.temporary_paths import remove_folder, temporary_path
 
 MANIFEST = "manifest.json"
@@ -50,7 +50,7 @@ def read_bounded(path: Path, limit_bytes: int, purpose: str = "", error: type[In
 
     Raises:
         InputError: The file is missing, unreadable, not a regular file, or too large; or another stands in its place
-            (`stand_ins`).
+            (`placeholder_files`).
     """
     try:
         size = regular_size(path, error)

@@ -39,7 +39,7 @@ from haloquant.jobs.quantize.shared_storage import upload_model, work_folder
 from haloquant.jobs.quantize.transform import require_calibration
 from haloquant.jobs.recipe_checks import check_used
 from haloquant.lm.checkpoint.completeness import check_names
-from haloquant.lm.checkpoint.left_layers import LeftLayer
+from haloquant.lm.checkpoint.full_precision_layers import LeftLayer
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint
 from haloquant.lm.checkpoint.remote import is_url, local_path
 from haloquant.lm.devices import check_device_name, describe_device, device_memory_b, find_device

@@ -1,7 +1,7 @@
 """Generators of MACs as Verilog text.
 
 `generator` is the entry. `partial_products` makes rows of bits, `adder_trees` adds them, `bypass` adds shortcuts for
-some weights; `redundant` keeps the product in two words. `bit_serial` is a MAC of its own; `adder_cells` wraps the
+some weights; `carry_save` keeps the product in two words. `bit_serial` is a MAC of its own; `adder_cells` wraps the
 adder cells of a library.
 """
 

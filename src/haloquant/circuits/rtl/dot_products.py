@@ -18,9 +18,9 @@ from typing import Literal
 from haloquant.circuits.ports import MacPorts, multiple_and_shift, multiple_bits, shifts_of
 from haloquant.circuits.rtl.adder_trees import ADDER_CELLS, ZERO, GateWriter, Net, Row, reduce_rows
 from haloquant.circuits.rtl.carry_adders import add
+from haloquant.circuits.rtl.carry_save import accumulate_module, element_lines, element_result
 from haloquant.circuits.rtl.partial_products import bits
 from haloquant.circuits.rtl.partial_products import stored_digits as digit_pins
-from haloquant.circuits.rtl.redundant import accumulate_module, element_lines, element_result
 from haloquant.errors import NetlistError
 
 DotRows = Literal["booth4", "onedigit", "e2m1", "int4m"]

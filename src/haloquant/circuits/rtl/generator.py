@@ -12,6 +12,15 @@ from haloquant.circuits.ports import Encoding, MacPorts
 from haloquant.circuits.rtl.adder_trees import ADDER_CELLS, GateWriter, Net, Row, Tree, compress
 from haloquant.circuits.rtl.bypass import Bypass, bypass_modules, bypass_partitions, selection_lines
 from haloquant.circuits.rtl.carry_adders import Adder, add, adder_title
+from haloquant.circuits.rtl.carry_save import (
+    accumulate_module,
+    bypassed_modules,
+    element_lines,
+    element_result,
+    one_digit_product,
+    partial_registers,
+    selected_words,
+)
 from haloquant.circuits.rtl.partial_products import (
     baugh_wooley,
     bits,
@@ -22,15 +31,6 @@ from haloquant.circuits.rtl.partial_products import (
     sign_extended,
     sign_magnitude,
     stored_digits,
-)
-from haloquant.circuits.rtl.redundant import (
-    accumulate_module,
-    bypassed_modules,
-    element_lines,
-    element_result,
-    one_digit_product,
-    partial_registers,
-    selected_words,
 )
 from haloquant.errors import NetlistError
 
@@ -71,7 +71,7 @@ class MacSpec:
     and then adds in carry-save form: partial sum and result are two words each, which one adder at the edge of the
     array adds up. `reg` is `save` with the registers of the partial sum: a whole processing element. `cs4` is one, too:
     it registers the product as two words, which no adder adds up, and accumulates them in carry-save form
-    (`redundant`).
+    (`carry_save`).
 
     The rows `onedigit` hold the words 0, +-1, +-2 ... +-2**(weight_bits - 1) only, and need the stage `cs4`.
     """

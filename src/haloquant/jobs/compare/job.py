@@ -34,8 +34,8 @@ from haloquant.jobs.recipe_checks import (
     check_names,
     require_packages,
 )
+from haloquant.lm.checkpoint.full_precision_layers import left_layers, left_notes
 from haloquant.lm.checkpoint.hub import origin_entry
-from haloquant.lm.checkpoint.left_layers import left_layers, left_notes
 from haloquant.lm.devices import find_devices
 from haloquant.lm.export.model_folder import hash_small_files
 from haloquant.lm.export.packed import export_packed

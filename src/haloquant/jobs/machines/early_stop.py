@@ -16,7 +16,7 @@ def early_stop(model: str, text: str, progress: Progress = silent) -> tuple[floa
         CheckpointError: There is no such model folder.
         InputError: The model is packed or has no ReLU, or the text is missing or too short.
     """
-    from haloquant.lm.evaluation.early_negative import DIGITS, measure_early_negative  # needs torch
+    from haloquant.lm.evaluation.negative_sums import DIGITS, measure_early_negative  # needs torch
 
     folder = model_folder(model)
     if is_packed(folder):

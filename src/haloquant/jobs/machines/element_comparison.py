@@ -57,7 +57,7 @@ def compare_elements(
         workload: The pass.
         target: The machine.
         stopped_digits: Mean digits of a multiply-accumulate if negative sums before a ReLU stop early
-            (`lm.evaluation.early_negative`). It gives one more row, whose time and energy are those of an element that
+            (`lm.evaluation.negative_sums`). It gives one more row, whose time and energy are those of an element that
             begins the next sum as soon as it stops.
     """
     plain = array_element(8, 8)

@@ -30,8 +30,8 @@ from haloquant.jobs.quantize.request import Request, made_by, passes_key
 from haloquant.jobs.quantize.task_runner import TaskRunner
 from haloquant.jobs.quantize.transform import NOTE, require_calibration
 from haloquant.lm.checkpoint.completeness import check_complete
+from haloquant.lm.checkpoint.full_precision_layers import LeftLayer, left_layers, left_notes
 from haloquant.lm.checkpoint.hub import origin_entry
-from haloquant.lm.checkpoint.left_layers import LeftLayer, left_layers, left_notes
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash
 from haloquant.lm.export.folding import folds
 from haloquant.lm.export.model_folder import MANIFEST, list_small_files

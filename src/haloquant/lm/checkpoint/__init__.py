@@ -1,8 +1,8 @@
 """Read model folders in Hugging Face format, one tensor at a time, without torch.
 
 `reader` opens a folder (`model_config`, `architectures`, `model_files`, `safetensors`); `linear_layers` and
-`left_layers` list its matrices. `hub`, `remote` and `gguf` are other sources; `adapters` merges LoRA. `completeness`
-checks that no tensor is missing, `paths` checks names.
+`full_precision_layers` list its matrices. `hub`, `remote` and `gguf` are other sources; `adapters` merges LoRA.
+`completeness` checks that no tensor is missing, `paths` checks names.
 """
 
 import lazy_loader

@@ -19,7 +19,7 @@ from jaxtyping import Float32
 
 from haloquant.errors import MALFORMED, CheckpointError
 from haloquant.lm.checkpoint.remote import RemoteFile
-from haloquant.store.stand_ins import BEGINNING, stand_in
+from haloquant.store.placeholder_files import BEGINNING, stand_in
 
 MAX_HEADER_BYTES = 100 << 20
 CHUNK_BYTES = 1 << 20  # small enough to be still in the processor cache when it is converted

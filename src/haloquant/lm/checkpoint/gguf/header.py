@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from haloquant.errors import CheckpointError
-from haloquant.store.stand_ins import BEGINNING, stand_in
+from haloquant.store.placeholder_files import BEGINNING, stand_in
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)

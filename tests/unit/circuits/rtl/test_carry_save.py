@@ -5,14 +5,14 @@ import re
 import numpy as np
 
 from haloquant.circuits.rtl.adder_trees import GateWriter
-from haloquant.circuits.rtl.partial_products import bits
-from haloquant.circuits.rtl.redundant import (
+from haloquant.circuits.rtl.carry_save import (
     accumulate_module,
     bypassed_modules,
     element_lines,
     element_result,
     one_digit_product,
 )
+from haloquant.circuits.rtl.partial_products import bits
 from support.verilog_gates import evaluate, evaluate_writer, number, port_values
 
 WIDE = 12

@@ -11,7 +11,7 @@ pytest.importorskip("transformers")
 from haloquant.api import compare_multipliers  # noqa: E402
 from haloquant.errors import InputError  # noqa: E402
 from haloquant.lm.checkpoint.reader import open_checkpoint  # noqa: E402
-from haloquant.lm.evaluation.early_negative import (  # noqa: E402
+from haloquant.lm.evaluation.negative_sums import (  # noqa: E402
     DIGITS,
     digits_until_negative,
     layers_before_relu,

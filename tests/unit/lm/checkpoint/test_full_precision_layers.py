@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from haloquant.lm.checkpoint.left_layers import left_layers, left_notes
+from haloquant.lm.checkpoint.full_precision_layers import left_layers, left_notes
 from haloquant.lm.checkpoint.reader import open_checkpoint
 
 SQUARE = (

@@ -9,7 +9,7 @@ from haloquant.lm.checkpoint.gguf.header import read_gguf_header
 from haloquant.lm.checkpoint.model_config import read_config
 from haloquant.lm.checkpoint.safetensors import read_header
 from haloquant.lm.text import load_text, load_tokenizer
-from haloquant.store.stand_ins import BEGINNING, stand_in
+from haloquant.store.placeholder_files import BEGINNING, stand_in
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab\nsize 4976698672\n"
 PAGE = b"\n<!DOCTYPE html>\n<html><head><title>401</title></head><body>Access is restricted.</body></html>\n"
