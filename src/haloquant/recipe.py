@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 
 from haloquant.errors import MALFORMED, InputError, RecipeError
+from haloquant.quant.input_sparsity.levels import InputAllocation
+from haloquant.quant.input_sparsity.scores import MOST_SPARSITY
 from haloquant.records import ValueHessian
 from haloquant.records.tiles import CLASS_WORDS
 from haloquant.store.atomic_files import read_bounded
@@ -32,6 +34,7 @@ Level = Literal["tile", "layer"]
 Limit = Annotated[float, msgspec.Meta(ge=0.0, le=1e15)]  # 0: no budget
 Refine = Share | Literal["auto"]
 Gigahertz = Annotated[float, msgspec.Meta(gt=0.0, le=1000.0)]
+Sparsity = Annotated[float, msgspec.Meta(ge=0.0, le=MOST_SPARSITY)]
 Weight = Annotated[float, msgspec.Meta(ge=0.0, le=100.0)]
 
 DEFAULT_RIVALS = (
@@ -138,6 +141,10 @@ class Quantize(Section, frozen=True):
     a table that `haloquant measure-ops` wrote). The MAC's time is the same for all tiles, while its energy is that of
     the weights that a tile holds. So where all tiles are full, the MAC's costs give the same classes. `budget` limits
     what *bal* may use.
+
+    With `input_sparsity`, a token of HALO's models leaves out the inputs of layers whose scores are below thresholds
+    (`quant.input_sparsity`). The second perplexity is then that of tokens which all do so, and the packed model does it
+    with generated tokens. `input_allocation` divides the share among the layers.
     """
 
     goals: Annotated[tuple[Goal, ...], msgspec.Meta(min_length=1)] = ("perf-opt", "bal", "acc-opt")
@@ -158,6 +165,8 @@ class Quantize(Section, frozen=True):
     energy_weight: Weight = 0.0
     cost: CostSource = "time"
     transform: Transform = "none"  # scales the layers' inputs before HALO's rounding; folded into earlier layers
+    input_sparsity: Sparsity = 0.0  # share of the multiply-accumulates that a generated token does without
+    input_allocation: InputAllocation = "uniform"  # the same share in each layer, or where predictions change least
     sweep: tuple[Share, ...] = (0.33, 0.67)  # further points of the Pareto front, as shares of its length
     budget: Budget = Budget()
 

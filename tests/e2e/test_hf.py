@@ -379,7 +379,7 @@ def test_another_version_is_refused(copy) -> None:
     config["quantization_config"]["version"] = 9
     (copy / "config.json").write_text(json.dumps(config))
     for door in (haloquant.load, AutoModelForCausalLM.from_pretrained):
-        with pytest.raises(FormatError, match="must be of format version 1 to 3, not 9: install a newer haloquant"):
+        with pytest.raises(FormatError, match="must be of format version 1 to 4, not 9: install a newer haloquant"):
             door(copy)
 
 

@@ -69,6 +69,8 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "quantize.energy_weight": (0.0, 1.0, -1.0),
     "quantize.cost": ("time", "energy", "edp", "simulated:edge_lpddr5x", "simulated:h200", "measured:none", "money"),
     "quantize.transform": ("none", "smoothquant", "awq", "rotation"),
+    "quantize.input_sparsity": (0.0, 0.5, 0.25, 1.5),
+    "quantize.input_allocation": ("uniform", "divergence", "evolution"),
     "quantize.sweep": ((), (0.5,), (0.0, 1.0), (2.0,)),
     "quantize.budget.bits_per_weight": (0.0, 100.0, -1.0),
     "quantize.budget.time_s": (0.0, 1.0, float("nan")),

@@ -60,6 +60,8 @@ CHANGED: dict[str, Any] = {
     "quantize.energy_weight": 1.0,
     "quantize.cost": "energy",
     "quantize.transform": "smoothquant",
+    "quantize.input_sparsity": 0.5,
+    "quantize.input_allocation": "divergence",
     "quantize.sweep": (0.5,),
     "quantize.budget.bits_per_weight": 4.8,
     "quantize.budget.time_s": 2.6e-7,
@@ -75,6 +77,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "quantize.method": {"quantize.refine": 0.0, "quantize.sparse_budget": 0.005},
     "quantize.kept_share": {"quantize.method": "paper", "quantize.goals": ("acc-opt",)},
     "quantize.cost": {"hardware.tile": 20, "quantize.sweep": (0.2, 0.4, 0.6, 0.8)},  # tiles that are not full differ
+    "quantize.input_allocation": {"quantize.input_sparsity": 0.5},
     "quantize.budget.time_s": {"quantize.cost": "simulated:edge_lpddr5x"},
     "quantize.budget.energy_j": {"quantize.cost": "simulated:edge_lpddr5x"},
     "quantize.budget.level": {"quantize.budget.bits_per_weight": 4.8},

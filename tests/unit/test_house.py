@@ -26,6 +26,7 @@ ELSEWHERE = {
     "circuits/simulation/waveforms": "property/test_simulate_twin.py",
     "circuits/timing/path_report": "golden/test_timing_by_hand.py",
     "circuits/timing/propagation": "unit/circuits/timing/test_single_value.py",
+    "kernels/cpu/column_instructions": "unit/kernels/cpu/test_column_products.py",
     "kernels/cpu/tile_instructions": "crosscheck/test_emulated_kernels.py",
     "kernels/cpu/vector_instructions": "unit/kernels/cpu/test_gemv.py",
     "kernels/cpu/vector_operations": "crosscheck/test_emulated_kernels.py",
@@ -104,6 +105,7 @@ ELSEWHERE = {
     "api/explanations": "e2e/test_explain.py",
     "api/macs/profiles": "e2e/test_profiles_command.py",
     "jobs/evaluation": "e2e/test_cli.py",
+    "jobs/input_sparsity": "e2e/test_input_sparsity.py",
     "jobs/explain_tiles": "e2e/test_explain.py",
     **_modules_of(
         "jobs/quantize",

@@ -12,6 +12,7 @@ from jaxtyping import Float64
 
 from haloquant.accel.clock_checks import check_clocks, clocks_are_met, point_delays, unchecked_clock_notes
 from haloquant.accel.cost_model.group_cost import cost_of_groups
+from haloquant.accel.cost_model.input_density import with_sparse_inputs
 from haloquant.accel.cost_model.layer_work import layer_works, mean_energy_j
 from haloquant.accel.cost_model.memory_traffic import layer_traffic
 from haloquant.accel.cost_model.phase_cost import cost_of_phases
@@ -72,6 +73,7 @@ def simulate(
         raise InputError(f"cycles_per_mac must be above 0, not {cycles_per_mac:g}")
     check_names(workload, schedule)
     works = layer_works(workload, layer_tiles, target, profile, corner, kv_bits, cycles_per_mac, passes)
+    works = with_sparse_inputs(works, workload, target)
     traffics = [layer_traffic(w, workload, target, schedule.row_blocks.get(w.gemm.group, 1)) for w in works]
     model = CostModel(target, target.energy_voltage_v, mean_energy_j(profile, corner), schedule.transitions > 0)
     table = schedule.phases

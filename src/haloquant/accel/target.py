@@ -8,6 +8,7 @@ from haloquant.accel.cost_model.cycles import WeightLoad
 from haloquant.records import OperatingPoint
 
 Status = Literal["measured", "cited", "assumed"]
+SparseRows = Literal["none", "gather"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Array:
     float_rate: float  # 16-bit floating-point multiply-accumulates per cycle and unit; 1 for 8-bit integers
     float_energy: float  # energy of a 16-bit operation over the profile's mean energy of an 8-bit one
     claimed_clocks: bool  # the points are claims and are not checked against a profile
+    sparse_rows: SparseRows = "none"  # what an input of zero saves: switching energy, or its row of weights ("gather")
     profile_voltage_v: float = 0.0  # supply at which the profile's energies hold; 0 means the supply of the base point
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ import msgspec
 import torch
 
 from haloquant.errors import InputError, MissingExtraError
+from haloquant.jobs.input_sparsity import InputSparsity, mac_density, masks_of_model, stored_masks
 from haloquant.jobs.inputs import Progress, is_packed, model_folder, model_window, read_text, silent, text_file
 from haloquant.lm.calibration.by_block import perplexity_by_block
 from haloquant.lm.checkpoint.completeness import check_complete
@@ -21,6 +23,9 @@ from haloquant.lm.checkpoint.reader import Checkpoint, open_checkpoint
 from haloquant.lm.devices import describe_device
 from haloquant.lm.evaluation.perplexity import Perplexity, default_window, perplexity, spread_windows
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
+from haloquant.lm.evaluation.sparse_inputs import sparse_inputs
+from haloquant.lm.input_sparsity import InputMasks
+from haloquant.lm.packed.config import INPUTS
 from haloquant.lm.packed.loading import load
 from haloquant.lm.packed.reader import has_adapter, open_packed
 from haloquant.lm.quiet_transformers import quiet_transformers
@@ -36,7 +41,8 @@ class Evaluation(msgspec.Struct, frozen=True):
 
     `bits_per_weight` counts the stored bits of the linear layers. `dtype` is the floating-point type in which the model
     computed. `standard_error` is None if the text is a single window. `notes` are sentences on how the model was read,
-    such as an adapter that was merged.
+    such as an adapter that was merged. `input_density` is the share of the multiply-accumulates of the linear layers
+    that the tokens with sparse inputs kept; None where all inputs are dense.
     """
 
     model: str
@@ -47,6 +53,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     perplexity_a8: float | None = None
     dtype: Dtype = "float32"
     notes: tuple[str, ...] = ()
+    input_density: float | None = None
 
 
 class OpenedModel(NamedTuple):
@@ -102,6 +109,8 @@ def evaluate_model(
     progress: Progress = silent,
     dtype: Dtype = "float32",
     device: str = "cpu",
+    sparse: InputSparsity | None = None,
+    dense_share: float = 0.0,
 ) -> Evaluation:
     """Return the perplexity of a model on a text.
 
@@ -113,14 +122,17 @@ def evaluate_model(
         progress: Called with the name of a task, windows done and windows in all.
         dtype: The floating-point type in which the model computes.
         device: Where it computes: `cpu`, or a GPU (`lm.devices.find_device`).
+        sparse: Which inputs of linear layers are left out; None leaves out none.
+        dense_share: With sparse inputs, the share of every window, at its beginning, that is dense and not scored.
 
     Raises:
         CheckpointError: The model folder is missing or malformed.
         RecipeError: The text is missing.
-        InputError: The model gives NaN or infinity.
+        InputError: The model gives NaN or infinity; or `sparse` and `dense_share` do not fit the model.
     """
     folder = model_folder(model)
     read_config(folder)  # a folder without a model is reported before its tokenizer is
+    _check_masks(folder, sparse, dense_share)
     found = read_text(folder, text, "evaluation")
     loaded, layers, bits, notes = open_model(folder, dtype, device)
     window = default_window(loaded)
@@ -130,12 +142,53 @@ def evaluate_model(
     def tell(done: int, total: int) -> None:
         progress(f"evaluate {name}{f' W+A{rounded_bits}' if rounded_bits else ''}", done, total)
 
-    if rounded_bits:
-        with activations_per_token(loaded, layers, rounded_bits):
-            score = perplexity(loaded, found.tokens, max_windows=limit, progress=tell)
-    else:
-        score = perplexity(loaded, found.tokens, max_windows=limit, progress=tell)
-    return _evaluation(name, found.name, bits, score, device, dtype, notes)
+    masks, said = _masks(loaded, layers, folder, sparse, dense_share, progress)
+    with ExitStack() as stack:
+        # A layer first leaves inputs out, and then rounds the others.
+        counts = None if masks is None else stack.enter_context(sparse_inputs(loaded, masks.masks, dense_share))
+        if rounded_bits:
+            stack.enter_context(activations_per_token(loaded, layers, rounded_bits))
+        share = 0.0 if masks is None else dense_share
+        score = perplexity(loaded, found.tokens, max_windows=limit, progress=tell, context_share=share)
+    made = _evaluation(name, found.name, bits, score, device, dtype, notes, f", {said}" if said else "")
+    if masks is None or counts is None:
+        return made
+    return msgspec.structs.replace(made, input_density=mac_density(counts, masks.macs))
+
+
+def _check_masks(folder: Path, sparse: InputSparsity | None, dense_share: float) -> None:
+    """Check before a model is loaded that its masks and those that are asked for go together.
+
+    Raises:
+        InputError: Masks are asked for and the model has its own, or no mask uses the share of dense tokens.
+    """
+    own = is_packed(folder) and open_packed(folder).config.version >= INPUTS
+    if own and sparse is not None:
+        raise InputError(f"input_sparsity must be 0 for {folder.name}, whose layers hold thresholds of their own")
+    if dense_share and sparse is None and not own:
+        raise InputError("dense_share must come with input_sparsity, or with a packed model that holds thresholds")
+
+
+def _masks(
+    model: Any,
+    layers: Sequence[str],
+    folder: Path,
+    sparse: InputSparsity | None,
+    dense_share: float,
+    progress: Progress,
+) -> tuple[InputMasks | None, str]:
+    """Return the masks of a model's inputs, its own or those that are asked for, and a sentence on them."""
+    stored = stored_masks(model, layers)
+    if stored is None and sparse is None:
+        return None, ""
+    if dense_share == 1:
+        return None, "all inputs of all tokens multiplied"
+    if stored is not None:
+        said = (
+            f"inputs that held {stored.sparsity:.1%} of the multiply-accumulates are left out by the model's thresholds"
+        )
+        return stored, said
+    return (None, "") if sparse is None else masks_of_model(model, layers, folder, sparse, progress)
 
 
 def _evaluation(

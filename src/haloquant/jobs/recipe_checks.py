@@ -85,6 +85,8 @@ def check_used(recipe: Recipe) -> None:
         unused.append(("kept_share", f"quantize.method is {quantize.method}", reason))
     if quantize.activations == "none":
         unused.append(("activation_bits", "quantize.activations is none", "as no activation is rounded"))
+    if not quantize.input_sparsity:
+        unused.append(("input_allocation", "quantize.input_sparsity is 0", "as no input is left out"))
     if not quantize.compensate:
         reason = "as only tiles whose errors were compensated are refined"
         unused.append(("refine", "quantize.compensate is false", reason))

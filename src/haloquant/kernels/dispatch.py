@@ -11,10 +11,12 @@ import torch
 from haloquant.errors import InfeasibleError
 from haloquant.kernels import fallback
 from haloquant.kernels.cpu import gemv, tile_products
+from haloquant.kernels.cpu.column_products import column_product
 from haloquant.kernels.cpu.tile_products import MOST_TOKENS
 from haloquant.kernels.layer_tensors import PackedLayer
 
 MOST_CPU_GEMV_TOKENS = 12  # with more tokens, it is cheaper to decode a block of weights once for all tokens
+MOST_INTEGER_COLUMNS = 0.4  # share of the columns; with more, the dense kernel of integers is faster
 MOST_TILE_INPUTS = (1 << 24) // (128 * 128)  # sums of this many products of two int8 are exact in float32
 BLOCK_WEIGHTS = 1 << 22  # weights that prefill decodes at a time: 16 MiB of float32
 _Found = TypeVar("_Found", torch.Tensor, np.ndarray)
@@ -157,9 +159,13 @@ def _integer_products(codes: np.ndarray, scale: np.ndarray, layer: PackedLayer) 
     check_integers(layer.grid.tile_in)
     y = np.empty((codes.shape[0], layer.grid.out_features), np.float32)
     share_threads()
-    for first in range(0, codes.shape[0], MOST_TOKENS):
-        some = slice(first, first + MOST_TOKENS)
-        tile_products.integer_products(codes[some], *layer.arrays, vectors=True, y=y[some])
+    columns = layer.columns if codes.shape[0] == 1 else None
+    if columns is not None and np.count_nonzero(codes) <= MOST_INTEGER_COLUMNS * codes.size:
+        column_product(codes[0].astype(np.float32), columns, layer.arrays, y[0], codes[0])
+    else:
+        for first in range(0, codes.shape[0], MOST_TOKENS):
+            some = slice(first, first + MOST_TOKENS)
+            tile_products.integer_products(codes[some], *layer.arrays, vectors=True, y=y[some])
     if layer.tile_offset is not None:
         y = _with_offsets(torch.from_numpy(y), torch.from_numpy(codes), layer).numpy()
     y *= scale[:, None]
@@ -169,6 +175,9 @@ def _integer_products(codes: np.ndarray, scale: np.ndarray, layer: PackedLayer) 
 def _decode(tokens: np.ndarray, layer: PackedLayer) -> np.ndarray:
     y = np.empty((tokens.shape[0], layer.grid.out_features), np.float32)
     share_threads()
+    if layer.columns is not None and tokens.shape[0] == 1:
+        column_product(tokens[0], layer.columns, layer.arrays, y[0])
+        return y
     if gemv.FAST and layer.grid.tile_in == gemv.WIDTH:
         for token, out in zip(tokens, y, strict=True):
             gemv.gemv(token, *layer.arrays, fast=True, y=out)

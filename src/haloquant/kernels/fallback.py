@@ -69,6 +69,17 @@ def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     return torch.nn.functional.linear(x, dequantize(layer).to(x.dtype))
 
 
+def masked_inputs(x: torch.Tensor, norm: torch.Tensor, threshold: torch.Tensor | float) -> torch.Tensor:
+    """Return x with zeros in place of the inputs whose score |x| * norm is not above the threshold; NaN stays.
+
+    Args:
+        x: inputs, [..., in].
+        norm: norms of the weight's columns, [in].
+        threshold: a score; a number, or float32 [1].
+    """
+    return x.masked_fill(x.abs().to(torch.float32) * norm <= threshold, 0.0)
+
+
 def round_tokens(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Round tokens to 8 bits, each by one scale, max |x| / 127.
 

@@ -1,13 +1,15 @@
 """One packed layer as the kernels take it: the stored tensors, and tables that are derived from them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
-from haloquant.quant.format.bit_layout import tile_offsets
+from haloquant.kernels.cpu.column_products import ColumnTiles, by_column, fits
+from haloquant.quant.format.bit_layout import decode, tile_offsets
+from haloquant.quant.format.input_masks import THRESHOLD
 from haloquant.quant.format.packing import ROWS, ROWS_V1
 from haloquant.records import TileGrid
 
@@ -38,6 +40,7 @@ class PackedLayer:
     sparse: PackedSparse | None
     exponent: int = 0  # `dispatch` multiplies what the kernels compute by 2^-exponent
     tile_offset: torch.Tensor | None = None  # f16 [out, across]; `dispatch` adds it, the kernels do not know of it
+    columns: ColumnTiles | None = None  # the codes once more, column by column, for tokens with many zeros; on the CPU
 
     @cached_property
     def arrays(self) -> tuple[Any, ...]:
@@ -99,7 +102,8 @@ def packed_layer(
 ) -> PackedLayer:
     """Make the kernels' form of one layer, on the device of the stored tensors.
 
-    The tensors are not checked here; `quant.format.packing.check_layer` does that.
+    The tensors are not checked here; `quant.format.packing.check_layer` does that. A layer with a mask of inputs gets
+    its codes column by column too, where the kernel for them can run.
 
     Args:
         tensors: the stored tensors, with the names of `quant.format.packing`.
@@ -118,7 +122,7 @@ def packed_layer(
     if "sparse_value" in tensors:
         names = ("sparse_col", "sparse_value", "sparse_scale")
         sparse = PackedSparse(_row_pointers(tensors), *(tensors[name] for name in names))
-    return PackedLayer(
+    made = PackedLayer(
         grid,
         tensors["weight_packed"],
         tensors["weight_scale"],
@@ -132,3 +136,7 @@ def packed_layer(
         rest[0] if rest else 0,
         tensors.get("weight_offset"),
     )
+    if THRESHOLD not in tensors or device.type != "cpu" or not fits(tile_out, sizes):
+        return made
+    codes, _ = decode(made.packed.numpy(), classes.numpy(), sizes, grid)
+    return replace(made, columns=by_column(codes, made.arrays))

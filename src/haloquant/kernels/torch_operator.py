@@ -28,7 +28,18 @@ def _packed_linear(
     grid = TileGrid(scale.shape[0], x.shape[-1], tile_out, tile_in)
     kept = PackedSparse(*sparse) if sparse else None
     layer = PackedLayer(
-        grid, packed, scale, classes, offsets, table, words, tuple(sizes), counts, kept, exponent, *offset
+        grid,
+        packed,
+        scale,
+        classes,
+        offsets,
+        table,
+        words,
+        tuple(sizes),
+        counts,
+        kept,
+        exponent,
+        offset[0] if offset else None,
     )
     return (rounded_linear if rounded else linear)(x, layer)
 

@@ -45,6 +45,7 @@ class LayerTiles:
         sparse_nnz: number of sparse weights.
         bits: stored bits.
         branch_rank: rank of a side branch y += A (B x) in float16, whose factors are in `bits.branches`; 0 without.
+        input_density: share of the inputs that a generated token multiplies; 1 where none is left out.
     """
 
     layer: str
@@ -55,3 +56,4 @@ class LayerTiles:
     sparse_nnz: int
     bits: BitCount
     branch_rank: int = 0
+    input_density: float = 1.0

@@ -72,6 +72,7 @@ class MethodRow(Record, frozen=True):
     notes: list[str] = []
     rise_error: float | None = None  # standard error over windows of `perplexity` minus full precision's
     bops: float | None = None  # bit operations of one token through the quantized layers; None without integers
+    input_density: float | None = None  # share of the multiply-accumulates that tokens keep in `perplexity_a8`
 
 
 class TileRow(Record, frozen=True):

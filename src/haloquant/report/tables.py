@@ -78,6 +78,8 @@ def method_table(results: Results) -> Table:
     pairs = targets_and_phases(results)
     base = base_method(results)
     head = ["method", "bits/weight", "perplexity W", f"W+A{results.activation_bits}", "BOPs/token"]
+    sparse = any(method.input_density is not None for method in results.methods)
+    head += ["inputs kept"] if sparse else []
     for target, phase in pairs:
         head += [f"speed {target} {phase}", f"energy {target} {phase}"]
     rows = []
@@ -85,6 +87,8 @@ def method_table(results: Results) -> Table:
         a8 = "–" if method.perplexity_a8 is None else f"{method.perplexity_a8:.3f}"
         bops = "–" if method.bops is None else engineering(method.bops, "").strip()
         cells = [method.name, f"{method.bits_per_weight:.2f}", _with_error(method), a8, bops]
+        if sparse:
+            cells.append("–" if method.input_density is None else f"{method.input_density:.0%}")
         for target, phase in pairs:
             cost, reference = cost_of(method, target, phase), cost_of(base, target, phase)
             if cost is None or reference is None:

@@ -6,11 +6,24 @@ An unknown key is refused, and the error names its path.
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
 from haloquant.accel.cost_model.cycles import WeightLoad
-from haloquant.accel.target import Array, ClockBlock, Dram, Figure, GpuTarget, OnChip, Spmv, Static, Target, Transition
+from haloquant.accel.target import (
+    Array,
+    ClockBlock,
+    Dram,
+    Figure,
+    GpuTarget,
+    OnChip,
+    SparseRows,
+    Spmv,
+    Static,
+    Target,
+    Transition,
+)
 from haloquant.errors import MALFORMED, TargetError
 from haloquant.records import OperatingPoint
 from haloquant.store.toml_quantities import parse_quantity
@@ -216,6 +229,11 @@ def _array(reader: _Reader) -> Array:
     clocks = reader.text("clocks")
     if clocks not in ("claimed", "profile"):
         raise TargetError(f"{reader.where('clocks')} must be claimed or profile, not {clocks!r}")
+    sparse = reader.text("sparse_rows") if "sparse_rows" in reader.table else "none"
+    if sparse not in get_args(SparseRows):
+        raise TargetError(
+            f"{reader.where('sparse_rows')} must be one of {', '.join(get_args(SparseRows))}, not {sparse!r}"
+        )
     energy_v = reader.positive("profile_voltage", "V") if "profile_voltage" in reader.table else 0.0
     made = Array(
         reader.whole("rows"),
@@ -225,6 +243,7 @@ def _array(reader: _Reader) -> Array:
         reader.positive("float_rate", "1"),
         reader.positive("float_energy", "1"),
         clocks == "claimed",
+        "gather" if sparse == "gather" else "none",
         energy_v,
     )
     reader.finish()

@@ -55,6 +55,19 @@ def active_notes(loaded: QuantizedModel) -> list[str]:
     return [f"each token passes {active} of the {every} billion weights of {loaded.name}; the other experts do not run"]
 
 
+def density_notes(loaded: QuantizedModel, machine: Target) -> list[str]:
+    """Return a sentence on inputs that generated tokens leave out, in a packed model that does so, or as asked for."""
+    if loaded.density is None and not loaded.densities:
+        return []
+    asked = loaded.density
+    share = f"{asked:.0%} of their inputs" if asked is not None else "the inputs that the model's thresholds keep"
+    gains = {
+        "none": f"{machine.name} gains switching energy from it, and neither cycles nor bytes",
+        "gather": f"{machine.name} loads and reads only their rows, one token at a time, from codes by column",
+    }[machine.array.sparse_rows]
+    return [f"in decode the quantized layers of all integer systems multiply {share}: {gains}"]
+
+
 def floating_notes(loaded: QuantizedModel, workload: Workload) -> list[str]:
     """Return a sentence on the layers that a packed model leaves in floating point, if there are any."""
     left = loaded.left_floating(workload)

@@ -1,7 +1,7 @@
 """Simulate a model, or a named shape without weights, on an accelerator: HALO and its rivals on the same machine."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -10,7 +10,7 @@ from haloquant.accel.results import Simulation
 from haloquant.accel.target import GpuTarget, Target
 from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.api.arguments import check_choice, check_range, path_text
-from haloquant.api.machines.inputs import active_notes, check_phases, floating_notes, open_on, passes_of
+from haloquant.api.machines.inputs import active_notes, check_phases, density_notes, floating_notes, open_on, passes_of
 from haloquant.api.progress import Progress, Report, reporting, tracked
 from haloquant.errors import InputError
 from haloquant.jobs.machines import systems
@@ -132,6 +132,7 @@ def simulate(
     every_element: bool = False,
     clock: Clock = "machine",
     delay_factor: float = 1.0,
+    density: float | None = None,
     progress: Progress = True,
 ) -> MachineComparison:
     """Simulate a model on an accelerator, with HALO and with FP16, W8A8, W4A8 and W3A8.
@@ -158,6 +159,8 @@ def simulate(
             the plain 8-bit element's does. "own": in both, a profile's own delays set the clocks, and the machine's
             base clock is the limit.
         delay_factor: With clock "own", the period over the delay of the gates: room for wires, skew and variation.
+        density: Share of its inputs that a generated token multiplies in every quantized layer but the head, 0.01 to 1,
+            in HALO and the integer rivals. None takes what a packed model with sparse inputs stores, else 1.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
@@ -183,9 +186,12 @@ def simulate(
     check_phases(prefill_tokens, context_tokens, batch, fast_share)
     if area_mm2 is not None:
         check_range("area_mm2", area_mm2, 1e-9)
+    if density is not None:
+        check_range("density", density, 0.01, 1.0)
     named = [find_profile(path_text("against", name)) for name in against]
     with reporting(progress) as report:
         machine, loaded = open_on(model, target, profile, fast_share)
+        loaded = replace(loaded, density=None if density is None else float(density))
         passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
         classes = loaded.classes
         own = own_clocks(machine, classes.profile, classes.corner, float(delay_factor)) if clock == "own" else None
@@ -210,7 +216,7 @@ def simulate(
         for workload, system in tracked(todo, report, "given silicon"):
             simulation = systems.run_system(system, workload, given, loaded, used=used)
             runs.append(SystemRun(system.name, tuple(system.points) or (system.untiled or given.base,), simulation))
-        notes = [*active_notes(loaded), *floating_notes(loaded, passes[0])]
+        notes = [*active_notes(loaded), *floating_notes(loaded, passes[0]), *density_notes(loaded, machine)]
         notes += [note for run in runs for note in run.simulation.notes]
         if law:
             notes.append(f"delay at a lower supply, {law.source}")

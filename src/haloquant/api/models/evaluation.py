@@ -6,13 +6,16 @@ from typing import Literal, get_args
 
 import msgspec
 
-from haloquant.api.arguments import check_bits, check_choice, check_count, path_text, path_texts, texts
+from haloquant.api.arguments import check_bits, check_choice, check_count, check_range, path_text, path_texts, texts
 from haloquant.api.progress import Progress, reporting
 from haloquant.errors import InputError
 from haloquant.jobs import evaluation
 from haloquant.jobs.evaluation import Dtype, Evaluation
+from haloquant.jobs.input_sparsity import InputSparsity
 from haloquant.jobs.inputs import model_folder
 from haloquant.lm.devices import find_device
+from haloquant.quant.input_sparsity.levels import InputAllocation
+from haloquant.quant.input_sparsity.scores import MOST_SPARSITY
 
 Activations = Literal["none", "token"]
 
@@ -27,6 +30,10 @@ def evaluate(
     dtype: Dtype = "float32",
     by_block: bool = False,
     device: str = "auto",
+    input_sparsity: float = 0.0,
+    input_allocation: InputAllocation = "uniform",
+    calibration: str | Path = "demo",
+    dense_share: float = 0.0,
     progress: Progress = True,
 ) -> Evaluation:
     """Measure the perplexity of a model on a text by the standard protocol.
@@ -46,6 +53,14 @@ def evaluate(
             float32, and gives the same perplexity.
         device: Where the model computes: "cpu", "cuda" or "cuda:NUMBER"; "auto" takes a GPU of this machine where there
             is one.
+        input_sparsity: Share of the multiply-accumulates of the linear layers that a token does without, 0 to 0.95:
+            those of the inputs with the lowest scores |x| * (norm of the weight's column) (R-Sparse, arXiv 2504.19449).
+        input_allocation: "uniform" leaves out the same share in each layer; "divergence" divides it so that the
+            predictions change least, which takes eight passes over 512 tokens for each layer.
+        calibration: Text (.txt, .xz) of which 512 tokens give the thresholds, or "demo" for the shipped one.
+        dense_share: Share of each window, at its beginning, whose tokens keep all inputs and are not scored, as a
+            prompt before generated tokens. R-Sparse's authors take 0.5. With 1 all tokens are dense and scored. It
+            needs `input_sparsity`, or a packed model that holds thresholds of its own.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
@@ -73,11 +88,31 @@ def evaluate(
     check_choice("dtype", dtype, get_args(Dtype))
     if by_block and dtype != "float32":
         raise InputError(f"dtype must be float32 for an evaluation block by block, not {dtype}")
+    sparse = _sparse(input_sparsity, input_allocation, path_text("calibration", calibration), dense_share)
+    if by_block and sparse is not None:
+        raise InputError("input_sparsity must be 0 for an evaluation block by block: thresholds need the whole model")
     place = find_device(device)
     with shown as report:
         if by_block:
             return evaluation.evaluate_by_block(name, file, tokens, bits, report, place)
-        return evaluation.evaluate_model(name, file, tokens, bits, report, dtype, place)
+        return evaluation.evaluate_model(name, file, tokens, bits, report, dtype, place, sparse, dense_share)
+
+
+def _sparse(sparsity: float, allocation: InputAllocation, calibration: str, share: float) -> InputSparsity | None:
+    """Return which inputs are left out, after a check; None for none.
+
+    Raises:
+        InputError: A value is not allowed, or it would change nothing.
+    """
+    check_range("input_sparsity", sparsity, 0.0, MOST_SPARSITY)
+    check_choice("input_allocation", allocation, get_args(InputAllocation))
+    check_range("dense_share", share, 0.0, 1.0)
+    if not sparsity:
+        given = {"input_allocation": allocation != "uniform", "calibration": calibration != "demo"}
+        for key in (key for key, value in given.items() if value):
+            raise InputError(f"{key} must come with input_sparsity, the share of the work that is left out")
+        return None
+    return InputSparsity(float(sparsity), allocation, calibration)
 
 
 def evaluate_tasks(

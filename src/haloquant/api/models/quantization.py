@@ -28,7 +28,7 @@ from haloquant.jobs.quantize.forecast import machine_rates
 from haloquant.jobs.quantize.forecast.device_plan import DevicePlan, predict_on_device
 from haloquant.jobs.quantize.forecast.device_rates import H100, DeviceRates
 from haloquant.jobs.quantize.forecast.model_sizes import sizes_of_checkpoint
-from haloquant.jobs.quantize.forecast.plan import Plan, Stage, predict
+from haloquant.jobs.quantize.forecast.plan import Plan, Stage, predict, sparse_inputs_stage
 from haloquant.jobs.quantize.job import quantize_checkpoint
 from haloquant.jobs.quantize.layer_costs import check_layer_costs
 from haloquant.jobs.quantize.layer_rounding import RoundingPlace
@@ -43,6 +43,8 @@ from haloquant.lm.checkpoint.full_precision_layers import LeftLayer
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint
 from haloquant.lm.checkpoint.remote import is_url, local_path
 from haloquant.lm.devices import check_device_name, describe_device, device_memory_b, find_device
+from haloquant.quant.input_sparsity.levels import InputAllocation, levels_around
+from haloquant.quant.input_sparsity.scores import MOST_SPARSITY
 from haloquant.recipe import COST_WORDS, Basis, Budget, CostOf, Goal, Hardware, Method, Quantize, Recipe, Transform
 from haloquant.records import ValueHessian
 from haloquant.store.profiles import find_profile
@@ -143,6 +145,8 @@ def quantize(
     energy_weight: float = 0.0,
     cost: str = "time",
     budget: Mapping[str, float | str] | None = None,
+    input_sparsity: float = 0.0,
+    input_allocation: InputAllocation = "uniform",
     exclude: str | Sequence[str] | None = None,
     engine: str = "local",
     workers: int = 1,
@@ -184,6 +188,11 @@ def quantize(
         budget: What "bal" may use, in place of the knee: any of "bits_per_weight", "time_s" and "energy_j" (of all
             quantized layers in a decode step, with a simulated or measured cost), and "level" ("tile", or "layer" for
             one class per layer).
+        input_sparsity: Share of the multiply-accumulates that a generated token does without, 0 to 0.95: those of the
+            inputs with the lowest scores |x| * (norm of the weight's column), by thresholds from 512 tokens of the
+            calibration (R-Sparse, arXiv 2504.19449). A prompt stays dense. The packed model must fit in memory.
+        input_allocation: "uniform" leaves out the same share in each layer; "divergence" divides it so that the
+            predictions change least, which takes seven or eight passes over the 512 tokens for each layer.
         exclude: Regular expressions. A layer whose name one of them matches stays in full precision.
         engine: "local", "ray", or "ray=ADDRESS" of a cluster.
         workers: Number of processes (local) or CPUs (ray).
@@ -225,6 +234,7 @@ def quantize(
     check_count("tile", tile, 8)
     check_range("sparse_budget", sparse_budget, 0.0, 0.5)
     check_range("prune_to_zero", prune_to_zero, 0.0, 0.99)
+    _check_sparsity(input_sparsity, input_allocation, text)
     where, mac = parse_engine(path_text("engine", engine), workers), path_text("profile", profile)
     devices, calibrating = quantization_devices(device, where, text)
     devices = ("cpu",) if method == "paper" else devices
@@ -243,6 +253,8 @@ def quantize(
             energy_weight=energy_weight,
             cost=cost,
             budget=limits,
+            input_sparsity=input_sparsity,
+            input_allocation=input_allocation,
         ),
     )
     if limits.limited:  # the goal is not a part of the recipe here
@@ -279,6 +291,8 @@ def forecast(
     transform: Transform = "none",
     exclude: str | Sequence[str] | None = None,
     device: str = "auto",
+    input_sparsity: float = 0.0,
+    input_allocation: InputAllocation = "uniform",
 ) -> Forecast:
     """Predict memory, disk and time of `quantize` on this machine and on a GPU, from the model's shapes alone.
 
@@ -293,6 +307,8 @@ def forecast(
         exclude: As in `quantize`; not for a bare `config.json` or a named shape.
         device: "auto" predicts for an H100 too, whether there is one or not; "cpu" does not. "cuda" or "cuda:NUMBER"
             takes the memory of that GPU of this machine, and the rates of an H100.
+        input_sparsity: As in `quantize`.
+        input_allocation: As in `quantize`.
 
     Returns:
         Every stage with its time in seconds (one worker) and memory in bytes.
@@ -311,6 +327,7 @@ def forecast(
     """
     model, text = path_text("model", model), path_text("calibration", calibration)
     _check(goal, transform, text, samples)
+    _check_sparsity(input_sparsity, input_allocation, text)
     tensors = is_url(model) or has_tensors(model)
     if exclude and not tensors:
         raise InputError(
@@ -327,6 +344,11 @@ def forecast(
     rates = machine_rates.measure_rates(refined=goal != "acc-opt")  # layers of 16 words are not refined
     calibrated, balanced = text != "none", goal == "bal"
     predicted = predict(sizes, rates, samples, window_tokens, balanced, transform, has_transformers())
+    if input_sparsity:
+        levels = len(levels_around(input_sparsity)) - 1  # all but the dense one
+        passes = 1 if input_allocation == "uniform" else 1 + levels * len(sizes.layers)
+        found = sparse_inputs_stage(sizes, rates, predicted.written_b, passes)
+        predicted = replace(predicted, calibrated=(*predicted.calibrated, found))
     gpu = _gpu(device)
     on_gpu = gpu and predict_on_device(sizes, predicted, rates, gpu, samples, window_tokens, calibrated, balanced)
     return Forecast(predicted, len(sizes.layers), samples, window_tokens, calibrated, on_gpu)
@@ -363,6 +385,20 @@ def _check(goal: object, transform: Transform, calibration: str, samples: object
     check_choice("transform", transform, get_args(Transform))
     check_count("samples", samples, 1)
     require_calibration(transform, calibration != "none")
+
+
+def _check_sparsity(sparsity: float, allocation: InputAllocation, calibration: str) -> None:
+    """Check how many inputs are left out.
+
+    Raises:
+        InputError: A value is not allowed or would change nothing, or there is no calibration text.
+    """
+    check_range("input_sparsity", sparsity, 0.0, MOST_SPARSITY)
+    check_choice("input_allocation", allocation, get_args(InputAllocation))
+    if not sparsity and allocation != "uniform":
+        raise InputError("input_allocation must come with input_sparsity, the share that it divides among the layers")
+    if sparsity and calibration == "none":
+        raise InputError("input_sparsity must have a calibration text, as it gives the thresholds; name one")
 
 
 def _budget(cost: object, budget: Mapping[str, float | str] | None) -> Budget:

@@ -65,6 +65,15 @@ def simulate(
     delay_factor: Annotated[
         float, typer.Option("--delay-factor", help="With --clock own: period over the delay of the gates, for wires.")
     ] = 1.0,
+    density: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of its inputs that a generated token multiplies, in all integer systems; by default what a "
+            "packed model with sparse inputs stores, else all.",
+            min=0.01,
+            max=1.0,
+        ),
+    ] = None,
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
@@ -82,7 +91,7 @@ def simulate(
     prepare_output(out)
     found = haloquant.simulate(
         options.model, options.target, mode=mode, against=against or (), area_mm2=area_mm2,
-        every_element=every_element, clock=clock, delay_factor=delay_factor, **options.keywords(),
+        every_element=every_element, clock=clock, delay_factor=delay_factor, density=density, **options.keywords(),
     )  # fmt: skip
     new = found.new_silicon
     machine, simulations = found.machine, found.simulations

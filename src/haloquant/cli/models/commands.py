@@ -30,6 +30,14 @@ ModelDtype = Annotated[
     typer.Option("--dtype", help="Floating-point type in which the model computes, whatever type its files have."),
 ]
 ActivationBits = Annotated[int, typer.Option(help="Bits of a rounded activation.", min=2, max=16)]
+InputSparsity = Annotated[
+    float,
+    typer.Option(help="Share of the multiply-accumulates that a generated token does without.", min=0.0, max=0.95),
+]
+InputAllocation = Annotated[
+    Literal["uniform", "divergence"],
+    typer.Option(help="uniform: the same share in each layer; divergence: where predictions change least."),
+]
 Tokens = Annotated[int, typer.Option(help="Tokens of the text to use; 0 is the whole text.", min=0)]
 
 
@@ -107,6 +115,8 @@ def quantize(
         float | None, typer.Option(help="bal: most joules of the layers in a decode step, by --cost.", min=0.0)
     ] = None,
     budget_level: Annotated[Level, typer.Option(help="Budgets choose a class per tile, or per layer.")] = "tile",
+    input_sparsity: InputSparsity = 0.0,
+    input_allocation: InputAllocation = "uniform",
     exclude: Annotated[
         list[str] | None,
         typer.Option(help="Regular expression such as `experts`: matching layers stay in full precision; repeatable."),
@@ -143,6 +153,8 @@ def quantize(
             transform=transform,
             exclude=exclude,
             device=device,
+            input_sparsity=input_sparsity,
+            input_allocation=input_allocation,
         )
         if json:
             found = msgspec.to_builtins(predicted.plan)
@@ -173,6 +185,8 @@ def quantize(
         energy_weight=energy_weight,
         cost=cost,
         budget={**limits, "level": budget_level},
+        input_sparsity=input_sparsity,
+        input_allocation=input_allocation,
         exclude=exclude,
         engine=engine,
         workers=workers,
@@ -183,8 +197,9 @@ def quantize(
     expected = None
     if stages:
         expected = haloquant.forecast(
-            model, goal=goal, calibration=calibration, samples=samples, transform=transform, exclude=exclude
-        ).stages
+            model, goal=goal, calibration=calibration, samples=samples, transform=transform, exclude=exclude,
+            input_sparsity=input_sparsity, input_allocation=input_allocation,
+        ).stages  # fmt: skip
     if json:
         found = made.to_dict()
         stdout.print_json(data=found if expected is None else found | {"predicted": [vars(x) for x in expected]})
@@ -227,6 +242,14 @@ def evaluate(
     by_block: Annotated[
         bool, typer.Option("--by-block", help="One decoder block in memory at a time: a plain model that does not fit.")
     ] = False,
+    input_sparsity: InputSparsity = 0.0,
+    input_allocation: InputAllocation = "uniform",
+    calibration: Annotated[
+        str, typer.Option(help="Text that gives the thresholds of --input-sparsity (.txt, .xz), or `demo`.")
+    ] = "demo",
+    dense_share: Annotated[
+        float, typer.Option(help="Share of each window that is dense and not scored, as a prompt.", min=0.0, max=1.0)
+    ] = 0.0,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -244,6 +267,10 @@ def evaluate(
         dtype=dtype,
         by_block=by_block,
         device=device,
+        input_sparsity=input_sparsity,
+        input_allocation=input_allocation,
+        calibration=calibration,
+        dense_share=dense_share,
         progress=not quiet,
     )
     if json:
@@ -252,6 +279,8 @@ def evaluate(
     # The standard error of a single window is not defined.
     error = "" if found.standard_error is None else f" ± {found.standard_error:.4f}"
     stdout.print(f"perplexity {found.perplexity:.4f}{error} ({found.description})", highlight=False)
+    if found.input_density is not None:
+        stdout.print(f"{found.input_density:.1%} of the multiply-accumulates are left", highlight=False)
     print_notes(found.notes)
 
 

@@ -1,7 +1,8 @@
 """How well a model predicts a text with quantized weights: perplexity, and the error of a difference of two."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,9 @@ class Accuracy:
 
     `perplexity_a8` is None if activations were not rounded. `window_nats` is the mean loss of each full window with
     quantized weights, in nats; two methods are compared by it. Where the model was not evaluated with rounded weights
-    alone, `perplexity` is `perplexity_a8`, and `window_nats` is with rounded activations.
+    alone, `perplexity` is `perplexity_a8`, and `window_nats` is with rounded activations. With sparse inputs,
+    `perplexity_a8` is with them too, and `input_density` is the share of the multiply-accumulates of the linear layers
+    that the tokens kept, and `layer_density` that of the inputs of each layer; else it is None.
     """
 
     perplexity: float
@@ -41,6 +44,8 @@ class Accuracy:
     tokens: int
     description: str
     window_nats: tuple[float, ...] = ()
+    input_density: float | None = None
+    layer_density: dict[str, float] = field(default_factory=dict[str, float])
 
     @property
     def final_perplexity(self) -> float:
@@ -58,6 +63,7 @@ def measure_accuracy(
     statistics: Mapping[str, LayerStatistics] | None = None,
     originals: Mapping[str, np.ndarray] | None = None,
     protocol: Protocol = STANDARD,
+    calibration: np.ndarray | None = None,
 ) -> Accuracy:
     """Return the perplexity of a model that computes with these weights, and with rounded activations too.
 
@@ -73,34 +79,49 @@ def measure_accuracy(
             layer before any transform.
         originals: The model's own weights by layer, to put them back; None keeps a copy of them in memory meanwhile.
         protocol: How it is evaluated.
+        calibration: Windows of tokens [windows, tokens] that give the thresholds of sparse inputs, if the recipe asks
+            for them; None keeps all inputs.
 
     Raises:
         InputError: The recipe asks for one scale per layer, and a layer has no calibrated maximum.
     """
     # Imported here, because quantizing without calibration does not need torch.
+    from haloquant.jobs.input_sparsity import loaded_weights, mac_density
     from haloquant.lm.evaluation.perplexity import default_window, perplexity
     from haloquant.lm.evaluation.rounded_activations import activations_per_tensor, activations_per_token
+    from haloquant.lm.evaluation.sparse_inputs import sparse_inputs
+    from haloquant.lm.input_sparsity import find_input_masks, sample_windows
     from haloquant.lm.swap_weights import with_weights
 
     window = protocol.window or default_window(model)
     limit, bits = recipe.text.evaluation_tokens, recipe.quantize.activation_bits
     windows = max(1, limit // window) if limit else None
     rounding = recipe.quantize.activations != "none" and bool(weights)
-    with with_weights(model, weights, originals):
-        plain = None
-        if protocol.weights_alone or not rounding:
+    sparse = bool(recipe.quantize.input_sparsity and weights) and calibration is not None
+    with with_weights(model, weights, originals), ExitStack() as stack:
+        plain, left = None, None
+        if protocol.weights_alone or not (rounding or sparse):
             plain = perplexity(model, tokens, window, max_windows=windows, progress=progress)
-        if plain is not None and not rounding:
+        if plain is not None and not (rounding or sparse):
             return Accuracy(plain.value, None, plain.tokens_counted, plain.describe(), plain.window_nats)
-        if recipe.quantize.activations == "tensor":
+        if sparse and calibration is not None:  # a layer first leaves inputs out, and then rounds the others
+            sample = sample_windows(calibration.reshape(-1), calibration.shape[1])
+            share, own = recipe.quantize.input_sparsity, loaded_weights(model, list(weights))
+            found = find_input_masks(model, own, sample, share, recipe.quantize.input_allocation)
+            left = found.macs, stack.enter_context(sparse_inputs(model, found.masks))
+        if rounding and recipe.quantize.activations == "tensor":
             known = {layer: (statistics or {}).get(layer, LayerStatistics(layer, 0)) for layer in weights}
-            context = activations_per_tensor(model, known, bits, input_scale=input_scale)
-        else:
-            context = activations_per_token(model, list(weights), bits, input_scale=input_scale)
-        with context:
-            rounded = perplexity(model, tokens, window, max_windows=windows, progress=progress)
+            stack.enter_context(activations_per_tensor(model, known, bits, input_scale=input_scale))
+        elif rounding:
+            stack.enter_context(activations_per_token(model, list(weights), bits, input_scale=input_scale))
+        rounded = perplexity(model, tokens, window, max_windows=windows, progress=progress)
     plain = rounded if plain is None else plain
-    return Accuracy(plain.value, rounded.value, plain.tokens_counted, plain.describe(), plain.window_nats)
+    seen = plain.tokens_counted, plain.describe(), plain.window_nats
+    if left is None:
+        return Accuracy(plain.value, rounded.value, *seen)
+    macs, counts = left
+    by_layer = {layer: counts.density(layer) for layer in macs}
+    return Accuracy(plain.value, rounded.value, *seen, mac_density(counts, macs), by_layer)
 
 
 def rise_error(accuracy: Accuracy, reference: Accuracy) -> float | None:

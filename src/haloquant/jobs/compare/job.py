@@ -22,6 +22,7 @@ from haloquant.jobs.compare.rival_export import check_exports, export_rival
 from haloquant.jobs.devices import job_devices, with_devices
 from haloquant.jobs.engine.session import open_session
 from haloquant.jobs.engine.tasks import THIS_PROCESS, Engine
+from haloquant.jobs.input_sparsity import export_with_masks
 from haloquant.jobs.inputs import Inputs, Progress, read_inputs, silent
 from haloquant.jobs.provenance import versions
 from haloquant.jobs.quantize.checkpoint_passes import expert_notes
@@ -157,17 +158,22 @@ def _export(job: JobSteps, goal: Goal, method: MethodStep, out: Path) -> None:
     if job.steps.find("packed", key) is None:
         job.passes.quantize([maps])  # its layers are missing if an earlier run was stopped between the two
 
+    masked = bool(job.recipe.quantize.input_sparsity)
+
     def make(folder: Path) -> None:
         export_packed(
             checkpoint,
             job.passes.layers(maps),
-            folder / "model",
+            folder / ("dense" if masked else "model"),
             profile_name=profile.name,
             profile_sha256=profile_sha256(profile),
             made_by={**versions(), **origin},
             changed=job.passes.folded(),
             progress=lambda done, total: job.progress("pack", done, total),
         )
+        if masked:
+            export_with_masks(folder / "dense", folder / "model", job.request, job.progress)
+            shutil.rmtree(folder / "dense")
 
     step, _ = job.steps.run("packed", key, make)
     if not link.is_symlink() or link.resolve() != (step / "model").resolve():

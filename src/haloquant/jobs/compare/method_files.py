@@ -37,6 +37,7 @@ class StoredLayer(msgspec.Struct, frozen=True):
     sparse_nnz: int
     bits: BitCount
     branch_rank: int = 0
+    input_density: float = 1.0
 
 
 class StoredMethod(msgspec.Struct, frozen=True):
@@ -56,7 +57,7 @@ def save_method(folder: Path, method: MethodResult) -> None:
     for name, tiles in method.tiles.items():
         grid = tiles.grid
         shape = (grid.out_features, grid.in_features, grid.tile_out, grid.tile_in)
-        layers.append(StoredLayer(name, shape, tiles.sparse_nnz, tiles.bits, tiles.branch_rank))
+        layers.append(StoredLayer(name, shape, tiles.sparse_nnz, tiles.bits, tiles.branch_rank, tiles.input_density))
         arrays |= {
             f"{name}.classes": tiles.classes,
             f"{name}.values": tiles.values,
@@ -81,6 +82,7 @@ def load_method(folder: Path) -> MethodResult:
             k.sparse_nnz,
             k.bits,
             k.branch_rank,
+            k.input_density,
         )
         for k in stored.layers
     }

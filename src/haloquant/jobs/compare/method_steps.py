@@ -5,7 +5,7 @@ evaluates them, with one layer at a time in memory beside the model.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,11 @@ from haloquant.quant.float16 import has_small_scales, small_scales_note
 from haloquant.quant.tile_histogram import layer_tiles
 from haloquant.records import BitCount, LayerTiles
 from haloquant.report.warnings import TOO_WIDE
+
+SPARSE = (
+    "in the perplexity with rounded activations every token leaves out inputs that hold {:.1%} of the "
+    "multiply-accumulates; the model itself leaves them out of generated tokens only"
+)
 
 
 @dataclass(frozen=True)
@@ -152,11 +157,18 @@ def halo_method(job: JobSteps, name: str, maps: Maps, said: tuple[str, ...] = ()
         notes = () if transform == "none" else (NOTE.format(transform, len(scales), len(layers)),)
         notes += (*small_scales_note(small), *said)
         weights = _weights(layers, lambda layer: job.restored(maps, layer))
-        accuracy = weights_accuracy(job, name, weights, scales)
+        accuracy = weights_accuracy(job, name, weights, scales, sparse=True)
+        if accuracy.input_density is not None:
+            notes += (SPARSE.format(1 - accuracy.input_density),)
+            kept = accuracy.layer_density
+            tiles = {layer: replace(part, input_density=kept[layer]) for layer, part in tiles.items()}
         save_method(folder, MethodResult(name, accuracy, bits, notes, tiles))
 
     classes = [maps[layer].codebook.tolist() for layer in job.shapes]
-    return MethodStep(name, [classes, said, job.evaluation_key(), job.key], make, maps=maps)
+    quantize = job.recipe.quantize
+    inputs = [quantize.input_sparsity, quantize.input_allocation, job.calibration_key()]
+    sparse = inputs if quantize.input_sparsity else []
+    return MethodStep(name, [classes, said, job.evaluation_key(), job.key, *sparse], make, maps=maps)
 
 
 def _weights(layers: Sequence[LinearLayer], read: Callable[[LinearLayer], np.ndarray]) -> LayerWeights:
@@ -169,8 +181,12 @@ def weights_accuracy(
     name: str,
     weights: Mapping[str, np.ndarray],
     input_scale: Mapping[str, np.ndarray] | None = None,
+    sparse: bool = False,
 ) -> Accuracy:
-    """Measure the accuracy of the job's model with these weights on the job's evaluation text."""
+    """Measure the accuracy of the job's model with these weights on the job's evaluation text.
+
+    `sparse` says that inputs are left out, if the recipe asks for it.
+    """
     tell = partial(job.progress, f"evaluate {name}")
     checkpoint, tensor = job.inputs.checkpoint, job.recipe.quantize.activations == "tensor"
     originals = _weights(checkpoint.layers, partial(read_weight, checkpoint))
@@ -185,4 +201,5 @@ def weights_accuracy(
         known,
         originals,
         job.protocol,
+        job.request.calibration if sparse else None,
     )

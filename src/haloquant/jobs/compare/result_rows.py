@@ -59,6 +59,7 @@ def method_row(
         list(method.notes),
         rise_error(method.accuracy, reference) if family != "reference" else None,
         sum(bops(part, activation_bits) for part in method.tiles.values()) if method.tiles else None,
+        method.accuracy.input_density,
     )
 
 

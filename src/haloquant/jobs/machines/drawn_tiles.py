@@ -30,13 +30,17 @@ def draw_tiles(measured: Mapping[str, LayerTiles], workload: Workload, tile: int
     mix = class_mix(layers)
     drawn = synthetic_workload(workload, tile, tile, mix, measured_encoding(layers, len(mix)), seed=seed)
     rank = max(part.branch_rank for part in layers)
-    return {name: _with_branch(part, rank) for name, part in drawn.items() if name != HEAD}
+    sizes = [part.grid.out_features * part.grid.in_features for part in layers]
+    kept = sum(size * part.input_density for size, part in zip(sizes, layers, strict=True))
+    density = kept / sum(sizes)
+    return {name: _like(part, rank, density) for name, part in drawn.items() if name != HEAD}
 
 
-def _with_branch(part: LayerTiles, rank: int) -> LayerTiles:
-    """Return a layer's tiles with a float16 branch of this rank."""
+def _like(part: LayerTiles, rank: int, density: float) -> LayerTiles:
+    """Return a layer's tiles with a float16 branch of this rank, and with this share of the inputs multiplied."""
     numbers = rank * (part.grid.out_features + part.grid.in_features)
-    return replace(part, bits=replace(part.bits, branches=16 * numbers), branch_rank=rank)
+    bits = replace(part.bits, branches=16 * numbers)
+    return replace(part, bits=bits, branch_rank=rank, input_density=density)
 
 
 def class_mix(layers: list[LayerTiles]) -> list[ClassMix]:

@@ -1,7 +1,7 @@
 """Systems to simulate on a machine: HALO on a packed model or on a named shape without weights, and its rivals."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,11 @@ from haloquant.errors import InputError
 from haloquant.jobs.machines import method_cost
 from haloquant.jobs.machines.model_layers import shape_of_packed
 from haloquant.jobs.machines.supply_law import SupplyLaw, choose_supply_law, lower_supply
-from haloquant.lm.packed.reader import iterate_layers, open_packed
+from haloquant.lm.packed.reader import iterate_layers, open_packed, read_mask
 from haloquant.quant.codebook import gaussian_sample
 from haloquant.quant.tile_histogram import layer_tiles
 from haloquant.records import Codebook, LayerTiles, MacProfile, OperatingPoint
+from haloquant.records.layer_names import HEAD
 from haloquant.store.profiles import profile_sha256
 
 
@@ -32,7 +33,9 @@ class QuantizedModel:
     """A model to simulate: its shape, its classes and its tiles.
 
     `tiles` holds the tiles of a packed model's layers. It is None for a named shape: then tiles are drawn at random for
-    each workload, with a share `fast_share` of fast tiles.
+    each workload, with a share `fast_share` of fast tiles. `densities` holds the share of its inputs that a generated
+    token multiplies, of the layers of a packed model that leave inputs out; `density` is that of all layers but the
+    head, if one is asked for.
     """
 
     name: str
@@ -40,6 +43,16 @@ class QuantizedModel:
     classes: Classes
     tiles: Mapping[str, LayerTiles] | None
     fast_share: float
+    densities: Mapping[str, float] = field(default_factory=dict[str, float])
+    density: float | None = None
+
+    def with_density(self, tiles: Mapping[str, LayerTiles]) -> dict[str, LayerTiles]:
+        """Return tiles with the share of its inputs that a generated token multiplies in every layer."""
+
+        def share(layer: str, own: float) -> float:
+            return self.densities.get(layer, own) if self.density is None or layer == HEAD else self.density
+
+        return {name: replace(part, input_density=share(name, part.input_density)) for name, part in tiles.items()}
 
     def only_quantized(self, tiles: Mapping[str, LayerTiles]) -> dict[str, LayerTiles]:
         """Return the tiles of the layers that this model quantizes.
@@ -75,7 +88,9 @@ def load_packed(folder: Path, profile: MacProfile) -> QuantizedModel:
     sizes = {name: (part.grid.out_features, part.grid.in_features) for name, part in tiles.items()}
     shape = shape_of_packed(packed, sizes, folder.name)
     fast = float(np.mean(np.concatenate([t.classes.ravel() for t in tiles.values()]) == 0))
-    return QuantizedModel(folder.name, shape, Classes(profile, 0, (*books, base)), tiles, fast)
+    masks = {name: mask for name in tiles if (mask := read_mask(packed, name)) is not None}
+    densities = {name: 1.0 - mask.sparsity for name, mask in masks.items()}
+    return QuantizedModel(folder.name, shape, Classes(profile, 0, (*books, base)), tiles, fast, densities)
 
 
 def load_shape(name: str, profile: MacProfile, fast_share: float) -> QuantizedModel:
@@ -103,7 +118,7 @@ def halo_system(model: QuantizedModel, workload: Workload, target: Target) -> Sy
     """Return HALO on a machine, at the base supply and the clocks that its classes' values meet."""
     points = method_cost.class_points(target, model.classes)
     tiles = model.tiles if model.tiles is not None else _draw(model, workload, target)
-    return System("HALO (boost)", tiles, points, 8, "its own classes")
+    return System("HALO (boost)", model.with_density(tiles), points, 8, "its own classes")
 
 
 def at_lower_supplies(system: System, target: Target, law: SupplyLaw, every_value: OperatingPoint) -> System:
@@ -136,7 +151,8 @@ def rival_systems(model: QuantizedModel, workload: Workload, target: Target) -> 
     # On a machine with claimed clocks only HALO's classes may use the faster ones.
     allowed = [] if target.array.claimed_clocks else _uniform_books(profile, corner, target.base)
     systems = [uniform_system(workload, grid, bits, profile, corner, allowed, target.base) for bits in (8, 4, 3)]
-    return [float_system(), *(replace(s, layer_tiles=model.only_quantized(s.layer_tiles)) for s in systems)]
+    kept = [model.with_density(model.only_quantized(system.layer_tiles)) for system in systems]
+    return [float_system(), *(replace(s, layer_tiles=tiles) for s, tiles in zip(systems, kept, strict=True))]
 
 
 def _uniform_books(profile: MacProfile, corner: int, base: OperatingPoint) -> list[Codebook]:

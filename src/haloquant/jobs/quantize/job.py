@@ -90,8 +90,8 @@ def quantize_checkpoint(
     Raises:
         CheckpointError: A part of the model is missing in the checkpoint (`lm.checkpoint.completeness`), or a weight is
             not finite.
-        InputError: `out` holds files; or there is a transform without calibration, or for a model whose inputs
-            cannot be folded.
+        InputError: `out` holds files; or there is a transform or a sparsity of inputs without calibration, or a
+            transform for a model whose inputs cannot be folded.
         BusyError: Another run works on the same output.
         ToolError: Workers died and the retries did not help.
     """
@@ -104,6 +104,7 @@ def quantize_checkpoint(
     list_small_files(checkpoint.folder)  # a link out of the folder is refused now, and not when the layers are done
     unchecked = check_in_transformers(checkpoint, request.calibration is not None)
     _check_transform(checkpoint, request)
+    _check_sparsity(request)
     check_device_room(checkpoint, request)
     with meter.stage("read and hash"):
         model = content_hash(checkpoint)
@@ -131,28 +132,37 @@ def quantize_checkpoint(
                     stage.enter_context(meter.stage("copy and check"))
 
             small: list[str] = []
+            masked, sparse_note = bool(request.recipe.quantize.input_sparsity), ()
             exported = export_packed(
                 checkpoint,
                 _with_small_scales(passes.layers(maps), small),
-                out,
+                scratch / "dense" if masked else out,
                 profile_name=request.profile.name,
                 profile_sha256=profile_sha256(request.profile),
                 made_by={**versions(), **made_by(request, goal), **origin_entry(checkpoint.origin)},
                 changed=passes.folded(),
                 progress=tell,
             )
+        bits = exported.bits
+        if masked:
+            from haloquant.jobs.input_sparsity import export_with_masks  # needs torch
+
+            with meter.stage("sparse inputs"):
+                per_weight, said = export_with_masks(scratch / "dense", out, request, progress)
+            bits += BitCount(scales=round((per_weight - bits.per_weight) * bits.weights))
+            sparse_note = (said,)
         _remove(work, out)
     layers, seconds, transform = len(checkpoint.layers), time.monotonic() - began, request.recipe.quantize.transform
     notes = () if transform == "none" else (NOTE.format(transform, len(passes.scales), layers),)
     left = left_layers(checkpoint)
     notes = (*checkpoint.notes, *notes, *unchecked, *left_notes(left), *expert_notes(few, passes.experts))
     notes += padding_note(tuple(passes.grids.values()))
-    notes += small_scales_note(small)
+    notes += (*small_scales_note(small), *sparse_note)
     if goal == "bal" and (within := passes.allocator.within) is not None:
         notes += (within.note,)
     return QuantizationResult(
         out,
-        exported.bits,
+        bits,
         layers,
         passes.reused,
         request.source,
@@ -209,6 +219,16 @@ def _check_transform(checkpoint: Checkpoint, request: Request) -> None:
             f"the transform {transform} must have a norm or a linear layer to fold its scales into, and the chosen "
             f"layers of this {checkpoint.architecture.model_type} model leave none; quantize it without a transform"
         )
+
+
+def _check_sparsity(request: Request) -> None:
+    """Refuse sparse inputs without a calibration text.
+
+    Raises:
+        InputError: There is none.
+    """
+    if request.recipe.quantize.input_sparsity and request.calibration is None:
+        raise InputError("sparse inputs must have a calibration text, as it gives their thresholds; name one")
 
 
 def _maps(passes: Passes, goal: Goal) -> Maps:

@@ -16,4 +16,7 @@ def model_key(model_sha256: str, checkpoint: Checkpoint, request: Request) -> st
         request: the settings.
     """
     layers = passes_key(model_sha256, checkpoint, request)
-    return content_key(step_versions(), layers, hash_small_files(checkpoint.folder), [request.goal, request.source])
+    quantize = request.recipe.quantize
+    inputs = [quantize.input_sparsity, quantize.input_allocation] if quantize.input_sparsity else []
+    asked = [request.goal, request.source, *inputs]
+    return content_key(step_versions(), layers, hash_small_files(checkpoint.folder), asked)

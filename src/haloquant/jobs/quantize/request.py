@@ -77,6 +77,8 @@ def made_by(request: Request, goal: Goal) -> dict[str, str]:
     """Return the model configuration's entries that say how the model was made."""
     transform = request.recipe.quantize.transform
     entries = {"goal": goal, "source": request.source}
+    if share := request.recipe.quantize.input_sparsity:
+        entries["input sparsity"] = f"{share:g}, {request.recipe.quantize.input_allocation}"
     if request.recipe.quantize.method != "haloquant":
         entries["method"] = request.recipe.quantize.method
     return entries if transform == "none" else {**entries, "transform": transform}

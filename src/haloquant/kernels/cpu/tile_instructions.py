@@ -30,6 +30,7 @@ from haloquant.kernels.cpu.vector_operations import (
     I64,
     Operations,
     constant,
+    loop,
     vector,
 )
 
@@ -96,28 +97,7 @@ class _Tile:
 
     def loop(self, count: ir.Value, start: list[ir.Value], body: Callable[..., list[ir.Value]]) -> list[ir.Value]:
         """Run `body(index, *carried)` `count` times. It returns the values that are carried to the next time."""
-        b = self.b
-        before = b.block
-        head, after = b.append_basic_block(), b.append_basic_block()
-        b.cbranch(b.icmp_signed(">", count, self.number(0)), head, after)
-        b.position_at_end(head)
-        index = b.phi(I64)
-        carried = [b.phi(value.type) for value in start]
-        results = body(index, *carried)
-        following = b.add(index, self.number(1))
-        end = b.block
-        b.cbranch(b.icmp_signed("<", following, count), head, after)
-        for phi, first, later in zip([index, *carried], [self.number(0), *start], [following, *results], strict=True):
-            phi.add_incoming(first, before)
-            phi.add_incoming(later, end)
-        b.position_at_end(after)
-        found = []
-        for first, later in zip(start, results, strict=True):
-            phi = b.phi(first.type)
-            phi.add_incoming(first, before)
-            phi.add_incoming(later, end)
-            found.append(phi)
-        return found
+        return loop(self.b, count, start, body)
 
     def inputs(self, x: ir.Value, first: int, count: int) -> list[ir.Value]:
         """Load vectors of inputs from number `first` of a chunk on."""

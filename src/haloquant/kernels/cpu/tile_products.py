@@ -37,7 +37,7 @@ _ABSOLUTES = _OPERATIONS.width if _OPERATIONS.absolutes else 0  # inputs before 
 
 @njit
 @no_type_check
-def _tables(table):
+def tables_of_words(table):
     """Return what the vector code takes of each codebook, in bytes [classes, 48]: int8, bfloat16 in two bytes."""
     found = np.zeros((table.shape[0], TABLES), np.uint8)
     for k in range(table.shape[0]):
@@ -158,7 +158,7 @@ def float_products(x, packed, scale, classes, offsets, table, sizes, tiles, spar
     row_ptr, col, value, sparse_scale = sparse
     down, across = classes.shape
     tokens = x.shape[0]
-    tables = _tables(table)
+    tables = tables_of_words(table)
     chunk = _vector_chunk(tile_in) if vectors else 0
     x_codes = np.empty(x.shape, np.float32)
     x_fives = np.empty(x.shape, np.float32)
@@ -216,7 +216,7 @@ def integer_products(x, packed, scale, classes, offsets, table, sizes, tiles, sp
     row_ptr, col, value, sparse_scale = sparse
     down, across = classes.shape
     tokens = x.shape[0]
-    tables = _tables(table)
+    tables = tables_of_words(table)
     chunk = _vector_chunk(tile_in) if vectors and tile_in <= MOST_INTEGER_INPUTS else 0
     wide = np.empty(table.shape[0], np.bool_)  # codebooks with a word that the faster code does not multiply
     for k in range(table.shape[0]):

@@ -13,6 +13,7 @@ says so, and `orders` of `kernels.cpu.tile_instructions` follows it.
 # pyright: reportReturnType=false, reportAssignmentType=false, reportCallIssue=false
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,40 @@ def constant(kind: ir.VectorType, value: int) -> ir.Constant:
 def shuffle(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, places: list[int]) -> ir.Value:
     """Return the elements of `a` and then `b` at these places."""
     return builder.shuffle_vector(a, b, ir.Constant(vector(I32, len(places)), places))
+
+
+def loop(
+    b: ir.IRBuilder, count: ir.Value, start: list[ir.Value], body: Callable[..., list[ir.Value]]
+) -> list[ir.Value]:
+    """Write code that runs `body(index, *carried)` `count` times, and return what the last time carried on.
+
+    Args:
+        b: the builder of the code.
+        count: a 64-bit integer.
+        start: the values that the first time gets.
+        body: returns the values that are carried to the next time.
+    """
+    before = b.block
+    head, after = b.append_basic_block(), b.append_basic_block()
+    b.cbranch(b.icmp_signed(">", count, ir.Constant(I64, 0)), head, after)
+    b.position_at_end(head)
+    index = b.phi(I64)
+    carried = [b.phi(value.type) for value in start]
+    results = body(index, *carried)
+    following = b.add(index, ir.Constant(I64, 1))
+    end = b.block
+    b.cbranch(b.icmp_signed("<", following, count), head, after)
+    for phi, first, later in zip([index, *carried], [ir.Constant(I64, 0), *start], [following, *results], strict=True):
+        phi.add_incoming(first, before)
+        phi.add_incoming(later, end)
+    b.position_at_end(after)
+    found = []
+    for first, later in zip(start, results, strict=True):
+        phi = b.phi(first.type)
+        phi.add_incoming(first, before)
+        phi.add_incoming(later, end)
+        found.append(phi)
+    return found
 
 
 class Operations(ABC):

@@ -8,6 +8,9 @@ is taken from the full windows only.
 
 With `bos`, each window begins with that token instead, so that every token of the text is predicted exactly once. This
 gives another figure, because the first token of each window is now counted, with little context.
+
+With `context_share`, that share of every window, at its beginning, is context only: what is predicted from it is not
+scored.
 """
 
 import math
@@ -32,7 +35,8 @@ class Perplexity:
     """Negative log-likelihoods (nats) of each window, and the numbers of tokens.
 
     `protocol` is "windows" or "windows with bos"; `sampled` is true if only some windows of the text were scored.
-    `arithmetic` is the floating-point type in which the model computed.
+    `arithmetic` is the floating-point type in which the model computed. `context` is the number of tokens at the
+    beginning of a whole window from which nothing that is scored is predicted.
     """
 
     nll: Float64[np.ndarray, " windows"]  # sum over the tokens scored in each window
@@ -42,6 +46,7 @@ class Perplexity:
     protocol: str
     sampled: bool = False
     arithmetic: str = "float32"
+    context: int = 0
 
     @property
     def full_windows(self) -> Int64[np.ndarray, " full"]:
@@ -81,13 +86,14 @@ class Perplexity:
         count = len(self.full_windows)
         part = "a sample of " if self.sampled else ""
         windows = f"{count} windows of {self.window}" if count > 1 else f"one window of {self.window}"
-        if int(self.scored.max()) + 1 < self.window:  # then this window is the only one
+        if int(self.scored.max()) + 1 + self.context < self.window:  # then this window is the only one
             part, windows = "", f"one window of {self.tokens}, as the text is shorter than {self.window}"
         step = self.window - (self.protocol == "windows with bos")
         rest = ", without the shorter rest at its end" if not self.sampled and 0 < count * step < self.tokens else ""
+        context = f", the first {self.context} of each window as context only" if self.context else ""
         return (
             f"{self.tokens_counted} tokens predicted in {part}{windows} ({self.protocol}) of a text of {self.tokens} "
-            f"tokens{rest}, computed in {self.arithmetic}"
+            f"tokens{rest}{context}, computed in {self.arithmetic}"
         )
 
 
@@ -111,6 +117,7 @@ def perplexity(
     bos: int | None = None,
     max_windows: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    context_share: float = 0.0,
 ) -> Perplexity:
     """Compute the perplexity of a causal model on a tokenized text.
 
@@ -122,6 +129,8 @@ def perplexity(
         max_windows: greatest number of windows. If the text has more full windows, that many of them are taken, spread
             evenly over the text, and the result is marked as a sample.
         progress: called with the number of windows done and of all windows.
+        context_share: share of every window, at its beginning, that is context only; below 1. At least one token of a
+            window is scored.
 
     Raises:
         InputError: The text is shorter than two tokens, a token is outside the vocabulary, or the window is too short;
@@ -146,8 +155,9 @@ def perplexity(
     for first in range(0, len(chosen), at_once):
         batch = [pieces[i] for i in chosen[first : first + at_once]]
         for group in _equal_lengths(batch):
-            nll.extend(_score(model, np.stack(group)))
-            scored.extend(len(piece) - 1 for piece in group)
+            context = context_tokens(len(group[0]), context_share)
+            nll.extend(_score(model, np.stack(group), context))
+            scored.extend(len(piece) - 1 - context for piece in group)
         if progress is not None:
             progress(min(first + at_once, len(chosen)), len(chosen))
     check_finite(nll, arithmetic)
@@ -159,6 +169,7 @@ def perplexity(
         "windows" if bos is None else "windows with bos",
         sampled=len(chosen) < sum(len(piece) == len(pieces[0]) for piece in pieces),
         arithmetic=arithmetic,
+        context=context_tokens(len(pieces[chosen[0]]), context_share),
     )
     if found.mean_nats > MOST_NATS:
         raise InputError(
@@ -216,10 +227,15 @@ def _equal_lengths(batch: list[np.ndarray]) -> list[list[np.ndarray]]:
     return [batch[:-1], [last]]
 
 
-def _score(model: Any, ids: np.ndarray) -> list[float]:
+def context_tokens(window: int, share: float) -> int:
+    """Return how many tokens of a window are context only: the share, rounded down, so that one token is scored."""
+    return min(int(share * window), window - 2)
+
+
+def _score(model: Any, ids: np.ndarray, context: int = 0) -> list[float]:
     batch = torch.from_numpy(ids).to(next(model.parameters()).device)
     with torch.inference_mode():
-        return sum_nll(_logits(model, batch), batch)
+        return sum_nll(_logits(model, batch)[:, context:], batch[:, context:])
 
 
 def _logits(model: Any, batch: torch.Tensor) -> torch.Tensor:

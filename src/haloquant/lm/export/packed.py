@@ -27,8 +27,8 @@ from haloquant.lm.export.original_files import (
     with_dtype,
     write_other_experts,
 )
-from haloquant.lm.packed.config import OFFSETS, VERSION, digest, make_config
-from haloquant.quant.format.packing import OFFSET, PackedWeight, pack, packed_bits
+from haloquant.lm.packed.config import digest, make_config, needed_version
+from haloquant.quant.format.packing import PackedWeight, pack, packed_bits
 from haloquant.records import BitCount, QuantizedWeight
 
 
@@ -64,7 +64,7 @@ def export_packed(
     """
     config = full_precision_config(checkpoint)
     known = {layer.name: layer for layer in checkpoint.layers}
-    bits, first, names, offsets = BitCount(), None, [], False
+    bits, first, names = BitCount(), None, []
     with new_model_folder(folder, made_by or {}) as temporary:
         writer = ShardWriter(temporary, shard_bytes)
         replaced: set[str] = set()
@@ -74,7 +74,6 @@ def export_packed(
             layer = find_layer(known, q)
             check_same_codebooks(first, q)
             tensors = pack(q) if isinstance(q, QuantizedWeight) else q.tensors
-            offsets = offsets or OFFSET in tensors
             bits += packed_bits(tensors, q.codebooks)
             for name, array in tensors.items():
                 writer.add(f"{q.layer}.{name}", RawTensor.of(array))
@@ -98,7 +97,7 @@ def export_packed(
             tuple(names),
             (profile_name, profile_sha256),
             round(bits.per_weight, 6),
-            OFFSETS if offsets else VERSION,
+            needed_version(writer.lines),
         )
         packed = msgspec.structs.replace(packed, sha256=digest(packed, writer.lines))
         config = with_dtype(config, kind) | {"quantization_config": packed.as_dict()}

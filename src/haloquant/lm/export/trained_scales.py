@@ -1,4 +1,4 @@
-"""Write a packed model again with other scales and offsets; codes, classes and all else are copied byte for byte."""
+"""Write a packed model again with other scales and offsets, or with masks; all else is copied byte for byte."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +18,11 @@ from haloquant.lm.export.model_folder import (
     new_model_folder,
     write_json,
 )
-from haloquant.lm.packed.config import OFFSETS, VERSION, digest
+from haloquant.lm.packed.config import digest, needed_version
 from haloquant.lm.packed.reader import PackedModel
+from haloquant.quant.format.input_masks import pack_mask
 from haloquant.quant.format.packing import OFFSET
+from haloquant.quant.input_sparsity.scores import InputMask
 from haloquant.store.atomic_files import read_manifest
 
 
@@ -54,10 +56,54 @@ def export_with_scales(
         shape = model.tensors[name.replace(OFFSET, "weight_scale")].shape
         if values.shape != shape or not np.isfinite(values).all():
             raise InputError(f"{name} must be finite float16 numbers of shape {shape}, not {values.shape}")
+    return export_changed(model, changed, folder, made_by, shard_bytes)
+
+
+def export_masks(
+    model: PackedModel,
+    masks: Mapping[str, InputMask],
+    folder: Path,
+    made_by: Mapping[str, str],
+    shard_bytes: int = SHARD_BYTES,
+) -> float:
+    """Write a packed model with masks of inputs.
+
+    Args:
+        model: the packed model.
+        masks: masks by layer; layers that are not named stay as they are.
+        folder: target; must not exist or be empty.
+        made_by: settings, which the manifest keeps beside those of the model.
+        shard_bytes: greatest size of a shard.
+
+    Returns:
+        The stored bits for each weight of the packed layers.
+
+    Raises:
+        InputError: The folder is not empty.
+    """
+    changed = {f"{layer}.{name}": array for layer, mask in masks.items() for name, array in pack_mask(mask).items()}
+    return export_changed(model, changed, folder, made_by, shard_bytes)
+
+
+def export_changed(
+    model: PackedModel, changed: Mapping[str, np.ndarray], folder: Path, made_by: Mapping[str, str], shard_bytes: int
+) -> float:
+    """Write a packed model with other or further tensors, and return its stored bits for each weight.
+
+    Args:
+        model: the packed model.
+        changed: the tensors by name, those of its layers.
+        folder: target; must not exist or be empty.
+        made_by: versions and settings, which the manifest keeps beside those of the model.
+        shard_bytes: greatest size of a shard.
+
+    Raises:
+        InputError: The folder is not empty.
+    """
     added = [name for name in changed if name not in model.tensors]
     bits = model.config.bits_per_weight
     if added:
-        bits = round(bits + 16 * sum(changed[name].size for name in added) / packed_weights(model), 6)
+        bits = round(bits + 8 * sum(changed[name].nbytes for name in added) / packed_weights(model), 6)
     with new_model_folder(folder, {**origin_of(model.folder), **made_by}) as temporary:
         writer = ShardWriter(temporary, shard_bytes)
         for name, tensor in model.tensors.items():
@@ -65,9 +111,7 @@ def export_with_scales(
         for name in added:
             writer.add(name, RawTensor.of(changed[name]))
         writer.finish()
-        has_offsets = any(name.endswith(f".{OFFSET}") for name in (*model.tensors, *added))
-        version = OFFSETS if has_offsets else VERSION
-        config = msgspec.structs.replace(model.config, version=version, bits_per_weight=bits)
+        config = msgspec.structs.replace(model.config, version=needed_version(writer.lines), bits_per_weight=bits)
         config = msgspec.structs.replace(config, sha256=digest(config, writer.lines))
         write_json(temporary / "config.json", read_config(model.folder) | {"quantization_config": config.as_dict()})
         copy_small_files(model.folder, temporary)

@@ -28,7 +28,8 @@ KINDS = {
     "weight_packed": torch.uint8, "weight_scale": torch.float16, "weight_tile_class": torch.uint8,
     "weight_shape": torch.int32, "sparse_row_count": torch.uint8, "sparse_row_ptr": torch.int32,
     "sparse_col": torch.uint16, "sparse_value": torch.int8, "sparse_scale": torch.float16, "sparse_kind": torch.uint8,
-    "weight_offset": torch.float16,
+    "weight_offset": torch.float16, "input_threshold": torch.float32, "input_norm": torch.float16,
+    "input_sparsity": torch.float32,
 }  # fmt: skip
 
 

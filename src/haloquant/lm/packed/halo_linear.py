@@ -8,15 +8,17 @@ from torch import nn
 
 from haloquant.errors import FormatError
 from haloquant.kernels.dispatch import dequantize, linear, rounded_linear
-from haloquant.kernels.fallback import round_tokens
+from haloquant.kernels.fallback import masked_inputs, round_tokens
 from haloquant.kernels.layer_tensors import PackedLayer, packed_layer
 from haloquant.kernels.torch_operator import compiled_linear
 from haloquant.lm.packed.config import PackedConfig
 from haloquant.lm.packed.tensor_state import TensorState
 from haloquant.quant.format.bit_layout import count_wrong
+from haloquant.quant.format.input_masks import INPUTS, NORM, THRESHOLD
 from haloquant.quant.format.packing import DENSE, OPTIONAL, check_layer, sizes_of
 
-FLOAT16_BUFFERS = ("weight_scale", "weight_offset", "sparse_scale")
+# Buffers whose type stays when the model is converted to another.
+KEPT_BUFFERS = ("weight_scale", "weight_offset", "sparse_scale", *INPUTS)
 
 
 class HaloLinear(nn.Linear):
@@ -153,8 +155,12 @@ class HaloLinear(nn.Linear):
         return self.__dict__ | {"_layer": None, "_seen": None, "_checked": None}
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Return x W^T + b for the input x, [..., in] -> [..., out], in the type of x."""
-        x = input
+        """Return x W^T + b for the input x, [..., in] -> [..., out], in the type of x.
+
+        With a mask of inputs, a token that comes alone does without those that the mask leaves out: the tokens of a
+        prompt come together, and a generated token comes alone.
+        """
+        x = self._sparse(input)
         if torch.is_grad_enabled() and x.requires_grad:  # the kernels have no backward pass; the weights are constant
             if self.int8_activations:  # rounding has no gradient of its own: it is passed straight through
                 codes, scale = round_tokens(x.detach().reshape(-1, self.in_features).to(torch.float32))
@@ -165,6 +171,13 @@ class HaloLinear(nn.Linear):
         else:
             y = (rounded_linear if self.int8_activations else linear)(x, self.layer())
         return y if self.bias is None else y + self.bias
+
+    def _sparse(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x with zeros in place of the inputs that a token which comes alone does without."""
+        norm, threshold = self._buffers.get(NORM), self._buffers.get(THRESHOLD)
+        if norm is None or threshold is None or x.shape[-2:-1] not in ((), (1,)):
+            return x
+        return masked_inputs(x, norm, threshold)
 
     def dequantize(self, dtype: torch.dtype) -> torch.Tensor:
         """Return the weight [out, in]."""
@@ -185,14 +198,14 @@ class HaloLinear(nn.Linear):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}{kind}"
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "HaloLinear":
-        """Move the buffers with the model, but keep scales in float16, since a conversion would round them."""
-        kept = {name: self._buffers[name] for name in FLOAT16_BUFFERS if name in self._buffers}
+        """Move the buffers with the model, but keep the types of scales and masks: a conversion would round them."""
+        kept = {name: self._buffers[name] for name in KEPT_BUFFERS if name in self._buffers}
         sound = self._checked is not None and self._checked.holds(self._buffers)
         made_before = self._layer is not None
         super()._apply(fn, recurse)
         for name, tensor in kept.items():
             moved = self._buffers[name]
-            if moved is not None and tensor is not None and moved.dtype != torch.float16:
+            if moved is not None and tensor is not None and moved.dtype != tensor.dtype:
                 self._buffers[name] = tensor.to(moved.device)
         if self.weight_packed.device.type != "meta":
             if sound:  # moving changes no value

@@ -18,8 +18,18 @@ from haloquant.lm.checkpoint.model_files import ADAPTER, MAX_INDEX_BYTES
 from haloquant.lm.checkpoint.paths import is_shard_name, local_folder
 from haloquant.lm.checkpoint.safetensors import StoredTensor, read_header
 from haloquant.lm.export.model_folder import INDEX, MANIFEST, NAMES
-from haloquant.lm.packed.config import OFFSETS, PackedConfig, digest, new_checksum, parse_config, tensor_line
-from haloquant.quant.format.packing import DENSE, OFFSET, OPTIONAL, unpack
+from haloquant.lm.packed.config import (
+    VERSION,
+    PackedConfig,
+    digest,
+    needed_version,
+    new_checksum,
+    parse_config,
+    tensor_line,
+)
+from haloquant.quant.format.input_masks import INPUTS, unpack_mask
+from haloquant.quant.format.packing import DENSE, OPTIONAL, unpack
+from haloquant.quant.input_sparsity.scores import InputMask
 from haloquant.records import QuantizedWeight
 from haloquant.store.atomic_files import check_files, read_bounded, read_manifest
 
@@ -123,8 +133,8 @@ def check_names(config: PackedConfig, tensors: Mapping[str, Any]) -> None:
         layer, _, last = name.rpartition(".")
         if last in (*DENSE, *OPTIONAL) and layer not in layers:
             raise FormatError(f"tensor {name} must belong to a layer that config.json names, and {layer} is not named")
-        if last == OFFSET and config.version < OFFSETS:
-            raise FormatError(f"a model with {name} must be of format version {OFFSETS}, not {config.version}")
+        if (least := needed_version([name])) > max(config.version, VERSION):
+            raise FormatError(f"a model with {name} must be of format version {least}, not {config.version}")
 
 
 def read_layer(model: PackedModel, layer: str) -> QuantizedWeight:
@@ -139,6 +149,13 @@ def read_layer(model: PackedModel, layer: str) -> QuantizedWeight:
     names = [name for name in (*DENSE, *OPTIONAL) if prefix + name in model.tensors]
     arrays = {name: _array(model.tensors[prefix + name]) for name in names}
     return unpack(arrays, layer, model.config.books(), model.config.tile_out, model.config.tile_in)
+
+
+def read_mask(model: PackedModel, layer: str) -> InputMask | None:
+    """Read the mask of a layer's inputs; None for a layer whose inputs are dense."""
+    prefix = f"{layer}."
+    names = [name for name in INPUTS if prefix + name in model.tensors]
+    return unpack_mask({name: _array(model.tensors[prefix + name]) for name in names})
 
 
 def iterate_layers(model: PackedModel) -> Iterator[QuantizedWeight]:

@@ -8,13 +8,17 @@
 | weight_scale | f16 [out, across] | scale of every (output channel, tile) |
 | weight_tile_class | u8 [down, across] | index of each tile's codebook |
 | weight_shape | i32 [2] or [3] | out, in; and an exponent e, if all scales are to be multiplied by 2^-e |
-| weight_offset | f16 [out, across] | added to every weight of (output channel, tile); only in version 3 |
+| weight_offset | f16 [out, across] | added to every weight of (output channel, tile); from version 3 on |
+| input_threshold | f32 [1] | a token keeps the inputs x_j with abs(x_j) * input_norm_j above it; from version 4 on |
+| input_norm | f16 [in] | norms of the weight's columns, over the largest |
+| input_sparsity | f32 [1] | share of the inputs that the threshold left out of a calibration sample |
 | sparse_row_count | u8, u16 or i32 [out] | sparse weights in each row; the smallest type that holds the largest count |
 | sparse_col | u16 or i32 [nnz] | columns (i32 if in > 65536) |
 | sparse_value | i8 [nnz] | values; the weight is value * scale of its row |
 | sparse_scale | f16 [out] | scale of every row |
 | sparse_kind | u8 [ceil(nnz / 8)] | bit i (lowest first) is 1 if weight i is salient, 0 if it is an outlier |
 
+A layer has the three `input_*` tensors if its inputs are sparse (`quant.input_sparsity`), else none of them.
 A layer has an exponent only if float16 does not hold its scales without it (weights of 10^-7). A layer without sparse
 weights has no `sparse_*` tensors. Codebooks and tile sizes are stored once per model.
 Version 1 of the format stored `sparse_row_ptr` i32 [out + 1], the running sums of the counts; it can still be read.
@@ -28,6 +32,7 @@ import numpy as np
 from haloquant.errors import FormatError
 from haloquant.quant.float16 import LARGEST, MOST_EXPONENT
 from haloquant.quant.format.bit_layout import count_wrong, decode, encode, tile_offsets
+from haloquant.quant.format.input_masks import INPUTS, check_mask, mask_tensors
 from haloquant.quant.tiles import classes_by_row
 from haloquant.records import BitCount, Codebook, QuantizedWeight, SparseWeights, TileGrid, TileMap
 
@@ -38,7 +43,7 @@ ROWS, ROWS_V1 = "sparse_row_count", "sparse_row_ptr"
 _COUNT_TYPES = (np.uint8, np.uint16, np.int32)
 # Tensors of layers with sparse weights, of all versions.
 SPARSE = (ROWS, ROWS_V1, "sparse_col", "sparse_value", "sparse_scale", "sparse_kind")
-OPTIONAL = (OFFSET, *SPARSE)  # tensors that some layers have
+OPTIONAL = (OFFSET, *INPUTS, *SPARSE)  # tensors that some layers have
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,8 @@ def check_layer(
         raise FormatError(f"weight_scale of {layer} must be finite, and is not: the file is damaged")
     if OFFSET in tensors and not np.isfinite(_tensor(tensors, layer, OFFSET, np.float16, scale.shape)).all():
         raise FormatError(f"{OFFSET} of {layer} must be finite, and is not: the file is damaged")
+    if any(name in tensors for name in INPUTS):
+        check_mask(layer, *(_tensor(tensors, layer, *part) for part in mask_tensors(grid.in_features)))
     length = int(tile_offsets(grid, classes, sizes_of(codebooks))[-1])
     _tensor(tensors, layer, "weight_packed", np.uint8, (length,))
     if any(name in tensors for name in SPARSE):
@@ -168,7 +175,7 @@ def packed_bits(tensors: Mapping[str, np.ndarray], codebooks: tuple[Codebook, ..
     return BitCount(
         weights=out_features * in_features,
         codes=stored["weight_packed"],
-        scales=stored["weight_scale"] + stored.get(OFFSET, 0),
+        scales=stored["weight_scale"] + sum(stored.get(name, 0) for name in (OFFSET, *INPUTS)),
         sparse=sum(stored.get(name, 0) for name in SPARSE),
         codebooks=stored["weight_tile_class"] + stored["weight_shape"] + 8 * sum(sizes_of(codebooks)),
     )

@@ -11,6 +11,7 @@ from haloquant.jobs.machines.supply_law import choose_supply_law
 from haloquant.jobs.machines.sweeps import gpu_runs
 from haloquant.jobs.machines.systems import at_lower_supplies, halo_system, rival_systems, run_system
 from haloquant.records import OperatingPoint
+from haloquant.records.layer_names import HEAD
 from haloquant.store.targets import read_gpu, read_systolic
 from support.machine_models import LOADED, SHAPE, at_three_voltages
 from support.near import near
@@ -88,3 +89,17 @@ def test_what_a_packed_model_leaves_in_floating_point_is_left_so_in_its_rivals()
     assert gpu_runs(packed, step, board)[3].cost.dram_s > gpu_runs(LOADED, step, board)[3].cost.dram_s  # W8A8
     plain, halo = compare_elements(packed, step, machine)[:2]
     assert plain.bops < compare_elements(LOADED, step, machine)[0].bops and halo.bops < plain.bops
+
+
+def test_an_asked_density_is_that_of_all_layers_but_the_head_and_else_each_keeps_its_own() -> None:
+    step, machine = decode(SHAPE, 64), read_systolic("edge_lpddr5x")
+    asked = replace(LOADED, density=0.5)
+    for system in (halo_system(asked, step, machine), *rival_systems(asked, step, machine)[1:]):
+        assert {name == HEAD: part.input_density for name, part in system.layer_tiles.items()} == {
+            False: 0.5,
+            True: 1.0,
+        }
+    tiles = halo_system(asked, step, machine).layer_tiles
+    assert LOADED.with_density(tiles) == tiles
+    first = next(iter(tiles))
+    assert replace(LOADED, densities={first: 0.25}).with_density(tiles)[first].input_density == 0.25

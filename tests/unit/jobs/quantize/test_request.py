@@ -46,7 +46,8 @@ DEVICE = ("device",)
 # is covered where its costs choose the classes (below).
 AFTERWARDS = (
     "text.evaluation", "text.evaluation_tokens", "hardware.targets", "hardware.gpus", "quantize.goals",
-    "quantize.rivals", "quantize.activations", "quantize.activation_bits",
+    "quantize.rivals", "quantize.activations", "quantize.activation_bits", "quantize.input_sparsity",
+    "quantize.input_allocation",
     "quantize.sweep", "workload.prefill_tokens", "workload.decode_batch",
     "workload.decode_context", "workload.shapes",
 )  # fmt: skip
@@ -100,3 +101,5 @@ def test_how_a_model_was_made_is_said() -> None:
     assert made_by(request, "bal") == {"goal": "bal", "source": "nothing"}
     scaled = replace(request, recipe=with_value(request.recipe, "quantize.transform", "awq"))
     assert made_by(scaled, "bal")["transform"] == "awq"
+    sparse = replace(request, recipe=with_value(request.recipe, "quantize.input_sparsity", 0.5))
+    assert made_by(sparse, "bal")["input sparsity"] == "0.5, uniform"

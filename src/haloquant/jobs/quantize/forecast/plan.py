@@ -15,6 +15,7 @@ from haloquant.jobs.quantize.forecast.model_sizes import LayerSize, ModelSizes
 from haloquant.jobs.quantize.transform import AWQ_POINTS
 from haloquant.lm.calibration.shard_tasks import SHARD_WINDOWS
 from haloquant.lm.export.model_folder import SHARD_BYTES
+from haloquant.quant.input_sparsity.scores import SAMPLE_TOKENS
 from haloquant.recipe import Transform
 
 # Resident memory in bytes after imports: the interpreter with numpy, scipy and numba; torch and transformers add more.
@@ -171,6 +172,23 @@ def predict(
     free = [replace(x, driver_b=x.driver_b + TORCH_B * torch_loaded) for x in (read, books, *free, *pack)]
     whole = (read, books, *calibrated, *pack)
     return Plan(model.name, weights, model.stored_b, written, tuple(free), whole, torch_loaded, statistics_b)
+
+
+def sparse_inputs_stage(model: ModelSizes, rates: Rates, written_b: float, passes: int) -> Stage:
+    """Return the stage that finds thresholds of sparse inputs: passes of the packed model over a sample of tokens.
+
+    Args:
+        model: Sizes of the model.
+        rates: Speed of this machine.
+        written_b: Bytes of the packed model, which is in memory as a whole.
+        passes: Number of passes.
+    """
+    weights = sum(x.weights for x in model.layers)
+    # A pass decodes every weight once. Inputs of all layers are kept, in float32.
+    seconds = passes * weights * (SAMPLE_TOKENS / rates.madds_per_s + 1 / rates.packed_weights_per_s)
+    kept_b = 4.0 * SAMPLE_TOKENS * sum(x.in_features for x in model.layers)
+    decoded_b = 4.0 * max(x.weights for x in model.layers)
+    return Stage("sparse inputs", seconds, BASE_B + TORCH_B + written_b + kept_b + decoded_b, 0.0)
 
 
 def blocks_of(layers: Sequence[LayerSize]) -> list[list[LayerSize]]:
