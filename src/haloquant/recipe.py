@@ -73,6 +73,9 @@ class Text(Section, frozen=True):
     evaluation_tokens: Natural = 8192
 
 
+MOST_TILE = 1 << 16  # rows and columns; larger tiles than layers are padding alone
+
+
 class Hardware(Section, frozen=True):
     """The MAC, the machines, the tile size and the timing margin.
 
@@ -87,7 +90,7 @@ class Hardware(Section, frozen=True):
     profile: str = "default"
     targets: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("paper_tpu", "edge_lpddr5x")
     gpus: tuple[str, ...] = ("gpu_2080ti", "h200")
-    tile: Annotated[int, msgspec.Meta(ge=1, le=1 << 16)] = 128
+    tile: Annotated[int, msgspec.Meta(ge=1, le=MOST_TILE)] = 128
     margin: Fraction = 0.0
     delay_basis: Basis = "static"
     clocks_ghz: Annotated[tuple[Gigahertz, ...], msgspec.Meta(max_length=2)] = ()

@@ -17,14 +17,15 @@ def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
         raise InputError(f"{name} must be one of {', '.join(allowed)}, not {value!r:.80}")
 
 
-def check_count(name: str, value: object, least: int) -> None:
-    """Refuse a value that is not a whole number of at least `least`.
+def check_count(name: str, value: object, least: int, most: int | None = None) -> None:
+    """Refuse a value that is not a whole number from `least` to `most`; without `most` there is no greatest one.
 
     Raises:
         InputError: It is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name} must be a whole number of at least {least}, not {value!r:.80}")
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        wanted = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise InputError(f"{name} must be a whole number {wanted}, not {value!r:.80}")
 
 
 def check_range(name: str, value: object, least: float, most: float = float("inf")) -> None:

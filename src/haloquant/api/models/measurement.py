@@ -18,6 +18,7 @@ from haloquant.jobs.quantize.forecast.model_sizes import ModelSizes, sizes_of_ch
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.lm.checkpoint.remote import is_url
 from haloquant.lm.devices import find_device
+from haloquant.recipe import MOST_TILE
 from haloquant.records.operator_costs import OperatorTable
 from haloquant.store.platforms import read_platform, shipped_platforms, write_operator_table
 from haloquant.store.targets import read_systolic
@@ -141,7 +142,7 @@ def measure_ops(
         check_count("a batch", batch, 1)
         check_range("a batch", batch, 1.0, float(MOST_BATCH))
     check_count("repeats", repeats, 1)
-    check_count("tile", tile, 8)
+    check_count("tile", tile, 8, MOST_TILE)
     check_range("sparse_share", sparse_share, 0.0, 0.5)
     where = find_device(device)
     sizes = _sizes(name)

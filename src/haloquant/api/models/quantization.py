@@ -45,7 +45,19 @@ from haloquant.lm.checkpoint.remote import is_url, local_path
 from haloquant.lm.devices import check_device_name, describe_device, device_memory_b, find_device
 from haloquant.quant.input_sparsity.levels import InputAllocation, levels_around
 from haloquant.quant.input_sparsity.scores import MOST_SPARSITY
-from haloquant.recipe import COST_WORDS, Basis, Budget, CostOf, Goal, Hardware, Method, Quantize, Recipe, Transform
+from haloquant.recipe import (
+    COST_WORDS,
+    MOST_TILE,
+    Basis,
+    Budget,
+    CostOf,
+    Goal,
+    Hardware,
+    Method,
+    Quantize,
+    Recipe,
+    Transform,
+)
 from haloquant.records import ValueHessian
 from haloquant.store.profiles import find_profile
 
@@ -231,7 +243,7 @@ def quantize(
     check_choice("delay_basis", delay_basis, get_args(Basis))
     limits = _budget(cost, budget)
     check_range("energy_weight", energy_weight, 0.0, 100.0)
-    check_count("tile", tile, 8)
+    check_count("tile", tile, 8, MOST_TILE)
     check_range("sparse_budget", sparse_budget, 0.0, 0.5)
     check_range("prune_to_zero", prune_to_zero, 0.0, 0.99)
     _check_sparsity(input_sparsity, input_allocation, text)

@@ -71,7 +71,9 @@ def quantize(
     ] = "bal",
     calibration: Annotated[str, typer.Option(help="Calibration text (.txt, .xz), `demo`, or `none`.")] = "demo",
     samples: Annotated[int, typer.Option(help="Calibration windows.", min=1)] = 32,
-    tile: Annotated[int, typer.Option(help="Rows and columns of a tile: the size of the array.", min=8)] = 128,
+    tile: Annotated[
+        int, typer.Option(help="Rows and columns of a tile: the size of the array.", min=8, max=1 << 16)
+    ] = 128,
     sparse_budget: Annotated[
         float, typer.Option(help="Largest share of weights kept in 8 bits.", min=0.0, max=0.5)
     ] = 0.005,

@@ -90,7 +90,7 @@ def measure_ops(
         list[int] | None, typer.Option(help="Tokens that are multiplied at a time; repeatable. 1, 8, 64 and 512.")
     ] = None,
     repeats: Annotated[int, typer.Option(help="Passes over the layers that are timed.", min=1)] = 9,
-    tile: Annotated[int, typer.Option(help="Rows and columns of a tile.", min=8)] = 128,
+    tile: Annotated[int, typer.Option(help="Rows and columns of a tile.", min=8, max=1 << 16)] = 128,
     sparse_share: Annotated[
         float, typer.Option(help="Share of the weights in the sparse part.", min=0.0, max=0.5)
     ] = 0.005,
