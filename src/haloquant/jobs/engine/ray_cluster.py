@@ -90,9 +90,10 @@ def open_cluster(workers: int, address: str | None) -> Iterator[Cluster]:
     """
     try:
         import ray
-    except ImportError as error:
+
+        started = not ray.is_initialized()
+    except (ImportError, AttributeError) as error:  # a folder that is called ray, such as Ray's own in /tmp, has none
         raise MissingExtraError("the Ray engine needs Ray: pip install 'haloquant[ray]'") from error
-    started = not ray.is_initialized()
     if started:
         settings: dict[str, Any] = {"address": address} if address else {"num_cpus": workers}
         try:

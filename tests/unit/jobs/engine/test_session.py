@@ -1,12 +1,15 @@
 """Tasks of this process: order, threads, progress, and the errors of a task."""
 
+import sys
 from collections.abc import Iterator
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
-from haloquant.errors import InputError
+from haloquant.errors import InputError, MissingExtraError
+from haloquant.jobs.engine.ray_cluster import open_cluster
 from haloquant.jobs.engine.session import InProcess, open_session, run_tasks
 from haloquant.jobs.engine.tasks import Arrays, Engine, Work
 from support.engine_tasks import refuse, square
@@ -57,3 +60,9 @@ def test_one_task_starts_no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_error_of_a_task_is_the_error_of_the_run() -> None:
     with pytest.raises(InputError, match=r"^0 must be something else$"):
         run_tasks(refuse, range(2), Engine())
+
+
+def test_a_folder_that_is_called_ray_is_not_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))  # as Python imports a folder without __init__.py
+    with pytest.raises(MissingExtraError, match="the Ray engine needs Ray: pip install"), open_cluster(1, None):
+        raise AssertionError("there is no cluster")
