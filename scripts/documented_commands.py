@@ -45,6 +45,7 @@ NOT_RUN: dict[str, tuple[tuple[str, ...], str]] = {
     r"^haloquant codesign": (("full",), "minutes; tests/e2e/test_codesign_command.py searches for a tiny model"),
     r"--cost measured:": (("core",), "needs a table of measure-ops, which needs torch"),
     r"^haloquant transfer": (BOTH, "needs two packed models; tests/e2e/test_measurement.py runs it"),
+    r"^haloquant early-exit": (("full",), "minutes; tests/e2e/test_early_exit.py runs it on a tiny model"),
     r"codesigned/designs": (BOTH, "needs the designs of a search; tests/e2e/test_codesign_command.py runs one"),
 }  # fmt: skip
 

@@ -16,6 +16,11 @@ BAD_NAME: dict[str, list[list[str]]] = {
     "codesign": [["{}", "-q", "--out", "out"], ["demo", "--library", "{}", "-q", "--out", "out"]],
     "compare": [["{}", "demo", "-q"], ["demo", "demo", "--text", "{}", "-q"]],
     "deadline": [["{}"], ["llama2-7b", "--profile", "{}"]],
+    "early-exit": [
+        ["{}", "--entropy", "1", "-q"],
+        ["demo", "--entropy", "1", "--text", "{}", "-q"],
+        ["demo", "--entropy", "1", "--ms", "1", "--profile", "{}", "-q"],
+    ],
     "elements": [["{}"], ["llama2-7b", "--target", "{}"]],
     "evaluate": [["{}", "-q"], ["demo", "--text", "{}", "-q"], ["demo", "--task", "x", "--task-folder", "{}"]],
     "explain": [["{}", "--layer", "x"], ["--weight", "1", "--profile", "{}"], ["--weight", "1", "--liberty", "{}"]],
@@ -72,6 +77,7 @@ BAD_NUMBER: dict[str, list[list[str]]] = {
         ["llama2-7b", "--density", "nan"],
     ],
     "deadline": [["llama2-7b", "--ms", "-5"], ["llama2-7b", "--idle", "-1"]],
+    "early-exit": [["demo"], ["demo", "--entropy", "0"], ["demo", "--entropy", "1", "--ms", "-1"]],
     "evaluate": [
         ["demo", "--tokens", "-1"],
         ["demo", "--task", "last-word", "--limit", "-1"],

@@ -104,6 +104,10 @@ ELSEWHERE = {
     "jobs/engine/ray_cluster": "e2e/test_engine.py",
     "api/explanations": "e2e/test_explain.py",
     "api/macs/profiles": "e2e/test_profiles_command.py",
+    **dict.fromkeys(
+        ("api/models/exit_evaluation", "cli/models/early_exit", "jobs/early_exit", "jobs/machines/exit_deadline"),
+        "e2e/test_early_exit.py",
+    ),
     "jobs/evaluation": "e2e/test_cli.py",
     "jobs/input_sparsity": "e2e/test_input_sparsity.py",
     "jobs/explain_tiles": "e2e/test_explain.py",

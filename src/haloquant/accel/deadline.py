@@ -1,15 +1,15 @@
 """Energy under a deadline: run at a lower supply and finish just in time, or run fast and then idle.
 
-EdgeBERT (arXiv 2011.14203) does the former for each sentence, at the lowest supply whose clock meets the deadline.
-The candidates here are whole simulations, one per supply; this module chooses among them.
+The candidates are whole simulations, one per supply; this module chooses among them. `dvfs.sentence_deadline` chooses a
+clock for each token, as EdgeBERT (arXiv 2011.14203) does.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from haloquant.accel.results import Simulation
-from haloquant.errors import InfeasibleError, InputError
-from haloquant.units import engineering
+from haloquant.dvfs.sentence_deadline import check_deadline, too_short
+from haloquant.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ def race_to_idle(fastest: Simulation, period_s: float, idle_w: float) -> Deadlin
         InfeasibleError: The run is longer than the period. The error names the shortest possible period.
         InputError: The period is not positive, or the idle power is negative.
     """
-    _check(period_s, idle_w)
+    check_deadline(period_s, idle_w)
     if fastest.time_s > period_s:
-        raise _too_short(period_s, fastest.time_s)
+        raise too_short(period_s, fastest.time_s)
     return DeadlineRun("race-to-idle", fastest, period_s, idle_w * (period_s - fastest.time_s))
 
 
@@ -52,25 +52,11 @@ def meet_deadline(candidates: Sequence[Simulation], period_s: float, idle_w: flo
         InfeasibleError: No candidate ends in time. The error names the shortest possible deadline.
         InputError: The period is not positive, the idle power is negative, or there is no candidate.
     """
-    _check(period_s, idle_w)
+    check_deadline(period_s, idle_w)
     if not candidates:
         raise InputError("candidates of a deadline must be at least one simulation, not none")
     fit = [run for run in candidates if run.time_s <= period_s]
     if not fit:
-        raise _too_short(period_s, min(run.time_s for run in candidates))
+        raise too_short(period_s, min(run.time_s for run in candidates))
     timed = [DeadlineRun("deadline", run, period_s, idle_w * (period_s - run.time_s)) for run in fit]
     return min(timed, key=lambda item: item.energy_j)
-
-
-def _check(period_s: float, idle_w: float) -> None:
-    if not period_s > 0:
-        raise InputError(f"deadline must be above 0 s, not {period_s:g} s")
-    if not idle_w >= 0:
-        raise InputError(f"idle power must be at least 0 W, not {idle_w:g} W")
-
-
-def _too_short(period_s: float, least_s: float) -> InfeasibleError:
-    return InfeasibleError(
-        f"deadline must be at least {engineering(least_s, 's', 4)}, the fastest this machine can do, "
-        f"not {engineering(period_s, 's', 4)}"
-    )

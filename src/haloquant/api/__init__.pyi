@@ -29,6 +29,7 @@ from .macs.profiles import list_profiles as list_profiles
 from .models.evaluation import compare as compare
 from .models.evaluation import evaluate as evaluate
 from .models.evaluation import evaluate_tasks as evaluate_tasks
+from .models.exit_evaluation import early_exit as early_exit
 from .models.measurement import measure as measure
 from .models.measurement import measure_ops as measure_ops
 from .models.measurement import platforms as platforms
@@ -67,6 +68,7 @@ __all__ = [
     "compare_multipliers",
     "describe_profile",
     "draw_report",
+    "early_exit",
     "estimate_gpu",
     "evaluate",
     "evaluate_tasks",

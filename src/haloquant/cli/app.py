@@ -12,7 +12,7 @@ from haloquant.cli import jobs, paper
 from haloquant.cli.console import stderr
 from haloquant.cli.machines import codesign, simulation, studies
 from haloquant.cli.macs import circuits, profiles
-from haloquant.cli.models import commands, measurement, recovery, transfer
+from haloquant.cli.models import commands, early_exit, measurement, recovery, transfer
 from haloquant.errors import HaloquantError, missing_extra
 from haloquant.lm.checkpoint.hub import DOWNLOAD
 
@@ -31,7 +31,8 @@ app = typer.Typer(
     epilog="Start with `haloquant run --out out`: everything on the shipped demo model, in about three minutes.",
 )
 for group in (
-    jobs, commands, recovery, transfer, circuits, profiles, simulation, studies, codesign, measurement, paper,
+    jobs, commands, recovery, transfer, early_exit, circuits, profiles, simulation, studies, codesign, measurement,
+    paper,
 ):  # fmt: skip
     group.register(app)
 

@@ -1,6 +1,7 @@
 from .evaluation import compare as compare
 from .evaluation import evaluate as evaluate
 from .evaluation import evaluate_tasks as evaluate_tasks
+from .exit_evaluation import early_exit as early_exit
 from .measurement import measure as measure
 from .measurement import measure_ops as measure_ops
 from .measurement import platforms as platforms
@@ -19,6 +20,7 @@ __all__ = [
     "Forecast",
     "Quantized",
     "compare",
+    "early_exit",
     "evaluate",
     "evaluate_tasks",
     "export",

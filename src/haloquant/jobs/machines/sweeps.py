@@ -33,7 +33,7 @@ from haloquant.jobs.machines.new_silicon_studies import (
     elements_for,
     whole_simulation,
 )
-from haloquant.jobs.machines.supply_law import choose_supply_law
+from haloquant.jobs.machines.supply_law import SupplyLaw, choose_supply_law
 from haloquant.jobs.machines.systems import QuantizedModel, halo_system, rival_systems, run_system
 from haloquant.records import BitCount, OperatingPoint
 
@@ -224,10 +224,25 @@ def deadline_runs(
     Raises:
         InfeasibleError: No supply meets the deadline; the message gives the shortest possible one.
     """
+    law = choose_supply_law(model.classes.profile, target)
+    factors, runs = runs_by_supply(model, workload, target, law)
+    least_energy = meet_deadline(runs, period_s, idle_w)
+    factor = factors[runs.index(least_energy.simulation)]
+    candidates = tuple(zip(factors, runs, strict=True))
+    race = race_to_idle(runs[0], period_s, idle_w)
+    return Deadlines(race, least_energy, factor, law.source, candidates, period_s, idle_w)
+
+
+def runs_by_supply(
+    model: QuantizedModel, workload: Workload, target: Target, law: SupplyLaw
+) -> tuple[list[float], list[Simulation]]:
+    """Return HALO's pass at each supply of a regulator, and these supplies as shares of the machine's, descending.
+
+    All are ordered by the policy that is fastest at the machine's own supply.
+    """
     classes = model.classes
     profile, base_v = classes.profile, target.base.voltage_v
     system = halo_system(model, workload, target)
-    law = choose_supply_law(profile, target)
     factors = [step / base_v for step in reversed(voltage_steps(law.lowest_v, base_v))]
     delays = method_cost.delays_on_target(classes, target)
 
@@ -241,12 +256,7 @@ def deadline_runs(
         return slowed_points(points, law.delay, factor)
 
     best_policy = min(method_cost.POLICIES, key=lambda policy: runs_by(policy, factors[:1])[0].time_s)
-    runs = runs_by(best_policy, factors)
-    least_energy = meet_deadline(runs, period_s, idle_w)
-    factor = factors[runs.index(least_energy.simulation)]
-    candidates = tuple(zip(factors, runs, strict=True))
-    race = race_to_idle(runs[0], period_s, idle_w)
-    return Deadlines(race, least_energy, factor, law.source, candidates, period_s, idle_w)
+    return factors, runs_by(best_policy, factors)
 
 
 def gpu_runs(model: QuantizedModel, workload: Workload, target: GpuTarget) -> list[WhatIf]:

@@ -1,6 +1,6 @@
 """A model of transformers without weights, parts of which can be loaded from the checkpoint within a `with` block."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class EmptyModel:
         self._rules: dict[str, _Rule] = {}
         self._tensors = self._find_tensors(names)
         self._load_buffers(names)
-        self.blocks: list[torch.nn.Module] = _blocks_of(self.model, [x.name for x in layers if x.block is not None])
+        self.blocks: list[torch.nn.Module] = decoder_blocks(self.model, [x.name for x in layers if x.block is not None])
 
     def parameters_of(self, module: torch.nn.Module) -> list[str]:
         """Return the full names of the parameters within `module`."""
@@ -215,8 +215,12 @@ def empty_from_config(config: Any) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def _blocks_of(model: torch.nn.Module, layers: list[str]) -> list[torch.nn.Module]:
-    """Return the decoder blocks: the outermost list of modules that holds the first of the layers that is found."""
+def decoder_blocks(model: torch.nn.Module, layers: Sequence[str]) -> list[torch.nn.Module]:
+    """Return the decoder blocks: the outermost list of modules that holds the first of the layers that is found.
+
+    Raises:
+        CheckpointError: The model keeps no such list.
+    """
     for name in layers:
         try:
             layer = find_module(model, name)
