@@ -38,7 +38,11 @@ def run(place: Path, *more: str, model: str = "model") -> int:
 
 
 def test_losses_after_each_block_and_with_early_exit(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(place, "--entropy", "1e-6", "--entropy", "5.45", "--entropy", "9", "--json") == 0
+    first = early_exit(
+        place / "model", place / "judge.txt", entropy=9, calibration=place / "table.txt", device="cpu", progress=False
+    )
+    middle = f"{first.blocks[0].entropy:.6f}"  # some tokens are surer after the first block, others are not
+    assert run(place, "--entropy", "1e-6", "--entropy", middle, "--entropy", "9", "--json") == 0
     said = json.loads(capsys.readouterr().out)
     score = haloquant.evaluate(place / "model", place / "judge.txt", device="cpu", progress=False)
     assert said["blocks"][-1]["loss"] == near(math.log(score.perplexity), rel=1e-6)
@@ -47,13 +51,13 @@ def test_losses_after_each_block_and_with_early_exit(place: Path, capsys: pytest
     assert never["exits"] == [0, 1] and never["rise"]["nats"] == near(0, abs=1e-6) and never["predicted_blocks"] == 2
     assert 0 < some["exits"][0] < 1 and some["mean_blocks"] == near(2 - some["exits"][0]) and some["covered"] == 1.0
     # of two blocks the first entropy decides, so prediction and test agree, and nothing is copied before it
-    assert some["predicted_rise"] == near(some["rise"]) == near(some["tested_rise"])
+    assert some["predicted_rise"] == some["tested_rise"] == near(some["rise"], rel=1e-4)
     assert always["exits"] == [1, 0] and always["rise"] == near(said["blocks"][0]["rise"]) and always["covered"] is None
     assert some["deadline"] is None and said["period_s"] is None and not said["notes"]
 
 
 def test_sentences_under_a_deadline(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    limit = ["--entropy", "5.45", "--ms", "1", "--profile", PROFILE, "--context", "32", "--idle", "0.1"]
+    limit = ["--entropy", "9", "--ms", "1", "--profile", PROFILE, "--context", "32", "--idle", "0.1"]
     assert run(place, *limit, "--json", model="halo") == 0
     said = json.loads(capsys.readouterr().out)
     rows = {row["way"]: row for row in said["thresholds"][0]["deadline"]}
@@ -66,7 +70,7 @@ def test_sentences_under_a_deadline(place: Path, capsys: pytest.CaptureFixture[s
     assert cheapest["token_j"] == near(alone.least_energy.energy_j)
     assert said["whole_step_s"] == near(alone.race_to_idle.simulation.time_s)
     assert said["sentences"] > 3 and full["median_j"] > full["token_j"] and not full["late_sentences"]
-    assert rows["leave as predicted, full clock"]["median_s"] < full["median_s"]  # a first block costs less than both
+    assert rows["leave as predicted, full clock"]["median_s"] < full["median_s"]  # all leave after the first block
     assert said["notes"][-1].startswith("delay at a lower supply, measured: fitted to 6 voltages")
     assert run(place, *limit, model="halo") == 0
     assert f"{said['sentences']} sentences on edge_lpddr5x, 1 ms per token" in capsys.readouterr().out
