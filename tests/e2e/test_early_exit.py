@@ -11,8 +11,8 @@ import haloquant
 from haloquant.api import early_exit, meet_deadline
 from haloquant.cli.app import invoke
 from haloquant.errors import InputError
-from haloquant.jobs.early_exit import SAME_TEXT
-from haloquant.jobs.machines.exit_deadline import sentence_lengths
+from haloquant.jobs.early_exit.losses import SAME_TEXT
+from haloquant.jobs.early_exit.sentences import sentence_lengths
 from support.near import near
 from support.tiny_model import save_tiny
 
@@ -28,7 +28,7 @@ def place(tmp_path_factory) -> Path:
     (folder / "judge.txt").write_text(TEXT)
     (folder / "table.txt").write_text(OTHER)
     made = ["quantize", str(folder / "model"), "-o", str(folder / "halo"), "--profile", PROFILE]
-    assert invoke([*made, "--calibration", "none", "--tile", "32", "-q"]) == 0
+    assert invoke([*made, "--calibration", "none", "-q"]) == 0
     return folder
 
 

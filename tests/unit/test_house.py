@@ -105,7 +105,7 @@ ELSEWHERE = {
     "api/explanations": "e2e/test_explain.py",
     "api/macs/profiles": "e2e/test_profiles_command.py",
     **dict.fromkeys(
-        ("api/models/exit_evaluation", "cli/models/early_exit", "jobs/early_exit", "jobs/machines/exit_deadline"),
+        ("api/models/exit_evaluation", "cli/models/early_exit", "jobs/early_exit/losses", "jobs/early_exit/sentences"),
         "e2e/test_early_exit.py",
     ),
     "jobs/evaluation": "e2e/test_cli.py",

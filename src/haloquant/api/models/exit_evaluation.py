@@ -8,10 +8,10 @@ from haloquant.api.machines.inputs import open_on
 from haloquant.api.progress import Progress, reporting
 from haloquant.dvfs.sentence_deadline import check_step
 from haloquant.errors import InputError
-from haloquant.jobs.early_exit import Asked, EarlyExit, evaluate_exits
+from haloquant.jobs.early_exit.block_costs import block_costs
+from haloquant.jobs.early_exit.losses import Asked, EarlyExit, evaluate_exits
+from haloquant.jobs.early_exit.sentences import Deadline, exits_under_deadline
 from haloquant.jobs.inputs import model_folder, model_window
-from haloquant.jobs.machines.block_costs import block_costs
-from haloquant.jobs.machines.exit_deadline import Deadline, exits_under_deadline
 from haloquant.lm.devices import find_device
 
 

@@ -13,7 +13,7 @@ from haloquant.units import engineering
 
 if TYPE_CHECKING:
     from haloquant.dvfs.sentence_deadline import SentenceRow
-    from haloquant.jobs.early_exit import Rise
+    from haloquant.jobs.early_exit.losses import Rise
 
 
 def register(app: typer.Typer) -> None:

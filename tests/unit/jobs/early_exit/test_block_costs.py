@@ -7,7 +7,7 @@ import pytest
 
 from haloquant.accel.workload.prefill_decode import decode
 from haloquant.errors import InfeasibleError
-from haloquant.jobs.machines.block_costs import block_costs
+from haloquant.jobs.early_exit.block_costs import block_costs
 from haloquant.jobs.machines.supply_law import measured_supply_law
 from haloquant.jobs.machines.sweeps import deadline_runs
 from haloquant.store.targets import read_systolic

@@ -8,7 +8,7 @@ from jaxtyping import Int64
 
 from haloquant.dvfs.sentence_deadline import BlockCosts, sentence_rows, whole_step
 from haloquant.errors import InputError
-from haloquant.jobs.early_exit import Asked, EarlyExit, Evaluated, ExitThreshold
+from haloquant.jobs.early_exit.losses import Asked, EarlyExit, Evaluated, ExitThreshold
 from haloquant.jobs.inputs import model_folder
 from haloquant.lm.text import load_tokenizer
 

@@ -1,0 +1,4 @@
+"""Early exit: losses of tokens that leave early, and sentences of such tokens in their time on a machine.
+
+`losses` evaluates a model; `block_costs` simulates its blocks at each supply; `sentences` puts both together.
+"""
