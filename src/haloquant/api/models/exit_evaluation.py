@@ -102,10 +102,12 @@ def _thresholds(entropy: object) -> tuple[float, ...]:
     Raises:
         InputError: One is not above 0, or there is none.
     """
-    values = entropy if isinstance(entropy, Sequence) and not isinstance(entropy, str) else (entropy,)
+    values: list[object] = [*entropy] if isinstance(entropy, Sequence) and not isinstance(entropy, str) else [entropy]
     if not values:
         raise InputError("entropy must be at least one threshold in nats, not none")
+    found: list[float] = []
     for value in values:
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
             raise InputError(f"entropy must be a threshold above 0 nats, not {value!r:.80}")
-    return tuple(float(value) for value in values)
+        found.append(float(value))
+    return tuple(found)
