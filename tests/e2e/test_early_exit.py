@@ -39,7 +39,7 @@ def run(place: Path, *more: str, model: str = "model") -> int:
 
 def test_losses_after_each_block_and_with_early_exit(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = early_exit(
-        place / "model", place / "judge.txt", entropy=9, calibration=place / "table.txt", device="cpu", progress=False
+        place / "model", place / "judge.txt", entropy=9.0, calibration=place / "table.txt", device="cpu", progress=False
     )
     middle = f"{first.blocks[0].entropy:.6f}"  # some tokens are surer after the first block, others are not
     assert run(place, "--entropy", "1e-6", "--entropy", middle, "--entropy", "9", "--json") == 0
