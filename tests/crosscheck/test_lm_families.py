@@ -1,7 +1,8 @@
 """Families of decoders from quantization to a packed model that runs and is saved again; transformers is the judge.
 
 Each stands for a kind: experts with a tensor each, stacked, stacked the other way round; blocks behind the last; state
-spaces; other names in config.json; the text model within a model of text and images. `bench/model_families.py` does the
+spaces, also where the model's code reads a layer's weight itself; blocks that return lists; other names in config.json;
+the text model within a model of text and images. `bench/model_families.py` does the
 same for every decoder of transformers.
 """
 
@@ -25,7 +26,7 @@ from haloquant.lm.torch_model import load_model  # noqa: E402
 from haloquant.quant.layer import dequantize  # noqa: E402
 from support.model_families import TEXT, save_model, tiny_config  # noqa: E402
 
-KINDS = ("mixtral", "gpt_oss", "granitemoe", "llama4_text", "bamba", "mpt", "gemma3")
+KINDS = ("mixtral", "gpt_oss", "granitemoe", "llama4_text", "bamba", "mamba", "mpt", "gemma3", "openai-gpt")
 
 
 def logits(model: Any) -> Any:

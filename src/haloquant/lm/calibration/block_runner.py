@@ -87,7 +87,7 @@ class BlockRunner:
         with self._sentences():
             args, kwargs = _moved((args, kwargs), self.device)
             output = self.blocks[block](states.to(self.device), *args, **kwargs)
-        return output[0] if isinstance(output, tuple) else output
+        return output[0] if isinstance(output, tuple | list) else output
 
     def states(self, index: int) -> torch.Tensor:
         """Return a copy of the hidden states of window `index`, [1, t, hidden]."""

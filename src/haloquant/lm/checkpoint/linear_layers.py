@@ -12,6 +12,8 @@ from haloquant.lm.checkpoint.safetensors import StoredTensor
 from haloquant.records.layer_names import BLOCK_LAYERS, CUSTOMARY_ORDER, HEADS
 
 _MODULE = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
+# Linear layers whose weight the code of a family reads itself; a packed layer has no such weight.
+_READ_DIRECTLY = {"mamba": ("dt_proj",)}
 # Families that store a stack of experts as [experts, in, out].
 _TURNED_EXPERTS = frozenset({"gpt_oss", "llama4", "llama4_text", "aria", "aria_text"})
 
@@ -94,7 +96,7 @@ def _find_in_blocks(
         module = name.removesuffix(".weight")
         experts = len(tensor.shape) == 3
         place = place_linear(module, architecture.model_type) if block_list(name) == own else None
-        if experts and not _holds_experts(module):
+        if (experts and not _holds_experts(module)) or is_read_directly(architecture.model_type, module):
             place = None
         if place is not None and architecture.blocks and place.block >= architecture.blocks:
             place = None  # blocks behind the last draft further tokens; transformers does not load them
@@ -132,6 +134,11 @@ def _find_in_blocks(
             "(names like model.layers.0.self_attn.q_proj.weight), but no tensor looks like one"
         )
     return found, others
+
+
+def is_read_directly(model_type: str, module: str) -> bool:
+    """Return whether the code of a family multiplies by the weight of a linear layer itself, without a call of it."""
+    return module.rpartition(".")[2] in _READ_DIRECTLY.get(model_type, ())
 
 
 def expert_name(module: str, index: int) -> str:
