@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from haloquant.lm.checkpoint.architectures import is_foreign, is_router, split_block
 from haloquant.lm.checkpoint.completeness import shared_layers
+from haloquant.lm.checkpoint.linear_layers import is_read_directly
 from haloquant.lm.checkpoint.reader import Checkpoint
 
 _EMBEDDING = re.compile(r"embed|\bwte\b|\bwpe\b|norm|\bln_|relative_attention_bias")
@@ -63,4 +64,6 @@ def _reason(checkpoint: Checkpoint, name: str) -> str:
         return "outside the decoder blocks"
     if placed[0] >= checkpoint.architecture.blocks:
         return f"behind the last of {checkpoint.architecture.blocks} blocks"
+    if is_read_directly(checkpoint.architecture.model_type, name):
+        return "its weight is read by the model's own code"
     return "routers and gates of experts" if is_router(name) else "not a plain linear layer"
