@@ -2,6 +2,7 @@ from .explanations import explain_tiles as explain_tiles
 from .machines.design_search import CodesignResult as CodesignResult
 from .machines.design_search import codesign as codesign
 from .machines.fpga_cost import map_to_fpga as map_to_fpga
+from .machines.measured_platforms import platforms as platforms
 from .machines.result_files import save_results as save_results
 from .machines.simulation import MachineComparison as MachineComparison
 from .machines.simulation import SystemRun as SystemRun
@@ -32,7 +33,6 @@ from .models.evaluation import evaluate_tasks as evaluate_tasks
 from .models.exit_evaluation import early_exit as early_exit
 from .models.measurement import measure as measure
 from .models.measurement import measure_ops as measure_ops
-from .models.measurement import platforms as platforms
 from .models.model_transfer import transfer as transfer
 from .models.packed_models import export as export
 from .models.packed_models import load as load

@@ -1,6 +1,7 @@
 from .design_search import CodesignResult as CodesignResult
 from .design_search import codesign as codesign
 from .fpga_cost import map_to_fpga as map_to_fpga
+from .measured_platforms import platforms as platforms
 from .result_files import save_results as save_results
 from .simulation import MachineComparison as MachineComparison
 from .simulation import SystemRun as SystemRun
@@ -28,6 +29,7 @@ __all__ = [
     "list_targets",
     "map_to_fpga",
     "meet_deadline",
+    "platforms",
     "save_results",
     "schedule",
     "simulate",

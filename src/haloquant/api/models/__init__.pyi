@@ -4,7 +4,6 @@ from .evaluation import evaluate_tasks as evaluate_tasks
 from .exit_evaluation import early_exit as early_exit
 from .measurement import measure as measure
 from .measurement import measure_ops as measure_ops
-from .measurement import platforms as platforms
 from .model_transfer import transfer as transfer
 from .packed_models import export as export
 from .packed_models import load as load
@@ -29,7 +28,6 @@ __all__ = [
     "measure",
     "measure_ops",
     "measure_partial_sums",
-    "platforms",
     "quantize",
     "recover",
     "transfer",

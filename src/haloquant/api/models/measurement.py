@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from haloquant.accel.platforms import Platform
 from haloquant.api.arguments import check_choice, check_count, check_range, path_text
 from haloquant.api.machines.simulation import simulate
 from haloquant.api.progress import Progress, reporting
@@ -20,7 +19,7 @@ from haloquant.lm.checkpoint.remote import is_url
 from haloquant.lm.devices import find_device
 from haloquant.recipe import MOST_TILE
 from haloquant.records.operator_costs import OperatorTable
-from haloquant.store.platforms import read_platform, shipped_platforms, write_operator_table
+from haloquant.store.platforms import write_operator_table
 from haloquant.store.targets import read_systolic
 
 WATT_HOUR_J = 3600.0
@@ -162,25 +161,3 @@ def _sizes(name: str) -> ModelSizes:
     if is_url(name) or has_tensors(name):
         return sizes_of_checkpoint(open_checkpoint(name if is_url(name) else model_folder(name)))
     return read_model_sizes(name)[0]
-
-
-def platforms(*files: str | Path) -> tuple[Platform, ...]:
-    """Return measured platforms: those that come with the package, or those in files.
-
-    Args:
-        files: TOML files; none for the shipped ones.
-
-    Raises:
-        TargetError: A file is missing or malformed. (An InputError.)
-
-    Example:
-        ```python
-        from haloquant.accel.platforms import predict
-        from haloquant.api import platforms
-
-        for platform in platforms():
-            for row in predict(platform):
-                print(row.row.model, row.row.format, row.row.tok_s, row.predicted_tok_s)
-        ```
-    """
-    return tuple(read_platform(path_text("file", name)) for name in files or shipped_platforms())

@@ -132,7 +132,7 @@ def platforms(
 ) -> None:
     """List what devices reached, beside what their memory allows at the efficiency of one format."""
     from haloquant.accel.platforms import predict
-    from haloquant.api.models.measurement import platforms as read
+    from haloquant.api.machines.measured_platforms import platforms as read
 
     found = read(*(files or ()))
     if json:
