@@ -8,8 +8,8 @@ from .api.models.model_transfer import transfer as transfer
 from .api.models.packed_models import export as export
 from .api.models.packed_models import load as load
 from .api.models.packed_models import verify as verify
-from .api.models.quantization import forecast as forecast
 from .api.models.quantization import quantize as quantize
+from .api.models.quantization_forecast import forecast as forecast
 from .api.models.recovery import recover as recover
 from .api.recipe_jobs import draw_report as draw_report
 from .api.recipe_jobs import explore as explore

@@ -91,6 +91,7 @@ ELSEWHERE = {
     "cli/models/recovery": "e2e/test_recover.py",
     "cli/models/measurement": "e2e/test_measurement.py",
     "api/models/measurement": "e2e/test_measurement.py",
+    **_modules_of("api/models", "unit/api/models/test_quantization.py", "quantization_checks quantization_forecast"),
     "cli/models/transfer": "e2e/test_measurement.py",
     **_modules_of(
         "jobs/compare",

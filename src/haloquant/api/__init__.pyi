@@ -38,10 +38,10 @@ from .models.packed_models import export as export
 from .models.packed_models import load as load
 from .models.packed_models import verify as verify
 from .models.partial_sums import measure_partial_sums as measure_partial_sums
-from .models.quantization import Forecast as Forecast
 from .models.quantization import Quantized as Quantized
-from .models.quantization import forecast as forecast
 from .models.quantization import quantize as quantize
+from .models.quantization_forecast import Forecast as Forecast
+from .models.quantization_forecast import forecast as forecast
 from .models.recovery import recover as recover
 from .paper import check_paper as check_paper
 from .recipe_jobs import draw_report as draw_report

@@ -9,10 +9,10 @@ from .packed_models import export as export
 from .packed_models import load as load
 from .packed_models import verify as verify
 from .partial_sums import measure_partial_sums as measure_partial_sums
-from .quantization import Forecast as Forecast
 from .quantization import Quantized as Quantized
-from .quantization import forecast as forecast
 from .quantization import quantize as quantize
+from .quantization_forecast import Forecast as Forecast
+from .quantization_forecast import forecast as forecast
 from .recovery import recover as recover
 
 __all__ = [

@@ -1,56 +1,40 @@
-"""Quantize a model folder, or predict the time, memory and disk space that this needs."""
+"""Quantize a model."""
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
-from haloquant.api.arguments import check_choice, check_count, check_range, path_text, texts
+from haloquant.api.arguments import check_choice, check_count, check_range, path_text
+from haloquant.api.models.quantization_checks import check_common, check_sparsity, open_source, read_budget, read_clocks
 from haloquant.api.progress import Progress, reporting
-from haloquant.errors import MALFORMED, InputError
+from haloquant.errors import InputError
 from haloquant.jobs.devices import quantization_devices, with_devices
 from haloquant.jobs.engine.metering import StageUsage, usage_table
 from haloquant.jobs.engine.tasks import parse_engine
 from haloquant.jobs.inputs import (
     calibration_windows,
-    has_tensors,
     missing_windows,
-    model_folder,
-    model_window,
-    read_model_sizes,
     read_text,
 )
-from haloquant.jobs.quantize.forecast import machine_rates
-from haloquant.jobs.quantize.forecast.device_plan import DevicePlan, predict_on_device
-from haloquant.jobs.quantize.forecast.device_rates import H100, DeviceRates
-from haloquant.jobs.quantize.forecast.model_sizes import sizes_of_checkpoint
-from haloquant.jobs.quantize.forecast.plan import Plan, Stage, predict, sparse_inputs_stage
 from haloquant.jobs.quantize.job import quantize_checkpoint
 from haloquant.jobs.quantize.layer_costs import check_layer_costs
 from haloquant.jobs.quantize.layer_rounding import RoundingPlace
-from haloquant.jobs.quantize.model_check import check_in_transformers, has_transformers
 from haloquant.jobs.quantize.model_key import model_key
 from haloquant.jobs.quantize.request import Request
 from haloquant.jobs.quantize.shared_storage import upload_model, work_folder
-from haloquant.jobs.quantize.transform import require_calibration
 from haloquant.jobs.recipe_checks import check_used
-from haloquant.lm.checkpoint.completeness import check_names
 from haloquant.lm.checkpoint.full_precision_layers import LeftLayer
-from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint
+from haloquant.lm.checkpoint.reader import content_hash
 from haloquant.lm.checkpoint.remote import is_url, local_path
-from haloquant.lm.devices import check_device_name, describe_device, device_memory_b, find_device
-from haloquant.quant.input_sparsity.levels import InputAllocation, levels_around
-from haloquant.quant.input_sparsity.scores import MOST_SPARSITY
+from haloquant.lm.devices import describe_device
+from haloquant.quant.input_sparsity.levels import InputAllocation
 from haloquant.recipe import (
-    COST_WORDS,
     MOST_TILE,
     Basis,
-    Budget,
-    CostOf,
     Goal,
     Hardware,
     Method,
@@ -112,29 +96,6 @@ class Quantized:
             "peak_bytes": self.peak_bytes,
             "stages": usage_table(self.stages),
         }
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """Time, memory and disk space of a quantization on this machine, predicted from the model's shapes."""
-
-    plan: Plan
-    """Bytes to read and to write, and the stages without and with calibration."""
-    layers: int
-    """Number of linear layers."""
-    windows: int
-    """Number of calibration windows."""
-    window_tokens: int
-    """Tokens of one calibration window."""
-    calibrated: bool
-    """Whether a calibration text was assumed."""
-    gpu: DevicePlan | None = None
-    """The same on one GPU: the time of each stage and the peak of device memory. None for the device "cpu"."""
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """Stages with or without calibration, as `calibrated` says: seconds with one worker, and memory in bytes."""
-        return self.plan.calibrated if self.calibrated else self.plan.free
 
 
 def quantize(
@@ -235,26 +196,26 @@ def quantize(
     """
     shown = reporting(progress)
     model, out, text = path_text("model", model), path_text("out", out), path_text("calibration", calibration)
-    _check(goal, transform, text, samples)
+    check_common(goal, transform, text, samples)
     check_choice("value_hessian", value_hessian, get_args(ValueHessian))
     check_choice("method", method, get_args(Method))
     if method == "paper" and text == "none":
         raise InputError("the method paper must have a calibration text, as it ranks tiles by gradients; name one")
     check_choice("delay_basis", delay_basis, get_args(Basis))
-    limits = _budget(cost, budget)
+    limits = read_budget(cost, budget)
     check_range("energy_weight", energy_weight, 0.0, 100.0)
     check_count("tile", tile, 8, MOST_TILE)
     check_range("sparse_budget", sparse_budget, 0.0, 0.5)
     check_range("prune_to_zero", prune_to_zero, 0.0, 0.99)
-    _check_sparsity(input_sparsity, input_allocation, text)
+    check_sparsity(input_sparsity, input_allocation, text)
     where, mac = parse_engine(path_text("engine", engine), workers), path_text("profile", profile)
     devices, calibrating = quantization_devices(device, where, text)
     devices = ("cpu",) if method == "paper" else devices
     where = with_devices(where, devices)
-    checkpoint = _open(model, exclude)
+    checkpoint = open_source(model, exclude)
     windows, source, short = _windows(checkpoint.folder, text, samples)
     recipe = Recipe(
-        hardware=Hardware(profile=mac, tile=tile, delay_basis=delay_basis, clocks_ghz=_clocks(clocks_ghz)),
+        hardware=Hardware(profile=mac, tile=tile, delay_basis=delay_basis, clocks_ghz=read_clocks(clocks_ghz)),
         quantize=Quantize(
             sparse_budget=sparse_budget,
             prune_to_zero=prune_to_zero,
@@ -294,94 +255,6 @@ def quantize(
     )  # fmt: skip
 
 
-def forecast(
-    model: str | Path,
-    *,
-    goal: Goal = "bal",
-    calibration: str | Path = "demo",
-    samples: int = 32,
-    transform: Transform = "none",
-    exclude: str | Sequence[str] | None = None,
-    device: str = "auto",
-    input_sparsity: float = 0.0,
-    input_allocation: InputAllocation = "uniform",
-) -> Forecast:
-    """Predict memory, disk and time of `quantize` on this machine and on a GPU, from the model's shapes alone.
-
-    A probe of about a second measures the speed of this machine. No weight is read.
-
-    Args:
-        model: As in `quantize`; or a bare `config.json`, or a named shape such as "llama2-70b".
-        goal: As in `quantize`; "bal" measures every tile first and so takes longer.
-        calibration: As in `quantize`; only whether it is "none" matters.
-        samples: Number of calibration windows.
-        transform: As in `quantize`.
-        exclude: As in `quantize`; not for a bare `config.json` or a named shape.
-        device: "auto" predicts for an H100 too, whether there is one or not; "cpu" does not. "cuda" or "cuda:NUMBER"
-            takes the memory of that GPU of this machine, and the rates of an H100.
-        input_sparsity: As in `quantize`.
-        input_allocation: As in `quantize`.
-
-    Returns:
-        Every stage with its time in seconds (one worker) and memory in bytes.
-
-    Raises:
-        InputError: An argument is not allowed, `exclude` is given for a shape, or there is no such model; or it is one
-            that `quantize` refuses by its configuration and the names, types and shapes of its tensors.
-
-    Example:
-        ```python
-        import haloquant
-
-        for stage in haloquant.forecast("llama2-70b").stages:
-            print(f"{stage.name}: {stage.seconds / 3600:.1f} h, {stage.driver_b / 1e9:.1f} GB")
-        ```
-    """
-    model, text = path_text("model", model), path_text("calibration", calibration)
-    _check(goal, transform, text, samples)
-    _check_sparsity(input_sparsity, input_allocation, text)
-    tensors = is_url(model) or has_tensors(model)
-    if exclude and not tensors:
-        raise InputError(
-            "exclude needs the names of layers: the model must be a folder, a GGUF file, a name in the hub's cache or "
-            f"a URL, not {model!r:.80}"
-        )
-    if tensors:
-        checkpoint = _open(model, exclude)
-        check_names(checkpoint)
-        check_in_transformers(checkpoint, text != "none")
-        sizes, window_tokens = sizes_of_checkpoint(checkpoint), model_window(checkpoint.folder)
-    else:
-        sizes, window_tokens = read_model_sizes(model)
-    rates = machine_rates.measure_rates(refined=goal != "acc-opt")  # layers of 16 words are not refined
-    calibrated, balanced = text != "none", goal == "bal"
-    predicted = predict(sizes, rates, samples, window_tokens, balanced, transform, has_transformers())
-    if input_sparsity:
-        levels = len(levels_around(input_sparsity)) - 1  # all but the dense one
-        passes = 1 if input_allocation == "uniform" else 1 + levels * len(sizes.layers)
-        found = sparse_inputs_stage(sizes, rates, predicted.written_b, passes)
-        predicted = replace(predicted, calibrated=(*predicted.calibrated, found))
-    gpu = _gpu(device)
-    on_gpu = gpu and predict_on_device(sizes, predicted, rates, gpu, samples, window_tokens, calibrated, balanced)
-    return Forecast(predicted, len(sizes.layers), samples, window_tokens, calibrated, on_gpu)
-
-
-def _gpu(device: str) -> DeviceRates | None:
-    """Return the GPU that a forecast is for, None for the CPU.
-
-    Raises:
-        InputError: There is no such device.
-    """
-    check_device_name(device)
-    if device == "auto":
-        return H100
-    found = find_device(device)
-    memory_b = device_memory_b(found)
-    if memory_b is None:
-        return None
-    return replace(H100, name=f"{describe_device(found)}, at the rates of an H100", memory_b=memory_b)
-
-
 def _places_note(rounding: tuple[str, ...], calibrating: str) -> tuple[str, ...]:
     """Return a sentence on the GPUs that computed, or none if there were no GPUs."""
     said = [] if calibrating == "cpu" else [f"calibrated on {describe_device(calibrating)}"]
@@ -390,66 +263,6 @@ def _places_note(rounding: tuple[str, ...], calibrating: str) -> tuple[str, ...]
     elif rounding != ("cpu",):
         said.append(f"rounded on {' and '.join(map(describe_device, rounding))}")
     return (", ".join(said),) if said else ()
-
-
-def _check(goal: object, transform: Transform, calibration: str, samples: object) -> None:
-    check_choice("goal", goal, get_args(Goal))
-    check_choice("transform", transform, get_args(Transform))
-    check_count("samples", samples, 1)
-    require_calibration(transform, calibration != "none")
-
-
-def _check_sparsity(sparsity: float, allocation: InputAllocation, calibration: str) -> None:
-    """Check how many inputs are left out.
-
-    Raises:
-        InputError: A value is not allowed or would change nothing, or there is no calibration text.
-    """
-    check_range("input_sparsity", sparsity, 0.0, MOST_SPARSITY)
-    check_choice("input_allocation", allocation, get_args(InputAllocation))
-    if not sparsity and allocation != "uniform":
-        raise InputError("input_allocation must come with input_sparsity, the share that it divides among the layers")
-    if sparsity and calibration == "none":
-        raise InputError("input_sparsity must have a calibration text, as it gives the thresholds; name one")
-
-
-def _budget(cost: object, budget: Mapping[str, float | str] | None) -> Budget:
-    """Return the budgets of `quantize`, after a check of them and of the cost.
-
-    Raises:
-        InputError: A key or a value is not allowed.
-    """
-    if not isinstance(cost, str) or (cost not in get_args(CostOf) and not re.match("(simulated|measured):.", cost)):
-        raise InputError(f"cost must be {COST_WORDS}, not {cost!r:.80}")
-    try:
-        return msgspec.convert(dict(budget or {}), Budget)
-    except (*MALFORMED, TypeError) as error:
-        raise InputError(
-            f"budget must hold any of bits_per_weight, time_s, energy_j (numbers) and level (tile or layer): {error}"
-        ) from error
-
-
-def _clocks(clocks_ghz: Sequence[float]) -> tuple[float, ...]:
-    """Return the clocks of the classes, none or two, the first above the second.
-
-    Raises:
-        InputError: They are others.
-    """
-    if not isinstance(clocks_ghz, Sequence) or isinstance(clocks_ghz, str):
-        raise InputError(f"clocks_ghz must be a sequence of two clocks in GHz, not {clocks_ghz!r:.80}")
-    for clock in clocks_ghz:
-        check_range("a clock in GHz", clock, 0.001, 1000.0)
-    found = tuple(float(clock) for clock in clocks_ghz)
-    if found and not (len(found) == 2 and found[0] > found[1]):
-        raise InputError(
-            "the clocks must be that of the fast class, then a lower one of the slow class, not "
-            f"{', '.join(f'{clock:g}' for clock in found)} GHz"
-        )
-    return found
-
-
-def _open(model: str, exclude: str | Sequence[str] | None) -> Checkpoint:
-    return open_checkpoint(model if is_url(model) else model_folder(model), exclude=texts("exclude", exclude))
 
 
 def _folder(out: str) -> Path:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from haloquant.api.models.quantization import Forecast
+from haloquant.api.models.quantization_forecast import Forecast
 from haloquant.cli.console import stdout
 from haloquant.jobs.engine.metering import StageUsage
 from haloquant.jobs.quantize.forecast.device_plan import DevicePlan

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import haloquant
-from haloquant.api.models import quantization
+from haloquant.api.models import quantization_forecast
 from haloquant.cli.app import invoke
 from haloquant.errors import CheckpointError, HaloquantError, InputError, RecipeError
 from haloquant.jobs.quantize.forecast.machine_rates import Rates
@@ -48,7 +48,7 @@ def test_an_output_that_holds_other_files_is_left_alone(tmp_path: Path) -> None:
 def fixed_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let forecasts take fixed rates, so that they need no second to measure this machine."""
     rates = Rates(**{name: 1e9 for name in Rates.__dataclass_fields__})
-    monkeypatch.setattr(quantization.machine_rates, "measure_rates", lambda refined: rates)
+    monkeypatch.setattr(quantization_forecast.machine_rates, "measure_rates", lambda refined: rates)
 
 
 @pytest.mark.usefixtures("fixed_rates")
