@@ -24,7 +24,7 @@ from haloquant.dvfs.classes import Classes, choose_classes
 from haloquant.dvfs.operating_points import admissible_values
 from haloquant.jobs.inputs import model_folder, read_text
 from haloquant.jobs.quantize.allocation import FAST, SLOW, Allocator, build_allocator, class_cost, layer_grids
-from haloquant.jobs.quantize.layer_rounding import round_layer
+from haloquant.jobs.quantize.layer_rounding import RoundingSettings, round_layer
 from haloquant.jobs.quantize.reference.tile_losses import predict_tile_losses, tile_sensitivities
 from haloquant.jobs.quantize.transform import (
     divided_rows,
@@ -243,7 +243,7 @@ def paper_rule(lab: Lab, count: int) -> np.ndarray:
 
 def refined(lab: Lab, name: str, tiles: TileMap) -> QuantizedWeight:
     """HALO as `haloquant run` computes it."""
-    return round_layer(lab.weights[name], lab.known[name], tiles, lab.classes, BUDGET, True)
+    return round_layer(lab.weights[name], lab.known[name], tiles, lab.classes, RoundingSettings(BUDGET, True))
 
 
 def scaled(kind: Transform) -> Method:
@@ -263,7 +263,9 @@ def scaled(kind: Transform) -> Method:
         for name, weight in lab.weights.items():
             columns, rows = scales.get(name), divisors.get(name)
             known = scale_layer_statistics(lab.known[name], columns, rows)
-            rounded = round_layer(scale_layer(weight, columns, rows), known, maps[name], lab.classes, BUDGET, True)
+            rounded = round_layer(
+                scale_layer(weight, columns, rows), known, maps[name], lab.classes, RoundingSettings(BUDGET, True)
+            )
             result = layer_result(rounded)
             made[name] = replace(result, weight=restore_layer(result.weight, columns, rows), quantized=None)
         return made

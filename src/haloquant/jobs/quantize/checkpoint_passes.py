@@ -18,6 +18,7 @@ from haloquant.jobs.quantize.allocation import Allocator, choose_allocator, laye
 from haloquant.jobs.quantize.budgets import budget_resources
 from haloquant.jobs.quantize.class_words import choose_words
 from haloquant.jobs.quantize.layer_costs import LayerCosts, layer_costs
+from haloquant.jobs.quantize.layer_rounding import RoundingSettings
 from haloquant.jobs.quantize.layer_tasks import (
     ROWS,
     SCALE,
@@ -280,8 +281,9 @@ class Passes:
     def _layer_work(self, maps: Mapping[str, np.ndarray]) -> Callable[[LinearLayer, LayerStatistics | None], Work]:
         """Return the function that makes a layer's task; `maps` holds the class of its tiles, if chosen already."""
         quantize, classes = self.request.recipe.quantize, self.classes
-        settings = LayerSettings(classes, self.tile, quantize.sparse_budget, quantize.compensate, quantize.refine,
-                                 quantize.method, quantize.prune_to_zero, self.request.place)  # fmt: skip
+        rounding = RoundingSettings(quantize.sparse_budget, quantize.compensate, quantize.refine, quantize.method,
+                                    quantize.prune_to_zero, self.request.place)  # fmt: skip
+        settings = LayerSettings(classes, self.tile, rounding)
         device = "cpu" if quantize.method == "paper" else self.request.place.device
 
         def work(layer: LinearLayer, known: LayerStatistics | None) -> Work:

@@ -31,17 +31,33 @@ class RoundingPlace:
 ON_CPU = RoundingPlace()
 
 
+@dataclass(frozen=True)
+class RoundingSettings:
+    """How every layer of a model is rounded, beside its classes.
+
+    Attributes:
+        sparse_budget: share of the weights that are kept in 8 bits as a sparse matrix.
+        compensate: whether rounding errors are compensated.
+        refined_share: share of the tiles that are refined; `auto` is `refinement.default_share`.
+        method: `paper` rounds as the paper describes (`quant.paper_method`), on the CPU; no other setting is used then.
+        pruned_share: share of each output's weights that get the word 0 (`quant.rounding.pruning`).
+        place: where and with which engine layers are rounded.
+    """
+
+    sparse_budget: float
+    compensate: bool
+    refined_share: Refine = "auto"
+    method: Method = "haloquant"
+    pruned_share: float = 0.0
+    place: RoundingPlace = ON_CPU
+
+
 def round_layer(
     weight: np.ndarray,
     statistics: LayerStatistics | None,
     tile_map: TileMap,
     classes: Classes,
-    sparse_budget: float,
-    compensate: bool,
-    refined_share: Refine = "auto",
-    method: Method = "haloquant",
-    pruned_share: float = 0.0,
-    place: RoundingPlace = ON_CPU,
+    settings: RoundingSettings,
 ) -> QuantizedWeight:
     """Return one layer in HALO form.
 
@@ -55,12 +71,7 @@ def round_layer(
         statistics: What calibration measured of the layer; None without calibration.
         tile_map: The class of each tile.
         classes: Codebooks, fastest class first; the last, for all weight values, is not used.
-        sparse_budget: Share of the weights that are kept in 8 bits as a sparse matrix.
-        compensate: Whether rounding errors are compensated.
-        refined_share: Share of the tiles that are refined; `auto` is `refinement.default_share`.
-        method: `paper` rounds as the paper describes (`quant.paper_method`), on the CPU; no other setting is used then.
-        pruned_share: Share of each output's weights that get the word 0 (`quant.rounding.pruning`).
-        place: Where and with which engine the layer is rounded.
+        settings: How the layer is rounded.
 
     Raises:
         InfeasibleError: The layer's sums could overflow 32 bits, or the device has too little memory for it.
@@ -68,11 +79,11 @@ def round_layer(
     """
     books = classes.codebooks[:-1]
     check_accumulation(tile_map.layer, weight.shape[1], books)
-    if method == "paper":
+    if settings.method == "paper":
         return _paper(weight, statistics, tile_map, books)
-    layer = open_layer(weight, statistics, tile_map.layer, place)
-    layer.split(sparse_budget, pruned_share)
-    _round(layer, statistics, tile_map, books, compensate, refined_share)
+    layer = open_layer(weight, statistics, tile_map.layer, settings.place)
+    layer.split(settings.sparse_budget, settings.pruned_share)
+    _round(layer, statistics, tile_map, books, settings)
     return layer.quantized()
 
 
@@ -82,12 +93,7 @@ def class_losses(
     layer: str,
     grid: TileGrid,
     classes: Classes,
-    sparse_budget: float,
-    compensate: bool,
-    refined_share: Refine = "auto",
-    method: Method = "haloquant",
-    pruned_share: float = 0.0,
-    place: RoundingPlace = ON_CPU,
+    settings: RoundingSettings,
 ) -> tuple[np.ndarray, SparseWeights]:
     """Return the loss [tiles, classes] of every tile in each class but the last, with all tiles in that class.
 
@@ -103,24 +109,19 @@ def class_losses(
         layer: Name of the layer.
         grid: Tiles of the layer.
         classes: As in `round_layer`.
-        sparse_budget: As in `round_layer`.
-        compensate: As in `round_layer`.
-        refined_share: As in `round_layer`.
-        method: As in `round_layer`.
-        pruned_share: As in `round_layer`.
-        place: As in `round_layer`.
+        settings: As in `round_layer`.
     """
     books = classes.codebooks[:-1]
     check_accumulation(layer, weight.shape[1], books)
     maps = [uniform_map(layer, grid, index) for index in range(len(books))]
-    if method == "paper":
+    if settings.method == "paper":
         made = [_paper(weight, statistics, tiles, books) for tiles in maps]
         losses = [rounding_losses(weight, rounded, statistics).reshape(-1) for rounded in made]
         return np.stack(losses, axis=1), made[-1].sparse
-    opened, columns = open_layer(weight, statistics, layer, place), []
-    opened.split(sparse_budget, pruned_share)
+    opened, columns = open_layer(weight, statistics, layer, settings.place), []
+    opened.split(settings.sparse_budget, settings.pruned_share)
     for tiles in maps:
-        _round(opened, statistics, tiles, books, compensate, refined_share)
+        _round(opened, statistics, tiles, books, settings)
         columns.append(opened.tile_losses().reshape(-1))
     return np.stack(columns, axis=1), opened.quantized().sparse
 
@@ -151,15 +152,15 @@ def _round(
     statistics: LayerStatistics | None,
     tiles: TileMap,
     books: tuple[Codebook, ...],
-    compensate: bool,
-    refined_share: Refine,
+    settings: RoundingSettings,
 ) -> None:
     """Round an opened layer, whose sparse weights are chosen, in these classes."""
-    if statistics is None or statistics.hessian is None or not compensate:
+    if statistics is None or statistics.hessian is None or not settings.compensate:
         layer.round_nearest(tiles, books)
         return
     layer.compensate(tiles, books)
-    layer.refine(default_share(tiles, books) if refined_share == "auto" else refined_share)
+    share = settings.refined_share
+    layer.refine(default_share(tiles, books) if share == "auto" else share)
 
 
 def _paper(

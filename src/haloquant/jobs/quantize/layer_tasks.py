@@ -11,7 +11,7 @@ import numpy as np
 from haloquant.dvfs.classes import Classes
 from haloquant.jobs.engine.tasks import Arrays
 from haloquant.jobs.engine.worker_device import device_turn, own_device
-from haloquant.jobs.quantize.layer_rounding import ON_CPU, RoundingPlace, class_losses, round_layer
+from haloquant.jobs.quantize.layer_rounding import RoundingSettings, class_losses, round_layer
 from haloquant.jobs.quantize.transform import input_scale, scale_layer, scale_layer_statistics
 from haloquant.lm.checkpoint.reader import LinearLayer, read_layer
 from haloquant.lm.checkpoint.safetensors import StoredTensor
@@ -21,8 +21,8 @@ from haloquant.quant.format.stored_bits import sparse_bits
 from haloquant.quant.sensitivity import importance, tile_scores
 from haloquant.quant.shrinkage import shrunk
 from haloquant.quant.tiles import make_grid
-from haloquant.recipe import Method, Refine, Transform
-from haloquant.records import STATISTICS_ARRAYS, LayerStatistics, QuantizedWeight, TileGrid, TileMap
+from haloquant.recipe import Transform
+from haloquant.records import STATISTICS_ARRAYS, LayerStatistics, TileGrid, TileMap
 
 SCALE, ROWS = "transform.scale", "transform.rows"  # further arrays of a task: input scale and divisors of its rows
 
@@ -33,12 +33,7 @@ class LayerSettings:
 
     classes: Classes
     tile: int
-    sparse_budget: float
-    compensate: bool
-    refined_share: Refine
-    method: Method = "haloquant"
-    pruned_share: float = 0.0
-    place: RoundingPlace = ON_CPU
+    rounding: RoundingSettings
 
 
 @dataclass(frozen=True)
@@ -102,7 +97,7 @@ def quantize_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
     tile_map = TileMap(layer.name, _grid(task), task.codebook)
     weight, known = _weight(task, arrays), _statistics(task, arrays)
     with device_turn():
-        rounded = _round(task, weight, tile_map, known)
+        rounded = round_layer(weight, known, tile_map, task.settings.classes, _rounding(task))
     return None, pack(rounded)
 
 
@@ -121,21 +116,8 @@ def measure_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
     """
     known, grid = _statistics(task, arrays), _grid(task)
     weight = _weight(task, arrays)
-    settings = task.settings
     with device_turn():
-        losses, sparse = class_losses(
-            weight,
-            known,
-            task.layer.name,
-            grid,
-            settings.classes,
-            settings.sparse_budget,
-            settings.compensate,
-            settings.refined_share,
-            settings.method,
-            settings.pruned_share,
-            _place(settings),
-        )
+        losses, sparse = class_losses(weight, known, task.layer.name, grid, task.settings.classes, _rounding(task))
     bits = sparse_bits(sparse, grid.out_features, grid.in_features)
     measured = {"loss": np.maximum(losses, 0.0), "sparse_bits": np.array([bits], np.int64)}
     if known is not None:
@@ -161,22 +143,7 @@ def _statistics(task: LayerTask, arrays: Arrays) -> LayerStatistics | None:
     return shrunk(scale_layer_statistics(known, arrays.get(SCALE), arrays.get(ROWS)))
 
 
-def _round(task: LayerTask, weight: np.ndarray, tile_map: TileMap, known: LayerStatistics | None) -> QuantizedWeight:
-    settings = task.settings
-    return round_layer(
-        weight,
-        known,
-        tile_map,
-        settings.classes,
-        settings.sparse_budget,
-        settings.compensate,
-        settings.refined_share,
-        settings.method,
-        settings.pruned_share,
-        _place(settings),
-    )
-
-
-def _place(settings: LayerSettings) -> RoundingPlace:
-    """Return where this process rounds."""
-    return replace(settings.place, device=own_device(settings.place.device))
+def _rounding(task: LayerTask) -> RoundingSettings:
+    """Return how the layer is rounded, on the device of this process."""
+    asked = task.settings.rounding
+    return replace(asked, place=replace(asked.place, device=own_device(asked.place.device)))

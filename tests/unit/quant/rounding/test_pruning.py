@@ -5,7 +5,7 @@ import pytest
 
 from haloquant.dvfs.classes import Classes
 from haloquant.errors import InputError
-from haloquant.jobs.quantize.layer_rounding import round_layer
+from haloquant.jobs.quantize.layer_rounding import RoundingSettings, round_layer
 from haloquant.quant.layer import dequantize, mac_values, quantize_weight
 from haloquant.quant.rounding.compensation import compensate, factorize, natural_order
 from haloquant.quant.rounding.pruning import least_important
@@ -51,7 +51,9 @@ def test_the_pruned_share_has_the_word_zero_and_the_others_make_it_good(place: i
     weight, x, known = calibrated_layer(out=32, features=64, tokens=400)
     classes = Classes(find_profile("default"), 0, (NINE, SIXTEEN, SIXTEEN))
     tiles = uniform_map("l", make_grid(32, 64, 16, 16), place)
-    made = round_layer(weight, known, tiles, classes, 0.01, True, 0.5, pruned_share=0.4)  # refined, too
+    made = round_layer(
+        weight, known, tiles, classes, RoundingSettings(0.01, True, 0.5, pruned_share=0.4)
+    )  # refined, too
     words = mac_values(made)
     assert (words == 0).sum(axis=1).min() >= round(0.4 * 64)
     assert known.hessian is not None
@@ -71,6 +73,6 @@ def test_without_a_hessian_the_pruned_weights_are_the_smallest() -> None:
     weight, _, _ = calibrated_layer(out=16, features=32)
     classes = Classes(find_profile("default"), 0, (NINE, SIXTEEN, SIXTEEN))
     tiles = uniform_map("l", make_grid(16, 32, 16, 16), 1)
-    made = round_layer(weight, None, tiles, classes, 0.0, True, pruned_share=0.5)
+    made = round_layer(weight, None, tiles, classes, RoundingSettings(0.0, True, pruned_share=0.5))
     smallest = np.argsort(np.abs(weight), axis=1)[:, :16]
     assert (np.take_along_axis(mac_values(made), smallest, axis=1) == 0).all()

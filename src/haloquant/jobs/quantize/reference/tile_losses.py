@@ -9,7 +9,7 @@ import numpy as np
 
 from haloquant.dvfs.classes import Classes
 from haloquant.jobs.quantize.allocation import layer_grids
-from haloquant.jobs.quantize.layer_rounding import round_layer
+from haloquant.jobs.quantize.layer_rounding import RoundingSettings, round_layer
 from haloquant.quant.kronecker_loss import kronecker_losses
 from haloquant.quant.layer import dequantize
 from haloquant.quant.sensitivity import importance, tile_scores
@@ -49,19 +49,12 @@ def predict_tile_losses(
     errors of neighbouring tiles cancel. Such a share is set to 0, because one tile alone cannot lower the loss.
     """
     settings, count = recipe.quantize, len(classes.codebooks) - 1
+    rounding = RoundingSettings(settings.sparse_budget, settings.compensate, settings.refine)
     parts: list[list[np.ndarray]] = [[] for _ in range(count)]
     for done, (layer, weight) in enumerate(weights.items()):
         known = shrunk(statistics[layer])
         for index in range(count):
-            rounded = round_layer(
-                weight,
-                known,
-                uniform_map(layer, grids[layer], index),
-                classes,
-                settings.sparse_budget,
-                settings.compensate,
-                settings.refine,
-            )
+            rounded = round_layer(weight, known, uniform_map(layer, grids[layer], index), classes, rounding)
             parts[index].append(kronecker_losses(weight, dequantize(rounded), known, grids[layer]))
         progress(done + 1, len(weights))
     return np.maximum(np.stack([flatten(part) for part in parts], axis=1), 0.0)
