@@ -22,7 +22,7 @@ from haloquant.jobs.inputs import (
 )
 from haloquant.jobs.quantize.job import quantize_checkpoint
 from haloquant.jobs.quantize.layer_costs import check_layer_costs
-from haloquant.jobs.quantize.layer_rounding import RoundingPlace
+from haloquant.jobs.quantize.layer_rounding import rounding_place
 from haloquant.jobs.quantize.model_key import model_key
 from haloquant.jobs.quantize.request import Request
 from haloquant.jobs.quantize.shared_storage import upload_model, work_folder
@@ -235,7 +235,7 @@ def quantize(
     check_used(recipe)
     check_layer_costs(recipe, checkpoint)
     mac_profile = find_profile(mac, delay_basis)
-    asked = Request(mac_profile, goal, recipe, windows, source, calibrating, RoundingPlace(devices[0]))
+    asked = Request(mac_profile, goal, recipe, windows, source, calibrating, rounding_place(method, devices[0]))
     with shown as report:
         make = partial(quantize_checkpoint, checkpoint, asked, progress=report, engine=where)
         folder: Path | str

@@ -23,7 +23,7 @@ from haloquant.jobs.provenance import step_versions
 from haloquant.jobs.quantize.allocation import Allocator
 from haloquant.jobs.quantize.checkpoint_passes import Maps, Passes
 from haloquant.jobs.quantize.forecast.device_room import check_device_room
-from haloquant.jobs.quantize.layer_rounding import RoundingPlace
+from haloquant.jobs.quantize.layer_rounding import rounding_place
 from haloquant.jobs.quantize.request import Request, passes_key
 from haloquant.jobs.quantize.task_runner import TaskRunner
 from haloquant.jobs.quantize.transform import restore_layer
@@ -71,7 +71,8 @@ class JobSteps:
         windows, source = calibration_windows(inputs.checkpoint.folder, inputs.calibration, self._samples())
         self.short = missing_windows(inputs.calibration, windows, self._samples())
         self.device = own_device(find_device(recipe.device))
-        self.request = Request(profile, None, recipe, windows, source, self.device, RoundingPlace(self.device))
+        place = rounding_place(recipe.quantize.method, self.device)
+        self.request = Request(profile, None, recipe, windows, source, self.device, place)
         check_device_room(inputs.checkpoint, self.request)
         self.key = passes_key(inputs.model_sha256, inputs.checkpoint, self.request)
         self.session = session or InProcess()

@@ -284,7 +284,6 @@ class Passes:
         rounding = RoundingSettings(quantize.sparse_budget, quantize.compensate, quantize.refine, quantize.method,
                                     quantize.prune_to_zero, self.request.place)  # fmt: skip
         settings = LayerSettings(classes, self.tile, rounding)
-        device = "cpu" if quantize.method == "paper" else self.request.place.device
 
         def work(layer: LinearLayer, known: LayerStatistics | None) -> Work:
             about = (0, "") if known is None else (known.tokens, known.source)
@@ -294,6 +293,6 @@ class Passes:
                 if layer.name in found
             }
             task = LayerTask(layer, self.checkpoint.tensors[layer.tensor], settings, maps.get(layer.name), *about)
-            return Work(task, statistics_arrays(known) | scaled, device)
+            return Work(task, statistics_arrays(known) | scaled, self.request.place.device)
 
         return work

@@ -31,6 +31,11 @@ class RoundingPlace:
 ON_CPU = RoundingPlace()
 
 
+def rounding_place(method: Method, device: str) -> RoundingPlace:
+    """Return where a method rounds if a device was asked for: `paper` has one engine, on the CPU."""
+    return ON_CPU if method == "paper" else RoundingPlace(device)
+
+
 @dataclass(frozen=True)
 class RoundingSettings:
     """How every layer of a model is rounded, beside its classes.

@@ -7,16 +7,18 @@ pass read them and not calibrate again.
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from haloquant.jobs.quantize.layer_tasks import statistics_arrays
 from haloquant.lm.checkpoint.reader import LinearLayer
-from haloquant.records import STATISTICS_ARRAYS, LayerStatistics
+from haloquant.records import LayerStatistics
 from haloquant.store.arrays import load_arrays, save_arrays
 from haloquant.store.finished_steps import Steps
 from haloquant.store.temporary_paths import remove_folder
 
-_PREFIX, _STATISTICS = "statistics", "statistics.safetensors"
+_STATISTICS = "statistics.safetensors"
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class StoredStatistics:
 
     def have_room(self, block: Mapping[str, LayerStatistics], blocks: int) -> bool:
         """Return whether the disk holds twice the statistics of as many blocks as large as this one."""
-        arrays = {id(array): array.nbytes for known in block.values() for array in _arrays(known)}
+        arrays = {id(array): array.nbytes for known in block.values() for array in statistics_arrays(known).values()}
         return 2 * blocks * sum(arrays.values()) <= shutil.disk_usage(self.steps.root).free
 
     def save(self, block: int, statistics: Mapping[str, LayerStatistics]) -> None:
@@ -86,27 +88,20 @@ class StoredStatistics:
 
         self.steps.run(*self._step(block), lambda at: save_statistics(at / _STATISTICS, statistics))
 
-    def hold(self, blocks: Iterable[int]) -> bool:
-        """Return whether the statistics of all these blocks are saved."""
-        return all(self.steps.find(*self._step(block)) is not None for block in blocks)
+    def find(self, blocks: Iterable[int]) -> dict[int, Path] | None:
+        """Return the file of each of these blocks, whose checksums are right; None if one of them is not saved."""
+        found: dict[int, Path] = {}
+        for block in blocks:
+            folder = self.steps.find(*self._step(block))
+            if folder is None:
+                return None
+            found[block] = folder / _STATISTICS
+        return found
 
-    def load(self, block: int) -> dict[str, LayerStatistics]:
-        """Return the statistics of a block's layers. `hold` must be true of it."""
-        from haloquant.lm.calibration.statistics_file import load_statistics
-
-        folder = self.steps.find(*self._step(block))
-        if folder is None:
-            raise ValueError(f"the statistics of block {block} must be saved before they are read")
-        return load_statistics(folder / _STATISTICS)
-
-    def delete_all(self) -> None:
-        """Delete all statistics, once no pass needs them."""
-        for folder in self.steps.root.glob(f"{_PREFIX}-*"):
-            remove_folder(folder)
+    def delete(self, blocks: Iterable[int]) -> None:
+        """Delete the statistics of these blocks, once no pass needs them. Those of other settings stay."""
+        for block in blocks:
+            self.steps.forget(*self._step(block))
 
     def _step(self, block: int) -> tuple[str, str]:
-        return f"{_PREFIX}-{block}", self.key
-
-
-def _arrays(known: LayerStatistics) -> list[np.ndarray]:
-    return [array for part in STATISTICS_ARRAYS if (array := getattr(known, part)) is not None]
+        return f"statistics-{block}", self.key

@@ -79,6 +79,7 @@ class TaskRunner:
         self._folders: dict[str, Path] = {}
         self.tokens: dict[str, int] = {}
         self._checkpoint, self._request, self._session = checkpoint, request, session
+        self._blocks = 1 + max((layer.block or 0 for layer in checkpoint.layers), default=0)
         self._calibrated = False  # whether a pass over all layers has collected statistics
 
     def run(self, layers: LayerPass) -> int:
@@ -123,7 +124,7 @@ class TaskRunner:
                 tell(done, total)
         StoredStates(self.steps, self.key, layers.name).delete_all()
         if not layers.kept:
-            StoredStatistics(self.steps, self.key).delete_all()
+            StoredStatistics(self.steps, self.key).delete(range(self._blocks))
         return len(layers.layers) - len({layer.name for layer, _, _ in sent})
 
     def find(self, key: StepKey) -> Path | None:
@@ -171,15 +172,16 @@ class TaskRunner:
         else:
             blocks = sorted({layer.block or 0 for layer in missing.values()})
             kept = StoredStatistics(self.steps, self.key)
-            if kept.hold(blocks):
-                return "read statistics", self._read(kept, blocks, self.counter(f"read statistics to {layers.name}"))
+            with self.meter.stage("read statistics"):
+                files = kept.find(blocks)
+            if files is not None:
+                return "read statistics", self._read(files, self.counter(f"read statistics to {layers.name}"))
             stage, self._calibrated = "calibrate again" if self._calibrated else "calibrate", True
         stored = StoredStates(self.steps, self.key, layers.name)
         block: dict[str, LayerStatistics] = {}
-        last = max(layer.block or 0 for layer in self._checkpoint.layers)
 
         def finish(blocks: int, states: np.ndarray) -> None:
-            if block and layers.kept and kept is not None and kept.have_room(block, last - blocks + 2):
+            if block and layers.kept and kept is not None and kept.have_room(block, self._blocks - blocks + 1):
                 kept.save(blocks - 1, block)
             block.clear()
             stored.save(blocks, states, missing.values())
@@ -206,15 +208,17 @@ class TaskRunner:
         return stage, remembered(found)
 
     def _read(
-        self, kept: StoredStatistics, blocks: list[int], tell: Callable[[int, int], None]
+        self, files: Mapping[int, Path], tell: Callable[[int, int], None]
     ) -> Iterator[tuple[LinearLayer, LayerStatistics]]:
-        """Yield the layers of these blocks with the statistics that an earlier pass kept."""
-        for done, block in enumerate(blocks):
-            known = kept.load(block)
+        """Yield the layers of blocks with the statistics that an earlier pass kept in files."""
+        from haloquant.lm.calibration.statistics_file import load_statistics
+
+        for done, (block, file) in enumerate(files.items()):
+            known = load_statistics(file)
             for layer in self._checkpoint.layers:
                 if (layer.block or 0) == block:
-                    yield layer, known[layer.name]
-            tell(done + 1, len(blocks))
+                    yield layer, known.pop(layer.name)
+            tell(done + 1, len(files))
 
     def _metered(
         self, stage: str, found: Iterator[tuple[LinearLayer, LayerStatistics | None]]

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Int64
 
 from haloquant.errors import CheckpointError, HaloquantError, first_line
+from haloquant.kernels.device_errors import explained
 from haloquant.lm.calibration.empty_model import EmptyModel
 from haloquant.lm.checkpoint.reader import Checkpoint
 
@@ -84,7 +85,7 @@ class BlockRunner:
             CheckpointError: The block cannot be run.
         """
         args, kwargs = self._arguments_of(tokens)[block]
-        with self._sentences():
+        with self._sentences(), explained(f"running block {block}", str(self.device)):
             args, kwargs = _moved((args, kwargs), self.device)
             output = self.blocks[block](states.to(self.device), *args, **kwargs)
         return output[0] if isinstance(output, tuple | list) else output

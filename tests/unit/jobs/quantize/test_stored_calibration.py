@@ -8,6 +8,7 @@ import pytest
 
 from haloquant.jobs.quantize import stored_calibration
 from haloquant.jobs.quantize.stored_calibration import StoredStates, StoredStatistics
+from haloquant.lm.calibration.statistics_file import load_statistics
 from haloquant.lm.checkpoint.linear_layers import LinearLayer
 from haloquant.records import STATISTICS_ARRAYS, LayerStatistics
 from haloquant.store.finished_steps import Steps
@@ -54,16 +55,20 @@ def test_statistics_keep_their_bits_and_what_layers_share(tmp_path: Path) -> Non
     block["v"] = LayerStatistics("v", 7, value_hessian=hessian * 2, value_rows=np.array([True, False, True]))
     kept = StoredStatistics(Steps(tmp_path, {}), "key")
     kept.save(3, block)
-    assert kept.hold([3]) and not kept.hold([2, 3]) and not StoredStatistics(kept.steps, "other").hold([3])
-    found = kept.load(3)
+    other = StoredStatistics(kept.steps, "other")
+    assert kept.find([2, 3]) is None and other.find([3]) is None
+    files = kept.find([3])
+    assert files is not None and list(files) == [3]
+    found = load_statistics(files[3])
     assert found.keys() == block.keys() and found["q"].hessian is found["k"].hessian
     for name, known in block.items():
         assert (found[name].tokens, found[name].source) == (known.tokens, known.source)
         for part in STATISTICS_ARRAYS:
             before, after = getattr(known, part), getattr(found[name], part)
             assert (before is None and after is None) or (after.dtype == before.dtype and np.array_equal(after, before))
-    kept.delete_all()
-    assert stored(tmp_path) == [] and not kept.hold([3])
+    other.save(3, block)  # another process, whose settings differ, works on the same folder
+    kept.delete(range(5))
+    assert stored(tmp_path) == ["statistics-3"] and kept.find([3]) is None and other.find([3]) is not None
 
 
 def test_statistics_are_kept_where_the_disk_holds_them_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
