@@ -2,7 +2,7 @@
 
 A zero activation makes a product of zero, but the change from a product to zero and back toggles gates, so the energy
 falls by less than the share. Consecutive activations are independent: each is zero with probability t, else one of all
-256 values. The MAC's gates are simulated over all 65,536 transitions. `accel.cost_model.zero_activations` holds the
+256 values. The MAC's gates are simulated over all 65,536 transitions. `accel.cost_model.input_density` holds the
 result for the shipped default profile.
 
     python bench/zero_activations.py LIBERTY_FOLDER

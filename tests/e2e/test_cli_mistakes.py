@@ -77,10 +77,17 @@ BAD_NUMBER: dict[str, list[list[str]]] = {
         ["llama2-7b", "--density", "nan"],
     ],
     "deadline": [["llama2-7b", "--ms", "-5"], ["llama2-7b", "--idle", "-1"]],
-    "early-exit": [["demo"], ["demo", "--entropy", "0"], ["demo", "--entropy", "1", "--ms", "-1"]],
+    "early-exit": [
+        ["demo"],
+        ["demo", "--entropy", "0"],
+        ["demo", "--entropy", "1", "--ms", "-1"],
+        ["demo", "--entropy", "1", "--target", "tpuv4i_like"],
+    ],
     "evaluate": [
         ["demo", "--tokens", "-1"],
         ["demo", "--task", "last-word", "--limit", "-1"],
+        ["demo", "--task", "last-word", "--input-sparsity", "0.5"],
+        ["demo", "--by-block", "--dense-share", "0.5"],
         ["demo", "-q", "--tokens", "1", "--input-sparsity", "1.5"],
         ["demo", "-q", "--tokens", "1", "--input-sparsity", "nan"],
         ["demo", "-q", "--tokens", "1", "--dense-share", "0.5"],

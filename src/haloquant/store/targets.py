@@ -84,7 +84,8 @@ def read_gpu(name_or_path: str | Path) -> GpuTarget:
     target = read_target(name_or_path)
     if not isinstance(target, GpuTarget):
         raise TargetError(
-            f"target must be a roofline here, and {target.name} is a systolic array; choose gpu_2080ti, h200 or rpi5"
+            f"target must be a GPU or CPU (a roofline) here, and {target.name} is a systolic array; choose "
+            "gpu_2080ti, h200 or rpi5"
         )
     return target
 

@@ -134,7 +134,7 @@ def test_names_and_kinds_are_checked(tmp_path: Path) -> None:
         read_target(tmp_path / "none.toml")
     with pytest.raises(TargetError, match=r"h200 is a roofline; choose edge_lpddr5x, paper_tpu or tpuv4i_like$"):
         read_systolic("h200")
-    with pytest.raises(TargetError, match=r"^target must be a roofline here, and paper_tpu is a systolic"):
+    with pytest.raises(TargetError, match=r"^target must be a GPU or CPU \(a roofline\) here, and paper_tpu is"):
         read_gpu("paper_tpu")
     large = tmp_path / "large.toml"
     large.write_bytes(b"#" * ((1 << 20) + 1))

@@ -60,7 +60,9 @@ def with_sparse_inputs(works: Sequence[LayerWork], workload: Workload, target: T
         work = replace(work, tile_j=scaled[key])
         if gathers:
             work = replace(
-                work, cycles_per_mac=work.cycles_per_mac * density, weight_bytes=gathered_bytes(tiles, density)
+                work,
+                cycles_per_mac=work.cycles_per_mac * density,
+                weight_bytes=min(work.weight_bytes, gathered_bytes(tiles, density)),  # whole columns may be more
             )
         found.append(work)
     return found

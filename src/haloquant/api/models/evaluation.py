@@ -91,6 +91,8 @@ def evaluate(
     sparse = _sparse(input_sparsity, input_allocation, path_text("calibration", calibration), dense_share)
     if by_block and sparse is not None:
         raise InputError("input_sparsity must be 0 for an evaluation block by block: thresholds need the whole model")
+    if by_block and dense_share:
+        raise InputError("dense_share must be 0 for an evaluation block by block, which scores every token")
     place = find_device(device)
     with shown as report:
         if by_block:

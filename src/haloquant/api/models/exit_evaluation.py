@@ -92,8 +92,21 @@ def early_exit(
             costs, law = block_costs(loaded, machine, context_tokens or model_window(folder))
             check_step(costs, first_block, period_s, idle_w)
             limit = Deadline(machine.name, costs, law, period_s, idle_w)
+        else:
+            _check_unused(target=target != "edge_lpddr5x", profile=profile != "default", idle_w=idle_w != 0.2,
+                          context_tokens=context_tokens != 0, fast_share=fast_share != 0.8)  # fmt: skip
         found = evaluate_exits(name, judge, maker, asked, place, report)
         return found[0] if limit is None else exits_under_deadline(name, asked, limit, found)
+
+
+def _check_unused(**given: bool) -> None:
+    """Refuse settings of a machine where none is simulated.
+
+    Raises:
+        InputError: One of them is given.
+    """
+    for name in (name for name, is_given in given.items() if is_given):
+        raise InputError(f"{name} must come with period_s (--ms), the time of one token on a simulated machine")
 
 
 def _thresholds(entropy: object) -> tuple[float, ...]:

@@ -257,6 +257,10 @@ def evaluate(
 ) -> None:
     """Measure the perplexity of a plain or packed model on a text, or its scores on lm-eval tasks."""
     if tasks:
+        unused = {"--input-sparsity": input_sparsity, "--input-allocation": input_allocation != "uniform",
+                  "--calibration": calibration != "demo", "--dense-share": dense_share}  # fmt: skip
+        for name in (name for name, given in unused.items() if given):
+            raise InputError(f"{name} must come without --task: tasks leave out the inputs that a packed model says")
         scores = haloquant.evaluate_tasks(model, task_folder, tasks=tasks, text=text, limit=limit, device=device)
         stdout.print_json(msgspec.json.encode(scores).decode())
         return

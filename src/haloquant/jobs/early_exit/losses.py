@@ -13,6 +13,7 @@ from haloquant.errors import InputError
 from haloquant.jobs.evaluation import open_model
 from haloquant.jobs.inputs import Progress, Text, model_folder, model_window, read_text, silent
 from haloquant.jobs.recovery import overlaps
+from haloquant.lm.calibration.empty_model import decoder_blocks
 from haloquant.lm.checkpoint.hub import origin
 from haloquant.lm.checkpoint.model_config import read_config
 from haloquant.lm.evaluation.early_exit import BlockPredictions, leave_early, predict_by_block
@@ -148,10 +149,10 @@ def evaluate_exits(
     made_by, judged_by = read_text(folder, calibration, "calibration"), read_text(folder, text, "evaluation")
     makers, windows = _windows(made_by, length, asked.tokens), _windows(judged_by, length, asked.tokens)
     loaded = open_model(folder, device=device)
-    known = predict_by_block(loaded.model, loaded.layers, windows, lambda *at: progress("read entropies", *at))
-    count = known.entropy.shape[1]
+    count = len(decoder_blocks(loaded.model, loaded.layers))
     if not asked.first_block < count:
         raise InputError(f"first_block must be below the model's {count} blocks, not {asked.first_block}")
+    known = predict_by_block(loaded.model, loaded.layers, windows, lambda *at: progress("read entropies", *at))
     seen = predict_by_block(loaded.model, loaded.layers, makers, lambda *at: progress("calibrate the table", *at))
     full = known.nll[:, -1]
     blocks = tuple(

@@ -18,7 +18,8 @@ NOTES = (
     "figures, about 1 %.",
     "follows from its clocks: the number is the paper's own arithmetic, repeated with its published effective bits, "
     "clocks, supplies and powers. It shows no machine and no model.",
-    "consistent: two numbers of the paper agree. not judged: the paper leaves out what would be needed.",
+    "consistent: two numbers of the paper agree. not judged: the paper leaves out what would be "
+    "needed, or its number is not among the data of this package.",
     f"fair machines: a prefill of {TOKENS} tokens on {MACHINE} with the paper's MAC. Memories, transitions and "
     "attention are charged, and each rival runs at the clock that its own weight values meet: W4A8 on the upper "
     "bits of the weight port has HALO's sixteen words, W3A8 its fast words.",

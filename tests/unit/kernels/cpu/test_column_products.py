@@ -1,5 +1,7 @@
 """Products that read only the columns whose input is not zero, against products that read all of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -69,3 +71,20 @@ def test_layers_that_do_not_fit_take_the_dense_kernel() -> None:
     assert not fits(64, (9, 16))
     assert not fits(128, (9, 17))
     assert fits(128, (9, 16)) == column_products.AVAILABLE
+
+
+@needs_vectors
+@pytest.mark.parametrize("share", [0.0, 0.6, 0.9])
+@pytest.mark.parametrize(("exponent", "offset"), [(0, False), (3, True)])
+def test_a_layer_with_columns_gives_what_it_gives_without(share, exponent, offset) -> None:
+    """The way that a packed model takes: few columns go through the kernel by columns, many through the dense one."""
+    dense = layer((256, 384, 128), "two")[1]
+    drawn = torch.from_numpy(np.random.default_rng(5).normal(size=(256, 3)).astype(np.float16))
+    dense = replace(dense, exponent=exponent, tile_offset=drawn if offset else None)
+    sparse = replace(dense, columns=columns_of(dense))
+    x = left_out(tokens(1, 384), share)
+    bound = 1e-5 * float(dispatch.linear(x, dense).abs().max())
+    assert torch.allclose(dispatch.linear(x, sparse), dispatch.linear(x, dense), rtol=1e-5, atol=bound)
+    assert torch.equal(dispatch.rounded_linear(x, sparse), dispatch.rounded_linear(x, dense))
+    several = torch.cat([x, tokens(2, 384)])  # several tokens take the dense way
+    assert torch.equal(dispatch.linear(several, sparse), dispatch.linear(several, dense))
