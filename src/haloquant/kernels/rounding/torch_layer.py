@@ -5,6 +5,7 @@ rows are rounded in bands, which wait in the memory of the CPU.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Float32, Float64
 
 from haloquant.kernels.device_errors import explained
+from haloquant.kernels.float32_products import float32_products
 from haloquant.kernels.rounding.compensation import compensate
 from haloquant.kernels.rounding.memory import rows_that_fit
 from haloquant.kernels.rounding.refinement import refine
@@ -225,8 +227,11 @@ class TorchLayer:
         for low in range(0, matrix.shape[0], self._most):
             yield torch.from_numpy(np.ascontiguousarray(matrix[low : low + self._most])).to(self._at)
 
-    def _errors(self, doing: str):
-        return explained(f"{doing} {self._layer}", self._device)
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        """Compute with all bits of float32; name the layer if the device fails."""
+        with explained(f"{doing} {self._layer}", self._device), float32_products():
+            yield
 
 
 def _cut(rows: np.ndarray, most: int) -> list[np.ndarray]:

@@ -12,6 +12,7 @@ from hashlib import sha256
 import numpy as np
 import torch
 
+from haloquant.kernels.float32_products import float32_products
 from haloquant.lm.calibration.block_runner import BlockRunner
 from haloquant.lm.calibration.hessian import InputSums, Recorder, record
 from haloquant.lm.calibration.shard_tasks import SHARD_WINDOWS, Arrays, ModelSource, RunShards, ShardInputs, ShardTask
@@ -40,7 +41,7 @@ def _run_windows(runner: BlockRunner, task: ShardTask, states: np.ndarray, windo
     """Return the sums over windows [n, t], and replace their hidden states [n, t, hidden] by what the block returns."""
     recorder = _recorder(task)
     gradients = "sample" if task.fisher == "block" else None
-    with runner.loaded(task.block), record(runner.empty_model.model, recorder, gradients):
+    with runner.loaded(task.block), record(runner.empty_model.model, recorder, gradients), float32_products():
         for index in range(len(states)):
             given = torch.from_numpy(np.array(states[index : index + 1])).to(runner.device)
             signs = None if gradients is None else _signs(task, task.first + index)

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float64, Int64
 
 from haloquant.errors import HaloquantError, InputError, first_line
+from haloquant.kernels.device_errors import explained
 from haloquant.lm.calibration.empty_model import decoder_blocks
 from haloquant.lm.evaluation.perplexity import check_finite
 
@@ -160,7 +161,7 @@ class BlockReader:
             InputError: The model's own code raises an error.
         """
         try:
-            with torch.inference_mode(), self._watched(after):
+            with explained("early exit", str(self.device)), torch.inference_mode(), self._watched(after):
                 return self.model(input_ids=ids, use_cache=False).logits
         except (HaloquantError, MemoryError):
             raise

@@ -11,7 +11,7 @@ from haloquant.errors import InfeasibleError
 from haloquant.jobs.quantize.forecast.device_rates import DeviceRates
 from haloquant.jobs.quantize.forecast.machine_rates import Rates
 from haloquant.jobs.quantize.forecast.model_sizes import LayerSize, ModelSizes
-from haloquant.jobs.quantize.forecast.plan import Plan, blocks_of, calibration_madds, sums_b, values_madds
+from haloquant.jobs.quantize.forecast.plan import Plan, blocks_of, calibration_madds, keeping_s, sums_b, values_madds
 from haloquant.jobs.quantize.transform import AWQ_POINTS
 from haloquant.kernels.rounding.memory import CONTEXT_B, USABLE, layer_bytes, rows_that_fit
 from haloquant.quant.rounding.refinement import DEFAULT_SHARE, ROUNDS
@@ -88,8 +88,7 @@ def predict_on_device(
     passing = 2 * madds / device.calibration.value
     once = sum(_layer_s(x, device, calibrated, 1) + x.weights / host.packed_weights_per_s for x in model.layers)
     measured = sum(_layer_s(x, device, calibrated, CLASSES) for x in model.layers)
-    keeping = plan.statistics_b / host.write_b_per_s if balanced else 0.0
-    found = {"calibrate": (passing + keeping, block_b)}
+    found = {"calibrate": (passing + keeping_s(plan.statistics_b, host), block_b)}
     found |= {"measure tiles": (measured, layer_b), "quantize": (once, layer_b)}
     scales = passing / 3  # the forward pass alone, for a transform
     if "awq scales" in kept:  # the CPU then compares the candidate scales

@@ -157,9 +157,9 @@ def predict(
     if balanced:
         statistics_b = sum(sums_b(block) + 4.0 * model.hidden**2 for block in blocks_of(model.layers))
         calibrated = [
-            replace(passing, seconds=passing.seconds + statistics_b / rates.write_b_per_s),
+            replace(passing, seconds=passing.seconds + keeping_s(statistics_b, rates)),
             Stage("measure tiles", 2 * rounding, driver_b, worker_b),
-            Stage("read statistics", statistics_b / rates.hash_b_per_s, BASE_B + TORCH_B + sums, 0.0),
+            Stage("read statistics", 2 * statistics_b / rates.hash_b_per_s, BASE_B + TORCH_B + sums, 0.0),
             calibrated[1],
         ]
     if transform != "none":
@@ -189,6 +189,11 @@ def sparse_inputs_stage(model: ModelSizes, rates: Rates, written_b: float, passe
     kept_b = 4.0 * SAMPLE_TOKENS * sum(x.in_features for x in model.layers)
     decoded_b = 4.0 * max(x.weights for x in model.layers)
     return Stage("sparse inputs", seconds, BASE_B + TORCH_B + written_b + kept_b + decoded_b, 0.0)
+
+
+def keeping_s(statistics_b: float, rates: Rates) -> float:
+    """Return the seconds of writing statistics and of their checksums; reading takes two passes, one for these."""
+    return statistics_b * (1 / rates.write_b_per_s + 1 / rates.hash_b_per_s)
 
 
 def blocks_of(layers: Sequence[LayerSize]) -> list[list[LayerSize]]:

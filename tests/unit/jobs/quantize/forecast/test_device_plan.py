@@ -30,9 +30,9 @@ def test_one_layer_by_hand() -> None:
     found = {stage.name: stage for stage in plan_of(ONE, device, 4, 100).stages}
     values = 4 * (10 * 100**3 / 3 + 100**2 * 500 + 100 * 500**2)  # as in the test of the CPU's plan
     stored = 4 * (5e5 + 2 * 500**2)  # Fisher, the Hessian and the values'
-    spent = 2 * (400 * (3 * 5e5 + 500**2) + values) / 1e12 + stored / RATES.write_b_per_s
+    spent = 2 * (400 * (3 * 5e5 + 500**2) + values) / 1e12 + stored * (1 / RATES.write_b_per_s + 1 / RATES.hash_b_per_s)
     assert found["calibrate"].seconds == pytest.approx(spent)
-    assert found["read statistics"].seconds == pytest.approx(stored / RATES.hash_b_per_s)
+    assert found["read statistics"].seconds == pytest.approx(2 * stored / RATES.hash_b_per_s)
     copies = (4 * 5e5 + 4 * 5e5 + 4 * 500**2 + 5e5 + 60 * 5e5) / 1e9  # weight, Fisher, Hessian; codes back; the CPU
     search, product = 5e5 * 22 * 15 * 22 / 1e12, 2 * 5e5 * 500 / 1e12
     columns = 500 * 1e-6 * 2  # 1000 rows in two goes of 600
