@@ -68,6 +68,11 @@ class MacProfile:
     activation_bits: int = 8
     provenance: Mapping[str, str] = field(default_factory=dict[str, str])
 
+    @property
+    def library(self) -> str:
+        """The cell library of the first corner; empty where it is not known. The provenance lists one per corner."""
+        return self.provenance.get("library", "").partition(", ")[0]
+
 
 @dataclass(frozen=True)
 class Codebook:

@@ -201,15 +201,11 @@ def fastest_for_any_value(profile: MacProfile, others: Iterable[MacProfile]) -> 
         other
         for other in others
         if other.corners[0] == profile.corners[0]
-        and _first_library(other) == _first_library(profile)
+        and other.library == profile.library
         and has_accumulator(other) == has_accumulator(profile)
         and bool(np.isin(profile.weights, other.weights).all())
     ]
     return min([*alike, profile], key=lambda other: float(other.delay_s[0].max()))
-
-
-def _first_library(profile: MacProfile) -> str:
-    return profile.provenance.get("library", "").partition(", ")[0]  # the provenance lists one library per corner
 
 
 def _row(values: Float64[np.ndarray, " w"]) -> _Row:

@@ -38,7 +38,7 @@ def library_elements(library: str, named: Sequence[str] = ()) -> list[MacProfile
     whole = [profile for profile in known if is_whole(profile)]
     if Path(library).is_file():
         name = _checked_name(Path(library))
-        whole = [profile for profile in whole if _library_of(profile) == name]
+        whole = [profile for profile in whole if profile.library == name]
     else:
         if not any(_is_of(profile, library) for profile in (*whole, *given)):
             names = sorted({name for profile in (*whole, *given) for name in _names(profile)})
@@ -73,8 +73,4 @@ def _is_of(profile: MacProfile, library: str) -> bool:
 
 def _names(profile: MacProfile) -> tuple[str, str]:
     """The library's own name, and the first part of the profile's, which is a short name in the package's profiles."""
-    return _library_of(profile), profile.name.partition("-")[0]
-
-
-def _library_of(profile: MacProfile) -> str:
-    return profile.provenance.get("library", "").partition(", ")[0]
+    return profile.library, profile.name.partition("-")[0]

@@ -180,13 +180,10 @@ def shown_profiles(
         known: The profiles that come with the package.
         against: Profiles that the user names; they are taken as they are.
     """
-    library = given.provenance.get("library", "").partition(", ")[0]
     alike = [
         profile
         for profile in known.values()
-        if is_whole(profile)
-        and profile.provenance.get("library", "").partition(", ")[0] == library
-        and profile.corners[0] == given.corners[0]
+        if is_whole(profile) and profile.library == given.library and profile.corners[0] == given.corners[0]
     ]
     named = [profile for profile in against if profile.name not in {each.name for each in alike}]
     own = [given] if is_whole(given) and given.name not in {each.name for each in alike} else []

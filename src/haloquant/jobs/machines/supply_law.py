@@ -100,4 +100,4 @@ def choose_supply_law(
 
 def _library(profile: MacProfile) -> str:
     """The cell library of the first corner; the profile's own name where none is known."""
-    return profile.provenance.get("library", "").partition(", ")[0] or profile.name
+    return profile.library or profile.name
