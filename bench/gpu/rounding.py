@@ -122,7 +122,7 @@ def layer(bench: Bench) -> None:
 
 
 def loops(bench: Bench) -> None:
-    """One block of 128 columns: the Triton kernel, and the same loop in plain torch."""
+    """One block of 128 columns, rounded and then refined: the Triton kernels, and the same loops in plain torch."""
     rows, width, across = (32, 32, 2) if bench.tiny else (4096, 128, 86)
     generator = torch.Generator(DEVICE).manual_seed(3)
     words = word_tensors(BOOKS, torch.device(DEVICE))
@@ -141,6 +141,28 @@ def loops(bench: Bench) -> None:
         row["same_codes"] = float((ours == plain).float().mean())
         row["right"] = row["same_codes"] >= 0.999
     times = bench.times([partial(column_steps.plain_round_columns, *given)], repeats=2, graph=False)
+    bench.row(**row, plain_torch_us=1e6 * times.median)
+
+    hessian = draw(2 * width, width)
+    hessian = hessian.T @ hessian / width
+    kinds, own = classes[:, 0].contiguous(), scale[:, 0].contiguous()
+    codes = torch.randint(0, 9, (rows, width), device=DEVICE, generator=generator).to(torch.uint8)
+    values = words.words[kinds[:, None], codes.long()] * own[:, None]
+    slope, active = (original - values) @ hessian, torch.ones(rows, dtype=torch.bool, device=DEVICE)
+
+    def moved(move: Callable[..., torch.Tensor]) -> torch.Tensor:
+        """Move copies, as a move changes its arguments; the codes after it."""
+        state = slope.clone(), values.clone(), codes.clone()
+        move(state[0], hessian, own, kinds, words, None, active, state[1], state[2])
+        return state[2]
+
+    row = {"what": "codes of one block moved", "shape": (rows, width)}
+    if column_steps.use_triton(original.device):
+        row |= bench.times([partial(moved, column_steps.launch_move_codes)], repeats=9, graph=False).row
+        ours, plain = moved(column_steps.launch_move_codes), moved(column_steps.plain_move_codes)
+        row["same_codes"] = float((ours == plain).float().mean())
+        row["right"] = row["same_codes"] >= 0.999
+    times = bench.times([partial(moved, column_steps.plain_move_codes)], repeats=2, graph=False)
     bench.row(**row, plain_torch_us=1e6 * times.median)
 
 

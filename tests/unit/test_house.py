@@ -41,7 +41,6 @@ ELSEWHERE = {
         "unit/kernels/rounding/test_torch_layer.py",
         "compensation factorization memory refinement row_band scale_search shared_hessian sparse_search word_tensors",
     ),
-    "kernels/rounding/column_steps": "unit/kernels/triton/test_column_steps.py",
     "kernels/device_errors": "unit/kernels/rounding/test_torch_layer.py",
     "quant/rounding/layer_rounder": "unit/kernels/rounding/test_torch_layer.py",
     "jobs/quantize/forecast/device_room": "e2e/test_torch_rounding.py",

@@ -1,7 +1,5 @@
 """Choose the kernel that runs a packed layer: compiled code on the CPU, Triton or plain torch on other devices."""
 
-from functools import cache
-from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import numba
@@ -14,6 +12,7 @@ from haloquant.kernels.cpu import gemv, tile_products
 from haloquant.kernels.cpu.column_products import column_product
 from haloquant.kernels.cpu.tile_products import MOST_TOKENS
 from haloquant.kernels.layer_tensors import PackedLayer
+from haloquant.kernels.triton.presence import has_triton
 
 MOST_CPU_GEMV_TOKENS = 12  # with more tokens, it is cheaper to decode a block of weights once for all tokens
 MOST_INTEGER_COLUMNS = 0.4  # share of the columns; with more, the dense kernel of integers is faster
@@ -25,7 +24,7 @@ _Found = TypeVar("_Found", torch.Tensor, np.ndarray)
 def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     """Return x W^T in the type of x, [..., in] -> [..., out], accumulated in float32."""
     if x.device.type != "cpu":
-        y = _triton().linear(x, layer) if _has_triton() else fallback.linear(x, layer)
+        y = _triton().linear(x, layer) if has_triton() else fallback.linear(x, layer)
         if layer.tile_offset is None and not layer.exponent:
             return y
         tokens, y = x.reshape(-1, layer.grid.in_features), y.reshape(-1, layer.grid.out_features).to(torch.float32)
@@ -52,7 +51,7 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
         InfeasibleError: A tile is so long that float32 could not hold its integer sum exactly.
     """
     if tokens.device.type != "cpu":
-        y = (_triton() if _has_triton() else fallback).integer_linear(tokens, token_scale, layer)
+        y = (_triton() if has_triton() else fallback).integer_linear(tokens, token_scale, layer)
         return _resized(_with_offsets(y, tokens * token_scale[:, None], layer), layer)
     codes, scale = tokens.contiguous().numpy(), token_scale.contiguous().numpy()
     return torch.from_numpy(_integer_products(codes, scale, layer))
@@ -89,7 +88,7 @@ def rounded_linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
 def dequantize(layer: PackedLayer) -> torch.Tensor:
     """Return the weights, f32 [out, in]."""
     if layer.packed.device.type != "cpu":
-        weight = (_triton() if _has_triton() else fallback).dequantize(layer)
+        weight = (_triton() if has_triton() else fallback).dequantize(layer)
     else:
         weight = torch.empty(layer.grid.out_features, layer.grid.in_features)
         share_threads()
@@ -116,11 +115,6 @@ def _with_offsets(y: torch.Tensor, tokens: torch.Tensor, layer: PackedLayer) -> 
 def _resized(found: _Found, layer: PackedLayer) -> _Found:
     """Return what a kernel computed at the size of the layer: the kernels do not know of its exponent."""
     return found * 2.0**-layer.exponent if layer.exponent else found
-
-
-@cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None
 
 
 def _triton() -> Any:

@@ -7,13 +7,12 @@ Both round a column of all rows, then change what the later columns of the block
 # pyright: reportCallIssue=false
 
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 
 from haloquant.kernels.rounding.word_tensors import WordTensors
+from haloquant.kernels.triton.presence import has_triton
 from haloquant.quant.rounding.refinement import PRUNED
 
 BAND = 16  # most rows of a Triton program
@@ -128,8 +127,22 @@ def move_codes(
     Returns:
         Whether any weight of a row moved, bool [rows].
     """
-    if use_triton(slope.device):
-        return launch_move_codes(slope, hessian, scale, classes, words, sparse, active, values, codes)
+    run = launch_move_codes if use_triton(slope.device) else plain_move_codes
+    return run(slope, hessian, scale, classes, words, sparse, active, values, codes)
+
+
+def plain_move_codes(
+    slope: torch.Tensor,
+    hessian: torch.Tensor,
+    scale: torch.Tensor,
+    classes: torch.Tensor,
+    words: WordTensors,
+    sparse: SparsePart | None,
+    active: torch.Tensor,
+    values: torch.Tensor,
+    codes: torch.Tensor,
+) -> torch.Tensor:
+    """Do the same as `move_codes` in plain torch."""
     table = words.words[classes]
     middles = 0.5 * (table[:, :-1] + table[:, 1:])
     between = torch.arange(words.most - 1, device=slope.device) < words.sizes[classes][:, None] - 1
@@ -157,7 +170,7 @@ def move_codes(
 
 def use_triton(device: torch.device) -> bool:
     """Return whether the loops run in Triton: on a GPU, if Triton is installed."""
-    return device.type == "cuda" and _has_triton()
+    return device.type == "cuda" and has_triton()
 
 
 def launch_round_columns(
@@ -235,8 +248,3 @@ def _no_sparse(block: torch.Tensor) -> SparsePart:
 def _in_steps(wanted: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
     """Return the nearest of -127..127 steps; 0 where a step is 0."""
     return (wanted / torch.where(step == 0, 1.0, step)).clamp(-127, 127).round() * step
-
-
-@cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None

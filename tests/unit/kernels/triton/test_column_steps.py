@@ -36,7 +36,7 @@ for seed, (rows, width, across, sparse) in enumerate([(19, 24, 3, True), (16, 32
         marks = rng.choice(3, (rows, width), p=(0.7, 0.2, 0.1)).astype(np.uint8)
         part = steps.SparsePart(torch.from_numpy(marks), step)
     arguments = original, target, unit, places, scale, classes, words, part
-    wanted, made = steps.round_columns(*arguments), steps.launch_round_columns(*arguments)
+    wanted, made = steps.plain_round_columns(*arguments), steps.launch_round_columns(*arguments)
     assert torch.equal(wanted[0], made[0]) and torch.equal(wanted[1], made[1]), seed
     assert wanted[0].float().std() > 1 and (sparse is False or (wanted[1][1][part.kept[1] == 1] != 0).any())
 
@@ -48,7 +48,7 @@ for seed, (rows, width, across, sparse) in enumerate([(19, 24, 3, True), (16, 32
     active = torch.from_numpy(rng.random(rows) < 0.8)
     slope = tensor(rows, width) @ hessian
     found = []
-    for move in (steps.move_codes, steps.launch_move_codes):
+    for move in (steps.plain_move_codes, steps.launch_move_codes):
         state = slope.clone(), values.clone(), codes.clone()
         moved = move(state[0], hessian, own, kinds, words, part, active, state[1], state[2])
         found.append((moved, *state))
