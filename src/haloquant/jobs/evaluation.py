@@ -21,7 +21,7 @@ from haloquant.lm.checkpoint.hub import origin
 from haloquant.lm.checkpoint.model_config import read_config
 from haloquant.lm.checkpoint.reader import Checkpoint, open_checkpoint
 from haloquant.lm.devices import describe_device
-from haloquant.lm.evaluation.perplexity import Perplexity, default_window, perplexity, spread_windows
+from haloquant.lm.evaluation.perplexity import Perplexity, default_window, perplexity, whole_windows
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.evaluation.sparse_inputs import sparse_inputs
 from haloquant.lm.input_sparsity import InputMasks
@@ -225,14 +225,8 @@ def evaluate_by_block(
     checkpoint = open_checkpoint(folder)
     check_complete(checkpoint)
     found, window = read_text(folder, text, "evaluation"), model_window(folder)
-    full = len(found.tokens) // window
-    if not full:
-        raise InputError(
-            f"the text must have at least {window} tokens, one window, for an evaluation block by block, not "
-            f"{len(found.tokens)}; give a longer text"
-        )
-    count = min(full, max(1, tokens // window)) if tokens else full
-    windows = found.tokens[: full * window].reshape(full, window)[spread_windows(full, count)]
+    what = "the text of an evaluation block by block"
+    windows = whole_windows(found.tokens, window, tokens, what, found.name)
     name = "demo" if model == "demo" else origin(folder) or folder.name
 
     def tell(done: int, total: int) -> None:
@@ -240,7 +234,7 @@ def evaluate_by_block(
 
     with TemporaryDirectory(prefix="haloquant-") as scratch:
         score = perplexity_by_block(checkpoint, windows, rounded_bits, Path(scratch), tell, device)
-    score = replace(score, tokens=len(found.tokens), sampled=count < full)
+    score = replace(score, tokens=len(found.tokens), sampled=len(windows) < len(found.tokens) // window)
     bits, how = stored_bits_per_weight(checkpoint), ", one block in memory at a time"
     return _evaluation(name, found.name, bits, score, device, "float32", checkpoint.notes, how)
 

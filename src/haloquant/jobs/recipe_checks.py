@@ -193,8 +193,17 @@ def check_rivals(recipe: Recipe, inputs: Inputs) -> None:
     """Check that the rivals of a recipe can quantize its model.
 
     Raises:
-        RecipeError: A branch has a higher rank than a layer; no norm can take SmoothQuant's scales; or layers cannot be
-            rounded in order, because there are experts or fewer than two calibration windows.
+        RecipeError: One of them cannot (`rivals_obstacle`).
+    """
+    if said := rivals_obstacle(recipe, inputs):
+        raise RecipeError(f"quantize.rivals: {said}")
+
+
+def rivals_obstacle(recipe: Recipe, inputs: Inputs) -> str:
+    """Return why one of the rivals of a recipe cannot quantize its model; empty if all can.
+
+    A branch has a higher rank than a layer; no norm can take SmoothQuant's scales; or layers cannot be rounded in
+    order, because there are experts or fewer than two calibration windows.
     """
     checkpoint = inputs.checkpoint
     smallest = min((min(layer.out_features, layer.in_features) for layer in checkpoint.layers), default=0)
@@ -212,7 +221,8 @@ def check_rivals(recipe: Recipe, inputs: Inputs) -> None:
         elif chosen.in_order and windows < 2:
             why = f"two windows of calibration text at least, 2 x {inputs.window} tokens, not {windows}"
         if why:
-            raise RecipeError(f"quantize.rivals: {name} must have {why}")
+            return f"{name} must have {why}"
+    return ""
 
 
 def _at(key: str, read: Callable[[str], T], name: str) -> T:

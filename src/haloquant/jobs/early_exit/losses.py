@@ -11,14 +11,14 @@ from jaxtyping import Float64, Int64
 from haloquant.dvfs.sentence_deadline import SentenceRow
 from haloquant.errors import InputError
 from haloquant.jobs.evaluation import open_model
-from haloquant.jobs.inputs import Progress, Text, model_folder, model_window, read_text, silent
+from haloquant.jobs.inputs import Progress, model_folder, model_window, read_text, silent
 from haloquant.jobs.recovery import overlaps
 from haloquant.lm.calibration.empty_model import decoder_blocks
 from haloquant.lm.checkpoint.hub import origin
 from haloquant.lm.checkpoint.model_config import read_config
 from haloquant.lm.evaluation.early_exit import BlockPredictions, leave_early, predict_by_block
 from haloquant.lm.evaluation.exit_table import ExitTable, covered_share, exit_blocks, make_exit_table
-from haloquant.lm.evaluation.perplexity import spread_windows
+from haloquant.lm.evaluation.perplexity import whole_windows
 
 SAME_TEXT = (
     "the calibration text is part of the judging text, or the other way round: the table is judged on what made it"
@@ -147,7 +147,8 @@ def evaluate_exits(
     read_config(folder)  # a folder without a model is reported before its tokenizer is
     length = model_window(folder)
     made_by, judged_by = read_text(folder, calibration, "calibration"), read_text(folder, text, "evaluation")
-    makers, windows = _windows(made_by, length, asked.tokens), _windows(judged_by, length, asked.tokens)
+    what = "a text for early exit"
+    makers, windows = (whole_windows(one.tokens, length, asked.tokens, what, one.name) for one in (made_by, judged_by))
     loaded = open_model(folder, device=device)
     count = len(decoder_blocks(loaded.model, loaded.layers))
     if not asked.first_block < count:
@@ -214,19 +215,3 @@ def _rise(nll: Float64[np.ndarray, "windows t"], full: Float64[np.ndarray, "wind
     differences = (nll - full).mean(axis=1)
     count = len(differences)
     return Rise(float(differences.mean()), float(differences.std(ddof=1)) / count**0.5 if count > 1 else None)
-
-
-def _windows(text: Text, length: int, tokens: int) -> np.ndarray:
-    """Return the whole windows of a text [windows, length]; of a sample, some that are spread over the text.
-
-    Raises:
-        InputError: The text is shorter than one window.
-    """
-    full = len(text.tokens) // length
-    if not full:
-        raise InputError(
-            f"a text for early exit must have at least {length} tokens, one window, but {text.name} has "
-            f"{len(text.tokens)}; give a longer text"
-        )
-    count = min(full, max(1, tokens // length)) if tokens else full
-    return text.tokens[: full * length].reshape(full, length)[spread_windows(full, count)]

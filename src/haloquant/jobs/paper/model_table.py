@@ -11,7 +11,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from haloquant.errors import InputError, RecipeError
+from haloquant.errors import InputError
 from haloquant.jobs.compare.accuracy import Accuracy, Protocol, rise_error
 from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.compare.method_files import MethodResult
@@ -28,8 +28,10 @@ from haloquant.jobs.inputs import Inputs, Progress, read_inputs
 from haloquant.jobs.paper.energy_claims import PAPER_MAC
 from haloquant.jobs.paper.fair_machines import CLOCKS_HZ
 from haloquant.jobs.paper.judged_model import JudgedModel
-from haloquant.jobs.recipe_checks import check_rivals
+from haloquant.jobs.quantize.stored_calibration import remove_calibrations
+from haloquant.jobs.recipe_checks import rivals_obstacle
 from haloquant.recipe import Goal, Hardware, Method, Model, Quantize, Recipe, Text
+from haloquant.store.atomic_files import claim_output, sole_user
 from haloquant.store.profiles import find_profile
 
 GLOBAL = "zeroquant-global-w4a8"
@@ -85,8 +87,19 @@ def model_table(judged: JudgedModel, progress: Progress) -> list[ModelRow]:
         progress: Called with the name of a task, its parts done and its parts in all.
 
     Raises:
-        HaloquantError: The model or a text is missing or malformed, or the model has experts.
+        HaloquantError: The model or a text is missing or malformed, or the model has experts; or another run uses the
+            folder.
     """
+    claim_output(judged.folder)
+    with sole_user(judged.folder):
+        rows, jobs = _rows(judged, progress)
+        for job in jobs:  # the jobs of all texts have one folder
+            remove_calibrations(job.steps)
+    return rows
+
+
+def _rows(judged: JudgedModel, progress: Progress) -> tuple[list[ModelRow], list[JobSteps]]:
+    """Return the rows, and the jobs that made them."""
     full: dict[str, Accuracy] = {}
     first, others, variants = (dict[str, list[ModelRow]]((text, []) for text in judged.texts) for _ in range(3))
     jobs = _jobs(judged, 128, ("bal",), "paper", progress)
@@ -107,7 +120,9 @@ def model_table(judged: JudgedModel, progress: Progress) -> list[ModelRow]:
         for name, made in found.items():
             bits = made.bits.per_weight, float(BITS[name])
             others[text].append(_row(name, 0, job, made.accuracy, full[text], *bits))
-    return [row for text in judged.texts for part in (first, others, variants) for row in part[text]]
+    return [row for text in judged.texts for part in (first, others, variants) for row in part[text]], list(
+        jobs.values()
+    )
 
 
 def _finished(
@@ -169,7 +184,6 @@ def _check_rivals(recipe: Recipe, inputs: Inputs) -> None:
     Raises:
         InputError: One of them cannot.
     """
-    try:
-        check_rivals(replace(recipe, quantize=replace(recipe.quantize, rivals=tuple(RIVALS.values()))), inputs)
-    except RecipeError as error:
-        raise InputError(f"table 2 on a model needs all its rivals, and {str(error).partition(': ')[2]}") from error
+    asked = replace(recipe, quantize=replace(recipe.quantize, rivals=tuple(RIVALS.values())))
+    if said := rivals_obstacle(asked, inputs):
+        raise InputError(f"table 2 on a model needs all its rivals, and {said}")

@@ -201,6 +201,30 @@ def spread_windows(count: int, limit: int) -> list[int]:
     return np.linspace(0, count - 1, min(limit, count)).round().astype(int).tolist()
 
 
+def whole_windows(
+    tokens: Int64[np.ndarray, " t"], window: int, limit: int, what: str, name: str
+) -> Int64[np.ndarray, "n window"]:
+    """Return the whole windows of a text; of a sample, some that are spread over the text.
+
+    Args:
+        tokens: the whole text.
+        window: tokens of a window.
+        limit: tokens of a sample, of which one window at least is taken; 0 takes the whole text.
+        what: what the text is for, in the error.
+        name: its name in the error.
+
+    Raises:
+        InputError: The text is shorter than one window.
+    """
+    full = len(tokens) // window
+    if not full:
+        raise InputError(
+            f"{what} must have at least {window} tokens, one window, but {name} has {len(tokens)}; give a longer text"
+        )
+    count = min(full, max(1, limit // window)) if limit else full
+    return tokens[: full * window].reshape(full, window)[spread_windows(full, count)]
+
+
 def check_finite(nll: list[float], arithmetic: str) -> None:
     """Refuse sums of windows that are no numbers; `arithmetic` is the floating-point type in which they were computed.
 

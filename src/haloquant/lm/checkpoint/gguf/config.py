@@ -138,10 +138,15 @@ def _complete(config: Any, header: GgufHeader) -> None:
     rope, base = getattr(config, "rope_parameters", None), header.number("rope.freq_base")
     if rope and "rope_theta" in rope and (base is not None or _own_family(header) is not None):
         rope["rope_theta"] = base or 10000.0  # llama.cpp's own default
-    width, turned = getattr(config, "head_dim", None), header.number("rope.dimension_count")
-    width = width or config.hidden_size // config.num_attention_heads
+    width, turned = _head_numbers(config, header)
     if rope and turned is not None and "partial_rotary_factor" in rope:
         rope["partial_rotary_factor"] = turned / width
+
+
+def _head_numbers(config: Any, header: GgufHeader) -> tuple[int, float | None]:
+    """Return how many numbers a head has, and how many are turned by their position (None where no file says it)."""
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(width), header.number("rope.dimension_count")
 
 
 def _complete_family(config: Any, header: GgufHeader) -> None:
@@ -189,8 +194,7 @@ def _scale_positions(config: Any, header: GgufHeader) -> None:
     rope = by_kind.get("full_attention", by_kind)  # Gemma 3 has parameters by kind of layer, and scales those of one
     if rope is not by_kind:
         _set_bases(by_kind, header)
-    width, turned = getattr(config, "head_dim", None), header.number("rope.dimension_count")
-    width = width or config.hidden_size // config.num_attention_heads
+    width, turned = _head_numbers(config, header)
     if rope and turned not in (None, width) and "partial_rotary_factor" not in rope:
         raise CheckpointError(
             f"{header.file} must turn all {width} numbers of a head by their position, as this family does in "
