@@ -1,5 +1,7 @@
 """Calibration against autograd and against plain sums; block by block against the model held whole."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -265,8 +267,19 @@ def test_sums_kept_on_the_device_are_those_of_the_shards(saved: Any, family: str
     """The way that a GPU takes, on the CPU: "cpu:0" is a device that is not called "cpu"."""
     checkpoint, _ = saved(family)
     plain, passed = dict(collect_by_block(checkpoint, WINDOWS)), []
-    at_once = collect_by_block(checkpoint, WINDOWS, device="cpu:0", passed=lambda block, states: passed.append(block))
+    turns: list[str] = []
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        turns.append("begin")
+        yield
+        turns.append("end")
+
+    at_once = collect_by_block(
+        checkpoint, WINDOWS, device="cpu:0", passed=lambda block, states: passed.append(block), turn=turn
+    )
     for layer, known in at_once:
+        assert turns == ["begin", "end"] * (1 + (layer.block or 0))  # the device is free while layers are rounded
         for part in ("hessian", "fisher", "input_absmean", "input_absmax"):
             ours, wanted = getattr(known, part), getattr(plain[layer], part)
             np.testing.assert_allclose(ours, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max(), err_msg=part)

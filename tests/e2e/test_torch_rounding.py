@@ -73,8 +73,13 @@ def test_a_failure_of_the_device_keeps_finished_layers_and_the_same_command_goes
 def test_a_gpu_without_room_is_refused_before_any_work(
     tiny_folder: Path, small_text: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(device_room, "device_memory_b", lambda device: 1.1e9 if device == "cuda:0" else None)
+    monkeypatch.setattr(device_room, "device_memory_b", {"cuda:0": 80e9, "cuda:1": 1.1e9, "cuda:2": 0.4e9}.get)
     request = replace(layers_request(tiny_folder, small_text), place=RoundingPlace("cuda:0"))
-    with pytest.raises(InfeasibleError, match=r"must have at least 1\.\d+ GB of device memory, and the device has"):
+    engine = Engine(workers=2, devices=("cuda:0", "cuda:1"))
+    words = r"must have at least 1\.\d+ GB of device memory, and cuda:1 has 1\.1 GB, enough for"
+    with pytest.raises(InfeasibleError, match=words):
+        quantize_checkpoint(open_checkpoint(tiny_folder), request, tmp_path / "out", engine=engine)
+    request = replace(request, place=RoundingPlace("cpu"), device="cuda:2")
+    with pytest.raises(InfeasibleError, match=r"for one decoder block, .*, and cuda:2 has 400 MB; calibrate on the"):
         quantize_checkpoint(open_checkpoint(tiny_folder), request, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -55,6 +55,11 @@ def take_turn(log: str) -> int:
     return os.getpid()
 
 
+def turn_task(log: str, _: Arrays) -> tuple[int, Arrays]:
+    """`take_turn` as a task of a session."""
+    return take_turn(log), {}
+
+
 def visible_devices(argument: str, arrays: Arrays) -> tuple[tuple[str, str], Arrays]:
     """Return which GPUs Ray shows this worker, and the device on which it computes."""
     return (os.environ.get("CUDA_VISIBLE_DEVICES", ""), own_device(argument)), {}

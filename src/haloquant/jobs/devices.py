@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 from haloquant.errors import InputError
 from haloquant.jobs.engine.tasks import Engine
-from haloquant.lm.devices import check_device_names, find_device, find_devices, may_have_gpu
+from haloquant.lm.devices import check_alike, check_device_names, find_device, find_devices, may_have_gpu
 
 
 def job_devices(device: str, engine: Engine) -> tuple[str, ...]:
@@ -18,11 +18,12 @@ def job_devices(device: str, engine: Engine) -> tuple[str, ...]:
         engine: Where the tasks run.
 
     Raises:
-        InputError: There is no such device, or it is a GPU and the tasks run on a cluster.
+        InputError: There is no such device, the GPUs are of different kinds, or it is a GPU and the tasks run on a
+            cluster.
     """
     check_device_names(device)
     if engine.kind != "ray":
-        return find_devices(device)
+        return _alike(device)
     if device in ("auto", "cpu"):
         return ("cpu",)
     raise InputError(f"device must be auto or cpu with engine ray, whose tasks compute on CPUs, not {device}")
@@ -40,7 +41,8 @@ def quantization_devices(device: str, engine: Engine, calibration: str) -> tuple
         calibration: The calibration text, or "none".
 
     Raises:
-        InputError: There is no such device, or a cluster is asked for one of its GPUs by a number.
+        InputError: There is no such device, the GPUs are of different kinds, or a cluster is asked for one of its GPUs
+            by a number.
     """
     check_device_names(device)
     if engine.kind == "ray":
@@ -53,8 +55,16 @@ def quantization_devices(device: str, engine: Engine, calibration: str) -> tuple
         return ("cuda",), find_device("auto")
     if device == "auto" and calibration == "none" and not (may_have_gpu() and find_spec("torch")):
         return ("cpu",), "cpu"
-    found = find_devices(device)
+    found = _alike(device)
     return found, found[0]
+
+
+def _alike(device: str) -> tuple[str, ...]:
+    """Return torch's names of the devices that a text names, of which several must be cards of one kind."""
+    found = find_devices(device)
+    if len(found) > 1:
+        check_alike(found)
+    return found
 
 
 def with_devices(engine: Engine, devices: tuple[str, ...]) -> Engine:

@@ -25,11 +25,14 @@ from haloquant.jobs.inputs import Progress, read_inputs, silent
 from haloquant.jobs.machines import method_cost
 from haloquant.jobs.machines.new_silicon_studies import best_runs, elements_for, reasons_left_out
 from haloquant.jobs.machines.systems import QuantizedModel
+from haloquant.jobs.provenance import step_versions
+from haloquant.jobs.quantize.stored_calibration import remove_calibrations
 from haloquant.jobs.recipe_checks import check_profile
 from haloquant.quant.allocation import knee_of
 from haloquant.recipe import Recipe
 from haloquant.report.charts.exploration import NewSiliconCost, Point
 from haloquant.store.atomic_files import claim_output, sole_user, write_bytes
+from haloquant.store.finished_steps import Steps
 from haloquant.store.profiles import find_profile
 from haloquant.store.targets import read_systolic
 
@@ -82,6 +85,7 @@ def explore(
     with sole_user(out):
         found = run_tasks(explore_one, tasks, engine, lambda done, total: progress("explore", done, total))
         points = mark_knees(mark_best([point for part in found for point in part]))
+        remove_calibrations(Steps(out / "steps", step_versions()))
         write_bytes(out / "explore.json", msgspec.json.format(msgspec.json.encode(points), indent=1))
     return points
 

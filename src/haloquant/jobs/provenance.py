@@ -8,6 +8,7 @@ import msgspec
 from haloquant.dvfs.classes import Classes
 from haloquant.jobs.inputs import Inputs
 from haloquant.lm.checkpoint.hub import origin_entry
+from haloquant.lm.devices import card_of
 from haloquant.recipe import Recipe
 from haloquant.source_code import source_sha256
 
@@ -47,6 +48,7 @@ def job_provenance(recipe: Recipe, inputs: Inputs, classes: Classes) -> dict[str
         "calibration": f"{inputs.calibration.name}, sha256 {inputs.calibration.sha256}",
         "evaluation": f"{inputs.evaluation.name}, sha256 {inputs.evaluation.sha256}",
         "seed": str(recipe.seed),
+        **({"card": card} if (card := card_of(recipe.device)) else {}),
         **{f"profile {key}": value for key, value in classes.profile.provenance.items()},
         **versions(),
         "recipe": msgspec.json.encode(recipe, order="deterministic").decode(),

@@ -1,6 +1,7 @@
 """The devices on which torch computes: the CPU, or CUDA GPUs of this machine."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from haloquant.errors import InputError
@@ -47,13 +48,30 @@ def find_devices(device: str) -> tuple[str, ...]:
         return (find_device(device),)
     if device == "cuda:all":
         find_device("cuda")
-        import torch
+        return tuple(f"cuda:{number}" for number in range(gpu_count()))
+    return tuple(find_device(name) for name in named_devices(device))
 
-        return tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
-    found = tuple(find_device(name) for name in device.split(","))
+
+def named_devices(device: str) -> tuple[str, ...]:
+    """Return the devices that a text names, one for `cuda:all`, without asking whether they are there.
+
+    Raises:
+        InputError: The text has another form, or a GPU is named twice.
+    """
+    check_device_names(device)
+    if not _NAMES.fullmatch(device) or device == "cuda:all":
+        return (device,)
+    found = tuple(f"cuda:{int(name.partition(':')[2])}" for name in device.split(","))
     if len(set(found)) < len(found):
         raise InputError(f"device must name each GPU once, not {device}")
     return found
+
+
+def gpu_count() -> int:
+    """Return the number of GPUs of this machine that torch can use."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def may_have_gpu() -> bool:
@@ -78,9 +96,7 @@ def find_device(device: str) -> str:
     check_device_name(device)
     if device == "cpu":
         return device
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = gpu_count()
     if device == "auto":
         return "cuda:0" if count else "cpu"
     number = int(device.partition(":")[2] or 0)
@@ -101,14 +117,38 @@ def describe_device(device: str) -> str:
     return f"{device}, {torch.cuda.get_device_name(device)}"
 
 
-def device_memory_b(device: str) -> float | None:
-    """Return the memory of a GPU in bytes; None for the CPU.
+def card_of(device: str) -> str:
+    """Return which kind of card a device is, such as `NVIDIA H100 80GB HBM3`; empty for the CPU and a cluster's GPUs.
 
     Args:
-        device: torch's name, as `find_device` returns it.
+        device: torch's name, as `find_device` returns it, or "cuda" for the GPUs of a cluster.
     """
-    if device == "cpu":
-        return None
+    if not device.startswith("cuda:"):
+        return ""
     import torch
 
-    return float(torch.cuda.get_device_properties(device).total_memory)
+    return str(torch.cuda.get_device_name(device))
+
+
+def check_alike(devices: Sequence[str]) -> None:
+    """Check that the GPUs that share one work are cards of one kind.
+
+    A layer goes to the GPU that is free, and the sums of two kinds of cards differ in their last digits. So the same
+    command would write other bytes each time.
+
+    Args:
+        devices: torch's names.
+
+    Raises:
+        InputError: They are not.
+    """
+    cards: dict[str, list[str]] = {}
+    for device in devices:
+        cards.setdefault(card_of(device), []).append(device)
+    if len(cards) > 1:
+        listed = ", ".join(f"{' and '.join(names)} ({card})" for card, names in cards.items())
+        most = max(cards.values(), key=len)
+        raise InputError(
+            "device must name GPUs of one kind, as other cards round some codes otherwise and the same command would "
+            f"write other bytes each time, not {listed}; use {','.join(most)}"
+        )

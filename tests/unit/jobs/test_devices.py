@@ -17,6 +17,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     several = {"cuda:all": TWO, "cuda:0,cuda:1": TWO}
     monkeypatch.setattr(devices, "find_devices", lambda name: several.get(name, (found.get(name, name),)))
     monkeypatch.setattr(devices, "may_have_gpu", lambda: True)
+    monkeypatch.setattr(devices, "check_alike", lambda names: None)
 
 
 def test_local_workers_take_the_gpus_and_jobs_on_a_cluster_do_not() -> None:
@@ -54,3 +55,14 @@ def test_another_form_is_refused_on_any_engine() -> None:
     for engine in (LOCAL, RAY):
         with pytest.raises(InputError, match="device must be auto, cpu, cuda or cuda:NUMBER"):
             devices.job_devices("tpu", engine)
+
+
+def test_several_gpus_must_be_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(names: tuple[str, ...]) -> None:
+        raise InputError(f"not {names}")
+
+    monkeypatch.setattr(devices, "check_alike", refuse)
+    for ask in (devices.job_devices, lambda name, engine: devices.quantization_devices(name, engine, "none")):
+        with pytest.raises(InputError, match=r"^not \('cuda:0', 'cuda:1'\)$"):
+            ask("cuda:all", LOCAL)
+        assert ask("cuda", LOCAL)

@@ -5,7 +5,15 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from haloquant.errors import InputError  # noqa: E402
-from haloquant.lm.devices import check_device_name, describe_device, find_device, find_devices  # noqa: E402
+from haloquant.lm.devices import (  # noqa: E402
+    card_of,
+    check_alike,
+    check_device_name,
+    describe_device,
+    find_device,
+    find_devices,
+    named_devices,
+)
 
 
 def gpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
@@ -62,3 +70,21 @@ def test_several_gpus_have_their_names_with_commas(monkeypatch: pytest.MonkeyPat
     gpus(monkeypatch, 0)
     with pytest.raises(InputError, match="this machine has no GPU that torch can use"):
         find_devices("cuda:all")
+
+
+def test_gpus_that_share_a_work_must_be_cards_of_one_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = {"cuda:0": "A100", "cuda:1": "H100", "cuda:2": "H100"}
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: cards[device])
+    check_alike(("cuda:1", "cuda:2"))
+    check_alike(("cuda:0",))
+    assert card_of("cuda:0") == "A100" and card_of("cpu") == card_of("cuda") == ""
+    words = r"GPUs of one kind, .* not cuda:0 \(A100\), cuda:1 and cuda:2 \(H100\); use cuda:1,cuda:2$"
+    with pytest.raises(InputError, match=words):
+        check_alike(("cuda:0", "cuda:1", "cuda:2"))
+
+
+def test_devices_are_named_without_being_there() -> None:
+    assert named_devices("cuda:1,cuda:05") == ("cuda:1", "cuda:5")
+    assert [named_devices(name) for name in ("cuda:all", "cuda:3", "auto")] == [("cuda:all",), ("cuda:3",), ("auto",)]
+    with pytest.raises(InputError, match="device must name each GPU once"):
+        named_devices("cuda:1,cuda:01")

@@ -30,7 +30,7 @@ from haloquant.jobs.recipe_checks import check_used
 from haloquant.lm.checkpoint.full_precision_layers import LeftLayer
 from haloquant.lm.checkpoint.reader import content_hash
 from haloquant.lm.checkpoint.remote import is_url, local_path
-from haloquant.lm.devices import describe_device
+from haloquant.lm.devices import card_of, describe_device
 from haloquant.quant.input_sparsity.levels import InputAllocation
 from haloquant.recipe import (
     MOST_TILE,
@@ -79,6 +79,10 @@ class Quantized:
     """Matrices that stay in full precision, embeddings left out, each with the reason."""
     few_tokens: Mapping[str, int]
     """Calibration tokens of each expert's layer that was rounded with the mean of its layer's experts."""
+    calibrated_on: str
+    """Where calibration computed, such as "cpu" or "cuda:0"; "cpu" without one."""
+    rounded_on: tuple[str, ...]
+    """Where layers were rounded: "cpu", GPUs such as "cuda:0", or "cuda" for those of a cluster."""
 
     def to_dict(self) -> dict[str, object]:
         """Return the record as plain values, as `haloquant quantize --json` prints it."""
@@ -92,6 +96,8 @@ class Quantized:
             "notes": list(self.notes),
             "left_in_full_precision": [{"name": x.name, "reason": x.reason} for x in self.left],
             "experts_with_few_tokens": dict(self.few_tokens),
+            "calibrated_on": self.calibrated_on,
+            "rounded_on": list(self.rounded_on),
             "seconds": self.seconds,
             "peak_bytes": self.peak_bytes,
             "stages": usage_table(self.stages),
@@ -235,7 +241,9 @@ def quantize(
     check_used(recipe)
     check_layer_costs(recipe, checkpoint)
     mac_profile = find_profile(mac, delay_basis)
-    asked = Request(mac_profile, goal, recipe, windows, source, calibrating, rounding_place(method, devices[0]))
+    calibrating = "cpu" if windows is None else calibrating
+    card = card_of(devices[0]) or card_of(calibrating)
+    asked = Request(mac_profile, goal, recipe, windows, source, calibrating, rounding_place(method, devices[0]), card)
     with shown as report:
         make = partial(quantize_checkpoint, checkpoint, asked, progress=report, engine=where)
         folder: Path | str
@@ -247,11 +255,11 @@ def quantize(
         else:
             done = make(_folder(out))
             folder = done.folder
-    placed = _places_note(devices, "cpu" if windows is None else calibrating)
+    placed = _places_note(devices, calibrating)
     bits, notes, stages = done.bits, (*short, *placed, *done.notes), tuple(done.stages)
     return Quantized(
         folder, bits.per_weight, bits.weights, done.layers, done.reused, done.source, done.seconds, done.peak_b, notes,
-        stages, done.left, done.few_tokens,
+        stages, done.left, done.few_tokens, calibrating, devices,
     )  # fmt: skip
 
 

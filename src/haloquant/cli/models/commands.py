@@ -198,10 +198,11 @@ def quantize(
     )
     expected = None
     if stages:
+        ran = made.rounded_on if made.rounded_on != ("cpu",) else (made.calibrated_on,)
         expected = haloquant.forecast(
             model, goal=goal, calibration=calibration, samples=samples, transform=transform, exclude=exclude,
-            input_sparsity=input_sparsity, input_allocation=input_allocation,
-        ).stages  # fmt: skip
+            device=",".join(ran), input_sparsity=input_sparsity, input_allocation=input_allocation,
+        ).expected(made.calibrated_on, made.rounded_on)  # fmt: skip
     if json:
         found = made.to_dict()
         stdout.print_json(data=found if expected is None else found | {"predicted": [vars(x) for x in expected]})

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from haloquant.api.models.quantization_forecast import Forecast
+from haloquant.api.models.quantization_forecast import ExpectedStage, Forecast
 from haloquant.cli.console import stdout
 from haloquant.jobs.engine.metering import StageUsage
 from haloquant.jobs.quantize.forecast.device_plan import DevicePlan
 from haloquant.jobs.quantize.forecast.device_rates import H100
-from haloquant.jobs.quantize.forecast.plan import Stage
 from haloquant.units import engineering
 
 
@@ -47,8 +46,12 @@ def show_forecast(predicted: Forecast, workers: int) -> None:
 
 
 def _show_gpu(plan: DevicePlan) -> None:
-    """Print the predicted time and device memory of every stage on one GPU, and what the prediction is from."""
-    table = Table("stage", "time", "device memory", title=f"on one {plan.device}, {engineering(plan.memory_b, 'B')}")
+    """Print the predicted time and device memory of every stage on GPUs, and what the prediction is from."""
+    held_b = engineering(plan.memory_b, "B")
+    title = (
+        f"on one {plan.device}, {held_b}" if plan.cards == 1 else f"on {plan.cards} GPUs, {plan.device}, {held_b} each"
+    )
+    table = Table("stage", "time", "device memory", title=title)
     for stage in plan.stages:
         held = engineering(stage.device_b, "B") if stage.device_b else "–"
         table.add_row(stage.name, _duration(stage.seconds), held)
@@ -62,6 +65,11 @@ def _show_gpu(plan: DevicePlan) -> None:
     stdout.print(
         "Stages without device memory, and packing, run on the CPU, at the rates of this machine.", highlight=False
     )
+    if plan.cards > 1:
+        stdout.print(
+            "The first GPU calibrates, and layers are divided among all; each stage's memory is that of one GPU.",
+            highlight=False,
+        )
     for name, rate in H100.described().items():
         how = "measured" if rate.measured else "assumed"
         stdout.print(f"  {name}: {rate.value:.3g}, {how} ({rate.source})", highlight=False)
@@ -73,22 +81,34 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {rest // 60:02} min" if hours else f"{rest // 60} min {rest % 60:02} s"
 
 
-def stage_table(stages: Sequence[StageUsage], predicted: Sequence[Stage]) -> Table:
-    """Return the measured and the predicted use of every stage. Rows of layer kinds are below their stage."""
+def stage_table(stages: Sequence[StageUsage], predicted: Sequence[ExpectedStage]) -> Table:
+    """Return the measured and the predicted use of every stage. Rows of layer kinds are below their stage.
+
+    The memory of a GPU has a column if a stage was predicted on one.
+    """
+    gpu = any(stage.device_b is not None for stage in predicted)
     table = Table("stage", "time", "processor", "predicted", "memory", "predicted", "worker", title="stages")
+    if gpu:
+        table.add_column("GPU memory, predicted")
     expected = {stage.name: stage for stage in predicted}
     for spent in stages:
         if spent.kind:
-            table.add_row(f"  {spent.kind}", "", f"{spent.cpu_s:.1f} s", "", "", "", "", style="dim")
+            table.add_row(f"  {spent.kind}", "", f"{spent.cpu_s:.1f} s", style="dim")
             continue
         stage = expected.get(spent.stage)
-        table.add_row(
+        row = [
             spent.stage,
             f"{spent.seconds:.1f} s",
             f"{spent.cpu_s:.1f} s",
             f"{stage.seconds:.1f} s" if stage else "–",
             engineering(spent.driver_b, "B"),
-            engineering(stage.driver_b, "B") if stage else "–",
-            engineering(spent.worker_b, "B") if spent.worker_b else "–",
-        )
+            _bytes(stage.driver_b if stage else None),
+            _bytes(spent.worker_b or None),
+        ]
+        table.add_row(*row, *([_bytes(stage.device_b if stage else None)] if gpu else []))
     return table
+
+
+def _bytes(held_b: float | None) -> str:
+    """Return bytes as text, a dash where they are not known."""
+    return "–" if held_b is None else engineering(held_b, "B")

@@ -25,6 +25,7 @@ from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.inputs import Inputs, Progress, read_inputs, silent
 from haloquant.jobs.machines.method_cost import recipe_shape, recipe_workloads
 from haloquant.jobs.machines.new_silicon import plain_element
+from haloquant.jobs.quantize.stored_calibration import remove_calibrations
 from haloquant.lm.checkpoint.reader import read_weight
 from haloquant.quant.codebook import WeightSample, sample_groups
 from haloquant.quant.sensitivity import uniform_importance
@@ -85,6 +86,7 @@ def search_designs(
         chosen = _to_evaluate(costs, losses, settings.evaluated, settings.words)
         holder = {choice: next(p for p in usable if choice[0].held_by(p)) for choice in chosen}
         found, reference, full = evaluate_choices(recipe, inputs, chosen, holder.__getitem__, out, progress)
+        remove_calibrations(job.steps)
         base = [design for tile in settings.tiles for design in designs_of(INT4, tile, usable, settings.buses)]
         rival_costs = costs_of_all(base, lambda d: losses[INT4, d.tile].frequency, silicon, 0.0)
     front = _front(costs, found, settings.max_loss)

@@ -26,7 +26,9 @@ from haloquant.jobs.input_sparsity import export_with_masks
 from haloquant.jobs.inputs import Inputs, Progress, read_inputs, silent
 from haloquant.jobs.provenance import versions
 from haloquant.jobs.quantize.checkpoint_passes import expert_notes
+from haloquant.jobs.quantize.forecast.device_room import check_device_room
 from haloquant.jobs.quantize.request import made_by
+from haloquant.jobs.quantize.stored_calibration import remove_calibrations
 from haloquant.jobs.recipe_checks import (
     DRAWING_PACKAGES,
     MODEL_PACKAGES,
@@ -105,6 +107,8 @@ def run(
     recipe, engine = replace(recipe, device=devices[0]), with_devices(engine, devices)
     check_exports(recipe, exports)
     inputs, profile = open_inputs(recipe)
+    rounding = () if recipe.quantize.method == "paper" else engine.devices
+    check_device_room(inputs.checkpoint, rounding, "cpu", inputs.window)  # the first GPU is checked as a whole later
     claim_output(out)
     with sole_user(out):
         for folder in (out, out / "steps", out / "figures"):
@@ -128,6 +132,7 @@ def run(
         goal: Goal = next(goal for goal in recipe.quantize.goals if f"halo-{goal}" == headline(steps))
         _export(job, goal, steps[headline(steps)], out)
         results = replace(results, notes=_notes(job, steps[headline(steps)]))
+        remove_calibrations(job.steps)
         write_bytes(out / "results.json", encode_results(results))
         write_text(out / "results.md", render_markdown(results))
         write_report(results, out, progress)

@@ -30,7 +30,7 @@ from haloquant.jobs.quantize.transform import restore_layer
 from haloquant.lm.calibration.in_memory import collect
 from haloquant.lm.calibration.statistics_file import VERSION, load_statistics, save_statistics
 from haloquant.lm.checkpoint.reader import LinearLayer
-from haloquant.lm.devices import find_device
+from haloquant.lm.devices import card_of, find_device
 from haloquant.lm.torch_model import load_model
 from haloquant.quant.format.packing import unpack
 from haloquant.quant.layer import dequantize
@@ -72,8 +72,8 @@ class JobSteps:
         self.short = missing_windows(inputs.calibration, windows, self._samples())
         self.device = own_device(find_device(recipe.device))
         place = rounding_place(recipe.quantize.method, self.device)
-        self.request = Request(profile, None, recipe, windows, source, self.device, place)
-        check_device_room(inputs.checkpoint, self.request)
+        self.request = Request(profile, None, recipe, windows, source, self.device, place, card_of(self.device))
+        check_device_room(inputs.checkpoint, (place.device,), self.device, windows.shape[1])
         self.key = passes_key(inputs.model_sha256, inputs.checkpoint, self.request)
         self.session = session or InProcess()
         runner = TaskRunner(inputs.checkpoint, self.request, self.steps, self.key, self.session, progress, Meter())
@@ -191,7 +191,7 @@ class JobSteps:
             self.recipe.quantize.activations,
             self.recipe.quantize.activation_bits,
             self.recipe.hardware.tile,
-            self.device.partition(":")[0],
+            self.request.kind(self.device),
             *([] if self.protocol == STANDARD else [repr(self.protocol)]),
         ]
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 from multiprocessing.queues import SimpleQueue
@@ -20,7 +20,7 @@ from haloquant.errors import ToolError
 from haloquant.jobs.engine.task_feeding import SentAgain, feed
 from haloquant.jobs.engine.tasks import RETRIES, Arrays, Function, Work
 from haloquant.jobs.engine.threads import one_numba_thread, one_thread
-from haloquant.jobs.engine.worker_device import bind_device
+from haloquant.jobs.engine.worker_device import bind_device, sharing
 from haloquant.store.arrays import load_arrays, save_arrays
 
 Answer = Future[tuple[Any, bool]]
@@ -54,7 +54,7 @@ class Pool:
 
     def run(self, function: Function, works: Iterable[Work]) -> Iterator[tuple[int, Any, Arrays]]:
         """See `tasks.Session`."""
-        return feed(_Sender(self, function), self.workers, works)
+        return feed(_Sender(self, function), lambda _: self.workers, works)
 
     def close(self, at_once: bool) -> None:
         """Stop the processes; `at_once` does not wait for their tasks to end."""
@@ -113,8 +113,8 @@ class Pool:
             places = context.SimpleQueue()  # each worker takes one entry when it starts
             for index in range(self.workers):
                 number = index % len(self._devices)
-                shared = self._scratch / f"device-{number}.lock" if self.workers > len(self._devices) else None
-                places.put((self._devices[number], shared))
+                alone = number > 0 and self.workers <= len(self._devices)  # the first is this process's own, too
+                places.put((self._devices[number], None if alone else device_lock(self._scratch, number)))
         return ProcessPoolExecutor(
             self.workers, mp_context=context, initializer=_start_worker, initargs=(dict(os.environ), places)
         )
@@ -145,15 +145,22 @@ def open_pool(workers: int, scratch: Path | None, devices: Sequence[str] = ()) -
         workers: number of processes.
         scratch: where arrays are passed; a temporary folder if it is None.
         devices: the GPUs of the workers, in turn; with more workers than devices, those of a device take turns on it.
+            This process takes turns on the first.
     """
     with tempfile.TemporaryDirectory(prefix="pool-", dir=scratch) as folder:
         pool = Pool(workers, Path(folder), devices)
         try:
-            yield pool
+            with sharing(device_lock(Path(folder), 0)) if devices else nullcontext():
+                yield pool
         except BaseException:
             pool.close(at_once=True)
             raise
         pool.close(at_once=False)
+
+
+def device_lock(scratch: Path, number: int) -> Path:
+    """Return the lock file of those who share a device of a pool."""
+    return scratch / f"device-{number}.lock"
 
 
 def _context() -> BaseContext:

@@ -22,10 +22,14 @@ class Cluster:
     def __init__(self, ray: Any) -> None:
         self.ray = ray
         self.workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        self._gpus = float(ray.cluster_resources().get("GPU", 0.0))
+        self._gpus = int(ray.cluster_resources().get("GPU", 0))
         settings = {"num_returns": "streaming", "max_retries": RETRIES, "num_cpus": 1}
         self._on_cpu = ray.remote(**settings)(run_ray_task)
         self._on_gpu = ray.remote(**settings, num_gpus=1)(run_ray_task)
+
+    def places(self, work: Work) -> int:
+        """Return how many tasks such as this one the cluster runs at a time, as it has CPUs, or GPUs for one."""
+        return self.workers if work.device == "cpu" else max(1, min(self.workers, self._gpus))
 
     def task(self, device: str) -> Any:
         """Return the remote function for tasks on a device; those on a GPU wait for a worker that has one.
@@ -44,7 +48,7 @@ class Cluster:
 
     def run(self, function: Function, works: Iterable[Work]) -> Iterator[tuple[int, Any, Arrays]]:
         """See `tasks.Session`."""
-        return feed(_Sender(self, function), self.workers, works)
+        return feed(_Sender(self, function), self.places, works)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """The loop that feeds tasks to workers: it is the same for the local pool and for the Ray cluster."""
 
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from haloquant.jobs.engine.tasks import Arrays, Work
@@ -34,22 +33,28 @@ class Workers(Protocol[Handle]):
         ...
 
 
-def feed(workers: Workers[Handle], count: int, works: Iterable[Work]) -> Iterator[tuple[int, Any, Arrays]]:
+def feed(
+    workers: Workers[Handle], count: Callable[[Work], int], works: Iterable[Work]
+) -> Iterator[tuple[int, Any, Arrays]]:
     """Yield (number of the task, small result, arrays) as tasks end.
 
-    At most `count` + 1 tasks are sent and not yet received: one for each worker, and one extra task in the queue so
-    that no worker idles. So `works`, whose arrays may be large, is read only that far ahead.
+    At most one task more is sent and not yet received than there are workers for the last of them: one for each
+    worker, and one extra task in the queue so that no worker idles. So `works`, whose arrays may be large, is read only
+    that far ahead.
 
     Args:
         workers: Sends tasks and receives results.
-        count: Number of workers.
+        count: Returns the number of workers that can run a task.
         works: The tasks, numbered from 0 in this order.
     """
     source = enumerate(works)
     pending: dict[Handle, int] = {}
+    most = 0
     while True:
-        for index, work in islice(source, count + 1 - len(pending)):  # keep one extra task queued
+        while len(pending) <= most and (following := next(source, None)) is not None:
+            index, work = following
             pending[workers.send(work)] = index
+            most = count(work)
         if not pending:
             return
         for handle in workers.wait(pending):

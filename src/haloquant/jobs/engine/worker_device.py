@@ -1,7 +1,7 @@
 """The device of a worker process. Of several GPUs each worker has one; its tasks compute there, one at a time.
 
-A worker may share its GPU with other workers. Then their tasks take turns, so that the device's memory holds the layer
-of one task.
+A worker may share its GPU with other workers, and the first GPU also calibrates, in the process that started the
+workers. All of them take turns, so that the device's memory holds the work of one of them.
 """
 
 import sys
@@ -25,6 +25,21 @@ def bind_device(device: str, turns: Path | None = None) -> None:
     _own, _turns = device, turns
 
 
+@contextmanager
+def sharing(turns: Path) -> Iterator[None]:
+    """Within the `with` block, this process takes turns on a device with its workers.
+
+    Args:
+        turns: The lock file of those who share the device.
+    """
+    global _turns
+    before, _turns = _turns, turns
+    try:
+        yield
+    finally:
+        _turns = before
+
+
 def own_device(device: str) -> str:
     """Return the device on which a task of this process computes.
 
@@ -36,7 +51,7 @@ def own_device(device: str) -> str:
 
 @contextmanager
 def device_turn() -> Iterator[None]:
-    """Have the device alone within the `with` block; wait for other workers that use it."""
+    """Have the device alone within the `with` block; wait for other processes of this job that use it."""
     if _turns is None:
         yield
         return

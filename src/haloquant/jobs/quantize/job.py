@@ -105,7 +105,9 @@ def quantize_checkpoint(
     unchecked = check_in_transformers(checkpoint, request.calibration is not None)
     _check_transform(checkpoint, request)
     _check_sparsity(request)
-    check_device_room(checkpoint, request)
+    windows = request.calibration
+    rounding = engine.devices or (request.place.device,)
+    check_device_room(checkpoint, rounding, request.device, None if windows is None else windows.shape[1])
     with meter.stage("read and hash"):
         model = content_hash(checkpoint)
     key = passes_key(model, checkpoint, request)

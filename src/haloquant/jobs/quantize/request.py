@@ -20,7 +20,8 @@ class Request:
     `goal` is None if the caller asks for the models of several goals. `calibration` holds windows of tokens
     [windows, tokens]; None quantizes without calibration data. `source` says in words where the sensitivity comes
     from, for the reader of the result. `device` is where calibration computes: "cpu", or a GPU such as "cuda:0".
-    `place` is where and with which engine layers are rounded; a worker that has a GPU of its own takes that one.
+    `place` is where and with which engine layers are rounded; a worker that has a GPU of its own takes that one. `card`
+    is the kind of this machine's GPUs that are used, empty if none is.
     """
 
     profile: MacProfile
@@ -30,6 +31,11 @@ class Request:
     source: str
     device: str = "cpu"
     place: RoundingPlace = ON_CPU
+    card: str = ""
+
+    def kind(self, device: str) -> str:
+        """Return what a result depends on of a device: `cpu`, the kind of card, or `cuda` for a cluster's GPUs."""
+        return self.card if self.card and device.startswith("cuda:") else device.partition(":")[0]
 
 
 def passes_key(model_sha256: str, checkpoint: Checkpoint, request: Request) -> str:
@@ -56,10 +62,10 @@ def passes_key(model_sha256: str, checkpoint: Checkpoint, request: Request) -> s
         hardware.tile,
         hardware.margin,
         request.recipe.seed,
-        request.device.partition(":")[0],
+        request.kind(request.device),
     ]
     if request.place != ON_CPU:
-        settings.append([request.place.device.partition(":")[0], request.place.engine])
+        settings.append([request.kind(request.place.device), request.place.engine])
     return content_key(model_sha256, settings, [layer.name for layer in checkpoint.layers])
 
 
@@ -79,6 +85,8 @@ def made_by(request: Request, goal: Goal) -> dict[str, str]:
     entries = {"goal": goal, "source": request.source}
     if share := request.recipe.quantize.input_sparsity:
         entries["input sparsity"] = f"{share:g}, {request.recipe.quantize.input_allocation}"
+    if request.card:
+        entries["card"] = request.card
     if request.recipe.quantize.method != "haloquant":
         entries["method"] = request.recipe.quantize.method
     return entries if transform == "none" else {**entries, "transform": transform}

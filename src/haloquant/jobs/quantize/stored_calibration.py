@@ -19,6 +19,7 @@ from haloquant.store.finished_steps import Steps
 from haloquant.store.temporary_paths import remove_folder
 
 _STATISTICS = "statistics.safetensors"
+_NAMES = ("states", "statistics")  # which names of steps begin with
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class StoredStates:
 
     @property
     def _prefix(self) -> str:
-        return f"states-{self.name.replace(' ', '-')}"
+        return f"{_NAMES[0]}-{self.name.replace(' ', '-')}"
 
     def resume(self, missing: Iterable[LinearLayer]) -> tuple[int, np.ndarray] | None:
         """Return where a stopped pass can continue: a number of finished blocks, and the hidden states after them.
@@ -64,10 +65,10 @@ class StoredStates:
             if older < oldest:
                 self.steps.forget(f"{self._prefix}-{older}", self.key)
 
-    def delete_all(self) -> None:
-        """Delete all states of the pass, once every layer is finished."""
-        for folder in self.steps.root.glob(f"{self._prefix}-*"):
-            remove_folder(folder)
+    def delete(self, blocks: Iterable[int]) -> None:
+        """Delete the states after these numbers of blocks, once every layer is finished. Those of others stay."""
+        for number in blocks:
+            self.steps.forget(f"{self._prefix}-{number}", self.key)
 
 
 @dataclass(frozen=True)
@@ -104,4 +105,14 @@ class StoredStatistics:
             self.steps.forget(*self._step(block))
 
     def _step(self, block: int) -> tuple[str, str]:
-        return f"statistics-{block}", self.key
+        return f"{_NAMES[1]}-{block}", self.key
+
+
+def remove_calibrations(steps: Steps) -> None:
+    """Delete all hidden states and statistics of a folder, also those of jobs that were stopped and not continued.
+
+    No result needs them when all passes of a job are finished. Only the process that has the folder alone may call it.
+    """
+    for name in _NAMES:
+        for folder in steps.root.glob(f"{name}-*"):
+            remove_folder(folder)

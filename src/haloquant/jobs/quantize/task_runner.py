@@ -16,6 +16,7 @@ import numpy as np
 
 from haloquant.jobs.engine.metering import Meter, metered
 from haloquant.jobs.engine.tasks import Arrays, Function, Session, Work
+from haloquant.jobs.engine.worker_device import device_turn
 from haloquant.jobs.inputs import Progress
 from haloquant.jobs.quantize.request import Request
 from haloquant.jobs.quantize.stored_calibration import StoredStates, StoredStatistics
@@ -122,7 +123,7 @@ class TaskRunner:
                     missing.pop(layer.name)
                 done += 1
                 tell(done, total)
-        StoredStates(self.steps, self.key, layers.name).delete_all()
+        StoredStates(self.steps, self.key, layers.name).delete(range(1, self._blocks + 1))
         if not layers.kept:
             StoredStatistics(self.steps, self.key).delete(range(self._blocks))
         return len(layers.layers) - len({layer.name for layer, _, _ in sent})
@@ -178,6 +179,7 @@ class TaskRunner:
                 return "read statistics", self._read(files, self.counter(f"read statistics to {layers.name}"))
             stage, self._calibrated = "calibrate again" if self._calibrated else "calibrate", True
         stored = StoredStates(self.steps, self.key, layers.name)
+        self.steps.root.mkdir(parents=True, exist_ok=True)
         block: dict[str, LayerStatistics] = {}
 
         def finish(blocks: int, states: np.ndarray) -> None:
@@ -204,6 +206,8 @@ class TaskRunner:
             passed=finish,
             value_hessian=self._request.recipe.quantize.value_hessian,
             device=self._request.device,
+            turn=device_turn,
+            spool=self.steps.root,
         )
         return stage, remembered(found)
 

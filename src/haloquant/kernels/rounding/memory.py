@@ -1,4 +1,4 @@
-"""Device memory of one layer while it is rounded, and how many rows of it fit. It needs no torch.
+"""Device memory of one layer while it is rounded, and how many rows of it fit. Only a GPU's own memory needs torch.
 
 A layer keeps two square matrices of its inputs on the device, the Hessian and its factor, whatever its rows. Rows are
 independent, so a layer that does not fit is rounded in bands of rows. The length of a band depends on the shape and on
@@ -23,7 +23,22 @@ def layer_bytes(rows: int, inputs: int, calibrated: bool = True) -> float:
     return squares + ROW_WEIGHT_B * rows * inputs + WORK_B + CONTEXT_B
 
 
-def rows_that_fit(rows: int, inputs: int, memory_b: float, layer: str, calibrated: bool = True) -> int:
+def device_memory_b(device: str) -> float | None:
+    """Return the memory of a GPU in bytes; None for the CPU.
+
+    Args:
+        device: torch's name, such as "cuda:0".
+    """
+    if device == "cpu":
+        return None
+    import torch  # a forecast without a GPU needs no torch
+
+    return float(torch.cuda.get_device_properties(device).total_memory)
+
+
+def rows_that_fit(
+    rows: int, inputs: int, memory_b: float, layer: str, calibrated: bool = True, device: str = "the device"
+) -> int:
     """Return how many rows of a layer are rounded at once on a device.
 
     Bands of a layer are about equally long.
@@ -34,6 +49,7 @@ def rows_that_fit(rows: int, inputs: int, memory_b: float, layer: str, calibrate
         memory_b: memory of the device in bytes.
         layer: name of the layer in the error.
         calibrated: whether the layer has a Hessian.
+        device: name of the device in the error.
 
     Raises:
         InfeasibleError: Not even one row fits.
@@ -44,8 +60,8 @@ def rows_that_fit(rows: int, inputs: int, memory_b: float, layer: str, calibrate
         needed = layer_bytes(1, inputs, calibrated) / USABLE
         widest = widest_that_fits(memory_b)
         raise InfeasibleError(
-            f"{layer} with {inputs} inputs must have at least {engineering(needed, 'B')} of device memory, and the "
-            f"device has {engineering(memory_b, 'B')}, enough for layers of {widest} inputs; quantize on the CPU "
+            f"{layer} with {inputs} inputs must have at least {engineering(needed, 'B')} of device memory, and "
+            f"{device} has {engineering(memory_b, 'B')}, enough for layers of {widest} inputs; quantize on the CPU "
             "(--device cpu), on a larger device, or leave the layer out (--exclude)"
         )
     bands = -(-rows // most)

@@ -15,7 +15,7 @@ from jaxtyping import Float32, Float64
 from haloquant.kernels.device_errors import explained
 from haloquant.kernels.float32_products import float32_products
 from haloquant.kernels.rounding.compensation import compensate
-from haloquant.kernels.rounding.memory import rows_that_fit
+from haloquant.kernels.rounding.memory import device_memory_b, rows_that_fit
 from haloquant.kernels.rounding.refinement import refine
 from haloquant.kernels.rounding.row_band import RowBand
 from haloquant.kernels.rounding.scale_search import search
@@ -76,7 +76,7 @@ class TorchLayer:
             if statistics is not None and calibrated
             else (RowPart(slice(None), statistics or LayerStatistics(layer, 0)),)
         )
-        room = _memory_b(self._at) if memory_b is None else memory_b
+        room = device_memory_b(device) if memory_b is None else memory_b
         self._most = rows if room is None else rows_that_fit(rows, weight.shape[1], room, layer, calibrated)
         self._parts = [SharedHessian(part.statistics, layer, self._at) for part in parts]
         with self._errors("copying"):
@@ -237,8 +237,3 @@ class TorchLayer:
 def _cut(rows: np.ndarray, most: int) -> list[np.ndarray]:
     """Return an index of rows in pieces."""
     return [rows[low : low + most] for low in range(0, rows.size, most)]
-
-
-def _memory_b(device: torch.device) -> float | None:
-    """Return the memory of a GPU in bytes; None for a CPU."""
-    return float(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else None

@@ -4,7 +4,7 @@ It is for models whose weights or gradients do not fit in memory. The weights of
 freed after it. The hidden states of all windows are kept between blocks, in memory or in a scratch file. A model passes
 other arguments to its blocks besides the hidden states (masks, rotary tables); they are recorded by running the model
 once with a stub in place of each block. Some models derive arguments from the tokens (embeddings for each block, token
-ids that choose experts); for these they are recorded for every window.
+ids that choose experts); for these they are recorded for every window, in a temporary file (`block_arguments`).
 """
 
 from collections.abc import Callable, Iterator
@@ -19,10 +19,9 @@ from jaxtyping import Int64
 
 from haloquant.errors import CheckpointError, HaloquantError, first_line
 from haloquant.kernels.device_errors import explained
+from haloquant.lm.calibration.block_arguments import Arguments, BlockArguments, moved, same_tensors
 from haloquant.lm.calibration.empty_model import EmptyModel
 from haloquant.lm.checkpoint.reader import Checkpoint
-
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of a block after the hidden states
 
 
 class _StopForward(Exception):
@@ -55,21 +54,49 @@ class BlockRunner:
         windows: Int64[np.ndarray, "s t"],
         scratch: Path | None = None,
         device: str = "cpu",
+        spool: Path | None = None,
     ) -> None:
+        """Build the model without weights, and embed the windows.
+
+        Args:
+            checkpoint: an opened model folder.
+            windows: windows of tokens.
+            scratch: folder for the file of the hidden states; in memory where None.
+            device: torch's name of the device on which blocks compute.
+            spool: folder for the file of arguments that depend on the tokens; as `scratch` where None, then the
+                system's folder for temporary files.
+
+        Raises:
+            CheckpointError: The model cannot be run block by block, or a tensor cannot be read.
+        """
         self.windows, self.device = windows, torch.device(device)
         self.empty_model = EmptyModel(checkpoint)
         self.blocks = self.empty_model.blocks
         self._shape_output: Callable[[torch.Tensor], Any] = _OUTPUTS[0]
         self._outside = self.empty_model.outside_blocks(with_head=False)  # while no block is loaded
-        self._of_window: dict[bytes, list[Arguments]] = {}  # where arguments depend on the tokens of a window
         with self._sentences(), self._outside_filled():
             self._arguments = self._learn_arguments(windows[0])
-            self._fixed = _same(self._arguments, self._learn_arguments(_other_tokens(windows[0])))
-            for tokens in () if self._fixed else windows:
-                self._of_window[tokens.tobytes()] = self._learn_arguments(tokens)
+            fixed = same_tensors(self._arguments, self._learn_arguments(_other_tokens(windows[0])))
+            self._of_window = None if fixed else BlockArguments(self._arguments, spool or scratch)
             self.hidden = _hidden_states((len(windows), *self._embed(0).shape[1:]), scratch)
             for index in range(len(windows)):
                 self.hidden[index] = self._embed(index)[0].numpy()
+
+    def learn(self, windows: Int64[np.ndarray, "n t"]) -> None:
+        """Record the arguments of all blocks for these windows, if they depend on the tokens.
+
+        It reads the weights outside the blocks once for all of them, and so it is called before a block runs on them.
+
+        Raises:
+            CheckpointError: A tensor cannot be read.
+        """
+        known = self._of_window
+        missing = [] if known is None else [tokens for tokens in windows if tokens not in known]
+        if known is None or not missing:
+            return
+        with self._sentences(), self._outside_filled():
+            for tokens in missing:
+                known.keep(tokens, self._learn_arguments(tokens))
 
     @contextmanager
     def loaded(self, block: int) -> Iterator[torch.nn.Module]:
@@ -84,9 +111,13 @@ class BlockRunner:
         Raises:
             CheckpointError: The block cannot be run.
         """
-        args, kwargs = self._arguments_of(tokens)[block]
+        if self._of_window is None:
+            own = self._arguments[block]
+        else:
+            self.learn(tokens[None])
+            own = self._of_window.read(tokens, block)
         with self._sentences(), explained(f"running block {block}", str(self.device)):
-            args, kwargs = _moved((args, kwargs), self.device)
+            args, kwargs = moved(own, self.device)
             output = self.blocks[block](states.to(self.device), *args, **kwargs)
         return output[0] if isinstance(output, tuple | list) else output
 
@@ -96,6 +127,7 @@ class BlockRunner:
 
     def advance(self, block: int) -> None:
         """Run a loaded block on every window and replace the hidden states by its output."""
+        self.learn(self.windows)
         with torch.no_grad():
             for index in range(len(self.windows)):
                 output = self.run(block, self.states(index), self.windows[index])
@@ -112,16 +144,6 @@ class BlockRunner:
 
     def _outside_filled(self) -> AbstractContextManager[None]:
         return self.empty_model.filled(self._outside)
-
-    def _arguments_of(self, tokens: np.ndarray) -> list[Arguments]:
-        """Return the arguments of every block for a window of these tokens."""
-        if self._fixed:
-            return self._arguments
-        key = np.ascontiguousarray(tokens, np.int64).tobytes()
-        if key not in self._of_window:  # a worker's runner knows the first window alone
-            with self._sentences(), self._outside_filled():
-                self._of_window[key] = self._learn_arguments(tokens)
-        return self._of_window[key]
 
     def _learn_arguments(self, tokens: np.ndarray) -> list[Arguments]:
         for self._shape_output in _OUTPUTS:
@@ -204,28 +226,6 @@ def _other_tokens(tokens: np.ndarray) -> np.ndarray:
     """Return a window of as many tokens that is not this window."""
     turned = np.ascontiguousarray(tokens[::-1])
     return turned if (turned != tokens).any() else np.where(tokens > 0, tokens - 1, 1)
-
-
-def _same(first: Any, second: Any) -> bool:
-    """Return whether the tensors in two sets of arguments are equal. Other values are not compared."""
-    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
-        return first.shape == second.shape and torch.equal(first, second)
-    if type(first) in (tuple, list) and type(first) is type(second):
-        return len(first) == len(second) and all(map(_same, first, second))
-    if type(first) is dict and type(second) is dict:
-        return all(_same(value, second.get(name)) for name, value in first.items())
-    return not isinstance(first, torch.Tensor) and not isinstance(second, torch.Tensor)
-
-
-def _moved(part: Any, device: torch.device) -> Any:
-    """Return arguments with every tensor in them on the device."""
-    if isinstance(part, torch.Tensor):
-        return part.to(device)
-    if type(part) in (tuple, list):
-        return type(part)(_moved(inner, device) for inner in part)
-    if type(part) is dict:
-        return {key: _moved(inner, device) for key, inner in part.items()}
-    return part
 
 
 def _hidden_states(shape: tuple[int, ...], scratch: Path | None) -> np.ndarray:

@@ -9,6 +9,7 @@ that replaces the Fisher information:
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def collect_by_block(
     passed: Callable[[int, Float32[np.ndarray, "s t h"]], None] | None = None,
     value_hessian: ValueHessian = "attention",
     device: str = "cpu",
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    spool: Path | None = None,
 ) -> Iterator[tuple[LinearLayer, LayerStatistics]]:
     """Yield the statistics of every layer of the checkpoint in order of execution, with one block in memory.
 
@@ -69,6 +72,8 @@ def collect_by_block(
         value_hessian: "attention" weights the Hessian of value rows by attention; "inputs" sums x x^T for them too.
         device: "cpu", or a GPU ("cuda:0"), on which the block and its sums are then, and `shards` is not used. The sums
             are float32 on either, and differ in their last digits.
+        turn: returns a context in which this process has the GPU alone; entered for each block.
+        spool: folder for the file of arguments that depend on the tokens (`block_runner`).
 
     Yields:
         Each layer with its statistics.
@@ -76,18 +81,19 @@ def collect_by_block(
     Raises:
         CheckpointError: The model cannot be run block by block, or a tensor cannot be read.
     """
-    runner = BlockRunner(checkpoint, windows, scratch, device)
+    runner = BlockRunner(checkpoint, windows, scratch, device, spool)
     start = 0
     if begin is not None:
         start, runner.hidden[:] = begin
-    model = model_source(checkpoint, windows)
+    model = model_source(checkpoint, windows, spool or scratch)
     source = f"hessian: x x^T of the full-precision model; {SOURCES[fisher]}; {_describe(windows)}"
     for block, layers in layers_by_block(checkpoint, len(runner.blocks))[start:]:
         task = ShardTask(model, block, tuple(layer.name for layer in layers), 0, fisher, seed, value_hessian)
-        at_once = device != "cpu"
-        recorder = sum_block_at_once(runner, task) if at_once else sum_block(runner, task, shards, len(windows))
-        measured = to_statistics(recorder, source, len(windows))
-        del recorder  # a GPU needs the memory of its sums for the layers that are rounded now
+        with nullcontext() if device == "cpu" else turn():
+            at_once = device != "cpu"
+            recorder = sum_block_at_once(runner, task) if at_once else sum_block(runner, task, shards, len(windows))
+            measured = to_statistics(recorder, source, len(windows))
+            del recorder  # a GPU needs the memory of its sums for the layers that are rounded now
         measured = with_stand_ins(measured, {layer.name: layer.in_features for layer in layers})
         for layer, known in zip(layers, measured.values(), strict=True):
             yield layer, _hessian_as_fisher(known, layer) if fisher == "hessian" else known

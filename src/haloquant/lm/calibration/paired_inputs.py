@@ -55,6 +55,8 @@ def round_against_full_precision(
     if experts:
         raise InputError(f"rounding against full precision needs a model without experts, and {experts[0]} is of one")
     full, rounded = BlockRunner(checkpoint, windows), BlockRunner(checkpoint, windows)
+    full.learn(windows)
+    rounded.learn(windows)
     for block, layers in layers_by_block(checkpoint, len(full.blocks)):
         names = [layer.name for layer in layers] if activation_bits is not None else []
         with ExitStack() as stack:

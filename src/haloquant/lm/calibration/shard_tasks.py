@@ -27,13 +27,15 @@ Arrays = Mapping[str, np.ndarray]
 class ModelSource:
     """A checkpoint, and one window from which the arguments of its blocks are recorded.
 
-    Two are equal (so that a worker reuses its cached model) if folder, layout hash and window are equal.
+    Two are equal (so that a worker reuses its cached model) if folder, layout hash and window are equal. `spool` is the
+    folder of a file with arguments that depend on tokens (`block_arguments`), where it exists.
     """
 
     folder: Path
     layout: str  # hash of the configuration, of the position of every tensor, and of the state of every file
     window: bytes  # token ids, int64
     checkpoint: Checkpoint = field(compare=False, repr=False)
+    spool: Path | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def run_in_order(
         yield index, *function(task, arrays)
 
 
-def model_source(checkpoint: Checkpoint, windows: np.ndarray) -> ModelSource:
+def model_source(checkpoint: Checkpoint, windows: np.ndarray, spool: Path | None = None) -> ModelSource:
     """Return the data that a worker needs to run the blocks of a checkpoint on windows of this length."""
     layout = sha256((checkpoint.folder / "config.json").read_bytes())
     layout.update(repr(sorted(checkpoint.tensors.items())).encode())
@@ -85,4 +87,4 @@ def model_source(checkpoint: Checkpoint, windows: np.ndarray) -> ModelSource:
             status = file.stat()
             layout.update(f"{file} {status.st_ino} {status.st_size} {status.st_mtime_ns}".encode())
     window = np.ascontiguousarray(windows[0], np.int64).tobytes()
-    return ModelSource(checkpoint.folder, layout.hexdigest(), window, checkpoint)
+    return ModelSource(checkpoint.folder, layout.hexdigest(), window, checkpoint, spool)

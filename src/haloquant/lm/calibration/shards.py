@@ -40,6 +40,7 @@ def sum_block_at_once(runner: BlockRunner, task: ShardTask) -> Recorder:
 def _run_windows(runner: BlockRunner, task: ShardTask, states: np.ndarray, windows: np.ndarray) -> Recorder:
     """Return the sums over windows [n, t], and replace their hidden states [n, t, hidden] by what the block returns."""
     recorder = _recorder(task)
+    runner.learn(windows)
     gradients = "sample" if task.fisher == "block" else None
     with runner.loaded(task.block), record(runner.empty_model.model, recorder, gradients), float32_products():
         for index in range(len(states)):
@@ -94,7 +95,8 @@ def _recorder(task: ShardTask) -> Recorder:
 @lru_cache(maxsize=1)
 def _runner(model: ModelSource) -> BlockRunner:
     """Return the model without weights. It is kept between the tasks of a worker, since building it takes seconds."""
-    return BlockRunner(model.checkpoint, np.frombuffer(model.window, np.int64)[None].copy())
+    spool = model.spool if model.spool is not None and model.spool.is_dir() else None  # not on another machine
+    return BlockRunner(model.checkpoint, np.frombuffer(model.window, np.int64)[None].copy(), spool=spool)
 
 
 def _signs(task: ShardTask, window: int) -> torch.Generator:

@@ -89,5 +89,45 @@ def test_a_forecast_is_for_an_h100_too_and_says_what_is_assumed(capsys: pytest.C
     assert "a column of the fused loop, s: 4e-06, assumed (" in said
     assert invoke(["quantize", "llama2-7b", "--dry-run", "--json", "--device", "cpu"]) == 0
     assert json.loads(capsys.readouterr().out)["gpu"] is None
-    with pytest.raises(InputError, match="device must be auto, cpu, cuda or cuda:NUMBER, not 'tpu'"):
+    with pytest.raises(InputError, match=r"device must be auto, cpu, cuda or cuda:NUMBER, cuda:all, .*, not 'tpu'"):
         haloquant.forecast("llama2-7b", device="tpu")
+
+
+@pytest.mark.usefixtures("fixed_rates")
+def test_a_forecast_is_for_the_gpus_that_are_named_whether_they_are_there_or_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(quantization_forecast, "gpu_count", lambda: 0)
+    one, two = (haloquant.forecast("llama2-7b", device=device).gpu for device in ("cuda:0", "cuda:0,cuda:3"))
+    assert one == haloquant.forecast("llama2-7b", device="cuda:all").gpu == haloquant.forecast("llama2-7b").gpu
+    assert two is not None and one is not None and (one.cards, two.cards) == (1, 2) and two.seconds < one.seconds
+    assert invoke(["quantize", "llama2-7b", "--dry-run", "--device", "cuda:0,cuda:1"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "on 2 GPUs, NVIDIA H100 80GB, 85 GB each" in said and "layers are divided among all" in said
+
+    sizes = {"cuda:0": 24e9, "cuda:1": 48e9}
+    monkeypatch.setattr(quantization_forecast, "gpu_count", lambda: 2)
+    monkeypatch.setattr(quantization_forecast, "find_devices", lambda device: tuple(sizes))
+    monkeypatch.setattr(quantization_forecast, "check_alike", lambda devices: None)
+    monkeypatch.setattr(quantization_forecast, "device_memory_b", sizes.get)
+    monkeypatch.setattr(quantization_forecast, "describe_device", lambda device: f"{device}, a card")
+    both = haloquant.forecast("llama2-7b", device="cuda:all").gpu
+    assert both is not None and (both.cards, both.memory_b) == (2, 24e9)
+    assert both.device == "cuda:0, a card, at the rates of an H100 and cuda:1, a card, at the rates of an H100"
+
+
+@pytest.mark.usefixtures("fixed_rates")
+def test_a_stage_is_expected_on_the_device_where_it_ran() -> None:
+    found = haloquant.forecast("llama2-7b", device="cuda:0")
+    assert found.gpu is not None
+    on_cpu, on_gpu = {x.name: x for x in found.stages}, {x.name: x for x in found.gpu.stages}
+    for calibrated, rounded in ((True, True), (True, False), (False, True), (False, False)):
+        stages = found.expected("cuda:0" if calibrated else "cpu", ("cuda:0",) if rounded else ("cpu",))
+        assert [stage.name for stage in stages] == list(on_cpu)
+        gpu = ({"calibrate"} if calibrated else set()) | ({"measure tiles", "quantize"} if rounded else set())
+        for stage in stages:
+            if stage.name in gpu:
+                wanted = on_gpu[stage.name].seconds, None, on_gpu[stage.name].device_b
+            else:
+                wanted = on_cpu[stage.name].seconds, on_cpu[stage.name].driver_b, None
+            assert (stage.seconds, stage.driver_b, stage.device_b) == wanted

@@ -31,8 +31,13 @@ class LastInFirstOut:
         return 10 * argument, {"x": np.array([argument])}
 
 
+def two(_: Work) -> int:
+    """The number of workers, for any task."""
+    return 2
+
+
 def test_every_result_comes_once_with_the_number_of_its_task() -> None:
-    found = list(feed(LastInFirstOut(), 2, [Work(x) for x in (5, 6, 7, 8)]))
+    found = list(feed(LastInFirstOut(), two, [Work(x) for x in (5, 6, 7, 8)]))
     assert sorted((index, plain) for index, plain, _ in found) == [(0, 50), (1, 60), (2, 70), (3, 80)]
     assert all(arrays["x"][0] * 10 == plain for _, plain, arrays in found)
 
@@ -46,7 +51,7 @@ def test_one_more_task_than_workers_is_sent_and_no_more_is_read() -> None:
             yield Work(x)
 
     workers = LastInFirstOut()
-    results = feed(workers, 2, works())
+    results = feed(workers, two, works())
     assert next(results)[0] == 2  # the newest of the three that were sent
     assert read == [0, 1, 2]
     assert len(list(results)) == 5
@@ -54,9 +59,18 @@ def test_one_more_task_than_workers_is_sent_and_no_more_is_read() -> None:
 
 
 def test_a_task_that_is_sent_again_keeps_its_number() -> None:
-    found = {index: plain for index, plain, _ in feed(LastInFirstOut(lost=(6, 8)), 2, [Work(x) for x in (5, 6, 7, 8)])}
+    found = {
+        index: plain for index, plain, _ in feed(LastInFirstOut(lost=(6, 8)), two, [Work(x) for x in (5, 6, 7, 8)])
+    }
     assert found == {0: 50, 1: 60, 2: 70, 3: 80}
 
 
 def test_without_tasks_nothing_is_waited_for() -> None:
-    assert list(feed(LastInFirstOut(), 2, [])) == []
+    assert list(feed(LastInFirstOut(), two, [])) == []
+
+
+def test_tasks_for_few_places_are_read_no_further_ahead_than_these() -> None:
+    workers = LastInFirstOut()
+    works = [Work(x, device="cuda") for x in range(6)]
+    found = feed(workers, lambda work: 8 if work.device == "cpu" else 2, works)
+    assert len(list(found)) == 6 and workers.most == 3

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from haloquant.jobs.engine import worker_device
-from haloquant.jobs.engine.session import run_tasks
-from haloquant.jobs.engine.tasks import Engine
-from support.engine_tasks import device_here, die_once, take_turn
+from haloquant.jobs.engine.session import open_session, run_tasks
+from haloquant.jobs.engine.tasks import Engine, Work
+from support.engine_tasks import device_here, die_once, take_turn, turn_task
 
 
 def test_without_a_device_of_its_own_a_process_computes_where_the_task_says(monkeypatch) -> None:
@@ -41,3 +41,16 @@ def test_workers_that_share_a_device_take_turns(tmp_path: Path) -> None:
     assert len(lines) == 12
     for begin, end in zip(lines[::2], lines[1::2], strict=True):
         assert begin.split()[0] == "begin" and end == begin.replace("begin", "end")
+
+
+@pytest.mark.slow
+def test_this_process_takes_turns_with_the_worker_of_the_first_device(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with open_session(Engine(workers=2, devices=("cpu", "cpu")), tmp_path) as session:
+        tasks = session.run(turn_task, (Work(str(log)) for _ in range(4)))
+        with worker_device.device_turn():
+            next(tasks)  # of the second worker: the first waits
+            held = log.read_text().split("\n")[:-1]
+        assert len({line.split()[1] for line in held}) == 1
+        assert len(list(tasks)) == 3
+    assert worker_device._turns is None

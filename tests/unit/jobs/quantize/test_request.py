@@ -77,9 +77,14 @@ def test_the_key_changes_with_every_setting_and_every_content() -> None:
         "rounded on a GPU": key(place=RoundingPlace("cuda:0")),
         "calibrated and rounded there": key(device="cuda:0", place=RoundingPlace("cuda:0")),
         "rounded in torch": key(place=RoundingPlace("cpu", "torch")),
+        "on a card": key(device="cuda:0", card="one card"),
+        "on another card": key(device="cuda:0", card="another card"),
+        "rounded on a card": key(place=RoundingPlace("cuda:0"), card="one card"),
     }
     assert len(set(seen.values())) == len(seen)
     assert key(place=RoundingPlace("cuda:0")) == key(place=RoundingPlace("cuda:3"))
+    assert key(device="cuda:0", card="one card") == key(device="cuda:1", card="one card")
+    assert key(card="one card") == key()  # nothing computes there
     assert key(goal="bal") == key(source="other words") == key()
 
 
@@ -103,3 +108,4 @@ def test_how_a_model_was_made_is_said() -> None:
     assert made_by(scaled, "bal")["transform"] == "awq"
     sparse = replace(request, recipe=with_value(request.recipe, "quantize.input_sparsity", 0.5))
     assert made_by(sparse, "bal")["input sparsity"] == "0.5, uniform"
+    assert made_by(replace(request, card="NVIDIA H100"), "bal")["card"] == "NVIDIA H100"

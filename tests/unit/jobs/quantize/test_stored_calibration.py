@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from haloquant.jobs.quantize import stored_calibration
-from haloquant.jobs.quantize.stored_calibration import StoredStates, StoredStatistics
+from haloquant.jobs.quantize.stored_calibration import StoredStates, StoredStatistics, remove_calibrations
 from haloquant.lm.calibration.statistics_file import load_statistics
 from haloquant.lm.checkpoint.linear_layers import LinearLayer
 from haloquant.records import STATISTICS_ARRAYS, LayerStatistics
@@ -41,8 +41,10 @@ def test_states_that_no_unfinished_layer_needs_are_deleted(tmp_path: Path) -> No
     assert stored(tmp_path) == ["states-quantize-1", "states-quantize-2"]
     states.save(3, array, layers(2))
     assert stored(tmp_path) == ["states-quantize-2", "states-quantize-3"]
-    states.delete_all()
-    assert stored(tmp_path) == []
+    other = StoredStates(states.steps, "other", "quantize")  # another process, whose settings differ
+    other.save(3, array, layers(2))
+    states.delete(range(1, 4))
+    assert stored(tmp_path) == ["states-quantize-3"] and other.resume(layers(3)) is not None
 
 
 def test_statistics_keep_their_bits_and_what_layers_share(tmp_path: Path) -> None:
@@ -78,3 +80,14 @@ def test_statistics_are_kept_where_the_disk_holds_them_twice(tmp_path: Path, mon
     for free, enough in ((2 * 3 * 256, True), (2 * 3 * 256 - 1, False)):
         monkeypatch.setattr(stored_calibration.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
         assert kept.have_room(block, 3) is enough
+
+
+def test_a_finished_job_deletes_what_stopped_jobs_left_and_nothing_else(tmp_path: Path) -> None:
+    steps = Steps(tmp_path, {})
+    block = {"q": LayerStatistics("q", 1, hessian=np.zeros((8, 8), np.float32))}
+    for key in ("key", "other"):
+        StoredStatistics(steps, key).save(0, block)
+        StoredStates(steps, key, "quantize").save(1, np.zeros((1, 2, 3), np.float32), layers(1))
+    kept = steps.run("layer-q", "key", lambda at: (at / "file").touch())[0]
+    remove_calibrations(steps)
+    assert list(tmp_path.iterdir()) == [kept]

@@ -1,5 +1,6 @@
 """Arguments of the blocks that depend on the tokens of a window, as embeddings for each block do."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from support.tiny_model import save_llama  # noqa: E402
 WINDOWS = np.stack([np.arange(3, 19), np.arange(40, 56), np.full(16, 7)])
 
 
-def test_each_window_gets_the_arguments_of_its_own_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def passed_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a Llama pass the tokens to its blocks, which add them to the hidden states."""
     whole, block = LlamaForCausalLM.forward, LlamaDecoderLayer.forward
 
     def pass_tokens(self: Any, input_ids: Any = None, **more: Any) -> Any:
@@ -28,14 +31,21 @@ def test_each_window_gets_the_arguments_of_its_own_tokens(tmp_path: Path, monkey
     def add_tokens(self: Any, hidden_states: Any, *given: Any, seen: Any, **more: Any) -> Any:
         return block(self, hidden_states, *given, **more) + 0.01 * seen[..., None].float()
 
-    folder = save_llama(tmp_path / "model")
-    model = load_model(folder)
-    with torch.no_grad():
-        plain = model(input_ids=torch.from_numpy(WINDOWS), use_cache=False).logits
     monkeypatch.setattr(LlamaForCausalLM, "forward", pass_tokens)
     monkeypatch.setattr(LlamaDecoderLayer, "forward", add_tokens)
-    with torch.no_grad():
-        wanted = model(input_ids=torch.from_numpy(WINDOWS), use_cache=False).logits
+
+
+def test_each_window_gets_the_arguments_of_its_own_tokens(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    folder = save_llama(tmp_path / "model")
+    model = load_model(folder)
+
+    def logits_of_all() -> Any:
+        with torch.no_grad():
+            return model(input_ids=torch.from_numpy(WINDOWS), use_cache=False).logits
+
+    plain = logits_of_all()
+    request.getfixturevalue("passed_tokens")
+    wanted = logits_of_all()
     assert not torch.allclose(wanted, plain, atol=1e-3)
     for count in (3, 1):  # a worker's runner knows the first window alone, and is given the others
         runner = BlockRunner(open_checkpoint(folder), WINDOWS[:count])
@@ -46,3 +56,24 @@ def test_each_window_gets_the_arguments_of_its_own_tokens(tmp_path: Path, monkey
         with torch.no_grad():
             logits = torch.cat([model.lm_head(model.model.norm(x)) for x in states])
         torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_arguments_of_more_windows_take_no_more_memory(tmp_path: Path, passed_tokens: None) -> None:
+    checkpoint = open_checkpoint(save_llama(tmp_path / "model"))
+    spool = tmp_path / "spool"
+    spool.mkdir()
+
+    def held(count: int) -> int:
+        """Return the bytes of all tensors when every window has run."""
+        windows = np.random.default_rng(0).integers(3, 60, (count, 16))
+        runner = BlockRunner(checkpoint, windows, spool=spool)
+        for number in range(len(runner.blocks)):
+            with runner.loaded(number):
+                runner.advance(number)
+        gc.collect()
+        tensors = [x for x in gc.get_objects() if type(x) is torch.Tensor and x.device.type == "cpu"]
+        return sum({x.data_ptr(): x.untyped_storage().nbytes() for x in tensors}.values())
+
+    held(2)  # what torch keeps after a first run
+    assert held(2) == held(20)
+    assert not list(spool.iterdir())  # the file has no name, so that nothing is left when the process is killed

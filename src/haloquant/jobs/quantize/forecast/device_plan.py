@@ -1,10 +1,12 @@
-"""Predict the device memory and the time of a quantization on one GPU, from the model's sizes and the GPU's rates.
+"""Predict the device memory and the time of a quantization on GPUs, from the model's sizes and the GPUs' rates.
 
 Peak device memory is that of one decoder block with its sums (calibration), or of the working set of one layer
-(rounding): the sums leave the device before layers are rounded. Time on the GPU is work divided by `DeviceRates`; the
-stages of the CPU and packing take what `plan` predicts for this machine.
+(rounding): the sums leave the device before layers are rounded. Time on a GPU is work divided by `DeviceRates`; the
+stages of the CPU and packing take what `plan` predicts for this machine. Of several GPUs the first calibrates, and all
+round: each layer is rounded on one of them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from haloquant.errors import InfeasibleError
@@ -36,10 +38,11 @@ class DeviceStage:
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """The prediction for one GPU.
+    """The prediction for one or several GPUs.
 
-    `bands` is the number of parts in which the rows of the largest layer are rounded; `obstacle` says why the model
-    does not fit on the GPU, and is empty if it does.
+    `device` names them, `cards` is their number, and `memory_b` the memory of the smallest. `bands` is the number of
+    parts in which the rows of the largest layer are rounded there; `obstacle` says why the model does not fit on a GPU,
+    and is empty if it does. The memory of a stage is that of one GPU.
     """
 
     device: str
@@ -47,6 +50,7 @@ class DevicePlan:
     stages: tuple[DeviceStage, ...]
     bands: int
     obstacle: str = ""
+    cards: int = 1
 
     @property
     def peak_b(self) -> float:
@@ -59,60 +63,84 @@ class DevicePlan:
         return sum(stage.seconds for stage in self.stages)
 
 
-def predict_on_device(
-    model: ModelSizes, plan: Plan, host: Rates, device: DeviceRates, windows: int, length: int, calibrated: bool,
-    balanced: bool = True,
+def predict_on_devices(
+    model: ModelSizes, plan: Plan, host: Rates, devices: Sequence[DeviceRates], windows: int, length: int,
+    calibrated: bool, balanced: bool = True,
 ) -> DevicePlan:  # fmt: skip
-    """Return the prediction for one GPU.
+    """Return the prediction for one or several GPUs.
 
     Args:
         model: sizes of the model.
         plan: the prediction for this machine's CPU, whose stages without a GPU are kept.
         host: speed of this machine's CPU, which packs the layers.
-        device: speed and memory of the GPU.
+        devices: speed and memory of each GPU; the first calibrates.
         windows: number of calibration windows.
         length: tokens of each window.
         calibrated: whether there is a calibration.
         balanced: whether the losses of tiles are measured first (goal `bal`).
     """
     obstacle, bands = "", 1
+    smallest, cards = min(devices, key=lambda device: device.memory_b), len(devices)
     try:
-        check_room(model, device.memory_b, device.name, length if calibrated else None)
-        bands = max(_bands(x, device.memory_b, calibrated) for x in model.layers)
+        for device in devices:
+            check_rounding_room(model, device.memory_b, device.name, calibrated)
+        if calibrated:
+            check_calibration_room(model, devices[0].memory_b, devices[0].name, length)
+        bands = max(_bands(x, smallest.memory_b, calibrated) for x in model.layers)
     except InfeasibleError as error:
         obstacle = str(error)
     kept = {stage.name: stage.seconds for stage in (plan.calibrated if calibrated else plan.free)}
     block_b = calibration_b(model, length) if calibrated else 0.0
-    layer_b = min(max(rounding_b(x, calibrated) for x in model.layers), USABLE * device.memory_b)
+    layer_b = min(max(rounding_b(x, calibrated) for x in model.layers), USABLE * smallest.memory_b)
     madds = calibration_madds(model.layers, windows * length) + values_madds(model, windows, length)
-    passing = 2 * madds / device.calibration.value
-    once = sum(_layer_s(x, device, calibrated, 1) + x.weights / host.packed_weights_per_s for x in model.layers)
-    measured = sum(_layer_s(x, device, calibrated, CLASSES) for x in model.layers)
+    passing = 2 * madds / devices[0].calibration.value
+    once = [_layer_s(x, smallest, calibrated, 1) + x.weights / host.packed_weights_per_s for x in model.layers]
+    measured = [_layer_s(x, smallest, calibrated, CLASSES) for x in model.layers]
     found = {"calibrate": (passing + keeping_s(plan.statistics_b, host), block_b)}
-    found |= {"measure tiles": (measured, layer_b), "quantize": (once, layer_b)}
+    found |= {"measure tiles": (_shared_s(measured, cards), layer_b), "quantize": (_shared_s(once, cards), layer_b)}
     scales = passing / 3  # the forward pass alone, for a transform
     if "awq scales" in kept:  # the CPU then compares the candidate scales
-        scales += AWQ_POINTS * sum(x.weights * x.in_features for x in model.layers) / host.madds_per_s
+        scales += AWQ_POINTS * sum(x.weights * x.in_features for x in model.layers) / host.madds_per_s / cards
     found |= {name: (scales, block_b) for name in kept if name.endswith(" scales")}
     stages = [DeviceStage(name, *found.get(name, (seconds, 0.0))) for name, seconds in kept.items()]
-    return DevicePlan(device.name, device.memory_b, tuple(stages), bands, obstacle)
+    names = " and ".join(dict.fromkeys(device.name for device in devices))
+    return DevicePlan(names, smallest.memory_b, tuple(stages), bands, obstacle, cards)
 
 
-def check_room(model: ModelSizes, memory_b: float, device: str, length: int | None) -> None:
-    """Check that a GPU holds a decoder block while it is calibrated, and a row of each layer while it is rounded.
+def _shared_s(layers: Sequence[float], cards: int) -> float:
+    """Return the seconds in which GPUs round layers that take these seconds; a layer is not divided among GPUs."""
+    return max(sum(layers) / cards, max(layers))
+
+
+def check_rounding_room(model: ModelSizes, memory_b: float, device: str, calibrated: bool) -> None:
+    """Check that a GPU holds a row of each layer while it is rounded.
 
     Args:
         model: sizes of the model.
         memory_b: memory of the GPU in bytes.
         device: its name in the error.
-        length: tokens of a calibration window; None without calibration.
+        calibrated: whether the layers have Hessians.
 
     Raises:
         InfeasibleError: It does not; the sentence says what is needed and what would fit.
     """
     for layer in sorted(model.layers, key=lambda x: -x.in_features)[:1]:
-        rows_that_fit(layer.out_features, layer.in_features, memory_b, f"a layer of {model.name}", length is not None)
-    if length is None or (needed := calibration_b(model, length)) <= USABLE * memory_b:
+        rows_that_fit(layer.out_features, layer.in_features, memory_b, f"a layer of {model.name}", calibrated, device)
+
+
+def check_calibration_room(model: ModelSizes, memory_b: float, device: str, length: int) -> None:
+    """Check that a GPU holds a decoder block while it is calibrated.
+
+    Args:
+        model: sizes of the model.
+        memory_b: memory of the GPU in bytes.
+        device: its name in the error.
+        length: tokens of a calibration window.
+
+    Raises:
+        InfeasibleError: It does not; the sentence says what is needed and what would fit.
+    """
+    if (needed := calibration_b(model, length)) <= USABLE * memory_b:
         return
     raise InfeasibleError(
         f"calibrating {model.name} must have {engineering(needed / USABLE, 'B')} of device memory for one decoder "

@@ -1,22 +1,35 @@
 """Whether the GPUs of a quantization have room for its largest parts, before any work."""
 
-from haloquant.jobs.quantize.forecast.device_plan import check_room
+from collections.abc import Iterable
+
+from haloquant.jobs.quantize.forecast.device_plan import check_calibration_room, check_rounding_room
 from haloquant.jobs.quantize.forecast.model_sizes import sizes_of_checkpoint
-from haloquant.jobs.quantize.request import Request
+from haloquant.kernels.rounding.memory import device_memory_b
 from haloquant.lm.checkpoint.reader import Checkpoint
-from haloquant.lm.devices import device_memory_b
 
 
-def check_device_room(checkpoint: Checkpoint, request: Request) -> None:
-    """Check that the GPUs of this machine that a request names hold a block, if it is calibrated, and a row of a layer.
+def check_device_room(checkpoint: Checkpoint, rounding: Iterable[str], calibrating: str, window: int | None) -> None:
+    """Check that every GPU of this machine holds a row of each layer, and the calibrating one a decoder block.
 
     The GPUs of a cluster are checked by its workers, layer by layer.
 
+    Args:
+        checkpoint: The model.
+        rounding: Torch's names of the devices that round layers.
+        calibrating: That of the device that calibrates.
+        window: Tokens of a calibration window; None without calibration.
+
     Raises:
-        InfeasibleError: A GPU does not; the sentence says what is needed and what would fit.
+        InfeasibleError: A GPU does not; the sentence names it, and says what is needed and what would fit.
     """
-    windows = request.calibration
-    named = {request.place.device: None, request.device: None if windows is None else windows.shape[1]}
-    for device, length in named.items():
-        if device.startswith("cuda:") and (memory_b := device_memory_b(device)) is not None:
-            check_room(sizes_of_checkpoint(checkpoint), memory_b, device, length)
+    sizes = sizes_of_checkpoint(checkpoint)
+    for device in rounding:
+        if (memory_b := _memory_b(device)) is not None:
+            check_rounding_room(sizes, memory_b, device, window is not None)
+    if window is not None and (memory_b := _memory_b(calibrating)) is not None:
+        check_calibration_room(sizes, memory_b, calibrating, window)
+
+
+def _memory_b(device: str) -> float | None:
+    """Return the memory of a GPU of this machine; None for another device."""
+    return device_memory_b(device) if device.startswith("cuda:") else None

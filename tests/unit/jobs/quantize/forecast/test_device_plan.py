@@ -6,7 +6,12 @@ import pytest
 
 from haloquant.accel.workload.model_shapes import named_shape
 from haloquant.errors import InfeasibleError
-from haloquant.jobs.quantize.forecast.device_plan import calibration_b, check_room, predict_on_device
+from haloquant.jobs.quantize.forecast.device_plan import (
+    calibration_b,
+    check_calibration_room,
+    check_rounding_room,
+    predict_on_devices,
+)
 from haloquant.jobs.quantize.forecast.device_rates import H100, DeviceRate
 from haloquant.jobs.quantize.forecast.model_sizes import LayerSize, ModelSizes, sizes_of_shape
 from haloquant.jobs.quantize.forecast.plan import Rates, predict
@@ -16,9 +21,9 @@ RATES = Rates(1e7, 1e8, 1e-6, 1e-10, 1e-10, 1e10, 1e9, 1e9, 5e8)
 ONE = ModelSizes("m", (LayerSize(0, 0, 1000, 500),), 500, 2e6, 1e6, 10)
 
 
-def plan_of(model, device=H100, windows=128, length=2048, calibrated=True, balanced=True):
+def plan_of(model, *devices, windows=128, length=2048, calibrated=True, balanced=True):
     plan = predict(model, RATES, windows, length, balanced)
-    return predict_on_device(model, plan, RATES, device, windows, length, calibrated, balanced)
+    return predict_on_devices(model, plan, RATES, devices or (H100,), windows, length, calibrated, balanced)
 
 
 def test_one_layer_by_hand() -> None:
@@ -27,7 +32,7 @@ def test_one_layer_by_hand() -> None:
         H100, product=rate(1e12), calibration=rate(1e12), factor=rate(1e12), memory=rate(1e12), to_device=rate(1e9),
         to_host=rate(1e9), host=rate(1e9), column=rate(1e-6), together=600,
     )  # fmt: skip
-    found = {stage.name: stage for stage in plan_of(ONE, device, 4, 100).stages}
+    found = {stage.name: stage for stage in plan_of(ONE, device, windows=4, length=100).stages}
     values = 4 * (10 * 100**3 / 3 + 100**2 * 500 + 100 * 500**2)  # as in the test of the CPU's plan
     stored = 4 * (5e5 + 2 * 500**2)  # Fisher, the Hessian and the values'
     spent = 2 * (400 * (3 * 5e5 + 500**2) + values) / 1e12 + stored * (1 / RATES.write_b_per_s + 1 / RATES.hash_b_per_s)
@@ -71,8 +76,32 @@ def test_a_layer_that_does_not_fit_is_split_and_a_block_that_does_not_is_refused
     small = replace(H100, name="a card", memory_b=40e9)
     assert "calibrating llama3.1-405b must have 55" in plan_of(model, small).obstacle
     with pytest.raises(InfeasibleError, match=r"and a card has 40 GB; calibrate on the CPU .* or quantize without"):
-        check_room(model, 40e9, "a card", 2048)
-    check_room(model, 40e9, "a card", None)  # without calibration it fits
-    with pytest.raises(InfeasibleError, match=r"a layer of llama3\.1-405b with 53248 inputs must have at least 26"):
-        check_room(model, 24e9, "a card", 2048)
+        check_calibration_room(model, 40e9, "a card", 2048)
+    check_rounding_room(model, 40e9, "a card", calibrated=True)
+    check_rounding_room(model, 24e9, "a card", calibrated=False)
+    wanted = r"a layer of llama3\.1-405b with 53248 inputs must have at least 26.*, and a card has 24 GB, enough for"
+    with pytest.raises(InfeasibleError, match=wanted):
+        check_rounding_room(model, 24e9, "a card", calibrated=True)
     assert "must have at least" in plan_of(model, replace(H100, memory_b=1e9), calibrated=False).obstacle
+
+
+def test_several_gpus_divide_the_layers_and_the_first_calibrates() -> None:
+    model = sizes_of_shape(named_shape("llama2-7b"))
+    one, four = ({x.name: x for x in plan_of(model, *(H100,) * cards).stages} for cards in (1, 4))
+    for name in ("measure tiles", "quantize"):
+        assert four[name].seconds == pytest.approx(one[name].seconds / 4)
+    for name in one.keys() - {"measure tiles", "quantize"}:
+        assert four[name] == one[name]
+    assert {name: x.device_b for name, x in four.items()} == {name: x.device_b for name, x in one.items()}
+    plan = plan_of(ONE, H100, H100)  # a layer alone is on one of them
+    assert plan.cards == 2 and plan.device == H100.name
+    assert plan.stages == plan_of(ONE, H100).stages
+
+
+def test_the_smallest_of_several_gpus_decides() -> None:
+    model = sizes_of_shape(named_shape("llama3.1-405b"))
+    small = replace(H100, name="cuda:1", memory_b=24e9)
+    plan = plan_of(model, H100, small)
+    assert plan.memory_b == 24e9 and "and cuda:1 has 24 GB, enough for layers" in plan.obstacle
+    assert plan_of(model, H100, replace(small, memory_b=40e9)).obstacle == ""  # it calibrates no block
+    assert "calibrating llama3.1-405b" in plan_of(model, replace(small, memory_b=40e9), H100).obstacle
