@@ -143,7 +143,7 @@ def _complete(config: Any, header: GgufHeader) -> None:
         rope["partial_rotary_factor"] = turned / width
 
 
-def _head_numbers(config: Any, header: GgufHeader) -> tuple[int, float | None]:
+def _head_numbers(config: Any, header: GgufHeader) -> tuple[int, int | float | None]:
     """Return how many numbers a head has, and how many are turned by their position (None where no file says it)."""
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return int(width), header.number("rope.dimension_count")
