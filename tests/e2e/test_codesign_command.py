@@ -11,20 +11,41 @@ from haloquant.cli.app import invoke
 from haloquant.errors import InfeasibleError
 from haloquant.jobs.codesign import job
 from haloquant.jobs.codesign.front import not_beaten
+from haloquant.lm.calibration import by_block
 from haloquant.recipe import read_recipe
 from haloquant.store.profiles import find_profile
 
 
 @pytest.fixture(scope="module")
-def searched(tiny_folder: Path, small_text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("codesign") / "out"
-    code = invoke(
-        ["codesign", str(tiny_folder), "--calibration", str(small_text), "--text", str(small_text), "--tile", "32",
-         "--area-mm2", "0.4", "--max-loss", "5", "--evaluate", "3", "--prefill", "64", "--context", "64", "-q",
-         "--out", str(out)]
-    )  # fmt: skip
+def calibrations() -> list[object]:
+    """The Fisher argument of each calibration in `searched`."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def searched(
+    tiny_folder: Path, small_text: Path, tmp_path_factory: pytest.TempPathFactory, calibrations: list[object]
+) -> Path:
+    out, real = tmp_path_factory.mktemp("codesign") / "out", by_block.collect_by_block
+
+    def counted(*arguments, **more):
+        calibrations.append(arguments[2])
+        return real(*arguments, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(by_block, "collect_by_block", counted)
+        code = invoke(
+            ["codesign", str(tiny_folder), "--calibration", str(small_text), "--text", str(small_text), "--tile", "32",
+             "--area-mm2", "0.4", "--max-loss", "5", "--evaluate", "3", "--prefill", "64", "--context", "64", "-q",
+             "--out", str(out)]
+        )  # fmt: skip
     assert code == 0
     return out
+
+
+def test_all_sets_and_the_reference_share_one_calibration(searched: Path, calibrations: list[object]) -> None:
+    assert calibrations == ["block"]
+    assert not list((searched / "steps").glob("statistics-*"))
 
 
 def test_files_of_the_front(searched: Path) -> None:

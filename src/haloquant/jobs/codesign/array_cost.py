@@ -178,6 +178,19 @@ def elements_left_out(designs: Sequence[Design], silicon: Silicon) -> tuple[Left
     return tuple(LeftOutElement(*key, areas[key]) for key in large)
 
 
+def choices_that_fit(
+    sets: Iterable[WordSet], profiles: Sequence[MacProfile], tiles: Sequence[int], left_out: Iterable[LeftOutElement]
+) -> list[tuple[WordSet, int]]:
+    """Return the sets of words, each with the tile sizes at which an element that holds it fits the area."""
+    large = {(each.element, each.tile) for each in left_out}
+    return [
+        (words, tile)
+        for words in sets
+        for tile in tiles
+        if any((profile.name, tile) not in large and words.held_by(profile) for profile in profiles)
+    ]
+
+
 def _lines(design: Design, silicon: Silicon) -> Lines:
     return lines_of(design.element, design.bus, silicon.register_j, silicon.wire_f_per_m())
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -11,9 +10,16 @@ from haloquant.jobs.codesign.word_losses import Choice
 from haloquant.jobs.codesign.word_sets import WordSet
 from haloquant.jobs.compare.accuracy import Accuracy
 from haloquant.jobs.compare.job_steps import JobSteps
-from haloquant.jobs.compare.method_steps import finish_methods, full_precision, halo_method, rival_method
-from haloquant.jobs.inputs import Inputs, Progress
+from haloquant.jobs.compare.method_steps import (
+    MethodStep,
+    finish_methods,
+    full_precision,
+    halo_method,
+    rival_method,
+)
+from haloquant.jobs.inputs import Progress
 from haloquant.jobs.quantize.allocation import uniform_maps
+from haloquant.jobs.quantize.task_runner import LayerStep
 from haloquant.recipe import Recipe
 from haloquant.records import MacProfile
 
@@ -64,45 +70,50 @@ def words_recipe(recipe: Recipe, words: WordSet, tile: int, profile: str) -> Rec
 
 
 def evaluate_choices(
-    recipe: Recipe,
-    inputs: Inputs,
-    choices: Sequence[Choice],
-    profile_of: Callable[[Choice], MacProfile],
-    out: Path,
-    progress: Progress,
+    job: JobSteps, choices: Sequence[Choice], profile_of: Callable[[Choice], MacProfile], progress: Progress
 ) -> tuple[dict[Choice, Evaluated], Evaluated, float]:
-    """Quantize and evaluate each set of words at its tile size.
+    """Quantize and evaluate each set of words at its tile size, and GPTQ on 4-bit integers.
+
+    One pass over the layers quantizes all of them, so that they share one calibration.
 
     Args:
-        recipe: The model, the texts and the settings of quantization.
-        inputs: The opened inputs of the recipe.
+        job: The model, the texts and the settings of quantization.
         choices: Sets of words and tile sizes.
         profile_of: Returns a MAC that holds the words.
-        out: Folder of finished steps.
         progress: Called with the name of a task, its parts done and its parts in all.
 
     Returns:
         The loss of each choice, that of GPTQ on 4-bit integers, and the perplexity in full precision.
     """
+    own: dict[Choice, JobSteps] = {}
+    steps: dict[Choice, MethodStep] = {}
+    layers: list[LayerStep] = []
+    for choice in choices:
+        words, tile = choice
+        held = words_profile(profile_of(choice), words)
+        own[choice] = job.beside(words_recipe(job.recipe, words, tile, held.name), held)
+        maps = uniform_maps(own[choice].passes.grids, "acc-opt")
+        steps[choice] = halo_method(own[choice], "words", maps)
+        if not _is_finished(job, steps[choice]):
+            layers.append(own[choice].passes.layer_step(maps))
+    reference = rival_method(job, REFERENCE, REFERENCE)
+    if reference.layers is not None and not _is_finished(job, reference):
+        layers.append(reference.layers)
+    job.passes.quantize((), layers)
+    total = len(choices) + 1
+    progress("evaluate designs", 0, total)
+    made = finish_methods(job, {"fp16": full_precision(job), REFERENCE: reference})
+    full = made["fp16"].accuracy.final_perplexity
     found: dict[Choice, Evaluated] = {}
-    reference: Evaluated | None = None
-    full = 0.0
-    for done, (words, tile) in enumerate(choices):
-        progress("evaluate designs", done, len(choices))
-        own = words_recipe(recipe, words, tile, "words")
-        job = JobSteps(own, inputs, words_profile(profile_of((words, tile)), words), out, lambda *_: None)
-        if reference is None:
-            steps = {"fp16": full_precision(job), REFERENCE: rival_method(job, REFERENCE, REFERENCE)}
-            made = finish_methods(job, steps)
-            full = made["fp16"].accuracy.final_perplexity
-            reference = _evaluated(made[REFERENCE].accuracy, full)
-        maps = uniform_maps(job.passes.grids, "acc-opt")
-        method = finish_methods(job, {"words": halo_method(job, "words", maps)})["words"]
-        found[words, tile] = _evaluated(method.accuracy, full)
-    progress("evaluate designs", len(choices), len(choices))
-    if reference is None:
-        raise ValueError("there must be a set of words to evaluate")
-    return found, reference, full
+    for done, (choice, step) in enumerate(steps.items()):
+        progress("evaluate designs", done + 1, total)
+        found[choice] = _evaluated(finish_methods(own[choice], {"words": step})["words"].accuracy, full)
+    progress("evaluate designs", total, total)
+    return found, _evaluated(made[REFERENCE].accuracy, full), full
+
+
+def _is_finished(job: JobSteps, step: MethodStep) -> bool:
+    return job.steps.find(step.name, step.inputs) is not None
 
 
 def _evaluated(accuracy: Accuracy, full: float) -> Evaluated:

@@ -11,6 +11,7 @@ from haloquant.errors import InfeasibleError, InputError
 from haloquant.jobs.codesign.array_cost import (
     LeftOutElement,
     Silicon,
+    choices_that_fit,
     costs_of_all,
     designs_of,
     elements_left_out,
@@ -79,16 +80,16 @@ def search_designs(
     with sole_user(out):
         job = JobSteps(recipe, inputs, plain.profile, out, progress)
         sets = word_sets(usable, _sample(inputs), settings.words)
-        words_left_out = _words_left_out(sets, usable, settings, left_out)
-        progress("measure words", 0, 1)
-        losses = predict_losses(job, sets, settings.tiles)
+        choices = choices_that_fit(sets, usable, settings.tiles, left_out)
+        words_left_out = _words_left_out(sets, choices, usable, settings, left_out)
+        losses = predict_losses(job, choices)
         costs = _costs(losses, usable, silicon, settings, recipe.quantize.sparse_budget, progress)
         chosen = _to_evaluate(costs, losses, settings.evaluated, settings.words)
         holder = {choice: next(p for p in usable if choice[0].held_by(p)) for choice in chosen}
-        found, reference, full = evaluate_choices(recipe, inputs, chosen, holder.__getitem__, out, progress)
+        found, reference, full = evaluate_choices(job, chosen, holder.__getitem__, progress)
         remove_calibrations(job.steps)
-        base = [design for tile in settings.tiles for design in designs_of(INT4, tile, usable, settings.buses)]
-        rival_costs = costs_of_all(base, lambda d: losses[INT4, d.tile].frequency, silicon, 0.0)
+        base = [d for words, tile in choices if words == INT4 for d in designs_of(words, tile, usable, settings.buses)]
+        rival_costs = costs_of_all(base, lambda d: losses[d.words, d.tile].frequency, silicon, 0.0)
     front = _front(costs, found, settings.max_loss)
     best = [min((c for c in rival_costs if c.phase == w.phase), key=_energy_time, default=None) for w in workloads]
     ratio = compensated(losses, {choice: each.nats for choice, each in found.items()})
@@ -100,6 +101,7 @@ def search_designs(
 
 def _words_left_out(
     sets: Sequence[WordSet],
+    choices: Sequence[Choice],
     profiles: Sequence[MacProfile],
     settings: CodesignSettings,
     left_out: Sequence[LeftOutElement],
@@ -109,16 +111,15 @@ def _words_left_out(
     Raises:
         InputError: These are all sets.
     """
-    large = {(each.element, each.tile) for each in left_out}
-    fitting = [profile for profile in profiles if any((profile.name, tile) not in large for tile in settings.tiles)]
-    names = tuple(words.name for words in sets if not any(words.held_by(profile) for profile in fitting))
-    if len(names) == len(sets):
+    fitting = {words for words, _ in choices}
+    if not fitting:
+        large = {(each.element, each.tile) for each in left_out}
+        names = [p.name for p in profiles if any((p.name, tile) not in large for tile in settings.tiles)]
         raise InputError(
             f"the area must fit an element for one of the sets of words, and {settings.area_m2 * 1e6:g} mm2 fits "
-            f"{', '.join(profile.name for profile in fitting)} only; allow more with --area-mm2, or name words with "
-            "--words"
+            f"{', '.join(names)} only; allow more with --area-mm2, or name words with --words"
         )
-    return names
+    return tuple(words.name for words in sets if words not in fitting)
 
 
 def _energy_time(cost: DesignCost) -> float:

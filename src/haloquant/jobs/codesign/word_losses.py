@@ -1,7 +1,8 @@
 """The predicted loss of each set of words at each tile size: nearest words, weighted by the Kronecker-factored Hessian.
 
-One pass over the layers calibrates and measures all sets. Rounding is to the nearest word with searched scales, which
-is quick. Error compensation lowers the loss of all sets; the ratio is found from the sets that are really quantized.
+One pass over the layers calibrates and measures all sets, and keeps the statistics for the pass that quantizes some of
+them. Rounding is to the nearest word with searched scales, which is quick. Error compensation lowers the loss of all
+sets; the ratio is found from the sets that are really quantized.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,12 +32,11 @@ Choice = tuple[WordSet, int]  # a set of words and a tile size
 
 @dataclass(frozen=True)
 class WordLossTask:
-    """One layer whose loss is predicted for every set of words at every tile size."""
+    """One layer whose loss is predicted for sets of words at tile sizes."""
 
     layer: LinearLayer
     tensor: StoredTensor
-    sets: tuple[WordSet, ...]
-    tiles: tuple[int, ...]
+    choices: tuple[Choice, ...]
     sparse_budget: float
     tokens: int = 0
     source: str = ""
@@ -51,49 +51,47 @@ class WordLoss:
 
 
 def measure_words(task: WordLossTask, arrays: Arrays) -> tuple[None, Arrays]:
-    """Return the loss [sets, tiles] in nats and the count of each word [sets, tiles, most words] of one layer."""
+    """Return the loss [choices] in nats and the count of each word [choices, most words] of one layer."""
     layer, known = task.layer, statistics_of(task.layer.name, task.tokens, task.source, arrays)
     if known is None:
         raise ValueError(f"the losses of words on {layer.name} must have calibration statistics")
     known, weight = shrunk(known), read_layer(task.tensor, layer)
     sparse, _ = split(weight, known, layer=layer.name, budget=task.sparse_budget)
-    loss = np.zeros((len(task.sets), len(task.tiles)))
-    count = np.zeros((*loss.shape, max(len(words.words) for words in task.sets)), np.int64)
-    for s, words in enumerate(task.sets):
+    loss = np.zeros(len(task.choices))
+    count = np.zeros((len(task.choices), max(len(words.words) for words, _ in task.choices)), np.int64)
+    for index, (words, tile) in enumerate(task.choices):
         book = Codebook(words.name, np.array(words.words, np.int16), OperatingPoint(1.0, 1.0), 0.0)
-        for t, tile in enumerate(task.tiles):
-            grid = make_grid(layer.out_features, layer.in_features, tile, tile)
-            rounded = quantize_weight(
-                weight, tiles=uniform_map(layer.name, grid), codebooks=(book,), statistics=known, sparse=sparse
-            )
-            loss[s, t] = kronecker_losses(weight, dequantize(rounded), known, grid).sum()
-            count[s, t] = np.bincount(rounded.codes.ravel(), minlength=count.shape[2])
+        grid = make_grid(layer.out_features, layer.in_features, tile, tile)
+        rounded = quantize_weight(
+            weight, tiles=uniform_map(layer.name, grid), codebooks=(book,), statistics=known, sparse=sparse
+        )
+        loss[index] = kronecker_losses(weight, dequantize(rounded), known, grid).sum()
+        count[index] = np.bincount(rounded.codes.ravel(), minlength=count.shape[1])
     return None, {"loss": loss, "count": count}
 
 
-def predict_losses(job: JobSteps, sets: Sequence[WordSet], tiles: Sequence[int]) -> dict[Choice, WordLoss]:
-    """Return the predicted loss of the whole model for every set of words and tile size."""
+def predict_losses(job: JobSteps, choices: Sequence[Choice]) -> dict[Choice, WordLoss]:
+    """Return the predicted loss of the whole model for each set of words at its tile size."""
     runner, checkpoint = job.passes.runner, job.inputs.checkpoint
-    inputs = [job.key, [list(words.words) for words in sets], list(tiles)]
+    inputs = [job.key, [[list(words.words), tile] for words, tile in choices]]
 
     def work(layer: LinearLayer, known: LayerStatistics | None) -> Work:
         about = (0, "") if known is None else (known.tokens, known.source)
         budget = job.recipe.quantize.sparse_budget
-        task = WordLossTask(layer, checkpoint.tensors[layer.tensor], tuple(sets), tuple(tiles), budget, *about)
+        task = WordLossTask(layer, checkpoint.tensors[layer.tensor], tuple(choices), budget, *about)
         return Work(task, statistics_arrays(known))
 
     def save(folder: Path, _: LinearLayer, __: Any, arrays: Arrays) -> None:
         save_arrays(folder / "losses.safetensors", arrays)
 
     step = LayerStep(lambda layer: (f"words-{layer.name}", inputs), measure_words, work, save)
-    runner.run(LayerPass("measure words", checkpoint.layers, (step,)))
+    runner.run(LayerPass("measure words", checkpoint.layers, (step,), kept=True))
     found = [load_arrays(runner.folder(step.key(layer)) / "losses.safetensors") for layer in checkpoint.layers]
     loss = np.sum([part["loss"] for part in found], axis=0)
     count = np.sum([part["count"] for part in found], axis=0)
     return {
-        (words, tile): WordLoss(float(loss[s, t]), count[s, t, : len(words.words)] / count[s, t].sum())
-        for s, words in enumerate(sets)
-        for t, tile in enumerate(tiles)
+        (words, tile): WordLoss(float(loss[i]), count[i, : len(words.words)] / count[i].sum())
+        for i, (words, tile) in enumerate(choices)
     }
 
 

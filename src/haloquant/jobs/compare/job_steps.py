@@ -18,7 +18,7 @@ from haloquant.jobs.engine.metering import Meter
 from haloquant.jobs.engine.session import InProcess
 from haloquant.jobs.engine.tasks import Session
 from haloquant.jobs.engine.worker_device import own_device
-from haloquant.jobs.inputs import Inputs, Progress, calibration_windows, missing_windows
+from haloquant.jobs.inputs import Inputs, Progress, calibration_windows, missing_windows, silent
 from haloquant.jobs.provenance import step_versions
 from haloquant.jobs.quantize.allocation import Allocator
 from haloquant.jobs.quantize.checkpoint_passes import Maps, Passes
@@ -62,6 +62,7 @@ class JobSteps:
         protocol: Protocol = STANDARD,
     ) -> None:
         self.recipe, self.inputs, self.profile, self.progress = recipe, inputs, profile, progress
+        self._lender: JobSteps | None = None  # whose loaded model this job computes with
         self.steps = Steps(out / "steps", step_versions())
         self.reused: list[str] = []
         self.folders: dict[str, Path] = {}
@@ -79,6 +80,15 @@ class JobSteps:
         runner = TaskRunner(inputs.checkpoint, self.request, self.steps, self.key, self.session, progress, Meter())
         self.passes = Passes(inputs.checkpoint, self.request, runner)
 
+    def beside(self, recipe: Recipe, profile: MacProfile) -> "JobSteps":
+        """Return a job of another recipe and MAC on the same model, texts, folder and workers.
+
+        It computes with the model that this job loads, and tells no progress. The recipe must name the same device.
+        """
+        made = JobSteps(recipe, self.inputs, profile, self.steps.root.parent, silent, self.session, self.protocol)
+        made._lender = self
+        return made
+
     def _samples(self) -> int:
         """Return the number of calibration windows that the recipe asks for."""
         tokens = self.recipe.text.calibration_tokens or len(self.inputs.calibration.tokens)
@@ -87,6 +97,8 @@ class JobSteps:
     @cached_property
     def model(self) -> Any:
         """The full-precision model."""
+        if self._lender is not None:
+            return self._lender.model
         return load_model(self.inputs.checkpoint.folder).to(self.device)
 
     @cached_property

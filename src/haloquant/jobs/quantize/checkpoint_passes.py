@@ -184,9 +184,20 @@ class Passes:
             maps: The class of every tile by layer, for each model.
             others: Further steps for every layer, such as those of rivals.
         """
-        steps = (*(self._layer_step(made) for made in maps), *others)
+        steps = (*(self.layer_step(made) for made in maps), *others)
         chosen = LayerPass("quantize", self.checkpoint.layers, steps)
         self.reused += self.runner.run(chosen)
+
+    def layer_step(self, maps: Maps) -> LayerStep:
+        """Return the step that quantizes a layer with these classes."""
+
+        def save(folder: Path, layer: LinearLayer, _: Any, arrays: Arrays) -> None:
+            save_packed(folder, {layer.name: arrays})
+            if layer.name in self.runner.tokens and expert_family(layer.name) is not None:
+                save_arrays(folder / TOKENS, {"tokens": np.array([self.runner.tokens[layer.name]], np.int64)})
+
+        work = self._layer_work({name: part.codebook for name, part in maps.items()})
+        return LayerStep(lambda layer: self._layer_key(maps, layer), quantize_layer, work, save)
 
     def layers(self, maps: Maps) -> Iterator[PackedWeight]:
         """Yield every layer in packed form, in the checkpoint's order. Call it after `quantize`."""
@@ -218,17 +229,6 @@ class Passes:
 
     def _layer_key(self, maps: Maps, layer: LinearLayer) -> StepKey:
         return f"layer-{layer.name}", [self.runner.key, maps[layer.name].codebook.tolist()]
-
-    def _layer_step(self, maps: Maps) -> LayerStep:
-        """Return the step that quantizes a layer with these classes."""
-
-        def save(folder: Path, layer: LinearLayer, _: Any, arrays: Arrays) -> None:
-            save_packed(folder, {layer.name: arrays})
-            if layer.name in self.runner.tokens and expert_family(layer.name) is not None:
-                save_arrays(folder / TOKENS, {"tokens": np.array([self.runner.tokens[layer.name]], np.int64)})
-
-        work = self._layer_work({name: part.codebook for name, part in maps.items()})
-        return LayerStep(lambda layer: self._layer_key(maps, layer), quantize_layer, work, save)
 
     def _measure(self) -> None:
         """Finish the step of every layer that measures its tiles."""

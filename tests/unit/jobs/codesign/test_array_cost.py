@@ -12,7 +12,9 @@ from haloquant.accel.workload.prefill_decode import decode, prefill
 from haloquant.dvfs.schedule import Policy, plan
 from haloquant.errors import InputError
 from haloquant.jobs.codesign.array_cost import (
+    LeftOutElement,
     Silicon,
+    choices_that_fit,
     code_bits,
     cost_of,
     costs_of_all,
@@ -122,3 +124,14 @@ def test_elements_that_do_not_fit_by_hand() -> None:
     assert (left.element, left.tile) == (EIGHT.name, 16)
     assert left.least_area_m2 == near((16 * 74.5 + 82 + beside) * 1e-12)
     assert 16 * 33.5 + beside < 1200 < 16 * 41 + beside  # the 4-bit element fits with shared registers alone
+
+
+def test_sets_of_words_only_at_tile_sizes_where_their_element_fits() -> None:
+    few, all_values = WordSet((-1, 0, 1), "few"), WordSet((-100, 0, 100), "wide")
+    left = [
+        LeftOutElement(EIGHT.name, 32, 1e-9),
+        LeftOutElement(FOUR.name, 64, 1e-9),
+        LeftOutElement(EIGHT.name, 64, 1e-9),
+    ]
+    found = choices_that_fit([few, all_values], [EIGHT, FOUR], (16, 32, 64), left)
+    assert found == [(few, 16), (few, 32), (all_values, 16)]
