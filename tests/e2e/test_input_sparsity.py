@@ -15,6 +15,7 @@ import haloquant
 from haloquant.cli.app import invoke
 from haloquant.errors import FormatError, InputError
 from haloquant.jobs.evaluation import Evaluation
+from haloquant.lm import input_sparsity
 from haloquant.lm.checkpoint.model_config import read_config
 from haloquant.lm.packed.halo_linear import HaloLinear
 from haloquant.lm.packed.reader import open_packed, read_mask
@@ -54,7 +55,8 @@ def test_the_packed_model_holds_masks_beside_the_same_weights(models: dict[str, 
     dense, sparse = open_packed(models["dense"]), open_packed(models["uniform"])
     assert (dense.config.version, sparse.config.version) == (2, 4)
     masks = {layer: read_mask(sparse, layer) for layer in sparse.config.layers}
-    assert {mask and mask.sparsity for mask in masks.values()} == {0.5}
+    # Equal tokens have equal scores, of which more are left out together.
+    assert all(mask and 0.5 <= mask.sparsity < 0.505 for mask in masks.values())
     assert haloquant.verify(models["uniform"]).bits_per_weight > haloquant.verify(models["dense"]).bits_per_weight
     same = [name for name in dense.tensors if dense.tensors[name].size_bytes]
     for name in same:
@@ -68,7 +70,7 @@ def test_a_divided_share_leaves_out_as_much(models: dict[str, Path]) -> None:
     sizes = {layer: haloquant_size(model, layer) for layer in model.config.layers}
     masks = {layer: read_mask(model, layer) for layer in sizes}
     left_out = sum(sizes[layer] * mask.sparsity for layer, mask in masks.items() if mask)
-    assert left_out >= (0.5 - 1e-6) * sum(sizes.values())
+    assert left_out >= (0.5 - 1e-3) * sum(sizes.values())
     assert len({mask.sparsity for mask in masks.values() if mask}) > 1
 
 
@@ -169,16 +171,23 @@ def test_a_model_with_masks_takes_no_others(models: dict[str, Path], small_text:
 
 
 def test_a_whole_job_reports_the_density_and_packs_what_quantize_packs(
-    one_block_folder: Path, small_text: Path, models: dict[str, Path], tmp_path: Path
+    one_block_folder: Path, small_text: Path, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = read_recipe(save_recipe_of_one_goal(tmp_path / "recipe.toml", one_block_folder, small_text))
-    done = haloquant.run(with_value(recipe, "quantize.input_sparsity", 0.5), tmp_path / "out", progress=False)
+    recipe = with_value(recipe, "quantize.input_sparsity", 0.5)
+    searches: list[int] = []
+    divide = input_sparsity.allocate_levels
+    monkeypatch.setattr(input_sparsity, "allocate_levels", lambda *given: searches.append(0) or divide(*given))
+    done = haloquant.run(
+        with_value(recipe, "quantize.input_allocation", "divergence"), tmp_path / "out", progress=False
+    )
+    assert len(searches) == 1  # the packed model takes what the evaluation chose
     row, plain = done.results.method("halo-bal"), done.results.method("fp16")
     assert row.input_density == pytest.approx(0.5, abs=0.1) and plain.input_density is None
     assert any("leaves out inputs that hold" in note for note in row.notes)
     assert "inputs kept" in (tmp_path / "out/results.md").read_text()
     for name in ("config.json", "model.safetensors"):
-        assert (tmp_path / "out/model" / name).read_bytes() == (models["uniform"] / name).read_bytes()
+        assert (tmp_path / "out/model" / name).read_bytes() == (models["divided"] / name).read_bytes()
 
 
 def test_a_forecast_counts_the_passes(one_block_folder: Path) -> None:

@@ -25,7 +25,7 @@ from haloquant.lm.evaluation.perplexity import Perplexity, default_window, perpl
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.evaluation.sparse_inputs import sparse_inputs
 from haloquant.lm.input_sparsity import InputMasks
-from haloquant.lm.packed.config import INPUTS
+from haloquant.lm.packed.config import WITH_MASKS
 from haloquant.lm.packed.loading import load
 from haloquant.lm.packed.reader import has_adapter, open_packed
 from haloquant.lm.quiet_transformers import quiet_transformers
@@ -162,7 +162,7 @@ def _check_masks(folder: Path, sparse: InputSparsity | None, dense_share: float)
     Raises:
         InputError: Masks are asked for and the model has its own, or no mask uses the share of dense tokens.
     """
-    own = is_packed(folder) and open_packed(folder).config.version >= INPUTS
+    own = is_packed(folder) and open_packed(folder).config.version >= WITH_MASKS
     if own and sparse is not None:
         raise InputError(f"input_sparsity must be 0 for {folder.name}, whose layers hold thresholds of their own")
     if dense_share and sparse is None and not own:

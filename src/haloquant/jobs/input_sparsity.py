@@ -20,7 +20,7 @@ from haloquant.lm.packed.loading import load
 from haloquant.lm.packed.reader import open_packed
 from haloquant.lm.quiet_transformers import quiet_transformers
 from haloquant.lm.swap_weights import LayerWeights, find_module, get_weight
-from haloquant.quant.format.input_masks import INPUTS, unpack_mask
+from haloquant.quant.format.input_masks import MASK_TENSORS, unpack_mask
 from haloquant.quant.input_sparsity.levels import InputAllocation
 from haloquant.quant.input_sparsity.scores import InputMask
 
@@ -65,7 +65,9 @@ def masks_of_model(
     return found, describe_masks(found, asked.allocation, text.name)
 
 
-def export_with_masks(dense: Path, out: Path, request: Request, progress: Progress) -> tuple[float, str]:
+def export_with_masks(
+    dense: Path, out: Path, request: Request, progress: Progress, levels: Mapping[str, float] | None = None
+) -> tuple[int, str]:
     """Write a packed model again with masks of its inputs, as the recipe of a request asks for.
 
     Args:
@@ -73,9 +75,10 @@ def export_with_masks(dense: Path, out: Path, request: Request, progress: Progre
         out: the folder to write; empty or not there yet.
         request: the settings, with the calibration windows.
         progress: called with the name of the task, passes done and passes in all.
+        levels: the sparsity of each layer, if an evaluation of the same weights chose it; None chooses it here.
 
     Returns:
-        The stored bits per weight, and a sentence on the masks.
+        The stored bits of the masks, and a sentence on them.
     """
     packed, quantize, windows = open_packed(dense), request.recipe.quantize, request.calibration
     if windows is None:
@@ -85,7 +88,7 @@ def export_with_masks(dense: Path, out: Path, request: Request, progress: Progre
     sample = sample_windows(windows.reshape(-1), windows.shape[1])
     found = find_input_masks(
         model, loaded_weights(model, packed.config.layers), sample, quantize.input_sparsity,
-        quantize.input_allocation, lambda done, total: progress("find thresholds of inputs", done, total),
+        quantize.input_allocation, lambda done, total: progress("find thresholds of inputs", done, total), levels,
     )  # fmt: skip
     bits = export_masks(packed, found.masks, out, {})
     return bits, describe_masks(found, quantize.input_allocation, "the calibration text")
@@ -100,7 +103,7 @@ def stored_masks(model: Any, layers: Sequence[str]) -> InputMasks | None:
         if not isinstance(module, HaloLinear):
             return None
         macs[layer] = module.out_features * module.in_features
-        stored = {name: tensor.cpu().numpy() for name, tensor in module.stored().items() if name in INPUTS}
+        stored = {name: tensor.cpu().numpy() for name, tensor in module.stored().items() if name in MASK_TENSORS}
         mask = unpack_mask(stored)
         if mask is not None:
             masks[layer] = mask

@@ -12,7 +12,7 @@ from haloquant.errors import FormatError, InputError
 from haloquant.lm.checkpoint.safetensors import ITEM_BYTES, StoredTensor
 from haloquant.lm.packed.reader import PackedModel, open_packed, read_layer, stored_bytes
 from haloquant.quant.format.differences import byte_bits, code_bits, combine_codes
-from haloquant.quant.format.input_masks import INPUTS
+from haloquant.quant.format.input_masks import MASK_TENSORS
 from haloquant.quant.format.packing import OFFSET, SPARSE, sizes_of
 from haloquant.records import TileGrid, TileMap
 from haloquant.store.atomic_files import read_bounded
@@ -27,7 +27,7 @@ _OF = {
     "weight_shape": "classes",
     "weight_packed": CODES,
     "weight_scale": "scales",
-    **dict.fromkeys((OFFSET, *INPUTS), "scales"),
+    **dict.fromkeys((OFFSET, *MASK_TENSORS), "scales"),
     **dict.fromkeys(SPARSE, "sparse part"),
 }
 

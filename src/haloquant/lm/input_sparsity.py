@@ -1,27 +1,30 @@
 """Find the masks of a model's inputs on a sample of text: thresholds, and how sparsity is divided among the layers.
 
-The sample runs through the dense model once, and every layer's scores give its thresholds. `uniform` takes the same
-sparsity in every layer. `divergence` measures each layer at each level alone, as the divergence of the model's
-predictions from those of the dense model, and divides the sparsity so that the summed divergence is least
-(`quant.input_sparsity.levels`). That takes a pass over the sample for every layer and level.
+The sample runs through the dense model once, and every layer's scores give its thresholds when its decoder block has
+ended, so that the inputs of one block are in memory. `uniform` takes the same sparsity in every layer. `divergence`
+measures each layer at each level alone, as the divergence of the model's predictions from those of the dense model, and
+divides the sparsity so that the summed divergence is least (`quant.input_sparsity.levels`). That takes a pass over the
+sample for every layer and level.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float16, Float64, Int64
 
-from haloquant.errors import InputError
+from haloquant.errors import CheckpointError, InputError
+from haloquant.lm.calibration.empty_model import decoder_blocks
 from haloquant.lm.evaluation.sparse_inputs import sparse_inputs
 from haloquant.lm.swap_weights import find_module
 from haloquant.quant.input_sparsity.levels import InputAllocation, allocate_levels, levels_around
 from haloquant.quant.input_sparsity.scores import SAMPLE_TOKENS, InputMask, column_norms, score_thresholds
 
 Report = Callable[[int, int], None]
+Thresholds = tuple[tuple[float, float], ...]  # of a layer: threshold and measured sparsity at every level
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,14 @@ class InputMasks:
         macs: multiply-accumulates of every linear layer for a token.
         tokens: tokens of the sample; 0 where it is not known.
         unseen: layers that no token of the sample reached; they stay dense.
+        levels: the sparsity that each layer was given, 0 for a dense one; the masks' own is what was measured.
     """
 
     masks: Mapping[str, InputMask]
     macs: Mapping[str, int]
     tokens: int = 0
     unseen: tuple[str, ...] = ()
+    levels: Mapping[str, float] = field(default_factory=dict[str, float])
 
     @property
     def sparsity(self) -> float:
@@ -67,6 +72,7 @@ def find_input_masks(
     sparsity: float,
     allocation: InputAllocation = "uniform",
     progress: Report = lambda done, total: None,
+    given: Mapping[str, float] | None = None,
 ) -> InputMasks:
     """Return masks that leave out a share of the multiply-accumulates of a model's linear layers.
 
@@ -77,6 +83,7 @@ def find_input_masks(
         sparsity: share of the multiply-accumulates to leave out, from 0 to `MOST_SPARSITY`.
         allocation: how the share is divided among the layers.
         progress: called with passes over the sample that are done, and with all of them.
+        given: the sparsity of each layer if it was chosen before (`InputMasks.levels`), which is not searched then.
 
     Raises:
         InputError: The sample gives NaN or infinity.
@@ -88,28 +95,34 @@ def find_input_masks(
         norms[layer], macs[layer] = column_norms(weight), weight.size
     if not sparsity:
         return InputMasks({}, macs, windows.size)
-    levels = (sparsity,) if allocation == "uniform" else levels_around(sparsity)
+    if given is not None:
+        levels = tuple(sorted({*given.values(), sparsity}))
+    else:
+        levels = (sparsity,) if allocation == "uniform" else levels_around(sparsity)
     batch = torch.from_numpy(windows).to(next(model.parameters()).device)
     thresholds, dense = _thresholds(model, norms, batch, levels)
     seen = [layer for layer in weights if layer in thresholds]
-    chosen = (sparsity,) * len(seen)
-    if allocation == "divergence":
+    chosen = tuple((given or {}).get(layer, sparsity) for layer in seen)
+    if allocation == "divergence" and given is None:
         table = _divergences(model, norms, thresholds, seen, levels, batch, dense, progress)
         chosen = allocate_levels(table, np.array([macs[layer] for layer in seen], np.float64), levels, sparsity)
     progress(1, 1)
+    by_layer = dict(zip(seen, chosen, strict=True))
     masks = {
-        layer: InputMask(norms[layer], thresholds[layer][levels.index(level)], level)
-        for layer, level in zip(seen, chosen, strict=True)
+        layer: InputMask(norms[layer], *thresholds[layer][levels.index(level)])
+        for layer, level in by_layer.items()
         if level
     }
-    return InputMasks(masks, macs, windows.size, tuple(layer for layer in weights if layer not in thresholds))
+    unseen = tuple(layer for layer in weights if layer not in thresholds)
+    return InputMasks(masks, macs, windows.size, unseen, by_layer)
 
 
 def _thresholds(
     model: Any, norms: Mapping[str, np.ndarray], batch: torch.Tensor, levels: Sequence[float]
-) -> tuple[dict[str, tuple[float, ...]], torch.Tensor]:
+) -> tuple[dict[str, Thresholds], torch.Tensor]:
     """Return the thresholds of every layer at every level, and the dense model's logits [n, t, vocabulary]."""
     inputs: dict[str, list[np.ndarray]] = {}
+    found: dict[str, Thresholds] = {}
 
     def keep(layer: str) -> Callable[..., None]:
         def hook(_module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
@@ -117,22 +130,43 @@ def _thresholds(
 
         return hook
 
+    def finish(layers: Sequence[str]) -> None:
+        for layer in layers:
+            x = np.concatenate(inputs.pop(layer)) if layer in inputs else np.zeros(0, np.float32)
+            if x.size:
+                found[layer] = score_thresholds(x, norms[layer], levels)
+
+    def end(layers: Sequence[str]) -> Callable[..., None]:
+        return lambda *_: finish(layers)
+
     with ExitStack() as stack:
         for layer in norms:
             stack.callback(find_module(model, layer).register_forward_pre_hook(keep(layer)).remove)
+        for block, layers in _layers_by_block(model, list(norms)):
+            stack.callback(block.register_forward_hook(end(layers)).remove)
         logits = _logits(model, batch)
-    found: dict[str, tuple[float, ...]] = {}
-    for layer, parts in inputs.items():
-        x = np.concatenate(parts)
-        if x.size:
-            found[layer] = score_thresholds(x, norms[layer], levels)
+    finish(list(norms))  # those outside the blocks
     return found, logits
+
+
+def _layers_by_block(model: Any, layers: Sequence[str]) -> list[tuple[torch.nn.Module, list[str]]]:
+    """Return the decoder blocks with their layers; a layer that several blocks share is in the last of them."""
+    try:
+        blocks = decoder_blocks(model, layers)
+    except CheckpointError:
+        return []  # the model keeps its blocks in no list
+    last = {id(module): index for index, block in enumerate(blocks) for module in block.modules()}
+    found: list[tuple[torch.nn.Module, list[str]]] = [(block, []) for block in blocks]
+    for layer in layers:
+        if (index := last.get(id(find_module(model, layer)))) is not None:
+            found[index][1].append(layer)
+    return found
 
 
 def _divergences(
     model: Any,
     norms: Mapping[str, np.ndarray],
-    thresholds: Mapping[str, tuple[float, ...]],
+    thresholds: Mapping[str, Thresholds],
     layers: Sequence[str],
     levels: Sequence[float],
     batch: torch.Tensor,
@@ -145,7 +179,7 @@ def _divergences(
     for row, layer in enumerate(layers):
         for column, level in enumerate(levels):
             if level:
-                mask = InputMask(norms[layer], thresholds[layer][column], level)
+                mask = InputMask(norms[layer], *thresholds[layer][column])
                 with sparse_inputs(model, {layer: mask}):
                     got = torch.log_softmax(_logits(model, batch), -1)
                 table[row, column] = float((expected.exp() * (expected - got)).sum(-1).mean(dtype=torch.float64))
@@ -154,6 +188,6 @@ def _divergences(
 
 
 def _logits(model: Any, batch: torch.Tensor) -> torch.Tensor:
-    """Return the logits of windows in float32, [n, t, vocabulary]."""
+    """Return the logits of windows in float32, [n, t, vocabulary]. All windows run together, block after block."""
     with torch.inference_mode():
-        return torch.cat([model(input_ids=row[None], use_cache=False).logits.float() for row in batch])
+        return model(input_ids=batch, use_cache=False).logits.float()

@@ -36,7 +36,8 @@ class Accuracy:
     quantized weights, in nats; two methods are compared by it. Where the model was not evaluated with rounded weights
     alone, `perplexity` is `perplexity_a8`, and `window_nats` is with rounded activations. With sparse inputs,
     `perplexity_a8` is with them too, and `input_density` is the share of the multiply-accumulates of the linear layers
-    that the tokens kept, and `layer_density` that of the inputs of each layer; else it is None.
+    that the tokens kept, and `layer_density` that of the inputs of each layer; else it is None. `input_levels` is the
+    sparsity that each layer was given.
     """
 
     perplexity: float
@@ -46,6 +47,7 @@ class Accuracy:
     window_nats: tuple[float, ...] = ()
     input_density: float | None = None
     layer_density: dict[str, float] = field(default_factory=dict[str, float])
+    input_levels: dict[str, float] = field(default_factory=dict[str, float])
 
     @property
     def final_perplexity(self) -> float:
@@ -108,7 +110,7 @@ def measure_accuracy(
             sample = sample_windows(calibration.reshape(-1), calibration.shape[1])
             share, own = recipe.quantize.input_sparsity, loaded_weights(model, list(weights))
             found = find_input_masks(model, own, sample, share, recipe.quantize.input_allocation)
-            left = found.macs, stack.enter_context(sparse_inputs(model, found.masks))
+            left = found, stack.enter_context(sparse_inputs(model, found.masks))
         if rounding and recipe.quantize.activations == "tensor":
             known = {layer: (statistics or {}).get(layer, LayerStatistics(layer, 0)) for layer in weights}
             stack.enter_context(activations_per_tensor(model, known, bits, input_scale=input_scale))
@@ -119,9 +121,10 @@ def measure_accuracy(
     seen = plain.tokens_counted, plain.describe(), plain.window_nats
     if left is None:
         return Accuracy(plain.value, rounded.value, *seen)
-    macs, counts = left
-    by_layer = {layer: counts.density(layer) for layer in macs}
-    return Accuracy(plain.value, rounded.value, *seen, mac_density(counts, macs), by_layer)
+    found, counts = left
+    by_layer = {layer: counts.density(layer) for layer in found.macs}
+    density = mac_density(counts, found.macs)
+    return Accuracy(plain.value, rounded.value, *seen, density, by_layer, dict(found.levels))
 
 
 def rise_error(accuracy: Accuracy, reference: Accuracy) -> float | None:

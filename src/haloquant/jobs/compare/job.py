@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,9 +129,10 @@ def run(
         shutil.rmtree(scratch)
         methods, points = ({name: found[name] for name in chosen} for chosen in (steps, sweep))
         results = gather_results(recipe, job.inputs, job.classes, methods, points, job.sensitivity)
-        goal: Goal = next(goal for goal in recipe.quantize.goals if f"halo-{goal}" == headline(steps))
-        _export(job, goal, steps[headline(steps)], out)
-        results = replace(results, notes=_notes(job, steps[headline(steps)]))
+        shown = headline(steps)
+        goal: Goal = next(goal for goal in recipe.quantize.goals if f"halo-{goal}" == shown)
+        _export(job, goal, steps[shown], found[shown].accuracy.input_levels, out)
+        results = replace(results, notes=_notes(job, steps[shown]))
         remove_calibrations(job.steps)
         write_bytes(out / "results.json", encode_results(results))
         write_text(out / "results.md", render_markdown(results))
@@ -149,10 +150,12 @@ def _notes(job: JobSteps, method: MethodStep) -> list[str]:
     return [*notes, *expert_notes(few, job.passes.experts), *padding_note(tuple(job.passes.grids.values()))]
 
 
-def _export(job: JobSteps, goal: Goal, method: MethodStep, out: Path) -> None:
+def _export(job: JobSteps, goal: Goal, method: MethodStep, levels: Mapping[str, float], out: Path) -> None:
     """Write the packed model of the headline method, unless the same model is there already.
 
-    Its files are those that `haloquant quantize` writes for the same goal and calibration.
+    With sparse inputs `levels` is the sparsity of each layer that its evaluation chose, so that it is searched once.
+    The thresholds are found again, since the packed model may have its inputs scaled. Its files are those that
+    `haloquant quantize` writes for the same goal and calibration.
     """
     link, profile, maps = out / "model", job.profile, method.maps
     if maps is None:
@@ -177,7 +180,7 @@ def _export(job: JobSteps, goal: Goal, method: MethodStep, out: Path) -> None:
             progress=lambda done, total: job.progress("pack", done, total),
         )
         if masked:
-            export_with_masks(folder / "dense", folder / "model", job.request, job.progress)
+            export_with_masks(folder / "dense", folder / "model", job.request, job.progress, levels)
             shutil.rmtree(folder / "dense")
 
     step, _ = job.steps.run("packed", key, make)

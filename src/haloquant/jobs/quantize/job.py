@@ -150,8 +150,8 @@ def quantize_checkpoint(
             from haloquant.jobs.input_sparsity import export_with_masks  # needs torch
 
             with meter.stage("sparse inputs"):
-                per_weight, said = export_with_masks(scratch / "dense", out, request, progress)
-            bits += BitCount(scales=round((per_weight - bits.per_weight) * bits.weights))
+                added, said = export_with_masks(scratch / "dense", out, request, progress)
+            bits += BitCount(scales=added)
             sparse_note = (said,)
         _remove(work, out)
     layers, seconds, transform = len(checkpoint.layers), time.monotonic() - began, request.recipe.quantize.transform

@@ -65,7 +65,7 @@ def export_masks(
     folder: Path,
     made_by: Mapping[str, str],
     shard_bytes: int = SHARD_BYTES,
-) -> float:
+) -> int:
     """Write a packed model with masks of inputs.
 
     Args:
@@ -76,13 +76,14 @@ def export_masks(
         shard_bytes: greatest size of a shard.
 
     Returns:
-        The stored bits for each weight of the packed layers.
+        The stored bits that the masks add to the model.
 
     Raises:
         InputError: The folder is not empty.
     """
     changed = {f"{layer}.{name}": array for layer, mask in masks.items() for name, array in pack_mask(mask).items()}
-    return export_changed(model, changed, folder, made_by, shard_bytes)
+    export_changed(model, changed, folder, made_by, shard_bytes)
+    return sum(8 * array.nbytes for name, array in changed.items() if name not in model.tensors)
 
 
 def export_changed(

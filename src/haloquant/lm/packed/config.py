@@ -9,7 +9,7 @@ import numpy as np
 import xxhash
 
 from haloquant.errors import FormatError, HaloquantError
-from haloquant.quant.format.input_masks import INPUTS as INPUT_TENSORS
+from haloquant.quant.format.input_masks import MASK_TENSORS
 from haloquant.quant.format.packing import OFFSET
 from haloquant.quant.input_checks import check_codebook
 from haloquant.records import Codebook, OperatingPoint
@@ -17,7 +17,7 @@ from haloquant.records import Codebook, OperatingPoint
 METHOD = "halo"
 # Version 1 stores running sums of the sparse weights per row, and its digest uses the SHA-256 of each tensor. Version 3
 # can hold offsets, and version 4 masks of inputs too. A model has the least version, 2 or more, that its tensors need.
-OLDEST, VERSION, OFFSETS, INPUTS = 1, 2, 3, 4
+OLDEST, VERSION, WITH_OFFSETS, WITH_MASKS = 1, 2, 3, 4
 LARGEST_TILE = 1 << 16
 
 
@@ -84,7 +84,7 @@ def make_config(
 def needed_version(tensors: Iterable[str]) -> int:
     """Return the least version of the format, 2 or more, that has the tensors of these names."""
     parts = {name.rpartition(".")[2] for name in tensors}
-    return INPUTS if parts & set(INPUT_TENSORS) else OFFSETS if OFFSET in parts else VERSION
+    return WITH_MASKS if parts & set(MASK_TENSORS) else WITH_OFFSETS if OFFSET in parts else VERSION
 
 
 def parse_config(raw: object) -> PackedConfig:
@@ -97,11 +97,13 @@ def parse_config(raw: object) -> PackedConfig:
         given = raw.get("quant_method") if isinstance(raw, Mapping) else raw
         raise FormatError(f"quant_method of a packed HALO model must be '{METHOD}', not {given!r}")
     version = raw.get("version")
-    if type(version) is not int or not OLDEST <= version <= INPUTS:
+    if type(version) is not int or not OLDEST <= version <= WITH_MASKS:
         advice = "it is damaged"
         if type(version) is int:
-            advice = "install a newer haloquant" if version > INPUTS else "quantize the model again"
-        raise FormatError(f"a packed model must be of format version {OLDEST} to {INPUTS}, not {version!r}: {advice}")
+            advice = "install a newer haloquant" if version > WITH_MASKS else "quantize the model again"
+        raise FormatError(
+            f"a packed model must be of format version {OLDEST} to {WITH_MASKS}, not {version!r}: {advice}"
+        )
     try:
         config = msgspec.convert(dict(raw), PackedConfig)
     except msgspec.ValidationError as error:

@@ -14,11 +14,11 @@ from haloquant.kernels.torch_operator import compiled_linear
 from haloquant.lm.packed.config import PackedConfig
 from haloquant.lm.packed.tensor_state import TensorState
 from haloquant.quant.format.bit_layout import count_wrong
-from haloquant.quant.format.input_masks import INPUTS, NORM, THRESHOLD
+from haloquant.quant.format.input_masks import MASK_TENSORS, NORM, THRESHOLD
 from haloquant.quant.format.packing import DENSE, OPTIONAL, check_layer, sizes_of
 
 # Buffers whose type stays when the model is converted to another.
-KEPT_BUFFERS = ("weight_scale", "weight_offset", "sparse_scale", *INPUTS)
+KEPT_BUFFERS = ("weight_scale", "weight_offset", "sparse_scale", *MASK_TENSORS)
 
 
 class HaloLinear(nn.Linear):

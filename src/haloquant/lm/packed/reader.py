@@ -27,7 +27,7 @@ from haloquant.lm.packed.config import (
     parse_config,
     tensor_line,
 )
-from haloquant.quant.format.input_masks import INPUTS, unpack_mask
+from haloquant.quant.format.input_masks import MASK_TENSORS, unpack_mask
 from haloquant.quant.format.packing import DENSE, OPTIONAL, unpack
 from haloquant.quant.input_sparsity.scores import InputMask
 from haloquant.records import QuantizedWeight
@@ -154,7 +154,7 @@ def read_layer(model: PackedModel, layer: str) -> QuantizedWeight:
 def read_mask(model: PackedModel, layer: str) -> InputMask | None:
     """Read the mask of a layer's inputs; None for a layer whose inputs are dense."""
     prefix = f"{layer}."
-    names = [name for name in INPUTS if prefix + name in model.tensors]
+    names = [name for name in MASK_TENSORS if prefix + name in model.tensors]
     return unpack_mask({name: _array(model.tensors[prefix + name]) for name in names})
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float16, Float32
 from haloquant.errors import FormatError
 from haloquant.quant.input_sparsity.scores import InputMask
 
-THRESHOLD, NORM, SPARSITY = INPUTS = ("input_threshold", "input_norm", "input_sparsity")
+THRESHOLD, NORM, SPARSITY = MASK_TENSORS = ("input_threshold", "input_norm", "input_sparsity")
 
 
 def mask_tensors(in_features: int) -> tuple[tuple[str, type[np.generic], tuple[int, ...]], ...]:

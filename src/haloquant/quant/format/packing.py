@@ -32,7 +32,7 @@ import numpy as np
 from haloquant.errors import FormatError
 from haloquant.quant.float16 import LARGEST, MOST_EXPONENT
 from haloquant.quant.format.bit_layout import count_wrong, decode, encode, tile_offsets
-from haloquant.quant.format.input_masks import INPUTS, check_mask, mask_tensors
+from haloquant.quant.format.input_masks import MASK_TENSORS, check_mask, mask_tensors
 from haloquant.quant.tiles import classes_by_row
 from haloquant.records import BitCount, Codebook, QuantizedWeight, SparseWeights, TileGrid, TileMap
 
@@ -43,7 +43,7 @@ ROWS, ROWS_V1 = "sparse_row_count", "sparse_row_ptr"
 _COUNT_TYPES = (np.uint8, np.uint16, np.int32)
 # Tensors of layers with sparse weights, of all versions.
 SPARSE = (ROWS, ROWS_V1, "sparse_col", "sparse_value", "sparse_scale", "sparse_kind")
-OPTIONAL = (OFFSET, *INPUTS, *SPARSE)  # tensors that some layers have
+OPTIONAL = (OFFSET, *MASK_TENSORS, *SPARSE)  # tensors that some layers have
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def check_layer(
         raise FormatError(f"weight_scale of {layer} must be finite, and is not: the file is damaged")
     if OFFSET in tensors and not np.isfinite(_tensor(tensors, layer, OFFSET, np.float16, scale.shape)).all():
         raise FormatError(f"{OFFSET} of {layer} must be finite, and is not: the file is damaged")
-    if any(name in tensors for name in INPUTS):
+    if any(name in tensors for name in MASK_TENSORS):
         check_mask(layer, *(_tensor(tensors, layer, *part) for part in mask_tensors(grid.in_features)))
     length = int(tile_offsets(grid, classes, sizes_of(codebooks))[-1])
     _tensor(tensors, layer, "weight_packed", np.uint8, (length,))
@@ -175,7 +175,7 @@ def packed_bits(tensors: Mapping[str, np.ndarray], codebooks: tuple[Codebook, ..
     return BitCount(
         weights=out_features * in_features,
         codes=stored["weight_packed"],
-        scales=stored["weight_scale"] + sum(stored.get(name, 0) for name in (OFFSET, *INPUTS)),
+        scales=stored["weight_scale"] + sum(stored.get(name, 0) for name in (OFFSET, *MASK_TENSORS)),
         sparse=sum(stored.get(name, 0) for name in SPARSE),
         codebooks=stored["weight_tile_class"] + stored["weight_shape"] + 8 * sum(sizes_of(codebooks)),
     )

@@ -27,7 +27,7 @@ class InputMask:
     Attributes:
         norm: norms of the columns of the weight, over the largest.
         threshold: a score, float32.
-        sparsity: share of the calibration sample's scores that are not above the threshold.
+        sparsity: share of the calibration sample's scores that are not above the threshold, as it was measured.
     """
 
     norm: Float16[np.ndarray, " in"]
@@ -53,8 +53,11 @@ def input_scores(
 
 def score_thresholds(
     x: Float32[np.ndarray, "tokens in"], norm: Float16[np.ndarray, " in"], levels: Sequence[float]
-) -> tuple[float, ...]:
-    """Return the thresholds that leave out given shares of the inputs of a sample.
+) -> tuple[tuple[float, float], ...]:
+    """Return the thresholds that leave out given shares of the inputs of a sample, each with its measured share.
+
+    The measured share is larger than the given one where scores are equal to the threshold, as those of inputs that are
+    0 after a ReLU. It can be smaller by the share of one score.
 
     Args:
         x: inputs of the layer, one row for each token of the sample.
@@ -70,4 +73,5 @@ def score_thresholds(
         raise InputError("thresholds of inputs must be found from finite inputs, and some are NaN or infinite")
     scores = input_scores(x, norm)
     found = np.quantile(scores, np.asarray(levels, np.float64))
-    return tuple(float(np.float32(value)) if level else -1.0 for value, level in zip(found, levels, strict=True))
+    thresholds = [np.float32(value) if level else np.float32(-1) for value, level in zip(found, levels, strict=True)]
+    return tuple((float(threshold), float(np.mean(scores <= threshold))) for threshold in thresholds)

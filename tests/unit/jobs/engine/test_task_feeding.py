@@ -1,9 +1,11 @@
 """The feeding loop: how far ahead it reads, and that a task which must run again keeps its number."""
 
 from collections.abc import Collection, Iterable, Iterator
+from types import SimpleNamespace
 
 import numpy as np
 
+from haloquant.jobs.engine.ray_cluster import Cluster
 from haloquant.jobs.engine.task_feeding import SentAgain, feed
 from haloquant.jobs.engine.tasks import Arrays, Work
 
@@ -74,3 +76,13 @@ def test_tasks_for_few_places_are_read_no_further_ahead_than_these() -> None:
     works = [Work(x, device="cuda") for x in range(6)]
     found = feed(workers, lambda work: 8 if work.device == "cpu" else 2, works)
     assert len(list(found)) == 6 and workers.most == 3
+
+
+def test_a_cluster_is_fed_by_its_gpus_where_tasks_ask_for_one() -> None:
+    def cluster(**resources: float) -> Cluster:
+        return Cluster(SimpleNamespace(cluster_resources=lambda: resources, remote=lambda **_: lambda task: task))
+
+    on_gpu = Work("layer", device="cuda")
+    assert [cluster(CPU=8.0, GPU=gpus).places(on_gpu) for gpus in (1.0, 3.0, 12.0)] == [1, 3, 8]
+    assert cluster(CPU=8.0, GPU=1.0).places(Work("layer")) == 8
+    assert cluster(CPU=8.0).places(on_gpu) == 1  # the task is refused when it is sent

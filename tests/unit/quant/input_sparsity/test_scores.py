@@ -35,11 +35,11 @@ def test_norms_of_extreme_weights_are_finite() -> None:
 def test_thresholds_and_masked_products_are_those_of_plain_loops(level: float) -> None:
     weight, x = _drawn()
     norm = column_norms(weight)
-    (found,) = score_thresholds(x, norm, [level])
+    ((found, share),) = score_thresholds(x, norm, [level])
     slow = loops.threshold(x.tolist(), norm.tolist(), level)
     assert found == pytest.approx(slow, rel=1e-6)
     kept = kept_inputs(x, InputMask(norm, found, level))
-    assert np.mean(kept) == pytest.approx(1 - level, abs=1 / kept.size)
+    assert np.mean(~kept) == share == pytest.approx(level, abs=1 / kept.size)
     for token, some in zip(x, kept, strict=True):
         expected = loops.masked_product(weight.tolist(), token.tolist(), norm.tolist(), found)
         np.testing.assert_allclose(weight @ np.where(some, token, 0), expected, rtol=1e-5, atol=1e-5)
@@ -49,17 +49,17 @@ def test_level_zero_keeps_even_an_input_of_zero() -> None:
     weight, x = _drawn()
     x[0, 3] = 0
     norm = column_norms(weight)
-    (threshold,) = score_thresholds(x, norm, [0.0])
-    assert kept_inputs(x, InputMask(norm, threshold, 0.0)).all()
+    ((threshold, share),) = score_thresholds(x, norm, [0.0])
+    assert kept_inputs(x, InputMask(norm, threshold, share)).all() and share == 0
 
 
 def test_inputs_that_are_zero_anyway_count_as_left_out() -> None:
     """After a ReLU 80 % of the inputs are zero: at a level of one half no other input is left out."""
     x = np.where(np.arange(100) < 80, 0, np.arange(100)).astype(np.float32)[None]
     norm = np.ones(100, np.float16)
-    (threshold,) = score_thresholds(x, norm, [0.5])
-    assert threshold == 0
-    assert np.flatnonzero(kept_inputs(x, InputMask(norm, threshold, 0.5))[0]).tolist() == list(range(80, 100))
+    ((threshold, share),) = score_thresholds(x, norm, [0.5])
+    assert (threshold, share) == (0, 0.8)
+    assert np.flatnonzero(kept_inputs(x, InputMask(norm, threshold, share))[0]).tolist() == list(range(80, 100))
 
 
 @pytest.mark.parametrize(("x", "said"), [(np.zeros((0, 3)), "at least one token"), (np.full((1, 3), np.nan), "finite")])

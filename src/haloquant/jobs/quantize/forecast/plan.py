@@ -184,9 +184,9 @@ def sparse_inputs_stage(model: ModelSizes, rates: Rates, written_b: float, passe
         passes: Number of passes.
     """
     weights = sum(x.weights for x in model.layers)
-    # A pass decodes every weight once. Inputs of all layers are kept, in float32.
+    # A pass decodes every weight once. Inputs of the layers of one block are kept, in float32.
     seconds = passes * weights * (SAMPLE_TOKENS / rates.madds_per_s + 1 / rates.packed_weights_per_s)
-    kept_b = 4.0 * SAMPLE_TOKENS * sum(x.in_features for x in model.layers)
+    kept_b = 4.0 * SAMPLE_TOKENS * max(sum(x.in_features for x in block) for block in blocks_of(model.layers))
     decoded_b = 4.0 * max(x.weights for x in model.layers)
     return Stage("sparse inputs", seconds, BASE_B + TORCH_B + written_b + kept_b + decoded_b, 0.0)
 
