@@ -13,6 +13,7 @@ from haloquant.jobs.engine.session import InProcess
 from haloquant.jobs.engine.tasks import Engine
 from haloquant.jobs.inputs import silent
 from haloquant.recipe import read_recipe
+from haloquant.store.atomic_files import LOCK
 from support.engine_jobs import METHODS, assert_same, undrawn
 from support.small_job import files_of
 
@@ -24,6 +25,10 @@ def test_tasks_make_the_same_files_and_are_no_reused_steps(
     monkeypatch.setattr(job, "open_session", lambda *_: nullcontext(InProcess()))
     seen: list[tuple[str, int, int]] = []
     out = tmp_path / "out"
+    for left in ("statistics-1-0123456789ab", "states-quantize-2-0123456789ab"):  # of a stopped job with other settings
+        (out / "steps" / left).mkdir(parents=True)
+        (out / "steps" / left / "manifest.json").write_text("{}")
+    (out / LOCK).touch()
     with undrawn():
         done = job.run(read_recipe(small_recipe), out, lambda *said: seen.append(said), Engine(workers=2))
     assert done.reused == ()
