@@ -48,7 +48,7 @@ def bops(tiles: LayerTiles, activation_bits: int = 8) -> float:
     weights = grid.out_features * grid.in_features
     nonzero = int(counts[tiles.values != 0].sum()) + tiles.sparse_nnz
     used = tiles.values[counts > 0].astype(np.int64)
-    weight_bits = max(int(signed_bits(used)), 1)
+    weight_bits = max(signed_bits(used), 1)
     share = nonzero / weights
     dense = weights * (
         share * activation_bits * weight_bits + activation_bits + weight_bits + math.log2(grid.in_features)

@@ -1,6 +1,6 @@
 """Choose the kernel that runs a packed layer: compiled code on the CPU, Triton or plain torch on other devices."""
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -78,7 +78,8 @@ def rounded_linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
         InfeasibleError: As for `integer_linear`.
     """
     if x.device.type == "cpu" and x.numel() <= MOST_CPU_GEMV_TOKENS * layer.grid.in_features:
-        return _like(x, _integer_products(*tile_products.round_tokens(_rows(x)), layer))
+        codes, scale = tile_products.round_tokens(_rows(x))
+        return _like(x, _integer_products(codes, scale, layer))
     codes, scale = fallback.round_tokens(x.reshape(-1, layer.grid.in_features).to(torch.float32))
     few = codes.shape[0] <= 1 and x.device.type != "cpu"
     y = integer_linear(codes, scale, layer) if few else linear(codes.to(torch.float32) * scale[:, None], layer)
@@ -114,7 +115,7 @@ def _with_offsets(y: torch.Tensor, tokens: torch.Tensor, layer: PackedLayer) -> 
 
 def _resized(found: _Found, layer: PackedLayer) -> _Found:
     """Return what a kernel computed at the size of the layer: the kernels do not know of its exponent."""
-    return found * 2.0**-layer.exponent if layer.exponent else found
+    return cast(_Found, found * 2.0**-layer.exponent) if layer.exponent else found
 
 
 def _triton() -> Any:

@@ -127,7 +127,7 @@ def card_of(device: str) -> str:
         return ""
     import torch
 
-    return str(torch.cuda.get_device_name(device))
+    return torch.cuda.get_device_name(device)
 
 
 def check_alike(devices: Sequence[str]) -> None:

@@ -21,7 +21,8 @@ def find_module(model: torch.nn.Module, layer: str) -> torch.nn.Module:
         CheckpointError: No module, or more than one, has that name.
     """
     with suppress(AttributeError):
-        return model.get_submodule(getattr(model, "halo_names", {}).get(layer, layer))
+        names: dict[str, str] = vars(model).get("halo_names", {})
+        return model.get_submodule(names.get(layer, layer))
     modules = dict(model.named_modules())
     fits = [name for name in modules if name.endswith("." + layer)]
     fits = fits or [name for name in modules if name and layer.endswith("." + name) and name.count(".") > 1]

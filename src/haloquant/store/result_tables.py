@@ -5,6 +5,7 @@ import dataclasses
 import io
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -12,6 +13,13 @@ from haloquant.accel.target import GpuTarget, Target
 from haloquant.store.atomic_files import content_key
 
 TABLE_VERSION = 1
+
+
+class Record(Protocol):
+    """An instance of a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
 
 Plain = float | int | str | bool
 Row = Mapping[str, Plain]
@@ -59,12 +67,9 @@ def table_csv(rows: Sequence[Row]) -> str:
     return out.getvalue()
 
 
-def records_to_rows(records: Sequence[object]) -> list[Row]:
+def records_to_rows(records: Sequence[Record]) -> list[Row]:
     """Return dataclass records without nested fields as rows; the field names become the column names."""
-    return [
-        {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}  # pyright: ignore[reportArgumentType]
-        for record in records
-    ]
+    return [{field.name: getattr(record, field.name) for field in dataclasses.fields(record)} for record in records]
 
 
 def _plain(value: Plain) -> Plain:

@@ -12,7 +12,7 @@ module of `multiples_verilog`, and run along the row.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from haloquant.circuits.ports import MacPorts, multiple_and_shift, multiple_bits, shifts_of
@@ -96,10 +96,9 @@ def dot_ports(spec: DotSpec) -> MacPorts:
         return common
     magnitudes = _MAGNITUDES.get(spec.rows, range(1, 9))
     words = tuple(sorted({0, *magnitudes, *(-m for m in magnitudes)} - ({8} if spec.rows == "int4m" else set())))
-    given = {name: getattr(common, name) for name in MacPorts.__slots__} | {"encoding": "multiple_shift"}
-    selected = MacPorts(**{**given, "words": words})
+    selected = replace(common, encoding="multiple_shift", words=words)
     pins = shifts_of(selected) + 1 + (len(selected.multiples) if len(selected.multiples) > 1 else 0)
-    return MacPorts(**{**given, "words": words, "weight_bits": pins})
+    return replace(selected, weight_bits=pins)
 
 
 def generate_dot(spec: DotSpec) -> str:

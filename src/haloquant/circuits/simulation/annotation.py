@@ -84,7 +84,7 @@ def annotate_gates(netlist: Netlist, library: Library, static_pass: StaticPass) 
         pins=_array([len(gate.inputs) for gate in gates]),
         inputs=np.array([[*gate.inputs, *[-1] * (MAX_PINS - len(gate.inputs))] for gate in gates], np.int32),
         output=_array([gate.output for gate in gates]),
-        truth=np.array([sum(int(bit) << m for m, bit in enumerate(gate.truth)) for gate in gates], np.uint64),
+        truth=np.array([sum(bit << m for m, bit in enumerate(gate.truth)) for gate in gates], np.uint64),
         slot=_array(np.cumsum([0, *sizes[:-1]]).tolist()),
         delay_fs=_side_by_side([gate.delay_fs for gate in gates]),
         internal_j=_side_by_side([gate.internal_j for gate in gates]),

@@ -92,11 +92,11 @@ def with_machine_options(
         hidden = {name: _SHARED[name][1] for name in without}
 
         def run(**given: object) -> None:
-            values = hidden | {parameter.name: given.pop(parameter.name) for parameter in shared}
-            command(MachineOptions(**values), **given)  # pyright: ignore[reportArgumentType]
+            values: dict[str, Any] = hidden | {parameter.name: given.pop(parameter.name) for parameter in shared}
+            command(MachineOptions(**values), **given)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
-        run.__signature__ = inspect.Signature([*shared, *own])  # pyright: ignore[reportFunctionMemberAccess]
+        setattr(run, "__signature__", inspect.Signature([*shared, *own]))  # noqa: B010
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*shared, *own)}
         return run
 

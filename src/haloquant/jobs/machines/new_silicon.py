@@ -237,10 +237,9 @@ def run_on_element(
     points = tuple(clocked(delay_s) for delay_s in system.periods_s)
     untiled = clocked(element.slowest_s)  # attention and floating point: any value
     base = replace(untiled, voltage_v=target.base.voltage_v)
-    kept = replace(
-        array, columns=columns, claimed_clocks=False, profile_voltage_v=0.0,
-        **({"float_rate": 1.0, "float_energy": 1.0 if element.floating else FLOAT_ENERGY} if system.floating else {}),
-    )  # fmt: skip
+    kept = replace(array, columns=columns, claimed_clocks=False, profile_voltage_v=0.0)
+    if system.floating:
+        kept = replace(kept, float_rate=1.0, float_energy=1.0 if element.floating else FLOAT_ENERGY)
     machine = replace(target, points=(base,), array=kept)
     tiles: dict[str, LayerTiles] = {}
     if not system.floating:

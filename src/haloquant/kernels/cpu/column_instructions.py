@@ -85,7 +85,7 @@ def _nibbles(tile: _Columns) -> None:
             at, x = tile.column(index, first)
             found: list[ir.Value] = []
             for half, codes in enumerate(o.nibbles(o.load(o.bytes, at))):
-                words = o.words_as_float(*tile.words, codes)
+                words = o.words_as_float(tile.words[0], tile.words[1], codes)
                 found += [o.multiply_add(w, x, s) for w, s in zip(words, sums[4 * half : 4 * half + 4], strict=True)]
             return found
 
@@ -113,7 +113,7 @@ def _fives(tile: _Columns) -> None:
                 if digit:
                     rests = [o.rest(rest) for rest in rests]
                 codes = o.pack(*(o.digit(rest) for rest in rests))
-                even, odd, even_of_second, odd_of_second = o.words_as_float(*tile.words, codes)
+                even, odd, even_of_second, odd_of_second = o.words_as_float(tile.words[0], tile.words[1], codes)
                 for one, other, total in (
                     (even, even_of_second, sums[2 * digit]),
                     (odd, odd_of_second, sums[2 * digit + 1]),

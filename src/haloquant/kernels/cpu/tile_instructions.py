@@ -13,7 +13,7 @@ in vectors. When eight sums are complete, their elements are added together, and
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from llvmlite import ir
@@ -28,6 +28,7 @@ from haloquant.kernels.cpu.vector_operations import (
     I16,
     I32,
     I64,
+    Avx2,
     Operations,
     constant,
     loop,
@@ -114,7 +115,7 @@ class _Tile:
                 sums = [o.dot(words, self.inputs(at, each * i, each), total) for at, total in zip(x, sums, strict=True)]
             return sums
         for i, some in enumerate(codes):
-            words = o.words_as_float(*self.words, some)
+            words = o.words_as_float(self.words[0], self.words[1], some)
             found = []
             for at, total in zip(x, sums, strict=True):
                 inputs = self.inputs(at, 4 * i, 4)
@@ -184,7 +185,7 @@ def _nibble_rows(tile: _Tile, first_row: ir.Value, count: int, first: ir.Value, 
         for i, start in enumerate(starts):
             at = b.add(start, b.mul(index, tile.number(tile.chunk // 2)))
             if tile.layout == "half_nibbles":
-                codes = [o.half_nibbles(o.load(vector(I8, 16), at))]
+                codes = [cast(Avx2, o).half_nibbles(o.load(vector(I8, 16), at))]
             else:
                 codes = o.nibbles(o.load(o.bytes, at))
             found.append(tile.products(codes, x, list(sums[i * tokens : (i + 1) * tokens])))

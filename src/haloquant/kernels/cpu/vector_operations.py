@@ -295,7 +295,7 @@ class Neon(Operations):
                 self.call(f"llvm.aarch64.neon.{name}", x.type, [x, y])
                 for x, y in zip(sums[::2], sums[1::2], strict=True)
             ]
-        return shuffle(self.builder, *sums, list(range(8)))
+        return shuffle(self.builder, sums[0], sums[1], list(range(8)))
 
 
 class NeonDotProduct(Neon):

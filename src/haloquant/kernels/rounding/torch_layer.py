@@ -96,7 +96,7 @@ class TorchLayer:
             mean, square = self._moments
             reach = SIGMA * float(np.sqrt(max(square - mean**2, 0.0)))
             places, most = outliers(self._slices(self._weight), mean, reach), int(budget * self._weight.size)
-            salient, fisher = np.empty(0, np.int64), self._statistics and self._statistics.fisher
+            salient, fisher = np.empty(0, np.int64), None if self._statistics is None else self._statistics.fisher
             if fisher is not None:
                 count = min(most, int(SALIENT * self._weight.size))
                 salient = largest_places(self._slices(fisher), count)

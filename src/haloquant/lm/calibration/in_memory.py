@@ -115,7 +115,7 @@ def collect(
 def _width(model: Any, layer: str) -> int:
     """Return the number of inputs of a linear layer."""
     weight, transposed = weight_parameter(model, layer)
-    return int(weight.shape[0 if transposed else 1])
+    return weight.shape[0 if transposed else 1]
 
 
 def describe(fisher: Fisher, hessian: bool, windows: Int64[np.ndarray, "s window"]) -> str:

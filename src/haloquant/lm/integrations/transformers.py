@@ -5,6 +5,7 @@ module that depends on `modeling_utils` is imported inside functions.
 """
 
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
 from pathlib import Path
@@ -44,7 +45,7 @@ class HaloConfig(QuantizationConfigMixin):
         Raises:
             FormatError: They are not those of a packed model of a supported version.
         """
-        vars(self).update(parse_config(fields).as_dict())
+        self.__dict__.update(parse_config(fields).as_dict())
 
     @property
     def packed(self) -> PackedConfig:
@@ -76,7 +77,11 @@ class HaloQuantizer(HfQuantizer):
             )
 
     def _process_model_before_weight_loading(
-        self, model: Any, checkpoint_files: list[str] | None = None, dtype: torch.dtype | None = None, **_: Any
+        self,
+        model: Any,
+        checkpoint_files: Sequence[str | Path] | None = None,
+        dtype: torch.dtype | None = None,
+        **_: Any,
     ) -> None:
         if not checkpoint_files or not all(str(file).endswith(".safetensors") for file in checkpoint_files):
             raise FormatError("a packed HALO model must be loaded from a folder of safetensors, and there is none")

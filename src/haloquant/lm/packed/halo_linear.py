@@ -64,7 +64,8 @@ class HaloLinear(nn.Linear):
                 kind, shape = shapes[buffer]
                 self.register_buffer(buffer, torch.empty(shape, dtype=kind, device=device))
         self.register_buffer("weight", torch.empty(0, dtype=dtype, device=device))
-        self.bias = nn.Parameter(torch.empty(features[0], dtype=dtype, device=device), False) if bias else None
+        given = nn.Parameter(torch.empty(features[0], dtype=dtype, device=device), False) if bias else None
+        self.register_parameter("bias", given)
         self._layer: PackedLayer | None = None
         self._seen: TensorState | None = None  # the tensors that `_layer` was made of
         self._checked: TensorState | None = None  # the tensors that `check` found sound

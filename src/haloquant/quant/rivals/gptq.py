@@ -95,9 +95,7 @@ def quantize(
     if not static and config.order == "activation":
         bits += BitCount(scales=order_bits(weight.shape[1]))
     notes = _notes(factor.damping, config.damping, int(dead.sum()), config.sparse)
-    return LayerResult(
-        layer, rounded.values, bits, mac_values=level, notes=notes, sparse_nnz=int(job.sparse.values.size)
-    )
+    return LayerResult(layer, rounded.values, bits, mac_values=level, notes=notes, sparse_nnz=job.sparse.values.size)
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def tile_maps(tiles: list[TileRow], class_names: list[str], method: str) -> alt.
         )
         .properties(width=84, height=84)
     )
-    order = list(dict.fromkeys(str(row["layer"]) for row in data))
+    order = list(dict.fromkeys(row["layer"] for row in data))
     return chart.facet(
         facet=alt.Facet("layer:N", sort=order, title=None, header=alt.Header(labelFontSize=9)), columns=7
     ).resolve_scale(x="independent", y="independent")

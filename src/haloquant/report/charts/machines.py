@@ -92,7 +92,7 @@ def roofline_chart(
         for name, dots in runs
         for dot in dots
     ]
-    whats = list(dict.fromkeys(str(mark["what"]) for mark in marks))
+    whats = list(dict.fromkeys(mark["what"] for mark in marks))
     bounds = [bound for bound in BOUND_COLOURS if any(mark["bound"] == bound for mark in marks)]
     names = [name for name, _ in named]
     x = alt.X("x:Q", title="MACs per byte from outside", scale=alt.Scale(type="log", domain=[low, high], nice=False))
