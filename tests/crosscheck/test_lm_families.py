@@ -27,9 +27,6 @@ from haloquant.quant.layer import dequantize  # noqa: E402
 from support.model_families import TEXT, save_model, tiny_config  # noqa: E402
 
 KINDS = ("mixtral", "gpt_oss", "granitemoe", "llama4_text", "bamba", "mamba", "mpt", "gemma3", "openai-gpt")
-# Two windows of a model of 64 tokens. A model without positions takes the whole text as one window, and the gradients of
-# Mamba's loop over tokens grow with the square of their number.
-CHARACTERS = 300
 
 
 def logits(model: Any) -> Any:
@@ -39,7 +36,7 @@ def logits(model: Any) -> Any:
 
 def quantized(model: Path, out: Path, **settings: Any) -> Quantized:
     text = out.with_suffix(".txt")
-    text.write_text(TEXT[:CHARACTERS])
+    text.write_text(TEXT)
     given = {"goal": "acc-opt", "calibration": text, "samples": 2, "tile": 32, "progress": False} | settings
     return haloquant.quantize(model, out, **given)
 

@@ -109,6 +109,39 @@ def test_a_text_is_scored_without_a_task_folder(
     assert page["documents"] == 1 and page["word_perplexity"] > page["byte_perplexity"] > 1
 
 
+def test_rounded_activations_change_the_score_of_a_task_and_progress_is_shown(
+    models: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "page.txt"
+    file.write_text(PAGES[0])
+    command = ["evaluate", str(models["packed"]), "--text", str(file), "--task", "text"]
+    found = []
+    for more in ([], ["--activations", "token"], ["--activations", "token", "--activation-bits", "4"], ["-q"]):
+        assert invoke([*command, *more]) == 0
+        said = capfd.readouterr()
+        assert ("evaluate text: done" in said.err) == (more != ["-q"])
+        found.append(json.loads(said.out)["text"]["byte_perplexity"])
+    plain, eight, four, again = found
+    assert again == plain != eight
+    assert abs(four - plain) > abs(eight - plain)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--task", "text", "--tokens", "64"], "--tokens must come without --task"),
+        (["--task", "text", "--by-block"], "--by-block must come without --task"),
+        (["--limit", "3"], "--limit must come with --task"),
+        (["--task-folder", "tasks"], "--task-folder must come with --task"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(
+    more: list[str], message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(["evaluate", "demo", *more]) == 2
+    assert message in " ".join(capfd.readouterr().err.split())
+
+
 def test_questions_are_made_from_a_text(
     models: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

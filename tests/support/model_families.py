@@ -50,6 +50,8 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "minicpm3": {"num_key_value_heads": 4},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
     "gemma4_text": _PER_BLOCK,
+    # Without a context a window has 2048 tokens, and the gradients of its loop grow with the square of their number.
+    "mamba": {"max_position_embeddings": 64},
     "mamba2": {"expand": 2, "head_dim": 32, "chunk_size": 16},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "lfm2": {"layer_types": ["conv", "full_attention"]},

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -246,6 +247,9 @@ def evaluate_tasks(
     text: str = "demo",
     limit: int = 0,
     device: str = "cpu",
+    rounded_bits: int | None = None,
+    dtype: Dtype = "float32",
+    progress: Progress = silent,
 ) -> Mapping[str, Mapping[str, float]]:
     """Return the metrics of lm-eval tasks: task to metric to value.
 
@@ -254,9 +258,11 @@ def evaluate_tasks(
         folder: Folder with the task files; None for `TEXT_TASKS`, which are made from a text.
         tasks: Names of the tasks.
         text: A text file, or `demo`, for the tasks without a folder.
-        limit: Greatest number of documents of a task of the folder, or of questions of `last-word` and `next-passage`;
-            0 takes all.
+        limit: Greatest number of documents, pages or questions of a task; 0 takes all. `text` is one document.
         device: Where the model computes.
+        rounded_bits: Bits to which the inputs of linear layers are rounded, with one scale per token; None leaves them.
+        dtype: The floating-point type in which the model computes.
+        progress: Called with the name of a task, requests done and requests in all.
 
     Raises:
         MissingExtraError: lm-eval is not installed.
@@ -276,18 +282,21 @@ def evaluate_tasks(
     makers = {"last-word": text_tasks.last_word, "next-passage": text_tasks.next_passage}
     questions = {task: makers[task](document) for task in tasks if folder is None and task in makers}
     path = model_folder(model)
-    loaded = open_model(path, device=device).model
-    tokenizer = load_tokenizer(path)
-    if folder is not None:
-        return lm_eval_tasks.evaluate_tasks(loaded, tokenizer, folder, tasks, limit or None)
-    found: dict[str, Mapping[str, float]] = {}
-    for task in tasks:
-        if task in questions:
-            found[task] = lm_eval_tasks.evaluate_questions(loaded, tokenizer, questions[task], limit or None)
-            continue
-        if task == "wikitext":
-            score = lm_eval_tasks.evaluate_wikitext(loaded, tokenizer, document)
-        else:
-            score = lm_eval_tasks.evaluate_text(loaded, tokenizer, [document])
-        found[task] = {name: value for name, value in vars(score).items() if name != "task"}
-    return found
+    opened = open_model(path, dtype, device)
+    loaded, tokenizer, most = opened.model, load_tokenizer(path), limit or None
+    with activations_per_token(loaded, opened.layers, rounded_bits) if rounded_bits else nullcontext():
+        if folder is not None:
+            tell = partial(progress, f"evaluate {', '.join(tasks)}")
+            return lm_eval_tasks.evaluate_tasks(loaded, tokenizer, folder, tasks, most, tell=tell)
+        found: dict[str, Mapping[str, float]] = {}
+        for task in tasks:
+            tell = partial(progress, f"evaluate {task}")
+            if task in questions:
+                found[task] = lm_eval_tasks.evaluate_questions(loaded, tokenizer, questions[task], most, tell=tell)
+                continue
+            if task == "wikitext":
+                score = lm_eval_tasks.evaluate_wikitext(loaded, tokenizer, document, most, tell=tell)
+            else:
+                score = lm_eval_tasks.evaluate_text(loaded, tokenizer, [document], tell=tell)
+            found[task] = {name: value for name, value in vars(score).items() if name != "task"}
+        return found

@@ -81,10 +81,7 @@ def evaluate(
     shown = reporting(progress)
     name, file = path_text("model", model), path_text("text", text)
     check_count("tokens", tokens, 0)
-    check_choice("activations", activations, get_args(Activations))
-    bits = check_bits(activation_bits) if activations == "token" else None
-    if bits is None and activation_bits != 8:
-        raise InputError('activation_bits must come with activations="token", which rounds them')
+    bits = _rounded_bits(activations, activation_bits)
     check_choice("dtype", dtype, get_args(Dtype))
     if by_block and dtype != "float32":
         raise InputError(f"dtype must be float32 for an evaluation block by block, not {dtype}")
@@ -124,7 +121,11 @@ def evaluate_tasks(
     tasks: str | Sequence[str],
     text: str | Path = "demo",
     limit: int = 0,
+    activations: Activations = "none",
+    activation_bits: int = 8,
+    dtype: Dtype = "float32",
     device: str = "auto",
+    progress: Progress = True,
 ) -> Mapping[str, Mapping[str, float]]:
     """Run lm-eval tasks from local task files, or tasks that are made from a text file.
 
@@ -138,8 +139,13 @@ def evaluate_tasks(
             of WikiText page by page, as the task of that name in lm-eval does; "last-word" asks for the last word of
             passages, and "next-passage" which of four passages follows.
         text: Text file (.txt, .xz), or "demo" for the shipped evaluation text; only used without a folder.
-        limit: Greatest number of documents or questions of a task; 0 takes all. "text" and "wikitext" are never cut.
+        limit: Greatest number of documents, pages or questions of a task, evenly spread; 0 takes all. "text" is one
+            document. Of a task of a folder the first ones are taken, as in lm-eval.
+        activations: As in `evaluate`.
+        activation_bits: As in `evaluate`.
+        dtype: As in `evaluate`.
         device: As in `evaluate`.
+        progress: As in `evaluate`.
 
     Returns:
         The metrics of every task: `{task: {metric: value}}`.
@@ -157,8 +163,28 @@ def evaluate_tasks(
     """
     path = None if folder is None else Path(path_text("folder", folder))
     name, file = path_text("model", model), path_text("text", text)
+    shown, names = reporting(progress), texts("tasks", tasks)
     check_count("limit", limit, 0)
-    return evaluation.evaluate_tasks(name, path, texts("tasks", tasks), file, limit, find_device(device))
+    if path is not None and file != "demo":
+        raise InputError(f"text must come without a folder, whose tasks name their data themselves, not {file}")
+    bits = _rounded_bits(activations, activation_bits)
+    check_choice("dtype", dtype, get_args(Dtype))
+    place = find_device(device)
+    with shown as report:
+        return evaluation.evaluate_tasks(name, path, names, file, limit, place, bits, dtype, report)
+
+
+def _rounded_bits(activations: Activations, activation_bits: int) -> int | None:
+    """Return the bits of a rounded input, after a check; None where inputs are not rounded.
+
+    Raises:
+        InputError: A value is not allowed, or the bits would change nothing.
+    """
+    check_choice("activations", activations, get_args(Activations))
+    bits = check_bits(activation_bits) if activations == "token" else None
+    if bits is None and activation_bits != 8:
+        raise InputError('activation_bits must come with activations="token", which rounds them')
+    return bits
 
 
 def compare(

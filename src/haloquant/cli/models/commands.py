@@ -239,7 +239,7 @@ def evaluate(
     task_folder: Annotated[
         Path | None, typer.Option(help="Folder with lm-eval task files. They can run code: use only those you trust.")
     ] = None,
-    limit: Annotated[int, typer.Option(help="Documents or questions of a task at most; 0: all.", min=0)] = 0,
+    limit: Annotated[int, typer.Option(help="Documents, pages or questions of a task at most; 0: all.", min=0)] = 0,
     json: Json = False,
     dtype: ModelDtype = "float32",
     by_block: Annotated[
@@ -262,9 +262,24 @@ def evaluate(
                   "--calibration": calibration != "demo", "--dense-share": dense_share}  # fmt: skip
         for name in (name for name, given in unused.items() if given):
             raise InputError(f"{name} must come without --task: tasks leave out the inputs that a packed model says")
-        scores = haloquant.evaluate_tasks(model, task_folder, tasks=tasks, text=text, limit=limit, device=device)
+        for name in (name for name, given in {"--tokens": tokens, "--by-block": by_block}.items() if given):
+            raise InputError(f"{name} must come without --task: --limit says how much of a task is taken")
+        scores = haloquant.evaluate_tasks(
+            model,
+            task_folder,
+            tasks=tasks,
+            text=text,
+            limit=limit,
+            activations=activations,
+            activation_bits=activation_bits,
+            dtype=dtype,
+            device=device,
+            progress=not quiet,
+        )
         stdout.print_json(msgspec.json.encode(scores).decode())
         return
+    for name in (name for name, given in {"--task-folder": task_folder, "--limit": limit}.items() if given):
+        raise InputError(f"{name} must come with --task, the name of a task")
     found = haloquant.evaluate(
         model,
         text,

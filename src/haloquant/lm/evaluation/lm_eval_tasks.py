@@ -10,14 +10,15 @@ lm-eval: some models lose most of their accuracy without their beginning token.
 
 import json
 import re
+import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 from haloquant.errors import InputError, MissingExtraError
 from haloquant.lm.evaluation.finite_logits import finite_logits
@@ -33,6 +34,8 @@ try:
 except ImportError as error:  # pragma: no cover - depends on the installation
     raise MissingExtraError("lm-eval is not installed: pip install 'haloquant[eval]'") from error
 
+Tell = Callable[[int, int], None]  # called with the requests that are scored, and all
+_Document = TypeVar("_Document")
 _METRICS = ("word_perplexity", "byte_perplexity", "bits_per_byte")
 _TITLE = re.compile(r"^ = [^=].* = $", re.MULTILINE)  # page title; section titles have more equals signs
 
@@ -48,11 +51,34 @@ class TextScore:
     documents: int
 
 
+def _silent(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
 class _LocalModel(HFLM):
-    """The transformers model of lm-eval, without the request for the model's revision to a hub."""
+    """The transformers model of lm-eval, without the request for the model's revision to a hub.
+
+    It tells of every request that the model has scored, and of how many there are.
+    """
+
+    tell: Tell
+    _scored = _requests = 0
 
     def get_model_info(self) -> dict[str, Any]:
         return {}
+
+    def _loglikelihood_tokens(self, requests: Any, *arguments: Any, **settings: Any) -> Any:
+        self._scored, self._requests = 0, len(requests)
+        inherited: Any = super()._loglikelihood_tokens
+        found = inherited(requests, *arguments, **settings)
+        self.tell(self._requests, self._requests)  # requests with the same context are scored at once
+        return found
+
+    def _model_call(self, *arguments: Any, **settings: Any) -> Any:
+        self.tell(min(self._scored, self._requests), self._requests)
+        self._scored += 1
+        inherited: Any = super()._model_call
+        return inherited(*arguments, **settings)
 
     def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> Any:
         self.add_bos_token = False  # the rolling protocol adds the prefix token itself, and it must not be predicted
@@ -64,7 +90,12 @@ class _LocalModel(HFLM):
 
 
 def evaluate_text(
-    model: Any, tokenizer: Any, documents: Sequence[str], task: str = "text", window: int | None = None
+    model: Any,
+    tokenizer: Any,
+    documents: Sequence[str],
+    task: str = "text",
+    window: int | None = None,
+    tell: Tell = _silent,
 ) -> TextScore:
     """Return the perplexity of plain documents by `loglikelihood_rolling` of lm-eval.
 
@@ -74,14 +105,22 @@ def evaluate_text(
         documents: the texts; each is evaluated on its own.
         task: name of the score.
         window: tokens of context; where None, the model's context length, at most 2048.
+        tell: called with the windows that are scored, and all.
 
     Raises:
         InputError: There is no text.
     """
-    return _evaluate_pages(model, tokenizer, documents, {"task": task, "doc_to_target": "{{page}}"}, window)
+    return _evaluate_pages(model, tokenizer, documents, {"task": task, "doc_to_target": "{{page}}"}, window, tell)
 
 
-def evaluate_wikitext(model: Any, tokenizer: Any, text: str, window: int | None = None) -> TextScore:
+def evaluate_wikitext(
+    model: Any,
+    tokenizer: Any,
+    text: str,
+    limit: int | None = None,
+    window: int | None = None,
+    tell: Tell = _silent,
+) -> TextScore:
     """Return the perplexity of WikiText by the rules of the `wikitext` task of lm-eval.
 
     Pages are evaluated one by one and are detokenized; the words of the raw page are counted.
@@ -90,7 +129,9 @@ def evaluate_wikitext(model: Any, tokenizer: Any, text: str, window: int | None 
         model: a causal language model of transformers.
         tokenizer: its tokenizer.
         text: a split of WikiText-2 raw, with its ` = Title = ` lines.
+        limit: greatest number of pages, evenly spread; all where None.
         window: tokens of context; where None, the model's context length, at most 2048.
+        tell: called with the windows of a page that are scored, and all of it.
 
     Raises:
         InputError: The text has no page.
@@ -98,7 +139,14 @@ def evaluate_wikitext(model: Any, tokenizer: Any, text: str, window: int | None 
     from lm_eval.tasks.wikitext.preprocess_wikitext import process_results, wikitext_detokenizer
 
     rules = {"task": "wikitext", "doc_to_target": wikitext_detokenizer, "process_results": process_results}
-    return _evaluate_pages(model, tokenizer, split_pages(text), rules, window)
+    return _evaluate_pages(model, tokenizer, _spread(split_pages(text), limit), rules, window, tell)
+
+
+def _spread(documents: Sequence[_Document], limit: int | None) -> list[_Document]:
+    """Return at most `limit` documents, evenly spread; all where it is None."""
+    if limit is None or limit >= len(documents):
+        return list(documents)
+    return [documents[k * len(documents) // limit] for k in range(limit)]
 
 
 def split_pages(text: str) -> list[str]:
@@ -114,7 +162,13 @@ def split_pages(text: str) -> list[str]:
 
 
 def evaluate_tasks(
-    model: Any, tokenizer: Any, folder: Path, tasks: Sequence[str], limit: int | None = None, window: int | None = None
+    model: Any,
+    tokenizer: Any,
+    folder: Path,
+    tasks: Sequence[str],
+    limit: int | None = None,
+    window: int | None = None,
+    tell: Tell = _silent,
 ) -> Mapping[str, Mapping[str, float]]:
     """Return the metrics of lm-eval tasks that YAML files in `folder` define, by task and metric.
 
@@ -127,6 +181,7 @@ def evaluate_tasks(
         tasks: names of tasks in the folder.
         limit: greatest number of documents of each task; all where None.
         window: tokens of context; where None, the model's context length, at most 2048.
+        tell: called with the requests that are scored, and all of a kind; not while text is generated.
 
     Raises:
         InputError: A task is not defined there.
@@ -138,12 +193,17 @@ def evaluate_tasks(
             raise InputError(
                 f"a task must be one of those in {folder} ({', '.join(sorted(known)) or 'none'}), not {task!r}"
             )
-    found = _run(model, tokenizer, list(tasks), manager, limit, window)
+    found = _run(model, tokenizer, list(tasks), manager, limit, window, tell)
     return {task: _numbers(metrics) for task, metrics in found["results"].items()}
 
 
 def evaluate_questions(
-    model: Any, tokenizer: Any, task: TextTask, limit: int | None = None, window: int | None = None
+    model: Any,
+    tokenizer: Any,
+    task: TextTask,
+    limit: int | None = None,
+    window: int | None = None,
+    tell: Tell = _silent,
 ) -> Mapping[str, float]:
     """Return the metrics of a task that was made from a text, by name.
 
@@ -156,6 +216,7 @@ def evaluate_questions(
         task: the questions and how they are scored (`text_tasks`).
         limit: greatest number of questions, evenly spread; all where None.
         window: tokens of context; where None, the model's context length, at most 2048.
+        tell: called with the answers that are scored, and all.
 
     Raises:
         InputError: An answer has more tokens than the window.
@@ -166,9 +227,8 @@ def evaluate_questions(
     most = max(len(tokenizer(f" {answer}", add_special_tokens=False)["input_ids"]) for answer in answers)
     if most > length:
         raise InputError(f"a model for {task.rules['task']} must have a context of {most} tokens, not {length}")
-    if limit is not None and limit < len(asked):
-        asked = [asked[k * len(asked) // limit] for k in range(limit)]
-    values = _evaluate_documents(model, tokenizer, asked, task.rules, window)
+    asked = _spread(asked, limit)
+    values = _evaluate_documents(model, tokenizer, asked, task.rules, window, tell)
     for metric in ("acc", "acc_norm"):
         if metric in values:
             spread = values[metric] * (1 - values[metric]) / max(len(asked) - 1, 1)
@@ -177,7 +237,12 @@ def evaluate_questions(
 
 
 def _evaluate_pages(
-    model: Any, tokenizer: Any, documents: Sequence[str], rules: Mapping[str, Any], window: int | None
+    model: Any,
+    tokenizer: Any,
+    documents: Sequence[str],
+    rules: Mapping[str, Any],
+    window: int | None,
+    tell: Tell,
 ) -> TextScore:
     if not any(document.strip() for document in documents):
         raise InputError("an evaluation must have text, not none")
@@ -187,12 +252,18 @@ def _evaluate_pages(
         "metric_list": [{"metric": metric} for metric in _METRICS],
         **rules,
     }
-    values = _evaluate_documents(model, tokenizer, [{"page": document} for document in documents], rolling, window)
+    pages = [{"page": document} for document in documents]
+    values = _evaluate_documents(model, tokenizer, pages, rolling, window, tell)
     return TextScore(rules["task"], *(values[metric] for metric in _METRICS), documents=len(documents))
 
 
 def _evaluate_documents(
-    model: Any, tokenizer: Any, documents: Sequence[Mapping[str, Any]], rules: Mapping[str, Any], window: int | None
+    model: Any,
+    tokenizer: Any,
+    documents: Sequence[Mapping[str, Any]],
+    rules: Mapping[str, Any],
+    window: int | None,
+    tell: Tell,
 ) -> dict[str, float]:
     """Return the metrics of one task, whose documents lm-eval reads from a file of their own."""
     with TemporaryDirectory() as folder:
@@ -204,13 +275,25 @@ def _evaluate_documents(
             "test_split": "test",
             **rules,
         }
-        found = _run(model, tokenizer, [task], TaskManager(include_defaults=False), None, window)
+        found = _run(model, tokenizer, [task], TaskManager(include_defaults=False), None, window, tell)
     return _numbers(found["results"][rules["task"]])
 
 
 def _run(
-    model: Any, tokenizer: Any, tasks: list[Any], manager: TaskManager, limit: int | None, window: int | None
+    model: Any,
+    tokenizer: Any,
+    tasks: list[Any],
+    manager: TaskManager,
+    limit: int | None,
+    window: int | None,
+    tell: Tell,
 ) -> Any:
+    stream = sys.stderr
+
+    def told(done: int, total: int) -> None:
+        with redirect_stderr(stream):
+            tell(done, total)
+
     length = default_window(model) if window is None else window
     build: Any = _LocalModel  # lm-eval's decorators hide the signatures from type checkers
     evaluate: Any = simple_evaluate
@@ -229,6 +312,7 @@ def _run(
             device=str(next(model.parameters()).device),
             prefix_token_id=_prefix(model, tokenizer),
         )
+        wrapped.tell = told
         return evaluate(
             wrapped,
             tasks=tasks,

@@ -67,6 +67,15 @@ def test_one_task_may_be_given_by_its_name(monkeypatch: pytest.MonkeyPatch) -> N
     given: list[object] = []
     monkeypatch.setattr(evaluation, "evaluate_tasks", lambda *arguments: given.extend(arguments) or {})
     assert evaluate_tasks("demo", "tasks", tasks="one", device="cpu") == {}
-    assert given == ["demo", Path("tasks"), ("one",), "demo", 0, "cpu"]
+    assert given[:-1] == ["demo", Path("tasks"), ("one",), "demo", 0, "cpu", None, "float32"]
+    given.clear()
+    rounded = evaluate_tasks(
+        "demo", tasks="text", activations="token", activation_bits=6, dtype="bfloat16", device="cpu"
+    )
+    assert rounded == {} and given[6:8] == [6, "bfloat16"]
+    with pytest.raises(InputError, match=r"^text must come without a folder, whose tasks name their data themselves"):
+        evaluate_tasks("demo", "tasks", tasks="one", text="page.txt")
+    with pytest.raises(InputError, match=r'^activation_bits must come with activations="token", which rounds them$'):
+        evaluate_tasks("demo", tasks="text", activation_bits=6)
     with pytest.raises(InputError, match=r"^folder must be a name or path as str or Path, not ''$"):
         evaluate_tasks("demo", "", tasks="one")
