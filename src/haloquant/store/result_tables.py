@@ -5,7 +5,7 @@ import dataclasses
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
@@ -15,6 +15,7 @@ from haloquant.store.atomic_files import content_key
 TABLE_VERSION = 1
 
 
+@runtime_checkable
 class Record(Protocol):
     """An instance of a dataclass."""
 
