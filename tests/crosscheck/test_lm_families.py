@@ -26,7 +26,18 @@ from haloquant.lm.torch_model import load_model  # noqa: E402
 from haloquant.quant.layer import dequantize  # noqa: E402
 from support.model_families import TEXT, save_model, tiny_config  # noqa: E402
 
-KINDS = ("mixtral", "gpt_oss", "granitemoe", "llama4_text", "bamba", "mamba", "mpt", "gemma3", "openai-gpt")
+KINDS = (
+    "mixtral",
+    "gpt_oss",
+    "granitemoe",
+    "llama4_text",
+    "bamba",
+    "mamba",
+    "mpt",
+    "gemma3",
+    "openai-gpt",
+    "deepseek_v4",
+)
 
 
 def logits(model: Any) -> Any:

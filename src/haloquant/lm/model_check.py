@@ -12,7 +12,7 @@ from haloquant.lm.checkpoint.completeness import COMPUTED_TENSORS
 from haloquant.lm.checkpoint.model_config import read_config
 from haloquant.lm.checkpoint.reader import Checkpoint
 from haloquant.lm.model_class import building, complete_head_size
-from haloquant.lm.swap_weights import find_module, is_transposed
+from haloquant.lm.swap_weights import find_module, is_linear
 
 
 def check_model(checkpoint: Checkpoint, calibrated: bool = False) -> None:
@@ -50,7 +50,7 @@ def check_model(checkpoint: Checkpoint, calibrated: bool = False) -> None:
                 f"({type(empty.model).__name__}), but is none there; leave it in full precision "
                 f"(--exclude '{_pattern(layer.name)}')"
             ) from error
-        if not isinstance(module, torch.nn.Linear) and not is_transposed(module):
+        if not is_linear(module):
             raise CheckpointError(
                 f"{layer.name} must be a linear layer of the model, not {type(module).__name__}; leave it in full "
                 f"precision (--exclude '{_pattern(layer.name)}')"

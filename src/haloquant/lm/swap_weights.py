@@ -31,6 +31,21 @@ def find_module(model: torch.nn.Module, layer: str) -> torch.nn.Module:
     return modules[fits[0]]
 
 
+# Subclasses of torch's linear layer whose own `forward` computes y = x W^T + b, too.
+_SAME_PRODUCT = frozenset({"FalconLinear"})
+
+
+def is_linear(module: torch.nn.Module) -> bool:
+    """Return whether a module computes y = x W^T + b, which a packed layer computes in its place.
+
+    Subclasses of torch's linear layer that compute something else, such as a product in groups, are not linear layers.
+    """
+    kind = type(module)
+    if not isinstance(module, torch.nn.Linear):
+        return is_transposed(module)
+    return kind.forward is torch.nn.Linear.forward or kind.__name__ in _SAME_PRODUCT
+
+
 def is_transposed(module: torch.nn.Module) -> bool:
     """Return whether the module stores its weight as [in, out], as the Conv1D of GPT-2 does."""
     return type(module).__name__ == "Conv1D"

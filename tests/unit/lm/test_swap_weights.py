@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from haloquant.errors import CheckpointError
-from haloquant.lm.swap_weights import find_module, get_weight, weight_parameter, with_weights
+from haloquant.lm.swap_weights import find_module, get_weight, is_linear, weight_parameter, with_weights
 
 
 class Conv1D(torch.nn.Module):
@@ -83,3 +83,19 @@ def test_the_parameter_says_how_it_is_stored() -> None:
     assert weight_parameter(model, FC)[1] is False
     parameter, transposed = weight_parameter(model, CONV)
     assert transposed and parameter is model.get_submodule(CONV).weight
+
+
+def test_a_linear_layer_with_another_product_is_none() -> None:
+    class Grouped(torch.nn.Linear):
+        def forward(self, x):
+            return super().forward(x).view(*x.shape[:-1], 2, -1)
+
+    class FalconLinear(torch.nn.Linear):
+        def forward(self, x):
+            return x @ self.weight.T
+
+    class Named(torch.nn.Linear):
+        pass
+
+    assert [is_linear(kind(4, 6)) for kind in (torch.nn.Linear, Named, FalconLinear, Grouped)] == [True] * 3 + [False]
+    assert is_linear(Conv1D()) and not is_linear(torch.nn.Embedding(4, 6))

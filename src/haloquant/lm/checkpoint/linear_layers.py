@@ -12,8 +12,9 @@ from haloquant.lm.checkpoint.safetensors import StoredTensor
 from haloquant.records.layer_names import BLOCK_LAYERS, CUSTOMARY_ORDER, HEADS
 
 _MODULE = re.compile(r"[A-Za-z0-9_.\-]{1,200}")
-# Linear layers whose weight the code of a family reads itself; a packed layer has no such weight.
-_READ_DIRECTLY = {"mamba": ("dt_proj",)}
+# Matrices that the code of a family multiplies itself; a packed layer has no such weight. DeepSeek V4 multiplies the
+# heads of attention by this one group by group.
+_READ_DIRECTLY = {"mamba": ("dt_proj",), "deepseek_v4": ("wo_a", "o_a_proj")}
 # Families that store a stack of experts as [experts, in, out].
 _TURNED_EXPERTS = frozenset({"gpt_oss", "llama4", "llama4_text", "aria", "aria_text"})
 

@@ -26,7 +26,7 @@ from haloquant.lm.export.model_folder import NAMES, SHORT, RawTensor
 from haloquant.lm.packed.config import METHOD, PackedConfig, digest, line_of_data, parse_config
 from haloquant.lm.packed.halo_linear import HaloLinear
 from haloquant.lm.packed.reader import check_digest, check_names
-from haloquant.lm.swap_weights import find_module, is_transposed
+from haloquant.lm.swap_weights import find_module, is_linear, is_transposed
 from haloquant.lm.tensor_names import TensorNames
 from haloquant.quant.format.packing import DENSE, OPTIONAL
 
@@ -181,7 +181,7 @@ def _replace_layers(
         if name in places:
             continue
         module = find_module(model, name)
-        if not isinstance(module, nn.Linear) and not is_transposed(module):
+        if not is_linear(module):
             raise FormatError(f"{name} must be a linear layer of the model, not {type(module).__name__}")
         rows, cols = (int(size) for size in module.weight.shape)  # type: ignore[union-attr]
         features = (cols, rows) if is_transposed(module) else (rows, cols)
