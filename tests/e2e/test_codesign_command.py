@@ -37,6 +37,7 @@ def searched(
         code = invoke(
             ["codesign", str(tiny_folder), "--calibration", str(small_text), "--text", str(small_text), "--tile", "32",
              "--area-mm2", "0.4", "--max-loss", "5", "--evaluate", "3", "--prefill", "64", "--context", "64", "-q",
+             "--supply", "1", "--supply", "0.8",
              "--out", str(out)]
         )  # fmt: skip
     assert code == 0
@@ -53,13 +54,16 @@ def test_files_of_the_front(searched: Path) -> None:
     assert len(found["evaluated"]) == 3 and found["front"] and len(found["reference"]) == 2
     assert "<svg" in (searched / "codesign.svg").read_text()[:400] and (searched / "codesign.html").is_file()
     for row in found["front"]:
+        assert 0 < row["divergence_nats"] < row["loss_nats"] + 1
         assert row["loss_nats"] <= 5 and row["array_area_mm2"] <= 0.4
         recipe, profile = read_recipe(Path(row["recipe"])), find_profile(row["profile"])
         assert profile.weights.tolist() == row["words"] and recipe.hardware.tile == row["tile"] == 32
+        assert profile.corners[0].voltage_v == pytest.approx(row["supply_v"]) and row["supply_share"] in (0.8, 1)
         assert recipe.hardware.profile == row["profile"] and recipe.quantize.slow_words == len(row["words"])
+    assert min(row["supply_share"] for row in found["front"]) < 1
     for phase in ("prefill", "decode"):
         there = [row for row in found["front"] if row["phase"] == phase]
-        costs = lambda row: (row["loss_nats"], -row["tokens_per_s_mm2"], row["token_j"])  # noqa: E731
+        costs = lambda row: (row["divergence_nats"], -row["tokens_per_s_mm2"], row["token_j"])  # noqa: E731
         assert not_beaten(there, costs) == there
 
 
@@ -75,7 +79,20 @@ def test_what_does_not_fit_is_listed_and_the_rest_is_searched(
 ) -> None:
     """The least area of all holds elements for words of one digit, and none for INT4: there is no reference cost."""
     arguments = ["codesign", str(tiny_folder), "--calibration", str(small_text), "--text", str(small_text), "-q"]
-    arguments += ["--tile", "32", "--max-loss", "9", "--evaluate", "1", "--prefill", "64", "--context", "64"]
+    arguments += [
+        "--tile",
+        "32",
+        "--max-loss",
+        "9",
+        "--evaluate",
+        "1",
+        "--prefill",
+        "64",
+        "--context",
+        "64",
+        "--supply",
+        "1",
+    ]
     assert invoke([*arguments, "--out", str(tmp_path / "none"), "--area-mm2", "0.001"]) == 2
     said = capsys.readouterr().err.split()
     area = said[said.index("least") + 1]
@@ -100,14 +117,14 @@ def test_a_loss_that_no_design_reaches(
     real = job.evaluate_choices
 
     def worse(*arguments):
-        found, reference, full = real(*arguments)
-        return {choice: replace(each, nats=each.nats + 1) for choice, each in found.items()}, reference, full
+        found, references, full = real(*arguments)
+        return {choice: replace(each, nats=each.nats + 1) for choice, each in found.items()}, references, full
 
     monkeypatch.setattr(job, "evaluate_choices", worse)
     with pytest.raises(InfeasibleError, match=r"^the loss must be at least .* reaches on this model, not 0.5; allow"):
         haloquant.codesign(
             tiny_folder, searched, calibration=small_text, evaluation=small_text, tiles=[32], area_mm2=0.4,
-            max_loss=0.5, evaluate=3, prefill_tokens=64, context_tokens=64, progress=False,
+            max_loss=0.5, evaluate=3, supplies=[1.0], prefill_tokens=64, context_tokens=64, progress=False,
         )  # fmt: skip
 
 
@@ -116,6 +133,7 @@ def test_a_loss_that_no_design_reaches(
     [
         (["--area-mm2", "0.0001"], "the area must be at least"),
         (["--words", "0,5,200"], "a set of words must be held by one element"),
+        (["--supply", "0.5"], "a supply must be a share of the elements' own from 0.6"),
         (["--words", "1,2"], "a set of words must hold 0 and have 2 to 16 words"),
         (["--target", "paper_tpu"], "the machine must be one whose clocks an element sets"),
     ],

@@ -10,9 +10,10 @@ from haloquant.accel.elements import element_of
 from haloquant.accel.workload.model_shapes import named_shape
 from haloquant.accel.workload.prefill_decode import prefill
 from haloquant.accel.workload.synthetic_tiles import gaussian_frequency
-from haloquant.jobs.codesign.array_cost import Silicon, cost_of, designs_of, promising
+from haloquant.jobs.codesign.array_cost import Silicon, at_supplies, cost_of, designs_of, promising
 from haloquant.jobs.codesign.front import DesignCost
 from haloquant.jobs.codesign.library_elements import library_elements
+from haloquant.jobs.codesign.supplies import supplies_of
 from haloquant.jobs.codesign.word_sets import NAMED, WordSet
 from haloquant.jobs.machines.new_silicon import own_area_m2, plain_element
 from haloquant.records import MacProfile
@@ -42,6 +43,15 @@ def int4() -> DesignCost:
 def test_the_best_int4_design(int4: DesignCost) -> None:
     assert int4.design.element.profile.name == "asap7-booth4x8c4-dot-abc" and int4.design.bus == 16
     assert (int4.time_s, int4.energy_j, int4.columns) == (near(0.310, abs=5e-4), near(3.12, abs=5e-3), 191)
+
+
+def test_the_best_supply_of_that_design(int4: DesignCost) -> None:
+    design, frequency = int4.design, gaussian_frequency(np.array(int4.design.words.words, np.int16))
+    silicon = replace(SILICON, supplies=supplies_of(SILICON.plain.profile, SILICON.target))
+    costs = [cost_of(d, frequency, silicon, 0.0)[0] for d in at_supplies([design], PROFILES, (1.0, 0.9, 0.8, 0.7, 0.6))]
+    low = min(costs, key=lambda c: c.energy_time)
+    assert (low.design.supply, low.time_s, low.energy_j) == (0.8, near(0.374, abs=5e-4), near(2.45, abs=5e-3))
+    assert costs[0].energy_time == near(int4.energy_time)
 
 
 @pytest.mark.slow

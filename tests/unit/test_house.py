@@ -72,9 +72,7 @@ ELSEWHERE = {
         ("jobs/machines/model_layers", "lm/experts", "lm/model_check", "lm/tensor_names"),
         "crosscheck/test_lm_families.py",
     ),
-    **_modules_of(
-        "jobs/codesign", "e2e/test_codesign_command.py", "evaluation job result_files search_result word_losses"
-    ),
+    **_modules_of("jobs/codesign", "e2e/test_codesign_command.py", "job result_files search_result word_losses"),
     **dict.fromkeys(
         ("api/machines/design_search", "cli/machines/codesign", "report/charts/codesign"),
         "e2e/test_codesign_command.py",

@@ -23,7 +23,7 @@ class CodesignResult:
     """The front of a search of designs, and what it is compared with."""
 
     rows: tuple[DesignRow, ...]
-    """The designs of each phase that no other evaluated one beats in loss, tokens/s/mm2 and J/token."""
+    """The designs of each phase that no other evaluated one beats in divergence, tokens/s/mm2 and J/token."""
     reference: tuple[DesignRow, ...]
     """GPTQ on 4-bit integers on the INT4 design with the least energy x time, in each phase."""
     search: Codesign
@@ -56,6 +56,7 @@ def codesign(
     buses: Sequence[int] = BUSES,
     words: Sequence[Sequence[int]] = (),
     evaluate: int = 8,
+    supplies: Sequence[float] = (),
     prefill_tokens: int = 2048,
     context_tokens: int = 2048,
     batch: int = 1,
@@ -63,10 +64,11 @@ def codesign(
     evaluation: str | Path = "demo",
     progress: Progress = True,
 ) -> CodesignResult:
-    """Find the Pareto front of loss, tokens/s/mm2 and J/token over elements, sets of words and tile sizes.
+    """Find the Pareto front of divergence, tokens/s/mm2 and J/token over elements, sets of words and tile sizes.
 
-    The loss of all sets of words is predicted, and the cost of their designs is simulated. Those on the predicted front
-    are quantized and evaluated. All weights are in tiles; there is no sparse part.
+    The loss of all sets of words is predicted, and the cost of their designs is simulated, each at several supplies.
+    Those on the predicted front are quantized and evaluated, by their loss and by the divergence of their predictions
+    from full precision. All weights are in tiles; there is no sparse part.
 
     Args:
         model: Folder in Hugging Face format, or "demo".
@@ -82,6 +84,8 @@ def codesign(
         buses: Numbers of columns that share one register of an activation.
         words: Sets of words that are evaluated in any case, at most 16 words each, with 0.
         evaluate: How many sets of words, each at one tile size, are evaluated at most, unless more are given.
+        supplies: Supplies to try, as shares of that at which the elements were characterized. By default they are three
+            from the lowest that is known, or assumed, of the library to 1. A profile with several corners has its own.
         prefill_tokens: Tokens of the prefill.
         context_tokens: Tokens in the cache at the decode step.
         batch: Sequences that are decoded together.
@@ -122,6 +126,8 @@ def codesign(
             check_count(f"each of {name}", size, least)
             if name == "tiles" and size % 16:
                 raise InputError(f"a tile size must be a multiple of 16, which all elements divide, not {size}")
+    for share in supplies:
+        check_range("each of supplies", share, 0.01, 1.0)
     if shape != "model" and shape.lower() not in MODELS:
         raise InputError(f"shape must be model or one of {', '.join(MODELS)}, not {shape!r:.80}")
     sets = tuple(_checked_words(each) for each in words)
@@ -134,7 +140,13 @@ def codesign(
     )
     recipe = with_passes(recipe, prefill_tokens, context_tokens, batch, shape if shape == "model" else shape.lower())
     settings = CodesignSettings(
-        area_mm2 * 1e-6, max_loss, tuple(dict.fromkeys(tiles)), tuple(dict.fromkeys(buses)), sets, evaluate
+        area_mm2 * 1e-6,
+        max_loss,
+        tuple(dict.fromkeys(tiles)),
+        tuple(dict.fromkeys(buses)),
+        sets,
+        evaluate,
+        tuple(supplies),
     )
     folder = Path(path_text("out", out))
     with reporting(progress) as report:

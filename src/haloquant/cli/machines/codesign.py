@@ -47,6 +47,10 @@ def codesign(
     evaluate: Annotated[
         int, typer.Option(help="Most sets of words that are evaluated, unless more are given.", min=1)
     ] = 8,
+    supply: Annotated[
+        list[float] | None,
+        typer.Option(help="Supply to try, as a share of the elements' own; several times for more."),
+    ] = None,
     prefill: Annotated[int, typer.Option("--prefill", help="Tokens of the prefill.", min=1)] = 2048,
     context: Annotated[int, typer.Option("--context", help="Tokens in the cache at the decode step.", min=1)] = 2048,
     batch: Annotated[int, typer.Option(help="Sequences that are decoded together.", min=1)] = 1,
@@ -55,7 +59,7 @@ def codesign(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Search elements, sets of words and tile sizes for the front of loss, tokens/s/mm2 and J/token at one area.
+    """Search elements, sets of words and tile sizes for the front of accuracy, tokens/s/mm2 and J/token.
 
     Losses are predicted and costs simulated for all. The front is then quantized and evaluated for real. Each design is
     written as a recipe and a profile for `haloquant run`.
@@ -65,8 +69,8 @@ def codesign(
     found = search(
         model, out, library=library, area_mm2=area_mm2, max_loss=max_loss, target=target, elements=element or (),
         shape=shape, tiles=tile or (128, 256, 512), words=[_numbers(each) for each in words or ()], evaluate=evaluate,
-        prefill_tokens=prefill, context_tokens=context, batch=batch, calibration=calibration, evaluation=text,
-        progress=not quiet,
+        supplies=supply or (), prefill_tokens=prefill, context_tokens=context, batch=batch,
+        calibration=calibration, evaluation=text, progress=not quiet,
     )  # fmt: skip
     if json:
         document = (out / "codesign.json").read_text()
@@ -74,7 +78,8 @@ def codesign(
         return
     search_, settings = found.search, found.search.settings
     table = Table(
-        "pass", "words", "element", "tile", "bus", "loss, nats", "tokens/s/mm²", "energy/token", "energy × time",
+        "pass", "words", "element", "tile", "bus", "supply", "loss, nats", "divergence", "tokens/s/mm²",
+        "energy/token", "energy × time",
         title=f"{settings.area_m2 * 1e6:g} mm², loss up to {settings.max_loss:g} nats", title_justify="left",
     )  # fmt: skip
     for phase in ("prefill", "decode"):
@@ -83,7 +88,8 @@ def codesign(
     stdout.print(table)
     stdout.print(
         f"{search_.designs} designs simulated; {len(search_.losses)} sets of words evaluated; energy × time: GPTQ's on "
-        "the best INT4 design over the design's (above 1: better); *: not less accurate than that",
+        "the best INT4 design over the design's (above 1: better); divergence from full precision in nats, weights "
+        "alone; *: not higher than GPTQ's by two standard errors",
         style="dim", highlight=False,
     )  # fmt: skip
     for note in search_.notes:
@@ -97,7 +103,9 @@ def _add(table: Table, rows: "list[DesignRow]", before: str) -> None:
     for row in rows:
         table.add_row(
             row.phase, before + row.words_name, row.element, str(row.tile), str(row.columns_per_register),
-            f"{row.loss_nats:.4f}{' *' if row.as_accurate_as_reference else ''}", f"{row.tokens_per_s_mm2:.4g}",
+            f"{row.supply_v:.3g} V",
+            f"{row.loss_nats:.4f}", f"{row.divergence_nats:.4f}{' *' if row.as_accurate_as_reference else ''}",
+            f"{row.tokens_per_s_mm2:.4g}",
             engineering(row.token_j, "J"),
             "–" if row.energy_time_ratio is None else f"{row.energy_time_ratio:.2f}×",
         )  # fmt: skip

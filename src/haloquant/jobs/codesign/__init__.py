@@ -1,8 +1,8 @@
-"""Search elements, sets of words and tile sizes together, at one area: loss against rate and energy.
+"""Search elements, sets of words, tile sizes and supplies together, at one area: accuracy against rate and energy.
 
-`word_sets` lists sets of words, `word_losses` predicts their losses on a model, `array_cost` gives time and energy of a
-design, `front` holds designs and finds which are not beaten, `evaluation` quantizes the front, `job` does it all,
-`search_result` holds the settings and the result.
+`word_sets` lists sets of words, `word_losses` predicts their losses on a model, `supplies` says what an element is at a
+lower supply, `array_cost` gives time and energy of a design, `front` holds designs and finds which are not beaten,
+`evaluation` quantizes the front, `job` does it all, `search_result` holds the settings and the result.
 """
 
 import lazy_loader

@@ -14,6 +14,7 @@ from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding
 from haloquant.dvfs.operating_points import rows_of, slowest_delay_s
 from haloquant.errors import InputError
 from haloquant.jobs.codesign.front import Design, DesignCost, not_beaten
+from haloquant.jobs.codesign.supplies import Supplies
 from haloquant.jobs.codesign.word_sets import WordSet
 from haloquant.jobs.machines.element_systems import ElementSystem, eight_bits
 from haloquant.jobs.machines.method_cost import with_tile_size
@@ -31,7 +32,8 @@ WIRE_F_PER_M: Mapping[str, float] = {"asap7": 1.73e-10, "nangate": 1.05e-10, "sk
 class Silicon:
     """What all designs share: the machine, the passes, the area of all arrays in m2, and the plain 8-bit element.
 
-    `register_j` is the energy of a register bit in a cycle, for profiles that do not say.
+    `register_j` is the energy of a register bit in a cycle, for profiles that do not say. `supplies` gives the delay of
+    designs below their element's own supply.
     """
 
     target: Target
@@ -39,6 +41,7 @@ class Silicon:
     area_m2: float
     plain: Element
     register_j: float
+    supplies: Supplies | None = None
 
     def wire_f_per_m(self) -> float:
         """Return the capacitance of a wire in the cell library; 0 if none is known."""
@@ -63,9 +66,20 @@ def designs_of(words: WordSet, tile: int, profiles: Iterable[MacProfile], buses:
     return found
 
 
+def at_supplies(designs: Iterable[Design], profiles: Iterable[MacProfile], shares: Sequence[float]) -> list[Design]:
+    """Return designs at each of these shares of their supply; those of a profile with several corners as they are."""
+    several = {profile.name for profile in profiles if len(profile.corners) > 1}
+    return [
+        replace(design, supply=share)
+        for design in designs
+        for share in ((1.0,) if design.element.profile.name in several else shares)
+    ]
+
+
 def promising(designs: Sequence[Design], frequency: np.ndarray, silicon: Silicon) -> list[Design]:
     """Return the designs of one set of words and one tile size that no other beats before simulation.
 
+    A lower supply changes the figures of all designs alike, so it need not be known.
     They are compared by time x area of a product, energy of a product, energy of loading a weight, and passes over
     8-bit operands.
     """
@@ -109,9 +123,12 @@ def cost_of(design: Design, frequency: np.ndarray, silicon: Silicon, sparse_shar
     array = target.array
     if not columns_in(silicon.area_m2, array.rows, array.count, element, silicon.plain, system.scaled):
         return []
+    supply = silicon.supplies.at(design.supply) if silicon.supplies is not None else None
     found: list[DesignCost] = []
     for workload in silicon.workloads:
-        run = run_on_element(system, workload, target, silicon.plain, silicon.area_m2, lines=_lines(design, silicon))
+        run = run_on_element(
+            system, workload, target, silicon.plain, silicon.area_m2, lines=_lines(design, silicon), supply=supply
+        )
         found.append(
             DesignCost(
                 design, workload.phase, run.columns, run.array_area_m2, silicon.area_m2, run.time_s, run.energy_j,

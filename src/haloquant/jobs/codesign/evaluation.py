@@ -8,7 +8,7 @@ import numpy as np
 
 from haloquant.jobs.codesign.word_losses import Choice
 from haloquant.jobs.codesign.word_sets import WordSet
-from haloquant.jobs.compare.accuracy import Accuracy
+from haloquant.jobs.compare.accuracy import Accuracy, Protocol
 from haloquant.jobs.compare.job_steps import JobSteps
 from haloquant.jobs.compare.method_steps import (
     MethodStep,
@@ -23,7 +23,7 @@ from haloquant.jobs.quantize.task_runner import LayerStep
 from haloquant.recipe import Recipe
 from haloquant.records import MacProfile
 
-REFERENCE = "gptq-w4-g128"
+PROTOCOL = Protocol(weights_alone=False, divergence=True)
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,26 @@ class Evaluated:
     nats: float
     accuracy: Accuracy
 
-    def worse_than(self, other: "Evaluated") -> bool:
-        """Return whether the loss is higher than another one by more than two standard errors, window by window.
+    @property
+    def divergence_nats(self) -> float:
+        """Mean divergence of its predictions from full precision with quantized weights alone, in nats a token."""
+        return float(np.mean(self.accuracy.window_divergence))
 
-        The losses of windows are those with quantized weights alone: rounded activations cost all sets alike.
+    def worse_than(self, other: "Evaluated") -> bool:
+        """Return whether the divergence is higher than another one by more than two standard errors.
+
+        Divergences with quantized weights alone are compared window by window. The rise of the loss on a text of some
+        thousand tokens does not tell 9 words from 16: its error is as large as the rise (`lm.evaluation.divergence`).
+        With one window the mean decides.
         """
-        mine, theirs = np.array(self.accuracy.window_nats), np.array(other.accuracy.window_nats)
-        if mine.size != theirs.size or mine.size < 2:
-            return self.nats > other.nats
-        difference = mine - theirs
-        return bool(difference.mean() > 2 * difference.std(ddof=1) / np.sqrt(difference.size))
+        difference = np.subtract(self.accuracy.window_divergence, other.accuracy.window_divergence)
+        error = difference.std(ddof=1) / np.sqrt(difference.size) if difference.size > 1 else 0.0
+        return bool(difference.mean() > 2 * error)
+
+
+def reference_name(tile: int) -> str:
+    """Return the name of GPTQ on 4-bit integers with one scale for each output and tile."""
+    return f"gptq-w4-g{tile}"
 
 
 def words_profile(profile: MacProfile, words: WordSet, name: str = "words") -> MacProfile:
@@ -63,15 +73,19 @@ def words_recipe(recipe: Recipe, words: WordSet, tile: int, profile: str) -> Rec
         recipe,
         hardware=change(recipe.hardware, profile=profile, tile=tile),
         quantize=change(
-            recipe.quantize, goals=("acc-opt",), rivals=(REFERENCE,), sweep=(), fast_words=min(count, 9),
+            recipe.quantize, goals=("acc-opt",), rivals=(reference_name(tile),), sweep=(), fast_words=min(count, 9),
             slow_words=count,
         ),
     )  # fmt: skip
 
 
 def evaluate_choices(
-    job: JobSteps, choices: Sequence[Choice], profile_of: Callable[[Choice], MacProfile], progress: Progress
-) -> tuple[dict[Choice, Evaluated], Evaluated, float]:
+    job: JobSteps,
+    choices: Sequence[Choice],
+    profile_of: Callable[[Choice], MacProfile],
+    reference_tiles: Sequence[int],
+    progress: Progress,
+) -> tuple[dict[Choice, Evaluated], dict[int, Evaluated], float]:
     """Quantize and evaluate each set of words at its tile size, and GPTQ on 4-bit integers.
 
     One pass over the layers quantizes all of them, so that they share one calibration.
@@ -80,10 +94,11 @@ def evaluate_choices(
         job: The model, the texts and the settings of quantization.
         choices: Sets of words and tile sizes.
         profile_of: Returns a MAC that holds the words.
+        reference_tiles: Tile sizes of GPTQ: its groups are as long.
         progress: Called with the name of a task, its parts done and its parts in all.
 
     Returns:
-        The loss of each choice, that of GPTQ on 4-bit integers, and the perplexity in full precision.
+        The loss of each choice, that of GPTQ at each tile size, and the perplexity in full precision.
     """
     own: dict[Choice, JobSteps] = {}
     steps: dict[Choice, MethodStep] = {}
@@ -96,20 +111,19 @@ def evaluate_choices(
         steps[choice] = halo_method(own[choice], "words", maps)
         if not _is_finished(job, steps[choice]):
             layers.append(own[choice].passes.layer_step(maps))
-    reference = rival_method(job, REFERENCE, REFERENCE)
-    if reference.layers is not None and not _is_finished(job, reference):
-        layers.append(reference.layers)
+    base = {name: rival_method(job, name, name) for name in map(reference_name, reference_tiles)}
+    layers += [step.layers for step in base.values() if step.layers is not None and not _is_finished(job, step)]
     job.passes.quantize((), layers)
     total = len(choices) + 1
     progress("evaluate designs", 0, total)
-    made = finish_methods(job, {"fp16": full_precision(job), REFERENCE: reference})
+    made = finish_methods(job, {"fp16": full_precision(job), **base})
     full = made["fp16"].accuracy.final_perplexity
     found: dict[Choice, Evaluated] = {}
     for done, (choice, step) in enumerate(steps.items()):
         progress("evaluate designs", done + 1, total)
         found[choice] = _evaluated(finish_methods(own[choice], {"words": step})["words"].accuracy, full)
     progress("evaluate designs", total, total)
-    return found, _evaluated(made[REFERENCE].accuracy, full), full
+    return found, {tile: _evaluated(made[reference_name(tile)].accuracy, full) for tile in reference_tiles}, full
 
 
 def _is_finished(job: JobSteps, step: MethodStep) -> bool:

@@ -14,20 +14,25 @@ T = TypeVar("T")
 class Design:
     """An array: the words of its weights, its rows (a tile's), its element at one corner, and its activation registers.
 
-    `bus` columns share one register of an activation.
+    `bus` columns share one register of an activation. `supply` is the share of the corner's supply at which it runs.
     """
 
     words: WordSet
     tile: int
     element: Element
     bus: int
+    supply: float = 1.0
+
+    @property
+    def supply_v(self) -> float:
+        """The supply in V, in the volts of the element's profile."""
+        return self.supply * self.element.profile.corners[0].voltage_v
 
     @property
     def name(self) -> str:
-        """A name of a line: words, element, corner, tile and bus."""
-        corner = self.element.profile.corners[0]
+        """A name of a line: words, element, supply, tile and bus."""
         shared = f", a register for {self.bus} columns" if self.bus > 1 else ""
-        return f"{self.words.name} on {self.element.profile.name} at {corner.voltage_v:g} V, tile {self.tile}{shared}"
+        return f"{self.words.name} on {self.element.profile.name} at {self.supply_v:.3g} V, tile {self.tile}{shared}"
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,17 @@ from haloquant.errors import InfeasibleError, InputError
 from haloquant.jobs.codesign.array_cost import (
     LeftOutElement,
     Silicon,
+    at_supplies,
     choices_that_fit,
     costs_of_all,
     designs_of,
     elements_left_out,
     promising,
 )
-from haloquant.jobs.codesign.evaluation import Evaluated, evaluate_choices
+from haloquant.jobs.codesign.evaluation import PROTOCOL, Evaluated, evaluate_choices
 from haloquant.jobs.codesign.front import Design, DesignCost, not_beaten
 from haloquant.jobs.codesign.search_result import Codesign, CodesignSettings
+from haloquant.jobs.codesign.supplies import Supplies, supplies_of
 from haloquant.jobs.codesign.word_losses import Choice, WordLoss, compensated, predict_losses
 from haloquant.jobs.codesign.word_sets import NAMED, WordSet, check_held, word_sets
 from haloquant.jobs.compare.job_steps import JobSteps
@@ -72,30 +74,30 @@ def search_designs(
         check_held(words, [element.profile for element in elements])
     inputs = read_inputs(recipe)
     workloads = recipe_workloads(recipe_shape(recipe, inputs.checkpoint, inputs.name), recipe)
-    silicon = Silicon(target, workloads, settings.area_m2, plain, _register_j(elements))
+    supplies = supplies_of(plain.profile, target, settings.supplies)
+    silicon = Silicon(target, workloads, settings.area_m2, plain, _register_j(elements), supplies)
     usable = [element.profile for element in elements]
     every = [d for tile in settings.tiles for d in designs_of(WordSet((0,), "0"), tile, usable, settings.buses)]
     left_out = elements_left_out(every, silicon)
     claim_output(out)
     with sole_user(out):
-        job = JobSteps(recipe, inputs, plain.profile, out, progress)
+        job = JobSteps(recipe, inputs, plain.profile, out, progress, protocol=PROTOCOL)
         sets = word_sets(usable, _sample(inputs), settings.words)
         choices = choices_that_fit(sets, usable, settings.tiles, left_out)
         words_left_out = _words_left_out(sets, choices, usable, settings, left_out)
         losses = predict_losses(job, choices)
-        costs = _costs(losses, usable, silicon, settings, recipe.quantize.sparse_budget, progress)
+        costs = _costs(losses, usable, silicon, supplies, settings, recipe.quantize.sparse_budget, progress)
         chosen = _to_evaluate(costs, losses, settings.evaluated, settings.words)
         holder = {choice: next(p for p in usable if choice[0].held_by(p)) for choice in chosen}
-        found, reference, full = evaluate_choices(job, chosen, holder.__getitem__, progress)
+        reference_costs = _reference_costs(costs)
+        reference_tiles = sorted({cost.design.tile for cost in reference_costs} or {min(settings.tiles)})
+        found, references, full = evaluate_choices(job, chosen, holder.__getitem__, reference_tiles, progress)
         remove_calibrations(job.steps)
-        base = [d for words, tile in choices if words == INT4 for d in designs_of(words, tile, usable, settings.buses)]
-        rival_costs = costs_of_all(base, lambda d: losses[d.words, d.tile].frequency, silicon, 0.0)
     front = _front(costs, found, settings.max_loss)
-    best = [min((c for c in rival_costs if c.phase == w.phase), key=_energy_time, default=None) for w in workloads]
     ratio = compensated(losses, {choice: each.nats for choice, each in found.items()})
     return Codesign(
-        settings, tuple(front), found, losses, reference, tuple(cost for cost in best if cost), full, ratio,
-        len(costs) // len(workloads), left_out, words_left_out,
+        settings, tuple(front), found, losses, references, reference_costs, full, ratio,
+        len(costs) // len(workloads), supplies, left_out, words_left_out,
     )  # fmt: skip
 
 
@@ -126,10 +128,18 @@ def _energy_time(cost: DesignCost) -> float:
     return cost.energy_time
 
 
+def _reference_costs(costs: Sequence[DesignCost]) -> tuple[DesignCost, ...]:
+    """Return the cost of the INT4 design with the least energy x time in each phase; none if none fits the area."""
+    int4 = [cost for cost in costs if cost.design.words == INT4]
+    phases = dict.fromkeys(cost.phase for cost in int4)
+    return tuple(min((cost for cost in int4 if cost.phase == phase), key=_energy_time) for phase in phases)
+
+
 def _costs(
     losses: dict[Choice, WordLoss],
     profiles: Sequence[MacProfile],
     silicon: Silicon,
+    supplies: Supplies,
     settings: CodesignSettings,
     sparse_share: float,
     progress: Progress,
@@ -138,7 +148,9 @@ def _costs(
     designs: list[Design] = []
     for words, tile in losses:
         made = designs_of(words, tile, profiles, settings.buses)
-        designs += promising(made, losses[words, tile].frequency, silicon) if settings.promising_only else made
+        if settings.promising_only:
+            made = promising(made, losses[words, tile].frequency, silicon)
+        designs += at_supplies(made, profiles, supplies.shares)
     return costs_of_all(
         designs, lambda d: losses[d.words, d.tile].frequency, silicon, sparse_share,
         lambda done, total: progress("simulate designs", done, total),
@@ -198,6 +210,8 @@ def _evenly(choices: Sequence[Choice], most: int) -> list[Choice]:
 def _front(costs: Sequence[DesignCost], found: dict[Choice, Evaluated], max_loss: float) -> list[DesignCost]:
     """Return the designs of each phase that no other evaluated one beats, among those with a loss low enough.
 
+    They are compared by divergence, rate per area and energy per token: losses on a short text differ by chance.
+
     Raises:
         InfeasibleError: No loss is.
     """
@@ -207,13 +221,17 @@ def _front(costs: Sequence[DesignCost], found: dict[Choice, Evaluated], max_loss
             f"the loss must be at least {found[least].nats:.4g} nats, which {least[0].name} at tile {least[1]} reaches "
             f"on this model, not {max_loss:g}; allow more with --max-loss, or evaluate more sets with --evaluate"
         )
+
+    def apart(cost: DesignCost) -> float:
+        return found[cost.design.words, cost.design.tile].divergence_nats
+
     real = [c for c in costs if (c.design.words, c.design.tile) in found]
     low = [c for c in real if found[c.design.words, c.design.tile].nats <= max_loss]
     front: list[DesignCost] = []
     for phase in dict.fromkeys(cost.phase for cost in low):
         there = [cost for cost in low if cost.phase == phase]
-        made = not_beaten(there, lambda c: (found[c.design.words, c.design.tile].nats, -c.tokens_per_s_mm2, c.token_j))
-        front += sorted(made, key=lambda c: (found[c.design.words, c.design.tile].nats, -c.tokens_per_s_mm2))
+        made = not_beaten(there, lambda c: (apart(c), -c.tokens_per_s_mm2, c.token_j))
+        front += sorted(made, key=lambda c: (apart(c), -c.tokens_per_s_mm2))
     return front
 
 

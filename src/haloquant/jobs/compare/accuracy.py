@@ -3,12 +3,15 @@
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from haloquant.recipe import Recipe
 from haloquant.records import LayerStatistics
+
+if TYPE_CHECKING:
+    from haloquant.lm.evaluation.divergence import Predictions
 
 
 @dataclass(frozen=True)
@@ -19,10 +22,12 @@ class Protocol:
         weights_alone: Whether to evaluate with rounded weights alone, too, where activations are rounded. It takes half
             of the time.
         window: Tokens of a window; None is the model's context, at most 2048.
+        divergence: Whether to measure how far the predictions with rounded weights alone are from full precision.
     """
 
     weights_alone: bool = True
     window: int | None = None
+    divergence: bool = False
 
 
 STANDARD = Protocol()
@@ -37,7 +42,8 @@ class Accuracy:
     alone, `perplexity` is `perplexity_a8`, and `window_nats` is with rounded activations. With sparse inputs,
     `perplexity_a8` is with them too, and `input_density` is the share of the multiply-accumulates of the linear layers
     that the tokens kept, and `layer_density` that of the inputs of each layer; else it is None. `input_levels` is the
-    sparsity that each layer was given.
+    sparsity that each layer was given. `window_divergence` is the divergence from full precision of each window, in
+    nats (`lm.evaluation.divergence`), if it was measured.
     """
 
     perplexity: float
@@ -48,6 +54,7 @@ class Accuracy:
     input_density: float | None = None
     layer_density: dict[str, float] = field(default_factory=dict[str, float])
     input_levels: dict[str, float] = field(default_factory=dict[str, float])
+    window_divergence: tuple[float, ...] = ()
 
     @property
     def final_perplexity(self) -> float:
@@ -66,6 +73,7 @@ def measure_accuracy(
     originals: Mapping[str, np.ndarray] | None = None,
     protocol: Protocol = STANDARD,
     calibration: np.ndarray | None = None,
+    full: "Predictions | None" = None,
 ) -> Accuracy:
     """Return the perplexity of a model that computes with these weights, and with rounded activations too.
 
@@ -83,12 +91,14 @@ def measure_accuracy(
         protocol: How it is evaluated.
         calibration: Windows of tokens [windows, tokens] that give the thresholds of sparse inputs, if the recipe asks
             for them; None keeps all inputs.
+        full: What the model predicts in full precision, to measure the divergence from it; None does not measure it.
 
     Raises:
         InputError: The recipe asks for one scale per layer, and a layer has no calibrated maximum.
     """
     # Imported here, because quantizing without calibration does not need torch.
     from haloquant.jobs.input_sparsity import loaded_weights, mac_density
+    from haloquant.lm.evaluation.divergence import window_divergences
     from haloquant.lm.evaluation.perplexity import default_window, perplexity
     from haloquant.lm.evaluation.rounded_activations import activations_per_tensor, activations_per_token
     from haloquant.lm.evaluation.sparse_inputs import sparse_inputs
@@ -102,10 +112,12 @@ def measure_accuracy(
     sparse = bool(recipe.quantize.input_sparsity and weights) and calibration is not None
     with with_weights(model, weights, originals), ExitStack() as stack:
         plain, left = None, None
+        apart = window_divergences(model, full) if full is not None and weights else ()
         if protocol.weights_alone or not (rounding or sparse):
             plain = perplexity(model, tokens, window, max_windows=windows, progress=progress)
         if plain is not None and not (rounding or sparse):
-            return Accuracy(plain.value, None, plain.tokens_counted, plain.describe(), plain.window_nats)
+            seen = plain.tokens_counted, plain.describe(), plain.window_nats
+            return Accuracy(plain.value, None, *seen, window_divergence=apart)
         if sparse and calibration is not None:  # a layer first leaves inputs out, and then rounds the others
             sample = sample_windows(calibration.reshape(-1), calibration.shape[1])
             share, own = recipe.quantize.input_sparsity, loaded_weights(model, list(weights))
@@ -120,11 +132,11 @@ def measure_accuracy(
     plain = rounded if plain is None else plain
     seen = plain.tokens_counted, plain.describe(), plain.window_nats
     if left is None:
-        return Accuracy(plain.value, rounded.value, *seen)
+        return Accuracy(plain.value, rounded.value, *seen, window_divergence=apart)
     found, counts = left
     by_layer = {layer: counts.density(layer) for layer in found.macs}
     density = mac_density(counts, found.macs)
-    return Accuracy(plain.value, rounded.value, *seen, density, by_layer, dict(found.levels))
+    return Accuracy(plain.value, rounded.value, *seen, density, by_layer, dict(found.levels), apart)
 
 
 def rise_error(accuracy: Accuracy, reference: Accuracy) -> float | None:

@@ -31,6 +31,7 @@ from haloquant.lm.calibration.in_memory import collect
 from haloquant.lm.calibration.statistics_file import VERSION, load_statistics, save_statistics
 from haloquant.lm.checkpoint.reader import LinearLayer
 from haloquant.lm.devices import card_of, find_device
+from haloquant.lm.evaluation.divergence import Predictions, predictions
 from haloquant.lm.torch_model import load_model
 from haloquant.quant.format.packing import unpack
 from haloquant.quant.layer import dequantize
@@ -62,7 +63,7 @@ class JobSteps:
         protocol: Protocol = STANDARD,
     ) -> None:
         self.recipe, self.inputs, self.profile, self.progress = recipe, inputs, profile, progress
-        self._lender: JobSteps | None = None  # whose loaded model this job computes with
+        self._lender: JobSteps | None = None  # whose loaded model and predictions it uses
         self.steps = Steps(out / "steps", step_versions())
         self.reused: list[str] = []
         self.folders: dict[str, Path] = {}
@@ -83,7 +84,8 @@ class JobSteps:
     def beside(self, recipe: Recipe, profile: MacProfile) -> "JobSteps":
         """Return a job of another recipe and MAC on the same model, texts, folder and workers.
 
-        It computes with the model that this job loads, and tells no progress. The recipe must name the same device.
+        It computes with the model that this job loads, and with what that predicts, and tells no progress. The recipe
+        must name the same device and evaluation text.
         """
         made = JobSteps(recipe, self.inputs, profile, self.steps.root.parent, silent, self.session, self.protocol)
         made._lender = self
@@ -100,6 +102,15 @@ class JobSteps:
         if self._lender is not None:
             return self._lender.model
         return load_model(self.inputs.checkpoint.folder).to(self.device)
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """What the full-precision model predicts in the windows of the evaluation text."""
+        if self._lender is not None:
+            return self._lender.predictions
+        window, limit = self.protocol.window or self.inputs.window, self.recipe.text.evaluation_tokens
+        most = max(1, limit // window) if limit else None
+        return predictions(self.model, self.inputs.evaluation.tokens, window, most)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, int]]:

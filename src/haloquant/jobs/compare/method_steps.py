@@ -202,4 +202,5 @@ def weights_accuracy(
         originals,
         job.protocol,
         job.request.calibration if sparse else None,
+        job.predictions if job.protocol.divergence and weights else None,
     )

@@ -25,7 +25,7 @@ from haloquant.dvfs.schedule import Policy, plan
 from haloquant.errors import InputError
 from haloquant.jobs.machines.element_systems import ElementSystem, floating_system, is_beaten, systems_on
 from haloquant.jobs.machines.left_out_systems import LeftOut, left_out_notes, systems_that_fit
-from haloquant.jobs.machines.supply_law import SupplyLaw, lower_supply
+from haloquant.jobs.machines.supply_law import OneSupply, SupplyLaw, lower_supply
 from haloquant.jobs.machines.systems import QuantizedModel
 from haloquant.records import LayerTiles, MacProfile, OperatingPoint
 
@@ -202,7 +202,7 @@ def run_on_element(
     kept_tiles: Callable[[dict[str, LayerTiles]], dict[str, LayerTiles]] = lambda tiles: tiles,
     lines: Lines | None = None,
     delay_factor: float | None = None,
-    supply: SupplyLaw | None = None,
+    supply: SupplyLaw | OneSupply | None = None,
 ) -> ElementRun:
     """Return one system on one element in one pass.
 
@@ -218,7 +218,8 @@ def run_on_element(
             clock. None scales all delays so that the plain element's slowest value takes one period of the base clock.
         supply: The delay at a lower supply. Every class then runs at the base clock, or at its own if that is lower,
             and at the lowest supply that allows it. So do attention and floating point, with all values of the element.
-            None runs all at the base supply.
+            With one supply instead, all classes run there, each as fast as it can, and so do decoders, scaling units
+            and lines. None runs all at the base supply.
 
     Raises:
         InputError: Not one column fits the area.
@@ -230,7 +231,9 @@ def run_on_element(
 
     def clocked(delay_s: float) -> OperatingPoint:
         volts, own_hz = target.base.voltage_v, 1.0 / (scale * delay_s)
-        if supply is not None:
+        if isinstance(supply, OneSupply):
+            volts, own_hz = supply.voltage_v, own_hz / supply.delay
+        elif supply is not None:
             return lower_supply(OperatingPoint(volts, own_hz), target.base, supply)
         return OperatingPoint(volts, own_hz if delay_factor is None else min(own_hz, target.base.frequency_hz))
 
@@ -256,12 +259,14 @@ def run_on_element(
         schedule = plan(workload.gemms, tiles, points, untiled, policy, machine.accumulator_b, array.count)
         found = simulate(
             workload, tiles, schedule, machine, element.profile,
-            delay_at=lambda volts: delays * (1.0 if supply is None else supply.delay(volts)),
+            delay_at=lambda volts: delays * _slower(supply, volts),
             kv_bits=16 if system.floating else 8, passes=passes, system=f"{system.name} on {element.profile.name}",
         )  # fmt: skip
         side_j = side_energy_j(workload, tiles, schedule, element, plain, passes)
         if lines is not None:
             side_j |= line_energy_j(workload, schedule, lines, columns, passes)
+        if isinstance(supply, OneSupply):
+            side_j = {part: joule * (supply.voltage_v / base.voltage_v) ** 2 for part, joule in side_j.items()}
         return found, side_j, points
 
     # One clock for all classes needs no regulator. It is taken where the classes' clocks are nearly equal.
@@ -269,7 +274,7 @@ def run_on_element(
     if len(set(points)) > 1:
         slowest = min(points, key=lambda point: (point.frequency_hz, -point.voltage_v))
         options.append((Policy.PANEL, (slowest,) * len(points)))
-    if supply is not None:  # one supply for all, attention included
+    if isinstance(supply, SupplyLaw):  # one supply for all, attention included
         options.append((Policy.NONE, points))
     found, side_j, used_points = min(
         (scheduled(*option) for option in options), key=lambda run: run[0].time_s * run[0].total.total_energy_j
@@ -279,6 +284,13 @@ def run_on_element(
     return ElementRun(
         workload.phase, system.name, system.element_name, columns, used, used_points or (untiled,), found, side_j
     )
+
+
+def _slower(supply: SupplyLaw | OneSupply | None, voltage_v: float) -> float:
+    """Return the delay at a supply relative to that at the base supply."""
+    if supply is None:
+        return 1.0
+    return supply.delay if isinstance(supply, OneSupply) else supply.delay(voltage_v)
 
 
 def _passes(system: ElementSystem, workload: Workload, tiles: Mapping[str, LayerTiles]) -> dict[str, int]:

@@ -29,6 +29,14 @@ class SupplyLaw:
     source: str
 
 
+@dataclass(frozen=True)
+class OneSupply:
+    """One supply in volts for all that the arrays hold, and the delay there relative to that at the base supply."""
+
+    voltage_v: float
+    delay: float
+
+
 def lower_supply(own: OperatingPoint, base: OperatingPoint, law: SupplyLaw) -> OperatingPoint:
     """Return the base clock at the lowest supply that allows it, in steps of a regulator.
 

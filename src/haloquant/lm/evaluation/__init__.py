@@ -1,8 +1,8 @@
 """Measure a model: perplexity, tasks of lm-eval, and the effect of rounded activations.
 
 `perplexity` scores windows of a text; `lm_eval_tasks` runs lm-eval offline, with `text_tasks` made from a text and
-`finite_logits` as a check. `rounded_activations` simulates the integer inputs of a MAC array; `partial_sums` draws the
-sums that its MACs receive.
+`finite_logits` as a check. `divergence` compares the predictions of two models. `rounded_activations` simulates the
+integer inputs of a MAC array; `partial_sums` draws the sums that its MACs receive.
 """
 
 import lazy_loader

@@ -259,10 +259,10 @@ def context_tokens(window: int, share: float) -> int:
 def _score(model: Any, ids: np.ndarray, context: int = 0) -> list[float]:
     batch = torch.from_numpy(ids).to(next(model.parameters()).device)
     with torch.inference_mode():
-        return sum_nll(_logits(model, batch)[:, context:], batch[:, context:])
+        return sum_nll(logits_of(model, batch)[:, context:], batch[:, context:])
 
 
-def _logits(model: Any, batch: torch.Tensor) -> torch.Tensor:
+def logits_of(model: Any, batch: torch.Tensor) -> torch.Tensor:
     """Return the logits of a batch.
 
     Raises:

@@ -14,9 +14,11 @@ from haloquant.store.atomic_files import write_text
 class DesignRow(msgspec.Struct, frozen=True):
     """One design on the front of one phase, or the reference.
 
-    `loss_nats` is the rise of the model's loss over full precision, with 8-bit activations. `energy_time_ratio` is the
-    reference's energy x time over the design's; it is None if no INT4 design fits the area. `recipe` and `profile` are
-    its files; they are empty for the reference.
+    `supply_v` is its supply, in the volts of its profile, and `supply_share` the share of the profile's own.
+    `loss_nats` is the rise of the model's loss over full precision, with 8-bit activations. `divergence_nats` is how
+    far its predictions are from full precision with quantized weights alone, in nats a token; it decides on
+    `as_accurate_as_reference`. `energy_time_ratio` is the reference's energy x time over the design's; it is None if no
+    INT4 design fits the area. `recipe` and `profile` are its files; they are empty for the reference.
     """
 
     phase: str
@@ -25,11 +27,13 @@ class DesignRow(msgspec.Struct, frozen=True):
     element: str
     corner: str
     supply_v: float
+    supply_share: float
     tile: int
     columns_per_register: int
     columns: int
     array_area_mm2: float
     loss_nats: float
+    divergence_nats: float
     perplexity: float
     tokens_per_s_mm2: float
     token_j: float
@@ -46,13 +50,14 @@ def draw_designs(
 ) -> None:
     """Write codesign.html (interactive, needs no network) and codesign.svg into the folder `out`.
 
-    They show the loss over the rate per area and over the energy of a token, with one row of charts for each phase.
-    Below the charts are the `notes`, in lines of at most 120 characters.
+    They show the divergence over the rate per area and over the energy of a token, with one row of charts for each
+    phase. Below the charts are the `notes`, in lines of at most 120 characters.
     """
     data = [
         {
             "phase": row.phase, "words": row.words_name, "element": row.element, "tile": row.tile, "axis": axis,
-            "loss": row.loss_nats, "kind": kind, "cost": value, "ratio": row.energy_time_ratio,
+            "loss": row.loss_nats, "divergence": row.divergence_nats, "supply": row.supply_v, "kind": kind,
+            "cost": value, "ratio": row.energy_time_ratio,
         }
         for kind, group in (("front", rows), ("GPTQ on INT4", reference))
         for row in group
@@ -66,11 +71,13 @@ def draw_designs(
         .mark_point(filled=True, size=80)
         .encode(
             x=alt.X("cost:Q", title=None, scale=alt.Scale(zero=False, padding=20)),
-            y=alt.Y("loss:Q", title="loss over full precision, nats", scale=alt.Scale(zero=False)),
+            y=alt.Y("divergence:Q", title="divergence from full precision, nats", scale=alt.Scale(zero=False)),
             color=alt.Color("words:N", title="words"),
             shape=alt.Shape("kind:N", title=None),
-            tooltip=["words:N", "element:N", "tile:Q", alt.Tooltip("loss:Q", format=".4f"),
-                     alt.Tooltip("cost:Q", format=".4g"), alt.Tooltip("ratio:Q", format=".2f")],
+            tooltip=["words:N", "element:N", "tile:Q", alt.Tooltip("supply:Q", format=".3g"),
+                     alt.Tooltip("divergence:Q", format=".4f"),
+                     alt.Tooltip("loss:Q", format=".4f"), alt.Tooltip("cost:Q", format=".4g"),
+                     alt.Tooltip("ratio:Q", format=".2f")],
         )
         .properties(width=340, height=230)
         .facet(row=alt.Row("phase:N", title=None, sort=["prefill", "decode"]), column=alt.Column("axis:N", title=None))

@@ -14,6 +14,7 @@ from haloquant.errors import InputError
 from haloquant.jobs.codesign.array_cost import (
     LeftOutElement,
     Silicon,
+    at_supplies,
     choices_that_fit,
     code_bits,
     cost_of,
@@ -23,6 +24,7 @@ from haloquant.jobs.codesign.array_cost import (
     promising,
 )
 from haloquant.jobs.codesign.front import Design, not_beaten
+from haloquant.jobs.codesign.supplies import supplies_of
 from haloquant.jobs.codesign.word_sets import WordSet
 from haloquant.records import Corner
 from haloquant.store.targets import read_systolic
@@ -73,9 +75,32 @@ def test_a_corner_and_a_bus_make_designs_of_their_own() -> None:
     assert found[1].element.area_m2 == near(found[0].element.area_m2 - 8e-12 * (1 - 1 / 4))
 
 
+def test_a_profile_with_several_corners_is_not_lowered_by_a_law() -> None:
+    two = replace(
+        FOUR, corners=(FOUR.corners[0], Corner("low", 0.5, 25.0)), delay_s=np.repeat(FOUR.delay_s, 2, 0),
+        energy_j=np.repeat(FOUR.energy_j, 2, 0), sensitised_delay_s=np.repeat(FOUR.sensitised_delay_s, 2, 0),
+        leakage_w=np.zeros(2),
+    )  # fmt: skip
+    profiles = [two, EIGHT]
+    found = at_supplies(designs_of(WORDS, 16, profiles, buses=(1,)), profiles, (1.0, 0.7))
+    assert [(d.element.profile.name, d.supply) for d in found] == [
+        (FOUR.name, 1.0), (FOUR.name, 1.0), (EIGHT.name, 1.0), (EIGHT.name, 0.7),
+    ]  # fmt: skip
+
+
+def test_a_design_at_a_lower_supply_is_slower_and_draws_less() -> None:
+    """Delay 0.8 (0.65 / 0.45)^1.3 = 1.29; the switching of the arrays falls to 0.64, DRAM stays."""
+    silicon = replace(SILICON, supplies=supplies_of(EIGHT, SILICON.target))
+    (design,) = designs_of(WORDS, 16, [FOUR], buses=(1,))
+    (whole, _), (low, _) = (cost_of(replace(design, supply=s), EVEN, silicon, 0.0) for s in (1.0, 0.8))
+    assert 1.0 < low.time_s / whole.time_s <= 0.8 * (0.65 / 0.45) ** 1.3 + 1e-9
+    assert 0.64 < low.energy_j / whole.energy_j < 1
+    assert replace(design, supply=0.8).supply_v == near(0.8 * FOUR.corners[0].voltage_v)
+
+
 @pytest.mark.slow
 def test_leaving_out_beaten_designs_keeps_the_front() -> None:
-    """Exhaustive over a small grid: the front is the same as with the designs that were left out."""
+    """Exhaustive over a small grid with supplies: the front is the same as with the designs that were left out."""
     random = np.random.default_rng(0)
     made = [
         quick(f"e{i}", float(a) * 1e-12, float(d) * 1e-12, float(e) * 1e-15)
@@ -85,9 +110,12 @@ def test_leaving_out_beaten_designs_keeps_the_front() -> None:
     large = replace(
         SILICON, target=read_systolic("edge_lpddr5x"), workloads=(prefill(shape, 512), decode(shape, 512)), area_m2=1e-6
     )
-    every = designs_of(WORDS, 128, made, buses=(1, 4))
-    few = promising(every, EVEN, large)
-    assert 0 < len(few) < len(every)
+    supplies = supplies_of(EIGHT, large.target)
+    large = replace(large, supplies=supplies)
+    whole = designs_of(WORDS, 128, made, buses=(1, 4))
+    every = at_supplies(whole, made, supplies.shares)
+    few = at_supplies(promising(whole, EVEN, large), made, supplies.shares)
+    assert 0 < len(few) < len(every) == 3 * len(whole)
 
     def front(designs: list[Design], phase: str) -> np.ndarray:
         costs = [cost for cost in costs_of_all(designs, lambda _: EVEN, large, 0.0) if cost.phase == phase]

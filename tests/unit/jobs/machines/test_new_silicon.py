@@ -7,7 +7,9 @@ import pytest
 from haloquant.accel.elements import column_area_m2, element_of
 from haloquant.accel.workload.prefill_decode import decode, prefill
 from haloquant.errors import InputError
-from haloquant.jobs.machines.new_silicon import compare_on_new_silicon
+from haloquant.jobs.machines.element_systems import systems_on
+from haloquant.jobs.machines.new_silicon import compare_on_new_silicon, run_on_element
+from haloquant.jobs.machines.supply_law import OneSupply
 from haloquant.jobs.machines.systems import halo_system
 from support.accel_cases import honest, toy_target
 from support.machine_models import LOADED, SHAPE
@@ -60,6 +62,24 @@ def test_eight_bit_work_takes_two_passes_on_a_four_bit_array() -> None:
     for name, passes in (("scores", 2), ("values", 2), ("lm_head", 2)):
         assert joules(narrow, name) / joules(wide, name) == near(passes, rel=0.12)  # columns differ, so does padding
     assert joules(narrow, "q_proj") / joules(wide, "q_proj") == near(1, rel=0.12)
+
+
+def test_one_supply_for_all_that_the_arrays_hold() -> None:
+    """At 0.8 of the supply and 1.5 times the delay: every clock is lower, switching falls to 0.64, leakage to 0.8."""
+    eight = element_of(EIGHT)
+    system = next(s for s in systems_on(LOADED, element_of(FOUR)) if s.name == "W4A8")
+    low_v = 0.8 * TARGET.base.voltage_v
+    area_m2 = 30000e-12
+    whole = run_on_element(system, PASSES[0], TARGET, eight, area_m2)
+    low = run_on_element(system, PASSES[0], TARGET, eight, area_m2, supply=OneSupply(low_v, 1.5))
+    assert {point.voltage_v for point in low.points} == {low_v}
+    assert low.points[0].frequency_hz == near(whole.points[0].frequency_hz / 1.5)
+    mine, base = low.simulation.total.energy_j, whole.simulation.total.energy_j
+    for part, share in (("mac", 0.64), ("accumulator", 0.64), ("dram", 1.0), ("sram", 1.0)):
+        assert mine[part] == near(share * base[part]), part
+    for part, joule in whole.side_j.items():
+        assert low.side_j[part] == near(0.64 * joule), part
+    assert 1.0 < low.time_s / whole.time_s <= 1.5 + 1e-9
 
 
 def test_what_cannot_be_compared() -> None:
