@@ -27,6 +27,7 @@ from haloquant.records import MacProfile
 
 _FANOUT = 4
 _SAMPLES = 4096
+_WARNINGS = 5  # of a library that a profile repeats
 _ROUNDING_S = 5e-14  # tolerance: simulation rounds the delay of each gate to 1 fs, so a long path may seem later
 _DIGITS = 6  # significant digits of a profile; table look-ups are less exact
 
@@ -83,7 +84,10 @@ def characterize(
         if progress is not None:
             progress(i + 1, len(libraries))
     if (sensitised > delay + _ROUNDING_S).any():
-        raise NetlistError(f"{netlist.name} switches later than its static delay: a defect of haloquant; report it")
+        raise NetlistError(
+            f"{netlist.name} switches later than its static delay; the library must state a delay for every state of a "
+            "cell's inputs (look for arcs with `when`), and if it does, this is a defect of haloquant: report it"
+        )
     sensitised = np.minimum(sensitised, delay)
     return MacProfile(
         name=name or netlist.name,
@@ -107,6 +111,7 @@ def characterize(
             "output_load_f": ", ".join(f"{c.output_load_f:.3g}" for c in around),
             "wires": "none",
             **_element_provenance(netlist, libraries[0]),
+            **_library_warnings(netlist, libraries, dynamic is not None),
             "haloquant": _version(),
         },
     )
@@ -267,6 +272,29 @@ def _element_provenance(netlist: Netlist, library: Library) -> dict[str, str]:
         "weight_pins": str(netlist.ports.weight_bits),
         "register_area_m2": f"{min(kinds[k].area_m2 for k in netlist.registers.kind):.6g}",
     }
+
+
+def _library_warnings(netlist: Netlist, libraries: Sequence[Library], energies: bool) -> dict[str, str]:
+    """Return what was odd in the libraries, and what the netlist's cells lack and therefore counts as 0."""
+    said = [f"{library.name}: {warning}" for library in libraries for warning in library.warnings]
+    if len(said) > _WARNINGS:
+        said[_WARNINGS:] = [f"and {len(said) - _WARNINGS} more"]
+    for library in libraries:
+        cells = library_cells(netlist, library)
+        clocked = [cells[k] for k in sorted(set(netlist.registers.kind.tolist()))]
+        lacking = {
+            "capacitances of input pins": [c for c in cells if not all(pin.capacitance_f for pin in c.inputs)],
+            "setup times": [c for c in clocked if not any(k.kind.startswith("setup") for k in c.constraints)],
+            "leakage": [c for c in cells if not c.leakage_w and not c.leakage],
+            "internal energies": [c for c in cells if energies and not c.powers],
+        }
+        said += [
+            f"{library.name}: no {what} of {', '.join(sorted({c.name for c in lack})[:4])}"
+            f"{' and others' if len({c.name for c in lack}) > 4 else ''}, counted as 0"
+            for what, lack in lacking.items()
+            if lack
+        ]
+    return {"library_warnings": "; ".join(said)} if said else {}
 
 
 def _input_energy_j(netlist: Netlist, library: Library) -> float:

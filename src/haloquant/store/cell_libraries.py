@@ -35,7 +35,7 @@ def read_library(path: Path, cache: Path | None = None) -> Library:
 
     Raises:
         InputError: The file is missing or too large.
-        LibertyError: The file ends in .gz but is not gzip, is not UTF-8, is too large unpacked, or is not Liberty.
+        LibertyError: The file ends in .gz but is not gzip, is not text, is too large unpacked, or is not Liberty.
     """
     raw = read_bounded(path, MAX_BYTES)
     folder = user_cache_path("haloquant") / "liberty" if cache is None else cache
@@ -49,7 +49,7 @@ def read_library(path: Path, cache: Path | None = None) -> Library:
 
 
 def liberty_text(path: Path, raw: bytes | None = None) -> str:
-    """Return the text of a `.lib` or `.lib.gz` file.
+    """Return the text of a `.lib` or `.lib.gz` file: UTF-8, or else Latin-1, which older comments are written in.
 
     Args:
         path: the file.
@@ -57,20 +57,20 @@ def liberty_text(path: Path, raw: bytes | None = None) -> str:
 
     Raises:
         InputError: The file is missing or too large.
-        LibertyError: It cannot be unpacked or is not UTF-8 text.
+        LibertyError: It cannot be unpacked or is not text.
     """
     data = liberty_bytes(path, raw)
+    if (zero := data.find(b"\0")) >= 0:
+        line = data.count(b"\n", 0, zero) + 1
+        raise LibertyError(f"{path.name}:{line}: a Liberty file must be UTF-8 or Latin-1 text, and has a zero byte")
     try:
         return data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise LibertyError(
-            f"{path.name}:{line}: a Liberty file must be UTF-8 text, not {data[error.start]:#04x}"
-        ) from None
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def liberty_bytes(path: Path, raw: bytes | None = None) -> bytes:
-    """Return the bytes of a `.lib` or `.lib.gz` file, unpacked.
+    """Return the bytes of a `.lib` or `.lib.gz` file, unpacked, without the byte-order mark.
 
     Args:
         path: the file. It is compressed if its name says so, or if it begins as gzip files do.
@@ -81,7 +81,8 @@ def liberty_bytes(path: Path, raw: bytes | None = None) -> bytes:
         LibertyError: It cannot be unpacked.
     """
     data = read_bounded(path, MAX_BYTES) if raw is None else raw
-    return _unpack(path, data) if path.suffix == ".gz" or data[:2] == _GZIP else data
+    text = _unpack(path, data) if path.suffix == ".gz" or data[:2] == _GZIP else data
+    return text.removeprefix(b"\xef\xbb\xbf")
 
 
 def _unpack(path: Path, data: bytes) -> bytes:

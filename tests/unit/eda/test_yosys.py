@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from haloquant.circuits.rtl.generator import MacSpec, generate
-from haloquant.eda.yosys import synthesize
+from haloquant.eda.yosys import _readable, synthesize  # pyright: ignore[reportPrivateUsage]
 from haloquant.errors import InputError, NetlistError, ToolError
 
 
@@ -16,6 +16,17 @@ def test_verilog_that_yosys_refuses(liberty: Path):
         NetlistError, match=r"the Verilog must be accepted by Yosys, which says: Module `top' not found"
     ):
         synthesize(generate(MacSpec(weight_bits=2, activation_bits=2)), liberty, 1e-9, top="top")
+
+
+def test_yosys_sees_the_library_without_what_it_would_refuse(tmp_path: Path):
+    path = tmp_path / "x.lib"
+    text = 'library (x) {\n# old\n V = 1.1;\n cell (A) { area : 1; }\n cell (ODD) { }\n when : "a=b";\n}'
+    path.write_text(text)
+    odd = text.index("cell (ODD)")
+    plain = _readable(path, path.read_bytes(), [odd, odd + len("cell (ODD) { }")])
+    assert plain == b'library (x) {\n\n\n cell (A) { area : 1; }\n \n when : "a=b";\n}'
+    path.write_bytes(b"library (x) { /* \xb5 */ }")
+    assert _readable(path, path.read_bytes(), []) == path.read_bytes()
 
 
 def test_names_that_could_be_commands_are_refused(liberty: Path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from haloquant.circuits.liberty.parser import parse_liberty
 from haloquant.circuits.liberty.records import Library
 from haloquant.errors import InputError, LibertyError
 from haloquant.store import cell_libraries as store
@@ -82,8 +83,8 @@ def test_files_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path.write_bytes(gzip.compress(library_text().encode())[:-20])
     assert _refused(path) == "x.lib.gz must be a whole gzip file, but it ends early; it is truncated"
     plain = tmp_path / "x.lib"
-    plain.write_bytes(b"library (x) {\n\xff }")
-    assert _refused(plain) == "x.lib:2: a Liberty file must be UTF-8 text, not 0xff"
+    plain.write_bytes(b"library (x) {\n\x00 }")
+    assert _refused(plain) == "x.lib:2: a Liberty file must be UTF-8 or Latin-1 text, and has a zero byte"
     monkeypatch.setattr(store, "MAX_BYTES", 1000)
     path.write_bytes(gzip.compress(bytes(100_000)))
     assert _refused(path) == "x.lib.gz must unpack to at most 1,000 bytes, but is larger"
@@ -91,8 +92,14 @@ def test_files_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert _refused(plain) == f"{tmp_path}/x.lib must be at most 1,000 bytes, not 2,000"
 
 
+def test_older_comments_and_a_byte_order_mark_are_read(tmp_path: Path):
+    path = tmp_path / "old.lib"
+    path.write_bytes(b"\xef\xbb\xbf/* 10 \xb5m */" + library_text().encode())
+    assert list(store.read_library(path, tmp_path).cells) == list(parse_liberty(library_text()).cells)
+
+
 def test_the_sentence_of_a_bad_library_names_the_file(tmp_path: Path):
     path = tmp_path / "bad.lib"
-    path.write_text("library (x) {\n  area = 1;\n}\n")
+    path.write_text("library (x) {\n  area 1;\n}\n")
     with pytest.raises(LibertyError, match=r"^bad\.lib:2: a statement must be "):
         store.read_library(path, tmp_path / "cache")

@@ -52,7 +52,7 @@ class CellReader:
         leakage = self._leakage([g for g in group.groups if g.kind == "leakage_power"])
         return Cell(
             name=unquote(group.args),
-            area_m2=self._number(group, "area", 0.0) * 1e-12,  # Liberty gives areas in square micrometres by convention
+            area_m2=self._not_negative(group, "area") * 1e-12,  # square micrometres, by convention
             leakage_w=self._number(group, "cell_leakage_power", self.default_leakage) * self.units.leakage_w,
             leakage=leakage,
             pins=tuple(pins),
@@ -69,13 +69,13 @@ class CellReader:
         if direction not in _DIRECTIONS:
             self.source.fail(group.offset, f"direction of pin {name} must be input, output or inout, not {direction!r}")
         default = self.default_capacitance.get(direction, 0.0)
-        capacitance = self._number(group, "capacitance", default)
+        capacitance = self._not_negative(group, "capacitance", default)
         unit = self.units.capacitance_f
         return Pin(
             name=name,
             direction=direction,
-            rise_capacitance_f=self._number(group, "rise_capacitance", capacitance) * unit,
-            fall_capacitance_f=self._number(group, "fall_capacitance", capacitance) * unit,
+            rise_capacitance_f=self._not_negative(group, "rise_capacitance", capacitance) * unit,
+            fall_capacitance_f=self._not_negative(group, "fall_capacitance", capacitance) * unit,
             capacitance_f=capacitance * unit,
             function=self._function(group, "function"),
             three_state=self._function(group, "three_state"),
@@ -174,6 +174,12 @@ class CellReader:
 
     def _number(self, group: Group, name: str, default: float) -> float:
         return read_number(self.source, group, name, default)
+
+    def _not_negative(self, group: Group, name: str, default: float = 0.0) -> float:
+        value = self._number(group, name, default)
+        if value < 0:
+            self.source.fail(group.offset, f"{name} of {group.kind} ({unquote(group.args)}) must be at least 0, not {value:g}")
+        return value
 
     def _optional(self, group: Group, name: str, unit: float) -> float | None:
         return self._number(group, name, 0.0) * unit if name in group.attributes else None

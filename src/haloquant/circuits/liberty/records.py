@@ -143,3 +143,5 @@ class Library:
     slew_derate: float
     default_max_transition_s: float | None
     default_wire_load: str | None
+    left_out: tuple[int, ...] = ()  # start and end, in the text, of every cell that was left out, one after another
+    warnings: tuple[str, ...] = ()

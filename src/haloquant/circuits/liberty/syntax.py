@@ -14,14 +14,14 @@ from haloquant.errors import LibertyError
 
 MAX_DEPTH = 16  # a valid file has six levels: library, cell, pin, timing, table, domain
 
-_BLANK = re.compile(r"(?>[\s;\\]++|/\*(?s:.*?)\*/|//[^\n]*+)*+")
+_BLANK = re.compile(r"(?>[\s;\\]++|/\*(?s:.*?)\*/|(?://|\#)[^\n]*+)*+")
 _STATEMENT = re.compile(
     r"""(?>
       (?P<close>\})
-    | (?P<name>"[^"\n]*+"|[A-Za-z_][\w.\-]*+)\s*+
+    | (?P<name>"[^"\n]*+"|[A-Za-z_][\w.\-]*+)[\s\\]*+
       (?>
-        :[ \t\\\n]*+(?P<value>"(?>[^"\\]|\\.)*+"|[^;{}\n"]++)
-      | \((?P<args>(?>[^()"]|"(?>[^"\\]|\\.)*+")*+)\)\s*+(?P<open>\{)?
+        [:=][ \t\\\r\n]*+(?P<value>"(?>[^"\\]|\\.)*+"|[^;{}\n"]++)
+      | \((?P<args>(?>[^()"]|"(?>[^"\\]|\\.)*+")*+)\)[\s\\]*+(?P<open>\{)?
       )
     )""",
     re.VERBOSE | re.DOTALL,
@@ -35,6 +35,7 @@ class Group:
     kind: str
     args: str
     offset: int
+    end: int = -1  # offset behind the closing brace
     attributes: dict[str, str] = field(default_factory=dict[str, str])
     groups: "list[Group]" = field(default_factory=list["Group"])
 
@@ -87,7 +88,7 @@ def read_groups(source: SourceText) -> Group:
         if close:
             if not stack:
                 source.fail(position, "a '}' must close a group, but no group is open here")
-            stack.pop()
+            stack.pop().end = found.end()
         elif opened:
             group = Group(unquote(name), args, position)
             _place(source, stack, library, group)

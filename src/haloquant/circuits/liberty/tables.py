@@ -11,7 +11,7 @@ from haloquant.circuits.liberty.syntax import Group, SourceText, unquote
 from haloquant.circuits.liberty.table_interpolation import Table
 
 _PREFIX = {"": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12, "f": 1e-15, "a": 1e-18, "k": 1e3}
-_UNIT = re.compile(r"\s*([0-9.]{0,12})\s*([munpfak]?)(s|v|w|f|a|ohm)\s*", re.IGNORECASE)
+_UNIT = re.compile(r"\s*([0-9.]{0,12}(?:(?<=[0-9.])e[+-]?[0-9]{1,2})?)\s*([munpfak]?)(s|v|w|f|a|ohm)\s*", re.IGNORECASE)
 _ROW = frozenset({"input_net_transition", "input_transition_time", "related_pin_transition"})
 _COLUMN = frozenset(
     {"total_output_net_capacitance", "constrained_pin_transition", "equal_or_opposite_output_net_capacitance"}
@@ -169,7 +169,7 @@ def read_units(source: SourceText, library: Group) -> Units:
     raw = library.attributes.get("capacitive_load_unit", "1, pf")
     return Units(
         time_s=_unit(source, library, "time_unit", "1ns"),
-        capacitance_f=_scale(source, library, "capacitive_load_unit", raw.replace(",", " ")),
+        capacitance_f=_scale(source, library, "capacitive_load_unit", raw),
         voltage_v=_unit(source, library, "voltage_unit", "1V"),
         leakage_w=_unit(source, library, "leakage_power_unit", "1nW"),
     )
@@ -180,7 +180,7 @@ def _unit(source: SourceText, library: Group, name: str, default: str) -> float:
 
 
 def _scale(source: SourceText, library: Group, name: str, raw: str) -> float:
-    found = _UNIT.fullmatch(raw.replace('"', " "))
+    found = _UNIT.fullmatch(raw.translate(_SEPARATORS))
     try:
         scale = float(found[1] or 1) * _PREFIX[found[2].lower()] if found else 0.0
     except ValueError:

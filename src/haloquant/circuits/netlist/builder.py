@@ -128,7 +128,7 @@ class NetlistBuilder:
         return gates, registers
 
     def _cell(self, name: str, instance: Instance) -> Cell:
-        cell = self.library.cells.get(instance.type)
+        cell = self.library.cells.get(instance.type.removeprefix("\\"))
         if cell is None:
             raise NetlistError(
                 f"gate {name} must be a cell of library {self.library.name}, not {instance.type!r}; "

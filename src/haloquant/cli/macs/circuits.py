@@ -136,6 +136,8 @@ def characterize(
             style="dim",
             highlight=False,
         )
+    if warnings := measured.provenance.get("library_warnings"):
+        stdout.print(f"note: {warnings}.", style="dim", highlight=False, markup=False)
     stdout.print(f"written to {out}", highlight=False)
 
 

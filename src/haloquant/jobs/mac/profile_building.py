@@ -81,6 +81,7 @@ def synthesize_mac(
         abc_script=chosen,
         partitions={part: period_s * factor for part, factor in source.parts},
         driven=dict.fromkeys(source.driven, smallest_inverter(library).name),
+        left_out=library.left_out,
         output_load_f=typical_conditions(library).output_load_f,
     )
     return synthesis, parse_netlist(synthesis.json_text, library, source.ports), library

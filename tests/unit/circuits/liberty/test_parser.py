@@ -39,8 +39,10 @@ def test_everything_comes_out_in_si_units():
         ("library (x) { delay_model : polynomial; }", "x.lib:1: delay_model must be table_lookup, not 'polynomial'"),
         ('library (x) { time_unit : "soon"; }',
          "x.lib:1: time_unit must be a unit such as '1ns' or (1, ff), not 'soon'"),
-        ("library (x) { cell (A) { } }",
-         "x.lib:1: a library must state nom_voltage and nom_temperature or an operating condition"),
+        ("library (x) { nom_voltage : 0; cell (A) { } }", "x.lib:1: the supply voltage must be 0.05 to 50.0 V, not 0 V"),
+        ("library (x) { slew_derate_from_library : 0; cell (A) { } }",
+         "x.lib:1: slew_derate_from_library must be above 0, not 0"),
+        ("library (x) { cell (A) { area : -2; } }", "x.lib:1: area of cell (A) must be at least 0, not -2"),
         ("library (x) { cell (A) { area : big; } }", "x.lib:1: area of cell (A) must be a finite number, not 'big'"),
     ],
 )  # fmt: skip
@@ -50,4 +52,43 @@ def test_what_is_no_library(text: str, sentence: str):
 
 def test_a_cell_twice():
     text = HEAD + f"cell (INV) {{ {CELLS['INV']} }}\n" * 2 + "}\n"
-    assert liberty_error(text).endswith("the library must hold each cell once, but INV stands in it twice")
+    library = parse_liberty(text)
+    assert library.warnings == ("cell INV stands in the library twice; the first is taken",)
+    start, end = library.left_out
+    assert parse_liberty(text[:start] + text[end:]).warnings == ()
+
+
+def test_one_odd_cell_is_left_out_with_a_warning():
+    text = HEAD + f"cell (INV) {{ {CELLS['INV']} }}\ncell (ODD) {{ area : large; }}\n}}\n"
+    library = parse_liberty(text, "x.lib")
+    assert list(library.cells) == ["INV"]
+    assert "cell ODD is left out: x.lib:" in library.warnings[0]
+    start, end = library.left_out
+    assert text[start:end] == "cell (ODD) { area : large; }"
+
+
+@pytest.mark.parametrize(
+    ("statements", "voltage_v", "temperature_c", "warnings"),
+    [
+        ("voltage_map (VDD, 0.9); voltage_map (VSS, 0.0);", 0.9, 25, 2),
+        ("nom_temperature : 85;", 1.0, 85, 1),
+        ("operating_conditions (typ) { voltage : 0.8; temperature : 25; }", 0.8, 25, 0),
+        ('voltage_unit : "1mV"; nom_voltage : 1100; nom_temperature : 0;', 1.1, 0, 0),
+    ],
+)  # fmt: skip
+def test_the_corner_of_a_library_that_does_not_state_it_plainly(
+    statements: str, voltage_v: float, temperature_c: float, warnings: int
+):
+    library = parse_liberty(f"library (x) {{ {statements} cell (A) {{ }} }}")
+    assert (library.corner.voltage_v, library.corner.temperature_c) == near((voltage_v, temperature_c))
+    assert len(library.warnings) == warnings
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ['capacitive_load_unit\\\n ("1.0" \\\n, "pf");', "capacitive_load_unit (1.0e3, ff);", "V = 1.1;\n# x\n",
+     "capacitive_load_unit (1,pf) ; "],
+)  # fmt: skip
+def test_statements_that_public_libraries_write_in_other_ways(unit: str):
+    text = f"library (x) {{ nom_voltage : 1; nom_temperature : 1; {unit} cell (A) {{ pin \\\n (B) {{ capacitance : 2; }} }} }}"
+    assert parse_liberty(text).cells["A"].pin("B").capacitance_f == near(2e-12)

@@ -23,6 +23,6 @@ def test_a_file_cut_inside_a_statement():
 
 
 def test_a_malformed_statement_is_shown_with_its_line():
-    assert liberty_error("library (x) {\n  area = 3;\n}\n") == (
-        "x.lib:2: a statement must be 'name : value;', 'name (values);' or 'name (args) {', not 'area = 3;'"
+    assert liberty_error("library (x) {\n  area 3;\n}\n") == (
+        "x.lib:2: a statement must be 'name : value;', 'name (values);' or 'name (args) {', not 'area 3;'"
     )
