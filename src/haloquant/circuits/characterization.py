@@ -112,6 +112,7 @@ def characterize(
             "wires": "none",
             **_element_provenance(netlist, libraries[0]),
             **_library_warnings(netlist, libraries, dynamic is not None),
+            **_equal_delays(netlist, delay[0]),
             "haloquant": _version(),
         },
     )
@@ -271,6 +272,16 @@ def _element_provenance(netlist: Netlist, library: Library) -> dict[str, str]:
         "element": "product registers, accumulator and partial-sum registers, with setup",
         "weight_pins": str(netlist.ports.weight_bits),
         "register_area_m2": f"{min(kinds[k].area_m2 for k in netlist.registers.kind):.6g}",
+    }
+
+
+def _equal_delays(netlist: Netlist, delay_s: Float64[np.ndarray, " w"]) -> dict[str, str]:
+    """Return a warning if a MAC with registers is equally slow for all values, as if its logic saw none of them."""
+    if not len(netlist.registers) or delay_s.size < 2 or np.ptp(delay_s) > _ROUNDING_S:
+        return {}
+    return {
+        "timing_warning": "all weight values are equally slow; if the weight passes a register before the multiplier, "
+        "static timing does not know its value there: give the weight a port behind that register"
     }
 
 

@@ -14,6 +14,8 @@ from haloquant.errors import MALFORMED, NetlistError
 Encoding = Literal["twos_complement", "sign_magnitude", "booth_digits", "one_digit", "multiple_shift"]
 
 _MAX_BITS = 64
+_MAX_VALUE_BITS = 16  # of a weight and of an activation
+_MAX_LATENCY = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class MacPorts:
 
     `floating` has the exponent and fraction bits of the operands of a floating-point element; the pins hold bit
     patterns. It is empty for integers.
+
+    `top` is the name of the top module, and `parameters` sets its parameters, as (name, value).
     """
 
     weight: str = "weight"
@@ -52,6 +56,8 @@ class MacPorts:
     multiples: tuple[int, ...] = ()
     words: tuple[int, ...] = ()
     floating: tuple[int, ...] = ()
+    top: str = "mac"
+    parameters: tuple[tuple[str, int], ...] = ()
 
     @property
     def sum_bits(self) -> int:
@@ -94,6 +100,15 @@ def parse_ports(toml_text: str) -> MacPorts:
         width = getattr(ports, name)
         if not 1 <= width <= _MAX_BITS:
             raise NetlistError(f"{name} must be 1 to {_MAX_BITS}, not {width}")
+    for name, width in (("weight_bits", _value_bits(ports)), ("activation_bits", ports.activation_bits)):
+        if width > _MAX_VALUE_BITS:
+            raise NetlistError(f"{name} must hold numbers of at most {_MAX_VALUE_BITS} bits, not of {width}")
+    if not 0 <= ports.latency <= _MAX_LATENCY:
+        raise NetlistError(f"latency must be 0 to {_MAX_LATENCY} clock edges, not {ports.latency}")
+    if ports.latency and not ports.clock:
+        raise NetlistError(
+            f"a latency of {ports.latency} clock edges must come with a clock, but clock is not declared"
+        )
     if ports.encoding == "booth_digits" and ports.weight_bits % 3:
         raise NetlistError(f"weight_bits must be a multiple of 3 for stored Booth digits, not {ports.weight_bits}")
     if ports.encoding == "one_digit" and ports.weight_bits < 2:
@@ -101,7 +116,9 @@ def parse_ports(toml_text: str) -> MacPorts:
     if ports.carry_save and ports.result_bits % 2:
         raise NetlistError(f"result_bits must be even for two words in carry-save form, not {ports.result_bits}")
     fields = {name: getattr(ports, name) for name in ports.__struct_fields__}
-    fields.update(partial=ports.partial or None, clock=ports.clock or None, tied=tuple(ports.tied.items()))
+    fields.update(partial=ports.partial or None, clock=ports.clock or None, tied=tuple(ports.tied.items()),
+        parameters=tuple(ports.parameters.items()),
+    )  # fmt: skip
     return MacPorts(**fields)
 
 
@@ -119,6 +136,13 @@ class _PortsFile(msgspec.Struct, forbid_unknown_fields=True):
     tied: dict[str, int] = {}
     carry_save: bool = False
     partial_registered: bool = False
+    top: str = "mac"
+    parameters: dict[str, int] = {}
+
+
+def _value_bits(ports: _PortsFile) -> int:
+    """Return the bits of the numbers that the weight pins hold."""
+    return ports.weight_bits // 3 * 2 if ports.encoding == "booth_digits" else ports.weight_bits
 
 
 def weight_values(ports: MacPorts) -> Int16[np.ndarray, " w"]:

@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from haloquant.errors import InputError, LibertyError, NetlistError, ToolError
-from haloquant.store.cell_libraries import liberty_bytes, liberty_text
+from haloquant.store.cell_libraries import decode_liberty, liberty_bytes
 from haloquant.units import FEMTO, PICO
 
 _RUN_PYOSYS = "from pyosys import libyosys as ys; ys.run_pass('tee -q -o yosys.log script synth.ys', ys.Design())"
@@ -93,6 +93,7 @@ def synthesize(
     period_s: float,
     *,
     top: str = "mac",
+    parameters: Sequence[tuple[str, int]] = (),
     abc_script: str = "depth",
     adders: str | None = None,
     partitions: Mapping[str, float] | None = None,
@@ -110,6 +111,7 @@ def synthesize(
         liberty: the cell library, plain or gzip.
         period_s: the target period of timing-driven mapping; an impossible period gives the fastest netlist found.
         top: name of the top module.
+        parameters: values of parameters of the top module, as (name, value).
         abc_script: a key of `ABC_SCRIPTS`.
         adders: Verilog of modules `fa` and `ha` made of the library's cells (see `circuits.rtl.adder_cells`). They
             replace the modules of the design and are not restructured.
@@ -127,7 +129,11 @@ def synthesize(
         InputError: If the library cannot be read.
     """
     drivers = dict(driven or {})
-    named = [("module", top), *(("module", part) for part in partitions or {})]
+    named = [
+        ("module", top),
+        *(("parameter", name) for name, _ in parameters),
+        *(("module", part) for part in partitions or {}),
+    ]
     for what, name in [*named, *(("cell", cell) for cell in drivers.values())]:
         if not _IDENTIFIER.fullmatch(name):
             raise NetlistError(f"a {what}'s name must be a plain Verilog identifier, not {name!r}")
@@ -142,7 +148,8 @@ def synthesize(
         files[f"map{index}.abc"] = ABC_SCRIPTS[abc_script].replace("{D}", f"{part_period_s / PICO:.1f}")
     if adders is not None:
         files["adders.v"] = adders
-    files["synth.ys"] = _script(top, list(parts), list(drivers), adders is not None)
+    script = _script(top, dict(parameters), list(parts), list(drivers), adders is not None)
+    files["synth.ys"] = script
     digest = hashlib.sha256("\0".join(f"{name}\0{text}" for name, text in sorted(files.items())).encode())
     with tempfile.TemporaryDirectory(prefix="haloquant-yosys-") as name:
         folder = Path(name)
@@ -151,6 +158,11 @@ def synthesize(
         (folder / "cells.lib").write_bytes(_readable(liberty, library, left_out))
         log = run_script(yosys, folder, time_limit_s)
         netlist = folder / "netlist.json"
+        if not netlist.is_file() and "syntax error" in log and yosys.source == "pyosys":
+            # Its second reader knows SystemVerilog that the first does not, such as packages and functions of types.
+            (folder / "synth.ys").write_text(script.replace(*(_read(top, parameters, slang=s) for s in (False, True))))
+            again = run_script(yosys, folder, time_limit_s)
+            log = again if netlist.is_file() else log
         if not netlist.is_file():
             raise_failure(yosys, log)
         warnings = tuple(dict.fromkeys(line.strip() for line in log.splitlines() if "Warning:" in line))
@@ -175,18 +187,26 @@ def synthesize(
 
 def _readable(path: Path, library: bytes, left_out: Sequence[int]) -> bytes:
     """Return a library without the cells that were left out, comments behind `#` and variables, which Yosys refuses."""
-    text = liberty_text(path, library)
+    text = decode_liberty(path, library)
     for start, end in reversed(list(zip(left_out[::2], left_out[1::2], strict=True))):
         text = text[:start] + text[end:]
     plain = _ODD_LINE.sub("", text)
     return library if not left_out and plain == text else plain.encode()
 
 
-def _script(top: str, parts: list[str], driven: list[str], keep_adders: bool) -> str:
-    lines = ["read_liberty -lib -ignore_miss_func cells.lib", "read_verilog -sv mac.v"]
+def _read(top: str, parameters: Sequence[tuple[str, int]], *, slang: bool) -> str:
+    """Return the command that reads `mac.v` and sets the parameters, by the first reader of Verilog or by slang."""
+    if slang:
+        return f"read_slang --top {top}{''.join(f' -G {name}={value}' for name, value in parameters)} mac.v"
+    settings = [f"chparam -set {name} {value} {top}" for name, value in parameters]
+    return "\n".join(["read_verilog -sv mac.v", *settings])
+
+
+def _script(top: str, parameters: Mapping[str, int], parts: list[str], driven: list[str], keep_adders: bool) -> str:
+    lines = ["read_liberty -lib -ignore_miss_func cells.lib", _read(top, tuple(parameters.items()), slang=False)]
     if keep_adders:
         lines.append("read_verilog -overwrite adders.v")
-    lines += [f"hierarchy -check -top {top}", "proc", "techmap", "opt -fast"]
+    lines += [f"hierarchy -check -top {top}", f"rename -top {top}", "proc", "techmap", "opt -fast"]
     if parts:
         lines += [f"flatten {part}" for part in parts]
         lines += [f"setattr -mod -set keep_hierarchy 1 {part}" for part in parts]

@@ -59,7 +59,15 @@ def liberty_text(path: Path, raw: bytes | None = None) -> str:
         InputError: The file is missing or too large.
         LibertyError: It cannot be unpacked or is not text.
     """
-    data = liberty_bytes(path, raw)
+    return decode_liberty(path, liberty_bytes(path, raw))
+
+
+def decode_liberty(path: Path, data: bytes) -> str:
+    """Return the text of the unpacked bytes of a library.
+
+    Raises:
+        LibertyError: The bytes are not text.
+    """
     if (zero := data.find(b"\0")) >= 0:
         line = data.count(b"\n", 0, zero) + 1
         raise LibertyError(f"{path.name}:{line}: a Liberty file must be UTF-8 or Latin-1 text, and has a zero byte")

@@ -45,12 +45,21 @@ def test_ports_file():
     assert ports == MacPorts(weight="w", partial=None, clock="ck", result_bits=16, tied=(("enable", 1),))
 
 
+def test_top_module_and_parameters():
+    ports = parse_ports('top = "pe"\n[parameters]\nW = 8\n')
+    assert (ports.top, ports.parameters) == ("pe", (("W", 8),))
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("weight_bits = 0", r"weight_bits must be 1 to 64, not 0"),
         ("wieght = 'w'", r"the ports file must be TOML with the keys of MacPorts, not what was given: .*wieght"),
         ("weight = ", r"the ports file must be TOML with the keys of MacPorts"),
+        ("weight_bits = 17", r"weight_bits must hold numbers of at most 16 bits, not of 17"),
+        ("activation_bits = 40", r"activation_bits must hold numbers of at most 16 bits, not of 40"),
+        ("latency = -1", r"latency must be 0 to 64 clock edges, not -1"),
+        ("latency = 1", r"a latency of 1 clock edges must come with a clock, but clock is not declared"),
         ("encoding = 'booth_digits'", r"weight_bits must be a multiple of 3 for stored Booth digits, not 8"),
     ],
 )

@@ -25,8 +25,18 @@ def test_yosys_sees_the_library_without_what_it_would_refuse(tmp_path: Path):
     odd = text.index("cell (ODD)")
     plain = _readable(path, path.read_bytes(), [odd, odd + len("cell (ODD) { }")])
     assert plain == b'library (x) {\n\n\n cell (A) { area : 1; }\n \n when : "a=b";\n}'
+    path = tmp_path / "x.lib.gz"
     path.write_bytes(b"library (x) { /* \xb5 */ }")
     assert _readable(path, path.read_bytes(), []) == path.read_bytes()
+
+
+def test_another_top_module_with_parameters_and_systemverilog(liberty: Path):
+    text = """package p; typedef logic [1:0] two; function automatic two both(two a); return ~a; endfunction endpackage
+    module own import p::*; #(parameter W = 9) (input [W-1:0] x, output [W-1:0] y); assign y = both(x); endmodule"""
+    made = synthesize(text, liberty, 1e-9, top="own", parameters=(("W", 2),))
+    assert "input [1:0] x" in made.verilog_text and "module own(" in made.verilog_text
+    with pytest.raises(NetlistError, match=r"a parameter's name must be a plain Verilog identifier, not 'W;'"):
+        synthesize(text, liberty, 1e-9, top="own", parameters=(("W;", 2),))
 
 
 def test_names_that_could_be_commands_are_refused(liberty: Path):

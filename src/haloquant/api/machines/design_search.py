@@ -112,7 +112,7 @@ def codesign(
         ```
     """
     require_packages((*MODEL_PACKAGES, *DRAWING_PACKAGES), "a search of designs", "demo")
-    check_range("area_mm2", area_mm2, 1e-9)
+    check_range("area_mm2", area_mm2, 1e-9, 1e6)
     check_range("max_loss", max_loss, 0.0, 100.0)
     for name, value in (
         ("evaluate", evaluate), ("prefill_tokens", prefill_tokens), ("context_tokens", context_tokens),

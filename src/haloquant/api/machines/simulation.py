@@ -185,7 +185,7 @@ def simulate(
         raise InputError(f"delay_factor needs clock own, not clock {clock}")
     check_phases(prefill_tokens, context_tokens, batch, fast_share)
     if area_mm2 is not None:
-        check_range("area_mm2", area_mm2, 1e-9)
+        check_range("area_mm2", area_mm2, 1e-9, 1e6)
     if density is not None:
         check_range("density", density, 0.01, 1.0)
     named = [find_profile(path_text("against", name)) for name in against]

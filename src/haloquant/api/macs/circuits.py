@@ -72,7 +72,7 @@ def characterize(
 
     Args:
         mac: Name of a generated MAC (`haloquant characterize --list`), or with `ports` a Verilog file of your own whose
-            top module is `mac`.
+            top module is `mac`, or what the ports file says.
         liberty: Cell library (.lib, .lib.gz) with NLDM tables, or one file per corner of the same cells; the MAC is
             synthesized for the first.
         ports: TOML file that declares the ports of your own MAC.

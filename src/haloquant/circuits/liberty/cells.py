@@ -178,7 +178,8 @@ class CellReader:
     def _not_negative(self, group: Group, name: str, default: float = 0.0) -> float:
         value = self._number(group, name, default)
         if value < 0:
-            self.source.fail(group.offset, f"{name} of {group.kind} ({unquote(group.args)}) must be at least 0, not {value:g}")
+            where = f"{group.kind} ({unquote(group.args)})"
+            self.source.fail(group.offset, f"{name} of {where} must be at least 0, not {value:g}")
         return value
 
     def _optional(self, group: Group, name: str, unit: float) -> float | None:

@@ -14,6 +14,9 @@ from jaxtyping import Float64, Int32, Int64, UInt8
 from haloquant.circuits.simulation.partial_sums import PartialSums, draw_partial_sums
 from haloquant.errors import InputError
 
+_ALL_BITS = 10  # 4**10 transitions
+_DRAWN_BITS = 8
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Stimuli:
@@ -24,7 +27,7 @@ class Stimuli:
     """
 
     activation_bits: int
-    transition: Int32[np.ndarray, " lane"]  # the index of each lane's activation transition
+    transition: Int32[np.ndarray, " lane"]  # the 32 bits of the index of each lane's activation transition
     probability: Float64[np.ndarray, "d lane"]
     names: tuple[str, ...]
     partial_before: Int64[np.ndarray, " lane"] | None = None
@@ -42,6 +45,8 @@ class Stimuli:
 def activation_stimuli(bits: int = 8, **distributions: Float64[np.ndarray, " n"]) -> Stimuli:
     """Return stimuli with every activation transition once and no partial sum.
 
+    Of more than 2**20 transitions, 2**16 are drawn instead.
+
     Args:
         bits: number of activation bits.
         distributions: further distributions by name: probabilities or counts of all 4**bits transitions, in the order
@@ -51,6 +56,12 @@ def activation_stimuli(bits: int = 8, **distributions: Float64[np.ndarray, " n"]
         InputError: If a distribution has the wrong length, a negative entry, or the sum 0.
     """
     count = 4**bits
+    if bits > _ALL_BITS:
+        if distributions:
+            raise InputError(f"distributions of transitions must be of at most {_ALL_BITS} bits, not {bits}")
+        lanes = 4**_DRAWN_BITS
+        drawn = np.random.default_rng(0).integers(0, count, lanes).astype(np.uint32).view(np.int32)
+        return Stimuli(bits, drawn, np.full((1, lanes), 1.0 / lanes), ("uniform",))
     rows = [np.full(count, 1.0 / count)]
     for name, probability in distributions.items():
         rows.append(_normalized(name, probability, count))

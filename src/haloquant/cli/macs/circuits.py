@@ -28,8 +28,10 @@ Script = Annotated[
     str | None,
     typer.Option(help=f"How ABC restructures: {', '.join(ABC_SCRIPTS)}. Default balance; keep with --keep-adders."),
 ]
-Rtl = Annotated[Path | None, typer.Option(help="Your own Verilog (top module `mac`) instead of --mac.")]
-Ports = Annotated[Path | None, typer.Option(help="TOML that declares the ports of --rtl.")]
+Rtl = Annotated[Path | None, typer.Option(help="Your own Verilog instead of --mac.")]
+Ports = Annotated[
+    Path | None, typer.Option(help="TOML that declares the ports of --rtl, and its top module if not `mac`.")
+]
 Period = Annotated[
     float,
     typer.Option("--period-ps", help="Clock period that timing-driven synthesis aims at, in picoseconds.", min=1.0),
@@ -136,8 +138,9 @@ def characterize(
             style="dim",
             highlight=False,
         )
-    if warnings := measured.provenance.get("library_warnings"):
-        stdout.print(f"note: {warnings}.", style="dim", highlight=False, markup=False)
+    for key in ("timing_warning", "library_warnings"):
+        if warning := measured.provenance.get(key):
+            stdout.print(f"note: {warning}.", style="dim", highlight=False, markup=False)
     stdout.print(f"written to {out}", highlight=False)
 
 

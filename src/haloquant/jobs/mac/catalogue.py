@@ -1,5 +1,6 @@
 """Every MAC that the generator knows, by name: its Verilog, its ports, and the timing targets of its modules."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -18,6 +19,8 @@ from haloquant.errors import InputError
 from haloquant.store.atomic_files import read_bounded
 
 MAX_RTL = 1 << 24
+_MAX_INCLUDES = 8
+_INCLUDE = re.compile(r'^[ \t]*`include[ \t]+"([^"\n]+)"', re.MULTILINE)
 ELEMENT_BITS = ((8, 8), (4, 8), (3, 8), (4, 4))  # weight and activation bits of the elements of the stage cs4
 BLOCK_STAGES: tuple[Stage, ...] = ("mul", "mac", "fused")  # of units whose adders work in blocks
 SERIAL = {"serial": 8, "serialw4a8": 4}  # the bit-serial MACs: weight bits by name
@@ -136,10 +139,25 @@ def mac_from_spec(spec: MacSpec) -> MacSource:
 
 
 def mac_from_rtl(verilog: Path, ports: Path) -> MacSource:
-    """Return a MAC from Verilog whose top module is `mac`, with a TOML file that declares its ports."""
-    text = read_bounded(verilog, MAX_RTL).decode("utf-8", "replace")
+    """Return a MAC from Verilog, with a TOML file that declares its ports.
+
+    Raises:
+        InputError: A file does not exist or is too large, or an included file does.
+        NetlistError: The ports file is malformed.
+    """
+    text = _with_included(verilog, 0)
     declared = parse_ports(read_bounded(ports, MAX_RTL).decode("utf-8", "replace"))
     return MacSource(verilog.stem, f"{verilog.name}, ports by {ports.name}", text, declared)
+
+
+def _with_included(verilog: Path, depth: int) -> str:
+    """Return the text of a Verilog file with the files in it that it includes, from its own folder."""
+    if depth > _MAX_INCLUDES:
+        raise InputError(
+            f"Verilog files must include each other at most {_MAX_INCLUDES} deep, but {verilog} goes deeper"
+        )
+    text = read_bounded(verilog, MAX_RTL).decode("utf-8", "replace").removeprefix("\ufeff")
+    return _INCLUDE.sub(lambda found: _with_included(verilog.parent / found[1], depth + 1), text)
 
 
 def closest_names(name: str, known: Iterable[str], count: int = 4) -> str:

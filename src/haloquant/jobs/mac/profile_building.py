@@ -82,6 +82,8 @@ def synthesize_mac(
         partitions={part: period_s * factor for part, factor in source.parts},
         driven=dict.fromkeys(source.driven, smallest_inverter(library).name),
         left_out=library.left_out,
+        top=source.ports.top,
+        parameters=source.ports.parameters,
         output_load_f=typical_conditions(library).output_load_f,
     )
     return synthesis, parse_netlist(synthesis.json_text, library, source.ports), library

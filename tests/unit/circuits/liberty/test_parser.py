@@ -39,7 +39,8 @@ def test_everything_comes_out_in_si_units():
         ("library (x) { delay_model : polynomial; }", "x.lib:1: delay_model must be table_lookup, not 'polynomial'"),
         ('library (x) { time_unit : "soon"; }',
          "x.lib:1: time_unit must be a unit such as '1ns' or (1, ff), not 'soon'"),
-        ("library (x) { nom_voltage : 0; cell (A) { } }", "x.lib:1: the supply voltage must be 0.05 to 50.0 V, not 0 V"),
+        ("library (x) { nom_voltage : 0; cell (A) { } }",
+         "x.lib:1: the supply voltage must be 0.05 to 50.0 V, not 0 V"),
         ("library (x) { slew_derate_from_library : 0; cell (A) { } }",
          "x.lib:1: slew_derate_from_library must be above 0, not 0"),
         ("library (x) { cell (A) { area : -2; } }", "x.lib:1: area of cell (A) must be at least 0, not -2"),
@@ -90,5 +91,5 @@ def test_the_corner_of_a_library_that_does_not_state_it_plainly(
      "capacitive_load_unit (1,pf) ; "],
 )  # fmt: skip
 def test_statements_that_public_libraries_write_in_other_ways(unit: str):
-    text = f"library (x) {{ nom_voltage : 1; nom_temperature : 1; {unit} cell (A) {{ pin \\\n (B) {{ capacitance : 2; }} }} }}"
+    text = f"library (x) {{ nom_voltage : 1; {unit} cell (A) {{ pin \\\n (B) {{ capacitance : 2; }} }} }}"
     assert parse_liberty(text).cells["A"].pin("B").capacitance_f == near(2e-12)

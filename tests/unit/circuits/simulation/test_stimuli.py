@@ -22,6 +22,17 @@ def test_pairs_are_numbered_by_their_bits():
     assert (before[2], after[2]) == (0, 1)
 
 
+def test_of_very_many_transitions_some_are_drawn():
+    drawn = activation_stimuli(16)
+    assert drawn.transition.size == 65536
+    assert drawn.probability.sum() == near(1)
+    for bit in range(16):  # all four edges of every bit, equally often
+        counts = np.bincount(drawn.transition >> (2 * bit) & 3, minlength=4)
+        np.testing.assert_allclose(counts / 65536, 0.25, atol=0.01)
+    with pytest.raises(InputError, match=r"distributions of transitions must be of at most 10 bits, not 12"):
+        activation_stimuli(12, mine=np.ones(4**12))
+
+
 def test_gaussian_partial_sums_have_the_variance_of_the_model():
     values, probability = gaussian_partial_sums(128, 32.0, 32.0, 24)
     assert probability.sum() == near(1)

@@ -1,12 +1,14 @@
 """The MACs a person can name, and what is said of wrong names; nothing is synthesized here."""
 
+from pathlib import Path
+
 import pytest
 
 from haloquant.circuits.ports import weight_values
 from haloquant.circuits.rtl.generator import generate
 from haloquant.cli.app import invoke
 from haloquant.errors import InputError
-from haloquant.jobs.mac.catalogue import generated_mac, mac_names, mac_specs
+from haloquant.jobs.mac.catalogue import generated_mac, mac_from_rtl, mac_names, mac_specs
 from haloquant.store.profiles import shipped_profiles
 
 
@@ -95,3 +97,17 @@ def test_the_command_lists_and_asks_for_a_library(capfd: pytest.CaptureFixture[s
     assert capfd.readouterr().out.split() == mac_names()
     assert invoke(["characterize"]) == 2
     assert "characterize needs a cell library: --liberty FILE" in capfd.readouterr().err
+
+
+def test_included_files_come_from_the_folder_of_the_verilog(tmp_path: Path) -> None:
+    (tmp_path / "ports.toml").write_text("")
+    (tmp_path / "mac.v").write_text('\ufeff`include "w.vh"\n// `include "none.vh"\nmodule mac; endmodule')
+    (tmp_path / "w.vh").write_text("`define W 8")
+    source = mac_from_rtl(tmp_path / "mac.v", tmp_path / "ports.toml")
+    assert source.verilog == '`define W 8\n// `include "none.vh"\nmodule mac; endmodule'
+    (tmp_path / "w.vh").write_text('`include "w.vh"')
+    with pytest.raises(InputError, match=r"Verilog files must include each other at most 8 deep, but .*w.vh goes"):
+        mac_from_rtl(tmp_path / "mac.v", tmp_path / "ports.toml")
+    (tmp_path / "w.vh").unlink()
+    with pytest.raises(InputError, match=r"w.vh must be a file; there is none"):
+        mac_from_rtl(tmp_path / "mac.v", tmp_path / "ports.toml")
