@@ -93,9 +93,11 @@ def test_wikitext_follows_the_rules_of_lm_evals_own_task(parts: tuple[Any, Any, 
     size, own = (sum(len(p.encode()) for p in ps) for ps in (pages, detokenized))
     assert found.documents == 2
     seen: list[tuple[int, int]] = []
-    first = evaluate_wikitext(model, tokenizer, text, 1, WINDOW, lambda *counts: seen.append(counts))
+    first = evaluate_wikitext(model, tokenizer, text, limit=1, window=WINDOW)
     assert first == evaluate_wikitext(model, tokenizer, pages[0], window=WINDOW)
-    assert seen[0][0] == 0 and seen[-1][0] == seen[-1][1] >= 1
+    evaluate_wikitext(model, tokenizer, text, window=4, tell=lambda *counts: seen.append(counts))
+    (windows,) = {total for _, total in seen}  # the same for all pages
+    assert [done for done, _ in seen] == list(range(windows + 1)) and windows > 5
     # the same likelihood of the detokenized text, over the bytes of the raw one
     assert found.bits_per_byte * size == pytest.approx(plain.bits_per_byte * own, rel=0.1)
     with pytest.raises(InputError, match="must have ' = Title = ' lines that begin its pages, but has none"):

@@ -132,6 +132,7 @@ def test_rounded_activations_change_the_score_of_a_task_and_progress_is_shown(
         (["--task", "text", "--tokens", "64"], "--tokens must come without --task"),
         (["--task", "text", "--by-block"], "--by-block must come without --task"),
         (["--limit", "3"], "--limit must come with --task"),
+        (["--task", "text", "--limit", "3"], "limit must come with a task of several documents"),
         (["--task-folder", "tasks"], "--task-folder must come with --task"),
     ],
 )

@@ -9,6 +9,8 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from haloquant.lm.checkpoint.model_config import POSITIONS
+
 TEXT = " ".join(
     f"{who} {did} {what}."
     for who in ("The dog", "A girl", "My uncle", "Nobody")
@@ -46,12 +48,19 @@ _PER_BLOCK = {
 SPECIAL: dict[str, dict[str, Any]] = {
     "deepseek_v3": _LATENT, "deepseek_v32": _LATENT, "glm_moe_dsa": _LATENT, "glm4_moe_lite": _LATENT, "axk1": _LATENT,
     "axk2": _LATENT, "youtu": _LATENT,
+    "dots1": {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2, "first_k_dense_replace": 1},
+    "dots3_note_text": {"num_key_value_heads": 4},
+    "dbrx": {
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0},
+        "ffn_config": {"ffn_hidden_size": 96, "hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2},
+    },
+    "gemma3n_text": {
+        **_PER_BLOCK, "num_kv_shared_layers": 0, "laurel_rank": 8, "activation_sparsity_pattern": (0.0, 0.0),
+    },
     "longcat_flash": {"head_dim": 8, "num_key_value_heads": 4},
     "minicpm3": {"num_key_value_heads": 4},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
     "gemma4_text": _PER_BLOCK,
-    # Without a context a window has 2048 tokens, and the gradients of its loop grow with the square of their number.
-    "mamba": {"max_position_embeddings": 64},
     "mamba2": {"expand": 2, "head_dim": 32, "chunk_size": 16},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "lfm2": {"layer_types": ["conv", "full_attention"]},
@@ -71,7 +80,11 @@ def tiny_config(model_type: str) -> Any:
         return kind(**SPECIAL[model_type])
     usual = kind()
     small = {name: value for name, value in SMALL.items() if _is_set(usual, name)}
-    return kind(**small | SPECIAL.get(model_type, {}))
+    config = kind(**small | SPECIAL.get(model_type, {}))
+    if not any(getattr(config, name, None) for name in POSITIONS):
+        # Without a context a window has 2048 tokens: the gradients of a loop over tokens take minutes and gigabytes.
+        config.max_position_embeddings = 64
+    return config
 
 
 def _is_set(config: Any, name: str) -> bool:

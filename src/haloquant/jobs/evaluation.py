@@ -295,7 +295,7 @@ def evaluate_tasks(
                 found[task] = lm_eval_tasks.evaluate_questions(loaded, tokenizer, questions[task], most, tell=tell)
                 continue
             if task == "wikitext":
-                score = lm_eval_tasks.evaluate_wikitext(loaded, tokenizer, document, most, tell=tell)
+                score = lm_eval_tasks.evaluate_wikitext(loaded, tokenizer, document, limit=most, tell=tell)
             else:
                 score = lm_eval_tasks.evaluate_text(loaded, tokenizer, [document], tell=tell)
             found[task] = {name: value for name, value in vars(score).items() if name != "task"}

@@ -102,7 +102,9 @@ def find_input_masks(
     batch = torch.from_numpy(windows).to(next(model.parameters()).device)
     thresholds, dense = _thresholds(model, norms, batch, levels)
     seen = [layer for layer in weights if layer in thresholds]
-    chosen = tuple((given or {}).get(layer, sparsity) for layer in seen)
+    if given is not None and (unknown := [layer for layer in seen if layer not in given]):
+        raise ValueError(f"the sparsity that was chosen must hold every layer, and it lacks {unknown[0]}")
+    chosen = tuple(sparsity if given is None else given[layer] for layer in seen)
     if allocation == "divergence" and given is None:
         table = _divergences(model, norms, thresholds, seen, levels, batch, dense, progress)
         chosen = allocate_levels(table, np.array([macs[layer] for layer in seen], np.float64), levels, sparsity)

@@ -32,7 +32,7 @@ def find_module(model: torch.nn.Module, layer: str) -> torch.nn.Module:
 
 
 # Subclasses of torch's linear layer whose own `forward` computes y = x W^T + b, too.
-_SAME_PRODUCT = frozenset({"FalconLinear"})
+_SAME_PRODUCT = frozenset({("transformers.models.falcon.modeling_falcon", "FalconLinear")})
 
 
 def is_linear(module: torch.nn.Module) -> bool:
@@ -43,7 +43,7 @@ def is_linear(module: torch.nn.Module) -> bool:
     kind = type(module)
     if not isinstance(module, torch.nn.Linear):
         return is_transposed(module)
-    return kind.forward is torch.nn.Linear.forward or kind.__name__ in _SAME_PRODUCT
+    return kind.forward is torch.nn.Linear.forward or (kind.__module__, kind.__name__) in _SAME_PRODUCT
 
 
 def is_transposed(module: torch.nn.Module) -> bool:

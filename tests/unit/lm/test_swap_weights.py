@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from transformers.models.falcon.modeling_falcon import FalconLinear
 
 from haloquant.errors import CheckpointError
 from haloquant.lm.swap_weights import find_module, get_weight, is_linear, weight_parameter, with_weights
@@ -89,10 +90,6 @@ def test_a_linear_layer_with_another_product_is_none() -> None:
     class Grouped(torch.nn.Linear):
         def forward(self, x):
             return super().forward(x).view(*x.shape[:-1], 2, -1)
-
-    class FalconLinear(torch.nn.Linear):
-        def forward(self, x):
-            return x @ self.weight.T
 
     class Named(torch.nn.Linear):
         pass

@@ -167,6 +167,8 @@ def evaluate_tasks(
     check_count("limit", limit, 0)
     if path is not None and file != "demo":
         raise InputError(f"text must come without a folder, whose tasks name their data themselves, not {file}")
+    if path is None and limit and set(names) == {"text"}:
+        raise InputError("limit must come with a task of several documents, and text is one document")
     bits = _rounded_bits(activations, activation_bits)
     check_choice("dtype", dtype, get_args(Dtype))
     place = find_device(device)

@@ -261,9 +261,11 @@ def evaluate(
         unused = {"--input-sparsity": input_sparsity, "--input-allocation": input_allocation != "uniform",
                   "--calibration": calibration != "demo", "--dense-share": dense_share}  # fmt: skip
         for name in (name for name, given in unused.items() if given):
-            raise InputError(f"{name} must come without --task: tasks leave out the inputs that a packed model says")
-        for name in (name for name, given in {"--tokens": tokens, "--by-block": by_block}.items() if given):
-            raise InputError(f"{name} must come without --task: --limit says how much of a task is taken")
+            raise InputError(f"{name} must come without --task: a task scores whole texts, with all inputs")
+        if tokens:
+            raise InputError("--tokens must come without --task: --limit says how much of a task is taken")
+        if by_block:
+            raise InputError("--by-block must come without --task: tasks need the whole model in memory")
         scores = haloquant.evaluate_tasks(
             model,
             task_folder,

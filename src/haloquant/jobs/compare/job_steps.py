@@ -200,9 +200,9 @@ class JobSteps:
         return unpack(packed.tensors, packed.layer, packed.codebooks, grid.tile_out, grid.tile_in)
 
     def calibration_key(self) -> list[object]:
-        """Return the inputs of statistics."""
-        windows = self._windows
-        return [self.inputs.model_sha256, list(self.shapes), windows.shape, sha256_bytes(windows.tobytes())]
+        """Return the inputs of statistics; the sums of two kinds of devices differ in their last bits."""
+        windows, place = self._windows, self.request.kind(self.device)
+        return [self.inputs.model_sha256, list(self.shapes), windows.shape, sha256_bytes(windows.tobytes()), place]
 
     def evaluation_key(self) -> list[object]:
         """Return the inputs of the accuracy of every method."""

@@ -98,7 +98,7 @@ class RivalLayers:
             found = smoothing_scales(job.inputs.checkpoint, job.input_maxima, alpha)
             save_arrays_if_any(folder / "scales.safetensors", found)
 
-        inputs = [job.calibration_key(), alpha, job.device.partition(":")[0]]
+        inputs = [job.calibration_key(), alpha]
         return load_arrays_if_any(job.step(f"smoothing-{alpha:g}", inputs, make) / "scales.safetensors")
 
     def _key(self, layer: LinearLayer) -> StepKey:

@@ -4,6 +4,7 @@ With a transform there is one more kind of task: for all layers that read the sa
 of that input.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -96,8 +97,9 @@ def quantize_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
         raise ValueError(f"a task that quantizes {layer.name} must have the class of every tile")
     tile_map = TileMap(layer.name, _grid(task), task.codebook)
     weight, known = _weight(task, arrays), _statistics(task, arrays)
-    with device_turn():
-        rounded = round_layer(weight, known, tile_map, task.settings.classes, _rounding(task))
+    rounding = _rounding(task)
+    with _turn(rounding):
+        rounded = round_layer(weight, known, tile_map, task.settings.classes, rounding)
     return None, pack(rounded)
 
 
@@ -116,8 +118,9 @@ def measure_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
     """
     known, grid = _statistics(task, arrays), _grid(task)
     weight = _weight(task, arrays)
-    with device_turn():
-        losses, sparse = class_losses(weight, known, task.layer.name, grid, task.settings.classes, _rounding(task))
+    rounding = _rounding(task)
+    with _turn(rounding):
+        losses, sparse = class_losses(weight, known, task.layer.name, grid, task.settings.classes, rounding)
     bits = sparse_bits(sparse, grid.out_features, grid.in_features)
     measured = {"loss": np.maximum(losses, 0.0), "sparse_bits": np.array([bits], np.int64)}
     if known is not None:
@@ -141,6 +144,11 @@ def _statistics(task: LayerTask, arrays: Arrays) -> LayerStatistics | None:
     if known is None:
         return None
     return shrunk(scale_layer_statistics(known, arrays.get(SCALE), arrays.get(ROWS)))
+
+
+def _turn(rounding: RoundingSettings) -> AbstractContextManager[None]:
+    """Return a turn on the GPU that a layer is rounded on; nothing waits where the CPU rounds."""
+    return nullcontext() if rounding.place.device == "cpu" else device_turn()
 
 
 def _rounding(task: LayerTask) -> RoundingSettings:

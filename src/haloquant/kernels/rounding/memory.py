@@ -29,7 +29,7 @@ def device_memory_b(device: str) -> float | None:
     Args:
         device: torch's name, such as "cuda:0".
     """
-    if device == "cpu":
+    if not device.startswith("cuda"):
         return None
     import torch  # a forecast without a GPU needs no torch
 

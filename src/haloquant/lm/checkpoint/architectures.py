@@ -64,7 +64,7 @@ class Place:
 
 # Names that are never linear layers of the decoder, for any shape.
 _NEVER = re.compile(
-    r"norm|embed|\bln_|rotary|\bwpe\b|\bwte\b|router|\bA_log\b|(^|\.)gate$|shared_expert_gate$"
+    r"norm[^.]*$|embed|\bln_|rotary|\bwpe\b|\bwte\b|router|\bA_log\b|(^|\.)gate$|shared_expert_gate$"
     r"|relative_attention_bias|tid2eid|(^|\.)\w*conv\w*$"
 )
 _NORM = re.compile(r"norm|(^|\.)ln_")

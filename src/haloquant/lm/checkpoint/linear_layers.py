@@ -102,7 +102,7 @@ def _find_in_blocks(
         if place is not None and architecture.blocks and place.block >= architecture.blocks:
             place = None  # blocks behind the last draft further tokens; transformers does not load them
         if place is None or (module == name and not experts):
-            if name.endswith(".weight"):
+            if name.endswith(".weight") or _holds_experts(module):  # DBRX has experts without modules of their own
                 others.append(name)
             continue
         if not _MODULE.fullmatch(module):

@@ -31,6 +31,7 @@ try:
         from lm_eval import simple_evaluate
         from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
+        from lm_eval.utils import get_rolling_token_windows
 except ImportError as error:  # pragma: no cover - depends on the installation
     raise MissingExtraError("lm-eval is not installed: pip install 'haloquant[eval]'") from error
 
@@ -63,13 +64,16 @@ class _LocalModel(HFLM):
 
     tell: Tell
     _scored = _requests = 0
+    _rolling = False
 
     def get_model_info(self) -> dict[str, Any]:
         return {}
 
     def _loglikelihood_tokens(self, requests: Any, *arguments: Any, **settings: Any) -> Any:
-        self._scored, self._requests = 0, len(requests)
         inherited: Any = super()._loglikelihood_tokens
+        if self._rolling:  # the windows of one document
+            return inherited(requests, *arguments, **settings)
+        self._scored, self._requests = 0, len(requests)
         found = inherited(requests, *arguments, **settings)
         self.tell(self._requests, self._requests)  # requests with the same context are scored at once
         return found
@@ -83,10 +87,19 @@ class _LocalModel(HFLM):
     def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> Any:
         self.add_bos_token = False  # the rolling protocol adds the prefix token itself, and it must not be predicted
         inherited: Any = super().loglikelihood_rolling
+        self._rolling, self._scored, self._requests = True, 0, sum(self._windows(request) for request in requests)
         try:
-            return inherited(requests, disable_tqdm)
+            found = inherited(requests, disable_tqdm)
+            self.tell(self._requests, self._requests)
+            return found
         finally:
-            self.add_bos_token = None
+            self.add_bos_token, self._rolling = None, False
+
+    def _windows(self, request: Any) -> int:
+        """Return how many windows of a document are scored, one after another."""
+        (text,) = request.args
+        ids = self.tok_encode(text)
+        return len(list(get_rolling_token_windows(ids, self.prefix_token_id, self.max_length, context_len=1)))
 
 
 def evaluate_text(
@@ -117,6 +130,7 @@ def evaluate_wikitext(
     model: Any,
     tokenizer: Any,
     text: str,
+    *,
     limit: int | None = None,
     window: int | None = None,
     tell: Tell = _silent,
@@ -131,7 +145,7 @@ def evaluate_wikitext(
         text: a split of WikiText-2 raw, with its ` = Title = ` lines.
         limit: greatest number of pages, evenly spread; all where None.
         window: tokens of context; where None, the model's context length, at most 2048.
-        tell: called with the windows of a page that are scored, and all of it.
+        tell: called with the windows that are scored, and all.
 
     Raises:
         InputError: The text has no page.
