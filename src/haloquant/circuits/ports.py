@@ -91,7 +91,7 @@ def parse_ports(toml_text: str) -> MacPorts:
         NetlistError: If the text is not TOML, has an unknown key, or has a width out of range.
     """
     try:
-        ports = msgspec.toml.decode(toml_text, type=_PortsFile)
+        ports = msgspec.toml.decode(toml_text.removeprefix("\ufeff"), type=_PortsFile)
     except MALFORMED as error:
         raise NetlistError(
             f"the ports file must be TOML with the keys of MacPorts, not what was given: {error}"

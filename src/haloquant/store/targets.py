@@ -97,7 +97,7 @@ def parse_target(raw: bytes) -> Target | GpuTarget:
         TargetError: The bytes are not TOML, a key is unknown or missing, or a value, unit or status is not allowed.
     """
     try:
-        document: object = msgspec.toml.decode(raw)
+        document: object = msgspec.toml.decode(raw.removeprefix(b"\xef\xbb\xbf"))
     except MALFORMED as error:
         raise TargetError(f"target file must be TOML, and it is not: {error}") from error
     reader = _Reader(_table(document, "target file"), "")

@@ -46,7 +46,7 @@ def test_ports_file():
 
 
 def test_top_module_and_parameters():
-    ports = parse_ports('top = "pe"\n[parameters]\nW = 8\n')
+    ports = parse_ports('\ufefftop = "pe"\n[parameters]\nW = 8\n')
     assert (ports.top, ports.parameters) == ("pe", (("W", 8),))
 
 

@@ -61,6 +61,11 @@ def test_a_file_may_be_read(tmp_path: Path) -> None:
     assert read_target(path).name == "mine"
 
 
+def test_a_byte_order_mark_is_no_part_of_a_file() -> None:
+    raw = _text().encode()
+    assert parse_target(b"\xef\xbb\xbf" + raw) == parse_target(raw)
+
+
 CHANGES = {
     "no toml": ("format = 1", "format = ", r"^target file must be TOML, and it is not: "),
     "version": ("format = 1", "format = 2", r"^format must be 1, not 2; this file is of another version$"),
