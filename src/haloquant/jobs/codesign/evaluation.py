@@ -112,6 +112,9 @@ def evaluate_choices(
         if not _is_finished(job, steps[choice]):
             layers.append(own[choice].passes.layer_step(maps))
     base = {name: rival_method(job, name, name) for name in map(reference_name, reference_tiles)}
+    for step in base.values():
+        if step.rival is not None:
+            step.rival.prepare()
     layers += [step.layers for step in base.values() if step.layers is not None and not _is_finished(job, step)]
     job.passes.quantize((), layers)
     total = len(choices) + 1

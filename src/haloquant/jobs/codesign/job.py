@@ -119,7 +119,7 @@ def _words_left_out(
         names = [p.name for p in profiles if any((p.name, tile) not in large for tile in settings.tiles)]
         raise InputError(
             f"the area must fit an element for one of the sets of words, and {settings.area_m2 * 1e6:g} mm2 fits "
-            f"{', '.join(names)} only; allow more with --area-mm2, or name words with --words"
+            f"{', '.join(names) or 'none'}; allow more with --area-mm2, or name words with --words"
         )
     return tuple(words.name for words in sets if words not in fitting)
 

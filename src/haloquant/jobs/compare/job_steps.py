@@ -89,6 +89,7 @@ class JobSteps:
         """
         made = JobSteps(recipe, self.inputs, profile, self.steps.root.parent, silent, self.session, self.protocol)
         made._lender = self
+        made.passes.runner.tokens = self.passes.runner.tokens  # of experts; one pass quantizes the layers of all jobs
         return made
 
     def _samples(self) -> int:
