@@ -206,7 +206,13 @@ def _script(top: str, parameters: Mapping[str, int], parts: list[str], driven: l
     lines = ["read_liberty -lib -ignore_miss_func cells.lib", _read(top, tuple(parameters.items()), slang=False)]
     if keep_adders:
         lines.append("read_verilog -overwrite adders.v")
-    lines += [f"hierarchy -check -top {top}", f"rename -top {top}", "proc", "techmap", "opt -fast"]
+    lines += [
+        f"hierarchy -check -top {top}",
+        *([f"rename -top {top}"] if parameters else []),
+        "proc",
+        "techmap",
+        "opt -fast",
+    ]
     if parts:
         lines += [f"flatten {part}" for part in parts]
         lines += [f"setattr -mod -set keep_hierarchy 1 {part}" for part in parts]
