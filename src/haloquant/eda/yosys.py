@@ -160,7 +160,8 @@ def synthesize(
         netlist = folder / "netlist.json"
         if not netlist.is_file() and "syntax error" in log and yosys.source == "pyosys":
             # Its second reader knows SystemVerilog that the first does not, such as packages and functions of types.
-            (folder / "synth.ys").write_text(script.replace(*(_read(top, parameters, slang=s) for s in (False, True))))
+            first, second = (_read(top, parameters, slang=slang) for slang in (False, True))
+            (folder / "synth.ys").write_text(script.replace(first, second))
             again = run_script(yosys, folder, time_limit_s)
             log = again if netlist.is_file() else log
         if not netlist.is_file():

@@ -56,7 +56,10 @@ def _silent(done: int, total: int) -> None:
     """Tell nobody."""
 
 
-class _LocalModel(HFLM):
+_Model: Any = HFLM  # lm-eval's decorators hide the signatures from type checkers
+
+
+class _LocalModel(_Model):
     """The transformers model of lm-eval, without the request for the model's revision to a hub.
 
     It tells of every request that the model has scored, and of how many there are.
@@ -70,7 +73,7 @@ class _LocalModel(HFLM):
         return {}
 
     def _loglikelihood_tokens(self, requests: Any, *arguments: Any, **settings: Any) -> Any:
-        inherited: Any = super()._loglikelihood_tokens
+        inherited = super()._loglikelihood_tokens
         if self._rolling:  # the windows of one document
             return inherited(requests, *arguments, **settings)
         self._scored, self._requests = 0, len(requests)
@@ -81,15 +84,13 @@ class _LocalModel(HFLM):
     def _model_call(self, *arguments: Any, **settings: Any) -> Any:
         self.tell(min(self._scored, self._requests), self._requests)
         self._scored += 1
-        inherited: Any = super()._model_call
-        return inherited(*arguments, **settings)
+        return super()._model_call(*arguments, **settings)
 
     def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> Any:
         self.add_bos_token = False  # the rolling protocol adds the prefix token itself, and it must not be predicted
-        inherited: Any = super().loglikelihood_rolling
         self._rolling, self._scored, self._requests = True, 0, sum(self._windows(request) for request in requests)
         try:
-            found = inherited(requests, disable_tqdm)
+            found = super().loglikelihood_rolling(requests, disable_tqdm)
             self.tell(self._requests, self._requests)
             return found
         finally:
@@ -309,7 +310,6 @@ def _run(
             tell(done, total)
 
     length = default_window(model) if window is None else window
-    build: Any = _LocalModel  # lm-eval's decorators hide the signatures from type checkers
     evaluate: Any = simple_evaluate
     with (
         finite_logits(model),
@@ -317,7 +317,7 @@ def _run(
         redirect_stderr(StringIO()),
     ):  # lm-eval shows a progress bar for every document
         warnings.simplefilter("ignore")  # internal warnings of the packages datasets and multiprocess
-        wrapped = build(
+        wrapped = _LocalModel(
             pretrained=model,
             tokenizer=tokenizer,
             backend="causal",
