@@ -55,7 +55,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
         "ffn_config": {"ffn_hidden_size": 96, "hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2},
     },
     "gemma3n_text": {
-        **_PER_BLOCK, "num_kv_shared_layers": 0, "laurel_rank": 8, "activation_sparsity_pattern": (0.0, 0.0),
+        **_PER_BLOCK, "num_kv_shared_layers": 0, "laurel_rank": 8, "activation_sparsity_pattern": [0.0, 0.0],
     },
     "longcat_flash": {"head_dim": 8, "num_key_value_heads": 4},
     "minicpm3": {"num_key_value_heads": 4},

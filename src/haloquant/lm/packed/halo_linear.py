@@ -32,6 +32,8 @@ class HaloLinear(nn.Linear):
 
     weight: torch.Tensor  # type: ignore[assignment]
     weight_packed: torch.Tensor
+    # Transformers draws no random numbers for such a module: some families look at the two sizes of its weight.
+    _is_hf_initialized: bool = True
     int8_activations: bool = False  # whether the input is rounded to 8 bits, with one scale for each token
 
     def __init__(
