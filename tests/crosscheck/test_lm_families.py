@@ -37,6 +37,8 @@ KINDS = (
     "gemma3",
     "openai-gpt",
     "deepseek_v4",
+    "dbrx",
+    "rwkv",
 )
 
 
