@@ -19,6 +19,7 @@ import resource, sys
 from pathlib import Path
 import haloquant.cli.models.commands, haloquant.api.models.quantization, haloquant.jobs.quantize.job
 import haloquant.lm.checkpoint.reader, haloquant.lm.export.packed, haloquant.lm.model_check
+import transformers.models.llama.modeling_llama
 from haloquant.cli.app import invoke
 room = int(sys.argv[1])
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

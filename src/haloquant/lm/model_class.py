@@ -12,6 +12,7 @@ from haloquant.lm.checkpoint.model_config import read_config, text_part
 
 # Families that transformers cannot build where config.json gives no `head_dim`, or null.
 NEED_HEAD_SIZE = frozenset({"granite", "granitemoe", "ministral", "mistral"})
+_TORCH_NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"  # a RuntimeError of torch
 _NO_SOURCE = "could not get source code"  # what `inspect` says of a file for which `linecache` has too little memory
 
 
@@ -66,15 +67,17 @@ def building(name: Path, folder: Path) -> Iterator[None]:
     Raises:
         CheckpointError: The block raised an error. The sentence says what transformers said, and which size the
             configuration may lack.
-        MemoryError: Transformers could not read its own code.
+        MemoryError: There is too little memory.
     """
     try:
         yield
     except (HaloquantError, MemoryError):
         raise
+    except SystemError as error:  # Python says this of an import that ran out of memory
+        raise MemoryError(str(error)) from error
     except Exception as error:  # the values of a configuration go into the code of any family, which may raise anything
-        if str(error) == _NO_SOURCE:
-            raise MemoryError(_NO_SOURCE) from error
+        if str(error) == _NO_SOURCE or _TORCH_NO_MEMORY in str(error):
+            raise MemoryError(first_line(error)) from error
         raise CheckpointError(
             f"{name} must load as a causal model in transformers, but: {first_line(error)}{_advice(folder)}"
         ) from error
