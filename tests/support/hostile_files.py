@@ -216,7 +216,8 @@ def _netlist() -> list[bytes]:
 LIBRARY = parse_liberty(library_text())
 TINY = MacPorts(partial=None, weight_bits=1, activation_bits=1, result_bits=1)
 _PORTS = (
-    b'weight = "w"\nweight_bits = 8\nencoding = "twos_complement"\npartial = ""\nclock = "c"\nlatency = 1\n[tied]\nmode = 3\n'
+    b'weight = "w"\nweight_bits = 8\nencoding = "twos_complement"\npartial = ""\nclock = "c"\nlatency = 1\n'
+    b"[tied]\nmode = 3\n"
 )
 _EITHER = (CheckpointError, FormatError)
 
