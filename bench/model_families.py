@@ -73,7 +73,11 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     for model_type in parser.parse_args().families:
         with TemporaryDirectory() as folder:
-            print(json.dumps({"family": model_type, **measure(model_type, Path(folder))}), flush=True)
+            try:
+                found = measure(model_type, Path(folder))
+            except Exception as error:  # what no family should raise; the others are still measured
+                found = {"result": "wrong", "why": f"{type(error).__name__}: {error}"[:300]}
+            print(json.dumps({"family": model_type, **found}), flush=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 import haloquant  # noqa: E402
 from haloquant.api.models.quantization import Quantized  # noqa: E402
 from haloquant.errors import CheckpointError  # noqa: E402
+from haloquant.lm.checkpoint.full_precision_layers import left_layers  # noqa: E402
+from haloquant.lm.checkpoint.reader import open_checkpoint  # noqa: E402
 from haloquant.lm.packed.reader import iterate_layers, open_packed  # noqa: E402
 from haloquant.lm.swap_weights import with_weights  # noqa: E402
 from haloquant.lm.torch_model import load_model  # noqa: E402
@@ -86,6 +88,19 @@ def test_experts_that_no_token_reached_are_counted_and_get_the_mean(tmp_path: Pa
     left = {x["name"]: x["reason"] for x in made.to_dict()["left_in_full_precision"]}  # type: ignore[union-attr]
     assert left["model.layers.0.block_sparse_moe.gate"] == "routers and gates of experts"
     assert left["lm_head"] == "the output head"
+
+
+def test_what_is_left_of_experts_is_matrices(tmp_path: Path) -> None:
+    """The experts of DBRX are no modules and stay; a stack of biases, as in GPT-OSS, is no matrix that is left."""
+    left = {}
+    for kind in ("gpt_oss", "dbrx"):
+        save_model(tmp_path / kind, tiny_config(kind))
+        left[kind] = {x.name for x in left_layers(open_checkpoint(tmp_path / kind)) if "experts" in x.name}
+    parts = ("v1", "w1", "w2")
+    assert left == {
+        "gpt_oss": set(),
+        "dbrx": {f"transformer.blocks.{block}.ffn.experts.mlp.{part}" for block in range(2) for part in parts},
+    }
 
 
 def test_experts_may_stay_and_single_ones_too(tmp_path: Path) -> None:

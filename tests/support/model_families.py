@@ -57,7 +57,11 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "gemma3n_text": {
         **_PER_BLOCK, "num_kv_shared_layers": 0, "laurel_rank": 8, "activation_sparsity_pattern": [0.0, 0.0],
     },
-    "longcat_flash": {"head_dim": 8, "num_key_value_heads": 4},
+    "longcat_flash": {"head_dim": 8, "num_key_value_heads": 4, "zero_expert_num": 2},
+    "kimi_linear": {
+        "linear_head_dim": 16, "linear_num_heads": 4, "num_experts_per_token": 2, "model_max_length": 64,
+        "num_key_value_heads": 4,
+    },
     "minicpm3": {"num_key_value_heads": 4},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
     "gemma4_text": _PER_BLOCK,

@@ -19,7 +19,7 @@ from haloquant.errors import InputError
 from haloquant.store.atomic_files import read_bounded
 
 MAX_RTL = 1 << 24
-_MAX_INCLUDES = 8
+_MAX_DEPTH, _MOST_FILES = 8, 64  # of Verilog files that include each other
 _INCLUDE = re.compile(r'^[ \t]*`include[ \t]+"([^"\n]+)"', re.MULTILINE)
 ELEMENT_BITS = ((8, 8), (4, 8), (3, 8), (4, 4))  # weight and activation bits of the elements of the stage cs4
 BLOCK_STAGES: tuple[Stage, ...] = ("mul", "mac", "fused")  # of units whose adders work in blocks
@@ -145,19 +145,33 @@ def mac_from_rtl(verilog: Path, ports: Path) -> MacSource:
         InputError: A file does not exist or is too large, or an included file does.
         NetlistError: The ports file is malformed.
     """
-    text = _with_included(verilog, 0)
+    text = _with_included(verilog, verilog.parent.resolve(), [])
     declared = parse_ports(read_bounded(ports, MAX_RTL).decode("utf-8", "replace"))
     return MacSource(verilog.stem, f"{verilog.name}, ports by {ports.name}", text, declared)
 
 
-def _with_included(verilog: Path, depth: int) -> str:
-    """Return the text of a Verilog file with the files in it that it includes, from its own folder."""
-    if depth > _MAX_INCLUDES:
+def _with_included(verilog: Path, folder: Path, read: list[Path], depth: int = 0) -> str:
+    """Return the text of a Verilog file with the files in it that it includes.
+
+    Args:
+        verilog: The file.
+        folder: What is included must be in this folder or below it.
+        read: The files that were read; each file that is read is added.
+        depth: How many files include this one, one within another.
+
+    Raises:
+        InputError: A file does not exist, is too large or elsewhere, or there are too many.
+    """
+    if depth > _MAX_DEPTH or len(read) >= _MOST_FILES:
         raise InputError(
-            f"Verilog files must include each other at most {_MAX_INCLUDES} deep, but {verilog} goes deeper"
+            f"Verilog files must include each other at most {_MAX_DEPTH} deep and {_MOST_FILES} times, but {verilog} "
+            "goes beyond"
         )
+    if depth and not verilog.resolve().is_relative_to(folder):
+        raise InputError(f"an included file must be in {folder} or a folder below it, not {verilog}")
+    read.append(verilog)
     text = read_bounded(verilog, MAX_RTL).decode("utf-8", "replace").removeprefix("\ufeff")
-    return _INCLUDE.sub(lambda found: _with_included(verilog.parent / found[1], depth + 1), text)
+    return _INCLUDE.sub(lambda found: _with_included(verilog.parent / found[1], folder, read, depth + 1), text)
 
 
 def closest_names(name: str, known: Iterable[str], count: int = 4) -> str:

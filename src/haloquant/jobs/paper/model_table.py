@@ -28,10 +28,12 @@ from haloquant.jobs.inputs import Inputs, Progress, read_inputs
 from haloquant.jobs.paper.energy_claims import PAPER_MAC
 from haloquant.jobs.paper.fair_machines import CLOCKS_HZ
 from haloquant.jobs.paper.judged_model import JudgedModel
+from haloquant.jobs.provenance import step_versions
 from haloquant.jobs.quantize.stored_calibration import remove_calibrations
 from haloquant.jobs.recipe_checks import rivals_obstacle
 from haloquant.recipe import Goal, Hardware, Method, Model, Quantize, Recipe, Text
 from haloquant.store.atomic_files import claim_output, sole_user
+from haloquant.store.finished_steps import Steps
 from haloquant.store.profiles import find_profile
 
 GLOBAL = "zeroquant-global-w4a8"
@@ -92,14 +94,12 @@ def model_table(judged: JudgedModel, progress: Progress) -> list[ModelRow]:
     """
     claim_output(judged.folder)
     with sole_user(judged.folder):
-        rows, jobs = _rows(judged, progress)
-        for job in jobs:  # the jobs of all texts have one folder
-            remove_calibrations(job.steps)
+        rows = _rows(judged, progress)
+        remove_calibrations(Steps(judged.folder / "steps", step_versions()))
     return rows
 
 
-def _rows(judged: JudgedModel, progress: Progress) -> tuple[list[ModelRow], list[JobSteps]]:
-    """Return the rows, and the jobs that made them."""
+def _rows(judged: JudgedModel, progress: Progress) -> list[ModelRow]:
     full: dict[str, Accuracy] = {}
     first, others, variants = (dict[str, list[ModelRow]]((text, []) for text in judged.texts) for _ in range(3))
     jobs = _jobs(judged, 128, ("bal",), "paper", progress)
@@ -120,9 +120,7 @@ def _rows(judged: JudgedModel, progress: Progress) -> tuple[list[ModelRow], list
         for name, made in found.items():
             bits = made.bits.per_weight, float(BITS[name])
             others[text].append(_row(name, 0, job, made.accuracy, full[text], *bits))
-    return [row for text in judged.texts for part in (first, others, variants) for row in part[text]], list(
-        jobs.values()
-    )
+    return [row for text in judged.texts for part in (first, others, variants) for row in part[text]]
 
 
 def _finished(

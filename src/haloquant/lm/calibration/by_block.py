@@ -126,6 +126,7 @@ def perplexity_by_block(
         InputError: The model gives NaN or infinity.
     """
     runner = BlockRunner(checkpoint, windows, scratch, device)
+    runner.learn(windows)  # while no block is loaded
     for block, layers in layers_by_block(checkpoint, len(runner.blocks)):
         names = [layer.name for layer in layers] if activation_bits is not None else []
         with runner.loaded(block), activations_per_token(runner.empty_model.model, names, activation_bits or 8):

@@ -102,7 +102,8 @@ def _find_in_blocks(
         if place is not None and architecture.blocks and place.block >= architecture.blocks:
             place = None  # blocks behind the last draft further tokens; transformers does not load them
         if place is None or (module == name and not experts):
-            if name.endswith(".weight") or _holds_experts(module):  # DBRX has experts without modules of their own
+            raw_experts = _holds_experts(module) and not module.endswith("bias")  # of DBRX, which are no modules
+            if name.endswith(".weight") or raw_experts:
                 others.append(name)
             continue
         if not _MODULE.fullmatch(module):

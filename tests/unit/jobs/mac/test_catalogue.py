@@ -106,8 +106,19 @@ def test_included_files_come_from_the_folder_of_the_verilog(tmp_path: Path) -> N
     source = mac_from_rtl(tmp_path / "mac.v", tmp_path / "ports.toml")
     assert source.verilog == '`define W 8\n// `include "none.vh"\nmodule mac; endmodule'
     (tmp_path / "w.vh").write_text('`include "w.vh"')
-    with pytest.raises(InputError, match=r"Verilog files must include each other at most 8 deep, but .*w.vh goes"):
+    with pytest.raises(
+        InputError, match=r"Verilog files must include each other at most 8 deep and 64 times, but .*w.vh"
+    ):
         mac_from_rtl(tmp_path / "mac.v", tmp_path / "ports.toml")
+    (tmp_path / "w.vh").write_text("")
+    (tmp_path / "mac.v").write_text(65 * '`include "w.vh"\n')
+    with pytest.raises(InputError, match="at most 8 deep and 64 times"):
+        mac_from_rtl(tmp_path / "mac.v", tmp_path / "ports.toml")
+    for outside in ("/etc/hostname", "../w.vh"):
+        (tmp_path / "mac.v").write_text(f'`include "{outside}"')
+        with pytest.raises(InputError, match=r"an included file must be in .* or a folder below it, not"):
+            mac_from_rtl(tmp_path / "mac.v", tmp_path / "ports.toml")
+    (tmp_path / "mac.v").write_text('`include "w.vh"\n')
     (tmp_path / "w.vh").unlink()
     with pytest.raises(InputError, match=r"w.vh must be a file; there is none"):
         mac_from_rtl(tmp_path / "mac.v", tmp_path / "ports.toml")

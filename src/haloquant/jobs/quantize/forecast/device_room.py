@@ -22,12 +22,16 @@ def check_device_room(checkpoint: Checkpoint, rounding: Iterable[str], calibrati
     Raises:
         InfeasibleError: A GPU does not; the sentence names it, and says what is needed and what would fit.
     """
+    rooms = {device: _memory_b(device) for device in rounding}
+    room = None if window is None else _memory_b(calibrating)
+    if room is None and not any(rooms.values()):
+        return
     sizes = sizes_of_checkpoint(checkpoint)
-    for device in rounding:
-        if (memory_b := _memory_b(device)) is not None:
+    for device, memory_b in rooms.items():
+        if memory_b is not None:
             check_rounding_room(sizes, memory_b, device, window is not None)
-    if window is not None and (memory_b := _memory_b(calibrating)) is not None:
-        check_calibration_room(sizes, memory_b, calibrating, window)
+    if window is not None and room is not None:
+        check_calibration_room(sizes, room, calibrating, window)
 
 
 def _memory_b(device: str) -> float | None:
