@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from haloquant.kernels.rounding.word_tensors import WordTensors
+from haloquant.kernels.rounding.word_tensors import WordTensors, power_of_two
 from haloquant.kernels.triton.presence import has_triton
 from haloquant.quant.rounding.refinement import PRUNED
 
@@ -223,19 +223,14 @@ def launch_move_codes(
 
 def _shape(width: int, words: WordTensors, sparse: SparsePart | None) -> dict[str, Any]:
     """Return the compile-time arguments of both kernels."""
-    cols = _power(width)
+    cols = power_of_two(width)
     band = max(1, min(BAND, BAND_WEIGHTS // cols))
-    return {"COLS": cols, "MOST": _power(words.most), "SPARSE": sparse is not None, "ROWS": band}
-
-
-def _power(size: int) -> int:
-    """Return the next power of two, at least 16."""
-    return max(16, 1 << (size - 1).bit_length())
+    return {"COLS": cols, "MOST": power_of_two(words.most), "SPARSE": sparse is not None, "ROWS": band}
 
 
 def _padded(table: torch.Tensor) -> torch.Tensor:
     """Return the words padded with 0 to a power of two."""
-    return torch.nn.functional.pad(table, (0, _power(table.shape[1]) - table.shape[1])).contiguous()
+    return torch.nn.functional.pad(table, (0, power_of_two(table.shape[1]) - table.shape[1])).contiguous()
 
 
 def _no_sparse(block: torch.Tensor) -> SparsePart:

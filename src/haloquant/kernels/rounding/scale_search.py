@@ -1,14 +1,22 @@
 """Search of one scale per (row, tile) in torch: the algorithm of `quant.rounding.scale_search`.
 
 The trials are compared in the same order, and the same float32 products decide which word is nearest. Only the sums of
-a tile are added in another order (here in float64).
+a tile are added in another order (here in float64). A GPU searches in a Triton kernel, which holds the weights of a
+tile in registers.
 """
+
+# A Triton kernel is launched with options that its signature does not list:
+# pyright: reportCallIssue=false
 
 import torch
 
-from haloquant.kernels.rounding.word_tensors import WordTensors, rows_at_once, tiled
+from haloquant.kernels.rounding.column_steps import use_triton
+from haloquant.kernels.rounding.word_tensors import WordTensors, power_of_two, rows_at_once, tiled
 from haloquant.quant.float16 import LARGEST, SMALLEST
 from haloquant.quant.rounding.scale_search import ROUNDS
+
+WARP_WEIGHTS = 256  # most weights that a warp holds in registers
+LONGEST = 16 * WARP_WEIGHTS  # inputs of the longest tile that the Triton kernel takes
 
 
 def search(
@@ -26,6 +34,40 @@ def search(
     Returns:
         Scales that float16 holds exactly, float32 [rows, across]; codes, uint8 [rows, in].
     """
+    fits = min(tile_in, weight.shape[1]) <= LONGEST
+    run = launch_search if fits and use_triton(weight.device) else plain_search
+    return run(weight, importance, classes, words, tile_in)
+
+
+def launch_search(
+    weight: torch.Tensor, importance: torch.Tensor, classes: torch.Tensor, words: WordTensors, tile_in: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Do the same as `search` with the Triton kernel. A tile has at most `LONGEST` inputs."""
+    from haloquant.kernels.triton.scale_search import search_kernel  # imports Triton
+
+    (rows, inputs), across = weight.shape, classes.shape[1]
+    scale = torch.empty(classes.shape, device=weight.device)
+    codes = torch.empty(weight.shape, dtype=torch.uint8, device=weight.device)
+    cols = power_of_two(min(tile_in, inputs))
+    sides = [_Side(table, words.sizes) for table in (words.words, words.mirrored)]
+    first, middles, steps = (
+        torch.stack([getattr(one, part) for one in sides]) for part in ("first", "middles", "steps")
+    )
+    with torch.cuda.device_of(weight):  # Triton launches on the current device
+        search_kernel[(rows * across,)](
+            weight.contiguous(), importance.contiguous(), classes.contiguous(), first, middles, steps, words.reach,
+            words.ratios, words.trials, words.signs, words.sizes, words.zeros, scale, codes, inputs, across,
+            len(words.sizes), tile_in, words.ratios.shape[1], ROUNDS, LARGEST, SMALLEST, COLS=cols,
+            LIMITS=words.most - 1, TWO_SIDED=words.two_sided, SHARED=importance.shape[0] == 1,
+            num_warps=max(1, cols // WARP_WEIGHTS), enable_fp_fusion=False,
+        )  # fmt: skip
+    return scale, codes
+
+
+def plain_search(
+    weight: torch.Tensor, importance: torch.Tensor, classes: torch.Tensor, words: WordTensors, tile_in: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Do the same as `search` in plain torch."""
     scale = torch.empty(classes.shape, device=weight.device)
     codes = torch.empty(weight.shape, dtype=torch.uint8, device=weight.device)
     step = rows_at_once(weight.shape[1])
@@ -55,9 +97,8 @@ class _Tiles:
         self.best = self.unit * words.ratios[kinds, trials - 1]
         self.gain = torch.full_like(top, -1.0)
         self.side, self.place = torch.zeros_like(kinds), torch.zeros_like(kinds)
-        two_sided = bool((words.signs == 2).any())
         for trial in range(0, words.ratios.shape[1], 2):  # first every second trial of each side
-            for sign in range(1 + two_sided):
+            for sign in range(1 + words.two_sided):
                 self._try(
                     torch.full_like(kinds, trial), torch.full_like(kinds, sign), (trial < trials) & (sign < signs)
                 )

@@ -26,6 +26,7 @@ class WordTensors:
         signs: 1 if the mirrored words are the same words, otherwise 2, int64 [classes].
         ratios: scales to try, in units of largest weight / largest word, float32 [classes, trials]; padded with 0.
         trials: number of scales to try of each class, int64 [classes].
+        two_sided: whether the mirrored words of any class are other words.
     """
 
     words: torch.Tensor
@@ -36,6 +37,7 @@ class WordTensors:
     signs: torch.Tensor
     ratios: torch.Tensor
     trials: torch.Tensor
+    two_sided: bool
 
     @property
     def most(self) -> int:
@@ -55,7 +57,13 @@ def word_tensors(codebooks: tuple[Codebook, ...], device: torch.device) -> WordT
     zeros = np.array([int(np.searchsorted(codebook.values, 0)) for codebook in codebooks], np.uint8)
     signs = np.array([1 if np.array_equal(*pair) else 2 for pair in zip(table, mirrored, strict=True)], np.int64)
     parts = (table, mirrored, sizes, zeros, np.abs(table).max(1), signs, padded.astype(np.float32), trials)
-    return WordTensors(*(torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in parts))
+    tensors = (torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in parts)
+    return WordTensors(*tensors, two_sided=bool((signs == 2).any()))
+
+
+def power_of_two(size: int) -> int:
+    """Return the next power of two, at least 16: the length to which a Triton kernel pads."""
+    return max(16, 1 << (size - 1).bit_length())
 
 
 def rows_at_once(inputs: int) -> int:
