@@ -5,6 +5,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from haloquant.kernels.device_copies import to_device
 from haloquant.kernels.rounding.factorization import TorchFactor, factorize
 from haloquant.quant.hessian import layer_hessian
 from haloquant.quant.rounding.layer_rounder import DAMPING
@@ -22,7 +23,7 @@ class SharedHessian:
     @cached_property
     def matrix(self) -> torch.Tensor:
         """The Hessian on the device, float32 [in, in]."""
-        return torch.from_numpy(np.ascontiguousarray(self._known)).to(self._device)
+        return to_device(self._known, self._device)
 
     @cached_property
     def factor(self) -> TorchFactor:

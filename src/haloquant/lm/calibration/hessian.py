@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from haloquant.errors import InputError
+from haloquant.kernels.device_copies import to_host
 from haloquant.lm.calibration.value_hessian import NOTE, AttentionWatch, ValueRecorder
 from haloquant.lm.swap_weights import find_module
 from haloquant.records import LayerStatistics
@@ -157,9 +158,10 @@ def to_statistics(recorder: Recorder, source: str, samples: int) -> dict[str, La
         squares = recorder.squares.get(layer)
         if id(sums) not in shared or squares is not None:
             _check_finite(layer, sums, squares)
-        parts = shared.setdefault(id(sums), _parts(sums))
-        fisher = None if squares is None else (squares / samples).cpu().numpy()
-        known = LayerStatistics(layer, sums.tokens, fisher=fisher, source=source, **parts)
+        if id(sums) not in shared:  # layers of one input share their arrays
+            shared[id(sums)] = _parts(sums)
+        fisher = None if squares is None else to_host(squares / samples)
+        known = LayerStatistics(layer, sums.tokens, fisher=fisher, source=source, **shared[id(sums)])
         result[layer] = _with_value_hessian(known, recorder.values)
     return result
 
@@ -187,7 +189,7 @@ def _with_value_hessian(known: LayerStatistics, values: ValueRecorder | None) ->
 
 def _parts(sums: InputSums) -> Mapping[str, Any]:
     return {
-        "hessian": None if sums.gram is None else (sums.gram * (2.0 / sums.tokens)).cpu().numpy(),
+        "hessian": None if sums.gram is None else to_host(sums.gram * (2.0 / sums.tokens)),
         "input_absmean": (sums.absolute / sums.tokens).float().cpu().numpy(),
         "input_absmax": sums.largest.cpu().numpy(),
     }

@@ -24,6 +24,8 @@ import torch
 from jaxtyping import Bool
 from torch.overrides import TorchFunctionMode
 
+from haloquant.kernels.device_copies import to_host
+
 NOTE = "hessian of value rows: inputs weighted by attention, mean over heads"
 _RECENT = 8  # linear layers that may run between a value projection and its attention
 _CHUNK = 1 << 22  # attention probabilities in memory at a time
@@ -94,7 +96,7 @@ class ValueRecorder:
         if sums is None or not sums.terms:
             return None
         gram = (sums.gram + sums.gram.T) * (1.0 / sums.terms)
-        return gram.cpu().numpy(), sums.rows
+        return to_host(gram), sums.rows
 
 
 class AttentionWatch(TorchFunctionMode):
