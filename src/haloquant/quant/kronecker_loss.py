@@ -61,16 +61,24 @@ def mean_square(weight: Float32[np.ndarray, "out in"]) -> float:
     return float(np.mean(weight.astype(np.float64) ** 2) or 1.0)
 
 
-def row_factor(statistics: LayerStatistics) -> Float64[np.ndarray, " out"]:
+def row_factor(
+    statistics: LayerStatistics, fisher_sums: Float64[np.ndarray, " out"] | None = None
+) -> Float64[np.ndarray, " out"]:
     """Return s_r = sum_j F_rj / sum_j H_jj for every output r.
 
     With this factor the diagonal of the Kronecker form sums to the Fisher information of the row.
+
+    Args:
+        statistics: statistics of the layer.
+        fisher_sums: sum_j F_rj of the usable Fisher information (`sensitivity.fisher_importance`), where it is known.
 
     Raises:
         InputError: The statistics hold no Fisher part or no Hessian.
     """
     layer_hessian(statistics, method="the predicted loss of tiles")
-    fisher = fisher_importance(statistics).sum(axis=1, dtype=np.float64)
+    if fisher_sums is None:
+        fisher_sums = fisher_importance(statistics).sum(axis=1, dtype=np.float64)
+    fisher = fisher_sums.copy()
     for part in row_parts(statistics, fisher.size):
         hessian = layer_hessian(part.statistics, method="the predicted loss of tiles")
         fisher[part.rows] /= float(np.trace(hessian, dtype=np.float64)) or 1.0

@@ -14,8 +14,10 @@ from haloquant.errors import InputError
 from haloquant.quant.float16 import round_scales
 from haloquant.quant.input_checks import check_tiles, check_weight
 from haloquant.quant.layer import without_sparse
-from haloquant.quant.sparse import DENSE, largest, round_kinds
+from haloquant.quant.sparse import largest, round_places
 from haloquant.records import Codebook, LayerStatistics, QuantizedWeight, SparseKind, SparseWeights, TileMap
+
+_DENSE = 255  # kind of a weight that stays in the dense part
 
 
 def salient_then_outliers(
@@ -40,14 +42,15 @@ def salient_then_outliers(
     """
     check_weight(weight, layer)
     flat = weight.ravel()
-    kinds = np.full(flat.size, DENSE, np.uint8)
+    kinds = np.full(flat.size, _DENSE, np.uint8)
     if statistics is not None and statistics.fisher is not None:
         chosen = largest(statistics.fisher.ravel(), int(salient * flat.size))
         kinds[chosen[flat[chosen] != 0]] = SparseKind.SALIENT
-    rest = flat[kinds == DENSE].astype(np.float64)
+    rest = flat[kinds == _DENSE].astype(np.float64)
     far = np.abs(flat - rest.mean()) > sigma * rest.std()
-    kinds[far & (kinds == DENSE)] = SparseKind.OUTLIER
-    return round_kinds(weight, kinds.reshape(weight.shape))[0]
+    kinds[far & (kinds == _DENSE)] = SparseKind.OUTLIER
+    places = np.nonzero(kinds != _DENSE)[0]
+    return round_places(weight, places, kinds[places])
 
 
 def quantize_weight_to_range(

@@ -11,7 +11,6 @@ from haloquant.records import LayerStatistics, SparseKind, SparseWeights
 _LARGEST = 127  # largest value of a symmetric int8
 SIGMA = 3.0  # an outlier is farther from the mean than this many standard deviations of the layer
 SALIENT = 0.0005  # share of all weights that are kept for their Fisher information
-DENSE = 255  # kind of a weight that stays in the dense part
 
 
 def split(
@@ -54,33 +53,37 @@ def split(
     most, chosen = int(budget * weight.size), np.empty(0, np.int64)
     if statistics is not None and statistics.fisher is not None:
         chosen = largest(statistics.fisher.ravel(), min(most, int(salient * flat.size)))
-    return round_kinds(weight, choose_kinds(weight, chosen, outliers, mean, most))
+    sparse = round_places(weight, *choose_places(weight, chosen, outliers, mean, most))
+    return sparse, mask_of(sparse, weight.shape[1])
 
 
-def choose_kinds(
+def choose_places(
     weight: Float32[np.ndarray, "out in"],
     salient: Int64[np.ndarray, " salient"],
     outliers: Int64[np.ndarray, " outliers"],
     mean: float,
     most: int,
-) -> UInt8[np.ndarray, "out in"]:
-    """Return the kind of each weight: salient, an outlier, or `DENSE`.
+) -> tuple[Int64[np.ndarray, " n"], UInt8[np.ndarray, " n"]]:
+    """Return the places of the sparse weights in the flat weight, ascending, and the kind of each.
 
     Args:
         weight: weight of the layer.
         salient: places, in the flat weight, of the largest Fisher information; a weight of 0 is not kept for it.
-        outliers: places of the weights beyond the reach, ascending.
+        outliers: places of the weights beyond the reach, ascending. One that is salient too counts as salient.
         mean: mean of the layer. The outliers farthest from it are kept.
         most: number of weights that are kept at most.
     """
     flat = weight.ravel()
-    kinds = np.full(flat.size, DENSE, np.uint8)
     chosen = salient[flat[salient] != 0]
-    kinds[chosen] = SparseKind.SALIENT
-    outliers = outliers[kinds[outliers] == DENSE]
+    if outliers.size:
+        at = np.minimum(np.searchsorted(outliers, chosen), outliers.size - 1)
+        outliers = np.delete(outliers, at[outliers[at] == chosen])
     distance = np.abs(flat[outliers] - np.float32(mean))
-    kinds[outliers[largest(distance, most - chosen.size)]] = SparseKind.OUTLIER
-    return kinds.reshape(weight.shape)
+    far = outliers[largest(distance, most - chosen.size)]
+    places = np.concatenate([chosen, far])
+    kinds = np.repeat(np.array([SparseKind.SALIENT, SparseKind.OUTLIER], np.uint8), [chosen.size, far.size])
+    order = np.argsort(places)
+    return places[order], kinds[order]
 
 
 def no_sparse_weights(out_features: int) -> SparseWeights:
@@ -116,17 +119,17 @@ def largest(values: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([above, np.nonzero(values == edge)[0][: count - above.size]])
 
 
-def round_kinds(weight: np.ndarray, kinds: np.ndarray) -> tuple[SparseWeights, np.ndarray]:
-    """Round the weights whose kind is not `DENSE` to int8, with one float16 scale per output channel."""
-    mask = kinds != DENSE
-    rows, cols = np.nonzero(mask)  # in row-major order: sorted by row, then column
+def round_places(
+    weight: Float32[np.ndarray, "out in"], places: Int64[np.ndarray, " n"], kinds: UInt8[np.ndarray, " n"]
+) -> SparseWeights:
+    """Round the weights at these ascending places of the flat weight to int8, one float16 scale per output channel."""
+    rows, cols = np.divmod(places, weight.shape[1])  # sorted by row, then column
     values = weight[rows, cols]
     top = np.zeros(weight.shape[0], np.float32)
     np.maximum.at(top, rows, np.abs(values))
     scale = round_scales(top / _LARGEST)
     blank = np.zeros(values.size, np.int8)
-    places = SparseWeights(rows.astype(np.int32), cols.astype(np.int32), blank, scale, kinds[rows, cols])
-    return with_values(places, weight), mask
+    return with_values(SparseWeights(rows.astype(np.int32), cols.astype(np.int32), blank, scale, kinds), weight)
 
 
 def check_split(budget: float, sigma: float, salient: float) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from haloquant.kernels.device_copies import moved, to_device
 from haloquant.kernels.rounding.column_steps import SparsePart
 from haloquant.kernels.rounding.word_tensors import WordTensors, scaled_words
 from haloquant.quant.rounding.refinement import PRUNED
@@ -25,16 +26,21 @@ class RowBand:
     """
 
     def __init__(self, part: int, rows: np.ndarray, weight: np.ndarray, home: torch.device) -> None:
+        """Take these rows of the weight [out, in] of the layer."""
         self.part, self.rows, self._home = part, rows, home
-        self.weight = self._at_home(weight)
+        self.weight = self._at_home(self.of(weight))
         self.codes, self.scale = torch.empty(0), torch.empty(0)
         self.entries, self.integers = np.empty(0, np.int64), torch.empty(0, dtype=torch.int8)
         self._places: tuple[torch.Tensor, torch.Tensor] | None = None
         self._kept: torch.Tensor | None = None
         self._step, self._classes = torch.empty(0), torch.empty(0)
 
-    def set_sparse(self, sparse: SparseWeights, mask: np.ndarray, pruned: np.ndarray | None) -> None:
-        """Take the sparse weights of the layer, the mask [out, in] of their places, and the mask of pruned weights."""
+    def of(self, matrix: np.ndarray) -> np.ndarray:
+        """Return these rows of a matrix [out, in] of the layer; the matrix itself if they are all."""
+        return matrix if self.rows.size == matrix.shape[0] else matrix[self.rows]
+
+    def set_sparse(self, sparse: SparseWeights, pruned: np.ndarray | None) -> None:
+        """Take the sparse weights of the layer, and the mask [out, in] of pruned weights."""
         self.entries = np.nonzero(np.isin(sparse.rows, self.rows))[0]
         self._places, self._kept, self._step = None, None, self._at_home(sparse.scale[self.rows])
         self.values_of(sparse)
@@ -42,10 +48,11 @@ class RowBand:
             rows = np.searchsorted(self.rows, sparse.rows[self.entries])
             self._places = (self._at_home(rows), self._at_home(sparse.cols[self.entries].astype(np.int64)))
         if self.entries.size or pruned is not None:
-            kept = mask[self.rows].astype(np.uint8)
+            self._kept = torch.zeros(self.weight.shape, dtype=torch.uint8, device=self._home)
             if pruned is not None:
-                kept[pruned[self.rows]] = PRUNED
-            self._kept = self._at_home(kept)
+                self._kept[self._at_home(self.of(pruned))] = PRUNED
+            if self._places is not None:
+                self._kept[self._places] = 1
 
     def values_of(self, sparse: SparseWeights) -> None:
         """Take the sparse values that the layer had before it was rounded."""
@@ -59,7 +66,7 @@ class RowBand:
 
     def set_codes(self, codes: torch.Tensor, scale: torch.Tensor) -> None:
         """Take codes and scales."""
-        self.codes, self.scale = codes.to(self._home), scale.to(self._home)
+        self.codes, self.scale = moved(codes, self._home), moved(scale, self._home)
 
     def keep(self, codes: torch.Tensor, scale: torch.Tensor, weight: torch.Tensor, errors: torch.Tensor) -> None:
         """Take codes and scales; round the sparse weights from weight - errors."""
@@ -78,14 +85,14 @@ class RowBand:
         """Return weight, codes, scales, classes and sparse part (None if there is none) on a device."""
         sparse = None
         if self._kept is not None:
-            sparse = SparsePart(self._kept.to(device), self._step.to(device))
-        moved = (part.to(device) for part in (self.weight, self.codes, self.scale, self._classes))
-        weight, codes, scale, classes = moved
+            sparse = SparsePart(moved(self._kept, device), moved(self._step, device))
+        parts = (moved(part, device) for part in (self.weight, self.codes, self.scale, self._classes))
+        weight, codes, scale, classes = parts
         return weight, codes, scale, classes, sparse
 
     def values(self, words: WordTensors, tile_in: int, device: torch.device) -> torch.Tensor:
         """Return the rounded weights on a device, float32 [rows, in]."""
-        codes, scale, classes = (part.to(device) for part in (self.codes, self.scale, self._classes))
+        codes, scale, classes = (moved(part, device) for part in (self.codes, self.scale, self._classes))
         found = scaled_words(codes, scale, classes, words, tile_in)
         if self._places is not None:
             rows, cols = (part.to(device) for part in self._places)
@@ -93,4 +100,4 @@ class RowBand:
         return found
 
     def _at_home(self, array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._home)
+        return to_device(array, self._home)

@@ -39,6 +39,17 @@ def outliers(bands: Iterable[torch.Tensor], mean: float, reach: float) -> np.nda
     return np.concatenate(found)
 
 
+def usable_row_sums(values: torch.Tensor) -> np.ndarray:
+    """Return the sum of each row in float64, with 0 for values below 0; NaN for a row that is not finite.
+
+    Args:
+        values: importance of some rows, float32 [rows, in].
+    """
+    finite = values.sum(1, dtype=torch.float64).isfinite()
+    sums = values.clamp(min=0).sum(1, dtype=torch.float64)
+    return torch.where(finite, sums, torch.nan).cpu().numpy()
+
+
 def largest_places(bands: Iterable[torch.Tensor], count: int) -> np.ndarray:
     """Return the places of the `count` largest values; of equal values the lower place (`quant.sparse.largest`).
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Float64
 
+from haloquant.kernels.device_copies import to_device, to_host
 from haloquant.kernels.device_errors import explained
 from haloquant.kernels.float32_products import float32_products
 from haloquant.kernels.rounding.compensation import compensate
@@ -20,9 +21,9 @@ from haloquant.kernels.rounding.refinement import refine
 from haloquant.kernels.rounding.row_band import RowBand
 from haloquant.kernels.rounding.scale_search import search
 from haloquant.kernels.rounding.shared_hessian import SharedHessian
-from haloquant.kernels.rounding.sparse_search import largest_places, moments, outliers
+from haloquant.kernels.rounding.sparse_search import largest_places, moments, outliers, usable_row_sums
 from haloquant.kernels.rounding.word_tensors import WordTensors, tiled, word_tensors
-from haloquant.quant.float16 import size_exponent
+from haloquant.quant.float16 import LARGEST, size_exponent
 from haloquant.quant.hessian import RowPart, hessian_importance, row_parts
 from haloquant.quant.input_checks import check_tiles, check_weight
 from haloquant.quant.kronecker_loss import row_factor
@@ -31,7 +32,7 @@ from haloquant.quant.rounding.layer_rounder import DAMPING
 from haloquant.quant.rounding.pruning import pruned_weights
 from haloquant.quant.rounding.refinement import costliest_tile_columns
 from haloquant.quant.sensitivity import importance
-from haloquant.quant.sparse import SALIENT, SIGMA, check_split, choose_kinds, no_sparse_weights, round_kinds
+from haloquant.quant.sparse import SALIENT, SIGMA, check_split, choose_places, mask_of, no_sparse_weights, round_places
 from haloquant.quant.tiles import classes_by_row
 from haloquant.records import Codebook, LayerStatistics, QuantizedWeight, SparseWeights, TileMap
 
@@ -64,11 +65,12 @@ class TorchLayer:
             CheckpointError: The weight is not finite.
             InfeasibleError: The device has too little memory for a row.
         """
-        check_weight(weight, layer)
+        self._statistics, self._at = statistics, torch.device(device)
+        if weight.ndim != 2 or weight.size == 0:
+            check_weight(weight, layer)
         self._layer, self._device = layer, device
         self._exponent = size_exponent(weight)
         self._weight = np.ascontiguousarray(weight * np.float32(2.0**self._exponent) if self._exponent else weight)
-        self._statistics, self._at = statistics, torch.device(device)
         calibrated = statistics is not None and statistics.hessian is not None
         rows = weight.shape[0]
         parts = (
@@ -82,11 +84,14 @@ class TorchLayer:
         with self._errors("copying"):
             home = self._at if self._most == rows else torch.device("cpu")
             self._bands = [
-                RowBand(number, chosen, self._weight if chosen.size == rows else self._weight[chosen], home)
+                RowBand(number, chosen, self._weight, home)
                 for number, part in enumerate(parts)
                 for chosen in _cut(np.arange(rows)[part.rows], self._most)
             ]
+            if not all(_is_sound(part) for part in self._slices(self._weight)):
+                check_weight(weight, layer)  # says what is wrong
         self._sparse = no_sparse_weights(rows)
+        self._fisher_sums: np.ndarray | None = None
         self._tiles: TileMap | None = None
 
     def split(self, budget: float, pruned_share: float = 0.0) -> None:
@@ -96,20 +101,23 @@ class TorchLayer:
             mean, square = self._moments
             reach = SIGMA * float(np.sqrt(max(square - mean**2, 0.0)))
             places, most = outliers(self._slices(self._weight), mean, reach), int(budget * self._weight.size)
-            salient, fisher = np.empty(0, np.int64), None if self._statistics is None else self._statistics.fisher
-            if fisher is not None:
+            salient, pruned = np.empty(0, np.int64), None
+            if self._statistics is not None and self._statistics.fisher is not None:
                 count = min(most, int(SALIENT * self._weight.size))
-                salient = largest_places(self._slices(fisher), count)
-            self._sparse, mask = round_kinds(self._weight, choose_kinds(self._weight, salient, places, mean, most))
-            pruned = pruned_weights(self._weight, mask, self._statistics, pruned_share)
+                salient = largest_places(self._fisher(self._statistics.fisher), count)
+            self._sparse = round_places(self._weight, *choose_places(self._weight, salient, places, mean, most))
+            if pruned_share:
+                mask = mask_of(self._sparse, self._weight.shape[1])
+                pruned = pruned_weights(self._weight, mask, self._statistics, pruned_share)
             for band in self._bands:
-                band.set_sparse(self._sparse, mask, pruned)
+                band.set_sparse(self._sparse, pruned)
 
     def round_nearest(self, tiles: TileMap, codebooks: tuple[Codebook, ...]) -> None:
         """See `LayerRounder.round_nearest`."""
         self._begin(tiles, codebooks)
-        weighting = importance(self._statistics, self._weight.shape[1])
         with self._errors("rounding"):
+            fisher = self._usable_fisher
+            weighting = importance(self._statistics, self._weight.shape[1]) if fisher is None else fisher
             for band in self._bands:
                 self._search(band, weighting)
                 band.values_of(self._sparse)
@@ -158,8 +166,11 @@ class TorchLayer:
         codes, integers = np.empty(self._weight.shape, np.uint8), sparse.values.copy()
         scale = np.empty((tiles.grid.out_features, tiles.grid.across), np.float32)
         for band in self._bands:
-            codes[band.rows], scale[band.rows] = band.codes.cpu().numpy(), band.scale.cpu().numpy()
-            integers[band.entries] = band.integers.cpu().numpy()
+            if band.rows.size == len(codes):
+                to_host(band.codes, into=codes)
+            else:
+                codes[band.rows] = to_host(band.codes)
+            scale[band.rows], integers[band.entries] = band.scale.cpu().numpy(), band.integers.cpu().numpy()
         found = SparseWeights(sparse.rows, sparse.cols, integers, sparse.scale, sparse.kind)
         return resized(QuantizedWeight(self._layer, codes, scale, tiles, self._codebooks, found), self._exponent)
 
@@ -186,7 +197,17 @@ class TorchLayer:
     def _row_factor(self) -> np.ndarray:
         if self._statistics is None:
             raise ValueError("the factor of a row must have statistics")
-        return row_factor(self._statistics)
+        return row_factor(self._statistics, self._fisher_sums if self._usable_fisher is not None else None)
+
+    @property
+    def _usable_fisher(self) -> np.ndarray | None:
+        """The Fisher information, if it is finite and not 0 everywhere; `sensitivity` treats the other cases."""
+        fisher = None if self._statistics is None else self._statistics.fisher
+        if fisher is not None and self._fisher_sums is None:
+            for _ in self._fisher(fisher):
+                pass
+        sums = self._fisher_sums
+        return fisher if sums is not None and np.isfinite(sums).all() and sums.any() else None
 
     @property
     def _rounded(self) -> TileMap:
@@ -207,8 +228,8 @@ class TorchLayer:
         """Search the scales of a band, and round to the nearest words."""
         weight, _, _, classes, sparse = band.on(self._at)
         dense = weight if sparse is None else weight.masked_fill(sparse.kept > 0, 0.0)
-        own = weighting if weighting.shape[0] == 1 else weighting[band.rows]
-        emphasis = torch.from_numpy(np.ascontiguousarray(own)).to(self._at)
+        own = weighting if weighting.shape[0] == 1 else band.of(weighting)
+        emphasis = to_device(own, self._at).clamp(min=0)  # Fisher information is below 0 where it was rounded
         scale, codes = search(dense, emphasis, classes, self._words, self._rounded.grid.tile_in)
         band.set_codes(codes, scale)
 
@@ -219,19 +240,33 @@ class TorchLayer:
                 shared.release()
         return self._parts[band.part]
 
+    def _fisher(self, fisher: np.ndarray) -> Iterator[torch.Tensor]:
+        """Yield the rows of the Fisher information on the device, and note the sums of its rows after the last."""
+        sums: list[np.ndarray] = []
+        for part in self._slices(fisher):
+            sums.append(usable_row_sums(part))
+            yield part
+        self._fisher_sums = np.concatenate(sums)
+
     def _slices(self, matrix: np.ndarray) -> Iterator[torch.Tensor]:
         """Yield the rows of a matrix on the device, some at a time."""
         if matrix is self._weight and len(self._bands) == 1:
             yield self._bands[0].weight
             return
         for low in range(0, matrix.shape[0], self._most):
-            yield torch.from_numpy(np.ascontiguousarray(matrix[low : low + self._most])).to(self._at)
+            yield to_device(matrix[low : low + self._most], self._at)
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
         """Compute with all bits of float32; name the layer if the device fails."""
         with explained(f"{doing} {self._layer}", self._device), float32_products():
             yield
+
+
+def _is_sound(weight: torch.Tensor) -> bool:
+    """Return whether all weights are finite and have magnitudes that float16 holds."""
+    low, high = (float(part) for part in weight.aminmax())
+    return low >= -LARGEST and high <= LARGEST  # false for NaN
 
 
 def _cut(rows: np.ndarray, most: int) -> list[np.ndarray]:

@@ -8,7 +8,9 @@ import torch
 
 from haloquant.errors import CheckpointError, InfeasibleError, InputError, ToolError
 from haloquant.kernels.rounding import memory, torch_layer
+from haloquant.kernels.rounding.sparse_search import usable_row_sums
 from haloquant.kernels.rounding.torch_layer import TorchLayer
+from haloquant.quant.kronecker_loss import row_factor
 from haloquant.quant.layer import dequantize
 from haloquant.quant.reference.losses import hessian_loss
 from haloquant.quant.rounding.layer_rounder import LayerRounder, NumbaLayer
@@ -197,6 +199,25 @@ def test_a_failure_of_the_device_is_a_sentence(monkeypatch) -> None:
     monkeypatch.setattr(torch_layer, "compensate", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match=r"^a bug$"):
         layer.compensate(tile_map(weight.shape, 16, 16), (NINE,))
+
+
+def test_the_sums_of_fisher_information_give_the_row_factor_of_the_other_engine() -> None:
+    known = random_statistics(3, 40, 70)
+    fisher = known.fisher - np.float32(0.1 * known.fisher.mean())  # some values are below 0
+    assert (fisher < 0).any()
+    known = replace(known, fisher=fisher)
+    sums = usable_row_sums(torch.from_numpy(fisher))
+    np.testing.assert_allclose(row_factor(known, sums), row_factor(known), rtol=1e-12)
+    fisher[3, 4], fisher[5, 6], fisher[7, 8] = np.nan, -np.inf, np.inf
+    assert np.nonzero(np.isnan(usable_row_sums(torch.from_numpy(fisher))))[0].tolist() == [3, 5, 7]
+
+
+@pytest.mark.parametrize("fisher", ["some below 0", "all 0"])
+@pytest.mark.parametrize("share", [None, 1.0])
+def test_fisher_information_that_was_rounded_counts_alike_in_both_engines(fisher, share) -> None:
+    weight, known = random_weight(11, 40, 70), random_statistics(12, 40, 70)
+    less = known.fisher if fisher == "all 0" else np.float32(0.1 * known.fisher.mean())
+    agree(weight, replace(known, fisher=known.fisher - less), tile_map(weight.shape, 16, 16), (NINE,), share)
 
 
 @pytest.mark.gpu
