@@ -25,17 +25,21 @@ def to_host(tensor: torch.Tensor, into: np.ndarray | None = None) -> np.ndarray:
     Args:
         tensor: of any device.
         into: receives the values and is returned; contiguous, of the tensor's shape and type. A new array where None.
+
+    Raises:
+        ValueError: The given array has another shape or type, or is not contiguous.
     """
     tensor = tensor.detach()
+    kind = torch.empty(0, dtype=tensor.dtype).numpy().dtype
+    if into is not None and (into.shape != tensor.shape or into.dtype != kind or not into.flags.c_contiguous):
+        raise ValueError(f"the array must be contiguous {kind} {tuple(tensor.shape)}, not {into.dtype} {into.shape}")
     if tensor.device.type != "cuda" or tensor.nbytes < SMALL_B:
         found = tensor.cpu().numpy()
         if into is None:
             return found
         into[...] = found
         return into
-    found = np.empty(tuple(tensor.shape), torch.empty(0, dtype=tensor.dtype).numpy().dtype) if into is None else into
-    if not found.flags.c_contiguous:
-        raise ValueError("the array that receives a tensor must be contiguous")
+    found = np.empty(tuple(tensor.shape), kind) if into is None else into
     staging(tensor.device).to_host(_bytes(tensor.contiguous()), found.reshape(-1).view(np.uint8))
     return found
 

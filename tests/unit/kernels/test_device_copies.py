@@ -28,6 +28,9 @@ def test_on_the_cpu_nothing_is_copied_but_into_a_given_array() -> None:
     assert moved(tensor, CPU) is tensor
     into = np.zeros_like(given)
     assert to_host(tensor.requires_grad_(), into) is into and np.array_equal(into, given)
+    for other in (np.zeros((4, 3), np.float32), np.zeros((3, 4)), np.zeros((4, 3), np.float32).T):
+        with pytest.raises(ValueError, match="must be contiguous float32"):
+            to_host(tensor, other)
     turned = to_device(given.T, CPU)
     assert turned.is_contiguous() and np.array_equal(turned.numpy(), given.T)
 

@@ -7,14 +7,15 @@ shard would take longer than to compute them.
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
-from hashlib import sha256
 
 import numpy as np
 import torch
 
+from haloquant.kernels.device_copies import to_device, to_host
 from haloquant.kernels.float32_products import float32_products
 from haloquant.lm.calibration.block_runner import BlockRunner
 from haloquant.lm.calibration.hessian import InputSums, Recorder, record
+from haloquant.lm.calibration.random_signs import signs_of_windows
 from haloquant.lm.calibration.shard_tasks import SHARD_WINDOWS, Arrays, ModelSource, RunShards, ShardInputs, ShardTask
 from haloquant.lm.calibration.value_hessian import ValueRecorder, ValueSums
 
@@ -42,11 +43,14 @@ def _run_windows(runner: BlockRunner, task: ShardTask, states: np.ndarray, windo
     recorder = _recorder(task)
     runner.learn(windows)
     gradients = "sample" if task.fisher == "block" else None
+    numbers = range(task.first, task.first + len(states))
+    signs = signs_of_windows(task.seed, task.block, numbers, (1, *states.shape[1:]), runner.device)
     with runner.loaded(task.block), record(runner.empty_model.model, recorder, gradients), float32_products():
         for index in range(len(states)):
-            given = torch.from_numpy(np.array(states[index : index + 1])).to(runner.device)
-            signs = None if gradients is None else _signs(task, task.first + index)
-            states[index] = _run_window(runner, task.block, given, windows[index], signs)
+            before = states[index : index + 1]
+            given = to_device(np.array(before) if runner.device.type == "cpu" else before, runner.device)
+            output = _run_window(runner, task.block, given, windows[index], None if gradients is None else next(signs))
+            to_host(output[0].float(), into=states[index])
             recorder.forget_last()
     return recorder
 
@@ -99,25 +103,20 @@ def _runner(model: ModelSource) -> BlockRunner:
     return BlockRunner(model.checkpoint, np.frombuffer(model.window, np.int64)[None].copy(), spool=spool)
 
 
-def _signs(task: ShardTask, window: int) -> torch.Generator:
-    """Return the generator of the random signs of one window at one block; it does not depend on the worker."""
-    digest = sha256(f"{task.seed}/{task.block}/{window}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
 def _run_window(
-    runner: BlockRunner, block: int, states: torch.Tensor, tokens: np.ndarray, signs: torch.Generator | None
-) -> np.ndarray:
-    """Run one window through a loaded block whose hooks are active; return its output, [t, hidden]."""
+    runner: BlockRunner, block: int, states: torch.Tensor, tokens: np.ndarray, signs: torch.Tensor | None
+) -> torch.Tensor:
+    """Run one window through a loaded block whose hooks are active; return its output, [1, t, hidden].
+
+    With signs of its shape, the sum of the output times these is differentiated.
+    """
     if signs is None:
         with torch.no_grad():
             output = runner.run(block, states, tokens)
     else:
         output = runner.run(block, states.requires_grad_(True), tokens)
-        drawn = torch.randint(0, 2, output.shape, generator=signs)  # on the CPU: the same signs on any device
-        probe = drawn.to(output.device, output.dtype).mul_(2).sub_(1)
-        output.backward(probe / output.detach().norm(), inputs=[states])
-    return output.detach()[0].float().cpu().numpy()
+        output.backward(signs.to(output.dtype) / output.detach().norm(), inputs=[states])
+    return output.detach()
 
 
 def _as_arrays(recorder: Recorder) -> tuple[ShardInputs, dict[str, np.ndarray]]:
