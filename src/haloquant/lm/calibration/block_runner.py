@@ -102,7 +102,7 @@ class BlockRunner:
     def loaded(self, block: int) -> Iterator[torch.nn.Module]:
         """Within the `with` block, decoder block number `block` has its weights, on the runner's device."""
         module = self.blocks[block]
-        with self.empty_model.filled(self.empty_model.parameters_of(module)):
+        with self.empty_model.filled(self.empty_model.parameters_of(module), self.device):
             yield module if self.device.type == "cpu" else module.to(self.device)
 
     def run(self, block: int, states: torch.Tensor, tokens: Int64[np.ndarray, " t"]) -> torch.Tensor:

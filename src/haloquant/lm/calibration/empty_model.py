@@ -12,6 +12,7 @@ from accelerate import init_empty_weights
 from transformers import AutoConfig
 
 from haloquant.errors import CheckpointError
+from haloquant.kernels.device_copies import moved, to_device
 from haloquant.lm.checkpoint.reader import Checkpoint, read_layer, read_tensor
 from haloquant.lm.checkpoint.safetensors import StoredTensor, check_readable, read_float32
 from haloquant.lm.experts import unstack_checkpoint
@@ -21,6 +22,7 @@ from haloquant.lm.swap_weights import find_module
 from haloquant.lm.tensor_names import TensorNames
 from haloquant.records.layer_names import HEADS
 
+_CPU = torch.device("cpu")
 _HEAD_WEIGHTS = tuple(f"{name}.weight" for name in HEADS)
 
 
@@ -95,8 +97,12 @@ class EmptyModel:
         return [name for name, p in self._empty.items() if id(p) not in inside]
 
     @contextmanager
-    def filled(self, names: Iterable[str]) -> Iterator[None]:
+    def filled(self, names: Iterable[str], device: torch.device = _CPU) -> Iterator[None]:
         """Within the `with` block, the named parameters have their values from the checkpoint, in float32.
+
+        Args:
+            names: full names of parameters.
+            device: where the values are.
 
         Raises:
             CheckpointError: The checkpoint lacks a parameter, or holds it in another shape.
@@ -112,14 +118,14 @@ class EmptyModel:
                         "does not; download the missing shard"
                     )
                 if tensor not in values:
-                    values[tensor] = torch.nn.Parameter(self._read(tensor, name), requires_grad=False)
+                    values[tensor] = torch.nn.Parameter(self._read(tensor, name, device), requires_grad=False)
                 self._set(name, values[tensor])
             yield
         finally:
             for name in names:
                 self._set(name, self._empty[name])
 
-    def _read(self, tensor: str, name: str) -> torch.Tensor:
+    def _read(self, tensor: str, name: str, device: torch.device) -> torch.Tensor:
         """Return the value of the parameter `name`, whose source is `tensor` (see `_find_tensors`)."""
         if name in self._experts:
             layer = self._experts[name]
@@ -127,9 +133,11 @@ class EmptyModel:
         elif name in self._rules:
             value = self._convert(name)
         else:
-            value = _tensor_of(self.checkpoint.tensors[tensor])
+            stored = self.checkpoint.tensors[tensor]
+            halves = None if device.type == "cpu" else read_bfloat16(stored, device)
+            value = _tensor_of(stored) if halves is None else halves
         self._check_shape(tensor, name, tuple(value.shape))
-        return value
+        return moved(value, device)
 
     def _convert(self, name: str) -> torch.Tensor:
         rule = self._rules[name]
@@ -243,6 +251,21 @@ def _tensor_of(stored: StoredTensor) -> torch.Tensor:
         check_readable(stored)
     raw = RawTensor.read(stored)
     return torch.from_numpy(raw.data.view(NAMES[stored.dtype]).reshape(stored.shape))
+
+
+def read_bfloat16(stored: StoredTensor, device: torch.device) -> torch.Tensor | None:
+    """Return a tensor that is stored in bfloat16 as float32, converted on the device; None for any other.
+
+    None is also returned for a tensor with NaN or infinity: `read_float32` says which value it is.
+
+    Raises:
+        CheckpointError: The file ends early.
+    """
+    if type(stored) is not StoredTensor or stored.dtype != "BF16" or not stored.count:
+        return None
+    bits = to_device(RawTensor.read(stored).data.view(np.int16), device)
+    value = bits.view(torch.bfloat16).float().view(stored.shape)
+    return value if bool(value.sum(dtype=torch.float64).isfinite()) else None
 
 
 def _made(converter: Any, model: Any, key: str) -> dict[str, torch.Tensor]:

@@ -10,10 +10,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from safetensors.torch import save_file  # noqa: E402
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaForCausalLM  # noqa: E402
 
 from haloquant.lm.calibration.block_runner import BlockRunner  # noqa: E402
+from haloquant.lm.calibration.empty_model import read_bfloat16  # noqa: E402
 from haloquant.lm.checkpoint.reader import open_checkpoint  # noqa: E402
+from haloquant.lm.checkpoint.safetensors import read_float32, read_header  # noqa: E402
 from haloquant.lm.torch_model import load_model  # noqa: E402
 from support.tiny_model import save_llama  # noqa: E402
 
@@ -77,3 +80,18 @@ def test_the_arguments_of_more_windows_take_no_more_memory(tmp_path: Path, passe
     held(2)  # what torch keeps after a first run
     assert held(2) == held(20)
     assert not list(spool.iterdir())  # the file has no name, so that nothing is left when the process is killed
+
+
+def test_bfloat16_is_converted_on_the_device_to_the_values_that_the_reader_gives(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(1)
+    values = torch.randn(7, 12, generator=generator).bfloat16()
+    values[0, :3] = torch.tensor([0.0, 3e38, -1e-40])
+    damaged = values.clone()
+    damaged[2, 3] = torch.nan
+    file, cpu = tmp_path / "model.safetensors", torch.device("cpu")
+    save_file({"halves": values, "whole": values.float(), "damaged": damaged}, file)
+    held = read_header(file)
+    made = read_bfloat16(held["halves"], cpu)
+    assert made is not None and made.dtype == torch.float32 and made.shape == values.shape
+    np.testing.assert_array_equal(made.numpy().ravel(), read_float32(held["halves"]))
+    assert read_bfloat16(held["whole"], cpu) is None and read_bfloat16(held["damaged"], cpu) is None
