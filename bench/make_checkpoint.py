@@ -2,6 +2,7 @@
 
     python bench/make_checkpoint.py FOLDER --shape 7b          # 13 GB, LLaMA-2-7B's shapes
     python bench/make_checkpoint.py FOLDER --shape 1gb         # the same layers, 2 blocks and a small vocabulary
+    python bench/make_checkpoint.py FOLDER --shape 1gb --blocks 6
 
 Weights are normal with standard deviation 1/sqrt(in), and one in 2000 is ten times as large, because real models have
 such outliers. The numbers come from a pool of 2^24 numbers that is read at random offsets, so the disk limits the
@@ -124,10 +125,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shape", choices=SHAPES, default="7b")
+    parser.add_argument("--blocks", type=int, help="another number of blocks than the shape's")
     parser.add_argument("--shard-gb", type=float, default=4.9)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    make(given.folder, SHAPES[given.shape], int(given.shard_gb * 1e9), given.seed)
+    hidden, mlp, blocks, *rest = SHAPES[given.shape]
+    make(given.folder, (hidden, mlp, given.blocks or blocks, *rest), int(given.shard_gb * 1e9), given.seed)
 
 
 if __name__ == "__main__":

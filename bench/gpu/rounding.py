@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tools import DEVICE, GPU, NINE, SIXTEEN, Bench, synchronize
 
-from haloquant.kernels.rounding import column_steps
+from haloquant.kernels.rounding import column_steps, scale_search
 from haloquant.kernels.rounding.torch_layer import TorchLayer
 from haloquant.kernels.rounding.word_tensors import word_tensors
 from haloquant.quant.rounding.layer_rounder import NumbaLayer
@@ -34,7 +34,7 @@ REFINED = (0.5, 0.0)  # share of the tiles that each class refines by default
 
 def rounding(bench: Bench) -> None:
     """All of them; each case on its own."""
-    for case in (agreement, layer, loops, data_free):
+    for case in (agreement, layer, loops, scales, data_free):
         bench.attempt(partial(case, bench), what=case.__name__)
 
 
@@ -166,18 +166,50 @@ def loops(bench: Bench) -> None:
     bench.row(**row, plain_torch_us=1e6 * times.median)
 
 
+def scales(bench: Bench) -> None:
+    """The scales of one layer: the Triton kernel, and the same search in plain torch."""
+    rows, inputs = (8, 160) if bench.tiny else (4096, 11008)
+    at = torch.device(DEVICE)
+    words, weight = word_tensors(BOOKS, at), torch.from_numpy(weight_of(rows, inputs)).to(at)
+    emphasis = torch.rand(1, inputs, device=at, generator=torch.Generator(DEVICE).manual_seed(4))
+    for number, book in enumerate(BOOKS):
+        classes = torch.full((rows, -(-inputs // 128)), number, dtype=torch.int64, device=at)
+        given = weight, emphasis, classes, words, 128
+        row: dict[str, Any] = {"what": "scales of one layer", "shape": (rows, inputs), "weights": book.name}
+        if column_steps.use_triton(at):
+            row |= bench.times([partial(scale_search.launch_search, *given)], repeats=9, graph=False).row
+            ours, plain = scale_search.launch_search(*given), scale_search.plain_search(*given)
+            row["same_codes"] = float((ours[1] == plain[1]).float().mean())
+            row["same_scales"] = float((ours[0] == plain[0]).float().mean())
+            row["right"] = min(row["same_codes"], row["same_scales"]) >= 0.999
+        times = bench.times([partial(scale_search.plain_search, *given)], repeats=2, graph=False)
+        bench.row(**row, plain_torch_us=1e6 * times.median)
+
+
 def data_free(bench: Bench) -> None:
-    """Quantize a small model of random weights without calibration, by the command."""
-    with tempfile.TemporaryDirectory() as folder:
-        shape = "small" if bench.tiny or not GPU else "1gb"
-        maker = str(Path(__file__).parents[1] / "make_checkpoint.py")
-        model, out = f"{folder}/model", f"{folder}/out"
-        subprocess.run([sys.executable, maker, model, "--shape", shape], check=True)
-        command = [sys.executable, "-m", "haloquant", "quantize", model, "--out", out, "--calibration", "none"]
-        command += ["--goal", "acc-opt", "--device", "cuda" if GPU else "cpu", "--json", "--quiet"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    """Quantize two models of random weights without calibration, by the command; a 7B by the line through both.
+
+    The line counts once what does not grow with the model: imports, the start of CUDA, codebooks.
+    """
+    shape, sizes = ("small", (2, 4)) if bench.tiny or not GPU else ("1gb", (2, 6))
+    points: list[tuple[float, float]] = []
+    for blocks in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            maker = str(Path(__file__).parents[1] / "make_checkpoint.py")
+            model, out = f"{folder}/model", f"{folder}/out"
+            make = [sys.executable, maker, model, "--shape", shape, "--blocks", str(blocks)]
+            subprocess.run(make, check=True)
+            command = [sys.executable, "-m", "haloquant", "quantize", model, "--out", out, "--calibration", "none"]
+            command += ["--goal", "acc-opt", "--device", "cuda" if GPU else "cpu", "--json", "--quiet"]
+            began = time.perf_counter()
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            took = time.perf_counter() - began
         made = json.loads(done.stdout)
-        per = made["seconds"] / (made["weights"] / 1e9)
         stages = {part["stage"]: part["seconds"] for part in made["stages"]}
-        bench.row(what="without calibration", model=shape, weights=made["weights"], s=made["seconds"], stages=stages,
-                  s_per_1e9_weights=per, of_7b_s=6.48 * per)  # fmt: skip
+        points.append((made["weights"] / 1e9, took))
+        bench.row(what="without calibration", model=f"{shape}, {blocks} blocks", weights=made["weights"], s=took,
+                  stages=stages)  # fmt: skip
+    (few, first), (many, last) = points
+    per = (last - first) / (many - few)
+    bench.row(what="without calibration, by weights", s_per_1e9_weights=per, start_s=first - per * few,
+              of_7b_s=first + per * (6.48 - few))  # fmt: skip
