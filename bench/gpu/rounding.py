@@ -189,11 +189,12 @@ def scales(bench: Bench) -> None:
 def data_free(bench: Bench) -> None:
     """Quantize two models of random weights without calibration, by the command; a 7B by the line through both.
 
-    The line counts once what does not grow with the model: imports, the start of CUDA, codebooks.
+    The line counts once what does not grow with the model: imports, the start of CUDA, codebooks. The larger model is
+    quantized by four workers too, which read and pack while another has the GPU.
     """
-    shape, sizes = ("small", (2, 4)) if bench.tiny or not GPU else ("1gb", (2, 6))
-    points: list[tuple[float, float]] = []
-    for blocks in sizes:
+    shape, (few, many) = ("small", (2, 4)) if bench.tiny or not GPU else ("1gb", (2, 6))
+    points: dict[tuple[int, int], tuple[float, float]] = {}
+    for blocks, workers in ((few, 1), (many, 1), (many, 4)):
         with tempfile.TemporaryDirectory() as folder:
             maker = str(Path(__file__).parents[1] / "make_checkpoint.py")
             model, out = f"{folder}/model", f"{folder}/out"
@@ -201,15 +202,16 @@ def data_free(bench: Bench) -> None:
             subprocess.run(make, check=True)
             command = [sys.executable, "-m", "haloquant", "quantize", model, "--out", out, "--calibration", "none"]
             command += ["--goal", "acc-opt", "--device", "cuda" if GPU else "cpu", "--json", "--quiet"]
+            command += ["--workers", str(workers)]
             began = time.perf_counter()
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             took = time.perf_counter() - began
         made = json.loads(done.stdout)
         stages = {part["stage"]: part["seconds"] for part in made["stages"]}
-        points.append((made["weights"] / 1e9, took))
-        bench.row(what="without calibration", model=f"{shape}, {blocks} blocks", weights=made["weights"], s=took,
-                  stages=stages)  # fmt: skip
-    (few, first), (many, last) = points
-    per = (last - first) / (many - few)
-    bench.row(what="without calibration, by weights", s_per_1e9_weights=per, start_s=first - per * few,
-              of_7b_s=first + per * (6.48 - few))  # fmt: skip
+        points[blocks, workers] = made["weights"] / 1e9, took
+        bench.row(what="without calibration", model=f"{shape}, {blocks} blocks", workers=workers,
+                  weights=made["weights"], s=took, stages=stages)  # fmt: skip
+    (small, first), (large, last) = points[few, 1], points[many, 1]
+    per = (last - first) / (large - small)
+    bench.row(what="without calibration, by weights", s_per_1e9_weights=per, start_s=first - per * small,
+              of_7b_s=first + per * (6.48 - small))  # fmt: skip
