@@ -61,6 +61,12 @@ def importance(statistics: LayerStatistics | None, in_features: int) -> Float32[
     return uniform_importance(in_features)
 
 
+def layer_scores(statistics: LayerStatistics | None, grid: TileGrid) -> Float64[np.ndarray, "down across"]:
+    """Return the tile sensitivity of a layer by the best importance that its statistics allow (`importance`)."""
+    weights = np.broadcast_to(importance(statistics, grid.in_features), (grid.out_features, grid.in_features))
+    return tile_scores(np.ascontiguousarray(weights), grid)
+
+
 def tile_scores(fisher: Float32[np.ndarray, "out in"], grid: TileGrid) -> Float64[np.ndarray, "down across"]:
     """Return HALO's tile sensitivity: the mean squared gradient over the weights of each tile.
 

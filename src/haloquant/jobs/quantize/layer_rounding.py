@@ -15,6 +15,7 @@ from haloquant.quant.layer import resized
 from haloquant.quant.paper_method import quantize_weight_to_range, salient_then_outliers
 from haloquant.quant.rounding.layer_rounder import LayerRounder, NumbaLayer, RoundingEngine
 from haloquant.quant.rounding.refinement import default_share
+from haloquant.quant.sensitivity import layer_scores
 from haloquant.quant.tiles import uniform_map
 from haloquant.recipe import Method, Refine
 from haloquant.records import Codebook, LayerStatistics, QuantizedWeight, SparseWeights, TileGrid, TileMap
@@ -99,10 +100,11 @@ def class_losses(
     grid: TileGrid,
     classes: Classes,
     settings: RoundingSettings,
-) -> tuple[np.ndarray, SparseWeights]:
+) -> tuple[np.ndarray, SparseWeights, np.ndarray | None]:
     """Return the loss [tiles, classes] of every tile in each class but the last, with all tiles in that class.
 
-    The sparse part is returned too; its places are the same in every class.
+    The sparse part is returned too; its places are the same in every class. The third is the sensitivity of every tile
+    [tiles down, tiles across] (`quant.sensitivity.layer_scores`), None without statistics.
 
     Sparse weights and the factors of Hessians are found once for all classes. The other arguments and errors are those
     of `round_layer`.
@@ -122,13 +124,15 @@ def class_losses(
     if settings.method == "paper":
         made = [_paper(weight, statistics, tiles, books) for tiles in maps]
         losses = [rounding_losses(weight, rounded, statistics).reshape(-1) for rounded in made]
-        return np.stack(losses, axis=1), made[-1].sparse
+        scores = None if statistics is None else layer_scores(statistics, grid)
+        return np.stack(losses, axis=1), made[-1].sparse, scores
     opened, columns = open_layer(weight, statistics, layer, settings.place), []
     opened.split(settings.sparse_budget, settings.pruned_share)
     for tiles in maps:
         _round(opened, statistics, tiles, books, settings)
         columns.append(opened.tile_losses().reshape(-1))
-    return np.stack(columns, axis=1), opened.quantized().sparse
+    scores = None if statistics is None else opened.tile_sensitivity(grid)
+    return np.stack(columns, axis=1), opened.quantized().sparse, scores
 
 
 def open_layer(

@@ -19,7 +19,6 @@ from haloquant.lm.checkpoint.safetensors import StoredTensor
 from haloquant.lm.export.folding import Fold
 from haloquant.quant.format.packing import pack
 from haloquant.quant.format.stored_bits import sparse_bits
-from haloquant.quant.sensitivity import importance, tile_scores
 from haloquant.quant.shrinkage import shrunk
 from haloquant.quant.tiles import make_grid
 from haloquant.recipe import Transform
@@ -120,12 +119,13 @@ def measure_layer(task: LayerTask, arrays: Arrays) -> tuple[None, Arrays]:
     weight = _weight(task, arrays)
     rounding = _rounding(task)
     with _turn(rounding):
-        losses, sparse = class_losses(weight, known, task.layer.name, grid, task.settings.classes, rounding)
+        losses, sparse, sensitivity = class_losses(
+            weight, known, task.layer.name, grid, task.settings.classes, rounding
+        )
     bits = sparse_bits(sparse, grid.out_features, grid.in_features)
     measured = {"loss": np.maximum(losses, 0.0), "sparse_bits": np.array([bits], np.int64)}
-    if known is not None:
-        weights = np.broadcast_to(importance(known, grid.in_features), (grid.out_features, grid.in_features))
-        measured["sensitivity"] = tile_scores(np.ascontiguousarray(weights), grid)
+    if sensitivity is not None:
+        measured["sensitivity"] = sensitivity
         if "input_absmax" in arrays:
             measured["input_absmax"] = arrays["input_absmax"]
     return None, measured

@@ -31,10 +31,10 @@ from haloquant.quant.layer import resized
 from haloquant.quant.rounding.layer_rounder import DAMPING
 from haloquant.quant.rounding.pruning import pruned_weights
 from haloquant.quant.rounding.refinement import costliest_tile_columns
-from haloquant.quant.sensitivity import importance
+from haloquant.quant.sensitivity import importance, layer_scores
 from haloquant.quant.sparse import SALIENT, SIGMA, check_split, choose_places, mask_of, no_sparse_weights, round_places
-from haloquant.quant.tiles import classes_by_row
-from haloquant.records import Codebook, LayerStatistics, QuantizedWeight, SparseWeights, TileMap
+from haloquant.quant.tiles import classes_by_row, tile_counts
+from haloquant.records import Codebook, LayerStatistics, QuantizedWeight, SparseWeights, TileGrid, TileMap
 
 
 class TorchLayer:
@@ -188,6 +188,16 @@ class TorchLayer:
         else:
             sums *= 0.5 * self._row_factor[:, None] * 4.0**-self._exponent
         return np.add.reduceat(sums, np.arange(0, grid.out_features, grid.tile_out), axis=0)
+
+    def tile_sensitivity(self, grid: TileGrid) -> Float64[np.ndarray, "down across"]:
+        """See `LayerRounder.tile_sensitivity`."""
+        with self._errors("measuring"):
+            fisher = self._usable_fisher
+            if fisher is None:
+                return layer_scores(self._statistics, grid)
+            parts = (tiled(part.clamp(min=0), grid.tile_in) for part in self._slices(fisher))
+            sums = np.concatenate([part.sum(2, dtype=torch.float64).cpu().numpy() for part in parts])
+        return np.add.reduceat(sums, np.arange(0, grid.out_features, grid.tile_out), axis=0) / tile_counts(grid)
 
     @cached_property
     def _moments(self) -> tuple[float, float]:

@@ -18,8 +18,9 @@ from haloquant.quant.layer import layer_factors, quantize_weight, quantize_weigh
 from haloquant.quant.rounding.compensation import Factor
 from haloquant.quant.rounding.pruning import pruned_weights
 from haloquant.quant.rounding.refinement import refine_layer
+from haloquant.quant.sensitivity import layer_scores
 from haloquant.quant.sparse import split
-from haloquant.records import Codebook, LayerStatistics, QuantizedWeight, SparseWeights, TileMap
+from haloquant.records import Codebook, LayerStatistics, QuantizedWeight, SparseWeights, TileGrid, TileMap
 
 DAMPING = 0.01  # share of the Hessian's mean diagonal that is added to its diagonal
 RoundingEngine = Literal["auto", "numba", "torch"]
@@ -75,6 +76,10 @@ class LayerRounder(Protocol):
 
     def tile_losses(self) -> Float64[np.ndarray, "down across"]:
         """Return what rounding costs in each tile (`quant.kronecker_loss.rounding_losses`)."""
+        ...
+
+    def tile_sensitivity(self, grid: TileGrid) -> Float64[np.ndarray, "down across"]:
+        """Return the mean importance of the weights of each tile (`quant.sensitivity.layer_scores`)."""
         ...
 
 
@@ -135,6 +140,10 @@ class NumbaLayer:
     def tile_losses(self) -> Float64[np.ndarray, "down across"]:
         """See `LayerRounder.tile_losses`."""
         return rounding_losses(self._original, self.quantized(), self._statistics)
+
+    def tile_sensitivity(self, grid: TileGrid) -> Float64[np.ndarray, "down across"]:
+        """See `LayerRounder.tile_sensitivity`."""
+        return layer_scores(self._statistics, grid)
 
     def _known(self) -> LayerStatistics:
         if self._statistics is None:

@@ -44,6 +44,8 @@ def agree(weight, known, tiles, books, share=None, budget=0.005, pruned=0.0, **s
     for part in ("rows", "cols", "kind", "scale"):
         assert np.array_equal(getattr(made.sparse, part), getattr(wanted.sparse, part))
     assert np.allclose(own, losses, rtol=1e-3, atol=1e-3 * np.abs(losses).max())
+    layers = NumbaLayer(weight, known, "layer"), TorchLayer(weight, known, "layer", **settings)
+    np.testing.assert_allclose(*(layer.tile_sensitivity(tiles.grid) for layer in layers), rtol=1e-12)
     if known is not None and known.hessian is not None:
         theirs, ours = (hessian_loss(weight, dequantize(q), known.hessian).sum() for q in (wanted, made))
         assert ours == pytest.approx(theirs, rel=1e-3)
