@@ -43,7 +43,9 @@ def search_kernel(
     top = tl.max(tl.abs(values), 0)
     unit = tl.math.div_rn(top, tl.load(reach + kind))
     best = unit * tl.load(ratios + own_trials - 1)
-    gain, side, chosen = -1.0, 0, 0
+    gain = -1.0
+    side = 0
+    chosen = 0
     for trial in range(0, most_trials, 2):  # first every second trial of each side
         wide = unit * tl.load(ratios + trial)
         for sign in tl.static_range(2 if TWO_SIDED else 1):

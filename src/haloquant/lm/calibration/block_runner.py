@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Int64
 
 from haloquant.errors import CheckpointError, HaloquantError, first_line
+from haloquant.kernels.device_copies import to_device, to_host
 from haloquant.kernels.device_errors import explained
 from haloquant.lm.calibration.block_arguments import Arguments, BlockArguments, moved, same_tensors
 from haloquant.lm.calibration.empty_model import EmptyModel
@@ -130,8 +131,9 @@ class BlockRunner:
         self.learn(self.windows)
         with torch.no_grad():
             for index in range(len(self.windows)):
-                output = self.run(block, self.states(index), self.windows[index])
-                self.hidden[index] = output[0].float().cpu().numpy()
+                states = to_device(self.states(index).numpy(), self.device)
+                output = self.run(block, states, self.windows[index])
+                to_host(output[0].float(), into=self.hidden[index])
 
     def logits(self) -> Iterator[torch.Tensor]:
         """Yield the logits of each window, [1, t, vocabulary]. Call it after the last block has run."""
