@@ -88,7 +88,7 @@ class TorchLayer:
                 for number, part in enumerate(parts)
                 for chosen in _cut(np.arange(rows)[part.rows], self._most)
             ]
-            if not all(_is_sound(part) for part in self._slices(self._weight)):
+            if not all(_is_sound(band.weight) for band in self._bands):
                 check_weight(weight, layer)  # says what is wrong
         self._sparse = no_sparse_weights(rows)
         self._fisher_sums: np.ndarray | None = None
