@@ -13,10 +13,9 @@ from functools import partial
 from typing import Any
 
 import torch
+from products import linear_of
 from tools import DEVICE, GPU, KINDS, Bench, forget_picks, picks, random_layer, synchronize
 from torch.nn.functional import linear, rms_norm, silu
-
-from haloquant.kernels.triton import launch
 
 NAMES = ("torch bfloat16", "sixteen words", "nine words")
 
@@ -74,7 +73,7 @@ def build(bench: Bench, name: str) -> Model:
     blocks = [
         {layer: random_layer(shape, KINDS[name], tile, seed=i) for layer, shape in shapes.items()} for i in range(count)
     ]
-    return Model(blocks, head, launch.linear, sum(one.bytes for block in blocks for one in block.values()))
+    return Model(blocks, head, linear_of, sum(one.bytes for block in blocks for one in block.values()))
 
 
 def inputs(bench: Bench) -> tuple[torch.Tensor, torch.Tensor]:

@@ -23,6 +23,7 @@ from tools import (
 from torch.nn.functional import linear
 
 from haloquant.kernels import fallback
+from haloquant.kernels.cuda import launch as in_cuda
 from haloquant.kernels.layer_tensors import PackedLayer
 from haloquant.kernels.triton import launch
 
@@ -45,9 +46,24 @@ def one_way(kernel: Any, config: Any) -> Iterator[None]:
         kernel.configs = kept
 
 
-def float_errors(x: torch.Tensor, layer: PackedLayer, weight: torch.Tensor) -> dict[str, Any]:
+def used(x: torch.Tensor, layer: PackedLayer) -> Any:
+    """Return the kernels that a model uses: those in CUDA C++ for few tokens and full tiles, else those in Triton."""
+    return in_cuda if in_cuda.takes(x, layer) else launch
+
+
+def linear_of(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    """Multiply as a model does."""
+    return used(x, layer).linear(x, layer)
+
+
+def integer_linear_of(x: torch.Tensor, scale: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    """Multiply int8 tokens as a model does."""
+    return used(x, layer).integer_linear(x, scale, layer)
+
+
+def float_errors(x: torch.Tensor, layer: PackedLayer, weight: torch.Tensor, kernels: Any) -> dict[str, Any]:
     """Errors of a float product against float64, and whether a second run gives the same bits."""
-    y, again = launch.linear(x, layer), launch.linear(x, layer)
+    y, again = kernels.linear(x, layer), kernels.linear(x, layer)
     exact = x.double() @ weight.T
     size = x.double().abs() @ weight.abs().T
     worst = ((y.double() - exact).abs() / (size + 1e-12)).max().item()
@@ -60,10 +76,10 @@ def float_errors(x: torch.Tensor, layer: PackedLayer, weight: torch.Tensor) -> d
     }
 
 
-def int_errors(x: torch.Tensor, layer: PackedLayer) -> dict[str, Any]:
+def int_errors(x: torch.Tensor, layer: PackedLayer, kernels: Any) -> dict[str, Any]:
     """Check that the integer product equals the reference bit for bit, and that a second run gives the same bits."""
     scale = torch.rand(x.shape[0], device=DEVICE)
-    y, again = launch.integer_linear(x, scale, layer), launch.integer_linear(x, scale, layer)
+    y, again = kernels.integer_linear(x, scale, layer), kernels.integer_linear(x, scale, layer)
     right = torch.equal(y, fallback.integer_linear(x, scale, layer))
     return {"right": right, "same_bits_twice": torch.equal(y, again)}
 
@@ -80,13 +96,14 @@ def check(
 ) -> None:
     """One row: a product of `tokens` tokens of this type."""
     x = tokens_of(count, layer.grid.in_features, dtype)
-    if bench.part is not None:
-        launch.integer_linear(x, torch.rand(count, device=DEVICE), layer) if dtype == torch.int8 else launch.linear(
-            x, layer
-        )
-        return
-    errors = int_errors(x, layer) if dtype == torch.int8 else float_errors(x, layer, weight)
-    bench.row(**labels, tokens=count, inputs=str(dtype)[6:], **errors)
+    kinds = {"Triton": launch} | ({"CUDA C++": in_cuda} if in_cuda.takes(x, layer) else {})
+    for name, kernels in kinds.items():
+        if bench.part is not None:
+            scale = torch.rand(count, device=DEVICE)
+            kernels.integer_linear(x, scale, layer) if dtype == torch.int8 else kernels.linear(x, layer)
+            continue
+        errors = int_errors(x, layer, kernels) if dtype == torch.int8 else float_errors(x, layer, weight, kernels)
+        bench.row(**labels, tokens=count, inputs=str(dtype)[6:], kernels=name, **errors)
 
 
 def correctness(bench: Bench) -> None:
@@ -191,6 +208,7 @@ def decode_layer(
     for count in counts[:1] if "model" in name else counts:
         few = count <= launch.MOST_GPU_GEMV_TOKENS
         x = tokens_of(count, shape[1], torch.bfloat16)
+        few = few or used(x, layer) is in_cuda
         labels = {"shape": shape, "weights": name, "tokens": count}
 
         def row(what: str, runs: list[Any], graph: bool, labels: dict[str, Any] = labels, count: int = count) -> None:
@@ -202,8 +220,12 @@ def decode_layer(
         # Building a sparse matrix waits for the device, which a graph cannot hold.
         graph = layer.sparse is None or few
         bench.attempt(
-            lambda x=x, graph=graph, row=row: row("bfloat16", [partial(launch.linear, x, o) for o in ring], graph)
+            lambda x=x, graph=graph, row=row: row("bfloat16", [partial(linear_of, x, o) for o in ring], graph)
         )
+        if count == counts[0] and used(x, layer) is in_cuda:
+            bench.attempt(
+                lambda x=x, row=row: row("bfloat16, in Triton", [partial(launch.linear, x, o) for o in ring], True)
+            )
         if checked:
             action = partial(check, bench, layer, weight, count, torch.bfloat16, shape=shape, weights=name, check=True)
             bench.attempt(action, **labels, check=True)
@@ -212,9 +234,9 @@ def decode_layer(
         tokens = tokens_of(count, shape[1], torch.int8)
         scale = torch.rand(count, device=DEVICE)
         if few:
-            sums = [partial(launch.integer_tile_sums, tokens, one) for one in ring]
+            sums = [partial(used(tokens, layer).integer_tile_sums, tokens, one) for one in ring]
             bench.attempt(lambda row=row, sums=sums: row("int8, sums of tiles only", sums, True))
-        whole = [partial(launch.integer_linear, tokens, scale, one) for one in ring]
+        whole = [partial(integer_linear_of, tokens, scale, one) for one in ring]
         bench.attempt(lambda row=row, whole=whole: row("int8", whole, True))
 
 
@@ -234,11 +256,11 @@ def profile(bench: Bench, shape: tuple[int, int], name: str) -> None:
     x = tokens_of(1, shape[1], torch.bfloat16)
     forget_picks()
     for one in ring:
-        launch.linear(x, one)
+        linear_of(x, one)
     torch.cuda.synchronize()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
         for one in ring:
-            launch.linear(x, one)
+            linear_of(x, one)
         torch.cuda.synchronize()
     found = {}
     for event in profiler.key_averages():
@@ -281,9 +303,9 @@ def prefill_shape(bench: Bench, shape: tuple[int, int], count: int) -> None:
         if "model" in name or (kind.sparse and shape != shapes_of(bench)[0]):
             continue
         layer = random_layer(shape, kind, 32 if bench.tiny else 128)
-        runs = {"bfloat16": partial(launch.linear, x, layer)}
+        runs = {"bfloat16": partial(linear_of, x, layer)}
         if layer.sparse is None:
-            runs["int8"] = partial(launch.integer_linear, tokens, scale, layer)
+            runs["int8"] = partial(integer_linear_of, tokens, scale, layer)
         for what, run in runs.items():
             graph = layer.sparse is None
             action = partial(row, name, what, run, graph, plain)

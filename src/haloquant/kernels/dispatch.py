@@ -1,4 +1,4 @@
-"""Choose the kernel that runs a packed layer: compiled code on the CPU, Triton or plain torch on other devices."""
+"""Choose the kernel that runs a packed layer: compiled code on the CPU, and CUDA C++, Triton or torch elsewhere."""
 
 from typing import Any, TypeVar, cast
 
@@ -11,6 +11,7 @@ from haloquant.kernels import fallback
 from haloquant.kernels.cpu import gemv, tile_products
 from haloquant.kernels.cpu.column_products import column_product
 from haloquant.kernels.cpu.tile_products import MOST_TOKENS
+from haloquant.kernels.cuda import launch as in_cuda
 from haloquant.kernels.layer_tensors import PackedLayer
 from haloquant.kernels.triton.presence import has_triton
 
@@ -24,7 +25,7 @@ _Found = TypeVar("_Found", torch.Tensor, np.ndarray)
 def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     """Return x W^T in the type of x, [..., in] -> [..., out], accumulated in float32."""
     if x.device.type != "cpu":
-        y = _triton().linear(x, layer) if has_triton() else fallback.linear(x, layer)
+        y = _on_gpu(x.reshape(-1, layer.grid.in_features), layer).view(*x.shape[:-1], layer.grid.out_features)
         if layer.tile_offset is None and not layer.exponent:
             return y
         tokens, y = x.reshape(-1, layer.grid.in_features), y.reshape(-1, layer.grid.out_features).to(torch.float32)
@@ -51,7 +52,7 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
         InfeasibleError: A tile is so long that float32 could not hold its integer sum exactly.
     """
     if tokens.device.type != "cpu":
-        y = (_triton() if has_triton() else fallback).integer_linear(tokens, token_scale, layer)
+        y = _gpu_kernels(tokens, layer).integer_linear(tokens, token_scale, layer)
         return _resized(_with_offsets(y, tokens * token_scale[:, None], layer), layer)
     codes, scale = tokens.contiguous().numpy(), token_scale.contiguous().numpy()
     return torch.from_numpy(_integer_products(codes, scale, layer))
@@ -81,7 +82,7 @@ def rounded_linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
         codes, scale = tile_products.round_tokens(_rows(x))
         return _like(x, _integer_products(codes, scale, layer))
     codes, scale = fallback.round_tokens(x.reshape(-1, layer.grid.in_features).to(torch.float32))
-    few = codes.shape[0] <= 1 and x.device.type != "cpu"
+    few = x.device.type != "cpu" and (codes.shape[0] <= 1 or in_cuda.takes(codes, layer))
     y = integer_linear(codes, scale, layer) if few else linear(codes.to(torch.float32) * scale[:, None], layer)
     return _like(x, y)
 
@@ -116,6 +117,18 @@ def _with_offsets(y: torch.Tensor, tokens: torch.Tensor, layer: PackedLayer) -> 
 def _resized(found: _Found, layer: PackedLayer) -> _Found:
     """Return what a kernel computed at the size of the layer: the kernels do not know of its exponent."""
     return cast(_Found, found * 2.0**-layer.exponent) if layer.exponent else found
+
+
+def _on_gpu(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+    """Return the products of tokens [tokens, in] on a GPU, [tokens, out]."""
+    return _gpu_kernels(tokens, layer).linear(tokens, layer)
+
+
+def _gpu_kernels(tokens: torch.Tensor, layer: PackedLayer) -> Any:
+    """Return what multiplies on a GPU: CUDA C++ for few tokens and full tiles, Triton for others, or plain torch."""
+    if in_cuda.takes(tokens, layer):
+        return in_cuda
+    return _triton() if has_triton() else fallback
 
 
 def _triton() -> Any:

@@ -62,6 +62,19 @@ class PackedLayer:
             parts,
         )
 
+    @cached_property
+    def in_full_tiles(self) -> bool:
+        """Whether every tile is 128 x 128, in codebooks of up to 16 words, as the kernels in CUDA C++ take it."""
+        grid = self.grid
+        whole = grid.tile_out == grid.tile_in == 128 and grid.out_features % 128 == grid.in_features % 128 == 0
+        aligned = all(tensor.data_ptr() % 16 == 0 for tensor in (self.packed, self.words, self.scale))
+        return whole and aligned and len(self.sizes) <= 16 and max(self.sizes) <= 16
+
+    @cached_property
+    def launches(self) -> dict[Any, Any]:
+        """What `kernels.cuda.launch` has prepared for this layer; empty at first."""
+        return {}
+
     @property
     def bytes(self) -> int:
         """Number of stored bytes that a product with this layer reads."""

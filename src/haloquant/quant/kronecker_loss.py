@@ -76,9 +76,8 @@ def row_factor(
         InputError: The statistics hold no Fisher part or no Hessian.
     """
     layer_hessian(statistics, method="the predicted loss of tiles")
-    if fisher_sums is None:
-        fisher_sums = fisher_importance(statistics).sum(axis=1, dtype=np.float64)
-    fisher = fisher_sums.copy()
+    known = fisher_sums is not None
+    fisher = np.array(fisher_sums if known else fisher_importance(statistics).sum(axis=1, dtype=np.float64))
     for part in row_parts(statistics, fisher.size):
         hessian = layer_hessian(part.statistics, method="the predicted loss of tiles")
         fisher[part.rows] /= float(np.trace(hessian, dtype=np.float64)) or 1.0

@@ -19,11 +19,9 @@ from haloquant.kernels.rounding.memory import CONTEXT_B, USABLE, layer_bytes, ro
 from haloquant.quant.rounding.refinement import DEFAULT_SHARE, ROUNDS
 from haloquant.units import engineering
 
-# Bytes that the search of scales moves for each weight: 22 trials of 15 midpoints, each compared, multiplied and added.
-SEARCH_B = 22 * 15 * 22.0
-# Bytes that the CPU reads and writes for each weight of a layer: conversion to float32 (6), checks of weight and
-# statistics (28), places and values of the sparse weights (10), and the Fisher information summed by rows (16).
-HOST_B = 60.0
+# Bytes that the CPU reads and writes for each weight of a layer: conversion to float32 (6), and places and values of
+# the sparse weights (10).
+HOST_B = 16.0
 CLASSES = 2  # in which the tiles are measured
 
 
@@ -178,7 +176,7 @@ def _bands(layer: LayerSize, memory_b: float, calibrated: bool) -> int:
 def _layer_s(layer: LayerSize, device: DeviceRates, calibrated: bool, classes: int) -> float:
     """Return the seconds of rounding a layer in this many classes, copies included, and of its losses if several."""
     weights, width = float(layer.weights), float(layer.in_features)
-    search = weights * SEARCH_B / device.memory.value
+    search = weights / device.search.value
     copies = (
         4 * weights / device.to_device.value + weights / device.to_host.value + HOST_B * weights / device.host.value
     )
@@ -189,6 +187,6 @@ def _layer_s(layer: LayerSize, device: DeviceRates, calibrated: bool, classes: i
     waves = -(-layer.out_features // device.together)
     compensated = weights * width / device.product.value + width * device.column.value * waves
     product = 2 * weights * width / device.product.value
-    refined = DEFAULT_SHARE * (product + ROUNDS * width * device.column.value * waves)
+    refined = DEFAULT_SHARE * (product + ROUNDS * width * device.refined_column.value * waves)
     losses = product if classes > 1 else 0.0
     return copies + factor + classes * (search + compensated + losses) + refined  # one class of two is refined

@@ -26,11 +26,12 @@ class DeviceRates:
         product: floating-point operations per second of float32 products.
         calibration: operations per second of calibrating a decoder block, copies and random signs included.
         factor: operations per second of a Cholesky factor, n^3 / 3 for n inputs.
-        memory: bytes per second that an elementwise step reads and writes.
+        search: weights per second whose scales are searched and that are rounded to the nearest words.
         to_device: bytes per second from the memory of the CPU.
         to_host: bytes per second to the memory of the CPU.
         host: bytes per second that one thread of the CPU reads and writes in steps of whole layers.
         column: seconds of one column of a block in the fused loop, for up to `together` rows.
+        refined_column: the same for a round of the refinement.
         together: rows that run at the same time.
     """
 
@@ -39,11 +40,12 @@ class DeviceRates:
     product: DeviceRate
     calibration: DeviceRate
     factor: DeviceRate
-    memory: DeviceRate
+    search: DeviceRate
     to_device: DeviceRate
     to_host: DeviceRate
     host: DeviceRate
     column: DeviceRate
+    refined_column: DeviceRate
     together: int
 
     def described(self) -> dict[str, DeviceRate]:
@@ -52,27 +54,30 @@ class DeviceRates:
             "float32 products, op/s": self.product,
             "calibration of a block, op/s": self.calibration,
             "Cholesky factor, op/s": self.factor,
-            "elementwise steps, B/s": self.memory,
+            "search of scales, weights/s": self.search,
             "copies to the device, B/s": self.to_device,
             "copies to the host, B/s": self.to_host,
             "steps of the CPU between, B/s": self.host,
             "a column of the fused loop, s": self.column,
+            "a column in a round of refinement, s": self.refined_column,
         }
 
 
 _H100 = "bench/gpu/results/h100.json"
+_H200 = "bench/gpu/results/h200_rounding.json (an H200; an H100 computes alike)"
 H100: Final = DeviceRates(
     name="NVIDIA H100 80GB",
     memory_b=85.0e9,
     product=DeviceRate(49e12, True, f"{_H100}: 4096 x 4096 x 4096, TF32 off"),
     calibration=DeviceRate(
-        11.5e12, True, "bench/gpu/results/h200_calibration.json: a 7B-shaped block on an H200; an H100 computes alike"
+        35e12, False, "the GPU's own time in a profile of an H200 (40e12) and copies between; the whole was not run"
     ),
-    factor=DeviceRate(12e12, False, f"half the rate of cuSOLVER at 11008 in {_H100}; the blocked one was not run"),
-    memory=DeviceRate(2.43e12, True, f"{_H100}: copies within the device"),
-    to_device=DeviceRate(5.9e9, True, f"{_H100}: from memory that is not pinned"),
-    to_host=DeviceRate(14.1e9, True, f"{_H100}: to memory that is not pinned"),
-    host=DeviceRate(8e9, False, "one thread of a server processor"),
-    column=DeviceRate(4e-6, False, "a fifth of plain torch's column in a CUDA graph; the Triton kernel was not run"),
+    factor=DeviceRate(24e12, True, f"{_H200}: 11008 inputs"),
+    search=DeviceRate(2.3e9, True, f"{_H200}: 4096 x 11008"),
+    to_device=DeviceRate(11.9e9, True, f"{_H200}: through pinned buffers"),
+    to_host=DeviceRate(5.7e9, True, f"{_H200}: codes, through pinned buffers"),
+    host=DeviceRate(16e9, True, f"{_H200}: the sparse split"),
+    column=DeviceRate(3.95e-6, True, f"{_H200}: the Triton kernel"),
+    refined_column=DeviceRate(7.4e-6, True, f"{_H200}: 4096 x 11008"),
     together=132 * 4 * 16,  # multiprocessors, programs on each, rows of a program
 )
