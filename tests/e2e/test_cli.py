@@ -154,6 +154,7 @@ def test_explore_marks_a_front(
         ),
         (["characterize", "--liberty", "/nope.lib"], 2, "/nope.lib"),
         (["characterize", "--rtl", "x.v", "--liberty", "x"], 2, "--rtl and --ports must be given together"),
+        (["characterize", "-I", "x", "--liberty", "x"], 2, "--include must come with --rtl"),
         (["report", "/nope"], 2, "/nope must hold results.json of a finished `haloquant run`"),
         (["explore", "--engine", "spark"], 2, "the engine must be local, ray or ray=ADDRESS, not 'spark'"),
         (["export", "/nope", "--from", "{model}", "--out", "x"], 2, "/nope"),

@@ -11,7 +11,12 @@ COMMANDS = sorted(typer.main.get_command(app).commands)  # pyright: ignore[repor
 
 # How each command takes a file or a name: {} is replaced by something bad.
 BAD_NAME: dict[str, list[list[str]]] = {
-    "characterize": [["-l", "{}"], ["--rtl", "{}", "--ports", "{}", "-l", "{}"], ["--mac", "{}", "-l", "x"]],
+    "characterize": [
+        ["-l", "{}"],
+        ["--rtl", "{}", "--ports", "{}", "-l", "{}"],
+        ["--rtl", "x.v", "--rtl", "{}", "-I", "{}", "--ports", "{}", "-l", "{}"],
+        ["--mac", "{}", "-l", "x"],
+    ],
     "claims": [["{}"], ["llama2-7b", "--target", "{}"]],
     "codesign": [["{}", "-q", "--out", "out"], ["demo", "--library", "{}", "-q", "--out", "out"]],
     "compare": [["{}", "demo", "-q"], ["demo", "demo", "--text", "{}", "-q"]],

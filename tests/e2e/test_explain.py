@@ -131,12 +131,19 @@ def test_a_mac_from_its_name_to_its_profile(
     assert invoke(["explain", "--weight", "-7", "--profile", str(file)]) == 0
     said = capfd.readouterr().out
     assert "delay of -7: " in said and "energy: not simulated, the profile holds delays only" in said
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "sizes.vh").write_text("`define SUM 4:0\n")
     (tmp_path / "own.v").write_text(
-        "module mac (input signed [1:0] weight, input signed [1:0] activation, input signed [4:0] partial, "
-        "output signed [4:0] result); assign result = weight * activation + partial; endmodule"
+        '`include "sizes.vh"\nmodule mac (input signed [1:0] weight, input signed [1:0] activation, '
+        "input signed [`SUM] partial, output signed [`SUM] result); wire signed [`SUM] product = weight * activation; "
+        "add sum (product, partial, result); endmodule"
+    )
+    (tmp_path / "add.v").write_text(
+        "module add (input signed [`SUM] a, input signed [`SUM] b, output signed [`SUM] y); assign y = a + b; endmodule"
     )
     (tmp_path / "own.toml").write_text("weight_bits = 2\nactivation_bits = 2\nresult_bits = 5\n")
-    own = ["--rtl", str(tmp_path / "own.v"), "--ports", str(tmp_path / "own.toml"), "--liberty", str(liberty)]
+    files = ["--rtl", str(tmp_path / "own.v"), "--rtl", str(tmp_path / "add.v"), "-I", str(tmp_path / "shared")]
+    own = [*files, "--ports", str(tmp_path / "own.toml"), "--liberty", str(liberty)]
     assert invoke(["explain", "--weight", "-2", *own]) == 0
     assert "own in " in capfd.readouterr().out
     assert invoke(["characterize", *own, "--partial-sums", "gaussian", "--out", str(file), "--quiet"]) == 0

@@ -51,10 +51,11 @@ class MacPath:
 
 
 def characterize(
-    mac: str | Path = DEFAULT_MAC,
+    mac: str | Path | Sequence[str | Path] = DEFAULT_MAC,
     liberty: str | Path | Sequence[str | Path] = (),
     *,
     ports: str | Path | None = None,
+    include: str | Path | Sequence[str | Path] = (),
     period_s: float = 300e-12,
     keep_adders: bool = False,
     script: str | None = None,
@@ -71,11 +72,12 @@ def characterize(
     simulation of activation transitions, glitches included.
 
     Args:
-        mac: Name of a generated MAC (`haloquant characterize --list`), or with `ports` a Verilog file of your own whose
-            top module is `mac`, or what the ports file says.
+        mac: Name of a generated MAC (`haloquant characterize --list`), or with `ports` the Verilog file of your own, or
+            its files in the order in which Verilog reads them. Its top module is `mac`, or what the ports file says.
         liberty: Cell library (.lib, .lib.gz) with NLDM tables, or one file per corner of the same cells; the MAC is
             synthesized for the first.
         ports: TOML file that declares the ports of your own MAC.
+        include: Folders in which files that your Verilog includes are looked for, after its own folder.
         period_s: Clock period in seconds that timing-driven synthesis aims at.
         keep_adders: Keep the full-adder structure of the design, and do not restructure it.
         script: How ABC restructures (a key of `haloquant.eda.yosys.ABC_SCRIPTS`); chosen by `keep_adders` if None.
@@ -111,7 +113,7 @@ def characterize(
         raise InputError("characterize needs a cell library (liberty: a .lib or .lib.gz file, one for every corner)")
     corners = [Path(file) for file in path_texts("liberty", liberty)]
     check_range("period_s", period_s, 1e-12)
-    source, sums = find_mac(mac, ports), path_text("partial_sums", partial_sums)
+    source, sums = find_mac(mac, ports, include), path_text("partial_sums", partial_sums)
     if search is not None and (keep_adders or script is not None):
         raise InputError("a search of the mapping must be without script and keep_adders: it tries every script")
     if words and search is None:
@@ -142,11 +144,12 @@ def characterize(
 
 
 def longest_path(
-    mac: str | Path,
+    mac: str | Path | Sequence[str | Path],
     liberty: str | Path,
     *,
     weight: int,
     ports: str | Path | None = None,
+    include: str | Path | Sequence[str | Path] = (),
     period_s: float = 300e-12,
     keep_adders: bool = False,
     script: str | None = None,
@@ -158,6 +161,7 @@ def longest_path(
         liberty: Cell library (.lib, .lib.gz) with NLDM tables.
         weight: Weight value that is held constant.
         ports: As in `characterize`.
+        include: As in `characterize`.
         period_s: Clock period in seconds that timing-driven synthesis aims at.
         keep_adders: As in `characterize`.
         script: As in `characterize`.
@@ -179,7 +183,7 @@ def longest_path(
         ```
     """
     check_range("period_s", period_s, 1e-12)
-    source, file = find_mac(mac, ports), Path(path_text("liberty", liberty))
+    source, file = find_mac(mac, ports, include), Path(path_text("liberty", liberty))
     _, netlist, library = mac_job.synthesize_mac(source, file, period_s, keep_adders=keep_adders, script=script)
     return MacPath(source.name, library.name, worst_path(netlist, library, weight, typical_conditions(library)))
 
@@ -220,16 +224,23 @@ def _rank(quantity: str, unit: str, values: np.ndarray, place: int) -> ValueRank
     return ValueRank(quantity, unit, value, smaller + 1, count, value / mean, value / most)
 
 
-def find_mac(mac: str | Path, ports: str | Path | None = None) -> catalogue.MacSource:
-    """Return a generated MAC by its name or, with `ports`, your own from its Verilog file.
+def find_mac(
+    mac: str | Path | Sequence[str | Path],
+    ports: str | Path | None = None,
+    include: str | Path | Sequence[str | Path] = (),
+) -> catalogue.MacSource:
+    """Return a generated MAC by its name or, with `ports`, your own from its Verilog files.
 
     Raises:
         InputError: There is no MAC of that name, or a file does not exist or is damaged.
     """
-    name = path_text("mac", mac)
-    if ports is None:
-        return catalogue.generated_mac(name)
-    return catalogue.mac_from_rtl(Path(name), Path(path_text("ports", ports)))
+    if ports is not None:
+        files = [Path(one) for one in path_texts("mac", mac)]
+        folders = [Path(one) for one in path_texts("include", include)] if include else []
+        return catalogue.mac_from_rtl(files, Path(path_text("ports", ports)), folders)
+    if include:
+        raise InputError("folders of included files (include) must come with Verilog and its ports")
+    return catalogue.generated_mac(path_text("mac", mac))
 
 
 def mac_names() -> list[str]:

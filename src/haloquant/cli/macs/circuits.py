@@ -28,7 +28,18 @@ Script = Annotated[
     str | None,
     typer.Option(help=f"How ABC restructures: {', '.join(ABC_SCRIPTS)}. Default balance; keep with --keep-adders."),
 ]
-Rtl = Annotated[Path | None, typer.Option(help="Your own Verilog instead of --mac.")]
+Rtl = Annotated[
+    list[Path] | None,
+    typer.Option(help="Your own Verilog instead of --mac; repeat it for a design of several files, packages first."),
+]
+Include = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--include",
+        "-I",
+        help="Folder of files that the Verilog includes, if they are not beside it; repeat it for more.",
+    ),
+]
 Ports = Annotated[
     Path | None, typer.Option(help="TOML that declares the ports of --rtl, and its top module if not `mac`.")
 ]
@@ -80,6 +91,7 @@ def characterize(
     mac: Mac = "boothwdadda_bk-mul",
     rtl: Rtl = None,
     ports: Ports = None,
+    include: Include = None,
     period_ps: Period = 300.0,
     keep_adders: Adders = False,
     script: Script = None,
@@ -111,11 +123,12 @@ def characterize(
         return
     if not liberty:
         raise InputError("characterize needs a cell library: --liberty FILE (.lib or .lib.gz), once for every corner")
-    design = _design(mac, rtl, ports)
+    design = _design(mac, rtl, ports, include)
     measured = haloquant.characterize(
         design,
         liberty,
         ports=ports,
+        include=include or (),
         period_s=period_ps * 1e-12,
         keep_adders=keep_adders,
         script=script,
@@ -127,7 +140,7 @@ def characterize(
         progress=not quiet,
     )
     show_profiles({measured.name: figures_of(measured)})
-    cycles = find_mac(design, ports).cycles
+    cycles = find_mac(design, ports, include or ()).cycles
     slowest_ps = float(measured.delay_s[0].max()) / cycles * 1e12
     if search is not None:
         stdout.print(f"mapping: {measured.provenance['mapping_search']}", style="dim", highlight=False)
@@ -157,6 +170,7 @@ def explain(
     mac: Mac = "boothwdadda_bk-mul",
     rtl: Rtl = None,
     ports: Ports = None,
+    include: Include = None,
     period_ps: Period = 300.0,
     keep_adders: Adders = False,
     script: Script = None,
@@ -185,10 +199,11 @@ def explain(
     from haloquant.circuits.timing.path_report import HEADERS, path_rows, path_text
 
     found = longest_path(
-        _design(mac, rtl, ports),
+        _design(mac, rtl, ports, include),
         liberty[0],
         weight=weight,
         ports=ports,
+        include=include or (),
         period_s=period_ps * 1e-12,
         keep_adders=keep_adders,
         script=script,
@@ -205,10 +220,12 @@ def explain(
     stdout.print(table)
 
 
-def _design(mac: str, rtl: Path | None, ports: Path | None) -> str | Path:
-    """Return the Verilog file if one is given with its ports, or else the name of a generated MAC."""
-    if (rtl is None) != (ports is None):
+def _design(mac: str, rtl: list[Path] | None, ports: Path | None, include: list[Path] | None) -> str | list[Path]:
+    """Return the Verilog files if they are given with their ports, or else the name of a generated MAC."""
+    if bool(rtl) == (ports is None):
         raise InputError("--rtl and --ports must be given together: a MAC of your own needs its ports declared")
+    if include and not rtl:
+        raise InputError("--include must come with --rtl: only Verilog of your own includes files")
     return rtl or mac
 
 

@@ -1,7 +1,6 @@
 """Every MAC that the generator knows, by name: its Verilog, its ports, and the timing targets of its modules."""
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,11 +15,9 @@ from haloquant.circuits.rtl.dot_products import dot_ports, dot_specs, generate_d
 from haloquant.circuits.rtl.floating_point import float_ports, float_specs, generate_float
 from haloquant.circuits.rtl.generator import MacSpec, Rows, Stage, generate, partitions_of, ports_of
 from haloquant.errors import InputError
+from haloquant.jobs.mac.verilog_files import MAX_RTL, read_verilog
 from haloquant.store.atomic_files import read_bounded
 
-MAX_RTL = 1 << 24
-_MAX_DEPTH, _MOST_FILES = 8, 64  # of Verilog files that include each other
-_INCLUDE = re.compile(r'^[ \t]*`include[ \t]+"([^"\n]+)"', re.MULTILINE)
 ELEMENT_BITS = ((8, 8), (4, 8), (3, 8), (4, 4))  # weight and activation bits of the elements of the stage cs4
 BLOCK_STAGES: tuple[Stage, ...] = ("mul", "mac", "fused")  # of units whose adders work in blocks
 SERIAL = {"serial": 8, "serialw4a8": 4}  # the bit-serial MACs: weight bits by name
@@ -138,40 +135,23 @@ def mac_from_spec(spec: MacSpec) -> MacSource:
     return MacSource(spec.name, spec.description, generate(spec), ports_of(spec), parts, period, driven)
 
 
-def mac_from_rtl(verilog: Path, ports: Path) -> MacSource:
-    """Return a MAC from Verilog, with a TOML file that declares its ports.
-
-    Raises:
-        InputError: A file does not exist or is too large, or an included file does.
-        NetlistError: The ports file is malformed.
-    """
-    text = _with_included(verilog, verilog.parent.resolve(), [])
-    declared = parse_ports(read_bounded(ports, MAX_RTL).decode("utf-8", "replace"))
-    return MacSource(verilog.stem, f"{verilog.name}, ports by {ports.name}", text, declared)
-
-
-def _with_included(verilog: Path, folder: Path, read: list[Path], depth: int = 0) -> str:
-    """Return the text of a Verilog file with the files in it that it includes.
+def mac_from_rtl(verilog: Sequence[Path], ports: Path, include: Sequence[Path] = ()) -> MacSource:
+    """Return a MAC from Verilog, with a TOML file that declares its ports. It has the name of the first file.
 
     Args:
-        verilog: The file.
-        folder: What is included must be in this folder or below it.
-        read: The files that were read; each file that is read is added.
-        depth: How many files include this one, one within another.
+        verilog: The files of the design, read in this order as if they were one.
+        ports: The TOML file.
+        include: Folders in which files that Verilog includes are looked for, after the folder of the file that
+            includes them.
 
     Raises:
-        InputError: A file does not exist, is too large or elsewhere, or there are too many.
+        InputError: A file or folder does not exist or is too large, or an included file does.
+        NetlistError: The ports file is malformed.
     """
-    if depth > _MAX_DEPTH or len(read) >= _MOST_FILES:
-        raise InputError(
-            f"Verilog files must include each other at most {_MAX_DEPTH} deep and {_MOST_FILES} times, but {verilog} "
-            "goes beyond"
-        )
-    if depth and not verilog.resolve().is_relative_to(folder):
-        raise InputError(f"an included file must be in {folder} or a folder below it, not {verilog}")
-    read.append(verilog)
-    text = read_bounded(verilog, MAX_RTL).decode("utf-8", "replace").removeprefix("\ufeff")
-    return _INCLUDE.sub(lambda found: _with_included(verilog.parent / found[1], folder, read, depth + 1), text)
+    text = read_verilog(verilog, include)
+    declared = parse_ports(read_bounded(ports, MAX_RTL).decode("utf-8", "replace"))
+    names = ", ".join(file.name for file in verilog)
+    return MacSource(verilog[0].stem, f"{names}, ports by {ports.name}", text, declared)
 
 
 def closest_names(name: str, known: Iterable[str], count: int = 4) -> str:

@@ -99,26 +99,10 @@ def test_the_command_lists_and_asks_for_a_library(capfd: pytest.CaptureFixture[s
     assert "characterize needs a cell library: --liberty FILE" in capfd.readouterr().err
 
 
-def test_included_files_come_from_the_folder_of_the_verilog(tmp_path: Path) -> None:
+def test_a_mac_of_several_files_has_the_name_of_the_first(tmp_path: Path) -> None:
     (tmp_path / "ports.toml").write_text("")
-    (tmp_path / "mac.v").write_text('\ufeff`include "w.vh"\n// `include "none.vh"\nmodule mac; endmodule')
-    (tmp_path / "w.vh").write_text("`define W 8")
-    source = mac_from_rtl(tmp_path / "mac.v", tmp_path / "ports.toml")
-    assert source.verilog == '`define W 8\n// `include "none.vh"\nmodule mac; endmodule'
-    (tmp_path / "w.vh").write_text('`include "w.vh"')
-    with pytest.raises(
-        InputError, match=r"Verilog files must include each other at most 8 deep and 64 times, but .*w.vh"
-    ):
-        mac_from_rtl(tmp_path / "mac.v", tmp_path / "ports.toml")
-    (tmp_path / "w.vh").write_text("")
-    (tmp_path / "mac.v").write_text(65 * '`include "w.vh"\n')
-    with pytest.raises(InputError, match="at most 8 deep and 64 times"):
-        mac_from_rtl(tmp_path / "mac.v", tmp_path / "ports.toml")
-    for outside in ("/etc/hostname", "../w.vh"):
-        (tmp_path / "mac.v").write_text(f'`include "{outside}"')
-        with pytest.raises(InputError, match=r"an included file must be in .* or a folder below it, not"):
-            mac_from_rtl(tmp_path / "mac.v", tmp_path / "ports.toml")
-    (tmp_path / "mac.v").write_text('`include "w.vh"\n')
-    (tmp_path / "w.vh").unlink()
-    with pytest.raises(InputError, match=r"w.vh must be a file; there is none"):
-        mac_from_rtl(tmp_path / "mac.v", tmp_path / "ports.toml")
+    for name in ("mac", "parts"):
+        (tmp_path / f"{name}.v").write_text(f"module {name}; endmodule")
+    source = mac_from_rtl([tmp_path / "mac.v", tmp_path / "parts.v"], tmp_path / "ports.toml")
+    assert source.name == "mac" and source.description == "mac.v, parts.v, ports by ports.toml"
+    assert source.verilog == "module mac; endmodule\nmodule parts; endmodule"
