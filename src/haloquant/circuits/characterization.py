@@ -72,7 +72,7 @@ def characterize(
     """
     if not libraries:
         raise LibertyError("characterize must be given at least one cell library, not none")
-    tried = (check_float if netlist.ports.floating else check_mac)(netlist, libraries[0])
+    checked = _check(netlist, libraries[0])
     weights, products = weight_values(netlist.ports), netlist.ports.products
     around = [conditions or typical_conditions(library) for library in libraries]
     shape = (len(libraries), weights.size)
@@ -106,7 +106,7 @@ def characterize(
             "gates": str(len(netlist.gates)),
             "registers": str(len(netlist.registers)),
             "adds": "a partial sum" if netlist.ports.partial else "nothing",
-            "checked": f"{tried:,} operand triples against weight * activation + partial",
+            "checked": checked,
             "input_slew_s": ", ".join(f"{c.input_slew_s:.3g}" for c in around),
             "output_load_f": ", ".join(f"{c.output_load_f:.3g}" for c in around),
             "wires": "none",
@@ -116,6 +116,16 @@ def characterize(
             "haloquant": _version(),
         },
     )
+
+
+def _check(netlist: Netlist, library: Library) -> str:
+    """Check what the netlist computes, and return in words what was tried."""
+    ports = netlist.ports
+    if ports.unchecked:
+        return "not checked, as the ports file says: weight values are those of the pins in two's complement"
+    tried = (check_float if ports.floating else check_mac)(netlist, library)
+    activation = "unsigned activation" if ports.unsigned_activation else "activation"
+    return f"{tried:,} operand triples against weight * {activation} + partial{', saturated' * ports.saturates}"
 
 
 def exhaustive_simulation(

@@ -23,11 +23,15 @@ class MacPorts:
     """Names and widths of a MAC's ports. `partial` or `clock` is None if the MAC has no such port.
 
     The MAC computes `result = weight * activation + partial`, or without `partial` the product. All numbers are signed,
-    and bit 0 is the least significant. `weight_bits` counts pins: sign-magnitude holds -127..127 on 8 pins, and stored
-    Booth digits need three pins (one, two, negative) for every two weight bits. `one_digit` holds 0 and +-2**k on one
-    pin for each k, and the sign on the last pin. `latency` is the number of clock edges
-    from activation to result. `tied` lists constant input ports as (port, value). With `carry_save`, partial sum and
-    result consist of two words each, the lower and the upper half of the port; the number is the sum of the two words.
+    but for an `unsigned_activation`, and bit 0 is the least significant. A result that does not fit wraps, or with
+    `saturates` becomes the nearest number that fits. With `unchecked` the MAC may compute anything, such as products
+    of 8-bit floats or approximate ones; weight values are then those of its pins in two's complement.
+
+    `weight_bits` counts pins: sign-magnitude holds -127..127 on 8 pins, and stored Booth digits need three pins (one,
+    two, negative) for every two weight bits. `one_digit` holds 0 and +-2**k on one pin for each k, and the sign on the
+    last pin. `latency` is the number of clock edges from activation to result. `tied` lists constant input ports as
+    (port, value). With `carry_save`, partial sum and result consist of two words each, the lower and the upper half of
+    the port; the number is the sum of the two words.
 
     `partial_registered` declares a whole processing element, with the registers of its partial sum at the result: the
     partial sum comes from the same registers of the element before. So it arrives after their clock-to-output delay,
@@ -52,6 +56,9 @@ class MacPorts:
     tied: tuple[tuple[str, int], ...] = ()
     carry_save: bool = False
     partial_registered: bool = False
+    unsigned_activation: bool = False
+    saturates: bool = False
+    unchecked: bool = False
     products: int = 1
     multiples: tuple[int, ...] = ()
     words: tuple[int, ...] = ()
@@ -115,6 +122,8 @@ def parse_ports(toml_text: str) -> MacPorts:
         raise NetlistError(f"weight_bits must be at least 2 for weights of one digit, not {ports.weight_bits}")
     if ports.carry_save and ports.result_bits % 2:
         raise NetlistError(f"result_bits must be even for two words in carry-save form, not {ports.result_bits}")
+    if ports.carry_save and ports.saturates:
+        raise NetlistError("saturates must come without carry_save: two words whose sum counts do not saturate")
     fields = {name: getattr(ports, name) for name in ports.__struct_fields__}
     fields.update(partial=ports.partial or None, clock=ports.clock or None, tied=tuple(ports.tied.items()),
         parameters=tuple(ports.parameters.items()),
@@ -136,6 +145,9 @@ class _PortsFile(msgspec.Struct, forbid_unknown_fields=True):
     tied: dict[str, int] = {}
     carry_save: bool = False
     partial_registered: bool = False
+    unsigned_activation: bool = False
+    saturates: bool = False
+    unchecked: bool = False
     top: str = "mac"
     parameters: dict[str, int] = {}
 

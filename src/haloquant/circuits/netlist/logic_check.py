@@ -1,6 +1,7 @@
 """Logic evaluation of a netlist on words of 64 operands, and the check that a MAC computes w * a + p."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Int16, Int64, UInt64
@@ -17,7 +18,7 @@ _EDGES = (0, -1, 1, "max", "min", 0x555555, -0x555556)
 
 
 def check_mac(netlist: Netlist, library: Library, seed: int = 0) -> int:
-    """Check that the netlist computes weight * activation + partial modulo the result's width.
+    """Check that the netlist computes weight * activation + partial modulo the result's width, or saturated to it.
 
     All pairs of weight value and activation are tried (65,536 for 8x8), at most 2**20 of them. The first round takes
     edge values of the partial sum in turn: 0, -1, 1, the extremes, alternating bits. Two more rounds take random ones.
@@ -34,7 +35,8 @@ def check_mac(netlist: Netlist, library: Library, seed: int = 0) -> int:
     if ports.multiples:
         return _check_dot_product(netlist, library, seed)
     values = weight_values(ports)
-    activations = np.arange(-(1 << (ports.activation_bits - 1)), 1 << (ports.activation_bits - 1), dtype=np.int64)
+    lowest = 0 if ports.unsigned_activation else -(1 << (ports.activation_bits - 1))
+    activations = np.arange(lowest, lowest + (1 << ports.activation_bits), dtype=np.int64)
     random = np.random.default_rng(seed)
     if values.size * activations.size <= _MAX_OPERANDS:
         weight = np.repeat(values, activations.size)
@@ -50,17 +52,53 @@ def check_mac(netlist: Netlist, library: Library, seed: int = 0) -> int:
         rounds = [np.zeros(weight.size, dtype=np.int64)]
     for partial in rounds:
         result = evaluate_mac(netlist, library, weight, activation, partial)
-        wanted = _wrap(weight.astype(np.int64) * activation + partial, ports.sum_bits)
+        wanted = _expected(ports, weight, activation, partial)
         wrong = np.flatnonzero(result != wanted)
         if wrong.size:
             i = wrong[0]
             addend = f" + {partial[i]}" if ports.partial else ""
+            results = [evaluate_mac(netlist, library, weight, activation, other) for other in rounds]
+            advice = _advice(ports, weight, activation, rounds, results)
             raise NetlistError(
                 f"{netlist.name} must compute weight * activation{' + partial' if addend else ''}, but gives "
                 f"{weight[i]} * {activation[i]}{addend} = {result[i]}, not {wanted[i]} "
-                f"({wrong.size:,} of {weight.size:,} operands wrong)"
+                f"({wrong.size:,} of {weight.size:,} operands wrong){advice}"
             )
     return weight.size * len(rounds)
+
+
+def _expected(
+    ports: MacPorts,
+    weight: Int16[np.ndarray, " n"],
+    activation: Int64[np.ndarray, " n"],
+    partial: Int64[np.ndarray, " n"],
+) -> Int64[np.ndarray, " n"]:
+    """Return what a MAC with these ports computes; of an activation only the bits of its pins count."""
+    bits = ports.activation_bits
+    pins = activation & ((1 << bits) - 1)
+    exact = weight.astype(np.int64) * (pins if ports.unsigned_activation else _wrap(pins, bits)) + partial
+    if ports.saturates:
+        return exact.clip(-(1 << (ports.sum_bits - 1)), (1 << (ports.sum_bits - 1)) - 1)
+    return _wrap(exact, ports.sum_bits)
+
+
+def _advice(
+    ports: MacPorts,
+    weight: Int16[np.ndarray, " n"],
+    activation: Int64[np.ndarray, " n"],
+    partials: Sequence[Int64[np.ndarray, " n"]],
+    results: Sequence[Int64[np.ndarray, " n"]],
+) -> str:
+    """Return which declarations would make all results right, or what to declare if none would."""
+    for unsigned, saturates in ((True, False), (False, True), (True, True), (False, False)):
+        other = replace(ports, unsigned_activation=unsigned, saturates=saturates and not ports.carry_save)
+        pairs = zip(partials, results, strict=True)
+        if all(np.array_equal(_expected(other, weight, activation, partial), result) for partial, result in pairs):
+            names = ("unsigned_activation", "saturates")
+            changed = [name for name in names if getattr(other, name) != getattr(ports, name)]
+            told = " and ".join(f"{name} = {str(getattr(other, name)).lower()}" for name in changed)
+            return f"; with {told} in the ports file all are right"
+    return "; a MAC that computes something else, such as 8-bit floats, must say unchecked = true in its ports file"
 
 
 def _check_dot_product(netlist: Netlist, library: Library, seed: int) -> int:

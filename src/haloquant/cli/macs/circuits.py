@@ -151,6 +151,8 @@ def characterize(
             style="dim",
             highlight=False,
         )
+    if measured.provenance["checked"].startswith("not checked"):
+        stdout.print("note: the MAC's function was not checked, as its ports file says.", style="dim", highlight=False)
     for key in ("timing_warning", "library_warnings"):
         if warning := measured.provenance.get(key):
             stdout.print(f"note: {warning}.", style="dim", highlight=False, markup=False)

@@ -1,0 +1,89 @@
+"""MACs of one's own that are not the plain one: declared in the ports file, or refused with the declaration to make."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from haloquant.cli.app import invoke
+from haloquant.store.profiles import read_profile
+
+PORTS = "weight_bits = 3\nactivation_bits = 3\nresult_bits = 6\n"
+HEAD = "module mac (input signed [2:0] weight, input {activation} [2:0] activation, input signed [5:0] partial, "
+UNSIGNED = HEAD.format(activation="") + (
+    "output signed [5:0] result); assign result = partial + weight * $signed({1'b0, activation}); endmodule"
+)
+SATURATING = HEAD.format(activation="signed") + (
+    "output signed [5:0] result); wire signed [6:0] s = partial + weight * activation; "
+    "assign result = (s[6] != s[5]) ? {s[6], {5{~s[6]}}} : s[5:0]; endmodule"
+)
+BOTH = HEAD.format(activation="") + (
+    "output signed [5:0] result); wire signed [7:0] s = partial + weight * $signed({1'b0, activation}); "
+    "assign result = s > 31 ? 6'sd31 : s < -32 ? -6'sd32 : s[5:0]; endmodule"
+)
+FLOAT = (  # sign, two bits of exponent and no fraction: the product of two powers of two
+    "module mac (input [2:0] weight, input [2:0] activation, output [7:0] result); "
+    "wire [7:0] size = 8'd1 << (weight[1:0] + activation[1:0]); "
+    "assign result = weight[2] ^ activation[2] ? -size : size; endmodule"
+)
+
+
+@pytest.fixture
+def characterize(find_data: Callable[[str], Path], tmp_path: Path) -> Callable[..., int]:
+    pytest.importorskip("pyosys", reason="needs Yosys")
+    liberty = find_data("liberty/sky130hd/sky130hd_tt_025C_1v80.lib.gz")
+
+    def run(verilog: str, ports: str) -> int:
+        (tmp_path / "mac.v").write_text(verilog)
+        (tmp_path / "ports.toml").write_text(ports)
+        own = ["--rtl", str(tmp_path / "mac.v"), "--ports", str(tmp_path / "ports.toml"), "--liberty", str(liberty)]
+        return invoke(["characterize", *own, "--static-only", "--quiet", "--out", str(tmp_path / "own.json")])
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("verilog", "declared"),
+    [
+        (UNSIGNED, ("unsigned_activation",)),
+        (SATURATING, ("saturates",)),
+        (BOTH, ("unsigned_activation", "saturates")),
+    ],
+    ids=["unsigned", "saturating", "both"],
+)
+def test_what_a_refusal_advises_is_accepted(characterize, tmp_path, capfd, verilog, declared) -> None:
+    assert characterize(verilog, PORTS) == 2
+    told = " and ".join(f"{name} = true" for name in declared)
+    assert f"; with {told} in the ports file all are right" in " ".join(capfd.readouterr().err.split())
+    assert characterize(verilog, PORTS + "".join(f"{name} = true\n" for name in declared)) == 0
+    profile = read_profile(tmp_path / "own.json")
+    said = profile.provenance["checked"]
+    assert said.startswith("192 operand triples against weight * ")
+    assert ("unsigned activation" in said, said.endswith(", saturated")) == (
+        "unsigned_activation" in declared,
+        "saturates" in declared,
+    )
+
+
+def test_a_declaration_that_is_not_so_is_refused(characterize, capfd) -> None:
+    plain = UNSIGNED.replace("input [2:0] activation", "input signed [2:0] activation").replace(
+        "$signed({1'b0, activation})", "activation"
+    )
+    assert characterize(plain.replace("input  [2:0]", "input signed [2:0]"), PORTS + "saturates = true\n") == 2
+    assert "with saturates = false in the ports file" in " ".join(capfd.readouterr().err.split())
+
+
+def test_a_mac_of_floats_must_say_that_it_is_not_checked(characterize, tmp_path, capfd) -> None:
+    ports = 'weight_bits = 3\nactivation_bits = 3\nresult_bits = 8\npartial = ""\n'
+    assert characterize(FLOAT, ports) == 2
+    assert "such as 8-bit floats, must say unchecked = true in its ports file" in " ".join(
+        capfd.readouterr().err.split()
+    )
+    assert characterize(FLOAT, ports + "unchecked = true\n") == 0
+    assert read_profile(tmp_path / "own.json").provenance["checked"].startswith("not checked, as the ports file says")
+    assert "note: the MAC's function was not checked" in " ".join(capfd.readouterr().out.split())
+
+
+def test_two_words_do_not_saturate(characterize, capfd) -> None:
+    assert characterize(SATURATING, PORTS + "saturates = true\ncarry_save = true\n") == 2
+    assert "saturates must come without carry_save" in capfd.readouterr().err
