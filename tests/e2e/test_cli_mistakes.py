@@ -35,6 +35,7 @@ BAD_NAME: dict[str, list[list[str]]] = {
     "measure": [["{}", "-q"], ["demo", "--target", "{}", "-q"]],
     "measure-ops": [["{}", "-q"]],
     "paper": [["--figure", "{}", "-q"]],
+    "merge-liberty": [["{}", "x.lib", "-o", "y.lib"], ["x.lib", "{}", "-o", "{}"]],
     "partial-sums": [["{}", "-q"], ["demo", "--text", "{}", "-q"]],
     "platforms": [["{}"]],
     "profiles": [["--profile", "{}"]],

@@ -23,6 +23,7 @@ from .macs.circuits import find_mac as find_mac
 from .macs.circuits import longest_path as longest_path
 from .macs.circuits import mac_names as mac_names
 from .macs.circuits import rank_weight as rank_weight
+from .macs.libraries import merge_liberty as merge_liberty
 from .macs.profiles import MacFigures as MacFigures
 from .macs.profiles import ProfileDescription as ProfileDescription
 from .macs.profiles import describe_profile as describe_profile
@@ -87,6 +88,7 @@ __all__ = [
     "measure_ops",
     "measure_partial_sums",
     "meet_deadline",
+    "merge_liberty",
     "platforms",
     "quantize",
     "rank_weight",

@@ -11,7 +11,7 @@ from typer.main import get_command
 from haloquant.cli import jobs, paper
 from haloquant.cli.console import stderr
 from haloquant.cli.machines import codesign, simulation, studies
-from haloquant.cli.macs import circuits, profiles
+from haloquant.cli.macs import circuits, libraries, profiles
 from haloquant.cli.models import commands, early_exit, measurement, recovery, transfer
 from haloquant.errors import HaloquantError, missing_extra
 from haloquant.lm.checkpoint.hub import DOWNLOAD
@@ -31,8 +31,8 @@ app = typer.Typer(
     epilog="Start with `haloquant run --out out`: everything on the shipped demo model, in about three minutes.",
 )
 for group in (
-    jobs, commands, recovery, transfer, early_exit, circuits, profiles, simulation, studies, codesign, measurement,
-    paper,
+    jobs, commands, recovery, transfer, early_exit, circuits, libraries, profiles, simulation, studies, codesign,
+    measurement, paper,
 ):  # fmt: skip
     group.register(app)
 
