@@ -1,14 +1,19 @@
 // Runs a CUDA kernel on a CPU, to test what it computes: every thread of a block is a fiber, blocks run one after another.
-// A fiber runs until it reaches a barrier of its warp or of its block. All lanes of a warp must reach a barrier of the warp
-// (shuffles and matrix products too), otherwise the run ends with an error. Shared memory begins with arbitrary bytes.
+// A fiber runs until it reaches a barrier of its warp or of its block; the order of fibers is random. All lanes of a warp
+// must reach a barrier of the warp (shuffles and matrix products too), otherwise the run ends with an error. Shared memory
+// begins with arbitrary bytes. Asynchronous copies arrive when they are waited for, and other bytes stand there until then.
+// race_detector.cpp finds threads that do not wait for each other; a matrix product or a shuffle counts as no barrier.
 #pragma once
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
+#include <random>
 #include <vector>
 
 #define ON_CPU
@@ -21,11 +26,23 @@ typedef uint16_t u16;
 typedef uint32_t u32;
 typedef unsigned long long u64;
 typedef long long i64;
-struct uint2 { u32 x, y; };
+struct alignas(8) uint2 { u32 x, y; };
 struct alignas(16) uint4 { u32 x, y, z, w; };
 struct alignas(8) float2 { float x, y; };
 struct alignas(16) float4 { float x, y, z, w; };
 struct Index { unsigned x, y, z; };
+
+extern "C" {
+extern unsigned race_thread, race_block_barriers, race_warp_barriers[64];
+extern unsigned char *race_first, *race_last;
+void race_new_block();
+void race_other(const char*);
+}
+
+struct Copy { void* to; const void* from; int bytes; };
+static std::vector<std::deque<std::vector<Copy>>> copies;  // of each thread: groups that were begun
+static std::vector<std::vector<Copy>> next_copies;         // of each thread: the group that is being made
+static bool warp_waits[64];                                // for a barrier of the kernel, not for a product or a shuffle
 
 static Index threadIdx, blockIdx, gridDim;
 static std::vector<u8> shared_memory;
@@ -40,13 +57,18 @@ static std::vector<Fiber> fibers;
 static ucontext_t scheduler;
 static unsigned current;
 static std::function<void()> body;
+static std::mt19937 turns(1);
 
 static void wait_at(State state) {
     const unsigned own = current;
     fibers[own].state = state;
     swapcontext(&fibers[own].context, &scheduler);
 }
-static void __syncwarp() { wait_at(AT_WARP); }
+static void __syncwarp() {
+    warp_waits[current / 32] = true;
+    wait_at(AT_WARP);
+}
+static void exchange() { wait_at(AT_WARP); }
 static void __syncthreads() { wait_at(AT_BLOCK); }
 static void __threadfence() {}
 static void entry() {
@@ -67,11 +89,14 @@ static bool release() {
             all = all && (s == AT_BLOCK || s == DONE);
         }
         if (warp && alive) {
+            if (warp_waits[first / 32]) race_warp_barriers[first / 32]++;
+            warp_waits[first / 32] = false;
             for (size_t i = first; i < first + 32; i++) fibers[i].state = READY;
             some = true;
         }
     }
     if (!some && all) {
+        race_block_barriers++;
         for (Fiber& fiber : fibers) {
             if (fiber.state == AT_BLOCK) fiber.state = READY, some = true;
         }
@@ -87,6 +112,11 @@ static void run_blocks(Index grid, unsigned threads, unsigned shared_bytes, std:
             for (unsigned x = 0; x < grid.x; x++) {
                 blockIdx = {x, y, z};
                 shared_memory.assign(shared_bytes + 1024, 0xCD);
+                race_first = shared_memory.data(), race_last = race_first + shared_memory.size();
+                race_new_block();
+                copies.assign(threads, {}), next_copies.assign(threads, {});
+                std::vector<unsigned> order(threads);
+                for (unsigned i = 0; i < threads; i++) order[i] = i;
                 fibers.resize(threads);
                 for (Fiber& fiber : fibers) {
                     fiber.stack.resize(1 << 16);
@@ -98,9 +128,10 @@ static void run_blocks(Index grid, unsigned threads, unsigned shared_bytes, std:
                 }
                 bool left = true;
                 while (left) {
-                    for (unsigned i = 0; i < threads; i++) {
+                    std::shuffle(order.begin(), order.end(), turns);
+                    for (const unsigned i : order) {
                         if (fibers[i].state != READY) continue;
-                        current = i;
+                        current = race_thread = i;
                         threadIdx = {i, 0, 0};
                         swapcontext(&scheduler, &fibers[i].context);
                     }
@@ -109,6 +140,11 @@ static void run_blocks(Index grid, unsigned threads, unsigned shared_bytes, std:
                     if (left && !release()) {
                         std::fprintf(stderr, "threads of a block wait for each other at different barriers\n");
                         std::abort();
+                    }
+                }
+                for (const auto& groups : copies) {
+                    for (const auto& group : groups) {
+                        if (!group.empty()) race_other("a copy was not waited for");
                     }
                 }
                 for (unsigned i = shared_bytes; i < shared_bytes + 1024; i++) {
@@ -143,7 +179,7 @@ DEVICE void mma(int* sum, u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
     const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
     Given* warp = given[threadIdx.x >> 5];
     warp[lane] = {{a0, a1, a2, a3}, {b0, b1}, 0};
-    __syncwarp();
+    exchange();
     for (int e = 0; e < 4; e++) {
         const int row = g + 8 * (e >> 1), column = 2 * t + (e & 1);
         for (int k = 0; k < 32; k++) {
@@ -152,7 +188,7 @@ DEVICE void mma(int* sum, u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
             sum[e] += byte_of(a, k & 3) * byte_of(b, k & 3);
         }
     }
-    __syncwarp();
+    exchange();
 }
 
 DEVICE u32 bits_of(float f) { u32 bits; std::memcpy(&bits, &f, 4); return bits; }
@@ -171,9 +207,9 @@ DEVICE float shuffle(float value, int mask) {
     const int lane = threadIdx.x & 31;
     Given* warp = given[threadIdx.x >> 5];
     warp[lane].value = bits_of(value);
-    __syncwarp();
+    exchange();
     const float found = float_of(warp[lane ^ mask].value);
-    __syncwarp();
+    exchange();
     return found;
 }
 
@@ -181,21 +217,34 @@ DEVICE u32 greatest(u32 value) {
     const int lane = threadIdx.x & 31;
     Given* warp = given[threadIdx.x >> 5];
     warp[lane].value = value;
-    __syncwarp();
+    exchange();
     u32 top = 0;
     for (int i = 0; i < 32; i++) top = warp[i].value > top ? warp[i].value : top;
-    __syncwarp();
+    exchange();
     return top;
 }
 
-DEVICE void copy16(void* to, const void* from) { *(uint4*)to = *(const uint4*)from; }
-DEVICE void copy8(void* to, const void* from) { *(uint2*)to = *(const uint2*)from; }
-DEVICE void copy4(void* to, const void* from) { *(u32*)to = *(const u32*)from; }
+DEVICE void begin_copy(void* to, const void* from, int bytes) {
+    if ((u64)to % bytes || (u64)from % bytes) race_other("a copy is not aligned");
+    for (int i = 0; i < bytes; i++) ((volatile u8*)to)[i] = 0xAB;
+    next_copies[current].push_back({to, from, bytes});
+}
+DEVICE void copy16(void* to, const void* from) { begin_copy(to, from, 16); }
+DEVICE void copy8(void* to, const void* from) { begin_copy(to, from, 8); }
+DEVICE void copy4(void* to, const void* from) { begin_copy(to, from, 4); }
+DEVICE void copies_begun() {
+    copies[current].push_back(next_copies[current]);
+    next_copies[current].clear();
+}
+DEVICE void wait_for_copies() {
+    auto& groups = copies[current];
+    for (; groups.size() > STAGES - 1; groups.pop_front()) {
+        for (const Copy& copy : groups.front()) {
+            for (int i = 0; i < copy.bytes; i++) ((volatile u8*)copy.to)[i] = ((volatile const u8*)copy.from)[i];
+        }
+    }
+}
 DEVICE void let_next_kernel_begin() {}
 DEVICE void wait_for_kernel_before() {}
-DEVICE void copies_begun() {}
-DEVICE void wait_for_copies() {}
-DEVICE u32 atomicAdd(u32* at, u32 value) { const u32 before = *at; *at += value; return before; }
-template <class T> DEVICE T __ldcg(const T* at) { return *at; }
 DEVICE float __fadd_rn(float a, float b) { return a + b; }
 DEVICE float __fmul_rn(float a, float b) { return a * b; }

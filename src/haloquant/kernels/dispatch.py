@@ -82,7 +82,9 @@ def rounded_linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
         codes, scale = tile_products.round_tokens(_rows(x))
         return _like(x, _integer_products(codes, scale, layer))
     codes, scale = fallback.round_tokens(x.reshape(-1, layer.grid.in_features).to(torch.float32))
-    few = x.device.type != "cpu" and (codes.shape[0] <= 1 or in_cuda.takes(codes, layer))
+    # The sparse part of integers is added by operations of torch, which several tokens do not gain from.
+    integers = codes.shape[0] <= 1 or (layer.sparse is None and in_cuda.takes(codes, layer))
+    few = x.device.type != "cpu" and integers
     y = integer_linear(codes, scale, layer) if few else linear(codes.to(torch.float32) * scale[:, None], layer)
     return _like(x, y)
 

@@ -430,14 +430,13 @@ DEVICE void sparse_sums(
 
 // y[token, out], or with int8 inputs the int32 sums of tiles [token, across, out] in `y`.
 //
-// Grid: splits, rows of tiles, groups of `group_count` tokens. If there are several splits, `parts` has room for float32
-// [splits, tokens, out], and `arrived` holds a zero for each row of tiles and group of tokens: the block that arrives last
-// adds the splits in order, and writes the zero again. `chunk_count` is the number of tiles whose digits are in shared
+// Grid: splits, rows of tiles, groups of `group_count` tokens. If there are several splits, the sums go to `parts`, float32
+// [splits, tokens, out], and `add_splits` adds them. `chunk_count` is the number of tiles whose digits are in shared
 // memory, `tile_bytes` the bytes of every tile, 0 if they differ. Whole numbers are 64-bit, as Python passes them.
 KERNEL(THREADS) decode(
     const void* x, const u8* packed, const u16* scale, const u8* classes, const i64* offsets, const u8* books,
     const int* counts, const int* row_ptr, const void* col, const signed char* value, const u16* sparse_scale, void* y,
-    float* parts, u32* arrived, i64 out_count, i64 across_count, i64 token_count, i64 group_count, i64 chunk_count,
+    float* parts, i64 out_count, i64 across_count, i64 token_count, i64 group_count, i64 chunk_count,
     i64 tile_bytes, i64 class_count
 ) {
     const int out_features = (int)out_count, across = (int)across_count, tokens = (int)token_count;
@@ -629,23 +628,18 @@ KERNEL(THREADS) decode(
             parts[(i64)split * tokens * out_features + place] = sum;
         }
     }
-    if (splits == 1) return;
-    __threadfence();
-    __syncthreads();
-    u32* counter = arrived + blockIdx.z * gridDim.y + d;
-    u32* last = (u32*)shared;
-    if (thread == 0) *last = atomicAdd(counter, 1);
-    __syncthreads();
-    if (*last != (u32)splits - 1) return;
-    __threadfence();
-    for (int i = thread; i < 128 * count; i += THREADS) {
-        const i64 place = (i64)(token + (i >> 7)) * out_features + d * 128 + (i & 127);
-        float sum = 0.0f;
-        for (int s = 0; s < splits; s++) sum += __ldcg(parts + (i64)s * tokens * out_features + place);
-        put(y, place, sum);
-    }
-    if (thread == 0) *counter = 0;
 #endif
+}
+
+// y[token, out]: the sum of the parts of each row of tiles, in order. Grid: 128 outputs of a token. Block: 128 threads.
+KERNEL(128) add_splits(const float* parts, void* y, i64 splits, i64 outputs) {
+    const i64 at = (i64)blockIdx.x * 128 + threadIdx.x;
+    let_next_kernel_begin();
+    wait_for_kernel_before();
+    float sum = 0.0f;
+#pragma unroll 4
+    for (int s = 0; s < (int)splits; s++) sum += parts[s * outputs + at];
+    put(y, at, sum);
 }
 
 // y[token, out]: tile sums [token, across, out] times the tile's scale, added in the order of tiles, then times the token's

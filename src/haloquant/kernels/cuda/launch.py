@@ -3,6 +3,7 @@
 # cuda.core chooses its modules when it is imported, which a type checker does not see:
 # pyright: reportAttributeAccessIssue=false, reportMissingImports=false
 
+import warnings
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
@@ -31,7 +32,13 @@ def takes(tokens: torch.Tensor, layer: PackedLayer) -> bool:
 
 
 def linear(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """Return x W^T in the type of the tokens, [tokens, in] -> [tokens, out], accumulated in float32."""
+    """Return x W^T in the type of the tokens, [tokens, in] -> [tokens, out], accumulated in float32.
+
+    Raises:
+        ValueError: The tokens are integers, whose products are those of `integer_linear`.
+    """
+    if not tokens.is_floating_point():
+        raise ValueError(f"tokens must be of a float type, not {tokens.dtype}")
     y = torch.empty(tokens.shape[0], layer.grid.out_features, dtype=tokens.dtype, device=tokens.device)
     _decode(tokens, layer, y)
     return y
@@ -46,13 +53,12 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
     """Return the same as `fallback.integer_linear`, bit for bit: f32 [tokens, out] of int8 tokens [tokens, in]."""
     grid, at = layer.grid, tokens.device
     sums = _sums(tokens, layer)
-    y = torch.empty(tokens.shape[0], grid.out_features, device=at)
+    y = torch.empty(tokens.shape[0], grid.out_features, dtype=torch.float32, device=at)
     factor = token_scale.contiguous()
     last = layer.sparse is None  # otherwise the sparse sums are added before the token's scale is applied
-    run = kernel(_index(at), "add_tiles", _ADDER, _device(_index(at))[1])
     config = _config((grid.out_features // 32, tokens.shape[0], 1), 512, _ADDED_BYTES, _overlaps(_index(at)))
     _launch(
-        at, config, run,
+        at, config, kernel(_index(at), "add_tiles", _ADDER, _device(_index(at))[1]),
         sums.data_ptr(), layer.scale.data_ptr(), factor.data_ptr() if last else 0, y.data_ptr(),
         grid.out_features, grid.across,
     )  # fmt: skip
@@ -61,6 +67,8 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
 
 def _sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     """Return the int32 sums of tiles, [tokens, across, out]."""
+    if tokens.dtype != torch.int8:
+        raise ValueError(f"tokens must be int8, not {tokens.dtype}")
     grid = layer.grid
     sums = torch.empty(tokens.shape[0], grid.across, grid.out_features, dtype=torch.int32, device=tokens.device)
     _decode(tokens, layer, sums)
@@ -68,78 +76,81 @@ def _sums(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class _Launch:
-    """What a launch needs of a layer, a number of tokens and their type: it is the same for every token generated."""
+class _Way:
+    """The kernels and their launches for layers of one shape, a number of tokens and their type."""
 
-    kernel: Any
-    config: Any
-    stored: tuple[int, ...]  # addresses of the stored tensors
+    decode: Any
+    alone: Any  # a launch that waits for all work before it
+    overlapped: Any  # one that may read its weights while the kernel before it ends
     sizes: tuple[int, ...]
     splits: int
-    arrived: torch.Tensor | None  # counters of the blocks that have ended; zeros between launches
+    add: Any  # the kernel that adds the splits, and its launch; None if there is one split
+    add_config: Any
 
 
 def _decode(tokens: torch.Tensor, layer: PackedLayer, y: torch.Tensor) -> None:
     """Launch the kernel of the tokens' type."""
     given = tokens.contiguous()
-    address = given.data_ptr()
-    if address % 16:
+    if given.data_ptr() % 16:
         given = given.clone()
-        address = given.data_ptr()
-    key = (tokens.shape[0], tokens.dtype)
-    ready = layer.launches.get(key)
-    if ready is None:
-        ready = layer.launches[key] = _launch_of(layer, tokens.shape[0], _KINDS[tokens.dtype], tokens.device)
-    parts = arrived = 0  # not read where a row of tiles is not split
-    if ready.arrived is not None:
-        buffer = torch.empty(ready.splits, *y.shape, device=y.device)
-        parts, arrived = buffer.data_ptr(), ready.arrived.data_ptr()
+    at, key = tokens.device, (tokens.shape[0], tokens.dtype)
+    known = layer.launches.get(key)
+    if known is None:
+        known = layer.launches[key] = (_way_of(layer, *key, _index(at)), _addresses(layer, tokens.dtype))
+        config = known[0].alone  # what has just written the weights must have ended
+    else:
+        config = known[0].overlapped
+    way, stored = known
+    parts = None
+    if way.add is not None:
+        parts = torch.empty(way.splits, *y.shape, dtype=torch.float32, device=at)
     _launch(
-        tokens.device, ready.config, ready.kernel,
-        address, *ready.stored, y.data_ptr(), parts, arrived, *ready.sizes,
+        at, config, way.decode,
+        given.data_ptr(), *stored, y.data_ptr(), 0 if parts is None else parts.data_ptr(), *way.sizes,
     )  # fmt: skip
+    if parts is not None:
+        _launch(at, way.add_config, way.add, parts.data_ptr(), y.data_ptr(), way.splits, y.numel())
 
 
-def _launch_of(layer: PackedLayer, count: int, kind: str, at: torch.device) -> _Launch:
-    """Return the launch of a layer for so many tokens."""
-    sparse = None if kind == "int8" else layer.sparse
-    wide = 0 if sparse is None else 1 if sparse.col.dtype == torch.uint16 else 2
-    entries = (0, 0, 0, 0) if sparse is None else (sparse.row_ptr, sparse.col, sparse.value, sparse.scale)
+def _addresses(layer: PackedLayer, dtype: torch.dtype) -> tuple[int, ...]:
+    """Return where the stored tensors are, in the order of the kernel's arguments; 0 for a part that is not used."""
+    sparse = None if dtype == torch.int8 else layer.sparse
     dense = (layer.packed, layer.scale, layer.classes, layer.offsets, layer.words, layer.counts)
-    stored = tuple(one if isinstance(one, int) else one.data_ptr() for one in (*dense, *entries))
-    grid = layer.grid
-    return _prepared(_index(at), (grid.down, grid.across), layer.sizes, stored, wide, count, kind)
+    entries = () if sparse is None else (sparse.row_ptr, sparse.col, sparse.value, sparse.scale)
+    return (*(tensor.data_ptr() for tensor in (*dense, *entries)), *(0 for _ in range(4 - len(entries))))
+
+
+def _way_of(layer: PackedLayer, count: int, dtype: torch.dtype, device: int) -> _Way:
+    sparse = None if dtype == torch.int8 else layer.sparse
+    wide = 0 if sparse is None else 1 if sparse.col.dtype == torch.uint16 else 2
+    return _way(device, (layer.grid.down, layer.grid.across), layer.sizes, wide, count, _KINDS[dtype])
 
 
 @lru_cache(maxsize=4096)
-def _prepared(
-    device: int,
-    tiles: tuple[int, int],
-    sizes: tuple[int, ...],
-    stored: tuple[int, ...],
-    sparse: int,
-    count: int,
-    kind: str,
-) -> _Launch:
-    """Choose the launch and compile the kernel. Inside `torch.compile`, each call makes a new record of the layer."""
-    if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
-        raise RuntimeError("a packed layer must have run once with as many tokens before a CUDA graph captures it")
+def _way(device: int, tiles: tuple[int, int], sizes: tuple[int, ...], sparse: int, count: int, kind: str) -> _Way:
+    """Choose the launch and compile the kernels."""
+    _refuse_to_compile_in_a_graph()
     down, across = tiles
     plan = launch_plan(down, across, count, kind, bool(sparse), *_device(device))
-    books = (min(sizes) <= NINE, max(sizes) > NINE)
-    split = plan.splits > 1 and kind != "int8"
-    return _Launch(
-        kernel(device, "decode", _defines(kind, plan, books, sparse), _device(device)[1]),
-        _config((plan.splits, down, plan.groups), plan.threads, plan.shared_bytes, _overlaps(device)),
-        stored,
+    defines = _defines(kind, plan, (min(sizes) <= NINE, max(sizes) > NINE), sparse)
+    shape = ((plan.splits, down, plan.groups), plan.threads, plan.shared_bytes)
+    split, most = plan.splits > 1 and kind != "int8", _device(device)[1]
+    return _Way(
+        kernel(device, "decode", defines, most),
+        _config(*shape, False),
+        _config(*shape, _overlaps(device)),
         (down * TILE, across, count, plan.group, plan.chunk, _tile_bytes(sizes), len(sizes)),
         plan.splits,
-        _counters(device, down * plan.groups) if split else None,
+        kernel(device, "add_splits", defines, most) if split else None,
+        _config((count * down, 1, 1), TILE, 0, _overlaps(device)),
     )
 
 
-def _counters(device: int, count: int) -> torch.Tensor:
-    return torch.zeros(count, dtype=torch.int32, device=f"cuda:{device}")
+def _refuse_to_compile_in_a_graph() -> None:
+    if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+        raise RuntimeError(
+            "a packed layer of this shape must have run once with as many tokens before a CUDA graph captures it"
+        )
 
 
 def _defines(kind: str, plan: LaunchPlan, books: tuple[bool, bool], sparse: int) -> tuple[tuple[str, int], ...]:
@@ -206,7 +217,18 @@ def _overlaps(device: int) -> bool:
 
 @lru_cache(maxsize=64)
 def _ready(device: torch.device) -> bool:
-    """Return whether the kernel runs on a device."""
+    """Return whether the kernels can be compiled and launched on a device. If not, a warning says why, once."""
     if device.type != "cuda" or torch.version.cuda is None or not has_cuda_core():
         return False
-    return torch.cuda.get_device_capability(device) >= LEAST_CAPABILITY
+    if torch.cuda.get_device_capability(device) < LEAST_CAPABILITY:
+        return False
+    _refuse_to_compile_in_a_graph()
+    try:
+        kernel(_index(device), "add_tiles", _ADDER, _device(_index(device))[1])
+        _config((1, 1, 1), 32, 0, True)
+    except Exception as error:  # an old release, no compiler, or one for another CUDA: each raises something else
+        warnings.warn(
+            f"packed layers use the Triton kernels, since cuda-core cannot compile for {device}: {error}", stacklevel=2
+        )
+        return False
+    return True

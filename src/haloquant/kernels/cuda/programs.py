@@ -43,14 +43,16 @@ def machine_code(architecture: str, defines: tuple[tuple[str, int], ...]) -> Any
 @cache
 def kernel(device: int, name: str, defines: tuple[tuple[str, int], ...], shared_bytes: int) -> Any:
     """Return a kernel that can be launched on a device with up to this much shared memory for each block of threads."""
+    import torch
     from cuda.bindings import driver
     from cuda.core import Device
 
-    at = Device(device)
-    at.set_current()
-    found = _code(at.arch, defines).get_kernel(name)
-    limit = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    [status] = driver.cuKernelSetAttribute(limit, shared_bytes, found.handle, driver.CUdevice(device))
+    with torch.cuda.device(device):  # gives the current device back
+        at = Device(device)
+        at.set_current()
+        found = _code(at.arch, defines).get_kernel(name)
+        limit = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        [status] = driver.cuKernelSetAttribute(limit, shared_bytes, found.handle, driver.CUdevice(device))
     if status != driver.CUresult.CUDA_SUCCESS:
         raise RuntimeError(f"CUDA refuses a block with {shared_bytes} bytes of shared memory: {status.name}")
     return found
