@@ -32,6 +32,7 @@ SECTIONS = {  # seconds at most
     "copy": 15,
     "decode": 100,
     "token": 45,
+    "ways": 60,
     "quantizer": 45,
     "rounding": 90,
     "calibration": 60,
@@ -78,6 +79,7 @@ def section(name: str) -> Callable[[Any], None]:
     """Return the function that runs a section."""
     if name == "environment":
         return environment
+    import decode_ways
     import generation
     import others
     import products
@@ -88,6 +90,7 @@ def section(name: str) -> Callable[[Any], None]:
         "correctness": products.correctness,
         "copy": products.copying,
         "decode": products.decode,
+        "ways": decode_ways.ways,
         "kernels": products.kernels,
         "prefill": products.prefill,
         "token": generation.token,
