@@ -16,6 +16,8 @@ from haloquant.report.paper.markdown import render_paper_markdown
 from haloquant.report.paper.rows import PaperReport, encode_report
 from haloquant.store.atomic_files import claim_output, write_bytes, write_text
 
+METHODS = ("paper", "haloquant")
+
 
 def check_paper(
     out: str | Path | None = None,
@@ -25,7 +27,7 @@ def check_paper(
     tokens: int = TOKENS,
     window: int | None = None,
     calibration_tokens: int = TOKENS,
-    methods: Sequence[str] = ("paper", "haloquant"),
+    methods: Sequence[str] = METHODS,
     progress: Progress = True,
 ) -> PaperReport:
     """Compare every claim of the HALO paper with this package, from shapes and shipped data.
@@ -47,7 +49,7 @@ def check_paper(
         One row per claim, each with its verdict and the reason.
 
     Raises:
-        InputError: `out` holds files that haloquant did not make, or a setting is out of range.
+        InputError: `out` holds files that haloquant did not make, or a setting is out of range or without a model.
         CheckpointError: The model folder is absent, incomplete or damaged.
         MissingExtraError: `out` is given and the drawing packages are not installed, or a model and torch is not.
 
@@ -69,6 +71,13 @@ def check_paper(
     if window is not None:
         check_count("window", window, 2)
     check_count("calibration_tokens", calibration_tokens, 1)
+    given = {"text": text, "tokens": tokens, "window": window, "calibration_tokens": calibration_tokens}
+    usual = {"text": "demo", "tokens": TOKENS, "window": None, "calibration_tokens": TOKENS, "methods": METHODS}
+    changed = [name for name, value in (given | {"methods": tuple(methods)}).items() if value != usual[name]]
+    if model is None and changed:
+        raise InputError(
+            f"{' and '.join(changed)} must come with a model, for the rows of table 2; without it nothing changes"
+        )
     folder = None if out is None else Path(path_text("out", out))
     if folder is not None:
         require_packages(DRAWING_PACKAGES, "the page of the paper", "report")

@@ -73,7 +73,7 @@ def paper(
     quiet: Quiet = False,
 ) -> None:
     """Print every claim of the HALO paper: its number, ours under its premises and on fair machines, the verdict."""
-    from haloquant.api.paper import check_paper
+    from haloquant.api.paper import METHODS, check_paper
     from haloquant.errors import InputError
     from haloquant.report.paper.markdown import HEAD, cells
     from haloquant.report.paper.rows import PLACES, counts, encode_report
@@ -87,7 +87,7 @@ def paper(
         tokens=tokens,
         window=window,
         calibration_tokens=calibration_tokens,
-        methods=method or ("paper", "haloquant"),
+        methods=method or METHODS,
         progress=not quiet,
     )
     shown = replace(report, rows=[row for row in report.rows if figure is None or row.place.startswith(figure)])

@@ -44,6 +44,12 @@ def paper_report(progress: Callable[[str, int, int], None] = silent, judged: Jud
     def tell(done: int, total: int) -> None:
         progress("fair machines", done, total)
 
+    of_model: list[ClaimRow] = []
+    if judged is not None:  # first, as the model may be missing or malformed
+        from haloquant.jobs.paper.model_rows import model_rows  # these need torch
+        from haloquant.jobs.paper.model_table import model_table
+
+        of_model = model_rows(Path(judged.model).name, model_table(judged, progress))
     found = fair_comparisons("prefill", tell)
     times = {key: row.speedup for key, row in found.items()}
     energies = {key: row.energy_ratio for key, row in found.items()}
@@ -54,12 +60,8 @@ def paper_report(progress: Callable[[str, int, int], None] = silent, judged: Jud
         *method_rows(inferences()),
         *table_rows(),
         *unread_rows(),
+        *of_model,
     ]
-    if judged is not None:
-        from haloquant.jobs.paper.model_rows import model_rows  # these need torch
-        from haloquant.jobs.paper.model_table import model_table
-
-        rows += model_rows(Path(judged.model).name, model_table(judged, progress))
     return PaperReport(REPORT_VERSION, rows, list(NOTES))
 
 
