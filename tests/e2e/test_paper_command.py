@@ -132,7 +132,7 @@ def test_a_calibration_that_a_rival_cannot_use_is_refused_before_any_work(
                        r"have two windows of calibration text at least, 2 x \d+ tokens, not 1$"):  # fmt: skip
         check_paper(tmp_path / "out", model=one_block_folder, calibration_tokens=2 * 64 - 1,
                     progress=lambda task, *_: seen.append(task))  # fmt: skip
-    assert set(seen) == {"fair machines"}
+    assert not seen
 
 
 @pytest.mark.slow
