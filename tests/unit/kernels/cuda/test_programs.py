@@ -37,14 +37,14 @@ def spilled_bytes(code: bytes, folder: Path) -> int:
     return int(re.search(r"Function decode:\s*\n.*?STACK:(\d+)", told.stdout)[1])
 
 
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 @pytest.mark.parametrize(
-    ("kind", "tokens", "books", "sparse", "most"),
+    ("architecture", "kind", "tokens", "books", "sparse", "most"),
     [
-        ("bfloat16", 1, ALL, 1, 96),
-        ("float16", 8, ALL, 0, 96),
-        ("float32", 4, (True, False), 0, 0),
-        ("int8", 16, (False, True), 0, 0),
+        ("sm_80", "bfloat16", 1, ALL, 1, 96),
+        ("sm_90", "bfloat16", 1, ALL, 1, 96),
+        ("sm_90", "float16", 8, ALL, 0, 96),
+        ("sm_90", "float32", 4, (True, False), 0, 0),
+        ("sm_80", "int8", 16, (False, True), 0, 0),
     ],
 )
 def test_machine_code_keeps_its_numbers_in_registers(
