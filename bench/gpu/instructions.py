@@ -6,6 +6,7 @@ most one warp instruction per cycle on each of the 4 schedulers of its 132 multi
 the stored bytes at the bandwidth of a large copy. Registers, spills and loads from the codebook are also given.
 
     python bench/gpu/instructions.py --capability 80 90
+    python bench/gpu/instructions.py --decode            # the decode kernel in CUDA C++ too
 """
 
 import argparse
@@ -14,7 +15,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from haloquant.kernels.cuda.launch import _defines
+from haloquant.kernels.cuda.launch_plan import WAYS as WAYS_IN_CUDA
+from haloquant.kernels.cuda.launch_plan import launch_plan
+from haloquant.kernels.cuda.presence import has_cuda_core
+from haloquant.kernels.cuda.programs import machine_code
 from haloquant.kernels.triton import activation_digits, dequantization, gemm, gemv
 
 TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
@@ -191,11 +197,43 @@ def describe(name: str, done: Compiled, rows: int, warps: int, signature: dict[s
     return row
 
 
+def decode_rows(capability: int) -> list[dict[str, Any]]:
+    """Instructions of the decode kernel in CUDA C++ in its loop over tiles: for 40 rows, and for the 8 that remain."""
+    if not has_cuda_core():
+        return [{"kernel": "decode in CUDA C++", "not_compiled": "cuda-core is not installed"}]
+    rows = []
+    for books, kinds in (("sixteen words", (False, True)), ("nine words", (True, False))):
+        for turns, stages in (WAYS_IN_CUDA[False][1], (4, 2)):
+            plan = replace(
+                launch_plan(32, 86, 1, "bfloat16", False, MULTIPROCESSORS, 227 << 10), turns=turns, stages=stages
+            )
+            code = bytes(machine_code(f"sm_{capability}", _defines("bfloat16", plan, kinds, 0)).code)
+            with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+                file.write(code)
+                file.flush()
+                listing, usage = run_tool("nvdisasm", "-c", file.name), run_tool("cuobjdump", "-res-usage", file.name)
+            own = instructions(next(part for part in listing.split(".section\t.text.") if part.startswith("decode")))
+            inner = [sum(a <= at <= b for at, _ in own) for a, b in loops(own) if _products(own, a, b) > 10]
+            numbers = re.search(r"Function decode:\s*\n.*?REG:(\d+) STACK:(\d+)", usage)
+            registers, spilled = map(int, numbers.groups()) if numbers else (0, 0)
+            rows.append({
+                "kernel": f"decode in CUDA C++, {books}", "turns": turns, "stages": stages,
+                "instructions_of_a_part_of_a_tile": min(inner), "registers": registers, "spilled": spilled,
+            })  # fmt: skip
+    return rows
+
+
+def _products(code: list[tuple[int, str]], first: int, last: int) -> int:
+    """The matrix products of int8 in a loop."""
+    return sum("IMMA" in text for at, text in code if first <= at <= last)
+
+
 def main() -> None:
     """Print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--capability", type=int, nargs="*", default=[90])
     parser.add_argument("--ways", type=int, nargs=2, action="append", metavar=("ROWS", "WARPS"))
+    parser.add_argument("--decode", action="store_true", help="count the decode kernel in CUDA C++ too")
     given = parser.parse_args()
     results = {}
     for capability in given.capability:
@@ -207,6 +245,7 @@ def main() -> None:
                 many = warps if name.startswith("decode") else 8
                 done = compile_kernel(kernel, signature, constants, capability, many)
                 rows_found.append(describe(name, done, constants.get("ROWS", 0), many, signature))
+        rows_found += decode_rows(capability) if given.decode else []
     print(json.dumps({"note": "read in machine code; nothing was run", "capabilities": results}, indent=1))
 
 

@@ -25,11 +25,11 @@ _Found = TypeVar("_Found", torch.Tensor, np.ndarray)
 def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     """Return x W^T in the type of x, [..., in] -> [..., out], accumulated in float32."""
     if x.device.type != "cpu":
-        y = _on_gpu(x.reshape(-1, layer.grid.in_features), layer).view(*x.shape[:-1], layer.grid.out_features)
+        inputs = x.reshape(-1, layer.grid.in_features)
+        y = _gpu_kernels(inputs, layer).linear(inputs, layer)
         if layer.tile_offset is None and not layer.exponent:
-            return y
-        tokens, y = x.reshape(-1, layer.grid.in_features), y.reshape(-1, layer.grid.out_features).to(torch.float32)
-        return _like(x, _resized(_with_offsets(y, tokens, layer), layer))
+            return y.view(*x.shape[:-1], layer.grid.out_features)
+        return _like(x, _resized(_with_offsets(y.to(torch.float32), inputs, layer), layer))
     tokens = _rows(x)
     if tokens.shape[0] > MOST_CPU_GEMV_TOKENS:
         inputs = torch.from_numpy(tokens)
@@ -119,11 +119,6 @@ def _with_offsets(y: torch.Tensor, tokens: torch.Tensor, layer: PackedLayer) -> 
 def _resized(found: _Found, layer: PackedLayer) -> _Found:
     """Return what a kernel computed at the size of the layer: the kernels do not know of its exponent."""
     return cast(_Found, found * 2.0**-layer.exponent) if layer.exponent else found
-
-
-def _on_gpu(tokens: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
-    """Return the products of tokens [tokens, in] on a GPU, [tokens, out]."""
-    return _gpu_kernels(tokens, layer).linear(tokens, layer)
 
 
 def _gpu_kernels(tokens: torch.Tensor, layer: PackedLayer) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from haloquant.kernels.cpu.column_products import ColumnTiles, by_column, fits
+from haloquant.kernels.cuda.launch_plan import MOST_BOOKS, MOST_WORDS, TILE
 from haloquant.quant.format.bit_layout import decode, tile_offsets
 from haloquant.quant.format.input_masks import THRESHOLD
 from haloquant.quant.format.packing import ROWS, ROWS_V1
@@ -66,9 +67,9 @@ class PackedLayer:
     def in_full_tiles(self) -> bool:
         """Whether every tile is 128 x 128, in codebooks of up to 16 words, as the kernels in CUDA C++ take it."""
         grid = self.grid
-        whole = grid.tile_out == grid.tile_in == 128 and grid.out_features % 128 == grid.in_features % 128 == 0
+        whole = grid.tile_out == grid.tile_in == TILE and grid.out_features % TILE == grid.in_features % TILE == 0
         aligned = all(tensor.data_ptr() % 16 == 0 for tensor in (self.packed, self.words, self.scale))
-        return whole and aligned and len(self.sizes) <= 16 and max(self.sizes) <= 16
+        return whole and aligned and len(self.sizes) <= MOST_BOOKS and max(self.sizes) <= MOST_WORDS
 
     @cached_property
     def launches(self) -> dict[Any, Any]:

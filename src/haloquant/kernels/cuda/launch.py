@@ -84,8 +84,8 @@ class _Way:
     overlapped: Any  # one that may read its weights while the kernel before it ends
     sizes: tuple[int, ...]
     splits: int
-    add: Any  # the kernel that adds the splits, and its launch; None if there is one split
-    add_config: Any
+    add: Any  # the kernel that adds the splits; None if there is one split
+    add_config: Any  # its launch
 
 
 def _decode(tokens: torch.Tensor, layer: PackedLayer, y: torch.Tensor) -> None:

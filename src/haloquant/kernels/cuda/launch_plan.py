@@ -8,9 +8,11 @@ MOST_TOKENS = 16
 DIGITS = {"float32": 3, "bfloat16": 3, "float16": 3, "int8": 1}  # columns of the product for one token
 TYPES = tuple(DIGITS)  # TOKENS_TYPE in `decode.cu` is the place in this order
 MOST_COLUMNS = 24
+MOST_WORDS, MOST_BOOKS = 16, 16  # of a codebook, and of a layer
 # as in `decode.cu`:
 PITCH, SLOTS, SPARSE_WARPS, STAGE_BYTES, BOOK_BYTES = 144, 144, 4, 6 * 512 + 256 + 6 * 32, 256
-# Turns and stages that were the fastest on an H200, by the blocks of columns, without and with a sparse part:
+# Turns and stages, by the blocks of columns, without and with a sparse part. They were the fastest or nearly so on an
+# H200 with an earlier form of the kernel; `bench/gpu/decode_ways.py` tries others.
 WAYS = {False: {1: (8, 1), 2: (4, 2), 3: (4, 2)}, True: {1: (4, 2), 2: (4, 2), 3: (4, 2)}}
 SPLIT_COST = 0.03  # of one more split, as a share of the time of a block that takes whole rows of tiles
 

@@ -3,11 +3,9 @@
 The interpreter has to be chosen before Triton is imported, so one process of its own runs all cases.
 """
 
-import os
-import subprocess
-import sys
-
 import pytest
+
+from support.own_process import run
 
 pytest.importorskip("triton")
 
@@ -57,16 +55,6 @@ for seed, (rows, width, across, sparse) in enumerate([(19, 24, 3, True), (16, 32
     assert 0 < found[0][0].sum() and not (found[0][0] & ~active).any() and not torch.equal(found[0][3], codes)
 print("all agree")
 """
-
-
-def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
-        timeout=280,
-    )
 
 
 def test_interpreted_loops_agree_with_plain_torch() -> None:

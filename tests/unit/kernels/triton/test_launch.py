@@ -4,14 +4,11 @@ The interpreter has to be chosen before Triton is imported, so one process of it
 """
 
 import json
-import os
-import subprocess
-import sys
-import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from support.own_process import run
 
 triton = pytest.importorskip("triton")
 
@@ -87,20 +84,10 @@ print("all agree")
 """
 
 
-def run(code: str, arguments: Sequence[str] = (), **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code), *arguments],
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
-        timeout=850,
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_interpreted_kernels_agree_with_the_reference() -> None:
-    done = run(CASES, TRITON_INTERPRET="1")
+    done = run(CASES, timeout=850, TRITON_INTERPRET="1")
     assert done.stdout.strip() == "all agree", done.stderr[-3000:]
 
 

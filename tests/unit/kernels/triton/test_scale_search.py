@@ -3,11 +3,9 @@
 The interpreter has to be chosen before Triton is imported, so one process of its own runs all cases.
 """
 
-import os
-import subprocess
-import sys
-
 import pytest
+
+from support.own_process import run
 
 pytest.importorskip("triton")
 
@@ -54,16 +52,6 @@ for seed, (books, rows, inputs, tile_in, shared) in enumerate(cases):
     assert words.two_sided or not (wanted[0] < 0).any()
 print("all agree")
 """
-
-
-def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
-        timeout=280,
-    )
 
 
 def test_the_interpreted_search_agrees_with_plain_torch() -> None:
