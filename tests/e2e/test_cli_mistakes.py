@@ -81,6 +81,8 @@ BAD_NUMBER: dict[str, list[list[str]]] = {
         ["llama2-7b", "--fast", "nan"],
         ["llama2-7b", "--density", "1.5"],
         ["llama2-7b", "--density", "nan"],
+        ["llama2-7b", "--activation-bits", "1"],
+        ["llama2-7b", "--low-share", "0.5"],
         ["llama2-7b", "--area-mm2", "1e99"],
     ],
     "deadline": [["llama2-7b", "--ms", "-5"], ["llama2-7b", "--idle", "-1"]],

@@ -183,3 +183,14 @@ def test_what_is_called_sound_runs_to_the_end(name: str, finished: tuple[Recipe,
         assert not (tmp_path / "out").exists()
         return
     assert again(finished, tmp_path / "out", TOGETHER[name]).results.methods
+
+
+def test_narrow_activations_move_fewer_bytes_on_the_machines_and_are_multiplied_as_before(
+    finished: tuple[Recipe, Job], tmp_path: Path
+) -> None:
+    narrow = again(finished, tmp_path / "out", {"quantize.activation_bits": 4}).results.methods
+    for before, after in zip(finished[1].results.methods, narrow, strict=True):
+        assert before.name == after.name and len(before.costs) == len(after.costs) > 0
+        for old, new in zip(before.costs, after.costs, strict=True):
+            assert new.energy_j["mac"] == old.energy_j["mac"]
+            assert (new.energy_j["sram"] < old.energy_j["sram"]) == (before.name != "fp16")

@@ -40,14 +40,14 @@ def check_range(name: str, value: object, least: float, most: float = float("inf
     raise InputError(f"{name} must be {wanted}, not {value!r:.80}")
 
 
-def check_bits(value: int) -> int:
-    """Return a number of bits of activations.
+def check_bits(value: int, name: str = "activation_bits") -> int:
+    """Return a number of bits of activations; `name` names it in errors.
 
     Raises:
         InputError: It is not a whole number from 2 to 16.
     """
-    check_count("activation_bits", value, 2)
-    check_range("activation_bits", value, 2.0, 16.0)
+    check_count(name, value, 2)
+    check_range(name, value, 2.0, 16.0)
     return value
 
 

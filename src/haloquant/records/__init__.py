@@ -15,7 +15,7 @@ from haloquant.records.mac import Codebook, Corner, MacProfile, OperatingPoint
 from haloquant.records.schedule import Phase, Schedule, TileRun
 from haloquant.records.statistics import STATISTICS_ARRAYS, LayerStatistics, Trained, ValueHessian
 from haloquant.records.tiles import QuantizedWeight, SparseKind, SparseWeights, TileGrid, TileMap
-from haloquant.records.workload import Gemm, LayerTiles
+from haloquant.records.workload import Gemm, InputBits, LayerTiles
 
 __all__ = [
     "STATISTICS_ARRAYS",
@@ -24,6 +24,7 @@ __all__ = [
     "Corner",
     "Cost",
     "Gemm",
+    "InputBits",
     "LayerResult",
     "LayerStatistics",
     "LayerTiles",

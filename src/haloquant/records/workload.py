@@ -1,5 +1,6 @@
 """The matrix products of a forward pass, and the tiles of a layer for the accelerator model."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,31 @@ class Gemm:
     weight_stationary: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class InputBits:
+    """Bits of the rounded inputs of a layer.
+
+    Attributes:
+        bits: bits of an input.
+        low_bits: bits of an input in a share of the tokens.
+        low_share: share of these tokens, 0 to 1.
+    """
+
+    bits: int
+    low_bits: int = 8
+    low_share: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """Bits of an input, as the mean over tokens."""
+        return (1.0 - self.low_share) * self.bits + self.low_share * self.low_bits
+
+    def passes(self, width: int) -> float:
+        """Return how often multipliers that take inputs of `width` bits run over a token, as the mean over tokens."""
+        high, low = math.ceil(self.bits / width), math.ceil(self.low_bits / width)
+        return float(high) if not self.low_share else (1.0 - self.low_share) * high + self.low_share * low
+
+
 @dataclass(frozen=True)
 class LayerTiles:
     """The tiles of one quantized layer, for the accelerator model.
@@ -46,6 +72,7 @@ class LayerTiles:
         bits: stored bits.
         branch_rank: rank of a side branch y += A (B x) in float16, whose factors are in `bits.branches`; 0 without.
         input_density: share of the inputs that a generated token multiplies; 1 where none is left out.
+        input_bits: bits of its rounded inputs; None where they are as wide as the MAC's.
     """
 
     layer: str
@@ -57,3 +84,4 @@ class LayerTiles:
     bits: BitCount
     branch_rank: int = 0
     input_density: float = 1.0
+    input_bits: InputBits | None = None

@@ -46,6 +46,10 @@ def layer_works(
     16-bit floating point. The operands of attention may be any values, so its energy is the mean over all of them.
     `passes` says how often the array runs over a layer whose weights are wider than its multipliers; 1 if it is absent.
 
+    Inputs of a layer move at the width to which they are rounded (`LayerTiles.input_bits`). Narrower ones than the
+    multipliers take are multiplied in the same cycles with the same energy; wider ones take several passes. Outputs are
+    as wide as the multipliers' inputs, and so are the operands of attention.
+
     Raises:
         InputError: A size is not positive, tiles are not of the array's size, or layers of one group differ in rows.
         ProfileError: The profile lacks a weight value or its energy.
@@ -95,6 +99,9 @@ def layer_works(
         if id(tiles.histogram) not in known:
             known[id(tiles.histogram)] = _tile_energy(tiles, profile, energy)
         tile_j = known[id(tiles.histogram)]
+        width = profile.activation_bits
+        if tiles.input_bits is not None:
+            width, times = tiles.input_bits.mean, times * tiles.input_bits.passes(profile.activation_bits)
         works.append(
             LayerWork(
                 gemm,
@@ -105,7 +112,7 @@ def layer_works(
                 tile_j if times == 1 else times * tile_j,
                 0.0,
                 tiles.bits.total / 8,
-                gemm.m * gemm.k * profile.activation_bits / 8,
+                gemm.m * gemm.k * width / 8,
                 gemm.m * gemm.n * profile.activation_bits / 8,
                 tiles.sparse_nnz,
             )

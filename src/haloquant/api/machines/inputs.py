@@ -6,12 +6,13 @@ from haloquant.accel.elements import is_floating
 from haloquant.accel.target import Target
 from haloquant.accel.workload.model_shapes import MODELS
 from haloquant.accel.workload.prefill_decode import Workload, decode, prefill
-from haloquant.api.arguments import check_count, check_range, path_text
+from haloquant.api.arguments import check_bits, check_count, check_range, path_text
 from haloquant.errors import InputError
 from haloquant.jobs.inputs import is_packed
 from haloquant.jobs.machines import systems
 from haloquant.jobs.machines.model_inputs import read_shape
 from haloquant.jobs.machines.systems import QuantizedModel
+from haloquant.records import InputBits
 from haloquant.store.profiles import find_profile
 from haloquant.store.targets import read_systolic
 
@@ -66,6 +67,40 @@ def density_notes(loaded: QuantizedModel, machine: Target) -> list[str]:
         "gather": f"{machine.name} loads and reads only their rows, one token at a time, from codes by column",
     }[machine.array.sparse_rows]
     return [f"in decode the quantized layers of all integer systems multiply {share}: {gains}"]
+
+
+def input_bits_notes(loaded: QuantizedModel) -> list[str]:
+    """Return a sentence on the bits to which inputs are rounded, if they are asked for, and what they save."""
+    bits, mac = loaded.input_bits, loaded.classes.profile
+    if bits is None:
+        return []
+    low = f", {bits.low_bits} in {bits.low_share:.0%} of the tokens" if bits.low_share else ""
+    passes = bits.passes(mac.activation_bits)
+    gains = (
+        f"they save bytes of inputs, and neither cycles nor switching energy of {mac.name}, which multiplies "
+        f"{mac.activation_bits} bits"
+        if passes == 1
+        else f"{mac.name} multiplies {mac.activation_bits} bits, so its arrays run {passes:.3g} times over a layer"
+    )
+    return [f"the inputs of the quantized layers have {bits.bits} bits{low} in all integer systems: {gains}"]
+
+
+def asked_input_bits(activation_bits: int | None, low_share: float, low_bits: int) -> InputBits | None:
+    """Return the bits of inputs that a caller asks for; None where they are as wide as the MAC's.
+
+    Raises:
+        InputError: A number is out of range, or low bits have no share of the tokens or no bits to compare with.
+    """
+    check_range("low_share", low_share, 0.0, 1.0)
+    low = check_bits(low_bits, "low_bits")
+    if activation_bits is None:
+        if low_share:
+            raise InputError("low_share must come with activation_bits, the bits of the other tokens")
+        return None
+    bits = check_bits(activation_bits)
+    if low_share and low >= bits:
+        raise InputError(f"low_bits must be below activation_bits, {bits}, not {low}")
+    return InputBits(bits, low, float(low_share))
 
 
 def floating_notes(loaded: QuantizedModel, workload: Workload) -> list[str]:

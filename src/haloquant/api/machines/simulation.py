@@ -10,7 +10,16 @@ from haloquant.accel.results import Simulation
 from haloquant.accel.target import GpuTarget, Target
 from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.api.arguments import check_choice, check_range, path_text
-from haloquant.api.machines.inputs import active_notes, check_phases, density_notes, floating_notes, open_on, passes_of
+from haloquant.api.machines.inputs import (
+    active_notes,
+    asked_input_bits,
+    check_phases,
+    density_notes,
+    floating_notes,
+    input_bits_notes,
+    open_on,
+    passes_of,
+)
 from haloquant.api.progress import Progress, Report, reporting, tracked
 from haloquant.errors import InputError
 from haloquant.jobs.machines import systems
@@ -133,6 +142,9 @@ def simulate(
     clock: Clock = "machine",
     delay_factor: float = 1.0,
     density: float | None = None,
+    activation_bits: int | None = None,
+    low_share: float = 0.0,
+    low_bits: int = 4,
     progress: Progress = True,
 ) -> MachineComparison:
     """Simulate a model on an accelerator, with HALO and with FP16, W8A8, W4A8 and W3A8.
@@ -161,6 +173,11 @@ def simulate(
         delay_factor: With clock "own", the period over the delay of the gates: room for wires, skew and variation.
         density: Share of its inputs that a generated token multiplies in every quantized layer but the head, 0.01 to 1,
             in HALO and the integer rivals. None takes what a packed model with sparse inputs stores, else 1.
+        activation_bits: Bits of the rounded inputs of every quantized layer, 2 to 16, in HALO and the integer rivals.
+            They set the bytes of inputs that move. A MAC that takes fewer bits runs several times over a layer; one
+            that takes more saves nothing. None is as many as the MAC's.
+        low_share: Share of the tokens whose inputs have `low_bits` instead, 0 to 1.
+        low_bits: Bits of the inputs of these tokens, fewer than `activation_bits`.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
@@ -188,10 +205,11 @@ def simulate(
         check_range("area_mm2", area_mm2, 1e-9, 1e6)
     if density is not None:
         check_range("density", density, 0.01, 1.0)
+    bits = asked_input_bits(activation_bits, low_share, low_bits)
     named = [find_profile(path_text("against", name)) for name in against]
     with reporting(progress) as report:
         machine, loaded = open_on(model, target, profile, fast_share)
-        loaded = replace(loaded, density=None if density is None else float(density))
+        loaded = replace(loaded, density=None if density is None else float(density), input_bits=bits)
         passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
         classes = loaded.classes
         own = own_clocks(machine, classes.profile, classes.corner, float(delay_factor)) if clock == "own" else None
@@ -217,6 +235,7 @@ def simulate(
             simulation = systems.run_system(system, workload, given, loaded, used=used)
             runs.append(SystemRun(system.name, tuple(system.points) or (system.untiled or given.base,), simulation))
         notes = [*active_notes(loaded), *floating_notes(loaded, passes[0]), *density_notes(loaded, machine)]
+        notes += input_bits_notes(loaded)
         notes += [note for run in runs for note in run.simulation.notes]
         if law:
             notes.append(f"delay at a lower supply, {law.source}")

@@ -74,6 +74,19 @@ def simulate(
             max=1.0,
         ),
     ] = None,
+    activation_bits: Annotated[
+        int | None,
+        typer.Option(
+            "--activation-bits",
+            help="Bits of the rounded inputs of layers, in all integer systems: bytes that move; by default the MAC's.",
+            min=2,
+            max=16,
+        ),
+    ] = None,
+    low_share: Annotated[
+        float, typer.Option("--low-share", help="Share of the tokens whose inputs have --low-bits.", min=0.0, max=1.0)
+    ] = 0.0,
+    low_bits: Annotated[int, typer.Option("--low-bits", help="Bits of the inputs of these tokens.", min=2, max=16)] = 4,
     out: OutFolder = None,
     json: Json = False,
 ) -> None:
@@ -91,7 +104,8 @@ def simulate(
     prepare_output(out)
     found = haloquant.simulate(
         options.model, options.target, mode=mode, against=against or (), area_mm2=area_mm2,
-        every_element=every_element, clock=clock, delay_factor=delay_factor, density=density, **options.keywords(),
+        every_element=every_element, clock=clock, delay_factor=delay_factor, density=density,
+        activation_bits=activation_bits, low_share=low_share, low_bits=low_bits, **options.keywords(),
     )  # fmt: skip
     new = found.new_silicon
     machine, simulations = found.machine, found.simulations

@@ -9,6 +9,7 @@ from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.dvfs.classes import Classes
 from haloquant.errors import InputError
 from haloquant.jobs.compare.result_rows import fast_fraction
+from haloquant.jobs.machines.drawn_tiles import mean_input_bits
 from haloquant.jobs.machines.element_systems import known_elements
 from haloquant.jobs.machines.new_silicon import compare_on_new_silicon
 from haloquant.jobs.machines.systems import QuantizedModel
@@ -38,7 +39,8 @@ def new_silicon_results(
     elements = known_elements(classes.profile)
     if not tiles or not any(element.bits == 8 and element.whole for element in elements):
         return []
-    model = QuantizedModel(method, shape, classes, tiles, fast_fraction(tiles))
+    bits = mean_input_bits(tiles.values())
+    model = QuantizedModel(method, shape, classes, tiles, fast_fraction(tiles), input_bits=bits)
     found: list[NewSiliconRows] = []
     for target in targets:
         if target.array.claimed_clocks:

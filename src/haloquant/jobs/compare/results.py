@@ -26,7 +26,13 @@ from haloquant.jobs.compare.result_rows import (
 from haloquant.jobs.compare.sweep_results import sweep_rows
 from haloquant.jobs.inputs import Inputs
 from haloquant.jobs.machines.drawn_tiles import draw_tiles
-from haloquant.jobs.machines.method_cost import recipe_shape, recipe_workloads, with_tile_size
+from haloquant.jobs.machines.method_cost import (
+    recipe_input_bits,
+    recipe_shape,
+    recipe_workloads,
+    with_input_bits,
+    with_tile_size,
+)
 from haloquant.jobs.provenance import job_provenance
 from haloquant.lm.devices import describe_device
 from haloquant.recipe import Recipe
@@ -58,9 +64,11 @@ def gather_results(
     shape = recipe_shape(recipe, inputs.checkpoint, inputs.name)
     passes = recipe_workloads(shape, recipe)
     reference, shown = methods["fp16"].accuracy, headline(methods)
-    everything = {**sweep, **methods}
+    bits = recipe_input_bits(recipe)
+    rounded = {name: replace(m, tiles=with_input_bits(m.tiles, bits)) for name, m in {**sweep, **methods}.items()}
+    everything = rounded
     if recipe.workload.shapes != "model":
-        everything = {name: _on_shape(method, passes[0], recipe) for name, method in everything.items()}
+        everything = {name: _on_shape(method, passes[0], recipe) for name, method in rounded.items()}
     rows: list[MethodRow] = []
     timeline: list[SpanRow] = []
     timeline_of = ""

@@ -1,13 +1,13 @@
 """Tiles of a named shape, drawn at random with the shares of classes and values measured on a smaller model."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from haloquant.accel.workload.prefill_decode import Workload
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, synthetic_workload
-from haloquant.records import BitCount, LayerTiles
+from haloquant.records import BitCount, InputBits, LayerTiles
 from haloquant.records.layer_names import HEAD
 
 
@@ -16,7 +16,7 @@ def draw_tiles(measured: Mapping[str, LayerTiles], workload: Workload, tile: int
 
     Each class has the share of tiles and the frequency of weight values that it has over all measured layers, padding
     left out. Stored bits per weight, and per output feature and tile, are theirs too, and so is the rank of a side
-    branch. The head gets no tiles, because methods leave the head in floating point.
+    branch and the bits of the inputs. The head gets no tiles, because methods leave the head in floating point.
 
     Args:
         measured: Tiles of every layer of a model; empty for a method that no integer MAC runs.
@@ -33,14 +33,27 @@ def draw_tiles(measured: Mapping[str, LayerTiles], workload: Workload, tile: int
     sizes = [part.grid.out_features * part.grid.in_features for part in layers]
     kept = sum(size * part.input_density for size, part in zip(sizes, layers, strict=True))
     density = kept / sum(sizes)
-    return {name: _like(part, rank, density) for name, part in drawn.items() if name != HEAD}
+    inputs = mean_input_bits(layers)
+    return {name: _like(part, rank, density, inputs) for name, part in drawn.items() if name != HEAD}
 
 
-def _like(part: LayerTiles, rank: int, density: float) -> LayerTiles:
-    """Return a layer's tiles with a float16 branch of this rank, and with this share of the inputs multiplied."""
+def _like(part: LayerTiles, rank: int, density: float, inputs: InputBits | None) -> LayerTiles:
+    """Return a layer's tiles with a float16 branch of this rank, this share of the inputs, and inputs of these bits."""
     numbers = rank * (part.grid.out_features + part.grid.in_features)
     bits = replace(part.bits, branches=16 * numbers)
-    return replace(part, bits=bits, branch_rank=rank, input_density=density)
+    return replace(part, bits=bits, branch_rank=rank, input_density=density, input_bits=inputs)
+
+
+def mean_input_bits(layers: Collection[LayerTiles]) -> InputBits | None:
+    """Return the bits of the inputs of layers that round them alike, with the mean share of tokens in low bits.
+
+    The share is weighted by the size of the layers. The result is None where inputs are as wide as the MAC's.
+    """
+    known = [(part.grid.out_features * part.grid.in_features, part.input_bits) for part in layers if part.input_bits]
+    if not known:
+        return None
+    share = sum(size * bits.low_share for size, bits in known) / sum(size for size, _ in known)
+    return replace(known[0][1], low_share=share)
 
 
 def class_mix(layers: list[LayerTiles]) -> list[ClassMix]:

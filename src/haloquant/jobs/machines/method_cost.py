@@ -18,7 +18,7 @@ from haloquant.jobs.machines.model_layers import shape_of_checkpoint
 from haloquant.lm.checkpoint.linear_layers import expert_family
 from haloquant.lm.checkpoint.reader import Checkpoint
 from haloquant.recipe import Recipe
-from haloquant.records import LayerTiles, OperatingPoint, Schedule
+from haloquant.records import InputBits, LayerTiles, OperatingPoint, Schedule
 
 # Islands are left out: they need several arrays with the same load. `haloquant schedule --policy` offers them.
 POLICIES = (Policy.PANEL, Policy.SERPENTINE, Policy.NONE)
@@ -61,6 +61,16 @@ def recipe_shape(recipe: Recipe, checkpoint: Checkpoint, name: str) -> ModelShap
     if recipe.workload.shapes == "model":
         return shape_of_checkpoint(checkpoint, name)
     return named_shape(recipe.workload.shapes)
+
+
+def recipe_input_bits(recipe: Recipe) -> InputBits | None:
+    """Return the bits to which a recipe rounds the inputs of layers; None where it does not round them."""
+    return None if recipe.quantize.activations == "none" else InputBits(recipe.quantize.activation_bits)
+
+
+def with_input_bits(tiles: Mapping[str, LayerTiles], bits: InputBits | None) -> dict[str, LayerTiles]:
+    """Return the tiles of layers with inputs of these bits; None leaves them as wide as the MAC's."""
+    return dict(tiles) if bits is None else {name: replace(part, input_bits=bits) for name, part in tiles.items()}
 
 
 def with_tile_size(target: Target, tile: int) -> Target:

@@ -127,11 +127,13 @@ def compare_on_new_silicon(
         systems = [system for system in systems if not is_beaten(system, systems, plain, array.rows)]
     todo = [(workload, system) for workload in workloads for system in systems]
     runs: list[ElementRun] = []
+
+    def kept(tiles: dict[str, LayerTiles]) -> dict[str, LayerTiles]:
+        return model.with_input_bits(model.only_quantized(tiles))
+
     for done, (workload, system) in enumerate(todo):
         progress(done, len(todo))
-        runs.append(
-            run_on_element(system, workload, target, plain, area_m2, model.only_quantized, None, delay_factor, supply)
-        )
+        runs.append(run_on_element(system, workload, target, plain, area_m2, kept, None, delay_factor, supply))
     progress(len(todo), len(todo))
     best: dict[tuple[str, str], ElementRun] = {}
     for run in runs:

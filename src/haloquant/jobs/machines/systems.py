@@ -23,7 +23,7 @@ from haloquant.jobs.machines.supply_law import SupplyLaw, choose_supply_law, low
 from haloquant.lm.packed.reader import iterate_layers, open_packed, read_mask
 from haloquant.quant.codebook import gaussian_sample
 from haloquant.quant.tile_histogram import layer_tiles
-from haloquant.records import Codebook, LayerTiles, MacProfile, OperatingPoint
+from haloquant.records import Codebook, InputBits, LayerTiles, MacProfile, OperatingPoint
 from haloquant.records.layer_names import HEAD
 from haloquant.store.profiles import profile_sha256
 
@@ -35,7 +35,7 @@ class QuantizedModel:
     `tiles` holds the tiles of a packed model's layers. It is None for a named shape: then tiles are drawn at random for
     each workload, with a share `fast_share` of fast tiles. `densities` holds the share of its inputs that a generated
     token multiplies, of the layers of a packed model that leave inputs out; `density` is that of all layers but the
-    head, if one is asked for.
+    head, if one is asked for. `input_bits` are the bits of the inputs of all quantized layers, if they are asked for.
     """
 
     name: str
@@ -45,6 +45,7 @@ class QuantizedModel:
     fast_share: float
     densities: Mapping[str, float] = field(default_factory=dict[str, float])
     density: float | None = None
+    input_bits: InputBits | None = None
 
     def with_density(self, tiles: Mapping[str, LayerTiles]) -> dict[str, LayerTiles]:
         """Return tiles with the share of its inputs that a generated token multiplies in every layer."""
@@ -53,6 +54,10 @@ class QuantizedModel:
             return self.densities.get(layer, own) if self.density is None or layer == HEAD else self.density
 
         return {name: replace(part, input_density=share(name, part.input_density)) for name, part in tiles.items()}
+
+    def with_input_bits(self, tiles: Mapping[str, LayerTiles]) -> dict[str, LayerTiles]:
+        """Return tiles with the bits of their inputs that are asked for, if any are."""
+        return method_cost.with_input_bits(tiles, self.input_bits)
 
     def only_quantized(self, tiles: Mapping[str, LayerTiles]) -> dict[str, LayerTiles]:
         """Return the tiles of the layers that this model quantizes.
@@ -118,7 +123,7 @@ def halo_system(model: QuantizedModel, workload: Workload, target: Target) -> Sy
     """Return HALO on a machine, at the base supply and the clocks that its classes' values meet."""
     points = method_cost.class_points(target, model.classes)
     tiles = model.tiles if model.tiles is not None else _draw(model, workload, target)
-    return System("HALO (boost)", model.with_density(tiles), points, 8, "its own classes")
+    return System("HALO (boost)", model.with_input_bits(model.with_density(tiles)), points, 8, "its own classes")
 
 
 def at_lower_supplies(system: System, target: Target, law: SupplyLaw, every_value: OperatingPoint) -> System:
@@ -151,7 +156,7 @@ def rival_systems(model: QuantizedModel, workload: Workload, target: Target) -> 
     # On a machine with claimed clocks only HALO's classes may use the faster ones.
     allowed = [] if target.array.claimed_clocks else _uniform_books(profile, corner, target.base)
     systems = [uniform_system(workload, grid, bits, profile, corner, allowed, target.base) for bits in (8, 4, 3)]
-    kept = [model.with_density(model.only_quantized(system.layer_tiles)) for system in systems]
+    kept = [model.with_input_bits(model.with_density(model.only_quantized(system.layer_tiles))) for system in systems]
     return [float_system(), *(replace(s, layer_tiles=tiles) for s, tiles in zip(systems, kept, strict=True))]
 
 

@@ -15,7 +15,13 @@ from haloquant.accel.workload.prefill_decode import decode
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency, synthetic_tiles
 from haloquant.dvfs.classes import Classes
 from haloquant.errors import RecipeError
-from haloquant.jobs.machines.method_cost import best_pass, class_points, with_tile_size
+from haloquant.jobs.machines.method_cost import (
+    best_pass,
+    class_points,
+    recipe_input_bits,
+    with_input_bits,
+    with_tile_size,
+)
 from haloquant.jobs.machines.model_layers import shape_of_checkpoint
 from haloquant.lm.checkpoint.linear_layers import expert_family
 from haloquant.lm.checkpoint.reader import Checkpoint
@@ -157,6 +163,7 @@ def simulated_costs(recipe: Recipe, target: Target, checkpoint: Checkpoint, clas
             grid = make_grid(layer.out_features, layer.in_features, tile, tile)
             encoding = Encoding(code_bits(grid, len(book.values)), sparse_share=recipe.quantize.sparse_budget)
             tiles[layer.name] = synthetic_tiles(layer.name, grid, mix, encoding)
+        tiles = with_input_bits(tiles, recipe_input_bits(recipe))
         ran = best_pass(workload, tiles, points, target, classes, book.name).simulation
         for row in ran.layers:
             if row.layer in times:

@@ -43,3 +43,49 @@ def test_machines_are_listed_by_the_names_that_simulate_takes() -> None:
     for name, target in found.items():
         assert target.name == name and target.description
         assert read_target(name) == target
+
+
+def test_bits_of_inputs_save_bytes_and_no_cycle_and_the_notes_say_so() -> None:
+    """At M = 64 the on-chip memory reads inputs and weights; attention, in 8 bits, moves as before."""
+    plain, wide, narrow, mixed = (
+        haloquant.simulate("opt-1.3b", prefill_tokens=64, **asked)
+        for asked in ({}, {"activation_bits": 8}, {"activation_bits": 4}, {"activation_bits": 8, "low_share": 0.5})
+    )
+    runs = [found.simulation("prefill") for found in (plain, wide, narrow, mixed)]
+    assert runs[0].total == runs[1].total
+    sram = [run.total.energy_j["sram"] for run in runs]
+    assert sram[2] < sram[3] < sram[1]
+    assert sram[1] - sram[3] == pytest.approx((sram[1] - sram[2]) / 2)
+    assert {run.total.cycles for run in runs} == {runs[0].total.cycles}
+    assert {run.total.energy_j["mac"] for run in runs} == {runs[0].total.energy_j["mac"]}
+    assert any(note.startswith("the inputs of the quantized layers have 4 bits in all") for note in narrow.notes)
+    said = "the inputs of the quantized layers have 8 bits, 4 in 50% of the tokens in all integer systems: they save"
+    assert any(note.startswith(said) for note in mixed.notes) and not any("inputs of" in note for note in plain.notes)
+    sixteen = haloquant.simulate("opt-1.3b", prefill_tokens=64, activation_bits=16)
+    assert sixteen.simulation("prefill").time_s > runs[0].time_s
+    assert any("its arrays run 2 times over a layer" in note for note in sixteen.notes)
+
+
+def test_new_silicon_heeds_the_bits_of_inputs_too() -> None:
+    plain, narrow = (
+        haloquant.simulate("opt-1.3b", prefill_tokens=64, **asked) for asked in ({}, {"activation_bits": 4})
+    )
+    assert plain.new_silicon and narrow.new_silicon
+    for before, after in zip(plain.new_silicon.runs, narrow.new_silicon.runs, strict=True):
+        same = after.simulation.total.energy_j["sram"] == before.simulation.total.energy_j["sram"]
+        assert same == (before.system == "FP16")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"activation_bits": 1}, "^activation_bits must be a whole number of at least 2, not 1$"),
+        ({"low_share": 0.5}, "^low_share must come with activation_bits, the bits of the other tokens$"),
+        ({"activation_bits": 8, "low_share": 1.5}, "^low_share must be 0 to 1, not 1.5$"),
+        ({"activation_bits": 4, "low_share": 0.5}, "^low_bits must be below activation_bits, 4, not 4$"),
+        ({"activation_bits": 8, "low_bits": 1}, "^low_bits must be a whole number of at least 2, not 1$"),
+    ],
+)
+def test_bits_of_inputs_that_make_no_sense_are_refused(asked: dict[str, float], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        haloquant.simulate("opt-1.3b", **asked)

@@ -1,13 +1,15 @@
 """Tiles drawn for a named shape have the shares of the measured layers, counted here by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from haloquant.accel.workload.model_shapes import ModelShape
 from haloquant.accel.workload.prefill_decode import prefill
-from haloquant.jobs.machines.drawn_tiles import draw_tiles
+from haloquant.jobs.machines.drawn_tiles import draw_tiles, mean_input_bits
 from haloquant.quant.tiles import make_grid
-from haloquant.records import BitCount, LayerTiles
+from haloquant.records import BitCount, InputBits, LayerTiles
 
 SHAPE = ModelShape("wide", "llama", 64, 128, 2, 4, 4, 96)
 
@@ -45,3 +47,15 @@ def test_the_seed_moves_the_tiles_and_a_method_without_integers_has_none() -> No
     assert np.array_equal(first[name].classes, again[name].classes)
     assert not np.array_equal(first[name].classes, other[name].classes)
     assert draw_tiles({}, prefill(SHAPE, 4), 8, 0) == {}
+
+
+def test_bits_of_inputs_are_those_of_the_measured_layers_with_the_mean_share() -> None:
+    (layer,) = measured().values()
+    small = replace(layer, grid=make_grid(16, 4, 8, 8), input_bits=InputBits(8, 4, 0.2))
+    both = [replace(layer, input_bits=InputBits(8, 4, 0.6)), small]
+    found = mean_input_bits(both)
+    assert found is not None and (found.bits, found.low_bits) == (8, 4)
+    assert found.low_share == pytest.approx((192 * 0.6 + 64 * 0.2) / 256)
+    assert mean_input_bits([layer]) is None
+    drawn = draw_tiles({"a": both[0]}, prefill(SHAPE, 4), 8, 0)
+    assert {part.input_bits for part in drawn.values()} == {InputBits(8, 4, 0.6)}
