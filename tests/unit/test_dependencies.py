@@ -2,7 +2,10 @@
 
 import re
 import tomllib
+from importlib import metadata
 from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,3 +26,15 @@ def test_every_dependency_is_named_with_why() -> None:
     }
     assert not wanted - set(named)
     assert all(len(named[name]) > 10 for name in wanted)
+
+
+def test_every_pinned_release_runs_on_the_first_python_that_is_named() -> None:
+    """Debian 12 has Python 3.11.2, and pip refuses a pin whose release asks for a later one."""
+    least = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
+    pins = names((ROOT / "constraints.txt").read_text().splitlines())
+    asked = {package.name.lower(): package.metadata["Requires-Python"] for package in metadata.distributions()}
+    late = {
+        name for name, range_ in asked.items() if name in pins and range_ and f"{least}.0" not in SpecifierSet(range_)
+    }
+    assert not late
+    assert len(pins & set(asked)) > 50
