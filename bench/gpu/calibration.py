@@ -26,6 +26,7 @@ import torch
 from haloquant.lm.calibration.by_block import collect_by_block
 from haloquant.lm.calibration.in_memory import cut_windows
 from haloquant.lm.checkpoint.reader import Checkpoint, open_checkpoint
+from haloquant.records import CalibrationDtype
 
 HERE = Path(__file__).parent
 
@@ -64,16 +65,20 @@ def operations(checkpoint: Checkpoint, block: int, tokens: int) -> float:
     return 2.0 * tokens * (3 * weights + sum(n * n for n in inputs.values()))
 
 
-def blocks(folder: Path, device: str, shape: str, windows: int) -> dict[str, Any]:
-    """Calibrate every block of the shape."""
-    checkpoint = made(folder / "model", shape)
-    vocabulary = json.loads((folder / "model" / "config.json").read_text())["vocab_size"]
+def blocks(
+    folder: Path, device: str, shape: str, windows: int, dtype: CalibrationDtype = "float32"
+) -> dict[str, Any]:
+    """Calibrate every block of the shape, with products of this type."""
+    folder = folder / "model"
+    checkpoint = open_checkpoint(folder) if folder.exists() else made(folder, shape)
+    vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]
     length = 256 if shape == "small" else 2048
     tokens = np.random.default_rng(0).integers(0, vocabulary, windows * length)
     ends = [time.perf_counter()]
     for _ in collect_by_block(
         checkpoint,
         cut_windows(tokens, length, windows),
+        dtype=dtype,
         device=device,
         passed=lambda _block, _states: ends.append(time.perf_counter()),
     ):
@@ -85,6 +90,7 @@ def blocks(folder: Path, device: str, shape: str, windows: int) -> dict[str, Any
     peak = torch.cuda.max_memory_allocated() if device.startswith("cuda") else 0
     return {
         "shape": shape,
+        "dtype": dtype,
         "tokens": windows * length,
         "rows": rows,
         "peak_device_bytes": peak,

@@ -39,12 +39,14 @@ def rounding(bench: Bench) -> None:
 
 
 def calibration(bench: Bench) -> None:
-    """A decoder block of LLaMA-2-7B's shape (`calibration.blocks`): seconds, rate and memory."""
+    """A decoder block of LLaMA-2-7B's shape (`calibration.blocks`): seconds, rate and memory, with both types."""
     from calibration import blocks
 
     with tempfile.TemporaryDirectory() as folder:
         shape, windows = ("small", 2) if bench.tiny or not GPU else ("1gb", 16)
-        bench.row(what="calibrated blocks", **blocks(Path(folder), f"{DEVICE}:0" if GPU else "cpu", shape, windows))
+        where = f"{DEVICE}:0" if GPU else "cpu"
+        for dtype in ("float32", "bfloat16"):
+            bench.row(what="calibrated blocks", **blocks(Path(folder), where, shape, windows, dtype))
 
 
 def statistics(out: int, inputs: int) -> LayerStatistics:

@@ -10,7 +10,7 @@ import msgspec
 from haloquant.errors import MALFORMED, InputError, RecipeError
 from haloquant.quant.input_sparsity.levels import InputAllocation
 from haloquant.quant.input_sparsity.scores import MOST_SPARSITY
-from haloquant.records import ValueHessian
+from haloquant.records import CalibrationDtype, ValueHessian
 from haloquant.records.tiles import CLASS_WORDS
 from haloquant.store.atomic_files import read_bounded
 
@@ -163,6 +163,7 @@ class Quantize(Section, frozen=True):
     compensate: bool = True
     refine: Refine = "auto"
     value_hessian: ValueHessian = "attention"  # Hessian of value projections: weighted by attention, or of the inputs
+    calibration_dtype: CalibrationDtype = "float32"  # type of matrix products in calibration; sums are float32 in both
     method: Method = "haloquant"
     kept_share: Share = 0.95  # method paper, acc-opt: the share of each layer's sensitivity in slow tiles
     energy_weight: Weight = 0.0

@@ -13,6 +13,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from haloquant.errors import CheckpointError, InputError  # noqa: E402
+from haloquant.kernels.bfloat16_products import Bfloat16Products  # noqa: E402
+from haloquant.lm.calibration.block_runner import BlockRunner  # noqa: E402
 from haloquant.lm.calibration.by_block import collect_by_block, perplexity_by_block  # noqa: E402
 from haloquant.lm.calibration.in_memory import collect, cut_windows  # noqa: E402
 from haloquant.lm.calibration.statistics_file import load_statistics, save_statistics  # noqa: E402
@@ -285,6 +287,56 @@ def test_sums_kept_on_the_device_are_those_of_the_shards(saved: Any, family: str
             np.testing.assert_allclose(ours, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max(), err_msg=part)
         assert known.tokens == plain[layer].tokens
     assert passed == [1, 2]
+
+
+@pytest.mark.parametrize("family", list(CONFIGS))
+def test_bfloat16_products_are_summed_in_float32(family: str, saved: Any) -> None:
+    """The inputs of the layers give the Hessian, summed here in float64; outputs are near those of torch's autocast."""
+    checkpoint, _ = saved(family)
+    plain = dict(collect_by_block(checkpoint, WINDOWS))
+    first = [layer for layer in checkpoint.layers if layer.block == 0]
+    seen: dict[str, list[Any]] = {layer.name: [] for layer in first}
+    runner = BlockRunner(checkpoint, WINDOWS)
+
+    def note(name: str) -> Any:
+        return lambda _module, args, _output: seen[name].append(args[0].detach().bfloat16().double().flatten(0, -2))
+
+    with runner.loaded(0), torch.no_grad():
+        states, tokens = runner.states(0), WINDOWS[0]
+        exact = runner.run(0, states, tokens)
+        with torch.autocast("cpu", torch.bfloat16):
+            automatic = runner.run(0, states, tokens).float()
+        for layer in first:
+            find_module(runner.empty_model.model, layer.name).register_forward_hook(note(layer.name))
+        with Bfloat16Products():
+            outputs = [runner.run(0, runner.states(index), row) for index, row in enumerate(WINDOWS)]
+    assert outputs[0].dtype == torch.float32
+    assert 0 < (outputs[0] - exact).norm() < 2 * (automatic - exact).norm()
+    again = iter(collect_by_block(checkpoint, WINDOWS, dtype="bfloat16"))
+    for layer, known in collect_by_block(checkpoint, WINDOWS, dtype="bfloat16"):
+        assert "products of bfloat16" in known.source and "bfloat16" not in plain[layer].source
+        assert ("weighted by attention" in known.source) == ("weighted by attention" in plain[layer].source)
+        _, same = next(again)
+        for part, most in (("hessian", 0.02), ("fisher", 0.2), ("input_absmean", 0.02), ("input_absmax", 0.03)):
+            ours, wanted = getattr(known, part), getattr(plain[layer], part)
+            assert ours.dtype == np.float32
+            assert np.linalg.norm(ours - wanted) <= most * np.linalg.norm(wanted), (layer.name, part)
+            np.testing.assert_array_equal(ours, getattr(same, part))
+        assert (known.hessian != plain[layer].hessian).any()
+        if seen.get(layer.name) and "weighted by attention" not in known.source:
+            x = torch.cat(seen[layer.name])
+            np.testing.assert_allclose(known.hessian, (x.T @ x).numpy() * (2 / len(x)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_gpu_sums_bfloat16_products_in_float32(saved: Any) -> None:
+    checkpoint, _ = saved("llama")
+    plain = dict(collect_by_block(checkpoint, WINDOWS, dtype="bfloat16"))
+    for layer, known in collect_by_block(checkpoint, WINDOWS, dtype="bfloat16", device="cuda:0"):
+        for part, most in (("hessian", 0.02), ("fisher", 0.2)):
+            ours, wanted = getattr(known, part), getattr(plain[layer], part)
+            assert np.linalg.norm(ours - wanted) <= most * np.linalg.norm(wanted), (layer.name, part)
 
 
 @pytest.mark.gpu

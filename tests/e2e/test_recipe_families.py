@@ -64,6 +64,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "quantize.compensate": (True, False),
     "quantize.refine": ("auto", 0.5, 0.0, 1.0, 1.5),
     "quantize.value_hessian": ("attention", "inputs", "none"),
+    "quantize.calibration_dtype": ("float32", "bfloat16", "float16"),
     "quantize.method": ("haloquant", "paper", "other"),
     "quantize.kept_share": (0.95, 0.3, 1.5),
     "quantize.energy_weight": (0.0, 1.0, -1.0),

@@ -55,6 +55,7 @@ CHANGED: dict[str, Any] = {
     "quantize.compensate": False,
     "quantize.refine": 0.0,
     "quantize.value_hessian": "inputs",
+    "quantize.calibration_dtype": "bfloat16",
     "quantize.method": "paper",
     "quantize.kept_share": 0.3,
     "quantize.energy_weight": 1.0,

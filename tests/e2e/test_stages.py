@@ -10,7 +10,7 @@ from haloquant.jobs.quantize.forecast import machine_rates
 from haloquant.jobs.quantize.forecast.machine_rates import Rates
 from support.small_job import files_of
 
-RATES = Rates(1e7, 1e8, 1e-6, 1e-10, 1e-10, 1e10, 1e9, 1e9, 5e8)
+RATES = Rates(1e7, 1e8, 1e-6, 1e-10, 1e-10, 1e10, 1e10, 1e9, 1e9, 5e8)
 ENDS = ["pack", "copy and check"]
 FREE = ["read and hash", "choose codebooks", "measure tiles", "quantize", *ENDS]
 CALIBRATED = ["read and hash", "choose codebooks", "calibrate", "measure tiles", "read statistics", "quantize", *ENDS]
@@ -26,7 +26,7 @@ def test_every_stage_that_is_predicted_is_measured_under_the_same_name(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(machine_rates, "measure_rates", lambda refined: RATES)
+    monkeypatch.setattr(machine_rates, "measure_rates", lambda refined, dtype: RATES)
     asked = ["quantize", str(tiny_folder), "--tile", "32", "--samples", "4", "-q", "--stages"]
     asked += ["--calibration", text if text == "none" else str(small_text)]
     assert invoke([*asked, "--json", "--out", str(tmp_path / "one")]) == 0

@@ -13,13 +13,14 @@ from haloquant.records.accounting import BitCount, LayerResult
 from haloquant.records.cost import Cost
 from haloquant.records.mac import Codebook, Corner, MacProfile, OperatingPoint
 from haloquant.records.schedule import Phase, Schedule, TileRun
-from haloquant.records.statistics import STATISTICS_ARRAYS, LayerStatistics, Trained, ValueHessian
+from haloquant.records.statistics import STATISTICS_ARRAYS, CalibrationDtype, LayerStatistics, Trained, ValueHessian
 from haloquant.records.tiles import QuantizedWeight, SparseKind, SparseWeights, TileGrid, TileMap
 from haloquant.records.workload import Gemm, InputBits, LayerTiles
 
 __all__ = [
     "STATISTICS_ARRAYS",
     "BitCount",
+    "CalibrationDtype",
     "Codebook",
     "Corner",
     "Cost",

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 ValueHessian = Literal["attention", "inputs"]
+CalibrationDtype = Literal["float32", "bfloat16"]
 Trained = Literal["scales", "offsets", "both"]  # what `recover` trains
 """The Hessian of value projections: weighted by attention, or the sum over their inputs as for other layers."""
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, get_args
 import msgspec
 
 from haloquant.api.arguments import check_choice, check_count, check_range, path_text
-from haloquant.api.models.quantization_checks import check_common, check_sparsity, open_source, read_budget, read_clocks
+from haloquant.api.models.quantization_checks import (
+    check_calibration_dtype,
+    check_common,
+    check_sparsity,
+    open_source,
+    read_budget,
+    read_clocks,
+)
 from haloquant.api.progress import Progress, reporting
 from haloquant.errors import InputError
 from haloquant.jobs.devices import quantization_devices, with_devices
@@ -42,7 +49,7 @@ from haloquant.recipe import (
     Recipe,
     Transform,
 )
-from haloquant.records import ValueHessian
+from haloquant.records import CalibrationDtype, ValueHessian
 from haloquant.store.profiles import find_profile
 
 if TYPE_CHECKING:
@@ -117,6 +124,7 @@ def quantize(
     prune_to_zero: float = 0.0,
     compensate: bool = True,
     value_hessian: ValueHessian = "attention",
+    calibration_dtype: CalibrationDtype = "float32",
     transform: Transform = "none",
     method: Method = "haloquant",
     clocks_ghz: Sequence[float] = (),
@@ -155,6 +163,8 @@ def quantize(
             each weight to the nearest word.
         value_hessian: What compensation in value projections protects. "attention": the outputs of the heads, so that
             a token counts as often as others read it. "inputs": the values themselves, every token once.
+        calibration_dtype: Type to which calibration rounds the operands of matrix products: "float32", or "bfloat16",
+            which a GPU multiplies about ten times as fast. Sums over tokens are float32 in both.
         transform: Scaling of the layers' inputs before rounding: "none", "smoothquant" or "awq". Needs a calibration.
         method: "haloquant", or "paper": the HALO paper's algorithm as it is described. Needs a calibration.
         clocks_ghz: Clock of the fast and of the slow class in GHz: the classes take the words that meet them. Empty
@@ -204,6 +214,7 @@ def quantize(
     model, out, text = path_text("model", model), path_text("out", out), path_text("calibration", calibration)
     check_common(goal, transform, text, samples)
     check_choice("value_hessian", value_hessian, get_args(ValueHessian))
+    check_calibration_dtype(calibration_dtype, text)
     check_choice("method", method, get_args(Method))
     if method == "paper" and text == "none":
         raise InputError("the method paper must have a calibration text, as it ranks tiles by gradients; name one")
@@ -227,6 +238,7 @@ def quantize(
             prune_to_zero=prune_to_zero,
             compensate=compensate,
             value_hessian=value_hessian,
+            calibration_dtype=calibration_dtype,
             transform=transform,
             method=method,
             energy_weight=energy_weight,

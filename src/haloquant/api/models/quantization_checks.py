@@ -10,11 +10,13 @@ from haloquant.api.arguments import check_choice, check_count, check_range, text
 from haloquant.errors import MALFORMED, InputError
 from haloquant.jobs.inputs import model_folder
 from haloquant.jobs.quantize.transform import require_calibration
+from haloquant.jobs.recipe_checks import require_packages
 from haloquant.lm.checkpoint.reader import Checkpoint, open_checkpoint
 from haloquant.lm.checkpoint.remote import is_url
 from haloquant.quant.input_sparsity.levels import InputAllocation
 from haloquant.quant.input_sparsity.scores import MOST_SPARSITY
 from haloquant.recipe import COST_WORDS, Budget, CostOf, Goal, Transform
+from haloquant.records import CalibrationDtype
 
 
 def check_common(goal: object, transform: Transform, calibration: str, samples: object) -> None:
@@ -27,6 +29,20 @@ def check_common(goal: object, transform: Transform, calibration: str, samples: 
     check_choice("transform", transform, get_args(Transform))
     check_count("samples", samples, 1)
     require_calibration(transform, calibration != "none")
+
+
+def check_calibration_dtype(dtype: CalibrationDtype, calibration: str) -> None:
+    """Check the type of the matrix products of calibration.
+
+    Raises:
+        InputError: There is no such type, or there is no calibration.
+        MissingExtraError: bfloat16 needs torch, and torch is not installed.
+    """
+    check_choice("calibration_dtype", dtype, get_args(CalibrationDtype))
+    if calibration == "none" and dtype != "float32":
+        raise InputError("calibration_dtype must be left out where calibration is none, as nothing is calibrated then")
+    if dtype != "float32":
+        require_packages(("torch",), f"calibration with {dtype}", "lm")
 
 
 def check_sparsity(sparsity: float, allocation: InputAllocation, calibration: str) -> None:

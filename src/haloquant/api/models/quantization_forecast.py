@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from haloquant.api.arguments import path_text
-from haloquant.api.models.quantization_checks import check_common, check_sparsity, open_source
+from haloquant.api.models.quantization_checks import check_calibration_dtype, check_common, check_sparsity, open_source
 from haloquant.errors import InputError
 from haloquant.jobs.inputs import has_tensors, model_window, read_model_sizes
 from haloquant.jobs.quantize.forecast import machine_rates
@@ -28,6 +28,7 @@ from haloquant.lm.devices import (
 )
 from haloquant.quant.input_sparsity.levels import InputAllocation, levels_around
 from haloquant.recipe import Goal, Transform
+from haloquant.records import CalibrationDtype
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def forecast(
     goal: Goal = "bal",
     calibration: str | Path = "demo",
     samples: int = 32,
+    calibration_dtype: CalibrationDtype = "float32",
     transform: Transform = "none",
     exclude: str | Sequence[str] | None = None,
     device: str = "auto",
@@ -107,6 +109,7 @@ def forecast(
         goal: As in `quantize`; "bal" measures every tile first and so takes longer.
         calibration: As in `quantize`; only whether it is "none" matters.
         samples: Number of calibration windows.
+        calibration_dtype: As in `quantize`. "bfloat16" needs torch, to measure this machine.
         transform: As in `quantize`.
         exclude: As in `quantize`; not for a bare `config.json` or a named shape.
         device: "auto" predicts for an H100 too, whether there is one or not; "cpu" does not. "cuda", "cuda:NUMBER",
@@ -132,6 +135,7 @@ def forecast(
     """
     model, text = path_text("model", model), path_text("calibration", calibration)
     check_common(goal, transform, text, samples)
+    check_calibration_dtype(calibration_dtype, text)
     check_sparsity(input_sparsity, input_allocation, text)
     tensors = is_url(model) or has_tensors(model)
     if exclude and not tensors:
@@ -146,7 +150,7 @@ def forecast(
         sizes, window_tokens = sizes_of_checkpoint(checkpoint), model_window(checkpoint.folder)
     else:
         sizes, window_tokens = read_model_sizes(model)
-    rates = machine_rates.measure_rates(refined=goal != "acc-opt")  # layers of 16 words are not refined
+    rates = machine_rates.measure_rates(goal != "acc-opt", calibration_dtype)  # layers of 16 words are not refined
     calibrated, balanced = text != "none", goal == "bal"
     predicted = predict(sizes, rates, samples, window_tokens, balanced, transform, has_transformers())
     if input_sparsity:
@@ -156,7 +160,9 @@ def forecast(
         predicted = replace(predicted, calibrated=(*predicted.calibrated, found))
     gpus = _gpus(device)
     on_gpu = (
-        predict_on_devices(sizes, predicted, rates, gpus, samples, window_tokens, calibrated, balanced)
+        predict_on_devices(
+            sizes, predicted, rates, gpus, samples, window_tokens, calibrated, balanced, calibration_dtype
+        )
         if gpus
         else None
     )

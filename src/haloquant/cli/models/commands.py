@@ -12,7 +12,7 @@ from haloquant.cli.console import print_notes, stdout
 from haloquant.cli.options import Device, Devices, Json, Profile, Quiet
 from haloquant.errors import InputError
 from haloquant.recipe import Basis, Goal, Level, Method, Transform
-from haloquant.records import ValueHessian
+from haloquant.records import CalibrationDtype, ValueHessian
 from haloquant.units import engineering
 
 Model = Annotated[
@@ -85,6 +85,10 @@ def quantize(
         ValueHessian,
         typer.Option(help="Errors of value projections count as attention reads them, or once a token (inputs)."),
     ] = "attention",
+    calibration_dtype: Annotated[
+        CalibrationDtype,
+        typer.Option(help="Type of matrix products in calibration: bfloat16 is faster on a GPU; sums are float32."),
+    ] = "float32",
     transform: Annotated[
         Transform,
         typer.Option(help="Scale the layers' inputs before rounding; folded into the norms and layers that make them."),
@@ -152,6 +156,7 @@ def quantize(
             goal=goal,
             calibration=calibration,
             samples=samples,
+            calibration_dtype=calibration_dtype,
             transform=transform,
             exclude=exclude,
             device=device,
@@ -180,6 +185,7 @@ def quantize(
         prune_to_zero=prune_to_zero,
         compensate=not nearest,
         value_hessian=value_hessian,
+        calibration_dtype=calibration_dtype,
         transform=transform,
         method=method,
         clocks_ghz=tuple(clock_ghz or ()),
@@ -200,8 +206,9 @@ def quantize(
     if stages:
         ran = made.rounded_on if made.rounded_on != ("cpu",) else (made.calibrated_on,)
         expected = haloquant.forecast(
-            model, goal=goal, calibration=calibration, samples=samples, transform=transform, exclude=exclude,
-            device=",".join(ran), input_sparsity=input_sparsity, input_allocation=input_allocation,
+            model, goal=goal, calibration=calibration, samples=samples, calibration_dtype=calibration_dtype,
+            transform=transform, exclude=exclude, device=",".join(ran), input_sparsity=input_sparsity,
+            input_allocation=input_allocation,
         ).expected(made.calibrated_on, made.rounded_on)  # fmt: skip
     if json:
         found = made.to_dict()

@@ -57,7 +57,8 @@ class RivalLayers:
                 job.recipe.quantize.activation_bits,
                 job.profile_key(),
             ]
-        inputs += [chosen.by_head, chosen.by_token, job.recipe.quantize.value_hessian]
+        quantize = job.recipe.quantize
+        inputs += [chosen.by_head, chosen.by_token, quantize.value_hessian, quantize.calibration_dtype]
         return [*inputs, job.profile_key()]
 
     def prepare(self) -> None:

@@ -58,6 +58,7 @@ def passes_key(model_sha256: str, checkpoint: Checkpoint, request: Request) -> s
         quantize.compensate,
         quantize.refine,
         quantize.value_hessian,
+        quantize.calibration_dtype,
         quantize.transform,
         hardware.tile,
         hardware.margin,

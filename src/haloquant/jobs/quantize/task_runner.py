@@ -205,6 +205,7 @@ class TaskRunner:
             begin=stored.resume(missing.values()),
             passed=finish,
             value_hessian=self._request.recipe.quantize.value_hessian,
+            dtype=self._request.recipe.quantize.calibration_dtype,
             device=self._request.device,
             turn=device_turn,
             spool=self.steps.root,

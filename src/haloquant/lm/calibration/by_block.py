@@ -26,7 +26,7 @@ from haloquant.lm.calibration.shards import sum_block, sum_block_at_once
 from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer
 from haloquant.lm.evaluation.perplexity import Perplexity, check_finite, sum_nll
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
-from haloquant.records import LayerStatistics, ValueHessian
+from haloquant.records import CalibrationDtype, LayerStatistics, ValueHessian
 
 Progress = Callable[[int, int], None]
 SOURCES = {
@@ -48,6 +48,7 @@ def collect_by_block(
     begin: tuple[int, Float32[np.ndarray, "s t h"]] | None = None,
     passed: Callable[[int, Float32[np.ndarray, "s t h"]], None] | None = None,
     value_hessian: ValueHessian = "attention",
+    dtype: CalibrationDtype = "float32",
     device: str = "cpu",
     turn: Callable[[], AbstractContextManager[None]] = nullcontext,
     spool: Path | None = None,
@@ -70,6 +71,8 @@ def collect_by_block(
         passed: called after the statistics of a block were yielded, with the number of finished blocks and the hidden
             states after them.
         value_hessian: "attention" weights the Hessian of value rows by attention; "inputs" sums x x^T for them too.
+        dtype: type to which the operands of matrix products are rounded, in the block and in the sums over tokens.
+            Results of products that enter sums are float32 in both.
         device: "cpu", or a GPU ("cuda:0"), on which the block and its sums are then, and `shards` is not used. The sums
             are float32 on either, and differ in their last digits.
         turn: returns a context in which this process has the GPU alone; entered for each block.
@@ -87,8 +90,10 @@ def collect_by_block(
         start, runner.hidden[:] = begin
     model = model_source(checkpoint, windows, spool or scratch)
     source = f"hessian: x x^T of the full-precision model; {SOURCES[fisher]}; {_describe(windows)}"
+    if dtype != "float32":
+        source += f"; products of {dtype}"
     for block, layers in layers_by_block(checkpoint, len(runner.blocks))[start:]:
-        task = ShardTask(model, block, tuple(layer.name for layer in layers), 0, fisher, seed, value_hessian)
+        task = ShardTask(model, block, tuple(layer.name for layer in layers), 0, fisher, seed, value_hessian, dtype)
         with nullcontext() if device == "cpu" else turn():
             at_once = device != "cpu"
             recorder = sum_block_at_once(runner, task) if at_once else sum_block(runner, task, shards, len(windows))

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from haloquant.errors import InputError
+from haloquant.kernels.bfloat16_products import Bfloat16Products, transposed_product
 from haloquant.kernels.device_copies import to_host
 from haloquant.lm.calibration.value_hessian import NOTE, AttentionWatch, ValueRecorder
 from haloquant.lm.swap_weights import find_module
@@ -36,15 +37,19 @@ class InputSums:
         absolute = torch.zeros(features, dtype=torch.float64, device=device)
         return cls(absolute, torch.zeros(features, device=device), gram)
 
-    def add(self, x: torch.Tensor) -> None:
-        """Add the rows of x, [tokens, in]."""
+    def add(self, x: torch.Tensor, operands: torch.dtype = torch.float32) -> None:
+        """Add the rows of x, float32 [tokens, in], rounded to the type `operands` before they are multiplied."""
         magnitude = x.abs()
         self.tokens += x.shape[0]
         self.absolute += magnitude.sum(0, dtype=torch.float64)
         if x.shape[0]:
             self.largest = torch.maximum(self.largest, magnitude.amax(0))
         if self.gram is not None:
-            self.gram.addmm_(x.T, x)
+            if operands == torch.float32:
+                self.gram.addmm_(x.T, x)
+            else:
+                rounded = x.to(operands)
+                self.gram += transposed_product(rounded, rounded)
 
 
 @dataclass
@@ -52,6 +57,8 @@ class Recorder:
     """The sums of all recorded layers. `squares[layer]` is the sum over samples of the squared weight gradient.
 
     `values` collects the Hessian of value rows weighted by attention; without it they have that of the inputs.
+    With `products` the model multiplies bfloat16 numbers; inputs and gradients are then rounded alike before they are
+    multiplied. All sums are float32.
     """
 
     layers: Sequence[str]
@@ -60,6 +67,7 @@ class Recorder:
     squares: dict[str, torch.Tensor] = field(default_factory=dict)
     batch: int = 1  # samples in the current forward pass
     values: ValueRecorder | None = None
+    products: Bfloat16Products | None = None
     _last: tuple[torch.Tensor, int, InputSums] | None = None
 
     def add_input(self, layer: str, x: torch.Tensor) -> None:
@@ -75,13 +83,13 @@ class Recorder:
         if layer not in self.inputs:
             self.inputs[layer] = InputSums.zeros(rows.shape[1], rows.device, self.with_gram)
         sums = self.inputs[layer]
-        sums.add(rows)
+        sums.add(rows, self._operands)
         self._last = (x, version, sums)
 
     def add_gradient_by_sample(self, layer: str, x: torch.Tensor, gradient: torch.Tensor) -> None:
         """Add (d loss_b / d W)^2 for each sample b of the batch. `gradient` is d loss / d output, [b, t, out]."""
         for row, delta in zip(self._by_sample(x), self._by_sample(gradient), strict=True):
-            squared = delta.T @ row
+            squared = transposed_product(delta, row)
             self._square(layer, squared.shape, x.device).addcmul_(squared, squared)
 
     def add_gradient_by_token(self, layer: str, x: torch.Tensor, gradient: torch.Tensor) -> None:
@@ -95,9 +103,13 @@ class Recorder:
             self.squares[layer] = torch.zeros(shape, dtype=torch.float32, device=device)
         return self.squares[layer]
 
+    @property
+    def _operands(self) -> torch.dtype:
+        return torch.float32 if self.products is None else torch.bfloat16
+
     def _by_sample(self, x: torch.Tensor) -> torch.Tensor:
-        """Return x as float32 [b, t, n]. Some decoders flatten samples and tokens into one axis."""
-        return x.detach().float().reshape(self.batch, -1, x.shape[-1])
+        """Return x as [b, t, n], as it is multiplied. Some decoders flatten samples and tokens into one axis."""
+        return x.detach().to(self._operands).reshape(self.batch, -1, x.shape[-1])
 
     def forget_last(self) -> None:
         """Release the last input; call this after each forward pass."""
@@ -115,7 +127,8 @@ def record(model: torch.nn.Module, recorder: Recorder, gradients: str | None) ->
 
         def hook(_module: torch.nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
             x = args[0]
-            recorder.add_input(layer, x)
+            with nullcontext() if recorder.products is None else recorder.products.paused():
+                recorder.add_input(layer, x)
             if recorder.values is not None:
                 recorder.values.add_output(layer, x, output)
             if gradients is not None and output.requires_grad:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from haloquant.lm.checkpoint.reader import Checkpoint
-from haloquant.records import ValueHessian
+from haloquant.records import CalibrationDtype, ValueHessian
 
 SHARD_WINDOWS = 4
 """Windows in a shard. It is fixed, because the order of additions decides how the sums are rounded."""
@@ -53,6 +53,7 @@ class ShardTask:
     fisher: BlockFisher
     seed: int
     value_hessian: ValueHessian = "attention"
+    dtype: CalibrationDtype = "float32"  # to which operands of matrix products are rounded
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ shard would take longer than to compute them.
 """
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import torch
 
+from haloquant.kernels.bfloat16_products import Bfloat16Products
 from haloquant.kernels.device_copies import to_device, to_host
 from haloquant.kernels.float32_products import float32_products
 from haloquant.lm.calibration.block_runner import BlockRunner
@@ -49,7 +51,8 @@ def _run_windows(runner: BlockRunner, task: ShardTask, states: np.ndarray, windo
         for index in range(len(states)):
             before = states[index : index + 1]
             given = to_device(np.array(before) if runner.device.type == "cpu" else before, runner.device)
-            output = _run_window(runner, task.block, given, windows[index], None if gradients is None else next(signs))
+            sign = None if gradients is None else next(signs)
+            output = _run_window(runner, task.block, given, windows[index], sign, recorder.products)
             to_host(output[0].float(), into=states[index])
             recorder.forget_last()
     return recorder
@@ -93,7 +96,8 @@ def sum_block(runner: BlockRunner, task: ShardTask, shards: RunShards, windows: 
 
 def _recorder(task: ShardTask) -> Recorder:
     weighted = task.value_hessian == "attention"
-    return Recorder(task.layers, with_gram=True, values=ValueRecorder() if weighted else None)
+    products = Bfloat16Products() if task.dtype == "bfloat16" else None
+    return Recorder(task.layers, with_gram=True, values=ValueRecorder() if weighted else None, products=products)
 
 
 @lru_cache(maxsize=1)
@@ -104,17 +108,19 @@ def _runner(model: ModelSource) -> BlockRunner:
 
 
 def _run_window(
-    runner: BlockRunner, block: int, states: torch.Tensor, tokens: np.ndarray, signs: torch.Tensor | None
-) -> torch.Tensor:
+    runner: BlockRunner, block: int, states: torch.Tensor, tokens: np.ndarray, signs: torch.Tensor | None,
+    products: Bfloat16Products | None,
+) -> torch.Tensor:  # fmt: skip
     """Run one window through a loaded block whose hooks are active; return its output, [1, t, hidden].
 
-    With signs of its shape, the sum of the output times these is differentiated.
+    With signs of its shape, the sum of the output times these is differentiated. With `products` the block multiplies
+    bfloat16 numbers.
     """
-    if signs is None:
-        with torch.no_grad():
-            output = runner.run(block, states, tokens)
-    else:
-        output = runner.run(block, states.requires_grad_(True), tokens)
+    states.requires_grad_(signs is not None)
+    # `products` comes last, so that a watch of attention sees the operands that are multiplied.
+    with torch.set_grad_enabled(signs is not None), nullcontext() if products is None else products:
+        output = runner.run(block, states, tokens)
+    if signs is not None:
         output.backward(signs.to(output.dtype) / output.detach().norm(), inputs=[states])
     return output.detach()
 

@@ -18,6 +18,12 @@ from haloquant.jobs.quantize.forecast.machine_rates import Rates
         ("/nope", {}, CheckpointError, "the model must be `demo` or a folder in Hugging Face format"),
         ("demo", {"calibration": "/nope.txt"}, RecipeError, "text.calibration: a text must be a .txt or .xz file"),
         ("demo", {"calibration": "none", "transform": "awq"}, InputError, "awq must have a calibration text"),
+        (
+            "demo",
+            {"calibration": "none", "calibration_dtype": "bfloat16"},
+            InputError,
+            "calibration_dtype must be left out where calibration is none",
+        ),
         ("demo", {"profile": "fast-one"}, InputError, "the profile must be a file or one of"),
         ("demo", {"tile": 4}, InputError, "tile must be a whole number from 8 to 65536, not 4"),
         ("demo", {"tile": 100_000}, InputError, "tile must be a whole number from 8 to 65536, not 100000"),
@@ -48,7 +54,7 @@ def test_an_output_that_holds_other_files_is_left_alone(tmp_path: Path) -> None:
 def fixed_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let forecasts take fixed rates, so that they need no second to measure this machine."""
     rates = Rates(**{name: 1e9 for name in Rates.__dataclass_fields__})
-    monkeypatch.setattr(quantization_forecast.machine_rates, "measure_rates", lambda refined: rates)
+    monkeypatch.setattr(quantization_forecast.machine_rates, "measure_rates", lambda refined, dtype: rates)
 
 
 @pytest.mark.usefixtures("fixed_rates")

@@ -27,6 +27,7 @@ COVERED: dict[str, Any] = {
     "quantize.compensate": False,
     "quantize.refine": 0.25,
     "quantize.value_hessian": "inputs",
+    "quantize.calibration_dtype": "bfloat16",
     "quantize.transform": "awq",
     "quantize.method": "paper",
     "quantize.kept_share": 0.9,

@@ -17,6 +17,7 @@ from haloquant.jobs.quantize.forecast.plan import Plan, blocks_of, calibration_m
 from haloquant.jobs.quantize.transform import AWQ_POINTS
 from haloquant.kernels.rounding.memory import CONTEXT_B, USABLE, layer_bytes, rows_that_fit
 from haloquant.quant.rounding.refinement import DEFAULT_SHARE, ROUNDS
+from haloquant.records import CalibrationDtype
 from haloquant.units import engineering
 
 # Bytes that the CPU reads and writes for each weight of a layer: conversion to float32 (6), and places and values of
@@ -63,7 +64,7 @@ class DevicePlan:
 
 def predict_on_devices(
     model: ModelSizes, plan: Plan, host: Rates, devices: Sequence[DeviceRates], windows: int, length: int,
-    calibrated: bool, balanced: bool = True,
+    calibrated: bool, balanced: bool = True, dtype: CalibrationDtype = "float32",
 ) -> DevicePlan:  # fmt: skip
     """Return the prediction for one or several GPUs.
 
@@ -76,6 +77,7 @@ def predict_on_devices(
         length: tokens of each window.
         calibrated: whether there is a calibration.
         balanced: whether the losses of tiles are measured first (goal `bal`).
+        dtype: type of the matrix products of calibration.
     """
     obstacle, bands = "", 1
     smallest, cards = min(devices, key=lambda device: device.memory_b), len(devices)
@@ -90,8 +92,10 @@ def predict_on_devices(
     kept = {stage.name: stage.seconds for stage in (plan.calibrated if calibrated else plan.free)}
     block_b = calibration_b(model, length) if calibrated else 0.0
     layer_b = min(max(rounding_b(x, calibrated) for x in model.layers), USABLE * smallest.memory_b)
-    madds = calibration_madds(model.layers, windows * length) + values_madds(model, windows, length)
-    passing = 2 * madds / devices[0].calibration.value
+    first = devices[0]
+    rate = first.calibration if dtype == "float32" else first.bfloat16_calibration
+    passing = 2 * calibration_madds(model.layers, windows * length) / rate.value
+    passing += 2 * values_madds(model, windows, length) / first.calibration.value  # float32 in both
     once = [_layer_s(x, smallest, calibrated, 1) + x.weights / host.packed_weights_per_s for x in model.layers]
     measured = [_layer_s(x, smallest, calibrated, CLASSES) for x in model.layers]
     found = {"calibrate": (passing + keeping_s(plan.statistics_b, host), block_b)}

@@ -25,6 +25,7 @@ class DeviceRates:
         memory_b: its memory in bytes.
         product: floating-point operations per second of float32 products.
         calibration: operations per second of calibrating a decoder block, copies and random signs included.
+        bfloat16_calibration: the same with products of bfloat16, which sum in float32.
         factor: operations per second of a Cholesky factor, n^3 / 3 for n inputs.
         search: weights per second whose scales are searched and that are rounded to the nearest words.
         to_device: bytes per second from the memory of the CPU.
@@ -39,6 +40,7 @@ class DeviceRates:
     memory_b: float
     product: DeviceRate
     calibration: DeviceRate
+    bfloat16_calibration: DeviceRate
     factor: DeviceRate
     search: DeviceRate
     to_device: DeviceRate
@@ -53,6 +55,7 @@ class DeviceRates:
         return {
             "float32 products, op/s": self.product,
             "calibration of a block, op/s": self.calibration,
+            "calibration with bfloat16 products, op/s": self.bfloat16_calibration,
             "Cholesky factor, op/s": self.factor,
             "search of scales, weights/s": self.search,
             "copies to the device, B/s": self.to_device,
@@ -71,6 +74,9 @@ H100: Final = DeviceRates(
     product=DeviceRate(49e12, True, f"{_H100}: 4096 x 4096 x 4096, TF32 off"),
     calibration=DeviceRate(
         35e12, False, "the GPU's own time in a profile of an H200 (40e12) and copies between; the whole was not run"
+    ),
+    bfloat16_calibration=DeviceRate(
+        150e12, False, "a fifth of a product's own 700e12: conversions, norms and attention between; it was not run"
     ),
     factor=DeviceRate(24e12, True, f"{_H200}: 11008 inputs"),
     search=DeviceRate(2.3e9, True, f"{_H200}: 4096 x 11008"),

@@ -17,7 +17,7 @@ from haloquant.quant.layer import quantize_weight
 from haloquant.quant.rounding.refinement import DEFAULT_SHARE, quantize_weight_refined
 from haloquant.quant.sparse import split
 from haloquant.quant.tiles import make_grid, uniform_map
-from haloquant.records import Codebook, LayerStatistics, OperatingPoint
+from haloquant.records import CalibrationDtype, Codebook, LayerStatistics, OperatingPoint
 
 PROBE = (4096, 4096)  # as large as real layers: a smaller one would stay in the caches
 PROBE_FILE = 32 << 20  # bytes
@@ -38,17 +38,19 @@ class Rates:
     calibrated_by_width_s: float
     factor_s: float
     madds_per_s: float  # multiply-adds of float32 matrix products
+    block_madds_per_s: float  # those of the matrix products of a decoder block in calibration
     exps_per_s: float  # exponentials of float32, for the softmax of attention
     hash_b_per_s: float  # bytes of a file read and hashed
     write_b_per_s: float  # bytes of a file written and flushed
 
 
 @cache
-def measure_rates(refined: bool = True) -> Rates:
+def measure_rates(refined: bool = True, dtype: CalibrationDtype = "float32") -> Rates:
     """Return the speed of this machine. The first call of a process takes about five seconds.
 
     Args:
         refined: Whether calibrated layers are refined, as those with tiles of fewer than 16 words are by default.
+        dtype: Type of the matrix products of calibration. bfloat16 needs torch.
     """
     rng = np.random.default_rng(0)
     with one_thread():
@@ -59,6 +61,7 @@ def measure_rates(refined: bool = True) -> Rates:
         narrow, wide = (_calibrated_s(rng, width, DEFAULT_SHARE if refined else 0.0) for width in (NARROW, WIDE))
         by_width = max((wide - narrow) / (WIDE - NARROW), 0.0)
         square = rng.standard_normal((WIDE, WIDE)).astype(np.float32)
+        madds_per_s = WIDE**3 / _fastest(lambda: square @ square)
         positive = square @ square.T + WIDE * np.eye(WIDE, dtype=np.float32)
         return Rates(
             free,
@@ -66,7 +69,8 @@ def measure_rates(refined: bool = True) -> Rates:
             max(narrow - by_width * NARROW, 0.0),
             by_width,
             _fastest(lambda: cho_factor(positive)) / WIDE**3,
-            WIDE**3 / _fastest(lambda: square @ square),
+            madds_per_s,
+            madds_per_s if dtype == "float32" else _bfloat16_madds_per_s(square),
             square.size / _fastest(lambda: np.exp(square)),
             *_file_rates(),
         )
@@ -87,6 +91,19 @@ def rounding_call(shape: tuple[int, int]) -> Callable[[], dict[str, np.ndarray]]
         return pack(quantize_weight(seen, tiles=tiles, codebooks=_BOOKS, sparse=sparse))
 
     return rounded
+
+
+def _bfloat16_madds_per_s(square: np.ndarray) -> float:
+    """Return the multiply-adds per second of one thread in a product of bfloat16, conversion of a weight included."""
+    import torch
+
+    weight = torch.from_numpy(square)
+    x, before = weight.bfloat16(), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return WIDE**3 / _fastest(lambda: x @ weight.bfloat16())
+    finally:
+        torch.set_num_threads(before)
 
 
 def _file_rates() -> tuple[float, float]:

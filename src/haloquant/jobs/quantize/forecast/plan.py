@@ -141,9 +141,12 @@ def predict(
     block_b = 4.0 * max(sum(x.weights for x in block) for block in blocks_of(model.layers))
     states = 4.0 * windows * length * model.hidden
     shard = 8.0 * min(SHARD_WINDOWS, windows) * length * model.hidden
+    through = windows * length * float(weights)  # multiply-adds of one pass of all tokens through the layers
+    sum_madds = sums_madds(model.layers, windows * length) + values_madds(model, windows, length)
     passing = Stage(
         "calibrate",
-        (calibration_madds(model.layers, windows * length) + values_madds(model, windows, length)) / rates.madds_per_s
+        2 * through / rates.block_madds_per_s
+        + (through + sum_madds) / rates.madds_per_s
         + _attention_s(model, windows, length, rates),
         BASE_B + TORCH_B + states + 2 * sums + block_b + shard,  # the running sums, and a shard's own
         BASE_B + TORCH_B + sums + block_b + shard,
@@ -163,8 +166,7 @@ def predict(
             calibrated[1],
         ]
     if transform != "none":
-        madds = _inputs_madds(model.layers, windows * length) + values_madds(model, windows, length)
-        seconds = madds / rates.madds_per_s
+        seconds = through / rates.block_madds_per_s + sum_madds / rates.madds_per_s
         seconds += _attention_s(model, windows, length, rates) / 3  # the forward pass alone
         if transform == "awq":  # the output error of every candidate scale, from the Hessian
             seconds += AWQ_POINTS * sum(x.weights * x.in_features for x in model.layers) / rates.madds_per_s
@@ -218,9 +220,9 @@ def calibration_madds(layers: Sequence[LayerSize], tokens: int) -> float:
     """Return the multiply-adds of calibration.
 
     For each weight and token there is one in the forward pass, one for the gradient of the input and one for the
-    gradient of the weight. The sums x x^T are added to these.
+    gradient of the weight. The sums x x^T are added to these, and the values' Hessian is not.
     """
-    return _inputs_madds(layers, tokens) + float(tokens) * 2 * sum(x.weights for x in layers)
+    return sums_madds(layers, tokens) + float(tokens) * 3 * sum(x.weights for x in layers)
 
 
 def _attention_s(model: ModelSizes, windows: int, length: int, rates: Rates) -> float:
@@ -245,9 +247,9 @@ def values_madds(model: ModelSizes, windows: int, length: int) -> float:
     return windows * len(blocks_of(model.layers)) * min(by_inputs, by_tokens)
 
 
-def _inputs_madds(layers: Sequence[LayerSize], tokens: int) -> float:
-    """Return the multiply-adds of a forward pass and of the sums x x^T."""
-    return float(tokens) * (sum(x.weights for x in layers) + sum(w**2 for w in _inputs(layers).values()))
+def sums_madds(layers: Sequence[LayerSize], tokens: int) -> float:
+    """Return the multiply-adds of the sums x x^T, one for each input of layers and token."""
+    return float(tokens) * sum(w**2 for w in _inputs(layers).values())
 
 
 def _rounding_s(layer: LayerSize, rates: Rates) -> float:

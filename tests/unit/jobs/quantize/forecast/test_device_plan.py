@@ -14,10 +14,10 @@ from haloquant.jobs.quantize.forecast.device_plan import (
 )
 from haloquant.jobs.quantize.forecast.device_rates import H100, DeviceRate
 from haloquant.jobs.quantize.forecast.model_sizes import LayerSize, ModelSizes, sizes_of_shape
-from haloquant.jobs.quantize.forecast.plan import Rates, predict
+from haloquant.jobs.quantize.forecast.plan import Rates, calibration_madds, predict
 from haloquant.kernels.rounding.memory import CONTEXT_B, WORK_B
 
-RATES = Rates(1e7, 1e8, 1e-6, 1e-10, 1e-10, 1e10, 1e9, 1e9, 5e8)
+RATES = Rates(1e7, 1e8, 1e-6, 1e-10, 1e-10, 1e10, 1e10, 1e9, 1e9, 5e8)
 ONE = ModelSizes("m", (LayerSize(0, 0, 1000, 500),), 500, 2e6, 1e6, 10)
 
 
@@ -52,6 +52,23 @@ def test_one_layer_by_hand() -> None:
     window = 4 * 100 * 1500 + 4 * 10 * 100**2 + 4 * 5e5
     assert found["calibrate"].device_b == pytest.approx(held + window + CONTEXT_B)
     assert found["quantize"].device_b == pytest.approx(2 * 4 * 500**2 + 26 * 5e5 + WORK_B + CONTEXT_B)
+
+
+def test_bfloat16_products_shorten_calibration_alone() -> None:
+    """The gradients and the sums of inputs multiply bfloat16; the values' Hessian stays float32."""
+    model = sizes_of_shape(replace(named_shape("llama2-7b"), layers=2))
+    plan = predict(model, RATES, 128, 2048)
+    plain, fast = (
+        {stage.name: stage.seconds for stage in predict_on_devices(
+            model, plan, RATES, (H100,), 128, 2048, True, dtype=dtype,
+        ).stages}
+        for dtype in ("float32", "bfloat16")
+    )  # fmt: skip
+    saved = 2 * calibration_madds(model.layers, 128 * 2048) * (1 / 35e12 - 1 / H100.bfloat16_calibration.value)
+    assert plain["calibrate"] - fast["calibrate"] == pytest.approx(saved, rel=1e-6)
+    assert {name: s for name, s in plain.items() if name != "calibrate"} == {
+        name: s for name, s in fast.items() if name != "calibrate"
+    }
 
 
 def test_a_7b_block_takes_the_memory_that_was_measured() -> None:

@@ -12,7 +12,7 @@ from haloquant.jobs.inputs import read_model_sizes
 from haloquant.jobs.quantize.forecast.model_sizes import LayerSize, ModelSizes, sizes_of_shape
 from haloquant.jobs.quantize.forecast.plan import BASE_B, BITS, TORCH_B, Rates, predict
 
-RATES = Rates(1e7, 1e8, 1e-6, 1e-10, 1e-10, 1e10, 1e9, 1e9, 5e8)
+RATES = Rates(1e7, 1e8, 1e-6, 1e-10, 1e-10, 1e10, 1e10, 1e9, 1e9, 5e8)
 
 
 @pytest.mark.parametrize("name", ["llama2-70b", "llama3.1-405b"])
@@ -135,3 +135,14 @@ def test_a_7b_model_takes_the_time_one_took() -> None:
     assert whole.seconds(False) == pytest.approx(289, rel=0.1)
     part = predict(sizes_of_shape(replace(shape, layers=2, vocabulary=8192)), rates, 32, 2048, balanced=False)
     assert part.seconds(False) == pytest.approx(23.2, rel=0.2)
+
+
+def test_bfloat16_products_take_their_own_rate() -> None:
+    """Forward pass and gradients of inputs are products of a block; sums over tokens are float32."""
+    model, slow = sizes_of_shape(replace(named_shape("llama2-7b"), layers=2)), 0.5e10
+    plain, other = (predict(model, rates, 4, 100) for rates in (RATES, replace(RATES, block_madds_per_s=slow)))
+    through = 4 * 100 * sum(x.weights for x in model.layers)
+    more = next(x for x in other.calibrated if x.name == "calibrate").seconds
+    more -= next(x for x in plain.calibrated if x.name == "calibrate").seconds
+    assert more == pytest.approx(2 * through * (1 / slow - 1 / RATES.block_madds_per_s), rel=1e-6)
+    assert other.free == plain.free
