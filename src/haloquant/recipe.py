@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import msgspec
 
+from haloquant.accel.workload.prefill_decode import MOST_SEQUENCES, MOST_TOKENS
 from haloquant.errors import MALFORMED, InputError, RecipeError
 from haloquant.quant.input_sparsity.levels import InputAllocation
 from haloquant.quant.input_sparsity.scores import MOST_SPARSITY
@@ -17,6 +18,8 @@ from haloquant.store.atomic_files import read_bounded
 MOST = (1 << 31) - 1  # largest number of tokens, rows or seeds: no array index overflows below it
 Positive = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 Natural = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+Tokens = Annotated[int, msgspec.Meta(ge=1, le=MOST_TOKENS)]
+Sequences = Annotated[int, msgspec.Meta(ge=1, le=MOST_SEQUENCES)]
 Decibel = Annotated[float, msgspec.Meta(ge=0.0, le=200.0)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
@@ -186,9 +189,9 @@ class Workload(Section, frozen=True):
     drawn at random, with the shares of classes that this model has.
     """
 
-    prefill_tokens: Positive = 256
-    decode_batch: Positive = 1
-    decode_context: Positive = 256
+    prefill_tokens: Tokens = 256
+    decode_batch: Sequences = 1
+    decode_context: Tokens = 256
     shapes: str = "model"
 
 

@@ -65,8 +65,15 @@ BAD_NAME: dict[str, list[list[str]]] = {
     "transfer": [["{}", "-q"], ["{}", "--base", "{}", "-q"]],
     "verify": [["{}"], ["demo", "--profile", "{}"]],
 }  # fmt: skip
+HUGE = "99999999999999999999999"  # does not fit 64 bits
 BAD_NUMBER: dict[str, list[list[str]]] = {
-    "measure-ops": [["demo", "--batch", "0"], ["demo", "--repeats", "0"], ["demo", "--sparse-share", "1.5"]],
+    "measure": [["demo", "--repeats", HUGE], ["demo", "--watts", "1e30"], ["demo", "--pause", "nan"]],
+    "measure-ops": [
+        ["demo", "--batch", "0"],
+        ["demo", "--repeats", "0"],
+        ["demo", "--repeats", HUGE],
+        ["demo", "--sparse-share", "1.5"],
+    ],
     "quantize": [
         ["demo", "--out", "out", "--samples", "-1"],
         ["demo", "--out", "out", "--tile", "0"],
@@ -75,9 +82,22 @@ BAD_NUMBER: dict[str, list[list[str]]] = {
         ["demo", "--out", "out", "--input-allocation", "divergence"],
         ["demo", "--dry-run", "--input-sparsity", "0.5", "--calibration", "none"],
     ],
-    "codesign": [["demo", "--area-mm2", "-1", "--out", "out"], ["demo", "--max-loss", "nan", "--out", "out"]],
+    "codesign": [
+        ["demo", "--area-mm2", "-1", "--out", "out"],
+        ["demo", "--max-loss", "nan", "--out", "out"],
+        ["demo", "--batch", HUGE, "--out", "out"],
+        ["demo", "--tile", HUGE, "--out", "out"],
+    ],
+    "claims": [["llama2-7b", "--batch", HUGE]],
+    "sweep": [["llama2-7b", "--context", HUGE]],
+    "elements": [["llama2-7b", "--prefill", HUGE]],
+    "schedule": [["llama2-7b", "--prefill", HUGE]],
+    "gpu": [["llama2-7b", "--context", HUGE]],
+    "explain": [["--weight", HUGE]],
     "simulate": [
         ["llama2-7b", "--prefill", "-1"],
+        *(["llama2-7b", f"--{count}", value] for count in ("prefill", "context", "batch") for value in ("2.5", HUGE)),
+        ["llama2-7b", "--clock", "own", "--delay-factor", "1e30"],
         ["llama2-7b", "--fast", "nan"],
         ["llama2-7b", "--density", "1.5"],
         ["llama2-7b", "--density", "nan"],
@@ -85,10 +105,17 @@ BAD_NUMBER: dict[str, list[list[str]]] = {
         ["llama2-7b", "--low-share", "0.5"],
         ["llama2-7b", "--area-mm2", "1e99"],
     ],
-    "deadline": [["llama2-7b", "--ms", "-5"], ["llama2-7b", "--idle", "-1"]],
+    "deadline": [
+        ["llama2-7b", "--ms", "-5"],
+        ["llama2-7b", "--ms", "1e30"],
+        ["llama2-7b", "--idle", "-1"],
+        ["llama2-7b", "--idle", "1e30"],
+    ],
     "early-exit": [
         ["demo"],
         ["demo", "--entropy", "0"],
+        ["demo", "--entropy", "1e30"],
+        ["demo", "--entropy", "1", "--ms", "1", "--context", HUGE],
         ["demo", "--entropy", "1", "--ms", "-1"],
         ["demo", "--entropy", "1", "--target", "tpuv4i_like"],
     ],
@@ -103,11 +130,16 @@ BAD_NUMBER: dict[str, list[list[str]]] = {
         ["demo", "-q", "--tokens", "1", "--input-sparsity", "0.5", "--by-block"],
         ["demo", "-q", "--tokens", "1", "--input-allocation", "divergence"],
     ],
-    "explore": [["--tile", "0", "--out", "out"], ["--tile", "-8", "--out", "out"]],
-    "profiles": [["--profile", "default", "--period-ps", "-1"], ["--profile", "default", "--words", "x"]],
-    "characterize": [["--liberty", "x", "--period-ps", "-1"]],
+    "explore": [["--tile", "0", "--out", "out"], ["--tile", "-8", "--out", "out"], ["--tile", HUGE, "--out", "out"]],
+    "profiles": [
+        ["--profile", "default", "--period-ps", "-1"],
+        ["--profile", "default", "--period-ps", "1e-300"],
+        ["--profile", "default", "--words", "x"],
+    ],
+    "characterize": [["--liberty", "x", "--period-ps", "-1"], ["--liberty", "x", "--period-ps", "1e30"]],
     "recover": [["demo", "--teacher", "demo", "--out", "out", "--steps", "-1"]],
-    "run": [["--workers", "0"]],
+    "run": [["--workers", "0"], ["--workers", HUGE]],
+    "transfer": [["packed", "--mbit-s", "0"], ["packed", "--clients", HUGE]],
 }
 BAD_FILES = ("nothing", "folder", "empty.toml", "empty.safetensors", "empty.txt", "bytes.json", "bytes.lib.gz")
 FEW_FILES = ("nothing", "empty.toml", "bytes.json")  # for studies of machines, which all take a model in one place
@@ -143,7 +175,10 @@ def test_a_file_or_name_that_is_none(name: str, bad: Path, capfd: pytest.Capture
 def test_a_number_out_of_range(name: str, bad: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for arguments in BAD_NUMBER[name]:
         assert invoke([name, *arguments]) in (2, 3), arguments
-        assert capfd.readouterr().err, arguments
+        said = " ".join(capfd.readouterr().err.split())
+        assert said, arguments
+        if HUGE in arguments:  # the sentence says what was given
+            assert HUGE in said, said
         assert not (bad / "out").exists(), arguments
 
 

@@ -98,8 +98,8 @@ def test_the_same_text_for_both_is_said(place: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "code", "said"),
     [
-        (["--entropy", "0"], 2, "entropy must be a threshold above 0 nats, not 0.0"),
-        (["--entropy", "nan"], 2, "entropy must be a threshold above 0 nats, not nan"),
+        (["--entropy", "0"], 2, "entropy must be a threshold above 0 and up to 100 nats, not 0.0"),
+        (["--entropy", "nan"], 2, "entropy must be a threshold above 0 and up to 100 nats, not nan"),
         (["--entropy", "1", "--first-block", "2"], 2, "first_block must be below the model's 2 blocks, not 2"),
         (["--entropy", "1", "--ms", "1"], 3, "a V-f curve needs at least 3 voltages of one process and temperature"),
         (["--entropy", "1", "--ms", "1e-6", "--profile", PROFILE], 3, "deadline must be at least"),

@@ -75,17 +75,25 @@ def element_of(profile: MacProfile, bus: int = 1) -> Element:
         bus: Columns that share one register of an activation; 1 hands the activation from column to column.
 
     Raises:
-        InputError: The profile holds no value other than 0, or has no energy.
+        InputError: The profile lacks the value 0 or any other, or has no energy or no area.
     """
     if not math.isfinite(mean_energy_j(profile, 0)):
         raise InputError(
             f"profile {profile.name} must hold energies to stand for an element; characterize it with them"
         )
+    if not profile.area_m2 > 0:
+        raise InputError(
+            f"profile {profile.name} must hold its area to stand for an element; characterize it with a library that "
+            "gives areas"
+        )
     floating = is_floating(profile)
     values: set[int] = set() if floating else set(profile.weights.tolist())
     bits = next((b for b, most in _CAPACITY.items() if set(range(-most, most + 1)) <= values), 2)
-    if len(values) < 2 and not floating:
-        raise InputError(f"profile {profile.name} must hold a weight value other than 0 to stand for an element")
+    if not floating and (len(values) < 2 or 0 not in values):
+        raise InputError(
+            f"profile {profile.name} must hold the weight value 0 and another to stand for an element, not only "
+            f"{', '.join(map(str, sorted(values)[:4]))}{' and more' if len(values) > 4 else ''}"
+        )
     said = profile.provenance
     pins = int(said.get("weight_pins", "0"))
     register = float(said.get("register_area_m2", "0"))

@@ -5,6 +5,7 @@ from math import isfinite
 from pathlib import Path
 
 from haloquant.errors import InputError
+from haloquant.recipe import MOST
 
 
 def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
@@ -17,18 +18,24 @@ def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
         raise InputError(f"{name} must be one of {', '.join(allowed)}, not {value!r:.80}")
 
 
-def check_count(name: str, value: object, least: int, most: int | None = None) -> None:
-    """Refuse a value that is not a whole number from `least` to `most`; without `most` there is no greatest one.
+def check_count(name: str, value: object, least: int, most: int = MOST) -> None:
+    """Refuse a value that is not a whole number from `least` to `most`.
+
+    The default of `most` is what every array can be indexed by. The sentence names it only to who exceeds it.
 
     Raises:
         InputError: It is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
-        wanted = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise InputError(f"{name} must be a whole number {wanted}, not {value!r:.80}")
+    named = most != MOST
+    if isinstance(value, int) and not isinstance(value, bool):
+        if least <= value <= most:
+            return
+        named = named or value > most
+    wanted = f"from {least} to {most}" if named else f"of at least {least}"
+    raise InputError(f"{name} must be a whole number {wanted}, not {value!r:.80}")
 
 
-def check_range(name: str, value: object, least: float, most: float = float("inf")) -> None:
+def check_range(name: str, value: object, least: float, most: float) -> None:
     """Refuse a value that is not a finite number from `least` to `most`.
 
     Raises:
@@ -36,8 +43,7 @@ def check_range(name: str, value: object, least: float, most: float = float("inf
     """
     if isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most and isfinite(value):
         return
-    wanted = f"at least {least:g}" if most == float("inf") else f"{least:g} to {most:g}"
-    raise InputError(f"{name} must be {wanted}, not {value!r:.80}")
+    raise InputError(f"{name} must be {least:g} to {most:g}, not {value!r:.80}")
 
 
 def check_bits(value: int, name: str = "activation_bits") -> int:
@@ -46,8 +52,7 @@ def check_bits(value: int, name: str = "activation_bits") -> int:
     Raises:
         InputError: It is not a whole number from 2 to 16.
     """
-    check_count(name, value, 2)
-    check_range(name, value, 2.0, 16.0)
+    check_count(name, value, 2, 16)
     return value
 
 

@@ -15,7 +15,7 @@ from haloquant.jobs.devices import job_devices
 from haloquant.jobs.engine.tasks import parse_engine
 from haloquant.jobs.explain_tiles import read_results
 from haloquant.lm.devices import check_device_names
-from haloquant.recipe import Recipe, checked_recipe, read_recipe
+from haloquant.recipe import MOST_TILE, Recipe, checked_recipe, read_recipe
 from haloquant.report.charts.exploration import Point
 
 RecipeLike = Recipe | str | Path | None
@@ -170,7 +170,7 @@ def explore(
     if not isinstance(sizes, Sequence) or not sizes:
         raise InputError(f"tiles must be a sequence of at least one tile size, not {tiles!r:.80}")
     for size in sizes:
-        check_count("a tile size", size, 1)
+        check_count("a tile size", size, 1, MOST_TILE)
     with shown as report:
         points = exploration.explore(asked, names, sizes, folder, where, report)
     draw_exploration(points, folder)

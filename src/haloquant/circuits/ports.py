@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float64, Int16, Int64
 from haloquant.errors import MALFORMED, NetlistError
 
 Encoding = Literal["twos_complement", "sign_magnitude", "booth_digits", "one_digit", "multiple_shift"]
+FileEncoding = Literal["twos_complement", "sign_magnitude", "booth_digits", "one_digit"]  # that a ports file can name
 
 _MAX_BITS = 64
 _MAX_VALUE_BITS = 16  # of a weight and of an activation
@@ -120,6 +121,9 @@ def parse_ports(toml_text: str) -> MacPorts:
         raise NetlistError(f"weight_bits must be a multiple of 3 for stored Booth digits, not {ports.weight_bits}")
     if ports.encoding == "one_digit" and ports.weight_bits < 2:
         raise NetlistError(f"weight_bits must be at least 2 for weights of one digit, not {ports.weight_bits}")
+    for name, value in (*ports.tied.items(), *ports.parameters.items()):
+        if not -(1 << (_MAX_BITS - 1)) <= value < 1 << _MAX_BITS:
+            raise NetlistError(f"the value of {name:.80} must fit {_MAX_BITS} bits, not be {value}")
     if ports.carry_save and ports.result_bits % 2:
         raise NetlistError(f"result_bits must be even for two words in carry-save form, not {ports.result_bits}")
     if ports.carry_save and ports.saturates:
@@ -140,7 +144,7 @@ class _PortsFile(msgspec.Struct, forbid_unknown_fields=True):
     weight_bits: int = 8
     activation_bits: int = 8
     result_bits: int = 24
-    encoding: Encoding = "twos_complement"
+    encoding: FileEncoding = "twos_complement"
     latency: int = 0
     tied: dict[str, int] = {}
     carry_save: bool = False

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from itertools import pairwise
 from typing import Annotated
 
 import typer
@@ -85,11 +86,22 @@ def invoke(arguments: list[str]) -> int:
         shown = getattr(error, "show", None)  # click's own errors print what is wrong and what is allowed
         if shown is None:
             raise
+        _add_given(error, arguments)
         shown()
         return int(getattr(error, "exit_code", 2))
     if code == INTERRUPTED:  # typer returns this exit code after Ctrl-C and prints nothing
         stderr.print("stopped. " + KEPT_NOTE)
     return code if isinstance(code, int) else 0
+
+
+def _add_given(error: Exception, arguments: list[str]) -> None:
+    """Add to the message about an option's value what was given, which click leaves out."""
+    options = getattr(getattr(error, "param", None), "opts", ())
+    given = [after for option, after in pairwise(arguments) if option in options]
+    given += [part.partition("=")[2] for part in arguments if part.partition("=")[0] in options and "=" in part]
+    message = getattr(error, "message", None)
+    if len(given) == 1 and isinstance(message, str) and repr(given[0]) not in message:
+        setattr(error, "message", f"{message}, not {given[0]!r:.80}")  # noqa: B010
 
 
 def _print_error(text: str) -> None:

@@ -82,7 +82,7 @@ def vf_curve(
         margin_s: Added to every delay, the same at every voltage.
 
     Raises:
-        InfeasibleError: No family has three voltages.
+        InfeasibleError: No family has three voltages, or the values have no delay and so any clock.
         ProfileError: The profile lacks one of the values.
     """
     wanted = {
@@ -98,7 +98,10 @@ def vf_curve(
             f"{profile.name} has {np.unique(volts).size}"
         )
     chosen = profile.weights if values is None else values
-    clocks = np.array([1.0 / period_for(profile, i, chosen, margin_s) for i in members], dtype=np.float64)
+    periods = [period_for(profile, i, chosen, margin_s) for i in members]
+    if min(periods) <= 0.0:
+        raise InfeasibleError(f"a V-f curve needs values with a delay, and these have none in {profile.name}")
+    clocks = np.array([1.0 / period for period in periods], dtype=np.float64)
     gain, threshold, alpha = _fit(volts, clocks)
     error = np.abs(_law(volts, gain, threshold, alpha) / clocks - 1.0)
     return VfCurve(

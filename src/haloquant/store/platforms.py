@@ -66,11 +66,7 @@ def read_platform(name_or_path: str | Path) -> Platform:
             )
         return parse_platform((resources.files("haloquant") / "data" / "platforms" / f"{text}.toml").read_bytes())
     path = Path(name_or_path)
-    if not path.is_file():
-        raise TargetError(f"platform file must exist, and {path} does not")
-    if path.stat().st_size > MAX_BYTES:
-        raise TargetError(f"platform file must be at most {MAX_BYTES} bytes, not {path.stat().st_size} ({path})")
-    return parse_platform(path.read_bytes())
+    return parse_platform(read_bounded(path, MAX_BYTES, "a platform must be a file", TargetError))
 
 
 def parse_platform(raw: bytes) -> Platform:

@@ -20,6 +20,15 @@ FIGURE_4 = "sky130hd-smarray_bk-mul-fa"  # of all units tried the nearest to fig
 _OTHER_NAMES = {"default": DEFAULT, "figure-4": FIGURE_4}
 SENSITISED = "@sensitised"  # behind a profile's name: its sensitised delays set the clocks
 _LIMIT_BYTES = 1 << 24
+_COUNTS_SAID = {
+    "weight_pins": 1 << 10,
+    "activation_pins": 1 << 10,
+    "products": 1 << 10,
+}  # of the provenance, with limits
+_QUANTITIES_SAID = (
+    "register_area_m2", "multiples_area_m2", "multiples_j", "activation_register_j", "activation_input_j",
+)  # fmt: skip
+_MOST_DIGITS, _MOST_CHARACTERS = 9, 200
 _SHIPPED = Path(__file__).resolve().parents[1] / "data" / "profiles"
 
 _Row = list[float | None]  # None means that the value was not simulated
@@ -220,6 +229,7 @@ def _profile(body: _Body, path: Path) -> MacProfile:
         raise ProfileError(f"{path}: the weights must fit in 16 bits")
     if not body.corners:
         raise ProfileError(f"{path}: there must be at least one corner")
+    _check_numbers(body, path)
     return MacProfile(
         body.name,
         body.description,
@@ -241,6 +251,48 @@ def _table(
     if any(len(row) != count for row in rows):
         raise ProfileError(f"{path}: {name} must have one value for each of the {count} weights at every corner")
     table = np.array([[math.nan if value is None else value for value in row] for row in rows], dtype=np.float64)
-    if (required and np.isnan(table).any()) or (table < 0).any() or np.isinf(table).any():
-        raise ProfileError(f"{path}: {name} must be finite and not negative{'' if required else ', or null'}")
+    least, most, unit = (1e-24, 1.0, "J") if name == "energy_j" else (1e-18, 1.0, "s")
+    wrong = table[~(np.isnan(table) | (table == 0) | ((table >= least) & (table <= most)))]
+    if required and np.isnan(table).any():
+        raise ProfileError(f"{path}: {name} must be a number for every weight, not null")
+    if wrong.size:
+        null = "" if required else ", or null"
+        raise ProfileError(f"{path}: {name} must be 0, or {least:g} to {most:g} {unit}{null}, not {wrong[0]:g}")
+    if required and not table.max(axis=1).all():
+        raise ProfileError(f"{path}: {name} must be above 0 for some weight at every corner, and one corner has none")
     return table
+
+
+def _check_numbers(body: _Body, path: Path) -> None:
+    """Refuse numbers that no MAC has, and a name that no table can show.
+
+    Raises:
+        ProfileError: There is one.
+    """
+    if not body.name.isprintable() or not 0 < len(body.name) <= _MOST_CHARACTERS:
+        raise ProfileError(
+            f"{path}: the name must be 1 to {_MOST_CHARACTERS} printable characters, not {body.name!r:.80}"
+        )
+    numbers: list[tuple[str, float, float, float]] = [
+        ("activation_bits", body.activation_bits, 1, 64),
+    ]
+    if body.area_m2:  # 0: not known
+        numbers.append(("area_m2", body.area_m2, 1e-18, 1))
+    for corner in body.corners:
+        numbers.append((f"voltage_v of {corner.name}", corner.voltage_v, 0.01, 100))
+        numbers.append((f"temperature_c of {corner.name}", corner.temperature_c, -273.15, 1000))
+        numbers.append((f"leakage_w of {corner.name}", corner.leakage_w, 0, 1000))
+    for name, most in _COUNTS_SAID.items():
+        if (said := body.provenance.get(name)) is not None:
+            if not said.isdecimal() or len(said) > _MOST_DIGITS:
+                raise ProfileError(f"{path}: {name} of the provenance must be a whole number, not {said!r:.80}")
+            numbers.append((f"{name} of the provenance", int(said), 0, most))
+    for name in _QUANTITIES_SAID:
+        if (said := body.provenance.get(name)) is not None:
+            try:
+                numbers.append((f"{name} of the provenance", float(said), 0, 1))
+            except ValueError:
+                raise ProfileError(f"{path}: {name} of the provenance must be a number, not {said!r:.80}") from None
+    for name, value, least, most in numbers:
+        if not least <= value <= most:
+            raise ProfileError(f"{path}: {name:.80} must be {least:g} to {most:g}, not {value:g}")

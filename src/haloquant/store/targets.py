@@ -26,6 +26,7 @@ from haloquant.accel.target import (
 )
 from haloquant.errors import MALFORMED, TargetError
 from haloquant.records import OperatingPoint
+from haloquant.store.atomic_files import read_bounded
 from haloquant.store.toml_quantities import parse_quantity
 
 FORMAT = 1
@@ -53,11 +54,7 @@ def read_target(name_or_path: str | Path) -> Target | GpuTarget:
             )
         return parse_target((resources.files("haloquant") / "data" / "targets" / f"{text}.toml").read_bytes())
     path = Path(name_or_path)
-    if not path.is_file():
-        raise TargetError(f"target file must exist, and {path} does not")
-    if path.stat().st_size > MAX_BYTES:
-        raise TargetError(f"target file must be at most {MAX_BYTES} bytes, not {path.stat().st_size} ({path})")
-    return parse_target(path.read_bytes())
+    return parse_target(read_bounded(path, MAX_BYTES, "a target must be a file", TargetError))
 
 
 def read_systolic(name_or_path: str | Path) -> Target:

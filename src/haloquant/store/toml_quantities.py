@@ -43,6 +43,20 @@ def _units() -> dict[str, Mapping[str, float]]:
 
 UNITS: Final = _units()
 UNBOUNDED: Final = ("B", "B/s")  # quantities that may be infinite, as in an idealised machine
+# Least and most of a quantity that is not 0, in its SI unit: more than machines have, and far from where squares and
+# quotients leave the range of a float.
+LIMITS: Final[Mapping[str, tuple[float, float]]] = {
+    "1": (1e-6, 1e9),
+    "V": (0.01, 100.0),
+    "s": (1e-18, 3600.0),
+    "Hz": (1.0, 1e13),
+    "J": (1e-24, 1e3),
+    "W": (1e-12, 1e9),
+    "B": (1.0, 1e18),
+    "B/s": (1.0, 1e18),
+    "J/bit": (1e-24, 1e-3),
+    "mac/s": (1.0, 1e21),
+}
 
 
 def parse_quantity(raw: object, unit: str, path: str, lowest: float = 0.0, open_below: bool = False) -> Figure:
@@ -86,5 +100,12 @@ def parse_quantity(raw: object, unit: str, path: str, lowest: float = 0.0, open_
         word = "above" if open_below else "at least"
         least, found = (f"{lowest:g}", f"{value}") if unit == "1" else (f"{lowest:g} {unit}", f"{value} {given}")
         raise TargetError(f"{path}.value must be {word} {least}, not {found}")
+    smallest, largest = LIMITS[unit]
+    if si and not math.isinf(si) and lowest < smallest and not smallest <= si <= largest:
+        zero = "" if open_below else "0 or "
+        limits, found = (f"{smallest:g} to {largest:g}", f"{value:g}")
+        if unit != "1":
+            limits, found = f"{limits} {unit}", f"{found} {given}"
+        raise TargetError(f"{path}.value must be {zero}{limits}, not {found}")
     known: Status = "measured" if status == "measured" else "cited" if status == "cited" else "assumed"
     return Figure(si, unit, source, known)

@@ -39,6 +39,14 @@ def test_columns_of_an_area() -> None:
         columns_that_fit(1e-12, 128, 2, plain, plain, scaled=False)
 
 
+def test_an_element_needs_an_area_and_the_value_0() -> None:
+    whole = made_of([-1, 0, 1], 30e-12, pins=4)
+    with pytest.raises(InputError, match=r"must hold its area to stand for an element"):
+        element_of(replace(whole, area_m2=0.0))
+    with pytest.raises(InputError, match=r"must hold the weight value 0 and another .*, not only -2, -1$"):
+        element_of(made_of([-2, -1], 30e-12, pins=4))
+
+
 def test_an_element_needs_energies() -> None:
     unknown = replace(toy_profile(), energy_j=np.full((1, 256), np.nan))
     with pytest.raises(InputError, match=r"^profile toy must hold energies to stand for an element"):

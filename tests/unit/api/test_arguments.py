@@ -19,6 +19,14 @@ def test_a_count_is_a_whole_number(value: object) -> None:
     arguments.check_count("samples", 1, 1)
     with pytest.raises(InputError, match="samples must be a whole number of at least 1, not"):
         arguments.check_count("samples", value, 1)
+    with pytest.raises(InputError, match="samples must be a whole number from 1 to 9, not"):
+        arguments.check_count("samples", value, 1, 9)
+
+
+def test_no_count_is_without_bound() -> None:
+    arguments.check_count("samples", (1 << 31) - 1, 1)
+    with pytest.raises(InputError, match=r"^samples must be a whole number from 1 to 2147483647, not 2147483648$"):
+        arguments.check_count("samples", 1 << 31, 1)
 
 
 @pytest.mark.parametrize("value", [-0.1, 0.6, float("nan"), float("inf"), "0.1", True])
@@ -27,8 +35,8 @@ def test_a_number_is_finite_and_in_its_range(value: object) -> None:
     arguments.check_range("share", 0.5, 0.0, 0.5)
     with pytest.raises(InputError, match=r"share must be 0 to 0\.5, not"):
         arguments.check_range("share", value, 0.0, 0.5)
-    with pytest.raises(InputError, match="period_s must be at least 1e-12, not 0"):
-        arguments.check_range("period_s", 0, 1e-12)
+    with pytest.raises(InputError, match=r"^period_s must be 1e-12 to 0\.001, not 0$"):
+        arguments.check_range("period_s", 0, 1e-12, 1e-3)
 
 
 def test_paths_are_str_or_path_and_never_empty() -> None:

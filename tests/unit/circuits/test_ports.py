@@ -60,6 +60,8 @@ def test_top_module_and_parameters():
         ("activation_bits = 40", r"activation_bits must hold numbers of at most 16 bits, not of 40"),
         ("latency = -1", r"latency must be 0 to 64 clock edges, not -1"),
         ("latency = 1", r"a latency of 1 clock edges must come with a clock, but clock is not declared"),
+        ("encoding = 'multiple_shift'", r"the ports file must be TOML .* Invalid enum value 'multiple_shift'"),
+        (f"tied = {{a = {1 << 64}}}", r"the value of a must fit 64 bits, not be 18446744073709551616"),
         ("encoding = 'booth_digits'", r"weight_bits must be a multiple of 3 for stored Booth digits, not 8"),
     ],
 )

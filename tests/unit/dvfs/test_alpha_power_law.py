@@ -1,5 +1,7 @@
 """The alpha-power law on a profile that follows it, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,13 @@ def test_too_few_voltages():
     sentence = r"a V-f curve needs at least 3 voltages of one process and temperature, and toy has 2"
     with pytest.raises(InfeasibleError, match=sentence):
         vf_curve(known_law_profile((1.3, 1.4)))
+
+
+def test_values_without_a_delay_have_no_curve():
+    toy = known_law_profile()
+    still = replace(toy, delay_s=np.where(toy.weights == 0, 0.0, toy.delay_s))
+    with pytest.raises(InfeasibleError, match=r"^a V-f curve needs values with a delay, and these have none in "):
+        vf_curve(still, values=np.array([0], dtype=np.int16))
 
 
 def test_relative_delay_of_the_alpha_power_law():

@@ -98,6 +98,34 @@ def test_truncation_and_other_formats(tmp_path: Path):
         read_profile(path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"area_m2": -1.0}, r"area_m2 must be 1e-18 to 1, not -1$"),
+        ({"area_m2": 1e30}, r"area_m2 must be 1e-18 to 1, not 1e\+30$"),
+        ({"activation_bits": 0}, r"activation_bits must be 1 to 64, not 0$"),
+        ({"leakage_w": np.array([-1.0])}, r"leakage_w of tt must be 0 to 1000, not -1$"),
+        ({"corners": (Corner("tt", 0.0, 25.0),)}, r"voltage_v of tt must be 0\.01 to 100, not 0$"),
+        ({"corners": (Corner("tt", 1.0, -300.0),)}, r"temperature_c of tt must be -273\.15 to 1000, not -300$"),
+        ({"delay_s": np.array([[1e30, 0.0, 1e-10]])}, r"delay_s must be 0, or 1e-18 to 1 s, not 1e\+30$"),
+        ({"delay_s": np.zeros((1, 3))}, r"delay_s must be above 0 for some weight at every corner"),
+        ({"delay_s": np.array([[np.nan, 0.0, 1e-10]])}, r"delay_s must be a number for every weight, not null$"),
+        ({"energy_j": np.array([[-1e-15, 0.0, 1e-15]])}, r"energy_j must be 0, or 1e-24 to 1 J, or null, not -1e-15$"),
+        ({"provenance": {"weight_pins": "-1"}}, r"weight_pins of the provenance must be a whole number, not '-1'$"),
+        ({"provenance": {"products": "9" * 30}}, r"products of the provenance must be a whole number, not '9+'$"),
+        ({"provenance": {"products": "99999"}}, r"products of the provenance must be 0 to 1024, not 99999$"),
+        ({"provenance": {"register_area_m2": "x"}}, r"register_area_m2 of the provenance must be a number, not 'x'$"),
+        ({"provenance": {"multiples_j": "nan"}}, r"multiples_j of the provenance must be 0 to 1, not nan$"),
+        ({"name": "\x1b[31mred"}, r"the name must be 1 to 200 printable characters, not '"),
+    ],
+)
+def test_numbers_that_no_mac_has_are_refused(changes: dict[str, object], sentence: str, tmp_path: Path):
+    """The checksum is right: the file was made so."""
+    write_profile(replace(toy(), **changes), tmp_path / "toy.json")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ProfileError, match=sentence):
+        read_profile(tmp_path / "toy.json")
+
+
 def test_unknown_name():
     with pytest.raises(InputError, match=r"the profile must be a file or one of .*, not 'no-such-profile'"):
         find_profile("no-such-profile")

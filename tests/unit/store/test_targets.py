@@ -135,7 +135,7 @@ def test_names_and_kinds_are_checked(tmp_path: Path) -> None:
         TargetError, match=r"^target must be one of edge_lpddr5x, .* or the path of a .toml file, not 'x'"
     ):
         read_target("x")
-    with pytest.raises(TargetError, match=r"^target file must exist, and .*none.toml does not$"):
+    with pytest.raises(TargetError, match=r"^a target must be a file, but .*none.toml does not exist$"):
         read_target(tmp_path / "none.toml")
     with pytest.raises(TargetError, match=r"h200 is a roofline; choose edge_lpddr5x, paper_tpu or tpuv4i_like$"):
         read_systolic("h200")
@@ -143,8 +143,11 @@ def test_names_and_kinds_are_checked(tmp_path: Path) -> None:
         read_gpu("paper_tpu")
     large = tmp_path / "large.toml"
     large.write_bytes(b"#" * ((1 << 20) + 1))
-    with pytest.raises(TargetError, match=r"^target file must be at most 1048576 bytes, not 1048577 "):
+    with pytest.raises(TargetError, match=r"large.toml must be at most 1,048,576 bytes, not 1,048,577$"):
         read_target(large)
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(TargetError, match=r"folder.toml must be a regular file, and is not$"):
+        read_target(tmp_path / "folder.toml")
     for raw in (b"\xff\xfe", b"[1]", b""):
         with pytest.raises(TargetError):
             parse_target(raw)

@@ -16,6 +16,10 @@ from haloquant.records.layer_names import BLOCK_PREFIX, HEAD
 SCORES = "scores"
 VALUES = "values"
 
+# More than any model reads or any machine serves; below it all counts of a pass fit 64 bits.
+MOST_TOKENS = 1 << 24  # of a prompt or in the cache
+MOST_SEQUENCES = 1 << 16  # of a batch
+
 
 @dataclass(frozen=True)
 class Workload:

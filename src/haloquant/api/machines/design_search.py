@@ -6,6 +6,7 @@ from pathlib import Path
 
 from haloquant.accel.workload.model_shapes import MODELS
 from haloquant.api.arguments import check_count, check_range, path_text, path_texts
+from haloquant.api.machines.inputs import check_phases
 from haloquant.api.progress import Progress, reporting
 from haloquant.errors import InputError
 from haloquant.jobs.codesign.array_cost import BUSES
@@ -14,7 +15,7 @@ from haloquant.jobs.codesign.library_elements import library_elements
 from haloquant.jobs.codesign.result_files import write_designs
 from haloquant.jobs.codesign.search_result import Codesign, CodesignSettings
 from haloquant.jobs.recipe_checks import DRAWING_PACKAGES, MODEL_PACKAGES, require_packages
-from haloquant.recipe import Hardware, Model, Quantize, Recipe, Text
+from haloquant.recipe import MOST_TILE, Hardware, Model, Quantize, Recipe, Text
 from haloquant.report.charts.codesign import DesignRow
 
 
@@ -114,16 +115,13 @@ def codesign(
     require_packages((*MODEL_PACKAGES, *DRAWING_PACKAGES), "a search of designs", "demo")
     check_range("area_mm2", area_mm2, 1e-9, 1e6)
     check_range("max_loss", max_loss, 0.0, 100.0)
-    for name, value in (
-        ("evaluate", evaluate), ("prefill_tokens", prefill_tokens), ("context_tokens", context_tokens),
-        ("batch", batch),
-    ):  # fmt: skip
-        check_count(name, value, 1)
+    check_count("evaluate", evaluate, 1)
+    check_phases(prefill_tokens, context_tokens, batch, 0.0)
     for name, sizes, least in (("tiles", tiles, 16), ("buses", buses, 1)):
         if not isinstance(sizes, Sequence) or not sizes:
             raise InputError(f"{name} must be a sequence of at least one whole number, not {sizes!r:.80}")
         for size in sizes:
-            check_count(f"each of {name}", size, least)
+            check_count(f"each of {name}", size, least, MOST_TILE)
             if name == "tiles" and size % 16:
                 raise InputError(f"a tile size must be a multiple of 16, which all elements divide, not {size}")
     for share in supplies:

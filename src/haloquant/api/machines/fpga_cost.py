@@ -4,7 +4,7 @@ from pathlib import Path
 
 from haloquant.accel.rival_systems import uniform_values
 from haloquant.accel.workload.synthetic_tiles import gaussian_frequency
-from haloquant.api.arguments import check_count, check_range
+from haloquant.api.arguments import check_bits, check_count, check_range
 from haloquant.api.machines.inputs import open_on
 from haloquant.api.progress import Progress, reporting
 from haloquant.jobs.mac.constant_multipliers import ConstantMultiplierRow, WordFrequency, map_constant_multipliers
@@ -53,8 +53,7 @@ def map_to_fpga(
     check_count("outputs", outputs, 1)
     check_count("inputs", inputs, 1)
     check_range("outputs x inputs", outputs * inputs, 1.0, 4096.0)
-    check_count("activation_bits", activation_bits, 2)
-    check_range("activation_bits", activation_bits, 2.0, 16.0)
+    check_bits(activation_bits)
     check_count("seed", seed, 0)
     _, loaded = open_on(model, "tpuv4i_like", profile, 0.5)
     with reporting(progress) as report:

@@ -5,7 +5,7 @@ from pathlib import Path
 from haloquant.accel.elements import is_floating
 from haloquant.accel.target import Target
 from haloquant.accel.workload.model_shapes import MODELS
-from haloquant.accel.workload.prefill_decode import Workload, decode, prefill
+from haloquant.accel.workload.prefill_decode import MOST_SEQUENCES, MOST_TOKENS, Workload, decode, prefill
 from haloquant.api.arguments import check_bits, check_count, check_range, path_text
 from haloquant.errors import InputError
 from haloquant.jobs.inputs import is_packed
@@ -15,6 +15,8 @@ from haloquant.jobs.machines.systems import QuantizedModel
 from haloquant.records import InputBits
 from haloquant.store.profiles import find_profile
 from haloquant.store.targets import read_systolic
+
+MOST_PERIOD_S, MOST_IDLE_W = 86_400.0, 1e6  # a day for one token, and a megawatt
 
 
 def open_on(
@@ -113,12 +115,22 @@ def floating_notes(loaded: QuantizedModel, workload: Workload) -> list[str]:
 
 
 def check_phases(prefill_tokens: object, context_tokens: object, batch: object, fast_share: object) -> None:
-    """Refuse counts that are not whole numbers of at least 1, and a share that is not 0 to 1.
+    """Refuse counts that are not whole numbers in their range, and a share that is not 0 to 1.
 
     Raises:
         InputError: One of them is not.
     """
-    check_count("prefill_tokens", prefill_tokens, 1)
-    check_count("context_tokens", context_tokens, 1)
-    check_count("batch", batch, 1)
+    check_count("prefill_tokens", prefill_tokens, 1, MOST_TOKENS)
+    check_count("context_tokens", context_tokens, 1, MOST_TOKENS)
+    check_count("batch", batch, 1, MOST_SEQUENCES)
     check_range("the share of fast tiles", fast_share, 0.0, 1.0)
+
+
+def check_deadline(period_s: object, idle_w: object) -> None:
+    """Refuse a time for one step of more than a day, an idle power of more than a megawatt, and what is negative.
+
+    Raises:
+        InputError: One of them is out of its range.
+    """
+    check_range("period_s", period_s, 0.0, MOST_PERIOD_S)
+    check_range("idle_w", idle_w, 0.0, MOST_IDLE_W)

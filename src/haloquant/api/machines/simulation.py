@@ -197,7 +197,7 @@ def simulate(
     """
     check_choice("mode", mode, get_args(Mode))
     check_choice("clock", clock, get_args(Clock))
-    check_range("delay_factor", delay_factor, 1.0)
+    check_range("delay_factor", delay_factor, 1.0, 100.0)
     if clock == "machine" and delay_factor != 1:
         raise InputError(f"delay_factor needs clock own, not clock {clock}")
     check_phases(prefill_tokens, context_tokens, batch, fast_share)

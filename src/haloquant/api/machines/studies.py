@@ -7,8 +7,8 @@ from typing import Generic, Literal, TypeVar, get_args
 from haloquant.accel.chart_rows import BandwidthClockCell, GpuRow, Mark, gpu_row, sweep_marks
 from haloquant.accel.target import GpuTarget, Target
 from haloquant.accel.workload.prefill_decode import decode
-from haloquant.api.arguments import check_choice, check_range, path_text
-from haloquant.api.machines.inputs import check_phases, floating_notes, open_on, passes_of
+from haloquant.api.arguments import check_choice, path_text
+from haloquant.api.machines.inputs import check_deadline, check_phases, floating_notes, open_on, passes_of
 from haloquant.api.progress import Progress, reporting, tracked
 from haloquant.jobs.machines import sweeps
 from haloquant.jobs.machines.early_stop import early_stop
@@ -203,8 +203,7 @@ def meet_deadline(
         ```
     """
     check_phases(1, context_tokens, batch, fast_share)
-    check_range("period_s", period_s, 0.0)
-    check_range("idle_w", idle_w, 0.0)
+    check_deadline(period_s, idle_w)
     machine, loaded = open_on(model, target, profile, fast_share)
     step = decode(loaded.shape, context_tokens, batch)
     with reporting(progress) as report:

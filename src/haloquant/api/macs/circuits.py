@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from haloquant.api.arguments import check_range, path_text, path_texts
+from haloquant.api.arguments import check_count, check_range, path_text, path_texts
 from haloquant.api.progress import Progress, reporting
 from haloquant.circuits.characterization import typical_conditions
 from haloquant.circuits.timing.paths import WorstPath, worst_path
@@ -17,6 +17,8 @@ from haloquant.jobs.mac import profile_building as mac_job
 from haloquant.jobs.mac.mapping_search import Objective, search_mapping
 from haloquant.records import MacProfile
 from haloquant.store.profiles import find_profile, write_profile
+
+_WEIGHTS = (-(1 << 15), (1 << 15) - 1)  # that a profile can hold
 
 DEFAULT_MAC = "boothwdadda_bk-mul"
 
@@ -112,7 +114,7 @@ def characterize(
     if isinstance(liberty, Sequence) and not liberty:
         raise InputError("characterize needs a cell library (liberty: a .lib or .lib.gz file, one for every corner)")
     corners = [Path(file) for file in path_texts("liberty", liberty)]
-    check_range("period_s", period_s, 1e-12)
+    check_range("period_s", period_s, 1e-12, 1e-3)
     source, sums = find_mac(mac, ports, include), path_text("partial_sums", partial_sums)
     if search is not None and (keep_adders or script is not None):
         raise InputError("a search of the mapping must be without script and keep_adders: it tries every script")
@@ -182,7 +184,8 @@ def longest_path(
         print(f"{found.path.delay_s * 1e12:.0f} ps through {len(found.path.steps)} gates")
         ```
     """
-    check_range("period_s", period_s, 1e-12)
+    check_range("period_s", period_s, 1e-12, 1e-3)
+    check_count("weight", weight, *_WEIGHTS)
     source, file = find_mac(mac, ports, include), Path(path_text("liberty", liberty))
     _, netlist, library = mac_job.synthesize_mac(source, file, period_s, keep_adders=keep_adders, script=script)
     return MacPath(source.name, library.name, worst_path(netlist, library, weight, typical_conditions(library)))
@@ -210,6 +213,7 @@ def rank_weight(profile: str | Path, weight: int) -> tuple[MacProfile, tuple[Val
         print(f"rank {delay.rank} of {delay.values}: {delay.value * 1e12:.0f} ps")
         ```
     """
+    check_count("weight", weight, *_WEIGHTS)
     mac = find_profile(path_text("profile", profile))
     place = int(rows_of(mac, [weight], "the weight")[0])
     return mac, (_rank("delay", "s", mac.delay_s[0], place), _rank("energy", "J", mac.energy_j[0], place))

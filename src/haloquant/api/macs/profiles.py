@@ -110,7 +110,7 @@ def describe_profile(
     if period_s is not None and words is not None:
         raise InputError("period_s and words must not both be given: one follows from the other")
     if period_s is not None:
-        check_range("period_s", period_s, 0.0)
+        check_range("period_s", period_s, 1e-15, 1.0)
         held = [(period_s, admissible_values(mac, 0, period_s))]
     elif words is not None:
         values = np.unique(np.array(list(words), np.int16))
@@ -122,7 +122,7 @@ def describe_profile(
     points = tuple(PointOfValues(each, values, _mean_energy_j(mac, values)) for each, values in held)
     volts = None
     if clock_hz is not None:
-        check_range("clock_hz", clock_hz, 0.0)
+        check_range("clock_hz", clock_hz, 1.0, 1e12)
         volts = least_voltage(vf_curve(mac, values=points[-1].values), clock_hz).voltage_v
     return ProfileDescription(figures_of(mac), points, volts)
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from haloquant.accel.workload.prefill_decode import MOST_TOKENS
 from haloquant.api.arguments import check_count, check_range, path_text
-from haloquant.api.machines.inputs import open_on
+from haloquant.api.machines.inputs import check_deadline, open_on
 from haloquant.api.progress import Progress, reporting
 from haloquant.dvfs.sentence_deadline import check_step
 from haloquant.errors import InputError
@@ -13,6 +14,8 @@ from haloquant.jobs.early_exit.losses import Asked, EarlyExit, evaluate_exits
 from haloquant.jobs.early_exit.sentences import Deadline, exits_under_deadline
 from haloquant.jobs.inputs import model_folder, model_window
 from haloquant.lm.devices import find_device
+
+MOST_NATS = 100.0  # the entropy of any vocabulary is far below
 
 
 def early_exit(
@@ -79,13 +82,12 @@ def early_exit(
     check_count("first_block", first_block, 1)
     check_range("coverage", coverage, 0.0, 1.0)
     check_count("tokens", tokens, 0)
-    check_count("context_tokens", context_tokens, 0)
+    check_count("context_tokens", context_tokens, 0, MOST_TOKENS)
     asked = Asked(_thresholds(entropy), first_block, coverage, tokens)
     place, limit = find_device(device), None
     with shown as report:
         if period_s is not None:
-            check_range("period_s", period_s, 0.0)
-            check_range("idle_w", idle_w, 0.0)
+            check_deadline(period_s, idle_w)
             check_range("the share of fast tiles", fast_share, 0.0, 1.0)
             folder = model_folder(name)
             machine, loaded = open_on(name, target, profile, fast_share)
@@ -113,14 +115,14 @@ def _thresholds(entropy: object) -> tuple[float, ...]:
     """Return one threshold or several as numbers.
 
     Raises:
-        InputError: One is not above 0, or there is none.
+        InputError: One is not above 0 and at most `MOST_NATS`, or there is none.
     """
     values: list[object] = [*entropy] if isinstance(entropy, Sequence) and not isinstance(entropy, str) else [entropy]
     if not values:
         raise InputError("entropy must be at least one threshold in nats, not none")
     found: list[float] = []
     for value in values:
-        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
-            raise InputError(f"entropy must be a threshold above 0 nats, not {value!r:.80}")
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= MOST_NATS:
+            raise InputError(f"entropy must be a threshold above 0 and up to {MOST_NATS:g} nats, not {value!r:.80}")
         found.append(float(value))
     return tuple(found)

@@ -24,6 +24,7 @@ from haloquant.store.targets import read_systolic
 
 WATT_HOUR_J = 3600.0
 MOST_BATCH = 1 << 16  # tokens of one product
+MOST_REPEATS = 10_000
 
 
 def measure(
@@ -74,7 +75,7 @@ def measure(
     """
     shown, path = reporting(progress), path_text("model", model)
     check_count("tokens", tokens, 1)
-    check_count("repeats", repeats, 1)
+    check_count("repeats", repeats, 1, MOST_REPEATS)
     check_range("pause_s", pause_s, 0.0, 3600.0)
     for name, value in (("watts", watts), ("battery_wh", battery_wh)):
         if value is not None:
@@ -138,9 +139,8 @@ def measure_ops(
     if not isinstance(batches, Sequence) or isinstance(batches, str) or not batches:
         raise InputError(f"batches must be a sequence of numbers of tokens, such as (1, 8), not {batches!r:.80}")
     for batch in batches:
-        check_count("a batch", batch, 1)
-        check_range("a batch", batch, 1.0, float(MOST_BATCH))
-    check_count("repeats", repeats, 1)
+        check_count("a batch", batch, 1, MOST_BATCH)
+    check_count("repeats", repeats, 1, MOST_REPEATS)
     check_count("tile", tile, 8, MOST_TILE)
     check_range("sparse_share", sparse_share, 0.0, 0.5)
     where = find_device(device)

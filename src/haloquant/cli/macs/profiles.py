@@ -11,7 +11,7 @@ from rich.table import Table
 from haloquant.api.macs.profiles import MacFigures, PointOfValues, ProfileDescription, describe_profile, list_profiles
 from haloquant.cli.console import bold, stdout
 from haloquant.cli.options import Json
-from haloquant.errors import InputError
+from haloquant.errors import InfeasibleError, InputError
 from haloquant.store.profiles import DEFAULT
 from haloquant.units import engineering
 
@@ -145,8 +145,11 @@ def _print_one(found: ProfileDescription, clock_mhz: float | None, usual: bool) 
 
 
 def _law(found: ProfileDescription, point: PointOfValues) -> str:
-    """Return the fitted law of voltage and clock as a sentence."""
-    curve = found.voltage_law(point)
+    """Return the fitted law of voltage and clock as a sentence, or why there is none."""
+    try:
+        curve = found.voltage_law(point)
+    except InfeasibleError as error:
+        return str(error)
     clocks = f"{engineering(curve.frequency_hz[0], 'Hz')} to {engineering(curve.frequency_hz[-1], 'Hz')}"
     supply = f"{curve.voltage_v[0]:g} to {curve.voltage_v[-1]:g} V"
     return (

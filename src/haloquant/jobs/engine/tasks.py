@@ -12,6 +12,8 @@ import numpy as np
 
 from haloquant.errors import InputError
 
+_MOST_WORKERS = 4096
+
 Arrays = Mapping[str, np.ndarray]
 Function = Callable[[Any, Arrays], tuple[Any, Arrays]]
 
@@ -70,10 +72,11 @@ def parse_engine(text: str, workers: int) -> Engine:
         workers: Number of processes or of CPUs.
 
     Raises:
-        InputError: `text` names no engine, or `workers` is below 1.
+        InputError: `text` names no engine, or `workers` is below 1 or above 4,096.
     """
-    if workers < 1:
-        raise InputError(f"workers must be at least 1, not {workers}")
+    if not 1 <= workers <= _MOST_WORKERS:
+        wanted = "at least 1" if workers < 1 else f"at most {_MOST_WORKERS}"
+        raise InputError(f"workers must be {wanted}, not {workers}")
     if text in ("local", "pool"):
         return Engine("local", workers)
     if text == "ray":

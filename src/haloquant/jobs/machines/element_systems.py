@@ -178,13 +178,14 @@ def shown_profiles(
     Args:
         given: The given MAC.
         known: The profiles that come with the package.
-        against: Profiles that the user names; they are taken as they are.
+        against: Profiles that the user names; they are taken as they are. One with the name of a shipped profile, as
+            `characterize` gives to the same MAC, takes its place.
     """
     alike = [
         profile
         for profile in known.values()
         if is_whole(profile) and profile.library == given.library and profile.corners[0] == given.corners[0]
     ]
-    named = [profile for profile in against if profile.name not in {each.name for each in alike}]
-    own = [given] if is_whole(given) and given.name not in {each.name for each in alike} else []
-    return [*alike, *own, *named]
+    own = [given] if is_whole(given) else []
+    found = {profile.name: profile for profile in (*alike, *own, *against)}  # of one name, the user's own
+    return list(found.values())

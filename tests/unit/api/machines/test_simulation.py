@@ -79,11 +79,11 @@ def test_new_silicon_heeds_the_bits_of_inputs_too() -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"activation_bits": 1}, "^activation_bits must be a whole number of at least 2, not 1$"),
+        ({"activation_bits": 1}, "^activation_bits must be a whole number from 2 to 16, not 1$"),
         ({"low_share": 0.5}, "^low_share must come with activation_bits, the bits of the other tokens$"),
         ({"activation_bits": 8, "low_share": 1.5}, "^low_share must be 0 to 1, not 1.5$"),
         ({"activation_bits": 4, "low_share": 0.5}, "^low_bits must be below activation_bits, 4, not 4$"),
-        ({"activation_bits": 8, "low_bits": 1}, "^low_bits must be a whole number of at least 2, not 1$"),
+        ({"activation_bits": 8, "low_bits": 1}, "^low_bits must be a whole number from 2 to 16, not 1$"),
     ],
 )
 def test_bits_of_inputs_that_make_no_sense_are_refused(asked: dict[str, float], said: str) -> None:

@@ -59,10 +59,10 @@ def test_a_board_names_every_block_that_weights_do_not_shorten() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"period_s": -1.0}, r"^period_s must be at least 0, not -1\.0$"),
-        ({"idle_w": float("nan")}, r"^idle_w must be at least 0, not nan$"),
+        ({"period_s": -1.0}, r"^period_s must be 0 to 86400, not -1\.0$"),
+        ({"idle_w": float("nan")}, r"^idle_w must be 0 to 1e\+06, not nan$"),
         ({"fast_share": 1.5}, r"^the share of fast tiles must be 0 to 1, not 1\.5$"),
-        ({"batch": 0}, r"^batch must be a whole number of at least 1, not 0$"),
+        ({"batch": 0}, r"^batch must be a whole number from 1 to 65536, not 0$"),
     ],
 )
 def test_wrong_numbers_are_refused_before_a_model_is_opened(

@@ -28,7 +28,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"text": ""}, r"^text must be a name or path as str or Path, not ''$"),
         (
             {"activations": "token", "activation_bits": 1},
-            r"^activation_bits must be a whole number of at least 2, not 1$",
+            r"^activation_bits must be a whole number from 2 to 16, not 1$",
         ),
         ({"activations": "token", "activation_bits": 17}, r"^activation_bits must be .*, not 17$"),
         ({"activation_bits": 4}, r'^activation_bits must come with activations="token", which rounds them$'),

@@ -38,3 +38,5 @@ def test_elements_of_the_given_library_and_those_named() -> None:
     known = {"alike": alike, "other": replace(alike, name="other", provenance=EIGHT.provenance), "toy": given}
     named = replace(FOUR, name="mine")
     assert [each.name for each in shown_profiles(given, known, [named])] == ["alike", "mine"]
+    again = replace(named, name="alike")  # as `characterize` calls the same MAC after another search
+    assert [each.area_m2 for each in shown_profiles(given, known, [again])] == [again.area_m2]
