@@ -65,9 +65,7 @@ def operations(checkpoint: Checkpoint, block: int, tokens: int) -> float:
     return 2.0 * tokens * (3 * weights + sum(n * n for n in inputs.values()))
 
 
-def blocks(
-    folder: Path, device: str, shape: str, windows: int, dtype: CalibrationDtype = "float32"
-) -> dict[str, Any]:
+def blocks(folder: Path, device: str, shape: str, windows: int, dtype: CalibrationDtype = "float32") -> dict[str, Any]:
     """Calibrate every block of the shape, with products of this type."""
     folder = folder / "model"
     checkpoint = open_checkpoint(folder) if folder.exists() else made(folder, shape)

@@ -24,8 +24,9 @@ Decibel = Annotated[float, msgspec.Meta(ge=0.0, le=200.0)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
 Goal = Literal["perf-opt", "bal", "acc-opt"]
-# Activations in 8 bits with one scale per token, or one per layer fixed by calibration ("tensor"), or not rounded.
-ActivationMode = Literal["token", "tensor", "none"]
+# Activations with one scale per token, or one per layer fixed by calibration ("tensor"), or not rounded; "mixed" gives
+# the tokens that matter least fewer bits.
+ActivationMode = Literal["token", "tensor", "mixed", "none"]
 Transform = Literal["none", "smoothquant", "awq"]
 Basis = Literal["static", "sensitised"]
 Method = Literal["haloquant", "paper"]
@@ -131,11 +132,12 @@ class Quantize(Section, frozen=True):
 
     `sparse_budget` is the largest share of the weights that are kept in 8 bits outside the tiles; only outliers and
     salient weights are kept. `activations` and `activation_bits` say how the inputs of the layers are rounded in the
-    second perplexity of every method; an 8-bit MAC multiplies narrower ones in the same time. `refine` is the share of
-    the tiles, those with the largest loss, that are refined after compensation; it needs `compensate`. `auto` refines
-    half of the tiles of a layer in which a tile has fewer than 16
-    words. The rivals rtn-w8 and rtn-w4-g128-sym are in every table, as w8a8 and w4a8. A rival's name holds its
-    settings, such as gptq-w4-g64 or smoothquant-w8-a85 (`quant.rivals.registry`).
+    second perplexity of every method; an 8-bit MAC multiplies narrower ones in the same time. With `mixed`, a share
+    `low_share` of the tokens has `low_bits` instead: those with the lowest scores (`lm.attention.token_importance`).
+    The packed model holds the thresholds. `refine` is the share of the tiles, those with the largest loss, that are
+    refined after compensation; it needs `compensate`. `auto` refines half of the tiles of a layer in which a tile has
+    fewer than 16 words. The rivals rtn-w8 and rtn-w4-g128-sym are in every table, as w8a8 and w4a8. A rival's name
+    holds its settings, such as gptq-w4-g64 or smoothquant-w8-a85 (`quant.rivals.registry`).
 
     There are two classes, fast and slow. Each class gets the fastest clock at which its best codebook is at most
     `*_loss_db` dB worse than the best codebook of that size with no timing limit.
@@ -157,6 +159,8 @@ class Quantize(Section, frozen=True):
     rivals: tuple[str, ...] = DEFAULT_RIVALS
     activations: ActivationMode = "token"
     activation_bits: Annotated[int, msgspec.Meta(ge=2, le=8)] = 8
+    low_share: Share = 0.5
+    low_bits: Annotated[int, msgspec.Meta(ge=2, le=7)] = 4
     sparse_budget: Fraction = 0.005
     prune_to_zero: Fraction = 0.0  # share of each output's weights, those that matter least, that get the word 0
     fast_words: Annotated[int, msgspec.Meta(ge=2, le=9)] = CLASS_WORDS[0]

@@ -81,6 +81,9 @@ BAD_NUMBER: dict[str, list[list[str]]] = {
         ["demo", "--out", "out", "--input-sparsity", "0.5", "--calibration", "none"],
         ["demo", "--out", "out", "--input-allocation", "divergence"],
         ["demo", "--dry-run", "--input-sparsity", "0.5", "--calibration", "none"],
+        ["demo", "--out", "out", "--low-share", "1.5"],
+        ["demo", "--out", "out", "--low-bits", "3"],
+        ["demo", "--out", "out", "--low-share", "0.5", "--calibration", "none"],
     ],
     "codesign": [
         ["demo", "--area-mm2", "-1", "--out", "out"],
@@ -129,6 +132,9 @@ BAD_NUMBER: dict[str, list[list[str]]] = {
         ["demo", "-q", "--tokens", "1", "--dense-share", "0.5"],
         ["demo", "-q", "--tokens", "1", "--input-sparsity", "0.5", "--by-block"],
         ["demo", "-q", "--tokens", "1", "--input-allocation", "divergence"],
+        ["demo", "-q", "--tokens", "1", "--activations", "mixed"],
+        ["demo", "-q", "--tokens", "1", "--low-share", "0.5"],
+        ["demo", "--task", "last-word", "--activations", "mixed"],
     ],
     "explore": [["--tile", "0", "--out", "out"], ["--tile", "-8", "--out", "out"], ["--tile", HUGE, "--out", "out"]],
     "profiles": [

@@ -46,6 +46,8 @@ CHANGED: dict[str, Any] = {
     "quantize.rivals": ("rtn-w3-g128",),
     "quantize.activations": "tensor",
     "quantize.activation_bits": 4,
+    "quantize.low_share": 0.25,
+    "quantize.low_bits": 2,
     "quantize.sparse_budget": 0.001,
     "quantize.prune_to_zero": 0.5,
     "quantize.fast_words": 4,
@@ -78,6 +80,8 @@ BESIDE: dict[str, dict[str, Any]] = {
     "quantize.method": {"quantize.refine": 0.0, "quantize.sparse_budget": 0.005},
     "quantize.kept_share": {"quantize.method": "paper", "quantize.goals": ("acc-opt",)},
     "quantize.cost": {"hardware.tile": 20, "quantize.sweep": (0.2, 0.4, 0.6, 0.8)},  # tiles that are not full differ
+    "quantize.low_share": {"quantize.activations": "mixed"},
+    "quantize.low_bits": {"quantize.activations": "mixed"},
     "quantize.input_allocation": {"quantize.input_sparsity": 0.5},
     "quantize.budget.time_s": {"quantize.cost": "simulated:edge_lpddr5x"},
     "quantize.budget.energy_j": {"quantize.cost": "simulated:edge_lpddr5x"},

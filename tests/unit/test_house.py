@@ -108,6 +108,7 @@ ELSEWHERE = {
     ),
     "jobs/evaluation": "e2e/test_cli.py",
     "jobs/input_sparsity": "e2e/test_input_sparsity.py",
+    "jobs/mixed_activations": "e2e/test_mixed_activations.py",
     "jobs/explain_tiles": "e2e/test_explain.py",
     **_modules_of(
         "jobs/quantize",

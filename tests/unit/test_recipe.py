@@ -30,7 +30,7 @@ def test_a_recipe_holds_no_number_beyond_use(text: str) -> None:
     ("text", "sentence"),
     [
         ('[quantize]\ngoals = ["acc"]', "`$.quantize.goals[0]`; it must be one of perf-opt, bal, acc-opt"),
-        ('[quantize]\nactivations = "row"', "`$.quantize.activations`; it must be one of token, tensor, none"),
+        ('[quantize]\nactivations = "row"', "`$.quantize.activations`; it must be one of token, tensor, mixed, none"),
         ('[quantize]\nrefine = "all"', "`$.quantize.refine`; it must be a number, or auto"),
         ('[quantize]\ntransform = "gptq"', "`$.quantize.transform`; it must be one of none, smoothquant, awq"),
         ('[quantize]\ninput_allocation = "x"', "`$.quantize.input_allocation`; it must be one of uniform, divergence"),

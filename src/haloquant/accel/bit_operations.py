@@ -34,7 +34,7 @@ def ebops(tiles: LayerTiles, activation_bits: int = 8) -> int:
     return (dense + 8 * tiles.sparse_nnz) * activation_bits
 
 
-def bops(tiles: LayerTiles, activation_bits: int = 8) -> float:
+def bops(tiles: LayerTiles, activation_bits: int | float = 8) -> float:
     """Return the bit operations (BOPs) of one token through a layer. Weight bits are those that hold all its values.
 
     A side branch of rank r counts as r (in + out) further weights of 16 bits, whose sums have `in` and r terms.
@@ -72,6 +72,6 @@ def signed_bits(values: Int64[np.ndarray, " v"]) -> int:
     return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length()) + 1
 
 
-def _positive(activation_bits: int) -> None:
+def _positive(activation_bits: int | float) -> None:
     if activation_bits < 1:
         raise InputError(f"activation_bits must be at least 1, not {activation_bits}")

@@ -16,6 +16,7 @@ import torch
 from haloquant.errors import InputError, MissingExtraError
 from haloquant.jobs.input_sparsity import InputSparsity, mac_density, masks_of_model, stored_masks
 from haloquant.jobs.inputs import Progress, is_packed, model_folder, model_window, read_text, silent, text_file
+from haloquant.jobs.mixed_activations import TokenBits, check_mixed, mixed_of_model
 from haloquant.lm.calibration.by_block import perplexity_by_block
 from haloquant.lm.checkpoint.completeness import check_complete
 from haloquant.lm.checkpoint.hub import origin
@@ -26,12 +27,12 @@ from haloquant.lm.evaluation.perplexity import Perplexity, default_window, perpl
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.evaluation.sparse_inputs import sparse_inputs
 from haloquant.lm.input_sparsity import InputMasks
-from haloquant.lm.packed.config import WITH_MASKS
 from haloquant.lm.packed.loading import load
 from haloquant.lm.packed.reader import has_adapter, open_packed
 from haloquant.lm.quiet_transformers import quiet_transformers
 from haloquant.lm.text import load_text, load_tokenizer
 from haloquant.lm.torch_model import load_model
+from haloquant.quant.format.input_masks import MASK_TENSORS
 
 TEXT_TASKS = ("text", "wikitext", "last-word", "next-passage")  # tasks of lm-eval that are made from a text file
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -43,7 +44,8 @@ class Evaluation(msgspec.Struct, frozen=True):
     `bits_per_weight` counts the stored bits of the linear layers. `dtype` is the floating-point type in which the model
     computed. `standard_error` is None if the text is a single window. `notes` are sentences on how the model was read,
     such as an adapter that was merged. `input_density` is the share of the multiply-accumulates of the linear layers
-    that the tokens with sparse inputs kept; None where all inputs are dense.
+    that the tokens with sparse inputs kept; None where all inputs are dense. `low_share` is the share of the tokens
+    whose inputs were rounded to the low bits, as the mean over the linear layers; None where all have the same bits.
     """
 
     model: str
@@ -55,6 +57,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     dtype: Dtype = "float32"
     notes: tuple[str, ...] = ()
     input_density: float | None = None
+    low_share: float | None = None
 
 
 class OpenedModel(NamedTuple):
@@ -106,7 +109,7 @@ def evaluate_model(
     model: str,
     text: str,
     tokens: int,
-    rounded_bits: int | None,
+    rounded_bits: int | TokenBits | None,
     progress: Progress = silent,
     dtype: Dtype = "float32",
     device: str = "cpu",
@@ -119,7 +122,8 @@ def evaluate_model(
         model: A model folder, or `demo`.
         text: A text file, or `demo`.
         tokens: Number of tokens that are used; 0 takes the whole text.
-        rounded_bits: Bits to which the inputs of linear layers are rounded, with one scale per token; None leaves them.
+        rounded_bits: Bits to which the inputs of linear layers are rounded, with one scale per token, the same for all
+            tokens or not; None leaves them.
         progress: Called with the name of a task, windows done and windows in all.
         dtype: The floating-point type in which the model computes.
         device: Where it computes: `cpu`, or a GPU (`lm.devices.find_device`).
@@ -129,11 +133,14 @@ def evaluate_model(
     Raises:
         CheckpointError: The model folder is missing or malformed.
         RecipeError: The text is missing.
-        InputError: The model gives NaN or infinity; or `sparse` and `dense_share` do not fit the model.
+        InputError: The model gives NaN or infinity; or `sparse`, `dense_share` or the bits do not fit the model.
     """
     folder = model_folder(model)
     read_config(folder)  # a folder without a model is reported before its tokenizer is
     _check_masks(folder, sparse, dense_share)
+    mixed = rounded_bits if isinstance(rounded_bits, TokenBits) else None
+    if mixed is not None:
+        check_mixed(folder, mixed)
     found = read_text(folder, text, "evaluation")
     loaded, layers, bits, notes = open_model(folder, dtype, device)
     window = default_window(loaded)
@@ -141,17 +148,24 @@ def evaluate_model(
     name = "demo" if model == "demo" else origin(folder) or folder.name
 
     def tell(done: int, total: int) -> None:
-        progress(f"evaluate {name}{f' W+A{rounded_bits}' if rounded_bits else ''}", done, total)
+        bits = "mixed" if mixed else rounded_bits
+        progress(f"evaluate {name}{f' W+A{bits}' if bits else ''}", done, total)
 
     masks, said = _masks(loaded, layers, folder, sparse, dense_share, progress)
+    tokens_in_low_bits = None
     with ExitStack() as stack:
         # A layer first leaves inputs out, and then rounds the others.
         counts = None if masks is None else stack.enter_context(sparse_inputs(loaded, masks.masks, dense_share))
-        if rounded_bits:
+        if mixed is not None:
+            rounding, how = mixed_of_model(loaded, layers, folder, mixed, progress)
+            tokens_in_low_bits, said = stack.enter_context(rounding), f"{said}, {how}" if said else how
+        elif isinstance(rounded_bits, int):
             stack.enter_context(activations_per_token(loaded, layers, rounded_bits))
         share = 0.0 if masks is None else dense_share
         score = perplexity(loaded, found.tokens, max_windows=limit, progress=tell, context_share=share)
     made = _evaluation(name, found.name, bits, score, device, dtype, notes, f", {said}" if said else "")
+    if tokens_in_low_bits is not None:
+        made = msgspec.structs.replace(made, low_share=tokens_in_low_bits.mean(layers))
     if masks is None or counts is None:
         return made
     return msgspec.structs.replace(made, input_density=mac_density(counts, masks.macs))
@@ -163,7 +177,8 @@ def _check_masks(folder: Path, sparse: InputSparsity | None, dense_share: float)
     Raises:
         InputError: Masks are asked for and the model has its own, or no mask uses the share of dense tokens.
     """
-    own = is_packed(folder) and open_packed(folder).config.version >= WITH_MASKS
+    tensors = open_packed(folder).tensors if is_packed(folder) else {}
+    own = any(name.rpartition(".")[2] in MASK_TENSORS for name in tensors)
     if own and sparse is not None:
         raise InputError(f"input_sparsity must be 0 for {folder.name}, whose layers hold thresholds of their own")
     if dense_share and sparse is None and not own:

@@ -47,8 +47,8 @@ def check_names(recipe: Recipe) -> None:
     """Check all that a recipe names besides files of the model, its texts and the MAC.
 
     Raises:
-        RecipeError: A rival or a shape is unknown; two machines have one name, or a rival or a goal is named twice; or
-            a setting would change nothing (`check_used`).
+        RecipeError: A rival or a shape is unknown; two machines have one name, or a rival or a goal is named twice; a
+            setting would change nothing (`check_used`); or mixed activations do not fit the rest.
         TargetError: The description of a machine is malformed.
     """
     for key, names, read in (
@@ -62,6 +62,7 @@ def check_names(recipe: Recipe) -> None:
         if len(set(listed)) < len(listed):
             raise RecipeError(f"quantize.{key} must name each once, not {', '.join(listed)}")
     check_used(recipe)
+    check_mixed(recipe.quantize)
     _at("quantize.cost", lambda _: cost_source(recipe), "")
     for name in recipe.quantize.rivals:
         _at("quantize.rivals", rival, name)
@@ -85,6 +86,11 @@ def check_used(recipe: Recipe) -> None:
         unused.append(("kept_share", f"quantize.method is {quantize.method}", reason))
     if quantize.activations == "none":
         unused.append(("activation_bits", "quantize.activations is none", "as no activation is rounded"))
+    if quantize.activations != "mixed":
+        reason = "as all tokens have the same bits"
+        unused += [
+            (key, f"quantize.activations is {quantize.activations}", reason) for key in ("low_share", "low_bits")
+        ]
     if not quantize.input_sparsity:
         unused.append(("input_allocation", "quantize.input_sparsity is 0", "as no input is left out"))
     if not quantize.compensate:
@@ -104,6 +110,26 @@ def check_used(recipe: Recipe) -> None:
         zero = "0 or left out" if key == "refine" else "left out"
         shown = given if isinstance(given, str) else f"{given:g}"
         raise RecipeError(f"quantize.{key} must be {zero} where {where}, {why}, not {shown}")
+
+
+def check_mixed(quantize: Quantize) -> None:
+    """Check that mixed activations fit the rest of a recipe.
+
+    Raises:
+        RecipeError: Low bits are not below the others, or inputs are left out too.
+    """
+    if quantize.activations != "mixed":
+        return
+    if quantize.low_bits >= quantize.activation_bits:
+        raise RecipeError(
+            f"quantize.low_bits must be below quantize.activation_bits, {quantize.activation_bits}, not "
+            f"{quantize.low_bits}"
+        )
+    if quantize.input_sparsity:
+        raise RecipeError(
+            f"quantize.input_sparsity must be 0 where quantize.activations is mixed, not {quantize.input_sparsity:g}: "
+            "the thresholds of both are found with the other left alone"
+        )
 
 
 def _unused_budgets(quantize: Quantize) -> list[tuple[str, str, str]]:
@@ -160,10 +186,12 @@ def check_job(recipe: Recipe, inputs: Inputs, profile: MacProfile) -> None:
         ProfileError: The MAC lacks a value.
         CheckpointError: Transformers cannot load the model, or a chosen layer is no linear layer of it.
     """
-    from haloquant.lm.model_check import check_model  # needs torch
+    from haloquant.lm.model_check import check_model, check_scored  # needs torch
 
     check_mac(recipe.hardware, profile)
     check_model(inputs.checkpoint, calibrated=True)
+    if recipe.quantize.activations == "mixed":
+        _at("quantize.activations", lambda _: check_scored(inputs.checkpoint), "")
     for use, least, what in (("calibration", inputs.window, "one window"), ("evaluation", 2, "to predict")):
         tokens = getattr(inputs, use).tokens
         if len(tokens) < least:

@@ -19,6 +19,7 @@ MOST_CPU_GEMV_TOKENS = 12  # with more tokens, it is cheaper to decode a block o
 MOST_INTEGER_COLUMNS = 0.4  # share of the columns; with more, the dense kernel of integers is faster
 MOST_TILE_INPUTS = (1 << 24) // (128 * 128)  # sums of this many products of two int8 are exact in float32
 BLOCK_WEIGHTS = 1 << 22  # weights that prefill decodes at a time: 16 MiB of float32
+_EIGHT_BITS = np.full(MOST_CPU_GEMV_TOKENS, 1 / 127, np.float32)  # 1 / the largest code, by token
 _Found = TypeVar("_Found", torch.Tensor, np.ndarray)
 
 
@@ -68,8 +69,11 @@ def check_integers(tile_in: int) -> None:
         raise InfeasibleError(f"tiles must be at most {MOST_TILE_INPUTS} inputs long for exact sums, not {tile_in}")
 
 
-def rounded_linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
+def rounded_linear(x: torch.Tensor, layer: PackedLayer, steps: torch.Tensor | None = None) -> torch.Tensor:
     """Return x W^T in the type of x, with x rounded to 8 bits by one scale for each token, max |x| / 127.
+
+    `steps` gives other bits, 8 at most: 1 / the largest code of each token, f32 [tokens]. The integers are smaller then
+    and the kernels the same.
 
     Few tokens are multiplied as integers (`integer_linear`). Many are multiplied as the floats that they are rounded
     to, because a decoded block of weights then serves all of them. The results differ by the rounding of float32.
@@ -79,9 +83,11 @@ def rounded_linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
         InfeasibleError: As for `integer_linear`.
     """
     if x.device.type == "cpu" and x.numel() <= MOST_CPU_GEMV_TOKENS * layer.grid.in_features:
-        codes, scale = tile_products.round_tokens(_rows(x))
+        rows = _rows(x)
+        known = _EIGHT_BITS[: rows.shape[0]] if steps is None else steps.numpy()
+        codes, scale = tile_products.round_tokens(rows, known)
         return _like(x, _integer_products(codes, scale, layer))
-    codes, scale = fallback.round_tokens(x.reshape(-1, layer.grid.in_features).to(torch.float32))
+    codes, scale = fallback.round_tokens(x.reshape(-1, layer.grid.in_features).to(torch.float32), steps)
     # The sparse part of integers is added by operations of torch, which several tokens do not gain from.
     integers = codes.shape[0] <= 1 or (layer.sparse is None and in_cuda.takes(codes, layer))
     few = x.device.type != "cpu" and integers

@@ -80,18 +80,20 @@ def masked_inputs(x: torch.Tensor, norm: torch.Tensor, threshold: torch.Tensor |
     return x.masked_fill(x.abs().to(torch.float32) * norm <= threshold, 0.0)
 
 
-def round_tokens(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Round tokens to 8 bits, each by one scale, max |x| / 127.
+def round_tokens(tokens: torch.Tensor, steps: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Round tokens to 8 bits or fewer, each by one scale, max |x| / the largest code.
 
     Args:
         tokens: activations, f32 [tokens, in].
+        steps: 1 / the largest code of each token, f32 [tokens]; None is 1 / 127 for all.
 
     Returns:
         Codes from -127 to 127, int8 [tokens, in], and scales, f32 [tokens]. A token of zeros has the scale 1, and one
         with an infinity or a NaN has codes of 0 and the scale NaN.
     """
     top = tokens.abs().amax(-1)
-    step = torch.where(top > 0, (top * (1 / 127)).clamp_min(torch.finfo(torch.float32).tiny), 1.0)
+    scaled = top * (1 / 127) if steps is None else top * steps
+    step = torch.where(top > 0, scaled.clamp_min(torch.finfo(torch.float32).tiny), 1.0)
     finite = top.isfinite()
     codes = (tokens / step[:, None]).round().where(finite[:, None], 0.0).to(torch.int8)
     return codes, step.where(finite, torch.nan)

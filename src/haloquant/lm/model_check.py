@@ -6,9 +6,11 @@ import torch
 from transformers import CONFIG_MAPPING, AutoConfig
 from transformers.core_model_loading import revert_weight_conversion
 
-from haloquant.errors import CheckpointError
+from haloquant.errors import CheckpointError, InputError
+from haloquant.lm.attention.watch import check_watchable
 from haloquant.lm.calibration.empty_model import EmptyModel, empty_from_config
 from haloquant.lm.checkpoint.completeness import COMPUTED_TENSORS
+from haloquant.lm.checkpoint.linear_layers import expert_family
 from haloquant.lm.checkpoint.model_config import read_config
 from haloquant.lm.checkpoint.reader import Checkpoint
 from haloquant.lm.model_class import building, complete_head_size
@@ -55,6 +57,20 @@ def check_model(checkpoint: Checkpoint, calibrated: bool = False) -> None:
                 f"{layer.name} must be a linear layer of the model, not {type(module).__name__}; leave it in full "
                 f"precision (--exclude '{_pattern(layer.name)}')"
             )
+
+
+def check_scored(checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint whose tokens cannot be scored by attention. No weight is read.
+
+    Raises:
+        InputError: The model's attentions cannot be seen (`lm.attention.watch.check_watchable`), or it has experts,
+            which get the tokens in another order.
+        CheckpointError: Transformers has no such decoder.
+    """
+    expert = next((layer.name for layer in checkpoint.layers if expert_family(layer.name) is not None), None)
+    if expert is not None:
+        raise InputError(f"the model must have no experts to have tokens scored, and {expert} is one's")
+    check_watchable(EmptyModel(checkpoint).model)
 
 
 def is_known(checkpoint: Checkpoint) -> bool:

@@ -161,7 +161,7 @@ def render_page(results: Results, drawn: list[Figure]) -> str:
         table=method_table(results),
         pairs=targets_and_phases(results),
         base=base_method(results).name.upper(),
-        activation_bits=results.activation_bits,
+        activations=results.activations,
         new_silicon=[(found, new_silicon_table(found), new_silicon_caption(found)) for found in results.new_silicon],
         board=gpu_table(results),
         board_says=gpu_sentences(results),

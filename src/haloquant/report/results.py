@@ -195,6 +195,12 @@ class Results(Record, frozen=True):
     notes: list[str] = []  # how the model was read, what stays in full precision, calibration windows that are missing
     new_silicon: list[NewSiliconRows] = []  # one for each machine that elements can be compared on
     activation_bits: int = 8
+    low_bits: int = 0  # bits of the activations of a share of the tokens; 0 where all tokens have the same
+
+    @property
+    def activations(self) -> str:
+        """The bits of rounded activations, such as "8", or "8/4" where a share of the tokens has fewer."""
+        return f"{self.activation_bits}/{self.low_bits}" if self.low_bits else str(self.activation_bits)
 
     def method(self, name: str) -> MethodRow:
         """Return the row of the method with this name.

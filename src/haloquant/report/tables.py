@@ -77,7 +77,7 @@ def method_table(results: Results) -> Table:
     """Return one row for each method: stored bits, perplexity, and speed and energy as ratios to `base_method`."""
     pairs = targets_and_phases(results)
     base = base_method(results)
-    head = ["method", "bits/weight", "perplexity W", f"W+A{results.activation_bits}", "BOPs/token"]
+    head = ["method", "bits/weight", "perplexity W", f"W+A{results.activations}", "BOPs/token"]
     sparse = any(method.input_density is not None for method in results.methods)
     head += ["inputs kept"] if sparse else []
     for target, phase in pairs:
@@ -171,7 +171,7 @@ def cards(results: Results) -> tuple[Card, ...]:
         "Perplexity",
         f"{_a8(halo):.3f}",
         tuple((m.name, f"{_a8(m):.3f}") for m in others),
-        f"{halo.name}, {halo.bits_per_weight:.2f} bits per weight, {results.activation_bits}-bit activations "
+        f"{halo.name}, {halo.bits_per_weight:.2f} bits per weight, {results.activations}-bit activations "
         "(fp16: neither quantized)",
     )
     if mine is None:

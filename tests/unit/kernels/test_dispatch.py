@@ -162,7 +162,7 @@ def test_tokens_are_rounded_alike_in_compiled_code_and_in_torch() -> None:
     x[4] *= 1e-40
     x[5] = torch.arange(300) - 127.5  # halves: to the even code
     x[6] *= 1e30
-    codes, scale = tile_products.round_tokens(x.numpy())
+    codes, scale = tile_products.round_tokens(x.numpy(), np.full(len(x), 1 / 127, np.float32))
     wanted, steps = fallback.round_tokens(x)
     assert np.array_equal(codes, wanted.numpy())
     assert np.array_equal(scale, steps.numpy(), equal_nan=True)

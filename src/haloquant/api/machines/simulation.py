@@ -175,7 +175,8 @@ def simulate(
             in HALO and the integer rivals. None takes what a packed model with sparse inputs stores, else 1.
         activation_bits: Bits of the rounded inputs of every quantized layer, 2 to 16, in HALO and the integer rivals.
             They set the bytes of inputs that move. A MAC that takes fewer bits runs several times over a layer; one
-            that takes more saves nothing. None is as many as the MAC's.
+            that takes more saves nothing. None takes what a packed model with mixed activations stores, else as many
+            as the MAC's.
         low_share: Share of the tokens whose inputs have `low_bits` instead, 0 to 1.
         low_bits: Bits of the inputs of these tokens, fewer than `activation_bits`.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
@@ -209,7 +210,8 @@ def simulate(
     named = [find_profile(path_text("against", name)) for name in against]
     with reporting(progress) as report:
         machine, loaded = open_on(model, target, profile, fast_share)
-        loaded = replace(loaded, density=None if density is None else float(density), input_bits=bits)
+        loaded = replace(loaded, density=None if density is None else float(density))
+        loaded = replace(loaded, input_bits=bits or loaded.input_bits)
         passes = passes_of(loaded, prefill_tokens, context_tokens, batch)
         classes = loaded.classes
         own = own_clocks(machine, classes.profile, classes.corner, float(delay_factor)) if clock == "own" else None

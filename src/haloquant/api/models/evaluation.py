@@ -13,11 +13,14 @@ from haloquant.jobs import evaluation
 from haloquant.jobs.evaluation import Dtype, Evaluation
 from haloquant.jobs.input_sparsity import InputSparsity
 from haloquant.jobs.inputs import model_folder
+from haloquant.jobs.mixed_activations import TokenBits
 from haloquant.lm.devices import find_device
 from haloquant.quant.input_sparsity.levels import InputAllocation
 from haloquant.quant.input_sparsity.scores import MOST_SPARSITY
+from haloquant.records.mixed_activations import LowTokens
 
 Activations = Literal["none", "token"]
+ActivationsByToken = Literal["none", "token", "mixed"]
 
 
 def evaluate(
@@ -25,8 +28,11 @@ def evaluate(
     text: str | Path = "demo",
     *,
     tokens: int = 0,
-    activations: Activations = "none",
+    activations: ActivationsByToken = "none",
     activation_bits: int = 8,
+    low_share: float | None = None,
+    low_bits: int = 4,
+    low_tokens: LowTokens = "lowest",
     dtype: Dtype = "float32",
     by_block: bool = False,
     device: str = "auto",
@@ -45,8 +51,14 @@ def evaluate(
         model: Model folder, plain or packed, or "demo" for the shipped model.
         text: Text file (.txt, .xz), or "demo" for the shipped evaluation text.
         tokens: Number of tokens to use, rounded down to whole windows (one at least); 0 uses the whole text.
-        activations: "token" rounds the inputs of the linear layers, with one scale per token; "none" keeps them.
+        activations: "token" rounds the inputs of the linear layers, with one scale per token; "mixed" does so too,
+            with fewer bits for a share of the tokens (EdgeQAT, arXiv 2402.10787); "none" keeps them.
         activation_bits: Bits of a rounded input, 2 to 16.
+        low_share: With "mixed", the share of the tokens in `low_bits`, 0 to 1. It must be left out for a packed model
+            that holds thresholds of its own, with its own bits.
+        low_bits: With "mixed", the bits of these tokens, fewer than `activation_bits`.
+        low_tokens: With "mixed", which tokens these are: those whose products with the key of the first token are
+            "lowest", or as controls those with the "highest" ones, or "random" ones.
         dtype: Floating-point type in which the model computes: "float32", "bfloat16" or "float16". A packed model's
             words and scales are the same in each.
         by_block: Keep one decoder block in memory at a time, for a plain model that does not fit; it computes in
@@ -57,7 +69,8 @@ def evaluate(
             those of the inputs with the lowest scores |x| * (norm of the weight's column) (R-Sparse, arXiv 2504.19449).
         input_allocation: "uniform" leaves out the same share in each layer; "divergence" divides it so that the
             predictions change least, which takes eight passes over 512 tokens for each layer.
-        calibration: Text (.txt, .xz) of which 512 tokens give the thresholds, or "demo" for the shipped one.
+        calibration: Text (.txt, .xz) that gives the thresholds, or "demo" for the shipped one: 512 tokens for inputs
+            that are left out, 8,192 for tokens in low bits.
         dense_share: Share of each window, at its beginning, whose tokens keep all inputs and are not scored, as a
             prompt before generated tokens. R-Sparse's authors take 0.5. With 1 all tokens are dense and scored. It
             needs `input_sparsity`, or a packed model that holds thresholds of its own.
@@ -81,20 +94,57 @@ def evaluate(
     shown = reporting(progress)
     name, file = path_text("model", model), path_text("text", text)
     check_count("tokens", tokens, 0)
-    bits = _rounded_bits(activations, activation_bits)
+    thresholds_of = path_text("calibration", calibration)
+    bits = _asked_bits(activations, activation_bits, low_share, low_bits, low_tokens, thresholds_of)
+    mixed = isinstance(bits, TokenBits)
     check_choice("dtype", dtype, get_args(Dtype))
     if by_block and dtype != "float32":
         raise InputError(f"dtype must be float32 for an evaluation block by block, not {dtype}")
-    sparse = _sparse(input_sparsity, input_allocation, path_text("calibration", calibration), dense_share)
+    if mixed and (by_block or input_sparsity):
+        other = "by_block must be False" if by_block else "input_sparsity must be 0"
+        raise InputError(f"{other} where activations are mixed, whose thresholds need the whole model with all inputs")
+    own_text = "demo" if mixed and low_share is not None else thresholds_of
+    sparse = _sparse(input_sparsity, input_allocation, own_text, dense_share)
     if by_block and sparse is not None:
         raise InputError("input_sparsity must be 0 for an evaluation block by block: thresholds need the whole model")
     if by_block and dense_share:
         raise InputError("dense_share must be 0 for an evaluation block by block, which scores every token")
     place = find_device(device)
     with shown as report:
-        if by_block:
+        if by_block and not isinstance(bits, TokenBits):
             return evaluation.evaluate_by_block(name, file, tokens, bits, report, place)
         return evaluation.evaluate_model(name, file, tokens, bits, report, dtype, place, sparse, dense_share)
+
+
+def _asked_bits(
+    activations: ActivationsByToken,
+    bits: int,
+    low_share: float | None,
+    low_bits: int,
+    low_tokens: LowTokens,
+    calibration: str,
+) -> int | TokenBits | None:
+    """Return the bits of a rounded input, the same for all tokens or not, after a check; None where none is rounded.
+
+    Raises:
+        InputError: A value is not allowed, or it would change nothing.
+    """
+    check_choice("activations", activations, get_args(ActivationsByToken))
+    check_choice("low_tokens", low_tokens, get_args(LowTokens))
+    if activations != "mixed":
+        given = {"low_share": low_share is not None, "low_bits": low_bits != 4, "low_tokens": low_tokens != "lowest"}
+        for key in (key for key, value in given.items() if value):
+            raise InputError(f'{key} must come with activations="mixed", which has tokens in low bits')
+        return _rounded_bits(activations, bits)
+    bits, low_bits = check_bits(bits), check_bits(low_bits, "low_bits")
+    if low_share is None:
+        if (bits, low_bits, low_tokens) != (8, 4, "lowest"):
+            raise InputError("bits and low_tokens must come with low_share, unless a packed model stores all of them")
+        return TokenBits()
+    check_range("low_share", low_share, 0.0, 1.0)
+    if low_bits >= bits:
+        raise InputError(f"low_bits must be below activation_bits, {bits}, not {low_bits}")
+    return TokenBits(bits, low_bits, float(low_share), low_tokens, calibration)
 
 
 def _sparse(sparsity: float, allocation: InputAllocation, calibration: str, share: float) -> InputSparsity | None:

@@ -48,7 +48,8 @@ def load(
             `characterize` wrote.
         activations: "float" multiplies weights with activations as they are. "int8" rounds the inputs of the packed
             layers to 8 bits, with one scale for each token, as the accelerator does, and multiplies integers where
-            that is faster. It costs accuracy, which `haloquant evaluate --activations token` measures.
+            that is faster. It costs accuracy, which `haloquant evaluate --activations token` measures. "mixed" does so
+            with the bits that the model stores (`quantize(low_share=...)`): fewer for the tokens that matter least.
         settings: Passed to `from_pretrained`, for example `dtype`, `device_map`, `attn_implementation`.
 
     Returns:
@@ -58,8 +59,8 @@ def load(
         FormatError: The folder is damaged, incomplete, of another version, or made for another profile.
         MissingExtraError: torch or transformers is not installed.
         CheckpointError: Transformers does not know the model.
-        InputError: There is no such profile, both ways to name it are given, or `activations` is neither "float" nor
-            "int8".
+        InputError: There is no such profile, both ways to name it are given, `activations` is none of these, or it is
+            "mixed" for a model that stores no such bits.
         InfeasibleError: Tiles are so long that float32 cannot hold their integer sums.
 
     Example:

@@ -16,6 +16,7 @@ from haloquant.api.models.quantization_checks import (
     open_source,
     read_budget,
     read_clocks,
+    read_rounding,
 )
 from haloquant.api.progress import Progress, reporting
 from haloquant.errors import InputError
@@ -134,6 +135,8 @@ def quantize(
     budget: Mapping[str, float | str] | None = None,
     input_sparsity: float = 0.0,
     input_allocation: InputAllocation = "uniform",
+    low_share: float = 0.0,
+    low_bits: int = 4,
     exclude: str | Sequence[str] | None = None,
     engine: str = "local",
     workers: int = 1,
@@ -182,6 +185,10 @@ def quantize(
             calibration (R-Sparse, arXiv 2504.19449). A prompt stays dense. The packed model must fit in memory.
         input_allocation: "uniform" leaves out the same share in each layer; "divergence" divides it so that the
             predictions change least, which takes seven or eight passes over the 512 tokens for each layer.
+        low_share: Share of the tokens whose inputs `load(activations="mixed")` rounds to `low_bits`, 0 to 1; the inputs
+            of the others are rounded to 8 bits. They are those whose queries are least alike the first token's key
+            (EdgeQAT, arXiv 2402.10787); the model stores a threshold for each attention. 0 stores none.
+        low_bits: Bits of the inputs of these tokens, 2 to 7.
         exclude: Regular expressions. A layer whose name one of them matches stays in full precision.
         engine: "local", "ray", or "ray=ADDRESS" of a cluster.
         workers: Number of processes (local) or CPUs (ray).
@@ -225,6 +232,7 @@ def quantize(
     check_range("sparse_budget", sparse_budget, 0.0, 0.5)
     check_range("prune_to_zero", prune_to_zero, 0.0, 0.99)
     check_sparsity(input_sparsity, input_allocation, text)
+    rounding = read_rounding(low_share, low_bits, input_sparsity, text)
     where, mac = parse_engine(path_text("engine", engine), workers), path_text("profile", profile)
     devices, calibrating = quantization_devices(device, where, text)
     devices = ("cpu",) if method == "paper" else devices
@@ -246,6 +254,7 @@ def quantize(
             budget=limits,
             input_sparsity=input_sparsity,
             input_allocation=input_allocation,
+            **rounding,
         ),
     )
     if limits.limited:  # the goal is not a part of the recipe here

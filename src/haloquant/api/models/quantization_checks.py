@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 
@@ -15,7 +15,7 @@ from haloquant.lm.checkpoint.reader import Checkpoint, open_checkpoint
 from haloquant.lm.checkpoint.remote import is_url
 from haloquant.quant.input_sparsity.levels import InputAllocation
 from haloquant.quant.input_sparsity.scores import MOST_SPARSITY
-from haloquant.recipe import COST_WORDS, Budget, CostOf, Goal, Transform
+from haloquant.recipe import COST_WORDS, Budget, CostOf, Goal, Quantize, Transform
 from haloquant.records import CalibrationDtype
 
 
@@ -57,6 +57,27 @@ def check_sparsity(sparsity: float, allocation: InputAllocation, calibration: st
         raise InputError("input_allocation must come with input_sparsity, the share that it divides among the layers")
     if sparsity and calibration == "none":
         raise InputError("input_sparsity must have a calibration text, as it gives the thresholds; name one")
+
+
+def read_rounding(low_share: float, low_bits: int, sparsity: float, calibration: str) -> dict[str, Any]:
+    """Return the keys of a recipe that say how inputs are rounded by token; none without a share of tokens in low bits.
+
+    Raises:
+        InputError: A value is not allowed or would change nothing, inputs are left out too, or there is no calibration
+            text.
+    """
+    check_range("low_share", low_share, 0.0, 1.0)
+    check_count("low_bits", low_bits, 2)
+    check_range("low_bits", low_bits, 2.0, 7.0)
+    if not low_share:
+        if low_bits != Quantize().low_bits:
+            raise InputError("low_bits must come with low_share, the share of the tokens that have them")
+        return {}
+    if sparsity:
+        raise InputError(f"input_sparsity must be 0 with low_share, not {sparsity:g}: each is found without the other")
+    if calibration == "none":
+        raise InputError("low_share must have a calibration text, as it gives the thresholds; name one")
+    return {"activations": "mixed", "low_share": float(low_share), "low_bits": low_bits}
 
 
 def read_budget(cost: object, budget: Mapping[str, float | str] | None) -> Budget:

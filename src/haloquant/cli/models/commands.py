@@ -13,6 +13,7 @@ from haloquant.cli.options import Device, Devices, Json, Profile, Quiet
 from haloquant.errors import InputError
 from haloquant.recipe import Basis, Goal, Level, Method, Transform
 from haloquant.records import CalibrationDtype, ValueHessian
+from haloquant.records.mixed_activations import LowTokens
 from haloquant.units import engineering
 
 Model = Annotated[
@@ -123,6 +124,16 @@ def quantize(
     budget_level: Annotated[Level, typer.Option(help="Budgets choose a class per tile, or per layer.")] = "tile",
     input_sparsity: InputSparsity = 0.0,
     input_allocation: InputAllocation = "uniform",
+    low_share: Annotated[
+        float,
+        typer.Option(
+            help="Share of the tokens, those that matter least, whose inputs get --low-bits in place of 8 where inputs "
+            "are rounded.",
+            min=0.0,
+            max=1.0,
+        ),
+    ] = 0.0,
+    low_bits: Annotated[int, typer.Option(help="Bits of the inputs of these tokens.", min=2, max=7)] = 4,
     exclude: Annotated[
         list[str] | None,
         typer.Option(help="Regular expression such as `experts`: matching layers stay in full precision; repeatable."),
@@ -195,6 +206,8 @@ def quantize(
         budget={**limits, "level": budget_level},
         input_sparsity=input_sparsity,
         input_allocation=input_allocation,
+        low_share=low_share,
+        low_bits=low_bits,
         exclude=exclude,
         engine=engine,
         workers=workers,
@@ -232,9 +245,27 @@ def evaluate(
     text: Text = "demo",
     tokens: Tokens = 0,
     activations: Annotated[
-        Literal["none", "token"], typer.Option(help="token: round activations, with one scale per token.")
+        Literal["none", "token", "mixed"],
+        typer.Option(
+            help="token: round activations, with one scale per token; mixed: a share of tokens to fewer bits."
+        ),
     ] = "none",
     activation_bits: ActivationBits = 8,
+    low_share: Annotated[
+        float | None,
+        typer.Option(
+            help="mixed: share of the tokens in --low-bits; left out for a packed model with thresholds of its own.",
+            min=0.0,
+            max=1.0,
+        ),
+    ] = None,
+    low_bits: Annotated[int, typer.Option(help="mixed: bits of these tokens.", min=2, max=15)] = 4,
+    low_tokens: Annotated[
+        LowTokens,
+        typer.Option(
+            help="mixed: which tokens, by their products with the first key; others than lowest are controls."
+        ),
+    ] = "lowest",
     tasks: Annotated[
         list[str] | None,
         typer.Option(
@@ -265,8 +296,13 @@ def evaluate(
 ) -> None:
     """Measure the perplexity of a plain or packed model on a text, or its scores on lm-eval tasks."""
     if tasks:
-        unused = {"--input-sparsity": input_sparsity, "--input-allocation": input_allocation != "uniform",
-                  "--calibration": calibration != "demo", "--dense-share": dense_share}  # fmt: skip
+        if activations == "mixed":
+            raise InputError("--activations must be none or token with --task, not mixed")
+        unused = {
+            "--low-share": low_share is not None, "--low-bits": low_bits != 4, "--low-tokens": low_tokens != "lowest",
+            "--input-sparsity": input_sparsity, "--input-allocation": input_allocation != "uniform",
+            "--calibration": calibration != "demo", "--dense-share": dense_share,
+        }  # fmt: skip
         for name in (name for name, given in unused.items() if given):
             raise InputError(f"{name} must come without --task: a task scores whole texts, with all inputs")
         if tokens:
@@ -295,6 +331,9 @@ def evaluate(
         tokens=tokens,
         activations=activations,
         activation_bits=activation_bits,
+        low_share=low_share,
+        low_bits=low_bits,
+        low_tokens=low_tokens,
         dtype=dtype,
         by_block=by_block,
         device=device,
@@ -312,6 +351,8 @@ def evaluate(
     stdout.print(f"perplexity {found.perplexity:.4f}{error} ({found.description})", highlight=False)
     if found.input_density is not None:
         stdout.print(f"{found.input_density:.1%} of the multiply-accumulates are left", highlight=False)
+    if found.low_share is not None:
+        stdout.print(f"{found.low_share:.1%} of the tokens in low bits, as the mean over layers", highlight=False)
     print_notes(found.notes)
 
 

@@ -24,6 +24,7 @@ from haloquant.jobs.engine.session import open_session
 from haloquant.jobs.engine.tasks import THIS_PROCESS, Engine
 from haloquant.jobs.input_sparsity import export_with_masks
 from haloquant.jobs.inputs import Inputs, Progress, read_inputs, silent
+from haloquant.jobs.mixed_activations import export_with_token_bits
 from haloquant.jobs.provenance import versions
 from haloquant.jobs.quantize.checkpoint_passes import expert_notes
 from haloquant.jobs.quantize.forecast.device_room import check_device_room
@@ -166,13 +167,13 @@ def _export(job: JobSteps, goal: Goal, method: MethodStep, levels: Mapping[str, 
     if job.steps.find("packed", key) is None:
         job.passes.quantize([maps])  # its layers are missing if an earlier run was stopped between the two
 
-    masked = bool(job.recipe.quantize.input_sparsity)
+    masked, mixed = bool(job.recipe.quantize.input_sparsity), job.recipe.quantize.activations == "mixed"
 
     def make(folder: Path) -> None:
         export_packed(
             checkpoint,
             job.passes.layers(maps),
-            folder / ("dense" if masked else "model"),
+            folder / ("dense" if masked or mixed else "model"),
             profile_name=profile.name,
             profile_sha256=profile_sha256(profile),
             made_by={**versions(), **origin},
@@ -181,6 +182,9 @@ def _export(job: JobSteps, goal: Goal, method: MethodStep, levels: Mapping[str, 
         )
         if masked:
             export_with_masks(folder / "dense", folder / "model", job.request, job.progress, levels)
+        if mixed:
+            export_with_token_bits(folder / "dense", folder / "model", job.request, job.progress)
+        if masked or mixed:
             shutil.rmtree(folder / "dense")
 
     step, _ = job.steps.run("packed", key, make)

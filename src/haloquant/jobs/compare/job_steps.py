@@ -217,7 +217,15 @@ class JobSteps:
             self.recipe.hardware.tile,
             self.request.kind(self.device),
             *([] if self.protocol == STANDARD else [repr(self.protocol)]),
+            *self._mixed_key(),
         ]
+
+    def _mixed_key(self) -> list[object]:
+        """Return the inputs of the thresholds of mixed activations; nothing where activations are not mixed."""
+        quantize = self.recipe.quantize
+        if quantize.activations != "mixed":
+            return []
+        return [quantize.low_share, quantize.low_bits, self.calibration_key()]
 
     def profile_key(self) -> str:
         """Return the hash of everything that the profile says of the MAC."""

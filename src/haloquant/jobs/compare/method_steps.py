@@ -32,6 +32,11 @@ SPARSE = (
     "multiply-accumulates; the model itself leaves them out of generated tokens only"
 )
 
+MIXED = (
+    "in the perplexity with rounded activations {:.1%} of the tokens of a layer, as the mean over layers, have inputs "
+    "of {} bits in place of {}, those with the lowest scores"
+)
+
 
 @dataclass(frozen=True)
 class MethodStep:
@@ -134,6 +139,7 @@ def rival_method(job: JobSteps, name: str, rival_name: str) -> MethodStep:
             tiles, notes = {}, {**notes, TOO_WIDE: None}
         weights = _weights(layers, lambda layer: load_rival_weight(folders[layer.name]))
         accuracy = weights_accuracy(job, name, weights, source.scales())
+        notes = {**notes, **dict.fromkeys(_mixed_notes(job, accuracy))}
         save_method(folder, MethodResult(name, accuracy, bits, tuple(notes), tiles))
 
     inputs = [source.inputs, job.evaluation_key()] if layers else []
@@ -158,6 +164,7 @@ def halo_method(job: JobSteps, name: str, maps: Maps, said: tuple[str, ...] = ()
         notes += (*small_scales_note(small), *said)
         weights = _weights(layers, lambda layer: job.restored(maps, layer))
         accuracy = weights_accuracy(job, name, weights, scales, sparse=True)
+        notes += _mixed_notes(job, accuracy)
         if accuracy.input_density is not None:
             notes += (SPARSE.format(1 - accuracy.input_density),)
             kept = accuracy.layer_density
@@ -169,6 +176,14 @@ def halo_method(job: JobSteps, name: str, maps: Maps, said: tuple[str, ...] = ()
     inputs = [quantize.input_sparsity, quantize.input_allocation, job.calibration_key()]
     sparse = inputs if quantize.input_sparsity else []
     return MethodStep(name, [classes, said, job.evaluation_key(), job.key, *sparse], make, maps=maps)
+
+
+def _mixed_notes(job: JobSteps, accuracy: Accuracy) -> tuple[str, ...]:
+    """Return a sentence on the tokens in low bits, if activations are mixed."""
+    shares, quantize = accuracy.low_shares, job.recipe.quantize
+    if not shares:
+        return ()
+    return (MIXED.format(sum(shares.values()) / len(shares), quantize.low_bits, quantize.activation_bits),)
 
 
 def _weights(layers: Sequence[LinearLayer], read: Callable[[LinearLayer], np.ndarray]) -> LayerWeights:
@@ -201,6 +216,6 @@ def weights_accuracy(
         known,
         originals,
         job.protocol,
-        job.request.calibration if sparse else None,
+        job.request.calibration if sparse or job.recipe.quantize.activations == "mixed" else None,
         job.predictions if job.protocol.divergence and weights else None,
     )

@@ -13,7 +13,7 @@ from haloquant.jobs.compare.accuracy import Accuracy, rise_error
 from haloquant.jobs.compare.method_files import MethodResult
 from haloquant.jobs.compare.rivals import clock_ratio
 from haloquant.jobs.machines.method_cost import ScheduledPass, best_pass, class_points, single_class_point
-from haloquant.records import Corner, LayerTiles, MacProfile, OperatingPoint
+from haloquant.records import Corner, InputBits, LayerTiles, MacProfile, OperatingPoint
 from haloquant.report.results import ClassRow, CostRow, MethodRow, ParetoRow, ProfileRow, SpanRow
 from haloquant.store.profiles import has_accumulator, read_profile, shipped_profiles
 
@@ -41,11 +41,11 @@ def _points(name: str, method: MethodResult, target: Target, classes: Classes) -
 
 
 def method_row(
-    name: str, method: MethodResult, costs: list[CostRow], reference: Accuracy, activation_bits: int
+    name: str, method: MethodResult, costs: list[CostRow], reference: Accuracy, inputs: InputBits | None
 ) -> MethodRow:
     """Return the row of one method; `reference` is the accuracy of full precision.
 
-    `activation_bits` are those of the bit operations.
+    `inputs` are the bits of rounded inputs; None, of inputs that are not rounded, counts as 8 in the bit operations.
     """
     family = "halo" if name.startswith("halo-") else "reference" if name == "fp16" else "rival"
     return MethodRow(
@@ -58,7 +58,9 @@ def method_row(
         fast_fraction(method.tiles) if family == "halo" else None,
         list(method.notes),
         rise_error(method.accuracy, reference) if family != "reference" else None,
-        sum(bops(part, activation_bits) for part in method.tiles.values()) if method.tiles else None,
+        sum(bops(part, 8 if inputs is None else inputs.mean) for part in method.tiles.values())
+        if method.tiles
+        else None,
         method.accuracy.input_density,
     )
 

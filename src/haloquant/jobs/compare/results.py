@@ -65,7 +65,10 @@ def gather_results(
     passes = recipe_workloads(shape, recipe)
     reference, shown = methods["fp16"].accuracy, headline(methods)
     bits = recipe_input_bits(recipe)
-    rounded = {name: replace(m, tiles=with_input_bits(m.tiles, bits)) for name, m in {**sweep, **methods}.items()}
+    rounded = {
+        name: replace(made, tiles=with_input_bits(made.tiles, bits, made.accuracy.low_shares))
+        for name, made in {**sweep, **methods}.items()
+    }
     everything = rounded
     if recipe.workload.shapes != "model":
         everything = {name: _on_shape(method, passes[0], recipe) for name, method in rounded.items()}
@@ -86,7 +89,7 @@ def gather_results(
                     if distinct_points(spans) > distinct_points(timeline):
                         timeline = spans
                         timeline_of = f"{name}, {run.simulation.workload} on {target.name}"
-        rows.append(method_row(name, method, costs, reference, recipe.quantize.activation_bits))
+        rows.append(method_row(name, method, costs, reference, bits))
     tiles = [
         TileRow(name, layer, seen.classes.tolist(), sensitivity[layer].tolist())
         for name, method in methods.items()
@@ -122,6 +125,7 @@ def gather_results(
         sweeps=sweep_rows([n for n in ("w4a8", shown) if methods[n].tiles], passes, targets[-1], simulate),
         new_silicon=new_silicon_results(shown, shape, everything[shown].tiles, passes, targets, classes),
         activation_bits=recipe.quantize.activation_bits,
+        low_bits=bits.low_bits if bits is not None and bits.low_share else 0,
     )
     return msgspec.structs.replace(results, warnings=find_warnings(results))
 

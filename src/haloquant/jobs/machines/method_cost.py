@@ -65,12 +65,28 @@ def recipe_shape(recipe: Recipe, checkpoint: Checkpoint, name: str) -> ModelShap
 
 def recipe_input_bits(recipe: Recipe) -> InputBits | None:
     """Return the bits to which a recipe rounds the inputs of layers; None where it does not round them."""
-    return None if recipe.quantize.activations == "none" else InputBits(recipe.quantize.activation_bits)
+    quantize = recipe.quantize
+    if quantize.activations == "none":
+        return None
+    if quantize.activations != "mixed":
+        return InputBits(quantize.activation_bits)
+    return InputBits(quantize.activation_bits, quantize.low_bits, quantize.low_share)
 
 
-def with_input_bits(tiles: Mapping[str, LayerTiles], bits: InputBits | None) -> dict[str, LayerTiles]:
-    """Return the tiles of layers with inputs of these bits; None leaves them as wide as the MAC's."""
-    return dict(tiles) if bits is None else {name: replace(part, input_bits=bits) for name, part in tiles.items()}
+def with_input_bits(
+    tiles: Mapping[str, LayerTiles], bits: InputBits | None, low_shares: Mapping[str, float] | None = None
+) -> dict[str, LayerTiles]:
+    """Return the tiles of layers with inputs of these bits; None leaves them as wide as the MAC's.
+
+    `low_shares` holds the share of the tokens in low bits by layer, where it was measured.
+    """
+    if bits is None:
+        return dict(tiles)
+    known = low_shares or {}
+    return {
+        name: replace(part, input_bits=replace(bits, low_share=known[name]) if name in known else bits)
+        for name, part in tiles.items()
+    }
 
 
 def with_tile_size(target: Target, tile: int) -> Target:

@@ -35,7 +35,8 @@ class QuantizedModel:
     `tiles` holds the tiles of a packed model's layers. It is None for a named shape: then tiles are drawn at random for
     each workload, with a share `fast_share` of fast tiles. `densities` holds the share of its inputs that a generated
     token multiplies, of the layers of a packed model that leave inputs out; `density` is that of all layers but the
-    head, if one is asked for. `input_bits` are the bits of the inputs of all quantized layers, if they are asked for.
+    head, if one is asked for. `input_bits` are the bits of the inputs of all quantized layers, if they are asked for or
+    a packed model stores them.
     """
 
     name: str
@@ -95,7 +96,10 @@ def load_packed(folder: Path, profile: MacProfile) -> QuantizedModel:
     fast = float(np.mean(np.concatenate([t.classes.ravel() for t in tiles.values()]) == 0))
     masks = {name: mask for name in tiles if (mask := read_mask(packed, name)) is not None}
     densities = {name: 1.0 - mask.sparsity for name, mask in masks.items()}
-    return QuantizedModel(folder.name, shape, Classes(profile, 0, (*books, base)), tiles, fast, densities)
+    mixed = config.stored_activations()
+    bits = None if mixed is None else InputBits(mixed.bits, mixed.low_bits, mixed.low_share)
+    classes = Classes(profile, 0, (*books, base))
+    return QuantizedModel(folder.name, shape, classes, tiles, fast, densities, input_bits=bits)
 
 
 def load_shape(name: str, profile: MacProfile, fast_share: float) -> QuantizedModel:

@@ -90,8 +90,9 @@ def quantize_checkpoint(
     Raises:
         CheckpointError: A part of the model is missing in the checkpoint (`lm.checkpoint.completeness`), or a weight is
             not finite.
-        InputError: `out` holds files; or there is a transform or a sparsity of inputs without calibration, or a
-            transform for a model whose inputs cannot be folded.
+        InputError: `out` holds files; there is a transform, a sparsity of inputs or a share of tokens in low bits
+            without calibration, a transform for a model whose inputs cannot be folded, or low bits for one whose tokens
+            cannot be scored.
         BusyError: Another run works on the same output.
         ToolError: Workers died and the retries did not help.
     """
@@ -105,6 +106,7 @@ def quantize_checkpoint(
     unchecked = check_in_transformers(checkpoint, request.calibration is not None)
     _check_transform(checkpoint, request)
     _check_sparsity(request)
+    _check_token_bits(checkpoint, request)
     windows = request.calibration
     rounding = engine.devices or (request.place.device,)
     check_device_room(checkpoint, rounding, request.device, None if windows is None else windows.shape[1])
@@ -135,10 +137,11 @@ def quantize_checkpoint(
 
             small: list[str] = []
             masked, sparse_note = bool(request.recipe.quantize.input_sparsity), ()
+            mixed = request.recipe.quantize.activations == "mixed"
             exported = export_packed(
                 checkpoint,
                 _with_small_scales(passes.layers(maps), small),
-                scratch / "dense" if masked else out,
+                scratch / "dense" if masked or mixed else out,
                 profile_name=request.profile.name,
                 profile_sha256=profile_sha256(request.profile),
                 made_by={**versions(), **made_by(request, goal), **origin_entry(checkpoint.origin)},
@@ -151,6 +154,13 @@ def quantize_checkpoint(
 
             with meter.stage("sparse inputs"):
                 added, said = export_with_masks(scratch / "dense", out, request, progress)
+            bits += BitCount(scales=added)
+            sparse_note = (said,)
+        if mixed:
+            from haloquant.jobs.mixed_activations import export_with_token_bits  # needs torch
+
+            with meter.stage("thresholds of tokens"):
+                added, said = export_with_token_bits(scratch / "dense", out, request, progress)
             bits += BitCount(scales=added)
             sparse_note = (said,)
         _remove(work, out)
@@ -231,6 +241,21 @@ def _check_sparsity(request: Request) -> None:
     """
     if request.recipe.quantize.input_sparsity and request.calibration is None:
         raise InputError("sparse inputs must have a calibration text, as it gives their thresholds; name one")
+
+
+def _check_token_bits(checkpoint: Checkpoint, request: Request) -> None:
+    """Refuse tokens in low bits without a calibration text, or in a model whose tokens cannot be scored.
+
+    Raises:
+        InputError: They cannot be chosen.
+    """
+    if request.recipe.quantize.activations != "mixed":
+        return
+    if request.calibration is None:
+        raise InputError("tokens in low bits must have a calibration text, as it gives their thresholds; name one")
+    from haloquant.lm.model_check import check_scored  # needs torch
+
+    check_scored(checkpoint)
 
 
 def _maps(passes: Passes, goal: Goal) -> Maps:

@@ -18,5 +18,7 @@ def model_key(model_sha256: str, checkpoint: Checkpoint, request: Request) -> st
     layers = passes_key(model_sha256, checkpoint, request)
     quantize = request.recipe.quantize
     inputs = [quantize.input_sparsity, quantize.input_allocation] if quantize.input_sparsity else []
+    if quantize.activations == "mixed":
+        inputs += [quantize.activation_bits, quantize.low_bits, quantize.low_share]
     asked = [request.goal, request.source, *inputs]
     return content_key(step_versions(), layers, hash_small_files(checkpoint.folder), asked)

@@ -86,6 +86,9 @@ def made_by(request: Request, goal: Goal) -> dict[str, str]:
     entries = {"goal": goal, "source": request.source}
     if share := request.recipe.quantize.input_sparsity:
         entries["input sparsity"] = f"{share:g}, {request.recipe.quantize.input_allocation}"
+    if request.recipe.quantize.activations == "mixed":
+        quantize = request.recipe.quantize
+        entries["tokens in low bits"] = f"{quantize.low_share:g}, {quantize.low_bits} of {quantize.activation_bits}"
     if request.card:
         entries["card"] = request.card
     if request.recipe.quantize.method != "haloquant":

@@ -126,8 +126,11 @@ else:  # the vector code cannot be compiled for other CPUs
 
 @njit(cache=True)
 @no_type_check
-def round_tokens(x):
-    """Return tokens [tokens, in] rounded to int8, and the scale of each in float32, as `fallback.round_tokens` does."""
+def round_tokens(x, steps):
+    """Return tokens [tokens, in] rounded to int8, and the scale of each in float32, as `fallback.round_tokens` does.
+
+    `steps` is 1 / the largest code of each token, float32.
+    """
     codes = np.zeros(x.shape, np.int8)
     scale = np.ones(x.shape[0], np.float32)
     for t in range(x.shape[0]):
@@ -139,7 +142,7 @@ def round_tokens(x):
         if not top < np.inf:
             scale[t] = np.nan
         elif top > 0:
-            step = max(top * np.float32(1 / 127), np.finfo(np.float32).tiny)
+            step = max(top * steps[t], np.finfo(np.float32).tiny)
             scale[t] = step
             for i in range(x.shape[1]):
                 codes[t, i] = np.int8(np.rint(x[t, i] / step))

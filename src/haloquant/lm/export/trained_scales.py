@@ -1,4 +1,7 @@
-"""Write a packed model again with other scales and offsets, or with masks; all else is copied byte for byte."""
+"""Write a packed model again with other scales and offsets, with masks, or with bits of rounded inputs.
+
+All else is copied byte for byte.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +26,10 @@ from haloquant.lm.packed.reader import PackedModel
 from haloquant.quant.format.input_masks import pack_mask
 from haloquant.quant.format.packing import OFFSET
 from haloquant.quant.input_sparsity.scores import InputMask
+from haloquant.records.mixed_activations import MixedActivations
 from haloquant.store.atomic_files import read_manifest
+
+THRESHOLD_BITS = 64  # a number of JSON holds a float64
 
 
 def export_with_scales(
@@ -86,8 +92,34 @@ def export_masks(
     return sum(8 * array.nbytes for name, array in changed.items() if name not in model.tensors)
 
 
+def export_activations(
+    model: PackedModel, activations: MixedActivations, folder: Path, made_by: Mapping[str, str]
+) -> int:
+    """Write a packed model with the bits of its rounded inputs, and the thresholds that choose tokens for the low ones.
+
+    Args:
+        model: the packed model.
+        activations: bits and thresholds.
+        folder: target; must not exist or be empty.
+        made_by: settings, which the manifest keeps beside those of the model.
+
+    Returns:
+        The stored bits that the thresholds add to the model.
+
+    Raises:
+        InputError: The folder is not empty.
+    """
+    export_changed(model, {}, folder, made_by, SHARD_BYTES, activations)
+    return THRESHOLD_BITS * len(activations.thresholds)
+
+
 def export_changed(
-    model: PackedModel, changed: Mapping[str, np.ndarray], folder: Path, made_by: Mapping[str, str], shard_bytes: int
+    model: PackedModel,
+    changed: Mapping[str, np.ndarray],
+    folder: Path,
+    made_by: Mapping[str, str],
+    shard_bytes: int,
+    activations: MixedActivations | None = None,
 ) -> float:
     """Write a packed model with other or further tensors, and return its stored bits for each weight.
 
@@ -97,14 +129,17 @@ def export_changed(
         folder: target; must not exist or be empty.
         made_by: versions and settings, which the manifest keeps beside those of the model.
         shard_bytes: greatest size of a shard.
+        activations: bits of rounded inputs and thresholds, in place of those of the model.
 
     Raises:
         InputError: The folder is not empty.
     """
     added = [name for name in changed if name not in model.tensors]
     bits = model.config.bits_per_weight
-    if added:
-        bits = round(bits + 8 * sum(changed[name].nbytes for name in added) / packed_weights(model), 6)
+    more = 8 * sum(changed[name].nbytes for name in added)
+    more += THRESHOLD_BITS * len(activations.thresholds) if activations else 0
+    if more:
+        bits = round(bits + more / packed_weights(model), 6)
     with new_model_folder(folder, {**origin_of(model.folder), **made_by}) as temporary:
         writer = ShardWriter(temporary, shard_bytes)
         for name, tensor in model.tensors.items():
@@ -112,7 +147,9 @@ def export_changed(
         for name in added:
             writer.add(name, RawTensor.of(changed[name]))
         writer.finish()
-        config = msgspec.structs.replace(model.config, version=needed_version(writer.lines), bits_per_weight=bits)
+        config = model.config if activations is None else msgspec.structs.replace(model.config, activations=activations)
+        version = needed_version(writer.lines, config.stored_activations() is not None)
+        config = msgspec.structs.replace(config, version=version, bits_per_weight=bits)
         config = msgspec.structs.replace(config, sha256=digest(config, writer.lines))
         write_json(temporary / "config.json", read_config(model.folder) | {"quantization_config": config.as_dict()})
         copy_small_files(model.folder, temporary)

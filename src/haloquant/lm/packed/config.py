@@ -13,11 +13,13 @@ from haloquant.quant.format.input_masks import MASK_TENSORS
 from haloquant.quant.format.packing import OFFSET
 from haloquant.quant.input_checks import check_codebook
 from haloquant.records import Codebook, OperatingPoint
+from haloquant.records.mixed_activations import MixedActivations
 
 METHOD = "halo"
 # Version 1 stores running sums of the sparse weights per row, and its digest uses the SHA-256 of each tensor. Version 3
-# can hold offsets, and version 4 masks of inputs too. A model has the least version, 2 or more, that its tensors need.
-OLDEST, VERSION, WITH_OFFSETS, WITH_MASKS = 1, 2, 3, 4
+# can hold offsets, version 4 masks of inputs too, and version 5 the bits of rounded inputs by token. A model has the
+# least version, 2 or more, that it needs.
+OLDEST, VERSION, WITH_OFFSETS, WITH_MASKS, WITH_ACTIVATIONS = 1, 2, 3, 4, 5
 LARGEST_TILE = 1 << 16
 
 
@@ -43,7 +45,9 @@ class PackedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profile_name: str
     profile_sha256: str
     bits_per_weight: float  # stored bits of the packed layers, everything counted
-    sha256: str = ""  # digest over all fields above and every tensor
+    sha256: str = ""  # digest over all other fields and every tensor
+    # Left out of the JSON of a model without them, so that the digests of older models stay.
+    activations: MixedActivations | msgspec.UnsetType = msgspec.UNSET
 
     def books(self) -> tuple[Codebook, ...]:
         """Return the codebooks as records.
@@ -52,6 +56,10 @@ class PackedConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             FormatError: One of them is not ascending, lacks 0, or does not fit int8.
         """
         return tuple(_codebook(book) for book in self.codebooks)
+
+    def stored_activations(self) -> MixedActivations | None:
+        """Return how inputs are rounded token by token, if the model says so."""
+        return None if isinstance(self.activations, msgspec.UnsetType) else self.activations
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, for a JSON file."""
@@ -81,8 +89,13 @@ def make_config(
     return PackedConfig(METHOD, version, tile_out, tile_in, books, layers, *profile, bits_per_weight)
 
 
-def needed_version(tensors: Iterable[str]) -> int:
-    """Return the least version of the format, 2 or more, that has the tensors of these names."""
+def needed_version(tensors: Iterable[str], activations: bool = False) -> int:
+    """Return the least version of the format, 2 or more, that has the tensors of these names.
+
+    `activations` says whether the model holds bits of rounded inputs by token.
+    """
+    if activations:
+        return WITH_ACTIVATIONS
     parts = {name.rpartition(".")[2] for name in tensors}
     return WITH_MASKS if parts & set(MASK_TENSORS) else WITH_OFFSETS if OFFSET in parts else VERSION
 
@@ -97,12 +110,12 @@ def parse_config(raw: object) -> PackedConfig:
         given = raw.get("quant_method") if isinstance(raw, Mapping) else raw
         raise FormatError(f"quant_method of a packed HALO model must be '{METHOD}', not {given!r}")
     version = raw.get("version")
-    if type(version) is not int or not OLDEST <= version <= WITH_MASKS:
+    if type(version) is not int or not OLDEST <= version <= WITH_ACTIVATIONS:
         advice = "it is damaged"
         if type(version) is int:
-            advice = "install a newer haloquant" if version > WITH_MASKS else "quantize the model again"
+            advice = "install a newer haloquant" if version > WITH_ACTIVATIONS else "quantize the model again"
         raise FormatError(
-            f"a packed model must be of format version {OLDEST} to {WITH_MASKS}, not {version!r}: {advice}"
+            f"a packed model must be of format version {OLDEST} to {WITH_ACTIVATIONS}, not {version!r}: {advice}"
         )
     try:
         config = msgspec.convert(dict(raw), PackedConfig)
@@ -115,7 +128,24 @@ def parse_config(raw: object) -> PackedConfig:
     if len(set(config.layers)) != len(config.layers) or not config.layers:
         raise FormatError("layers of a packed model must be at least one name, each once")
     config.books()
+    _check_activations(config)
     return config
+
+
+def _check_activations(config: PackedConfig) -> None:
+    found = config.stored_activations()
+    if found is None:
+        return
+    if config.version < WITH_ACTIVATIONS:
+        raise FormatError(
+            f"a model with activations must be of format version {WITH_ACTIVATIONS}, not {config.version}"
+        )
+    sound = 2 <= found.low_bits <= found.bits <= 8 and 0 <= found.low_share <= 1 and found.tokens > 0
+    if not (sound and found.thresholds and np.isfinite(found.thresholds).all()):
+        raise FormatError(
+            "activations of a packed model must be of 2 to 8 bits, the low ones of as many at most, with a share of 0 "
+            f"to 1, a sample of tokens and finite thresholds, not {found}"
+        )
 
 
 def _codebook(book: Book) -> Codebook:

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from haloquant.errors import FormatError
+from haloquant.errors import FormatError, InputError
 from haloquant.kernels.dispatch import dequantize, linear, rounded_linear
 from haloquant.kernels.fallback import masked_inputs, round_tokens
 from haloquant.kernels.layer_tensors import PackedLayer, packed_layer
 from haloquant.kernels.torch_operator import compiled_linear
+from haloquant.lm.attention.token_importance import TokenClasses
 from haloquant.lm.packed.config import PackedConfig
 from haloquant.lm.packed.tensor_state import TensorState
 from haloquant.quant.format.bit_layout import count_wrong
@@ -35,6 +36,7 @@ class HaloLinear(nn.Linear):
     # Transformers draws no random numbers for such a module: some families look at the two sizes of its weight.
     _is_hf_initialized: bool = True
     int8_activations: bool = False  # whether the input is rounded to 8 bits, with one scale for each token
+    token_classes: TokenClasses | None = None  # which tokens are rounded to fewer bits; it counts if inputs are rounded
 
     def __init__(
         self,
@@ -166,14 +168,25 @@ class HaloLinear(nn.Linear):
         x = self._sparse(input)
         if torch.is_grad_enabled() and x.requires_grad:  # the kernels have no backward pass; the weights are constant
             if self.int8_activations:  # rounding has no gradient of its own: it is passed straight through
-                codes, scale = round_tokens(x.detach().reshape(-1, self.in_features).to(torch.float32))
+                rows = x.detach().reshape(-1, self.in_features).to(torch.float32)
+                codes, scale = round_tokens(rows, self._steps(x))
                 x = x + ((codes * scale[:, None]).view(x.shape).to(x.dtype) - x).detach()
             y = nn.functional.linear(x, self.dequantize(x.dtype))
         elif torch.compiler.is_compiling():
+            if self.token_classes is not None:
+                raise InputError("a model whose tokens have classes must run as it is, not in torch.compile")
             y = compiled_linear(x, self.layer(), self.int8_activations)
+        elif self.int8_activations:
+            y = rounded_linear(x, self.layer(), self._steps(x))
         else:
-            y = (rounded_linear if self.int8_activations else linear)(x, self.layer())
+            y = linear(x, self.layer())
         return y if self.bias is None else y + self.bias
+
+    def _steps(self, x: torch.Tensor) -> torch.Tensor | None:
+        """Return 1 / the largest code of each token of x, f32 [tokens]; None where all have 8 bits."""
+        if self.token_classes is None:
+            return None
+        return self.token_classes.steps(x.numel() // self.in_features, self.name, x.device)
 
     def _sparse(self, x: torch.Tensor) -> torch.Tensor:
         """Return x with zeros in place of the inputs that a token which comes alone does without."""
@@ -198,6 +211,7 @@ class HaloLinear(nn.Linear):
     def extra_repr(self) -> str:
         """Return the text that `print(model)` shows."""
         kind = ", int8_activations=True" if self.int8_activations else ""
+        kind += ", token_classes=True" if self.token_classes is not None else ""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}{kind}"
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "HaloLinear":

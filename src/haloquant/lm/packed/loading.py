@@ -1,12 +1,12 @@
 """Load a packed model into memory, ready to run. `haloquant.load` calls it."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from haloquant.errors import InputError, MissingExtraError
 from haloquant.lm.packed.reader import check_profile, open_packed
 
-Activations = Literal["float", "int8"]
+Activations = Literal["float", "int8", "mixed"]
 
 
 def load(
@@ -22,7 +22,9 @@ def load(
         profile_sha256: hash of the MAC profile for which the model must be made; any profile where None.
         activations: "float" multiplies weights with activations as they are. "int8" rounds the inputs of the packed
             layers to 8 bits, with one scale for each token, as the accelerator does, and multiplies integers where
-            that is faster. It costs accuracy, which `haloquant evaluate --activations token` measures.
+            that is faster. It costs accuracy, which `haloquant evaluate --activations token` measures. "mixed" does so
+            with the bits that the model stores: fewer for the tokens that its thresholds choose
+            (`lm.attention.token_importance`).
         **settings: passed to `from_pretrained`, for example `dtype`, `device_map`, `attn_implementation`.
 
     Returns:
@@ -32,25 +34,37 @@ def load(
         FormatError: The folder is damaged, incomplete, of another version, or made for another profile.
         MissingExtraError: torch or transformers is not installed.
         CheckpointError: Transformers does not know the model.
-        InputError: `activations` is neither "float" nor "int8".
+        InputError: `activations` is none of these; or it is "mixed", and the model holds no thresholds or its
+            attentions cannot be seen.
         InfeasibleError: Tiles are so long that float32 cannot hold their integer sums.
     """
-    if activations not in ("float", "int8"):
-        raise InputError(f"activations must be float or int8, not {activations!r}")
+    if activations not in get_args(Activations):
+        raise InputError(f"activations must be float, int8 or mixed, not {activations!r}")
     model = open_packed(folder)
+    mixed = model.config.stored_activations() if activations == "mixed" else None
+    if activations == "mixed" and mixed is None:
+        raise InputError(
+            f"activations must be float or int8 for {model.folder}, which holds no thresholds of tokens; quantize it "
+            "with --low-share"
+        )
     check_profile(model.config, profile_sha256)
     try:
         from haloquant.kernels.dispatch import check_integers
+        from haloquant.lm.attention.token_importance import TokenClasses
+        from haloquant.lm.attention.watch import watch
         from haloquant.lm.model_class import building, model_class
         from haloquant.lm.packed.halo_linear import HaloLinear
     except ImportError as error:
         raise MissingExtraError("running a model needs torch and transformers: pip install 'haloquant[lm]'") from error
-    if activations == "int8":
+    if activations != "float":
         check_integers(model.config.tile_in)
     plain = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True}
     with building(model.folder, model.folder):
         made = model_class(model.folder).from_pretrained(model.folder, **plain, **settings)
+    classes = None if mixed is None else TokenClasses(mixed)
+    if classes is not None:
+        watch(made, classes)
     for module in made.modules():
         if isinstance(module, HaloLinear):
-            module.int8_activations = activations == "int8"
+            module.int8_activations, module.token_classes = activations != "float", classes
     return made

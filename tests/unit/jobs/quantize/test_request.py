@@ -47,7 +47,8 @@ DEVICE = ("device",)
 # is covered where its costs choose the classes (below).
 AFTERWARDS = (
     "text.evaluation", "text.evaluation_tokens", "hardware.targets", "hardware.gpus", "quantize.goals",
-    "quantize.rivals", "quantize.activations", "quantize.activation_bits", "quantize.input_sparsity",
+    "quantize.rivals", "quantize.activations", "quantize.activation_bits", "quantize.low_share",
+    "quantize.low_bits", "quantize.input_sparsity",
     "quantize.input_allocation",
     "quantize.sweep", "workload.prefill_tokens", "workload.decode_batch",
     "workload.decode_context", "workload.shapes",
@@ -109,4 +110,6 @@ def test_how_a_model_was_made_is_said() -> None:
     assert made_by(scaled, "bal")["transform"] == "awq"
     sparse = replace(request, recipe=with_value(request.recipe, "quantize.input_sparsity", 0.5))
     assert made_by(sparse, "bal")["input sparsity"] == "0.5, uniform"
+    mixed = replace(request, recipe=with_value(request.recipe, "quantize.activations", "mixed"))
+    assert made_by(mixed, "bal")["tokens in low bits"] == "0.5, 4 of 8"
     assert made_by(replace(request, card="NVIDIA H100"), "bal")["card"] == "NVIDIA H100"

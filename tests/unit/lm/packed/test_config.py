@@ -9,9 +9,9 @@ from support.halo_layers import codebooks
 from support.packed_folders import edit, set_book, set_item
 
 EDITS = {
-    "newer": (set_item("version", 5), "must be of format version 1 to 4, not 5: install a newer haloquant"),
-    "older": (set_item("version", 0), "must be of format version 1 to 4, not 0: quantize the model again"),
-    "no_version": (lambda c: c.pop("version"), "must be of format version 1 to 4, not None: it is damaged"),
+    "newer": (set_item("version", 6), "must be of format version 1 to 5, not 6: install a newer haloquant"),
+    "older": (set_item("version", 0), "must be of format version 1 to 5, not 0: quantize the model again"),
+    "no_version": (lambda c: c.pop("version"), "must be of format version 1 to 5, not None: it is damaged"),
     "method": (set_item("quant_method", "gptq"), "quant_method of a packed HALO model must be 'halo', not 'gptq'"),
     "unknown": (set_item("surprise", 1), "must be what version 2 says, but: .*surprise"),
     "descending": (set_book("values", [3, 0, -3]), r"must be ascending values with 0 among them, not \[3, 0, -3\]"),

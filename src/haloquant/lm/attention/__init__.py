@@ -1,0 +1,4 @@
+"""What attention says of tokens while a model runs.
+
+`watch` shows queries and keys, `token_importance` scores tokens by them.
+"""
