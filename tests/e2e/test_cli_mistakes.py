@@ -96,7 +96,7 @@ BAD_NUMBER: dict[str, list[list[str]]] = {
     "elements": [["llama2-7b", "--prefill", HUGE]],
     "schedule": [["llama2-7b", "--prefill", HUGE]],
     "gpu": [["llama2-7b", "--context", HUGE]],
-    "explain": [["--weight", HUGE]],
+    "explain": [["--weight", "1e30"], ["--weight", "2.5"], ["--weight", "nan"]],
     "simulate": [
         ["llama2-7b", "--prefill", "-1"],
         *(["llama2-7b", f"--{count}", value] for count in ("prefill", "context", "batch") for value in ("2.5", HUGE)),

@@ -7,6 +7,7 @@ import pytest
 
 from haloquant.cli.app import invoke
 from haloquant.store.profiles import read_profile
+from support.float8_macs import PRODUCT
 
 PORTS = "weight_bits = 3\nactivation_bits = 3\nresult_bits = 6\n"
 HEAD = "module mac (input signed [2:0] weight, input {activation} [2:0] activation, input signed [5:0] partial, "
@@ -76,7 +77,7 @@ def test_a_declaration_that_is_not_so_is_refused(characterize, capfd) -> None:
 def test_a_mac_of_floats_must_say_that_it_is_not_checked(characterize, tmp_path, capfd) -> None:
     ports = 'weight_bits = 3\nactivation_bits = 3\nresult_bits = 8\npartial = ""\n'
     assert characterize(FLOAT, ports) == 2
-    assert "such as 8-bit floats, must say unchecked = true in its ports file" in " ".join(
+    assert "; a MAC that computes something else must say unchecked = true in its ports file" in " ".join(
         capfd.readouterr().err.split()
     )
     assert characterize(FLOAT, ports + "unchecked = true\n") == 0
@@ -87,3 +88,38 @@ def test_a_mac_of_floats_must_say_that_it_is_not_checked(characterize, tmp_path,
 def test_two_words_do_not_saturate(characterize, capfd) -> None:
     assert characterize(SATURATING, PORTS + "saturates = true\ncarry_save = true\n") == 2
     assert "saturates must come without carry_save" in capfd.readouterr().err
+
+
+def test_a_mac_of_8_bit_floats_is_checked_and_its_profile_speaks_of_floats(characterize, tmp_path, capfd) -> None:
+    ports = 'result_bits = 32\npartial = ""\n'
+    assert characterize(PRODUCT, ports) == 2
+    declared = 'weight_format = "e4m3"\nactivation_format = "e4m3"\n'
+    told = " and ".join(declared.splitlines())
+    assert f"with {told} in the ports file all are right" in " ".join(capfd.readouterr().err.split())
+    assert characterize(PRODUCT, ports + declared) == 0
+    file = str(tmp_path / "own.json")
+    profile = read_profile(tmp_path / "own.json")
+    assert profile.weight_format == "e4m3" and profile.weights.size == 254
+    assert profile.provenance["checked"] == (
+        "64,516 operand triples against weight * activation + partial of e4m3 and e4m3, fixed point in units of 2**-18"
+    )
+    capfd.readouterr()
+    assert invoke(["profiles", "--profile", file, "--words", "0.001953125,-448,0"]) == 0
+    assert "-448 0 0.00195312" in capfd.readouterr().out
+    assert invoke(["profiles", "--profile", file, "--words", "0.3"]) == 2
+    said = capfd.readouterr().err
+    assert "must be a number that e4m3 holds, such as 0.28125 or 0.3125, not 0.3" in " ".join(said.split())
+    assert invoke(["explain", "--profile", file, "--weight", "0.5"]) == 0
+    assert "delay of 0.5:" in capfd.readouterr().out
+    for command in (
+        ["simulate", "opt-1.3b", "--profile", file],
+        ["simulate", "opt-1.3b", "--against", file],
+        ["deadline", "opt-1.3b", "--profile", file],
+        ["quantize", "demo", "--calibration", "none", "-q", "--out", str(tmp_path / "out"), "--profile", file],
+        ["explore", "-q", "--out", str(tmp_path / "out"), "--profile", file],
+        ["codesign", "demo", "-q", "--out", str(tmp_path / "out"), "--element", file],
+    ):
+        assert invoke(command) == 2, command
+        said = " ".join(capfd.readouterr().err.split())
+        assert "whose weights are 8-bit floats (e4m3)" in said or "must be a whole one" in said, said
+        assert not (tmp_path / "out").exists(), command

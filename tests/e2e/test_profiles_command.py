@@ -71,7 +71,7 @@ def test_one_mac_is_shown_with_its_provenance() -> None:
     ("words", "error", "sentence"),
     [
         (("--period-ps", "200"), InputError, "--period-ps, --words and --clock-mhz must come with --profile"),
-        (("-p", "default", "--words", "3,x"), InputError, "the words must be whole numbers with commas between"),
+        (("-p", "default", "--words", "3,x"), InputError, "the words must be numbers with commas between"),
         (("-p", "default", "--words", "300"), ProfileError, "the weight values must be among the 256 of"),
         (("-p", "default", "--clock-mhz", "400"), InfeasibleError, "a V-f curve needs at least 3 voltages"),
         (("-p", MANY_VOLTAGES, "--clock-mhz", "9000"), InfeasibleError, "the clock must be at most"),

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from haloquant.accel.cost_model.layer_work import mean_energy_j
+from haloquant.dvfs.operating_points import check_integer_weights
 from haloquant.errors import InputError
 from haloquant.records import MacProfile
 from haloquant.units import least
@@ -75,8 +76,9 @@ def element_of(profile: MacProfile, bus: int = 1) -> Element:
         bus: Columns that share one register of an activation; 1 hands the activation from column to column.
 
     Raises:
-        InputError: The profile lacks the value 0 or any other, or has no energy or no area.
+        InputError: The profile lacks the value 0 or any other, has no energy or no area, or holds 8-bit floats.
     """
+    check_integer_weights(profile)
     if not math.isfinite(mean_energy_j(profile, 0)):
         raise InputError(
             f"profile {profile.name} must hold energies to stand for an element; characterize it with them"

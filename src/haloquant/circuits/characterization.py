@@ -12,11 +12,12 @@ from jaxtyping import Float64
 from haloquant.circuits.liberty.records import Cell, Library
 from haloquant.circuits.liberty.table_interpolation import look_up
 from haloquant.circuits.netlist.float_check import check_float
+from haloquant.circuits.netlist.format_check import check_formats, said
 from haloquant.circuits.netlist.logic_check import check_mac, encode_partial_sums
 from haloquant.circuits.netlist.parser import Netlist, library_cells, net_loads
 from haloquant.circuits.ports import MacPorts, weight_values
 from haloquant.circuits.simulation.dot_products import word_energies
-from haloquant.circuits.simulation.floating_point import float_energies
+from haloquant.circuits.simulation.floating_point import float_energies, format_stimuli
 from haloquant.circuits.simulation.partial_sums import PartialSums
 from haloquant.circuits.simulation.stimuli import Stimuli, default_stimuli, measured_stimuli
 from haloquant.circuits.simulation.value_table import simulate_values
@@ -111,6 +112,7 @@ def characterize(
             "output_load_f": ", ".join(f"{c.output_load_f:.3g}" for c in around),
             "wires": "none",
             **_element_provenance(netlist, libraries[0]),
+            **_format_provenance(netlist.ports),
             **_library_warnings(netlist, libraries, dynamic is not None),
             **_equal_delays(netlist, delay[0]),
             "haloquant": _version(),
@@ -123,6 +125,9 @@ def _check(netlist: Netlist, library: Library) -> str:
     ports = netlist.ports
     if ports.unchecked:
         return "not checked, as the ports file says: weight values are those of the pins in two's complement"
+    if ports.formatted:
+        tried = check_formats(netlist, library)
+        return f"{tried:,} operand triples against weight * activation + partial of {said(ports)}"
     tried = (check_float if ports.floating else check_mac)(netlist, library)
     activation = "unsigned activation" if ports.unsigned_activation else "activation"
     return f"{tried:,} operand triples against weight * {activation} + partial{', saturated' * ports.saturates}"
@@ -196,6 +201,8 @@ def _mixed_words(
 def mac_stimuli(ports: MacPorts, partial_sums: PartialSums | None) -> Stimuli:
     """Return the stimuli of a MAC: every activation transition, or drawn lanes if it adds a partial sum.
 
+    Those of small floats are `floating_point.format_stimuli`.
+
     In carry-save form the partial sums are the two words of `encode_partial_sums`.
 
     Args:
@@ -205,7 +212,9 @@ def mac_stimuli(ports: MacPorts, partial_sums: PartialSums | None) -> Stimuli:
     Raises:
         InputError: If the partial sums are of another activation width.
     """
-    if ports.partial is None or partial_sums is None:
+    if ports.formatted:
+        stimuli = format_stimuli(ports)
+    elif ports.partial is None or partial_sums is None:
         stimuli = default_stimuli(ports.activation_bits, ports.sum_bits if ports.partial else 0)
     elif partial_sums.activation_bits != ports.activation_bits:
         raise InputError(
@@ -283,6 +292,14 @@ def _element_provenance(netlist: Netlist, library: Library) -> dict[str, str]:
         "weight_pins": str(netlist.ports.weight_bits),
         "register_area_m2": f"{min(kinds[k].area_m2 for k in netlist.registers.kind):.6g}",
     }
+
+
+def _format_provenance(ports: MacPorts) -> dict[str, str]:
+    """Return the formats of operands and sum, where one is a small float."""
+    if not ports.formatted:
+        return {}
+    names = ("weight_format", "activation_format", "result_format")
+    return {name: str(getattr(ports, name)) for name in names}
 
 
 def _equal_delays(netlist: Netlist, delay_s: Float64[np.ndarray, " w"]) -> dict[str, str]:

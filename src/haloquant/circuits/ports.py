@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from jaxtyping import Bool, Float64, Int16, Int64
 
+from haloquant.circuits.number_formats import FLOAT8_BITS, OperandFormat, SumFormat, float8_patterns, sum_bits_of
 from haloquant.errors import MALFORMED, NetlistError
 
 Encoding = Literal["twos_complement", "sign_magnitude", "booth_digits", "one_digit", "multiple_shift"]
@@ -41,6 +42,11 @@ class MacPorts:
     `floating` has the exponent and fraction bits of the operands of a floating-point element; the pins hold bit
     patterns. It is empty for integers.
 
+    A `weight_format` or `activation_format` of `e4m3` or `e5m2` says that the 8 pins hold the bit pattern of such a
+    float (`number_formats`). Weight values are then bit patterns, as signed integers, without those that
+    are no numbers. The sum is exact, in units of the product of the smallest numbers, or with a `result_format`
+    rounded to a float, whose subnormal numbers a MAC that `flushes` takes for 0.
+
     `top` is the name of the top module, and `parameters` sets its parameters, as (name, value).
     """
 
@@ -64,6 +70,10 @@ class MacPorts:
     multiples: tuple[int, ...] = ()
     words: tuple[int, ...] = ()
     floating: tuple[int, ...] = ()
+    weight_format: OperandFormat = "integer"
+    activation_format: OperandFormat = "integer"
+    result_format: SumFormat = "fixed"
+    flushes: bool = False
     top: str = "mac"
     parameters: tuple[tuple[str, int], ...] = ()
 
@@ -71,6 +81,11 @@ class MacPorts:
     def sum_bits(self) -> int:
         """Width of the number that the result represents."""
         return self.result_bits // 2 if self.carry_save else self.result_bits
+
+    @property
+    def formatted(self) -> bool:
+        """Whether an operand or the sum is a small float."""
+        return (self.weight_format, self.activation_format, self.result_format) != ("integer", "integer", "fixed")
 
     @property
     def weight_width(self) -> int:
@@ -128,6 +143,7 @@ def parse_ports(toml_text: str) -> MacPorts:
         raise NetlistError(f"result_bits must be even for two words in carry-save form, not {ports.result_bits}")
     if ports.carry_save and ports.saturates:
         raise NetlistError("saturates must come without carry_save: two words whose sum counts do not saturate")
+    _check_formats(ports)
     fields = {name: getattr(ports, name) for name in ports.__struct_fields__}
     fields.update(partial=ports.partial or None, clock=ports.clock or None, tied=tuple(ports.tied.items()),
         parameters=tuple(ports.parameters.items()),
@@ -152,8 +168,40 @@ class _PortsFile(msgspec.Struct, forbid_unknown_fields=True):
     unsigned_activation: bool = False
     saturates: bool = False
     unchecked: bool = False
+    weight_format: OperandFormat = "integer"
+    activation_format: OperandFormat = "integer"
+    result_format: SumFormat = "fixed"
+    flushes: bool = False
     top: str = "mac"
     parameters: dict[str, int] = {}
+
+
+def _check_formats(ports: _PortsFile) -> None:
+    """Refuse formats that do not fit the widths or the other keys.
+
+    Raises:
+        NetlistError: One does not.
+    """
+    for name, form, bits in (
+        ("weight", ports.weight_format, ports.weight_bits),
+        ("activation", ports.activation_format, ports.activation_bits),
+    ):
+        if form != "integer" and bits != FLOAT8_BITS:
+            raise NetlistError(f"{name}_bits must be {FLOAT8_BITS} with {name}_format = {form}, not {bits}")
+    if ports.weight_format != "integer" and ports.encoding != "twos_complement":
+        raise NetlistError(f"a weight_format must come with plain pins, without encoding = {ports.encoding}")
+    if ports.activation_format != "integer" and ports.unsigned_activation:
+        raise NetlistError("an activation_format must come without unsigned_activation: a float has a sign")
+    if ports.result_format == "fixed":
+        if ports.flushes:
+            raise NetlistError(
+                "flushes must come with a result_format of a float: fixed point has no subnormal numbers"
+            )
+        return
+    width = sum_bits_of(ports.result_format)
+    if ports.result_bits != width or ports.carry_save:
+        kind = "two words in carry-save form" if ports.carry_save else f"{ports.result_bits}"
+        raise NetlistError(f"result_bits must be {width} with result_format = {ports.result_format}, not {kind}")
 
 
 def _value_bits(ports: _PortsFile) -> int:
@@ -165,6 +213,8 @@ def weight_values(ports: MacPorts) -> Int16[np.ndarray, " w"]:
     """Return every weight value that the pins can hold, ascending; bit patterns of drawn weights for floating point."""
     if ports.floating:
         return float_patterns(ports)
+    if ports.weight_format != "integer":
+        return float8_patterns(ports.weight_format)
     if ports.encoding == "twos_complement":
         bits = ports.weight_bits
         return np.arange(-(1 << (bits - 1)), 1 << (bits - 1), dtype=np.int16)
@@ -197,6 +247,9 @@ def weight_pins(ports: MacPorts, values: Int16[np.ndarray, "w *products"]) -> Bo
     if not ports.floating and values.size and (values.min() < allowed[0] or values.max() > allowed[-1]):
         bad = values[(values < allowed[0]) | (values > allowed[-1])][0]
         raise NetlistError(f"a weight must be {allowed[0]} to {allowed[-1]} in this MAC, not {bad}")
+    if ports.weight_format != "integer" and not np.isin(values, allowed).all():
+        bad = values[~np.isin(values, allowed)][0]
+        raise NetlistError(f"a weight must be the bit pattern of a number in {ports.weight_format}, not {bad}")
     wide = values.astype(np.int64)
     if ports.encoding == "one_digit":
         selects = np.abs(wide)[:, None] == 1 << np.arange(ports.weight_bits - 1)

@@ -14,7 +14,13 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Int16
 
-from haloquant.dvfs.operating_points import admissible_values, delays_of, rows_of, slowest_delay_s
+from haloquant.dvfs.operating_points import (
+    admissible_values,
+    check_integer_weights,
+    delays_of,
+    rows_of,
+    slowest_delay_s,
+)
 from haloquant.errors import InfeasibleError, InputError, ProfileError
 from haloquant.quant.codebook import WeightSample, best_subset, histogram_of, select_codebook
 from haloquant.records import Codebook, MacProfile, OperatingPoint
@@ -152,7 +158,8 @@ def check_clocks(profile: MacProfile, corner: int, clocks_hz: Sequence[float], m
 
 
 def _check_values(profile: MacProfile, first: str) -> None:
-    """Check that the profile holds 0 and another value; `first` names the class that the other is for."""
+    """Check that the profile holds whole numbers, 0 and another; `first` names the class that the other is for."""
+    check_integer_weights(profile)
     if 0 not in profile.weights:
         raise ProfileError(
             f"profile {profile.name} must hold the weight value 0, which pads tiles and replaces sparse weights"

@@ -42,6 +42,20 @@ def rows_of(profile: MacProfile, values: Values, what: str = "the weight values"
     return rows
 
 
+def check_integer_weights(profile: MacProfile) -> None:
+    """Refuse a MAC whose weights are floats: words, tiles and systems are made of whole numbers.
+
+    Raises:
+        ProfileError: Its weights are floats.
+    """
+    if profile.weight_format != "integer":
+        raise ProfileError(
+            f"profile {profile.name} is of a MAC whose weights are 8-bit floats ({profile.weight_format}), and this "
+            f"needs whole numbers; choose the profile of an integer MAC (`haloquant profiles`), or see which floats "
+            f"meet a period with `haloquant profiles --profile FILE --period-ps P`"
+        )
+
+
 def delays_of(profile: MacProfile, corner: int, values: Values) -> Float64[np.ndarray, " codes"]:
     """Return the delay in s of each of these weight values at one corner.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from haloquant.accel.workload.model_shapes import named_shape
 from haloquant.dvfs.classes import check_clocks
+from haloquant.dvfs.operating_points import check_integer_weights
 from haloquant.errors import InputError, MissingExtraError, ProfileError, RecipeError
 from haloquant.jobs.compare.rivals import norm_places
 from haloquant.jobs.inputs import Inputs
@@ -164,8 +165,9 @@ def check_profile(profile: MacProfile) -> None:
     """Check that a MAC has what the choice of words and the simulation look up.
 
     Raises:
-        ProfileError: The profile lacks the weight value 0, a value other than 0, or an energy.
+        ProfileError: The profile lacks the weight value 0, a value other than 0, or an energy, or holds floats.
     """
+    check_integer_weights(profile)
     if 0 not in profile.weights:
         raise ProfileError(
             f"profile {profile.name} must hold the weight value 0, which pads tiles and replaces sparse weights"

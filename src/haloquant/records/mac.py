@@ -44,7 +44,8 @@ class MacProfile:
     Attributes:
         name: name of the profile.
         description: one sentence about the MAC.
-        weights: all weight values, ascending; axis `w` of the arrays below.
+        weights: all weight values, ascending; axis `w` of the arrays below. Bit patterns, as signed integers, where
+            `weight_format` is a float.
         corners: process, voltage and temperature of axis `corner`.
         delay_s: static delay: that of the longest path that remains if the weight is propagated as a constant.
         sensitised_delay_s: delay of the longest path that an activation transition toggles; at most `delay_s`. NaN
@@ -67,6 +68,11 @@ class MacProfile:
     area_m2: float
     activation_bits: int = 8
     provenance: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def weight_format(self) -> str:
+        """What the weight values are: `integer`, or the 8-bit float (`e4m3`, `e5m2`) whose bit patterns they are."""
+        return self.provenance.get("weight_format", "integer")
 
     @property
     def library(self) -> str:

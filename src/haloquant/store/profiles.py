@@ -4,11 +4,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import numpy as np
 from jaxtyping import Float64
 
+from haloquant.circuits.number_formats import OperandFormat, float8_patterns
 from haloquant.errors import MALFORMED, InputError, ProfileError
 from haloquant.records import Corner, MacProfile
 from haloquant.store.atomic_files import read_bounded, sha256_bytes, write_bytes
@@ -212,6 +214,7 @@ def fastest_for_any_value(profile: MacProfile, others: Iterable[MacProfile]) -> 
         if other.corners[0] == profile.corners[0]
         and other.library == profile.library
         and has_accumulator(other) == has_accumulator(profile)
+        and other.weight_format == profile.weight_format
         and bool(np.isin(profile.weights, other.weights).all())
     ]
     return min([*alike, profile], key=lambda other: float(other.delay_s[0].max()))
@@ -287,6 +290,11 @@ def _check_numbers(body: _Body, path: Path) -> None:
             if not said.isdecimal() or len(said) > _MOST_DIGITS:
                 raise ProfileError(f"{path}: {name} of the provenance must be a whole number, not {said!r:.80}")
             numbers.append((f"{name} of the provenance", int(said), 0, most))
+    form = body.provenance.get("weight_format", "integer")
+    if form not in get_args(OperandFormat):
+        raise ProfileError(f"{path}: weight_format of the provenance must be integer, e4m3 or e5m2, not {form!r:.80}")
+    if form != "integer" and not set(body.weights) <= set(float8_patterns(form).tolist()):
+        raise ProfileError(f"{path}: the weights must be bit patterns of numbers in {form}, as its weight_format says")
     for name in _QUANTITIES_SAID:
         if (said := body.provenance.get(name)) is not None:
             try:

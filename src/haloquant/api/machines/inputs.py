@@ -7,6 +7,7 @@ from haloquant.accel.target import Target
 from haloquant.accel.workload.model_shapes import MODELS
 from haloquant.accel.workload.prefill_decode import MOST_SEQUENCES, MOST_TOKENS, Workload, decode, prefill
 from haloquant.api.arguments import check_bits, check_count, check_range, path_text
+from haloquant.dvfs.operating_points import check_integer_weights
 from haloquant.errors import InputError
 from haloquant.jobs.inputs import is_packed
 from haloquant.jobs.machines import systems
@@ -29,6 +30,7 @@ def open_on(
     """
     what = path_text("model", model)
     machine, mac = read_systolic(path_text("target", target)), find_profile(path_text("profile", profile))
+    check_integer_weights(mac)
     if is_floating(mac):
         raise InputError(
             f"the profile must be that of an integer MAC, and {mac.name} is a floating-point element; name it with "

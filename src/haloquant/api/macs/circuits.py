@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from haloquant.api.arguments import check_count, check_range, path_text, path_texts
+from haloquant.api.arguments import check_range, path_text, path_texts
 from haloquant.api.progress import Progress, reporting
 from haloquant.circuits.characterization import typical_conditions
+from haloquant.circuits.number_formats import weight_of
 from haloquant.circuits.timing.paths import WorstPath, worst_path
 from haloquant.dvfs.operating_points import rows_of
 from haloquant.errors import InputError
@@ -17,8 +18,6 @@ from haloquant.jobs.mac import profile_building as mac_job
 from haloquant.jobs.mac.mapping_search import Objective, search_mapping
 from haloquant.records import MacProfile
 from haloquant.store.profiles import find_profile, write_profile
-
-_WEIGHTS = (-(1 << 15), (1 << 15) - 1)  # that a profile can hold
 
 DEFAULT_MAC = "boothwdadda_bk-mul"
 
@@ -149,7 +148,7 @@ def longest_path(
     mac: str | Path | Sequence[str | Path],
     liberty: str | Path,
     *,
-    weight: int,
+    weight: float,
     ports: str | Path | None = None,
     include: str | Path | Sequence[str | Path] = (),
     period_s: float = 300e-12,
@@ -185,18 +184,18 @@ def longest_path(
         ```
     """
     check_range("period_s", period_s, 1e-12, 1e-3)
-    check_count("weight", weight, *_WEIGHTS)
     source, file = find_mac(mac, ports, include), Path(path_text("liberty", liberty))
     _, netlist, library = mac_job.synthesize_mac(source, file, period_s, keep_adders=keep_adders, script=script)
-    return MacPath(source.name, library.name, worst_path(netlist, library, weight, typical_conditions(library)))
+    value = weight_of(weight, source.ports.weight_format)
+    return MacPath(source.name, library.name, worst_path(netlist, library, value, typical_conditions(library)))
 
 
-def rank_weight(profile: str | Path, weight: int) -> tuple[MacProfile, tuple[ValueRank, ValueRank]]:
+def rank_weight(profile: str | Path, weight: float) -> tuple[MacProfile, tuple[ValueRank, ValueRank]]:
     """Compare a weight value's delay and energy with those of all values of a MAC, at its first corner.
 
     Args:
         profile: Name of a shipped profile, or a file that `characterize` wrote.
-        weight: The weight value.
+        weight: The weight value: a whole number, or a float where the MAC takes floats.
 
     Returns:
         The profile, and the ranks of the delay (s) and of the energy (J).
@@ -213,9 +212,8 @@ def rank_weight(profile: str | Path, weight: int) -> tuple[MacProfile, tuple[Val
         print(f"rank {delay.rank} of {delay.values}: {delay.value * 1e12:.0f} ps")
         ```
     """
-    check_count("weight", weight, *_WEIGHTS)
     mac = find_profile(path_text("profile", profile))
-    place = int(rows_of(mac, [weight], "the weight")[0])
+    place = int(rows_of(mac, [weight_of(weight, mac.weight_format)], "the weight")[0])
     return mac, (_rank("delay", "s", mac.delay_s[0], place), _rank("energy", "J", mac.energy_j[0], place))
 
 

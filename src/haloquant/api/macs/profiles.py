@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int16
 
 from haloquant.api.arguments import check_range, path_text
+from haloquant.circuits.number_formats import weight_of
 from haloquant.dvfs.alpha_power_law import VfCurve, least_voltage, vf_curve
 from haloquant.dvfs.operating_points import admissible_values, period_for
 from haloquant.errors import InputError
@@ -82,7 +83,7 @@ def describe_profile(
     profile: str | Path = "default",
     *,
     period_s: float | None = None,
-    words: Sequence[int] | None = None,
+    words: Sequence[float] | None = None,
     clock_hz: float | None = None,
 ) -> ProfileDescription:
     """Return a MAC with its usual operating points, or with the one that is asked for.
@@ -90,7 +91,7 @@ def describe_profile(
     Args:
         profile: Name of a shipped profile, or a file that `characterize` wrote.
         period_s: Return the values that meet this clock period, in seconds.
-        words: Return the least period of these weight values.
+        words: Return the least period of these weight values: whole numbers, or floats where the MAC takes floats.
         clock_hz: Also return the least supply for this clock, in hertz.
 
     Raises:
@@ -113,7 +114,7 @@ def describe_profile(
         check_range("period_s", period_s, 1e-15, 1.0)
         held = [(period_s, admissible_values(mac, 0, period_s))]
     elif words is not None:
-        values = np.unique(np.array(list(words), np.int16))
+        values = np.unique(np.array([weight_of(word, mac.weight_format) for word in words], np.int16))
         held = [(period_for(mac, 0, values), values)]
     else:
         delay = np.sort(mac.delay_s[0])

@@ -19,6 +19,7 @@ from haloquant.api.models.quantization_checks import (
     read_rounding,
 )
 from haloquant.api.progress import Progress, reporting
+from haloquant.dvfs.operating_points import check_integer_weights
 from haloquant.errors import InputError
 from haloquant.jobs.devices import quantization_devices, with_devices
 from haloquant.jobs.engine.metering import StageUsage, usage_table
@@ -262,6 +263,7 @@ def quantize(
     check_used(recipe)
     check_layer_costs(recipe, checkpoint)
     mac_profile = find_profile(mac, delay_basis)
+    check_integer_weights(mac_profile)
     calibrating = "cpu" if windows is None else calibrating
     card = card_of(devices[0]) or card_of(calibrating)
     asked = Request(mac_profile, goal, recipe, windows, source, calibrating, rounding_place(method, devices[0]), card)

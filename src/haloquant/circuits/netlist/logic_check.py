@@ -8,6 +8,7 @@ from jaxtyping import Int16, Int64, UInt64
 
 from haloquant.circuits.liberty.records import Cell, Library, Register
 from haloquant.circuits.netlist.parser import Instances, Netlist, library_cells
+from haloquant.circuits.number_formats import float8_advice, float8_patterns
 from haloquant.circuits.ports import MacPorts, activation_levels, added_constants, weight_pins, weight_values
 from haloquant.errors import NetlistError
 
@@ -34,20 +35,9 @@ def check_mac(netlist: Netlist, library: Library, seed: int = 0) -> int:
     ports = netlist.ports
     if ports.multiples:
         return _check_dot_product(netlist, library, seed)
-    values = weight_values(ports)
-    lowest = 0 if ports.unsigned_activation else -(1 << (ports.activation_bits - 1))
-    activations = np.arange(lowest, lowest + (1 << ports.activation_bits), dtype=np.int64)
     random = np.random.default_rng(seed)
-    if values.size * activations.size <= _MAX_OPERANDS:
-        weight = np.repeat(values, activations.size)
-        activation = np.tile(activations, values.size)
-    else:
-        weight = random.choice(values, _MAX_OPERANDS)
-        activation = random.choice(activations, _MAX_OPERANDS)
-    low, high = -(1 << (ports.sum_bits - 1)), (1 << (ports.sum_bits - 1)) - 1
-    edges = np.array([{"max": high, "min": low}.get(str(e), e) for e in _EDGES], dtype=np.int64)
-    rounds = [np.resize(edges, (weight.size + 1, edges.size)).T.ravel()[: weight.size]]
-    rounds += [random.integers(low, high, weight.size, endpoint=True) for _ in range(_RANDOM_ROUNDS)]
+    weight, activation = operand_pairs(ports, random)
+    rounds = edge_sums(ports, weight.size, random, _RANDOM_ROUNDS)
     if ports.partial is None:
         rounds = [np.zeros(weight.size, dtype=np.int64)]
     for partial in rounds:
@@ -65,6 +55,28 @@ def check_mac(netlist: Netlist, library: Library, seed: int = 0) -> int:
                 f"({wrong.size:,} of {weight.size:,} operands wrong){advice}"
             )
     return weight.size * len(rounds)
+
+
+def operand_pairs(
+    ports: MacPorts, random: np.random.Generator
+) -> tuple[Int16[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """Return every pair of a weight value and an activation; of more than 2**20 pairs, as many drawn ones."""
+    values = weight_values(ports)
+    lowest = 0 if ports.unsigned_activation else -(1 << (ports.activation_bits - 1))
+    activations = np.arange(lowest, lowest + (1 << ports.activation_bits), dtype=np.int64)
+    if ports.activation_format != "integer":
+        activations = float8_patterns(ports.activation_format).astype(np.int64)
+    if values.size * activations.size <= _MAX_OPERANDS:
+        return np.repeat(values, activations.size), np.tile(activations, values.size)
+    return random.choice(values, _MAX_OPERANDS), random.choice(activations, _MAX_OPERANDS)
+
+
+def edge_sums(ports: MacPorts, count: int, random: np.random.Generator, drawn: int) -> list[Int64[np.ndarray, " n"]]:
+    """Return a round of edge values of the partial sum in turn, and `drawn` rounds of random ones."""
+    low, high = -(1 << (ports.sum_bits - 1)), (1 << (ports.sum_bits - 1)) - 1
+    edges = np.array([{"max": high, "min": low}.get(str(e), e) for e in _EDGES], dtype=np.int64)
+    rounds = [np.resize(edges, (count + 1, edges.size)).T.ravel()[:count]]
+    return rounds + [random.integers(low, high, count, endpoint=True) for _ in range(drawn)]
 
 
 def _expected(
@@ -98,7 +110,11 @@ def _advice(
             changed = [name for name in names if getattr(other, name) != getattr(ports, name)]
             told = " and ".join(f"{name} = {str(getattr(other, name)).lower()}" for name in changed)
             return f"; with {told} in the ports file all are right"
-    return "; a MAC that computes something else, such as 8-bit floats, must say unchecked = true in its ports file"
+    if (ports.weight_bits, ports.activation_bits, ports.encoding) == (8, 8, "twos_complement"):
+        told = float8_advice(weight, _wrap(activation, 8), partials, results, ports.sum_bits)
+        if told:
+            return f"; with {told} in the ports file all are right"
+    return "; a MAC that computes something else must say unchecked = true in its ports file"
 
 
 def _check_dot_product(netlist: Netlist, library: Library, seed: int) -> int:
@@ -266,5 +282,7 @@ def _pack(bits: np.ndarray) -> UInt64[np.ndarray, "bits words"]:
 
 
 def _wrap(values: Int64[np.ndarray, " n"], width: int) -> Int64[np.ndarray, " n"]:
+    if width == 64:
+        return values
     half = 1 << (width - 1)
     return ((values + half) & ((1 << width) - 1)) - half

@@ -161,7 +161,7 @@ def characterize(
 
 def explain(
     out: Annotated[Path | None, typer.Argument(help="Output folder of a finished run, for --layer.")] = None,
-    weight: Annotated[int | None, typer.Option("--weight", "-w", help="A weight value.")] = None,
+    weight: Annotated[float | None, typer.Option("--weight", "-w", help="A weight value.")] = None,
     layer: Annotated[str | None, typer.Option(help="A linear layer of the run in OUT.")] = None,
     method: Annotated[str, typer.Option(help="With --layer: which of the run's HALO models.")] = "halo-bal",
     rows: Annotated[int, typer.Option(help="With --layer: number of tiles in the table.", min=1)] = 24,
@@ -215,7 +215,7 @@ def explain(
         stdout.print(path_text(path), highlight=False, markup=False, soft_wrap=True)
         return
     table = Table(
-        *HEADERS, title=f"{found.mac} in {found.library}, weight {weight}: {engineering(path.delay_s, 's', 4)}"
+        *HEADERS, title=f"{found.mac} in {found.library}, weight {weight:g}: {engineering(path.delay_s, 's', 4)}"
     )
     for row in path_rows(path):
         table.add_row(*row)
@@ -239,7 +239,7 @@ def _whole_numbers(text: str) -> list[int]:
         raise InputError(f"--words must be whole numbers with commas between, not {text!r:.80}") from error
 
 
-def _show_rank(profile: str, weight: int) -> None:
+def _show_rank(profile: str, weight: float) -> None:
     """Print how a weight value's delay and energy compare with those of all values of the MAC."""
     from haloquant.api.macs.circuits import rank_weight
 
@@ -250,7 +250,7 @@ def _show_rank(profile: str, weight: int) -> None:
             stdout.print(f"  {found.quantity}: not simulated, the profile holds delays only", highlight=False)
             continue
         stdout.print(
-            f"  {found.quantity} of {weight}: {engineering(found.value, found.unit)}, rank {found.rank} of "
+            f"  {found.quantity} of {weight:g}: {engineering(found.value, found.unit)}, rank {found.rank} of "
             f"{found.values}, {found.of_mean:.2f} of the mean, {found.of_most:.2f} of the most",
             highlight=False,
         )

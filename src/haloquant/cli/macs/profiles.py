@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from haloquant.api.macs.profiles import MacFigures, PointOfValues, ProfileDescription, describe_profile, list_profiles
+from haloquant.circuits.number_formats import weight_numbers
 from haloquant.cli.console import bold, stdout
 from haloquant.cli.options import Json
 from haloquant.errors import InfeasibleError, InputError
@@ -110,7 +111,10 @@ def numbers(found: MacFigures) -> dict[str, float | None]:
 
 def _document(found: ProfileDescription) -> dict[str, Any]:
     mac = found.figures.profile
-    points = [{"period_ps": point.period_s * 1e12, "words": point.values.tolist()} for point in found.points]
+    points = [
+        {"period_ps": point.period_s * 1e12, "words": weight_numbers(point.values, mac.weight_format)}
+        for point in found.points
+    ]
     about = {"name": mac.name, "description": mac.description}
     return {**about, **numbers(found.figures), "points": points, "provenance": dict(mac.provenance)}
 
@@ -124,13 +128,13 @@ def _print_one(found: ProfileDescription, clock_mhz: float | None, usual: bool) 
     stdout.print(mac.description, highlight=False, markup=False)
     table = Table("period", "clock", "energy, mean", "values", "which")
     for point in points:
-        held = point.values.tolist()
+        held = [f"{number:g}" for number in sorted(weight_numbers(point.values, mac.weight_format))]
         table.add_row(
             engineering(point.period_s, "s"),
             engineering(1 / point.period_s, "Hz") if point.period_s else "-",
             "-" if point.mean_energy_j is None else engineering(point.mean_energy_j, "J"),
             str(len(held)),
-            " ".join(map(str, held)) if len(held) <= _MOST_WORDS else f"{held[0]} .. {held[-1]}",
+            " ".join(held) if len(held) <= _MOST_WORDS else f"{held[0]} .. {held[-1]}",
         )
     stdout.print(table)
     if found.least_voltage_v is not None and clock_mhz is not None:
@@ -159,21 +163,16 @@ def _law(found: ProfileDescription, point: PointOfValues) -> str:
     )
 
 
-def _values(text: str) -> list[int]:
+def _values(text: str) -> list[float]:
     """Return the weight values in a text such as "0,8,-8".
 
     Raises:
-        InputError: The text is no list of whole numbers of 16 bits.
+        InputError: The text is no list of numbers.
     """
     try:
-        found = [int(part) for part in text.split(",")]
+        return [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise InputError(
-            f"the words must be whole numbers with commas between, such as 0,8,-8, not {text!r}"
-        ) from error
-    if any(not -(1 << 15) <= value < 1 << 15 for value in found):
-        raise InputError(f"the words must be whole numbers with commas between, such as 0,8,-8, not {text!r}")
-    return found
+        raise InputError(f"the words must be numbers with commas between, such as 0,8,-8, not {text!r:.80}") from error
 
 
 def _dump(what: object) -> None:

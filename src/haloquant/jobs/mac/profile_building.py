@@ -105,7 +105,7 @@ def partial_sums_for(ports: MacPorts, named: str) -> tuple[PartialSums | None, s
     """
     if ports.partial is None:
         return None, "none: the multiplier alone"
-    if ports.floating:
+    if ports.floating or ports.formatted:
         return None, "sums of up to 128 products of Gaussian weights and activations"
     if ports.multiples:
         return None, "Gaussian model of 128 rows of the words"
