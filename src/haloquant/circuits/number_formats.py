@@ -52,7 +52,7 @@ def weight_numbers(values: Int16[np.ndarray, " w"], form: str) -> list[int] | li
     return values.tolist() if form == "integer" else float8_numbers(values.astype(np.int64), form).tolist()
 
 
-def weight_of(number: float, form: str) -> int:
+def weight_of(number: int | float, form: str) -> int:
     """Return the weight value of a profile that stands for a number: itself, or a bit pattern (+0 for 0).
 
     Raises:

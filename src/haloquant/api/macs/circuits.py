@@ -148,7 +148,7 @@ def longest_path(
     mac: str | Path | Sequence[str | Path],
     liberty: str | Path,
     *,
-    weight: float,
+    weight: int | float,
     ports: str | Path | None = None,
     include: str | Path | Sequence[str | Path] = (),
     period_s: float = 300e-12,
@@ -190,7 +190,7 @@ def longest_path(
     return MacPath(source.name, library.name, worst_path(netlist, library, value, typical_conditions(library)))
 
 
-def rank_weight(profile: str | Path, weight: float) -> tuple[MacProfile, tuple[ValueRank, ValueRank]]:
+def rank_weight(profile: str | Path, weight: int | float) -> tuple[MacProfile, tuple[ValueRank, ValueRank]]:
     """Compare a weight value's delay and energy with those of all values of a MAC, at its first corner.
 
     Args:

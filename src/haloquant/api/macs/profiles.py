@@ -83,7 +83,7 @@ def describe_profile(
     profile: str | Path = "default",
     *,
     period_s: float | None = None,
-    words: Sequence[float] | None = None,
+    words: Sequence[int | float] | None = None,
     clock_hz: float | None = None,
 ) -> ProfileDescription:
     """Return a MAC with its usual operating points, or with the one that is asked for.

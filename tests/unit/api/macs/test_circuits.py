@@ -7,6 +7,7 @@ import pytest
 
 import haloquant
 from haloquant.api.macs import circuits
+from haloquant.api.macs.profiles import describe_profile
 from haloquant.errors import InputError
 from haloquant.store.profiles import find_profile
 
@@ -18,6 +19,9 @@ def test_the_rank_of_a_value_is_its_place_among_all() -> None:
     assert delay.value == own and delay.rank == 1 + np.count_nonzero(values < own)
     assert delay.of_most == own / values.max() and delay.values == 256
     assert energy.unit == "J" and energy.rank >= 1
+    assert circuits.rank_weight("default", 8.0)[1] == circuits.rank_weight("default", 8)[1]
+    (point,) = describe_profile("default", words=(0, 8.0)).points
+    assert point.values.tolist() == [0, 8]
 
 
 def test_a_mac_is_named_or_has_its_ports_declared(tmp_path: Path) -> None:
