@@ -8,9 +8,11 @@ evaluated on the sample itself, where every group has its own searched scale.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int16, UInt8
+from numba import njit
 
 from haloquant.errors import InfeasibleError, InputError
 from haloquant.quant.rounding.scale_search import search
@@ -171,36 +173,71 @@ def best_subset(
         The objective, and the indices of the chosen words in `admissible`, ascending.
     """
     centres, mass, count = histogram
-    levels = admissible * scale
-    sums = [np.concatenate([[0.0], np.cumsum(part)]) for part in (mass, mass * centres, mass * centres**2, count)]
+    sums = np.array([np.concatenate([[0.0], np.cumsum(x)]) for x in (mass, mass * centres, mass * centres**2, count)])
+    zero = int(np.searchsorted(admissible, 0))
+    objective, words, chosen = _best_words(admissible * scale, energy, centres, sums, zero, size)
+    return float(objective), chosen[:words]
+
+
+@njit
+@no_type_check
+def _cost(sums, low, high, level, charge):
+    """Return the error and the energy of the weights in bins low to high if they use one word."""
+    p0, p1 = sums[0, high] - sums[0, low], sums[1, high] - sums[1, low]
+    p2, p3 = sums[2, high] - sums[2, low], sums[3, high] - sums[3, low]
+    return p2 - 2 * level * p1 + level**2 * p0 + charge * p3
+
+
+@njit(cache=True)
+@no_type_check
+def _best_words(levels, energy, centres, sums, zero, size):
+    """Return the objective, the number of words and their indices.
+
+    `sums` are cumulated over the bins. `best[j]` is the least objective of the weights below level j if j is the
+    greatest of so many words; another word more is tried in each round. 0 is a word: no step leads over it.
+    """
+    n, bins = levels.size, centres.size
     edge = np.searchsorted(centres, levels, side="right")
-    middle = np.searchsorted(centres, (levels[:, None] + levels[None, :]) / 2, side="right")
-
-    def cost(low: np.ndarray, high: np.ndarray, level: np.ndarray, charge: np.ndarray) -> np.ndarray:
-        p0, p1, p2, p3 = (part[high] - part[low] for part in sums)
-        return p2 - 2 * level * p1 + level**2 * p0 + charge * p3
-
-    n, zero = admissible.size, int(np.searchsorted(admissible, 0))
-    step = cost(edge[:, None], middle, levels[:, None], energy[:, None]) + cost(
-        middle, edge[None, :], levels[None, :], energy[None, :]
-    )
-    index = np.arange(n)
-    step[(index[:, None] >= index[None, :]) | ((index[:, None] < zero) & (index[None, :] > zero))] = np.inf
-    start = np.where(index <= zero, cost(np.zeros(n, np.int64), edge, levels, energy), np.inf)
-    finish = np.where(index >= zero, cost(edge, np.full(n, centres.size), levels, energy), np.inf)
-    best, previous, found = start, [], (np.inf, 0, 0)
-    for words in range(1, size + 1):
-        total = best + finish
-        last = int(np.argmin(total))
-        if total[last] < found[0]:
-            found = (float(total[last]), words, last)
-        through = best[:, None] + step
-        previous.append(np.argmin(through, axis=0))
-        best = np.min(through, axis=0)
-    chosen = [found[2]]
-    for words in range(found[1] - 1, 0, -1):
-        chosen.append(int(previous[words - 1][chosen[-1]]))
-    return found[0], np.array(chosen[::-1])
+    step = np.full((n, n), np.inf)
+    for i in range(n):
+        middle = edge[i]
+        for j in range(i + 1, n):
+            if i < zero < j:
+                break
+            bound = (levels[i] + levels[j]) / 2
+            while middle < bins and centres[middle] <= bound:
+                middle += 1
+            step[i, j] = _cost(sums, edge[i], middle, levels[i], energy[i]) + _cost(
+                sums, middle, edge[j], levels[j], energy[j]
+            )
+    best, finish = np.full(n, np.inf), np.full(n, np.inf)
+    for i in range(n):
+        if i <= zero:
+            best[i] = _cost(sums, 0, edge[i], levels[i], energy[i])
+        if i >= zero:
+            finish[i] = _cost(sums, edge[i], bins, levels[i], energy[i])
+    previous = np.zeros((size, n), np.int64)
+    objective, words, last = np.inf, 0, 0
+    for round_ in range(size):
+        for j in range(n):
+            total = best[j] + finish[j]
+            if total < objective:
+                objective, words, last = total, round_ + 1, j
+        through = np.full(n, np.inf)
+        for i in range(n):
+            if best[i] < np.inf:
+                for j in range(i + 1, n):
+                    total = best[i] + step[i, j]
+                    if total < through[j]:
+                        through[j] = total
+                        previous[round_, j] = i
+        best = through
+    chosen = np.zeros(size, np.int64)
+    for place in range(words - 1, -1, -1):
+        chosen[place] = last
+        if place:
+            last = previous[place - 1, last]
+    return objective, words, chosen
 
 
 def histogram_of(sample: WeightSample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from haloquant.quant.codebook import (
     sample_groups,
     select_codebook,
 )
+from haloquant.quant.reference.word_subset import best_subset as by_arrays
 from haloquant.records import TileGrid
 from support.quant_twins import POINT, random_weight
 
@@ -64,6 +65,19 @@ def test_dynamic_programming_is_exact(seed) -> None:
     want, subset = slow_best(admissible, energy, histogram, 3 / 128, 4)
     assert got == pytest.approx(want, rel=1e-9)
     assert chosen.tolist() == list(subset)
+
+
+@pytest.mark.parametrize("size", [1, 4, 9, 16])
+def test_compiled_words_are_those_of_whole_arrays_bit_for_bit(size) -> None:
+    rng = np.random.default_rng(size)
+    histogram = histogram_of(gaussian_sample(64, seed=size))
+    sets = (np.arange(-128, 128), np.arange(0, 128), np.arange(-126, 1, 3), np.array([0]), np.array([-7, 0, 9, 100]))
+    for admissible in sets:
+        for scale in (1.0 / 128, 5.0 / 128, 16.0 / 128):
+            energy = rng.random(admissible.size) * rng.choice([0.0, 0.02])
+            got, wanted = (f(admissible, energy, histogram, scale, size) for f in (best_subset, by_arrays))
+            assert got[0] == wanted[0]
+            np.testing.assert_array_equal(got[1], wanted[1])
 
 
 def test_selection_is_as_good_as_trying_all_subsets() -> None:
