@@ -11,6 +11,7 @@ import jinja2
 import msgspec
 import vl_convert
 
+from haloquant.report.chart_page import browser_scripts
 from haloquant.report.charts import job
 from haloquant.report.charts.sweeps import sweep_chart
 from haloquant.report.gpu_table import gpu_sentences, gpu_table
@@ -153,8 +154,6 @@ def render_page(results: Results, drawn: list[Figure]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    bundle = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]  # the stub forgets the default
-    bundle = bundle.replace("</script", "<\\/script")
     return environment.get_template("page.html.j2").render(
         results=results,
         cards=cards(results),
@@ -167,7 +166,7 @@ def render_page(results: Results, drawn: list[Figure]) -> str:
         board_says=gpu_sentences(results),
         recipe=_pretty(results.provenance.get("recipe")),
         figures=drawn,
-        bundle=bundle,
+        bundle=browser_scripts(),
     )
 
 

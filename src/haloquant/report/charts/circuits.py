@@ -10,6 +10,7 @@ import vl_convert
 from haloquant.errors import InputError
 from haloquant.records import MacProfile
 from haloquant.records.tiles import CLASS_WORDS
+from haloquant.report.chart_page import chart_page
 from haloquant.report.charts import job
 from haloquant.report.results import ClassRow, ProfileRow
 from haloquant.store.atomic_files import write_bytes, write_text
@@ -195,7 +196,7 @@ def draw_circuits(profile: MacProfile, profiles: Mapping[str, MacProfile], out: 
         .to_dict()
     )
     if out.suffix == ".html":
-        write_text(out, vl_convert.vegalite_to_html(spec, bundle=True))
+        write_text(out, chart_page(spec, f"{profile.name}: delay and energy by weight value"))
     else:
         write_bytes(out, vl_convert.vegalite_to_png(spec, scale=2.0))
 

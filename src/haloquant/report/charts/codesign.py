@@ -8,6 +8,7 @@ import altair as alt
 import msgspec
 import vl_convert
 
+from haloquant.report.chart_page import chart_page
 from haloquant.store.atomic_files import write_text
 
 
@@ -87,5 +88,5 @@ def draw_designs(
         lines = [line for note in notes for line in textwrap.wrap(note, 120)]
         chart = chart.properties(title=alt.TitleParams(lines, orient="bottom", fontSize=10, fontWeight="normal"))
     spec = chart.to_dict()
-    write_text(out / "codesign.html", vl_convert.vegalite_to_html(spec, bundle=True))
+    write_text(out / "codesign.html", chart_page(spec, "codesign: accuracy against speed and energy"))
     write_text(out / "codesign.svg", vl_convert.vegalite_to_svg(spec))

@@ -7,6 +7,7 @@ import altair as alt
 import msgspec
 import vl_convert
 
+from haloquant.report.chart_page import chart_page
 from haloquant.store.atomic_files import write_bytes, write_text
 
 
@@ -90,5 +91,5 @@ def draw_exploration(points: Sequence[Point], out: Path) -> None:
         .resolve_scale(x="independent", y="independent")
     )
     spec = chart.to_dict()
-    write_text(out / "explore.html", vl_convert.vegalite_to_html(spec, bundle=True))
+    write_text(out / "explore.html", chart_page(spec, "explore: accuracy against time and energy"))
     write_bytes(out / "explore.png", vl_convert.vegalite_to_png(spec, scale=2.0))

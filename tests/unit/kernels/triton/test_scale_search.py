@@ -19,12 +19,12 @@ from support.quant_twins import NINE, SIXTEEN, book
 SYMMETRIC = book([-96, -64, -32, -16, 0, 16, 32, 64, 96], "symmetric")
 LOPSIDED = book([-128, -40, 0, 10, 20, 30], "lopsided")
 WIDE = book(range(-9, 10), "wide")
-MANY = book(range(-127, 128), "many")
+MANY = book(range(-40, 41), "many")
 
 # books, rows, inputs, inputs of a tile, whether one row of importance holds for all
 cases = [
-    ((NINE, SIXTEEN), 4, 150, 128, True),
-    ((NINE, SIXTEEN), 4, 40, 32, False),
+    ((NINE, SIXTEEN), 3, 150, 128, True),
+    ((NINE, SIXTEEN), 3, 40, 32, False),
     ((SYMMETRIC,), 3, 20, 8, True),
     ((SYMMETRIC, LOPSIDED, WIDE), 3, 40, 24, False),
     ((LOPSIDED,), 3, 1030, 2000, False),
@@ -68,12 +68,11 @@ kinds = dict.fromkeys(("weight", "importance", "first", "middles", "steps", "rea
 kinds |= dict.fromkeys(("classes", "trials", "signs", "sizes"), "*i64") | {"zeros": "*u8", "codes": "*u8"}
 kinds |= dict.fromkeys(("inputs", "across", "kinds", "tile_in", "most_trials", "refits"), "i32")
 kinds |= {"largest": "fp32", "smallest": "fp32"}
-for cols, limits, warps in ((128, 15, 1), (128, 254, 1), (4096, 15, 16)):
-    for sides, shared in ((True, False), (False, True)):
-        sizes = {"COLS": cols, "LIMITS": limits, "TWO_SIDED": sides, "SHARED": shared}
-        signature = {name: kinds[name] for name in search_kernel.arg_names if name not in sizes}
-        made = compile_kernel(search_kernel, signature, sizes, 90, warps)
-        assert made.spilled_bytes == 0 and "atom" not in made.ptx and "sm_90" in made.ptx, (sizes, made.spilled_bytes)
+for cols, limits, warps, sides in ((128, 15, 1, True), (128, 254, 1, False), (4096, 15, 16, True)):
+    sizes = {"COLS": cols, "LIMITS": limits, "TWO_SIDED": sides, "SHARED": not sides}
+    signature = {name: kinds[name] for name in search_kernel.arg_names if name not in sizes}
+    made = compile_kernel(search_kernel, signature, sizes, 90, warps)
+    assert made.spilled_bytes == 0 and "atom" not in made.ptx and "sm_90" in made.ptx, (sizes, made.spilled_bytes)
 print("compiled")
 """
 
