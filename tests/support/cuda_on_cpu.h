@@ -4,17 +4,7 @@
 // begins with arbitrary bytes. Asynchronous copies arrive when they are waited for, and other bytes stand there until then.
 // race_detector.cpp finds threads that do not wait for each other; a matrix product or a shuffle counts as no barrier.
 #pragma once
-#include <ucontext.h>
-
-#include <algorithm>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <deque>
-#include <functional>
-#include <random>
-#include <vector>
+#include "cuda_on_cpu_standard.h"
 
 #define ON_CPU
 #define DEVICE static inline

@@ -39,29 +39,44 @@ compiler = pytest.mark.skipif(not can_compile(), reason="g++ is not installed, o
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory) -> Callable[[tuple[tuple[str, int], ...]], ctypes.CDLL]:
+def compiled(tmp_path_factory, headers) -> Callable[[tuple[tuple[str, int], ...]], ctypes.CDLL]:
     """Return the kernels as functions of the CPU."""
     folder = tmp_path_factory.mktemp("cuda")
     (folder / programs.SOURCE).write_text(programs.source())
 
     @cache
     def compile_for(defines: tuple[tuple[str, int], ...]) -> ctypes.CDLL:
-        return build(folder, defines, watched=sum(value for _, value in defines) % 2 == 0)  # half of the kinds
+        return build(folder, headers, defines, watched=sum(value for _, value in defines) % 2 == 0)  # half of the kinds
 
     return compile_for
 
 
-def build(folder: Path, defines: tuple[tuple[str, int], ...], watched: bool = True) -> ctypes.CDLL:
+OPTIONS = ["g++", "-std=c++17", "-O1", "-fPIC", "-w"]
+WATCHED = ["-fsanitize=thread"]
+STANDARD = "cuda_on_cpu_standard.h"
+
+
+@pytest.fixture(scope="module")
+def headers(tmp_path_factory) -> Path:
+    """Return a folder with the compiled headers of the standard library, for kernels with and without the detector."""
+    folder = tmp_path_factory.mktemp("headers") / f"{STANDARD}.gch"
+    folder.mkdir()
+    for number, more in enumerate(([], WATCHED)):
+        command = [*OPTIONS, "-ffp-contract=off", *more, "-x", "c++-header", str(SUPPORT / STANDARD)]
+        subprocess.run([*command, "-o", str(folder / str(number))], check=True)
+    return folder.parent
+
+
+def build(folder: Path, headers: Path, defines: tuple[tuple[str, int], ...], watched: bool = True) -> ctypes.CDLL:
     """Compile the source in a folder, and the detector of races; only what is watched calls it, which takes time."""
     library = folder / ("_".join(str(value) for _, value in defines) + ".so")
     kernels, detector = library.with_suffix(".o"), folder / "detector.o"
-    options = ["g++", "-std=c++17", "-O1", "-fPIC", "-w"]
-    command = [*options, "-ffp-contract=off", *["-fsanitize=thread"] * watched, f"-I{folder}", f"-I{SUPPORT}"]
+    command = [*OPTIONS, "-ffp-contract=off", *WATCHED * watched, f"-I{headers}", f"-I{folder}", f"-I{SUPPORT}"]
     command += [f"-D{name}={value}" for name, value in defines]
     subprocess.run([*command, "-c", str(SUPPORT / "cuda_decode.cpp"), "-o", str(kernels)], check=True)
     if not detector.exists():
-        subprocess.run([*options, "-O2", "-c", str(SUPPORT / "race_detector.cpp"), "-o", str(detector)], check=True)
-    subprocess.run([*options, "-shared", str(kernels), str(detector), "-o", str(library)], check=True)
+        subprocess.run([*OPTIONS, "-O2", "-c", str(SUPPORT / "race_detector.cpp"), "-o", str(detector)], check=True)
+    subprocess.run([*OPTIONS, "-shared", str(kernels), str(detector), "-o", str(library)], check=True)
     return ctypes.CDLL(str(library))
 
 
@@ -232,13 +247,13 @@ BARRIERS = {  # in `decode.cu`, and what stays without them
 
 @compiler
 @pytest.mark.parametrize("barrier", BARRIERS)
-def test_a_missing_barrier_is_found(barrier, tmp_path, monkeypatch) -> None:
+def test_a_missing_barrier_is_found(barrier, headers, tmp_path, monkeypatch) -> None:
     """The judge of the judge: each barrier is taken away, and a race or a wrong sum shows."""
     there, left = BARRIERS[barrier]
     source = programs.source()
     assert source.count(there) == 1
     (tmp_path / programs.SOURCE).write_text(source.replace(there, left))
-    play(cache(lambda defines: build(tmp_path, defines)), monkeypatch)
+    play(cache(lambda defines: build(tmp_path, headers, defines)), monkeypatch)
     monkeypatch.setattr(launch, "_device", lambda device: (1, SHARED_BYTES))  # no splits, so that stages are refilled
     monkeypatch.setattr("haloquant.kernels.cuda.launch_plan.WAYS", {False: {1: (4, 2), 2: (4, 2), 3: (4, 2)}})
     launch.launch_plan.cache_clear()
