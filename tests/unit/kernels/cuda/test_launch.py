@@ -71,7 +71,8 @@ def build(folder: Path, headers: Path, defines: tuple[tuple[str, int], ...], wat
     """Compile the source in a folder, and the detector of races; only what is watched calls it, which takes time."""
     library = folder / ("_".join(str(value) for _, value in defines) + ".so")
     kernels, detector = library.with_suffix(".o"), folder / "detector.o"
-    command = [*OPTIONS, "-ffp-contract=off", *WATCHED * watched, f"-I{headers}", f"-I{folder}", f"-I{SUPPORT}"]
+    command = [*OPTIONS, "-ffp-contract=off", *WATCHED * watched, "-include", str(headers / STANDARD)]
+    command += [f"-I{folder}", f"-I{SUPPORT}"]
     command += [f"-D{name}={value}" for name, value in defines]
     subprocess.run([*command, "-c", str(SUPPORT / "cuda_decode.cpp"), "-o", str(kernels)], check=True)
     if not detector.exists():
