@@ -8,7 +8,7 @@ which no generated token can. The lower bound of every row is `8 bits`, the uppe
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -34,7 +34,9 @@ class ByWindow(TokenClasses):
         self._low = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, scores.argsort(1)[:, :count], True)
 
 
-def measure(model_name: str, text: str, share: float, low_bits: int, windows: int | None) -> dict[str, Any]:
+def measure(
+    model_name: str, text: str, share: float, low_bits: int, windows: int | None, only: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return the perplexity of every choice of tokens, and their paired differences in nats a token."""
     folder = model_folder(model_name)
     model, layers, *_ = open_model(folder)
@@ -48,6 +50,7 @@ def measure(model_name: str, text: str, share: float, low_bits: int, windows: in
             model, layers, kind(MixedActivations(BITS, low_bits, share, found, sample.size), choice)
         )
 
+    mean = round(share * low_bits + (1 - share) * BITS)
     rows: dict[str, Callable[[], AbstractContextManager[Any]]] = {
         "8 bits": lambda: activations_per_token(model, layers, BITS),
         "random": lambda: mixed("random"),
@@ -55,8 +58,10 @@ def measure(model_name: str, text: str, share: float, low_bits: int, windows: in
         "highest": lambda: mixed("highest"),
         "lowest of each window": lambda: mixed("lowest", ByWindow),
         f"{low_bits} bits": lambda: activations_per_token(model, layers, low_bits),
+        f"{mean} bits": lambda: activations_per_token(model, layers, mean),  # as many bytes as the shares
         "float": nullcontext,
     }
+    rows = {name: context for name, context in rows.items() if name in only or not only}
     nats: dict[str, np.ndarray] = {}
     made: dict[str, Any] = {}
     for name, context in rows.items():
@@ -85,5 +90,6 @@ if __name__ == "__main__":
     parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--low-bits", type=int, default=4)
     parser.add_argument("--windows", type=int)
+    parser.add_argument("--only", nargs="*", default=[], help="rows to measure, such as `8 bits`; all by default")
     given = parser.parse_args()
-    print(json.dumps(measure(given.model, given.text, given.share, given.low_bits, given.windows)))
+    print(json.dumps(measure(given.model, given.text, given.share, given.low_bits, given.windows, given.only)))

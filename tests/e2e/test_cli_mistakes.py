@@ -28,7 +28,12 @@ BAD_NAME: dict[str, list[list[str]]] = {
     ],
     "elements": [["{}"], ["llama2-7b", "--target", "{}"]],
     "evaluate": [["{}", "-q"], ["demo", "--text", "{}", "-q"], ["demo", "--task", "x", "--task-folder", "{}"]],
-    "explain": [["{}", "--layer", "x"], ["--weight", "1", "--profile", "{}"], ["--weight", "1", "--liberty", "{}"]],
+    "explain": [
+        ["{}", "--layer", "x"],
+        ["{}", "--attention"],
+        ["--weight", "1", "--profile", "{}"],
+        ["--weight", "1", "--liberty", "{}"],
+    ],
     "explore": [["{}", "-q", "--out", "out"], ["--profile", "{}", "-q", "--out", "out"]],
     "export": [["{}", "--from", "demo", "--out", "out", "-q"], ["demo", "--from", "{}", "--out", "out", "-q"]],
     "gpu": [["{}"], ["llama2-7b", "--target", "{}"]],

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from haloquant.api import explain_tiles
+from haloquant.api import explain_attention, explain_tiles
 from haloquant.cli.app import invoke
 from haloquant.errors import InputError
 from haloquant.jobs.compare import job
@@ -81,13 +81,27 @@ def test_the_command(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
         ),
         (["/nope", "--layer", LAYER], "/nope must hold results.json of a finished `haloquant run`"),
         (["--layer", LAYER], "--layer must come with the output folder of a finished run, and without --weight"),
-        ([], "explain must be given --weight VALUE, or --layer NAME and the output folder of a run"),
+        ([], "explain must be given --weight VALUE, or --layer NAME or --attention and the output folder of a run"),
+        (["--attention"], "--attention must come with the output folder of a finished run, and without --weight or"),
+        (["{out}", "--attention", "--layer", LAYER], "--attention must come with the output folder of a finished run"),
     ],
-    ids=["layer", "method", "folder", "no folder", "nothing"],
+    ids=["layer", "method", "folder", "no folder", "nothing", "attention of nothing", "attention of a layer"],
 )
 def test_mistakes(out: Path, arguments: list[str], sentence: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert invoke(["explain", *(argument.format(out=out) for argument in arguments)]) == 2
     assert sentence in " ".join(capfd.readouterr().err.split())
+
+
+def test_attention_of_the_runs_model(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Weights on 9 and 16 words change the maps of both blocks a little."""
+    found = explain_attention(out, tokens=128, progress=False)
+    assert [row.number for row in found] == [1, 2] and all(len(row.cosines) == 4 for row in found)
+    assert all(0.5 < row.cosine < 1 and row.spread != row.quantized_spread for row in found)
+    assert invoke(["explain", str(out), "--attention", "--tokens", "128"]) == 0
+    said = capfd.readouterr().out
+    assert f"{found[0].cosine:.4f}" in said and f"{found[1].quantized_spread:.2f}" in said
+    least = min(found, key=lambda row: row.cosine).number
+    assert f"attention {least} changed most" in said
 
 
 def test_losses_of_another_run_are_not_taken_for_the_reason(out: Path, tmp_path: Path) -> None:

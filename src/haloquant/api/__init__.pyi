@@ -1,3 +1,4 @@
+from .explanations import explain_attention as explain_attention
 from .explanations import explain_tiles as explain_tiles
 from .machines.design_search import CodesignResult as CodesignResult
 from .machines.design_search import codesign as codesign
@@ -73,6 +74,7 @@ __all__ = [
     "estimate_gpu",
     "evaluate",
     "evaluate_tasks",
+    "explain_attention",
     "explain_tiles",
     "explore",
     "export",

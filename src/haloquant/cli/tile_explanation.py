@@ -1,11 +1,15 @@
-"""The output of `explain --layer`: a map of the layer's tile classes, and the reason for the class of each tile."""
+"""The output of `explain` on a finished run.
+
+With `--layer` it is a map of the layer's tile classes, and the reason for the class of each tile; with `--attention` a
+row for each attention.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
 
-from haloquant.api.explanations import explain_tiles
+from haloquant.api.explanations import explain_attention, explain_tiles
 from haloquant.cli.console import bold, stdout
 from haloquant.jobs.explain_tiles import LayerReasons, TileReason, class_letters
 from haloquant.units import engineering
@@ -28,6 +32,25 @@ def show(folder: Path, layer: str, method: str, rows: int) -> None:
     stdout.print(_table(found, marks, rows))
     if len(found.tiles) > rows:
         stdout.print(f"{len(found.tiles) - rows} less sensitive tiles are left out; --rows shows more", style="dim")
+
+
+def show_attention(folder: Path, tokens: int) -> None:
+    """Print a row for each attention of a run's packed model."""
+    found = explain_attention(folder, tokens=tokens)
+    table = Table(
+        "attention", "cosine of the maps", "lowest head", "spread in full precision", "quantized", "change",
+        title="what the run's weights changed in attention, activations in floating point",
+        title_justify="left",
+    )  # fmt: skip
+    for row in found:
+        low = min(range(len(row.cosines)), key=lambda head: row.cosines[head])
+        table.add_row(
+            str(row.number), f"{row.cosine:.4f}", f"{row.cosines[low]:.4f} (head {low + 1} of {len(row.cosines)})",
+            f"{row.spread:.2f}", f"{row.quantized_spread:.2f}", f"{row.quantized_spread - row.spread:+.2f}",
+        )  # fmt: skip
+    stdout.print(table)
+    least = min(found, key=lambda row: row.cosine)
+    stdout.print(f"attention {least.number} changed most", highlight=False)
 
 
 def _rule(found: LayerReasons) -> str:

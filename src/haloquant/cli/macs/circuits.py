@@ -160,11 +160,17 @@ def characterize(
 
 
 def explain(
-    out: Annotated[Path | None, typer.Argument(help="Output folder of a finished run, for --layer.")] = None,
+    out: Annotated[
+        Path | None, typer.Argument(help="Output folder of a finished run, for --layer or --attention.")
+    ] = None,
     weight: Annotated[float | None, typer.Option("--weight", "-w", help="A weight value.")] = None,
     layer: Annotated[str | None, typer.Option(help="A linear layer of the run in OUT.")] = None,
     method: Annotated[str, typer.Option(help="With --layer: which of the run's HALO models.")] = "halo-bal",
     rows: Annotated[int, typer.Option(help="With --layer: number of tiles in the table.", min=1)] = 24,
+    attention: Annotated[
+        bool, typer.Option("--attention", help="How far the run's weights changed what the model attends to.")
+    ] = False,
+    tokens: Annotated[int, typer.Option(help="With --attention: tokens of the text; 0: all.", min=0)] = 1024,
     profile: Profile = "default",
     liberty: Annotated[
         list[Path] | None, typer.Option("--liberty", "-l", help="Cell library: shows the path gate by gate.")
@@ -180,11 +186,20 @@ def explain(
         bool, typer.Option("--lookups", help="Write out every table look-up, so that it can be redone by hand.")
     ] = False,
 ) -> None:
-    """Explain how a weight's value changes a MAC, or why the tiles of a layer have their classes.
+    """Explain how a weight's value changes a MAC, or what a finished run did: classes of tiles, changes of attention.
 
     For a weight: its rank among all values of a profile or, with a cell library, its longest path. For a layer: what
-    decided the class of each tile in a finished run.
+    decided the class of each tile in a finished run. For attention: what each attention of the run's packed model has
+    in common with the model in full precision.
     """
+    if attention:
+        if out is None or weight is not None or layer is not None:
+            raise InputError("--attention must come with the output folder of a finished run, and without --weight "
+                             "or --layer")  # fmt: skip
+        from haloquant.cli.tile_explanation import show_attention
+
+        show_attention(out, tokens)
+        return
     if layer is not None:
         if out is None or weight is not None:
             raise InputError("--layer must come with the output folder of a finished run, and without --weight")
@@ -193,7 +208,9 @@ def explain(
         show(out, layer, method, rows)
         return
     if weight is None:
-        raise InputError("explain must be given --weight VALUE, or --layer NAME and the output folder of a run")
+        raise InputError(
+            "explain must be given --weight VALUE, or --layer NAME or --attention and the output folder of a run"
+        )
     if not liberty:
         _show_rank(profile, weight)
         return
