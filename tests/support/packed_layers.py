@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from haloquant.kernels.layer_tensors import PackedLayer, packed_layer
+from haloquant.lm.packed.config import make_config
+from haloquant.lm.packed.halo_linear import HaloLinear
 from haloquant.quant.format.packing import pack
 from haloquant.records import QuantizedWeight
 from support.halo_layers import NINE, SIXTEEN, codebook, random_layer
@@ -41,3 +43,20 @@ def layer(shape, books, sparse=0.01, seed=1) -> tuple[QuantizedWeight, PackedLay
 
 def tokens(count: int, width: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(9).normal(0, 1, (count, width)).astype(np.float32))
+
+
+def packed_tensors(q: QuantizedWeight) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(array.copy()) for name, array in pack(q).items()}
+
+
+def packed_module(q: QuantizedWeight) -> HaloLinear:
+    """A packed layer of a model, without a bias."""
+    tensors = packed_tensors(q)
+    grid = q.tiles.grid
+    config = make_config(q.codebooks, grid.tile_out, grid.tile_in, (q.layer,), ("p", "0" * 64), 4.0)
+    shapes = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+    features = (grid.out_features, grid.in_features)
+    module = HaloLinear(q.layer, config, shapes, features, False, torch.float32, "cpu")
+    for name, tensor in tensors.items():
+        setattr(module, name, tensor)
+    return module

@@ -27,6 +27,7 @@ from haloquant.lm.evaluation.perplexity import Perplexity, default_window, perpl
 from haloquant.lm.evaluation.rounded_activations import activations_per_token
 from haloquant.lm.evaluation.sparse_inputs import sparse_inputs
 from haloquant.lm.input_sparsity import InputMasks
+from haloquant.lm.packed.decoded import decoded_weights
 from haloquant.lm.packed.loading import load
 from haloquant.lm.packed.reader import has_adapter, open_packed
 from haloquant.lm.quiet_transformers import quiet_transformers
@@ -299,7 +300,8 @@ def evaluate_tasks(
     path = model_folder(model)
     opened = open_model(path, dtype, device)
     loaded, tokenizer, most = opened.model, load_tokenizer(path), limit or None
-    with activations_per_token(loaded, opened.layers, rounded_bits) if rounded_bits else nullcontext():
+    rounding = activations_per_token(loaded, opened.layers, rounded_bits) if rounded_bits else nullcontext()
+    with decoded_weights(loaded), rounding:
         if folder is not None:
             tell = partial(progress, f"evaluate {', '.join(tasks)}")
             return lm_eval_tasks.evaluate_tasks(loaded, tokenizer, folder, tasks, most, tell=tell)

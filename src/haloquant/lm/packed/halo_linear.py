@@ -182,6 +182,11 @@ class HaloLinear(nn.Linear):
             y = linear(x, self.layer())
         return y if self.bias is None else y + self.bias
 
+    @property
+    def takes_inputs_whole(self) -> bool:
+        """Whether inputs are neither rounded nor left out."""
+        return not self.int8_activations and self._buffers.get(NORM) is None
+
     def _steps(self, x: torch.Tensor) -> torch.Tensor | None:
         """Return 1 / the largest code of each token of x, f32 [tokens]; None where all have 8 bits."""
         if self.token_classes is None:

@@ -12,7 +12,6 @@ import torch
 import haloquant
 from haloquant.errors import FormatError
 from haloquant.lm.export.packed import export_packed
-from haloquant.lm.packed.config import make_config
 from haloquant.lm.packed.halo_linear import HaloLinear
 from haloquant.lm.packed.reader import open_packed, read_layer, verify
 from haloquant.lm.torch_model import load_model
@@ -20,24 +19,9 @@ from haloquant.quant.format.packing import pack
 from haloquant.quant.layer import dequantize, resized
 from haloquant.records import QuantizedWeight, TileMap
 from support.halo_layers import codebooks, random_layer, same
+from support.packed_layers import packed_module, packed_tensors
 
 X = torch.from_numpy(np.random.default_rng(3).standard_normal((3, 96)).astype(np.float32))
-
-
-def tensors_of(q: QuantizedWeight) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(array.copy()) for name, array in pack(q).items()}
-
-
-def module_of(q: QuantizedWeight) -> HaloLinear:
-    tensors = tensors_of(q)
-    grid = q.tiles.grid
-    config = make_config(q.codebooks, grid.tile_out, grid.tile_in, (q.layer,), ("p", "0" * 64), 4.0)
-    shapes = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
-    features = (grid.out_features, grid.in_features)
-    module = HaloLinear(q.layer, config, shapes, features, False, torch.float32, "cpu")
-    for name, tensor in tensors.items():
-        setattr(module, name, tensor)
-    return module
 
 
 def first_and_other() -> tuple[QuantizedWeight, QuantizedWeight]:
@@ -126,7 +110,7 @@ def set_attributes(module: HaloLinear, tensors: dict[str, torch.Tensor]) -> Halo
 
 def write_into_a_copy(module: HaloLinear, tensors: dict[str, torch.Tensor]) -> HaloLinear:
     """The copy's counts of changes begin at 0, so they may reach those of the original."""
-    write_in_place(module, tensors_of(first_and_other()[0]))
+    write_in_place(module, packed_tensors(first_and_other()[0]))
     module(X)
     return write_in_place(copy.deepcopy(module), tensors)
 
@@ -162,27 +146,27 @@ CHANGES: list[Callable[[HaloLinear, dict[str, torch.Tensor]], HaloLinear]] = [
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_other_tensors_of_equal_shapes_take_effect_however_they_come(change) -> None:
     first, other = first_and_other()
-    module = module_of(first)
+    module = packed_module(first)
     assert_is(module, first)
-    assert_is(change(module, tensors_of(other)), other)
+    assert_is(change(module, packed_tensors(other)), other)
 
 
 @pytest.mark.parametrize("name", ["weight_tile_class", "sparse_row_count"])
 def test_one_table_changed_alone_is_checked_before_it_is_used(name: str) -> None:
     first, other = first_and_other()
-    module = module_of(first)
+    module = packed_module(first)
     module(X)
-    module.get_buffer(name).copy_(tensors_of(other)[name])  # fits no longer: kernels would read beyond the codes
+    module.get_buffer(name).copy_(packed_tensors(other)[name])  # fits no longer: kernels would read beyond the codes
     with pytest.raises(FormatError, match=first.layer):
         module(X)
-    module.get_buffer(name).copy_(tensors_of(first)[name])
+    module.get_buffer(name).copy_(packed_tensors(first)[name])
     assert_is(module, first)
 
 
 @pytest.mark.parametrize("name", ["weight_tile_class", "sparse_row_count"])
 def test_one_tensor_replaced_by_one_that_does_not_fit_is_refused(name: str) -> None:
     first, _ = first_and_other()
-    module = module_of(first)
+    module = packed_module(first)
     module(X)
     setattr(module, name, torch.zeros_like(module.get_buffer(name)))
     with pytest.raises(FormatError, match=f"{first.layer} must be .* replaced"):
@@ -192,17 +176,17 @@ def test_one_tensor_replaced_by_one_that_does_not_fit_is_refused(name: str) -> N
 def test_tensors_that_were_moved_are_not_checked_in_full_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """With weights in slow memory every pass brings new tensors of the same values."""
     first, other = first_and_other()
-    module = module_of(first)
+    module = packed_module(first)
     module(X)
     monkeypatch.setattr(module, "check", lambda: pytest.fail("checked again"))
-    assert_is(set_attributes(module, tensors_of(other)), other)
+    assert_is(set_attributes(module, packed_tensors(other)), other)
 
 
 def test_codes_that_no_codebook_holds_are_refused_after_loading() -> None:
     first, _ = first_and_other()
-    module = module_of(first)
+    module = packed_module(first)
     module(X)
-    damaged = tensors_of(first)
+    damaged = packed_tensors(first)
     damaged["weight_packed"].fill_(255)
     with pytest.raises(FormatError, match=r"codes of .* must be below the size of their tile's codebook"):
         load(module, damaged)
@@ -211,15 +195,15 @@ def test_codes_that_no_codebook_holds_are_refused_after_loading() -> None:
 def test_a_layer_made_in_inference_mode_follows_its_tensors_too() -> None:
     first, other = first_and_other()
     with torch.inference_mode():
-        module = module_of(first)
+        module = packed_module(first)
         write_in_place(module, {name: tensor.clone() for name, tensor in module.stored().items()})
         assert_is(module, first)
-        write_in_place(module, tensors_of(other))
+        write_in_place(module, packed_tensors(other))
         assert_is(module, other)
 
 
 def test_nothing_is_computed_again_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = module_of(first_and_other()[0])
+    module = packed_module(first_and_other()[0])
     made = module.layer()
     monkeypatch.setattr(module, "check", lambda: pytest.fail("checked again"))
     for _ in range(3):
@@ -233,12 +217,12 @@ def test_nothing_is_computed_again_while_nothing_changes(monkeypatch: pytest.Mon
 
 def test_compiled_code_uses_the_tables_of_tensors_that_were_loaded_later() -> None:
     first, other = first_and_other()
-    module = module_of(first)
+    module = packed_module(first)
     module(X)
     compiled = torch.compile(module, fullgraph=True, backend="eager")
     assert torch.allclose(compiled(X), product(first), rtol=1e-5, atol=1e-5)
     for change in (load, assign):
-        change(module, tensors_of(other))
+        change(module, packed_tensors(other))
         assert torch.allclose(compiled(X), product(other), rtol=1e-5, atol=1e-5)
         first, other = other, first
 
