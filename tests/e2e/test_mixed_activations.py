@@ -114,7 +114,14 @@ def test_rounding_passes_gradients_on(models: dict[str, Path]) -> None:
     assert embedded.grad is not None and embedded.grad.abs().sum() > 0
 
 
-def test_a_layer_outside_its_model_and_compiled_code_are_refused(models: dict[str, Path]) -> None:
+def test_compilation_leaves_the_layers_as_they_are(models: dict[str, Path]) -> None:
+    model = haloquant.load(models["half"], activations="mixed")
+    wanted = _logits(model, use_cache=False)
+    model.get_submodule("model.layers.1.mlp").compile(backend="eager")
+    torch.testing.assert_close(_logits(model, use_cache=False), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_layer_outside_its_model_is_refused(models: dict[str, Path]) -> None:
     model = haloquant.load(models["half"], activations="mixed")
     layer = model.get_submodule("model.layers.1.mlp.up_proj")
     assert isinstance(layer, HaloLinear) and "token_classes=True" in repr(layer)

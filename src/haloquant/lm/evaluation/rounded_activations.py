@@ -44,7 +44,7 @@ def quantize_by_class(x: torch.Tensor, low: torch.Tensor | bool, bits: int, low_
     if isinstance(low, bool):
         return quantize_per_token(x, low_bits if low else bits)
     rows = x.reshape(-1, x.shape[-1])
-    chosen, most = low.unsqueeze(-1), rows.abs().amax(-1, keepdim=True)
+    chosen, most = low.to(x.device).unsqueeze(-1), rows.abs().amax(-1, keepdim=True)
     tops = _top(low_bits), _top(bits)
     scale = torch.where(chosen, most / tops[0], most / tops[1])
     safe = torch.where(scale > 0, scale, torch.ones_like(scale))

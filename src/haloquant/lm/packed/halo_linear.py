@@ -173,8 +173,8 @@ class HaloLinear(nn.Linear):
                 x = x + ((codes * scale[:, None]).view(x.shape).to(x.dtype) - x).detach()
             y = nn.functional.linear(x, self.dequantize(x.dtype))
         elif torch.compiler.is_compiling():
-            if self.token_classes is not None:
-                raise InputError("a model whose tokens have classes must run as it is, not in torch.compile")
+            if self.token_classes is not None:  # torch.compile then runs this layer as it is
+                raise InputError("a layer whose tokens have classes must run as it is, not in one compiled graph")
             y = compiled_linear(x, self.layer(), self.int8_activations)
         elif self.int8_activations:
             y = rounded_linear(x, self.layer(), self._steps(x))
