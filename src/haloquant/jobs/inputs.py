@@ -1,5 +1,6 @@
 """Open the inputs that a recipe names: the model folder, and the texts as tokens."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -31,6 +32,16 @@ from haloquant.store.atomic_files import sha256_bytes
 
 Progress = Callable[[str, int, int], None]
 # Families whose layers follow from the sizes in config.json alone.
+# Keys of sizes in a config.json, and the largest of each: several times those of the largest models.
+_SIZES = {
+    "blocks": re.compile(r"num_hidden_layers|n_layers?|num_layers|.*coder_layers"),
+    "experts": re.compile(r"(n|num)_(local_|routed_)?experts"),
+    "size": re.compile(
+        r"vocab_size|d_model|d_ff|n_embd|n_inner|ffn_dim|.*(hidden|intermediate)_size|.*heads?|.*head_dim"
+    ),
+}
+_MOST = {"blocks": 1 << 12, "experts": 1 << 14, "size": 1 << 24}
+_MOST_EXPERTS = 1 << 17  # of all blocks
 SHAPED = frozenset(name for name, layers in BLOCK_LAYERS.items() if layers in (LLAMA, OPT))
 
 
@@ -172,9 +183,11 @@ def described_tensors(path: Path, config: Mapping[str, object], doing: str) -> M
     None means that transformers is not installed, and that this package knows the layers of the family.
 
     Raises:
+        CheckpointError: A size is larger than any model's.
         MissingExtraError: Transformers is not installed, and the package does not know the family. `doing` begins the
             sentence.
     """
+    _check_sizes(path, config)
     try:
         from haloquant.lm.model_check import tensor_shapes
     except ImportError as error:
@@ -186,6 +199,29 @@ def described_tensors(path: Path, config: Mapping[str, object], doing: str) -> M
             "pip install 'haloquant[lm]'; or give the model's folder"
         ) from error
     return tensor_shapes(path)
+
+
+def _check_sizes(path: Path, config: Mapping[str, object]) -> None:
+    """Refuse sizes that would take hours or all memory to build, though no weight is there.
+
+    Raises:
+        CheckpointError: There is one.
+    """
+    counts = {"blocks": 1, "experts": 1}
+    for part in (config, *(each for each in config.values() if isinstance(each, Mapping))):
+        for key, value in part.items():  # pyright: ignore[reportUnknownVariableType]
+            kind = next((kind for kind, names in _SIZES.items() if names.fullmatch(str(key))), None)
+            if kind is None or not isinstance(value, int):
+                continue
+            if value > _MOST[kind]:
+                raise CheckpointError(f"{key} of {path} must be at most {_MOST[kind]:,}, not {value}")
+            if kind in counts:
+                counts[kind] = max(counts[kind], value)
+    if counts["blocks"] * counts["experts"] > _MOST_EXPERTS:
+        raise CheckpointError(
+            f"{path} must have at most {_MOST_EXPERTS:,} experts in all blocks, not {counts['experts']:,} in each of "
+            f"{counts['blocks']:,}"
+        )
 
 
 def read_text(folder: Path, path: str, use: str) -> Text:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from haloquant.accel.workload.prefill_decode import decode
-from haloquant.errors import InputError
+from haloquant.errors import CheckpointError, InputError
 from haloquant.jobs.inputs import package_folder
 from haloquant.jobs.machines.model_inputs import read_shape
 from haloquant.jobs.machines.model_layers import shape_of_config
@@ -64,6 +64,31 @@ def test_windows_follow_from_a_config(tmp_path: Path) -> None:
     ):
         step = decode(shape_of_config(tmp_path / "config.json", {**config, **added}, shapes), 30)
         assert [g.n for g in step.gemms if g.layer.endswith("scores")] == seen
+
+
+@pytest.mark.parametrize(
+    ("sizes", "sentence"),
+    [
+        (
+            {"num_hidden_layers": 10**12},
+            r"num_hidden_layers of .*config\.json must be at most 4,096, not 1000000000000$",
+        ),
+        ({"hidden_size": 10**12}, r"hidden_size of .* must be at most 16,777,216, not 1000000000000$"),
+        ({"vocab_size": 1 << 30}, "vocab_size of .* must be at most 16,777,216, not"),
+        ({"text_config": {"num_attention_heads": 1 << 40}}, "num_attention_heads of .* must be at most"),
+        (
+            {"num_hidden_layers": 4096, "n_routed_experts": 64},
+            "at most 131,072 experts in all blocks, not 64 in each of",
+        ),
+    ],
+)
+def test_sizes_larger_than_any_models_are_refused_before_the_model_is_built(
+    sizes: dict[str, object], sentence: str, tmp_path: Path
+) -> None:
+    config = json.loads((DEMO / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | sizes))
+    with pytest.raises(CheckpointError, match=sentence):
+        read_shape(str(tmp_path / "config.json"))
 
 
 def test_what_is_no_model() -> None:
