@@ -98,8 +98,11 @@ SERIAL = ("asap7", "nangate45")
 ELEMENT_PERIOD_S = {"asap7": 180e-12, "nangate45": 260e-12, "sky130hd": 900e-12}
 DOT_PERIOD_S = {"asap7": 200e-12, "nangate45": 320e-12, "sky130hd": 1200e-12}
 DOT_SCRIPTS = {"asap7": ("nf",), "nangate45": ("balance",), "sky130hd": ("balance",)}
-# Dot-product elements of the libraries beside ASAP7: eight products, where the sharing pays most.
-DOTS = ("booth4x8c4-dot", "int4mx8c4-dot", "e2m1x8c4-dot", "onedigitx8c4-dot")
+DOTS = [
+    f"{kind}x{products}-dot"
+    for kind in ("booth4", "int4m", "e2m1", "onedigit")
+    for products in ("1", "4", "8c4", "16c4")
+]
 NINE = (-64, -32, -16, -8, 0, 8, 16, 32, 64)
 ELEMENTS = [
     MacSpec(rows="digits", stage="cs4"),
