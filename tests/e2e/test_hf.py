@@ -198,9 +198,9 @@ ORDERS = (
 
 @pytest.mark.slow
 def test_any_order_of_imports(tiny) -> None:
-    """A process that has imported torch, and what is slow of it and of scipy, forks a child for each order."""
+    """A process that has imported numba, torch, and what is slow of it and of scipy, forks a child for each order."""
     done = run(f"""
-    import os, torch, torch._dynamo, torch.distributed.tensor, scipy.optimize
+    import os, numba, torch, torch._dynamo, torch.distributed.tensor, scipy.optimize
     for order in {ORDERS!r}:
         child = os.fork()
         if child == 0:

@@ -48,6 +48,7 @@ _PER_BLOCK = {
 SPECIAL: dict[str, dict[str, Any]] = {
     "deepseek_v3": _LATENT, "deepseek_v32": _LATENT, "glm_moe_dsa": _LATENT, "glm4_moe_lite": _LATENT, "axk1": _LATENT,
     "axk2": _LATENT, "youtu": _LATENT,
+    "deepseek_v4": {"o_lora_rank": 16, "index_head_dim": 16, "index_topk": 16},
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2, "first_k_dense_replace": 1},
     "dots3_note_text": {"num_key_value_heads": 4},
     "dbrx": {
