@@ -28,7 +28,7 @@ def test_a_recipe_file_is_read(tmp_path: Path) -> None:
 
 
 def test_a_tile_size_is_checked(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="a tile size must be a whole number of at least 1, not 0"):
+    with pytest.raises(InputError, match="a tile size must be a whole number from 1 to 65536, not 0"):
         haloquant.explore(out=tmp_path / "out", tiles=[64, 0])
     with pytest.raises(InputError, match="tiles must be a sequence of at least one tile size"):
         haloquant.explore(out=tmp_path / "out", tiles=[])
