@@ -1,6 +1,7 @@
 """Tasks, layers and a whole job on a Ray cluster: a lost worker is replaced, and the bytes are those of one process.
 
-The cluster is started once, by the engine itself: starting it and its workers takes longer than the work.
+The cluster is started once, by the engine itself: starting it and its workers takes longer than the work. Ray believes
+the number of GPUs that it is told, so no GPU is needed.
 """
 
 import os
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from haloquant.errors import InputError
 from haloquant.jobs.engine.ray_cluster import Cluster
 from haloquant.jobs.engine.session import open_session, run_tasks
 from haloquant.jobs.engine.tasks import Engine, Work
@@ -27,10 +27,11 @@ RAY = Engine("ray", 2)
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """Two workers; a session that finds a cluster uses it and leaves it open."""
+    """Two workers and two GPUs; a session that finds a cluster uses it and leaves it open."""
     pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        patch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        patch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 2}')
         # The workers import a task by its module's name.
         patch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]), prepend=os.pathsep)
         with open_session(RAY):
@@ -59,8 +60,11 @@ def test_a_worker_that_kills_itself_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_task_that_asks_for_a_gpu_is_refused_where_no_node_has_one() -> None:
+def test_a_task_gets_the_gpu_that_it_asks_for() -> None:
     with open_session(RAY) as session:
         assert isinstance(session, Cluster)
-        with pytest.raises(InputError, match="the Ray cluster must have a GPU for device cuda, and none of its nodes"):
-            list(session.run(visible_devices, [Work("cuda", {}, "cuda")]))
+        found = [plain for _, plain, _ in session.run(visible_devices, [Work("cuda", {}, "cuda") for _ in range(3)])]
+        assert {device for _, device in found} == {"cuda:0"}
+        assert {shown for shown, _ in found} <= {"0", "1"}
+        ((_, (_, own), _),) = session.run(visible_devices, [Work("cpu")])
+        assert own == "cpu"

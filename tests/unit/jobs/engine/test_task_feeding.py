@@ -4,7 +4,9 @@ from collections.abc import Collection, Iterable, Iterator
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
+from haloquant.errors import InputError
 from haloquant.jobs.engine.ray_cluster import Cluster
 from haloquant.jobs.engine.task_feeding import SentAgain, feed
 from haloquant.jobs.engine.tasks import Arrays, Work
@@ -86,3 +88,5 @@ def test_a_cluster_is_fed_by_its_gpus_where_tasks_ask_for_one() -> None:
     assert [cluster(CPU=8.0, GPU=gpus).places(on_gpu) for gpus in (1.0, 3.0, 12.0)] == [1, 3, 8]
     assert cluster(CPU=8.0, GPU=1.0).places(Work("layer")) == 8
     assert cluster(CPU=8.0).places(on_gpu) == 1  # the task is refused when it is sent
+    with pytest.raises(InputError, match="the Ray cluster must have a GPU for device cuda, and none of its nodes"):
+        cluster(CPU=8.0).task("cuda")
