@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from haloquant.lm.evaluation.perplexity import perplexity  # noqa: E402
 from haloquant.lm.evaluation.rounded_activations import activations_per_token  # noqa: E402
 from haloquant.lm.swap_weights import find_module, is_transposed  # noqa: E402
 from haloquant.lm.torch_model import load_model  # noqa: E402
-from support.model_families import tiny_config  # noqa: E402
+from support.model_families import save_model, tiny_config  # noqa: E402
 
 COMMON = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
 LLAMA = {**COMMON, "intermediate_size": 24, "num_key_value_heads": 2}
@@ -326,6 +327,28 @@ def test_bfloat16_products_are_summed_in_float32(family: str, saved: Any) -> Non
         if seen.get(layer.name) and "weighted by attention" not in known.source:
             x = torch.cat(seen[layer.name])
             np.testing.assert_allclose(known.hessian, (x.T @ x).numpy() * (2 / len(x)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["mixtral", "gpt_oss", "qwen3_next"])
+def test_routers_stay_float32_among_products_of_bfloat16(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(tmp_path / "model", tiny_config(family))
+    checkpoint, left = open_checkpoint(tmp_path / "model"), []
+    windows = cut_windows(np.random.default_rng(1).integers(3, 250, 128), 32, 4)
+    count = len([layer for layer in checkpoint.layers if layer.block == 0])
+    plain = dict(islice(collect_by_block(checkpoint, windows), count))
+    real = Bfloat16Products.leave
+    monkeypatch.setattr(Bfloat16Products, "leave", lambda self, given: real(self, left.extend(given) or left))
+    rounded = dict(islice(collect_by_block(checkpoint, windows, dtype="bfloat16"), count))
+    names = [
+        name for name in checkpoint.tensors if ".0." in name and ("gate.weight" in name or "router.weight" in name)
+    ]
+    routers = {checkpoint.tensors[name].shape for name in names}
+    assert routers and routers <= {tuple(x.shape) for x in left}
+    assert not {tuple(x.shape) for x in left} & {(layer.out_features, layer.in_features) for layer in plain}
+    experts = [layer for layer in plain if ".experts." in layer.name]
+    assert len(experts) >= 4 and any((plain[layer].hessian != rounded[layer].hessian).any() for layer in experts)
 
 
 @pytest.mark.gpu

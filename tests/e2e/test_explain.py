@@ -84,8 +84,26 @@ def test_the_command(out: Path, capfd: pytest.CaptureFixture[str]) -> None:
         ([], "explain must be given --weight VALUE, or --layer NAME or --attention and the output folder of a run"),
         (["--attention"], "--attention must come with the output folder of a finished run, and without --weight or"),
         (["{out}", "--attention", "--layer", LAYER], "--attention must come with the output folder of a finished run"),
+        (["--weight", "8", "--tokens", "5"], "--tokens must be left out with --weight without --liberty"),
+        (["{out}", "--attention", "--rows", "3"], "--rows must be left out with --attention, which does not heed it"),
+        (["{out}", "--layer", LAYER, "--profile", "x"], "--profile must be left out with --layer, which does not heed"),
+        (["--weight", "8", "--liberty", "x", "--profile", "x"], "--profile must be left out with --liberty"),
+        (["{out}", "--weight", "8"], "--weight must come without an output folder: it explains a MAC, and not a run"),
     ],
-    ids=["layer", "method", "folder", "no folder", "nothing", "attention of nothing", "attention of a layer"],
+    ids=[
+        "layer",
+        "method",
+        "folder",
+        "no folder",
+        "nothing",
+        "attention of nothing",
+        "attention of a layer",
+        "tokens of a weight",
+        "rows of attention",
+        "profile of a layer",
+        "profile of a path",
+        "weight of a run",
+    ],
 )
 def test_mistakes(out: Path, arguments: list[str], sentence: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert invoke(["explain", *(argument.format(out=out) for argument in arguments)]) == 2

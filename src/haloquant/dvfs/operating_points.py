@@ -43,10 +43,10 @@ def rows_of(profile: MacProfile, values: Values, what: str = "the weight values"
 
 
 def check_integer_weights(profile: MacProfile) -> None:
-    """Refuse a MAC whose weights are floats: words, tiles and systems are made of whole numbers.
+    """Refuse a MAC of floats: words, tiles and systems are made of whole numbers, and so are inputs and sums.
 
     Raises:
-        ProfileError: Its weights are floats.
+        ProfileError: Its weights, its activations or its results are floats.
     """
     if profile.weight_format != "integer":
         raise ProfileError(
@@ -54,6 +54,13 @@ def check_integer_weights(profile: MacProfile) -> None:
             f"needs whole numbers; choose the profile of an integer MAC (`haloquant profiles`), or see which floats "
             f"meet a period with `haloquant profiles --profile FILE --period-ps P`"
         )
+    for what, key in (("activations", "activation_format"), ("results", "result_format")):
+        form = profile.provenance.get(key, "integer")
+        if form not in ("integer", "fixed"):
+            raise ProfileError(
+                f"profile {profile.name} is of a MAC whose {what} are floats ({form}), and this needs whole numbers; "
+                "choose the profile of an integer MAC (`haloquant profiles`)"
+            )
 
 
 def delays_of(profile: MacProfile, corner: int, values: Values) -> Float64[np.ndarray, " codes"]:

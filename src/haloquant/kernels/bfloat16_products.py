@@ -1,6 +1,6 @@
-"""Matrix products of bfloat16 operands: those of a running model, and those that are summed in float32."""
+"""Matrix products of bfloat16: those of a running model, and those whose sums are float32."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,17 +38,22 @@ def transposed_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 
 
 class Bfloat16Products(TorchFunctionMode):
-    """Within the `with` block, matrix products and attention round float32 operands to bfloat16.
+    """Within the `with` block, matrix products and attention are those of bfloat16: operands, biases and results.
 
-    Their results are float32 again, and so is all else that a model computes: norms, softmax, residuals, states of
-    recurrences. `torch.autocast` leaves results in bfloat16, and some models then mix types that torch does not add.
-    Gradients of a product are products of bfloat16 too. Attention with an additive mask stays float32, since the mask
-    may hold positions (ALiBi) that bfloat16 cannot tell apart.
+    A result is handed on as float32, and all else that a model computes is float32: norms, softmax, residuals, states
+    of recurrences. `torch.autocast` hands results on as bfloat16, and some models then mix types that torch does not
+    add. Gradients of a product are products of bfloat16 too. Attention with an additive mask stays float32, since the
+    mask may hold positions (ALiBi) that bfloat16 cannot tell apart.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._paused = False
+        self._exact: frozenset[int] = frozenset()
+
+    def leave(self, parameters: Iterable[torch.Tensor]) -> None:
+        """Leave the products with these parameters float32, such as those of routers, whose choices would change."""
+        self._exact = frozenset(_storage(parameter) for parameter in parameters)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -68,10 +73,18 @@ class Bfloat16Products(TorchFunctionMode):
             if not issubclass(kind, torch.Tensor):  # an object that stands for a weight, and calls layers
                 with self:
                     return kind.__torch_function__(func, types, args, given)
-        if self._paused or func not in _PRODUCTS or (func is _ATTENTION and _adds_a_mask(args, given)):
+        if (
+            self._paused
+            or func not in _PRODUCTS
+            or "out" in given
+            or (func is _ATTENTION and _adds_a_mask(args, given))
+        ):
+            return func(*args, **given)
+        tensors = list(_tensors((*args, *given.values())))
+        if not any(x.dtype == torch.float32 for x in tensors) or any(_storage(x) in self._exact for x in tensors):
             return func(*args, **given)
         result = func(*map(_rounded, args), **{name: _rounded(value) for name, value in given.items()})
-        return result.float() if result.dtype == torch.bfloat16 and _holds_float32((*args, *given.values())) else result
+        return result.float() if result.dtype == torch.bfloat16 else result
 
 
 def _adds_a_mask(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
@@ -79,9 +92,21 @@ def _adds_a_mask(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     return mask is not None and mask.is_floating_point()
 
 
-def _holds_float32(values: Sequence[Any]) -> bool:
-    return any(isinstance(x, torch.Tensor) and x.dtype == torch.float32 for x in values)
+def _tensors(values: Iterable[Any]) -> Iterator[torch.Tensor]:
+    """Yield the tensors among arguments; einsum takes lists of them."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    """Return where the numbers of a tensor lie, which is the same for its views."""
+    return tensor.untyped_storage().data_ptr()
 
 
 def _rounded(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return list(map(_rounded, value))
     return value.bfloat16() if isinstance(value, torch.Tensor) and value.dtype == torch.float32 else value

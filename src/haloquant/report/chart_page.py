@@ -41,9 +41,8 @@ def chart_page(spec: Mapping[str, Any], title: str) -> str:
         spec: The chart's specification.
         title: Title of the page.
     """
-    return _PAGE.format(
-        title=html.escape(title), scripts=browser_scripts(), spec=json.dumps(spec).replace("</", "<\\/")
-    )
+    shown = json.dumps(spec).replace("<", "\\u003c")  # neither `</script` nor `<!--` may stand in a script
+    return _PAGE.format(title=html.escape(title), scripts=browser_scripts(), spec=shown)
 
 
 def browser_scripts(cache: Path | None = None) -> str:

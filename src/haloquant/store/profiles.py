@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from jaxtyping import Float64
 
-from haloquant.circuits.number_formats import OperandFormat, float8_patterns
+from haloquant.circuits.number_formats import OperandFormat, SumFormat, float8_patterns
 from haloquant.errors import MALFORMED, InputError, ProfileError
 from haloquant.records import Corner, MacProfile
 from haloquant.store.atomic_files import read_bounded, sha256_bytes, write_bytes
@@ -214,7 +214,10 @@ def fastest_for_any_value(profile: MacProfile, others: Iterable[MacProfile]) -> 
         if other.corners[0] == profile.corners[0]
         and other.library == profile.library
         and has_accumulator(other) == has_accumulator(profile)
-        and other.weight_format == profile.weight_format
+        and all(
+            other.provenance.get(key) == profile.provenance.get(key)
+            for key in ("weight_format", "activation_format", "result_format")
+        )
         and bool(np.isin(profile.weights, other.weights).all())
     ]
     return min([*alike, profile], key=lambda other: float(other.delay_s[0].max()))
@@ -290,9 +293,13 @@ def _check_numbers(body: _Body, path: Path) -> None:
             if not said.isdecimal() or len(said) > _MOST_DIGITS:
                 raise ProfileError(f"{path}: {name} of the provenance must be a whole number, not {said!r:.80}")
             numbers.append((f"{name} of the provenance", int(said), 0, most))
+    for key, forms in (
+        ("weight_format", OperandFormat), ("activation_format", OperandFormat), ("result_format", SumFormat),
+    ):  # fmt: skip
+        known = get_args(forms)
+        if (said := body.provenance.get(key, known[0])) not in known:
+            raise ProfileError(f"{path}: {key} of the provenance must be one of {', '.join(known)}, not {said!r:.80}")
     form = body.provenance.get("weight_format", "integer")
-    if form not in get_args(OperandFormat):
-        raise ProfileError(f"{path}: weight_format of the provenance must be integer, e4m3 or e5m2, not {form!r:.80}")
     if form != "integer" and not set(body.weights) <= set(float8_patterns(form).tolist()):
         raise ProfileError(f"{path}: the weights must be bit patterns of numbers in {form}, as its weight_format says")
     for name in _QUANTITIES_SAID:

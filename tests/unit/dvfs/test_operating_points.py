@@ -8,6 +8,7 @@ import pytest
 from haloquant.dvfs.operating_points import (
     admissible_values,
     best_shift,
+    check_integer_weights,
     delays_of,
     least_energy_point,
     period_for,
@@ -103,3 +104,16 @@ def test_the_papers_sparse_engine_runs_at_its_base_point():
     profile, machine = find_profile("paper-22nm"), read_systolic("paper_tpu")
     assert least_energy_point(profile, 0, np.arange(-127, 128), machine.points) == machine.base
     assert least_energy_point(profile, 0, np.arange(-128, 128, 32), machine.points[1:]) == machine.points[1]
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [({"weight_format": "e4m3"}, "weights are 8-bit floats"), ({"activation_format": "e5m2"}, "activations are floats"),
+     ({"result_format": "float16"}, "results are floats")],
+)  # fmt: skip
+def test_macs_of_floats_are_refused_where_whole_numbers_are_needed(said: dict[str, str], what: str) -> None:
+    mac = find_profile("default")
+    check_integer_weights(mac)
+    check_integer_weights(replace(mac, provenance={**mac.provenance, "result_format": "fixed"}))
+    with pytest.raises(ProfileError, match=f"is of a MAC whose {what}"):
+        check_integer_weights(replace(mac, provenance={**mac.provenance, **said}))

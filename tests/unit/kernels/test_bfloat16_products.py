@@ -21,11 +21,13 @@ def test_terms_are_exact_and_sums_float32(dtype) -> None:
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-3)
 
 
-def test_products_round_their_operands_and_nothing_else() -> None:
+def test_products_are_those_of_bfloat16_and_all_else_is_float32() -> None:
     left, right = _matrices(torch.float32)
     wanted = (left.T.bfloat16() @ right.bfloat16()).float()
     with Bfloat16Products() as products:
         found = [left.T @ right, torch.matmul(left.T, right), torch.nn.functional.linear(left.T, right.T)]
+        found += [torch.einsum("ti,tj->ij", left, right), torch.einsum("ti,tj->ij", [left, right])]
+        given = torch.mm(left.T, right, out=torch.empty(40, 24))
         total = left + left
         with products.paused():
             exact = left.T @ right
@@ -35,6 +37,7 @@ def test_products_round_their_operands_and_nothing_else() -> None:
         np.testing.assert_array_equal(each, wanted)
     np.testing.assert_array_equal(total, 2 * left)
     np.testing.assert_array_equal(exact, left.T @ right)
+    np.testing.assert_array_equal(given, left.T @ right)  # where the result goes is float32, so torch takes no bfloat16
     assert integers.dtype == torch.int64
     assert not torch.equal(exact, wanted)
 
@@ -59,6 +62,21 @@ def test_layers_that_stand_for_a_weight_get_float32() -> None:
         wanted = layer(left)
     assert seen[0] is left
     np.testing.assert_array_equal(found, wanted)
+
+
+def test_products_with_parameters_that_are_left_stay_float32() -> None:
+    """As those of routers, in any view: a rounded logit would send a token to another expert."""
+    left, right = _matrices(torch.float32)
+    router, layer = torch.nn.Parameter(right.clone()), torch.nn.Parameter(right.clone())
+    products = Bfloat16Products()
+    products.leave([router])
+    with products, torch.no_grad():
+        exact = [torch.nn.functional.linear(left.T, router.T), left.T @ router.float(), left.T @ router[:, :8]]
+        rounded = left.T @ layer
+    wanted = left.T @ right
+    assert torch.equal(exact[0], wanted) and torch.equal(exact[1], wanted)
+    np.testing.assert_allclose(exact[2], wanted[:, :8], rtol=0, atol=1e-4)
+    assert (rounded - wanted).abs().max() > 1e-2
 
 
 def test_attention_with_an_additive_mask_stays_float32() -> None:

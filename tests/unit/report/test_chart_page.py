@@ -14,7 +14,7 @@ from haloquant.report.chart_page import browser_scripts
 
 SPEC = {
     "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-    "title": "</script><script>alert(1)</script>",
+    "title": "</script><!--<script>alert(1)</script>",
     "data": {"values": [{"a": 1, "b": 2}, {"a": 3, "b": 4}]},
     "mark": "point",
     "encoding": {"x": {"field": "a", "type": "quantitative"}, "y": {"field": "b", "type": "quantitative"}},

@@ -111,6 +111,14 @@ def test_truncation_and_other_formats(tmp_path: Path):
         ({"delay_s": np.zeros((1, 3))}, r"delay_s must be above 0 for some weight at every corner"),
         ({"delay_s": np.array([[np.nan, 0.0, 1e-10]])}, r"delay_s must be a number for every weight, not null$"),
         ({"energy_j": np.array([[-1e-15, 0.0, 1e-15]])}, r"energy_j must be 0, or 1e-24 to 1 J, or null, not -1e-15$"),
+        (
+            {"provenance": {"result_format": "e4m3"}},
+            r"result_format of the provenance must be one of fixed, float16, bf",
+        ),
+        (
+            {"provenance": {"activation_format": "x"}},
+            r"activation_format .* must be one of integer, e4m3, e5m2, not 'x'$",
+        ),
         ({"provenance": {"weight_pins": "-1"}}, r"weight_pins of the provenance must be a whole number, not '-1'$"),
         ({"provenance": {"products": "9" * 30}}, r"products of the provenance must be a whole number, not '9+'$"),
         ({"provenance": {"products": "99999"}}, r"products of the provenance must be 0 to 1024, not 99999$"),

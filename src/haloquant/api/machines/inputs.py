@@ -13,6 +13,7 @@ from haloquant.jobs.inputs import is_packed
 from haloquant.jobs.machines import systems
 from haloquant.jobs.machines.model_inputs import read_shape
 from haloquant.jobs.machines.systems import QuantizedModel
+from haloquant.recipe import Quantize
 from haloquant.records import InputBits
 from haloquant.store.profiles import find_profile
 from haloquant.store.targets import read_systolic
@@ -76,6 +77,11 @@ def density_notes(loaded: QuantizedModel, machine: Target) -> list[str]:
 def input_bits_notes(loaded: QuantizedModel) -> list[str]:
     """Return a sentence on the bits to which inputs are rounded, if they are asked for, and what they save."""
     bits, mac = loaded.input_bits, loaded.classes.profile
+    if bits is None and mac.activation_bits != 8:
+        return [
+            f"{mac.name} multiplies inputs of {mac.activation_bits} bits, and all integer systems have such inputs: "
+            "activation_bits says how wide they are in the model"
+        ]
     if bits is None:
         return []
     low = f", {bits.low_bits} in {bits.low_share:.0%} of the tokens" if bits.low_share else ""
@@ -97,6 +103,8 @@ def asked_input_bits(activation_bits: int | None, low_share: float, low_bits: in
     """
     check_range("low_share", low_share, 0.0, 1.0)
     low = check_bits(low_bits, "low_bits")
+    if not low_share and low != Quantize().low_bits:
+        raise InputError("low_bits must come with low_share, the share of the tokens that have them")
     if activation_bits is None:
         if low_share:
             raise InputError("low_share must come with activation_bits, the bits of the other tokens")

@@ -167,8 +167,8 @@ def quantize(
             each weight to the nearest word.
         value_hessian: What compensation in value projections protects. "attention": the outputs of the heads, so that
             a token counts as often as others read it. "inputs": the values themselves, every token once.
-        calibration_dtype: Type to which calibration rounds the operands of matrix products: "float32", or "bfloat16",
-            which a GPU multiplies about ten times as fast. Sums over tokens are float32 in both.
+        calibration_dtype: Type of the products of layers and attention in calibration: "float32", or "bfloat16", which
+            a GPU multiplies about ten times as fast. Sums over tokens are float32 in both.
         transform: Scaling of the layers' inputs before rounding: "none", "smoothquant" or "awq". Needs a calibration.
         method: "haloquant", or "paper": the HALO paper's algorithm as it is described. Needs a calibration.
         clocks_ghz: Clock of the fast and of the slow class in GHz: the classes take the words that meet them. Empty

@@ -1,5 +1,6 @@
 """`characterize`, `partial-sums`, `explain`: measure a MAC and its inputs, and explain the effect of a weight value."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -192,7 +193,14 @@ def explain(
     decided the class of each tile in a finished run. For attention: what each attention of the run's packed model has
     in common with the model in full precision.
     """
+    given = {
+        "--method": method != "halo-bal", "--rows": rows != 24, "--tokens": tokens != 1024,
+        "--profile": profile != "default", "--liberty": liberty, "--mac": mac != "boothwdadda_bk-mul", "--rtl": rtl,
+        "--ports": ports, "--include": include, "--period-ps": period_ps != 300.0, "--keep-adders": keep_adders,
+        "--script": script, "--lookups": lookups,
+    }  # fmt: skip
     if attention:
+        _only(given, "--attention", "--tokens")
         if out is None or weight is not None or layer is not None:
             raise InputError("--attention must come with the output folder of a finished run, and without --weight "
                              "or --layer")  # fmt: skip
@@ -201,6 +209,7 @@ def explain(
         show_attention(out, tokens)
         return
     if layer is not None:
+        _only(given, "--layer", "--method", "--rows")
         if out is None or weight is not None:
             raise InputError("--layer must come with the output folder of a finished run, and without --weight")
         from haloquant.cli.tile_explanation import show
@@ -211,9 +220,13 @@ def explain(
         raise InputError(
             "explain must be given --weight VALUE, or --layer NAME or --attention and the output folder of a run"
         )
+    if out is not None:
+        raise InputError("--weight must come without an output folder: it explains a MAC, and not a run")
     if not liberty:
+        _only(given, "--weight without --liberty", "--profile")
         _show_rank(profile, weight)
         return
+    _only(given, "--liberty", *(set(given) - {"--method", "--rows", "--tokens", "--profile"}))
     from haloquant.api.macs.circuits import longest_path
     from haloquant.circuits.timing.path_report import HEADERS, path_rows, path_text
 
@@ -254,6 +267,16 @@ def _whole_numbers(text: str) -> list[int]:
         return [int(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
         raise InputError(f"--words must be whole numbers with commas between, not {text!r:.80}") from error
+
+
+def _only(given: Mapping[str, object], form: str, *heeded: str) -> None:
+    """Refuse options that a form of `explain` does not heed.
+
+    Raises:
+        InputError: One is given.
+    """
+    for name in (name for name, value in given.items() if value and name not in heeded):
+        raise InputError(f"{name} must be left out with {form}, which does not heed it")
 
 
 def _show_rank(profile: str, weight: float) -> None:

@@ -88,7 +88,7 @@ def quantize(
     ] = "attention",
     calibration_dtype: Annotated[
         CalibrationDtype,
-        typer.Option(help="Type of matrix products in calibration: bfloat16 is faster on a GPU; sums are float32."),
+        typer.Option(help="Type of products in calibration: bfloat16 is faster on a GPU; sums of tokens are float32."),
     ] = "float32",
     transform: Annotated[
         Transform,

@@ -62,7 +62,8 @@ def compare_elements(
     """
     plain = array_element(8, 8)
     slowest = float(plain.delay_s.max())
-    halo = halo_system(model, workload, target).layer_tiles
+    # Each element has bits of inputs of its own, and no model of an element leaves inputs out.
+    halo = halo_system(replace(model, input_bits=None, densities={}, density=None), workload, target).layer_tiles
     clocks = [slowest / slowest_delay_s(plain, 0, book.values) for book in model.classes.codebooks]
 
     def row(name: str, after: str, profile: MacProfile, bits: int, cycles: float = 1.0) -> ElementRow:

@@ -71,8 +71,8 @@ def collect_by_block(
         passed: called after the statistics of a block were yielded, with the number of finished blocks and the hidden
             states after them.
         value_hessian: "attention" weights the Hessian of value rows by attention; "inputs" sums x x^T for them too.
-        dtype: type to which the operands of matrix products are rounded, in the block and in the sums over tokens.
-            Results of products that enter sums are float32 in both.
+        dtype: type of the products of layers and attention (`kernels.bfloat16_products`), and of the operands of sums
+            over tokens, whose results are float32.
         device: "cpu", or a GPU ("cuda:0"), on which the block and its sums are then, and `shards` is not used. The sums
             are float32 on either, and differ in their last digits.
         turn: returns a context in which this process has the GPU alone; entered for each block.

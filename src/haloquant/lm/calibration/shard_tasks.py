@@ -53,7 +53,7 @@ class ShardTask:
     fisher: BlockFisher
     seed: int
     value_hessian: ValueHessian = "attention"
-    dtype: CalibrationDtype = "float32"  # to which operands of matrix products are rounded
+    dtype: CalibrationDtype = "float32"  # of the products of layers and attention
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from haloquant.lm.calibration.hessian import InputSums, Recorder, record
 from haloquant.lm.calibration.random_signs import signs_of_windows
 from haloquant.lm.calibration.shard_tasks import SHARD_WINDOWS, Arrays, ModelSource, RunShards, ShardInputs, ShardTask
 from haloquant.lm.calibration.value_hessian import ValueRecorder, ValueSums
+from haloquant.lm.swap_weights import weight_parameter
 
 
 def sum_shard(task: ShardTask, arrays: Arrays) -> tuple[ShardInputs, Arrays]:
@@ -47,7 +48,11 @@ def _run_windows(runner: BlockRunner, task: ShardTask, states: np.ndarray, windo
     gradients = "sample" if task.fisher == "block" else None
     numbers = range(task.first, task.first + len(states))
     signs = signs_of_windows(task.seed, task.block, numbers, (1, *states.shape[1:]), runner.device)
-    with runner.loaded(task.block), record(runner.empty_model.model, recorder, gradients), float32_products():
+    model = runner.empty_model.model
+    with runner.loaded(task.block) as block, record(model, recorder, gradients), float32_products():
+        if recorder.products is not None:
+            weights = {id(weight_parameter(model, layer)[0]) for layer in task.layers}
+            recorder.products.leave(x for x in block.parameters() if x.ndim > 1 and id(x) not in weights)
         for index in range(len(states)):
             before = states[index : index + 1]
             given = to_device(np.array(before) if runner.device.type == "cpu" else before, runner.device)

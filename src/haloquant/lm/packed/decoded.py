@@ -1,6 +1,5 @@
 """Weights of a packed model that stay decoded, for many short texts: each text would else decode all weights again."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from haloquant.lm.available_memory import available_b
 from haloquant.lm.packed.halo_linear import HaloLinear
 
 SHARE = 0.5  # of the free memory that decoded weights may take
@@ -49,7 +49,7 @@ def decoded_weights(model: nn.Module, free_b: float | None = None) -> Iterator[i
 
 
 def _free_b(device: torch.device) -> float:
-    """Return the bytes that are free on a device, or in the memory of this machine."""
+    """Return the bytes that are free on a device; on this machine with what the cache of files would give back."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return available_b()

@@ -1,10 +1,14 @@
 """`haloquant.simulate`: the record's ratios are those of its simulations."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 import haloquant
 from haloquant.api import list_targets
 from haloquant.errors import InputError
+from haloquant.store.profiles import find_profile, write_profile
 from haloquant.store.targets import read_target
 
 pytestmark = pytest.mark.usefixtures("one_layer")
@@ -66,6 +70,14 @@ def test_bits_of_inputs_save_bytes_and_no_cycle_and_the_notes_say_so() -> None:
     assert any("its arrays run 2 times over a layer" in note for note in sixteen.notes)
 
 
+def test_a_mac_of_narrow_inputs_is_said(tmp_path: Path) -> None:
+    write_profile(replace(find_profile("default"), activation_bits=4), tmp_path / "narrow.json")
+    found = haloquant.simulate("opt-1.3b", prefill_tokens=64, profile=tmp_path / "narrow.json")
+    assert any("multiplies inputs of 4 bits, and all integer systems have such" in note for note in found.notes)
+    asked = haloquant.simulate("opt-1.3b", prefill_tokens=64, profile=tmp_path / "narrow.json", activation_bits=8)
+    assert any("its arrays run 2 times over a layer" in note for note in asked.notes)
+
+
 def test_new_silicon_heeds_the_bits_of_inputs_too() -> None:
     plain, narrow = (
         haloquant.simulate("opt-1.3b", prefill_tokens=64, **asked) for asked in ({}, {"activation_bits": 4})
@@ -83,6 +95,11 @@ def test_new_silicon_heeds_the_bits_of_inputs_too() -> None:
         ({"low_share": 0.5}, "^low_share must come with activation_bits, the bits of the other tokens$"),
         ({"activation_bits": 8, "low_share": 1.5}, "^low_share must be 0 to 1, not 1.5$"),
         ({"activation_bits": 4, "low_share": 0.5}, "^low_bits must be below activation_bits, 4, not 4$"),
+        (
+            {"activation_bits": 8, "low_bits": 2},
+            "^low_bits must come with low_share, the share of the tokens that have them$",
+        ),
+        ({"low_bits": 2}, "^low_bits must come with low_share, the share of the tokens that have them$"),
         ({"activation_bits": 8, "low_bits": 1}, "^low_bits must be a whole number from 2 to 16, not 1$"),
     ],
 )

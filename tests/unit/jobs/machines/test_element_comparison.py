@@ -1,9 +1,12 @@
 """Elements of other papers beside HALO on one machine."""
 
+from dataclasses import replace
+
 import pytest
 
 from haloquant.accel.workload.prefill_decode import prefill
 from haloquant.jobs.machines.element_comparison import compare_elements
+from haloquant.records import InputBits
 from haloquant.store.targets import read_systolic
 from support.machine_models import LOADED, SHAPE
 
@@ -19,6 +22,13 @@ def test_other_elements_run_on_the_same_machine() -> None:
     serial = rows["W8A8 bit-serial"]
     assert "W8A8 bit-serial, early stop" not in rows
     assert (serial.cycles_per_mac, serial.bops) == (8, plain.bops) and serial.frequency_hz > four.frequency_hz
+
+
+def test_narrow_inputs_of_a_model_change_no_element() -> None:
+    """Each element has bits of inputs of its own; else HALO alone would move fewer bytes."""
+    target, workload = read_systolic("tpuv4i_like"), prefill(SHAPE, 64)
+    narrow = replace(LOADED, input_bits=InputBits(4), density=0.5)
+    assert compare_elements(narrow, workload, target) == compare_elements(LOADED, workload, target)
 
 
 def test_a_bit_serial_element_that_stops_early_takes_its_digits() -> None:
