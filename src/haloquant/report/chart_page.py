@@ -7,6 +7,7 @@ is kept in the user's cache folder.
 import html
 import json
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -53,7 +54,7 @@ def browser_scripts(cache: Path | None = None) -> str:
             no error: the scripts are then made in every process.
     """
     folder = user_cache_path("haloquant") / "charts" if cache is None else cache
-    file = folder / f"vega-{vl_convert.__version__}.js"
+    file = folder / f"vega-{version('vl-convert-python')}.js"
     try:
         name, _, kept = read_bounded(file, MOST_BYTES).decode().partition("\n")
         if name == _first_line(kept):
