@@ -135,6 +135,20 @@ def test_a_calibration_that_a_rival_cannot_use_is_refused_before_any_work(
     assert not seen
 
 
+def test_a_window_beyond_the_model_or_the_text_is_refused_before_any_work(
+    one_block_folder: Path, small_text: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    from haloquant.api import check_paper
+
+    (tmp_path / "short.txt").write_text(small_text.read_text()[:20])
+    cases = ((1_000_000, small_text, "the positions of the model, not 1000000$"),
+             (32, tmp_path / "short.txt", r"the tokens of short\.txt, not 32$"))  # fmt: skip
+    for window, text, said in cases:
+        with pytest.raises(InputError, match=rf"^window must be at most \d+, {said}"):
+            check_paper(tmp_path / "out", model=one_block_folder, text=[text], window=window, progress=False)
+
+
 @pytest.mark.slow
 def test_a_model_adds_the_rows_of_table_2(one_block_folder: Path, small_text: Path, tmp_path: Path) -> None:
     """A random model says nothing of accuracy; that every row is made, with both counts of bits, is what is tested."""

@@ -31,6 +31,7 @@ from haloquant.jobs.paper.judged_model import JudgedModel
 from haloquant.jobs.provenance import step_versions
 from haloquant.jobs.quantize.stored_calibration import remove_calibrations
 from haloquant.jobs.recipe_checks import rivals_obstacle
+from haloquant.lm.checkpoint.model_config import read_config, window_tokens
 from haloquant.recipe import Goal, Hardware, Method, Model, Quantize, Recipe, Text
 from haloquant.store.atomic_files import claim_output, sole_user
 from haloquant.store.finished_steps import Steps
@@ -170,10 +171,26 @@ def _jobs(
             quantize=Quantize(goals=goals, rivals=(), method=method, sweep=()),
         )
         inputs, profile = read_inputs(recipe), find_profile(recipe.hardware.profile)
+        _check_window(judged.window, inputs)
         _check_rivals(recipe, inputs)
         protocol = Protocol(weights_alone=False, window=judged.window)
         jobs[text] = JobSteps(recipe, inputs, profile, judged.folder, progress, protocol=protocol)
     return jobs
+
+
+def _check_window(window: int | None, inputs: Inputs) -> None:
+    """Check, before any work, that the model has as many positions as a window has tokens, and the text as many tokens.
+
+    Raises:
+        InputError: One of them has fewer.
+    """
+    if window is None:
+        return
+    most, text = window_tokens(read_config(inputs.checkpoint.folder), window), inputs.evaluation
+    if window > most:
+        raise InputError(f"window must be at most {most}, the positions of the model, not {window}")
+    if window > len(text.tokens):
+        raise InputError(f"window must be at most {len(text.tokens)}, the tokens of {text.name}, not {window}")
 
 
 def _check_rivals(recipe: Recipe, inputs: Inputs) -> None:
