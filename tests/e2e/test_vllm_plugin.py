@@ -149,5 +149,5 @@ def test_what_cannot_run_is_refused(vllm) -> None:
     method.create_weights(layer, 64, [64], 64, 64, torch.float32)
     with pytest.raises(FormatError, match="q_proj must have a tensor weight_packed, and it is missing"):
         method.process_weights_after_loading(layer)
-    with pytest.raises(FormatError, match="must be of format version 1 to 4, not 5"):
-        registry["halo"].from_config(config_of(layers) | {"version": 5})
+    with pytest.raises(FormatError, match="must be of format version 1 to 5, not 6"):
+        registry["halo"].from_config(config_of(layers) | {"version": 6})
