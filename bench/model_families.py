@@ -2,6 +2,7 @@
 
 python bench/model_families.py                 # every family that the installed transformers knows, one JSON line each
 python bench/model_families.py mixtral bamba   # these
+python bench/model_families.py --calibration-dtype bfloat16
 
 A line gives the result ("done", "refused" with the sentence, "no tiny model", or "wrong"), the layers, and distances
 of logits: of experts as layers of their own from transformers' own (`experts`), of the packed model from the original
@@ -26,6 +27,7 @@ from haloquant.lm.packed.reader import iterate_layers, open_packed
 from haloquant.lm.swap_weights import with_weights
 from haloquant.lm.torch_model import load_model
 from haloquant.quant.layer import dequantize
+from haloquant.records import CalibrationDtype
 from support.model_families import MODEL_TYPES, TEXT, save_model, tiny_config
 
 
@@ -40,15 +42,16 @@ def distance(first: torch.Tensor, second: torch.Tensor) -> float:
     return float((first - second).norm() / first.norm())
 
 
-def measure(model_type: str, folder: Path) -> dict[str, Any]:
-    """Return the line of one family; its models are written to `folder`."""
+def measure(model_type: str, folder: Path, dtype: CalibrationDtype) -> dict[str, Any]:
+    """Return the line of one family, calibrated with products of a type; its models are written to `folder`."""
     source, out, again = folder / "model", folder / "packed", folder / "again"
     try:
         plain = save_model(source, tiny_config(model_type))
     except Exception as error:  # the small sizes do not fit this family
         return {"result": "no tiny model", "why": str(error)[:120]}
     (folder / "text.txt").write_text(TEXT)
-    given = {"goal": "acc-opt", "calibration": folder / "text.txt", "samples": 2, "tile": 32, "progress": False}
+    given = {"goal": "acc-opt", "calibration": folder / "text.txt", "samples": 2, "tile": 32, "progress": False,
+             "calibration_dtype": dtype}  # fmt: skip
     try:
         made = haloquant.quantize(source, out, **given)
     except HaloquantError as error:
@@ -69,12 +72,14 @@ def main() -> None:
     """Measure the families named on the command line, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("families", nargs="*", default=MODEL_TYPES)
+    parser.add_argument("--calibration-dtype", choices=("float32", "bfloat16"), default="float32")
+    given = parser.parse_args()
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()
-    for model_type in parser.parse_args().families:
+    for model_type in given.families:
         with TemporaryDirectory() as folder:
             try:
-                found = measure(model_type, Path(folder))
+                found = measure(model_type, Path(folder), given.calibration_dtype)
             except Exception as error:  # what no family should raise; the others are still measured
                 found = {"result": "wrong", "why": f"{type(error).__name__}: {error}"[:300]}
             print(json.dumps({"family": model_type, **found}), flush=True)

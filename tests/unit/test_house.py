@@ -83,7 +83,7 @@ ELSEWHERE = {
     **_modules_of("cli", "e2e/test_cli.py", "app jobs paper tile_explanation"),
     **_modules_of("cli/machines", "e2e/test_cli.py", "new_silicon simulation studies"),
     **_modules_of("cli/macs", "e2e/test_cli.py", "circuits profiles"),
-    "cli/models/commands": "e2e/test_cli.py",
+    **_modules_of("cli/models", "e2e/test_cli.py", "commands evaluation"),
     **_modules_of("api/machines", "e2e/test_machine_files.py", "result_files result_tables"),
     "cli/models/recovery": "e2e/test_recover.py",
     "cli/models/measurement": "e2e/test_measurement.py",

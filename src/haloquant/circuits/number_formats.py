@@ -16,6 +16,8 @@ from haloquant.errors import InputError
 
 OperandFormat = Literal["integer", "e4m3", "e5m2"]
 SumFormat = Literal["fixed", "float16", "bfloat16", "float32"]
+OPERAND_FORMATS: Final = get_args(OperandFormat)
+SUM_FORMATS: Final = get_args(SumFormat)
 
 FLOAT8_BITS: Final = 8
 _FRACTION_BITS: Final = {"e4m3": 3, "e5m2": 2}
@@ -213,7 +215,3 @@ def _least(form: str) -> int:
 def _half_even(size: int, drop: int) -> int:
     kept, rest, half = size >> drop, size & ((1 << drop) - 1), 1 << (drop - 1)
     return kept + (rest > half or (rest == half and kept & 1))
-
-
-OPERAND_FORMATS: Final = get_args(OperandFormat)
-SUM_FORMATS: Final = get_args(SumFormat)

@@ -4,13 +4,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import msgspec
 import numpy as np
 from jaxtyping import Float64
 
-from haloquant.circuits.number_formats import OperandFormat, SumFormat, float8_patterns
+from haloquant.circuits.number_formats import OPERAND_FORMATS, SUM_FORMATS, float8_patterns
 from haloquant.errors import MALFORMED, InputError, ProfileError
 from haloquant.records import Corner, MacProfile
 from haloquant.store.atomic_files import read_bounded, sha256_bytes, write_bytes
@@ -293,10 +292,9 @@ def _check_numbers(body: _Body, path: Path) -> None:
             if not said.isdecimal() or len(said) > _MOST_DIGITS:
                 raise ProfileError(f"{path}: {name} of the provenance must be a whole number, not {said!r:.80}")
             numbers.append((f"{name} of the provenance", int(said), 0, most))
-    for key, forms in (
-        ("weight_format", OperandFormat), ("activation_format", OperandFormat), ("result_format", SumFormat),
+    for key, known in (
+        ("weight_format", OPERAND_FORMATS), ("activation_format", OPERAND_FORMATS), ("result_format", SUM_FORMATS),
     ):  # fmt: skip
-        known = get_args(forms)
         if (said := body.provenance.get(key, known[0])) not in known:
             raise ProfileError(f"{path}: {key} of the provenance must be one of {', '.join(known)}, not {said!r:.80}")
     form = body.provenance.get("weight_format", "integer")

@@ -11,7 +11,7 @@ from rich.table import Table
 import haloquant
 from haloquant.cli.console import bold, stdout
 from haloquant.cli.macs.profiles import show as show_profiles
-from haloquant.cli.options import Profile, Quiet
+from haloquant.cli.options import Profile, Quiet, refuse_others
 from haloquant.eda.yosys import ABC_SCRIPTS
 from haloquant.errors import InputError
 from haloquant.units import engineering
@@ -160,6 +160,17 @@ def characterize(
     stdout.print(f"written to {out}", highlight=False)
 
 
+HEEDED = {  # by each form of `explain`
+    "--attention": ("--attention", "--tokens"),
+    "--layer": ("--layer", "--method", "--rows"),
+    "--weight without --liberty": ("--weight", "--profile"),
+    "--liberty": (
+        "--liberty", "--weight", "--mac", "--rtl", "--ports", "--include", "--period-ps", "--keep-adders", "--script",
+        "--lookups",
+    ),
+}  # fmt: skip
+
+
 def explain(
     out: Annotated[
         Path | None, typer.Argument(help="Output folder of a finished run, for --layer or --attention.")
@@ -193,25 +204,20 @@ def explain(
     decided the class of each tile in a finished run. For attention: what each attention of the run's packed model has
     in common with the model in full precision.
     """
-    given = {
-        "--method": method != "halo-bal", "--rows": rows != 24, "--tokens": tokens != 1024,
-        "--profile": profile != "default", "--liberty": liberty, "--mac": mac != "boothwdadda_bk-mul", "--rtl": rtl,
-        "--ports": ports, "--include": include, "--period-ps": period_ps != 300.0, "--keep-adders": keep_adders,
-        "--script": script, "--lookups": lookups,
-    }  # fmt: skip
+    given = locals()
     if attention:
-        _only(given, "--attention", "--tokens")
         if out is None or weight is not None or layer is not None:
             raise InputError("--attention must come with the output folder of a finished run, and without --weight "
                              "or --layer")  # fmt: skip
+        _only(given, "--attention")
         from haloquant.cli.tile_explanation import show_attention
 
         show_attention(out, tokens)
         return
     if layer is not None:
-        _only(given, "--layer", "--method", "--rows")
         if out is None or weight is not None:
             raise InputError("--layer must come with the output folder of a finished run, and without --weight")
+        _only(given, "--layer")
         from haloquant.cli.tile_explanation import show
 
         show(out, layer, method, rows)
@@ -223,10 +229,10 @@ def explain(
     if out is not None:
         raise InputError("--weight must come without an output folder: it explains a MAC, and not a run")
     if not liberty:
-        _only(given, "--weight without --liberty", "--profile")
+        _only(given, "--weight without --liberty")
         _show_rank(profile, weight)
         return
-    _only(given, "--liberty", *(set(given) - {"--method", "--rows", "--tokens", "--profile"}))
+    _only(given, "--liberty")
     from haloquant.api.macs.circuits import longest_path
     from haloquant.circuits.timing.path_report import HEADERS, path_rows, path_text
 
@@ -269,14 +275,9 @@ def _whole_numbers(text: str) -> list[int]:
         raise InputError(f"--words must be whole numbers with commas between, not {text!r:.80}") from error
 
 
-def _only(given: Mapping[str, object], form: str, *heeded: str) -> None:
-    """Refuse options that a form of `explain` does not heed.
-
-    Raises:
-        InputError: One is given.
-    """
-    for name in (name for name, value in given.items() if value and name not in heeded):
-        raise InputError(f"{name} must be left out with {form}, which does not heed it")
+def _only(given: Mapping[str, object], form: str) -> None:
+    """Refuse options that a form of `explain` does not heed."""
+    refuse_others(explain, given, HEEDED[form], f"be left out with {form}, which does not heed it")
 
 
 def _show_rank(profile: str, weight: float) -> None:

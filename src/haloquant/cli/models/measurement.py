@@ -8,8 +8,7 @@ import typer
 from rich.table import Table
 
 from haloquant.cli.console import print_notes, stdout
-from haloquant.cli.models.commands import ModelDtype
-from haloquant.cli.options import Device, Json, Quiet
+from haloquant.cli.options import Device, Json, ModelDtype, Quiet
 from haloquant.units import engineering
 
 

@@ -76,7 +76,7 @@ H100: Final = DeviceRates(
         35e12, False, "the GPU's own time in a profile of an H200 (40e12) and copies between; the whole was not run"
     ),
     bfloat16_calibration=DeviceRate(
-        150e12, False, "a fifth of a product's own 700e12: conversions, norms and attention between; it was not run"
+        150e12, False, f"a fifth of a product's own 751e12 ({_H100}): conversions, norms and attention between; not run"
     ),
     factor=DeviceRate(24e12, True, f"{_H200}: 11008 inputs"),
     search=DeviceRate(2.3e9, True, f"{_H200}: 4096 x 11008"),

@@ -14,7 +14,7 @@ from haloquant.jobs.quantize.forecast.device_plan import (
 )
 from haloquant.jobs.quantize.forecast.device_rates import H100, DeviceRate
 from haloquant.jobs.quantize.forecast.model_sizes import LayerSize, ModelSizes, sizes_of_shape
-from haloquant.jobs.quantize.forecast.plan import Rates, calibration_madds, predict
+from haloquant.jobs.quantize.forecast.plan import Rates, calibration_madds, keeping_s, predict
 from haloquant.kernels.rounding.memory import CONTEXT_B, WORK_B
 
 RATES = Rates(1e7, 1e8, 1e-6, 1e-10, 1e-10, 1e10, 1e10, 1e9, 1e9, 5e8)
@@ -69,6 +69,16 @@ def test_bfloat16_products_shorten_calibration_alone() -> None:
     assert {name: s for name, s in plain.items() if name != "calibrate"} == {
         name: s for name, s in fast.items() if name != "calibrate"
     }
+
+
+def test_the_minutes_of_a_calibrated_7b_that_the_documentation_names() -> None:
+    """`docs/stages/quantizer.md`: 6.8 and 2.0, without the disk."""
+    model = sizes_of_shape(named_shape("llama2-7b"))
+    plan = predict(model, RATES, 128, 2048)
+    for dtype, minutes in (("float32", 6.8), ("bfloat16", 2.0)):
+        found = predict_on_devices(model, plan, RATES, (H100,), 128, 2048, True, dtype=dtype)
+        calibrated = next(stage.seconds for stage in found.stages if stage.name == "calibrate")
+        assert round((calibrated - keeping_s(plan.statistics_b, RATES)) / 60, 1) == minutes
 
 
 def test_a_7b_block_takes_the_memory_that_was_measured() -> None:
