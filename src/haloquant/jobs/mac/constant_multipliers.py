@@ -68,13 +68,11 @@ def map_constant_multipliers(
         ToolError: Yosys is missing or fails.
         InputError: The activation bits are not 2 to 16.
     """
+    drawn = [_block(words, outputs, inputs, seed) for words in sets]
+    mappings = map_to_fpga([constant_products(values, activation_bits) for values in drawn], TOP)
     rows: list[ConstantMultiplierRow] = []
-    for done, words in enumerate(sets):
-        rng = np.random.default_rng(seed)
-        values = rng.choice(words.values, size=(outputs, inputs), p=words.frequency / words.frequency.sum())
+    for words, values, mapped in zip(sets, drawn, mappings, strict=True):
         count = int(enclosed_bits(values.ravel()).sum()) * activation_bits
-        verilog = constant_products(values, activation_bits)
-        mapped = map_to_fpga(verilog, TOP)
         plain, mixed = mapped.without_dsps, mapped.with_dsps
         rows.append(
             ConstantMultiplierRow(
@@ -82,5 +80,10 @@ def map_constant_multipliers(
                 mixed.luts, mixed.dsps, (mixed.luts + DSP_LUTS * mixed.dsps) / max(1, count),
             )
         )  # fmt: skip
-        progress("map constant multipliers", done + 1, len(sets))
+    progress("map constant multipliers", len(sets), len(sets))
     return rows
+
+
+def _block(words: WordFrequency, outputs: int, inputs: int, seed: int) -> Int16[np.ndarray, "outputs inputs"]:
+    rng = np.random.default_rng(seed)
+    return rng.choice(words.values, size=(outputs, inputs), p=words.frequency / words.frequency.sum())

@@ -11,7 +11,7 @@ def test_words_that_are_powers_of_two_take_fewer_look_up_tables() -> None:
     dense = WordFrequency("dense", np.array([-85, 85, 117], np.int16), np.ones(3))
     seen: list[int] = []
     found = map_constant_multipliers([powers, dense], 1, 3, 8, progress=lambda _, done, __: seen.append(done))
-    assert seen == [1, 2] and [row.weights for row in found] == [3, 3]
+    assert seen == [2] and [row.weights for row in found] == [3, 3]
     assert found[0].ebops == 3 * 8 and found[1].ebops == 3 * 8 * 7  # one bit, and seven from the first to the last
     assert found[0].luts < found[1].luts and found[0].dsps == 0
     for row in found:
