@@ -31,6 +31,7 @@ threadpool_limits(1, "openmp")
 
 # A gate gives the same verdict on the same code: it draws the same examples every time. scripts/nightly draws new ones.
 hypothesis.settings.register_profile("gate", derandomize=True)
+hypothesis.settings.register_profile("all", derandomize=True)  # all cases of the tests marked `thinned`
 hypothesis.settings.register_profile("nightly", derandomize=False, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get("HALOQUANT_TEST_DRAWS", "gate"))
 

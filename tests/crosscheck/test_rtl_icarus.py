@@ -1,11 +1,10 @@
 """The generated Verilog in another program: Icarus Verilog runs every weight against every activation.
 
-Every stage of every kind of rows, with one tree or the other in turn, and every adder in blocks, meets a sixteenth of
-all pairs: every weight with 16 activations, every activation with 16 weights. Set HALOQUANT_TEST_DRAWS=nightly to run
-all pairs of every combination.
+Every stage of every kind of rows, with one tree or the other in turn, and every adder in blocks, meets every weight with
+the least, the largest and two other activations; a dozen units meet 16 others. HALOQUANT_TEST_DRAWS=all runs a
+sixteenth of all pairs, and all pairs of the dozen; `nightly` runs all pairs of every combination.
 """
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,8 +14,10 @@ import pytest
 from haloquant.circuits.ports import weight_pins, weight_values
 from haloquant.circuits.rtl.carry_adders import BLOCKS
 from haloquant.circuits.rtl.generator import ROWS, MacSpec, generate, ports_of
+from support.draws import ALL as WHOLE
+from support.draws import NIGHTLY
 
-pytestmark = pytest.mark.crosscheck
+pytestmark = [pytest.mark.crosscheck, pytest.mark.thinned]
 
 QUICK = [
     MacSpec(rows="boothw", tree="array", adder="ks", stage="fused"),
@@ -36,7 +37,6 @@ BLOCK_ADDERS = [
     for adder in BLOCKS
     for rows, tree, stage in (("boothm", "dadda", "mul"), ("sx", "array", "mac"), ("boothw", "dadda", "fused"))
 ]
-NIGHTLY = os.environ.get("HALOQUANT_TEST_DRAWS") == "nightly"
 STAGES = (("rca", "mul"), ("bk", "mac"), ("ks", "pipe"), ("bk", "fused"), ("bk", "save"), ("bk", "cs4"))
 ALL = [
     MacSpec(rows=rows, tree=tree, adder=adder, stage=stage)
@@ -47,14 +47,15 @@ ALL = [
     if not (rows == "native" and stage in ("fused", "cs4")) and (rows != "onedigit" or stage == "cs4")
     if not (rows in ("onedigit", "native") and tree == "array")  # these have no tree
 ]
-SHARE = 1 if NIGHTLY else 16
+SHARE = 1 if NIGHTLY else 16 if WHOLE else 128
+QUICK_SHARE = 1 if WHOLE else 16
 
 
-def bench(spec: MacSpec, share: int = 1) -> str:
+def bench(spec: MacSpec, share: int) -> str:
     """A test bench that prints the number of wrong results; partial sums are random.
 
-    Weight i meets the activations i, i + share, i + 2 share and so on. They come in Gray code, and a partial sum stays
-    for four of them: the simulator takes time for what changes.
+    Weight i meets the activations i, i + share, i + 2 share and so on, and the least and the largest. They come in Gray
+    code, and a partial sum stays for four of them: the simulator takes time for what changes.
     """
     ports = ports_of(spec)
     values = weight_values(ports).tolist()
@@ -65,6 +66,7 @@ def bench(spec: MacSpec, share: int = 1) -> str:
     addend = "{" + ", ".join(["$random"] * (-(-ports.result_bits // 32))) + "}" if ports.partial else "0"
     even = f"partial[{wide}] = 0;" if ports.partial_registered else ""
     total = " + ".join(f"result[{wide * (i + 1) - 1}:{wide * i}]" for i in range(words))
+    least = -(1 << ports.activation_bits - 1)
     start = " + ".join(f"partial[{wide * (i + 1) - 1}:{wide * i}]" for i in range(words))
     return f"""
 module bench;
@@ -76,19 +78,26 @@ module bench;
   initial begin
     wrong = 0; clk = 0; {table}
     for (i = 0; i < {len(values)}; i = i + 1)
-    for (a = i % {share}; a < {1 << ports.activation_bits}; a = a + {share}) begin
-      weight = word[i]; activation = a ^ (a >> 1); if (a / {share} % 4 == 0) partial = {addend}; {even} #1;
-      {"clk = 1; #1; clk = 0; #1;" * ports.latency}
-      wanted = value[i] * activation; wanted = wanted + {start}; found = {total};
-      if (found !== wanted) wrong = wrong + 1;
+    begin
+      weight = word[i];
+      for (a = i % {share}; a < {1 << ports.activation_bits}; a = a + {share}) begin
+        activation = a ^ (a >> 1); if (a / {share} % 4 == 0) partial = {addend}; check;
+      end
+      activation = {least}; check; activation = {-least - 1}; check;
     end
     $display("%0d wrong", wrong);
   end
+  task check; begin
+    {even} #1;
+    {"clk = 1; #1; clk = 0; #1;" * ports.latency}
+    wanted = value[i] * activation; wanted = wanted + {start}; found = {total};
+    if (found !== wanted) wrong = wrong + 1;
+  end endtask
 endmodule
 """
 
 
-def run(spec: MacSpec, folder: Path, share: int = 1) -> str:
+def run(spec: MacSpec, folder: Path, share: int) -> str:
     if shutil.which("iverilog") is None:
         pytest.skip("needs Icarus Verilog (apt install iverilog)")
     (folder / "mac.v").write_text(generate(spec) + bench(spec, share))
@@ -100,7 +109,7 @@ def run(spec: MacSpec, folder: Path, share: int = 1) -> str:
 
 @pytest.mark.parametrize("spec", QUICK, ids=lambda spec: spec.name)
 def test_units_in_icarus(spec: MacSpec, tmp_path: Path):
-    assert run(spec, tmp_path).strip() == "0 wrong"
+    assert run(spec, tmp_path, QUICK_SHARE).strip() == "0 wrong"
 
 
 @pytest.mark.slow
