@@ -5,6 +5,7 @@
 
 import atexit
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,6 +18,7 @@ from haloquant.lm.checkpoint.gguf.split import MARK, model_name, parts_of, read_
 from haloquant.lm.checkpoint.gguf.tensors import GgufTensor, types_note
 from haloquant.lm.checkpoint.gguf.tokenizer import write_tokenizer
 from haloquant.lm.checkpoint.gguf.unread_values import check_values
+from haloquant.store.temporary_paths import remove_leftovers, temporary_path
 
 LINK = "model.gguf"  # the file itself, or the first of a split model, in the folder of its small files
 _made: dict[tuple[tuple[str, int, int], ...], Path] = {}
@@ -25,8 +27,9 @@ _made: dict[tuple[tuple[str, int, int], ...], Path] = {}
 def make_folder(file: Path) -> Path:
     """Return a folder with the configuration and the tokenizer of a GGUF file, and a link to the file.
 
-    The folder has the file's name. It is a temporary one, made once for a file, and removed when the process ends.
-    Any file of a split model stands for the whole model.
+    The folder has the file's name. It is a temporary one, made once for a file, and removed when the process ends. A
+    process that is killed leaves it behind, and the next process that makes one removes it. Any file of a split model
+    stands for the whole model.
 
     Raises:
         CheckpointError: The file is damaged, of a family that is not read, or of a model that transformers would
@@ -41,9 +44,7 @@ def make_folder(file: Path) -> Path:
     check_architecture(header)
     check_values(header)
     gguf_package()
-    home = Path(tempfile.mkdtemp(prefix="haloquant-gguf-"))
-    atexit.register(shutil.rmtree, home, True)
-    folder = home / model_name(file)
+    folder = _make_home() / model_name(file)
     folder.mkdir()
     (folder / LINK).symlink_to(first)  # not to what it links to: in a hub's cache, only links have the parts' names
     config = make_config(header)
@@ -52,6 +53,22 @@ def make_folder(file: Path) -> Path:
     (folder / MARK).write_text("\n".join(notes))
     _made[key] = folder
     return folder
+
+
+def _make_home() -> Path:
+    """Make a temporary folder of this process, and remove those that dead processes of this machine left."""
+    place = Path(tempfile.gettempdir()) / "haloquant-gguf"
+    remove_leftovers(place)
+    home = temporary_path(place)
+    home.mkdir(mode=0o700)
+    atexit.register(_remove_home, home, os.getpid())
+    return home
+
+
+def _remove_home(home: Path, owner: int) -> None:
+    """Remove the folder of this process; a forked child, which has another number, leaves it to its parent."""
+    if os.getpid() == owner:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def read_tensors(folder: Path) -> tuple[dict[str, GgufTensor], tuple[str, ...]]:

@@ -1,6 +1,9 @@
 """Small files of GGUF files, and files that are not whole models of their metadata."""
 
 import json
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,11 @@ pytest.importorskip("torch")
 
 from haloquant.errors import CheckpointError, MissingExtraError  # noqa: E402
 from haloquant.lm.checkpoint.gguf import package  # noqa: E402
-from haloquant.lm.checkpoint.gguf.folder import make_folder  # noqa: E402
+from haloquant.lm.checkpoint.gguf.folder import _remove_home, make_folder  # noqa: E402
 from haloquant.lm.checkpoint.paths import local_folder  # noqa: E402
 from haloquant.lm.checkpoint.reader import open_checkpoint  # noqa: E402
 from haloquant.lm.text import load_tokenizer  # noqa: E402
+from haloquant.store.temporary_paths import temporary_path  # noqa: E402
 from support.gguf_files import convert  # noqa: E402
 from support.tiny_model import save_llama  # noqa: E402
 
@@ -35,6 +39,43 @@ def test_the_configuration_and_the_tokenizer_of_a_file(hf: Path, tmp_path: Path)
     tokenizer = load_tokenizer(folder)
     assert tokenizer.decode(tokenizer("the ü")["input_ids"]) == "the ü"
     assert tokenizer.vocab_size == 262 and tokenizer.eos_token_id == 1
+
+
+NAME_ONE = """
+import pathlib, sys
+from haloquant.store.temporary_paths import temporary_path
+print(temporary_path(pathlib.Path(sys.argv[1]) / "haloquant-gguf"), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_folders_that_killed_processes_left_are_removed_and_those_of_living_ones_stay(
+    hf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    begun = [
+        subprocess.Popen(
+            [sys.executable, "-c", NAME_ONE, str(scratch)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    try:
+        left, alive = (Path(process.stdout.readline().strip()) for process in begun if process.stdout)
+        for folder in (left, alive, scratch / "haloquant-gguf", scratch / "notes"):
+            (folder / "model").mkdir(parents=True)
+        begun[0].kill()
+        begun[0].wait()
+        own = make_folder(convert(hf, tmp_path / "x.gguf", "F16")).parent
+        assert own.name.rsplit("-", 1)[0] == temporary_path(scratch / "haloquant-gguf").name.rsplit("-", 1)[0]
+        assert own.stat().st_mode & 0o777 == 0o700
+        assert set(scratch.iterdir()) == {own, alive, scratch / "haloquant-gguf", scratch / "notes"}
+        _remove_home(own, -1)  # in a forked child, which has another number
+        assert own.is_dir()
+    finally:
+        for process in begun:
+            process.communicate("")
 
 
 def test_a_folder_with_one_file_is_that_file_and_one_with_two_is_refused(hf: Path, tmp_path: Path) -> None:
