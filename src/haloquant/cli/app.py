@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import cache
 from itertools import pairwise
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from haloquant.lm.checkpoint.hub import DOWNLOAD
 
 INTERRUPTED = 130
 NO_SPACE = 7
+_built = cache(get_command)  # building all commands takes as long as running a small one
 KEPT_NOTE = "Finished steps are kept, and the same command goes on from there."
 
 app = typer.Typer(
@@ -59,9 +61,8 @@ def main() -> None:
 
 def invoke(arguments: list[str]) -> int:
     """Run one command and return its exit code. An error is printed to stderr as a sentence, without a traceback."""
-    command = get_command(app)
     try:
-        code = command.main(args=arguments, prog_name="haloquant", standalone_mode=False)
+        code = _built(app).main(args=arguments, prog_name="haloquant", standalone_mode=False)
     except HaloquantError as error:
         _print_error(str(error))
         return error.exit_code

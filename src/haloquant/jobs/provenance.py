@@ -1,6 +1,7 @@
 """What the results of a job depend on: versions of packages, and hashes of its model, texts and MAC profile."""
 
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
@@ -26,13 +27,19 @@ RESULT_CODE = (
 
 def versions() -> dict[str, str]:
     """Return the version of Python, the type of machine, and the version of each package that can change a result."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
+    return dict(_versions())
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    """Return the versions once for a process: each means to parse a package's metadata."""
+    found = [("python", platform.python_version()), ("machine", platform.machine())]
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            found.append((name, version(name)))
         except PackageNotFoundError:
             continue
-    return found
+    return tuple(found)
 
 
 def step_versions() -> dict[str, str]:

@@ -11,7 +11,8 @@ completed by single changes that still fit.
 
 `least_loss_exact` hands the problem to HiGHS (scipy.optimize.milp). It is for tens to thousands of items, such as
 layers. Both return the bound, so the loss that may be lost is known (OHQ, arXiv 2309.01945, allocates with measured
-costs in this way).
+costs in this way). scipy.optimize is imported where it is needed: every command imports this module, and scipy.optimize
+takes a third of a second.
 """
 
 from collections.abc import Sequence
@@ -19,9 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, UInt8
-from scipy.optimize import Bounds, LinearConstraint, linprog, milp
-from scipy.sparse import csr_array, hstack, kron
-from scipy.sparse import eye_array as eye
 
 from haloquant.errors import InfeasibleError, InputError
 from haloquant.quant.allocation import sweep
@@ -109,6 +107,10 @@ def least_loss_exact(
         InputError: As `least_loss`.
         InfeasibleError: As `least_loss`; or the time is over and no allocation was found.
     """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import csr_array, hstack, kron
+    from scipy.sparse import eye_array as eye
+
     uses = _checked(loss, resources)
     items, classes = loss.shape
     scale = float(loss.max(axis=1).sum() - loss.min(axis=1).sum()) or 1.0
@@ -192,6 +194,8 @@ def _least_factor(uses: np.ndarray, resources: Sequence[Resource]) -> tuple[np.n
     Raises:
         InfeasibleError: The factor is above 1.
     """
+    from scipy.optimize import linprog
+
     count = len(uses)
     weights = np.full(count, 1.0 / count)
     columns = [one.argmin(axis=1) for one in uses]
@@ -231,6 +235,8 @@ def _best_prices(loss: np.ndarray, uses: np.ndarray, columns: list[np.ndarray]) 
 
     `columns` holds allocations, some mixture of which meets all budgets; they keep the prices of the first cuts small.
     """
+    from scipy.optimize import linprog
+
     items, count = np.arange(loss.shape[0]), len(uses)
     cuts = [(float(loss[items, c].sum()), _totals(uses, c) - 1.0) for c in columns]
     prices, best_prices, best = np.zeros(count), np.zeros(count), -np.inf

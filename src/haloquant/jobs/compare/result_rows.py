@@ -88,17 +88,13 @@ def _bounds(simulation: Simulation) -> dict[str, float]:
     return {bound: busy / whole for bound, busy in shares.items()} if whole else {}
 
 
-def pareto_rows(
-    methods: Mapping[str, MethodResult], workload: Workload, target: Target, classes: Classes
-) -> list[ParetoRow]:
-    """Return perplexity, time and energy of one pass for each of HALO's methods."""
+def pareto_rows(methods: Mapping[str, MethodResult], passes: Mapping[str, ScheduledPass | None]) -> list[ParetoRow]:
+    """Return perplexity, time and energy of one pass for each of HALO's methods; `passes` are those of `methods`."""
     rows: list[ParetoRow] = []
-    for name, method in methods.items():
-        if not name.startswith("halo-"):
+    for name, run in passes.items():
+        if not name.startswith("halo-") or run is None:
             continue
-        run = run_method(name, method, workload, target, classes)
-        if run is None:
-            continue
+        method = methods[name]
         total, goal = run.simulation.total, name.removeprefix("halo-")
         rows.append(
             ParetoRow(

@@ -27,6 +27,7 @@ from haloquant.jobs.compare.sweep_results import sweep_rows
 from haloquant.jobs.inputs import Inputs
 from haloquant.jobs.machines.drawn_tiles import draw_tiles
 from haloquant.jobs.machines.method_cost import (
+    ScheduledPass,
     recipe_input_bits,
     recipe_shape,
     recipe_workloads,
@@ -75,11 +76,14 @@ def gather_results(
     rows: list[MethodRow] = []
     timeline: list[SpanRow] = []
     timeline_of = ""
+    front: dict[str, ScheduledPass | None] = {}  # the first pass on the first machine
     for name, method in methods.items():
         costs: list[CostRow] = []
         for target in targets:
             for workload in passes:
                 run = run_method(name, everything[name], workload, target, classes)
+                if workload is passes[0] and target is targets[0]:
+                    front[name] = run
                 if run is None:
                     continue
                 costs.append(cost_row(target, run.simulation))
@@ -90,6 +94,9 @@ def gather_results(
                         timeline = spans
                         timeline_of = f"{name}, {run.simulation.workload} on {target.name}"
         rows.append(method_row(name, method, costs, reference, bits))
+    for name in sweep:
+        if name not in front:
+            front[name] = run_method(name, everything[name], passes[0], targets[0], classes)
     tiles = [
         TileRow(name, layer, seen.classes.tolist(), sensitivity[layer].tolist())
         for name, method in methods.items()
@@ -114,7 +121,7 @@ def gather_results(
         profile=profile_row(classes),
         methods=rows,
         tiles=tiles,
-        pareto=pareto_rows({name: everything[name] for name in (*methods, *sweep)}, passes[0], targets[0], classes),
+        pareto=pareto_rows(everything, front),
         pareto_of=f"prefill on {targets[0].name}",
         timeline=timeline,
         timeline_of=timeline_of,
