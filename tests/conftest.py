@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from support.draws import ALL
 from support.shape_checks import install
 
 # Two test processes share two cores: threads inside them would only wait for each other. So torch and BLAS have one
@@ -37,6 +38,14 @@ hypothesis.settings.load_profile(os.environ.get("HALOQUANT_TEST_DRAWS", "gate"))
 
 DATA = Path(__file__).resolve().parent / "data"
 OUTSIDE = os.environ.get("HALOQUANT_TEST_DATA", "")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests marked `seldom` unless all are asked for."""
+    if not ALL:
+        seldom = [item for item in items if item.get_closest_marker("seldom")]
+        config.hook.pytest_deselected(items=seldom)
+        items[:] = [item for item in items if item not in set(seldom)]
 
 
 @pytest.fixture(scope="session")

@@ -233,6 +233,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--capability", type=int, nargs="*", default=[90])
     parser.add_argument("--ways", type=int, nargs=2, action="append", metavar=("ROWS", "WARPS"))
+    parser.add_argument("--only", default="", help="kernels whose names begin so, such as prefill")
     parser.add_argument("--decode", action="store_true", help="count the decode kernel in CUDA C++ too")
     given = parser.parse_args()
     results = {}
@@ -240,7 +241,7 @@ def main() -> None:
         rows_found = results[str(capability)] = []
         for i, (rows, warps) in enumerate(given.ways or WAYS):
             for name, kernel, signature, constants in jobs(rows):
-                if i and not name.startswith("decode"):
+                if (i and not name.startswith("decode")) or not name.startswith(given.only):
                     continue
                 many = warps if name.startswith("decode") else 8
                 done = compile_kernel(kernel, signature, constants, capability, many)

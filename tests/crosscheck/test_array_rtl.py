@@ -48,6 +48,7 @@ def test_cycles_and_products_in_icarus(m: int, load: WeightLoad) -> None:
     assert (run.sums == program.sums).all()
 
 
+@pytest.mark.seldom
 @needs_verilator
 @pytest.mark.slow
 def test_cycles_and_products_in_verilator() -> None:

@@ -18,6 +18,7 @@ from haloquant.eda.crosscheck.icarus import find_icarus, run_verilog
 from haloquant.eda.crosscheck.opensta import PartialArrivals, case_delays, find_opensta, idle_arcs
 from haloquant.errors import ToolError
 from haloquant.store.cell_libraries import liberty_text
+from support.draws import daily
 from support.near import near
 
 pytestmark = pytest.mark.crosscheck
@@ -71,15 +72,16 @@ endmodule
     assert said["stdout"].strip() == "0 wrong"
 
 
+MAPPED = [
+    ("asap7/trim_asap7_rvt_tt", "nf", 250e-12),
+    ("nangate45/nangate45_typ", "balance", 320e-12),
+    ("sky130hd/sky130hd_tt_025C_1v80", "balance", 1200e-12),
+]
+
+
 @pytest.mark.data
-@pytest.mark.parametrize(
-    ("name", "script", "period_s"),
-    [
-        ("asap7/trim_asap7_rvt_tt", "nf", 250e-12),
-        ("nangate45/nangate45_typ", "balance", 320e-12),
-        ("sky130hd/sky130hd_tt_025C_1v80", "balance", 1200e-12),
-    ],
-)
+@pytest.mark.thinned
+@pytest.mark.parametrize(("name", "script", "period_s"), daily(MAPPED, MAPPED[:1]))
 def test_mixtures_of_words_in_opensta(
     name: str, script: str, period_s: float, find_data: Callable[[str], Path]
 ) -> None:

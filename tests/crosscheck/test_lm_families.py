@@ -26,20 +26,21 @@ from haloquant.lm.packed.reader import iterate_layers, open_packed  # noqa: E402
 from haloquant.lm.swap_weights import with_weights  # noqa: E402
 from haloquant.lm.torch_model import load_model  # noqa: E402
 from haloquant.quant.layer import dequantize  # noqa: E402
+from support.draws import daily  # noqa: E402
 from support.model_families import TEXT, save_model, tiny_config  # noqa: E402
 
 KINDS = (
     "mixtral",
     "gpt_oss",
-    "granitemoe",
-    "llama4_text",
     "bamba",
     "mamba",
     "mpt",
     "gemma3",
     "openai-gpt",
-    "deepseek_v4",
     "dbrx",
+    "granitemoe",
+    "llama4_text",
+    "deepseek_v4",
     "rwkv",
 )
 
@@ -56,7 +57,8 @@ def quantized(model: Path, out: Path, **settings: Any) -> Quantized:
     return haloquant.quantize(model, out, **given)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.thinned
+@pytest.mark.parametrize("kind", daily(KINDS, KINDS[:8]))
 def test_a_packed_model_of_each_kind_computes_with_its_dequantized_weights(kind: str, tmp_path: Path) -> None:
     source, out, again = tmp_path / "model", tmp_path / "packed", tmp_path / "again"
     plain = save_model(source, tiny_config(kind))
@@ -181,8 +183,9 @@ def test_the_machine_model_has_the_layers_of_the_model(tmp_path: Path) -> None:
     assert not any(name.endswith("mlp.gate_proj") for name in prefill)
 
 
+@pytest.mark.thinned
 def test_a_configuration_alone_has_the_layers_of_its_model(tmp_path: Path) -> None:
-    for kind in ("gpt_neox", "mixtral"):
+    for kind in daily(("gpt_neox", "mixtral"), ["mixtral"]):
         save_model(tmp_path / kind, tiny_config(kind))
         whole, alone = (haloquant.forecast(tmp_path / kind / name) for name in (".", "config.json"))
         assert (whole.layers, whole.plan.weights) == (alone.layers, alone.plan.weights)

@@ -19,6 +19,7 @@ from haloquant.lm.swap_weights import with_weights  # noqa: E402
 from haloquant.lm.text import load_text, tokenize  # noqa: E402
 from haloquant.lm.torch_model import load_model  # noqa: E402
 from haloquant.records import LayerStatistics  # noqa: E402
+from support.draws import daily  # noqa: E402
 from support.tiny_model import iterate_weights  # noqa: E402
 
 
@@ -79,8 +80,12 @@ def test_with_bos_every_token_is_predicted_once(model: Any, tokens: np.ndarray) 
             total += float(model(input_ids=ids, labels=ids).loss) * (len(row) - 1)
 
 
+PUBLISHED = [(None, 4.230), (3, 25.0), (4, 5.012), (8, 4.233)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("bits", "published"), [(None, 4.230), (8, 4.233), (4, 5.012), (3, 25.0)])
+@pytest.mark.thinned
+@pytest.mark.parametrize(("bits", "published"), daily(PUBLISHED, PUBLISHED[:2]))
 def test_figures_measured_by_others(
     model: Any, folder: Path, tokens: np.ndarray, bits: int | None, published: float
 ) -> None:

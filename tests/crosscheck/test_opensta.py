@@ -1,12 +1,11 @@
 """Our static timing against OpenSTA: the same netlist, the same library, one case analysis per weight value.
 
 What differs from OpenSTA's value by more than a fifty-thousandth must be explained by one of two things, and is then
-shown to vanish (for the largest dozen differences of a MAC): the slews that OpenSTA takes from edges that cannot happen
+shown to vanish (for the largest differences of a MAC): the slews that OpenSTA takes from edges that cannot happen
 (`Conditions.slews = "enabled"`), and the arcs that an exact look at a gate's function excludes (`idle_arcs`, which
 OpenSTA is told to disable).
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from haloquant.eda.crosscheck.opensta import (
 )
 from haloquant.errors import NetlistError, ToolError
 from haloquant.store.cell_libraries import liberty_text
+from support.draws import ALL, NIGHTLY, daily
 from support.every_cell import ARRAY_CELLS
 from support.gate_cases import array_multiplier, netlist_json, random_gates
 from support.near import near
@@ -44,8 +44,9 @@ ARRAYS = {
 }
 PLAIN = "sky130hd/sky130hd_ss_100C_1v60"  # for tests that need no more than one library
 EIGHT = MacPorts(partial=None, weight_bits=8, activation_bits=8, result_bits=16)
-# Values of a synthesized Booth MAC: odd, even, and all digits. The arrays of full adders meet every value.
-STEP = 1 if os.environ.get("HALOQUANT_TEST_DRAWS") == "nightly" else 5
+# Values of a synthesized MAC: odd, even, and all digits, from -128 to 127. The arrays of full adders meet every value.
+STEP = 1 if NIGHTLY else 5 if ALL else 15
+EXPLAINED = 12 if ALL else 4  # differences of a MAC
 CONDITIONS = Conditions(input_slew_s=30e-12, clock_slew_s=20e-12, output_load_f=4e-15)
 
 
@@ -94,7 +95,7 @@ def agree(
     moving = judge > 0
     assert (theirs[moving] <= judge[moving] * (1 + 2e-5)).all()  # never slower than OpenSTA
     left = np.flatnonzero(moving & (np.abs(theirs - judge) > 2e-5 * judge))
-    for i in sorted(left.tolist(), key=lambda i: theirs[i] / judge[i])[:12]:
+    for i in sorted(left.tolist(), key=lambda i: theirs[i] / judge[i])[:EXPLAINED]:
         idle = idle_arcs(netlist, library, int(weights[i]))
         told = case_delays(tool, netlist, text, weights[i : i + 1], conditions, idle, partial=arrivals).delay_s[0]
         assert theirs[i] == near(told, rel=2e-5)
@@ -109,15 +110,19 @@ def partial_arrivals(netlist: Netlist, library: Library, conditions: Conditions)
     return PartialArrivals(np.maximum(timing.arrival_s[at, :, 0], 0.0), slew)
 
 
+ELEMENTS = [
+    (MacSpec(rows="digits", stage="cs4", weight_bits=4), "asap7/trim_asap7_rvt_tt", 160e-12),
+    (MacSpec(rows="onedigit", stage="cs4", weight_bits=4), "sky130hd/sky130hd_tt_025C_1v80", 900e-12),
+    (MacSpec(rows="onedigit", stage="cs4", weight_bits=4), "asap7/trim_asap7_rvt_tt", 160e-12),
+    (MacSpec(rows="digits", stage="cs4", weight_bits=4), "nangate45/nangate45_typ", 260e-12),
+    (MacSpec(rows="digits", stage="cs4"), "asap7/trim_asap7_rvt_tt", 160e-12),
+]
+
+
+@pytest.mark.thinned
 @pytest.mark.parametrize(
     ("spec", "name", "period_s"),
-    [
-        (MacSpec(rows="digits", stage="cs4", weight_bits=4), "asap7/trim_asap7_rvt_tt", 160e-12),
-        (MacSpec(rows="onedigit", stage="cs4", weight_bits=4), "asap7/trim_asap7_rvt_tt", 160e-12),
-        (MacSpec(rows="digits", stage="cs4", weight_bits=4), "nangate45/nangate45_typ", 260e-12),
-        (MacSpec(rows="onedigit", stage="cs4", weight_bits=4), "sky130hd/sky130hd_tt_025C_1v80", 900e-12),
-        pytest.param(MacSpec(rows="digits", stage="cs4"), "asap7/trim_asap7_rvt_tt", 160e-12, marks=pytest.mark.slow),
-    ],
+    daily(ELEMENTS, ELEMENTS[:2]),
     ids=lambda value: getattr(value, "name", value),
 )
 def test_an_element_with_its_registers_and_setup(
@@ -191,11 +196,19 @@ def random_mac(library: Library, seed: int) -> Netlist:
     return parse_netlist(netlist_json(ports, gates), library, declared)
 
 
+BOOTH = [
+    ("nangate45/nangate45_typ", "mul"),
+    ("asap7/trim_asap7_rvt_tt", "pipe"),
+    ("sky130hd/sky130hd_tt_025C_1v80", "mul"),
+    ("nangate45/nangate45_typ", "pipe"),
+    ("asap7/trim_asap7_rvt_tt", "mul"),
+    ("sky130hd/sky130hd_tt_025C_1v80", "pipe"),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["mul", "pipe"])
-@pytest.mark.parametrize(
-    "name", ["nangate45/nangate45_typ", "asap7/trim_asap7_rvt_tt", "sky130hd/sky130hd_tt_025C_1v80"]
-)
+@pytest.mark.thinned
+@pytest.mark.parametrize(("name", "stage"), daily(BOOTH, BOOTH[:3]))
 def test_a_synthesized_booth_mac_by_value(name: str, stage: str, tool: OpenSta, read, find_data: Callable[[str], Path]):
     yosys = pytest.importorskip("haloquant.eda.yosys")
     spec = MacSpec(stage=stage)  # pyright: ignore[reportArgumentType]

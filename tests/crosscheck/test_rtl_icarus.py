@@ -1,7 +1,7 @@
 """The generated Verilog in another program: Icarus Verilog runs every weight against every activation.
 
-Every stage of every kind of rows, with one tree or the other in turn, and every adder in blocks, meets every weight with
-the least, the largest and two other activations; a dozen units meet 16 others. HALOQUANT_TEST_DRAWS=all runs a
+Every stage of every kind of rows, with one tree or the other in turn, and every adder in blocks, meets every weight
+with the least, the largest and two other activations; a dozen units meet 16 others. HALOQUANT_TEST_DRAWS=all runs a
 sixteenth of all pairs, and all pairs of the dozen; `nightly` runs all pairs of every combination.
 """
 

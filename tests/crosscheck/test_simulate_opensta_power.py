@@ -4,14 +4,14 @@ Debian's 2019 OpenSTA reads no VCD or SAIF and cannot be given the activity of a
 differs from Liberty's meaning in the ways that `power_judge` lists. So it is asked one edge at a time: a gate by
 itself, one pin that toggles, the others held, at the slew and load that our simulation reads its tables at.
 
-- Every table: combinational cells (every second one, every eighth at slow corners, all in scripts/nightly), every pin,
+- Every table: combinational cells (every sixth one, every 24th at slow corners; every second and eighth with
+  HALOQUANT_TEST_DRAWS=all, all in scripts/nightly), every pin,
   every state of the other pins, either edge, inputs' own energies, leakage of every state.
 - A MAC: the edges that Icarus Verilog counts, glitches included, by gate, pin, state and direction, are the activities;
   what OpenSTA makes of them is compared with our energies gate by gate.
 - The loads it is told are ours; that they are right is seen from a whole netlist with one activity everywhere.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -39,6 +39,7 @@ from haloquant.eda.crosscheck.opensta import OpenSta, find_opensta, netlist_veri
 from haloquant.eda.crosscheck.timed_verilog import bench_verilog, timed_verilog, vectors, without_pins
 from haloquant.errors import ToolError
 from haloquant.store.cell_libraries import liberty_text
+from support.draws import ALL, NIGHTLY
 from support.every_cell import ARRAY_CELLS, one_of_each
 from support.gate_cases import array_multiplier
 from support.near import near
@@ -50,8 +51,7 @@ pytestmark = [pytest.mark.crosscheck, pytest.mark.data]
 
 TYPICAL = ("nangate45/nangate45_typ", "asap7/trim_asap7_rvt_tt", "sky130hd/sky130hd_tt_025C_1v80")
 CORNERS = (*TYPICAL, "nangate45/nangate45_slow", "asap7/trim_asap7_rvt_ss", "sky130hd/sky130hd_ss_n40C_1v28")
-NIGHTLY = os.environ.get("HALOQUANT_TEST_DRAWS") == "nightly"
-SHARES = (1, 1) if NIGHTLY else (2, 8)  # one of so many cells, at typical and at other corners
+SHARES = (1, 1) if NIGHTLY else (2, 8) if ALL else (6, 24)  # one of so many cells, at typical and at other corners
 AROUND = Conditions(input_slew_s=30e-12, output_load_f=1e-15)
 NEAR = 1e-5  # OpenSTA computes in single precision; the largest difference seen is 7e-6, where a table crosses zero
 NOTHING_J = 1e-22  # a ten-millionth of a femtojoule, for tables that cross zero
@@ -80,6 +80,7 @@ def read(find_data: Callable[[str], Path], name: str) -> tuple[Library, Cells]:
     return parse_liberty(text, name), read_cells(text)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n not in TYPICAL else n for n in CORNERS])
 def test_every_power_table_of_every_cell(name: str, tool: OpenSta, find_data: Callable[[str], Path], tmp_path: Path):
     library, texts = read(find_data, name)
@@ -151,6 +152,7 @@ def test_an_array_of_full_adders_with_its_glitches(
 
 
 # The arrays above are of the other two libraries; asap7 has no full adder that they could be made of.
+@pytest.mark.seldom
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TYPICAL if NIGHTLY else ["asap7/trim_asap7_rvt_tt"])
 def test_a_synthesized_booth_multiplier_with_its_glitches(

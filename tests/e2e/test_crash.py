@@ -32,8 +32,8 @@ def kill(command: str, source: Path, folder: Path, kills: int = KILLS, edges: in
 
 
 @pytest.mark.timeout(280 + 15 * KILLS)
-def test_killed_fifty_times_it_ends_with_the_same_bytes(tiny_folder: Path, tmp_path: Path) -> None:
-    kill("quantize", tiny_folder, tmp_path)
+def test_killed_fifty_times_it_ends_with_the_same_bytes(one_block_folder: Path, tmp_path: Path) -> None:
+    kill("quantize", one_block_folder, tmp_path)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert sorted(p.name for p in killed.iterdir()) == sorted(p.name for p in whole.iterdir())
     for file in whole.iterdir():

@@ -45,6 +45,7 @@ def test_layers_have_the_bytes_of_one_process_though_a_worker_is_killed(
     quantize_and_kill(RAY, ray_workers, layers_alone, tiny_folder, small_text, tmp_path)
 
 
+@pytest.mark.seldom
 @pytest.mark.usefixtures("cluster")
 def test_a_job_makes_the_same_files_though_a_worker_is_killed(
     job_alone: dict[str, bytes], small_recipe: Path, tmp_path: Path
@@ -59,6 +60,7 @@ def test_a_worker_that_kills_itself_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "died").exists()
 
 
+@pytest.mark.seldom
 @pytest.mark.usefixtures("cluster")
 def test_a_task_gets_the_gpu_that_it_asks_for() -> None:
     with open_session(RAY) as session:

@@ -55,11 +55,11 @@ def test_machine_without_weights() -> None:
 
 @pytest.mark.slow
 def test_whole_job(
-    tiny_folder: Path, small_text: Path, tmp_path: Path, run_here: Callable[[str, list[str]], str]
+    one_block_folder: Path, small_text: Path, tmp_path: Path, run_here: Callable[[str, list[str]], str]
 ) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
-        f'[model]\npath = "{tiny_folder}"\n[text]\ncalibration = "{small_text}"\nevaluation = "{small_text}"\n'
+        f'[model]\npath = "{one_block_folder}"\n[text]\ncalibration = "{small_text}"\nevaluation = "{small_text}"\n'
         "calibration_tokens = 128\nevaluation_tokens = 128\n"
         '[hardware]\ntargets = ["edge_lpddr5x"]\ngpus = []\n'
         '[quantize]\nrivals = []\nsweep = []\ngoals = ["bal"]\n[workload]\nprefill_tokens = 8\n'
@@ -78,7 +78,7 @@ def test_quantize_model(
 
 
 def test_the_python_of_the_first_page_runs(
-    tiny_folder: Path, small_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_block_folder: Path, small_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In order and in one namespace, as a reader types it, with a tiny model and a short text in place of theirs.
 
@@ -90,7 +90,7 @@ def test_the_python_of_the_first_page_runs(
     names: dict[str, object] = {}
     for block in blocks:
         assert len([line for line in block.splitlines() if line.strip()]) <= 5
-        code = block.replace("path/to/model", str(tiny_folder)).replace("my-text.txt", str(small_text))
+        code = block.replace("path/to/model", str(one_block_folder)).replace("my-text.txt", str(small_text))
         if "haloquant.run(" not in code:
             exec(compile(code, "docs/start.md", "exec"), names)
     assert (tmp_path / "model-halo" / "config.json").is_file()

@@ -23,6 +23,7 @@ from haloquant.lm.integrations import transformers as integration
 from haloquant.lm.integrations.transformers import HaloConfig
 from haloquant.lm.packed.halo_linear import HaloLinear
 from haloquant.quant.layer import dequantize
+from support.draws import daily
 from support.halo_layers import codebooks
 from support.tiny_model import quantized, save_gpt2, save_llama
 
@@ -170,8 +171,8 @@ def test_gradients_flow_to_the_input(tiny) -> None:
 
 @pytest.mark.slow
 def test_never_a_full_precision_copy(tiny, tmp_path) -> None:
-    """The peak of memory while a model of 29 M weights is loaded stays below a bf16 copy of its weights (58 MB)."""
-    checkpoint = open_checkpoint(save_llama(tmp_path / "plain", hidden_size=1024, intermediate_size=4096))
+    """The peak of memory while a model of 14 M weights is loaded stays below a bf16 copy of its weights (28 MB)."""
+    checkpoint = open_checkpoint(save_llama(tmp_path / "plain", hidden_size=512, intermediate_size=4096))
     export_packed(checkpoint, quantized(checkpoint, codebooks(), 128), tmp_path / "packed", **PROFILE)
     done = run(f"""
     import resource, haloquant
@@ -184,7 +185,7 @@ def test_never_a_full_precision_copy(tiny, tmp_path) -> None:
     """)
     assert done.returncode == 0, done.stderr
     peak, weights = map(int, done.stdout.split()[-2:])
-    assert weights > 28e6
+    assert weights > 14e6
     assert peak < 2 * weights
 
 
@@ -197,11 +198,13 @@ ORDERS = (
 
 
 @pytest.mark.slow
+@pytest.mark.thinned
 def test_any_order_of_imports(tiny) -> None:
     """A process that has imported numba, torch, and what is slow of it and of scipy, forks a child for each order."""
+    orders = daily(ORDERS, ORDERS[2:])
     done = run(f"""
     import os, numba, torch, torch._dynamo, torch.distributed.tensor, scipy.optimize
-    for order in {ORDERS!r}:
+    for order in {orders!r}:
         child = os.fork()
         if child == 0:
             exec(order)
@@ -211,7 +214,7 @@ def test_any_order_of_imports(tiny) -> None:
             os._exit(0)
         os.waitpid(child, 0)
     """)
-    assert done.stdout.split() == ["HaloLinear"] * len(ORDERS), done.stderr
+    assert done.stdout.split() == ["HaloLinear"] * len(orders), done.stderr
 
 
 def test_import_haloquant_is_light() -> None:

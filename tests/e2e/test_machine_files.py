@@ -13,6 +13,7 @@ from haloquant.cli.app import invoke
 from haloquant.errors import InputError
 from haloquant.store.result_tables import TABLE_VERSION
 from haloquant.units import least
+from support.draws import daily
 from support.near import near
 from support.small_job import files_of
 
@@ -29,19 +30,20 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(systems, "named_shape", lambda name: tiny)
 
 
-@pytest.mark.parametrize(
-    ("command", "name", "rows", "chart"),
-    [
-        (["claims", "--prefill", "64"], "claims", 24, True),
-        (["sweep", "--over", "transition", "--prefill", "64"], "sweep-transition", 60, True),
-        (["sweep", "--over", "static", "--prefill", "64"], "sweep-static", 48, True),
-        (["sweep", "--over", "bandwidth-clock", "--prefill", "64"], "sweep-bandwidth-clock", 50, True),
-        (["deadline", "--ms", "10"], "deadline", 17, True),
-        (["gpu", "--prefill", "64"], "gpu", 30, False),
-        (["elements", "--prefill", "64"], "elements", 10, False),
-        (["schedule", "--prefill", "64"], "schedule", 10, True),
-    ],
-)
+ANSWERS = [
+    (["claims", "--prefill", "64"], "claims", 24, True),
+    (["sweep", "--over", "bandwidth-clock", "--prefill", "64"], "sweep-bandwidth-clock", 50, True),
+    (["deadline", "--ms", "10"], "deadline", 17, True),
+    (["gpu", "--prefill", "64"], "gpu", 30, False),
+    (["elements", "--prefill", "64"], "elements", 10, False),
+    (["schedule", "--prefill", "64"], "schedule", 10, True),
+    (["sweep", "--over", "transition", "--prefill", "64"], "sweep-transition", 60, True),
+    (["sweep", "--over", "static", "--prefill", "64"], "sweep-static", 48, True),
+]
+
+
+@pytest.mark.thinned
+@pytest.mark.parametrize(("command", "name", "rows", "chart"), daily(ANSWERS, ANSWERS[:6]))
 def test_an_answer_is_written_thrice(
     command: list[str], name: str, rows: int, chart: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,7 +155,11 @@ def test_a_schedule_is_written_whole(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (tmp_path / "t.json").read_bytes() == (out / "trace-decode.json").read_bytes()
 
 
-@pytest.mark.parametrize("command", ["simulate", "claims", "sweep", "deadline", "schedule"])
+SAVED = ["simulate", "claims", "deadline", "schedule", "sweep"]
+
+
+@pytest.mark.thinned
+@pytest.mark.parametrize("command", daily(SAVED, SAVED[:4]))
 def test_python_saves_the_files_of_the_command(command: str, tmp_path: Path) -> None:
     """The same names and the same bytes. A folder that holds other files is refused."""
     asked = {"simulate": simulate, "claims": check_claims, "sweep": sweep, "deadline": meet_deadline}

@@ -149,6 +149,7 @@ def test_a_window_beyond_the_model_or_the_text_is_refused_before_any_work(
             check_paper(tmp_path / "out", model=one_block_folder, text=[text], window=window, progress=False)
 
 
+@pytest.mark.seldom
 @pytest.mark.slow
 def test_a_model_adds_the_rows_of_table_2(one_block_folder: Path, small_text: Path, tmp_path: Path) -> None:
     """A random model says nothing of accuracy; that every row is made, with both counts of bits, is what is tested."""

@@ -16,11 +16,12 @@ from haloquant.jobs.inputs import Inputs
 from haloquant.lm import model_check
 from haloquant.lm.checkpoint.reader import Checkpoint
 from haloquant.recipe import Recipe, read_recipe
+from support.draws import daily
 from support.model_families import TEXT, save_model, tiny_config
 from support.recipe_keys import recipe_keys, with_value
 from support.small_job import save_recipe
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow, pytest.mark.thinned]
 
 # Dense with other names, fused projections, transposed matrices, experts with a tensor each and stacked, state spaces,
 # and text within a model of text and images.
@@ -114,7 +115,7 @@ def only_results() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=daily(FAMILIES, ["gpt2", "opt", "mixtral", "bamba", "gemma3"]))
 def recipe(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     home = tmp_path_factory.mktemp(request.param)
     save_model(home / "model", tiny_config(request.param))

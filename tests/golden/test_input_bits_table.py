@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import haloquant
+from support.draws import daily
 
 PAGE = Path(__file__).parents[2] / "docs/stages/accelerators.md"
 ROWS = re.findall(r"\| (\d) \| ([\d.]+) ms, ([\d.]+) J, ([\d.]+) GB \| ([\d.]+) ms, ([\d.]+) mJ \|", PAGE.read_text())
@@ -16,7 +17,8 @@ def test_the_table_was_found() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]} bits")
+@pytest.mark.thinned
+@pytest.mark.parametrize("row", daily(ROWS, ROWS[2:]), ids=lambda row: f"{row[0]} bits")
 def test_the_table_holds_what_the_command_gives(row: tuple[str, ...]) -> None:
     found = haloquant.simulate("llama2-7b", "edge_lpddr5x", activation_bits=int(row[0]), progress=False)
     prefill, decode = found.simulation("prefill"), found.simulation("decode")

@@ -33,9 +33,10 @@ from haloquant.records import BitCount, LayerResult, LayerStatistics
 from haloquant.store.paper_figures import read_perplexities, read_statements
 from haloquant.store.paper_figures import rise as paper_rise
 from haloquant.store.profiles import find_profile
+from support.draws import ALL
 
-pytestmark = pytest.mark.slow
-RECIPE = Recipe(text=Text(calibration_tokens=4096, evaluation_tokens=4096))
+pytestmark = [pytest.mark.slow, pytest.mark.thinned]
+RECIPE = Recipe(text=Text(calibration_tokens=4096 if ALL else 2048, evaluation_tokens=4096))
 
 
 class Table:
@@ -170,6 +171,7 @@ def test_sixteen_words_within_a_hundredth_of_a_nat_of_gptq_int4(
     assert gap + 2 * error < 0.01
 
 
+@pytest.mark.seldom
 def test_nine_words_no_worse_than_gptq_int3(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
     """Table 2 has perf-opt far below the 3-bit rows (RTN and SmoothQuant at W3A8). Ours beside better 3-bit rivals.
 

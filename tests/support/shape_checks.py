@@ -25,8 +25,8 @@ from jaxtyping._storage import pop_shape_memo, push_shape_memo, shape_str
 
 Checker = Callable[[Any], Any]
 _jaxtyped = jaxtyping.jaxtyped
-ALWAYS, ALWAYS_INSIDE = 50, 5
-SELDOM = 1 if os.environ.get("HALOQUANT_TEST_DRAWS") == "nightly" else 20
+ALWAYS, ALWAYS_INSIDE = 20, 5
+SELDOM = 1 if os.environ.get("HALOQUANT_TEST_DRAWS") == "nightly" else 50
 _definitions: dict[int, int] = {}  # how often a function inside a function was defined, by the id of its code
 
 

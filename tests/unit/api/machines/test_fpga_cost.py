@@ -11,12 +11,16 @@ from haloquant.cli.app import invoke
 from haloquant.errors import InputError
 
 
+@pytest.mark.seldom
 def test_every_class_of_words_has_its_row() -> None:
     rows = map_to_fpga("llama2-7b", outputs=1, inputs=1, progress=False)
     assert [row.words for row in rows] == [
         "8-bit integers", "4-bit integers", "fast class, 9 words", "slow class, 16 words",
     ]  # fmt: skip
     assert all(row.weights == 1 and row.luts >= 0 for row in rows)
+
+
+def test_blocks_that_there_are_not() -> None:
     for wrong in ({"outputs": 0}, {"inputs": 5000}, {"activation_bits": 17}, {"seed": -1}):
         with pytest.raises(InputError, match="must be"):
             map_to_fpga("llama2-7b", **wrong)

@@ -13,6 +13,7 @@ from haloquant.circuits.netlist.parser import parse_netlist
 from haloquant.circuits.rtl.floating_point import FloatSpec, float_ports, generate_float
 from haloquant.eda.yosys import find_yosys, synthesize
 from haloquant.errors import NetlistError, ToolError
+from support.draws import daily
 from support.mapping_library import mapping_library_text
 
 SMALL = FloatSpec(3, 2, 6, stages=5)  # exponents -2 to 3, four fractions; sums have 64 fractions
@@ -69,7 +70,8 @@ def all_sums() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return w, a, p, np.where((exact == 0) | (exponent == 0), 0, found)
 
 
-@pytest.mark.parametrize("stages", [5, 10])
+@pytest.mark.thinned
+@pytest.mark.parametrize("stages", daily([5, 10], [5]))
 def test_every_operand_of_a_small_format_on_a_mapped_netlist(tmp_path: Path, stages: int) -> None:
     try:
         find_yosys()

@@ -69,6 +69,7 @@ def test_a_sum_in_fixed_point(mapped) -> None:
         check_formats(broken, library)
 
 
+@pytest.mark.seldom
 def test_a_sum_in_binary16(mapped, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its subnormal sums, its rounding to even and its infinity all count."""
     declared = 'result_bits = 16\nresult_format = "float16"\n' + E4M3

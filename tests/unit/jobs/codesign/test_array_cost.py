@@ -29,6 +29,7 @@ from haloquant.jobs.codesign.word_sets import WordSet
 from haloquant.records import Corner
 from haloquant.store.targets import read_systolic
 from support.accel_cases import honest, toy_target
+from support.draws import ALL
 from support.machine_models import SHAPE
 from support.near import near
 from support.whole_elements import made_of
@@ -99,12 +100,13 @@ def test_a_design_at_a_lower_supply_is_slower_and_draws_less() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thinned
 def test_leaving_out_beaten_designs_keeps_the_front() -> None:
     """Exhaustive over a small grid with supplies: the front is the same as with the designs that were left out."""
     random = np.random.default_rng(0)
     made = [
         quick(f"e{i}", float(a) * 1e-12, float(d) * 1e-12, float(e) * 1e-15)
-        for i, (a, d, e) in enumerate(zip(*(random.uniform(20, 90, 12) for _ in range(3)), strict=True))
+        for i, (a, d, e) in enumerate(zip(*(random.uniform(20, 90, 12 if ALL else 5) for _ in range(3)), strict=True))
     ]
     shape = named_shape("opt-1.3b")
     large = replace(

@@ -23,6 +23,7 @@ def test_plain_loops_and_vector_kernels_agree(shape, books) -> None:
     assert np.allclose(y[0], y[1], rtol=1e-5, atol=1e-6 * np.abs(y).max())
 
 
+@pytest.mark.seldom
 @pytest.mark.slow
 def test_a_cpu_without_the_vector_instructions_computes_the_same() -> None:
     code = """

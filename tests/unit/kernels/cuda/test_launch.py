@@ -20,6 +20,7 @@ from haloquant.kernels import dispatch, fallback
 from haloquant.kernels.cuda import launch, programs
 from haloquant.kernels.cuda.launch_plan import DIGITS, launch_plan, split_count
 from haloquant.kernels.layer_tensors import PackedLayer
+from support.draws import daily
 from support.halo_layers import codebook, random_layer
 from support.packed_layers import BOOKS, view
 
@@ -123,19 +124,20 @@ def bound(dtype: torch.dtype) -> float:
     return {torch.float32: 1e-6, torch.bfloat16: 2**-9, torch.float16: 2**-11}[dtype]
 
 
+PRODUCTS = [
+    ("two", (256, 1280), 1, torch.bfloat16, 0.02),
+    ("two", (256, 512), 8, torch.float16, 0.0),
+    ("two", (128, 384), 13, torch.bfloat16, 0.005),
+    ("two", (128, 128 * 31), 8, torch.float32, 0.0),  # more tiles than shared memory has room for
+    ("nine", (128, 640), 1, torch.float32, 0.0),
+    ("two", (128, 1408), 3, torch.float32, 0.01),
+    ("two", (896, 128), 2, torch.float32, 0.0),
+]
+
+
 @compiler
-@pytest.mark.parametrize(
-    ("books", "shape", "count", "dtype", "sparse"),
-    [
-        ("two", (256, 1280), 1, torch.bfloat16, 0.02),
-        ("nine", (128, 640), 1, torch.float32, 0.0),
-        ("two", (128, 1408), 3, torch.float32, 0.01),
-        ("two", (256, 512), 8, torch.float16, 0.0),
-        ("two", (128, 384), 13, torch.bfloat16, 0.005),
-        ("two", (896, 128), 2, torch.float32, 0.0),
-        ("two", (128, 128 * 31), 8, torch.float32, 0.0),  # more tiles than shared memory has room for
-    ],
-)
+@pytest.mark.thinned
+@pytest.mark.parametrize(("books", "shape", "count", "dtype", "sparse"), daily(PRODUCTS, PRODUCTS[:4]))
 def test_products_agree_with_the_reference(on_cpu, books, shape, count, dtype, sparse) -> None:
     layer = layer_of(*shape, books, sparse)
     x = tokens_of(count, shape[1], dtype)
@@ -176,8 +178,12 @@ def test_inputs_of_two_sizes_in_a_tile(on_cpu) -> None:
     assert ((launch.linear(x, layer) - x.double() @ weight.T).abs() <= 1e-6 * (x.double() @ weight.abs().T)).all()
 
 
+INTEGERS = [("two", 1), ("nine", 5), ("two", 16)]
+
+
 @compiler
-@pytest.mark.parametrize(("books", "count"), [("two", 1), ("nine", 5), ("two", 16)])
+@pytest.mark.thinned
+@pytest.mark.parametrize(("books", "count"), daily(INTEGERS, INTEGERS[:2]))
 def test_integers_are_exact(on_cpu, books, count) -> None:
     layer, x = layer_of(256, 896, books), tokens_of(count, 896, torch.int8)
     scale = torch.rand(count, generator=torch.Generator().manual_seed(3))
@@ -247,7 +253,8 @@ BARRIERS = {  # in `decode.cu`, and what stays without them
 
 
 @compiler
-@pytest.mark.parametrize("barrier", BARRIERS)
+@pytest.mark.thinned
+@pytest.mark.parametrize("barrier", daily(BARRIERS, ["between two chunks of digits", "that waits for copies"]))
 def test_a_missing_barrier_is_found(barrier, headers, tmp_path, monkeypatch) -> None:
     """The judge of the judge: each barrier is taken away, and a race or a wrong sum shows."""
     there, left = BARRIERS[barrier]

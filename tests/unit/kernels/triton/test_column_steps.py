@@ -86,6 +86,7 @@ print("compiled")
 """
 
 
+@pytest.mark.seldom
 def test_the_loops_compile_for_a_gpu_and_add_nothing_atomically(tmp_path) -> None:
     done = run(COMPILED, TRITON_CACHE_DIR=str(tmp_path))
     assert done.stdout.strip() == "compiled", done.stderr[-3000:]

@@ -5,6 +5,7 @@ The interpreter has to be chosen before Triton is imported, so one process of it
 
 import pytest
 
+from support.draws import ALL
 from support.own_process import run
 
 pytest.importorskip("triton")
@@ -31,6 +32,8 @@ cases = [
     ((MANY,), 3, 12, 16, True),
 ]
 for seed, (books, rows, inputs, tile_in, shared) in enumerate(cases):
+    if str(seed) not in sys.argv[1:]:
+        continue
     rng = np.random.default_rng(seed)
     across = -(-inputs // tile_in)
     weight = torch.from_numpy(rng.standard_t(5, (rows, inputs)) * 0.02).float()
@@ -54,8 +57,9 @@ print("all agree")
 """
 
 
+@pytest.mark.thinned
 def test_the_interpreted_search_agrees_with_plain_torch() -> None:
-    done = run(CASES, TRITON_INTERPRET="1")
+    done = run(CASES, "012345" if ALL else "045", TRITON_INTERPRET="1")
     assert done.stdout.strip() == "all agree", done.stderr[-3000:]
 
 
@@ -77,6 +81,7 @@ print("compiled")
 """
 
 
+@pytest.mark.seldom
 def test_the_search_compiles_for_a_gpu_and_spills_no_register(tmp_path) -> None:
     done = run(COMPILED, TRITON_CACHE_DIR=str(tmp_path))
     assert done.stdout.strip() == "compiled", done.stderr[-3000:]
