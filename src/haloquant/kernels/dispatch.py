@@ -35,6 +35,7 @@ def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     if tokens.shape[0] > MOST_CPU_GEMV_TOKENS:
         inputs = torch.from_numpy(tokens)
         return _like(x, _resized(_with_offsets(_prefill(inputs, layer), inputs, layer), layer))
+    share_threads()
     return _like(x, _completed(_decode(tokens, layer), tokens, layer))
 
 
@@ -56,6 +57,7 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
         y = _gpu_kernels(tokens, layer).integer_linear(tokens, token_scale, layer)
         return _resized(_with_offsets(y, tokens * token_scale[:, None], layer), layer)
     codes, scale = tokens.contiguous().numpy(), token_scale.contiguous().numpy()
+    share_threads()
     return torch.from_numpy(_integer_products(codes, scale, layer))
 
 
@@ -86,6 +88,7 @@ def rounded_linear(x: torch.Tensor, layer: PackedLayer, steps: torch.Tensor | No
         rows = _rows(x)
         known = _EIGHT_BITS[: rows.shape[0]] if steps is None else steps.numpy()
         codes, scale = tile_products.round_tokens(rows, known)
+        share_threads()
         return _like(x, _integer_products(codes, scale, layer))
     codes, scale = fallback.round_tokens(x.reshape(-1, layer.grid.in_features).to(torch.float32), steps)
     # The sparse part of integers is added by operations of torch, which several tokens do not gain from.
@@ -93,6 +96,18 @@ def rounded_linear(x: torch.Tensor, layer: PackedLayer, steps: torch.Tensor | No
     few = x.device.type != "cpu" and integers
     y = integer_linear(codes, scale, layer) if few else linear(codes.to(torch.float32) * scale[:, None], layer)
     return _like(x, y)
+
+
+def token_product(x: np.ndarray, layer: PackedLayer, rounded: bool) -> np.ndarray:
+    """Return W x, f32 [out], of one token f32 [in] on the CPU, as `linear` or `rounded_linear` computes it.
+
+    The caller has called `share_threads` and, for rounded inputs, `check_integers`.
+    """
+    tokens = x[None]
+    if not rounded:
+        return _completed(_decode(tokens, layer), tokens, layer)[0]
+    codes, scale = tile_products.round_tokens(tokens, _EIGHT_BITS[:1])
+    return _integer_products(codes, scale, layer)[0]
 
 
 def dequantize(layer: PackedLayer) -> torch.Tensor:
@@ -169,7 +184,6 @@ def _integer_products(codes: np.ndarray, scale: np.ndarray, layer: PackedLayer) 
     """Do what `integer_linear` does, on the CPU: codes int8 [tokens, in], scale f32 [tokens] -> f32 [tokens, out]."""
     check_integers(layer.grid.tile_in)
     y = np.empty((codes.shape[0], layer.grid.out_features), np.float32)
-    share_threads()
     columns = layer.columns if codes.shape[0] == 1 else None
     if columns is not None and np.count_nonzero(codes) <= MOST_INTEGER_COLUMNS * codes.size:
         column_product(codes[0].astype(np.float32), columns, layer.arrays, y[0], codes[0])
@@ -185,13 +199,12 @@ def _integer_products(codes: np.ndarray, scale: np.ndarray, layer: PackedLayer) 
 
 def _decode(tokens: np.ndarray, layer: PackedLayer) -> np.ndarray:
     y = np.empty((tokens.shape[0], layer.grid.out_features), np.float32)
-    share_threads()
     if layer.columns is not None and tokens.shape[0] == 1:
         column_product(tokens[0], layer.columns, layer.arrays, y[0])
         return y
     if gemv.FAST and layer.grid.tile_in == gemv.WIDTH:
         for token, out in zip(tokens, y, strict=True):
-            gemv.gemv(token, *layer.arrays, fast=True, y=out)
+            gemv.gemv(token, *layer.arrays, y=out)
         return y
     tile_products.float_products(tokens, *layer.arrays, vectors=True, y=y)
     return y

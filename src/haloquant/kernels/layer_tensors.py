@@ -49,9 +49,13 @@ class PackedLayer:
         sparse = self.sparse
         if sparse is None:
             empty = np.empty(0, np.uint16)
-            parts = (np.empty(0, np.int32), empty, np.empty(0, np.int8), empty)
+            parts = (np.empty(0, np.int32), empty, empty, np.empty(0, np.int8), empty)
         else:
-            parts = (sparse.row_ptr.numpy(), sparse.col.numpy(), sparse.value.numpy(), _bits(sparse.scale))
+            pointers = sparse.row_ptr.numpy()
+            places = np.arange(self.grid.out_features) % self.grid.tile_out  # of the rows in their rows of tiles
+            kind = np.uint16 if self.grid.tile_out <= 1 << 16 else np.uint32
+            row = np.repeat(places.astype(kind), np.diff(pointers))
+            parts = (pointers, row, sparse.col.numpy(), sparse.value.numpy(), _bits(sparse.scale))
         return (
             self.packed.numpy(),
             _bits(self.scale),

@@ -18,15 +18,15 @@ from numba import njit, prange
 
 from haloquant.kernels.cpu import (
     column_instructions,
-    gemv,
     instruction_set,
+    plain_loops,
     tile_instructions,
     tile_products,
     vector_operations,
 )
 from haloquant.kernels.cpu.column_instructions import COLUMN, OUTPUTS, digit_outputs, kernel, nibble_outputs
-from haloquant.kernels.cpu.gemv import half, sparse_row
 from haloquant.kernels.cpu.instruction_set import INSTRUCTION_SET
+from haloquant.kernels.cpu.plain_loops import add_sparse, add_sparse_integers
 from haloquant.kernels.cpu.tile_instructions import TABLES
 from haloquant.kernels.cpu.tile_products import tables_of_words
 from haloquant.kernels.cpu.vector_operations import OPERATIONS, Avx2
@@ -149,7 +149,7 @@ def product(x, integers, codes, column_scale, classes, table, sizes, tiles, spar
     `column_scale` and `codes` are those of `ColumnTiles`. The other arguments are the fields of `PackedLayer`.
     """
     tile_out, tile_in = tiles
-    row_ptr, col, value, sparse_scale = sparse
+    row_ptr, row, col, value, sparse_scale = sparse
     down, across = classes.shape
     tables = tables_of_words(table)
     places, inputs, counts = _chosen(x, tile_in, across)
@@ -172,20 +172,18 @@ def product(x, integers, codes, column_scale, classes, table, sizes, tiles, spar
             factor = column_scale[d, a]
             for r in range(OUTPUTS):
                 total[r] += factor[r] * sums[r]
-        for r in range(rows):
-            y[low + r] = total[r]
-            if value.size:
-                if integers.size:
-                    whole = np.int32(0)
-                    for i in range(row_ptr[low + r], row_ptr[low + r + 1]):
-                        whole += np.int32(value[i]) * np.int32(integers[col[i]])
-                    y[low + r] += np.float32(whole) * half(sparse_scale[low + r])
-                else:
-                    y[low + r] += half(sparse_scale[low + r]) * sparse_row(low + r, row_ptr, col, value, x)
+        y[low : low + rows] = total[:rows]
+        if value.size:
+            if integers.size:
+                add_sparse_integers(low, row_ptr, row, col, value, sparse_scale, integers, y[low : low + rows])
+            else:
+                add_sparse(low, row_ptr, row, col, value, sparse_scale, x, y[low : low + rows])
 
 
 for _kernel in (product, _write):
-    follow(_kernel, column_instructions, gemv, instruction_set, tile_instructions, tile_products, vector_operations)
+    follow(
+        _kernel, column_instructions, plain_loops, instruction_set, tile_instructions, tile_products, vector_operations
+    )
 
 
 def column_product(

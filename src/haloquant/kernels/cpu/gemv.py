@@ -1,8 +1,8 @@
-"""Matrix-vector products directly from packed codes with AVX-512, the same in plain loops, and dequantized weights.
+"""Products of one token directly from packed codes with AVX-512, and dequantized weights.
 
-Each thread takes a row of tiles, so packed bytes are read once and in order. Tiles with 128 inputs use vector
-instructions if the CPU has AVX-512. All other tiles use plain loops, with which the tests compare the vector code.
-`kernels.cpu.tile_products` serves other CPUs, other tiles and integers.
+Each thread takes a row of tiles, so packed bytes are read once and in order. Whole tiles with 128 inputs use AVX-512.
+Narrower ones at the border use the vector code of `tile_products` where their inputs fill its vectors. All others use
+plain loops, with which the tests compare the vector code. `tile_products` serves other CPUs, other tiles and integers.
 """
 
 from typing import no_type_check
@@ -10,57 +10,22 @@ from typing import no_type_check
 import numpy as np
 from numba import njit, prange
 
-from haloquant.kernels.cpu import vector_instructions
+from haloquant.kernels.cpu import (
+    instruction_set,
+    plain_loops,
+    tile_instructions,
+    tile_products,
+    vector_instructions,
+    vector_operations,
+)
 from haloquant.kernels.cpu.instruction_set import INSTRUCTION_SET
+from haloquant.kernels.cpu.plain_loops import add_sparse, half, tile_in_loops
+from haloquant.kernels.cpu.tile_instructions import SPARE, TABLES
+from haloquant.kernels.cpu.tile_products import CHUNK, float_inputs, float_tile, tables_of_words
 from haloquant.source_code import follow
 
 FAST = INSTRUCTION_SET == "avx512"
 WIDTH = vector_instructions.WIDTH  # inputs of the tiles that `FAST` is for
-
-
-@njit
-@no_type_check
-def half(bits):
-    """Convert float16 bits to float32: shift them into place and multiply by 2^112, the difference of the biases."""
-    magnitude = np.uint32((np.uint32(bits) & np.uint32(0x7FFF)) << 13).view(np.float32) * np.float32(2.0**112)
-    return -magnitude if bits & 0x8000 else magnitude
-
-
-@njit
-@no_type_check
-def tile_in_loops(packed, at, x, table, size, scale, rows, cols, y):
-    """Add scale[row] * sum over the tile's inputs of word * x to y[row], in plain loops."""
-    left = rows
-    if size <= 9:
-        groups = rows // 5
-        left = rows - 5 * groups
-        sums = np.empty(5, np.float32)
-        for g in range(groups):
-            sums[:] = 0
-            for j in range(cols):
-                place = at + 2 * (g * cols + j)
-                rest = np.int64(packed[place]) | (np.int64(packed[place + 1]) << 8)
-                for k in range(5):
-                    rest *= 9
-                    sums[k] += table[rest >> 16] * x[j]
-                    rest &= 65535
-            for k in range(5):
-                y[5 * g + k] += half(scale[5 * g + k]) * sums[k]
-        at += 2 * groups * cols
-    for r in range(rows - left, rows):
-        total = np.float32(0)
-        if size > 16:
-            for j in range(cols):
-                total += table[packed[at + j]] * x[j]
-            at += cols
-        else:
-            for j in range(cols // 2):
-                pair = packed[at + j]
-                total += table[pair & 15] * x[2 * j] + table[pair >> 4] * x[2 * j + 1]
-            if cols % 2:
-                total += table[packed[at + cols // 2] & 15] * x[cols - 1]
-            at += (cols + 1) // 2
-        y[r] += half(scale[r]) * total
 
 
 if FAST:
@@ -91,89 +56,97 @@ else:  # the vector code cannot be compiled for other CPUs
 
 @njit
 @no_type_check
-def _tile(packed, at, x, x_nibbles, x_fives, a, table, size, scale, rows, cols, fast, sums, y):
-    """Add the products of tile `a` of a row of tiles to `sums` (vector instructions) or to `y` (plain loops)."""
-    if fast and cols == 128 and size <= 16:
-        _tile_fast(packed, at, x_nibbles[a], x_fives[a], table, size, scale, rows, sums)
-    else:
-        tile_in_loops(packed, at, x, table, size, scale, rows, cols, y)
+def gemv_inputs(x):
+    """Return one token, f32 [in], as the kernels take it.
+
+    Its whole tiles of 128 stand in the orders of the AVX-512 code, two arrays [tiles, 128]. The inputs behind them
+    stand in the orders of `tile_products`; the number is the chunk that its code reads of them, 0 where it cannot.
+    """
+    whole = x.size // WIDTH
+    nibbles = np.empty((whole, WIDTH), np.float32)
+    fives = np.empty((whole, WIDTH), np.float32)
+    for a in range(whole):
+        for j in range(WIDTH):
+            value = x[a * WIDTH + j]
+            nibbles[a, j % 8 * 16 + j // 8] = value
+            fives[a, j // 32 * 32 + j % 2 * 16 + j % 32 // 2] = value
+    rest = x[whole * WIDTH :].copy().reshape(1, -1)
+    chunk, rest_codes, rest_fives = float_inputs(rest, rest.size, rest.size > 0)
+    return nibbles, fives, chunk, rest_codes, rest_fives
+
+
+@njit(fastmath={"reassoc"})
+@no_type_check
+def _write_sums(sums, total, y):
+    """Write the 16 partial sums of each row together, and what `total` holds, to y[rows]."""
+    for r in range(y.size):
+        found = np.float32(0)
+        for i in range(16):
+            found += sums[r, i]
+        y[r] = found + total[r]
 
 
 @njit
 @no_type_check
-def sparse_row(row, row_ptr, col, value, x):
-    """Return the sum of value * x over a row of the sparse part, in four independent chains of additions."""
-    a = b = c = d = np.float32(0)
-    start, stop = row_ptr[row], row_ptr[row + 1]
-    whole = start + (stop - start) // 4 * 4
-    for i in range(start, whole, 4):
-        a += np.float32(value[i]) * x[col[i]]
-        b += np.float32(value[i + 1]) * x[col[i + 1]]
-        c += np.float32(value[i + 2]) * x[col[i + 2]]
-        d += np.float32(value[i + 3]) * x[col[i + 3]]
-    for i in range(whole, stop):
-        a += np.float32(value[i]) * x[col[i]]
-    return (a + b) + (c + d)
-
-
-@njit
-@no_type_check
-def _arrange(x, across):
-    """Return the inputs in the two orders in which the vector kernels read them, [across, 128] each."""
-    nibbles = np.zeros((across, 128), np.float32)
-    fives = np.zeros((across, 128), np.float32)
-    for i in range(x.size):
-        a, j = i // 128, i % 128
-        nibbles[a, j % 8 * 16 + j // 8] = x[i]
-        fives[a, j // 32 * 32 + j % 2 * 16 + j % 32 // 2] = x[i]
-    return nibbles, fives
+def gemv_row(
+    d, x, nibbles, fives, chunk, rest_codes, rest_fives, tables, packed, scale, classes, offsets, table, sizes,
+    tile_out, row_ptr, row, col, value, sparse_scale, y,
+):  # fmt: skip
+    """Write the products of row `d` of tiles of 128 inputs to y[out], from what `gemv_inputs` and `gemv` say."""
+    across = classes.shape[1]
+    low = d * tile_out
+    rows = min(tile_out, y.size - low)
+    sums = np.zeros((rows, 16), np.float32)
+    total = np.zeros(rows + SPARE, np.float32)
+    for a in range(across):
+        k = classes[d, a]
+        first = a * WIDTH
+        cols = min(WIDTH, x.size - first)
+        at = offsets[d * across + a]
+        factor = scale[low : low + rows, a]
+        if sizes[k] > 16 or (cols < WIDTH and not chunk):
+            tile_in_loops(packed, at, x[first:], table[k], sizes[k], factor, rows, cols, total)
+        elif cols == WIDTH:
+            _tile_fast(packed, at, nibbles[a], fives[a], table[k], sizes[k], factor, rows, sums)
+        else:
+            float_tile(
+                packed.ctypes.data + at,
+                rest_codes.ctypes.data,
+                rest_fives.ctypes.data,
+                0,
+                tables.ctypes.data + k * TABLES,
+                sizes[k],
+                scale.ctypes.data + 2 * (low * across + a),
+                2 * across,
+                total.ctypes.data,
+                0,
+                rows,
+                cols,
+                chunk == CHUNK,
+                1,
+            )
+    _write_sums(sums, total, y[low : low + rows])
+    if value.size:
+        add_sparse(low, row_ptr, row, col, value, sparse_scale, x, y[low : low + rows])
 
 
 @njit(parallel=True, cache=True)
 @no_type_check
-def gemv(x, packed, scale, classes, offsets, table, sizes, tiles, sparse, fast, y):
-    """Compute y[out] = W x[in] in float32.
+def gemv(x, packed, scale, classes, offsets, table, sizes, tiles, sparse, y):
+    """Compute y[out] = W x[in] in float32, in tiles of 128 inputs, on a CPU with AVX-512.
 
-    `scale` is [out, across] as float16 bits, `tiles` is (tile_out, tile_in), `sparse` is (row_ptr, col, value, scale
-    bits), and `fast` allows the vector kernels. The other arguments are the fields of `PackedLayer`.
+    `scale` is [out, across] as float16 bits, `tiles` is (tile_out, tile_in), and `sparse` is (row_ptr, row, col,
+    value, scale bits). The other arguments are the fields of `PackedLayer`.
     """
-    tile_out, tile_in = tiles
-    row_ptr, col, value, sparse_scale = sparse
-    down, across = classes.shape
-    fast = fast and tile_in == 128
-    x_nibbles, x_fives = _arrange(x, across if fast else -(-x.size // 128))
-    for block in prange(down):
-        d = np.int64(block)
-        low = d * tile_out
-        rows = min(tile_out, y.size - low)
-        out = y[low : low + rows]
-        out[:] = 0
-        sums = np.zeros((rows, 16), np.float32)
-        for a in range(across):
-            k = classes[d, a]
-            cols = min(tile_in, x.size - a * tile_in)
-            at = offsets[d * across + a]
-            factor = scale[low : low + rows, a]
-            _tile(
-                packed,
-                at,
-                x[a * tile_in :],
-                x_nibbles,
-                x_fives,
-                a,
-                table[k],
-                sizes[k],
-                factor,
-                rows,
-                cols,
-                fast,
-                sums,
-                out,
-            )
-        for r in range(rows):
-            out[r] += sums[r].sum()
-            if value.size:
-                out[r] += half(sparse_scale[low + r]) * sparse_row(low + r, row_ptr, col, value, x)
+    tables = tables_of_words(table)
+    nibbles, fives, chunk, rest_codes, rest_fives = gemv_inputs(x)
+    tile_out = tiles[0]
+    row_ptr, row, col, value, sparse_scale = sparse  # a parallel loop takes no tuples of tuples
+    for block in prange(classes.shape[0]):
+        gemv_row(
+            np.int64(block), x, nibbles, fives, chunk, rest_codes, rest_fives, tables, packed, scale, classes, offsets,
+            table, sizes, tile_out, row_ptr, row, col, value, sparse_scale, y,
+        )  # fmt: skip
 
 
 @njit(parallel=True, cache=True)
@@ -181,7 +154,7 @@ def gemv(x, packed, scale, classes, offsets, table, sizes, tiles, sparse, fast, 
 def dequantize(packed, scale, classes, offsets, table, sizes, tiles, sparse, first, out):
     """Write rows of W in float32, from row `first` on, into `out` [rows, in]; `first` is the first row of a tile."""
     tile_out, tile_in = tiles
-    row_ptr, col, value, sparse_scale = sparse
+    row_ptr, row, col, value, sparse_scale = sparse
     across = classes.shape[1]
     blocks = -(-out.shape[0] // tile_out)
     for tile in prange(blocks * across):
@@ -230,5 +203,13 @@ def dequantize(packed, scale, classes, offsets, table, sizes, tiles, sparse, fir
                 out[r, col[i]] += np.float32(value[i]) * factor
 
 
-for _kernel in (gemv, dequantize):  # they contain the vector code
-    follow(_kernel, vector_instructions)
+SOURCES = (
+    plain_loops,
+    instruction_set,
+    tile_instructions,
+    tile_products,
+    vector_instructions,
+    vector_operations,
+)
+for _kernel in (gemv, dequantize):  # they contain the code of these modules
+    follow(_kernel, *SOURCES)

@@ -2,8 +2,8 @@
 
 Each thread takes a row of tiles, so packed bytes are read once and in order. Tiles use the vector code of
 `tile_instructions` where the CPU has AVX2 or NEON and where their inputs fill its vectors: tiles of 128, 64 and 32
-inputs do. Other tiles, parts of tiles at the border, and codebooks of more than 16 words use the plain loops of `gemv`,
-with which the tests compare the vector code.
+inputs do. Other tiles, parts of tiles at the border, and codebooks of more than 16 words use `plain_loops`, with which
+the tests compare the vector code.
 """
 
 from typing import no_type_check
@@ -11,9 +11,9 @@ from typing import no_type_check
 import numpy as np
 from numba import njit, prange
 
-from haloquant.kernels.cpu import gemv, instruction_set, tile_instructions, vector_operations
-from haloquant.kernels.cpu.gemv import half, sparse_row, tile_in_loops
+from haloquant.kernels.cpu import instruction_set, plain_loops, tile_instructions, vector_operations
 from haloquant.kernels.cpu.instruction_set import INSTRUCTION_SET
+from haloquant.kernels.cpu.plain_loops import add_sparse, add_sparse_integers, tile_in_loops
 from haloquant.kernels.cpu.tile_instructions import SPARE, TABLES, chunk_inputs, input_bytes, kernel, orders
 from haloquant.kernels.cpu.vector_operations import OPERATIONS, Avx2, Avx2Wide
 from haloquant.source_code import follow
@@ -24,9 +24,9 @@ VECTORS = INSTRUCTION_SET in OPERATIONS
 
 _OPERATIONS, _WIDE = OPERATIONS.get(INSTRUCTION_SET, (Avx2, Avx2Wide))
 _LOWEST_WORD = _OPERATIONS.lowest_word
-_CHUNK = chunk_inputs("nibbles", _OPERATIONS.width)
+CHUNK = chunk_inputs("nibbles", _OPERATIONS.width)
 _HALVES = 32  # inputs of a chunk of `half_nibbles`
-_LAYOUTS = ("nibbles", "half_nibbles" if _CHUNK > _HALVES else "nibbles", "fives")
+_LAYOUTS = ("nibbles", "half_nibbles" if CHUNK > _HALVES else "nibbles", "fives")
 _FLOAT_ORDERS = tuple(orders(layout, "float", _OPERATIONS) for layout in _LAYOUTS)
 _ORDERS = tuple(orders(layout, "integer", _OPERATIONS) for layout in _LAYOUTS)
 _WIDE_ORDERS = tuple(orders(layout, "integer", _WIDE) for layout in _LAYOUTS)
@@ -74,11 +74,11 @@ def _arrange_with_absolutes(x, order, out):
 
 @njit
 @no_type_check
-def _vector_chunk(tile_in):
+def vector_chunk(tile_in):
     """Return how many inputs the vector code reads at a time of tiles with `tile_in` inputs; 0 if it cannot be used."""
     if VECTORS:
-        if tile_in % _CHUNK == 0:
-            return _CHUNK
+        if tile_in % CHUNK == 0:
+            return CHUNK
         if tile_in % _HALVES == 0:
             return _HALVES
     return 0
@@ -110,18 +110,18 @@ def _tile_function(kind, operations):
 
 
 if VECTORS:
-    _float_tile, _integer_tile = _tile_function("float", _OPERATIONS), _tile_function("integer", _OPERATIONS)
+    float_tile, _integer_tile = _tile_function("float", _OPERATIONS), _tile_function("integer", _OPERATIONS)
     _wide_tile = _tile_function("integer", _WIDE) if _WIDE is not _OPERATIONS else _integer_tile
 else:  # the vector code cannot be compiled for other CPUs
 
     @njit
     @no_type_check
-    def _float_tile(
+    def float_tile(
         at, x, x_fives, x_stride, table, size, scale, scale_stride, total, total_stride, rows, cols, whole, tokens
     ):
-        """Do nothing; this is never called, since `_vector_chunk` is 0 on this CPU."""
+        """Do nothing; this is never called, since `vector_chunk` is 0 on this CPU."""
 
-    _integer_tile = _wide_tile = _float_tile
+    _integer_tile = _wide_tile = float_tile
 
 
 @njit(cache=True)
@@ -149,25 +149,33 @@ def round_tokens(x, steps):
     return codes, scale
 
 
+@njit
+@no_type_check
+def float_inputs(x, tile_in, vectors):
+    """Return the chunk that the vector code reads (0: plain loops), and tokens [tokens, in] in its two orders."""
+    chunk = vector_chunk(tile_in) if vectors else 0
+    x_codes = np.empty(x.shape, np.float32)
+    x_fives = np.empty(x.shape, np.float32)
+    if chunk:
+        _arrange(x, _FLOAT_ORDERS[0] if chunk == CHUNK else _FLOAT_ORDERS[1], x_codes)
+        _arrange(x, _FLOAT_ORDERS[2], x_fives)
+    return chunk, x_codes, x_fives
+
+
 @njit(parallel=True, cache=True)
 @no_type_check
 def float_products(x, packed, scale, classes, offsets, table, sizes, tiles, sparse, vectors, y):
     """Compute y[tokens, out] = x[tokens, in] W^T in float32.
 
-    `scale` is [out, across] as float16 bits, `tiles` is (tile_out, tile_in), `sparse` is (row_ptr, col, value, scale
-    bits), and `vectors` allows vector code. The other arguments are the fields of `PackedLayer`.
+    `scale` is [out, across] as float16 bits, `tiles` is (tile_out, tile_in), `sparse` is (row_ptr, row, col, value,
+    scale bits), and `vectors` allows vector code. The other arguments are the fields of `PackedLayer`.
     """
     tile_out, tile_in = tiles
-    row_ptr, col, value, sparse_scale = sparse
+    row_ptr, row, col, value, sparse_scale = sparse
     down, across = classes.shape
     tokens = x.shape[0]
     tables = tables_of_words(table)
-    chunk = _vector_chunk(tile_in) if vectors else 0
-    x_codes = np.empty(x.shape, np.float32)
-    x_fives = np.empty(x.shape, np.float32)
-    if chunk:
-        _arrange(x, _FLOAT_ORDERS[0] if chunk == _CHUNK else _FLOAT_ORDERS[1], x_codes)
-        _arrange(x, _FLOAT_ORDERS[2], x_fives)
+    chunk, x_codes, x_fives = float_inputs(x, tile_in, vectors)
     for block in prange(down):
         d = np.int64(block)
         low = d * tile_out
@@ -179,7 +187,7 @@ def float_products(x, packed, scale, classes, offsets, table, sizes, tiles, spar
             cols = min(tile_in, x.shape[1] - first)
             at = offsets[d * across + a]
             if chunk and cols % chunk == 0 and sizes[k] <= 16:
-                _float_tile(
+                float_tile(
                     packed.ctypes.data + at,
                     x_codes.ctypes.data + 4 * first,
                     x_fives.ctypes.data + 4 * first,
@@ -192,7 +200,7 @@ def float_products(x, packed, scale, classes, offsets, table, sizes, tiles, spar
                     4 * total.shape[1],
                     rows,
                     cols,
-                    chunk == _CHUNK,
+                    chunk == CHUNK,
                     tokens,
                 )
             else:
@@ -201,10 +209,9 @@ def float_products(x, packed, scale, classes, offsets, table, sizes, tiles, spar
                         packed, at, x[t, first:], table[k], sizes[k], scale[low : low + rows, a], rows, cols, total[t]
                     )
         for t in range(tokens):
-            for r in range(rows):
-                y[t, low + r] = total[t, r]
-                if value.size:
-                    y[t, low + r] += half(sparse_scale[low + r]) * sparse_row(low + r, row_ptr, col, value, x[t])
+            y[t, low : low + rows] = total[t, :rows]
+            if value.size:
+                add_sparse(low, row_ptr, row, col, value, sparse_scale, x[t], y[t, low : low + rows])
 
 
 @njit(parallel=True, cache=True)
@@ -216,11 +223,11 @@ def integer_products(x, packed, scale, classes, offsets, table, sizes, tiles, sp
     So float32 holds every partial sum of the plain loops exactly, and the order of additions does not matter.
     """
     tile_out, tile_in = tiles
-    row_ptr, col, value, sparse_scale = sparse
+    row_ptr, row, col, value, sparse_scale = sparse
     down, across = classes.shape
     tokens = x.shape[0]
     tables = tables_of_words(table)
-    chunk = _vector_chunk(tile_in) if vectors and tile_in <= MOST_INTEGER_INPUTS else 0
+    chunk = vector_chunk(tile_in) if vectors and tile_in <= MOST_INTEGER_INPUTS else 0
     wide = np.empty(table.shape[0], np.bool_)  # codebooks with a word that the faster code does not multiply
     for k in range(table.shape[0]):
         wide[k] = sizes[k] <= 16 and table[k, : sizes[k]].min() < _LOWEST_WORD
@@ -228,7 +235,7 @@ def integer_products(x, packed, scale, classes, offsets, table, sizes, tiles, sp
     x_codes = np.empty((tokens, stored * _INPUT_BYTES), np.int8)
     x_fives = np.empty_like(x_codes)
     if chunk:
-        codes_order = _ORDERS[0] if chunk == _CHUNK else _ORDERS[1]
+        codes_order = _ORDERS[0] if chunk == CHUNK else _ORDERS[1]
         if _ABSOLUTES:
             _arrange_with_absolutes(x, codes_order, x_codes)
             _arrange_with_absolutes(x, _ORDERS[2], x_fives)
@@ -239,7 +246,7 @@ def integer_products(x, packed, scale, classes, offsets, table, sizes, tiles, sp
     wide_codes = np.empty((tokens, stored), _WIDE_TYPE)
     wide_fives = np.empty_like(wide_codes)
     if stored:
-        _arrange(x, _WIDE_ORDERS[0] if chunk == _CHUNK else _WIDE_ORDERS[1], wide_codes)
+        _arrange(x, _WIDE_ORDERS[0] if chunk == CHUNK else _WIDE_ORDERS[1], wide_codes)
         _arrange(x, _WIDE_ORDERS[2], wide_fives)
     for block in prange(down):
         d = np.int64(block)
@@ -254,7 +261,7 @@ def integer_products(x, packed, scale, classes, offsets, table, sizes, tiles, sp
             if chunk and cols % chunk == 0 and sizes[k] <= 16:
                 codes_at, scale_at = packed.ctypes.data + at, scale.ctypes.data + 2 * (low * across + a)
                 table_at, total_at = tables.ctypes.data + k * TABLES, total.ctypes.data
-                stride, whole = 4 * total.shape[1], chunk == _CHUNK
+                stride, whole = 4 * total.shape[1], chunk == CHUNK
                 if wide[k]:
                     nibbles_at = wide_codes.ctypes.data + _WIDE_BYTES * first
                     fives_at = wide_fives.ctypes.data + _WIDE_BYTES * first
@@ -302,14 +309,10 @@ def integer_products(x, packed, scale, classes, offsets, table, sizes, tiles, sp
                         packed, at, floats, table[k], sizes[k], scale[low : low + rows, a], rows, cols, total[t]
                     )
         for t in range(tokens):
-            for r in range(rows):
-                y[t, low + r] = total[t, r]
-                if value.size:
-                    whole = np.int32(0)
-                    for i in range(row_ptr[low + r], row_ptr[low + r + 1]):
-                        whole += np.int32(value[i]) * np.int32(x[t, col[i]])
-                    y[t, low + r] += np.float32(whole) * half(sparse_scale[low + r])
+            y[t, low : low + rows] = total[t, :rows]
+            if value.size:
+                add_sparse_integers(low, row_ptr, row, col, value, sparse_scale, x[t], y[t, low : low + rows])
 
 
 for _kernel in (float_products, integer_products):
-    follow(_kernel, gemv, instruction_set, tile_instructions, vector_operations)
+    follow(_kernel, plain_loops, instruction_set, tile_instructions, vector_operations)

@@ -185,7 +185,12 @@ class HaloLinear(nn.Linear):
     @property
     def takes_inputs_whole(self) -> bool:
         """Whether inputs are neither rounded nor left out."""
-        return not self.int8_activations and self._buffers.get(NORM) is None
+        return not self.int8_activations and not self.leaves_inputs_out
+
+    @property
+    def leaves_inputs_out(self) -> bool:
+        """Whether there is a mask of inputs."""
+        return self._buffers.get(NORM) is not None
 
     def _steps(self, x: torch.Tensor) -> torch.Tensor | None:
         """Return 1 / the largest code of each token of x, f32 [tokens]; None where all have 8 bits."""

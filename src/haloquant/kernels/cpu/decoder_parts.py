@@ -1,0 +1,109 @@
+"""What one token needs of a decoder block between the products with its weights: norms, rotation, attention, gate.
+
+Numbers are float32. Weights of norms, and keys and values, may also be bfloat16, given as their 16 bits.
+"""
+
+from typing import Any, no_type_check
+
+import numpy as np
+from numba import njit, prange, types
+from numba.extending import overload
+
+# Additions in any order, and products fused with additions; infinities and NaN stay what they are.
+VECTORIZED = {"reassoc", "contract", "arcp", "nsz"}
+
+
+def widened(value: Any) -> Any:
+    """Return a number as float32; an integer holds the bits of a bfloat16."""
+    raise NotImplementedError  # compiled code alone calls it
+
+
+@overload(widened, inline="always")
+def _widened(value):
+    if isinstance(value, types.Integer):
+        return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
+    return lambda value: value
+
+
+@njit(cache=True, fastmath=VECTORIZED)
+@no_type_check
+def add_norm(x, added, weight, epsilon, out):
+    """Add `added` to x, and write weight * x / sqrt(mean(x^2) + epsilon) to `out`; all [hidden]."""
+    squares = np.float32(0)
+    for i in range(x.size):
+        x[i] += added[i]
+        squares += x[i] * x[i]
+    factor = np.float32(1) / np.sqrt(squares / np.float32(x.size) + np.float32(epsilon))
+    for i in range(x.size):
+        out[i] = widened(weight[i]) * (x[i] * factor)
+
+
+@njit(cache=True, fastmath=VECTORIZED)
+@no_type_check
+def head_norms(x, weight, epsilon):
+    """Replace each row of x [heads, head] by weight * row / sqrt(mean(row^2) + epsilon)."""
+    for head in range(x.shape[0]):
+        squares = np.float32(0)
+        for i in range(x.shape[1]):
+            squares += x[head, i] * x[head, i]
+        factor = np.float32(1) / np.sqrt(squares / np.float32(x.shape[1]) + np.float32(epsilon))
+        for i in range(x.shape[1]):
+            x[head, i] = widened(weight[i]) * (x[head, i] * factor)
+
+
+@njit(cache=True, fastmath=VECTORIZED)
+@no_type_check
+def rotate(x, cosine, sine):
+    """Rotate each row of x [heads, head] by its position: pairs are an element and the one half a row behind it."""
+    half = x.shape[1] // 2
+    for head in range(x.shape[0]):
+        for i in range(half):
+            first, second = x[head, i], x[head, i + half]
+            x[head, i] = first * cosine[i] - second * sine[i]
+            x[head, i + half] = second * cosine[i + half] + first * sine[i + half]
+
+
+@njit(parallel=True, cache=True, fastmath=VECTORIZED)
+@no_type_check
+def attend(query, keys, values, scale, out):
+    """Write softmax(scale * query keys^T) values to `out` [heads, head].
+
+    Args:
+        query: f32 [heads, head].
+        keys: [groups, tokens, head], float32 or bits of bfloat16; heads/groups queries share each group.
+        values: the same.
+        scale: factor of the products.
+        out: the results.
+    """
+    heads, size = query.shape
+    tokens = keys.shape[1]
+    shared = heads // keys.shape[0]
+    for each in prange(heads):
+        head = np.int64(each)
+        group = head // shared
+        weights = np.empty(tokens, np.float32)
+        top = np.float32(-np.inf)
+        for t in range(tokens):
+            product = np.float32(0)
+            for i in range(size):
+                product += query[head, i] * widened(keys[group, t, i])
+            weights[t] = product * np.float32(scale)
+            top = max(top, weights[t])
+        total = np.float32(0)
+        for t in range(tokens):
+            weights[t] = np.exp(weights[t] - top)
+            total += weights[t]
+        found = np.zeros(size, np.float32)
+        for t in range(tokens):
+            for i in range(size):
+                found[i] += weights[t] * widened(values[group, t, i])
+        for i in range(size):
+            out[head, i] = found[i] / total
+
+
+@njit(cache=True, fastmath=VECTORIZED)
+@no_type_check
+def gate_with(gate, x):
+    """Multiply x by silu(gate) = gate / (1 + exp(-gate)); both [inputs]."""
+    for i in range(x.size):
+        x[i] *= gate[i] / (np.float32(1) + np.exp(-gate[i]))

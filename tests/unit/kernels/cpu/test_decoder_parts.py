@@ -1,0 +1,77 @@
+"""The parts of a decoder block between its products, against torch's own operations in float64."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from haloquant.kernels.cpu import decoder_parts
+
+EPSILON = 1e-5
+
+
+def random(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def as_stored(tensor: torch.Tensor, dtype: torch.dtype) -> tuple[np.ndarray, torch.Tensor]:
+    """A tensor as the kernels take it, and its exact values."""
+    if dtype is torch.bfloat16:
+        rounded = tensor.to(dtype)
+        return rounded.view(torch.uint16).numpy(), rounded.double()
+    return tensor.numpy(), tensor.double()
+
+
+def norm(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return functional.rms_norm(x.double(), (x.shape[-1],), weight, EPSILON)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_norms(dtype) -> None:
+    stored, weight = as_stored(random(67), dtype)
+    x, added, out = random(67), random(67) / 3, np.empty(67, np.float32)
+    total = x + added
+    decoder_parts.add_norm(x.numpy(), added.numpy(), stored, EPSILON, out)
+    assert torch.equal(x, total)
+    np.testing.assert_allclose(out, norm(total, weight), rtol=1e-5, atol=1e-6)
+    heads, (stored, weight) = random(3, 16), as_stored(random(16), dtype)
+    wanted = norm(heads, weight)
+    decoder_parts.head_norms(heads.numpy(), stored, EPSILON)
+    np.testing.assert_allclose(heads, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_rotation() -> None:
+    x, angles = random(3, 16), random(8).repeat(2)
+    low, high = x.double().chunk(2, -1)
+    wanted = x * angles.cos() + torch.cat([-high, low], -1) * angles.sin()
+    decoder_parts.rotate(x.numpy(), angles.cos().numpy(), angles.sin().numpy())
+    np.testing.assert_allclose(x, wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("heads", "groups", "tokens", "size"), [(4, 2, 1, 16), (6, 6, 9, 5), (9, 3, 130, 64)])
+def test_attention(dtype, heads, groups, tokens, size) -> None:
+    query = random(heads, size)
+    (keys, k), (values, v) = (as_stored(random(groups, tokens, size + i)[..., i:], dtype) for i in range(2))
+    out = np.empty((heads, size), np.float32)
+    decoder_parts.attend(query.numpy(), keys, values, 0.3, out)
+    wanted = functional.scaled_dot_product_attention(query.double()[:, None], k, v, scale=0.3, enable_gqa=True)[:, 0]
+    np.testing.assert_allclose(out, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_attention_with_large_products_neither_overflows_nor_hides_a_nan() -> None:
+    query, keys, out = np.full((1, 4), 1e3, np.float32), np.eye(4, dtype=np.float32)[None], np.empty((1, 4), np.float32)
+    keys[0, 2, 2] = 1e3
+    decoder_parts.attend(query, keys, keys, 1.0, out)
+    np.testing.assert_array_equal(out, keys[0, 2:3])
+    query[0, 1] = np.nan
+    decoder_parts.attend(query, keys, keys, 1.0, out)
+    assert np.isnan(out).all()
+
+
+def test_gate() -> None:
+    gate, x = 40 * random(50), random(50)
+    gate[:2] = torch.tensor([200.0, -200.0])
+    wanted = functional.silu(gate.double()) * x
+    decoder_parts.gate_with(gate.numpy(), x.numpy())
+    np.testing.assert_allclose(x, wanted, rtol=1e-5, atol=1e-30)
