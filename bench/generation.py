@@ -1,42 +1,78 @@
 """Time one generated token of a packed model on a CPU, beside the model that it was made of. Prints JSON.
 
-    python bench/generation.py PACKED SOURCE [--threads 1] [--tokens 40] [--context 32]
+    python bench/generation.py PACKED SOURCE [--llama MODEL.gguf] [--threads 1] [--tokens 40] [--context 32]
 
-The candidates take turns, one token each: the packed model with float and with int8 activations, and the source in
-float32 and in bfloat16, all in transformers. `ms` is the median wall time of a token, `cpu_ms` that of processor time.
-`floor_ms` is the time to read the stored bytes of all linear layers once, at a rate measured in the same run.
+The candidates take turns, one token each: the packed model with float and with int8 activations, from compiled parts
+(`lm.packed.token_step`) and by transformers alone; the source in float32 and in bfloat16, both in transformers; and with
+--llama the GGUF file of the same model in llama.cpp (pip install llama-cpp-python), quantized to Q4_0 by llama.cpp. SOURCE may be a GGUF file too.
+`ms` is the median wall time of a token, `cpu_ms` that of processor time. `floor_ms` is the time to read the stored
+bytes of all linear layers once (of llama.cpp: of its file), at a rate measured in the same run.
 Set OMP_WAIT_POLICY=passive where other programs run on the machine: threads that wait then sleep.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM
 
 import haloquant
+from haloquant.jobs.evaluation import open_model
+from haloquant.jobs.inputs import model_folder
 from haloquant.kernels.cpu.instruction_set import INSTRUCTION_SET
-from haloquant.lm.packed.halo_linear import HaloLinear
+from haloquant.lm.generation import bytes_per_token, read_rate_b_per_s
+
+Step = Callable[[], int]  # generates one token
 
 
-def stored_bytes(model: Any) -> int:
-    """Bytes that one token reads: of every linear layer, as it is stored."""
-    packed = sum(m.layer().bytes for m in model.modules() if isinstance(m, HaloLinear))
-    plain = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and not isinstance(m, HaloLinear)]
-    return packed + sum(m.weight.numel() * m.weight.element_size() for m in plain)
+def in_torch(model: Any, prompt: list[int]) -> Step:
+    """Return what generates the next token of a model of transformers, again and again."""
+    out = model(input_ids=torch.tensor([prompt]), use_cache=True)
+    cache, last = out.past_key_values, int(out.logits[0, -1].argmax())
+
+    def step() -> int:
+        nonlocal last
+        found = model(input_ids=torch.tensor([[last]]), past_key_values=cache, use_cache=True)
+        last = int(found.logits[0, -1].argmax())
+        return last
+
+    return step
 
 
-def read_rate() -> float:
-    """Bytes per second that one thread reads of an array that no cache holds; the best of five."""
-    data, best = np.ones(1 << 26, np.float32), float("inf")
-    for _ in range(5):
-        begin = time.perf_counter()
-        float(data.max())
-        best = min(best, time.perf_counter() - begin)
-    return data.nbytes / best
+def in_llama(file: Path, prompt: list[int], threads: int, folder: Path, most: int) -> tuple[Step, int]:
+    """Return what generates the next token in llama.cpp from Q4_0, and the bytes of its file."""
+    import llama_cpp
+
+    out = folder / "q4_0.gguf"
+    asked = llama_cpp.llama_model_quantize_default_params()
+    asked.ftype, asked.allow_requantize, asked.nthread = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0, True, threads
+    if llama_cpp.llama_model_quantize(str(file).encode(), str(out).encode(), asked):
+        raise SystemExit(f"llama.cpp cannot quantize {file}")
+    model = llama_cpp.Llama(
+        str(out), n_ctx=len(prompt) + most + 8, n_threads=threads, n_threads_batch=threads, verbose=False
+    )
+    model.eval(prompt)
+
+    def step() -> int:
+        last = int(np.argmax(model.scores[model.n_tokens - 1]))
+        model.eval([last])
+        return last
+
+    return step, out.stat().st_size
+
+
+def by_transformers(model: Any) -> Any:
+    """Return a copy of a packed model whose tokens are all computed by transformers."""
+    twin = deepcopy(model)
+    for module in twin.modules():
+        module.__dict__.pop("forward", None)
+    return twin
 
 
 def main() -> None:
@@ -44,37 +80,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("packed")
     parser.add_argument("source")
+    parser.add_argument("--llama", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=40)
     parser.add_argument("--context", type=int, default=32)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     torch.set_grad_enabled(False)
-    models = {
-        "packed, float32": haloquant.load(asked.packed, dtype=torch.float32),
-        "packed, float32, int8 activations": haloquant.load(asked.packed, dtype=torch.float32, activations="int8"),
-        "packed, bfloat16, int8 activations": haloquant.load(asked.packed, dtype=torch.bfloat16, activations="int8"),
-        "source, float32": AutoModelForCausalLM.from_pretrained(asked.source, dtype=torch.float32),
-        "source, bfloat16": AutoModelForCausalLM.from_pretrained(asked.source, dtype=torch.bfloat16),
-    }
-    prompt = torch.arange(5, 5 + asked.context)[None]
-    first = {name: model(input_ids=prompt, use_cache=True) for name, model in models.items()}
-    states = {name: [out.past_key_values, out.logits[:, -1:].argmax(-1)] for name, out in first.items()}
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in models}
-    for _ in range(asked.tokens):
-        for name, model in models.items():
-            begin = time.perf_counter(), time.process_time()
-            out = model(input_ids=states[name][1], past_key_values=states[name][0], use_cache=True)
-            states[name] = [out.past_key_values, out.logits[:, -1:].argmax(-1)]
-            times[name].append((time.perf_counter() - begin[0], time.process_time() - begin[1]))
-    rate = read_rate()
+    prompt = list(range(5, 5 + asked.context))
+    rate = read_rate_b_per_s(torch.device("cpu"))
+    models: dict[str, Any] = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        for activations in ("float", "int8"):
+            name = f"packed, {str(dtype)[6:]}, {activations} activations"
+            models[name] = haloquant.load(asked.packed, dtype=dtype, activations=activations)
+            if dtype is torch.bfloat16:
+                models[f"{name}, by transformers"] = by_transformers(models[name])
+    for dtype in ("float32", "bfloat16"):
+        models[f"source, {dtype}"] = open_model(model_folder(asked.source), dtype, "cpu").model
+    steps = {name: in_torch(model, prompt) for name, model in models.items()}
+    floors = {name: bytes_per_token(model) for name, model in models.items()}
+    with TemporaryDirectory() as folder:
+        if asked.llama is not None:
+            name = "llama.cpp, Q4_0"
+            steps[name], floors[name] = in_llama(asked.llama, prompt, asked.threads, Path(folder), asked.tokens)
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
+        for _ in range(asked.tokens):
+            for name, step in steps.items():
+                begin = time.perf_counter(), time.process_time()
+                step()
+                times[name].append((time.perf_counter() - begin[0], time.process_time() - begin[1]))
     base = np.median([wall for wall, _ in times["source, bfloat16"]])
     rows = {
         name: {
             "ms": round(1e3 * float(np.median([wall for wall, _ in found])), 2),
+            "least_ms": round(1e3 * min(wall for wall, _ in found), 2),
             "cpu_ms": round(1e3 * float(np.median([cpu for _, cpu in found])), 2),
             "times_bfloat16": round(float(base / np.median([wall for wall, _ in found])), 2),
-            "floor_ms": round(1e3 * stored_bytes(models[name]) / rate, 2),
+            "floor_ms": round(1e3 * floors[name] / rate, 2),
         }
         for name, found in times.items()
     }

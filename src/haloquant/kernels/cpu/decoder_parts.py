@@ -25,6 +25,35 @@ def _widened(value):
     return lambda value: value
 
 
+def narrowed(value: Any, like: Any) -> Any:
+    """Return a float32 as it is stored where `like` is: as it is, or as the bits of the nearest bfloat16."""
+    raise NotImplementedError  # compiled code alone calls it
+
+
+@overload(narrowed, inline="always")
+def _narrowed(value, like):
+    if isinstance(like, types.Integer):
+
+        def nearest(value, like):
+            bits = np.uint32(np.float32(value).view(np.uint32))
+            if value != value:
+                return np.uint16(0x7FC0)
+            return np.uint16(np.uint32(bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> 16)
+
+        return nearest
+    return lambda value, like: value
+
+
+@njit(cache=True)
+@no_type_check
+def append(keys, values, at, key, value):
+    """Store f32 [groups, head] at place `at` of keys and values [groups, room, head], float32 or bits of bfloat16."""
+    for group in range(key.shape[0]):
+        for i in range(key.shape[1]):
+            keys[group, at, i] = narrowed(key[group, i], keys[group, at, i])
+            values[group, at, i] = narrowed(value[group, i], values[group, at, i])
+
+
 @njit(cache=True, fastmath=VECTORIZED)
 @no_type_check
 def add_norm(x, added, weight, epsilon, out):
@@ -65,18 +94,18 @@ def rotate(x, cosine, sine):
 
 @njit(parallel=True, cache=True, fastmath=VECTORIZED)
 @no_type_check
-def attend(query, keys, values, scale, out):
+def attend(query, keys, values, tokens, scale, out):
     """Write softmax(scale * query keys^T) values to `out` [heads, head].
 
     Args:
         query: f32 [heads, head].
-        keys: [groups, tokens, head], float32 or bits of bfloat16; heads/groups queries share each group.
+        keys: [groups, tokens or more, head], float32 or bits of bfloat16; heads/groups queries share each group.
         values: the same.
+        tokens: how many of the keys and values count.
         scale: factor of the products.
         out: the results.
     """
     heads, size = query.shape
-    tokens = keys.shape[1]
     shared = heads // keys.shape[0]
     for each in prange(heads):
         head = np.int64(each)

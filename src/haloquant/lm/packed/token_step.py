@@ -13,6 +13,9 @@ keys and values and its last hidden state are bfloat16, and nothing else.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain, count
+from operator import attrgetter
 from types import MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,13 +24,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from haloquant.kernels.cpu.decoder_parts import add_norm, attend, gate_with, head_norms, rotate
+from haloquant.kernels.cpu.decoder_parts import add_norm, append, attend, gate_with, head_norms, rotate
 from haloquant.kernels.dispatch import share_threads, token_product
+from haloquant.kernels.layer_tensors import PackedLayer
 from haloquant.lm.packed.halo_linear import HaloLinear
 
 DECODERS = ("LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model")  # of transformers: their blocks have the form
 ATTENTIONS = ("sdpa", "eager")
 DTYPES = (torch.float32, torch.bfloat16)
+_ROOM = 64  # tokens, besides as many as there are
+_VALUES, _VERSION, _PLACE, torch.is_inference = (
+    dict.values,
+    attrgetter("_version"),
+    torch.Tensor.data_ptr,
+    torch.is_inference,
+)
+_NUMBERS = count()
 _FORWARDS: dict[type, Callable[..., Any]] = {}
 _STEPS: WeakKeyDictionary[nn.Module, "TokenStep"] = WeakKeyDictionary()
 
@@ -42,32 +54,80 @@ def attach(model: nn.Module) -> None:
             module.forward = MethodType(_FORWARDS[kind], module)
 
 
-class TokenStep:
-    """The decoder of a model, with what has been found out about its blocks once.
+@dataclass(frozen=True)
+class _Linear:
+    """A linear layer: packed, with its bias and whether its inputs are rounded, or one of torch."""
 
-    Tensors are read from their modules at each token, so they may be written, moved or converted between two tokens.
-    Modules that were replaced, and hooks, are noticed: `fits` is then False.
+    packed: PackedLayer | None
+    bias: np.ndarray | None
+    rounded: bool
+    plain: nn.Linear | None
+
+    def product(self, x: np.ndarray) -> np.ndarray:
+        """Return W x + b, f32 [out], for x f32 [in]."""
+        if self.packed is not None:
+            y = token_product(x, self.packed, self.rounded)
+            if self.bias is not None:
+                y += self.bias
+            return y
+        assert self.plain is not None  # noqa: S101 - one of the two is there
+        weight = self.plain.weight
+        return nn.functional.linear(torch.from_numpy(x).to(weight.dtype), weight, self.plain.bias).float().numpy()
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """A norm by the root of the mean square: weights in float32 or bits of bfloat16, and what is added to the mean."""
+
+    weight: np.ndarray
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class _Block:
+    """One block of the decoder."""
+
+    norms: tuple[_Norm, _Norm]
+    query: _Linear
+    key: _Linear
+    value: _Linear
+    out: _Linear
+    head_norms: tuple[_Norm, _Norm] | None
+    head: int
+    scaling: float
+    gate: _Linear
+    up: _Linear
+    down: _Linear
+
+
+class TokenStep:
+    """The decoder of a model, with what was found out about it once.
+
+    Each token asks whether the modules, their tensors and their hooks are still those that were seen.
     """
 
     def __init__(self, decoder: Any) -> None:
-        """Look at the blocks of a decoder of `DECODERS`."""
-        self.blocks = tuple(decoder.layers)
-        self._is_of_the_form = all(map(_is_of_the_form, self.blocks))
-        inner = [module for module in decoder.modules() if module is not decoder]
+        """Look at a decoder of `DECODERS`."""
+        modules = list(decoder.modules())
+        inner = modules[1:]
         self._children = [
-            (parent._modules, name, child) for parent in decoder.modules() for name, child in parent._modules.items()
+            (parent._modules, name, child) for parent in modules for name, child in parent._modules.items()
         ]
         self._hooks = [hooks for module in inner for hooks in (module._forward_hooks, module._forward_pre_hooks)]
         self._attributes = [module.__dict__ for module in inner]
+        self._stores = [store for module in inner for store in (module._parameters, module._buffers)]
         self._packed = [module for module in inner if isinstance(module, HaloLinear)]
+        self._is_of_the_form = all(map(_is_of_the_form, decoder.layers))
+        self._blocks: tuple[_Block, ...] = ()
+        self._last_norm: _Norm | None = None
+        self._seen: tuple[Any, ...] = ()
+        self._buffers: WeakKeyDictionary[Any, _GrowingCache] = WeakKeyDictionary()
 
     def fits(self) -> bool:
-        """Return whether the blocks have the form, and are what they were when this object was made."""
-        if not self._is_of_the_form or not self.is_current():
+        """Return whether the blocks have the form, and nothing else happens in them."""
+        if not self._is_of_the_form or any("forward" in attributes for attributes in self._attributes):
             return False
         if any(_changes_results(hook) for hooks in self._hooks if hooks for hook in hooks.values()):
-            return False
-        if any("forward" in attributes for attributes in self._attributes):
             return False
         return not any(layer.token_classes is not None or layer.leaves_inputs_out for layer in self._packed)
 
@@ -84,54 +144,123 @@ class TokenStep:
             position: i64 [1, 1].
             cache: The `DynamicCache` of the tokens before.
         """
+        self._read_tensors(decoder)
         share_threads()
         embedded = decoder.embed_tokens(token)
         cosine, sine = (part.numpy().reshape(-1) for part in decoder.rotary_emb(embedded.float(), position))
         x = embedded.to(torch.float32, copy=True).numpy().reshape(-1)
         added = np.zeros_like(x)
         normed = np.empty_like(x)
-        for index, block in enumerate(self.blocks):
-            parts = block._modules
-            attention, mlp, norm = parts["self_attn"], parts["mlp"], parts["input_layernorm"]
-            add_norm(x, added, _array(norm.weight), norm.variance_epsilon, normed)
-            added = _attended(attention, normed, cosine, sine, cache, index, embedded.dtype)
-            norm = parts["post_attention_layernorm"]
-            add_norm(x, added, _array(norm.weight), norm.variance_epsilon, normed)
-            layers = mlp._modules
-            gated = _product(normed, layers["up_proj"])
-            gate_with(_product(normed, layers["gate_proj"]), gated)
-            added = _product(gated, layers["down_proj"])
-        add_norm(x, added, _array(decoder.norm.weight), decoder.norm.variance_epsilon, normed)
+        for block, stored in zip(self._blocks, cache.layers, strict=True):
+            norm, second_norm = block.norms
+            add_norm(x, added, norm.weight, norm.epsilon, normed)
+            query, key, value = (
+                layer.product(normed).reshape(-1, block.head) for layer in (block.query, block.key, block.value)
+            )
+            if block.head_norms is not None:
+                for states, norm in zip((query, key), block.head_norms, strict=True):
+                    head_norms(states, norm.weight, norm.epsilon)
+            rotate(query, cosine, sine)
+            rotate(key, cosine, sine)
+            found = np.empty_like(query)
+            attend(query, *self._cached(stored, key, value), block.scaling, found)
+            added = block.out.product(found.reshape(-1))
+            add_norm(x, added, second_norm.weight, second_norm.epsilon, normed)
+            gated = block.up.product(normed)
+            gate_with(block.gate.product(normed), gated)
+            added = block.down.product(gated)
+        assert self._last_norm is not None  # noqa: S101 - set by _read_tensors
+        add_norm(x, added, self._last_norm.weight, self._last_norm.epsilon, normed)
         return torch.from_numpy(normed).to(embedded.dtype).reshape(embedded.shape)
 
+    def _cached(self, stored: Any, key: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        """Add a key and a value to a block's cache, and return all keys and values, and their number."""
+        growing = self._buffers.get(stored)
+        if growing is None or not growing.is_of(stored):
+            growing = self._buffers[stored] = _GrowingCache(stored)
+        return growing.append(stored, key, value)
 
-def _attended(
-    attention: Any, x: np.ndarray, cosine: np.ndarray, sine: np.ndarray, cache: Any, index: int, dtype: torch.dtype
-) -> np.ndarray:
-    """Return o(attention(q x, k x, v x)), f32 [hidden], and add the key and the value to the cache."""
-    layers, head = attention._modules, attention.head_dim
-    query, key, value = (_product(x, layers[name]).reshape(-1, head) for name in ("q_proj", "k_proj", "v_proj"))
-    if "q_norm" in layers:
-        for states, name in ((query, "q_norm"), (key, "k_norm")):
-            head_norms(states, _array(layers[name].weight), layers[name].variance_epsilon)
-    rotate(query, cosine, sine)
-    rotate(key, cosine, sine)
-    new = (torch.from_numpy(states)[None, :, None].to(dtype) for states in (key, value))
-    keys, values = (_array(states)[0] for states in cache.update(*new, index))
-    found = np.empty_like(query)
-    attend(query, keys, values, attention.scaling, found)
-    return _product(found.reshape(-1), layers["o_proj"])
+    def _read_tensors(self, decoder: Any) -> None:
+        """Take the tensors of all modules as arrays again, if one was replaced, moved, converted or written since."""
+        roundings = [layer.int8_activations for layer in self._packed]
+        if self._seen != (roundings, *self._state()):
+            for layer in self._packed:
+                layer.layer()  # checks tensors that were changed, and replaces those that do not count their changes
+            self._seen = (roundings, *self._state())
+            self._blocks = tuple(map(_read_block, decoder.layers))
+            self._last_norm = _read_norm(decoder.norm)
+
+    def _state(self) -> tuple[list[int], list[int], list[int]]:
+        """Return which tensors the modules have, where their memory is, and how often it was written."""
+        tensors = [t for t in chain.from_iterable(map(_VALUES, self._stores)) if t is not None]
+        try:
+            versions = list(map(_VERSION, tensors))
+        except RuntimeError:  # tensors made in inference mode do not count how often they are written
+            versions = [next(_NUMBERS)]
+        return list(map(id, tensors)), list(map(_PLACE, tensors)), versions
 
 
-def _product(x: np.ndarray, layer: Any) -> np.ndarray:
-    """Return W x + b, f32 [out], for x f32 [in] and a linear layer, packed or not."""
-    if isinstance(layer, HaloLinear):
-        y = token_product(x, layer.layer(), layer.int8_activations)
-        if layer.bias is not None:
-            y += layer.bias.detach().to(torch.float32).numpy()
-        return y
-    given = torch.from_numpy(x).to(layer.weight.dtype)
-    return nn.functional.linear(given, layer.weight, layer.bias).to(torch.float32).numpy()
+class _GrowingCache:
+    """Keys and values of one block in memory with room for more tokens, so that none is copied for each new token.
+
+    The layer of the cache of transformers gets views of the tokens that there are.
+    """
+
+    def __init__(self, stored: Any) -> None:
+        """Copy the keys and values of a layer of a cache."""
+        tokens = stored.keys.shape[2]
+        self.places: tuple[torch.Tensor, torch.Tensor] = tuple(
+            torch.empty(1, old.shape[1], 2 * tokens + _ROOM, old.shape[3], dtype=old.dtype)
+            for old in (stored.keys, stored.values)
+        )  # type: ignore[assignment]
+        for place, old in zip(self.places, (stored.keys, stored.values), strict=True):
+            place[:, :, :tokens] = old
+        self.arrays = tuple(_array(place)[0] for place in self.places)
+        self._set(stored, tokens)
+
+    def is_of(self, stored: Any) -> bool:
+        """Return whether the layer has what this object gave it, and there is room for another token."""
+        return stored.keys is self.views[0] and stored.values is self.views[1] and self.tokens < self.arrays[0].shape[1]
+
+    def append(self, stored: Any, key: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        """Add a key and a value, f32 [groups, head], and return all [groups, room, head], and their number."""
+        append(*self.arrays, self.tokens, key, value)
+        self._set(stored, self.tokens + 1)
+        return *self.arrays, self.tokens
+
+    def _set(self, stored: Any, tokens: int) -> None:
+        self.tokens = tokens
+        self.views = tuple(place[:, :, :tokens] for place in self.places)
+        stored.keys, stored.values = self.views
+
+
+def _read_block(block: Any) -> _Block:
+    attention, mlp = block.self_attn, block.mlp
+    has_norms = "q_norm" in attention._modules
+    return _Block(
+        norms=(_read_norm(block.input_layernorm), _read_norm(block.post_attention_layernorm)),
+        query=_read_linear(attention.q_proj),
+        key=_read_linear(attention.k_proj),
+        value=_read_linear(attention.v_proj),
+        out=_read_linear(attention.o_proj),
+        head_norms=(_read_norm(attention.q_norm), _read_norm(attention.k_norm)) if has_norms else None,
+        head=attention.head_dim,
+        scaling=attention.scaling,
+        gate=_read_linear(mlp.gate_proj),
+        up=_read_linear(mlp.up_proj),
+        down=_read_linear(mlp.down_proj),
+    )
+
+
+def _read_norm(module: Any) -> _Norm:
+    return _Norm(_array(module.weight), float(module.variance_epsilon))
+
+
+def _read_linear(layer: Any) -> _Linear:
+    if not isinstance(layer, HaloLinear):
+        return _Linear(None, None, False, layer)
+    bias = None if layer.bias is None else layer.bias.detach().to(torch.float32).numpy()
+    return _Linear(layer.layer(), bias, layer.int8_activations, None)
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

@@ -52,20 +52,22 @@ def test_rotation() -> None:
 @pytest.mark.parametrize(("heads", "groups", "tokens", "size"), [(4, 2, 1, 16), (6, 6, 9, 5), (9, 3, 130, 64)])
 def test_attention(dtype, heads, groups, tokens, size) -> None:
     query = random(heads, size)
-    (keys, k), (values, v) = (as_stored(random(groups, tokens, size + i)[..., i:], dtype) for i in range(2))
+    (keys, k), (values, v) = (as_stored(random(groups, tokens + i, size), dtype) for i in range(2))
     out = np.empty((heads, size), np.float32)
-    decoder_parts.attend(query.numpy(), keys, values, 0.3, out)
-    wanted = functional.scaled_dot_product_attention(query.double()[:, None], k, v, scale=0.3, enable_gqa=True)[:, 0]
+    decoder_parts.attend(query.numpy(), keys, values, tokens, 0.3, out)
+    wanted = functional.scaled_dot_product_attention(
+        query.double()[:, None], k, v[:, :tokens], scale=0.3, enable_gqa=True
+    )[:, 0]
     np.testing.assert_allclose(out, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_attention_with_large_products_neither_overflows_nor_hides_a_nan() -> None:
     query, keys, out = np.full((1, 4), 1e3, np.float32), np.eye(4, dtype=np.float32)[None], np.empty((1, 4), np.float32)
     keys[0, 2, 2] = 1e3
-    decoder_parts.attend(query, keys, keys, 1.0, out)
+    decoder_parts.attend(query, keys, keys, 4, 1.0, out)
     np.testing.assert_array_equal(out, keys[0, 2:3])
     query[0, 1] = np.nan
-    decoder_parts.attend(query, keys, keys, 1.0, out)
+    decoder_parts.attend(query, keys, keys, 4, 1.0, out)
     assert np.isnan(out).all()
 
 
@@ -75,3 +77,21 @@ def test_gate() -> None:
     wanted = functional.silu(gate.double()) * x
     decoder_parts.gate_with(gate.numpy(), x.numpy())
     np.testing.assert_allclose(x, wanted, rtol=1e-5, atol=1e-30)
+
+
+def test_keys_are_stored_as_torch_rounds_them() -> None:
+    bits = torch.arange(0, 1 << 16, dtype=torch.int32) << 16
+    near = [bits + offset for offset in (0, 1, 0x7FFF, 0x8000, 0x8001)]  # exact values, ties, and both sides of them
+    numbers = torch.stack([part.view(torch.float32) for part in near])
+    stored = np.zeros((2, 5, 3, 1 << 16), np.uint16)
+    decoder_parts.append(stored[0], stored[1], 1, numbers.numpy(), -numbers.numpy())
+    for found, wanted in ((stored[0], numbers), (stored[1], -numbers)):
+        found = torch.from_numpy(found[:, 1].copy()).view(torch.bfloat16)
+        assert torch.equal(found.isnan(), wanted.isnan())
+        known = ~wanted.isnan()
+        assert torch.equal(found[known].view(torch.int16), wanted.to(torch.bfloat16)[known].view(torch.int16))
+    assert not stored[:, :, 0].any()
+    assert not stored[:, :, 2].any()
+    whole = np.zeros((2, 5, 2, 1 << 16), np.float32)
+    decoder_parts.append(whole[0], whole[1], 0, numbers.numpy(), numbers.numpy())
+    np.testing.assert_array_equal(whole[:, :, 0], np.stack([numbers, numbers]))
