@@ -3,8 +3,8 @@
     python bench/generation.py PACKED SOURCE [--llama MODEL.gguf] [--threads 1] [--tokens 40] [--context 32]
 
 The candidates take turns, one token each: the packed model with float and with int8 activations, from compiled parts
-(`lm.packed.token_step`) and by transformers alone; the source in float32 and in bfloat16, both in transformers; and with
---llama the GGUF file of the same model in llama.cpp (pip install llama-cpp-python), quantized to Q4_0 by llama.cpp. SOURCE may be a GGUF file too.
+(`lm.packed.token_step`) and by transformers alone; the source, a folder or a GGUF file, in float32 and in bfloat16; and
+with --llama the GGUF file of the same model in llama.cpp (pip install llama-cpp-python), which makes it Q4_0 first.
 `ms` is the median wall time of a token, `cpu_ms` that of processor time. `floor_ms` is the time to read the stored
 bytes of all linear layers once (of llama.cpp: of its file), at a rate measured in the same run.
 Set OMP_WAIT_POLICY=passive where other programs run on the machine: threads that wait then sleep.

@@ -24,7 +24,7 @@ from haloquant.kernels.cpu.tile_instructions import SPARE, TABLES
 from haloquant.kernels.cpu.tile_products import CHUNK, float_inputs, float_tile, tables_of_words
 from haloquant.source_code import follow
 
-FAST = INSTRUCTION_SET == "avx512"
+FAST = INSTRUCTION_SET.startswith("avx512")
 WIDTH = vector_instructions.WIDTH  # inputs of the tiles that `FAST` is for
 
 

@@ -32,6 +32,7 @@ from haloquant.kernels.cpu.vector_operations import (
     Operations,
     constant,
     loop,
+    prefetch,
     vector,
 )
 
@@ -202,6 +203,7 @@ def _nibble_rows(tile: _Tile, first_row: ir.Value, count: int, first: ir.Value, 
         for i in range(STEP):
             row = b.add(first_row, b.add(b.mul(index, tile.number(STEP)), tile.number(i)))
             starts.append(b.add(tile.codes, b.mul(bounded(row), stride)))
+            prefetch(b, starts[-1])
         for i, total in enumerate(tile.loop(chunks, [zero] * some, partial(chunk, starts))):
             place = b.add(b.mul(index, tile.number(some)), tile.number(i))
             b.store(total, b.gep(kept, [tile.number(0), place], inbounds=True))
@@ -221,6 +223,7 @@ def _five_rows(tile: _Tile, group: ir.Value, first: ir.Value, tokens: int) -> No
     def chunk(index: ir.Value, *sums: ir.Value) -> list[ir.Value]:
         x = [tile.token(tile.number(t), index, first) for t in range(tokens)]
         at = b.add(start, b.mul(index, tile.number(2 * tile.chunk)))
+        prefetch(b, at)
         halves = [o.load(o.shorts, at, part * o.width) for part in (0, 1)]
         found = []
         for i in range(DIGITS):

@@ -15,6 +15,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from haloquant.kernels.cpu.vector_operations import prefetch
+
 LANES = 16
 WIDTH = 128  # inputs of a full tile
 I16, I32, I64, FLOAT, HALF = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.HalfType()
@@ -68,7 +70,9 @@ def _nibbles(builder: ir.IRBuilder, args: Any) -> None:
     tile = _Tile(builder, args)
     first, rows = args[6:]
     with cgutils.for_range(builder, rows) as loop:
-        words = tile.load(V16I, tile.packed, builder.mul(loop.index, ir.Constant(I64, WIDTH // 2)))
+        place = builder.mul(loop.index, ir.Constant(I64, WIDTH // 2))
+        words = tile.load(V16I, tile.packed, place)
+        prefetch(builder, builder.add(tile.packed, place))
         halves: list[ir.Value | None] = [None, None]  # two independent chains of additions
         for s, x in enumerate(tile.x):
             values = tile.words(builder.lshr(words, _constant(V16I, 4 * s)) if s else words)
@@ -87,6 +91,7 @@ def _fives(builder: ir.IRBuilder, args: Any) -> None:
         for chunk in range(WIDTH // 32):
             place = builder.add(builder.mul(loop.index, ir.Constant(I64, 2 * WIDTH)), ir.Constant(I64, 64 * chunk))
             rest = tile.load(V32H, tile.packed, place)
+            prefetch(builder, builder.add(tile.packed, place))
             for k in range(5):
                 wide = builder.mul(builder.zext(rest, V32I), _constant(V32I, 9))
                 digits = builder.bitcast(builder.trunc(builder.lshr(wide, shift), V32H), V16I)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from haloquant.kernels.cpu.instruction_set import AVX2, AVX512, of_features
+from haloquant.kernels.cpu.instruction_set import AVX2, AVX512, AVX_VNNI, VNNI, of_features
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,9 @@ from haloquant.kernels.cpu.instruction_set import AVX2, AVX512, of_features
         ("x86_64", AVX2, "avx2"),
         ("x86_64", ("avx2", "fma"), "none"),  # no F16C
         ("x86_64", (*AVX2, *AVX512), "avx512"),
-        ("x86_64", (*AVX2, "avx512f"), "avx2"),
+        ("x86_64", (*AVX2, *AVX512, VNNI), "avx512+vnni"),
+        ("x86_64", (*AVX2, "avx512f", VNNI), "avx2"),
+        ("x86_64", (*AVX2, AVX_VNNI), "avx2+vnni"),
         ("aarch64", (), "neon"),
         ("arm64", ("dotprod",), "neon+dotprod"),
         ("aarch64", AVX2, "neon"),
