@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable
 from copy import deepcopy
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,7 +48,7 @@ def in_torch(model: Any, prompt: list[int]) -> Step:
 
 def in_llama(file: Path, prompt: list[int], threads: int, folder: Path, most: int) -> tuple[Step, int]:
     """Return what generates the next token in llama.cpp from Q4_0, and the bytes of its file."""
-    import llama_cpp
+    llama_cpp = import_module("llama_cpp")
 
     out = folder / "q4_0.gguf"
     asked = llama_cpp.llama_model_quantize_default_params()

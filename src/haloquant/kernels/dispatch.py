@@ -35,7 +35,6 @@ def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     if tokens.shape[0] > MOST_CPU_GEMV_TOKENS:
         inputs = torch.from_numpy(tokens)
         return _like(x, _resized(_with_offsets(_prefill(inputs, layer), inputs, layer), layer))
-    share_threads()
     return _like(x, _completed(_decode(tokens, layer), tokens, layer))
 
 
@@ -57,7 +56,6 @@ def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: Packe
         y = _gpu_kernels(tokens, layer).integer_linear(tokens, token_scale, layer)
         return _resized(_with_offsets(y, tokens * token_scale[:, None], layer), layer)
     codes, scale = tokens.contiguous().numpy(), token_scale.contiguous().numpy()
-    share_threads()
     return torch.from_numpy(_integer_products(codes, scale, layer))
 
 
@@ -88,7 +86,6 @@ def rounded_linear(x: torch.Tensor, layer: PackedLayer, steps: torch.Tensor | No
         rows = _rows(x)
         known = _EIGHT_BITS[: rows.shape[0]] if steps is None else steps.numpy()
         codes, scale = tile_products.round_tokens(rows, known)
-        share_threads()
         return _like(x, _integer_products(codes, scale, layer))
     codes, scale = fallback.round_tokens(x.reshape(-1, layer.grid.in_features).to(torch.float32), steps)
     # The sparse part of integers is added by operations of torch, which several tokens do not gain from.
@@ -105,9 +102,9 @@ def token_product(x: np.ndarray, layer: PackedLayer, rounded: bool) -> np.ndarra
     """
     tokens = x[None]
     if not rounded:
-        return _completed(_decode(tokens, layer), tokens, layer)[0]
+        return _completed(_float_products(tokens, layer), tokens, layer)[0]
     codes, scale = tile_products.round_tokens(tokens, _EIGHT_BITS[:1])
-    return _integer_products(codes, scale, layer)[0]
+    return _scaled_integer_products(codes, scale, layer)[0]
 
 
 def dequantize(layer: PackedLayer) -> torch.Tensor:
@@ -182,6 +179,11 @@ def _completed(y: np.ndarray, tokens: np.ndarray, layer: PackedLayer) -> np.ndar
 
 def _integer_products(codes: np.ndarray, scale: np.ndarray, layer: PackedLayer) -> np.ndarray:
     """Do what `integer_linear` does, on the CPU: codes int8 [tokens, in], scale f32 [tokens] -> f32 [tokens, out]."""
+    share_threads()
+    return _scaled_integer_products(codes, scale, layer)
+
+
+def _scaled_integer_products(codes: np.ndarray, scale: np.ndarray, layer: PackedLayer) -> np.ndarray:
     check_integers(layer.grid.tile_in)
     y = np.empty((codes.shape[0], layer.grid.out_features), np.float32)
     columns = layer.columns if codes.shape[0] == 1 else None
@@ -198,6 +200,11 @@ def _integer_products(codes: np.ndarray, scale: np.ndarray, layer: PackedLayer) 
 
 
 def _decode(tokens: np.ndarray, layer: PackedLayer) -> np.ndarray:
+    share_threads()
+    return _float_products(tokens, layer)
+
+
+def _float_products(tokens: np.ndarray, layer: PackedLayer) -> np.ndarray:
     y = np.empty((tokens.shape[0], layer.grid.out_features), np.float32)
     if layer.columns is not None and tokens.shape[0] == 1:
         column_product(tokens[0], layer.columns, layer.arrays, y[0])

@@ -209,13 +209,8 @@ class _GrowingCache:
     def __init__(self, stored: Any) -> None:
         """Copy the keys and values of a layer of a cache."""
         tokens = stored.keys.shape[2]
-        self.places: tuple[torch.Tensor, torch.Tensor] = tuple(
-            torch.empty(1, old.shape[1], 2 * tokens + _ROOM, old.shape[3], dtype=old.dtype)
-            for old in (stored.keys, stored.values)
-        )  # type: ignore[assignment]
-        for place, old in zip(self.places, (stored.keys, stored.values), strict=True):
-            place[:, :, :tokens] = old
-        self.arrays = tuple(_array(place)[0] for place in self.places)
+        self.keys, self.values = (self._with_room(old) for old in (stored.keys, stored.values))
+        self.arrays = _array(self.keys)[0], _array(self.values)[0]
         self._set(stored, tokens)
 
     def is_of(self, stored: Any) -> bool:
@@ -224,14 +219,23 @@ class _GrowingCache:
 
     def append(self, stored: Any, key: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
         """Add a key and a value, f32 [groups, head], and return all [groups, room, head], and their number."""
-        append(*self.arrays, self.tokens, key, value)
+        keys, values = self.arrays
+        append(keys, values, self.tokens, key, value)
         self._set(stored, self.tokens + 1)
-        return *self.arrays, self.tokens
+        return keys, values, self.tokens
 
     def _set(self, stored: Any, tokens: int) -> None:
         self.tokens = tokens
-        self.views = tuple(place[:, :, :tokens] for place in self.places)
+        self.views = self.keys[:, :, :tokens], self.values[:, :, :tokens]
         stored.keys, stored.values = self.views
+
+    @staticmethod
+    def _with_room(old: torch.Tensor) -> torch.Tensor:
+        """Return a copy of keys or values [1, groups, tokens, head] with room for more tokens behind them."""
+        _, groups, tokens, head = old.shape
+        place = torch.empty(1, groups, 2 * tokens + _ROOM, head, dtype=old.dtype)
+        place[:, :, :tokens] = old
+        return place
 
 
 def _read_block(block: Any) -> _Block:
@@ -352,9 +356,10 @@ def _cached_tokens(cache: Any, blocks: int, dtype: torch.dtype) -> int:
 
     if type(cache) is not DynamicCache or len(cache.layers) != blocks:
         return 0
+    tokens = 0
     for layer in cache.layers:
-        if type(layer) is not DynamicLayer or not layer.is_initialized or layer.keys.dtype is not dtype:
+        keys: Any = layer.keys if type(layer) is DynamicLayer else None
+        if keys is None or keys.dtype is not dtype or keys.shape[0] != 1 or keys.device.type != "cpu":
             return 0
-        if layer.keys.shape[0] != 1 or layer.keys.device.type != "cpu":
-            return 0
-    return int(cache.layers[0].keys.shape[2])
+        tokens = int(keys.shape[2])
+    return tokens

@@ -21,8 +21,8 @@ def test_products_agree_with_plain_loops(shape, books) -> None:
         return
     x = tokens(1, shape[1]).numpy()
     y = np.empty((2, shape[0]), np.float32)
-    gemv.gemv(x[0], *packed.arrays, y[0])
-    tile_products.float_products(x, *packed.arrays, False, y[1:])
+    gemv.gemv(x[0], *packed.arrays, y=y[0])
+    tile_products.float_products(x, *packed.arrays, vectors=False, y=y[1:])
     assert np.allclose(y[0], y[1], rtol=1e-5, atol=1e-6 * np.abs(y).max())
 
 
