@@ -1,6 +1,7 @@
 """Shared fixtures. Types and array shapes in annotations are checked at run time (support/shape_checks.py)."""
 
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable
@@ -46,6 +47,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         seldom = [item for item in items if item.get_closest_marker("seldom")]
         config.hook.pytest_deselected(items=seldom)
         items[:] = [item for item in items if item not in set(seldom)]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def workers_import_what_they_need() -> None:
+    """A pool's server of workers imports what its parent has imported, and that is everything after some tests."""
+    pool = sys.modules.get("haloquant.jobs.engine.local_pool")
+    if pool is not None:
+        vars(pool)["_IMPORTED_ONCE"] = re.compile(r"haloquant\.(jobs\.quantize\.layer_tasks|lm\.torch_model)$")
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from haloquant.lm.evaluation.perplexity import perplexity  # noqa: E402
 from haloquant.lm.evaluation.rounded_activations import activations_per_token  # noqa: E402
 from haloquant.lm.swap_weights import find_module, is_transposed  # noqa: E402
 from haloquant.lm.torch_model import load_model  # noqa: E402
+from support.draws import daily  # noqa: E402
 from support.model_families import save_model, tiny_config  # noqa: E402
 
 COMMON = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -290,7 +291,8 @@ def test_sums_kept_on_the_device_are_those_of_the_shards(saved: Any, family: str
     assert passed == [1, 2]
 
 
-@pytest.mark.parametrize("family", list(CONFIGS))
+@pytest.mark.thinned
+@pytest.mark.parametrize("family", daily(CONFIGS, ["llama", "gpt2", "falcon"]))
 def test_bfloat16_products_are_summed_in_float32(family: str, saved: Any) -> None:
     """The inputs of the layers give the Hessian, summed here in float64; outputs are near those of torch's autocast."""
     checkpoint, _ = saved(family)

@@ -4,8 +4,8 @@ Debian's 2019 OpenSTA reads no VCD or SAIF and cannot be given the activity of a
 differs from Liberty's meaning in the ways that `power_judge` lists. So it is asked one edge at a time: a gate by
 itself, one pin that toggles, the others held, at the slew and load that our simulation reads its tables at.
 
-- Every table: combinational cells (every sixth one, every 24th at slow corners; every second and eighth with
-  HALOQUANT_TEST_DRAWS=all, all in scripts/nightly), every pin,
+- Every table: combinational cells (every sixth one at typical corners; with HALOQUANT_TEST_DRAWS=all every second
+  one, and every eighth at slow corners; all in scripts/nightly), every pin,
   every state of the other pins, either edge, inputs' own energies, leakage of every state.
 - A MAC: the edges that Icarus Verilog counts, glitches included, by gate, pin, state and direction, are the activities;
   what OpenSTA makes of them is compared with our energies gate by gate.
@@ -39,7 +39,7 @@ from haloquant.eda.crosscheck.opensta import OpenSta, find_opensta, netlist_veri
 from haloquant.eda.crosscheck.timed_verilog import bench_verilog, timed_verilog, vectors, without_pins
 from haloquant.errors import ToolError
 from haloquant.store.cell_libraries import liberty_text
-from support.draws import ALL, NIGHTLY
+from support.draws import ALL, NIGHTLY, daily
 from support.every_cell import ARRAY_CELLS, one_of_each
 from support.gate_cases import array_multiplier
 from support.near import near
@@ -51,7 +51,7 @@ pytestmark = [pytest.mark.crosscheck, pytest.mark.data]
 
 TYPICAL = ("nangate45/nangate45_typ", "asap7/trim_asap7_rvt_tt", "sky130hd/sky130hd_tt_025C_1v80")
 CORNERS = (*TYPICAL, "nangate45/nangate45_slow", "asap7/trim_asap7_rvt_ss", "sky130hd/sky130hd_ss_n40C_1v28")
-SHARES = (1, 1) if NIGHTLY else (2, 8) if ALL else (6, 24)  # one of so many cells, at typical and at other corners
+SHARES = (1, 1) if NIGHTLY else (2, 8) if ALL else (6, 6)  # one of so many cells, at typical and at other corners
 AROUND = Conditions(input_slew_s=30e-12, output_load_f=1e-15)
 NEAR = 1e-5  # OpenSTA computes in single precision; the largest difference seen is 7e-6, where a table crosses zero
 NOTHING_J = 1e-22  # a ten-millionth of a femtojoule, for tables that cross zero
@@ -81,7 +81,7 @@ def read(find_data: Callable[[str], Path], name: str) -> tuple[Library, Cells]:
 
 
 @pytest.mark.thinned
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n not in TYPICAL else n for n in CORNERS])
+@pytest.mark.parametrize("name", daily(CORNERS, TYPICAL))
 def test_every_power_table_of_every_cell(name: str, tool: OpenSta, find_data: Callable[[str], Path], tmp_path: Path):
     library, texts = read(find_data, name)
     netlist, cells = one_of_each(library)

@@ -47,8 +47,8 @@ def test_what_a_mac_allows() -> None:
     assert "1.0x the clock: 256 values" in run("what_a_mac_allows.py", [])
 
 
-def test_machine_without_weights() -> None:
-    lines = run("machine_without_weights.py", ["opt-1.3b", "edge_lpddr5x"]).splitlines()
+def test_machine_without_weights(run_here: Callable[[str, list[str]], str]) -> None:
+    lines = run_here("machine_without_weights.py", ["opt-1.3b", "edge_lpddr5x"]).splitlines()
     assert len(lines) == 10
     assert lines[0].startswith("prefill  FP16")
 

@@ -5,6 +5,7 @@ so a step whose key does not cover the value fails here too. Values at the ends 
 refused before any work.
 """
 
+import pickle
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,9 +16,14 @@ import msgspec
 import pytest
 
 import haloquant
+from haloquant.accel.target import Target
+from haloquant.accel.workload.prefill_decode import Workload
+from haloquant.dvfs.classes import Classes
 from haloquant.errors import HaloquantError
-from haloquant.jobs.compare import job, results
+from haloquant.jobs.compare import job, result_rows, results
 from haloquant.jobs.compare.job import Job, run
+from haloquant.jobs.compare.method_files import MethodResult
+from haloquant.jobs.machines.method_cost import ScheduledPass
 from haloquant.recipe import Recipe, read_recipe
 from haloquant.store.profiles import find_profile, write_profile
 from support.recipe_keys import recipe_keys, value_of, with_value
@@ -113,9 +119,23 @@ TOGETHER: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(autouse=True, scope="module")
 def only_results() -> Iterator[None]:
-    """Neither drawings nor sweeps of a machine's settings: they take most of a small job's time."""
+    """Neither drawings nor sweeps of a machine's settings: they take most of a small job's time.
+
+    A pass is simulated once for equal tiles, workload, machine and classes, on which alone it depends.
+    """
+    known: dict[bytes, ScheduledPass | None] = {}
+
+    def run_method(
+        name: str, method: MethodResult, workload: Workload, target: Target, classes: Classes
+    ) -> ScheduledPass | None:
+        key = pickle.dumps((name, method.tiles, workload, target, classes))
+        if key not in known:
+            known[key] = result_rows.run_method(name, method, workload, target, classes)
+        return known[key]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "write_report", lambda *_: None)
+        patch.setattr(results, "run_method", run_method)
         patch.setattr(results, "sweep_rows", lambda *_: [])
         patch.setattr(results, "new_silicon_results", lambda *_: [])
         yield
