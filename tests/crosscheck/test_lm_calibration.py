@@ -38,8 +38,9 @@ CONFIGS: dict[str, Any] = {
     "gpt2": lambda: transformers.GPT2Config(vocab_size=64, n_embd=16, n_layer=2, n_head=4),
     "falcon": lambda: transformers.FalconConfig(**COMMON),
 }
-# A family whose blocks get arguments that depend on the tokens: embeddings of the tokens for each block.
-FOR_EACH_BLOCK = {"gemma4_text": lambda: tiny_config("gemma4_text")}
+# Families whose blocks get more than hidden states: embeddings of the tokens for each block, keys and values of earlier
+# blocks, hidden states of the router before; and one whose hidden states have several streams before the samples.
+FOR_EACH_BLOCK = {name: lambda name=name: tiny_config(name) for name in ("gemma4_text", "gemma3n_text", "zaya")}
 TOKENS = np.random.default_rng(0).integers(3, 64, 400)
 WINDOWS = cut_windows(TOKENS, 16, 12)
 

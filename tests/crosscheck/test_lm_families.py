@@ -2,7 +2,8 @@
 
 Each stands for a kind: experts with a tensor each, stacked, stacked the other way round; blocks behind the last; state
 spaces, also where the model's code reads a layer's weight itself; blocks that return lists; other names in config.json;
-the text model within a model of text and images. `bench/model_families.py` does the
+the text model within a model of text and images, or of sound; layers that blocks share; a model of several models of
+bytes; a head that the whole model ties and its text part does not. `bench/model_families.py` does the
 same for every decoder of transformers.
 """
 
@@ -42,6 +43,10 @@ KINDS = (
     "llama4_text",
     "deepseek_v4",
     "rwkv",
+    "zamba",
+    "blt",
+    "got_ocr2",
+    "gemma4",
 )
 
 
@@ -73,6 +78,21 @@ def test_a_packed_model_of_each_kind_computes_with_its_dequantized_weights(kind:
     torch.testing.assert_close(logits(haloquant.load(again, dtype=torch.float32)), logits(packed), rtol=0, atol=0)
 
 
+def test_weights_that_a_model_divides_when_it_first_runs(tmp_path: Path) -> None:
+    """RWKV divides weights of its later blocks, and hidden states alike, which only the norms' epsilon makes differ."""
+    source, out = tmp_path / "model", tmp_path / "packed"
+    config = tiny_config("rwkv")
+    config.rescale_every = 1
+    save_model(source, config)
+    quantized(source, out, calibration="none", samples=32)
+    weights = {layer.layer: dequantize(layer) for layer in iterate_layers(open_packed(out))}
+    whole = transformers.AutoModelForCausalLM.from_pretrained(source)
+    with with_weights(whole, weights) as replaced:
+        wanted = logits(replaced)
+    for model in (haloquant.load(out, dtype=torch.float32), transformers.AutoModelForCausalLM.from_pretrained(out)):
+        assert (logits(model).float() - wanted).norm() < 5e-3 * wanted.norm()
+
+
 def test_experts_that_no_token_reached_are_counted_and_get_the_mean(tmp_path: Path) -> None:
     source, out = tmp_path / "model", tmp_path / "packed"
     model = save_model(source, tiny_config("mixtral"))
@@ -90,6 +110,16 @@ def test_experts_that_no_token_reached_are_counted_and_get_the_mean(tmp_path: Pa
     left = {x["name"]: x["reason"] for x in made.to_dict()["left_in_full_precision"]}  # type: ignore[union-attr]
     assert left["model.layers.0.block_sparse_moe.gate"] == "routers and gates of experts"
     assert left["lm_head"] == "the output head"
+
+
+def test_layers_that_no_token_reached_are_named(tmp_path: Path) -> None:
+    """Without images a Llama that reads them passes over its blocks of cross-attention."""
+    source, out = tmp_path / "model", tmp_path / "packed"
+    save_model(source, tiny_config("mllama"))
+    said = [note for note in quantized(source, out).notes if note.startswith("no calibration token")]
+    assert len(said) == 1 and "reached 7 layers, as the model does not run them on text alone" in said[0]
+    assert "language_model.model.layers.*.cross_attn.q_proj" in said[0]
+    haloquant.load(out)
 
 
 def test_what_is_left_of_experts_is_matrices(tmp_path: Path) -> None:

@@ -101,9 +101,9 @@ def only_results() -> Iterator[None]:
             opened[key] = inputs.read_inputs(recipe)
         return opened[key]
 
-    def check_model(checkpoint: Checkpoint, calibrated: bool = False) -> None:
+    def check_model(checkpoint: Checkpoint) -> None:
         if id(checkpoint) not in checked:
-            checked[id(checkpoint)] = checkpoint, really_check(checkpoint, calibrated)
+            checked[id(checkpoint)] = checkpoint, really_check(checkpoint)
 
     really_check = model_check.check_model
     with pytest.MonkeyPatch.context() as patch:

@@ -191,7 +191,7 @@ def check_job(recipe: Recipe, inputs: Inputs, profile: MacProfile) -> None:
     from haloquant.lm.model_check import check_model, check_scored  # needs torch
 
     check_mac(recipe.hardware, profile)
-    check_model(inputs.checkpoint, calibrated=True)
+    check_model(inputs.checkpoint)
     if recipe.quantize.activations == "mixed":
         _at("quantize.activations", lambda _: check_scored(inputs.checkpoint), "")
     for use, least, what in (("calibration", inputs.window, "one window"), ("evaluation", 2, "to predict")):

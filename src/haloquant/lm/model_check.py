@@ -17,18 +17,17 @@ from haloquant.lm.model_class import building, complete_head_size
 from haloquant.lm.swap_weights import find_module, is_linear
 
 
-def check_model(checkpoint: Checkpoint, calibrated: bool = False) -> None:
+def check_model(checkpoint: Checkpoint) -> None:
     """Refuse a checkpoint that transformers cannot load, or whose chosen layers are no linear layers of its model.
 
     No weight is read.
 
     Args:
         checkpoint: An opened model folder.
-        calibrated: Whether its blocks will be run one after another, each on all windows.
 
     Raises:
         CheckpointError: Transformers has no such decoder, a parameter is missing or of another shape, or a layer
-            is of another kind; or the model is to be calibrated and its blocks read keys and values of other blocks.
+            is of another kind.
     """
     empty = EmptyModel(checkpoint)
     lacking = [name for name in empty.lacking() if not name.endswith(COMPUTED_TENSORS)]
@@ -37,25 +36,20 @@ def check_model(checkpoint: Checkpoint, calibrated: bool = False) -> None:
             f"{checkpoint.folder} must hold every weight of its model, but lacks {len(lacking)}, first {min(lacking)}"
         )
     empty.check_shapes()
-    if calibrated and any(getattr(module, "is_kv_shared_layer", False) for module in empty.model.modules()):
-        raise CheckpointError(
-            f"{checkpoint.folder} must have blocks with keys and values of their own to be calibrated block by block, "
-            "but its last blocks read those of others (num_kv_shared_layers); quantize it without calibration "
-            "(--calibration none)"
-        )
     for layer in checkpoint.layers:
+        advice = f"leave it in full precision (--exclude '{_pattern(layer.name)}')"
         try:
             module = find_module(empty.model, layer.name)
         except CheckpointError as error:
+            changed = empty.changed_by(layer)
+            made = f"makes other matrices of it while it loads ({changed})" if changed else "has none there"
             raise CheckpointError(
                 f"{layer.name} must be a linear layer of the model as transformers builds it "
-                f"({type(empty.model).__name__}), but is none there; leave it in full precision "
-                f"(--exclude '{_pattern(layer.name)}')"
+                f"({type(empty.model).__name__}), but transformers {made}; {advice}"
             ) from error
         if not is_linear(module):
             raise CheckpointError(
-                f"{layer.name} must be a linear layer of the model, not {type(module).__name__}; leave it in full "
-                f"precision (--exclude '{_pattern(layer.name)}')"
+                f"{layer.name} must be a linear layer of the model, not {type(module).__name__}; {advice}"
             )
 
 

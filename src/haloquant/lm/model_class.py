@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers.models.auto.auto_factory import _get_model_class
 
 from haloquant.errors import CheckpointError, HaloquantError, first_line
 from haloquant.lm.checkpoint.model_config import read_config, text_part
 
 # Families that transformers cannot build where config.json gives no `head_dim`, or null.
 NEED_HEAD_SIZE = frozenset({"granite", "granitemoe", "ministral", "mistral"})
+_AUTO = (AutoModelForCausalLM, AutoModelForImageTextToText)
 _TORCH_NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"  # a RuntimeError of torch
 _NO_SOURCE = "could not get source code"  # what `inspect` says of a file for which `linecache` has too little memory
 
@@ -31,10 +33,11 @@ def model_class(folder: Path) -> Any:
 
 
 def class_of(config: Any) -> Any:
-    """Return the auto class of a configuration of transformers."""
-    causal = type(config) in AutoModelForCausalLM._model_mapping
-    both = type(config) in AutoModelForImageTextToText._model_mapping
-    return AutoModelForImageTextToText if both and not causal else AutoModelForCausalLM
+    """Return the auto class of a configuration of transformers: the one that makes the class which it names, if any."""
+    named = getattr(config, "architectures", None) or ()
+    known = [auto for auto in _AUTO if type(config) in auto._model_mapping]
+    classes = {auto: _get_model_class(config, auto._model_mapping).__name__ for auto in known}
+    return next((auto for auto in known if classes[auto] in named), known[0] if known else AutoModelForCausalLM)
 
 
 def complete_head_size(config: Any) -> None:
@@ -46,6 +49,16 @@ def complete_head_size(config: Any) -> None:
     hidden, heads = _value(inner, "hidden_size"), _value(inner, "num_attention_heads")
     if _value(inner, "head_dim", 0) is None and isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
         inner.head_dim = hidden // heads
+
+
+def leave_weights(config: Any) -> None:
+    """Keep a model from changing its own weights when it first runs.
+
+    RWKV divides weights of its blocks by powers of two, and the hidden states by the same, so that float16 does not
+    overflow. Weights that are packed or replaced would not be divided.
+    """
+    if getattr(config, "rescale_every", 0):
+        config.rescale_every = 0
 
 
 def _value(config: Any, name: str, otherwise: Any = None) -> Any:

@@ -111,7 +111,8 @@ def with_weights(
     targets = {layer: weight_parameter(model, layer) for layer in weights}
     owners = _owners(model)
     for layer, (target, _) in targets.items():
-        if len(owners.get(target.data_ptr(), ())) > 1:
+        shared = [name for name in owners.get(target.data_ptr(), ()) if not _is_linear_weight(model, name)]
+        if shared:
             raise CheckpointError(
                 f"the weight of {layer} must be its own, but it is shared: {', '.join(owners[target.data_ptr()])}; "
                 "leave this layer in full precision"
@@ -143,6 +144,12 @@ def _copy_into(target: torch.Tensor, transposed: bool, weight: np.ndarray) -> No
     array = np.ascontiguousarray(weight.T if transposed else weight)
     with torch.no_grad():
         target.copy_(torch.from_numpy(array))
+
+
+def _is_linear_weight(model: torch.nn.Module, name: str) -> bool:
+    """Return whether a parameter is the weight of a linear layer. Some families tie the layers of several blocks."""
+    owner, _, leaf = name.rpartition(".")
+    return leaf == "weight" and is_linear(model.get_submodule(owner))
 
 
 def _owners(model: torch.nn.Module) -> dict[int, list[str]]:

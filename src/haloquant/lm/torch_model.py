@@ -18,7 +18,7 @@ except ImportError as error:  # pragma: no cover - depends on the installation
 
 from haloquant.lm.experts import unstack_checkpoint
 from haloquant.lm.model_check import check_model
-from haloquant.lm.model_class import building, class_of, model_class
+from haloquant.lm.model_class import building, class_of, leave_weights, model_class
 from haloquant.lm.quiet_transformers import quiet_transformers
 
 
@@ -56,6 +56,7 @@ def load_model(folder: Path | str, dtype: "torch.dtype | None" = None) -> Any:
         name = sorted(str(key[0]) for key in info["mismatched_keys"])[0]
         raise CheckpointError(f"{checkpoint.folder} must hold weights of the configured shapes, but {name} differs")
     model.eval().requires_grad_(False)
+    leave_weights(model.config)
     unstack_checkpoint(model, (*checkpoint.layers, *checkpoint.unchosen))
     return model
 

@@ -13,8 +13,9 @@ from haloquant.errors import CheckpointError, first_line
 from haloquant.jobs.machines.model_inputs import read_shape
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.lm.model_check import check_model
+from haloquant.lm.model_class import class_of
 from haloquant.lm.torch_model import load_model
-from support.model_families import save_model
+from support.model_families import save_model, tiny_config
 
 PLAIN = {
     "vocab_size": 100, "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -127,6 +128,36 @@ def test_a_family_that_needs_the_size_of_a_head_is_refused_with_what_to_add(tmp_
     for doing in (load_model, lambda folder: check_model(open_checkpoint(folder))):
         with pytest.raises(CheckpointError, match=r'add "head_dim": 16 to config.json$'):
             doing(tmp_path)
+
+
+def test_the_class_that_a_configuration_names_loads_it() -> None:
+    """Two auto classes know such a configuration: one makes the whole model, one the text model alone."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    config = tiny_config("qwen3_5")
+    for name, auto in (
+        (None, AutoModelForCausalLM),
+        ("Qwen3_5ForCausalLM", AutoModelForCausalLM),
+        ("Qwen3_5ForConditionalGeneration", AutoModelForImageTextToText),
+        ("Other", AutoModelForCausalLM),
+    ):
+        config.architectures = None if name is None else [name]
+        assert class_of(config) is auto
+
+
+@pytest.mark.parametrize(("family", "how"), [("hrm_text", "Chunk"), ("inkling2_text", "Interleave")])
+def test_a_matrix_that_transformers_changes_while_it_loads_is_refused_and_may_stay(
+    family: str, how: str, tmp_path: Path
+) -> None:
+    save_model(tmp_path, tiny_config(family))
+    with pytest.raises(
+        CheckpointError, match=rf"makes other matrices of it while it loads \({how}\); leave it"
+    ) as found:
+        check_model(open_checkpoint(tmp_path))
+    patterns = [str(found.value).partition("--exclude '")[2].removesuffix("')")]
+    if family == "hrm_text":
+        patterns.append("gqkv_proj")
+    check_model(open_checkpoint(tmp_path, exclude=patterns))
 
 
 def test_the_first_line_of_an_error_tells_what_happened() -> None:

@@ -26,7 +26,7 @@ from haloquant.jobs.input_sparsity import export_with_masks
 from haloquant.jobs.inputs import Inputs, Progress, read_inputs, silent
 from haloquant.jobs.mixed_activations import export_with_token_bits
 from haloquant.jobs.provenance import versions
-from haloquant.jobs.quantize.checkpoint_passes import expert_notes
+from haloquant.jobs.quantize.checkpoint_passes import expert_notes, unreached_notes
 from haloquant.jobs.quantize.forecast.device_room import check_device_room
 from haloquant.jobs.quantize.request import made_by
 from haloquant.jobs.quantize.stored_calibration import remove_calibrations
@@ -147,8 +147,10 @@ def _notes(job: JobSteps, method: MethodStep) -> list[str]:
     if method.maps is not None and job.passes.experts:
         job.passes.quantize([method.maps])  # nothing, unless the steps of its layers were removed
         few = job.passes.poor_experts(method.maps)
+    unreached = () if method.maps is None else job.passes.unreached(method.maps)
     notes = (*job.short, *checkpoint.notes, *left_notes(left_layers(checkpoint)))
-    return [*notes, *expert_notes(few, job.passes.experts), *padding_note(tuple(job.passes.grids.values()))]
+    reached = (*expert_notes(few, job.passes.experts), *unreached_notes(unreached))
+    return [*notes, *reached, *padding_note(tuple(job.passes.grids.values()))]
 
 
 def _export(job: JobSteps, goal: Goal, method: MethodStep, levels: Mapping[str, float], out: Path) -> None:

@@ -35,6 +35,7 @@ from haloquant.jobs.quantize.task_runner import LayerPass, LayerStep, StepKey, T
 from haloquant.jobs.quantize.transform import divided_rows, scale_layer
 from haloquant.jobs.step_files import load_classes, load_packed, save_classes, save_packed
 from haloquant.lm.calibration.expert_stand_ins import few_tokens
+from haloquant.lm.checkpoint.full_precision_layers import name_kinds
 from haloquant.lm.checkpoint.linear_layers import expert_family
 from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer, read_weight
 from haloquant.lm.export.folding import Fold, folded_tensors, folds
@@ -47,7 +48,7 @@ from haloquant.quant.tiles import make_grid
 from haloquant.records import LayerStatistics, TileMap
 from haloquant.store.arrays import load_arrays, load_arrays_if_any, save_arrays, save_arrays_if_any
 
-TOKENS = "tokens.safetensors"  # in the step of an expert's layer: the number of tokens that reached it
+TOKENS = "tokens.safetensors"  # in the step of a layer of an expert, or that no token reached: the number of its tokens
 SAMPLED_LAYERS = 12  # number of layers, about, whose weights the codebooks are chosen for
 Maps = Mapping[str, TileMap]
 
@@ -65,6 +66,16 @@ def expert_notes(few: Mapping[str, int], experts: int) -> tuple[str, ...]:
     return (
         f"{len(few)} of {experts} layers of experts saw fewer calibration tokens than a quarter of their inputs, "
         f"{none} of them none: the mean Hessian of the layer's experts stands in; more windows (--samples) reach more",
+    )
+
+
+def unreached_notes(layers: Sequence[str]) -> tuple[str, ...]:
+    """Return a sentence on layers that no calibration token reached, which no expert has."""
+    if not layers:
+        return ()
+    return (
+        f"no calibration token reached {len(layers)} layers, as the model does not run them on text alone, so their "
+        f"inputs count alike: {name_kinds(layers)}",
     )
 
 
@@ -193,8 +204,9 @@ class Passes:
 
         def save(folder: Path, layer: LinearLayer, _: Any, arrays: Arrays) -> None:
             save_packed(folder, {layer.name: arrays})
-            if layer.name in self.runner.tokens and expert_family(layer.name) is not None:
-                save_arrays(folder / TOKENS, {"tokens": np.array([self.runner.tokens[layer.name]], np.int64)})
+            tokens = self.runner.tokens.get(layer.name)
+            if tokens is not None and (tokens == 0 or expert_family(layer.name) is not None):
+                save_arrays(folder / TOKENS, {"tokens": np.array([tokens], np.int64)})
 
         work = self._layer_work({name: part.codebook for name, part in maps.items()})
         return LayerStep(lambda layer: self._layer_key(maps, layer), quantize_layer, work, save)
@@ -216,12 +228,20 @@ class Passes:
 
     def poor_experts(self, maps: Maps) -> dict[str, int]:
         """Return the calibration tokens of each expert's layer that saw too few of them. Call it after `quantize`."""
-        found: dict[str, int] = {}
+        known = ((layer, tokens) for layer, tokens in self._tokens(maps) if expert_family(layer.name) is not None)
+        return {layer.name: tokens for layer, tokens in known if few_tokens(tokens, layer.in_features)}
+
+    def unreached(self, maps: Maps) -> tuple[str, ...]:
+        """Return the layers, experts' excepted, that no calibration token reached. Call it after `quantize`."""
+        known = ((layer.name, tokens) for layer, tokens in self._tokens(maps) if expert_family(layer.name) is None)
+        return tuple(name for name, tokens in known if tokens == 0)
+
+    def _tokens(self, maps: Maps) -> Iterator[tuple[LinearLayer, int]]:
+        """Yield the layers whose calibration tokens were kept, with their number."""
         for layer in self.checkpoint.layers:
-            file = self.runner.folder(self._layer_key(maps, layer)) / TOKENS
-            if file.is_file() and few_tokens(tokens := int(load_arrays(file)["tokens"][0]), layer.in_features):
-                found[layer.name] = tokens
-        return found
+            folder = self.runner.find(self._layer_key(maps, layer))
+            if folder is not None and (file := folder / TOKENS).is_file():
+                yield layer, int(load_arrays(file)["tokens"][0])
 
     def folded(self) -> dict[str, RawTensor]:
         """Return the norms and biases with the scales of a transform folded in."""

@@ -22,7 +22,7 @@ from haloquant.jobs.engine.tasks import THIS_PROCESS, Engine
 from haloquant.jobs.inputs import Progress, silent
 from haloquant.jobs.provenance import step_versions, versions
 from haloquant.jobs.quantize.allocation import uniform_maps
-from haloquant.jobs.quantize.checkpoint_passes import Maps, Passes, expert_notes
+from haloquant.jobs.quantize.checkpoint_passes import Maps, Passes, expert_notes, unreached_notes
 from haloquant.jobs.quantize.forecast.device_room import check_device_room
 from haloquant.jobs.quantize.model_check import check_in_transformers
 from haloquant.jobs.quantize.model_key import model_key
@@ -125,7 +125,7 @@ def quantize_checkpoint(
             passes = Passes(checkpoint, request, TaskRunner(checkpoint, request, steps, key, session, progress, meter))
             maps = _maps(passes, goal)
             passes.quantize([maps])
-            few = passes.poor_experts(maps)
+            few, unreached = passes.poor_experts(maps), passes.unreached(maps)
         with ExitStack() as stage:
             stage.enter_context(meter.stage("pack"))
 
@@ -168,6 +168,7 @@ def quantize_checkpoint(
     notes = () if transform == "none" else (NOTE.format(transform, len(passes.scales), layers),)
     left = left_layers(checkpoint)
     notes = (*checkpoint.notes, *notes, *unchecked, *left_notes(left), *expert_notes(few, passes.experts))
+    notes = (*notes, *unreached_notes(unreached))
     notes += padding_note(tuple(passes.grids.values()))
     notes += (*small_scales_note(small), *sparse_note)
     if goal == "bal" and (within := passes.allocator.within) is not None:

@@ -37,5 +37,5 @@ def check_in_transformers(checkpoint: Checkpoint, calibrated: bool) -> tuple[str
         return (
             f"transformers does not know {kind!r}: the layers were found by their names and not checked in a model",
         )
-    check_model(checkpoint, calibrated)
+    check_model(checkpoint)
     return ()

@@ -182,11 +182,12 @@ class TaskRunner:
         self.steps.root.mkdir(parents=True, exist_ok=True)
         block: dict[str, LayerStatistics] = {}
 
-        def finish(blocks: int, states: np.ndarray) -> None:
+        def finish(blocks: int, states: np.ndarray | None) -> None:
             if block and layers.kept and kept is not None and kept.have_room(block, self._blocks - blocks + 1):
                 kept.save(blocks - 1, block)
             block.clear()
-            stored.save(blocks, states, missing.values())
+            if states is not None:
+                stored.save(blocks, states, missing.values())
 
         def remembered(
             found: Iterator[tuple[LinearLayer, LayerStatistics]],

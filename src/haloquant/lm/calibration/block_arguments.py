@@ -4,7 +4,7 @@ Most arguments are the same for every window (masks, rotary tables). Tensors tha
 are in a temporary file, and are read when a block runs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -33,22 +33,22 @@ class BlockArguments:
     A tensor that several blocks get is in the file once.
     """
 
-    def __init__(self, first: list[Arguments], scratch: Path | None = None) -> None:
+    def __init__(self, first: Sequence[Arguments | None], scratch: Path | None = None) -> None:
         """Begin with the arguments that stay in memory.
 
         Args:
-            first: arguments of each block for one window.
+            first: arguments of each block for one window; None for a block that does not run.
             scratch: folder of the temporary file; the system's where None.
         """
         self._first = first
         self._file = TemporaryFile(dir=scratch)  # noqa: SIM115 - it is open as long as this object lives
         finalize(self, self._file.close)
-        self._of_window: dict[bytes, list[Arguments]] = {}
+        self._of_window: dict[bytes, list[Arguments | None]] = {}
 
     def __contains__(self, tokens: np.ndarray) -> bool:
         return _key(tokens) in self._of_window
 
-    def keep(self, tokens: np.ndarray, arguments: list[Arguments]) -> None:
+    def keep(self, tokens: np.ndarray, arguments: Sequence[Arguments | None]) -> None:
         """Keep the arguments of each block for a window of these tokens [t]."""
         places: dict[int, StoredTensor] = {}  # by the identity of a tensor, which `arguments` keeps alive
 
@@ -62,7 +62,7 @@ class BlockArguments:
         pairs = zip(arguments, self._first, strict=True)
         self._of_window[_key(tokens)] = [_mapped(own, known, stored) for own, known in pairs]
 
-    def read(self, tokens: np.ndarray, block: int) -> Arguments:
+    def read(self, tokens: np.ndarray, block: int) -> Arguments | None:
         """Return the arguments of a block for a window of these tokens [t], which `keep` was given."""
         return _mapped(self._of_window[_key(tokens)][block], None, lambda tensor, _: tensor, self._read)
 

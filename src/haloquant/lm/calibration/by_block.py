@@ -46,7 +46,7 @@ def collect_by_block(
     progress: Progress | None = None,
     shards: RunShards = run_in_order,
     begin: tuple[int, Float32[np.ndarray, "s t h"]] | None = None,
-    passed: Callable[[int, Float32[np.ndarray, "s t h"]], None] | None = None,
+    passed: Callable[[int, Float32[np.ndarray, "s t h"] | None], None] | None = None,
     value_hessian: ValueHessian = "attention",
     dtype: CalibrationDtype = "float32",
     device: str = "cpu",
@@ -69,7 +69,7 @@ def collect_by_block(
         begin: the first block to run and the hidden states before it, as `passed` received them. From block 0 where
             None.
         passed: called after the statistics of a block were yielded, with the number of finished blocks and the hidden
-            states after them.
+            states after them; with None where blocks handed on more than those, so that it cannot begin there.
         value_hessian: "attention" weights the Hessian of value rows by attention; "inputs" sums x x^T for them too.
         dtype: type of the products of layers and attention (`kernels.bfloat16_products`), and of the operands of sums
             over tokens, whose results are float32.
@@ -103,7 +103,7 @@ def collect_by_block(
         for layer, known in zip(layers, measured.values(), strict=True):
             yield layer, _hessian_as_fisher(known, layer) if fisher == "hessian" else known
         if passed is not None:
-            passed(block + 1, runner.hidden)
+            passed(block + 1, None if any(runner.handed) else runner.hidden)
         if progress is not None:
             progress(block + 1, len(runner.blocks))
 

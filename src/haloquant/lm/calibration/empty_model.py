@@ -13,11 +13,12 @@ from transformers import AutoConfig
 
 from haloquant.errors import CheckpointError
 from haloquant.kernels.device_copies import moved, to_device
-from haloquant.lm.checkpoint.reader import Checkpoint, read_layer, read_tensor
+from haloquant.lm.checkpoint.architectures import is_foreign
+from haloquant.lm.checkpoint.reader import Checkpoint, LinearLayer, read_layer, read_tensor
 from haloquant.lm.checkpoint.safetensors import StoredTensor, check_readable, read_float32
 from haloquant.lm.experts import unstack_checkpoint
 from haloquant.lm.export.model_folder import NAMES, RawTensor
-from haloquant.lm.model_class import building, class_of
+from haloquant.lm.model_class import building, class_of, leave_weights
 from haloquant.lm.swap_weights import find_module
 from haloquant.lm.tensor_names import TensorNames
 from haloquant.records.layer_names import HEADS
@@ -49,7 +50,7 @@ class EmptyModel:
         self.checkpoint = checkpoint
         self.model = build_empty(checkpoint)
         layers = (*checkpoint.layers, *checkpoint.unchosen)
-        names = TensorNames(self.model)
+        self._names = names = TensorNames(self.model)
         experts = unstack_checkpoint(self.model, layers)
         by_name = {layer.name: layer for layer in layers}
         self._experts = {f"{path}.weight": by_name[name] for path, name in experts.items()}
@@ -67,6 +68,12 @@ class EmptyModel:
     def lacking(self) -> list[str]:
         """Return the parameters that the checkpoint gives no value for."""
         return [name for name in self._empty if name not in self._tensors]
+
+    def changed_by(self, layer: LinearLayer) -> str:
+        """Return how transformers changes the tensor of a layer while it loads it; nothing where it does not."""
+        target = self._names.target(layer.tensor)
+        steps = [] if target is None or target.converter is None else target.converter.operations
+        return " and ".join(type(step).__name__ for step in steps)
 
     def check_shapes(self) -> None:
         """Refuse a checkpoint with a tensor of another shape than its parameter. No weight is read.
@@ -179,6 +186,7 @@ class EmptyModel:
             for name in _made(trial, self.model, key):
                 if name in self._empty:
                     self._rules[name], found[name] = rule, f"{name} of {tensors[0][0]}"
+        self._tie(found)
         head = self.model.get_output_embeddings()
         if head is not None:
             by_module = {id(module): name for name, module in self.model.named_modules()}
@@ -193,10 +201,23 @@ class EmptyModel:
                 found[name] = same[id(parameter)]
         return found
 
+    def _tie(self, found: dict[str, str]) -> None:
+        """Give parameters without a tensor that of the parameter to which transformers ties them, in `found`.
+
+        A checkpoint may hold either of the two.
+        """
+        ties = [pair for pair in self.model.all_tied_weights_keys.items() if all(name in self._empty for name in pair)]
+        for target, source in (*ties, *((source, target) for target, source in ties), *ties):
+            if target not in found and source in found and source not in self._rules:
+                found[target] = found[source]
+
     def _load_buffers(self, names: TensorNames) -> None:
-        """Read the buffers that the checkpoint holds, such as the bias of a router; the model keeps them."""
+        """Read the buffers that the checkpoint holds, such as the bias of a router; the model keeps them.
+
+        Those of towers for images and sound are not used.
+        """
         buffers = dict(self.model.named_buffers())
-        for tensor in self.checkpoint.tensors:
+        for tensor in (name for name in self.checkpoint.tensors if not is_foreign(name)):
             target = names.target(tensor)
             if target is not None and target.converter is None and target.key in buffers:
                 stored, buffer = self.checkpoint.tensors[tensor], buffers[target.key]
@@ -220,6 +241,7 @@ def empty_from_config(config: Any) -> Any:
     """Return a model without weights from a configuration of transformers."""
     with init_empty_weights(include_buffers=False):
         model = class_of(config).from_config(config, dtype=torch.float32, trust_remote_code=False)
+    leave_weights(model.config)
     return model.eval().requires_grad_(False)
 
 

@@ -37,6 +37,11 @@ class InputSums:
         absolute = torch.zeros(features, dtype=torch.float64, device=device)
         return cls(absolute, torch.zeros(features, device=device), gram)
 
+    def copied(self) -> "InputSums":
+        """Return a copy with tensors of its own."""
+        gram = None if self.gram is None else self.gram.clone()
+        return InputSums(self.absolute.clone(), self.largest.clone(), gram, self.tokens)
+
     def add(self, x: torch.Tensor, operands: torch.dtype = torch.float32) -> None:
         """Add the rows of x, float32 [tokens, in], rounded to the type `operands` before they are multiplied."""
         magnitude = x.abs()
@@ -69,22 +74,31 @@ class Recorder:
     values: ValueRecorder | None = None
     products: Bfloat16Products | None = None
     _last: tuple[torch.Tensor, int, InputSums] | None = None
+    _alone: set[str] = field(default_factory=set)  # layers that also read tensors of their own
+    _seen: set[str] = field(default_factory=set)  # layers that ran in this forward pass
 
     def add_input(self, layer: str, x: torch.Tensor) -> None:
         """Add the input of `layer`. If the layer before it read the same tensor, both share one sum, added once.
 
-        A tensor that was changed in place between the two layers is not the same.
+        A tensor that was changed in place between the two layers is not the same. A layer that is called twice in a
+        pass, with a tensor that others read and with another one, shares no sum.
         """
         version = -1 if x.is_inference() else x._version
-        if self._last is not None and self._last[0] is x and self._last[1] == version:
+        again, self._seen = layer in self._seen, self._seen | {layer}
+        same = self._last is not None and self._last[0] is x and self._last[1] == version
+        if self._last is not None and same and layer not in self._alone:
             self.inputs[layer] = self._last[2]
             return
         rows = x.detach().reshape(-1, x.shape[-1]).float()
-        if layer not in self.inputs:
-            self.inputs[layer] = InputSums.zeros(rows.shape[1], rows.device, self.with_gram)
-        sums = self.inputs[layer]
+        sums = self.inputs.get(layer)
+        if sums is None:
+            sums = self.inputs[layer] = InputSums.zeros(rows.shape[1], rows.device, self.with_gram)
+        elif again and any(other is sums for name, other in self.inputs.items() if name != layer):
+            self._alone.add(layer)
+            sums = self.inputs[layer] = sums.copied()
         sums.add(rows, self._operands)
-        self._last = (x, version, sums)
+        if layer not in self._alone:
+            self._last = (x, version, sums)
 
     def add_gradient_by_sample(self, layer: str, x: torch.Tensor, gradient: torch.Tensor) -> None:
         """Add (d loss_b / d W)^2 for each sample b of the batch. `gradient` is d loss / d output, [b, t, out]."""
@@ -114,6 +128,7 @@ class Recorder:
     def forget_last(self) -> None:
         """Release the last input; call this after each forward pass."""
         self._last = None
+        self._seen = set()
         if self.values is not None:
             self.values.forget()
 

@@ -101,8 +101,10 @@ def collect(
             batch = torch.from_numpy(windows[first : first + at_once]).to(device)
             recorder.batch = len(batch)
             if fisher == "none":
+                # One position as a tensor: for a number, some models leave out the other tokens in their last blocks.
+                kept = torch.zeros(1, dtype=torch.int64, device=device)
                 with torch.no_grad():  # in inference mode a recorder could not see that a tensor changed
-                    model(input_ids=batch, use_cache=False, logits_to_keep=1)
+                    model(input_ids=batch, use_cache=False, logits_to_keep=kept)
             else:
                 _differentiate(model, batch)
             recorder.forget_last()

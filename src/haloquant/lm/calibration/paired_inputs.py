@@ -109,5 +109,5 @@ def _inputs(runner: BlockRunner, block: int, index: int, group: Sequence[LinearL
         for layer in group:  # after the hooks that round activations, so that these hooks see rounded inputs
             handle = find_module(model, layer.name).register_forward_pre_hook(keep(layer.name))
             stack.callback(handle.remove)
-        runner.run(block, runner.states(index), runner.windows[index])
+        runner.run(block, runner.states(index), runner.windows[index], dict(runner.handed[index]))
     return found

@@ -16,6 +16,7 @@ from haloquant.kernels.bfloat16_products import Bfloat16Products
 from haloquant.kernels.device_copies import to_device, to_host
 from haloquant.kernels.float32_products import float32_products
 from haloquant.lm.calibration.block_runner import BlockRunner
+from haloquant.lm.calibration.handed_on import Handed
 from haloquant.lm.calibration.hessian import InputSums, Recorder, record
 from haloquant.lm.calibration.random_signs import signs_of_windows
 from haloquant.lm.calibration.shard_tasks import SHARD_WINDOWS, Arrays, ModelSource, RunShards, ShardInputs, ShardTask
@@ -26,9 +27,10 @@ from haloquant.lm.swap_weights import weight_parameter
 def sum_shard(task: ShardTask, arrays: Arrays) -> tuple[ShardInputs, Arrays]:
     """Return the sums over the windows of a shard, and the hidden states after the block."""
     states = np.array(arrays["states"])
-    recorder = _run_windows(_runner(task.model), task, states, arrays["windows"])
+    handed = _handed(arrays, len(states))
+    recorder = _run_windows(_runner(task.model), task, states, arrays["windows"], handed)
     inputs, sums = _as_arrays(recorder)
-    return inputs, {"states": states, **sums}
+    return inputs, {"states": states, **_handed_arrays(handed), **sums}
 
 
 def sum_block_at_once(runner: BlockRunner, task: ShardTask) -> Recorder:
@@ -38,11 +40,16 @@ def sum_block_at_once(runner: BlockRunner, task: ShardTask) -> Recorder:
         runner: holds the hidden states of all windows before the block.
         task: the task of the first shard.
     """
-    return _run_windows(runner, task, runner.hidden, runner.windows)
+    return _run_windows(runner, task, runner.hidden, runner.windows, runner.handed)
 
 
-def _run_windows(runner: BlockRunner, task: ShardTask, states: np.ndarray, windows: np.ndarray) -> Recorder:
-    """Return the sums over windows [n, t], and replace their hidden states [n, t, hidden] by what the block returns."""
+def _run_windows(
+    runner: BlockRunner, task: ShardTask, states: np.ndarray, windows: np.ndarray, handed: list[Handed]
+) -> Recorder:
+    """Return the sums over windows [n, t], and replace their hidden states [n, t, hidden] by what the block returns.
+
+    `handed` has what earlier blocks handed on for each window, and then also what this block hands on.
+    """
     recorder = _recorder(task)
     runner.learn(windows)
     gradients = "sample" if task.fisher == "block" else None
@@ -54,11 +61,10 @@ def _run_windows(runner: BlockRunner, task: ShardTask, states: np.ndarray, windo
             weights = {id(weight_parameter(model, layer)[0]) for layer in task.layers}
             recorder.products.leave(x for x in block.parameters() if x.ndim > 1 and id(x) not in weights)
         for index in range(len(states)):
-            before = states[index : index + 1]
-            given = to_device(np.array(before) if runner.device.type == "cpu" else before, runner.device)
+            given = to_device(runner.as_given(states[index]).numpy(), runner.device)
             sign = None if gradients is None else next(signs)
-            output = _run_window(runner, task.block, given, windows[index], sign, recorder.products)
-            to_host(output[0].float(), into=states[index])
+            output = _run_window(runner, task.block, given, windows[index], handed[index], sign, recorder.products)
+            to_host(output.float().reshape(states.shape[1:]), into=states[index])
             recorder.forget_last()
     return recorder
 
@@ -76,14 +82,9 @@ def sum_block(runner: BlockRunner, task: ShardTask, shards: RunShards, windows: 
 
     def tasks() -> Iterator[tuple[ShardTask, Arrays]]:
         for first in starts:
-            states = np.array(runner.hidden[first : first + SHARD_WINDOWS])
-            yield (
-                replace(task, first=first),
-                {
-                    "states": states,
-                    "windows": runner.windows[first : first + SHARD_WINDOWS],
-                },
-            )
+            part = slice(first, first + SHARD_WINDOWS)
+            arrays = {"states": np.array(runner.hidden[part]), "windows": runner.windows[part]}
+            yield replace(task, first=first), arrays | _handed_arrays(runner.handed[part])
 
     total = _recorder(task)
     waiting: dict[int, tuple[ShardInputs, Arrays]] = {}
@@ -93,7 +94,9 @@ def sum_block(runner: BlockRunner, task: ShardTask, shards: RunShards, windows: 
         while following in waiting:
             inputs, arrays = waiting.pop(following)
             first = starts[following]
-            runner.hidden[first : first + SHARD_WINDOWS] = arrays["states"]
+            part = slice(first, first + SHARD_WINDOWS)
+            runner.hidden[part] = arrays["states"]
+            runner.handed[part] = _handed(arrays, len(arrays["states"]))
             _add(total, inputs, arrays)
             following += 1
     return total
@@ -113,10 +116,10 @@ def _runner(model: ModelSource) -> BlockRunner:
 
 
 def _run_window(
-    runner: BlockRunner, block: int, states: torch.Tensor, tokens: np.ndarray, signs: torch.Tensor | None,
-    products: Bfloat16Products | None,
+    runner: BlockRunner, block: int, states: torch.Tensor, tokens: np.ndarray, handed: Handed,
+    signs: torch.Tensor | None, products: Bfloat16Products | None,
 ) -> torch.Tensor:  # fmt: skip
-    """Run one window through a loaded block whose hooks are active; return its output, [1, t, hidden].
+    """Run one window through a loaded block whose hooks are active; return its output, mostly [1, t, hidden].
 
     With signs of its shape, the sum of the output times these is differentiated. With `products` the block multiplies
     bfloat16 numbers.
@@ -124,10 +127,25 @@ def _run_window(
     states.requires_grad_(signs is not None)
     # `products` comes last, so that a watch of attention sees the operands that are multiplied.
     with torch.set_grad_enabled(signs is not None), nullcontext() if products is None else products:
-        output = runner.run(block, states, tokens)
-    if signs is not None:
-        output.backward(signs.to(output.dtype) / output.detach().norm(), inputs=[states])
+        output = runner.run(block, states, tokens, handed)
+    if signs is not None and output is not states:  # not where the model passes over the block
+        output.backward(signs.to(output.dtype).view(output.shape) / output.detach().norm(), inputs=[states])
     return output.detach()
+
+
+def _handed_arrays(handed: list[Handed]) -> dict[str, np.ndarray]:
+    """Return what was handed on for several windows as one set of arrays."""
+    return {f"handed {n} {name}": array for n, own in enumerate(handed) for name, array in own.items()}
+
+
+def _handed(arrays: Arrays, windows: int) -> list[Handed]:
+    """Return what was handed on for each window of a shard, from its arrays."""
+    found: list[Handed] = [{} for _ in range(windows)]
+    for name, array in arrays.items():
+        if name.startswith("handed "):
+            _, number, own = name.split(" ", 2)
+            found[int(number)][own] = array
+    return found
 
 
 def _as_arrays(recorder: Recorder) -> tuple[ShardInputs, dict[str, np.ndarray]]:

@@ -77,7 +77,8 @@ _EXPERT = re.compile(r"\bexperts\.(\d+)\.")
 
 # Families whose configuration in transformers ties the embeddings by default.
 _TIED_BY_DEFAULT = frozenset({"gpt2", "opt", "gemma", "gemma2"})
-# Families whose attention sees the tokens behind the one that is predicted, unless config.json says `is_decoder`.
+# Families whose attention sees the tokens behind the one that is predicted, unless config.json says `is_decoder`, or
+# what `_SAYS_CAUSAL` names.
 _ENCODERS = frozenset(
     {
         "albert", "big_bird", "bert", "bert-generation", "camembert", "convbert", "data2vec-text", "deberta",
@@ -87,6 +88,7 @@ _ENCODERS = frozenset(
         "roformer", "splinter", "squeezebert", "xlm", "xlm-roberta", "xlm-roberta-xl", "xlnet", "xmod", "yoso",
     }
 )  # fmt: skip
+_SAYS_CAUSAL = {"xlm": ("causal", True), "flaubert": ("causal", True), "xlnet": ("attn_type", "uni")}
 
 # Ends of the classes of transformers whose head does not predict tokens.
 _OTHER_HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")
@@ -121,7 +123,9 @@ def architecture_of(config: Config, path: Path) -> Architecture:
         count = inner.get(name)
         if isinstance(count, int) and count < 1:
             raise CheckpointError(f"{path} must give a positive {name}, not {count}")
-    tied = inner.get("tie_word_embeddings")
+    tied, several = inner.get("tie_word_embeddings"), is_of_several_parts(config)
+    if several and isinstance(config.get("tie_word_embeddings"), bool):
+        tied = config["tie_word_embeddings"]  # transformers ties the head of the whole
     return Architecture(
         model_type=kind,
         hidden_size=hidden,
@@ -135,8 +139,8 @@ def architecture_of(config: Config, path: Path) -> Architecture:
         tied_embeddings=tied if isinstance(tied, bool) else kind in _TIED_BY_DEFAULT,
         known=kind in BLOCK_LAYERS,
         transposed=kind in ("gpt2", "openai-gpt"),
-        several_parts=is_of_several_parts(config),
-        says_untied=tied is False or (tied is None and kind in BLOCK_LAYERS and kind not in _TIED_BY_DEFAULT),
+        several_parts=several,
+        says_untied=tied is False or (tied is None and kind in BLOCK_LAYERS.keys() - _TIED_BY_DEFAULT and not several),
     )
 
 
@@ -174,7 +178,9 @@ def complete_architecture(
 def _refuse_others(config: Config, inner: Config, path: Path) -> None:
     kind = str(inner.get("model_type") or "")
     if config.get("is_encoder_decoder") is True or inner.get("is_encoder_decoder") is True:
-        raise CheckpointError(f"{path} must describe a decoder, not the encoder-decoder {kind!r}")
+        raise CheckpointError(
+            f"{path} must describe a decoder, not the encoder-decoder {str(config.get('model_type') or kind)!r}"
+        )
     if is_quantized(config) or is_quantized(inner):
         raise CheckpointError(
             f"{path} must describe a full-precision model, not one that is quantized already "
@@ -187,7 +193,8 @@ def _refuse_others(config: Config, inner: Config, path: Path) -> None:
             f"{path} must describe a model that predicts tokens, not {classes[0]}, whose head gives classes; give the "
             "causal model that it was made of"
         )
-    sees_later = kind in _ENCODERS and inner.get("is_decoder") is not True and inner.get("causal") is not True
+    name, value = _SAYS_CAUSAL.get(kind, ("is_decoder", True))
+    sees_later = kind in _ENCODERS and inner.get(name) != value
     if sees_later or (bool(classes) and all(name.endswith("ForMaskedLM") for name in classes)):
         raise CheckpointError(
             f"{path} must describe a decoder, which predicts each token from those before it, not the encoder "

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from haloquant.lm.checkpoint.architectures import is_foreign, is_router, split_block
+from haloquant.lm.checkpoint.architectures import block_list, is_foreign, is_router, split_block
 from haloquant.lm.checkpoint.completeness import shared_layers
 from haloquant.lm.checkpoint.linear_layers import is_read_directly
 from haloquant.lm.checkpoint.reader import Checkpoint
@@ -46,21 +46,25 @@ def left_notes(left: Sequence[LeftLayer]) -> tuple[str, ...]:
         reasons.setdefault(layer.reason, []).append(layer.name)
     notes: list[str] = []
     for reason, names in reasons.items():
-        kinds: dict[str, int] = {}
-        for name in names:
-            kind = re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name) if len(names) > 1 else name
-            kinds[kind] = kinds.get(kind, 0) + 1
-        shown = [f"{kind} ({count})" if count > 1 else kind for kind, count in list(kinds.items())[:SHOWN]]
-        more = f" and {len(kinds) - SHOWN} more kinds" if len(kinds) > SHOWN else ""
-        notes.append(f"{len(names)} left in full precision, {reason}: {', '.join(shown)}{more}")
+        notes.append(f"{len(names)} left in full precision, {reason}: {name_kinds(names)}")
     return tuple(notes)
+
+
+def name_kinds(names: Sequence[str]) -> str:
+    """Return the names of layers with `*` for the number of a block, the first few kinds with their counts."""
+    kinds: dict[str, int] = {}
+    for name in names:
+        kind = re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name) if len(names) > 1 else name
+        kinds[kind] = kinds.get(kind, 0) + 1
+    shown = [f"{kind} ({count})" if count > 1 else kind for kind, count in list(kinds.items())[:SHOWN]]
+    return ", ".join(shown) + (f" and {len(kinds) - SHOWN} more kinds" if len(kinds) > SHOWN else "")
 
 
 def _reason(checkpoint: Checkpoint, name: str) -> str:
     placed = split_block(name)
     if is_foreign(name):
         return "not in the decoder of text"
-    if placed is None:
+    if placed is None or block_list(name) != block_list(checkpoint.layers[0].name):
         return "outside the decoder blocks"
     if placed[0] >= checkpoint.architecture.blocks:
         return f"behind the last of {checkpoint.architecture.blocks} blocks"

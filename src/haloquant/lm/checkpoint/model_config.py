@@ -30,13 +30,21 @@ HIDDEN: Final = ("hidden_size", "n_embd", "d_model", "dim_model", "embedding_siz
 INTERMEDIATE: Final = (
     "intermediate_size", "ffn_dim", "decoder_ffn_dim", "n_inner", "ffn_hidden_size", "dim_ff", "dff", "ffn_config",
 )  # fmt: skip
-BLOCKS: Final = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks")
+BLOCKS: Final = ("num_layers_per_stack", "num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_blocks")
 HEADS: Final = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads", "decoder_attention_heads")
 KV_HEADS: Final = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "kv_n_heads")
 HEAD_SIZE: Final = ("head_dim", "dim_head", "kv_channels")
 VOCABULARY: Final = ("vocab_size", "n_vocab", "padded_vocab_size")
 POSITIONS: Final = (
     "max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length", "n_ctx",
+)  # fmt: skip
+
+# Families that number positions from behind the number of the padding token, so that a window has fewer tokens.
+_BEHIND_PADDING = frozenset(
+    {
+        "camembert", "data2vec-text", "prophetnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl",
+        "xmod",
+    }
 )  # fmt: skip
 
 
@@ -106,6 +114,13 @@ def whole_number(config: Config, names: tuple[str, ...]) -> int | None:
     return None
 
 
+def unused_positions(model_type: object, padding: object) -> int:
+    """Return how many of a model's positions no token has, where `padding` is the number of the padding token."""
+    first = padding + 1 if isinstance(padding, int) and padding >= 0 else 2  # the default of these families
+    ahead = model_type == "prophetnet"  # it also predicts the token behind the next one
+    return first + ahead if model_type in _BEHIND_PADDING else 0
+
+
 def window_tokens(config: Config, most: int) -> int:
     """Return the number of tokens in a window: the decoder's number of positions, at most `most`.
 
@@ -116,4 +131,4 @@ def window_tokens(config: Config, most: int) -> int:
     given = next((value for name in POSITIONS if (value := inner.get(name))), most)
     if not isinstance(given, int) or isinstance(given, bool) or given < 1:
         raise CheckpointError(f"config.json must give a positive number of positions, not {given!r:.40}")
-    return min(given, most)
+    return min(max(1, given - unused_positions(inner.get("model_type"), inner.get("pad_token_id"))), most)

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float64, Int64
 
 from haloquant.errors import HaloquantError, InputError, first_line
-from haloquant.lm.checkpoint.model_config import POSITIONS
+from haloquant.lm.checkpoint.model_config import POSITIONS, unused_positions
 
 STANDARD_WINDOW = 2048
 MOST_NATS = 700  # float64 holds exp(709)
@@ -107,6 +107,7 @@ def default_window(model: Any) -> int:
     """Return the model's context length in tokens, at most 2048."""
     config = text_config(model)
     length = next((found for name in POSITIONS if (found := getattr(config, name, None))), STANDARD_WINDOW)
+    length -= unused_positions(getattr(config, "model_type", None), getattr(config, "pad_token_id", None))
     return min(length, STANDARD_WINDOW)
 
 

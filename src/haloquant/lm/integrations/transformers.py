@@ -105,6 +105,12 @@ class HaloQuantizer(HfQuantizer):
         return packed_conversions(rules, paths, model.base_model_prefix)
 
     def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:
+        for path, module in list(model.named_modules()):
+            if isinstance(module, _Tied):
+                model.set_submodule(path, module.layer)
+        from haloquant.lm.model_class import leave_weights
+
+        leave_weights(model.config)
         packed = (module for module in model.modules() if isinstance(module, HaloLinear))
         here = [module for module in packed if module.weight_packed.device.type != "meta"]
         with ThreadPoolExecutor(min(cpu_count() or 1, 16)) as pool:  # the check of the codes releases the GIL
@@ -126,8 +132,9 @@ class HaloQuantizer(HfQuantizer):
         kept = remove_tied_weights_from_state_dict(model.state_dict(), model)
         written = revert_weight_conversion(model, kept)
         new_names = {id(tensor): name for name, tensor in written.items()}
-        packed = [f"{path}.weight_packed" for path, x in model.named_modules() if isinstance(x, HaloLinear)]
-        self.quantization_config.layers = tuple(new_names[id(kept[name])].rpartition(".")[0] for name in packed)
+        layers = [path for path, x in model.named_modules(remove_duplicate=False) if isinstance(x, HaloLinear)]
+        packed = [kept[name] for path in layers if (name := f"{path}.weight_packed") in kept]
+        self.quantization_config.layers = tuple(new_names[id(tensor)].rpartition(".")[0] for tensor in packed)
         config = self.quantization_config.packed
         lines = {name: _line(tensor, config.version) for name, tensor in written.items()}
         self.quantization_config.sha256 = digest(config, lines)
@@ -189,7 +196,48 @@ def _replace_layers(
         features = (cols, rows) if is_transposed(module) else (rows, cols)
         packed = _packed_layer(name, config, tensors, features, module.bias is not None, dtype)
         model.set_submodule(paths[id(module)], packed)
+    _stand_for_tied(model)
+    _mark_as_initialized(model)
     return frozenset(place.path for place in everywhere)
+
+
+class _Tied(nn.Identity):
+    """Stands for a layer that is the packed layer `layer`, while weights are loaded. It has no tensors to load."""
+
+    def __init__(self, layer: HaloLinear) -> None:
+        super().__init__()
+        object.__setattr__(self, "layer", layer)  # no submodule
+
+
+def _stand_for_tied(model: Any) -> None:
+    """Put a stand-in at the place of every layer whose weight transformers ties to that of a packed layer.
+
+    transformers ties parameters, and the tensors of a packed layer are buffers. So both places get the same module.
+    """
+    modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
+    ties: dict[str, str] = model.all_tied_weights_keys
+    for pair in ties.items():
+        paths = [name.removesuffix(".weight") for name in pair]
+        for path, other in (paths, paths[::-1]):
+            packed, module = modules.get(path), modules.get(other)
+            if isinstance(packed, HaloLinear) and module is not None and is_linear(module):
+                model.set_submodule(other, _Tied(packed))
+
+    def is_plain(name: str) -> bool:
+        return not isinstance(model.get_submodule(name.rpartition(".")[0]), HaloLinear | _Tied)
+
+    model.all_tied_weights_keys = {k: v for k, v in ties.items() if is_plain(k) and is_plain(v)}
+
+
+def _mark_as_initialized(model: nn.Module) -> None:
+    """Keep transformers from drawing random weights in modules that hold packed layers and nothing of their own.
+
+    Some families read the two sizes of a layer's weight for it, which a packed layer does not have.
+    """
+    for module in model.modules():
+        inside = any(isinstance(child, HaloLinear | _Tied) for child in module.children())
+        if inside and not module._parameters and not module._buffers:
+            module._is_hf_initialized = True  # type: ignore[assignment]
 
 
 def _packed_layer(

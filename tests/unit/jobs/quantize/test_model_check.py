@@ -53,16 +53,3 @@ def test_without_transformers_it_is_said(folder: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     assert check_in_transformers(open_checkpoint(folder), False) == (UNCHECKED,)
-
-
-def test_blocks_that_read_keys_of_other_blocks_are_not_calibrated_one_after_another(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All windows run through a block before the next one, and keys of a window are gone by then."""
-    from transformers.models.llama.modeling_llama import LlamaAttention
-
-    checkpoint = open_checkpoint(folder)
-    monkeypatch.setattr(LlamaAttention, "is_kv_shared_layer", True, raising=False)  # as in Gemma 3n
-    assert check_in_transformers(checkpoint, False) == ()
-    with pytest.raises(CheckpointError, match=r"its last blocks read those of others \(num_kv_shared_layers\)"):
-        check_in_transformers(checkpoint, True)

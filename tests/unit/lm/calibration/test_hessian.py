@@ -37,6 +37,21 @@ def test_a_tensor_that_was_changed_in_place_between_two_layers_is_summed_again()
     assert recorder.inputs["gate"].tokens == recorder.inputs["up"].tokens == 5
 
 
+@pytest.mark.parametrize("twice", ["q", "k", "v"])
+def test_a_layer_that_reads_another_tensor_too_leaves_the_sum_of_the_others(twice: str) -> None:
+    recorder, y = Recorder(("q", "k", "v"), with_gram=True), 2 * X[:2]
+    for _ in range(2):
+        for layer in ("q", "k", "v"):
+            recorder.add_input(layer, X)
+        recorder.add_input(twice, y)
+        recorder.forget_last()
+    known = to_statistics(recorder, "x", 1)
+    for layer in ("q", "k", "v"):
+        x = torch.cat([X, y]) if layer == twice else X
+        assert known[layer].tokens == 2 * len(x)
+        np.testing.assert_allclose(np.asarray(known[layer].hessian), (2 / len(x) * x.T @ x).numpy(), rtol=1e-5)
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 1e20])
 def test_inputs_that_are_no_numbers_or_whose_squares_are_none_are_an_error(value: float) -> None:
     x = X.clone()

@@ -91,6 +91,12 @@ def test_what_is_copied_must_be_numbers_too(whole: Path, tmp_path: Path, name: s
     assert f"tensor {name} must be finite, but holds {bad} at (" in refused(whole, tmp_path / "m", edit)
 
 
+def test_towers_that_are_copied_may_hold_infinity(whole: Path, tmp_path: Path) -> None:
+    """Some towers hold the bounds of inputs that are clipped, which are infinite where nothing is clipped."""
+    bound = {"model.audio_tower.layers.0.input_max": np.array(np.inf, np.float32)}
+    check_complete(open_checkpoint(changed(whole, tmp_path / "m", lambda tensors: tensors.update(bound))))
+
+
 def test_an_unknown_family_may_have_unlike_blocks_but_must_have_all(whole: Path, tmp_path: Path) -> None:
     folder = changed(whole, tmp_path / "m", lambda tensors: tensors.pop(Q))
     config = (folder / "config.json").read_text().replace('"llama"', '"mystery"')

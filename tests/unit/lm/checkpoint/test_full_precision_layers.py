@@ -12,7 +12,7 @@ from haloquant.lm.checkpoint.reader import open_checkpoint
 SQUARE = (
     "layers.0.attn.q_proj", "layers.0.mlp.gate", "layers.0.mlp.experts.0.up_proj", "layers.0.mlp.experts.1.up_proj",
     "layers.1.attn.q_proj", "layers.1.mlp.gate", "layers.2.eh_proj", "vision_tower.layers.0.fc1", "lm_head",
-    "connector",
+    "connector", "other.layers.0.up_proj",
 )  # fmt: skip
 
 
@@ -32,6 +32,7 @@ def test_every_matrix_that_is_left_has_a_reason(tmp_path: Path) -> None:
         "model.layers.2.eh_proj": "behind the last of 2 blocks",
         "model.vision_tower.layers.0.fc1": "not in the decoder of text",
         "model.connector": "outside the decoder blocks",
+        "model.other.layers.0.up_proj": "outside the decoder blocks",
     }
     notes = left_notes(left)
     assert "2 left in full precision, excluded by a pattern: model.layers.*.mlp.experts.*.up_proj (2)" in notes

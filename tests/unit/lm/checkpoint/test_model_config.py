@@ -66,6 +66,8 @@ def test_the_window_is_that_of_the_decoder() -> None:
     assert window_tokens({"text_config": {"max_position_embeddings": 512}}, 2048) == 512
     assert window_tokens({"max_seq_len": 4096}, 2048) == 2048
     assert window_tokens(json.loads("{}"), 2048) == 2048
+    roberta = {"model_type": "roberta", "max_position_embeddings": 514}
+    assert window_tokens(roberta, 2048) == window_tokens(roberta | {"pad_token_id": 1}, 2048) == 512
     with pytest.raises(CheckpointError, match="must give a positive number of positions, not -1"):
         window_tokens({"n_positions": -1}, 2048)
 

@@ -249,12 +249,17 @@ def test_what_is_no_model_folder_is_named(tmp_path: Path) -> None:
     ("change", "sentence"),
     [
         ({"is_encoder_decoder": True, "model_type": "t5"}, "must describe a decoder, not the encoder-decoder 't5'"),
+        (
+            {"model_type": "musicgen", "is_encoder_decoder": True, "decoder": {"model_type": "musicgen_decoder"}},
+            "must describe a decoder, not the encoder-decoder 'musicgen'",
+        ),
         ({"quantization_config": {"bits": 4}}, "not one that is quantized already"),
         ({"hidden_size": "many"}, "hidden_size of config.json must be a whole number, not 'many'"),
         (
             {"model_type": "roberta"},
             "not the encoder 'roberta', whose attention sees the token that is to be predicted",
         ),
+        ({"model_type": "xlnet", "is_decoder": True}, "not the encoder 'xlnet'"),  # it does not heed is_decoder
         ({"architectures": ["MysteryForMaskedLM"]}, "must describe a decoder, which predicts each token from those"),
         (
             {"architectures": ["LlamaForSequenceClassification"]},

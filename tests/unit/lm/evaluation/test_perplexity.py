@@ -83,6 +83,8 @@ def test_the_window_is_the_models_length_at_most_2048() -> None:
     assert default_window(Parity()) == 2048
     assert default_window(SimpleNamespace(config=SimpleNamespace(n_positions=64))) == 64
     assert default_window(SimpleNamespace(config=SimpleNamespace())) == 2048
+    roberta = SimpleNamespace(model_type="roberta", max_position_embeddings=514, pad_token_id=1)
+    assert default_window(SimpleNamespace(config=roberta)) == 512
 
 
 @pytest.mark.parametrize(
