@@ -2,6 +2,7 @@
 
 import math
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytest.importorskip("lm_eval")
+
+from lm_eval import evaluator  # noqa: E402
 
 from haloquant.errors import InputError  # noqa: E402
 from haloquant.lm.evaluation.lm_eval_tasks import (  # noqa: E402
@@ -80,6 +83,22 @@ def test_nothing_is_printed(parts: tuple[Any, Any, str], capfd: pytest.CaptureFi
     evaluate_text(model, tokenizer, [text[:100]], window=WINDOW)
     captured = capfd.readouterr()
     assert captured.out == "" and "it/s" not in captured.err
+
+
+def test_no_program_describes_the_machine(parts: tuple[Any, Any, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer, text = parts
+    started: list[str] = []
+    begin = subprocess.Popen.__init__
+
+    def told(process: Any, arguments: Any, *given: Any, **settings: Any) -> None:
+        started.append(arguments[0] if isinstance(arguments, list) else arguments)
+        begin(process, arguments, *given, **settings)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", told)
+    describe = evaluator.add_env_info
+    evaluate_text(model, tokenizer, [text[:100]], window=WINDOW)
+    assert [name for name in started if name != "git"] == []  # lm-eval asks for its own commit
+    assert evaluator.add_env_info is describe
 
 
 def test_wikitext_follows_the_rules_of_lm_evals_own_task(parts: tuple[Any, Any, str]) -> None:

@@ -12,8 +12,8 @@ import json
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -28,7 +28,7 @@ from haloquant.lm.evaluation.text_tasks import TextTask
 try:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from lm_eval import simple_evaluate
+        from lm_eval import evaluator
         from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
         from lm_eval.utils import get_rolling_token_windows
@@ -310,9 +310,10 @@ def _run(
             tell(done, total)
 
     length = default_window(model) if window is None else window
-    evaluate: Any = simple_evaluate
+    evaluate: Any = evaluator.simple_evaluate
     with (
         finite_logits(model),
+        _undescribed(evaluator),
         warnings.catch_warnings(),
         redirect_stderr(StringIO()),
     ):  # lm-eval shows a progress bar for every document
@@ -336,6 +337,20 @@ def _run(
             log_samples=False,
             verbosity="ERROR",
         )
+
+
+@contextmanager
+def _undescribed(harness: Any) -> Iterator[None]:
+    """Keep lm-eval from describing the machine in its results: a dozen programs run for it, which takes a second."""
+    describe = getattr(harness, "add_env_info", None)
+    if describe is None:
+        yield
+        return
+    harness.add_env_info = lambda _: None
+    try:
+        yield
+    finally:
+        harness.add_env_info = describe
 
 
 def _prefix(model: Any, tokenizer: Any) -> int | None:

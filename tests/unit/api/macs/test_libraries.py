@@ -15,20 +15,20 @@ from haloquant.store.cell_libraries import liberty_text, read_library
 from haloquant.store.cell_library_codec import encode_library
 
 
-@pytest.fixture
-def parts(find_data: Callable[[str], Path], tmp_path: Path) -> tuple[Path, list[Path]]:
+@pytest.fixture(scope="module")
+def parts(find_data: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
     """Return a library, and three files with its header and a third of its cells each."""
     whole = find_data("liberty/sky130hd/sky130hd_tt_025C_1v80.lib.gz")
     text = liberty_text(whole)
     cells = [group for group in read_groups(SourceText("whole", text)).groups if group.kind == "cell"]
-    files = []
+    files, folder = [], tmp_path_factory.mktemp("parts")
     for part in range(3):
         kept = text
         for group in reversed(cells):
             if cells.index(group) * 3 // len(cells) != part:
                 kept = kept[: group.offset] + kept[group.end :]
-        file = tmp_path / f"part{part}.lib.gz"
-        file.write_bytes(gzip.compress(kept.encode()))
+        file = folder / f"part{part}.lib.gz"
+        file.write_bytes(gzip.compress(kept.encode(), 1))
         files.append(file)
     return whole, files
 
