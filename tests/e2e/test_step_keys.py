@@ -112,6 +112,6 @@ def test_what_changed_is_made_again(name: str, finished: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_other_code_makes_every_step_again(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provenance, "source_sha256", lambda parts: "other")
+    monkeypatch.setattr(provenance, "_code_sha256", lambda: "other")
     _, reused = rerun(finished, tmp_path / "job", lambda home: None)
     assert reused == set()

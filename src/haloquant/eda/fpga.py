@@ -97,6 +97,6 @@ def _cells(netlist: Path, count: int) -> list[FpgaCells]:
     found: list[FpgaCells] = []
     for number in range(count):
         kinds = Counter(cell["type"] for cell in modules[f"design{number}"]["cells"].values())
-        luts = sum(count for kind, count in kinds.items() if _LUT.fullmatch(kind))
+        luts = sum(cells for kind, cells in kinds.items() if _LUT.fullmatch(kind))
         found.append(FpgaCells(luts, kinds["DSP48E1"], kinds["CARRY4"]))
     return found

@@ -44,7 +44,13 @@ def _versions() -> tuple[tuple[str, str], ...]:
 
 def step_versions() -> dict[str, str]:
     """Return what the key of every finished step covers beside the step's own inputs: all versions, and the code."""
-    return {**versions(), "code sha256": source_sha256(RESULT_CODE)}
+    return {**versions(), "code sha256": _code_sha256()}
+
+
+@cache
+def _code_sha256() -> str:
+    """Return the hash of the code once for a process: what is imported stays as it is, and hundreds of files are read."""
+    return source_sha256(RESULT_CODE)
 
 
 def job_provenance(recipe: Recipe, inputs: Inputs, classes: Classes) -> dict[str, str]:
