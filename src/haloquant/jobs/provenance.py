@@ -49,7 +49,7 @@ def step_versions() -> dict[str, str]:
 
 @cache
 def _code_sha256() -> str:
-    """Return the hash of the code once for a process: what is imported stays as it is, and hundreds of files are read."""
+    """Return the hash of the code, made once for a process: hundreds of files are read, and what is imported stays."""
     return source_sha256(RESULT_CODE)
 
 
