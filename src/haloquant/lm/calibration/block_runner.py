@@ -207,9 +207,14 @@ class BlockRunner:
                     self._forward(tokens)
             except _StopForward:
                 pass
-            except (_OtherOutput, ValueError, TypeError, IndexError, AttributeError) as error:
-                errors.append(error)
-                continue  # the model expects its blocks to return something else
+            except HaloquantError:
+                raise
+            except Exception as error:  # of any code of the model; what comes behind the last block does not matter
+                if len(seen) < len(self.blocks):
+                    if not isinstance(error, _OtherOutput | ValueError | TypeError | IndexError | AttributeError):
+                        raise
+                    errors.append(error)
+                    continue  # the model expects its blocks to return something else
             return [seen.get(block) for block in range(len(self.blocks))]
         if not isinstance(errors[0], _OtherOutput) and len({str(error) for error in errors}) == 1:
             raise errors[0]  # it is not about what blocks return

@@ -11,8 +11,9 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from safetensors.torch import save_file  # noqa: E402
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaForCausalLM  # noqa: E402
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaForCausalLM, LlamaRMSNorm  # noqa: E402
 
+from haloquant.errors import CheckpointError  # noqa: E402
 from haloquant.lm.calibration.block_runner import BlockRunner  # noqa: E402
 from haloquant.lm.calibration.empty_model import read_bfloat16  # noqa: E402
 from haloquant.lm.checkpoint.reader import open_checkpoint  # noqa: E402
@@ -59,6 +60,30 @@ def test_each_window_gets_the_arguments_of_its_own_tokens(tmp_path: Path, reques
         with torch.no_grad():
             logits = torch.cat([model.lm_head(model.model.norm(x)) for x in states])
         torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_what_the_model_does_behind_its_last_block_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise ValueError("behind the last block")
+
+    checkpoint = open_checkpoint(save_llama(tmp_path / "model"))
+    monkeypatch.setattr(LlamaRMSNorm, "forward", refuse)  # blocks do not run while their arguments are recorded
+    assert BlockRunner(checkpoint, WINDOWS).hidden.shape[:2] == WINDOWS.shape
+
+
+def test_blocks_that_run_twice_or_whose_states_change_outside_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint, once = open_checkpoint(save_llama(tmp_path / "model")), LlamaDecoderLayer.__call__
+    for call, said in (
+        (lambda block, x, *args, **more: once(block, once(block, x, *args, **more), *args, **more), "several times"),
+        (lambda block, x, *args, **more: 2 * once(block, x, *args, **more), "changes hidden states before block 1"),
+    ):
+        monkeypatch.setattr(LlamaDecoderLayer, "__call__", call)
+        with pytest.raises(CheckpointError, match=rf"\(llama\) must run block by block to be calibrated.*{said}"):
+            BlockRunner(checkpoint, WINDOWS)
 
 
 def test_the_arguments_of_more_windows_take_no_more_memory(tmp_path: Path, passed_tokens: None) -> None:
