@@ -26,6 +26,7 @@ from haloquant.jobs.compare.method_files import MethodResult
 from haloquant.jobs.machines.method_cost import ScheduledPass
 from haloquant.recipe import Recipe, read_recipe
 from haloquant.store.profiles import find_profile, write_profile
+from support.draws import daily
 from support.recipe_keys import recipe_keys, value_of, with_value
 from support.small_job import save_recipe
 
@@ -195,7 +196,8 @@ def test_a_changed_value_changes_the_result(key: str, finished: tuple[Recipe, Jo
     assert numbers(made) != numbers(before)
 
 
-@pytest.mark.parametrize("name", TOGETHER)
+@pytest.mark.thinned
+@pytest.mark.parametrize("name", daily(TOGETHER, list(TOGETHER)[:4]))
 def test_what_is_called_sound_runs_to_the_end(name: str, finished: tuple[Recipe, Job], tmp_path: Path) -> None:
     recipe, done = finished
     asked = changed(recipe, done.folder.parent, TOGETHER[name])

@@ -8,6 +8,7 @@ import pytest
 
 from haloquant.kernels.cuda import launch, programs
 from haloquant.kernels.cuda.launch_plan import launch_plan
+from support.draws import daily
 
 pytest.importorskip("cuda.core")
 _TOOLS = Path(pytest.importorskip("triton").__file__).parent / "backends/nvidia/bin"
@@ -37,16 +38,17 @@ def spilled_bytes(code: bytes, folder: Path) -> int:
     return int(re.search(r"Function decode:\s*\n.*?STACK:(\d+)", told.stdout)[1])
 
 
-@pytest.mark.parametrize(
-    ("architecture", "kind", "tokens", "books", "sparse", "most"),
-    [
-        ("sm_80", "bfloat16", 1, ALL, 1, 96),
-        ("sm_90", "bfloat16", 1, ALL, 1, 96),
-        ("sm_90", "float16", 8, ALL, 0, 96),
-        ("sm_90", "float32", 4, (True, False), 0, 0),
-        ("sm_80", "int8", 16, (False, True), 0, 0),
-    ],
-)
+PROGRAMS = [
+    ("sm_90", "float16", 8, ALL, 0, 96),
+    ("sm_90", "float32", 4, (True, False), 0, 0),
+    ("sm_80", "int8", 16, (False, True), 0, 0),
+    ("sm_80", "bfloat16", 1, ALL, 1, 96),
+    ("sm_90", "bfloat16", 1, ALL, 1, 96),
+]
+
+
+@pytest.mark.thinned
+@pytest.mark.parametrize(("architecture", "kind", "tokens", "books", "sparse", "most"), daily(PROGRAMS, PROGRAMS[:3]))
 def test_machine_code_keeps_its_numbers_in_registers(
     caches, tmp_path, architecture, kind, tokens, books, sparse, most
 ) -> None:

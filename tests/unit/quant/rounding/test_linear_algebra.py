@@ -14,6 +14,7 @@ from scipy.linalg import LinAlgError
 
 from haloquant.quant.rounding.blas_threads import band_workers
 from haloquant.quant.rounding.linear_algebra import product, upper_factor
+from support.draws import daily
 from support.quant_twins import random_statistics
 
 # OpenBLAS's name of a kernel set, and the processor's flag that it needs.
@@ -53,7 +54,8 @@ def flags() -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.thinned
+@pytest.mark.parametrize("kernels", daily(KERNELS, ["Nehalem", "SkylakeX"]))
 def test_the_same_bits_on_any_number_of_threads(kernels: str) -> None:
     if KERNELS[kernels] not in flags():
         pytest.skip(f"{kernels} kernels need a processor with {KERNELS[kernels]}")
