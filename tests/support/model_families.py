@@ -68,6 +68,8 @@ _MUSIC = {
         "max_position_embeddings": 64, "pad_token_id": 63, "bos_token_id": 63,
     },
 }  # fmt: skip
+# The second block reads the tokens that the first one chose.
+_CHOSEN = {"indexer_types": ["full", "shared"], "index_topk": 8}
 # Embeddings of the tokens for each block. The last two blocks read the keys and values of the first two.
 _PER_BLOCK = {
     "vocab_size_per_layer_input": 260, "hidden_size_per_layer_input": 8,
@@ -77,7 +79,8 @@ _PER_BLOCK = {
 _DRAFT = {"hidden_size_per_layer_input": 0, "vocab_size_per_layer_input": 0, "num_kv_shared_layers": 2}
 # Settings that the small values do not fit.
 SPECIAL: dict[str, dict[str, Any]] = {
-    "deepseek_v3": _LATENT, "deepseek_v32": _LATENT, "glm_moe_dsa": _LATENT, "glm4_moe_lite": _LATENT, "axk1": _LATENT,
+    "deepseek_v3": _LATENT, "deepseek_v32": _LATENT, "glm_moe_dsa": {**_LATENT, **_CHOSEN}, "hy_v4": _CHOSEN,
+    "glm4_moe_lite": _LATENT, "axk1": _LATENT,
     "axk2": _LATENT, "youtu": _LATENT,
     "deepseek_v4": {"o_lora_rank": 16, "index_head_dim": 16, "index_topk": 16},
     "dots1": {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2, "first_k_dense_replace": 1},
