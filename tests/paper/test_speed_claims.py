@@ -35,10 +35,14 @@ def _say(capsys: pytest.CaptureFixture[str], row: ClaimRow) -> None:
 def test_every_bar_with_published_bits_follows_from_the_clocks(
     row: ClaimRow, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Figures 8, 11, 12 and the headlines: each within 5 %; the farthest is OPT-1.3B against W8A8 in figure 8."""
+    """Figures 8, 11, 12 and the headlines: each within 5 %; the farthest is OPT-1.3B against W8A8 in figure 8.
+
+    The abstract's 270 % is said of quantization methods. It is partly so: its number is that against FP16.
+    """
     _say(capsys, row)
     assert row.paper and row.ours
-    assert abs(row.ours / row.paper - 1) <= TOLERANCE and row.verdict == "follows from its clocks"
+    assert abs(row.ours / row.paper - 1) <= TOLERANCE
+    assert row.verdict == ("partly" if row.place == "abstract" else "follows from its clocks")
 
 
 def test_all_seven_models_and_both_machines_are_judged() -> None:

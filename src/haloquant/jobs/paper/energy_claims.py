@@ -16,6 +16,7 @@ from haloquant.store.profiles import find_profile
 
 TOLERANCE = 0.10  # of a bar
 PAPER_MAC = "paper-22nm"
+RIVALS = ("w8a8", "w4a8", "w3a8")  # of figure 10, besides FP16
 _BITS = {"w8a8": 8, "w4a8": 4, "w3a8": 3}
 
 
@@ -84,7 +85,7 @@ def energy_rows(fair: dict[tuple[str, str], float]) -> list[ClaimRow]:
 
 def _figure_10(fair: dict[tuple[str, str], float]) -> list[ClaimRow]:
     rows: list[ClaimRow] = []
-    for system in ("w8a8", "w4a8", "w3a8"):
+    for system in RIVALS:
         for model, bits in effective_bits("bal", 128).items():
             paper, parts = published(10, system)[model], array_energy(system, shares_of_bits(bits))
             why = (
@@ -156,15 +157,18 @@ def _figure_13() -> list[ClaimRow]:
 def _headline(fair: dict[tuple[str, str], float]) -> list[ClaimRow]:
     said = read_statements()["energy-saved"]
     against = published(10, "fp16")
+    quantized = [1 / value - 1 for rival in RIVALS for value in published(10, rival).values()]
     eights = [array_energy("w8a8", shares_of_bits(bits)).total for bits in effective_bits("bal", 128).values()]
     fours = [array_energy("w4a8", shares_of_bits(bits)).total for bits in effective_bits("bal", 128).values()]
     fair_fours = [1 / value for (system, _), value in fair.items() if system == "w4a8"]
     fair_floats = [1 / value for (system, _), value in fair.items() if system == "fp16"]
     return [
         ClaimRow(
-            said.where, "HALO's energy is 51 % less on average", "ratio", said.value,
-            1 / mean(against.values()), mean(fair_floats) if fair_floats else None, "consistent",
-            "the mean of figure 10 against FP16, repeated; against no quantized model does the figure show a saving",
+            said.where, "HALO's energy is 51 % less on average than that of baseline quantization methods", "ratio",
+            said.value, 1 / mean(against.values()), mean(fair_floats) if fair_floats else None, "partly",
+            "it holds against 16-bit floating point only: ours is the mean of figure 10 against FP16, repeated. "
+            f"Against its quantized rivals the same figure shows that HALO draws {min(quantized):.0%} to "
+            f"{max(quantized):.0%} more. The wording is that of arXiv's abstract; that of the AAAI abstract is not among the data",
         ),
         ClaimRow(
             "figure 10", "HALO's energy over W8A8's, mean", "ratio",

@@ -147,14 +147,17 @@ def _headlines(fair: Mapping[tuple[str, str], float]) -> list[ClaimRow]:
         for k in bits
     ]
     fp16 = [value for (system, _), value in fair.items() if system == "fp16"]
+    eight = published(8, "w8a8").values()
     rows: list[tuple[str, str, float, float | None, str]] = [
         (
             "speed-average",
-            "HALO is 270 % faster on average (3.70 times FP16)",
+            "HALO is 270 % faster on average than baseline quantization methods",
             average,
             mean(fp16) if fp16 else None,
-            "the mean over seven models of figure 8's FP16 over bal: against 16-bit floating point, not against "
-            "quantized models; three of the seven are figure 8's own bars",
+            "it holds against 16-bit floating point only: ours is the mean over seven models of figure 8's FP16 over "
+            "bal, by its clocks; three of the seven are the figure's own bars. Against W8A8 the same figure shows "
+            f"{min(eight):.2f} to {max(eight):.2f} times. The wording is that of arXiv's abstract; that of the "
+            "AAAI abstract is not among the data",
         ),
         (
             "speed-largest",
@@ -183,7 +186,7 @@ def _headlines(fair: Mapping[tuple[str, str], float]) -> list[ClaimRow]:
         ),
     ]
     return [
-        ClaimRow(said[name].where, claim, "ratio", said[name].value, ours, known, clock_verdict(ours, said[name].value),
-                 why)
+        ClaimRow(said[name].where, claim, "ratio", said[name].value, ours, known,
+                 "partly" if name == "speed-average" else clock_verdict(ours, said[name].value), why)
         for name, claim, ours, known, why in rows
     ]  # fmt: skip

@@ -11,6 +11,7 @@ from haloquant.accel.workload.prefill_decode import decode, prefill
 from haloquant.accel.workload.synthetic_tiles import Encoding, synthetic_workload
 from haloquant.dvfs.schedule import plan
 from haloquant.jobs.paper.method_claims import Inference, method_rows
+from haloquant.store.paper_figures import read_statements
 from haloquant.store.targets import read_systolic
 from support.accel_cases import mix, toy_profile
 from support.machine_models import SHAPE
@@ -31,7 +32,7 @@ def inference() -> Inference:
 def test_the_sparse_engine_is_judged_in_both_phases(inference: Inference) -> None:
     rows = method_rows([inference])
     decoded, filled = (row for row in rows if row.unit == "share")
-    assert (decoded.ours, decoded.verdict) == (0.0046, "reproduced")
+    assert (decoded.ours, decoded.verdict) == (0.0046, "partly") and "lanes; these are assumed" in decoded.why
     assert (filled.ours, filled.verdict) == (0.59, "not reproduced")
     slow = method_rows([replace(inference, sparse_decode_share=0.02)])
     assert [row.verdict for row in slow if row.unit == "share"] == ["not reproduced"] * 2
@@ -45,5 +46,9 @@ def test_transitions_are_counted_for_each_group(inference: Inference) -> None:
 
 def test_the_time_of_an_inference_is_that_of_a_decode_step(inference: Inference) -> None:
     row = method_rows([inference])[-1]
-    assert (row.unit, row.paper, row.verdict) == ("ms", 53.0, "not reproduced")
+    assert (row.unit, row.paper, row.verdict) == (
+        "ms",
+        read_statements()["inference-llama2-13b"].value,
+        "not reproduced",
+    )
     assert row.ours == pytest.approx(inference.decode.time_s * 1e3)
