@@ -168,7 +168,8 @@ def _headline(fair: dict[tuple[str, str], float]) -> list[ClaimRow]:
             said.value, 1 / mean(against.values()), mean(fair_floats) if fair_floats else None, "partly",
             "it holds against 16-bit floating point only: ours is the mean of figure 10 against FP16, repeated. "
             f"Against its quantized rivals the same figure shows that HALO draws {min(quantized):.0%} to "
-            f"{max(quantized):.0%} more. The wording is that of arXiv's abstract; that of the AAAI abstract is not among the data",
+            f"{max(quantized):.0%} more. The wording is that of arXiv's abstract; that of the AAAI abstract is "
+            "not among the data",
         ),
         ClaimRow(
             "figure 10", "HALO's energy over W8A8's, mean", "ratio",
