@@ -18,6 +18,8 @@ from haloquant.lm.devices import check_device_names
 from haloquant.recipe import MOST_TILE, Recipe, checked_recipe, read_recipe
 from haloquant.report.charts.exploration import Point
 
+TILES = (128, 64, 32)  # sizes that are tried where neither a recipe nor an argument says others
+
 RecipeLike = Recipe | str | Path | None
 
 
@@ -122,8 +124,8 @@ def explore(
     recipe: RecipeLike = None,
     out: str | Path = "explored",
     *,
-    profiles: str | Path | Sequence[str | Path] = ("default",),
-    tiles: int | Sequence[int] = (128, 64, 32),
+    profiles: str | Path | Sequence[str | Path] | None = None,
+    tiles: int | Sequence[int] | None = None,
     device: str | None = None,
     engine: str = "local",
     workers: int = 1,
@@ -134,10 +136,12 @@ def explore(
     Each point is a model that was quantized, evaluated and simulated. Finished steps are kept and reused, as in `run`.
 
     Args:
-        recipe: As in `run`; `profiles` and `tiles` take the place of its own.
+        recipe: As in `run`.
         out: Output folder; empty, or one that haloquant made. It receives explore.json, explore.html and explore.png.
-        profiles: MAC profiles to try: names of shipped profiles, or files that `characterize` wrote.
-        tiles: Tile sizes to try, in rows (and columns) of the systolic array.
+        profiles: MAC profiles to try: names of shipped profiles, or files that `characterize` wrote. None takes the
+            recipe's.
+        tiles: Tile sizes to try, in rows (and columns) of the systolic array. None takes the recipe's, or 128, 64 and
+            32 where no recipe is given.
         device: As in `run`.
         engine: "local", "ray", or "ray=ADDRESS" of a cluster.
         workers: Number of processes (local) or CPUs (ray); the bytes written do not depend on it.
@@ -165,7 +169,10 @@ def explore(
 
     shown = reporting(progress)
     asked, where = changed(recipe, device=device), parse_engine(path_text("engine", engine), workers)
-    names, folder = path_texts("profiles", profiles), Path(path_text("out", out))
+    folder = Path(path_text("out", out))
+    names = (asked.hardware.profile,) if profiles is None else path_texts("profiles", profiles)
+    if tiles is None:
+        tiles = TILES if recipe is None else asked.hardware.tile
     sizes = (tiles,) if isinstance(tiles, int) else tiles
     if not isinstance(sizes, Sequence) or not sizes:
         raise InputError(f"tiles must be a sequence of at least one tile size, not {tiles!r:.80}")

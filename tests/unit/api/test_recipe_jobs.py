@@ -7,6 +7,7 @@ import pytest
 import haloquant
 from haloquant.api.recipe_jobs import changed
 from haloquant.errors import InputError, RecipeError
+from haloquant.jobs import exploration
 from haloquant.recipe import Recipe
 
 
@@ -32,3 +33,18 @@ def test_a_tile_size_is_checked(tmp_path: Path) -> None:
         haloquant.explore(out=tmp_path / "out", tiles=[64, 0])
     with pytest.raises(InputError, match="tiles must be a sequence of at least one tile size"):
         haloquant.explore(out=tmp_path / "out", tiles=[])
+
+
+def test_what_is_explored_is_the_recipes_own_unless_arguments_say_otherwise(monkeypatch, tmp_path: Path) -> None:
+    asked = []
+    monkeypatch.setattr(exploration, "explore", lambda _recipe, names, sizes, *_: asked.append((names, sizes)) or [])
+    monkeypatch.setattr("haloquant.report.charts.exploration.draw_exploration", lambda *_: None)
+    file = tmp_path / "recipe.toml"
+    file.write_text('[hardware]\nprofile = "paper-22nm"\ntile = 64\n')
+    for recipe, arguments in ((None, {}), (file, {}), (file, {"profiles": ["default"], "tiles": [32, 16]})):
+        haloquant.explore(recipe, tmp_path / "out", progress=False, **arguments)
+    assert [(tuple(names), tuple(sizes)) for names, sizes in asked] == [
+        (("default",), (128, 64, 32)),
+        (("paper-22nm",), (64,)),
+        (("default",), (32, 16)),
+    ]

@@ -204,8 +204,13 @@ def schedule(
 def explore(
     recipe: Annotated[Path | None, typer.Argument(help="Recipe in TOML; the demo job without one.")] = None,
     out: Out = Path("explored"),
-    profile: Annotated[list[str] | None, typer.Option("--profile", "-p", help="MACs to try; repeatable.")] = None,
-    tile: Annotated[list[int] | None, typer.Option("--tile", help="Tile sizes to try; repeatable.")] = None,
+    profile: Annotated[
+        list[str] | None, typer.Option("--profile", "-p", help="MACs to try; repeatable. Without it, the recipe's.")
+    ] = None,
+    tile: Annotated[
+        list[int] | None,
+        typer.Option("--tile", help="Tile sizes to try; repeatable. Without it, the recipe's, or 128, 64 and 32."),
+    ] = None,
     device: RecipeDevice = None,
     engine: Annotated[str, typer.Option(help="local, ray, or ray=ADDRESS of a running cluster.")] = "local",
     workers: Annotated[int, typer.Option(help="Processes (local) or CPUs (ray).", min=1)] = 1,
@@ -220,8 +225,8 @@ def explore(
     points = haloquant.explore(
         recipe,
         out,
-        profiles=profile or ("default",),
-        tiles=tile or (128, 64, 32),
+        profiles=profile,
+        tiles=tile,
         device=device,
         engine=engine,
         workers=workers,
