@@ -3,8 +3,9 @@
     python bench/generation.py PACKED SOURCE [--llama MODEL.gguf] [--threads 1] [--tokens 40] [--context 32]
 
 The candidates take turns, one token each: the packed model with float and with int8 activations, from compiled parts
-(`lm.packed.token_step`) and by transformers alone; the source, a folder or a GGUF file, in float32 and in bfloat16; and
-with --llama the GGUF file of the same model in llama.cpp (pip install llama-cpp-python), which makes it Q4_0 first.
+(`lm.packed.token_step`), and in bfloat16 also by transformers alone; the source, a folder or a GGUF file, in float32
+and in bfloat16; and with --llama the GGUF file of the same model in llama.cpp (pip install llama-cpp-python), which
+makes it Q4_0 first. `parts` are the products of all packed layers, and the head, of the packed model in bfloat16.
 `ms` is the median wall time of a token, `cpu_ms` that of processor time. `floor_ms` is the time to read the stored
 bytes of all linear layers once (of llama.cpp: of its file), at a rate measured in the same run.
 Set OMP_WAIT_POLICY=passive where other programs run on the machine: threads that wait then sleep.
@@ -27,7 +28,9 @@ import haloquant
 from haloquant.jobs.evaluation import open_model
 from haloquant.jobs.inputs import model_folder
 from haloquant.kernels.cpu.instruction_set import INSTRUCTION_SET
+from haloquant.kernels.dispatch import token_product
 from haloquant.lm.generation import bytes_per_token, read_rate_b_per_s
+from haloquant.lm.packed.halo_linear import HaloLinear
 
 Step = Callable[[], int]  # generates one token
 
@@ -61,7 +64,8 @@ def in_llama(file: Path, prompt: list[int], threads: int, folder: Path, most: in
     model.eval(prompt)
 
     def step() -> int:
-        last = int(np.argmax(model.scores[model.n_tokens - 1]))
+        logits = llama_cpp.llama_get_logits_ith(model.ctx, -1)
+        last = int(np.argmax(np.ctypeslib.as_array(logits, shape=(model.n_vocab(),))))
         model.eval([last])
         return last
 
@@ -71,9 +75,25 @@ def in_llama(file: Path, prompt: list[int], threads: int, folder: Path, most: in
 def by_transformers(model: Any) -> Any:
     """Return a copy of a packed model whose tokens are all computed by transformers."""
     twin = deepcopy(model)
-    for module in twin.modules():
-        module.__dict__.pop("forward", None)
+    twin.model.__class__ = type(twin.model).__bases__[0]
     return twin
+
+
+def parts_ms(model: Any, repeats: int) -> dict[str, float]:
+    """Return the median milliseconds of the products of all packed layers, and of the head, for one token."""
+    layers = [module.layer() for module in model.modules() if isinstance(module, HaloLinear)]
+    inputs = {layer.grid.in_features: np.ones(layer.grid.in_features, np.float32) for layer in layers}
+    state = torch.ones(1, 1, model.config.hidden_size, dtype=model.dtype)
+    found: dict[str, list[float]] = {"products": [], "head": []}
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        for layer in layers:
+            token_product(inputs[layer.grid.in_features], layer, rounded=False)
+        middle = time.perf_counter()
+        model.lm_head(state)
+        found["products"].append(middle - begin)
+        found["head"].append(time.perf_counter() - middle)
+    return {name: round(1e3 * float(np.median(times)), 2) for name, times in found.items()}
 
 
 def main() -> None:
@@ -111,6 +131,7 @@ def main() -> None:
                 begin = time.perf_counter(), time.process_time()
                 step()
                 times[name].append((time.perf_counter() - begin[0], time.process_time() - begin[1]))
+    parts = parts_ms(models["packed, bfloat16, float activations"], asked.tokens)
     base = np.median([wall for wall, _ in times["source, bfloat16"]])
     rows = {
         name: {
@@ -123,7 +144,7 @@ def main() -> None:
         for name, found in times.items()
     }
     about = {"threads": asked.threads, "instruction_set": INSTRUCTION_SET, "read_gb_per_s": round(rate / 1e9, 1)}
-    print(json.dumps({**about, "tokens": asked.tokens, "rows": rows}, indent=1))
+    print(json.dumps({**about, "tokens": asked.tokens, "parts": parts, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

@@ -98,7 +98,10 @@ def rounded_linear(x: torch.Tensor, layer: PackedLayer, steps: torch.Tensor | No
 def token_product(x: np.ndarray, layer: PackedLayer, rounded: bool) -> np.ndarray:
     """Return W x, f32 [out], of one token f32 [in] on the CPU, as `linear` or `rounded_linear` computes it.
 
-    The caller has called `share_threads` and, for rounded inputs, `check_integers`.
+    The caller has called `share_threads`.
+
+    Raises:
+        InfeasibleError: As for `integer_linear`, if the inputs are rounded.
     """
     tokens = x[None]
     if not rounded:

@@ -67,6 +67,14 @@ def add_norm(x, added, weight, epsilon, out):
         out[i] = widened(weight[i]) * (x[i] * factor)
 
 
+@njit(cache=True)
+@no_type_check
+def add_bias(y, bias):
+    """Add a bias to y [outputs]."""
+    for i in range(y.size):
+        y[i] += widened(bias[i])
+
+
 @njit(cache=True, fastmath=VECTORIZED)
 @no_type_check
 def head_norms(x, weight, epsilon):

@@ -154,7 +154,7 @@ def gemv(x, packed, scale, classes, offsets, table, sizes, tiles, sparse, y):
 def dequantize(packed, scale, classes, offsets, table, sizes, tiles, sparse, first, out):
     """Write rows of W in float32, from row `first` on, into `out` [rows, in]; `first` is the first row of a tile."""
     tile_out, tile_in = tiles
-    row_ptr, row, col, value, sparse_scale = sparse
+    row_ptr, _, col, value, sparse_scale = sparse
     across = classes.shape[1]
     blocks = -(-out.shape[0] // tile_out)
     for tile in prange(blocks * across):

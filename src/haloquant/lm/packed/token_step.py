@@ -12,46 +12,65 @@ Between the layers numbers are float32. So a model in bfloat16 is rounded less o
 keys and values and its last hidden state are bfloat16, and nothing else.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache as kept
+from functools import wraps
 from itertools import chain, count
 from operator import attrgetter
-from types import MethodType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules import module as hooks_of_all_modules
 
-from haloquant.kernels.cpu.decoder_parts import add_norm, append, attend, gate_with, head_norms, rotate
+from haloquant.kernels.cpu.decoder_parts import add_bias, add_norm, attend, gate_with, head_norms, rotate
 from haloquant.kernels.dispatch import share_threads, token_product
 from haloquant.kernels.layer_tensors import PackedLayer
+from haloquant.lm.packed.growing_cache import GrowingCaches, bits_or_floats, cached_tokens
 from haloquant.lm.packed.halo_linear import HaloLinear
 
 DECODERS = ("LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model")  # of transformers: their blocks have the form
 ATTENTIONS = ("sdpa", "eager")
 DTYPES = (torch.float32, torch.bfloat16)
-_ROOM = 64  # tokens, besides as many as there are
-_VALUES, _VERSION, _PLACE, torch.is_inference = (
-    dict.values,
-    attrgetter("_version"),
-    torch.Tensor.data_ptr,
-    torch.is_inference,
-)
+STEP = "_token_step"  # attribute of a decoder
 _NUMBERS = count()
-_FORWARDS: dict[type, Callable[..., Any]] = {}
-_STEPS: WeakKeyDictionary[nn.Module, "TokenStep"] = WeakKeyDictionary()
 
 
 def attach(model: nn.Module) -> None:
     """Let the decoders of a model compute single tokens with `TokenStep` where their blocks have the form."""
     for module in model.modules():
         kind = type(module)
-        if kind.__name__ in DECODERS and kind.__module__.startswith("transformers.models."):
-            _FORWARDS.setdefault(kind, _forward_of(kind))
-            # A bound method is copied together with its module.
-            module.forward = MethodType(_FORWARDS[kind], module)
+        if kind.__name__ in DECODERS and kind is getattr(sys.modules.get(kind.__module__), kind.__name__, None):
+            module.__class__ = _with_steps(kind)
+
+
+@kept
+def _with_steps(kind: type) -> type:
+    """Return a class of decoders like `kind`, of the same name, whose `forward` takes a step where it can."""
+    forward_of_kind: Callable[..., Any] = kind.forward  # type: ignore[attr-defined]
+    expected = _expected_classes(kind)
+
+    @wraps(forward_of_kind)
+    def forward(self: Any, *args: Any, **given: Any) -> Any:
+        found = None if args else _step(self, expected, given)
+        return forward_of_kind(self, *args, **given) if found is None else found
+
+    def reduce(self: Any, protocol: Any) -> Any:
+        """Return how to make a copy: the class has no name by which another process could import it."""
+        _, _, state, *others = nn.Module.__reduce_ex__(self, protocol)
+        return _new, (kind,), {name: value for name, value in state.items() if name != STEP}, *others
+
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
+    return type(kind.__name__, (kind,), {**names, "forward": forward, "__reduce_ex__": reduce})
+
+
+def _new(kind: type) -> Any:
+    """Return an empty decoder of the class that `_with_steps` makes of `kind`."""
+    made = _with_steps(kind)
+    return made.__new__(made)
 
 
 @dataclass(frozen=True)
@@ -61,26 +80,25 @@ class _Linear:
     packed: PackedLayer | None
     bias: np.ndarray | None
     rounded: bool
-    plain: nn.Linear | None
+    module: Any
 
     def product(self, x: np.ndarray) -> np.ndarray:
         """Return W x + b, f32 [out], for x f32 [in]."""
-        if self.packed is not None:
-            y = token_product(x, self.packed, self.rounded)
-            if self.bias is not None:
-                y += self.bias
-            return y
-        assert self.plain is not None  # noqa: S101 - one of the two is there
-        weight = self.plain.weight
-        return nn.functional.linear(torch.from_numpy(x).to(weight.dtype), weight, self.plain.bias).float().numpy()
+        if self.packed is None:
+            given = torch.from_numpy(x).to(self.module.weight.dtype)
+            return nn.functional.linear(given, self.module.weight, self.module.bias).float().numpy()
+        y = token_product(x, self.packed, self.rounded)
+        if self.bias is not None:
+            add_bias(y, self.bias)
+        return y
 
 
 @dataclass(frozen=True)
 class _Norm:
-    """A norm by the root of the mean square: weights in float32 or bits of bfloat16, and what is added to the mean."""
+    """A norm by the root of the mean square, with its weights in float32 or bits of bfloat16."""
 
     weight: np.ndarray
-    epsilon: float
+    module: Any
 
 
 @dataclass(frozen=True)
@@ -93,149 +111,133 @@ class _Block:
     value: _Linear
     out: _Linear
     head_norms: tuple[_Norm, _Norm] | None
-    head: int
-    scaling: float
+    attention: Any
     gate: _Linear
     up: _Linear
     down: _Linear
 
 
+@dataclass(frozen=True)
+class _Tensors:
+    """The tensors of the decoder as arrays, and the state of the modules from which they were taken."""
+
+    state: tuple[Any, ...]
+    blocks: tuple[_Block, ...]
+    last_norm: _Norm
+
+
 class TokenStep:
-    """The decoder of a model, with what was found out about it once.
+    """A decoder of `DECODERS`, with what was found out about it once.
 
     Each token asks whether the modules, their tensors and their hooks are still those that were seen.
     """
 
-    def __init__(self, decoder: Any) -> None:
-        """Look at a decoder of `DECODERS`."""
+    def __init__(self, decoder: Any, expected: tuple[tuple[type, Any], ...]) -> None:
+        """Look at a decoder; `expected` are the classes of its modules, each with the `forward` that it must have."""
         modules = list(decoder.modules())
         inner = modules[1:]
-        self._children = [
-            (parent._modules, name, child) for parent in modules for name, child in parent._modules.items()
-        ]
+        self.decoder = decoder
+        self._expected = expected
+        self._modules, self._kinds = modules, list(map(type, modules))
+        self._children = [(module._modules, dict(module._modules)) for module in modules]
         self._hooks = [hooks for module in inner for hooks in (module._forward_hooks, module._forward_pre_hooks)]
         self._attributes = [module.__dict__ for module in inner]
         self._stores = [store for module in inner for store in (module._parameters, module._buffers)]
         self._packed = [module for module in inner if isinstance(module, HaloLinear)]
-        self._is_of_the_form = all(map(_is_of_the_form, decoder.layers))
-        self._blocks: tuple[_Block, ...] = ()
-        self._last_norm: _Norm | None = None
-        self._seen: tuple[Any, ...] = ()
-        self._buffers: WeakKeyDictionary[Any, _GrowingCache] = WeakKeyDictionary()
+        self._is_of_the_form = _is_of_the_form(decoder, *(kind for kind, _ in expected))
+        self._tensors: _Tensors | None = None
+        self._caches = GrowingCaches()
+
+    def is_current(self) -> bool:
+        """Return whether the decoder still consists of the same modules, of the same classes."""
+        if list(map(type, self._modules)) != self._kinds:
+            return False
+        return all(children == seen for children, seen in self._children)
 
     def fits(self) -> bool:
         """Return whether the blocks have the form, and nothing else happens in them."""
         if not self._is_of_the_form or any("forward" in attributes for attributes in self._attributes):
             return False
+        if any(kind.forward is not forward for kind, forward in self._expected):  # type: ignore[attr-defined]
+            return False
         if any(_changes_results(hook) for hooks in self._hooks if hooks for hook in hooks.values()):
             return False
         return not any(layer.token_classes is not None or layer.leaves_inputs_out for layer in self._packed)
 
-    def is_current(self) -> bool:
-        """Return whether the decoder still consists of the same modules."""
-        return all(children.get(name) is child for children, name, child in self._children)
-
-    def hidden_state(self, decoder: Any, token: torch.Tensor, position: torch.Tensor, cache: Any) -> torch.Tensor:
+    def hidden_state(self, token: torch.Tensor, position: torch.Tensor, cache: Any) -> torch.Tensor | None:
         """Return the last hidden state of one token, [1, 1, hidden], and add its keys and values to the cache.
 
         Args:
-            decoder: The decoder that this object was made for.
             token: i64 [1, 1].
             position: i64 [1, 1].
-            cache: The `DynamicCache` of the tokens before.
+            cache: One that `cached_tokens` takes.
+
+        Returns:
+            None if a tensor of the decoder is not on the CPU, or is of a type that is not computed here.
         """
-        self._read_tensors(decoder)
+        tensors = self._read_tensors()
+        if tensors is None:
+            return None
         share_threads()
-        embedded = decoder.embed_tokens(token)
-        cosine, sine = (part.numpy().reshape(-1) for part in decoder.rotary_emb(embedded.float(), position))
+        embedded = self.decoder.embed_tokens(token)
+        cosine, sine = (part.numpy().reshape(-1) for part in self.decoder.rotary_emb(embedded.float(), position))
         x = embedded.to(torch.float32, copy=True).numpy().reshape(-1)
         added = np.zeros_like(x)
         normed = np.empty_like(x)
-        for block, stored in zip(self._blocks, cache.layers, strict=True):
-            norm, second_norm = block.norms
-            add_norm(x, added, norm.weight, norm.epsilon, normed)
+        for block, stored in zip(tensors.blocks, cache.layers, strict=True):
+            first, second = block.norms
+            add_norm(x, added, first.weight, first.module.variance_epsilon, normed)
+            head = block.attention.head_dim
             query, key, value = (
-                layer.product(normed).reshape(-1, block.head) for layer in (block.query, block.key, block.value)
+                layer.product(normed).reshape(-1, head) for layer in (block.query, block.key, block.value)
             )
             if block.head_norms is not None:
                 for states, norm in zip((query, key), block.head_norms, strict=True):
-                    head_norms(states, norm.weight, norm.epsilon)
+                    head_norms(states, norm.weight, norm.module.variance_epsilon)
             rotate(query, cosine, sine)
             rotate(key, cosine, sine)
             found = np.empty_like(query)
-            attend(query, *self._cached(stored, key, value), block.scaling, found)
+            attend(query, *self._caches.add(stored, key, value), block.attention.scaling, found)
             added = block.out.product(found.reshape(-1))
-            add_norm(x, added, second_norm.weight, second_norm.epsilon, normed)
+            add_norm(x, added, second.weight, second.module.variance_epsilon, normed)
             gated = block.up.product(normed)
             gate_with(block.gate.product(normed), gated)
             added = block.down.product(gated)
-        assert self._last_norm is not None  # noqa: S101 - set by _read_tensors
-        add_norm(x, added, self._last_norm.weight, self._last_norm.epsilon, normed)
+        add_norm(x, added, tensors.last_norm.weight, tensors.last_norm.module.variance_epsilon, normed)
         return torch.from_numpy(normed).to(embedded.dtype).reshape(embedded.shape)
 
-    def _cached(self, stored: Any, key: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-        """Add a key and a value to a block's cache, and return all keys and values, and their number."""
-        growing = self._buffers.get(stored)
-        if growing is None or not growing.is_of(stored):
-            growing = self._buffers[stored] = _GrowingCache(stored)
-        return growing.append(stored, key, value)
+    def _read_tensors(self) -> _Tensors | None:
+        """Return the tensors as arrays, taken again if one was replaced, moved, converted or written since."""
+        seen = self._tensors
+        if seen is not None and seen.state == self._state():
+            return seen
+        for layer in self._packed:
+            layer.layer()  # checks tensors that were changed, and replaces those that do not count their changes
+        everything = [t for t in chain.from_iterable(map(_VALUES, self._stores)) if t is not None]
+        norms = [module.weight for module in self.decoder.modules() if type(module) is self._expected[3][0]]
+        known = all(norm.dtype in DTYPES for norm in norms)
+        known = known and all(layer.bias is None or layer.bias.dtype in DTYPES for layer in self._packed)
+        if not known or any(tensor.device.type != "cpu" for tensor in everything):
+            return None
+        # One assignment: other threads see the tensors and their state together.
+        self._tensors = _Tensors(
+            self._state(), tuple(map(_read_block, self.decoder.layers)), _read_norm(self.decoder.norm)
+        )
+        return self._tensors
 
-    def _read_tensors(self, decoder: Any) -> None:
-        """Take the tensors of all modules as arrays again, if one was replaced, moved, converted or written since."""
-        roundings = [layer.int8_activations for layer in self._packed]
-        if self._seen != (roundings, *self._state()):
-            for layer in self._packed:
-                layer.layer()  # checks tensors that were changed, and replaces those that do not count their changes
-            self._seen = (roundings, *self._state())
-            self._blocks = tuple(map(_read_block, decoder.layers))
-            self._last_norm = _read_norm(decoder.norm)
-
-    def _state(self) -> tuple[list[int], list[int], list[int]]:
-        """Return which tensors the modules have, where their memory is, and how often it was written."""
+    def _state(self) -> tuple[Any, ...]:
+        """Return which tensors the modules have, where their memory is, how often it was written, and roundings."""
         tensors = [t for t in chain.from_iterable(map(_VALUES, self._stores)) if t is not None]
         try:
             versions = list(map(_VERSION, tensors))
         except RuntimeError:  # tensors made in inference mode do not count how often they are written
             versions = [next(_NUMBERS)]
-        return list(map(id, tensors)), list(map(_PLACE, tensors)), versions
+        layers = list(map(id, map(_LAYER, self._packed)))  # `refresh` makes them anew
+        return list(map(id, tensors)), list(map(_PLACE, tensors)), versions, layers, list(map(_ROUNDED, self._packed))
 
 
-class _GrowingCache:
-    """Keys and values of one block in memory with room for more tokens, so that none is copied for each new token.
-
-    The layer of the cache of transformers gets views of the tokens that there are.
-    """
-
-    def __init__(self, stored: Any) -> None:
-        """Copy the keys and values of a layer of a cache."""
-        tokens = stored.keys.shape[2]
-        self.keys, self.values = (self._with_room(old) for old in (stored.keys, stored.values))
-        self.arrays = _array(self.keys)[0], _array(self.values)[0]
-        self._set(stored, tokens)
-
-    def is_of(self, stored: Any) -> bool:
-        """Return whether the layer has what this object gave it, and there is room for another token."""
-        return stored.keys is self.views[0] and stored.values is self.views[1] and self.tokens < self.arrays[0].shape[1]
-
-    def append(self, stored: Any, key: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-        """Add a key and a value, f32 [groups, head], and return all [groups, room, head], and their number."""
-        keys, values = self.arrays
-        append(keys, values, self.tokens, key, value)
-        self._set(stored, self.tokens + 1)
-        return keys, values, self.tokens
-
-    def _set(self, stored: Any, tokens: int) -> None:
-        self.tokens = tokens
-        self.views = self.keys[:, :, :tokens], self.values[:, :, :tokens]
-        stored.keys, stored.values = self.views
-
-    @staticmethod
-    def _with_room(old: torch.Tensor) -> torch.Tensor:
-        """Return a copy of keys or values [1, groups, tokens, head] with room for more tokens behind them."""
-        _, groups, tokens, head = old.shape
-        place = torch.empty(1, groups, 2 * tokens + _ROOM, head, dtype=old.dtype)
-        place[:, :, :tokens] = old
-        return place
+_VALUES, _PLACE, _VERSION = dict.values, torch.Tensor.data_ptr, attrgetter("_version")
+_LAYER, _ROUNDED = attrgetter("_layer"), attrgetter("int8_activations")
 
 
 def _read_block(block: Any) -> _Block:
@@ -248,8 +250,7 @@ def _read_block(block: Any) -> _Block:
         value=_read_linear(attention.v_proj),
         out=_read_linear(attention.o_proj),
         head_norms=(_read_norm(attention.q_norm), _read_norm(attention.k_norm)) if has_norms else None,
-        head=attention.head_dim,
-        scaling=attention.scaling,
+        attention=attention,
         gate=_read_linear(mlp.gate_proj),
         up=_read_linear(mlp.up_proj),
         down=_read_linear(mlp.down_proj),
@@ -257,56 +258,68 @@ def _read_block(block: Any) -> _Block:
 
 
 def _read_norm(module: Any) -> _Norm:
-    return _Norm(_array(module.weight), float(module.variance_epsilon))
+    return _Norm(bits_or_floats(module.weight), module)
 
 
 def _read_linear(layer: Any) -> _Linear:
     if not isinstance(layer, HaloLinear):
         return _Linear(None, None, False, layer)
-    bias = None if layer.bias is None else layer.bias.detach().to(torch.float32).numpy()
-    return _Linear(layer.layer(), bias, layer.int8_activations, None)
+    bias = None if layer.bias is None else bits_or_floats(layer.bias)
+    return _Linear(layer.layer(), bias, layer.int8_activations, layer)
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    """Return a tensor as an array without a copy: float32, or the bits of bfloat16."""
-    bits = tensor.detach()
-    return (bits.view(torch.uint16) if bits.dtype is torch.bfloat16 else bits).numpy()
+def _expected_classes(kind: type) -> tuple[tuple[type, Any], ...]:
+    """Return the classes of a decoder's blocks, attentions, perceptrons and norms, each with its `forward`."""
+    family, source = kind.__name__.removesuffix("Model"), sys.modules[kind.__module__]
+    classes = [getattr(source, family + part) for part in ("DecoderLayer", "Attention", "MLP", "RMSNorm")]
+    return tuple((each, each.forward) for each in classes)
 
 
-def _is_of_the_form(block: Any) -> bool:
-    """Return whether a block of one of the decoders has linear layers and an activation that are computed here."""
-    attention, mlp = block.self_attn, block.mlp
-    layers = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
-    layers += [mlp.gate_proj, mlp.up_proj, mlp.down_proj]
-    gate_is_silu = isinstance(mlp.act_fn, nn.SiLU) or type(mlp.act_fn).__name__ == "SiLUActivation"
-    return gate_is_silu and all(type(layer) in (nn.Linear, HaloLinear) for layer in layers)
+def _is_of_the_form(decoder: Any, block_kind: type, attention_kind: type, mlp_kind: type, norm_kind: type) -> bool:
+    """Return whether all modules of a decoder are of its family's classes or linear layers, and the gate is silu."""
+    for block in decoder.layers:
+        if type(block) is not block_kind:
+            return False
+        attention, mlp = block.self_attn, block.mlp
+        if type(attention) is not attention_kind or type(mlp) is not mlp_kind:
+            return False
+        norms = [block.input_layernorm, block.post_attention_layernorm]
+        norms += [attention._modules[name] for name in ("q_norm", "k_norm") if name in attention._modules]
+        layers = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
+        layers += [mlp.gate_proj, mlp.up_proj, mlp.down_proj]
+        if any(type(norm) is not norm_kind for norm in norms):
+            return False
+        if any(type(layer) not in (nn.Linear, HaloLinear) for layer in layers):
+            return False
+        if type(mlp.act_fn) is not nn.SiLU and type(mlp.act_fn).__name__ != "SiLUActivation":
+            return False
+    return type(decoder.norm) is norm_kind
 
 
-def _forward_of(kind: type) -> Callable[..., Any]:
-    """Return the method `forward` of a decoder of transformers, with single tokens computed here."""
+def _step(decoder: Any, expected: tuple[tuple[type, Any], ...], given: dict[str, Any]) -> Any:
+    """Return what `forward` of a decoder returns for a single token; None if transformers must compute it."""
+    if not _is_single_token(decoder, **given):
+        return None
+    step = decoder.__dict__.get(STEP)
+    if step is None or step.decoder is not decoder or not step.is_current():
+        step = decoder.__dict__[STEP] = TokenStep(decoder, expected)
+    if not step.fits():
+        return None
+    cache, position = given["past_key_values"], given.get("position_ids")
+    if position is None:
+        position = torch.tensor([[cache.get_seq_length()]], device="cpu")
+    state = step.hidden_state(given["input_ids"], position, cache)
+    if state is None:
+        return None
+    from transformers.modeling_outputs import BaseModelOutputWithPast
 
-    def forward(self: Any, *args: Any, **given: Any) -> Any:
-        if not args and _is_single_token(self, **given):
-            step = _STEPS.get(self)
-            if step is None or not step.is_current():
-                step = _STEPS[self] = TokenStep(self)
-            if step.fits():
-                from transformers.modeling_outputs import BaseModelOutputWithPast
-
-                cache, position = given["past_key_values"], given.get("position_ids")
-                if position is None:
-                    position = torch.tensor([[cache.get_seq_length()]])
-                state = step.hidden_state(self, given["input_ids"], position, cache)
-                return BaseModelOutputWithPast(last_hidden_state=state, past_key_values=cache)
-        return kind.forward(self, *args, **given)  # type: ignore[attr-defined]
-
-    return forward
+    return BaseModelOutputWithPast(last_hidden_state=state, past_key_values=cache)
 
 
 def _is_single_token(
     decoder: Any,
     input_ids: torch.Tensor | None = None,
-    attention_mask: torch.Tensor | None = None,
+    attention_mask: Any = None,
     position_ids: torch.Tensor | None = None,
     past_key_values: Any = None,
     use_cache: bool | None = None,
@@ -316,25 +329,31 @@ def _is_single_token(
     """Return whether a call asks for one new token on the CPU, behind others in a growing cache, and nothing else."""
     if torch.compiler.is_compiling() or torch.is_grad_enabled() or decoder.training:
         return False
-    if input_ids is None or inputs_embeds is not None or past_key_values is None or use_cache is False:
+    if hooks_of_all_modules._global_forward_hooks or hooks_of_all_modules._global_forward_pre_hooks:
+        return False
+    if input_ids is None or inputs_embeds is not None or past_key_values is None:
         return False
     if input_ids.shape != (1, 1) or input_ids.device.type != "cpu" or any(map(_asks_for_more, others.items())):
         return False
-    config, weight = decoder.config, decoder.norm.weight
-    if getattr(config, "output_attentions", False) or getattr(config, "output_hidden_states", False):
+    config, weight = decoder.config, decoder.embed_tokens.weight
+    asked = [getattr(config, name, False) for name in ("output_attentions", "output_hidden_states")]
+    if any(asked) or not getattr(config, "return_dict", True) or config._attn_implementation not in ATTENTIONS:
         return False
-    if config._attn_implementation not in ATTENTIONS:
+    if not (getattr(config, "use_cache", True) if use_cache is None else use_cache):
         return False
-    if weight.device.type != "cpu" or weight.dtype not in DTYPES or decoder.embed_tokens.weight.dtype != weight.dtype:
+    if config.num_hidden_layers != len(decoder.layers) or weight.device.type != "cpu" or weight.dtype not in DTYPES:
         return False
-    tokens = _cached_tokens(past_key_values, len(decoder.layers), weight.dtype)
+    tokens = cached_tokens(past_key_values, len(decoder.layers), weight.dtype)
     window = getattr(config, "sliding_window", None)
     if not tokens or (window is not None and tokens >= window):
         return False
     if position_ids is not None and position_ids.shape != (1, 1):
         return False
-    whole = attention_mask is None or (attention_mask.ndim == 2 and bool(attention_mask.all()))
-    return whole and (attention_mask is None or attention_mask.shape == (1, tokens + 1))
+    if attention_mask is None:
+        return True
+    if not isinstance(attention_mask, torch.Tensor) or attention_mask.shape != (1, tokens + 1):
+        return False
+    return bool(attention_mask.all())
 
 
 def _changes_results(hook: Any) -> bool:
@@ -343,23 +362,7 @@ def _changes_results(hook: Any) -> bool:
 
 
 def _asks_for_more(argument: tuple[str, Any]) -> bool:
-    """Return whether an argument of a call changes its result."""
+    """Return whether an argument of a call may change its result."""
     name, value = argument
-    if name == "return_dict":
-        return value is False
-    return name != "cache_position" and bool(value)
-
-
-def _cached_tokens(cache: Any, blocks: int, dtype: torch.dtype) -> int:
-    """Return the tokens of a plain growing cache of one text; 0 for any other cache."""
-    from transformers.cache_utils import DynamicCache, DynamicLayer
-
-    if type(cache) is not DynamicCache or len(cache.layers) != blocks:
-        return 0
-    tokens = 0
-    for layer in cache.layers:
-        keys: Any = layer.keys if type(layer) is DynamicLayer else None
-        if keys is None or keys.dtype is not dtype or keys.shape[0] != 1 or keys.device.type != "cpu":
-            return 0
-        tokens = int(keys.shape[2])
-    return tokens
+    harmless = value is None or value is False or name == "cache_position"
+    return value is False if name == "return_dict" else not harmless
