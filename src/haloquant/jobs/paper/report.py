@@ -23,6 +23,11 @@ NOTES = (
     f"fair machines: a prefill of {TOKENS} tokens on {MACHINE} with the paper's MAC. Memories, transitions and "
     "attention are charged, and each rival runs at the clock that its own weight values meet: W4A8 on the upper "
     "bits of the weight port has HALO's sixteen words, W3A8 its fast words.",
+    "A dash under fair machines: figures 3 to 5 and the perplexities of table 2 are of a MAC and of a model, not of a "
+    "machine. Figures 12 and 13: a graphics processor has one clock for its cores, and none clocks tiles one by one. "
+    "Figure 11: tiles of 64 and 32 were not simulated on the fair machine, whose arrays are 128 x 128. perf-opt and "
+    "acc-opt: only bal was simulated there, of the four models whose bits are printed. The method and the time of an "
+    "inference are simulated on the paper's machine.",
     "Energies of the paper's MAC are relative, because its figure names no clock. So the multipliers' part of the "
     "energy on the fair machine is too small.",
     "No number of figures 1, 2 and 14 was taken down, so they have no row.",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from haloquant.jobs.paper.speed_claims import clock_verdict, published, speed_rows
+from haloquant.jobs.paper.speed_claims import bal_shares, clock_verdict, published, speed_rows
 from haloquant.store.paper_figures import MODELS, effective_bits
 
 
@@ -24,6 +24,7 @@ def test_models_without_bits_are_not_judged_in_figure_8_and_are_inferred_in_figu
     unknown = set(MODELS) - set(effective_bits("bal", 128))
     left = [row for row in rows if row.place == "figure 8" and row.why.startswith("its effective")]
     assert {row.claim.rsplit(" ", 1)[1] for row in left} == unknown and len(left) == 2 * len(unknown)
+    assert set(bal_shares()) == set(MODELS)
     inferred = [row for row in rows if row.place == "figure 12" and "solved from figure 8" in row.why]
     assert {row.claim.rsplit(" ", 1)[1] for row in inferred} == unknown
     assert all(row.ours and row.paper == published(12, "w8a8")[row.claim.rsplit(" ", 1)[1]] for row in inferred)
