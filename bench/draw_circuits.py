@@ -22,7 +22,7 @@ def main() -> None:
     charts = {
         "mac-by-weight": by_weight(default),
         "mac-histogram": histogram(default),
-        "mac-by-weight-paper": by_weight(find_profile("asap7-sxarray_rca-mul-fa")),
+        "mac-by-weight-ripple": by_weight(find_profile("asap7-sxarray_rca-mul-fa")),
         "mac-frontier": frontier(shipped),
     }
     for name, chart in charts.items():

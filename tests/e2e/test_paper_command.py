@@ -190,7 +190,8 @@ def test_a_model_adds_the_rows_of_table_2(one_block_folder: Path, small_text: Pa
         assert row.error is None or row.error > 0
     assert by_name[GLOBAL, 0].stored_bits == by_name["zeroquant-local-w4a8", 0].stored_bits
     claims = [row.claim for row in model_rows("tiny", both)]
-    assert len(claims) == len(set(claims)) == 2 * (len(table) - 1 + 2) + 1
+    assert len(claims) == len(set(claims)) == 2 * (len(table) - 1 + 2) + 2  # the knee and the sparse share
+    assert all(row.sparse for row in table if row.tile)
     assert model_table(judged, silent) == both
     paper_alone = model_table(replace(judged, texts=judged.texts[:1], methods=("paper",)), silent)
     assert paper_alone == [row for row in table if not row.method.startswith("ours")]

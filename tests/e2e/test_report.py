@@ -32,6 +32,7 @@ from haloquant.report.results import (
 )
 from haloquant.report.tables import base_method, cards, headline, method_table
 from haloquant.report.warnings import TOO_WIDE, find_warnings
+from haloquant.store.profiles import find_profile
 
 
 def made_gpus() -> list[GpuRow]:
@@ -137,6 +138,14 @@ def test_a_job_without_the_balanced_goal_is_presented_by_another_of_its_goals() 
     assert cards(made)[0].note.startswith("halo-acc-opt, ")
     with pytest.raises(InputError, match=r"^the results must hold one of halo-bal, .* not only fp16$"):
         headline(["fp16"])
+
+
+def test_the_clock_warning_stands_beside_the_papers_figure_and_not_beside_itself() -> None:
+    results, paper = made_results(), find_profile("paper-22nm")
+    fast = paper.delay_s[0].max() / paper.delay_s[0][paper.weights % 32 == 0].max()
+    assert f" (the paper's MAC: {fast:.2f}). " in find_warnings(results)[0]
+    own = msgspec.structs.replace(results, profile=msgspec.structs.replace(results.profile, name="paper-22nm"))
+    assert "the paper's MAC" not in find_warnings(own)[0]
 
 
 def test_ratios_are_to_w4a8_where_the_mac_cannot_run_w8a8() -> None:

@@ -18,6 +18,7 @@ FORMAT = "haloquant-profile-1"
 SUFFIX = ".profile.json"
 DEFAULT = "asap7-digitsdadda_ks+both-mul-abc"  # docs/decisions/0003-default-profile.md gives the reasons
 FIGURE_4 = "sky130hd-smarray_bk-mul-fa"  # of all units tried the nearest to figure 4 of the HALO paper (docs/paper.md)
+PAPER_MAC = "paper-22nm"  # the MAC of the HALO paper, read from its figures 4 and 5
 _OTHER_NAMES = {"default": DEFAULT, "figure-4": FIGURE_4}
 SENSITISED = "@sensitised"  # behind a profile's name: its sensitised delays set the clocks
 _LIMIT_BYTES = 1 << 24

@@ -243,7 +243,9 @@ def simulate(
             notes.append(f"delay at a lower supply, {law.source}")
         if own:
             notes.append(own.note)
-        elif not machine.array.claimed_clocks:
+        elif machine.array.claimed_clocks:
+            notes.append(f"{machine.name}: {machine.description}")
+        else:
             notes.append(scaled_clock_note(machine, classes.profile, classes.corner))
         new = _on_new_silicon(
             loaded, passes, machine, named, area_mm2, every_element, delay_factor if own else None, law, notes, report

@@ -12,10 +12,9 @@ from haloquant.jobs.paper.clock_mix import Shares, array_points, gpu_points, rel
 from haloquant.jobs.paper.speed_claims import bal_shares, clock_verdict, float_rate, published
 from haloquant.report.paper.rows import ClaimRow
 from haloquant.store.paper_figures import effective_bits, read_statements
-from haloquant.store.profiles import find_profile
+from haloquant.store.profiles import PAPER_MAC, find_profile
 
 TOLERANCE = 0.10  # of a bar
-PAPER_MAC = "paper-22nm"
 RIVALS = ("w8a8", "w4a8", "w3a8")  # of figure 10, besides FP16
 _BITS = {"w8a8": 8, "w4a8": 4, "w3a8": 3}
 

@@ -13,10 +13,9 @@ from haloquant.dvfs.classes import Classes, classes_at_clocks
 from haloquant.jobs.machines.sweeps import compare_systems
 from haloquant.jobs.machines.systems import QuantizedModel
 from haloquant.jobs.paper.clock_mix import shares_of_bits
-from haloquant.jobs.paper.energy_claims import PAPER_MAC
 from haloquant.quant.codebook import gaussian_sample
 from haloquant.store.paper_figures import effective_bits, read_statements
-from haloquant.store.profiles import find_profile
+from haloquant.store.profiles import PAPER_MAC, find_profile
 from haloquant.store.targets import read_systolic
 
 MACHINE = "tpuv4i_like"

@@ -10,11 +10,10 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float64
 
-from haloquant.jobs.paper.energy_claims import PAPER_MAC
 from haloquant.records import MacProfile
 from haloquant.report.paper.rows import ClaimRow, Verdict
 from haloquant.store.paper_figures import read_mac, read_statements
-from haloquant.store.profiles import find_profile, read_profile, shipped_profiles
+from haloquant.store.profiles import PAPER_MAC, find_profile, read_profile, shipped_profiles
 
 READING = 0.01  # error of a number that was read from a picture
 NEAR = 0.1  # a number of ours this near to the paper's shows it

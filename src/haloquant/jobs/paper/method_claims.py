@@ -10,11 +10,10 @@ from haloquant.accel.workload.prefill_decode import decode, prefill
 from haloquant.dvfs.operating_points import least_energy_point
 from haloquant.dvfs.schedule import Policy
 from haloquant.jobs.machines.systems import halo_system, run_system
-from haloquant.jobs.paper.energy_claims import PAPER_MAC
 from haloquant.jobs.paper.fair_machines import TOKENS, paper_model
 from haloquant.report.paper.rows import ClaimRow
 from haloquant.store.paper_figures import read_statements
-from haloquant.store.profiles import find_profile
+from haloquant.store.profiles import PAPER_MAC, find_profile
 from haloquant.store.targets import read_systolic
 
 INFERENCES = ("llama2-13b", "opt-30b")  # whose time the text gives

@@ -14,12 +14,12 @@ DIFFERENT = {  # in what a row differs from its authors' method
 
 
 def model_rows(model: str, table: list[ModelRow]) -> list[ClaimRow]:
-    """Return the claims of table 2 on our model, from its table: text after text, and the knee of figure 9 at last."""
+    """Return the claims of table 2 on our model, from its table: text after text, the knee, the sparse share."""
     texts = dict.fromkeys(row.text for row in table)
     rows: list[ClaimRow] = []
     for text in texts:
         rows += _rows_on(f"{model} on {text}", _paper_text(text), [row for row in table if row.text == text])
-    return [*rows, *_knee(model, table)]
+    return [*rows, *_knee(model, table), *_sparse(model, table)]
 
 
 def _paper_text(text: str) -> str:
@@ -96,3 +96,21 @@ def _knee(model: str, table: list[ModelRow]) -> list[ClaimRow]:
     )
     claim = f"{model}: effective bits of bal, the knee of figure 9"
     return [ClaimRow("figure 9", claim, "bits", published[PAPER_MODEL], bal.paper_bits, None, verdict, why)]
+
+
+def _sparse(model: str, table: list[ModelRow]) -> list[ClaimRow]:
+    """Return the row on the share of salient weights and outliers, which no class and no tile changes."""
+    row = next((row for row in table if row.method.startswith("halo ") and row.sparse), None)
+    if row is None:
+        return []
+    said = read_statements()["sparse-share"]
+    over = sum(share > said.value for share in row.sparse)
+    below = row.sparse_share < said.value
+    verdict: Verdict = "reproduced" if below and not over else "partly" if below else "not reproduced"
+    why = (
+        f"the salient weights and what lies beyond three standard deviations of the rest; {over} of {len(row.sparse)} "
+        f"layers have more than the text allows, the most {max(row.sparse):.2%}. Of normally distributed weights "
+        "0.27 % lie that far out"
+    )
+    claim = f"{model}: {said.text}"
+    return [ClaimRow(said.where, claim, "share", said.value, row.sparse_share, None, verdict, why)]

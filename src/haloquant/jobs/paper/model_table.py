@@ -5,6 +5,7 @@ and as this package rounds (`ours`). Weights of rivals have one scale per channe
 are in 8 bits, one scale for each token.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +26,6 @@ from haloquant.jobs.compare.method_steps import (
 )
 from haloquant.jobs.compare.result_rows import fast_fraction
 from haloquant.jobs.inputs import Inputs, Progress, read_inputs
-from haloquant.jobs.paper.energy_claims import PAPER_MAC
 from haloquant.jobs.paper.fair_machines import CLOCKS_HZ
 from haloquant.jobs.paper.judged_model import JudgedModel
 from haloquant.jobs.provenance import step_versions
@@ -35,7 +35,7 @@ from haloquant.lm.checkpoint.model_config import read_config, window_tokens
 from haloquant.recipe import Goal, Hardware, Method, Model, Quantize, Recipe, Text
 from haloquant.store.atomic_files import claim_output, sole_user
 from haloquant.store.finished_steps import Steps
-from haloquant.store.profiles import find_profile
+from haloquant.store.profiles import PAPER_MAC, find_profile
 
 GLOBAL = "zeroquant-global-w4a8"
 # Rows of the table without tiles, and the rivals that make them.
@@ -68,6 +68,7 @@ class ModelRow:
 
     `paper_bits` counts 3 and 4 bits a class, as the paper does. `error` is the standard error of the rise of perplexity
     over full precision; None where it is not known. `text` is the evaluation text, and `tokens` its predicted tokens.
+    `sparse` holds the share of sparse weights of each layer, and `sparse_share` of all layers, where a method has them.
     """
 
     method: str
@@ -78,6 +79,8 @@ class ModelRow:
     error: float | None = None
     text: str = ""
     tokens: int = 0
+    sparse: tuple[float, ...] = ()
+    sparse_share: float = 0.0
 
 
 def model_table(judged: JudgedModel, progress: Progress) -> list[ModelRow]:
@@ -116,7 +119,8 @@ def _rows(judged: JudgedModel, progress: Progress) -> list[ModelRow]:
             for text, job, found in _finished(own, partial(_variants, goals=goals, method=method)):
                 for goal, made in found.items():
                     bits = made.bits.per_weight, 4.0 - fast_fraction(made.tiles)
-                    variants[text].append(_row(f"{prefix} {goal}", tile, job, made.accuracy, full[text], *bits))
+                    row = _row(f"{prefix} {goal}", tile, job, made.accuracy, full[text], *bits)
+                    variants[text].append(_with_sparse(row, made))
     for text, job, found in _finished(jobs, _rivals):
         for name, made in found.items():
             bits = made.bits.per_weight, float(BITS[name])
@@ -149,6 +153,13 @@ def _row(
     error = None if made is full else rise_error(made, full)
     text = job.inputs.evaluation.name
     return ModelRow(name, tile, made.final_perplexity, stored_bits, paper_bits, error, text, made.tokens)
+
+
+def _with_sparse(row: ModelRow, made: MethodResult) -> ModelRow:
+    layers = made.tiles.values()
+    nonzero, weights = [tiles.sparse_nnz for tiles in layers], [tiles.bits.weights for tiles in layers]
+    shares = tuple(kept / count for kept, count in zip(nonzero, weights, strict=True))
+    return dataclasses.replace(row, sparse=shares, sparse_share=sum(nonzero) / sum(weights))
 
 
 def _jobs(

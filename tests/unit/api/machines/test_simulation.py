@@ -26,6 +26,15 @@ def test_ratios_are_those_of_the_simulations() -> None:
         found.speedup("prefill", "W2A8")
 
 
+def test_a_machine_of_claimed_clocks_says_what_it_is_not() -> None:
+    found = haloquant.simulate("opt-1.3b", "paper_tpu", profile="paper-22nm", prefill_tokens=64)
+    (said,) = (note for note in found.notes if note.startswith("paper_tpu: "))
+    assert "Its joules are not those of the paper's figure 10" in said
+    assert not any(
+        note.startswith("edge_lpddr5x: ") for note in haloquant.simulate("opt-1.3b", prefill_tokens=64).notes
+    )
+
+
 def test_own_clocks_of_a_slow_mac_are_cut_at_the_machines_base_clock_only() -> None:
     """336 ps times 2 is below 1.9 GHz; the words of the classes are faster than that limit and get it."""
     found = haloquant.simulate("opt-1.3b", prefill_tokens=64, clock="own", delay_factor=2.0)

@@ -7,7 +7,7 @@ import pytest
 from haloquant.jobs.paper.clock_mix import array_points, relative_time, shares_of_bits
 from haloquant.jobs.paper.model_rows import model_rows
 from haloquant.jobs.paper.model_table import ModelRow
-from haloquant.store.paper_figures import read_perplexities, rise
+from haloquant.store.paper_figures import read_perplexities, read_statements, rise
 
 PLACE = "mine on books.txt"
 TABLE = [
@@ -79,6 +79,21 @@ def test_every_text_has_its_rows_beside_the_papers_column_and_the_knee_is_said_o
     assert bal.paper == rise(printed)["llama2-7b"] and bal.ours == pytest.approx(0.8)
     assert "llama2-7b on c4" in bal.why
     assert [row.place for row in rows].count("figure 9") == 1
+
+
+@pytest.mark.parametrize(
+    ("shares", "verdict", "over"),
+    [((0.004, 0.0045), "reproduced", 0), ((0.002, 0.006), "partly", 1), ((0.006, 0.007), "not reproduced", 2)],
+)
+def test_the_sparse_share_is_held_against_the_text_layer_by_layer(
+    shares: tuple[float, float], verdict: str, over: int
+) -> None:
+    kept = {"sparse": shares, "sparse_share": sum(shares) / 2}
+    table = [replace(row, **kept) if row.method == "halo bal" else row for row in TABLE]
+    row = model_rows("mine", table)[-1]
+    assert (row.paper, row.ours) == (read_statements()["sparse-share"].value, sum(shares) / 2)
+    assert row.verdict == verdict and f"{over} of 2 layers" in row.why
+    assert row.place == "method" and not any(row.unit == "share" for row in model_rows("mine", TABLE))
 
 
 def test_one_rounding_alone_has_no_rows_of_the_other() -> None:
