@@ -74,6 +74,13 @@ def test_a_budget_of_bits_is_what_the_packed_model_has(tiny_folder: Path, tmp_pa
     made = quantize(tiny_folder, tmp_path / "out", calibration="none", tile=32, budget=limits, progress=False)
     note = next(note for note in made.notes if note.startswith("bal is chosen"))
     assert f"size {made.bits_per_weight:.4g} of 4.5 bits per weight" in note and made.bits_per_weight <= 4.5
+    assert not any("wrong sum" in note for note in made.notes)  # its clocks rest on static delays
+
+
+def test_the_risk_of_sensitised_clocks_is_noted(one_block_folder: Path, tmp_path: Path) -> None:
+    made = quantize(one_block_folder, tmp_path / "out", calibration="none", delay_basis="sensitised", progress=False)
+    (risk,) = (note for note in made.notes if "the array then computes a wrong sum" in note)
+    assert "static delays are up to" in risk
 
 
 def test_platforms_are_printed_beside_their_prediction(capfd: pytest.CaptureFixture[str]) -> None:

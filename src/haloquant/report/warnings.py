@@ -21,6 +21,14 @@ def find_warnings(results: Results) -> list[str]:
     return [*found, *_floating_point(results)]
 
 
+def delay_risk(note: str) -> str:
+    """Return what clocks risk that rest on delays other than the static ones, which `note` names."""
+    return (
+        f"The clocks rest on delays that are not the longest possible ({note}). An activation or a partial sum that "
+        "was not simulated may toggle a longer path; the array then computes a wrong sum."
+    )
+
+
 def _clock(profile: ProfileRow) -> list[str]:
     base, fast = profile.classes[-1], profile.classes[0]
     ratio = fast.frequency_hz / base.frequency_hz
@@ -29,10 +37,7 @@ def _clock(profile: ProfileRow) -> list[str]:
         f"slowest weight value{_beside_the_paper(profile.name)}. Speeds below are against methods on this same MAC."
     ]
     if profile.delay_note:
-        said.append(
-            f"The clocks rest on delays that are not the longest possible ({profile.delay_note}). An activation or a "
-            "partial sum that was not simulated may toggle a longer path; the array then computes a wrong sum."
-        )
+        said.append(delay_risk(profile.delay_note))
     if profile.best_mac and profile.best_mac != profile.name:
         absolute = profile.best_mac_period_s * fast.frequency_hz
         said.append(

@@ -52,6 +52,7 @@ from haloquant.recipe import (
     Transform,
 )
 from haloquant.records import CalibrationDtype, ValueHessian
+from haloquant.report.warnings import delay_risk
 from haloquant.store.profiles import find_profile
 
 if TYPE_CHECKING:
@@ -279,7 +280,9 @@ def quantize(
             done = make(_folder(out))
             folder = done.folder
     placed = _places_note(devices, calibrating)
-    bits, notes, stages = done.bits, (*short, *placed, *done.notes), tuple(done.stages)
+    risk = mac_profile.provenance.get("delay", "")
+    risks = (delay_risk(risk),) if risk else ()
+    bits, notes, stages = done.bits, (*short, *placed, *risks, *done.notes), tuple(done.stages)
     return Quantized(
         folder, bits.per_weight, bits.weights, done.layers, done.reused, done.source, done.seconds, done.peak_b, notes,
         stages, done.left, done.few_tokens, calibrating, devices,

@@ -72,5 +72,8 @@ def paper_report(progress: Callable[[str, int, int], None] = silent, judged: Jud
 
 def unread_rows() -> list[ClaimRow]:
     """Return a row for each place whose numbers were not taken down, so that no reader takes its absence for a pass."""
-    why = "no number of it is among the data that were read from the paper, so nothing here confirms or refutes it"
+    why = (
+        "when the paper was read, its content and its numbers were not taken down: the data hold figures 3 to 5 and 8 "
+        "to 13, table 2 and numbers of the text. So nothing here names, confirms or refutes what it shows"
+    )
     return [ClaimRow(place, f"what {place} shows", "ratio", None, None, None, "not judged", why) for place in UNREAD]
