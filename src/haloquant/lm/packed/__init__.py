@@ -2,7 +2,7 @@
 
 `config` holds `quantization_config` and the digest, `reader` reads and verifies a folder without torch, `halo_linear`
 is the torch layer, and `loading` loads a whole model through transformers. `tensor_state` notices tensors that were
-changed.
+changed. `token_step` computes a generated token from compiled parts, with the keys and values of `growing_cache`.
 """
 
 import lazy_loader

@@ -28,10 +28,12 @@ def cached_tokens(cache: Any, blocks: int, dtype: torch.dtype) -> int:
     if type(cache) is not DynamicCache or len(cache.layers) != blocks:
         return 0
     tokens = 0
-    for layer in cache.layers:
-        kind, keys, values = type(layer), layer.keys, layer.values
-        if kind not in (DynamicLayer, DynamicSlidingWindowLayer) or keys is None or values is None:
+    for each in cache.layers:
+        layer: Any = each
+        kind = type(layer)
+        if kind not in (DynamicLayer, DynamicSlidingWindowLayer) or layer.keys is None or layer.values is None:
             return 0
+        keys, values = layer.keys, layer.values
         if keys.dtype is not dtype or values.dtype is not dtype or keys.shape[:3] != values.shape[:3]:
             return 0
         if keys.shape[0] != 1 or keys.device.type != "cpu" or (tokens and keys.shape[2] != tokens):

@@ -60,8 +60,8 @@ def _with_steps(kind: type) -> type:
 
     def reduce(self: Any, protocol: Any) -> Any:
         """Return how to make a copy: the class has no name by which another process could import it."""
-        _, _, state, *others = nn.Module.__reduce_ex__(self, protocol)
-        return _new, (kind,), {name: value for name, value in state.items() if name != STEP}, *others
+        made: Any = nn.Module.__reduce_ex__(self, protocol)
+        return _new, (kind,), {name: value for name, value in made[2].items() if name != STEP}, *made[3:]
 
     names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
     return type(kind.__name__, (kind,), {**names, "forward": forward, "__reduce_ex__": reduce})
@@ -69,8 +69,7 @@ def _with_steps(kind: type) -> type:
 
 def _new(kind: type) -> Any:
     """Return an empty decoder of the class that `_with_steps` makes of `kind`."""
-    made = _with_steps(kind)
-    return made.__new__(made)
+    return object.__new__(_with_steps(kind))
 
 
 @dataclass(frozen=True)
