@@ -1,6 +1,7 @@
 """Draw the pictures of the circuit pages: python bench/draw_circuits.py [FOLDER]
 
-It draws the charts of `haloquant profiles --plot`, one file each, for the default profile and for some other MACs.
+It draws the charts of `haloquant profiles --plot`, one file each, for the default profile and for some other MACs,
+and figure 4 of the HALO paper beside the unit that is nearest to it.
 """
 
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import vl_convert
 
 from haloquant.report.charts.circuits import by_weight, frontier, histogram
+from haloquant.report.charts.paper import picture_chart
 from haloquant.store.profiles import find_profile, read_profile, shipped_profiles
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
@@ -24,6 +26,7 @@ def main() -> None:
         "mac-histogram": histogram(default),
         "mac-by-weight-ripple": by_weight(find_profile("asap7-sxarray_rca-mul-fa")),
         "mac-frontier": frontier(shipped),
+        "figure-4": picture_chart(),
     }
     for name, chart in charts.items():
         path = folder / f"{name}.svg"

@@ -15,6 +15,7 @@ from haloquant.errors import InputError
 from haloquant.report.paper.markdown import cells
 from haloquant.report.paper.rows import PLACES, PaperReport, counts
 from haloquant.store.paper_figures import read_statements
+from haloquant.store.profiles import FIGURE_4
 
 pytest.importorskip("vl_convert")
 
@@ -92,7 +93,8 @@ def test_the_three_files_hold_the_same_rows(made: tuple[Path, PaperReport]) -> N
     assert [row["claim"] for row in stored["rows"]] == [row.claim for row in report.rows]
     text, page = (folder / "paper.md").read_text(), (folder / "paper.html").read_text()
     assert text.count("\n| ") == 1 + len(report.rows)  # one head
-    assert page.count("<tr class=") == len(report.rows) and page.count("<svg") == 2
+    assert page.count("<tr class=") == len(report.rows) and page.count("<svg") == 3
+    assert f"{FIGURE_4}, static delay" in page and "paper's MAC, sensitised delay" in page  # beside each other
     assert "http" not in page.replace("http://www.w3.org", "")  # it needs no network
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import jinja2
 import vl_convert
 
-from haloquant.report.charts.paper import bars_chart, mac_chart
+from haloquant.report.charts.paper import bars_chart, mac_chart, picture_chart
 from haloquant.report.paper.markdown import HEAD, cells
 from haloquant.report.paper.rows import PaperReport, counts
 
@@ -15,7 +15,8 @@ def render_paper_page(report: PaperReport) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    drawn = [vl_convert.vegalite_to_svg(chart.to_dict()) for chart in (bars_chart(report.rows), mac_chart())]
+    charts = bars_chart(report.rows), mac_chart(), picture_chart()
+    drawn = [vl_convert.vegalite_to_svg(chart.to_dict()) for chart in charts]
     return environment.get_template("paper.html.j2").render(
         head=HEAD, rows=cells(report), counts=counts(report.rows), notes=report.notes, drawn=drawn
     )
