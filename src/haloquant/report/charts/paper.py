@@ -89,7 +89,9 @@ def _kind(weight: int) -> dict[str, str]:
     return {"kind": next(name for step, name in KINDS.items() if weight % step == 0)}
 
 
-def _by_weight(data: list[dict[str, float | str]], name: str, title: str, scale: alt.Scale | None = None) -> alt.Chart:
+def _by_weight(
+    data: list[dict[str, int | float | str]], name: str, title: str, scale: alt.Scale | None = None
+) -> alt.Chart:
     """Draw one quantity over the weight value. The legend lies below, where no width that is guessed cuts it off."""
     legend = alt.Legend(orient="bottom", columns=4, columnPadding=30, labelLimit=240)
     kinds = alt.Scale(domain=list(KINDS.values()), range=COLOURS)
