@@ -175,12 +175,19 @@ def test_sixteen_words_within_a_hundredth_of_a_nat_of_gptq_int4(
 def test_nine_words_no_worse_than_gptq_int3(table: Table, capsys: pytest.CaptureFixture[str]) -> None:
     """Table 2 has perf-opt far below the 3-bit rows (RTN and SmoothQuant at W3A8). Ours beside better 3-bit rivals.
 
-    Reproduced, with the bits in mind; the figures are printed.
+    Partly: the table's 3-bit rows have no groups and no compensation, so these rivals are not among them.
     GPTQ int3 g128 has 3.15 bits and SqueezeLLM 3.28: HALO's 9 words are 3.35, not 3. Against GPTQ "no worse" is
     asserted, against SqueezeLLM better.
     """
     ours = table.halo(9)
     a = table.score(ours)
+    printed = {(r.method, r.tile): r.perplexity["opt-1.3b"] for r in read_perplexities()
+               if r.text == "wikitext2" and "opt-1.3b" in r.perplexity}  # fmt: skip
+    fast, narrow = printed["halo perf-opt", 128], [printed[f"{name}-w3a8", 0] for name in ("rtn", "smoothquant")]
+    assert all(fast < perplexity for perplexity in narrow)
+    with capsys.disabled():
+        print(f"\ntable 2, perf-opt beside RTN and SmoothQuant W3A8 on opt-1.3b: paper {fast} beside {narrow}; ours "
+              "beside better 3-bit rivals, below: partly")  # fmt: skip
     assert bits(ours) <= 3.35
     for name in ("gptq-w3-g128", "squeezellm-w3"):
         theirs = table.rival(name)

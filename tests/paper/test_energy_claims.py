@@ -130,42 +130,42 @@ def _paper(system: str) -> float:
 
 
 def test_against_w8a8_in_prefill(capsys: pytest.CaptureFixture[str]) -> None:
-    """Figure 10, W8A8: the paper +2 %. Ours: -7 % (paper_tpu), -21 % (edge). Better than the paper on our MAC.
+    """Figure 10, W8A8: the paper +2 %. Ours: -7 % (paper_tpu), -21 % (edge). Not reproduced: our MAC saves more.
 
     The multipliers themselves spend 60 % and 67 % less: the words of both classes switch few gates. But they are 42 %
     of the energy of W8A8 without a memory system and 25 % with one; partial sums, whose width does not change, are the
     largest part.
     """
     paper, edge = shares("paper_tpu", "prefill")["W8A8"], shares("edge_lpddr5x", "prefill")["W8A8"]
-    _say(capsys, "prefill", "W8A8", paper, edge)
+    _say(capsys, "prefill", "W8A8", paper, edge, "not reproduced: ours saves where the paper's draws more")
     assert 0.35 < paper.mac < 0.49
     assert 0.27 < edge.mac < 0.49
-    assert 0.88 < paper.total < 0.98 < _paper("w8a8")
+    assert 0.88 < paper.total < 0.98 and _paper("w8a8") > 1
     assert 0.77 < edge.total < 0.88
 
 
 def test_against_w8a8_in_decode(capsys: pytest.CaptureFixture[str]) -> None:
-    """Figure 10, W8A8: the paper +2 %. Ours: -44 % (paper_tpu), -45 % (edge), and not by HALO's words.
+    """Figure 10, W8A8: the paper +2 %. Ours: -44 % (paper_tpu), -45 % (edge). Not reproduced.
 
-    One token meets every weight once: energy follows the bytes of weights, about 4.1 bits against 8. The multipliers
-    are under 3 % of it, so any 4-bit format would save as much (next test).
+    The saving is not by HALO's words. One token meets every weight once: energy follows the bytes of weights, about 4.1
+    bits against 8. The multipliers are under 3 % of it, so any 4-bit format would save as much (next test).
     """
     paper, edge = shares("paper_tpu", "decode")["W8A8"], shares("edge_lpddr5x", "decode")["W8A8"]
-    _say(capsys, "decode", "W8A8", paper, edge)
+    _say(capsys, "decode", "W8A8", paper, edge, "not reproduced: ours saves by fewer bytes")
     for share in (paper, edge):
         assert 0.49 < share.total < 0.60
 
 
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
 def test_against_w4a8(phase: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Figure 10, W4A8: the paper +11 %. Ours: +29 % and 0 % in prefill, -2 % and -5 % in decode. Reproduced in kind.
+    """Figure 10, W4A8: the paper +11 %. Ours: +29 % and 0 % in prefill, -2 % and -5 % in decode. Partly.
 
     Neither the paper's figure nor our MAC shows a saving worth its name against W4A8. A uniform 4-bit grid on the upper
     bits of the multiplier (multiples of 16) needs as little energy as HALO's words, and reads as many bits. On
     paper_tpu HALO also pays the higher supply of its faster clocks: (1.2 / 1.0)^2 = 1.44.
     """
     paper, edge = shares("paper_tpu", phase)["W4A8"], shares("edge_lpddr5x", phase)["W4A8"]
-    _say(capsys, phase, "W4A8", paper, edge)
+    _say(capsys, phase, "W4A8", paper, edge, "partly: no saving worth its name, and another amount")
     for share in (paper, edge):
         assert 0.90 < share.total < 1.40
     assert _paper("w4a8") > 1
@@ -175,20 +175,24 @@ def test_against_w4a8(phase: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
 @pytest.mark.parametrize("machine", ["paper_tpu", "edge_lpddr5x"])
-def test_against_fp16_more_than_the_claim(machine: str, phase: str) -> None:
-    """Headline and figure 10, FP16: the paper -51 %. Ours: -68 to -74 %. Reproduced, with the premise in mind.
+def test_against_fp16_more_than_the_claim(machine: str, phase: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Headline and figure 10, FP16: the paper -51 %. Ours: -69 to -74 %. Not judged: no energy of a float is published.
 
     Most of it is what any 8-bit or 4-bit integer array saves, on 5 times the energy of a float operation, where figure
     10 implies less than 2 times.
     """
     assert _paper("fp16") == pytest.approx(SAVED, rel=0.02)
-    assert 0.2 < shares(machine, phase)["FP16"].total < SAVED
+    ours = shares(machine, phase)["FP16"].total
+    with capsys.disabled():
+        print(f"\nfigure 10, HALO's energy against FP16, {phase}: paper {SAVED - 1:+.0%}")
+        print(f"ours {ours - 1:+.0%} on {machine}: not judged")
+    assert 0.2 < ours < SAVED
 
 
-def _say(capsys: pytest.CaptureFixture[str], phase: str, rival: str, paper: Share, edge: Share) -> None:
+def _say(capsys: pytest.CaptureFixture[str], phase: str, rival: str, paper: Share, edge: Share, verdict: str) -> None:
     with capsys.disabled():
         print(
             f"\nfigure 10, HALO's energy against {rival}, {phase}: paper {_paper(rival.lower()) - 1:+.0%}; ours "
             f"{paper.total - 1:+.0%} on paper_tpu, {edge.total - 1:+.0%} on edge_lpddr5x "
-            f"(multipliers alone {paper.mac - 1:+.0%}, {edge.mac - 1:+.0%})"
+            f"(multipliers alone {paper.mac - 1:+.0%}, {edge.mac - 1:+.0%}): {verdict}"
         )

@@ -3,7 +3,7 @@
 import pytest
 
 from haloquant.jobs.paper import energy_claims
-from haloquant.jobs.paper.clock_mix import Shares
+from haloquant.jobs.paper.clock_mix import Shares, array_points
 from haloquant.jobs.paper.energy_claims import array_energy, halo_words, mean_energy, supply_ratio
 from haloquant.records import OperatingPoint
 from haloquant.store.paper_figures import effective_bits, read_statements
@@ -21,10 +21,12 @@ def test_a_rival_with_halos_clocks_supplies_and_energy_has_halos_split(monkeypat
 
 
 def test_parts_of_the_rivals_by_hand() -> None:
-    said, fast = read_statements(), Shares(1.0, 0.0)  # all tiles at 1.2 V and 3.7 GHz
+    said, fast = read_statements(), Shares(1.0, 0.0)  # all tiles at the fast point
+    base, _, top = array_points()
+    supply, clock = top.voltage_v / base.voltage_v, top.frequency_hz / base.frequency_hz
     eight, four, floats = (array_energy(system, fast) for system in ("w8a8", "w4a8", "fp16"))
-    assert eight.static == pytest.approx(said["energy-static"].value * 3.7 / 1.9 / 1.2)
-    assert eight.buffer == pytest.approx(said["energy-buffer"].value / 1.44)
+    assert eight.static == pytest.approx(said["energy-static"].value * clock / supply)
+    assert eight.buffer == pytest.approx(said["energy-buffer"].value / supply**2)
     assert four.static == pytest.approx(eight.static * said["w4a8-time"].value) and four.buffer == eight.buffer
     assert four.core < eight.core  # small integers switch less
     assert floats.buffer == pytest.approx(2 * eight.buffer)

@@ -8,6 +8,7 @@ from scipy.stats import spearmanr
 
 from haloquant.jobs.paper import mac_claims
 from haloquant.jobs.paper.mac_claims import mac_rows, nearest_picture, picture
+from haloquant.store.paper_figures import read_mac, read_statements
 from haloquant.store.profiles import find_profile
 
 
@@ -18,7 +19,9 @@ def test_the_rank_correlation_is_scipys_and_the_paper_is_its_own_picture() -> No
     assert made.correlation == pytest.approx(spearmanr(default.delay_s[0], paper.delay_s[0]).statistic)
     own = picture(paper)
     assert own is not None and own.correlation == pytest.approx(1.0)
-    assert own.steps == pytest.approx((1.95, 1.22), abs=0.005)  # both computed from figure 4
+    clocks = {value.weight: value.frequency_hz for value in read_mac()}
+    steps = [min(clock for weight, clock in clocks.items() if weight % step == 0) for step in (32, 16)]
+    assert own.steps == pytest.approx([step / min(clocks.values()) for step in steps], rel=1e-5)
     assert own.score == pytest.approx(1.0)
     off = [abs(np.log(mine / theirs)) for mine, theirs in zip(made.steps, own.steps, strict=True)]
     assert made.score == pytest.approx(made.correlation - np.mean(off)) and made.score < made.correlation
@@ -77,8 +80,9 @@ def test_a_direction_alone_reproduces_no_power(monkeypatch: pytest.MonkeyPatch) 
 
 def test_rows_name_what_the_figures_contradict() -> None:
     rows = {row.claim: row for row in mac_rows()}
-    nine = rows["the fast class has 9 words"]
+    said = read_statements()
+    nine = rows[f"the fast class has {said['fast-words'].value:.0f} words"]
     assert (nine.ours, nine.verdict) == (8.0, "not reproduced")
-    late = rows["the sixteen words meet 2.4 GHz"]
+    late = rows[said["slow-clock"].text]
     assert late.verdict == "partly" and "4 of the words are slower" in late.why
-    assert rows["the weight 64 needs at most 265 ps"].verdict == "consistent"
+    assert rows[said["fast-delay"].text].verdict == "consistent"
