@@ -38,14 +38,16 @@ def test_every_judged_bar_follows_from_the_clocks_or_from_other_bars(
 ) -> None:
     """Figures 8, 11, 12 and the headlines: each within 5 %; the farthest is OPT-1.3B against W8A8 in figure 8.
 
-    The abstract's 270 % is said of quantization methods. It is partly so: its number is that against FP16.
+    The abstract's 270 % is said of quantization methods; its number is that against FP16. One bar of six reaches the
+    15 % of tiles of 32. Both are partly so.
     """
     _say(capsys, row)
     assert row.paper and row.ours
     assert abs(row.ours / row.paper - 1) <= TOLERANCE
     model = row.claim.rsplit(" ", 1)[1]
     three_bars = row.place == "figure 11" and model not in effective_bits("bal", 32)
-    expected = "partly" if row.place == "abstract" else "consistent" if three_bars else "follows from its clocks"
+    in_part = row.place == "abstract" or row.claim.startswith("tiles of 32")
+    expected = "partly" if in_part else "consistent" if three_bars else "follows from its clocks"
     assert row.verdict == expected
 
 
