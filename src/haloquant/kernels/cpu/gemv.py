@@ -203,13 +203,13 @@ def dequantize(packed, scale, classes, offsets, table, sizes, tiles, sparse, fir
                 out[r, col[i]] += np.float32(value[i]) * factor
 
 
-SOURCES = (
-    plain_loops,
-    instruction_set,
-    tile_instructions,
-    tile_products,
-    vector_instructions,
-    vector_operations,
-)
 for _kernel in (gemv, dequantize):  # they contain the code of these modules
-    follow(_kernel, *SOURCES)
+    follow(
+        _kernel,
+        plain_loops,
+        instruction_set,
+        tile_instructions,
+        tile_products,
+        vector_instructions,
+        vector_operations,
+    )
