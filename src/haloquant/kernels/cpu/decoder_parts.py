@@ -1,6 +1,7 @@
 """What one token needs of a decoder block between the products with its weights: norms, rotation, attention, gate.
 
-Numbers are float32. Weights of norms, and keys and values, may also be bfloat16, given as their 16 bits.
+Numbers are float32. Weights of norms, biases, and keys and values may also be bfloat16, given as their 16 bits. Every
+function is also plain Python (`py_func`), with which the tests compare the compiled code.
 """
 
 from typing import Any, no_type_check
@@ -15,7 +16,9 @@ VECTORIZED = {"reassoc", "contract", "arcp", "nsz"}
 
 def widened(value: Any) -> Any:
     """Return a number as float32; an integer holds the bits of a bfloat16."""
-    raise NotImplementedError  # compiled code alone calls it
+    if isinstance(value, np.integer):
+        return np.uint32(int(value) << 16).view(np.float32)
+    return value
 
 
 @overload(widened, inline="always")
@@ -27,7 +30,12 @@ def _widened(value):
 
 def narrowed(value: Any, like: Any) -> Any:
     """Return a float32 as it is stored where `like` is: as it is, or as the bits of the nearest bfloat16."""
-    raise NotImplementedError  # compiled code alone calls it
+    if not isinstance(like, np.integer):
+        return value
+    if np.isnan(value):
+        return np.uint16(0x7FC0)
+    bits = int(np.float32(value).view(np.uint32))
+    return np.uint16((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)  # a tie goes to the even one
 
 
 @overload(narrowed, inline="always")
@@ -36,7 +44,7 @@ def _narrowed(value, like):
 
         def nearest(value, like):
             bits = np.uint32(np.float32(value).view(np.uint32))
-            if value != value:
+            if np.isnan(value):
                 return np.uint16(0x7FC0)
             return np.uint16(np.uint32(bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> 16)
 

@@ -96,7 +96,7 @@ class BlockRunner:
                         f"its blocks read hidden states of {list(self._shape)} for one window, and of "
                         f"{list(states.shape)} for another"
                     )
-                self.hidden[index] = states.view(self.hidden.shape[1:]).numpy()
+                self.hidden[index] = states.reshape(self.hidden.shape[1:]).numpy()
 
     def learn(self, windows: Int64[np.ndarray, "n t"]) -> None:
         """Record the arguments of all blocks for these windows, if they depend on the tokens.
@@ -168,7 +168,7 @@ class BlockRunner:
             for index in range(len(self.windows)):
                 states = to_device(self.states(index).numpy(), self.device)
                 output = self.run(block, states, self.windows[index], self.handed[index])
-                to_host(output.float().view(self.hidden.shape[1:]), into=self.hidden[index])
+                to_host(output.float().reshape(self.hidden.shape[1:]), into=self.hidden[index])
 
     def logits(self) -> Iterator[torch.Tensor]:
         """Yield the logits of each window, [1, t, vocabulary]. Call it after the last block has run."""

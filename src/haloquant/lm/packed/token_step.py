@@ -51,11 +51,12 @@ def attach(model: nn.Module) -> None:
 def _with_steps(kind: type) -> type:
     """Return a class of decoders like `kind`, of the same name, whose `forward` takes a step where it can."""
     forward_of_kind: Callable[..., Any] = kind.forward  # type: ignore[attr-defined]
-    expected = _expected_classes(kind)
+    classes = _classes_of(kind)
+    forwards = classes.forwards()
 
     @wraps(forward_of_kind)
     def forward(self: Any, *args: Any, **given: Any) -> Any:
-        found = None if args else _step(self, expected, given)
+        found = None if args or classes.forwards() != forwards else _step(self, classes, given)
         return forward_of_kind(self, *args, **given) if found is None else found
 
     def reduce(self: Any, protocol: Any) -> Any:
@@ -70,6 +71,21 @@ def _with_steps(kind: type) -> type:
 def _new(kind: type) -> Any:
     """Return an empty decoder of the class that `_with_steps` makes of `kind`."""
     return object.__new__(_with_steps(kind))
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """The classes of a family's blocks, attentions, perceptrons and norms."""
+
+    block: type
+    attention: type
+    mlp: type
+    norm: type
+
+    def forwards(self) -> tuple[Any, ...]:
+        """Return the methods `forward` that they have now."""
+        kinds: tuple[Any, ...] = (self.block, self.attention, self.mlp, self.norm)
+        return tuple(kind.forward for kind in kinds)
 
 
 @dataclass(frozen=True)
@@ -131,19 +147,18 @@ class TokenStep:
     Each token asks whether the modules, their tensors and their hooks are still those that were seen.
     """
 
-    def __init__(self, decoder: Any, expected: tuple[tuple[type, Any], ...]) -> None:
-        """Look at a decoder; `expected` are the classes of its modules, each with the `forward` that it must have."""
+    def __init__(self, decoder: Any, classes: _Classes) -> None:
+        """Look at a decoder, whose modules have the form if they are of these classes."""
         modules = list(decoder.modules())
         inner = modules[1:]
-        self.decoder = decoder
-        self._expected = expected
+        self.decoder, self._classes = decoder, classes
         self._modules, self._kinds = modules, list(map(type, modules))
         self._children = [(module._modules, dict(module._modules)) for module in modules]
         self._hooks = [hooks for module in inner for hooks in (module._forward_hooks, module._forward_pre_hooks)]
         self._attributes = [module.__dict__ for module in inner]
         self._stores = [store for module in inner for store in (module._parameters, module._buffers)]
         self._packed = [module for module in inner if isinstance(module, HaloLinear)]
-        self._is_of_the_form = _is_of_the_form(decoder, *(kind for kind, _ in expected))
+        self._is_of_the_form = _is_of_the_form(decoder, classes)
         self._tensors: _Tensors | None = None
         self._caches = GrowingCaches()
 
@@ -156,8 +171,6 @@ class TokenStep:
     def fits(self) -> bool:
         """Return whether the blocks have the form, and nothing else happens in them."""
         if not self._is_of_the_form or any("forward" in attributes for attributes in self._attributes):
-            return False
-        if any(kind.forward is not forward for kind, forward in self._expected):  # type: ignore[attr-defined]
             return False
         if any(_changes_results(hook) for hooks in self._hooks if hooks for hook in hooks.values()):
             return False
@@ -213,7 +226,7 @@ class TokenStep:
         for layer in self._packed:
             layer.layer()  # checks tensors that were changed, and replaces those that do not count their changes
         everything = [t for t in chain.from_iterable(map(_VALUES, self._stores)) if t is not None]
-        norms = [module.weight for module in self.decoder.modules() if type(module) is self._expected[3][0]]
+        norms = [module.weight for module in self.decoder.modules() if type(module) is self._classes.norm]
         known = all(norm.dtype in DTYPES for norm in norms)
         known = known and all(layer.bias is None or layer.bias.dtype in DTYPES for layer in self._packed)
         if not known or any(tensor.device.type != "cpu" for tensor in everything):
@@ -267,41 +280,40 @@ def _read_linear(layer: Any) -> _Linear:
     return _Linear(layer.layer(), bias, layer.int8_activations, layer)
 
 
-def _expected_classes(kind: type) -> tuple[tuple[type, Any], ...]:
-    """Return the classes of a decoder's blocks, attentions, perceptrons and norms, each with its `forward`."""
+def _classes_of(kind: type) -> _Classes:
+    """Return the classes of the modules of a decoder, by their names in its family's module."""
     family, source = kind.__name__.removesuffix("Model"), sys.modules[kind.__module__]
-    classes = [getattr(source, family + part) for part in ("DecoderLayer", "Attention", "MLP", "RMSNorm")]
-    return tuple((each, each.forward) for each in classes)
+    return _Classes(*(getattr(source, family + part) for part in ("DecoderLayer", "Attention", "MLP", "RMSNorm")))
 
 
-def _is_of_the_form(decoder: Any, block_kind: type, attention_kind: type, mlp_kind: type, norm_kind: type) -> bool:
+def _is_of_the_form(decoder: Any, classes: _Classes) -> bool:
     """Return whether all modules of a decoder are of its family's classes or linear layers, and the gate is silu."""
     for block in decoder.layers:
-        if type(block) is not block_kind:
+        if type(block) is not classes.block:
             return False
         attention, mlp = block.self_attn, block.mlp
-        if type(attention) is not attention_kind or type(mlp) is not mlp_kind:
+        if type(attention) is not classes.attention or type(mlp) is not classes.mlp:
             return False
         norms = [block.input_layernorm, block.post_attention_layernorm]
         norms += [attention._modules[name] for name in ("q_norm", "k_norm") if name in attention._modules]
         layers = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
         layers += [mlp.gate_proj, mlp.up_proj, mlp.down_proj]
-        if any(type(norm) is not norm_kind for norm in norms):
+        if any(type(norm) is not classes.norm for norm in norms):
             return False
         if any(type(layer) not in (nn.Linear, HaloLinear) for layer in layers):
             return False
         if type(mlp.act_fn) is not nn.SiLU and type(mlp.act_fn).__name__ != "SiLUActivation":
             return False
-    return type(decoder.norm) is norm_kind
+    return type(decoder.norm) is classes.norm
 
 
-def _step(decoder: Any, expected: tuple[tuple[type, Any], ...], given: dict[str, Any]) -> Any:
+def _step(decoder: Any, classes: _Classes, given: dict[str, Any]) -> Any:
     """Return what `forward` of a decoder returns for a single token; None if transformers must compute it."""
     if not _is_single_token(decoder, **given):
         return None
     step = decoder.__dict__.get(STEP)
     if step is None or step.decoder is not decoder or not step.is_current():
-        step = decoder.__dict__[STEP] = TokenStep(decoder, expected)
+        step = decoder.__dict__[STEP] = TokenStep(decoder, classes)
     if not step.fits():
         return None
     cache, position = given["past_key_values"], given.get("position_ids")

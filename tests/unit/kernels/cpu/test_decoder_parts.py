@@ -1,5 +1,7 @@
 """The parts of a decoder block between its products, against torch's own operations in float64."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -95,3 +97,25 @@ def test_keys_are_stored_as_torch_rounds_them() -> None:
     whole = np.zeros((2, 5, 2, 1 << 16), np.float32)
     decoder_parts.append(whole[0], whole[1], 0, numbers.numpy(), numbers.numpy())
     np.testing.assert_array_equal(whole[:, :, 0], np.stack([numbers, numbers]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiled_code_agrees_with_the_same_in_plain_python(dtype) -> None:
+    weight, _ = as_stored(random(6), dtype)
+    (keys, _), (values, _) = (as_stored(random(2, 4 + i, 6), dtype) for i in range(2))
+    parts = {
+        "append": [keys, values, 3, random(2, 6).numpy(), random(2, 6).numpy()],
+        "add_norm": [random(6).numpy(), random(6).numpy(), weight, EPSILON, np.empty(6, np.float32)],
+        "add_bias": [random(6).numpy(), weight],
+        "head_norms": [random(3, 6).numpy(), weight, EPSILON],
+        "rotate": [random(3, 6).numpy(), random(6).numpy(), random(6).numpy()],
+        "attend": [random(4, 6).numpy(), keys, values, 3, 0.3, np.empty((4, 6), np.float32)],
+        "gate_with": [random(6).numpy(), random(6).numpy()],
+    }
+    for name, arguments in parts.items():
+        twice = [deepcopy(arguments), deepcopy(arguments)]
+        getattr(decoder_parts, name)(*twice[0])
+        getattr(decoder_parts, name).py_func(*twice[1])
+        for before, compiled, plain in zip(arguments, *twice, strict=True):
+            np.testing.assert_allclose(compiled, plain, rtol=1e-5, atol=1e-6, err_msg=f"{name}, {before!r:.40}")
+        assert any(np.any(now != before) for now, before in zip(twice[0], arguments, strict=True)), name
