@@ -77,7 +77,8 @@ def evaluate(
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
-        The perplexity with its standard error, and the model's stored bits per weight.
+        The perplexity with its standard error, which is None for a text of one window, and the model's stored bits per
+        weight.
 
     Raises:
         InputError: An argument is not allowed, a file does not exist, or a model gives NaN or infinity.
@@ -88,7 +89,8 @@ def evaluate(
         import haloquant
 
         score = haloquant.evaluate("model-halo", "my-text.txt")
-        print(f"perplexity {score.perplexity:.3f} +- {score.standard_error:.3f}")
+        error = "" if score.standard_error is None else f" +- {score.standard_error:.3f}"
+        print(f"perplexity {score.perplexity:.3f}{error}")
         ```
     """
     shown = reporting(progress)

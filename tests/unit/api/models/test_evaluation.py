@@ -1,10 +1,13 @@
 """Arguments of an evaluation are checked before a model is read."""
 
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import haloquant
 from haloquant.api.models.evaluation import compare, evaluate, evaluate_tasks
 from haloquant.errors import InputError
 from haloquant.jobs import evaluation
@@ -79,3 +82,16 @@ def test_one_task_may_be_given_by_its_name(monkeypatch: pytest.MonkeyPatch) -> N
         evaluate_tasks("demo", tasks="text", activation_bits=6)
     with pytest.raises(InputError, match=r"^folder must be a name or path as str or Path, not ''$"):
         evaluate_tasks("demo", "", tasks="one")
+
+
+@pytest.mark.parametrize(("error", "printed"), [(0.25, "perplexity 41.500 +- 0.250"), (None, "perplexity 41.500")])
+def test_the_example_of_evaluate_prints_a_score_with_and_without_its_error(
+    error: float | None, printed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A text of one window has no standard error."""
+    score = evaluation.Evaluation("model-halo", 4.0, 41.5, error, "whole text")
+    monkeypatch.setattr(haloquant, "evaluate", lambda model, text: score)
+    example = re.search(r"```python\n(.*?)```", inspect.getdoc(evaluate) or "", re.DOTALL)
+    assert example is not None
+    exec(inspect.cleandoc(example[1]), {})
+    assert capsys.readouterr().out == printed + "\n"
