@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 
+from haloquant.dvfs.operating_points import rows_of
 from haloquant.jobs.codesign.word_losses import Choice
 from haloquant.jobs.codesign.word_sets import WordSet
 from haloquant.jobs.compare.accuracy import Accuracy, Protocol
@@ -56,8 +57,12 @@ def reference_name(tile: int) -> str:
 
 
 def words_profile(profile: MacProfile, words: WordSet, name: str = "words") -> MacProfile:
-    """Return a profile that holds a set of words alone, at their delays and energies."""
-    rows = np.searchsorted(profile.weights, np.array(words.words, np.int16))
+    """Return a profile that holds a set of words alone, at their delays and energies.
+
+    Raises:
+        ProfileError: The profile lacks one of the words.
+    """
+    rows = rows_of(profile, np.array(words.words, np.int16), "the words of a design")
     return replace(
         profile, name=name, weights=profile.weights[rows], delay_s=profile.delay_s[:, rows],
         sensitised_delay_s=profile.sensitised_delay_s[:, rows], energy_j=profile.energy_j[:, rows],
