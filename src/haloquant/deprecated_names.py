@@ -1,41 +1,77 @@
-"""Import renamed modules by their old names, with a DeprecationWarning.
+"""Import the documented names of version 0.1 from their old places, with a DeprecationWarning.
 
-A finder makes an empty module for each old name. What is looked up in it comes from the
-module of the new name.
+A finder makes an empty module for each old module. What is looked up in it comes from the module of the new name. A
+name that has no successor raises an error that says what to use instead.
 """
 
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, Final
 
-# The documented modules of version 0.1 that have another name now. They go in version 0.3.
+# The documented modules of version 0.1 that have another name. They go in version 0.3.
 RENAMED: Final[Mapping[str, str]] = {
+    "haloquant.accel.baselines": "haloquant.accel.rival_systems",
+    "haloquant.accel.simulate": "haloquant.accel.simulation",
     "haloquant.config": "haloquant.recipe",
     "haloquant.dvfs.points": "haloquant.dvfs.operating_points",
+    "haloquant.eda.opensta": "haloquant.eda.crosscheck.opensta",
     "haloquant.gates": "haloquant.circuits",
     "haloquant.gates.characterize": "haloquant.circuits.characterization",
     "haloquant.gates.explain": "haloquant.circuits.timing.path_report",
     "haloquant.gates.liberty": "haloquant.circuits.liberty.parser",
     "haloquant.gates.netlist": "haloquant.circuits.netlist.parser",
+    "haloquant.gates.ports": "haloquant.circuits.ports",
     "haloquant.gates.rtl": "haloquant.circuits.rtl.generator",
     "haloquant.gates.simulate": "haloquant.circuits.simulation.value_table",
     "haloquant.gates.sta": "haloquant.circuits.timing.static_timing",
     "haloquant.gates.stimuli": "haloquant.circuits.simulation.stimuli",
     "haloquant.lm.packed_model": "haloquant.lm.packed.reader",
+    "haloquant.lm.perplexity": "haloquant.lm.evaluation.perplexity",
     "haloquant.lm.replace": "haloquant.lm.swap_weights",
     "haloquant.pipeline": "haloquant.jobs.compare.job",
     "haloquant.pipeline.job": "haloquant.jobs.compare.job",
     "haloquant.pipeline.machines": "haloquant.jobs.machines.systems",
+    "haloquant.quant.allocate": "haloquant.quant.allocation",
     "haloquant.quant.baselines": "haloquant.quant.rivals.registry",
+    "haloquant.quant.compensate": "haloquant.quant.rounding.compensation",
+    "haloquant.quant.packing": "haloquant.quant.format.packing",
     "haloquant.quant.refine": "haloquant.quant.rounding.refinement",
+    "haloquant.quant.scales": "haloquant.quant.rounding.scale_search",
     "haloquant.quant.weight": "haloquant.quant.layer",
     "haloquant.store.library": "haloquant.store.cell_libraries",
     "haloquant.types": "haloquant.records",
+}
+# Documented functions of version 0.1 that have another name, or another module than the rest of theirs.
+MOVED: Final[Mapping[str, str]] = {
+    "haloquant.dvfs.points.admissible": "haloquant.dvfs.operating_points.admissible_values",
+    "haloquant.dvfs.points.clock_at": "haloquant.dvfs.alpha_power_law.clock_at",
+    "haloquant.dvfs.points.least_voltage": "haloquant.dvfs.alpha_power_law.least_voltage",
+    "haloquant.dvfs.points.vf_curve": "haloquant.dvfs.alpha_power_law.vf_curve",
+    "haloquant.gates.characterize.exhaustive": "haloquant.circuits.characterization.exhaustive_simulation",
+    "haloquant.gates.sta.worst_path": "haloquant.circuits.timing.paths.worst_path",
+    "haloquant.pipeline.machines.rivals": "haloquant.jobs.machines.systems.rival_systems",
+    "haloquant.quant.tiles.layer_tiles": "haloquant.quant.tile_histogram.layer_tiles",
+}
+# Documented functions of version 0.1 without a successor of the same arguments: what to do instead.
+GONE: Final[Mapping[str, str]] = {
+    "haloquant.accel.baselines.measured_system": "haloquant.accel.rival_systems.System takes the measured tiles",
+    "haloquant.dvfs.points.clock_beyond": (
+        "haloquant.dvfs.alpha_power_law.alpha_power_delay gives the delay at any supply, relative to a corner's"
+    ),
+    "haloquant.dvfs.points.fastest": "haloquant.dvfs.classes.choose_classes chooses fast words for a model's weights",
+    "haloquant.gates.stimuli.gaussian_activations": (
+        "haloquant.circuits.simulation.stimuli.activation_stimuli takes the probabilities of all 4**bits transitions"
+    ),
+    "haloquant.lm.checkpoint.stream_weights": ("haloquant.lm.checkpoint.read_weight reads each of `checkpoint.layers`"),
+    "haloquant.lm.hf": "haloquant.load reads a packed model into transformers",
+    "haloquant.quant.weight.result": (
+        "haloquant.quant.layer.dequantize gives the layer's weights and mac_values the integers of the MAC"
+    ),
 }
 
 
@@ -45,6 +81,37 @@ def find_old_names() -> None:
         sys.meta_path.insert(0, _Finder())  # before folders that an old checkout left behind
 
 
+def moved_names(module: str) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a module whose name is unchanged, for its functions that have moved."""
+
+    def find(name: str) -> Any:
+        if f"{module}.{name}" not in MOVED:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        return _moved(f"{module}.{name}", MOVED[f"{module}.{name}"])
+
+    return find
+
+
+def _moved(old: str, new: str) -> Any:
+    """Return what has the new name, and warn the caller's caller."""
+    module, _, name = new.rpartition(".")
+    found = getattr(import_module(module), name)
+    said = f"{old} is now {new}; the old name goes in version 0.3"
+    warnings.warn(said, DeprecationWarning, stacklevel=3)
+    return found
+
+
+def _reason(old: str) -> str:
+    """Return the sentence of the error at an old name that leads nowhere."""
+    if old in GONE:
+        return f"{old} is gone since version 0.2: {GONE[old]}"
+    module, _, name = old.rpartition(".")
+    return (
+        f"{module} is now {RENAMED[module]}, which has no {name!r}: it has another name or module since version 0.2 "
+        "(docs/architecture.md)"
+    )
+
+
 class _OldModule(ModuleType):
     """A module of an old name: what is looked up comes from the new module, with a warning."""
 
@@ -52,23 +119,18 @@ class _OldModule(ModuleType):
         """Return the attribute of the new module; `__all__` is the list of its public names.
 
         Raises:
-            AttributeError: The new module has no such attribute.
+            AttributeError: There is no such attribute. The text says what there is instead.
         """
-        old, new = self.__name__, RENAMED[self.__name__]
+        old = f"{self.__name__}.{name}"
+        new = MOVED.get(old, f"{RENAMED[self.__name__]}.{name}")
         if name == "__all__":
             return dir(self)
         if name.startswith("__"):
-            raise AttributeError(f"module {old!r} has no attribute {name!r}")
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         try:
-            found = getattr(import_module(new), name)
+            return _moved(old, new)
         except AttributeError as error:
-            raise AttributeError(
-                f"{old} is now {new}, which has no {name!r}: it has another name or module since version 0.2 "
-                "(docs/architecture.md)"
-            ) from error
-        said = f"{old}.{name} is now {new}.{name}; the old name goes in version 0.3"
-        warnings.warn(said, DeprecationWarning, stacklevel=2)
-        return found
+            raise AttributeError(_reason(old)) from error
 
     def __dir__(self) -> list[str]:
         """Return the public names of the new module: its `__all__`, or every name without an underscore in front."""
@@ -83,11 +145,19 @@ class _Finder(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Iterable[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return a spec for an old name, and None for any other."""
-        if fullname not in RENAMED:
-            return None
-        package = any(name.startswith(f"{fullname}.") for name in RENAMED)
-        return ModuleSpec(fullname, self, is_package=package)
+        """Return a spec for an old name, and None for any other.
+
+        Each old module is a package, so that `from old import name` comes here if it has no such name: the text of
+        Python's own error would not say what there is instead.
+
+        Raises:
+            ImportError: The old module has no such name, or the name is gone.
+        """
+        if fullname in RENAMED:
+            return ModuleSpec(fullname, self, is_package=True)
+        if fullname in GONE or fullname.rpartition(".")[0] in RENAMED:
+            raise ImportError(_reason(fullname), name=fullname)
+        return None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Return an empty module of the old name."""

@@ -1,12 +1,17 @@
 """Tiles of a weight matrix: their grid, class maps, sizes and sums, and the codebooks as one table for the kernels."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
+from haloquant.deprecated_names import moved_names
 from haloquant.errors import InputError
 from haloquant.records import Codebook, TileGrid, TileMap
+
+if not TYPE_CHECKING:  # a type checker would take every name for one of this module's
+    __getattr__ = moved_names(__name__)
 
 
 def make_grid(out_features: int, in_features: int, tile_out: int = 128, tile_in: int = 128) -> TileGrid:
