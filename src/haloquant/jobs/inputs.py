@@ -107,8 +107,13 @@ def read_inputs(recipe: Recipe) -> Inputs:
     Raises:
         CheckpointError: The model folder is missing or malformed, or a part of the model is missing; or the tokenizer
             gives tokens beyond the model's vocabulary.
-        RecipeError: A text is missing.
+        RecipeError: A text is missing, or the calibration is "none".
     """
+    if recipe.text.calibration == "none":
+        raise RecipeError(
+            "text.calibration must be `demo` or a .txt or .xz file, not none, because a job's rivals need a text; "
+            "`haloquant quantize --calibration none` makes a model without"
+        )
     folder = model_folder(recipe.model.path)
     checkpoint = open_checkpoint(folder, exclude=recipe.model.exclude)
     check_complete(checkpoint)

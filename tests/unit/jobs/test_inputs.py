@@ -1,4 +1,4 @@
-"""Inputs of a job: the window of a model."""
+"""Inputs of a job: the window of a model, and its texts."""
 
 import json
 from pathlib import Path
@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from haloquant.errors import CheckpointError
+from haloquant.errors import CheckpointError, RecipeError
 from haloquant.jobs import inputs
-from haloquant.jobs.inputs import model_window, read_text
+from haloquant.jobs.inputs import model_window, read_inputs, read_text
+from haloquant.recipe import Recipe, Text
 
 
 @pytest.mark.parametrize("value", [-5, "long", 0.5, [1]])
@@ -28,3 +29,9 @@ def test_the_key_of_a_text_holds_its_characters_and_its_tokens(tmp_path: Path, m
 
     assert key("a", [1, 2]) == key("a", [1, 2])
     assert len({key("a", [1, 2]), key("b", [1, 2]), key("a", [2, 1])}) == 3
+
+
+def test_a_job_without_calibration_is_refused() -> None:
+    sentence = r"^text.calibration must be `demo` or a .txt or .xz file, not none, .*quantize --calibration none` makes"
+    with pytest.raises(RecipeError, match=sentence):
+        read_inputs(Recipe(text=Text(calibration="none")))
