@@ -59,6 +59,9 @@ CUSTOMARY_ORDER: Final = (
 # The projections of attention, where each has a matrix of its own.
 QUERY, KEY, VALUE = "q_proj", "k_proj", "v_proj"
 ATTENTION_OUTPUTS: Final = ("o_proj", "out_proj")
+# The layers before the feed-forward's activation function: the gate, which is multiplied after it, or else the input.
+FEED_FORWARD_GATES: Final = ("gate_proj", "w1")
+FEED_FORWARD_INPUTS: Final = ("fc1", "c_fc", "dense_h_to_4h", "up_proj", "fc_in")
 # Projections of queries or keys, also fused ones, by the last part of the name.
 QUERY_OR_KEY: Final = re.compile(r"(^|_)[qk]_|query|key|qkv|^c_attn$", re.IGNORECASE)
 

@@ -23,13 +23,12 @@ from haloquant.lm.evaluation.perplexity import default_window
 from haloquant.lm.swap_weights import find_module
 from haloquant.lm.text import load_text, tokenize
 from haloquant.lm.torch_model import load_model
+from haloquant.records.layer_names import FEED_FORWARD_GATES, FEED_FORWARD_INPUTS
 
 DIGITS = 8
 TOKENS = 256  # tokens of one window
 OUTPUTS = 512  # outputs of a layer that are drawn, at most
-# Where the activation function is named, and the layers before it; a gate is multiplied after it.
-_KEYS = ("activation_function", "hidden_act", "hidden_activation", "hidden_function")
-_GATES, _OTHERS = ("gate_proj", "w1"), ("fc1", "c_fc", "dense_h_to_4h", "up_proj", "fc_in")
+_KEYS = ("activation_function", "hidden_act", "hidden_activation", "hidden_function")  # of config.json
 
 
 @dataclass(frozen=True)
@@ -108,10 +107,11 @@ def layers_before_relu(checkpoint: Checkpoint) -> list[LinearLayer]:
             "model such as OPT"
         )
     last = {layer.name: layer.name.rpartition(".")[2] for layer in checkpoint.layers}
-    names = _GATES if any(name in _GATES for name in last.values()) else _OTHERS
+    names = FEED_FORWARD_GATES if any(name in FEED_FORWARD_GATES for name in last.values()) else FEED_FORWARD_INPUTS
     found = [layer for layer in checkpoint.layers if last[layer.name] in names]
     if not found:
-        raise InputError(f"the layers before a ReLU must be named {', '.join((*_GATES, *_OTHERS))}, and none is")
+        known = ", ".join((*FEED_FORWARD_GATES, *FEED_FORWARD_INPUTS))
+        raise InputError(f"the layers before a ReLU must be named {known}, and none is")
     return found
 
 
