@@ -44,7 +44,7 @@ from haloquant.records import BitCount
 from haloquant.store.atomic_files import LOCK, claim_output, sole_user
 from haloquant.store.finished_steps import Steps
 from haloquant.store.profiles import profile_sha256
-from haloquant.store.temporary_paths import remove_leftovers, temporary_path
+from haloquant.store.temporary_paths import remove_folder, remove_leftovers
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ def quantize_checkpoint(
     claim_output(work)
     with sole_user(work):
         _check_empty(out)  # again: hashing can take minutes, and another run may have ended in that time
-        remove_leftovers(out)  # under the lock: on shared storage a process of another machine looks like a dead one
+        for folder in (work, out):
+            remove_leftovers(folder)
         scratch = work / "scratch"  # only for this run
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
@@ -163,7 +164,7 @@ def quantize_checkpoint(
                 added, said = export_with_token_bits(scratch / "dense", out, request, progress)
             bits += BitCount(scales=added)
             sparse_note = (said,)
-        _remove(work, out)
+        remove_folder(work)
     layers, seconds, transform = len(checkpoint.layers), time.monotonic() - began, request.recipe.quantize.transform
     notes = () if transform == "none" else (NOTE.format(transform, len(passes.scales), layers),)
     left = left_layers(checkpoint)
@@ -202,13 +203,6 @@ def _check_empty(out: Path) -> None:
         raise InputError(f"the output folder {out} must be empty or not exist yet, and it holds files; name another")
 
 
-def _remove(work: Path, out: Path) -> None:
-    """Remove the work folder. It is renamed first, so that the next run cleans up if this one is killed here."""
-    doomed = temporary_path(out)
-    work.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)  # another machine may be removing it at the same time
-
-
 def _remove_finished_work(work: Path, out: Path) -> None:
     """Remove the work folder of a run that was killed after its model was complete.
 
@@ -218,8 +212,9 @@ def _remove_finished_work(work: Path, out: Path) -> None:
         return
     if (work / LOCK).is_file():
         with sole_user(work):
-            _remove(work, out)
-    remove_leftovers(out)
+            remove_folder(work)
+    for folder in (work, out):
+        remove_leftovers(folder)
 
 
 def _check_transform(checkpoint: Checkpoint, request: Request) -> None:
