@@ -69,7 +69,7 @@ def measure_operators(
 def drawn_layers(
     shapes: Sequence[Shape], mix: Mix, settings: OperatorSettings, device: torch.device, enough_b: int = ENOUGH_BYTES
 ) -> list[PackedLayer]:
-    """Return a layer for every shape, in order. After `enough_b` bytes, earlier layers of a shape take another turn.
+    """Return a layer for every shape, in order. After `enough_b` bytes, drawn layers of a shape are used again.
 
     Args:
         shapes: Outputs and inputs of every layer.
@@ -133,7 +133,7 @@ def time_layers(
     counters: Sequence[EnergyCounter],
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[OperatorRow]:
-    """Return one row for every shape: seconds of its products in `repeats` passes over all layers, after one pass more.
+    """Return one row for every shape: seconds of its products in `repeats` passes, after a pass that is not timed.
 
     The joules of all passes are divided among the products by their time.
 

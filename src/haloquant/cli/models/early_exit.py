@@ -30,13 +30,13 @@ def early_exit(
     entropy: Annotated[
         list[float], typer.Option("--entropy", help="A token leaves below this entropy, in nats; may be repeated.")
     ],
-    text: Annotated[str, typer.Option(help="Text that judges (.txt, .xz), or `demo`.")] = "demo",
-    calibration: Annotated[str, typer.Option(help="Text that makes the table of exits, or `demo`.")] = "demo",
+    text: Annotated[str, typer.Option(help="Text on which losses are measured (.txt, .xz), or `demo`.")] = "demo",
+    calibration: Annotated[str, typer.Option(help="Text from which the exit table is computed, or `demo`.")] = "demo",
     first_block: Annotated[int, typer.Option(help="Block after which an entropy is read first.", min=1)] = 1,
     coverage: Annotated[
         float, typer.Option(help="Share of calibration tokens that have left by the predicted exit.", min=0.0, max=1.0)
     ] = 0.9,
-    tokens: Annotated[int, typer.Option(help="Tokens of either text to use; 0 is the whole text.", min=0)] = 0,
+    tokens: Annotated[int, typer.Option(help="Tokens of each text to use; 0 is the whole text.", min=0)] = 0,
     ms: Annotated[
         float | None, typer.Option(help="Time of one token in milliseconds: also simulate sentences on a machine.")
     ] = None,
@@ -49,7 +49,10 @@ def early_exit(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Let tokens leave a decoder at the first block that is sure, predict where, and finish sentences just in time."""
+    """Let a token leave a decoder at the first block whose entropy is below a limit in nats, and predict that block.
+
+    With --ms, sentences are simulated on a machine: each step gets a supply and a clock that end the sentence in time.
+    """
     from haloquant.api.models import exit_evaluation
 
     found = exit_evaluation.early_exit(

@@ -145,7 +145,7 @@ def mac_from_rtl(verilog: Sequence[Path], ports: Path, include: Sequence[Path] =
             includes them.
 
     Raises:
-        InputError: A file or folder does not exist or is too large, or an included file does.
+        InputError: A file, a folder or an included file does not exist or is too large.
         NetlistError: The ports file is malformed.
     """
     text = read_verilog(verilog, include)

@@ -2,9 +2,9 @@
 
 The other premise, given silicon (`systems`), keeps one MAC for all. Here W8A8 runs on the best 8-bit element. W4A8 runs
 on a native 4-bit element, or in the upper bits of an 8-bit one. HALO runs on the plain element and on every element
-with bypasses. FP16 runs on a named floating-point element, or on one with cited figures. A profile's own
-picoseconds set the clock: the base clock of the machine is that of the plain 8-bit element for all its values, and
-every other set of values on every other element is clocked on that scale.
+with bypasses. FP16 runs on a named floating-point element, or on one with cited figures. At the base clock of the
+machine the plain 8-bit element multiplies all its values. The clock of any other set of values, on any element, is the
+base clock times the ratio of the two delays in the profiles.
 
 Weights and activations wider than an element (the head, keys and values in 8 bits on a 4-bit element) take more passes.
 Decoding and scaling are charged (`accel.side_costs`); wires are not. A system of which no element fits the area is left
@@ -218,10 +218,10 @@ def run_on_element(
         lines: The lines of operands, to charge them, too.
         delay_factor: Period over the profile's own delay; the base clock of the machine is then the limit of every
             clock. None scales all delays so that the plain element's slowest value takes one period of the base clock.
-        supply: The delay at a lower supply. Every class then runs at the base clock, or at its own if that is lower,
-            and at the lowest supply that allows it. So do attention and floating point, with all values of the element.
-            With one supply instead, all classes run there, each as fast as it can, and so do decoders, scaling units
-            and lines. None runs all at the base supply.
+        supply: None runs everything at the base supply. A law of delay runs every class at the base clock, or at its
+            own clock if that is lower, and at the lowest supply that allows this clock; attention and floating point
+            run so with all values of the element. One supply runs every class there as fast as it can, and decoders,
+            scaling units and lines too.
 
     Raises:
         InputError: Not one column fits the area.

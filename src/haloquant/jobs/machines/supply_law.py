@@ -40,8 +40,8 @@ class OneSupply:
 def lower_supply(own: OperatingPoint, base: OperatingPoint, law: SupplyLaw) -> OperatingPoint:
     """Return the base clock at the lowest supply that allows it, in steps of a regulator.
 
-    `own` is the clock that is met at the base supply. Where it is below the base clock, it is returned. Without slack
-    for a step, the base point is returned.
+    `own` is the clock that is met at the base supply. If `own` is slower than the base clock, `own` is returned.
+    Without slack for a step, the base point is returned.
     """
     if own.frequency_hz < base.frequency_hz:
         return own

@@ -74,7 +74,7 @@ def budget_resources(
         sparse_bits: Stored bits of the sparse part of all layers.
 
     Raises:
-        ValueError: Time or energy has a budget and its costs are not known; `jobs.recipe_checks` refuses this before.
+        ValueError: Time or energy has a budget and its costs are not known; `jobs.recipe_checks` refuses such a recipe.
     """
     found: list[Resource] = []
     weights = sum(grid.out_features * grid.in_features for grid in grids.values())
@@ -105,7 +105,7 @@ def allocate_within(
         resources: What is limited.
         grids: Tiles of every layer.
         budget: The limits, and whether tiles or layers get a class.
-        source: What times and energies are of, for the sentence.
+        source: The machine or MAC whose times and energies they are; the sentence names it.
 
     Raises:
         InfeasibleError: No allocation is within all budgets; the sentence says the least that would do.

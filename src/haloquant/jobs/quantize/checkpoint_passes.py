@@ -1,6 +1,6 @@
 """The passes over a checkpoint: scales of a transform, codebooks, the loss of every tile, and the quantized layers.
 
-`jobs.quantize.checkpoint` makes one model with them; `jobs.compare` makes a model for each goal, and the layers of
+`jobs.quantize.job` makes one model with them; `jobs.compare` makes a model for each goal, and the layers of
 rivals in the same pass.
 """
 
@@ -70,7 +70,7 @@ def expert_notes(few: Mapping[str, int], experts: int) -> tuple[str, ...]:
 
 
 def unreached_notes(layers: Sequence[str]) -> tuple[str, ...]:
-    """Return a sentence on layers that no calibration token reached, which no expert has."""
+    """Return a sentence on layers, experts' excepted, that no calibration token reached."""
     if not layers:
         return ()
     return (

@@ -41,7 +41,7 @@ def upload_model(
             upload is complete.
         make: Writes a packed model to a folder, or continues with one.
         key: Returns the hash of everything that the model depends on (`model_key`). It is called if a model
-            waits in the work folder, which may be another one.
+            waits in the work folder, to see whether it is this one.
         progress: Progress of the upload.
 
     Raises:

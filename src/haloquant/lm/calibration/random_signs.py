@@ -1,7 +1,7 @@
 """The random signs by which the output of a block is probed: one tensor for each window.
 
-They are drawn on the CPU, so that a GPU gives the results of the CPU. A window's drawing takes as long as a GPU's whole
-work on it, so for a GPU threads draw the signs of the following windows meanwhile.
+They are drawn on the CPU, so that a GPU gives the results of the CPU. Drawing those of a window takes as
+long as a GPU's whole work on that window, so threads draw the signs of the next windows while a GPU computes.
 """
 
 from collections import deque

@@ -36,7 +36,7 @@ class LayerRounder(Protocol):
     """
 
     def split(self, budget: float, pruned_share: float = 0.0) -> None:
-        """Choose the sparse and the pruned weights; a split of before is replaced.
+        """Choose the sparse and the pruned weights, in place of those that were chosen.
 
         Args:
             budget: largest share of all weights that are sparse (`quant.sparse.split`).

@@ -16,11 +16,12 @@ def check_device_room(checkpoint: Checkpoint, rounding: Iterable[str], calibrati
     Args:
         checkpoint: The model.
         rounding: Torch's names of the devices that round layers.
-        calibrating: That of the device that calibrates.
+        calibrating: The device that calibrates.
         window: Tokens of a calibration window; None without calibration.
 
     Raises:
-        InfeasibleError: A GPU does not; the sentence names it, and says what is needed and what would fit.
+        InfeasibleError: A GPU has too little memory; the message names the GPU, and says what is needed and what would
+            fit.
     """
     rooms = {device: _memory_b(device) for device in rounding}
     room = None if window is None else _memory_b(calibrating)
