@@ -1,5 +1,6 @@
 """The pages name only files of the repository and modules of the package that exist."""
 
+import ast
 import importlib.util
 import re
 import tomllib
@@ -23,7 +24,8 @@ _HISTORY = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-PACKAGES = {path.name for path in (ROOT / "src/haloquant").iterdir() if path.is_dir()}
+SOURCE = ROOT / "src/haloquant"
+PACKAGES = {path.name for path in SOURCE.iterdir() if path.is_dir()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -128,3 +130,28 @@ def test_a_sentence_about_the_past_is_found(sentence: str) -> None:
 )
 def test_a_sentence_about_an_order_is_not(sentence: str) -> None:
     assert not said_of_history(sentence)
+
+
+# The texts of these name their entries; the architecture's page describes the top package.
+_BY_ENTRIES = (
+    SOURCE,
+    *(SOURCE / name for name in ("kernels", "kernels/cpu", "kernels/rounding", "kernels/triton", "lm/packed")),
+)
+PACKAGES_WITH_PARTS = sorted(init.parent for init in SOURCE.rglob("__init__.py") if init.parent not in _BY_ENTRIES)
+
+
+@pytest.mark.parametrize("package", PACKAGES_WITH_PARTS, ids=lambda package: str(package.relative_to(SOURCE)))
+def test_the_text_of_a_package_names_its_modules(package: Path) -> None:
+    text = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+    inner = [path.stem for path in package.glob("[a-z]*.py")] + [
+        path.parent.name for path in package.glob("*/__init__.py")
+    ]
+    assert not [name for name in inner if not re.search(rf"\b{name}\b", text)]
+
+
+def test_packages_re_export_their_entries() -> None:
+    """Commands, kernels, and what only tests or the modules of one package use, have none."""
+    none = re.compile(r"cli|kernels|records$|.*/reference$|eda/crosscheck$|quant/rivals/parts$")
+    packages = {init.parent for init in SOURCE.rglob("__init__.py")}
+    names = [str(each.relative_to(SOURCE)) for each in packages if not (each / "__init__.pyi").exists()]
+    assert not [name for name in names if not none.match(name)]

@@ -1,4 +1,4 @@
-"""Other programs for electronic design: `yosys` synthesizes Verilog.
+"""Other programs for electronic design: `yosys` synthesizes Verilog, and `fpga` maps it onto an FPGA.
 
 `crosscheck` runs OpenSTA, Icarus Verilog and Verilator to check our own results; only tests and benchmarks use it.
 """

@@ -2,8 +2,8 @@
 
 `mac` describes the MAC unit, `statistics` the results of calibration, `tiles` a quantized layer, `accounting` its
 stored bits, `workload` the matrix products of a pass, `schedule` and `phases` the order of tiles and clocks, `cost`
-time and energy, `operator_costs` measured products. `layer_names` is the table of the linear layers of every model
-family.
+time and energy, `operator_costs` measured products, `mixed_activations` the bits of tokens. `layer_names` is the table
+of the linear layers of every model family.
 
 Axis names in shapes: `w` weight values, `corner` process-voltage-temperature corners, `out`/`in` features of a linear
 layer (y = W x, W is [out, in]), `down`/`across` tiles along out and along in, `codes` words of a codebook.

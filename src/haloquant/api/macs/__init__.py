@@ -1,4 +1,8 @@
-"""Functions about MACs: `circuits` measures netlists with a cell library, `profiles` describes what was measured."""
+"""Functions about MACs.
+
+`circuits` measures netlists with a cell library, `profiles` describes what was measured, and `libraries` merges the
+files of a library.
+"""
 
 import lazy_loader
 

@@ -1,7 +1,8 @@
 """Readers of Liberty cell libraries.
 
 `syntax` parses the text into groups; `cells`, `tables` and `boolean_functions` convert them; `records` holds the result
-and `table_interpolation` reads its tables. `parser` is the entry.
+and `table_interpolation` reads its tables. `parser` is the entry. `merging` makes one text of a library that comes in
+several files.
 """
 
 import lazy_loader

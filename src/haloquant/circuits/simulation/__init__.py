@@ -2,7 +2,8 @@
 
 `value_table` is the entry. `stimuli` and `partial_sums` list transitions, `annotation` (by `switching_arcs`,
 `registers`) gives delays and energies, `program` shares equal gates, `engine` runs `timed_gates` on `waveforms`
-(`waveform_lanes`). `leakage` is static power.
+(`waveform_lanes`). `leakage` is static power. `dot_products` and `floating_point` give energies of such elements.
+`reference` is slow and simple.
 """
 
 import lazy_loader

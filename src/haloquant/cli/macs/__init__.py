@@ -1,1 +1,1 @@
-"""Commands about MACs: from a netlist or a cell library (`circuits`), and about profiles (`profiles`)."""
+"""Commands about MACs: from a netlist or a cell library (`circuits`, `libraries`), and about profiles (`profiles`)."""

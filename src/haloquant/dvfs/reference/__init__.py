@@ -1,1 +1,1 @@
-"""Slow reference implementations for tests. Product code must not import them."""
+"""Slow reference implementations for tests: `exhaustive_order`. Product code must not import them."""

@@ -2,3 +2,7 @@
 
 `losses` evaluates a model; `block_costs` simulates its blocks at each supply; `sentences` puts both together.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

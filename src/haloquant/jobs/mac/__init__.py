@@ -1,7 +1,8 @@
 """From the name of a MAC to its profile.
 
-`catalogue` names every MAC that the generator knows and gives its Verilog; `profile_building` synthesizes, times and
-simulates it with a cell library. `mapping_search` compares synthesis scripts.
+`catalogue` names every MAC that the generator knows and gives its Verilog, or reads a user's (`verilog_files`);
+`profile_building` synthesizes, times and simulates it with a cell library. `mapping_search` compares synthesis scripts.
+`constant_multipliers` counts what constant weights take on an FPGA.
 """
 
 import lazy_loader

@@ -1,8 +1,9 @@
 """Quantize a checkpoint to HALO's packed form.
 
-`job` does a `request`. `task_runner` gives the tasks of `checkpoint_passes` (`layer_tasks`, `layer_rounding`) to an
-engine. `transform`, `class_words`, `allocation` choose scales, words, classes. `stored_calibration`, `model_key` keep
-steps; `forecast` predicts cost; `shared_storage` uploads. `reference` is slow and simple.
+`job` does a `request`, after a `model_check`. `task_runner` gives the tasks of `checkpoint_passes` (`layer_tasks`,
+`layer_rounding`) to an engine. `transform`, `class_words`, `allocation` (with `budgets` and `layer_costs`) choose
+scales, words, classes. `stored_calibration`, `model_key` keep steps; `forecast` predicts cost; `shared_storage`
+uploads. `reference` is slow and simple.
 """
 
 import lazy_loader

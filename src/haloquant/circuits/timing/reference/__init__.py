@@ -1,1 +1,1 @@
-"""Reference implementation of static timing, slow and simple. Only tests and benchmarks use it."""
+"""Reference implementation of static timing, slow and simple: `delays`. Only tests and benchmarks use it."""

@@ -1,1 +1,4 @@
-"""Reference implementations, slow and simple, of the passes over a model that is in memory. Only tests use them."""
+"""Reference implementations, slow and simple, of the passes over a model that is in memory. Only tests use them.
+
+`tile_losses` gives the loss of every tile.
+"""

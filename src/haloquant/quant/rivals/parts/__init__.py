@@ -1,1 +1,5 @@
-"""Parts that several rival methods use: k-means, low-rank branches and counts of stored bits."""
+"""Parts that several rival methods use.
+
+`kmeans` makes tables of centroids, `low_rank` side branches, `bit_counts` counts stored bits, and `row_parts` rounds
+rows that have Hessians of their own.
+"""
