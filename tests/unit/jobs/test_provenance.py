@@ -7,7 +7,14 @@ from haloquant.source_code import source_sha256
 
 MAKERS = ("compare.method_tasks", "compare.job", "exploration", "quantize.job", "quantize.shared_storage")
 # They draw, start synthesis or describe circuits; what a step keeps of these is in its inputs (the profile's hash).
-ELSEWHERE = ("haloquant.report", "haloquant.circuits", "haloquant.eda", "haloquant.version")
+# Old names compute nothing.
+ELSEWHERE = (
+    "haloquant.report",
+    "haloquant.circuits",
+    "haloquant.eda",
+    "haloquant.version",
+    "haloquant.deprecated_names",
+)
 
 
 def test_the_hash_covers_every_module_that_makes_a_step() -> None:
