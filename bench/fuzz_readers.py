@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from haloquant.circuits.liberty.boolean_functions import parse_function
 from haloquant.circuits.liberty.parser import parse_liberty
 from haloquant.circuits.netlist.parser import parse_netlist
-from haloquant.circuits.ports import MacPorts, parse_ports
+from haloquant.circuits.ports import MacPorts
+from haloquant.circuits.ports_file import parse_ports
 from haloquant.circuits.timing.static_timing import static_delays
 from haloquant.errors import HaloquantError, LibertyError, NetlistError
 from haloquant.store.cell_library_codec import decode_library, encode_library

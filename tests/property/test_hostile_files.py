@@ -16,7 +16,7 @@ import pytest
 from numba import get_num_threads, set_num_threads
 
 from haloquant.circuits.netlist.yosys_json import read_module
-from haloquant.circuits.ports import parse_ports
+from haloquant.circuits.ports_file import parse_ports
 from haloquant.errors import (
     CheckpointError,
     FormatError,

@@ -23,7 +23,8 @@ from safetensors.numpy import save_file
 
 from haloquant.circuits.liberty.parser import parse_liberty
 from haloquant.circuits.netlist.parser import parse_netlist
-from haloquant.circuits.ports import MacPorts, parse_ports
+from haloquant.circuits.ports import MacPorts
+from haloquant.circuits.ports_file import parse_ports
 from haloquant.errors import (
     CheckpointError,
     FormatError,

@@ -2,7 +2,8 @@
 
 `rtl` generates Verilog, `liberty` reads cell libraries, `netlist` reads mapped netlists (synthesis is `eda.yosys`).
 `timing` computes static delays, `simulation` computes sensitised delays and energies. `characterization` combines all
-of them in a `MacProfile`. `ports` describes the pins of a MAC, and `number_formats` the numbers on them.
+of them in a `MacProfile`, whose entries on its origin `profile_provenance` writes. `ports` (read by `ports_file`)
+describes the pins of a MAC, and `number_formats` the numbers on them.
 """
 
 import lazy_loader

@@ -46,15 +46,6 @@ def test_a_profile_says_what_its_parts_say(partial: bool):
     assert steps == [(1, 2), (2, 2)]
 
 
-def test_what_cells_do_not_state_and_counts_as_nothing_is_said():
-    library = small_library()
-    bare = {n: replace(c, leakage=(), leakage_w=0.0, powers=()) for n, c in library.cells.items()}
-    odd = replace(library, cells=bare, warnings=tuple(f"cell {i} is left out" for i in range(9)))
-    said = characterize(multiplier(3), [odd], description="").provenance["library_warnings"]
-    assert said.startswith("small: cell 0 is left out; ") and "cell 5" not in said and "and 4 more" in said
-    assert "no leakage of " in said and "internal energies" not in said  # it was not simulated
-
-
 def test_energy_and_sensitised_delay_are_not_made_up():
     profile = characterize(multiplier(3), [small_library()], description="static only")
     assert np.isnan(profile.energy_j).all() and np.isnan(profile.sensitised_delay_s).all()

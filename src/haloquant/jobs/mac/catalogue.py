@@ -6,7 +6,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import get_args
 
-from haloquant.circuits.ports import MacPorts, parse_ports
+from haloquant.circuits.ports import MacPorts
+from haloquant.circuits.ports_file import parse_ports
 from haloquant.circuits.rtl.adder_trees import Tree
 from haloquant.circuits.rtl.bit_serial import generate_serial, serial_ports
 from haloquant.circuits.rtl.bypass import Bypass

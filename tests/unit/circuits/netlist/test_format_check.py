@@ -11,7 +11,8 @@ from haloquant.circuits.netlist import format_check
 from haloquant.circuits.netlist.format_check import check_formats, said
 from haloquant.circuits.netlist.logic_check import check_mac, evaluate_mac
 from haloquant.circuits.netlist.parser import Netlist, parse_netlist
-from haloquant.circuits.ports import MacPorts, parse_ports, weight_values
+from haloquant.circuits.ports import MacPorts, weight_values
+from haloquant.circuits.ports_file import parse_ports
 from haloquant.eda.yosys import find_yosys, synthesize
 from haloquant.errors import NetlistError, ToolError
 from support.float8_macs import FIXED_SUM, FLOAT16_SUM, PRODUCT, PRODUCT_E5M2
