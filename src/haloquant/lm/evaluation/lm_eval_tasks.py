@@ -12,7 +12,7 @@ import json
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
@@ -20,22 +20,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from haloquant.errors import InputError, MissingExtraError
+from haloquant.errors import InputError
 from haloquant.lm.evaluation.finite_logits import finite_logits
+from haloquant.lm.evaluation.lm_eval_model import LocalModel, Tell, prefix_token
 from haloquant.lm.evaluation.perplexity import default_window
 from haloquant.lm.evaluation.text_tasks import TextTask
 
-try:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from lm_eval import evaluator
-        from lm_eval.models.huggingface import HFLM
-        from lm_eval.tasks import TaskManager
-        from lm_eval.utils import get_rolling_token_windows
-except ImportError as error:  # pragma: no cover - depends on the installation
-    raise MissingExtraError("lm-eval is not installed: pip install 'haloquant[eval]'") from error
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from lm_eval import evaluator
+    from lm_eval.tasks import TaskManager
 
-Tell = Callable[[int, int], None]  # called with the requests that are scored, and all
 _Document = TypeVar("_Document")
 _METRICS = ("word_perplexity", "byte_perplexity", "bits_per_byte")
 _TITLE = re.compile(r"^ = [^=].* = $", re.MULTILINE)  # page title; section titles have more equals signs
@@ -54,53 +49,6 @@ class TextScore:
 
 def _silent(done: int, total: int) -> None:
     """Tell nobody."""
-
-
-_Model: Any = HFLM  # lm-eval's decorators hide the signatures from type checkers
-
-
-class _LocalModel(_Model):
-    """The transformers model of lm-eval, without the request for the model's revision to a hub.
-
-    It tells of every request that the model has scored, and of how many there are.
-    """
-
-    tell: Tell
-    _scored = _requests = 0
-    _rolling = False
-
-    def get_model_info(self) -> dict[str, Any]:
-        return {}
-
-    def _loglikelihood_tokens(self, requests: Any, *arguments: Any, **settings: Any) -> Any:
-        inherited = super()._loglikelihood_tokens
-        if self._rolling:  # the windows of one document
-            return inherited(requests, *arguments, **settings)
-        self._scored, self._requests = 0, len(requests)
-        found = inherited(requests, *arguments, **settings)
-        self.tell(self._requests, self._requests)  # requests with the same context are scored at once
-        return found
-
-    def _model_call(self, *arguments: Any, **settings: Any) -> Any:
-        self.tell(min(self._scored, self._requests), self._requests)
-        self._scored += 1
-        return super()._model_call(*arguments, **settings)
-
-    def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> Any:
-        self.add_bos_token = False  # the rolling protocol adds the prefix token itself, and it must not be predicted
-        self._rolling, self._scored, self._requests = True, 0, sum(self._windows(request) for request in requests)
-        try:
-            found = super().loglikelihood_rolling(requests, disable_tqdm)
-            self.tell(self._requests, self._requests)
-            return found
-        finally:
-            self.add_bos_token, self._rolling = None, False
-
-    def _windows(self, request: Any) -> int:
-        """Return how many windows of a document are scored, one after another."""
-        (text,) = request.args
-        ids = self.tok_encode(text)
-        return len(list(get_rolling_token_windows(ids, self.prefix_token_id, self.max_length, context_len=1)))
 
 
 def evaluate_text(
@@ -318,14 +266,14 @@ def _run(
         redirect_stderr(StringIO()),
     ):  # lm-eval shows a progress bar for every document
         warnings.simplefilter("ignore")  # internal warnings of the packages datasets and multiprocess
-        wrapped = _LocalModel(
+        wrapped = LocalModel(
             pretrained=model,
             tokenizer=tokenizer,
             backend="causal",
             max_length=length,
             batch_size=1,
             device=str(next(model.parameters()).device),
-            prefix_token_id=_prefix(model, tokenizer),
+            prefix_token_id=prefix_token(model, tokenizer),
         )
         wrapped.tell = told
         return evaluate(
@@ -351,24 +299,6 @@ def _undescribed(harness: Any) -> Iterator[None]:
         yield
     finally:
         harness.add_env_info = describe
-
-
-def _prefix(model: Any, tokenizer: Any) -> int | None:
-    """Return the token before a text: None if lm-eval finds one in the tokenizer, else the one in config.json.
-
-    Raises:
-        InputError: Neither has one; lm-eval would fail in the middle of the evaluation.
-    """
-    if tokenizer.bos_token_id is not None or tokenizer.eos_token_id is not None:
-        return None
-    for token in (model.config.bos_token_id, model.config.eos_token_id):
-        token = token[0] if isinstance(token, list) and token else token
-        if isinstance(token, int):
-            return token
-    raise InputError(
-        "a model for lm-eval must name a token to begin a text with, and neither tokenizer nor config.json has one: "
-        "give tokenizer_config.json a bos_token or an eos_token"
-    )
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
