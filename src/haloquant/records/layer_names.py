@@ -46,7 +46,8 @@ BLOCK_LAYERS: Final[Mapping[str, BlockLayers]] = {
 
 # Any other decoder: regular expressions of the names of each role, tried in this order on the name within the block.
 ROLE_PATTERNS: Final = (
-    r".*\b(q|k|v|qkv|query|key|value|query_key_value|c_attn|Wqkv|W_pack|in_proj|q_a|kv_a|wq|wk|wv)(_proj|_proj_with_mqa)?",
+    r".*\b(q|k|v|qkv|query|key|value|query_key_value|c_attn|Wqkv|W_pack|in_proj|q_a|kv_a|wq|wk|wv)"
+    r"(_proj|_proj_with_mqa)?",
     r".*\b(q_b|kv_b)_proj",
     r"(.*\b(o_proj|out_proj|Wo|wo))|(.*att.*\b(dense|c_proj|proj|o))",
     r".*\b(gate_proj|up_proj|gate_up_proj|fc1|fc_in|c_fc|w1|w3|dense_h_to_4h|lin1|linear1|up|gate|wi|wi_0|wi_1)",

@@ -132,8 +132,11 @@ def _calibrated_s(rng: np.random.Generator, width: int, share: float) -> float:
     inputs = rng.standard_normal((2 * width, width), np.float32)
     known = LayerStatistics("probe", 2 * width, hessian=inputs.T @ inputs / np.float32(width), source="probe")
     tiles = uniform_map("probe", make_grid(ROWS, width))
-    call = lambda: quantize_weight_refined(weight, tiles=tiles, codebooks=_BOOKS, statistics=known, share=share)  # noqa: E731
-    return _fastest(call) / weight.size
+
+    def round_layer() -> None:
+        quantize_weight_refined(weight, tiles=tiles, codebooks=_BOOKS, statistics=known, share=share)
+
+    return _fastest(round_layer) / weight.size
 
 
 def _fastest(call: Callable[[], object]) -> float:
