@@ -45,11 +45,12 @@ def test_killed_fifty_times_it_ends_with_the_same_bytes(one_block_folder: Path, 
 def test_what_a_run_left_that_was_killed_after_its_model_was_whole_is_removed(
     tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    out, work, doomed = tmp_path / "out", tmp_path / "out.work", tmp_path / ".out.999999999.tmp"
+    out, work = tmp_path / "out", tmp_path / "out.work"
+    doomed = [tmp_path / f".{folder.name}.999999999.tmp" for folder in (out, work)]
     asked = ["quantize", str(tiny_folder), "--out", str(out), "--calibration", "none", "--tile", "32", "-q"]
     assert invoke(asked) == 0
     before = files_of(out)
-    for left in (work / "steps", doomed / "steps"):
+    for left in (folder / "steps" for folder in (work, *doomed)):
         left.mkdir(parents=True)
         (left / "layer").write_text("work")
     assert invoke(asked) == 2
