@@ -23,6 +23,7 @@ Sequences = Annotated[int, msgspec.Meta(ge=1, le=MOST_SEQUENCES)]
 Decibel = Annotated[float, msgspec.Meta(ge=0.0, le=200.0)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
+Margin = Annotated[float, msgspec.Meta(ge=0.0, le=0.99)]  # at most: a clock of a hundredth
 Goal = Literal["perf-opt", "bal", "acc-opt"]
 # Activations with one scale per token, or one per layer fixed by calibration ("tensor"), or not rounded; "mixed" gives
 # the tokens that matter least fewer bits.
@@ -85,17 +86,17 @@ class Hardware(Section, frozen=True):
 
     `profile` is `default`, the name of a profile that comes with the package, or a file. `targets` are systolic arrays
     that are simulated; `gpus` are graphics processors that are modelled as rooflines. `margin` is the share of every
-    clock period that is kept free. `delay_basis` is the delay that sets clocks: `static` (the longest path with the
-    weight as a constant, safe for all activations) or `sensitised` (the longest that a simulated activation transition
-    toggled). `clocks_ghz` gives the clocks of the fast and of the slow class, whose words are then those that meet
-    them; empty, each class gets its clock from its loss (`quantize.*_loss_db`).
+    clock period that is kept free, 0.99 at most. `delay_basis` is the delay that sets clocks: `static` (the longest
+    path with the weight as a constant, safe for all activations) or `sensitised` (the longest that a simulated
+    activation transition toggled). `clocks_ghz` gives the clocks of the fast and of the slow class, whose words are
+    then those that meet them; empty, each class gets its clock from its loss (`quantize.*_loss_db`).
     """
 
     profile: str = "default"
     targets: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("paper_tpu", "edge_lpddr5x")
     gpus: tuple[str, ...] = ("gpu_2080ti", "h200")
     tile: Annotated[int, msgspec.Meta(ge=1, le=MOST_TILE)] = 128
-    margin: Fraction = 0.0
+    margin: Margin = 0.0
     delay_basis: Basis = "static"
     clocks_ghz: Annotated[tuple[Gigahertz, ...], msgspec.Meta(max_length=2)] = ()
 

@@ -14,6 +14,7 @@ from haloquant.recipe import parse_recipe, read_recipe
         "seed = 99999999999999999999",
         "[hardware]\ntile = 9223372036854775807",
         "[hardware]\nmargin = nan",
+        "[hardware]\nmargin = 0.991",
         "[quantize]\nfast_loss_db = inf",
         "[quantize]\nsweep = [nan]",
         "[quantize]\ninput_sparsity = 1.5",

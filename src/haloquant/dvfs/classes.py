@@ -234,9 +234,10 @@ def _codebook(
 ) -> Codebook:
     """The best codebook out of `values`, clocked by the slowest of the words that were chosen."""
     voltage_v = profile.corners[corner].voltage_v
-    period_s = slowest_delay_s(profile, corner, values) / (1.0 - margin)
-    point = OperatingPoint(voltage_v, 1.0 / period_s)
-    slack_s = period_s * (1.0 - margin) - delays_of(profile, corner, values)
+    slowest_s = slowest_delay_s(profile, corner, values)
+    point = OperatingPoint(voltage_v, (1.0 - margin) / slowest_s)
+    # Not from the period, whose rounding would make the slack of the slowest value less than 0 at many margins.
+    slack_s = slowest_s - delays_of(profile, corner, values)
     book = select_codebook(
         values,
         sample,

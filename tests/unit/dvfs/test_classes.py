@@ -32,6 +32,14 @@ def test_a_margin_lengthens_the_period() -> None:
     assert base.slack_s == pytest.approx(0.2 * period_s / 0.8)
 
 
+def test_no_margin_leaves_a_word_without_the_time_that_it_needs() -> None:
+    """The slack is what the margin keeps free: the rounding of a period would take it below 0 at every other margin."""
+    profile, sample = toy_profile(), gaussian_sample(8)
+    for margin in (*np.linspace(0.01, 0.99, 25).tolist(), 0.999999):
+        for book in choose_classes(profile, 0, sample, SIZES, margin=margin).codebooks:
+            assert book.slack_s == pytest.approx(margin * book.point.period_s)
+
+
 def test_profiles_without_zero_or_without_another_value_are_refused() -> None:
     profile = toy_profile()
     columns = {name: getattr(profile, name)[:, 1:2] for name in ("delay_s", "sensitised_delay_s", "energy_j")}
