@@ -113,9 +113,26 @@ def test_a_profile_without_a_value_beside_0(model: Path, tmp_path: Path, capfd: 
     write_profile(only(whole.weights > 0), tmp_path / "poor.profile.json")
     assert "profile poor must hold the weight value 0, which pads tiles" in refused(model, tmp_path, capfd, *more)
     sizes = (("fast", 9, 2.5),)
-    sentence = "profile poor must hold a weight value other than 0 for class fast, and holds none"
+    sentence = "profile poor must hold a weight value other than 0 for the words of classes, and holds none"
     with pytest.raises(InfeasibleError, match=f"^{sentence}$"):
         choose_classes(only(whole.weights == 0), 0, gaussian_sample(), sizes)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "sentence"),
+    [
+        (("--goal", "bal", "--bits-budget", "0.1"), 3, "the budget of size must be at least "),
+        (("--clock-ghz", "99", "--clock-ghz", "1"), 2, "the clocks of the classes must fall and stay above the "),
+        (("--profile", "nangate45-serial-abc", "--cost", "energy"), 2, "must hold the energy of every weight value"),
+        (("--profile", "nangate45-serial-abc", "--energy-weight", "0.1"), 2, "must hold the energy of every weight"),
+    ],
+)
+def test_what_the_mac_cannot_do_is_found_before_any_work(
+    model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], options: tuple[str, ...], code: int, sentence: str
+) -> None:
+    assert quantize(model, tmp_path / "out", "--calibration", "none", *options) == code
+    assert sentence in " ".join(capfd.readouterr().err.split())
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_tensors_that_share_bytes_and_layers_smaller_than_a_tile_are_done_and_reported(

@@ -23,14 +23,14 @@ def recipe(tiny_folder: Path, small_text: Path, tmp_path: Path) -> Path:
     return save_recipe(tmp_path / "recipe.toml", tiny_folder, small_text)
 
 
-def refused(recipe: Path, capfd: pytest.CaptureFixture[str], old: str, new: str) -> str:
+def refused(recipe: Path, capfd: pytest.CaptureFixture[str], old: str, new: str, code: int = 2) -> str:
     """What --validate says of a changed recipe. The job says the same, and writes nothing."""
     assert old in recipe.read_text()
     recipe.write_text(recipe.read_text().replace(old, new))
-    assert invoke(["run", str(recipe), "--validate"]) == 2
+    assert invoke(["run", str(recipe), "--validate"]) == code
     said = " ".join(capfd.readouterr().err.split())
     out = recipe.parent / "out"
-    assert invoke(["run", str(recipe), "--out", str(out), "--quiet"]) == 2
+    assert invoke(["run", str(recipe), "--out", str(out), "--quiet"]) == code
     assert " ".join(capfd.readouterr().err.split()) == said
     assert not out.exists()
     return said
@@ -178,6 +178,16 @@ def test_a_value_that_would_be_ignored_is_refused(
     recipe: Path, capfd: pytest.CaptureFixture[str], old: str, new: str, sentence: str
 ) -> None:
     assert sentence in refused(recipe, capfd, old, new)
+
+
+@pytest.mark.parametrize(("key", "name"), [("bits_per_weight", "size"), ("time_s", "time"), ("energy_j", "energy")])
+def test_a_budget_that_no_words_of_the_mac_meet(
+    recipe: Path, capfd: pytest.CaptureFixture[str], key: str, name: str
+) -> None:
+    new = f'sweep = []\ncost = "simulated:edge_lpddr5x"\n[quantize.budget]\n{key} = 1e-9'
+    said = refused(recipe, capfd, "sweep = []", new, code=3)
+    assert f"the budget of {name} must be at least " in said
+    assert "the least that words of asap7-" in said and "take without a sparse part, not 1e-09" in said
 
 
 def test_a_layer_that_is_none_in_transformers_is_found_before_any_work(

@@ -8,7 +8,7 @@ on a MAC that was optimized for speed the ratio is small.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -76,7 +76,7 @@ def choose_classes(
         InfeasibleError: The profile holds no value other than 0.
         ProfileError: The profile lacks the value 0.
     """
-    _check_values(profile, sizes[0][0])
+    check_words(profile)
     books: list[Codebook] = []
     for done, (name, words, loss_db) in enumerate(sizes):
         values = _fastest(profile, corner, sample, words, loss_db)
@@ -112,7 +112,7 @@ def classes_at_clocks(
         InputError: The clocks are not in descending order, or all values meet one of them.
         ProfileError: The profile lacks the value 0.
     """
-    _check_values(profile, sizes[0][0])
+    check_words(profile)
     base = _base(profile, corner, margin)
     check_clocks(profile, corner, [clock_hz for _, _, clock_hz in sizes], margin)
     voltage_v = profile.corners[corner].voltage_v
@@ -132,6 +132,32 @@ def classes_at_clocks(
         )
         books.append(book)
     return Classes(profile, corner, (*books, base))
+
+
+def fastest_classes(profile: MacProfile, corner: int, margin: float = 0.0, clocks_hz: Sequence[float] = ()) -> Classes:
+    """Return two classes that bound every choice of words: none runs at a higher clock, or switches with less energy.
+
+    Both hold 0 and the fastest other value. In their profile every value has the energy of the one with least.
+
+    Args:
+        profile: The MAC.
+        corner: Which of its corners.
+        margin: Share of the period that is kept free.
+        clocks_hz: Clocks of the classes in Hz, fastest first, where they are given.
+
+    Raises:
+        ProfileError: The profile lacks the value 0.
+        InfeasibleError: It holds no other value.
+    """
+    check_words(profile)
+    others = profile.weights[profile.weights != 0]
+    fastest = others[np.argmin(delays_of(profile, corner, others))]
+    words = np.union1d(np.int16(0), fastest).astype(np.int16)
+    clock_hz = clocks_hz[0] if clocks_hz else (1.0 - margin) / slowest_delay_s(profile, corner, words)
+    point = OperatingPoint(profile.corners[corner].voltage_v, clock_hz)
+    least = replace(profile, energy_j=np.full_like(profile.energy_j, np.nanmin(profile.energy_j)))
+    books = tuple(Codebook(name, words, point, 0.0) for name in ("fast", "slow"))
+    return Classes(least, corner, (*books, _base(profile, corner, margin)))
 
 
 def check_clocks(profile: MacProfile, corner: int, clocks_hz: Sequence[float], margin: float) -> None:
@@ -157,8 +183,13 @@ def check_clocks(profile: MacProfile, corner: int, clocks_hz: Sequence[float], m
             )
 
 
-def _check_values(profile: MacProfile, first: str) -> None:
-    """Check that the profile holds whole numbers, 0 and another; `first` names the class that the other is for."""
+def check_words(profile: MacProfile) -> None:
+    """Check that a MAC has weight values to choose words from: whole numbers, 0 and another.
+
+    Raises:
+        ProfileError: Its values are floats, or it lacks 0.
+        InfeasibleError: It holds no other value.
+    """
     check_integer_weights(profile)
     if 0 not in profile.weights:
         raise ProfileError(
@@ -166,7 +197,7 @@ def _check_values(profile: MacProfile, first: str) -> None:
         )
     if profile.weights.size == 1:
         raise InfeasibleError(
-            f"profile {profile.name} must hold a weight value other than 0 for class {first}, and holds none"
+            f"profile {profile.name} must hold a weight value other than 0 for the words of classes, and holds none"
         )
 
 

@@ -8,13 +8,13 @@ from typing import TypeVar, get_args
 import numpy as np
 
 from haloquant.accel.workload.model_shapes import named_shape
-from haloquant.dvfs.classes import check_clocks
-from haloquant.dvfs.operating_points import check_integer_weights
+from haloquant.dvfs.classes import check_clocks, check_words
 from haloquant.errors import InputError, MissingExtraError, ProfileError, RecipeError
 from haloquant.jobs.compare.rivals import norm_places
 from haloquant.jobs.inputs import Inputs
 from haloquant.jobs.machines.method_cost import recipe_shape, recipe_workloads
-from haloquant.jobs.quantize.layer_costs import check_layer_costs, cost_source
+from haloquant.jobs.quantize.budgets import check_budgets
+from haloquant.jobs.quantize.layer_costs import MEASURED, check_layer_costs, cost_source
 from haloquant.lm.checkpoint.linear_layers import expert_family
 from haloquant.lm.export.folding import folds
 from haloquant.quant.rivals.registry import rival
@@ -153,10 +153,29 @@ def check_mac(hardware: Hardware, profile: MacProfile) -> None:
 
     Raises:
         ProfileError: As for `check_profile`.
-        InfeasibleError: The value 0, or every other value, misses a clock.
+        InfeasibleError: It holds no value but 0; or the value 0, or every other value, misses a clock.
         InputError: All values meet a clock.
     """
     check_profile(profile)
+    _check_clocks(hardware, profile)
+
+
+def check_classes(recipe: Recipe, profile: MacProfile) -> None:
+    """Check that a MAC has what the words of a model and the choice of its classes look up; less than a job does.
+
+    Raises:
+        ProfileError: Its values are floats, it lacks 0, or it lacks an energy that the recipe counts.
+        InfeasibleError: It holds no value but 0; or the value 0, or every other value, misses a clock.
+        InputError: All values meet a clock.
+    """
+    check_words(profile)
+    cost = recipe.quantize.cost
+    if recipe.quantize.energy_weight or not (cost == "time" or cost.startswith(MEASURED)):
+        check_profile(profile)
+    _check_clocks(recipe.hardware, profile)
+
+
+def _check_clocks(hardware: Hardware, profile: MacProfile) -> None:
     if hardware.clocks_ghz:
         check_clocks(profile, 0, [ghz * 1e9 for ghz in hardware.clocks_ghz], hardware.margin)
 
@@ -165,13 +184,10 @@ def check_profile(profile: MacProfile) -> None:
     """Check that a MAC has what the choice of words and the simulation look up.
 
     Raises:
-        ProfileError: The profile lacks the weight value 0, a value other than 0, or an energy, or holds floats.
+        ProfileError: The profile lacks the weight value 0 or an energy, or holds floats.
+        InfeasibleError: It holds no value but 0.
     """
-    check_integer_weights(profile)
-    if 0 not in profile.weights:
-        raise ProfileError(
-            f"profile {profile.name} must hold the weight value 0, which pads tiles and replaces sparse weights"
-        )
+    check_words(profile)
     unknown = profile.weights[~np.isfinite(profile.energy_j[0])]
     if unknown.size:
         raise ProfileError(
@@ -186,6 +202,7 @@ def check_job(recipe: Recipe, inputs: Inputs, profile: MacProfile) -> None:
     Raises:
         RecipeError: A text has too few tokens, the transform finds no place, or the machine model lacks a layer.
         ProfileError: The MAC lacks a value.
+        InfeasibleError: No words of the MAC meet a budget.
         CheckpointError: Transformers cannot load the model, or a chosen layer is no linear layer of it.
     """
     from haloquant.lm.model_check import check_model, check_scored  # needs torch
@@ -207,6 +224,7 @@ def check_job(recipe: Recipe, inputs: Inputs, profile: MacProfile) -> None:
         )
     check_rivals(recipe, inputs)
     _at("quantize.cost", lambda _: check_layer_costs(recipe, inputs.checkpoint), "")
+    check_budgets(recipe, inputs.checkpoint, profile)
     shape = _at("the machine model", lambda _: recipe_shape(recipe, inputs.checkpoint, inputs.name), "")
     passes = recipe_workloads(shape, recipe)
     if recipe.workload.shapes == "model":

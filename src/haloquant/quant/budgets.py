@@ -146,8 +146,12 @@ def least_loss_exact(
     return _allocation(loss, resources, found, float(bound) * scale)
 
 
-def check_feasible(resources: Sequence[Resource]) -> None:
+def check_feasible(resources: Sequence[Resource], least_of: str = "the least that its classes take") -> None:
     """Check that each budget alone can be met.
+
+    Args:
+        resources: What is limited.
+        least_of: What the least use is of, for the sentence.
 
     Raises:
         InfeasibleError: The least use is above a budget. The sentence says the least.
@@ -156,8 +160,8 @@ def check_feasible(resources: Sequence[Resource]) -> None:
         least = float(one.use.min(axis=1).sum())
         if least > one.most * (1 + SLACK):
             raise InfeasibleError(
-                f"the budget of {one.name} must be at least {_above(least)} {one.unit}, the least that its classes "
-                f"take, not {one.most:.6g} {one.unit}"
+                f"the budget of {one.name} must be at least {_above(least)} {one.unit}, {least_of}, not "
+                f"{one.most:.6g} {one.unit}"
             )
 
 

@@ -115,7 +115,7 @@ def select_codebook(
 
     Raises:
         InputError: The admissible values are not ascending with 0 among them, or an argument does not fit.
-        InfeasibleError: No value except 0 is admissible.
+        InfeasibleError: No value except 0 is admissible, or none is worth its energy.
     """
     _check(admissible, name, point, slack_s, size, energy_j, energy_weight)
     energy = (
@@ -126,7 +126,13 @@ def select_codebook(
     if admissible.size <= size and not energy.any():
         chosen = np.arange(admissible.size)
     else:
-        chosen = _polish(admissible, energy, sample, _scan(admissible, energy, sample, size))
+        chosen = _scan(admissible, energy, sample, size)
+        if chosen.size == 1:
+            raise InfeasibleError(
+                f"energy_weight must be so small that a word other than 0 is worth its energy in class {name}, not "
+                f"{energy_weight:g}"
+            )
+        chosen = _polish(admissible, energy, sample, chosen)
     return Codebook(name, admissible[chosen].astype(np.int16), point, float(slack_s[chosen].min()))
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from haloquant.dvfs.classes import choose_classes, classes_at_clocks
+from haloquant.dvfs.classes import choose_classes, classes_at_clocks, fastest_classes
 from haloquant.dvfs.operating_points import slowest_delay_s
 from haloquant.errors import InfeasibleError, InputError, ProfileError
 from haloquant.quant.codebook import gaussian_sample, relative_error
@@ -40,13 +40,26 @@ def test_no_margin_leaves_a_word_without_the_time_that_it_needs() -> None:
             assert book.slack_s == pytest.approx(margin * book.point.period_s)
 
 
+def test_no_choice_of_words_is_faster_or_quieter_than_the_fastest_classes() -> None:
+    for profile in (toy_profile(), find_profile("paper-22nm"), find_profile("default")):
+        chosen = choose_classes(profile, 0, gaussian_sample(8), (("fast", 2, 200.0), ("slow", 2, 200.0)), margin=0.1)
+        bound = fastest_classes(profile, 0, margin=0.1)
+        assert bound.base.point == chosen.base.point
+        for index in range(2):
+            assert bound.clock_ratio(index) >= chosen.clock_ratio(index) > 1
+        assert np.all(bound.profile.energy_j == profile.energy_j.min())
+        assert np.array_equal(bound.profile.delay_s, profile.delay_s)
+    given = fastest_classes(find_profile("paper-22nm"), 0, clocks_hz=(3.7e9, 2.33e9))
+    assert [book.point.frequency_hz for book in given.codebooks[:-1]] == [3.7e9, 3.7e9]
+
+
 def test_profiles_without_zero_or_without_another_value_are_refused() -> None:
     profile = toy_profile()
     columns = {name: getattr(profile, name)[:, 1:2] for name in ("delay_s", "sensitised_delay_s", "energy_j")}
     one = replace(profile, weights=np.array([3], np.int16), **columns)
     with pytest.raises(ProfileError, match=r"^profile toy must hold the weight value 0"):
         choose_classes(one, 0, gaussian_sample(8), SIZES)
-    with pytest.raises(InfeasibleError, match=r"^profile toy must hold a weight value other than 0 for class fast"):
+    with pytest.raises(InfeasibleError, match=r"^profile toy must hold a weight value other than 0 for the words"):
         choose_classes(replace(one, weights=np.array([0], np.int16)), 0, gaussian_sample(8), SIZES)
 
 

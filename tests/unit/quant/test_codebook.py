@@ -128,6 +128,14 @@ def test_energy_moves_the_choice() -> None:
     assert np.array_equal(choose(values, size=9, energy_j=energy).values, plain.values)
 
 
+def test_energy_that_no_word_but_0_is_worth_is_refused() -> None:
+    with pytest.raises(
+        InfeasibleError,
+        match=r"^energy_weight must be so small that a word other than 0 is worth its energy in class fast, not 50$",
+    ):
+        choose([-64, 0, 64], size=2, energy_j=np.array([1e-13, 0.0, 1e-13]), energy_weight=50.0)
+
+
 def test_sample_is_normalized_and_weighted() -> None:
     weight = random_weight(0, 6, 64)
     weight[2] = 0

@@ -19,7 +19,6 @@ from haloquant.api.models.quantization_checks import (
     read_rounding,
 )
 from haloquant.api.progress import Progress, reporting
-from haloquant.dvfs.operating_points import check_integer_weights
 from haloquant.errors import InputError
 from haloquant.jobs.devices import quantization_devices, with_devices
 from haloquant.jobs.engine.metering import StageUsage, usage_table
@@ -29,13 +28,14 @@ from haloquant.jobs.inputs import (
     missing_windows,
     read_text,
 )
+from haloquant.jobs.quantize.budgets import check_budgets
 from haloquant.jobs.quantize.job import quantize_checkpoint
 from haloquant.jobs.quantize.layer_costs import check_layer_costs
 from haloquant.jobs.quantize.layer_rounding import rounding_place
 from haloquant.jobs.quantize.model_key import model_key
 from haloquant.jobs.quantize.request import Request
 from haloquant.jobs.quantize.shared_storage import upload_model, work_folder
-from haloquant.jobs.recipe_checks import check_used
+from haloquant.jobs.recipe_checks import check_classes, check_used
 from haloquant.lm.checkpoint.full_precision_layers import LeftLayer
 from haloquant.lm.checkpoint.reader import content_hash
 from haloquant.lm.checkpoint.remote import is_url, local_path
@@ -264,7 +264,8 @@ def quantize(
     check_used(recipe)
     check_layer_costs(recipe, checkpoint)
     mac_profile = find_profile(mac, delay_basis)
-    check_integer_weights(mac_profile)
+    check_classes(recipe, mac_profile)
+    check_budgets(recipe, checkpoint, mac_profile)
     calibrating = "cpu" if windows is None else calibrating
     card = card_of(devices[0]) or card_of(calibrating)
     asked = Request(mac_profile, goal, recipe, windows, source, calibrating, rounding_place(method, devices[0]), card)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from haloquant.jobs.quantize.layer_costs import LayerCosts
-from haloquant.quant.budgets import BudgetedAllocation, Resource, least_loss, least_loss_exact
+from haloquant.jobs.quantize.layer_costs import LayerCosts, least_costs
+from haloquant.lm.checkpoint.reader import Checkpoint
+from haloquant.quant.budgets import BudgetedAllocation, Resource, check_feasible, least_loss, least_loss_exact
 from haloquant.quant.format.bit_layout import tile_bytes
-from haloquant.quant.tiles import tile_columns, tile_rows
-from haloquant.recipe import Budget
-from haloquant.records import TileGrid
+from haloquant.quant.tiles import make_grid, tile_columns, tile_rows
+from haloquant.recipe import Budget, Recipe
+from haloquant.records import MacProfile, TileGrid
 
 TileCosts = Float64[np.ndarray, "tiles classes"]
 
@@ -93,6 +94,23 @@ def budget_resources(
             raise ValueError(f"a budget of {name} must have the costs of layers")
         found.append(Resource(name, unit, spread(grids, known), limit))
     return found
+
+
+def check_budgets(recipe: Recipe, checkpoint: Checkpoint, profile: MacProfile) -> None:
+    """Refuse budgets that no words of a MAC can meet, before any work. The sparse part comes on top, and may be empty.
+
+    Raises:
+        InfeasibleError: A budget is too small. The sentence says what it must be at least.
+        InputError: The costs of the layers are not known (`layer_costs.check_layer_costs`).
+        ProfileError: The profile lacks the value 0.
+    """
+    budget, tile = recipe.quantize.budget, recipe.hardware.tile
+    if not budget.limited:
+        return
+    grids = {layer.name: make_grid(layer.out_features, layer.in_features, tile, tile) for layer in checkpoint.layers}
+    costs = least_costs(recipe, checkpoint, profile) if budget.time_s or budget.energy_j else None
+    least_of = f"the least that words of {profile.name} take without a sparse part"
+    check_feasible(budget_resources(budget, grids, (1, 1), costs, 0.0), least_of)
 
 
 def allocate_within(

@@ -3,7 +3,7 @@
 Both are those of one decode step: its batch of tokens passes every layer once. The costs of layers add up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from jaxtyping import Float64
 from haloquant.accel.target import Target
 from haloquant.accel.workload.prefill_decode import decode
 from haloquant.accel.workload.synthetic_tiles import ClassMix, Encoding, gaussian_frequency, synthetic_tiles
-from haloquant.dvfs.classes import Classes
+from haloquant.dvfs.classes import Classes, fastest_classes
+from haloquant.dvfs.schedule import Policy
 from haloquant.errors import RecipeError
 from haloquant.jobs.machines.method_cost import (
+    POLICIES,
     best_pass,
     class_points,
     recipe_input_bits,
@@ -28,7 +30,7 @@ from haloquant.lm.checkpoint.reader import Checkpoint
 from haloquant.quant.format.bit_layout import tile_offsets
 from haloquant.quant.tiles import make_grid
 from haloquant.recipe import Recipe
-from haloquant.records import LayerTiles, TileGrid
+from haloquant.records import LayerTiles, MacProfile, TileGrid
 from haloquant.records.operator_costs import OperatorTable, mix_of
 from haloquant.store.platforms import read_operator_table
 from haloquant.store.targets import read_systolic
@@ -111,6 +113,29 @@ def layer_costs(recipe: Recipe, checkpoint: Checkpoint, classes: Classes) -> Lay
     return simulated_costs(recipe, source, checkpoint, classes)
 
 
+def least_costs(recipe: Recipe, checkpoint: Checkpoint, profile: MacProfile) -> LayerCosts | None:
+    """Return costs of the layers that no choice of words goes below; None for the MAC's own costs.
+
+    Raises:
+        InputError: As `layer_costs`.
+    """
+    source = cost_source(recipe)
+    if isinstance(source, OperatorTable):
+        words = tuple(count for _, count, _ in recipe.quantize.class_sizes())
+        return measured_costs(source, checkpoint, words, recipe.workload.decode_batch)
+    if source is None:
+        return None
+    hardware = recipe.hardware
+    classes = fastest_classes(profile, 0, hardware.margin, [ghz * 1e9 for ghz in hardware.clocks_ghz])
+    # The order of tiles that takes the least time with other words may be another one, and take less energy.
+    each = [simulated_costs(recipe, source, checkpoint, classes, (policy,)) for policy in POLICIES]
+    time_s, energy_j = (
+        {name: np.minimum.reduce([kind[name] for kind in kinds]) for name in kinds[0]}
+        for kinds in ([one.time_s for one in each], [one.energy_j or {} for one in each])
+    )
+    return LayerCosts(time_s, energy_j, each[0].source)
+
+
 def measured_costs(table: OperatorTable, checkpoint: Checkpoint, words: tuple[int, ...], batch: int) -> LayerCosts:
     """Return the measured costs of a model's layers.
 
@@ -136,7 +161,13 @@ def measured_costs(table: OperatorTable, checkpoint: Checkpoint, words: tuple[in
     )
 
 
-def simulated_costs(recipe: Recipe, target: Target, checkpoint: Checkpoint, classes: Classes) -> LayerCosts:
+def simulated_costs(
+    recipe: Recipe,
+    target: Target,
+    checkpoint: Checkpoint,
+    classes: Classes,
+    policies: Sequence[Policy] = POLICIES,
+) -> LayerCosts:
     """Return the costs of a decode step on a machine, from one simulation for each class with all tiles in it.
 
     Weights are drawn as Gaussian ones that are rounded to the words of the class. Transitions between classes are not
@@ -147,6 +178,7 @@ def simulated_costs(recipe: Recipe, target: Target, checkpoint: Checkpoint, clas
         target: The machine.
         checkpoint: The model.
         classes: The classes.
+        policies: The orders of tiles to choose from, by their time.
     """
     shape = shape_of_checkpoint(checkpoint, checkpoint.folder.name)
     workload = decode(shape, recipe.workload.decode_context, recipe.workload.decode_batch)
@@ -164,7 +196,7 @@ def simulated_costs(recipe: Recipe, target: Target, checkpoint: Checkpoint, clas
             encoding = Encoding(code_bits(grid, len(book.values)), sparse_share=recipe.quantize.sparse_budget)
             tiles[layer.name] = synthetic_tiles(layer.name, grid, mix, encoding)
         tiles = with_input_bits(tiles, recipe_input_bits(recipe))
-        ran = best_pass(workload, tiles, points, target, classes, book.name).simulation
+        ran = best_pass(workload, tiles, points, target, classes, book.name, policies=policies).simulation
         for row in ran.layers:
             if row.layer in times:
                 times[row.layer][index] = row.cost.total_time_s

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from haloquant.errors import InfeasibleError
-from haloquant.jobs.quantize.budgets import allocate_within, budget_resources, spread, tile_bits
+from haloquant.jobs.quantize.budgets import allocate_within, budget_resources, check_budgets, spread, tile_bits
 from haloquant.jobs.quantize.layer_costs import LayerCosts
+from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.quant.format.bit_layout import tile_offsets
 from haloquant.quant.tiles import make_grid
-from haloquant.recipe import Budget
+from haloquant.recipe import Budget, Hardware, Quantize, Recipe
+from haloquant.store.profiles import find_profile
+from support.hostile_files import model_folder
 
 GRIDS = {"a": make_grid(32, 16, 16, 16), "b": make_grid(20, 40, 16, 16)}  # 2 tiles, and 2 x 3 of which 4 not full
 COSTS = LayerCosts(
@@ -64,6 +67,31 @@ def test_tiles_or_whole_layers_are_chosen() -> None:
     with pytest.raises(InfeasibleError, match="the budget of time must be at least 3 s"):
         small = budget_resources(Budget(time_s=2.0), GRIDS, (9, 16), COSTS, 0.0)
         allocate_within(LOSS, small, GRIDS, budget, "")
+
+
+def test_a_budget_that_no_words_meet_is_refused_with_the_least_that_would_do() -> None:
+    checkpoint, mac = open_checkpoint(model_folder()), find_profile("paper-22nm")
+
+    def check(**limits: float) -> None:
+        check_budgets(
+            Recipe(
+                hardware=Hardware(tile=8), quantize=Quantize(cost="simulated:edge_lpddr5x", budget=Budget(**limits))
+            ),
+            checkpoint,
+            mac,
+        )
+
+    for name, key in (("size", "bits_per_weight"), ("time", "time_s"), ("energy", "energy_j")):
+        with pytest.raises(InfeasibleError, match=rf"^the budget of {name} must be at least ") as caught:
+            check(**{key: 1e-12})
+        said = str(caught.value)
+        assert "the least that words of paper-22nm take without a sparse part, not 1e-12 " in said
+        least = float(said.split("at least ")[1].split()[0])
+        check(**{key: least})
+        with pytest.raises(InfeasibleError):
+            check(**{key: 0.999 * least})
+        if key == "bits_per_weight":  # 16 bits for a scale of 8 weights, 8 for a tile of 64, and codes in base 9
+            assert least > 2 + 1 / 8 + 16 / 5
 
 
 def replace_level(budget: Budget) -> Budget:

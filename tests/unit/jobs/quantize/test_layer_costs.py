@@ -7,7 +7,13 @@ import pytest
 
 from haloquant.dvfs.classes import classes_at_clocks
 from haloquant.errors import InputError, RecipeError, TargetError
-from haloquant.jobs.quantize.layer_costs import check_layer_costs, code_bits, cost_source, layer_costs
+from haloquant.jobs.quantize.layer_costs import (
+    check_layer_costs,
+    code_bits,
+    cost_source,
+    layer_costs,
+    least_costs,
+)
 from haloquant.lm.checkpoint.reader import Checkpoint, open_checkpoint
 from haloquant.quant.codebook import gaussian_sample
 from haloquant.quant.tiles import make_grid
@@ -68,6 +74,25 @@ def test_where_memory_is_the_limit_a_class_costs_its_stored_bits(checkpoint: Che
         assert seconds[0] / seconds[1] == pytest.approx(fast / slow, abs=0.12)
     more = layer_costs(recipe("simulated:edge_lpddr5x", batch=4096), checkpoint, CLASSES)
     assert more is not None and sum(s[0] for s in more.time_s.values()) > sum(s[0] for s in found.time_s.values())
+
+
+@pytest.mark.parametrize("target", ["edge_lpddr5x", "paper_tpu", "tpuv4i_like"])
+def test_no_words_cost_less_than_the_least(checkpoint: Checkpoint, target: str) -> None:
+    asked = recipe(f"simulated:{target}", batch=64)
+    found, least = layer_costs(asked, checkpoint, CLASSES), least_costs(asked, checkpoint, CLASSES.profile)
+    assert found is not None and least is not None and found.energy_j is not None and least.energy_j is not None
+    for name, seconds in found.time_s.items():
+        assert 0 < least.time_s[name].min() <= seconds.min() * (1 + 1e-12)
+    energies = [sum(joules.min() for joules in one.energy_j.values()) for one in (least, found)]
+    assert 0.5 * energies[1] < energies[0] < energies[1]
+
+
+def test_the_least_costs_of_a_table_are_its_own(checkpoint: Checkpoint, file: Path) -> None:
+    asked = recipe(f"measured:{file}")
+    found, least = layer_costs(asked, checkpoint, CLASSES), least_costs(asked, checkpoint, CLASSES.profile)
+    assert found is not None and least is not None
+    assert all(np.array_equal(least.time_s[name], seconds) for name, seconds in found.time_s.items())
+    assert least_costs(recipe("time"), checkpoint, CLASSES.profile) is None
 
 
 def test_measured_costs_are_those_of_the_table(checkpoint: Checkpoint, file: Path) -> None:
