@@ -28,11 +28,11 @@ MALFORMED: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 def first_line(error: Exception) -> str:
     """Return the first line of an error's text, and the next if a colon ends the first; at most 300 characters.
 
-    It is the name of the error's class where there is no text, and begins with that name where the text is a bare key.
+    It is the name of the error's class where there is no text, and a sentence where the text is a bare key.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if isinstance(error, KeyError):
-        lines[0] = f"{type(error).__name__}: {lines[0]}"
+        lines[0] = f"it looks up {lines[0]} and finds nothing"
     return " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:300]
 
 

@@ -122,6 +122,11 @@ def test_a_profile_without_a_value_beside_0(model: Path, tmp_path: Path, capfd: 
     ("options", "code", "sentence"),
     [
         (("--goal", "bal", "--bits-budget", "0.1"), 3, "the budget of size must be at least "),
+        (
+            ("--bits-budget", "9"),
+            2,
+            "error: budget.bits_per_weight must be left out where the goal is not bal, as only",
+        ),
         (("--clock-ghz", "99", "--clock-ghz", "1"), 2, "the clocks of the classes must fall and stay above the "),
         (("--profile", "nangate45-serial-abc", "--cost", "energy"), 2, "must hold the energy of every weight value"),
         (("--profile", "nangate45-serial-abc", "--energy-weight", "0.1"), 2, "must hold the energy of every weight"),
@@ -225,8 +230,12 @@ OTHER_CONFIGS = {
     "a text for a number": (
         {"rms_norm_eps": "x"}, "model must load as a causal model in transformers, but: Validation error for field",
     ),
+    "an unknown type": ({"dtype": "float7"}, "load as a causal model in transformers, but: it knows no dtype 'float7'"),
+    "no heads": ({"num_attention_heads": 0}, "config.json must give a positive num_attention_heads, not 0"),
+    "a width that no model has": ({"hidden_size": 10**12}, "config.json must be at most 16,777,216, not 1000000000000"),
+    "a number that is none": ({"rms_norm_eps": float("nan")}, "config.json must be a finite number, not nan"),
     "an unknown activation": (
-        {"hidden_act": "nope"}, "model must load as a causal model in transformers, but: KeyError: 'nope'",
+        {"hidden_act": "nope"}, "model must load as a causal model in transformers, but: it knows no hidden_act 'nope'",
     ),
     "another family": (
         {"model_type": "opt", "ffn_dim": 172, "word_embed_proj_dim": 64},

@@ -137,7 +137,11 @@ def test_explore_marks_a_front(
         (["run", "--profile", "fast-one"], 2, "the profile must be a file or one of"),
         (["quantize", "/nope", "--out", "x"], 2, "the model must be `demo` or a folder"),
         (["quantize", "{model}"], 2, "--out must name the folder of the packed model"),
-        (["evaluate", "{model}", "--text", "/nope.txt"], 2, "text.evaluation: "),
+        (
+            ["evaluate", "{model}", "--text", "/nope.txt"],
+            2,
+            "error: a text must be a .txt or .xz file, but /nope.txt does not exist",
+        ),
         (
             ["evaluate", "{model}", "--task", "x"],
             2,

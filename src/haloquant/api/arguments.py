@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from math import isfinite
+from os import fsencode
 from pathlib import Path
 
 from haloquant.errors import InputError
 from haloquant.recipe import MOST
+
+MOST_NAME = 255  # bytes in a name of a file; the limit of common file systems
 
 
 def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
@@ -60,10 +63,18 @@ def path_text(name: str, value: object) -> str:
     """Return a path, a URL or a name as text. `~` at the beginning of a path becomes the home folder.
 
     Raises:
-        InputError: It is neither str nor Path, or it is empty.
+        InputError: It is neither str nor Path, it is empty, or no file can have it as its path.
     """
     if not isinstance(value, str | Path) or not str(value):
         raise InputError(f"{name} must be a name or path as str or Path, not {value!r:.80}")
+    try:
+        parts = fsencode(value).split(b"/")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name} must be a name or path without single surrogates, not {value!r:.80}") from error
+    if any(b"\0" in part for part in parts):
+        raise InputError(f"{name} must be a name or path without the character of number 0, not {value!r:.80}")
+    if "://" not in str(value) and any(len(part) > MOST_NAME for part in parts):
+        raise InputError(f"{name} must be a path whose names have at most {MOST_NAME} bytes, not {str(value)!r:.40}...")
     return str(Path(value).expanduser()) if str(value).startswith("~") else str(value)
 
 

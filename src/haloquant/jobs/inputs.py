@@ -1,6 +1,5 @@
 """Open the inputs that a recipe names: the model folder, and the texts as tokens."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -22,7 +21,7 @@ from haloquant.lm.checkpoint.model_config import (
     whole_number,
     window_tokens,
 )
-from haloquant.lm.checkpoint.paths import GGUF, local_folder
+from haloquant.lm.checkpoint.paths import GGUF, is_gguf, local_folder
 from haloquant.lm.checkpoint.reader import Checkpoint, content_hash, open_checkpoint, virtual_checkpoint
 from haloquant.lm.export.model_folder import list_small_files
 from haloquant.lm.text import load_text, tokenize
@@ -32,16 +31,6 @@ from haloquant.store.atomic_files import sha256_bytes
 
 Progress = Callable[[str, int, int], None]
 # Families whose layers follow from the sizes in config.json alone.
-# Keys of sizes in a config.json, and the largest of each: several times those of the largest models.
-_SIZES = {
-    "blocks": re.compile(r"num_hidden_layers|n_layers?|num_layers|.*coder_layers"),
-    "experts": re.compile(r"(n|num)_(local_|routed_)?experts"),
-    "size": re.compile(
-        r"vocab_size|d_model|d_ff|n_embd|n_inner|ffn_dim|.*(hidden|intermediate)_size|.*heads?|.*head_dim"
-    ),
-}
-_MOST = {"blocks": 1 << 12, "experts": 1 << 14, "size": 1 << 24}
-_MOST_EXPERTS = 1 << 17  # of all blocks
 SHAPED = frozenset(name for name, layers in BLOCK_LAYERS.items() if layers in (LLAMA, OPT))
 
 
@@ -124,8 +113,8 @@ def read_inputs(recipe: Recipe) -> Inputs:
         checkpoint,
         content_hash(checkpoint),
         model_window(folder),
-        read_text(folder, recipe.text.calibration, "calibration"),
-        read_text(folder, recipe.text.evaluation, "evaluation"),
+        _text_of(folder, recipe.text.calibration, "calibration"),
+        _text_of(folder, recipe.text.evaluation, "evaluation"),
     )
 
 
@@ -142,7 +131,13 @@ def model_window(folder: Path) -> int:
 def has_tensors(name: str) -> bool:
     """Return whether `name` means a model with its tensors: `demo`, a folder, a GGUF file or a name of the hub."""
     path = Path(name).expanduser()
-    return name == "demo" or path.is_dir() or path.suffix.lower() == GGUF or (not path.exists() and is_hub_name(name))
+    return (
+        name == "demo"
+        or path.is_dir()
+        or is_gguf(path)
+        or path.suffix.lower() == GGUF
+        or (not path.exists() and is_hub_name(name))
+    )
 
 
 def read_model_sizes(name: str) -> tuple[ModelSizes, int]:
@@ -188,11 +183,10 @@ def described_tensors(path: Path, config: Mapping[str, object], doing: str) -> M
     None means that transformers is not installed, and that this package knows the layers of the family.
 
     Raises:
-        CheckpointError: A size is larger than any model's.
+        CheckpointError: Transformers cannot build the model.
         MissingExtraError: Transformers is not installed, and the package does not know the family. `doing` begins the
             sentence.
     """
-    _check_sizes(path, config)
     try:
         from haloquant.lm.model_check import tensor_shapes
     except ImportError as error:
@@ -206,27 +200,14 @@ def described_tensors(path: Path, config: Mapping[str, object], doing: str) -> M
     return tensor_shapes(path)
 
 
-def _check_sizes(path: Path, config: Mapping[str, object]) -> None:
-    """Refuse sizes that would take hours or all memory to build, though no weight is there.
-
-    Raises:
-        CheckpointError: There is one.
-    """
-    counts = {"blocks": 1, "experts": 1}
-    for part in (config, *(each for each in config.values() if isinstance(each, Mapping))):
-        for key, value in part.items():  # pyright: ignore[reportUnknownVariableType]
-            kind = next((kind for kind, names in _SIZES.items() if names.fullmatch(str(key))), None)
-            if kind is None or not isinstance(value, int):
-                continue
-            if value > _MOST[kind]:
-                raise CheckpointError(f"{key} of {path} must be at most {_MOST[kind]:,}, not {value}")
-            if kind in counts:
-                counts[kind] = max(counts[kind], value)
-    if counts["blocks"] * counts["experts"] > _MOST_EXPERTS:
-        raise CheckpointError(
-            f"{path} must have at most {_MOST_EXPERTS:,} experts in all blocks, not {counts['experts']:,} in each of "
-            f"{counts['blocks']:,}"
-        )
+def _text_of(folder: Path, path: str, use: str) -> Text:
+    """Return a text of a recipe; an error of the text begins with its key."""
+    try:
+        return read_text(folder, path, use)
+    except CheckpointError:
+        raise
+    except InputError as error:
+        raise RecipeError(f"text.{use}: {error}") from error
 
 
 def read_text(folder: Path, path: str, use: str) -> Text:
@@ -238,14 +219,11 @@ def read_text(folder: Path, path: str, use: str) -> Text:
         use: `calibration` or `evaluation`.
 
     Raises:
-        RecipeError: There is no such text.
+        InputError: There is no such text.
         CheckpointError: The tokenizer is missing, or gives a token beyond the model's vocabulary.
     """
     file = text_file(path, use)
-    try:
-        text = load_text(file)
-    except InputError as error:
-        raise RecipeError(f"text.{use}: {error}") from error
+    text = load_text(file)
     name = f"the demo's own {use} text" if path == "demo" else file.name
     tokens = tokenize(folder, text)
     _check_vocabulary(folder, name, tokens)

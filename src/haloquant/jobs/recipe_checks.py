@@ -71,8 +71,12 @@ def check_names(recipe: Recipe) -> None:
         _at("workload.shapes", named_shape, recipe.workload.shapes)
 
 
-def check_used(recipe: Recipe) -> None:
+def check_used(recipe: Recipe, section: str = "quantize.") -> None:
     """Check that no setting of the quantization is given that another setting keeps from changing anything.
+
+    Args:
+        recipe: The recipe.
+        section: What the sentence puts before the name of a setting; empty for one that is an argument.
 
     Raises:
         RecipeError: One is.
@@ -81,23 +85,23 @@ def check_used(recipe: Recipe) -> None:
     unused: list[tuple[str, str, str]] = []  # key, where it is not used, why
     if quantize.method == "paper":
         reason = "as the paper rounds to nearest and keeps all outliers"
-        unused += [(key, "quantize.method is paper", reason) for key in ("sparse_budget", "prune_to_zero", "refine")]
+        unused += [(key, f"{section}method is paper", reason) for key in ("sparse_budget", "prune_to_zero", "refine")]
     else:
         reason = "as only the paper's method keeps a share of each layer's sensitivity"
-        unused.append(("kept_share", f"quantize.method is {quantize.method}", reason))
+        unused.append(("kept_share", f"{section}method is {quantize.method}", reason))
     if quantize.activations == "none":
-        unused.append(("activation_bits", "quantize.activations is none", "as no activation is rounded"))
+        unused.append(("activation_bits", f"{section}activations is none", "as no activation is rounded"))
     if quantize.activations != "mixed":
         reason = "as all tokens have the same bits"
         unused += [
-            (key, f"quantize.activations is {quantize.activations}", reason) for key in ("low_share", "low_bits")
+            (key, f"{section}activations is {quantize.activations}", reason) for key in ("low_share", "low_bits")
         ]
     if not quantize.input_sparsity:
-        unused.append(("input_allocation", "quantize.input_sparsity is 0", "as no input is left out"))
+        unused.append(("input_allocation", f"{section}input_sparsity is 0", "as no input is left out"))
     if not quantize.compensate:
         reason = "as only tiles whose errors were compensated are refined"
-        unused.append(("refine", "quantize.compensate is false", reason))
-    unused += _unused_budgets(quantize)
+        unused.append(("refine", f"{section}compensate is false", reason))
+    unused += _unused_budgets(quantize, section)
     if recipe.hardware.clocks_ghz:
         unused += [
             (key, "hardware.clocks_ghz is given", "as the clocks choose the words")
@@ -110,7 +114,7 @@ def check_used(recipe: Recipe) -> None:
             continue
         zero = "0 or left out" if key == "refine" else "left out"
         shown = given if isinstance(given, str) else f"{given:g}"
-        raise RecipeError(f"quantize.{key} must be {zero} where {where}, {why}, not {shown}")
+        raise RecipeError(f"{section}{key} must be {zero} where {where}, {why}, not {shown}")
 
 
 def check_mixed(quantize: Quantize) -> None:
@@ -133,18 +137,19 @@ def check_mixed(quantize: Quantize) -> None:
         )
 
 
-def _unused_budgets(quantize: Quantize) -> list[tuple[str, str, str]]:
+def _unused_budgets(quantize: Quantize, section: str) -> list[tuple[str, str, str]]:
     """Return the keys of the budget that nothing would use: key, where it is not used, why."""
     limits = [f"budget.{name}" for name in ("bits_per_weight", "time_s", "energy_j")]
     if not quantize.budget.limited:
         return [("budget.level", "no budget is given", "as it says whose classes the budget chooses")]
     if "bal" not in quantize.goals:
-        return [(key, "quantize.goals has no bal", "as only bal is chosen within budgets") for key in limits]
+        where = f"{section}goals has no bal" if section else "the goal is not bal"
+        return [(key, where, "as only bal is chosen within budgets") for key in limits]
     if quantize.method == "paper":
-        return [(key, "quantize.method is paper", "as the paper's bal is a knee") for key in limits]
+        return [(key, f"{section}method is paper", "as the paper's bal is a knee") for key in limits]
     if quantize.cost in get_args(CostOf):
         reason = "as only a cost of simulated:TARGET or measured:FILE gives seconds and joules of the layers"
-        return [(key, f"quantize.cost is {quantize.cost}", reason) for key in limits[1:]]
+        return [(key, f"{section}cost is {quantize.cost}", reason) for key in limits[1:]]
     return []
 
 

@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 from transformers.models.auto.auto_factory import _get_model_class
 
 from haloquant.errors import CheckpointError, HaloquantError, first_line
+from haloquant.lm.checkpoint.config_values import failed_at
 from haloquant.lm.checkpoint.model_config import read_config, text_part
 
 # Families that transformers cannot build where config.json gives no `head_dim`, or null.
@@ -91,8 +92,9 @@ def building(name: Path, folder: Path) -> Iterator[None]:
     except Exception as error:  # the values of a configuration go into the code of any family, which may raise anything
         if str(error) == _NO_SOURCE or _TORCH_NO_MEMORY in str(error):
             raise MemoryError(first_line(error)) from error
+        said = failed_at(error, read_config(folder))
         raise CheckpointError(
-            f"{name} must load as a causal model in transformers, but: {first_line(error)}{_advice(folder)}"
+            f"{name} must load as a causal model in transformers, but: {said}{_advice(folder)}"
         ) from error
 
 

@@ -4,10 +4,11 @@ import lzma
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 import numpy as np
 from jaxtyping import Int64
 
-from haloquant.errors import CheckpointError, InputError, first_line
+from haloquant.errors import MALFORMED, CheckpointError, InputError, first_line
 from haloquant.lm.checkpoint.gguf.split import MARK
 from haloquant.lm.checkpoint.paths import local_folder
 from haloquant.store.atomic_files import regular_size
@@ -119,6 +120,7 @@ def load_tokenizer(folder: Path | str) -> Any:
         return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the library raises bare Exception for a damaged tokenizer.json
         _check_config(path)  # it reads config.json too
+        _check_tokenizer_file(json)
         raise CheckpointError(f"the tokenizer of {path} must load in transformers, but: {first_line(error)}") from error
 
 
@@ -134,6 +136,26 @@ def _check_stand_in(file: Path) -> None:
         said = stand_in(file, stream.read(BEGINNING))
     if said is not None:
         raise CheckpointError(said)
+
+
+def _check_tokenizer_file(file: Path) -> None:
+    """Refuse a tokenizer.json that is no description of a tokenizer: transformers says what it looked up in it.
+
+    Raises:
+        CheckpointError: The file is there, and is none.
+    """
+    if not file.is_file():
+        return
+    try:
+        found = msgspec.json.decode(file.read_bytes())
+    except MALFORMED as error:
+        raise CheckpointError(f"{file} must be the JSON description of a tokenizer, but: {error}") from error
+    lacking = [key for key in ("added_tokens", "model") if not isinstance(found, dict) or key not in found]
+    if lacking:
+        raise CheckpointError(
+            f"{file} must be the description of a tokenizer, an object with added_tokens and model, but lacks "
+            f"{' and '.join(lacking)}; copy it from the original"
+        )
 
 
 def _check_config(folder: Path) -> None:

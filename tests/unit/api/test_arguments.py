@@ -46,6 +46,13 @@ def test_paths_are_str_or_path_and_never_empty() -> None:
     for wrong in ("", None, 3, b"model"):
         with pytest.raises(InputError, match="model must be a name or path as str or Path, not"):
             arguments.path_text("model", wrong)
+    for wrong, sentence in (
+        ("a\0b", "^model must be a name or path without the character of number 0"),
+        ("a\ud800", "^model must be a name or path without single surrogates"),
+        ("f/" + "a" * 256, r"^model must be a path whose names have at most 255 bytes, not 'f/aaaa"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            arguments.path_text("model", wrong)
     for wrong in ([], None, {"a.lib"}):
         with pytest.raises(InputError, match="liberty must be a path or a sequence of at least one path, not"):
             arguments.path_texts("liberty", wrong)

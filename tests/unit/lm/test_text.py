@@ -84,6 +84,13 @@ def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json must be the JSON description of a tokenizer, but"):
+        load_tokenizer(tmp_path)
+    for written, lacking in (("{}", "added_tokens and model"), ("[1]", "added_tokens and"), ('{"model": {}}', "added")):
+        (tmp_path / "tokenizer.json").write_text(written)
+        with pytest.raises(CheckpointError, match=rf"an object with added_tokens and model, but lacks {lacking}"):
+            load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").write_text('{"added_tokens": [], "model": {"type": "none"}}')
     with pytest.raises(CheckpointError, match="must load in transformers, but"):
         load_tokenizer(tmp_path)
     with pytest.raises(InputError, match="a text to be tokenized must not be empty"):

@@ -261,7 +261,7 @@ def quantize(
     )
     if limits.limited:  # the goal is not a part of the recipe here
         recipe = msgspec.structs.replace(recipe, quantize=msgspec.structs.replace(recipe.quantize, goals=(goal,)))
-    check_used(recipe)
+    check_used(recipe, section="")
     check_layer_costs(recipe, checkpoint)
     mac_profile = find_profile(mac, delay_basis)
     check_classes(recipe, mac_profile)

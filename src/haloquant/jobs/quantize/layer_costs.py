@@ -66,7 +66,7 @@ def cost_source(recipe: Recipe) -> Target | OperatorTable | None:
     table = read_operator_table(Path(kind.removeprefix(MEASURED)))
     if table.tile != recipe.hardware.tile:
         raise RecipeError(
-            f"hardware.tile must be {table.tile}, that of the measured products of {kind.removeprefix(MEASURED)}, not "
+            f"the tile must be {table.tile}, that of the measured products of {kind.removeprefix(MEASURED)}, not "
             f"{recipe.hardware.tile}"
         )
     return table
@@ -93,7 +93,7 @@ def check_layer_costs(recipe: Recipe, checkpoint: Checkpoint) -> None:
     known = measured_costs(source, checkpoint, words, recipe.workload.decode_batch)
     if recipe.quantize.budget.energy_j and known.energy_j is None:
         raise RecipeError(
-            "quantize.budget.energy_j must be left out with a table without joules; measure-ops holds them where a "
+            "a budget of energy must be left out with a table without joules; measure-ops holds them where a "
             "counter can be read, or choose a simulated machine"
         )
 

@@ -243,7 +243,7 @@ class BlockRunner:
             yield
         except HaloquantError:
             raise
-        except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
             raise self._refusal(first_line(error)) from error
 
     def _refusal(self, reason: str) -> CheckpointError:

@@ -50,7 +50,7 @@ def cut_windows(
     if count == 0:
         raise InputError(
             f"the calibration text must have at least {length} tokens, one window, but has {len(tokens)}; "
-            "give a longer text or a shorter window"
+            "give a longer text"
         )
     chosen = np.linspace(0, count - 1, min(samples, count)).round().astype(int)
     pieces = np.stack([tokens[i * length : (i + 1) * length] for i in chosen])

@@ -99,16 +99,26 @@ def _check_alike(checkpoint: Checkpoint, blocks: dict[int, dict[str, str]]) -> N
     first: dict[str, str] = {}
     for number in range(checkpoint.architecture.blocks):
         first = blocks[number] | first
-    for number in range(checkpoint.architecture.blocks):
-        for inner, example in first.items():
+    for inner, example in first.items():
+        alike: dict[tuple[int, ...], list[str]] = {}  # the tensors of all blocks by their shape
+        for number in range(checkpoint.architecture.blocks):
             name = blocks[number].get(inner)
             if name is None:
                 raise CheckpointError(
                     f"{checkpoint.folder} must hold {inner} in block {number}, as in others ({example}), but does not; "
                     "a shard is missing or was saved in part"
                 )
-            shapes = [list(checkpoint.tensors[x].shape) for x in (example, name)]
-            if shapes[0] != shapes[1]:
-                raise CheckpointError(
-                    f"{checkpoint.folder}: tensor {name} must be {shapes[0]}, as {example} is, not {shapes[1]}"
-                )
+            alike.setdefault(tuple(checkpoint.tensors[name].shape), []).append(name)
+        if len(alike) > 1:
+            raise _unlike(checkpoint, alike)
+
+
+def _unlike(checkpoint: Checkpoint, alike: dict[tuple[int, ...], list[str]]) -> CheckpointError:
+    """Return the error of tensors of different shapes: which is wrong is known only where others outnumber it."""
+    (usual, many), *others = sorted(alike.items(), key=lambda item: -len(item[1]))
+    odd, few = others[0]
+    if len(many) > len(few):
+        what = f"tensor {few[0]} must be {list(usual)}, as {many[0]} is, not {list(odd)}"
+    else:
+        what = f"tensors {many[0]} and {few[0]} must have one shape, not {list(usual)} and {list(odd)}"
+    return CheckpointError(f"{checkpoint.folder}: {what}")

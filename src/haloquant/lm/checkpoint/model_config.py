@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from haloquant.errors import CheckpointError
+from haloquant.lm.checkpoint.config_values import check_values
 from haloquant.store.atomic_files import read_bounded
 
 MAX_CONFIG_BYTES = 4 << 20
@@ -55,7 +56,8 @@ def read_config(path: Path) -> dict[str, object]:
         path: the file, or the model folder that holds it.
 
     Raises:
-        CheckpointError: The file is missing or too large, or it is not a JSON object.
+        CheckpointError: The file is missing or too large, it is not a JSON object, or a number in it is none that a
+            model has (`config_values.check_values`).
     """
     path = path / "config.json" if path.is_dir() else path
     if not path.exists() and path.with_name(ADAPTER_CONFIG).is_file():
@@ -72,6 +74,12 @@ def read_config(path: Path) -> dict[str, object]:
         raise CheckpointError(
             f"{path} must be the JSON configuration of a model, an object, not {type(config).__name__}"
         )
+    check_values(config, path)
+    decoder = text_part(config)
+    for name in (*HIDDEN, *BLOCKS, *HEADS, *KV_HEADS, *HEAD_SIZE, *VOCABULARY, *POSITIONS):
+        count = decoder.get(name)
+        if isinstance(count, int) and not isinstance(count, bool) and count < 1:
+            raise CheckpointError(f"{path} must give a positive {name}, not {count}")
     return config
 
 

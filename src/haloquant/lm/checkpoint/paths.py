@@ -3,6 +3,7 @@
 from pathlib import Path, PurePath
 
 from haloquant.errors import CheckpointError
+from haloquant.lm.checkpoint.gguf.header import MAGIC
 from haloquant.lm.checkpoint.gguf.split import MARK, parts_of
 from haloquant.lm.checkpoint.hub import find_snapshot, is_hub_name
 
@@ -27,7 +28,7 @@ def local_folder(folder: Path | str) -> Path:
     if path.is_dir():
         file = _gguf_in(path)
         return path if file is None else _gguf_folder(file)
-    if path.is_file() and path.suffix.lower() == GGUF:
+    if is_gguf(path):
         return _gguf_folder(path)
     if path.exists():
         raise CheckpointError(
@@ -37,6 +38,19 @@ def local_folder(folder: Path | str) -> Path:
         f"the model must be a folder on this machine, but {path} does not exist; "
         "nothing is fetched from a hub: download the model first and give its folder"
     )
+
+
+def is_gguf(path: Path) -> bool:
+    """Return whether a file is in GGUF: by its name, or by its first letters where its name does not say."""
+    if not path.is_file():
+        return False
+    if path.suffix.lower() == GGUF:
+        return True
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
 
 
 def _gguf_in(folder: Path) -> Path | None:

@@ -8,7 +8,7 @@ import pytest
 import haloquant
 from haloquant.api.models import quantization_forecast
 from haloquant.cli.app import invoke
-from haloquant.errors import CheckpointError, HaloquantError, InputError, RecipeError
+from haloquant.errors import CheckpointError, HaloquantError, InputError
 from haloquant.jobs.quantize.forecast.machine_rates import Rates
 
 
@@ -16,7 +16,7 @@ from haloquant.jobs.quantize.forecast.machine_rates import Rates
     ("model", "options", "error", "sentence"),
     [
         ("/nope", {}, CheckpointError, "the model must be `demo` or a folder in Hugging Face format"),
-        ("demo", {"calibration": "/nope.txt"}, RecipeError, "text.calibration: a text must be a .txt or .xz file"),
+        ("demo", {"calibration": "/nope.txt"}, InputError, "a text must be a .txt or .xz file"),
         ("demo", {"calibration": "none", "transform": "awq"}, InputError, "awq must have a calibration text"),
         (
             "demo",

@@ -77,8 +77,23 @@ def test_a_layer_of_another_shape(whole: Path, tmp_path: Path) -> None:
     def edit(tensors: dict[str, np.ndarray]) -> None:
         tensors[Q] = tensors[Q][:, :60].copy()
 
-    assert refused(whole, tmp_path / "m", edit) == (
-        f"FOLDER: tensor {Q} must be [64, 64], as model.layers.0.self_attn.q_proj.weight is, not [64, 60]"
+    assert refused(whole, tmp_path / "m", edit) == (  # which of two is wrong, nothing says
+        f"FOLDER: tensors model.layers.0.self_attn.q_proj.weight and {Q} must have one shape, not [64, 64] and [64, 60]"
+    )
+
+
+@pytest.mark.parametrize("odd", [0, 1, 2])
+def test_of_several_blocks_the_odd_one_is_to_be_changed(odd: int, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    three = save_llama(tmp_path / "three", num_hidden_layers=3)
+    names = [f"model.layers.{block}.mlp.up_proj.weight" for block in range(3)]
+
+    def edit(tensors: dict[str, np.ndarray]) -> None:
+        tensors[names[odd]] = tensors[names[odd]][:-1].copy()
+
+    rows, other = len(load_file(three / "model.safetensors")[names[odd]]), names[1 if odd == 0 else 0]
+    assert refused(three, tmp_path / "m", edit) == (
+        f"FOLDER: tensor {names[odd]} must be [{rows}, 64], as {other} is, not [{rows - 1}, 64]"
     )
 
 

@@ -37,7 +37,8 @@ Value = int | float | bool | str | list[Any]
 class GgufEntry:
     """One line of the table of tensors. `shape` is in the order of numpy and torch: rows first.
 
-    `offset` counts from the start of `file`, which has `file_bytes` bytes.
+    `offset` counts from the start of `file`, which has `file_bytes` bytes. Its data are padded to a multiple of
+    `alignment` bytes.
     """
 
     name: str
@@ -46,6 +47,7 @@ class GgufEntry:
     offset: int
     file: Path
     file_bytes: int
+    alignment: int = 32
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,9 @@ def _read(stream: _Stream) -> GgufHeader:
     if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20 or alignment & (alignment - 1):
         raise stream.error(f"must have an alignment that is a power of two, not {alignment!r:.40}")
     start = -(-stream.position // alignment) * alignment
-    found = {entry.name: replace(entry, offset=start + entry.offset) for entry in table}
+    found = {entry.name: replace(entry, offset=start + entry.offset, alignment=alignment) for entry in table}
+    if not table and stream.size > start:
+        raise stream.error(f"must end with its header at byte {start}, but has {stream.size}; download this file again")
     if len(found) < len(table):
         raise stream.error("must hold every tensor once, but holds one name twice")
     return GgufHeader(stream.file, version, metadata, found, encoded)

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from haloquant.errors import CheckpointError, MissingExtraError, first_line
+from haloquant.errors import CheckpointError, MissingExtraError
+from haloquant.lm.checkpoint.config_values import failed_at
 from haloquant.lm.checkpoint.gguf.experts import checkpoint_shapes, expert_names
 from haloquant.lm.checkpoint.gguf.header import GgufEntry, GgufHeader
 from haloquant.lm.checkpoint.gguf.layout import Layout, find_layout
@@ -42,7 +43,8 @@ def map_tensors(header: GgufHeader, config: Any) -> dict[str, GgufTensor]:
 
     Raises:
         CheckpointError: A parameter of the model is missing or is there twice, a tensor has no place in it, a shape is
-            another, or tensors share bytes; or a tensor has a type that cannot be de-quantized.
+            another, tensors share bytes, or bytes follow the last one; or a tensor has a type that cannot be
+            de-quantized.
     """
     shapes = checkpoint_shapes(config.model_type, _parameters(header, config))
     names = _names(header, shapes)
@@ -62,6 +64,7 @@ def map_tensors(header: GgufHeader, config: Any) -> dict[str, GgufTensor]:
             found[tensor.name] = tensor
     _check_all_there(header, config, shapes, names, found)
     _check_apart(found)
+    _check_ends(header.tensors.values())
     return found
 
 
@@ -73,6 +76,22 @@ def _check_apart(found: Mapping[str, GgufTensor]) -> None:
             raise CheckpointError(
                 f"{after.file} must hold the tensors {before.name} and {after.name} one behind the other, but they "
                 "share bytes; the file is damaged"
+            )
+
+
+def _check_ends(entries: Iterable[GgufEntry]) -> None:
+    """Refuse bytes behind the last tensor of a file and its padding: a second download was appended."""
+    ends: dict[GgufEntry, int] = {}  # the last entry of each file
+    for entry in entries:
+        tensor = gguf_tensor(entry, entry.name, Layout())
+        ends[entry] = tensor.offset + tensor.size_bytes
+    last = {entry.file: entry for entry in sorted(ends, key=lambda entry: ends[entry])}
+    for file, entry in last.items():
+        padded = -(-ends[entry] // entry.alignment) * entry.alignment
+        if entry.file_bytes > padded:
+            raise CheckpointError(
+                f"{file} must end with its last tensor, {entry.name}, at byte {padded}, but has {entry.file_bytes}; "
+                "download this file again"
             )
 
 
@@ -127,9 +146,11 @@ def _parameters(header: GgufHeader, config: Any) -> dict[str, tuple[int, ...]]:
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    except (ValueError, KeyError, TypeError, RuntimeError, ZeroDivisionError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # the values of a configuration go into the code of any family
         raise CheckpointError(
-            f"{header.file} must describe a model of transformers, but: {first_line(error)}"
+            f"{header.file} must describe a model of transformers, but: {failed_at(error, config.to_dict())}"
         ) from error
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 

@@ -27,7 +27,9 @@ def parts_of(file: Path) -> tuple[Path, ...]:
 def model_name(file: Path) -> str:
     """Return the name of the model of a GGUF file: the name of the file without its part and its suffix."""
     match = _PART.fullmatch(file.name)
-    return file.stem if match is None else match[1]
+    if match is None:
+        return file.stem if file.suffix.lower() == ".gguf" else file.name
+    return match[1]
 
 
 def read_model_header(file: Path) -> GgufHeader:

@@ -1,5 +1,9 @@
-"""Refuse GGUF files whose metadata say that the model computes otherwise than its family in transformers does."""
+"""Refuse GGUF files whose metadata say that the model computes otherwise than its family in transformers does.
 
+Numbers that no model has are refused, too.
+"""
+
+from math import isfinite
 from typing import Any
 
 from haloquant.errors import CheckpointError
@@ -29,11 +33,18 @@ _NEUTRAL: dict[str, tuple[float, ...]] = {
 }
 # Sizes that a family has once for all blocks.
 _SIZES = ("attention.head_count", "attention.head_count_kv", "feed_forward_length", "expert_count", "expert_used_count")
+_POSITIVE = (
+    "block_count", "context_length", "embedding_length", "attention.head_count", "attention.head_count_kv",
+    "attention.key_length", "rope.freq_base",
+)  # fmt: skip
+_NOT_NEGATIVE = (
+    "attention.layer_norm_epsilon", "attention.layer_norm_rms_epsilon", "rope.scaling.factor", "rope.scale_linear",
+)  # fmt: skip
 _PERIOD = {"gemma2": 2, "gemma3": 6}  # every so many blocks one attends to all positions
 
 
 def check_values(header: GgufHeader) -> None:
-    """Refuse a file that holds no model of its own, or one that transformers would compute in another way.
+    """Refuse a file that holds no model, or one that transformers would compute in another way.
 
     Raises:
         CheckpointError: It is one.
@@ -46,6 +57,13 @@ def check_values(header: GgufHeader) -> None:
     for name in _SIZES:
         if isinstance(_entry(header, name), list):
             raise _error(header, name, "one number for all blocks")
+    for name in (*_POSITIVE, *_NOT_NEGATIVE):
+        value = header.number(name)
+        if value is not None and not (isfinite(value) and (value > 0 or (value == 0 and name in _NOT_NEGATIVE))):
+            raise CheckpointError(
+                f"{header.file} must have a number {'above' if name in _POSITIVE else 'of at least'} 0 in "
+                f"{header.architecture}.{name}, not {value:g}; the file is damaged"
+            )
     for name, neutral in _NEUTRAL.items():
         value = _entry(header, name)
         if value is not None and value not in neutral:

@@ -38,6 +38,11 @@ def check(tmp_path: Path, family: str = "llama", **entries: Any) -> None:
         ({"attention.head_count_kv": [4, 2, 4, 2]}, r"one number for all blocks in .*head_count_kv, .* not \[4, 2"),
         ({"attention.key_length": 64, "attention.value_length": 32}, "must have 64, the width of its keys, in"),
         ({"family": "gemma3", "attention.sliding_window_pattern": 2}, "must have 6 in gemma3.attention.sliding_window"),
+        ({"context_length": 0}, r"must have a number above 0 in llama\.context_length, not 0; the file is damaged"),
+        ({"attention.head_count": -4}, r"above 0 in llama\.attention\.head_count, not -4"),
+        ({"rope.freq_base": 0.0}, r"above 0 in llama\.rope\.freq_base, not 0"),
+        ({"attention.layer_norm_rms_epsilon": float("nan")}, r"of at least 0 in .*layer_norm_rms_epsilon, not nan"),
+        ({"rope.scaling.factor": float("inf")}, r"of at least 0 in llama\.rope\.scaling\.factor, not inf"),
         ({"general.type": "adapter"}, "must hold a whole model, but is a file of the kind 'adapter'"),
     ],
 )
@@ -50,3 +55,4 @@ def test_values_that_change_nothing_are_taken(tmp_path: Path) -> None:
     check(tmp_path, **{"attention.causal": True, "logit_scale": 1.0, "expert_group_count": 1, "general.type": "model"})
     check(tmp_path, "gemma2", **{"attention.sliding_window_pattern": [True, False, True, False]})
     check(tmp_path, **{"attention.key_length": 64, "attention.value_length": 64})
+    check(tmp_path, **{"attention.layer_norm_rms_epsilon": 0.0, "rope.scaling.factor": 0.0, "context_length": 1})
