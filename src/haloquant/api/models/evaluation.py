@@ -254,7 +254,7 @@ def compare(
     """Evaluate several models on one text, each with plain and with rounded activations.
 
     Args:
-        models: Model folders, plain or packed, or "demo" for the shipped model.
+        models: Two or more model folders, plain or packed, or "demo" for the shipped model.
         text: Text file (.txt, .xz), or "demo" for the shipped evaluation text.
         tokens: Number of tokens to use, rounded down to whole windows (one at least); 0 uses the whole text.
         dtype: Floating-point type in which the models compute: "float32", "bfloat16" or "float16". A packed model's
@@ -283,6 +283,8 @@ def compare(
     if isinstance(models, str | Path):
         raise InputError(f"models must be a sequence of model folders, not the one path {str(models)!r:.80}")
     names, file = path_texts("models", models), path_text("text", text)
+    if len(names) < 2:
+        raise InputError(f"models must be two or more to be compared, not {names[0]!r:.80} alone; evaluate takes one")
     check_count("tokens", tokens, 0)
     check_choice("dtype", dtype, get_args(Dtype))
     place, bits = find_device(device), check_bits(activation_bits)

@@ -85,7 +85,8 @@ def verify(folder: str | Path, profile_sha256: str | None = None, *, profile: st
             `characterize` wrote.
 
     Returns:
-        The number of layers, weights, tensors and files that were checked, and the bits per weight.
+        The number of layers, weights, tensors and files that were checked, and the bits per weight. The notes say which
+        files could not be checked: those that the manifest does not name, and all where there is no manifest.
 
     Raises:
         FormatError: Something is damaged, missing, of another version, or made for another profile. (An InputError.)

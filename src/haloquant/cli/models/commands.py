@@ -257,3 +257,5 @@ def verify(
         f"{found.tensors} tensors, {found.files} files, made for the MAC {found.profile}",
         highlight=False,
     )
+    for note in found.notes:
+        stdout.print(note, highlight=False, markup=False)

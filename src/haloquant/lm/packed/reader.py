@@ -34,6 +34,7 @@ from haloquant.records import QuantizedWeight
 from haloquant.store.atomic_files import check_files, read_bounded, read_manifest
 
 PIECE_BYTES = 1 << 20
+MOST_NAMED = 4  # files that a sentence lists
 MOST_READERS = 32  # threads; enough to keep the queue of a fast disk full
 
 
@@ -56,6 +57,7 @@ class Verified:
     tensors: int
     files: int  # checked checksums of the manifest; 0 where there is no manifest
     profile: str  # name of the MAC profile of the codebooks
+    notes: tuple[str, ...] = ()  # sentences on files that could not be checked
 
 
 def open_packed(folder: Path | str) -> PackedModel:
@@ -225,11 +227,13 @@ def verify(folder: Path | str, profile_sha256: str | None = None) -> Verified:
     """
     model = open_packed(folder)
     check_profile(model.config, profile_sha256)
-    files = _check_manifest(model.folder)
+    files, notes = _check_manifest(model.folder)
     check_digest(model.config, model.tensors)
     weights = sum(q.codes.size for q in iterate_layers(model))
     config = model.config
-    return Verified(len(config.layers), weights, config.bits_per_weight, len(model.tensors), files, config.profile_name)
+    return Verified(
+        len(config.layers), weights, config.bits_per_weight, len(model.tensors), files, config.profile_name, notes
+    )
 
 
 def check_profile(config: PackedConfig, profile_sha256: str | None) -> None:
@@ -245,13 +249,30 @@ def check_profile(config: PackedConfig, profile_sha256: str | None) -> None:
         )
 
 
-def _check_manifest(folder: Path) -> int:
-    """Compare every file with the manifest; return how many files it names, 0 where there is no manifest."""
-    if not (folder / MANIFEST).is_file():  # saved by transformers: the digest in config.json still covers the tensors
-        return 0
+def _check_manifest(folder: Path) -> tuple[int, tuple[str, ...]]:
+    """Compare every file with the manifest.
+
+    Returns:
+        How many files it names, and sentences on those that it does not. 0 where there is no manifest, as in a folder
+        that transformers saved: the digest in config.json covers the tensors and the codebooks there.
+    """
+    if not (folder / MANIFEST).is_file():
+        return 0, (
+            f"{MANIFEST} is missing, so only the tensors and quantization_config are checked, and no other value of "
+            "config.json and no file of the tokenizer; haloquant writes a manifest, and save_pretrained does not",
+        )
     manifest = read_manifest(folder, MANIFEST, FormatError)
     check_files(folder, manifest, MANIFEST, FormatError)
-    return len(manifest.files)
+    there = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if not path.is_dir()]
+    others = [
+        str(path)
+        for path in there
+        if str(path) not in manifest.files and str(path) != MANIFEST and not path.parts[0].startswith(".")
+    ]
+    if not others:
+        return len(manifest.files), ()
+    named = ", ".join(others[:MOST_NAMED]) + (", ..." if len(others) > MOST_NAMED else "")
+    return len(manifest.files), (f"not checked, as {MANIFEST} does not name it: {named}",)
 
 
 def stored_bytes(tensor: StoredTensor) -> UInt8[np.ndarray, " n"]:

@@ -46,6 +46,8 @@ def test_wrong_arguments_are_named(arguments: dict[str, Any], sentence: str) -> 
 def test_a_comparison_takes_several_models_and_finds_a_missing_one_first(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^models must be a sequence of model folders, not the one path 'demo'$"):
         compare("demo", progress=False)
+    with pytest.raises(InputError, match="models must be two or more to be compared, not 'demo' alone"):
+        compare(["demo"], progress=False)
     with pytest.raises(InputError, match="no-such-model"):
         compare(["demo", tmp_path / "no-such-model"], progress=False)
 

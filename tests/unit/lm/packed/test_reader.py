@@ -27,6 +27,20 @@ def test_a_flipped_byte_is_found(copy) -> None:
         verify(copy)
 
 
+def test_files_that_no_manifest_names_are_said(copy) -> None:
+    assert verify(copy).notes == ()
+    (copy / "stray.bin").write_text("x")
+    (copy / ".cache").mkdir()
+    (copy / ".cache" / "lock").write_text("")
+    (copy / "sub").mkdir()
+    (copy / "sub" / "more.txt").write_text("x")
+    assert verify(copy).notes == ("not checked, as halo_manifest.json does not name it: stray.bin, sub/more.txt",)
+    (copy / "halo_manifest.json").unlink()
+    found = verify(copy)
+    assert found.files == 0 and len(found.notes) == 1
+    assert found.notes[0].startswith("halo_manifest.json is missing, so only the tensors and quantization_config are")
+
+
 def test_a_missing_shard_or_file_is_found(copy) -> None:
     (copy / "tokenizer_config.json").unlink()
     with pytest.raises(FormatError, match=r"must hold tokenizer_config.json, which halo_manifest.json names"):
