@@ -106,7 +106,9 @@ def test_what_is_refused(place: Path, capfd: pytest.CaptureFixture[str]) -> None
         assert not (place / "none").exists()
         return " ".join(capfd.readouterr().err.split())
 
-    assert "quant_method of a packed HALO model must be 'halo', not None" in said(model="model")
+    assert "model must be a packed model, and its config.json has no quantization_config; `haloquant quantize`" in said(
+        model="model"
+    )
     assert "the teacher must be the full-precision model, and" in said(teacher="halo")
     (place / "short.txt").write_text("few words")
     assert "the training text must have at least 128 tokens" in said(text="short.txt")

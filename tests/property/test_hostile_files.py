@@ -132,7 +132,7 @@ def test_json_that_no_parser_can_hold_is_refused_by_every_reader(data: bytes, tm
     with pytest.raises(CheckpointError, match=r"config\.json must "):
         _file(tmp_path / "config.json", data)
         open_checkpoint(tmp_path)
-    with pytest.raises((FormatError, CheckpointError), match=r"config\.json must be |quant_method of a packed"):
+    with pytest.raises((FormatError, CheckpointError), match=r"config\.json must be |must be a packed model"):
         open_packed(tmp_path)
     if data is not BAD_UTF8:
         with pytest.raises(CheckpointError, match=r"config\.json must be the JSON"):

@@ -135,7 +135,7 @@ def has_tensors(name: str) -> bool:
         name == "demo"
         or path.is_dir()
         or is_gguf(path)
-        or path.suffix.lower() == GGUF
+        or path.suffix.lower() in (GGUF, ".safetensors")
         or (not path.exists() and is_hub_name(name))
     )
 

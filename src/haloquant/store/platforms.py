@@ -66,7 +66,11 @@ def read_platform(name_or_path: str | Path) -> Platform:
             )
         return parse_platform((resources.files("haloquant") / "data" / "platforms" / f"{text}.toml").read_bytes())
     path = Path(name_or_path)
-    return parse_platform(read_bounded(path, MAX_BYTES, "a platform must be a file", TargetError))
+    raw = read_bounded(path, MAX_BYTES, "a platform must be a file", TargetError)
+    try:
+        return parse_platform(raw)
+    except TargetError as error:
+        raise TargetError(f"{path}: {error}") from error
 
 
 def parse_platform(raw: bytes) -> Platform:

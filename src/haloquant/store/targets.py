@@ -54,7 +54,11 @@ def read_target(name_or_path: str | Path) -> Target | GpuTarget:
             )
         return parse_target((resources.files("haloquant") / "data" / "targets" / f"{text}.toml").read_bytes())
     path = Path(name_or_path)
-    return parse_target(read_bounded(path, MAX_BYTES, "a target must be a file", TargetError))
+    raw = read_bounded(path, MAX_BYTES, "a target must be a file", TargetError)
+    try:
+        return parse_target(raw)
+    except TargetError as error:
+        raise TargetError(f"{path}: {error}") from error
 
 
 def read_systolic(name_or_path: str | Path) -> Target:

@@ -56,6 +56,9 @@ def test_an_unknown_name_or_file_is_refused(tmp_path) -> None:
         read_platform("x")
     with pytest.raises(TargetError, match=r"a platform must be a file, but .*x\.toml does not exist$"):
         read_platform(tmp_path / "x.toml")
+    (tmp_path / "x.toml").write_text("[[x]]")
+    with pytest.raises(TargetError, match=r"x\.toml: platform file must hold a platform in TOML: "):
+        read_platform(tmp_path / "x.toml")
 
 
 ROW = OperatorRow(16, 32, "nine", 8, 2e-6, 1e-6, 3e-6, None, 300)

@@ -59,6 +59,9 @@ def test_a_file_may_be_read(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(_text().replace('name = "edge_lpddr5x"', 'name = "mine"'))
     assert read_target(path).name == "mine"
+    path.write_text("[[x]]")
+    with pytest.raises(TargetError, match=r"mine\.toml: format is missing from the target$"):
+        read_target(path)
 
 
 def test_a_byte_order_mark_is_no_part_of_a_file() -> None:

@@ -15,7 +15,7 @@ from haloquant.circuits.rtl.carry_adders import BLOCKS, PLAIN, Adder
 from haloquant.circuits.rtl.dot_products import dot_ports, dot_specs, generate_dot
 from haloquant.circuits.rtl.floating_point import float_ports, float_specs, generate_float
 from haloquant.circuits.rtl.generator import MacSpec, Rows, Stage, generate, partitions_of, ports_of
-from haloquant.errors import InputError
+from haloquant.errors import InputError, NetlistError
 from haloquant.jobs.mac.verilog_files import MAX_RTL, read_verilog
 from haloquant.store.atomic_files import read_bounded
 
@@ -150,7 +150,11 @@ def mac_from_rtl(verilog: Sequence[Path], ports: Path, include: Sequence[Path] =
         NetlistError: The ports file is malformed.
     """
     text = read_verilog(verilog, include)
-    declared = parse_ports(read_bounded(ports, MAX_RTL).decode("utf-8", "replace"))
+    declared_text = read_bounded(ports, MAX_RTL).decode("utf-8", "replace")
+    try:
+        declared = parse_ports(declared_text)
+    except NetlistError as error:
+        raise NetlistError(f"{ports}: {error}") from error
     names = ", ".join(file.name for file in verilog)
     return MacSource(verilog[0].stem, f"{names}, ports by {ports.name}", text, declared)
 

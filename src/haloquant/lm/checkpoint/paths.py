@@ -31,8 +31,9 @@ def local_folder(folder: Path | str) -> Path:
     if is_gguf(path):
         return _gguf_folder(path)
     if path.exists():
+        advice = "; give the folder that holds it" if path.suffix == ".safetensors" else ""
         raise CheckpointError(
-            f"the model must be a folder with config.json and safetensors, or a GGUF file, not the file {path}"
+            f"the model must be a folder with config.json and safetensors, or a GGUF file, not the file {path}{advice}"
         )
     raise CheckpointError(
         f"the model must be a folder on this machine, but {path} does not exist; "

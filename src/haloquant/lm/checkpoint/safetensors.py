@@ -112,7 +112,11 @@ def _parse_header(stream: Any, file: Path | RemoteFile, size: int) -> dict[str, 
     if size < 10 or not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
         raise CheckpointError(
             stand_in(Path(str(file)), beginning + stream.read(BEGINNING))
-            or f"{file} must be a whole safetensors file, but its header claims {length} bytes in a file of {size}"
+            or (
+                f"{file} must be a whole safetensors file, but its header claims {length} bytes in a file of {size}"
+                if size
+                else f"{file} must be a whole safetensors file, but is empty; download this file again"
+            )
         )
     try:
         header = stream.read(length)

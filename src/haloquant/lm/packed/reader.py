@@ -69,7 +69,12 @@ def open_packed(folder: Path | str) -> PackedModel:
     """
     path = local_folder(folder)
     raw = read_config(path)
-    config = parse_config(raw.get("quantization_config"))
+    if raw.get("quantization_config") is None:
+        raise FormatError(
+            f"{path} must be a packed model, and its config.json has no quantization_config; `haloquant quantize` "
+            "makes one"
+        )
+    config = parse_config(raw["quantization_config"])
     tensors: dict[str, StoredTensor] = {}
     for file in shard_files(path):
         tensors |= read_header(file)

@@ -7,7 +7,7 @@ import pytest
 from haloquant.circuits.ports import weight_values
 from haloquant.circuits.rtl.generator import generate
 from haloquant.cli.app import invoke
-from haloquant.errors import InputError
+from haloquant.errors import InputError, NetlistError
 from haloquant.jobs.mac.catalogue import generated_mac, mac_from_rtl, mac_names, mac_specs
 from haloquant.store.profiles import shipped_profiles
 
@@ -106,3 +106,6 @@ def test_a_mac_of_several_files_has_the_name_of_the_first(tmp_path: Path) -> Non
     source = mac_from_rtl([tmp_path / "mac.v", tmp_path / "parts.v"], tmp_path / "ports.toml")
     assert source.name == "mac" and source.description == "mac.v, parts.v, ports by ports.toml"
     assert source.verilog == "module mac; endmodule\nmodule parts; endmodule"
+    (tmp_path / "ports.toml").write_text("{")
+    with pytest.raises(NetlistError, match=r"ports\.toml: the ports file must be TOML"):
+        mac_from_rtl([tmp_path / "mac.v"], tmp_path / "ports.toml")

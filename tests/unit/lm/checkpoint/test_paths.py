@@ -26,5 +26,7 @@ def test_a_model_is_a_folder_of_this_machine(tmp_path: Path) -> None:
     assert local_folder(str(tmp_path)) == tmp_path
     file = tmp_path / "model.safetensors"
     file.touch()
-    with pytest.raises(CheckpointError, match=r"must be a folder .* or a GGUF file, not the file"):
+    with pytest.raises(CheckpointError, match=r"must be a folder .* or a GGUF file, not the file .*; give the folder"):
         local_folder(file)
+    with pytest.raises(CheckpointError, match=r"not the file .*notes\.txt$"):
+        local_folder(file.rename(tmp_path / "notes.txt"))

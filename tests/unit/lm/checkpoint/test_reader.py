@@ -172,7 +172,10 @@ def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
     path.write_bytes(whole[:-1])
     with pytest.raises(CheckpointError, match=r"is cut short: tensor .* must end at byte \d+, but the file has \d+"):
         open_checkpoint(folder)
-    for size in (0, 5, 9, 40):
+    path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="must be a whole safetensors file, but is empty; download"):
+        open_checkpoint(folder)
+    for size in (5, 9, 40):
         path.write_bytes(whole[:size])
         with pytest.raises(CheckpointError, match="must be a whole safetensors file, but its header claims"):
             open_checkpoint(folder)
