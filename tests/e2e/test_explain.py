@@ -1,6 +1,7 @@
 """Why a tile has its class, and one MAC from its name to its profile, as a person meets them."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from haloquant.errors import InputError
 from haloquant.jobs.compare import job
 from haloquant.jobs.explain_tiles import class_letters
 from haloquant.recipe import Goal, Hardware, Model, Quantize, Recipe, Text, Workload
+from haloquant.store.arrays import load_arrays, save_arrays
 from haloquant.store.profiles import read_profile
 
 LAYER = "model.layers.1.mlp.down_proj"
@@ -61,6 +63,18 @@ def test_the_ends_are_one_class(out: Path, goal: Goal, letter: str) -> None:
     assert (none_taken, none_left) == (goal == "perf-opt", goal == "acc-opt")
     helped = [mark for tile, mark in zip(found.tiles, "".join(found.letters()), strict=True) if tile.saving]
     assert set(helped) == {letter}
+
+
+def test_losses_of_another_job_in_the_folder_are_passed_over(out: Path, tmp_path: Path) -> None:
+    """As after a job, another with other words, and the first again, which finds its steps: the others are newer."""
+    shutil.copytree(out, tmp_path / "out")
+    (step,) = (tmp_path / "out" / "steps").glob("tile-losses-*")
+    shutil.copytree(step, step.with_name("tile-losses-other"))
+    stored = load_arrays(step / "losses.safetensors")
+    loss = np.random.default_rng(0).permutation(stored["loss"])
+    save_arrays(step.with_name("tile-losses-other") / "losses.safetensors", stored | {"loss": loss})
+    for method in ("halo-acc-opt", "halo-bal"):
+        assert explain_tiles(tmp_path / "out", LAYER, method) == explain_tiles(out, LAYER, method)
 
 
 def test_the_command(out: Path, capfd: pytest.CaptureFixture[str]) -> None:

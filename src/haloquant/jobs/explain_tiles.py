@@ -1,9 +1,10 @@
 """Explain why each tile of a layer has its class, from the files of a finished run.
 
-Stored losses are used only if an allocation by them gives the classes of the run.
+Stored losses are used only if an allocation by them gives the classes of the run; where all goals follow from losses
+and periods, those of all goals. A folder holds the losses of every job that ran in it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
@@ -102,9 +103,11 @@ def explain_layer(folder: Path, layer: str, method: str) -> LayerReasons:
             f"not {layer!r}"
         )
     books = results.profile.classes[:-1]  # without the last, the base class, which holds every weight value
+    names = {method} | ({row.method for row in results.tiles} if _by_knee(results) else set[str]())
+    methods = {name: _flat([row.classes for row in _rows(results, name)]) for name in names}
     chosen = _flat([row.classes for row in rows])
     period = np.array([1 / book.frequency_hz for book in books])
-    loss, path, stop = _find_losses(folder, method, chosen, period)
+    loss, path, stop = _find_losses(folder, method, methods, period)
     sizes = [len(row.classes) * len(row.classes[0]) for row in rows]
     first = sum(sizes[:found])
     sensitivity = _flat([row.sensitivity for row in rows])
@@ -162,24 +165,51 @@ def _rows(results: Results, method: str) -> list[TileRow]:
     return rows
 
 
-def _find_losses(folder: Path, method: str, chosen: np.ndarray, period: np.ndarray) -> tuple[np.ndarray, Sweep, int]:
-    """Return the newest stored losses that give these classes, their path, and the method's position on it."""
+def _find_losses(
+    folder: Path, method: str, methods: Mapping[str, np.ndarray], period: np.ndarray
+) -> tuple[np.ndarray, Sweep, int]:
+    """Return the newest stored losses that give the classes of all methods, their path, and one's position on it.
+
+    Args:
+        folder: The output folder.
+        method: The method whose position is returned.
+        methods: The class of every tile by method.
+        period: Period of each class in s.
+    """
+    tiles = len(methods[method])
     files = sorted(folder.glob("steps/tile-losses-*/losses.safetensors"), key=lambda file: -file.stat().st_mtime)
     for file in files:
         loss = load_arrays(file).get("loss")
-        if loss is None or loss.shape != (len(chosen), len(period)):
+        if loss is None or loss.shape != (tiles, len(period)):
             continue
         path = sweep(loss, np.broadcast_to(period, loss.shape).copy())
-        goal = cast(Goal, method.removeprefix("halo-"))
-        stop = Allocator({}, loss, path).stop(goal)
-        uniform = {"perf-opt": FAST, "acc-opt": SLOW}.get(goal)
-        classes = path.at(stop) if uniform is None else np.full(len(chosen), uniform)
-        if np.array_equal(classes, chosen):
-            return loss, path, stop
+        allocator = Allocator({}, loss, path)
+        if all(np.array_equal(_classes(allocator, name), chosen) for name, chosen in methods.items()):
+            return loss, path, allocator.stop(_goal(method))
     raise InputError(
         f"{folder / 'steps'} must hold the tile-losses step that led to its results, and holds {len(files)} of which "
         "none does; `haloquant run` into the same folder makes it again"
     )
+
+
+def _goal(method: str) -> Goal:
+    return cast(Goal, method.removeprefix("halo-"))
+
+
+def _classes(allocator: Allocator, method: str) -> np.ndarray:
+    """Return the class of every tile by these losses."""
+    goal = _goal(method)
+    uniform = {"perf-opt": FAST, "acc-opt": SLOW}.get(goal)
+    return allocator.path.at(allocator.stop(goal)) if uniform is None else np.full(len(allocator.loss), uniform)
+
+
+def _by_knee(results: Results) -> bool:
+    """Return whether all goals of a run follow from the losses and the MAC's periods, as by default."""
+    text = results.provenance.get("recipe", "")
+    if not text:
+        return False
+    quantize = parse_recipe_json(text).quantize
+    return quantize.method == "haloquant" and quantize.cost == "time" and not quantize.budget.limited
 
 
 def _check_knee(results: Results, method: str) -> None:

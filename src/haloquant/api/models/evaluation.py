@@ -284,7 +284,8 @@ def compare(
         raise InputError(f"models must be a sequence of model folders, not the one path {str(models)!r:.80}")
     names, file = path_texts("models", models), path_text("text", text)
     if len(names) < 2:
-        raise InputError(f"models must be two or more to be compared, not {names[0]!r:.80} alone; evaluate takes one")
+        given = ", ".join(names)
+        raise InputError(f"models must be two or more to be compared, not {given!r:.80} alone; evaluate takes one")
     check_count("tokens", tokens, 0)
     check_choice("dtype", dtype, get_args(Dtype))
     place, bits = find_device(device), check_bits(activation_bits)
