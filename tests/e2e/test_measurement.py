@@ -38,8 +38,42 @@ def test_a_measurement_says_what_was_measured_and_what_was_not(packed: Path, cap
     assert found["tok_per_j"] == pytest.approx(found["tok_s"] / 4)
     assert found["battery_words"] == pytest.approx(found["tok_per_j"] * 3600 * found["words_per_token"])
     assert found["predicted_tok_s"]["edge_lpddr5x"] > 0
+    assert (found["activations"], found["head_bits"]) == ("float", 16)
     assert invoke(["measure", str(packed), *short, *given]) == 0
     assert "4 W (given)" in capfd.readouterr().out
+
+
+def test_a_measurement_with_integers_and_a_rounded_head(packed: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    short = ["--tokens", "3", "--repeats", "1", "--pause", "0", "--device", "cpu", "-q"]
+    asked = ["--activations", "int8", "--head-bits", "8"]
+    read_b = []
+    for options in ([], asked):
+        assert invoke(["measure", str(packed), *short, *options, "--json"]) == 0
+        found = json.loads(capfd.readouterr().out)
+        read_b.append(found["read_b"])
+    assert (found["activations"], found["head_bits"]) == ("int8", 8)
+    assert read_b[1] < read_b[0]
+    source = str(packed.parent / "source")
+    for model, options, said in (
+        (source, ["--activations", "int8"], "activations must be float for a plain model such as"),
+        (source, ["--head-bits", "4"], "head_bits must be 8 or 16, not 4"),
+    ):
+        assert invoke(["measure", model, *short, *options]) == 2
+        assert said in " ".join(capfd.readouterr().err.split())
+    text = packed.parent / "text.txt"
+    text.write_text("one two three four five six seven. " * 40)
+    plain, rounded = [], []
+    for bits, notes in (("16", plain), ("8", rounded)):
+        given = ["evaluate", source, "--text", str(text), "--head-bits", bits, "--device", "cpu", "-q", "--json"]
+        assert invoke(given) == 0
+        notes.append(json.loads(capfd.readouterr().out))
+    assert plain[0]["perplexity"] != rounded[0]["perplexity"]
+    assert (plain[0]["head_bits"], rounded[0]["head_bits"]) == (16, 8)
+    assert any("the weights of the head are rounded to 8 bits" in note for note in rounded[0]["notes"])
+    assert invoke([*given, "--by-block"]) == 2
+    assert "head_bits must be 16 for an evaluation block by block" in " ".join(capfd.readouterr().err.split())
+    assert invoke([*given, "--task", "text"]) == 2
+    assert "--head-bits must come without --task" in " ".join(capfd.readouterr().err.split())
 
 
 def test_a_table_of_products_decides_the_classes_of_tiles(

@@ -25,6 +25,7 @@ ModelDtype = Annotated[
     Literal["float32", "bfloat16", "float16"],
     typer.Option("--dtype", help="Floating-point type in which the model computes, whatever type its files have."),
 ]
+HeadBits = Annotated[int, typer.Option(help="Bits of the weights of the head: 16 as they are stored, 8 rounded.")]
 InputSparsity = Annotated[
     float,
     typer.Option(help="Share of the multiply-accumulates that a generated token does without.", min=0.0, max=0.95),

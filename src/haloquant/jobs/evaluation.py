@@ -30,6 +30,7 @@ from haloquant.lm.input_sparsity import InputMasks
 from haloquant.lm.packed.decoded import decoded_weights
 from haloquant.lm.packed.loading import load
 from haloquant.lm.packed.reader import has_adapter, open_packed
+from haloquant.lm.packed.token_head import round_head
 from haloquant.lm.quiet_transformers import quiet_transformers
 from haloquant.lm.text import load_text, load_tokenizer
 from haloquant.lm.torch_model import load_model
@@ -37,6 +38,7 @@ from haloquant.quant.format.input_masks import MASK_TENSORS
 
 TEXT_TASKS = ("text", "wikitext", "last-word", "next-passage")  # tasks of lm-eval that are made from a text file
 Dtype = Literal["float32", "bfloat16", "float16"]
+WholeActivations = Literal["float", "int8"]
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -47,6 +49,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     such as an adapter that was merged. `input_density` is the share of the multiply-accumulates of the linear layers
     that the tokens with sparse inputs kept; None where all inputs are dense. `low_share` is the share of the tokens
     whose inputs were rounded to the low bits, as the mean over the linear layers; None where all have the same bits.
+    `head_bits` is 8 where the weights of the head were rounded.
     """
 
     model: str
@@ -59,6 +62,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     input_density: float | None = None
     low_share: float | None = None
+    head_bits: int = 16
 
 
 class OpenedModel(NamedTuple):
@@ -70,21 +74,41 @@ class OpenedModel(NamedTuple):
     notes: tuple[str, ...]
 
 
-def open_model(folder: Path, dtype: Dtype = "float32", device: str = "cpu") -> OpenedModel:
+def open_model(
+    folder: Path,
+    dtype: Dtype = "float32",
+    device: str = "cpu",
+    head_bits: int = 16,
+    activations: WholeActivations = "float",
+) -> OpenedModel:
     """Return the model in a folder.
 
     The model computes in `dtype`, whatever type its files have, so that a model and its packed form are treated alike.
+    With `head_bits` = 8 the weights of its head are rounded (`lm.packed.token_head`). With `activations` = `int8` a
+    packed model rounds the inputs of its layers and multiplies integers.
+
+    Raises:
+        InputError: A plain model would have to multiply integers, or a head of 8 bits is no linear layer.
     """
     kind = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
     if is_packed(folder):
         config = open_packed(folder).config
-        notes = _adapter_notes(folder)
+        notes = (*_adapter_notes(folder), *_head_notes(head_bits))
         with quiet_transformers():
-            return OpenedModel(load(folder, dtype=kind).to(device), config.layers, config.bits_per_weight, notes)
+            packed = load(folder, dtype=kind, head_bits=head_bits, activations=activations).to(device)
+        return OpenedModel(packed, config.layers, config.bits_per_weight, notes)
+    if activations != "float":
+        raise InputError(f"activations must be float for a plain model such as {folder}, not {activations}")
     checkpoint = open_checkpoint(folder)
     width = stored_bits_per_weight(checkpoint)
     names = tuple(layer.name for layer in checkpoint.layers)
-    return OpenedModel(load_model(folder, kind).to(device), names, width, checkpoint.notes)
+    loaded = load_model(folder, kind).to(device)
+    round_head(loaded, head_bits)
+    return OpenedModel(loaded, names, width, (*checkpoint.notes, *_head_notes(head_bits)))
+
+
+def _head_notes(head_bits: int) -> tuple[str, ...]:
+    return () if head_bits == 16 else (f"the weights of the head are rounded to {head_bits} bits",)
 
 
 def _adapter_notes(folder: Path) -> tuple[str, ...]:
@@ -116,6 +140,7 @@ def evaluate_model(
     device: str = "cpu",
     sparse: InputSparsity | None = None,
     dense_share: float = 0.0,
+    head_bits: int = 16,
 ) -> Evaluation:
     """Return the perplexity of a model on a text.
 
@@ -130,6 +155,7 @@ def evaluate_model(
         device: Where it computes: `cpu`, or a GPU (`lm.devices.find_device`).
         sparse: Which inputs of linear layers are left out; None leaves out none.
         dense_share: With sparse inputs, the share of every window, at its beginning, that is dense and not scored.
+        head_bits: 8 rounds the weights of the head, 16 leaves them.
 
     Raises:
         CheckpointError: The model folder is missing or malformed.
@@ -143,7 +169,7 @@ def evaluate_model(
     if mixed is not None:
         check_mixed(folder, mixed)
     found = read_text(folder, text, "evaluation")
-    loaded, layers, bits, notes = open_model(folder, dtype, device)
+    loaded, layers, bits, notes = open_model(folder, dtype, device, head_bits)
     window = default_window(loaded)
     limit = max(1, tokens // window) if tokens else None
     name = "demo" if model == "demo" else origin(folder) or folder.name
@@ -165,6 +191,7 @@ def evaluate_model(
         share = 0.0 if masks is None else dense_share
         score = perplexity(loaded, found.tokens, max_windows=limit, progress=tell, context_share=share)
     made = _evaluation(name, found.name, bits, score, device, dtype, notes, f", {said}" if said else "")
+    made = msgspec.structs.replace(made, head_bits=head_bits)
     if tokens_in_low_bits is not None:
         made = msgspec.structs.replace(made, low_share=tokens_in_low_bits.mean(layers))
     if masks is None or counts is None:

@@ -10,7 +10,7 @@ import torch
 from haloquant.accel.platforms import memory_bound_tok_s, words_per_battery
 from haloquant.errors import InputError
 from haloquant.jobs.energy_counters import EnergyCounter, gpu_counters, names_of, processor_counters
-from haloquant.jobs.evaluation import Dtype, open_model
+from haloquant.jobs.evaluation import Dtype, WholeActivations, open_model
 from haloquant.jobs.inputs import Progress, model_folder, read_text, silent, text_file
 from haloquant.lm.devices import describe_device
 from haloquant.lm.evaluation.perplexity import default_window
@@ -29,6 +29,8 @@ class GenerationSpeed:
         model: the model.
         device: the processor, or the graphics processor.
         dtype: type in which it computes.
+        activations: whether packed layers multiply their inputs as they are, or rounded to 8 bits.
+        head_bits: bits of the head's weights; 16 as they are stored.
         tokens: tokens that each repetition timed, after the prompt's pass.
         repeats: repetitions.
         threads: threads of torch.
@@ -66,6 +68,8 @@ class GenerationSpeed:
     tok_per_j: float | None
     words_per_token: float
     battery_words: float | None
+    activations: WholeActivations = "float"
+    head_bits: int = 16
     predicted_tok_s: Mapping[str, float] = field(default_factory=dict[str, float])
     notes: tuple[str, ...] = ()
 
@@ -88,6 +92,8 @@ def measure_generation(
     dtype: Dtype,
     device: str,
     progress: Progress = silent,
+    activations: WholeActivations = "float",
+    head_bits: int = 16,
 ) -> GenerationSpeed:
     """Return the median rate of `repeats` generations of `tokens` tokens, after one that is not counted.
 
@@ -101,14 +107,17 @@ def measure_generation(
         dtype: The floating-point type in which the model computes.
         device: Where it computes.
         progress: Called with the name of the task, repetitions done and in all.
+        activations: As in `jobs.evaluation.open_model`.
+        head_bits: The same.
 
     Raises:
         CheckpointError: The model folder is missing or malformed.
-        InputError: The prompt and the tokens are more than the model's context.
+        InputError: A plain model would have to multiply integers, or the prompt and the tokens are more than the
+            model's context.
     """
     folder = model_folder(model)
     text = read_text(folder, "demo", "evaluation")
-    loaded = open_model(folder, dtype, device).model
+    loaded = open_model(folder, dtype, device, head_bits, activations).model
     window = default_window(loaded)
     if tokens + 1 > window - PROMPT_TOKENS:
         raise InputError(
@@ -132,6 +141,8 @@ def measure_generation(
         model=model,
         device=describe_device(device),
         dtype=dtype,
+        activations=activations,
+        head_bits=head_bits,
         tokens=tokens,
         repeats=repeats,
         threads=torch.get_num_threads(),

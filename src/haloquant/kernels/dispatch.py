@@ -35,7 +35,7 @@ def linear(x: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
     if tokens.shape[0] > MOST_CPU_GEMV_TOKENS:
         inputs = torch.from_numpy(tokens)
         return _like(x, _resized(_with_offsets(_prefill(inputs, layer), inputs, layer), layer))
-    return _like(x, _completed(_decode(tokens, layer), tokens, layer))
+    return _like(x, _completed(_float_products(tokens, layer), tokens, layer))
 
 
 def integer_linear(tokens: torch.Tensor, token_scale: torch.Tensor, layer: PackedLayer) -> torch.Tensor:
@@ -93,21 +93,6 @@ def rounded_linear(x: torch.Tensor, layer: PackedLayer, steps: torch.Tensor | No
     few = x.device.type != "cpu" and integers
     y = integer_linear(codes, scale, layer) if few else linear(codes.to(torch.float32) * scale[:, None], layer)
     return _like(x, y)
-
-
-def token_product(x: np.ndarray, layer: PackedLayer, rounded: bool) -> np.ndarray:
-    """Return W x, f32 [out], of one token f32 [in] on the CPU, as `linear` or `rounded_linear` computes it.
-
-    The caller has called `share_threads`.
-
-    Raises:
-        InfeasibleError: As for `integer_linear`, if the inputs are rounded.
-    """
-    tokens = x[None]
-    if not rounded:
-        return _completed(_float_products(tokens, layer), tokens, layer)[0]
-    codes, scale = tile_products.round_tokens(tokens, _EIGHT_BITS[:1])
-    return _scaled_integer_products(codes, scale, layer)[0]
 
 
 def dequantize(layer: PackedLayer) -> torch.Tensor:
@@ -183,15 +168,13 @@ def _completed(y: np.ndarray, tokens: np.ndarray, layer: PackedLayer) -> np.ndar
 def _integer_products(codes: np.ndarray, scale: np.ndarray, layer: PackedLayer) -> np.ndarray:
     """Do what `integer_linear` does, on the CPU: codes int8 [tokens, in], scale f32 [tokens] -> f32 [tokens, out]."""
     share_threads()
-    return _scaled_integer_products(codes, scale, layer)
-
-
-def _scaled_integer_products(codes: np.ndarray, scale: np.ndarray, layer: PackedLayer) -> np.ndarray:
     check_integers(layer.grid.tile_in)
     y = np.empty((codes.shape[0], layer.grid.out_features), np.float32)
     columns = layer.columns if codes.shape[0] == 1 else None
     if columns is not None and np.count_nonzero(codes) <= MOST_INTEGER_COLUMNS * codes.size:
         column_product(codes[0].astype(np.float32), columns, layer.arrays, y[0], codes[0])
+    elif gemv.FAST_INTEGERS and layer.grid.tile_in == gemv.WIDTH and codes.shape[0] == 1:
+        gemv.integer_gemv(codes[0], *layer.arrays, y=y[0])
     else:
         for first in range(0, codes.shape[0], MOST_TOKENS):
             some = slice(first, first + MOST_TOKENS)
@@ -202,12 +185,8 @@ def _scaled_integer_products(codes: np.ndarray, scale: np.ndarray, layer: Packed
     return _resized(y, layer)
 
 
-def _decode(tokens: np.ndarray, layer: PackedLayer) -> np.ndarray:
-    share_threads()
-    return _float_products(tokens, layer)
-
-
 def _float_products(tokens: np.ndarray, layer: PackedLayer) -> np.ndarray:
+    share_threads()
     y = np.empty((tokens.shape[0], layer.grid.out_features), np.float32)
     if layer.columns is not None and tokens.shape[0] == 1:
         column_product(tokens[0], layer.columns, layer.arrays, y[0])

@@ -55,10 +55,10 @@ class PackedLayer:
             places = np.arange(self.grid.out_features) % self.grid.tile_out  # of the rows in their rows of tiles
             kind = np.uint16 if self.grid.tile_out <= 1 << 16 else np.uint32
             row = np.repeat(places.astype(kind), np.diff(pointers))
-            parts = (pointers, row, sparse.col.numpy(), sparse.value.numpy(), _bits(sparse.scale))
+            parts = (pointers, row, sparse.col.numpy(), sparse.value.numpy(), half_bits(sparse.scale))
         return (
             self.packed.numpy(),
-            _bits(self.scale),
+            half_bits(self.scale),
             self.classes.numpy(),
             self.offsets.numpy(),
             self.table.numpy(),
@@ -80,6 +80,11 @@ class PackedLayer:
         """What `kernels.cuda.launch` has prepared for this layer; empty at first."""
         return {}
 
+    @cached_property
+    def records(self) -> dict[str, Any]:
+        """What `kernels.cpu.stored_arrays` has prepared for this layer; empty at first."""
+        return {}
+
     @property
     def bytes(self) -> int:
         """Number of stored bytes that a product with this layer reads."""
@@ -89,7 +94,8 @@ class PackedLayer:
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def _bits(half: torch.Tensor) -> np.ndarray:
+def half_bits(half: torch.Tensor) -> np.ndarray:
+    """Return float16 numbers on the CPU as their bits, without a copy."""
     return half.view(torch.uint16).numpy()
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from haloquant.errors import InputError
 from haloquant.lm.packed.halo_linear import HaloLinear
+from haloquant.lm.packed.token_head import RoundedHead
 
 PROBE_BYTES = 1 << 28  # an array that no cache holds
 PROBES = 5
@@ -69,6 +70,8 @@ def bytes_per_token(model: Any) -> int:
     for module in model.modules():
         if isinstance(module, HaloLinear):
             total += module.layer().bytes
+        elif isinstance(module, RoundedHead) and module.weight.device.type == "cpu":
+            total += sum(tensor.numel() * tensor.element_size() for tensor in module.rounded())
         elif not isinstance(module, nn.Embedding):
             own = (p for p in module.parameters(recurse=False) if p.ndim >= 2)
             total += sum(parameter.numel() * parameter.element_size() for parameter in own)

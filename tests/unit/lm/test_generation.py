@@ -43,4 +43,8 @@ def test_bytes_are_those_of_the_matrices_as_stored(source: Path, tmp_path: Path)
     export_packed(checkpoint, layers, tmp_path / "packed", **PROFILE)
     packed = haloquant.load(tmp_path / "packed", dtype=torch.bfloat16)
     assert bytes_per_token(packed) < bytes_per_token(plain) * 0.6
+    eight = haloquant.load(tmp_path / "packed", dtype=torch.bfloat16, head_bits=8)
+    assert (
+        bytes_per_token(packed) - bytes_per_token(eight) == head - 4 * 96
+    )  # a byte for each weight, 4 for each output
     assert read_rate_b_per_s(torch.device("cpu")) > 1e6

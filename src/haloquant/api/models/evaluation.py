@@ -15,6 +15,7 @@ from haloquant.jobs.input_sparsity import InputSparsity
 from haloquant.jobs.inputs import model_folder
 from haloquant.jobs.mixed_activations import TokenBits
 from haloquant.lm.devices import find_device
+from haloquant.lm.packed.token_head import check_head_bits
 from haloquant.quant.input_sparsity.levels import InputAllocation
 from haloquant.quant.input_sparsity.scores import MOST_SPARSITY
 from haloquant.records.mixed_activations import LowTokens
@@ -40,6 +41,7 @@ def evaluate(
     input_allocation: InputAllocation = "uniform",
     calibration: str | Path = "demo",
     dense_share: float = 0.0,
+    head_bits: int = 16,
     progress: Progress = True,
 ) -> Evaluation:
     """Measure the perplexity of a model on a text by the standard protocol.
@@ -74,6 +76,7 @@ def evaluate(
         dense_share: Share of each window, at its beginning, whose tokens keep all inputs and are not scored, as a
             prompt before generated tokens. R-Sparse's authors take 0.5. With 1 all tokens are dense and scored. It
             needs `input_sparsity`, or a packed model that holds thresholds of its own.
+        head_bits: 8 rounds the weights of the head to 8 bits, as `load(head_bits=8)` does; 16 leaves them.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
     Returns:
@@ -111,11 +114,14 @@ def evaluate(
         raise InputError("input_sparsity must be 0 for an evaluation block by block: thresholds need the whole model")
     if by_block and dense_share:
         raise InputError("dense_share must be 0 for an evaluation block by block, which scores every token")
+    check_head_bits(head_bits)
+    if by_block and head_bits != 16:
+        raise InputError("head_bits must be 16 for an evaluation block by block")
     place = find_device(device)
     with shown as report:
         if by_block and not isinstance(bits, TokenBits):
             return evaluation.evaluate_by_block(name, file, tokens, bits, report, place)
-        return evaluation.evaluate_model(name, file, tokens, bits, report, dtype, place, sparse, dense_share)
+        return evaluation.evaluate_model(name, file, tokens, bits, report, dtype, place, sparse, dense_share, head_bits)
 
 
 def _asked_bits(

@@ -9,7 +9,7 @@ from haloquant.api.arguments import check_choice, check_count, check_range, path
 from haloquant.api.machines.simulation import simulate
 from haloquant.api.progress import Progress, reporting
 from haloquant.errors import InputError
-from haloquant.jobs.evaluation import Dtype
+from haloquant.jobs.evaluation import Dtype, WholeActivations
 from haloquant.jobs.generation_speed import PROMPT_TOKENS, GenerationSpeed, measure_generation
 from haloquant.jobs.inputs import has_tensors, model_folder, read_model_sizes
 from haloquant.jobs.operator_speed import OperatorSettings, measure_operators
@@ -17,6 +17,7 @@ from haloquant.jobs.quantize.forecast.model_sizes import ModelSizes, sizes_of_ch
 from haloquant.lm.checkpoint.reader import open_checkpoint
 from haloquant.lm.checkpoint.remote import is_url
 from haloquant.lm.devices import find_device
+from haloquant.lm.packed.token_head import check_head_bits
 from haloquant.recipe import MOST_TILE
 from haloquant.records.operator_costs import OperatorTable
 from haloquant.store.platforms import write_operator_table
@@ -37,6 +38,8 @@ def measure(
     battery_wh: float | None = None,
     target: str | Path | None = None,
     dtype: Dtype = "float32",
+    activations: WholeActivations = "float",
+    head_bits: int = 16,
     device: str = "auto",
     progress: Progress = True,
 ) -> GenerationSpeed:
@@ -55,6 +58,8 @@ def measure(
         target: A machine (a systolic array of `haloquant targets`, or a file) on which one decode step of this packed
             model is simulated, for comparison.
         dtype: Floating-point type in which the model computes.
+        activations: "int8" rounds the inputs of a packed model's layers and multiplies integers, as in `load`.
+        head_bits: 8 rounds the weights of the head, as in `load`.
         device: As in `evaluate`.
         progress: True shows it, False does not, and a callable is called with (task, steps done, steps in total).
 
@@ -81,11 +86,15 @@ def measure(
         if value is not None:
             check_range(name, value, 1e-6, 1e9)
     check_choice("dtype", dtype, get_args(Dtype))
+    check_choice("activations", activations, get_args(WholeActivations))
+    check_head_bits(head_bits)
     machine = None if target is None else read_systolic(path_text("target", target))
     where = find_device(device)
     battery_j = None if battery_wh is None else battery_wh * WATT_HOUR_J
     with shown as report:
-        found = measure_generation(path, tokens, repeats, pause_s, watts, battery_j, dtype, where, report)
+        found = measure_generation(
+            path, tokens, repeats, pause_s, watts, battery_j, dtype, where, report, activations, head_bits
+        )
     if machine is None or target is None:
         return found
     context = PROMPT_TOKENS + tokens

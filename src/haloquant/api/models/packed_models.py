@@ -34,6 +34,7 @@ def load(
     profile_sha256: str | None = None,
     profile: str | Path | None = None,
     activations: Activations = "float",
+    head_bits: int = 16,
     **settings: Any,
 ) -> PreTrainedModel:
     """Load the causal language model of a packed folder.
@@ -50,6 +51,10 @@ def load(
             layers to 8 bits, with one scale for each token, as the accelerator does, and multiplies integers where
             that is faster. It costs accuracy, which `haloquant evaluate --activations token` measures. "mixed" does so
             with the bits that the model stores (`quantize(low_share=...)`): fewer for the tokens that matter least.
+        head_bits: 16 multiplies with the head as it is stored. 8 rounds its weights to 8 bits, to nearest, with one
+            scale for each word of the vocabulary. A token on a CPU then reads half as many bytes of the head, which is
+            a large part of a small model; prompts, and tokens on a GPU, take longer. `haloquant evaluate --head-bits 8`
+            measures what it costs. It holds for the head that is loaded: not for files, nor for a head made anew.
         settings: Passed to `from_pretrained`, for example `dtype`, `device_map`, `attn_implementation`.
 
     Returns:
@@ -59,8 +64,8 @@ def load(
         FormatError: The folder is damaged, incomplete, of another version, or made for another profile.
         MissingExtraError: torch or transformers is not installed.
         CheckpointError: Transformers does not know the model.
-        InputError: There is no such profile, both ways to name it are given, `activations` is none of these, or it is
-            "mixed" for a model that stores no such bits.
+        InputError: There is no such profile, both ways to name it are given, `activations` or `head_bits` is none of
+            these, `activations` is "mixed" for a model that stores no such bits, or the head is not a linear layer.
         InfeasibleError: Tiles are so long that float32 cannot hold their integer sums.
 
     Example:
@@ -72,7 +77,8 @@ def load(
         ```
     """
     path = path_text("folder", folder)
-    return loading.load(path, profile_sha256=_hash(profile_sha256, profile), activations=activations, **settings)
+    wanted = _hash(profile_sha256, profile)
+    return loading.load(path, profile_sha256=wanted, activations=activations, head_bits=head_bits, **settings)
 
 
 def verify(folder: str | Path, profile_sha256: str | None = None, *, profile: str | Path | None = None) -> Verified:

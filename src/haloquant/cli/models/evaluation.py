@@ -9,7 +9,16 @@ from rich.table import Table
 
 import haloquant
 from haloquant.cli.console import print_notes, stdout
-from haloquant.cli.options import Device, InputAllocation, InputSparsity, Json, ModelDtype, Quiet, refuse_others
+from haloquant.cli.options import (
+    Device,
+    HeadBits,
+    InputAllocation,
+    InputSparsity,
+    Json,
+    ModelDtype,
+    Quiet,
+    refuse_others,
+)
 from haloquant.errors import InputError
 from haloquant.records.mixed_activations import LowTokens
 
@@ -77,6 +86,7 @@ def evaluate(
     dense_share: Annotated[
         float, typer.Option(help="Share of each window that is dense and not scored, as a prompt.", min=0.0, max=1.0)
     ] = 0.0,
+    head_bits: HeadBits = 16,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -122,6 +132,7 @@ def evaluate(
         input_allocation=input_allocation,
         calibration=calibration,
         dense_share=dense_share,
+        head_bits=head_bits,
         progress=not quiet,
     )
     if json:

@@ -1,14 +1,14 @@
 """`measure`, `measure-ops` and `platforms`: tokens per second and per joule, and what single products take."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import typer
 from rich.table import Table
 
 from haloquant.cli.console import print_notes, stdout
-from haloquant.cli.options import Device, Json, ModelDtype, Quiet
+from haloquant.cli.options import Device, HeadBits, Json, ModelDtype, Quiet
 from haloquant.units import engineering
 
 
@@ -34,6 +34,10 @@ def measure(
         str | None, typer.Option("--target", "-t", help="Machine on which a decode step is simulated, beside it.")
     ] = None,
     dtype: ModelDtype = "float32",
+    activations: Annotated[
+        Literal["float", "int8"], typer.Option(help="int8: a packed model rounds its inputs and multiplies integers.")
+    ] = "float",
+    head_bits: HeadBits = 16,
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
@@ -50,6 +54,8 @@ def measure(
         battery_wh=battery_wh,
         target=target,
         dtype=dtype,
+        activations=activations,
+        head_bits=head_bits,
         device=device,
         progress=not quiet,
     )

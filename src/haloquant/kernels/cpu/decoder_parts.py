@@ -136,7 +136,7 @@ def attend(query, keys, values, tokens, scale, out):
             top = max(top, weights[t])
         total = np.float32(0)
         for t in range(tokens):
-            weights[t] = np.exp(weights[t] - top)
+            weights[t] = exponential(weights[t] - top)
             total += weights[t]
         found = np.zeros(size, np.float32)
         for t in range(tokens):
@@ -146,9 +146,35 @@ def attend(query, keys, values, tokens, scale, out):
             out[head, i] = found[i] / total
 
 
+@njit(inline="always")
+@no_type_check
+def exponential(x):
+    """Return e^x for float32, within 2 units in the last place where that is a normal number; vectors can hold it.
+
+    x = n ln 2 + r with |r| <= ln 2 / 2. e^r is a polynomial (the Taylor series up to r^7, whose rest is below 2^-27),
+    and 2^n is made of the bits of its exponent, in two halves, so that n may reach from -252 to 254.
+    """
+    bounded = min(max(x, np.float32(-104)), np.float32(89))
+    n = np.floor(bounded * np.float32(1.4426950408889634) + np.float32(0.5))
+    r = (bounded - n * np.float32(0.693359375)) + n * np.float32(2.12194440054690583e-4)
+    found = np.float32(1 / 5040)
+    found = found * r + np.float32(1 / 720)
+    found = found * r + np.float32(1 / 120)
+    found = found * r + np.float32(1 / 24)
+    found = found * r + np.float32(1 / 6)
+    found = found * r + np.float32(0.5)
+    found = found * r + np.float32(1)
+    found = found * r + np.float32(1)
+    whole = np.int32(n)
+    half = whole >> np.int32(1)
+    first = np.int32((half + np.int32(127)) << np.int32(23)).view(np.float32)
+    second = np.int32((whole - half + np.int32(127)) << np.int32(23)).view(np.float32)
+    return found * first * second
+
+
 @njit(cache=True, fastmath=VECTORIZED)
 @no_type_check
 def gate_with(gate, x):
     """Multiply x by silu(gate) = gate / (1 + exp(-gate)); both [inputs]."""
     for i in range(x.size):
-        x[i] *= gate[i] / (np.float32(1) + np.exp(-gate[i]))
+        x[i] *= gate[i] / (np.float32(1) + exponential(-gate[i]))

@@ -1,8 +1,9 @@
-"""Products of one token directly from packed codes with AVX-512, and dequantized weights.
+"""Products of one token directly from packed codes with AVX-512, in float32 or int8, and dequantized weights.
 
 Each thread takes a row of tiles, so packed bytes are read once and in order. Whole tiles with 128 inputs use AVX-512.
 Narrower ones at the border use the vector code of `tile_products` where their inputs fill its vectors. All others use
-plain loops, with which the tests compare the vector code. `tile_products` serves other CPUs, other tiles and integers.
+plain loops, with which the tests compare the vector code. `tile_products` serves other CPUs, other tiles, and integers
+of several tokens or without VNNI.
 """
 
 from typing import no_type_check
@@ -12,6 +13,7 @@ from numba import njit, prange
 
 from haloquant.kernels.cpu import (
     instruction_set,
+    integer_instructions,
     plain_loops,
     tile_instructions,
     tile_products,
@@ -19,13 +21,26 @@ from haloquant.kernels.cpu import (
     vector_operations,
 )
 from haloquant.kernels.cpu.instruction_set import INSTRUCTION_SET
-from haloquant.kernels.cpu.plain_loops import add_sparse, half, tile_in_loops
+from haloquant.kernels.cpu.plain_loops import add_sparse, add_sparse_integers, half, tile_in_loops
 from haloquant.kernels.cpu.tile_instructions import SPARE, TABLES
 from haloquant.kernels.cpu.tile_products import CHUNK, float_inputs, float_tile, tables_of_words
+from haloquant.kernels.cpu.vector_operations import ask_for
 from haloquant.source_code import follow
 
 FAST = INSTRUCTION_SET.startswith("avx512")
-WIDTH = vector_instructions.WIDTH  # inputs of the tiles that `FAST` is for
+FAST_INTEGERS = INSTRUCTION_SET == "avx512+vnni"
+WIDTH = vector_instructions.WIDTH  # inputs of the tiles that `FAST` and `FAST_INTEGERS` are for
+_NIBBLES_ORDER, _FIVES_ORDER = integer_instructions.integer_orders()
+
+
+@njit
+@no_type_check
+def ask_for_sparse(low, rows, row_ptr, row, col, value):
+    """Ask for the sparse part of some rows, which is read after their tiles."""
+    start, end = row_ptr[low], row_ptr[low + rows]
+    ask_for(row, start, end)
+    ask_for(col, start, end)
+    ask_for(value, start, end)
 
 
 if FAST:
@@ -96,6 +111,8 @@ def gemv_row(
     across = classes.shape[1]
     low = d * tile_out
     rows = min(tile_out, y.size - low)
+    if value.size:
+        ask_for_sparse(low, rows, row_ptr, row, col, value)
     sums = np.zeros((rows, 16), np.float32)
     total = np.zeros(rows + SPARE, np.float32)
     for a in range(across):
@@ -146,6 +163,103 @@ def gemv(x, packed, scale, classes, offsets, table, sizes, tiles, sparse, y):
         gemv_row(
             np.int64(block), x, nibbles, fives, chunk, rest_codes, rest_fives, tables, packed, scale, classes, offsets,
             table, sizes, tile_out, row_ptr, row, col, value, sparse_scale, y,
+        )  # fmt: skip
+
+
+if FAST_INTEGERS:
+
+    @njit
+    @no_type_check
+    def _integer_tile(at, x_nibbles, x_fives, table_at, size, scale_at, stride, total, rows, cols):
+        """Add scale[row] * products to total[row] for a tile of up to 128 inputs in int8."""
+        left = rows
+        total_at = total.ctypes.data
+        if size <= 9:
+            groups = rows // 5
+            left = rows - 5 * groups
+            integer_instructions.integer_fives_tile(
+                at, x_fives.ctypes.data, table_at, scale_at, stride, total_at, 0, groups, cols
+            )
+            at += groups * 2 * cols
+        integer_instructions.integer_nibbles_tile(
+            at, x_nibbles.ctypes.data, table_at, scale_at, stride, total_at, rows - left, left, cols
+        )
+
+else:
+
+    @njit
+    @no_type_check
+    def _integer_tile(at, x_nibbles, x_fives, table_at, size, scale_at, stride, total, rows, cols):
+        """Do nothing; this is never called, since `FAST_INTEGERS` is false on this CPU."""
+
+
+@njit
+@no_type_check
+def integer_gemv_inputs(codes):
+    """Return one token, int8 [in], in the two orders of `integer_instructions`, int8 [tiles, 128] with zeros behind."""
+    across = -(-codes.size // WIDTH)
+    padded = np.zeros(across * WIDTH, np.int8)
+    padded[: codes.size] = codes
+    nibbles = np.empty((across, WIDTH), np.int8)
+    fives = np.empty((across, WIDTH), np.int8)
+    for a in range(across):
+        for place in range(WIDTH):
+            nibbles[a, place] = padded[a * WIDTH + _NIBBLES_ORDER[place]]
+            fives[a, place] = padded[a * WIDTH + _FIVES_ORDER[place]]
+    return nibbles, fives
+
+
+@njit
+@no_type_check
+def integer_gemv_row(
+    d, codes, nibbles, fives, tables, packed, scale, classes, offsets, table, sizes, tile_out, row_ptr, row, col,
+    value, sparse_scale, y,
+):  # fmt: skip
+    """Write the products of row `d` of tiles of 128 inputs to y[out], from what `integer_gemv_inputs` says."""
+    across = classes.shape[1]
+    low = d * tile_out
+    rows = min(tile_out, y.size - low)
+    if value.size:
+        ask_for_sparse(low, rows, row_ptr, row, col, value)
+    total = np.zeros(rows + integer_instructions.AT_ONCE, np.float32)
+    for a in range(across):
+        k = classes[d, a]
+        first = a * WIDTH
+        cols = min(WIDTH, codes.size - first)
+        at = offsets[d * across + a]
+        if sizes[k] > 16:
+            floats = codes[first : first + cols].astype(np.float32)
+            tile_in_loops(packed, at, floats, table[k], sizes[k], scale[low : low + rows, a], rows, cols, total)
+        else:
+            _integer_tile(
+                packed.ctypes.data + at,
+                nibbles[a],
+                fives[a],
+                tables.ctypes.data + k * TABLES,
+                sizes[k],
+                scale.ctypes.data + 2 * (low * across + a),
+                2 * across,
+                total,
+                rows,
+                cols,
+            )
+    y[low : low + rows] = total[:rows]
+    if value.size:
+        add_sparse_integers(low, row_ptr, row, col, value, sparse_scale, codes, y[low : low + rows])
+
+
+@njit(parallel=True, cache=True)
+@no_type_check
+def integer_gemv(codes, packed, scale, classes, offsets, table, sizes, tiles, sparse, y):
+    """Do what `tile_products.integer_products` does for one token, int8 [in], in tiles of 128 inputs, with VNNI."""
+    tables = tables_of_words(table)
+    nibbles, fives = integer_gemv_inputs(codes)
+    tile_out = tiles[0]
+    row_ptr, row, col, value, sparse_scale = sparse
+    for block in prange(classes.shape[0]):
+        integer_gemv_row(
+            np.int64(block), codes, nibbles, fives, tables, packed, scale, classes, offsets, table, sizes, tile_out,
+            row_ptr, row, col, value, sparse_scale, y,
         )  # fmt: skip
 
 
@@ -203,11 +317,12 @@ def dequantize(packed, scale, classes, offsets, table, sizes, tiles, sparse, fir
                 out[r, col[i]] += np.float32(value[i]) * factor
 
 
-for _kernel in (gemv, dequantize):  # they contain the code of these modules
+for _kernel in (gemv, integer_gemv, dequantize):  # they contain the code of these modules
     follow(
         _kernel,
         plain_loops,
         instruction_set,
+        integer_instructions,
         tile_instructions,
         tile_products,
         vector_instructions,

@@ -10,8 +10,9 @@ from numba import njit
 @no_type_check
 def half(bits):
     """Convert float16 bits to float32: shift them into place and multiply by 2^112, the difference of the biases."""
-    magnitude = np.uint32((np.uint32(bits) & np.uint32(0x7FFF)) << 13).view(np.float32) * np.float32(2.0**112)
-    return -magnitude if bits & 0x8000 else magnitude
+    magnitude = np.uint32((np.uint32(bits) & np.uint32(0x7FFF)) << np.uint32(13))
+    sign = np.uint32((np.uint32(bits) & np.uint32(0x8000)) << np.uint32(16))
+    return np.uint32(magnitude | sign).view(np.float32) * np.float32(2.0**112)
 
 
 @njit
@@ -60,13 +61,16 @@ def _sparse_products(kind):
         """Add the products of the sparse part with x[in] to y[rows], the results from row `low` on.
 
         `row` holds the place of each value in y. A row has few values, so a loop of its own would mostly wait for the
-        guess at its end.
+        guess at its end. Slices begin at 0, so that no index is asked whether it counts from the end.
         """
         sums = np.zeros(y.size, kind)
-        for i in range(row_ptr[low], row_ptr[low + y.size]):
-            sums[row[i]] += kind(value[i]) * kind(x[col[i]])
+        some = slice(row_ptr[low], row_ptr[low + y.size])
+        places, columns, values = row[some], col[some], value[some]
+        for i in range(places.size):
+            sums[places[i]] += kind(values[i]) * kind(x[columns[i]])
+        scales = scale[low : low + y.size]
         for r in range(y.size):
-            y[r] += half(scale[low + r]) * np.float32(sums[r])
+            y[r] += half(scales[r]) * np.float32(sums[r])
 
     return add
 

@@ -31,11 +31,11 @@ _FLOAT_ORDERS = tuple(orders(layout, "float", _OPERATIONS) for layout in _LAYOUT
 _ORDERS = tuple(orders(layout, "integer", _OPERATIONS) for layout in _LAYOUTS)
 _WIDE_ORDERS = tuple(orders(layout, "integer", _WIDE) for layout in _LAYOUTS)
 _INPUT_BYTES, _WIDE_BYTES = input_bytes(_OPERATIONS), input_bytes(_WIDE)
-_WIDE_TYPE = _WIDE.input_type
+WIDE_TYPE = _WIDE.input_type
 _ABSOLUTES = _OPERATIONS.width if _OPERATIONS.absolutes else 0  # inputs before their absolute values
 
 
-@njit
+@njit(cache=True)
 @no_type_check
 def tables_of_words(table):
     """Return what the vector code takes of each codebook, in bytes [classes, 48]: int8, bfloat16 in two bytes."""
@@ -162,6 +162,51 @@ def float_inputs(x, tile_in, vectors):
     return chunk, x_codes, x_fives
 
 
+@njit
+@no_type_check
+def float_row(
+    d, x, chunk, x_codes, x_fives, tables, packed, scale, classes, offsets, table, sizes, tile_out, tile_in,
+    row_ptr, row, col, value, sparse_scale, y,
+):  # fmt: skip
+    """Write the products of row `d` of tiles to y[tokens, out], from what `float_inputs` and `float_products` say."""
+    across = classes.shape[1]
+    tokens = x.shape[0]
+    low = d * tile_out
+    rows = min(tile_out, y.shape[1] - low)
+    total = np.zeros((tokens, rows + SPARE), np.float32)
+    for a in range(across):
+        k = classes[d, a]
+        first = a * tile_in
+        cols = min(tile_in, x.shape[1] - first)
+        at = offsets[d * across + a]
+        if chunk and cols % chunk == 0 and sizes[k] <= 16:
+            float_tile(
+                packed.ctypes.data + at,
+                x_codes.ctypes.data + 4 * first,
+                x_fives.ctypes.data + 4 * first,
+                4 * x.shape[1],
+                tables.ctypes.data + k * TABLES,
+                sizes[k],
+                scale.ctypes.data + 2 * (low * across + a),
+                2 * across,
+                total.ctypes.data,
+                4 * total.shape[1],
+                rows,
+                cols,
+                chunk == CHUNK,
+                tokens,
+            )
+        else:
+            for t in range(tokens):
+                tile_in_loops(
+                    packed, at, x[t, first:], table[k], sizes[k], scale[low : low + rows, a], rows, cols, total[t]
+                )
+    for t in range(tokens):
+        y[t, low : low + rows] = total[t, :rows]
+        if value.size:
+            add_sparse(low, row_ptr, row, col, value, sparse_scale, x[t], y[t, low : low + rows])
+
+
 @njit(parallel=True, cache=True)
 @no_type_check
 def float_products(x, packed, scale, classes, offsets, table, sizes, tiles, sparse, vectors, y):
@@ -172,46 +217,117 @@ def float_products(x, packed, scale, classes, offsets, table, sizes, tiles, spar
     """
     tile_out, tile_in = tiles
     row_ptr, row, col, value, sparse_scale = sparse
-    down, across = classes.shape
-    tokens = x.shape[0]
     tables = tables_of_words(table)
     chunk, x_codes, x_fives = float_inputs(x, tile_in, vectors)
-    for block in prange(down):
-        d = np.int64(block)
-        low = d * tile_out
-        rows = min(tile_out, y.shape[1] - low)
-        total = np.zeros((tokens, rows + SPARE), np.float32)
-        for a in range(across):
-            k = classes[d, a]
-            first = a * tile_in
-            cols = min(tile_in, x.shape[1] - first)
-            at = offsets[d * across + a]
-            if chunk and cols % chunk == 0 and sizes[k] <= 16:
-                float_tile(
-                    packed.ctypes.data + at,
-                    x_codes.ctypes.data + 4 * first,
-                    x_fives.ctypes.data + 4 * first,
-                    4 * x.shape[1],
-                    tables.ctypes.data + k * TABLES,
+    for block in prange(classes.shape[0]):
+        float_row(
+            np.int64(block), x, chunk, x_codes, x_fives, tables, packed, scale, classes, offsets, table, sizes,
+            tile_out, tile_in, row_ptr, row, col, value, sparse_scale, y,
+        )  # fmt: skip
+
+
+@njit(cache=True)
+@no_type_check
+def wide_codebooks(table, sizes):
+    """Return which codebooks have a word that the faster code of integers does not multiply, bool [classes]."""
+    wide = np.empty(table.shape[0], np.bool_)
+    for k in range(table.shape[0]):
+        wide[k] = sizes[k] <= 16 and table[k, : sizes[k]].min() < _LOWEST_WORD
+    return wide
+
+
+@njit
+@no_type_check
+def integer_inputs(x, tile_in, vectors, some_wide):
+    """Return the chunk that the vector code reads (0: plain loops), and tokens int8 [tokens, in] in its orders.
+
+    The last two arrays are for the codebooks of `wide_codebooks`; they are empty if there is none.
+    """
+    tokens = x.shape[0]
+    chunk = vector_chunk(tile_in) if vectors and tile_in <= MOST_INTEGER_INPUTS else 0
+    stored = x.shape[1] if chunk else 0
+    x_codes = np.empty((tokens, stored * _INPUT_BYTES), np.int8)
+    x_fives = np.empty_like(x_codes)
+    if chunk:
+        codes_order = _ORDERS[0] if chunk == CHUNK else _ORDERS[1]
+        if _ABSOLUTES:
+            _arrange_with_absolutes(x, codes_order, x_codes)
+            _arrange_with_absolutes(x, _ORDERS[2], x_fives)
+        else:
+            _arrange(x, codes_order, x_codes)
+            _arrange(x, _ORDERS[2], x_fives)
+    stored = stored if some_wide else 0
+    wide_codes = np.empty((tokens, stored), WIDE_TYPE)
+    wide_fives = np.empty_like(wide_codes)
+    if stored:
+        _arrange(x, _WIDE_ORDERS[0] if chunk == CHUNK else _WIDE_ORDERS[1], wide_codes)
+        _arrange(x, _WIDE_ORDERS[2], wide_fives)
+    return chunk, x_codes, x_fives, wide_codes, wide_fives
+
+
+@njit
+@no_type_check
+def integer_row(
+    d, x, chunk, x_codes, x_fives, wide_codes, wide_fives, tables, wide, packed, scale, classes, offsets, table,
+    sizes, tile_out, tile_in, row_ptr, row, col, value, sparse_scale, y,
+):  # fmt: skip
+    """Write the products of row `d` of tiles to y[tokens, out], from what `integer_inputs` says."""
+    across = classes.shape[1]
+    tokens = x.shape[0]
+    low = d * tile_out
+    rows = min(tile_out, y.shape[1] - low)
+    total = np.zeros((tokens, rows + SPARE), np.float32)
+    for a in range(across):
+        k = classes[d, a]
+        first = a * tile_in
+        cols = min(tile_in, x.shape[1] - first)
+        at = offsets[d * across + a]
+        if chunk and cols % chunk == 0 and sizes[k] <= 16:
+            codes_at, scale_at = packed.ctypes.data + at, scale.ctypes.data + 2 * (low * across + a)
+            table_at, total_at = tables.ctypes.data + k * TABLES, total.ctypes.data
+            stride, whole = 4 * total.shape[1], chunk == CHUNK
+            if wide[k]:
+                _wide_tile(
+                    codes_at,
+                    wide_codes.ctypes.data + _WIDE_BYTES * first,
+                    wide_fives.ctypes.data + _WIDE_BYTES * first,
+                    _WIDE_BYTES * x.shape[1],
+                    table_at,
                     sizes[k],
-                    scale.ctypes.data + 2 * (low * across + a),
+                    scale_at,
                     2 * across,
-                    total.ctypes.data,
-                    4 * total.shape[1],
+                    total_at,
+                    stride,
                     rows,
                     cols,
-                    chunk == CHUNK,
+                    whole,
                     tokens,
                 )
             else:
-                for t in range(tokens):
-                    tile_in_loops(
-                        packed, at, x[t, first:], table[k], sizes[k], scale[low : low + rows, a], rows, cols, total[t]
-                    )
-        for t in range(tokens):
-            y[t, low : low + rows] = total[t, :rows]
-            if value.size:
-                add_sparse(low, row_ptr, row, col, value, sparse_scale, x[t], y[t, low : low + rows])
+                _integer_tile(
+                    codes_at,
+                    x_codes.ctypes.data + _INPUT_BYTES * first,
+                    x_fives.ctypes.data + _INPUT_BYTES * first,
+                    _INPUT_BYTES * x.shape[1],
+                    table_at,
+                    sizes[k],
+                    scale_at,
+                    2 * across,
+                    total_at,
+                    stride,
+                    rows,
+                    cols,
+                    whole,
+                    tokens,
+                )
+        else:
+            for t in range(tokens):
+                floats = x[t, first : first + cols].astype(np.float32)
+                tile_in_loops(packed, at, floats, table[k], sizes[k], scale[low : low + rows, a], rows, cols, total[t])
+    for t in range(tokens):
+        y[t, low : low + rows] = total[t, :rows]
+        if value.size:
+            add_sparse_integers(low, row_ptr, row, col, value, sparse_scale, x[t], y[t, low : low + rows])
 
 
 @njit(parallel=True, cache=True)
@@ -224,95 +340,14 @@ def integer_products(x, packed, scale, classes, offsets, table, sizes, tiles, sp
     """
     tile_out, tile_in = tiles
     row_ptr, row, col, value, sparse_scale = sparse
-    down, across = classes.shape
-    tokens = x.shape[0]
-    tables = tables_of_words(table)
-    chunk = vector_chunk(tile_in) if vectors and tile_in <= MOST_INTEGER_INPUTS else 0
-    wide = np.empty(table.shape[0], np.bool_)  # codebooks with a word that the faster code does not multiply
-    for k in range(table.shape[0]):
-        wide[k] = sizes[k] <= 16 and table[k, : sizes[k]].min() < _LOWEST_WORD
-    stored = x.shape[1] if chunk else 0
-    x_codes = np.empty((tokens, stored * _INPUT_BYTES), np.int8)
-    x_fives = np.empty_like(x_codes)
-    if chunk:
-        codes_order = _ORDERS[0] if chunk == CHUNK else _ORDERS[1]
-        if _ABSOLUTES:
-            _arrange_with_absolutes(x, codes_order, x_codes)
-            _arrange_with_absolutes(x, _ORDERS[2], x_fives)
-        else:
-            _arrange(x, codes_order, x_codes)
-            _arrange(x, _ORDERS[2], x_fives)
-    stored = stored if wide.any() else 0
-    wide_codes = np.empty((tokens, stored), _WIDE_TYPE)
-    wide_fives = np.empty_like(wide_codes)
-    if stored:
-        _arrange(x, _WIDE_ORDERS[0] if chunk == CHUNK else _WIDE_ORDERS[1], wide_codes)
-        _arrange(x, _WIDE_ORDERS[2], wide_fives)
-    for block in prange(down):
-        d = np.int64(block)
-        low = d * tile_out
-        rows = min(tile_out, y.shape[1] - low)
-        total = np.zeros((tokens, rows + SPARE), np.float32)
-        for a in range(across):
-            k = classes[d, a]
-            first = a * tile_in
-            cols = min(tile_in, x.shape[1] - first)
-            at = offsets[d * across + a]
-            if chunk and cols % chunk == 0 and sizes[k] <= 16:
-                codes_at, scale_at = packed.ctypes.data + at, scale.ctypes.data + 2 * (low * across + a)
-                table_at, total_at = tables.ctypes.data + k * TABLES, total.ctypes.data
-                stride, whole = 4 * total.shape[1], chunk == CHUNK
-                if wide[k]:
-                    nibbles_at = wide_codes.ctypes.data + _WIDE_BYTES * first
-                    fives_at = wide_fives.ctypes.data + _WIDE_BYTES * first
-                    bytes_in = _WIDE_BYTES * x.shape[1]
-                    _wide_tile(
-                        codes_at,
-                        nibbles_at,
-                        fives_at,
-                        bytes_in,
-                        table_at,
-                        sizes[k],
-                        scale_at,
-                        2 * across,
-                        total_at,
-                        stride,
-                        rows,
-                        cols,
-                        whole,
-                        tokens,
-                    )
-                else:
-                    nibbles_at = x_codes.ctypes.data + _INPUT_BYTES * first
-                    fives_at = x_fives.ctypes.data + _INPUT_BYTES * first
-                    bytes_in = _INPUT_BYTES * x.shape[1]
-                    _integer_tile(
-                        codes_at,
-                        nibbles_at,
-                        fives_at,
-                        bytes_in,
-                        table_at,
-                        sizes[k],
-                        scale_at,
-                        2 * across,
-                        total_at,
-                        stride,
-                        rows,
-                        cols,
-                        whole,
-                        tokens,
-                    )
-            else:
-                for t in range(tokens):
-                    floats = x[t, first : first + cols].astype(np.float32)
-                    tile_in_loops(
-                        packed, at, floats, table[k], sizes[k], scale[low : low + rows, a], rows, cols, total[t]
-                    )
-        for t in range(tokens):
-            y[t, low : low + rows] = total[t, :rows]
-            if value.size:
-                add_sparse_integers(low, row_ptr, row, col, value, sparse_scale, x[t], y[t, low : low + rows])
+    tables, wide = tables_of_words(table), wide_codebooks(table, sizes)
+    chunk, x_codes, x_fives, wide_codes, wide_fives = integer_inputs(x, tile_in, vectors, wide.any())
+    for block in prange(classes.shape[0]):
+        integer_row(
+            np.int64(block), x, chunk, x_codes, x_fives, wide_codes, wide_fives, tables, wide, packed, scale, classes,
+            offsets, table, sizes, tile_out, tile_in, row_ptr, row, col, value, sparse_scale, y,
+        )  # fmt: skip
 
 
-for _kernel in (float_products, integer_products):
+for _kernel in (tables_of_words, wide_codebooks, float_products, integer_products):
     follow(_kernel, plain_loops, instruction_set, tile_instructions, vector_operations)

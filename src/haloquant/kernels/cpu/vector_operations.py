@@ -14,15 +14,18 @@ says so, and `orders` of `kernels.cpu.tile_instructions` follows it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, no_type_check
 
 import numpy as np
 from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 FLOAT, HALF = ir.FloatType(), ir.HalfType()
 
-AHEAD = 1024  # bytes: rows of tiles are short, and the CPU does not foresee the next page
+CACHE_LINE = 64  # bytes
+AHEAD = 4096  # bytes: rows of tiles are short, and the CPU does not foresee the next page
 
 
 def vector(kind: ir.Type, count: int) -> ir.VectorType:
@@ -74,13 +77,32 @@ def loop(
     return found
 
 
-def prefetch(builder: ir.IRBuilder, address: ir.Value) -> None:
-    """Ask for the codes that are `AHEAD` bytes behind a byte address; behind the last code, that does nothing."""
+def prefetch(builder: ir.IRBuilder, address: ir.Value, ahead: int = AHEAD) -> None:
+    """Ask for the bytes that are `ahead` behind a byte address; behind the last code, that does nothing."""
     kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
     name = "llvm.prefetch.p0"
     ask = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-    place = builder.inttoptr(builder.add(address, ir.Constant(I64, AHEAD)), I8.as_pointer())
+    place = builder.inttoptr(builder.add(address, ir.Constant(I64, ahead)), I8.as_pointer())
     builder.call(ask, [place, *(ir.Constant(I32, value) for value in (0, 3, 1))])  # to read, soon and often, data
+
+
+@intrinsic
+def _prefetch_here(context, address):
+    """Ask for the bytes at an address."""
+
+    def code(context, builder, signature, args):
+        prefetch(builder, args[0], 0)
+        return context.get_dummy_value()
+
+    return types.void(types.int64), code
+
+
+@njit
+@no_type_check
+def ask_for(array, start, end):
+    """Ask for the elements from `start` to `end` of an array, which are read a little later."""
+    for place in range(start * array.itemsize, end * array.itemsize, CACHE_LINE):
+        _prefetch_here(array.ctypes.data + place)
 
 
 class Operations(ABC):

@@ -2,7 +2,8 @@
 
 `torch_layer` holds a layer on the device and carries out the steps. Each step is a module: `sparse_search`,
 `scale_search`, `factorization`, `compensation`, `refinement`. `word_tensors` holds the codebooks as tensors,
-`column_steps` the loops over columns (a Triton kernel on a GPU), and `memory` the bytes that a layer takes.
+`column_steps` the loops over columns (a Triton kernel on a GPU), `row_band` a part of the rows, `shared_hessian` what
+layers with the same inputs share, and `memory` the bytes that a layer takes.
 """
 
 import lazy_loader

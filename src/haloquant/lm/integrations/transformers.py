@@ -26,6 +26,7 @@ from haloquant.lm.export.model_folder import NAMES, SHORT, RawTensor
 from haloquant.lm.packed.config import METHOD, PackedConfig, digest, line_of_data, parse_config
 from haloquant.lm.packed.halo_linear import HaloLinear
 from haloquant.lm.packed.reader import check_digest, check_names
+from haloquant.lm.packed.token_head import attach_head
 from haloquant.lm.packed.token_step import attach
 from haloquant.lm.swap_weights import find_module, is_linear, is_transposed
 from haloquant.lm.tensor_names import TensorNames
@@ -119,6 +120,7 @@ class HaloQuantizer(HfQuantizer):
         for name in ("float", "half"):  # transformers forbids both; packed layers keep their own types in a conversion
             setattr(model, name, MethodType(getattr(nn.Module, name), model))
         attach(model)
+        attach_head(model)
         return model
 
     def get_state_dict_and_metadata(self, model: Any) -> tuple[None, dict[str, str]]:

@@ -2,7 +2,8 @@
 
 `config` holds `quantization_config` and the digest, `reader` reads and verifies a folder without torch, `halo_linear`
 is the torch layer, and `loading` loads a whole model through transformers. `tensor_state` notices tensors that were
-changed. `token_step` computes a generated token from compiled parts, with the keys and values of `growing_cache`.
+changed. `token_step` computes a generated token from compiled parts, with the keys and values of `growing_cache`, and
+`token_head` multiplies it with the head, in 16 or 8 bits. `decoded` keeps decoded weights for many short texts.
 """
 
 import lazy_loader

@@ -93,7 +93,7 @@ class _Room:
 
     def _show(self, layer: Any, tokens: int) -> None:
         self.tokens = tokens
-        self.views = self.keys[:, :, :tokens], self.values[:, :, :tokens]
+        self.views = self.keys.narrow(2, 0, tokens), self.values.narrow(2, 0, tokens)
         layer.keys, layer.values = self.views
 
 

@@ -10,7 +10,12 @@ Activations = Literal["float", "int8", "mixed"]
 
 
 def load(
-    folder: Path | str, *, profile_sha256: str | None = None, activations: Activations = "float", **settings: Any
+    folder: Path | str,
+    *,
+    profile_sha256: str | None = None,
+    activations: Activations = "float",
+    head_bits: int = 16,
+    **settings: Any,
 ) -> Any:
     """Load the causal language model of a packed folder.
 
@@ -25,6 +30,8 @@ def load(
             that is faster. It costs accuracy, which `haloquant evaluate --activations token` measures. "mixed" does so
             with the bits that the model stores: fewer for the tokens that its thresholds choose
             (`lm.attention.token_importance`).
+        head_bits: 16 multiplies with the head as it is stored. 8 rounds its weights to 8 bits, to nearest, with one
+            scale for each word of the vocabulary.
         **settings: passed to `from_pretrained`, for example `dtype`, `device_map`, `attn_implementation`.
 
     Returns:
@@ -34,8 +41,8 @@ def load(
         FormatError: The folder is damaged, incomplete, of another version, or made for another profile.
         MissingExtraError: torch or transformers is not installed.
         CheckpointError: Transformers does not know the model.
-        InputError: `activations` is none of these; or it is "mixed", and the model holds no thresholds or its
-            attentions cannot be seen.
+        InputError: `activations` or `head_bits` is none of these, or the head is not a linear layer; or `activations`
+            is "mixed", and the model holds no thresholds or its attentions cannot be seen.
         InfeasibleError: Tiles are so long that float32 cannot hold their integer sums.
     """
     if activations not in get_args(Activations):
@@ -54,13 +61,16 @@ def load(
         from haloquant.lm.attention.watch import watch
         from haloquant.lm.model_class import building, model_class
         from haloquant.lm.packed.halo_linear import HaloLinear
+        from haloquant.lm.packed.token_head import check_head_bits, round_head
     except ImportError as error:
         raise MissingExtraError("running a model needs torch and transformers: pip install 'haloquant[lm]'") from error
+    check_head_bits(head_bits)
     if activations != "float":
         check_integers(model.config.tile_in)
     plain = {"local_files_only": True, "trust_remote_code": False, "use_safetensors": True}
     with building(model.folder, model.folder):
         made = model_class(model.folder).from_pretrained(model.folder, **plain, **settings)
+    round_head(made, head_bits)
     classes = None if mixed is None else TokenClasses(mixed)
     if classes is not None:
         watch(made, classes)

@@ -2,7 +2,7 @@
 
 A model of transformers makes some fifty calls of torch for each block, and for small models they take longer than the
 products. Where the blocks of a model have the form below, and the call is that of one new token, `forward` of the
-decoder computes the same with the products of `HaloLinear` and `kernels.cpu.decoder_parts` between them. In all other
+decoder computes the same with `kernels.cpu.token_products`, and `kernels.cpu.decoder_parts` between them. In all other
 cases the method of transformers runs.
 
 The form: h = x + o(attention(q(norm x), k(norm x), v(norm x))), y = h + down(silu(gate(norm h)) * up(norm h)), with
@@ -17,8 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache as kept
 from functools import wraps
-from itertools import chain, count
-from operator import attrgetter
+from itertools import chain
+from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,11 @@ import torch
 from torch import nn
 from torch.nn.modules import module as hooks_of_all_modules
 
-from haloquant.kernels.cpu.decoder_parts import add_bias, add_norm, attend, gate_with, head_norms, rotate
-from haloquant.kernels.dispatch import share_threads, token_product
+from haloquant.errors import InfeasibleError
+from haloquant.kernels.cpu.decoder_parts import add_norm, attend, gate_with, head_norms, rotate
+from haloquant.kernels.cpu.stored_arrays import StoredArrays, dense_record, packed_record
+from haloquant.kernels.cpu.token_products import products_of
+from haloquant.kernels.dispatch import check_integers, share_threads
 from haloquant.kernels.layer_tensors import PackedLayer
 from haloquant.lm.packed.growing_cache import GrowingCaches, bits_or_floats, cached_tokens
 from haloquant.lm.packed.halo_linear import HaloLinear
@@ -36,7 +39,6 @@ DECODERS = ("LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model")  # of tran
 ATTENTIONS = ("sdpa", "eager")
 DTYPES = (torch.float32, torch.bfloat16)
 STEP = "_token_step"  # attribute of a decoder
-_NUMBERS = count()
 
 
 def attach(model: nn.Module) -> None:
@@ -89,26 +91,6 @@ class _Classes:
 
 
 @dataclass(frozen=True)
-class _Linear:
-    """A linear layer: packed, with its bias and whether its inputs are rounded, or one of torch."""
-
-    packed: PackedLayer | None
-    bias: np.ndarray | None
-    rounded: bool
-    module: Any
-
-    def product(self, x: np.ndarray) -> np.ndarray:
-        """Return W x + b, f32 [out], for x f32 [in]."""
-        if self.packed is None:
-            given = torch.from_numpy(x).to(self.module.weight.dtype)
-            return nn.functional.linear(given, self.module.weight, self.module.bias).float().numpy()
-        y = token_product(x, self.packed, self.rounded)
-        if self.bias is not None:
-            add_bias(y, self.bias)
-        return y
-
-
-@dataclass(frozen=True)
 class _Norm:
     """A norm by the root of the mean square, with its weights in float32 or bits of bfloat16."""
 
@@ -117,26 +99,51 @@ class _Norm:
 
 
 @dataclass(frozen=True)
+class JointLayers:
+    """Layers with the same inputs: their records, and the arrays that these point at."""
+
+    layers: np.ndarray  # `LAYER` [layers]
+    address: int  # of `layers`
+    product: Callable[[np.ndarray, int, int, np.ndarray], None]
+    outputs: tuple[int, ...]  # of each of them
+    arrays: tuple[np.ndarray, ...]
+
+    def multiply(self, x: np.ndarray) -> np.ndarray:
+        """Return W x + b of all layers, one behind the other, f32 [outputs], for x f32 [in]."""
+        y = np.empty(sum(self.outputs), np.float32)
+        self.product(x, self.address, self.layers.size, y)
+        return y
+
+
+@dataclass(frozen=True)
 class _Block:
     """One block of the decoder."""
 
     norms: tuple[_Norm, _Norm]
-    query: _Linear
-    key: _Linear
-    value: _Linear
-    out: _Linear
+    query_key_value: JointLayers
+    out: JointLayers
     head_norms: tuple[_Norm, _Norm] | None
     attention: Any
-    gate: _Linear
-    up: _Linear
-    down: _Linear
+    gate_up: JointLayers
+    down: JointLayers
+
+
+@dataclass(frozen=True)
+class _State:
+    """What the modules of a decoder had when their tensors were read."""
+
+    values: list[torch.Tensor | None]  # all parameters and buffers
+    tensors: list[torch.Tensor]  # those that there are
+    places: list[int]  # where their memory is
+    versions: list[int] | None  # how often they were written; None if that is not counted
+    layers: list[PackedLayer | None]  # of the packed layers
+    rounded: list[bool]  # whether these round their inputs
 
 
 @dataclass(frozen=True)
 class _Tensors:
-    """The tensors of the decoder as arrays, and the state of the modules from which they were taken."""
+    """The tensors of the decoder as arrays."""
 
-    state: tuple[Any, ...]
     blocks: tuple[_Block, ...]
     last_norm: _Norm
 
@@ -159,7 +166,7 @@ class TokenStep:
         self._stores = [store for module in inner for store in (module._parameters, module._buffers)]
         self._packed = [module for module in inner if isinstance(module, HaloLinear)]
         self._is_of_the_form = _is_of_the_form(decoder, classes)
-        self._tensors: _Tensors | None = None
+        self._seen: tuple[_State, _Tensors | None] | None = None
         self._caches = GrowingCaches()
 
     def is_current(self) -> bool:
@@ -200,72 +207,86 @@ class TokenStep:
             first, second = block.norms
             add_norm(x, added, first.weight, first.module.variance_epsilon, normed)
             head = block.attention.head_dim
-            query, key, value = (
-                layer.product(normed).reshape(-1, head) for layer in (block.query, block.key, block.value)
-            )
+            queries, keys = (outputs // head for outputs in block.query_key_value.outputs[:2])
+            states = block.query_key_value.multiply(normed).reshape(-1, head)
+            query, key, value = states[:queries], states[queries : queries + keys], states[queries + keys :]
             if block.head_norms is not None:
-                for states, norm in zip((query, key), block.head_norms, strict=True):
-                    head_norms(states, norm.weight, norm.module.variance_epsilon)
-            rotate(query, cosine, sine)
-            rotate(key, cosine, sine)
+                for some, norm in zip((query, key), block.head_norms, strict=True):
+                    head_norms(some, norm.weight, norm.module.variance_epsilon)
+            rotate(states[: queries + keys], cosine, sine)
             found = np.empty_like(query)
             attend(query, *self._caches.add(stored, key, value), block.attention.scaling, found)
-            added = block.out.product(found.reshape(-1))
+            added = block.out.multiply(found.reshape(-1))
             add_norm(x, added, second.weight, second.module.variance_epsilon, normed)
-            gated = block.up.product(normed)
-            gate_with(block.gate.product(normed), gated)
-            added = block.down.product(gated)
+            gate, up = block.gate_up.multiply(normed).reshape(2, -1)
+            gate_with(gate, up)
+            added = block.down.multiply(up)
         add_norm(x, added, tensors.last_norm.weight, tensors.last_norm.module.variance_epsilon, normed)
         return torch.from_numpy(normed).to(embedded.dtype).reshape(embedded.shape)
 
     def _read_tensors(self) -> _Tensors | None:
-        """Return the tensors as arrays, taken again if one was replaced, moved, converted or written since."""
-        seen = self._tensors
-        if seen is not None and seen.state == self._state():
-            return seen
+        """Return the tensors as records, taken again if one was replaced, moved, converted or written since."""
+        seen = self._seen
+        if seen is not None and self._is_as(seen[0]):
+            return seen[1]
         for layer in self._packed:
             layer.layer()  # checks tensors that were changed, and replaces those that do not count their changes
-        everything = [t for t in chain.from_iterable(map(_VALUES, self._stores)) if t is not None]
-        norms = [module.weight for module in self.decoder.modules() if type(module) is self._classes.norm]
-        known = all(norm.dtype in DTYPES for norm in norms)
-        known = known and all(layer.bias is None or layer.bias.dtype in DTYPES for layer in self._packed)
-        if not known or any(tensor.device.type != "cpu" for tensor in everything):
+        values = list(chain.from_iterable(map(_VALUES, self._stores)))
+        tensors = [value for value in values if value is not None]
+        if any(tensor.device.type != "cpu" for tensor in tensors):
             return None
-        # One assignment: other threads see the tensors and their state together.
-        self._tensors = _Tensors(
-            self._state(), tuple(map(_read_block, self.decoder.layers)), _read_norm(self.decoder.norm)
-        )
-        return self._tensors
-
-    def _state(self) -> tuple[Any, ...]:
-        """Return which tensors the modules have, where their memory is, how often it was written, and roundings."""
-        tensors = [t for t in chain.from_iterable(map(_VALUES, self._stores)) if t is not None]
         try:
             versions = list(map(_VERSION, tensors))
         except RuntimeError:  # tensors made in inference mode do not count how often they are written
-            versions = [next(_NUMBERS)]
-        layers = list(map(id, map(_LAYER, self._packed)))  # `refresh` makes them anew
-        return list(map(id, tensors)), list(map(_PLACE, tensors)), versions, layers, list(map(_ROUNDED, self._packed))
+            versions = None
+        layers, rounded = list(map(_LAYER, self._packed)), list(map(_ROUNDED, self._packed))
+        state = _State(values, tensors, list(map(_PLACE, tensors)), versions, layers, rounded)
+        # One assignment: other threads see the tensors and their state together.
+        self._seen = state, _read(self.decoder)
+        return self._seen[1]
+
+    def _is_as(self, seen: "_State") -> bool:
+        """Return whether the modules still have the same tensors, and none was moved or written since."""
+        values = list(chain.from_iterable(map(_VALUES, self._stores)))
+        if len(values) != len(seen.values) or not all(map(is_, values, seen.values)):
+            return False
+        if not all(map(is_, map(_LAYER, self._packed), seen.layers)):  # `refresh` makes them anew
+            return False
+        if seen.versions is None or list(map(_PLACE, seen.tensors)) != seen.places:
+            return False
+        return list(map(_VERSION, seen.tensors)) == seen.versions and list(map(_ROUNDED, self._packed)) == seen.rounded
 
 
 _VALUES, _PLACE, _VERSION = dict.values, torch.Tensor.data_ptr, attrgetter("_version")
 _LAYER, _ROUNDED = attrgetter("_layer"), attrgetter("int8_activations")
 
 
-def _read_block(block: Any) -> _Block:
+def _read(decoder: Any) -> _Tensors | None:
+    """Return the tensors of a decoder on the CPU; None if one is of a kind that is not computed here."""
+    norms = [module.weight for module in decoder.modules() if type(module) is type(decoder.norm)]
+    if any(norm.dtype not in DTYPES for norm in norms):
+        return None
+    blocks = list(map(_read_block, decoder.layers))
+    found = [block for block in blocks if block is not None]
+    return _Tensors(tuple(found), _read_norm(decoder.norm)) if len(found) == len(blocks) else None
+
+
+def _read_block(block: Any) -> _Block | None:
     attention, mlp = block.self_attn, block.mlp
+    inputs = read_joint(attention.q_proj, attention.k_proj, attention.v_proj)
+    out, gate_up = read_joint(attention.o_proj), read_joint(mlp.gate_proj, mlp.up_proj)
+    down = read_joint(mlp.down_proj)
+    if inputs is None or out is None or gate_up is None or down is None:
+        return None
     has_norms = "q_norm" in attention._modules
     return _Block(
         norms=(_read_norm(block.input_layernorm), _read_norm(block.post_attention_layernorm)),
-        query=_read_linear(attention.q_proj),
-        key=_read_linear(attention.k_proj),
-        value=_read_linear(attention.v_proj),
-        out=_read_linear(attention.o_proj),
+        query_key_value=inputs,
+        out=out,
         head_norms=(_read_norm(attention.q_norm), _read_norm(attention.k_norm)) if has_norms else None,
         attention=attention,
-        gate=_read_linear(mlp.gate_proj),
-        up=_read_linear(mlp.up_proj),
-        down=_read_linear(mlp.down_proj),
+        gate_up=gate_up,
+        down=down,
     )
 
 
@@ -273,11 +294,38 @@ def _read_norm(module: Any) -> _Norm:
     return _Norm(bits_or_floats(module.weight), module)
 
 
-def _read_linear(layer: Any) -> _Linear:
-    if not isinstance(layer, HaloLinear):
-        return _Linear(None, None, False, layer)
-    bias = None if layer.bias is None else bits_or_floats(layer.bias)
-    return _Linear(layer.layer(), bias, layer.int8_activations, layer)
+def read_joint(*modules: Any) -> JointLayers | None:
+    """Return linear layers on the CPU that have the same inputs; None if one is of a kind that is not computed here."""
+    layers = list(map(_read_linear, modules))
+    found = [layer for layer in layers if layer is not None]
+    if len(found) < len(layers):
+        return None
+    records = np.stack([layer.records for layer in found])
+    arrays = tuple(chain.from_iterable(layer.arrays for layer in found))
+    product = products_of(records)
+    if product is None:
+        return None
+    return JointLayers(records, records.ctypes.data, product, tuple(records["out"].tolist()), arrays)
+
+
+def _read_linear(module: Any) -> StoredArrays | None:
+    bias = module.bias
+    if bias is not None and (bias.dtype not in DTYPES or bias.shape != (module.out_features,)):
+        return None
+    given = None if bias is None else bits_or_floats(bias.contiguous())
+    if isinstance(module, HaloLinear):
+        if module.int8_activations:
+            try:
+                check_integers(module.config.tile_in)
+            except InfeasibleError:
+                return None  # the module says so
+        return packed_record(module.layer(), given, module.int8_activations)
+    weight = module.weight
+    if weight.dtype not in DTYPES or not weight.is_contiguous():
+        return None
+    if weight.shape != (module.out_features, module.in_features):
+        return None
+    return dense_record(bits_or_floats(weight), given)
 
 
 def _classes_of(kind: type) -> _Classes:

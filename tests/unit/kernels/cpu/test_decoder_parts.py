@@ -5,6 +5,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+from numba import njit
 from torch.nn import functional
 
 from haloquant.kernels.cpu import decoder_parts
@@ -97,6 +98,28 @@ def test_keys_are_stored_as_torch_rounds_them() -> None:
     whole = np.zeros((2, 5, 2, 1 << 16), np.float32)
     decoder_parts.append(whole[0], whole[1], 0, numbers.numpy(), numbers.numpy())
     np.testing.assert_array_equal(whole[:, :, 0], np.stack([numbers, numbers]))
+
+
+@njit
+def exponentials(x, out):
+    """e^x of each element."""
+    for i in range(x.size):
+        out[i] = decoder_parts.exponential(x[i])
+
+
+def test_exponentials_are_within_two_units_in_the_last_place() -> None:
+    x = np.concatenate([np.linspace(-87, 88.7, 100_001), [0, -1e-9, 1e-9, 88.72]]).astype(np.float32)
+    found, exact = np.empty_like(x), np.exp(x.astype(np.float64))
+    exponentials(x, found)
+    assert np.max(np.abs(found - exact) / np.spacing(exact.astype(np.float32))) < 2
+    ends = np.array([-np.inf, -200, -104, 89, 200, np.inf, np.nan], np.float32)
+    found = np.empty_like(ends)
+    exponentials(ends, found)
+    np.testing.assert_array_equal(found, [0, 0, 0, np.inf, np.inf, np.inf, np.nan])
+    small = np.array([-90, -103], np.float32)  # below the least normal number, with fewer bits
+    found = np.empty_like(small)
+    exponentials(small, found)
+    np.testing.assert_allclose(found, np.exp(small.astype(np.float64)), atol=2e-45)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
