@@ -2,7 +2,7 @@
 
 `reader` opens a folder (`model_config`, `architectures`, `model_files`, `safetensors`); `linear_layers` and
 `full_precision_layers` list its matrices. `hub`, `remote` and `gguf` are other sources; `adapters` merges LoRA.
-`completeness` checks that no tensor is missing, `paths` checks names.
+`completeness` checks that no tensor is missing, `config_values` numbers of a configuration, and `paths` names.
 """
 
 import lazy_loader
